@@ -1,0 +1,62 @@
+"""`python -m bench [NAME…] [--quick] [--rounds N] [--check]`: one table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from bench import rest, swap, throughput
+from bench.load import nginx_path
+from bench.table import Figure, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CASES: dict[str, Callable[..., list[Figure]]] = {
+    "startup": rest.startup,
+    "proxy": throughput.proxy,
+    "stream": throughput.stream,
+    "swap": swap.swap,
+    "cold": swap.cold,
+    "listing": swap.listing,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure modelswap beside nginx.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--quick", action="store_true", help="fewer requests per round")
+    parser.add_argument("--rounds", type=int, help="rounds per case  [default: 5; quick: 2]")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    if nginx_path() is None:
+        print("nginx is not installed: its column stays empty", file=sys.stderr)
+    rounds = asked.rounds or (2 if asked.quick else 5)
+    figures: list[Figure] = []
+    for name in asked.names or CASES:
+        began = time.monotonic()
+        print(f"{name} …", end=" ", file=sys.stderr, flush=True)
+        try:
+            figures += CASES[name](rounds, quick=asked.quick)
+        except (OSError, RuntimeError, AssertionError, ExceptionGroup) as problem:
+            failed = Figure(f"{name}: could not be measured", "", exactly=0)
+            failed.add("modelswap", 1)
+            figures.append(failed)
+            print(f"failed: {problem}", file=sys.stderr)
+        print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    python = platform.python_version()
+    print(f"{os.cpu_count()} cores, Python {python}, {rounds} rounds, medians\n")
+    print(render(figures))
+    missed = [figure for figure in figures if figure.verdict == "MISS"]
+    print(f"\n{len(missed)} bound(s) missed" if missed else "\nevery bound reached")
+    return 1 if asked.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

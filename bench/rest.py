@@ -1,0 +1,41 @@
+"""Starting the program, and what it holds when nothing happens."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from bench.proc import memory_mb, resident_mb
+from bench.swap import is_healthy
+from bench.table import Figure
+from fakes.server import Modelswap, stub_config
+
+
+def startup(rounds: int, *, quick: bool) -> list[Figure]:
+    """From the start of the process to the first 200 on `/health`; memory afterwards."""
+    first = Figure("start to first 200 on /health", "ms", most=400)
+    proportional = Figure("at rest, front and keeper: PSS", "MB", most=60)
+    resident = Figure("at rest, front and keeper: RSS", "MB", most=60)
+    front_only = Figure("at rest, front: RSS", "MB")
+    for _ in range(max(2, rounds * (1 if quick else 2))):
+        with tempfile.TemporaryDirectory() as name:
+            server = Modelswap(Path(name), stub_config("a"))
+            began = time.perf_counter()
+            server.spawn()
+            try:
+                while not is_healthy(server.port):
+                    if server.process is None or server.process.poll() is not None:
+                        raise RuntimeError(f"did not start:\n{server.log()}")
+                    time.sleep(0.002)
+                first.add("modelswap", (time.perf_counter() - began) * 1000)
+                server.chat("a")
+                server.ask("POST", "/api/models/unload")
+                time.sleep(0.5)
+                pids = (server.pid, server.keeper_pid())
+                proportional.add("modelswap", sum(map(memory_mb, pids)))
+                resident.add("modelswap", sum(map(resident_mb, pids)))
+                front_only.add("modelswap", resident_mb(server.pid))
+            finally:
+                server.finish()
+    return [first, proportional, resident, front_only]

@@ -1,0 +1,208 @@
+"""What a swap costs beyond what the engine itself needs.
+
+Law: the engine's own stop and start are measured in the same run, in turns with
+the swaps, with a probe that looks every millisecond and no connection left open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.table import Figure
+from fakes.server import Answer, Modelswap, engine_command, free_port, stub_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Two commands for one port each; `${PORT}` stands for it."""
+
+    name: str
+    commands: tuple[str, str]
+    most_ms: float | None = None
+
+
+def engines(directory: Path) -> Iterator[Engine]:
+    """The stubs, and the real engine where the extra is installed."""
+    for after, most in ((0.05, None), (0.5, 530.0)):
+        flags = ("--ready-after", str(after))
+        pair = (stub_command("a", *flags), stub_command("b", *flags))
+        yield Engine(f"stub ready after {after * 1000:.0f} ms", pair, most)
+    try:
+        from modelswap.demo.weights import write_model  # noqa: PLC0415 - the extra may be absent
+    except ImportError:
+        print("the real engine is left out: pip install 'modelswap[engine]'", file=sys.stderr)
+        return
+    for number, name in enumerate("ab"):
+        write_model(directory / f"{name}.gguf", seed=number, name=name)
+    pair = (engine_command(directory / "a.gguf"), engine_command(directory / "b.gguf"))
+    yield Engine("real engine, tiny model", pair)
+
+
+def config(commands: tuple[str, ...], names: str = "abcdefgh") -> str:
+    rows = (f"  {name}:\n    cmd: {cmd}\n" for name, cmd in zip(names, commands, strict=False))
+    return "models:\n" + "".join(rows)
+
+
+def is_healthy(port: int) -> bool:
+    """One look at `/health`, on a connection of its own."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return sock.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def launch(command: str, port: int) -> subprocess.Popen[bytes]:
+    """Start an engine by hand and wait until it is ready."""
+    line = shlex.split(command.replace("${PORT}", str(port)))
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not is_healthy(port):
+        if process.poll() is not None:
+            raise RuntimeError(f"the engine ended with {process.returncode}: {line}")
+        time.sleep(0.001)
+    return process
+
+
+class Bare:
+    """The engines without anything in front: one runs, the other takes its place."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.port = free_port()
+        self.turn = 0
+        self.process = launch(engine.commands[0], self.port)
+
+    def swap(self) -> float:
+        """Stop one, start the other; milliseconds."""
+        self.turn = 1 - self.turn
+        self.port = free_port()
+        began = time.perf_counter()
+        self.process.terminate()
+        self.process.wait()
+        self.process = launch(self.engine.commands[self.turn], self.port)
+        return (time.perf_counter() - began) * 1000
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Front:
+    """The same two engines behind modelswap, on one kept connection."""
+
+    def __init__(self, server: Modelswap) -> None:
+        self.turn = 0
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self.swap()
+
+    def swap(self) -> float:
+        """Ask for the model that is not running; milliseconds until its answer."""
+        self.turn = 1 - self.turn
+        body = f'{{"model":"{"ab"[self.turn]}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
+        began = time.perf_counter()
+        self.connection.request(
+            "POST", "/v1/chat/completions", body, {"Content-Type": "application/json"}
+        )
+        reply = self.connection.getresponse()
+        reply.read()
+        if reply.status != 200:
+            raise RuntimeError(f"swap answered {reply.status}")
+        return (time.perf_counter() - began) * 1000
+
+
+@contextlib.contextmanager
+def serving(text: str, directory: Path) -> Iterator[Modelswap]:
+    server = Modelswap(directory, text)
+    try:
+        yield server.start()
+    finally:
+        server.finish()
+
+
+def swap(rounds: int, *, quick: bool) -> list[Figure]:
+    """Swaps between two stubs and between two real engines."""
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as name:
+        for number, engine in enumerate(engines(Path(name))):
+            times = Figure(f"swap, {engine.name}", "ms", above=20)
+            whole = Figure(f"swap, {engine.name}: in all", "ms", most=engine.most_ms)
+            bare = Bare(engine)
+            try:
+                with serving(config(engine.commands), Path(name) / str(number)) as server:
+                    front = Front(server)
+                    for _ in range(max(2, rounds * (1 if quick else 3))):
+                        times.add("direct", bare.swap())
+                        times.add("modelswap", front.swap())
+            finally:
+                bare.stop()
+            figures.append(times)
+            if engine.most_ms is not None:
+                whole.samples["modelswap"] = times.samples["modelswap"]
+                figures.append(whole)
+    return figures
+
+
+def cold(rounds: int, *, quick: bool) -> list[Figure]:
+    """A hundred requests at once for a model that is not running."""
+    del rounds, quick  # a count, not a time: once is enough
+    answers = Figure("100 requests for a cold model: answers", "", exactly=100)
+    starts = Figure("100 requests for a cold model: starts", "", exactly=1)
+    with tempfile.TemporaryDirectory() as name:
+        journal = Path(name) / "starts"
+        command = stub_command("a", "--ready-after", "0.3", "--journal", str(journal))
+        with serving(config((command,)), Path(name) / "m") as server:
+            gate = threading.Barrier(100)
+
+            def ask(_number: int) -> Answer:
+                gate.wait()
+                return server.chat("a", seconds=60)
+
+            with ThreadPoolExecutor(100) as pool:
+                found = Counter(answer.status for answer in pool.map(ask, range(100)))
+        answers.add("modelswap", found[200])
+        starts.add("modelswap", len(journal.read_text().splitlines()))
+    return [answers, starts]
+
+
+def listing(rounds: int, *, quick: bool) -> list[Figure]:
+    """`GET /v1/models` while a swap runs."""
+    middle = Figure("GET /v1/models during a swap: p50", "ms", most=2)
+    worst = Figure("GET /v1/models during a swap: p99", "ms")
+    commands = tuple(stub_command(n, "--ready-after", "0.3") for n in "ab")
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serving(config(commands), Path(name)) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        front = Front(server)
+        for _ in range(max(2, rounds * (1 if quick else 2))):
+            swapping = pool.submit(front.swap)
+            times: list[float] = []
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            while not swapping.done():
+                began = time.perf_counter()
+                connection.request("GET", "/v1/models")
+                connection.getresponse().read()
+                times.append((time.perf_counter() - began) * 1000)
+            connection.close()
+            times.sort()
+            middle.add("modelswap", times[len(times) // 2])
+            worst.add("modelswap", times[int(len(times) * 0.99)])
+    return [middle, worst]

@@ -1,0 +1,140 @@
+"""Everything that is made from one plan: names, edits, keys, peers.
+
+A request reads one book from beginning to end; a reload puts another in its
+place in one assignment. Nothing here changes, except the counts of selectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from modelswap.config.plan import Groups, Matrix
+from modelswap.core.lifecycle import Phase
+from modelswap.core.matrix import compile_matrix, legacy_profiles_policy, matrix_policy
+from modelswap.core.names import Local, Names, Peer
+from modelswap.core.policy import groups_policy
+from modelswap.core.selectors import SelectorFacts, Selectors, TargetState
+from modelswap.http import Address, Upstream
+
+from .access import Access, Failures
+from .filters import compile_filters
+from .origin import Origins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.config import plan as configured
+    from modelswap.config.plan import Plan
+    from modelswap.core.policy import Policy
+    from modelswap.core.spec import ModelId
+    from modelswap.fleet import Fleet
+
+    from .filters import Edit
+
+DEFAULT_GROUP = "(default)"
+_STATES = {
+    Phase.STOPPED: TargetState.STOPPED,
+    Phase.STARTING: TargetState.STARTING,
+    Phase.READY: TargetState.READY,
+}
+
+
+def policy_of(plan: Plan) -> Policy:
+    """Return who must leave for whom, as the configuration says."""
+    match plan.routing:
+        case Matrix() as matrix:
+            return matrix_policy(
+                compile_matrix(
+                    variables=matrix.vars,
+                    sets=matrix.sets,
+                    costs=matrix.evict_costs,
+                    models=plan.models.keys(),
+                )
+            )
+        case Groups(groups=groups):
+            if plan.legacy_profiles and all(g.id == DEFAULT_GROUP for g in groups):
+                return legacy_profiles_policy(plan.legacy_profiles)
+            return groups_policy(groups)
+        case _ as never:
+            assert_never(never)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remote:
+    """A peer that can be reached."""
+
+    peer: configured.Peer
+    upstream: Upstream
+    edit: Edit | None
+    credentials: tuple[tuple[bytes, bytes], ...]
+    """Headers that stand in for the client's own."""
+
+
+class Book:
+    def __init__(
+        self, plan: Plan, *, listening: Sequence[str], failures: Failures | None = None
+    ) -> None:
+        """`failures` are those of the book before: a reload forgives nobody."""
+        self.plan = plan
+        self.listening = listening
+        self.failures = failures or Failures()
+        self.names = Names(
+            models=plan.models.keys(),
+            aliases=plan.aliases,
+            peers={peer.id: peer.models for peer in plan.peers.values()},
+            selectors={s.id: s.targets for s in plan.selectors.values()},
+            profiles={p.id: p.pins for p in plan.profiles.values()},
+            legacy_profiles=plan.legacy_profiles,
+        )
+        self.selectors = Selectors(
+            SelectorFacts(s.id, s.strategy, s.targets, s.spillover) for s in plan.selectors.values()
+        )
+        self.edits: dict[ModelId, Edit | None] = {
+            m.id: compile_filters(m.filters, m.use_model_name) for m in plan.models.values()
+        }
+        self.remotes = {
+            p.id: Remote(
+                p,
+                Upstream(Address.parse(p.proxy), p.timeouts),
+                compile_filters(p.filters),
+                _credentials(p),
+            )
+            for p in plan.peers.values()
+        }
+        self.access = Access(plan.settings.api_keys, self.failures)
+        self.origins = Origins(
+            hosts=plan.settings.allowed_hosts,
+            origins=plan.settings.allowed_origins,
+            proxies=plan.settings.trusted_proxies,
+            listening=listening,
+        )
+
+    def local(self, name: str) -> ModelId | None:
+        """Return the model that a name or an alias stands for."""
+        target = self.names.lookup(name)
+        return target.model if isinstance(target, Local) else None
+
+    def edit_of(self, target: Local | Peer) -> Edit | None:
+        if isinstance(target, Local):
+            return self.edits[target.model]
+        return self.remotes[target.peer].edit
+
+    def state_of(self, fleet: Fleet, target: str) -> TargetState:
+        """Tell a selector how one of its targets is."""
+        found = self.names.lookup(target)
+        if isinstance(found, Peer) or found is None:
+            return TargetState.PEER
+        return _STATES.get(fleet.phase(found.model), TargetState.STOPPING)
+
+    def close(self) -> None:
+        """Let go of the peers' connections; running requests to them go on."""
+        for remote in self.remotes.values():
+            remote.upstream.close_idle()
+
+
+def _credentials(peer: configured.Peer) -> tuple[tuple[bytes, bytes], ...]:
+    if peer.api_key is None:
+        return ()
+    key = peer.api_key.reveal().encode()
+    return ((b"Authorization", b"Bearer " + key), (b"X-Api-Key", key))

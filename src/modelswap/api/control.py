@@ -1,0 +1,159 @@
+"""The control routes: what runs, stop it, which profile, is it alive.
+
+They ask the fleet and the plan; none of them starts a model, except `load`,
+which says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+
+from modelswap import __version__
+from modelswap.config.redact import redact
+from modelswap.core.lifecycle import ALIVE
+from modelswap.core.spec import ClientId
+
+from .call import Call, Refusal, Reply, as_json, as_text
+from .listing import records
+
+if TYPE_CHECKING:
+    from modelswap.core.spec import ModelId
+
+
+async def health(_: Call) -> Reply:
+    """The program is alive; says nothing about models."""
+    return as_text("OK")
+
+
+async def ready(call: Call) -> Reply:
+    """The program takes requests: 503 while it shuts down."""
+    if call.house.draining:
+        raise Refusal(503, "shutting down", headers=(("Retry-After", "1"),))
+    return as_text("OK")
+
+
+async def version(_: Call) -> Reply:
+    return as_json({"build_date": "unknown", "commit": "unknown", "version": __version__})
+
+
+async def list_models(call: Call) -> Reply:
+    house = call.house
+    listed = records(house.plan, house.fleet.phase, house.profile)
+    visible = [record for record in listed if call.identity.may_use(record["id"])]
+    return as_json({"data": visible, "object": "list"})
+
+
+async def one_model(call: Call) -> Reply:
+    """One record of the list, unlisted models and aliases included."""
+    wanted = unquote(call.params["id"])
+    house = call.house
+    for record in records(house.plan, house.fleet.phase, house.profile):
+        if record["id"] == wanted and call.identity.may_use(wanted):
+            return as_json(record)
+    model = house.book.local(wanted)
+    if model is None or not call.identity.may_use(wanted):
+        raise Refusal(404, f"model {wanted!r} not found", "not_found")
+    shown = house.plan.models[model]
+    return as_json(
+        {
+            "id": wanted,
+            "object": "model",
+            "created": 0,
+            "owned_by": "llama-swap",
+            "meta": {"llamaswap": {"type": "model", "modelID": shown.id}},
+            "status": {"value": "loaded" if house.fleet.phase(model) in ALIVE else "unloaded"},
+        }
+    )
+
+
+async def running(call: Call) -> Reply:
+    house = call.house
+    items: list[dict[str, Any]] = [
+        {
+            "model": model.id,
+            "state": phase.shown,
+            "cmd": redact(house.plan, model.cmd),
+            "proxy": redact(house.plan, model.proxy),
+            "ttl": int(model.ttl or 0),
+            "name": model.name,
+            "description": model.description,
+            "pid": pid,
+            "in_flight": house.fleet.in_flight(model.id),
+            "waiting": house.fleet.waiting(model.id),
+        }
+        for model, phase, pid in house.fleet.running()
+    ]
+    return as_json({"running": items})
+
+
+def _is_forced(call: Call) -> bool:
+    return call.arg("force") in {"1", "true", "yes"}
+
+
+async def unload_get(call: Call) -> Reply:
+    await call.house.fleet.unload(sorted(call.house.plan.models), force=_is_forced(call))
+    return as_text("OK")
+
+
+async def unload_all(call: Call) -> Reply:
+    await call.house.fleet.unload(sorted(call.house.plan.models), force=_is_forced(call))
+    return as_json({"msg": "ok"})
+
+
+def _local(call: Call) -> ModelId:
+    model = call.house.book.local(unquote(call.params["model"]))
+    if model is None:
+        raise Refusal(404, "model not found", "not_found")
+    return model
+
+
+async def unload_one(call: Call) -> Reply:
+    await call.house.fleet.unload([_local(call)], force=_is_forced(call))
+    return as_text("OK")
+
+
+async def load_one(call: Call) -> Reply:
+    """Start a model and answer when it is ready, or why it is not."""
+    model = _local(call)
+    await call.house.load(model, ClientId(call.identity.name))
+    return as_json({"msg": "ok"})
+
+
+async def profiles(call: Call) -> Reply:
+    house = call.house
+    shown = [
+        {"id": p.id, "description": p.description, "pins": dict(p.pins)}
+        for p in sorted(house.plan.profiles.values(), key=lambda p: p.id)
+    ]
+    return as_json({"active": house.profile, "profiles": shown})
+
+
+async def set_profile(call: Call) -> Reply:
+    try:
+        wanted = msgspec.json.decode(call.body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise Refusal(400, "invalid profile request") from None
+    if "name" not in wanted:
+        raise Refusal(400, "profile name is required")
+    name = wanted["name"]
+    if name is not None and not isinstance(name, str):
+        raise Refusal(400, "profile name must be a string or null")
+    if name and name not in call.house.plan.profiles:
+        raise Refusal(404, f'profile "{name}" not found')
+    call.house.set_profile(name or None)
+    return as_json({"active": call.house.profile})
+
+
+async def config_status(call: Call) -> Reply:
+    """Say whether the file on disk is what runs, and if not, why."""
+    return as_json(call.house.config_status())
+
+
+async def reload(call: Call) -> Reply:
+    """Load the configuration again, as SIGHUP does."""
+    await call.house.reload()
+    status = call.house.config_status()
+    return as_json(status, 200 if status["ok"] else 409)

@@ -1,0 +1,152 @@
+"""Error replies: one envelope, in the form that the client prefers.
+
+Law: JSON, unless the `Accept` header prefers HTML or plain text; the message is
+escaped for the form it is shown in. It refuses to log and to decide what failed.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final, assert_never
+
+from modelswap.errors import ConcurrencyLimitError, ReplyError, UnauthorizedError, fault_of
+
+SOURCE: Final = "llama-swap"
+"""Clients and dashboards of the original look for this name."""
+CHALLENGE: Final = f'Basic realm="{SOURCE}"'
+_EXACT, _SUBTYPE, _ANY = 2, 1, 0
+
+
+class Form(Enum):
+    JSON = "application/json"
+    TEXT = "text/plain"
+    HTML = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """Ready to be sent; `Content-Length` is the sender's business."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                return 0.0
+            return min(max(quality, 0.0), 1.0) if math.isfinite(quality) else 0.0
+    return 1.0
+
+
+def _specificity(pattern: str, form: Form) -> int | None:
+    if pattern == form.value:
+        return _EXACT
+    if pattern == form.value.partition("/")[0] + "/*":
+        return _SUBTYPE
+    return _ANY if pattern == "*/*" else None
+
+
+def _preference(ranges: list[tuple[str, float]], form: Form) -> float:
+    """Return the quality that the most specific matching range gives, 0 without any."""
+    best, quality = -1, 0.0
+    for pattern, q in ranges:
+        specificity = _specificity(pattern, form)
+        if specificity is not None and specificity > best:
+            best, quality = specificity, q
+    return quality
+
+
+@lru_cache(maxsize=256)
+def preferred_form(accept: str | None) -> Form:
+    """Choose by proper negotiation; ties and nothing acceptable mean JSON."""
+    if not accept:
+        return Form.JSON
+    ranges: list[tuple[str, float]] = []
+    for entry in accept.split(","):
+        pattern, *parameters = entry.split(";")
+        ranges.append((pattern.strip().lower(), _quality(parameters)))
+    chosen, best = Form.JSON, _preference(ranges, Form.JSON)
+    for form in (Form.TEXT, Form.HTML):
+        quality = _preference(ranges, form)
+        if quality > best:
+            chosen, best = form, quality
+    return chosen
+
+
+def _json_body(message: str, kind: str, code: str) -> bytes:
+    document = {
+        "src": SOURCE,
+        "error": {"message": message, "type": kind, "param": None, "code": code},
+    }
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # A browser that guesses the type must not find markup in it.
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text.encode("utf-8", "replace")
+
+
+def _body(form: Form, message: str, kind: str, code: str) -> bytes:
+    match form:
+        case Form.JSON:
+            return _json_body(message, kind, code)
+        case Form.TEXT:
+            return f"{SOURCE}: {message}".encode("utf-8", "replace")
+        case Form.HTML:
+            shown = html.escape(message)
+            page = f"<html><body><h1>{SOURCE}</h1><p>{shown}</p></body></html>"
+            return page.encode("utf-8", "replace")
+        case _ as never:
+            assert_never(never)
+
+
+def error_reply(
+    status: int,
+    message: str,
+    *,
+    accept: str | None = None,
+    code: str | None = None,
+    retry_after: float | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> ErrorReply:
+    """Write one error. `code` defaults to the one that the status has."""
+    kind, usual = fault_of(status)
+    form = preferred_form(accept)
+    charset = "" if form is Form.JSON else "; charset=utf-8"
+    lines = [("Content-Type", form.value + charset), ("X-Content-Type-Options", "nosniff")]
+    if retry_after is not None:
+        lines.append(("Retry-After", str(max(1, math.ceil(retry_after)))))
+    return ErrorReply(status, (*lines, *headers), _body(form, message, kind, code or usual))
+
+
+def reply_for(
+    error: ReplyError, *, accept: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+) -> ErrorReply:
+    """Write the reply that an exception asks for."""
+    if isinstance(error, ConcurrencyLimitError):
+        accept = None
+    if isinstance(error, UnauthorizedError):
+        headers = (*headers, ("WWW-Authenticate", CHALLENGE))
+    return error_reply(
+        error.status,
+        error.text,
+        accept=accept,
+        code=error.code,
+        retry_after=error.retry_after,
+        headers=headers,
+    )
+
+
+def sse_error(error: ReplyError) -> bytes:
+    """Write the error as one SSE event, for a stream whose headers are already out."""
+    return b"data: " + _json_body(error.text, error.type, error.code) + b"\n\n"

@@ -1,0 +1,212 @@
+"""What the handlers share: the plan of the moment and everything built from it.
+
+One `House` per program, made by `app`. It answers questions and passes news
+on; it owns no model server and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from modelswap.core.lifecycle import Phase
+from modelswap.observe.redaction import HeaderMask, line_redactor
+from modelswap.observe.timestamps import go_duration
+
+from .book import Book
+from .listing import statuses
+from .visit import refusal
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from modelswap.config.load import Loaded
+    from modelswap.config.plan import Plan
+    from modelswap.core.room import Reason
+    from modelswap.core.spec import ClientId, ModelId, Seconds
+    from modelswap.fleet import Fleet, Server
+    from modelswap.http import Request
+    from modelswap.observe.captures import Captures
+    from modelswap.observe.events import Bus
+    from modelswap.observe.inflight import Inflight
+    from modelswap.observe.logs import Logger, Logs
+    from modelswap.observe.performance import Performance
+    from modelswap.observe.prometheus import Metrics
+    from modelswap.observe.store import Store
+
+QUIET = ("/wol-health", "/api/performance", "/metrics")
+"""Paths whose requests are polls: not worth a line in the log."""
+
+
+@dataclass(slots=True)
+class ConfigStatus:
+    """What became of the last attempt to load the configuration."""
+
+    ok: bool = True
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    tried_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    files: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "loaded_at": self.loaded_at.isoformat(),
+            "tried_at": self.tried_at.isoformat(),
+            "files": list(self.files),
+            "problems": list(self.problems),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class House:
+    loop: asyncio.AbstractEventLoop
+    plan: Plan
+    book: Book
+    logs: Logs
+    log: Logger
+    bus: Bus
+    inflight: Inflight
+    captures: Captures
+    store: Store
+    metrics: Metrics
+    performance: Performance
+    reload: Callable[[], Awaitable[None]]
+    status: ConfigStatus
+    fleet: Fleet = field(init=False)
+    profile: str | None = None
+    draining: bool = False
+    shows_requests: bool = True
+
+    # Questions
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return the payload of a `modelStatus` event."""
+        return statuses(self.plan, self.fleet.phase)
+
+    def config_status(self) -> dict[str, Any]:
+        return self.status.shown()
+
+    # News
+
+    def access_line(
+        self, request: Request, address: str, status: int, sent: int, seconds: float
+    ) -> None:
+        """Log one finished request."""
+        if self.shows_requests and not request.path.startswith(QUIET):
+            agent = request.header(b"user-agent") or b""
+            self.log.info(
+                f'Request {address} "{request.method} {request.path} HTTP/{request.version}" '
+                f'{status} {sent} "{agent.decode("latin-1")}" {go_duration(seconds)}'
+            )
+
+    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
+        """Take the fleet's news to the log, the watchers and the counters."""
+        self.metrics.phase(model, phase.shown, self.loop.time())
+        if phase is Phase.STOPPED:
+            self.logs.model_ended(model)
+        said = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
+        if phase is Phase.STOPPED and self.fleet.failure(model):
+            self.log.warning(said)
+        else:
+            self.log.info(said)
+        self.bus.publish("modelStatus", self.statuses())
+
+    def on_output(self, model: ModelId, data: bytes) -> None:
+        self.logs.model_output(model, data)
+
+    def on_note(self, level: str, text: str) -> None:
+        self.logs.proxy_line(level, text)
+
+    # Changes
+
+    def set_profile(self, name: str | None) -> None:
+        if name != self.profile:
+            self.profile = name
+            self.bus.publish("profileChanged", {"active": name})
+            self.bus.publish("modelStatus", self.statuses())
+
+    async def load(self, model: ModelId, client: ClientId) -> None:
+        """Start a model and return when it is ready.
+
+        Raises:
+            ReplyError: it cannot be loaded now.
+        """
+        waiter = _Starter(self.loop)
+        ticket = self.fleet.ask(model, waiter, client=client)
+        try:
+            await waiter.answer
+            self.fleet.release(model)
+        finally:
+            self.fleet.cancel(ticket)
+
+    def adopt_plan(self, loaded: Loaded, plan: Plan) -> None:
+        """Go on with another plan: everything that is not the fleet's."""
+        settings = plan.settings
+        self.book.close()
+        self.plan = plan
+        self.book = Book(plan, listening=self.book.listening, failures=self.book.failures)
+        self.inflight.mask = HeaderMask(settings.redact_headers)
+        self.captures.resize(settings.capture_buffer)
+        self.store.configure(
+            max_rows=settings.metrics_max_in_memory, retention=settings.store_retention
+        )
+        self.performance.configure(
+            every=settings.performance_every, disabled=settings.performance_disabled
+        )
+        self.configure_logs()
+        if self.profile is not None and self.profile not in plan.profiles:
+            self.set_profile(None)
+        self.status = ConfigStatus(
+            files=plan.files, warnings=tuple(str(w) for w in loaded.warnings)
+        )
+        self.bus.publish("configStatus", self.config_status())
+        self.bus.publish("modelStatus", self.statuses())
+
+    def configure_logs(self) -> None:
+        """Apply what the plan says about the logs."""
+        plan = self.plan
+        self.logs.configure(
+            level=plan.settings.log_level,
+            time_format=plan.settings.log_time_format,
+            redact=line_redactor(secret.reveal() for secret in plan.secrets),
+        )
+        self.shows_requests = self.logs.shows("info")
+
+    def reject_plan(self, loaded: Loaded) -> None:
+        """Go on as before: the new configuration is not valid, and this says why."""
+        problems = tuple(str(p) for p in loaded.problems)
+        self.status = ConfigStatus(
+            ok=False,
+            loaded_at=self.status.loaded_at,
+            files=self.status.files,
+            problems=problems,
+            warnings=tuple(str(w) for w in loaded.warnings),
+        )
+        self.log.warning("the configuration was not reloaded; the running one stays")
+        for problem in problems:
+            self.log.warning(problem)
+        self.bus.publish("configStatus", self.config_status())
+
+
+class _Starter:
+    """A waiter that only wants to know."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.answer: asyncio.Future[None] = loop.create_future()
+
+    def on_granted(self, server: Server) -> None:
+        _ = server
+        if not self.answer.done():
+            self.answer.set_result(None)
+
+    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(refusal(reason, detail, retry_after))
+
+    def on_position(self, position: int) -> None:
+        """Nobody is told."""

@@ -1,0 +1,636 @@
+"""One request to a model, from its body to its last byte.
+
+A `Visit` is the request's state and, in turn, the waiter for its lease and the
+watcher of its relay: one object, plain callbacks, no task. For a model that is
+ready, the whole way from the parsed request to the bytes on the upstream's
+socket is one call.
+
+Whatever happens, a visit ends exactly once, in `_end`: the lease is given back
+and the recording is closed.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final, assert_never
+
+from modelswap.core.lifecycle import Phase
+from modelswap.core.names import Local, NoTarget, Off, Peer, Unknown
+from modelswap.core.room import Reason
+from modelswap.errors import (
+    BadRequestError,
+    ConcurrencyLimitError,
+    ConflictError,
+    ForbiddenError,
+    LoadFailedError,
+    NotFoundError,
+    ReplyError,
+    UnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+from modelswap.http import Ending, Outbound, forward_headers, relay
+from modelswap.http.upload import Upload
+from modelswap.observe.failure import describe
+
+from .dialect import NO_MODEL, Source, find, find_in_multipart
+from .envelope import sse_error
+from .filters import rename_query, rewrite
+from .formfilters import FormEdits, form_edits
+from .loading import Loading, announced_timeout
+from .recording import Recording
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from modelswap.core.names import Target
+    from modelswap.core.spec import ClientId, Seconds
+    from modelswap.fleet import Server, Ticket
+    from modelswap.http import BodySource, Exchange, Field, Outcome, Relay, Upstream
+
+    from .access import Identity
+    from .front import Front
+
+RETRIES: Final = 3
+"""How often a request is tried again whose server died before the request had begun."""
+RETRY_PAUSE: Final = 0.05
+"""Seconds until then; doubles. Enough for the news of the server's exit to arrive."""
+MARGIN: Final = 1.0
+"""Seconds before a client's own deadline at which it gets an honest answer instead."""
+CLIENT_CLOSED: Final = 499
+NO_ROUTER: Final = "no router for requested model"
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authorization"})
+_KEEPS_NOTHING: Final[frozenset[bytes]] = frozenset()
+
+
+class Visit:
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_book",
+        "_deadline",
+        "_ended",
+        "_exchange",
+        "_form",
+        "_front",
+        "_holds",
+        "_is_recorded",
+        "_is_tracked",
+        "_loading",
+        "_path",
+        "_query",
+        "_recording",
+        "_relay",
+        "_retry",
+        "_selected",
+        "_server",
+        "_stream",
+        "_target",
+        "_ticket",
+        "_tries",
+        "_upload",
+        "background",
+        "client",
+        "identity",
+    )
+
+    def __init__(
+        self,
+        front: Front,
+        exchange: Exchange,
+        identity: Identity,
+        *,
+        path: str,
+        is_recorded: bool,
+        is_tracked: bool,
+    ) -> None:
+        """`path` is what the upstream gets. *Recorded*: in the activity list; *tracked*: in flight."""
+        self._front = front
+        self._book = front.house.book
+        self._exchange = exchange
+        self._begun = monotonic()
+        self._path = path
+        self._query = exchange.request.query
+        self._is_recorded = is_recorded
+        self._is_tracked = is_tracked
+        self._recording: Recording | None = None
+        self._selected: tuple[str, str] | None = None
+        self.identity = identity
+        self.client: ClientId = front.client_of(exchange.request, identity)
+        self.background: bool = front.is_background(exchange.request, identity)
+        self._body: bytes | BodySource = b""
+        self._upload: Upload | None = None
+        self._form: FormEdits | None = None
+        self._stream = False
+        self._target: Target | None = None
+        self._ticket: Ticket | None = None
+        self._server: Server | None = None
+        self._holds = False
+        self._relay: Relay | None = None
+        self._loading: Loading | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._tries = 0
+        self._ended = False
+
+    # Which model
+
+    def on_body(self, body: bytes) -> None:
+        """Go on with the whole body."""
+        request = self._exchange.request
+        kind = request.header(b"content-type")
+        try:
+            ask = find(
+                request.method, None if kind is None else kind.decode("latin-1"), self._query, body
+            )
+            self._stream = ask.stream
+            target = self.resolve(ask.model)
+        except ReplyError as error:
+            self.fail(error)
+            return
+        self._body = self._edited(target, ask.source, body)
+        self.go(target)
+
+    def _edited(self, target: Target, source: Source, body: bytes) -> bytes:
+        """Return the body as the model gets it; the query may change beside it."""
+        made = rewrite(self._book.edit_of(target), target, source, body, self._query)
+        self._query = made.query
+        for key in made.failed:
+            self._front.house.log.once(
+                f"filter {target.model} {key}",
+                f"<{target.model}> a filter could not be applied to {key}; "
+                "such requests go on without it",
+            )
+        return made.body
+
+    def on_form(self, kind: bytes) -> None:
+        """Find the model in a form while it streams by."""
+        try:
+            self._upload = Upload(
+                self._exchange, kind, known=self._on_fields, bad=self._on_bad_form
+            )
+        except ValueError as error:
+            self.fail(BadRequestError(str(error)))
+
+    def _on_bad_form(self, text: str) -> None:
+        self.fail(BadRequestError(f"could not parse multipart form: {text}"))
+
+    def _on_fields(self, fields: dict[str, bytes]) -> None:
+        texts = {name: value.decode("utf-8", "replace") for name, value in fields.items()}
+        try:
+            ask = find_in_multipart(self._query, texts)
+            self._stream = ask.stream
+            target = self.resolve(ask.model)
+        except ReplyError as error:
+            self.fail(error)
+            return
+        rules = self._book.edit_of(target)
+        name = target.rewrite
+        if ask.source is Source.QUERY and name is not None:
+            self._query = rename_query(self._query, name)
+            name = None
+        self._form = form_edits(rules, requested=target.requested, rename=name)
+        self.go(target)
+
+    def on_poll(self, _: bytes) -> None:
+        """Ask a model that runs; start nothing, and keep nothing alive."""
+        try:
+            target = self.resolve(find("GET", None, self._query, b"").model)
+        except ReplyError as error:
+            self.fail(error)
+            return
+        self._peek(target)
+
+    def pass_through(self, name: str, target: Target, body: bytes, *, polls: bool = False) -> None:
+        """Send the request on as it is; the path said which model."""
+        self._named(name, target)
+        try:
+            self._check(name, target)
+        except ReplyError as error:
+            self.fail(error)
+            return
+        self._body = body
+        if polls:
+            self._peek(target)
+        elif isinstance(target, Local) and self._ignores_websocket(target):
+            self._peek(target, "ignored websocket requests")
+        else:
+            self.go(target)
+
+    def _ignores_websocket(self, target: Local) -> bool:
+        return (
+            self._exchange.request.upgrade
+            and self._book.plan.models[target.model].ignore_websockets
+        )
+
+    def _peek(self, target: Target, what: str = "polls") -> None:
+        """Use a ready server without a lease: it may leave in the middle."""
+        self._target = target
+        if isinstance(target, Peer):
+            self._send(self._book.remotes[target.peer].upstream)
+            return
+        fleet = self._front.house.fleet
+        server = fleet.server(target.model)
+        if server is None or fleet.phase(target.model) is not Phase.READY:
+            self.fail(ConflictError(f"model {target.model} is not loaded; {what} cannot start it"))
+            return
+        self._tries = RETRIES
+        self._send(server.upstream)
+
+    def resolve(self, name: str) -> Target:
+        """Find out what the client means, and whether it may.
+
+        Raises:
+            ReplyError: nothing here, or not for this client.
+        """
+        house = self._front.house
+        book = self._book
+        found = book.names.resolve(name, house.profile, self._take)
+        match found:
+            case Local() | Peer():
+                self._named(name, found)
+                self._check(name, found)
+                return found
+            case Off():
+                raise NotFoundError(NO_MODEL)
+            case NoTarget(selector):
+                raise UnavailableError(
+                    f'selector "{selector}" has no available spillover targets', retry_after=1
+                )
+            case Unknown():
+                self._named(name, None)
+                raise NotFoundError(NO_ROUTER)
+            case _ as never:
+                assert_never(never)
+
+    def _check(self, name: str, target: Target) -> None:
+        if not self.identity.may_use(target.model, target.requested):
+            raise ForbiddenError(f"this key may not use the model {name!r}")
+
+    def _take(self, selector: str) -> str | None:
+        book = self._book
+        fleet = self._front.house.fleet
+        target = book.selectors.take(selector, lambda t: book.state_of(fleet, t))
+        if target is not None:
+            self._selected = selector, target
+        return target
+
+    def _named(self, name: str, target: Target | None) -> None:
+        """Begin the recording: from now on it is known what the request is about."""
+        if not (self._is_recorded or self._is_tracked):
+            return
+        request = self._exchange.request
+        front = self._front
+        recording = Recording(
+            front.house,
+            model=target.model if isinstance(target, Local) else name,
+            requested=name,
+            path=self._path,
+            client=front.address_of(request),
+            key=self.identity.name,
+            stream=self._stream,
+            is_recorded=self._is_recorded,
+            began=self._begun,
+        )
+        self._recording = recording
+        if self._is_tracked and target is not None:
+            recording.enter(
+                method=request.method,
+                shown_path=self._path if request.path.startswith("/upstream/") else request.path,
+                headers=request.headers,
+                cancel=self.cancel,
+            )
+        if self._selected is not None:
+            recording.metadata = {"selector": self._selected[0]}
+
+    # A turn
+
+    def go(self, target: Target) -> None:
+        """Get a lease, or wait for one."""
+        self._target = target
+        if isinstance(target, Peer):
+            self._send(self._book.remotes[target.peer].upstream)
+            return
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        target = self._target
+        assert isinstance(target, Local)
+        fleet = self._front.house.fleet
+        if not self.background:
+            server = fleet.lease_now(target.model, self.client)
+            if server is not None:
+                self._granted(server)
+                return
+        self._exchange.on_gone = self._left
+        ticket = fleet.ask(
+            target.model,
+            self,
+            client=self.client,
+            background=self.background,
+            watched=self._shows_state(),
+        )
+        if self._ended or self._holds:
+            return
+        self._ticket = ticket
+        self._while_waiting()
+
+    def _shows_state(self) -> bool:
+        target = self._target
+        assert isinstance(target, Local)
+        return self._stream and self._book.plan.models[target.model].send_loading_state
+
+    def _while_waiting(self) -> None:
+        if self._loading is not None or self._deadline is not None:
+            return
+        target = self._target
+        assert isinstance(target, Local)
+        loop = self._front.loop
+        if self._stream:
+            self._loading = Loading(
+                self._exchange,
+                loop,
+                path=self._path,
+                model=target.model,
+                show_state=self._shows_state(),
+            )
+            return
+        patience = announced_timeout(self._exchange.request.header)
+        if patience is not None:
+            self._deadline = loop.call_later(max(patience - MARGIN, MARGIN), self._out_of_patience)
+
+    def on_granted(self, server: Server) -> None:
+        self._ticket = None
+        if self._loading is not None:
+            self._loading.finish()
+        self._granted(server)
+
+    def _granted(self, server: Server) -> None:
+        self._holds = True
+        self._server = server
+        recording = self._recording
+        if recording is not None:
+            recording.granted(monotonic())
+            recording.metadata = self._facts(server.model.priority)
+        if self._ended:  # the client left while the grant was on its way
+            self._release()
+            return
+        self._send(server.upstream)
+
+    def _facts(self, priority: int) -> dict[str, str]:
+        facts = {"fifo_priority": str(priority)}
+        if self._selected is not None:
+            facts["selector"] = self._selected[0]
+        return facts
+
+    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+        self._ticket = None
+        self.fail(refusal(reason, detail, retry_after))
+
+    def on_position(self, position: int) -> None:
+        if self._loading is not None:
+            self._loading.on_position(position)
+
+    def _out_of_patience(self) -> None:
+        self._deadline = None
+        self._drop_ticket()
+        self.fail(
+            UnavailableError(
+                "the model is still loading; ask again", code="model_loading", retry_after=5
+            ),
+            ("x-should-retry", "true"),
+        )
+
+    # The answer
+
+    def _send(self, upstream: Upstream) -> None:
+        target = self._target
+        request = self._exchange.request
+        book = self._book
+        if isinstance(target, Peer):
+            remote = book.remotes[target.peer]
+            headers = forward_headers(
+                request,
+                drop=_KEEPS_NOTHING if remote.peer.forward_authorization else _CREDENTIALS,
+                trust_forwarded=False,
+                forwarded=False,
+                host=upstream.address.authority.encode("ascii"),
+            )
+            headers += remote.credentials
+        else:
+            assert target is not None
+            model = book.plan.models[target.model]
+            headers = forward_headers(
+                request,
+                drop=_KEEPS_NOTHING if model.forward_authorization else _CREDENTIALS,
+                trust_forwarded=book.origins.trusts(request.client),
+            )
+        if self._upload is not None and self._form is not None:
+            self._body = self._upload.source(values=self._form.values, remove=self._form.remove)
+        outbound = Outbound(
+            request.method,
+            upstream.address.join(self._path, self._query),
+            headers,
+            self._body,
+            request.header(b"upgrade") if request.upgrade else None,
+        )
+        recording = self._recording
+        if recording is not None:
+            body = self._body
+            if isinstance(body, bytes):
+                recording.sending(request.headers, body, len(body))
+            else:
+                recording.sending(request.headers, b"", request.content_length or 0)
+        self._relay = relay(self._exchange, upstream, outbound, self)
+
+    def on_head(self, status: int, headers: Sequence[Field]) -> None:
+        if self._recording is not None:
+            self._recording.on_head(status, headers)
+
+    def on_data(self, data: bytes) -> None:
+        if self._recording is not None:
+            self._recording.on_data(data)
+
+    def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
+        """Put an error answer into the stream that was already open for the keep-alives."""
+        _ = content_type
+        return sse_error(UpstreamError(describe(status, body)))
+
+    def error_event(self, outcome: Outcome) -> bytes | None:
+        return sse_error(broken(outcome))
+
+    def on_end(self, outcome: Outcome) -> None:
+        self._relay = None
+        self._release()
+        ending = outcome.ending
+        if ending is Ending.DONE or ending is Ending.CLIENT_GONE or outcome.started:
+            self._end(outcome)
+            return
+        if ending is Ending.CANCELLED:
+            self._end(outcome)
+            self._exchange.abort()
+            return
+        if self._may_retry(outcome):
+            self._tries += 1
+            delay = RETRY_PAUSE * 2 ** (self._tries - 1)
+            self._exchange.on_gone = self._left
+            self._retry = self._front.loop.call_later(delay, self._again)
+            return
+        self._report_stall(outcome)
+        self.fail(broken(outcome), outcome=outcome)
+
+    def _may_retry(self, outcome: Outcome) -> bool:
+        return (
+            outcome.never_ran
+            and self._upload is None
+            and isinstance(self._target, Local)
+            and self._tries < RETRIES
+            and not self._exchange.finished
+        )
+
+    def _again(self) -> None:
+        self._retry = None
+        self._dispatch()
+
+    def _report_stall(self, outcome: Outcome) -> None:
+        server = self._server
+        if server is not None and outcome.ending in {Ending.HEADER_TIMEOUT, Ending.STALLED}:
+            self._front.house.fleet.stalled(server, outcome.detail)
+
+    # Endings
+
+    def fail(
+        self,
+        error: ReplyError,
+        *headers: tuple[str, str],
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Answer with an error, in whatever form the client can still read."""
+        if self._ended:
+            return
+        if self._loading is not None:
+            self._loading.finish(failed=True)
+        exchange = self._exchange
+        if exchange.started:
+            if not exchange.finished:
+                exchange.write(sse_error(error))
+                exchange.end()
+        else:
+            self._front.send_error(exchange, error, headers)
+        if error.detail:
+            self._front.house.log.warning(f"{error.text}: {error.detail}")
+        if self._recording is not None:
+            self._recording.replied(error.status)
+        self._end(outcome, error=error)
+
+    def cancel(self) -> None:
+        """End it because somebody who may has said so."""
+        if self._relay is not None:
+            self._relay.cancel()
+            return
+        self._drop_ticket()
+        self._end(None, status=CLIENT_CLOSED)
+        self._exchange.abort()
+
+    def _left(self) -> None:
+        """The client has gone while nothing was on its way."""
+        self._drop_ticket()
+        self._end(None, status=CLIENT_CLOSED)
+
+    def _drop_ticket(self) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._front.house.fleet.cancel(ticket)
+
+    def _release(self) -> None:
+        if self._holds:
+            self._holds = False
+            target = self._target
+            assert isinstance(target, Local)
+            self._front.house.fleet.release(target.model)
+
+    def _end(
+        self,
+        outcome: Outcome | None,
+        *,
+        status: int | None = None,
+        error: ReplyError | None = None,
+    ) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        for timer in (self._deadline, self._retry):
+            if timer is not None:
+                timer.cancel()
+        if self._loading is not None:
+            self._loading.finish()
+        if self._upload is not None:
+            self._upload.close()
+        if self._selected is not None:
+            self._book.selectors.release(*self._selected)
+        self._release()
+        self._write_down(outcome, status, error)
+
+    def _write_down(
+        self, outcome: Outcome | None, status: int | None, error: ReplyError | None
+    ) -> None:
+        front = self._front
+        recording = self._recording
+        exchange = self._exchange
+        sent = 0 if outcome is None else outcome.bytes_sent
+        if outcome is not None and outcome.ending is Ending.CLIENT_GONE:
+            status = CLIENT_CLOSED
+        if recording is not None:
+            ending = "refused" if error is not None else "cancelled"
+            if outcome is not None:
+                ending = outcome.ending.name.lower()
+            recording.end(ending, status=status, error="" if error is None else error.text)
+        request = exchange.request
+        front.house.access_line(
+            request,
+            front.address_of(request),
+            status or exchange.status,
+            sent,
+            monotonic() - self._begun,
+        )
+
+
+def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyError:
+    """Say to a client why its wait ended without a turn."""
+    match reason:
+        case Reason.LOAD_FAILED | Reason.BACKING_OFF:
+            return LoadFailedError(
+                f"the model could not be loaded: {detail}", retry_after=retry_after
+            )
+        case Reason.QUEUE_FULL:
+            return UnavailableError(
+                "too many requests are waiting", code="queue_full", retry_after=retry_after or 1
+            )
+        case Reason.OVER_LIMIT:
+            return ConcurrencyLimitError("Too many requests", retry_after=1)
+        case Reason.UNLOADED:
+            return UnavailableError(
+                "the model was unloaded while the request waited",
+                code="model_unloaded",
+                retry_after=1,
+            )
+        case Reason.SHUTTING_DOWN:
+            return UnavailableError("the server is shutting down", retry_after=5)
+        case Reason.REMOVED:
+            return NotFoundError("the model was removed from the configuration")
+        case Reason.NO_SUCH_MODEL:
+            return NotFoundError(NO_ROUTER)
+        case Reason.NEVER_FITS:
+            return LoadFailedError(f"the model can never be loaded: {detail}")
+        case _ as never:
+            assert_never(never)
+
+
+def broken(outcome: Outcome) -> ReplyError:
+    """Say to a client what became of the upstream."""
+    if outcome.ending in {Ending.HEADER_TIMEOUT, Ending.CONNECT_TIMEOUT, Ending.STALLED}:
+        return UpstreamTimeoutError(f"the upstream did not answer in time: {outcome.detail}")
+    if outcome.ending is Ending.BODY_FAILED:
+        return BadRequestError(outcome.detail)
+    return UpstreamError(f"upstream error: {outcome.detail}")

@@ -1,0 +1,413 @@
+"""The composition root: build everything, serve, reload, shut down.
+
+Order at the start: configuration, address (a taken port must not leave a model
+running), keeper and adoption, then requests. Order at the end: stop accepting,
+let requests finish, stop the models, let go of the keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelswap import __version__
+from modelswap.api.book import Book, policy_of
+from modelswap.api.front import Front
+from modelswap.api.house import ConfigStatus, House
+from modelswap.config.load import diff, load
+from modelswap.fleet import Fleet
+from modelswap.http import Server, tune_allocator
+from modelswap.launch import LaunchError
+from modelswap.launch.local import LocalLauncher
+from modelswap.launch.state import state_directory
+from modelswap.observe.captures import Captures
+from modelswap.observe.events import Bus
+from modelswap.observe.inflight import Inflight
+from modelswap.observe.logs import Logger, Logs
+from modelswap.observe.performance import Performance
+from modelswap.observe.prometheus import Metrics
+from modelswap.observe.redaction import HeaderMask
+from modelswap.observe.store import Store
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Coroutine, Iterable
+
+    from modelswap.config.load import Loaded
+    from modelswap.config.plan import Plan
+    from modelswap.launch import Listener
+
+WATCH_EVERY = 0.5
+"""Seconds between two looks at the configuration files; a look is a few `stat` calls."""
+LOCAL = "127.0.0.1"
+LOOPBACK = ("127.0.0.1", "::1")
+KILLED = 3
+"""Exit code when something had to be killed."""
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+class StartError(Exception):
+    """The server cannot start; `lines` say why, for the user's eyes."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line of `serve`."""
+
+    config: Path | None
+    config_dir: Path | None
+    listen: str | None = None
+    watch: bool = False
+    state_dir: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+def parse_listen(text: str | None, *, tls: bool) -> tuple[str, int]:
+    """Return host and port; llama-swap's `:8080` means every interface.
+
+    Raises:
+        StartError: the text is not HOST:PORT.
+    """
+    if text is None:
+        return LOCAL, 8443 if tls else 8080
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536:  # noqa: PLR2004 - ports
+        raise StartError(f"modelswap: --listen {text}: expected HOST:PORT, such as 127.0.0.1:8080")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host, int(port)
+
+
+def serve(options: Options) -> int:
+    """Serve until told to stop; return the exit code.
+
+    Raises:
+        StartError: something the user can mend is wrong.
+    """
+    address = parse_listen(options.listen, tls=options.tls_cert is not None)
+    loaded = load(options.config, options.config_dir)
+    if loaded.plan is None:
+        raise StartError(
+            *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
+        )
+    tune_allocator()
+    return _run(Program(options, address).run(loaded, loaded.plan))
+
+
+def _run(main: Coroutine[None, None, int]) -> int:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every system
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+class Program:
+    """One run of `serve`."""
+
+    def __init__(self, options: Options, address: tuple[str, int]) -> None:
+        self._options = options
+        self._host, self._port = address
+        self._asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._reload_wanted = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    async def run(self, loaded: Loaded, plan: Plan) -> int:
+        """Build, serve, take down; return the exit code."""
+        self._build(loaded, plan)
+        try:
+            bound = await self._open()
+        except (OSError, LaunchError) as error:
+            await self._server.close()
+            self._close_observers()
+            raise StartError(f"modelswap: {self._said(error)}") from error
+        self._on_signals()
+        self._announce(loaded, bound)
+        self._fleet.preload(plan.settings.preload)
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [tasks.create_task(self._reload_when_wanted(), name="reload")]
+            if self._options.watch:
+                helpers.append(tasks.create_task(self._watch_files(), name="watch files"))
+            await self._asked.wait()
+            code = await self._shut_down()
+            for helper in helpers:
+                helper.cancel()
+        return code
+
+    # Start
+
+    def _build(self, loaded: Loaded, plan: Plan) -> None:
+        options = self._options
+        settings = plan.settings
+        logs = Logs(to_stdout=settings.log_to_stdout)
+        log = Logger(logs)
+        bus = Bus()
+        logs.on_lines = bus.log
+        mask = HeaderMask(settings.redact_headers)
+        captures = Captures(settings.capture_buffer, mask)
+        self._house = house = House(
+            loop=asyncio.get_running_loop(),
+            plan=plan,
+            book=Book(plan, listening=[self._host]),
+            logs=logs,
+            log=log,
+            bus=bus,
+            inflight=Inflight(bus, mask),
+            captures=captures,
+            store=self._store(plan, captures, log, bus),
+            metrics=Metrics(version=__version__),
+            performance=Performance(
+                every=settings.performance_every, disabled=settings.performance_disabled
+            ),
+            reload=self.reload,
+            status=ConfigStatus(files=plan.files, warnings=tuple(map(str, loaded.warnings))),
+        )
+        house.configure_logs()
+        front = Front(house)
+        self._tls = _tls(options)
+        self._server = Server(
+            front,
+            limits=plan.settings.limits,
+            error=front.error_body,
+            ssl_context=self._tls,
+            crashed=self._on_crash,
+        )
+        self._fleet = house.fleet = Fleet(plan, policy_of(plan), self._launcher, house)
+        house.metrics.watch_drops(
+            activity=lambda: house.store.dropped,
+            captures=lambda: captures.refused,
+            stdout_bytes=lambda: logs.dropped,
+            event_bytes=lambda: bus.dropped,
+        )
+
+    def _store(self, plan: Plan, captures: Captures, log: Logger, bus: Bus) -> Store:
+        settings = plan.settings
+
+        def tell(ids: Iterable[int]) -> None:
+            for number in ids:
+                bus.publish("activity", {"id": number})
+
+        return Store(
+            captures,
+            path=settings.store_path,
+            max_rows=settings.metrics_max_in_memory,
+            retention=settings.store_retention,
+            warn=log.warning,
+            done=tell,
+        )
+
+    def _launcher(self, listener: Listener) -> LocalLauncher:
+        try:
+            directory = state_directory(self._options.state_dir, f"{self._host}:{self._port}")
+        except LaunchError as error:
+            raise StartError(f"modelswap: {error}") from error
+        return LocalLauncher(directory, listener, grace=self._house.plan.settings.keeper_grace)
+
+    async def _open(self) -> tuple[str, int]:
+        house = self._house
+        house.store.open()
+        house.store.start()
+        house.performance.start()
+        bound = await self._server.listen(self._host, self._port)
+        await self._fleet.open()
+        return bound
+
+    def _said(self, error: Exception) -> str:
+        if isinstance(error, OSError) and not isinstance(error, LaunchError):
+            why = os.strerror(error.errno) if error.errno else str(error)
+            return f"cannot listen on {self._host}:{self._port}: {why.lower()}"
+        return str(error)
+
+    def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
+        log = self._house.log
+        for warning in loaded.warnings:
+            log.warning(str(warning))
+        for key in loaded.not_active:
+            log.info(f"{key}: not active in this version")
+        scheme = "http" if self._tls is None else "https"
+        host, port = bound
+        shown = f"[{host}]" if ":" in host else host
+        plan = self._house.plan
+        log.info(f"modelswap {__version__}: {len(plan.models)} models on {scheme}://{shown}:{port}")
+        if host not in LOOPBACK and not plan.settings.api_keys:
+            log.warning(
+                f"{shown}:{port} can be reached from other machines and no apiKeys are set: "
+                "everybody there can use and stop the models"
+            )
+
+    def _on_crash(self, bug: BaseException) -> None:
+        self._house.log.error(f"internal error, please report: {_traced(bug)}")
+
+    # Signals
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, self._on_stop)
+        if sys.platform != "win32":
+            loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+
+    def _on_stop(self) -> None:
+        """Take a signal: the first asks, the second hurries."""
+        if self._asked.is_set():
+            self._hurry.set()
+        self._asked.set()
+
+    # Reload
+
+    async def _reload_when_wanted(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Load the configuration again; an invalid one changes nothing."""
+        async with self._reloading:
+            options = self._options
+            loaded = await asyncio.to_thread(load, options.config, options.config_dir)
+            house = self._house
+            if loaded.plan is None:
+                house.reject_plan(loaded)
+                return
+            self._replace(loaded, loaded.plan)
+
+    def _replace(self, loaded: Loaded, plan: Plan) -> None:
+        house = self._house
+        change = diff(house.plan, plan)
+        house.adopt_plan(loaded, plan)
+        self._fleet.replace(
+            plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
+        )
+        self._server.set_limits(plan.settings.limits)
+        self._reload_tls()
+        for model in change.removed:
+            self._house.logs.forget(model)
+        log = self._house.log
+        log.info(
+            f"configuration reloaded: {len(change.added)} models added, "
+            f"{len(change.changed)} changed, {len(change.removed)} removed, {len(change.same)} same"
+        )
+        for key in change.needs_restart:
+            log.warning(f"{key}: takes effect at the next start")
+        fresh = change.added | change.changed
+        self._fleet.preload([m for m in plan.settings.preload if m in fresh])
+
+    def _reload_tls(self) -> None:
+        cert = self._options.tls_cert
+        if cert is not None:
+            try:
+                self._server.load_certificate(cert, self._options.tls_key)
+            except (OSError, ValueError) as error:
+                self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
+
+    async def _watch_files(self) -> None:
+        """Reload when what the files say changed and then stood still for one look.
+
+        Looking by `stat`, links followed, sees what notifications miss: bind mounts, network
+        folders, and a link swapped for another.
+        """
+        seen = pending = self._stamp()
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            now = self._stamp()
+            if now != seen and now == pending and now:
+                seen = now
+                self._reload_wanted.set()
+            pending = now
+
+    def _stamp(self) -> Stamp:
+        options = self._options
+        files = [] if options.config is None else [options.config]
+        if options.config_dir is not None:
+            with contextlib.suppress(OSError):
+                found = options.config_dir.iterdir()
+                files += sorted(f for f in found if f.suffix in {".yaml", ".yml"})
+        files += [f for f in (options.tls_cert, options.tls_key) if f is not None]
+        stamps: list[tuple[str, int, int, int]] = []
+        for file in files:
+            with contextlib.suppress(OSError):
+                stat = file.stat()
+                stamps.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return tuple(stamps)
+
+    # End
+
+    async def _shut_down(self) -> int:
+        """Let requests finish, stop the models; a second signal cuts both short."""
+        house = self._house
+        house.draining = True
+        log = self._house.log
+        log.info("stopping: finishing running requests")
+        self._fleet.drain()
+        house.bus.close()
+        house.logs.end_tails()
+        timeout = house.plan.settings.shutdown_timeout
+        finished = await self._unless_hurried(self._server.drain(timeout))
+        if not finished:
+            log.warning("requests were still running and are cut")
+        stopped = await self._unless_hurried(self._stop_models())
+        if not stopped:
+            self._fleet.kill_all()
+        await self._server.close()
+        await self._fleet.close()
+        self._close_observers()
+        return 0 if stopped else KILLED
+
+    def _close_observers(self) -> None:
+        house = self._house
+        house.bus.close()
+        house.performance.close()
+        house.store.close()
+        house.logs.close()
+
+    async def _stop_models(self) -> bool:
+        await self._fleet.stop_all()
+        return not self._fleet.killed
+
+    async def _unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
+        """Return what *work* says; False when the user is in a hurry first."""
+        async with asyncio.TaskGroup() as tasks:
+            doing = tasks.create_task(work)
+            hurried = tasks.create_task(self._hurry.wait())
+            await asyncio.wait({doing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            doing.cancel()
+            hurried.cancel()
+        return doing.done() and not doing.cancelled() and doing.result()
+
+
+def _tls(options: Options) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    import ssl  # noqa: PLC0415 - most servers do without
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ValueError) as error:
+        raise StartError(f"modelswap: TLS: {options.tls_cert}: {error}") from error
+    return context
+
+
+def _traced(bug: BaseException) -> str:
+    """Return the exception and where it came from, in one line."""
+    frames = traceback.extract_tb(bug.__traceback__)[-4:]
+    where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+    return f"{bug!r} at {where}"

@@ -1,0 +1,86 @@
+"""The command line: one file per command, each imported only when it runs.
+
+`modelswap serve` is the main job, and what runs when no command is named, so
+that `modelswap -config FILE` does what `llama-swap -config FILE` does. The
+single-dash spellings of llama-swap are turned into ours before parsing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from modelswap import __version__
+
+COMMANDS: Final = {
+    "serve": "Serve every model of a configuration on one port.",
+    "check": "Check a configuration, or show what it amounts to.",
+    "schema": "Print the JSON Schema of the configuration, for editors.",
+    "demo": "Try it now: real engine, three tiny models, no downloads.",
+}
+
+SINGLE_DASH: Final = frozenset(
+    {"config", "config-dir", "listen", "watch-config", "tls-cert-file", "tls-key-file", "version"}
+)
+
+
+class _Commands(click.Group):
+    """Looks commands up by name and imports only the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        _ = ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            ctx.fail(f"no command {cmd_name!r}; there are {', '.join(COMMANDS)}")
+        command = import_module(f"modelswap.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _ = ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _undash(argument: str) -> str:
+    """Turn llama-swap's `-config` and `-config=x` into `--config…`."""
+    if argument.startswith("-") and not argument.startswith("--"):
+        name = argument[1:].partition("=")[0]
+        if name in SINGLE_DASH:
+            return "-" + argument
+    return argument
+
+
+def normalise(arguments: list[str]) -> list[str]:
+    """Return the arguments in our own spelling, `serve` put in front where no command is."""
+    plain = [_undash(argument) for argument in arguments]
+    if "--version" in plain:
+        return ["--version"]
+    if plain and plain[0].startswith("-") and plain[0] not in {"-h", "--help"}:
+        return ["serve", *plain]
+    return plain
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start here: modelswap demo",
+)
+@click.version_option(__version__, message="version: %(version)s")
+def cli() -> None:
+    """One port in front of every local model.
+
+    modelswap starts, stops and swaps inference servers (llama.cpp, vLLM, SGLang,
+    whisper.cpp, anything that speaks HTTP) by the `model` field of each request.
+    It reads llama-swap's configuration and answers its HTTP API.
+    """
+
+
+def main() -> None:
+    """Run the command line; the exit code is the command's."""
+    sys.exit(cli.main(normalise(sys.argv[1:]), prog_name="modelswap", standalone_mode=True))

@@ -1,0 +1,43 @@
+"""`modelswap check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration."
+)
+@click.option(
+    "--config-dir", type=click.Path(path_type=Path), metavar="DIR", help="A folder of more files."
+)
+@click.option("--strict", is_flag=True, help="Warnings, such as unknown keys, count as errors.")
+@click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def command(
+    *, config: Path | None, config_dir: Path | None, strict: bool, quiet: bool, file: Path | None
+) -> None:
+    """Check a configuration, or show what it amounts to.
+
+    Prints every problem with its file, line and key, and ends with exit code 1;
+    or prints the models, their aliases and ports, and the groups.
+    """
+    from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
+    from modelswap.config.load import load  # noqa: PLC0415 - the same
+
+    if config is None and config_dir is None:
+        config = file or Path("config.yaml")
+    loaded = load(config, config_dir)
+    for line in loaded.lines(strict=strict):
+        click.echo(line, err=True)
+    for key in loaded.not_active:
+        click.echo(f"note: {key}: not active in this version", err=True)
+    if not loaded.is_good(strict=strict):
+        sys.exit(1)
+    if loaded.plan is not None and not quiet:
+        for line in describe(loaded.plan).lines():
+            click.echo(line)

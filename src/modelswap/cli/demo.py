@@ -1,0 +1,68 @@
+"""`modelswap demo`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+_PORT = 8080
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Where to listen, on 127.0.0.1.  [default: 8080, or any free port]",
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the models and the configuration are written, and kept.  [default: a temporary one]",
+)
+@click.option("--keep", is_flag=True, help="Keep the temporary folder.")
+@click.option("--once", is_flag=True, help="End after the tour instead of serving on.")
+def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) -> None:
+    """Try it now: real engine, three tiny models, no downloads.
+
+    Writes three models with random weights, starts modelswap in front of them,
+    asks each of them something and shows what every swap took; then goes on
+    serving until Ctrl-C, so that you can try it yourself.
+    """
+    if not _has_engine():
+        _end("the engine is not installed here: pip install 'modelswap[engine]'")
+    from modelswap.demo import show  # noqa: PLC0415 - numpy, and only when installed
+
+    if port is not None and not show.is_free(port):
+        _end(f"port {port} is taken; leave --port out for any free one")
+    if port is None:
+        port = _PORT if show.is_free(_PORT) else show.any_free_port()
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="modelswap-demo-"))
+            if not keep:
+                stack.callback(_remove, folder)
+        code = show.run(folder=folder.absolute(), port=port, once=once)
+    sys.exit(code)
+
+
+def _has_engine() -> bool:
+    """Say whether models can be written, and something is there to run them."""
+    if find_spec("gguf") is None or find_spec("numpy") is None:
+        return False
+    return shutil.which("llama-server") is not None or find_spec("xllamacpp") is not None
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(message: str) -> None:
+    click.echo(f"modelswap demo: {message}", err=True)
+    sys.exit(1)

@@ -1,0 +1,20 @@
+"""`modelswap schema`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Print the JSON Schema of the configuration, for editors.
+
+    \b
+    With the YAML language server, in the configuration's first line:
+      # yaml-language-server: $schema=./modelswap.schema.json
+    """  # noqa: D301 - click's \b
+    from modelswap.config.reference import json_schema  # noqa: PLC0415 - --help must be quick
+
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,99 @@
+"""`modelswap serve`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+CONFIG_HERE = Path("config.yaml")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration (YAML)."
+)
+@click.option(
+    "--config-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder whose *.yaml and *.yml files are merged into it.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help="Where to listen.  [default: 127.0.0.1:8080; with TLS 127.0.0.1:8443]",
+)
+@click.option("--watch-config", is_flag=True, help="Reload when the configuration changes.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where sockets and the lock live.  [default: one per address, in the user's state home]",
+)
+@click.option(
+    "--tls-cert-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TLS certificate (PEM).",
+)
+@click.option(
+    "--tls-key-file", type=click.Path(path_type=Path), metavar="FILE", help="TLS key (PEM)."
+)
+@click.argument("ignored", nargs=-1, metavar="")
+def command(
+    *,
+    config: Path | None,
+    config_dir: Path | None,
+    listen: str | None,
+    watch_config: bool,
+    state_dir: Path | None,
+    tls_cert_file: Path | None,
+    tls_key_file: Path | None,
+    ignored: tuple[str, ...],
+) -> None:
+    """Serve every model of a configuration on one port.
+
+    \b
+    A configuration that is enough:
+      models:
+        qwen:
+          cmd: llama-server --port ${PORT} -m /models/qwen.gguf
+
+    \b
+    Then:
+      modelswap serve --config config.yaml
+      curl localhost:8080/v1/chat/completions -d '{"model": "qwen", "messages": [...]}'
+
+    SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
+    a second one hurries.
+    """  # noqa: D301 - click's \b
+    from modelswap.app import Options, StartError, serve  # noqa: PLC0415 - --help must be quick
+
+    _ = ignored  # llama-swap ignores them
+    if config is None and config_dir is None and CONFIG_HERE.exists():
+        config = CONFIG_HERE
+    if config is None and config_dir is None:
+        click.echo("modelswap: no configuration: use --config FILE or --config-dir DIR", err=True)
+        sys.exit(1)
+    if (tls_cert_file is None) != (tls_key_file is None):
+        click.echo("modelswap: --tls-cert-file and --tls-key-file go together", err=True)
+        sys.exit(1)
+    try:
+        code = serve(
+            Options(
+                config=config,
+                config_dir=config_dir,
+                listen=listen,
+                watch=watch_config,
+                state_dir=state_dir,
+                tls_cert=tls_cert_file,
+                tls_key=tls_key_file,
+            )
+        )
+    except StartError as error:
+        for line in error.lines:
+            click.echo(line, err=True)
+        code = 1
+    sys.exit(code)

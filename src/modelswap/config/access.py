@@ -1,0 +1,109 @@
+"""`apiKeys`: texts, or records with a name, scopes and limits.
+
+Law: a key is in no message, and in the plan only inside `Secret`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Final
+
+from .decode import nearest
+from .plan import ApiKey, Secret
+
+if TYPE_CHECKING:
+    from .node import Path
+    from .place import Places
+    from .schema import RawApiKey
+
+SCOPES: Final = ("inference", "read", "admin")
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_LONGEST: Final = 64 << 10
+
+
+def api_keys(raw: tuple[str | RawApiKey, ...], places: Places) -> tuple[ApiKey, ...]:
+    """The accepted keys; one without a name of its own is called by its place in the list."""
+    found: list[ApiKey] = []
+    for index, one in enumerate(raw):
+        path: Path = ("apiKeys", index)
+        name = f"key-{index + 1}"
+        if isinstance(one, str):
+            if _is_usable(one, path, places):
+                found.append(ApiKey(name=name, key=Secret(one)))
+        else:
+            found.append(_record(one, name, path, places))
+    _unique_names(found, places)
+    return tuple(found)
+
+
+def _unique_names(keys: list[ApiKey], places: Places) -> None:
+    seen: set[str] = set()
+    for index, one in enumerate(keys):
+        if one.name in seen:
+            places.problem(("apiKeys", index), f"the name {one.name!r} is given twice")
+        seen.add(one.name)
+
+
+def _is_usable(key: str, path: Path, places: Places) -> bool:
+    if not key:
+        places.problem(path, "a key cannot be empty")
+    elif " " in key:
+        places.problem(path, "a key cannot contain a space")
+    return bool(key) and " " not in key
+
+
+def _record(raw: RawApiKey, name: str, path: Path, places: Places) -> ApiKey:
+    given = [one for one in (raw.value, raw.key_hash, raw.key_file) if one]
+    if len(given) != 1:
+        places.problem(path, "exactly one of key, keyHash and keyFile is needed")
+    secret = raw.value
+    if raw.key_file:
+        secret = _from_file(raw.key_file, (*path, "keyFile"), places)
+    is_usable = not secret or _is_usable(secret, path, places)
+    key_hash = raw.key_hash.lower()
+    if key_hash and not _HASH.fullmatch(key_hash):
+        places.problem((*path, "keyHash"), "expected sha256: and 64 hexadecimal digits")
+    scopes = SCOPES if raw.scopes is None else raw.scopes
+    for scope in scopes:
+        if scope not in SCOPES:
+            expected = f"expected one of: {', '.join(SCOPES)}"
+            places.problem((*path, "scopes"), expected, nearest(scope, SCOPES))
+    return ApiKey(
+        name=raw.name.strip() or name,
+        key=Secret(secret) if secret and is_usable else None,
+        key_hash=key_hash or None,
+        scopes=frozenset(scopes),
+        models=raw.models,
+        rate_limit=raw.rate_limit,
+        expires=_expires(raw.expires, (*path, "expires"), places),
+        background=raw.background,
+    )
+
+
+def _from_file(file: str, path: Path, places: Places) -> str:
+    """Read a key; the path is relative to the working directory, as `store.path` is."""
+    try:
+        with FilePath(file).open(encoding="utf-8") as stream:
+            key = stream.read(_LONGEST).strip()
+    except (OSError, ValueError) as failure:
+        reason = getattr(failure, "strerror", None) or "not a readable text"
+        places.problem(path, f"cannot be read: {reason}")
+        return ""
+    if not key:
+        places.problem(path, "the file holds no key")
+    return key
+
+
+def _expires(text: str, path: Path, places: Places) -> str | None:
+    """The moment in RFC 3339, in UTC; a date alone is its first moment."""
+    if not text:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        places.problem(path, "expected a date or time such as 2027-01-31T12:00:00Z")
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,281 @@
+"""From the tree to typed records, collecting every mistake on the way.
+
+Law: go-yaml's conversions, no others: a number becomes text, a fraction is cut
+to a whole number, `yes` fills a boolean; a text never becomes a number. A
+value that does not fit is reported and its default kept, so that the rest of
+the file is still checked. Values are named by kind, never shown: they may be
+secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
+
+from .kinds import (
+    Anything,
+    Bool,
+    Duration,
+    Either,
+    GoDuration,
+    Int,
+    Key,
+    ListOf,
+    MapOf,
+    Record,
+    Shape,
+    Size,
+    Text,
+    keys_of,
+)
+from .node import Kind, Map, Mark, Node, Path, Problem, Scalar, Seq, is_null, kind_name
+from .scalars import YES_NO, canonical
+from .units import seconds, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .plan import Json
+
+R = TypeVar("R")
+
+
+class _Keep:
+    """Stands for "no usable value: keep the default"."""
+
+
+KEEP: Final = _Keep()
+_INT_BOUND: Final = 2**63
+_SILENT_PREFIX: Final = "x-"
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects mistakes and warnings."""
+
+    problems: list[Problem] = field(default_factory=list[Problem])
+    warnings: list[Problem] = field(default_factory=list[Problem])
+
+    def problem(self, mark: Mark, path: Path, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(mark, path, message, hint))
+
+    def warn(self, mark: Mark, path: Path, message: str, hint: str = "") -> None:
+        self.warnings.append(Problem(mark, path, message, hint))
+
+
+def decode(node: Node | None, cls: type[R], path: Path, report: Report) -> R:
+    """Fill a record from a mapping; null or absent gives the defaults."""
+    if node is None or is_null(node):
+        return cls()
+    if not isinstance(node, Map):
+        _expected("a mapping", node, path, report)
+        return cls()
+    known = keys_of(cast("type", cls))
+    values: dict[str, Any] = {}
+    for entry in node.entries:
+        declared = known.get(entry.key)
+        here = (*path, entry.key)
+        if declared is None:
+            _unknown_key(entry.key, entry.mark, here, known, report)
+            continue
+        value = _value(entry.value, declared.shape, here, report)
+        if value is not KEEP:
+            values[declared.attribute] = value
+    return cls(**values)
+
+
+def _record(node: Node, cls: type[object], path: Path, report: Report) -> object:
+    return decode(node, cls, path, report)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint for a misspelt name; empty when nothing is near."""
+    names = list(known)
+    by_case = {name.lower(): name for name in names}
+    close = by_case.get(word.lower()) or next(iter(difflib.get_close_matches(word, names, 1)), "")
+    return f"did you mean {close!r}?" if close else ""
+
+
+def _unknown_key(name: str, mark: Mark, path: Path, known: dict[str, Key], report: Report) -> None:
+    if len(path) == 1 and name.startswith(_SILENT_PREFIX):
+        return
+    visible = [key.name for key in known.values() if not key.hidden]
+    report.warn(mark, path, "unknown key, ignored", nearest(name, visible))
+
+
+def _expected(what: str, node: Node, path: Path, report: Report) -> _Keep:
+    report.problem(node.mark, path, f"expected {what}, found {kind_name(node)}")
+    return KEEP
+
+
+def _value(node: Node, shape: Shape, path: Path, report: Report) -> object:
+    match shape:
+        case ListOf():
+            return _list(node, shape.item, path, report)
+        case MapOf():
+            return _map(node, shape.value, path, report)
+        case Record():
+            return KEEP if is_null(node) else _record(node, shape.cls, path, report)
+        case Either():
+            if isinstance(node, Map):
+                return _record(node, shape.cls, path, report)
+            return _text(node, Text(), path, report)
+        case Anything():
+            return as_json(node)
+        case _:
+            return _leaf(node, shape, path, report)
+
+
+def _leaf(
+    node: Node,
+    shape: Bool | Int | Text | GoDuration | Duration | Size,
+    path: Path,
+    report: Report,
+) -> object:
+    if is_null(node):
+        return KEEP
+    match shape:
+        case Text():
+            return _text(node, shape, path, report)
+        case Bool():
+            return _bool(node, path, report)
+        case Int():
+            return _int(node, shape, path, report)
+        case GoDuration():
+            return _go_duration(node, path, report)
+        case Duration():
+            return _duration(node, path, report)
+        case Size():
+            return _size(node, path, report)
+        case _ as never:
+            assert_never(never)
+
+
+def _list(node: Node, item: Shape, path: Path, report: Report) -> object:
+    if is_null(node):
+        return ()
+    if not isinstance(node, Seq):
+        return _expected("a list", node, path, report)
+    values = (
+        _value(child, item, (*path, index), report)
+        for index, child in enumerate(node.items)
+        if not is_null(child)
+    )
+    return tuple(value for value in values if value is not KEEP)
+
+
+def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
+    if is_null(node):
+        return {}
+    if not isinstance(node, Map):
+        return _expected("a mapping", node, path, report)
+    values: dict[str, object] = {}
+    for entry in node.entries:
+        if is_null(entry.value):
+            values[entry.key] = None
+            continue
+        value = _value(entry.value, shape, (*path, entry.key), report)
+        if value is not KEEP:
+            values[entry.key] = value
+    return values
+
+
+def _text(node: Node, shape: Text, path: Path, report: Report) -> object:
+    if not isinstance(node, Scalar):
+        return _expected("text", node, path, report)
+    value = node.text if node.from_env else canonical(node.value)
+    if shape.one_of and value not in shape.one_of:
+        expected = ", ".join(shape.one_of)
+        report.problem(
+            node.mark, path, f"expected one of: {expected}", nearest(value, shape.one_of)
+        )
+        return KEEP
+    return value
+
+
+def _bool(node: Node, path: Path, report: Report) -> object:
+    if isinstance(node, Scalar):
+        if isinstance(node.value, bool):
+            return node.value
+        if node.kind is Kind.TEXT and node.value in YES_NO:
+            return YES_NO[str(node.value)]
+    return _expected("true or false", node, path, report)
+
+
+def whole(node: Node) -> int | None:
+    """The whole number that a node holds, a fraction cut off."""
+    if not isinstance(node, Scalar) or isinstance(node.value, bool):
+        return None
+    value = node.value
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    return value if isinstance(value, int) and -_INT_BOUND <= value < _INT_BOUND else None
+
+
+def _int(node: Node, shape: Int, path: Path, report: Report) -> object:
+    value = whole(node)
+    if value is None:
+        quoted = isinstance(node, Scalar) and node.kind is Kind.TEXT and node.text.isdigit()
+        if quoted:
+            report.problem(
+                node.mark, path, "expected a whole number, found text", "remove the quotes"
+            )
+            return KEEP
+        return _expected("a whole number", node, path, report)
+    if shape.minimum is not None and value < shape.minimum:
+        report.problem(node.mark, path, f"must be at least {shape.minimum}")
+        return KEEP
+    return value
+
+
+def _go_duration(node: Node, path: Path, report: Report) -> object:
+    is_text = isinstance(node, Scalar) and node.kind is Kind.TEXT
+    value = seconds(node.text) if is_text and isinstance(node, Scalar) else None
+    if value is None:
+        report.problem(node.mark, path, "expected a duration with its unit", "such as 5s or 1m30s")
+        return KEEP
+    return value
+
+
+def _number(node: Node) -> float | None:
+    if not isinstance(node, Scalar) or node.kind not in {Kind.INT, Kind.FLOAT}:
+        return None
+    value = float(cast("float", node.value))
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _duration(node: Node, path: Path, report: Report) -> object:
+    value = _number(node)
+    if value is None and isinstance(node, Scalar) and node.kind is Kind.TEXT:
+        value = seconds(node.text)
+    if value is None or value < 0:
+        report.problem(node.mark, path, "expected a duration", "seconds, or such as 30s or 1m30s")
+        return KEEP
+    return value
+
+
+def _size(node: Node, path: Path, report: Report) -> object:
+    value = _number(node)
+    if value is None and isinstance(node, Scalar) and node.kind is Kind.TEXT:
+        value = size(node.text)
+    if value is None:
+        report.problem(node.mark, path, "expected a size", "bytes, or such as 256MiB")
+        return KEEP
+    return int(value)
+
+
+def as_json(node: Node) -> Json:
+    """Any value, as JSON can say it: not-a-number and the infinities become text."""
+    match node:
+        case Map():
+            return {entry.key: as_json(entry.value) for entry in node.entries}
+        case Seq():
+            return [as_json(item) for item in node.items]
+        case Scalar(value=float() as value) if not math.isfinite(value):
+            return canonical(value)
+        case Scalar():
+            return node.value
+        case _ as never:
+            assert_never(never)

@@ -1,0 +1,142 @@
+"""The kinds of value a key can have, and how a record declares its keys.
+
+Law: a record is a plain frozen dataclass; the kind of each key, its help and
+its name in the file are metadata of the field. The decoder, the JSON Schema
+and the reference page all read the same declaration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bool:
+    """`true`, `false`, and the words `yes`, `no`, `on`, `off`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    """A whole number; a fraction is cut off."""
+
+    minimum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    one_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GoDuration:
+    """A text such as `5s` or `1m30s`; no bare number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Seconds as a number, or a text such as `1m30s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes as a number, or a text such as `256MiB`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Any YAML value, kept as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    item: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    value: Shape
+    """What stands behind each name; null behind a name is `None` unless the shape is a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    cls: type
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """A text, or a record."""
+
+    cls: type
+
+
+Shape = (
+    Bool | Int | Text | GoDuration | Duration | Size | Anything | ListOf | MapOf | Record | Either
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a record."""
+
+    name: str
+    shape: Shape
+    help: str
+    shown: str = ""
+    """The default as the reference shows it, where the value itself would not say it."""
+    hidden: bool = False
+    attribute: str = ""
+    default: object = None
+
+
+def key(
+    name: str,
+    shape: Shape,
+    default: T,
+    about: str,
+    *,
+    shown: str = "",
+    hidden: bool = False,
+) -> T:
+    """Declare a key with an immutable default."""
+    meta = {"key": Key(name, shape, about, shown, hidden)}
+    return cast("T", field(default=cast("Any", default), metadata=meta))
+
+
+def keys(name: str, shape: Shape, make: Callable[[], T], about: str) -> T:
+    """Declare a key whose default is made anew."""
+    meta = {"key": Key(name, shape, about)}
+    made: T = field(default_factory=make, metadata=meta)
+    return made
+
+
+def mapping(name: str, value: Shape, about: str, *, hidden: bool = False) -> Mapping[str, Any]:
+    """Declare a key that maps names to values; empty by default."""
+    meta = {"key": Key(name, MapOf(value), about, hidden=hidden)}
+    return field(default_factory=dict[str, Any], metadata=meta)
+
+
+@cache
+def keys_of(cls: type) -> dict[str, Key]:
+    """The keys of a record by their names in the file, in order of declaration."""
+    found: dict[str, Key] = {}
+    for item in fields(cls):
+        declared = item.metadata["key"]
+        default = item.default if item.default is not MISSING else None
+        found[declared.name] = Key(
+            declared.name,
+            declared.shape,
+            declared.help,
+            declared.shown,
+            declared.hidden,
+            item.name,
+            default,
+        )
+    return found

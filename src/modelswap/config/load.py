@@ -1,0 +1,188 @@
+"""The pipeline: files → tree → macros → records → plan.
+
+Law: a mistake of the user is a `Problem`, never an exception, and all of them
+are found in one go. There is a plan exactly when there is no problem. No
+message holds a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from modelswap.core.spec import ModelId, ModelSpec, Seconds
+
+from .builtin import llama_server_command
+from .decode import Report, decode
+from .difference import Diff, diff
+from .expansion import Expanded, expand_file
+from .kinds import keys_of
+from .legacy import LIST_PROFILES, modernise
+from .models import Common, build
+from .names import (
+    Directory,
+    aliases,
+    check_peer_names,
+    list_profiles,
+    peers,
+    preload,
+    profiles,
+    selectors,
+)
+from .node import Entry, Map, Problem, locate
+from .place import Places
+from .plan import Plan, Secret
+from .redact import is_secret, masked, redact
+from .routing import priorities, routing
+from .schema import RawModel
+from .schema_top import RawConfig
+from .settings import settings, start_timeout, unload_timeout
+from .source import Source, read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path as FilePath
+
+    from .plan import Settings
+
+__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of it: a plan, or the reasons why there is none."""
+
+    plan: Plan | None
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    not_active: tuple[str, ...] = ()
+    """Keys that are in the file, are accepted, and have no effect."""
+
+    def lines(self, *, strict: bool = False) -> list[str]:
+        """What to print: problems first; under `strict` a warning counts as one."""
+        label = "error" if strict else "warning"
+        errors = [f"error: {problem}" for problem in self.problems]
+        return [*errors, *(f"{label}: {warning}" for warning in self.warnings)]
+
+    def is_good(self, *, strict: bool = False) -> bool:
+        return self.plan is not None and not (strict and self.warnings)
+
+
+def load(
+    config: FilePath | None,
+    config_dir: FilePath | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    windows: bool | None = None,
+) -> Loaded:
+    """Load `--config` and `--config-dir`. Never raises for what the files say."""
+    variables = os.environ if environ is None else environ
+    on_windows = sys.platform == "win32" if windows is None else windows
+    return load_source(read(config, config_dir, variables), windows=on_windows)
+
+
+def load_source(source: Source, *, windows: bool = False) -> Loaded:
+    """Make the plan out of files that have been read."""
+    report = Report(list(source.problems), [])
+    keys = keys_of(RawConfig)
+    root = modernise(source.root, report)
+    expanded = expand_file(root, frozenset(keys), llama_server_command, report)
+    raw = decode(expanded.root, RawConfig, (), report)
+    plan = _plan(raw, root, expanded, source, report, windows=windows)
+    secrets = plan.secrets
+    problems = _presentable(report.problems, secrets)
+    warnings = _presentable(report.warnings, secrets)
+    not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
+    return Loaded(None if problems else plan, problems, warnings, not_active)
+
+
+def _presentable(found: list[Problem], secrets: tuple[Secret, ...]) -> tuple[Problem, ...]:
+    """Once each, in the order of the files, without secrets."""
+    clean = dict.fromkeys(
+        replace(
+            one,
+            path=tuple(_shown(part, secrets) for part in one.path),
+            message=masked(one.message, secrets),
+            hint=masked(one.hint, secrets),
+        )
+        for one in found
+    )
+    return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
+
+
+def _shown(part: str | int, secrets: tuple[Secret, ...]) -> str | int:
+    if isinstance(part, int):
+        return part
+    return "profiles" if part == LIST_PROFILES else masked(part, secrets)
+
+
+def _with_models(root: Map, expanded: Expanded) -> Map:
+    """The tree in which places are looked up: as it stands after the macros."""
+    entries = tuple(Entry(t.id, t.mark, t.tree) for t in expanded.templates)
+    return expanded.root.with_value("models", Map(locate(root, ("models",)), entries))
+
+
+def _plan(
+    raw: RawConfig, root: Map, expanded: Expanded, source: Source, report: Report, *, windows: bool
+) -> Plan:
+    places = Places(_with_models(root, expanded), report)
+    raw_models = _raw_models(expanded)
+    alias_of = aliases(raw_models, places)
+    offered = peers(raw.peers, places)
+    directory = Directory(raw_models, alias_of, offered)
+    check_peer_names(directory, offered, places)
+    chosen = selectors(raw.selectors, directory, places)
+    common = Common(
+        start_timeout=start_timeout(raw, places),
+        unload_timeout=unload_timeout(raw),
+        ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
+        send_loading_state=raw.send_loading_state,
+        priorities=priorities(raw.routing.scheduler, directory, places),
+        windows=windows,
+    )
+    models = {ModelId(t.id): build(t, common, report) for t in expanded.templates}
+    top = settings(raw, preload(raw.hooks.on_startup.preload, directory, places), places)
+    return Plan(
+        settings=top,
+        models=models,
+        aliases=alias_of,
+        peers=offered,
+        selectors=chosen,
+        profiles=profiles(raw.profiles, chosen, directory, places),
+        legacy_profiles=list_profiles(raw.list_profiles, raw_models, places),
+        routing=routing(raw.routing.router, directory, chosen, places),
+        secrets=_secrets(raw, top, source),
+        files=source.files,
+    )
+
+
+def _raw_models(expanded: Expanded) -> dict[str, RawModel]:
+    """The models' records, for their names; mistakes in them are reported by `build`."""
+    scratch = Report()
+    return {t.id: decode(t.tree, RawModel, ("models", t.id), scratch) for t in expanded.templates}
+
+
+def _secrets(raw: RawConfig, top: Settings, source: Source) -> tuple[Secret, ...]:
+    values = {value for value in source.env_values if is_secret(value)}
+    values |= {one.key.reveal() for one in top.api_keys if one.key is not None}
+    values |= {one if isinstance(one, str) else one.value for one in raw.api_keys}
+    values |= {one.api_key for one in raw.peers.values() if one is not None}
+    return tuple(Secret(value) for value in sorted(values - {""}))
+
+
+def specs(plan: Plan) -> dict[ModelId, ModelSpec]:
+    """The facts that the decisions need, per model."""
+    return {
+        name: ModelSpec(
+            id=name,
+            start_timeout=model.start_timeout,
+            stop_grace=model.unload_timeout,
+            ttl=model.ttl,
+            concurrency=model.concurrency,
+            priority=model.priority,
+            restore_on_failure=model.restore_on_failure,
+        )
+        for name, model in plan.models.items()
+    }

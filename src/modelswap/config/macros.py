@@ -1,0 +1,190 @@
+"""`${name}` in every value: declarations, order, built-in macros, ports.
+
+Law: a macro may use those declared before it. The list (MODEL_ID, global,
+model) is walked from last to first, each macro once over every value; a value
+that is one placeholder and nothing else takes the macro's type. Keys are never
+touched, but for those of `filters.setParamsByID`. Pure.
+
+Where releases of llama-swap disagree, the file loads:
+
+| file                                          | newest | v125    | here                          |
+|-----------------------------------------------|--------|---------|-------------------------------|
+| own macro called `PID` or `MODEL_ID`          | error  | works   | works, warning                |
+| macro without a value, or a date              | error  | text    | text, warning                 |
+| `${x}` unknown, in env, aliases, useModelName, groups, profiles, or under an unknown key | error | literal | literal, warning |
+| `${x}` unknown, anywhere else                 | error  | error   | error                         |
+| macro that uses a later one                   | error  | by luck | error: no release promised it |
+| `${PORT}` in proxy, cmdStop or env but not in cmd | error | works | a port is given, warning      |
+| `${PORT}` elsewhere only                      | error  | unknown key | error                     |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, assert_never
+
+from .node import Entry, Kind, Map, Mark, Node, Path, Scalar, Seq, is_null, kind_name, text, walk
+from .scalars import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .decode import Report
+
+PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
+PORT, PID, MODEL_ID = "PORT", "PID", "MODEL_ID"
+PORT_TOKEN: Final = "${PORT}"  # noqa: S105 - a placeholder
+PID_TOKEN: Final = "${PID}"  # noqa: S105 - a placeholder
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_LONGEST_NAME: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Macro:
+    name: str
+    token: str
+    kind: Kind
+    value: bool | float | str
+    plain: str
+
+
+Scope = tuple[Macro, ...]
+"""In order of declaration."""
+
+
+def macro(name: str, kind: Kind, value: bool | float | str) -> Macro:  # noqa: FBT001 - a typed value
+    """Make a macro; its text form is made once."""
+    return Macro(name, f"${{{name}}}", kind, value, canonical(value))
+
+
+def declared(node: Node | None, path: Path, report: Report) -> Scope:
+    """A macro whose text form is made once."""
+    """The macros of one mapping, in order; mistakes are reported and left out."""
+    if node is None or is_null(node):
+        return ()
+    if not isinstance(node, Map):
+        report.problem(node.mark, path, f"expected a mapping, found {kind_name(node)}")
+        return ()
+    found = (_declared(entry, (*path, entry.key), report) for entry in node.entries)
+    return tuple(one for one in found if one is not None)
+
+
+def _declared(entry: Entry, path: Path, report: Report) -> Macro | None:
+    name, node = entry.key, entry.value
+    wrong = _wrong_name(name)
+    if wrong:
+        report.problem(entry.mark, path, wrong)
+        return None
+    if not isinstance(node, Scalar):
+        what = f"a macro is text, a number, true or false, not {kind_name(node)}"
+        report.problem(entry.mark, path, what)
+        return None
+    if name in {PID, MODEL_ID}:
+        report.warn(entry.mark, path, f"hides the built-in ${{{name}}}", "use another name")
+    if node.kind in {Kind.NULL, Kind.TIME}:
+        report.warn(entry.mark, path, f"a macro with {node.kind} in it is taken as text")
+        return macro(name, Kind.TEXT, "" if node.kind is Kind.NULL else node.text)
+    if node.kind is Kind.TEXT and f"${{{name}}}" in node.text:
+        report.problem(entry.mark, path, "a macro cannot use itself")
+        return None
+    value = node.value
+    return None if value is None else macro(name, node.kind, value)
+
+
+def _wrong_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        return "a macro's name consists of letters, digits, `_` and `-`"
+    if len(name) > _LONGEST_NAME:
+        return f"a macro's name has at most {_LONGEST_NAME} characters"
+    return "PORT is built in and cannot be declared" if name == PORT else ""
+
+
+def overlay(base: Scope, own: Scope) -> Scope:
+    """A model's macros over the others: the same name is replaced where it stood."""
+    mine = {one.name: one for one in own}
+    replaced = tuple(mine.pop(one.name, one) for one in base)
+    return (*replaced, *mine.values())
+
+
+def expand(node: Node, scope: Scope) -> Node:
+    """Every value below `node` with the macros in place; untouched parts are the same objects."""
+    if not scope:
+        return node
+    return _expanded(node, scope[::-1])
+
+
+def _expanded(node: Node, last_first: Scope) -> Node:
+    match node:
+        case Scalar():
+            if node.kind is not Kind.TEXT or "${" not in node.text:
+                return node
+            return _substituted(node, last_first)
+        case Seq():
+            items = tuple(_expanded(item, last_first) for item in node.items)
+            return Seq(node.mark, items)
+        case Map():
+            entries = tuple(
+                Entry(e.key, e.mark, _expanded(e.value, last_first)) for e in node.entries
+            )
+            return Map(node.mark, entries)
+        case _ as never:
+            assert_never(never)
+
+
+def _substituted(node: Scalar, last_first: Scope) -> Scalar:
+    value = str(node.value)
+    for one in last_first:
+        if one.token not in value:
+            continue
+        if value == one.token and one.kind is not Kind.TEXT:
+            return Scalar(node.mark, one.kind, one.value, one.plain)
+        value = value.replace(one.token, one.plain)
+    return text(value, node.mark)
+
+
+def expand_key(key: str, scope: Scope) -> str:
+    """A name with the macros in place."""
+    return _substituted(text(key), scope[::-1]).text if "${" in key else key
+
+
+def with_port(node: Node, port: int) -> Node:
+    """The same with `${PORT}` in place, in the keys of `filters.setParamsByID`, too."""
+    scope = (macro(PORT, Kind.INT, port),)
+    found = expand(node, scope)
+    return expand_id_keys(found, scope, _no_clash) if isinstance(found, Map) else found
+
+
+def _no_clash(_key: str, _mark: Mark) -> None:
+    """Two keys that differ before the port is known cannot be one after it, but for a mistake."""
+
+
+def expand_id_keys(model: Map, scope: Scope, on_clash: Callable[[str, Mark], None]) -> Map:
+    """Expand the keys of a model's `filters.setParamsByID`."""
+    filters = model.get("filters")
+    by_id = filters.get("setParamsByID") if isinstance(filters, Map) else None
+    if not (isinstance(filters, Map) and isinstance(by_id, Map)):
+        return model
+    if not any("${" in entry.key for entry in by_id.entries):
+        return model
+    entries: dict[str, Entry] = {}
+    for entry in by_id.entries:
+        name = expand_key(entry.key, scope)
+        if name in entries:
+            on_clash(name, entry.mark)
+        entries.setdefault(name, Entry(name, entry.mark, entry.value))
+    changed = Map(by_id.mark, tuple(entries.values()))
+    return model.with_value("filters", filters.with_value("setParamsByID", changed))
+
+
+def uses(node: Node | None, token: str) -> bool:
+    """Whether the placeholder occurs in any value."""
+    return node is not None and any(token in scalar.text for _, scalar in walk(node))
+
+
+def leftovers(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
+    """Every placeholder that no macro has filled: where, and its name."""
+    for place, scalar in walk(node, path):
+        if scalar.kind is Kind.TEXT and "${" in scalar.text:
+            for found in PLACEHOLDER.finditer(scalar.text):
+                yield place, scalar, found[1]

@@ -1,0 +1,233 @@
+"""One model: from its tree to the frozen `Model`, for one port.
+
+Law: everything that llama-swap settles per model is settled here, defaults
+from the top level included; names across models are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from modelswap.core.spec import ModelId, Seconds
+
+from .command import split, strip_comments
+from .decode import Report, as_json, decode
+from .macros import with_port
+from .node import Map
+from .place import Places
+from .plan import Capabilities, Filters, Model, Timeouts
+from .schema import RawModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .expansion import Template
+    from .node import Path
+    from .plan import Json
+    from .schema import RawCapabilities, RawFilters, RawTimeouts
+
+COMFYUI: Final = "comfyui_auto"
+_COMFYUI_CONCURRENCY: Final = 50
+_OS_KEEPALIVE: Final = 15
+_MEDIA: Final = ("text", "audio", "image")
+_WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
+_RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint")
+_HOST_PORT = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
+_PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What the top level says about every model."""
+
+    start_timeout: Seconds
+    unload_timeout: Seconds
+    ttl: Seconds | None
+    send_loading_state: bool
+    priorities: Mapping[str, int]
+    windows: bool
+
+
+def build(template: Template, common: Common, report: Report, port: int | None = None) -> Model:
+    """Make the model for `port`, or for the one that the file's order gives it."""
+    port = template.port if port is None else port
+    tree = template.tree if port is None else with_port(template.tree, port)
+    path: Path = ("models", template.id)
+    raw = decode(tree, RawModel, path, report)
+    root = Map(template.mark).with_value("models", Map(template.mark).with_value(template.id, tree))
+    places = Places(root, report)
+
+    def render(other: int) -> Model:
+        return build(template, common, Report(), other)
+
+    comfyui = template.id == COMFYUI
+    concurrency = raw.concurrency if raw.concurrency > 0 else None
+    if comfyui and concurrency is not None:
+        concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
+    loading = raw.send_loading_state
+    return Model(
+        id=ModelId(template.id),
+        cmd=raw.cmd,
+        argv=_argv(raw, path, places, windows=common.windows, blank=template.is_blank),
+        cmd_stop=_stop(raw.cmd_stop, windows=common.windows),
+        proxy=upstream_url(raw.proxy, (*path, "proxy"), places),
+        check_endpoint=_check_endpoint(raw.check_endpoint),
+        port=port,
+        env=_env(raw.env, path, places),
+        ttl=_ttl(raw.ttl, common, path, places),
+        unload_timeout=Seconds(raw.unload_timeout or common.unload_timeout),
+        start_timeout=common.start_timeout,
+        name=raw.name.strip(),
+        description=raw.description.strip(),
+        aliases=(*raw.aliases, *automatic_aliases(template.id, raw)),
+        unlisted=raw.unlisted,
+        use_model_name=raw.use_model_name,
+        concurrency=concurrency,
+        send_loading_state=common.send_loading_state if loading is None else loading,
+        metadata=raw.metadata,
+        filters=filters(raw.filters),
+        timeouts=timeouts(raw.timeouts, Timeouts(), path, places, stall=raw.stall_timeout),
+        ignore_websockets=comfyui or raw.compat.ignore_websockets,
+        capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), places),
+        forward_authorization=raw.forward_authorization,
+        priority=common.priorities.get(template.id, 0),
+        restart_on_stall=raw.restart_on_stall,
+        restore_on_failure=raw.restore_on_failure,
+        identity=_identity(template.tree),
+        render=render if template.port is not None else None,
+    )
+
+
+def _identity(tree: Map) -> str:
+    """Hash what a running server was started with; `${PORT}` is still in it."""
+    parts = [
+        (key, None if (node := tree.get(key)) is None else as_json(node)) for key in _RESTART_KEYS
+    ]
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _argv(
+    raw: RawModel, path: Path, places: Places, *, windows: bool, blank: bool
+) -> tuple[str, ...]:
+    words = split(raw.cmd, windows=windows)
+    if raw.health_check_timeout is not None:
+        hint = "write it at the top level"
+        places.warn((*path, "healthCheckTimeout"), "has no effect in a model", hint)
+    if not words and not blank:
+        places.warn((*path, "cmd"), "no command: the model cannot be started")
+    if any("\0" in word for word in words):
+        places.problem((*path, "cmd"), "a command cannot hold a NUL")
+    return words
+
+
+def _stop(command: str | None, *, windows: bool) -> str:
+    if command is None:
+        return _WINDOWS_STOP if windows else ""
+    return command if strip_comments(command).strip() else ""
+
+
+def upstream_url(url: str, path: Path, places: Places) -> str:
+    """The address of a server; empty, with a warning, when it is none."""
+    if not url:
+        return ""
+    if _HOST_PORT.fullmatch(url):
+        places.warn(path, "no scheme: http:// is assumed", "write http:// or https:// before it")
+        url = f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_usable = is_usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isprintable() or " " in url:
+        places.warn(path, "not an http:// or https:// address: nothing can be sent there")
+        return ""
+    return url
+
+
+def _check_endpoint(path: str) -> str | None:
+    if path.strip() == "none":
+        return None
+    return "/" + quote(path.removeprefix("/"), safe=_PATH_SAFE)
+
+
+def _env(entries: tuple[str, ...], path: Path, places: Places) -> tuple[str, ...]:
+    for index, entry in enumerate(entries):
+        if not entry.partition("=")[1] or entry.startswith("="):
+            places.warn((*path, "env", index), "expected NAME=value")
+        if "\0" in entry:
+            places.problem((*path, "env", index), "an environment variable cannot hold a NUL")
+    return entries
+
+
+def _ttl(ttl: int | None, common: Common, path: Path, places: Places) -> Seconds | None:
+    if ttl is None or ttl == -1:
+        return common.ttl
+    if ttl < 0:
+        places.warn((*path, "ttl"), "taken as never", "0 is never, -1 is globalTTL")
+    return Seconds(ttl) if ttl > 0 else None
+
+
+def automatic_aliases(name: str, raw: RawModel) -> tuple[str, ...]:
+    """The names that `setParamsByID` adds."""
+    explicit = {name, *raw.aliases}
+    return tuple(one for one in raw.filters.set_by_id if one not in explicit)
+
+
+def filters(raw: RawFilters) -> Filters:
+    """Sorted as they are applied; `model` is never touched."""
+    words = {word.strip() for word in raw.strip.split(",")}
+    by_id = {name: _settable(values or {}) for name, values in raw.set_by_id.items()}
+    strip = tuple(sorted(words - {"", "model"}))
+    return Filters(strip=strip, set=_settable(raw.set), set_by_id=by_id)
+
+
+def _settable(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {key: values[key] for key in sorted(values) if key != "model"}
+
+
+def timeouts(
+    raw: RawTimeouts, base: Timeouts, path: Path, places: Places, *, stall: float | None = None
+) -> Timeouts:
+    """Seconds, where 0 has meant "no bound"."""
+
+    def bound(key: str, value: int | None, default: Seconds | None) -> Seconds | None:
+        if value is None:
+            return default
+        if value < 0:
+            places.warn((*path, "timeouts", key), "negative: taken as no bound", "write 0")
+        return Seconds(value) if value > 0 else None
+
+    keepalive = raw.keepalive
+    return Timeouts(
+        connect=bound("connect", raw.connect, base.connect),
+        keepalive=Seconds(_OS_KEEPALIVE)
+        if keepalive == 0
+        else (
+            base.keepalive if keepalive is None else (Seconds(keepalive) if keepalive > 0 else None)
+        ),
+        response_header=bound("responseHeader", raw.response_header, base.response_header),
+        tls_handshake=bound("tlsHandshake", raw.tls_handshake, base.tls_handshake),
+        expect_continue=bound("expectContinue", raw.expect_continue, base.expect_continue),
+        idle_connection=bound("idleConn", raw.idle_connection, base.idle_connection),
+        stall=Seconds(stall) if stall else None,
+    )
+
+
+def _capabilities(raw: RawCapabilities, path: Path, places: Places) -> Capabilities:
+    for key, values in (("in", raw.inputs), ("out", raw.outputs)):
+        for index, value in enumerate(values):
+            if value not in _MEDIA:
+                expected = f"expected one of: {', '.join(_MEDIA)}"
+                places.problem((*path, key, index), expected)
+    return Capabilities(
+        inputs=tuple(dict.fromkeys(raw.inputs)),
+        outputs=tuple(dict.fromkeys(raw.outputs)),
+        tools=raw.tools,
+        reranker=raw.reranker,
+        context=raw.context or None,
+    )

@@ -1,0 +1,222 @@
+"""Which models run together: groups or matrix, and the priorities.
+
+Law: an alias counts as its model everywhere. Every model ends up in exactly
+one group; what a matrix means is for `core.matrix`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from modelswap.core.spec import ModelId
+
+from .decode import nearest
+from .plan import Group, Groups, Matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelswap.core.matrix import Compiled
+
+    from .names import Directory
+    from .node import Path
+    from .place import Places
+    from .plan import Selector
+    from .schema import RawGroup, RawMatrix, RawRouter, RawScheduler
+
+DEFAULT_GROUP: Final = "(default)"
+_ROUTER: Final[Path] = ("routing", "router")
+_SETTINGS: Final[Path] = (*_ROUTER, "settings")
+_VAR = re.compile(r"[A-Za-z0-9.-]{1,32}")
+
+
+def routing(
+    raw: RawRouter, directory: Directory, selectors: Mapping[str, Selector], places: Places
+) -> Groups | Matrix:
+    """The router that the file chooses, with all its models."""
+    match raw.use:
+        case "matrix":
+            return _matrix(raw.settings.matrix, directory, selectors, places)
+        case "" | "group":
+            found = _groups(raw.settings.groups, directory, places)
+            _check_group_spillover(found, directory, selectors, places)
+            if raw.settings.matrix is not None:
+                hint = "use: matrix would choose it"
+                places.warn((*_SETTINGS, "matrix"), "has no effect beside the groups", hint)
+            return found
+        case _:
+            hint = nearest(raw.use, ("group", "matrix"))
+            places.problem((*_ROUTER, "use"), "expected one of: group, matrix", hint)
+            return Groups(groups=())
+
+
+def _groups(raw: Mapping[str, RawGroup | None], directory: Directory, places: Places) -> Groups:
+    owner: dict[ModelId, str] = {}
+    groups: list[Group] = []
+    for name, one in raw.items():
+        path: Path = (*_SETTINGS, "groups", name)
+        if name == DEFAULT_GROUP:
+            message = f"{DEFAULT_GROUP} is the group of all models in no other, left out"
+            places.warn(path, message, "use another name")
+        elif one is None:  # llama-swap's zero value, which matters to nobody without members
+            groups.append(Group(id=name, members=(), swap=False, exclusive=False))
+        else:
+            members = _members(name, one, owner, directory, places)
+            flags = {"swap": one.swap, "exclusive": one.exclusive, "persistent": one.persistent}
+            groups.append(Group(id=name, members=members, **flags))
+    rest = tuple(sorted(ModelId(model) for model in directory.models if model not in owner))
+    if rest:
+        groups.append(Group(id=DEFAULT_GROUP, members=rest))
+    return Groups(groups=tuple(groups))
+
+
+def _members(
+    name: str, one: RawGroup, owner: dict[ModelId, str], directory: Directory, places: Places
+) -> tuple[ModelId, ...]:
+    found: list[ModelId] = []
+    for index, member in enumerate(one.members):
+        path = (*_SETTINGS, "groups", name, "members", index)
+        real = directory.local(member)
+        if real is None:
+            message = f"{member!r} is not a model, left out"
+            places.warn(path, message, nearest(member, directory.models))
+            continue
+        if real in owner:
+            where = (
+                "twice in this group" if owner[real] == name else f"in group {owner[real]!r}, too"
+            )
+            places.problem(path, f"{member!r} is {where}")
+            continue
+        owner[real] = name
+        found.append(real)
+    return tuple(found)
+
+
+def _check_group_spillover(
+    groups: Groups, directory: Directory, selectors: Mapping[str, Selector], places: Places
+) -> None:
+    by_model = {member: group for group in groups.groups for member in group.members}
+    for one in selectors.values():
+        local = _local_targets(one, directory)
+        if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
+            continue
+        homes = {by_model[model].id for model in local if model in by_model}
+        if len(homes) != 1 or by_model[local[0]].swap:
+            hint = "put them into one group with swap: false"
+            places.problem(("selectors", one.id), "its targets cannot run together", hint)
+
+
+def _local_targets(selector: Selector, directory: Directory) -> list[ModelId]:
+    found = (directory.local(target) for target in selector.targets)
+    return [model for model in found if model is not None]
+
+
+def _matrix(
+    raw: RawMatrix | None,
+    directory: Directory,
+    selectors: Mapping[str, Selector],
+    places: Places,
+) -> Matrix:
+    path: Path = (*_SETTINGS, "matrix")
+    if raw is None:
+        places.problem((*_ROUTER, "use"), "matrix is chosen, but settings.matrix is missing")
+        return Matrix(vars={}, sets={}, evict_costs={})
+    if not raw.sets:
+        places.problem((*path, "sets"), "a matrix needs at least one set")
+    found = Matrix(
+        vars=_vars(raw, path, directory, places),
+        sets={name: text or "" for name, text in raw.sets.items()},
+        evict_costs=_costs(raw, path, directory, places),
+    )
+    compiled = _compile(found, path, directory, places)
+    if compiled is not None:
+        _check_matrix_spillover(compiled, directory, selectors, places)
+    return found
+
+
+def _vars(raw: RawMatrix, path: Path, directory: Directory, places: Places) -> dict[str, ModelId]:
+    found: dict[str, ModelId] = {}
+    for name, model in raw.vars.items():
+        place = (*path, "vars", name)
+        if not _VAR.fullmatch(name):
+            places.problem(place, "a var's name is 1 to 32 letters, digits, dots and dashes")
+        real = directory.local(model or "")
+        if real is None:
+            hint = nearest(model or "", directory.models)
+            places.problem(place, f"{model!r} is not a model", hint)
+        else:
+            found[name] = real
+    return found
+
+
+def _costs(raw: RawMatrix, path: Path, directory: Directory, places: Places) -> dict[ModelId, int]:
+    """By model; where a var and its model are both given, the model's own name wins."""
+    found: dict[ModelId, int] = {}
+    own: set[ModelId] = set()
+    for name, cost in raw.evict_costs.items():
+        place = (*path, "evict_costs", name)
+        real = directory.local(raw.vars.get(name) or name)
+        if real is None:
+            known = [*raw.vars, *directory.models]
+            places.problem(place, f"{name!r} is neither a var nor a model", nearest(name, known))
+        elif cost is not None and cost < 1:
+            places.problem(place, "must be at least 1")
+        elif cost is not None and (name == real or real not in own):
+            found[real] = cost
+            if name == real:
+                own.add(real)
+    return found
+
+
+def _compile(matrix: Matrix, path: Path, directory: Directory, places: Places) -> Compiled | None:
+    from modelswap.core.matrix import (  # noqa: PLC0415 - most files have no matrix
+        MatrixError,
+        compile_matrix,
+        warnings,
+    )
+
+    try:
+        compiled = compile_matrix(
+            variables=matrix.vars,
+            sets=matrix.sets,
+            costs=matrix.evict_costs,
+            models=[ModelId(model) for model in sorted(directory.models)],
+        )
+    except MatrixError as broken:
+        for name, text in broken.problems:
+            places.problem((*path, "sets", name), text)
+        return None
+    for text in warnings(compiled):
+        places.warn((*path, "sets"), text)
+    return compiled
+
+
+def _check_matrix_spillover(
+    compiled: Compiled, directory: Directory, selectors: Mapping[str, Selector], places: Places
+) -> None:
+    from modelswap.core.matrix import choose  # noqa: PLC0415 - most files have no matrix
+
+    for one in selectors.values():
+        local = _local_targets(one, directory)
+        if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
+            continue
+        if choose(compiled, local[0], local[1:]).evict:
+            hint = "one set must allow them all"
+            places.problem(("selectors", one.id), "its targets cannot run together", hint)
+
+
+def priorities(raw: RawScheduler, directory: Directory, places: Places) -> dict[str, int]:
+    """By real id; a model's own name wins over its alias."""
+    path: Path = ("routing", "scheduler")
+    if raw.use not in {"", "fifo"}:
+        places.problem((*path, "use"), "expected fifo", nearest(raw.use, ("fifo",)))
+    found: dict[str, int] = {}
+    for name, number in raw.settings.fifo.priority.items():
+        real = directory.local(name)
+        if real is None:
+            place = (*path, "settings", "fifo", "priority", name)
+            places.problem(place, f"{name!r} is not a model", nearest(name, directory.models))
+        elif name == real or real not in found:
+            found[real] = number or 0
+    return found

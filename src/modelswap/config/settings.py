@@ -1,0 +1,215 @@
+"""The top level of the file as `Settings`: clamps, lists, limits.
+
+Law: a value that llama-swap quietly mends is mended here, with a warning where
+the author could be surprised.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import TYPE_CHECKING, Final
+
+from modelswap.core.spec import Bytes, ModelId, Seconds
+
+from .access import api_keys
+from .decode import nearest
+from .patterns import IGNORE_BY_DEFAULT, PatternError, compile_pattern
+from .plan import Limits, Settings
+
+if TYPE_CHECKING:
+    import re
+
+    from .place import Places
+    from .schema_top import RawConfig, RawLimits, RawStore
+
+LEVELS: Final = ("debug", "info", "warn", "error")
+TIME_FORMATS: Final = (
+    "ansic",
+    "unixdate",
+    "rubydate",
+    "rfc822",
+    "rfc822z",
+    "rfc850",
+    "rfc1123",
+    "rfc1123z",
+    "rfc3339",
+    "rfc3339nano",
+    "kitchen",
+    "stamp",
+    "stampmilli",
+    "stampmicro",
+    "stampnano",
+)
+_SHORTEST_HEALTH: Final = 15
+_SHORTEST_SAMPLE: Final = 5.0
+_DAY: Final = 86_400
+_RECORDS: Final = 1000
+_START_PORT: Final = 5800
+_LAST_PORT: Final = 65_535
+_UNLOAD: Final = 10
+
+
+def start_timeout(raw: RawConfig, places: Places) -> Seconds:
+    """How long any model may take to become ready."""
+    if raw.health_check_timeout < _SHORTEST_HEALTH:
+        places.warn(("healthCheckTimeout",), f"taken as {_SHORTEST_HEALTH}, the least there is")
+    return Seconds(max(_SHORTEST_HEALTH, raw.health_check_timeout))
+
+
+def unload_timeout(raw: RawConfig) -> Seconds:
+    """The grace of a stop; 0 has always meant the default."""
+    return Seconds(raw.unload_timeout or _UNLOAD)
+
+
+def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Places) -> Settings:
+    """The settings of the whole program."""
+    fifo = raw.routing.scheduler.settings.fifo
+    records = raw.metrics_max_in_memory
+    store = raw.store
+    return Settings(
+        log_level=_log_level(raw.log_level, places),
+        log_time_format=_time_format(raw.log_time_format, places),
+        log_to_stdout=raw.log_to_stdout,
+        metrics_max_in_memory=records if records > 0 else _RECORDS,
+        capture_buffer=Bytes(max(0, raw.capture_buffer) << 20),
+        store_path=None if store is None else store_path(store, places),
+        store_retention=_retention(store),
+        store_rows=None if store is None else store.retention_rows,
+        session_headers=_headers(raw.ui.activity.session_id or ()),
+        performance_disabled=raw.performance.disabled,
+        performance_every=_every(raw.performance.every, places),
+        start_port=_start_port(raw.start_port, places),
+        include_aliases_in_list=raw.include_aliases_in_list,
+        api_keys=api_keys(raw.api_keys, places),
+        ignore_paths=_ignore_paths(raw.upstream.ignore_paths, places),
+        preload=preload,
+        allowed_hosts=raw.allowed_hosts,
+        allowed_origins=_origins(raw.allowed_origins, places),
+        trusted_proxies=_networks(raw.trusted_proxies, places),
+        client_id_header=raw.client_id_header.strip() or None,
+        background_header=raw.background_header.strip() or None,
+        redact_headers=_headers(raw.captures.redact_headers),
+        limits=_limits(raw.limits),
+        shutdown_timeout=Seconds(raw.shutdown_timeout),
+        keeper_grace=Seconds(raw.keeper.grace),
+        max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
+    )
+
+
+def _log_level(text: str, places: Places) -> str:
+    level = text.strip().lower()
+    if level in LEVELS:
+        return level
+    places.warn(("logLevel",), "unknown level, taken as info", nearest(level, LEVELS))
+    return "info"
+
+
+def _time_format(text: str, places: Places) -> str:
+    name = text.strip().lower()
+    if not name or name in TIME_FORMATS:
+        return name
+    hint = nearest(name, TIME_FORMATS)
+    places.warn(("logTimeFormat",), "unknown format, no time is shown", hint)
+    return ""
+
+
+def _retention(store: RawStore | None) -> Seconds | None:
+    days = None if store is None else store.retention_days
+    return None if days is None else Seconds(days * _DAY)
+
+
+def store_path(store: RawStore, places: Places) -> str | None:
+    """The file's path as written; a place where no file can be is a mistake."""
+    path = store.path.strip()
+    wrong = "is needed: the file to keep records in" if not path else _wrong_store(path)
+    if wrong:
+        places.problem(("store", "path"), wrong)
+    return path or None
+
+
+def _wrong_store(path: str) -> str:
+    if "\0" in path:
+        return "is not a usable file name"
+    if os.path.isdir(path):  # noqa: PTH112 - one look, no object
+        return "is a directory, not a file"
+    if os.path.exists(path):  # noqa: PTH110 - as above
+        return "" if os.access(path, os.W_OK) else "cannot be written"
+    parent = os.path.dirname(path) or "."  # noqa: PTH120 - as above
+    if not os.path.isdir(parent):  # noqa: PTH112 - as above
+        return "its directory does not exist"
+    return "" if os.access(parent, os.W_OK) else "its directory cannot be written"
+
+
+def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Trimmed; the first spelling of each."""
+    found: dict[str, str] = {}
+    for name in names:
+        if name.strip():
+            found.setdefault(name.strip().lower(), name.strip())
+    return tuple(found.values())
+
+
+def _every(span: float | None, places: Places) -> Seconds:
+    if not span:
+        return Seconds(_SHORTEST_SAMPLE)
+    if span < _SHORTEST_SAMPLE:
+        places.problem(("performance", "every"), "must be at least 5s")
+    return Seconds(span)
+
+
+def _start_port(port: int, places: Places) -> int:
+    if port == 0:
+        places.warn(("startPort",), f"0 is taken as {_START_PORT}, as by early releases")
+    elif port > _LAST_PORT:
+        places.problem(("startPort",), f"must be at most {_LAST_PORT}")
+    return port or _START_PORT
+
+
+def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[re.Pattern[str], ...]:
+    if sources is None:
+        return (compile_pattern(IGNORE_BY_DEFAULT),)
+    found: list[re.Pattern[str]] = []
+    for index, source in enumerate(sources):
+        try:
+            found.append(compile_pattern(source))
+        except PatternError as wrong:
+            places.problem(("upstream", "ignorePaths", index), str(wrong))
+    return tuple(found)
+
+
+def _origins(origins: tuple[str, ...], places: Places) -> tuple[str, ...]:
+    for index, origin in enumerate(origins):
+        if origin.strip() == "*":
+            hint = "any web page could use the models"
+            places.warn(("allowedOrigins", index), "every origin is let in", hint)
+        elif "://" not in origin and origin != "null":
+            hint = "such as https://chat.example.org"
+            places.warn(("allowedOrigins", index), "an origin has a scheme", hint)
+    return origins
+
+
+def _networks(networks: tuple[str, ...], places: Places) -> tuple[str, ...]:
+    for index, network in enumerate(networks):
+        try:
+            ipaddress.ip_network(network.strip(), strict=False)
+        except ValueError:
+            path = ("trustedProxies", index)
+            places.problem(path, "expected an address or a network", "such as 10.0.0.0/8")
+    return tuple(network.strip() for network in networks)
+
+
+def _limits(raw: RawLimits) -> Limits:
+    return Limits(
+        body=Bytes(raw.body),
+        headers=Bytes(raw.headers),
+        header_count=raw.header_count,
+        request_line=Bytes(raw.request_line),
+        header_timeout=Seconds(raw.header_timeout),
+        body_timeout=Seconds(raw.body_timeout),
+        body_min_rate=Bytes(raw.body_min_rate),
+        idle_timeout=Seconds(raw.idle_timeout),
+        connections=raw.connections,
+        connections_per_address=raw.connections_per_address,
+        queue=raw.queue,
+    )

@@ -1,0 +1,156 @@
+"""The waiting line: whose turn comes first.
+
+The order is: those that waited longer than the bound, oldest first; then the others by priority,
+and inside one priority by turns between clients; background requests last.
+
+Turns are start-time fair queueing: a request gets the round after its client's last one, but never
+a round that has passed. So a flood from one client fills later and later rounds, and a client that
+comes new waits for at most one request of each other client. It refuses to know about models' states.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+from itertools import takewhile
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from .spec import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .commands import Request
+    from .spec import ClientId, ModelId, RequestId
+
+NEVER: Final = Seconds(inf)
+ROUNDS_KEPT: Final = 64
+"""Clients that are remembered beside those who wait."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One waiting request; `due` is when nobody may overtake it any more."""
+
+    request: Request
+    priority: int
+    round: int
+    serial: int
+    arrived: Seconds
+    due: Seconds
+    is_overdue: bool = False
+    position: int = 0
+    """As it was last told; 0: not in the queue, or not told."""
+
+    @property
+    def order(self) -> tuple[bool, float, int, int, int]:
+        if self.is_overdue:
+            return (False, self.due, 0, 0, self.serial)
+        return (True, self.request.background, -self.priority, self.round, self.serial)
+
+
+def _order(waiter: Waiter) -> tuple[bool, float, int, int, int]:
+    return waiter.order
+
+
+class Line:
+    def __init__(self) -> None:
+        self._waiters: list[Waiter] = []
+        self._by_id: dict[RequestId, Waiter] = {}
+        self._counts: dict[ModelId, int] = {}
+        self._rounds: dict[ClientId, int] = {}
+        self._round = 0
+        self._serial = 0
+        self._first_due = NEVER  # not later than the earliest `due` that lies ahead
+        self.watched = 0
+        self.background = 0
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """Walk a copy, in order: whoever walks may remove."""
+        return iter(tuple(self._waiters))
+
+    def enter(
+        self, request: Request, priority: int, now: Seconds, max_wait: Seconds | None
+    ) -> Waiter:
+        """Put a new request where its turn is."""
+        self._serial += 1
+        turn = max(self._round, self._rounds.get(request.client, -1) + 1)
+        self._rounds[request.client] = turn
+        due = NEVER if max_wait is None or request.background else Seconds(now + max_wait)
+        waiter = Waiter(request, priority, turn, self._serial, now, due)
+        insort(self._waiters, waiter, key=_order)
+        self._by_id[request.id] = waiter
+        self._counts[request.model] = self._counts.get(request.model, 0) + 1
+        self._first_due = min(self._first_due, due)
+        self.watched += request.watched
+        self.background += request.background
+        return waiter
+
+    def remove(self, waiter: Waiter, *, served: bool = False) -> None:
+        """Take out one that was answered or has gone; *served* ones move the rounds on."""
+        request = waiter.request
+        self._waiters.remove(waiter)
+        del self._by_id[request.id]
+        self._counts[request.model] -= 1
+        if not self._counts[request.model]:
+            del self._counts[request.model]
+        self.watched -= request.watched
+        self.background -= request.background
+        if served:
+            self._round = max(self._round, waiter.round)
+        if not self._waiters:  # nobody waits: no client has an advantage to give back
+            self._rounds.clear()
+            self._round = 0
+            self._first_due = NEVER
+        elif len(self._rounds) > ROUNDS_KEPT + 2 * len(self._waiters):
+            # A round that has passed gives nobody a later turn than a newcomer's.
+            self._rounds = {c: r for c, r in self._rounds.items() if r >= self._round}
+
+    def find(self, request: RequestId) -> Waiter | None:
+        return self._by_id.get(request)
+
+    def count(self, model: ModelId) -> int:
+        return self._counts.get(model, 0)
+
+    def of(self, model: ModelId) -> list[Waiter]:
+        return [w for w in self._waiters if w.request.model == model]
+
+    def overdue(self) -> Iterator[Waiter]:
+        """Walk those that nobody may overtake: they stand first."""
+        return takewhile(lambda w: w.is_overdue, self._waiters)
+
+    def foreground(self) -> Iterator[Waiter]:
+        return (w for w in self._waiters if not w.request.background)
+
+    def is_due(self, now: Seconds) -> bool:
+        """Say whether `age` may have something to do."""
+        return now >= self._first_due
+
+    def next_due(self) -> Seconds | None:
+        """Return a moment at which somebody may become overdue; none is earlier."""
+        return None if self._first_due == NEVER else self._first_due
+
+    def age(self, now: Seconds) -> bool:
+        """Move those whose time has come to the front; say whether there were any."""
+        if not self.is_due(now):
+            return False
+        late = [w for w in self._waiters if not w.is_overdue and w.due <= now]
+        for waiter in late:
+            waiter.is_overdue = True
+        self._first_due = min((w.due for w in self._waiters if not w.is_overdue), default=NEVER)
+        if late:
+            self._waiters.sort(key=_order)
+        return bool(late)
+
+    def set_bound(self, max_wait: Seconds | None) -> None:
+        """Count everybody's time anew under another bound."""
+        for waiter in self._waiters:
+            is_free = max_wait is None or waiter.request.background
+            waiter.due = NEVER if is_free else Seconds(waiter.arrived + (max_wait or 0))
+            waiter.is_overdue = False
+        self._first_due = min((w.due for w in self._waiters), default=NEVER)
+        self._waiters.sort(key=_order)

@@ -1,0 +1,308 @@
+"""The matrix: which models may run together, as expressions over model names.
+
+An expression (`expressions`) stands for a list of model sets: a name for one set of one model,
+`|` for one list after the other, `&` for every union of one choice per side,
+`+x` for the list of set x. A set permits all its subsets.
+
+Law: whoever asks for a model gets the choice that evicts least, the first met
+among equals, and an answer within a bound: choices are projected on the models
+that run, and beyond `STATES` and `WORK` a greedy walk decides (still exact
+where the sides of `&` share no running model). It refuses to expand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, assert_never
+
+from .expressions import Both, Either, Leaf, MatrixError, Node, Ref, read_sets
+from .policy import Evict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from .policy import Policy
+    from .spec import ModelId
+
+STATES: Final = 10_000
+"""Choices kept for one expression before the greedy walk takes over."""
+WORK: Final = 100_000
+"""Steps of one search before the greedy walk takes over: some ten milliseconds."""
+_USUAL_COST: Final = 1
+
+
+__all__ = [
+    "Choice",
+    "Compiled",
+    "MatrixError",
+    "choose",
+    "compile_matrix",
+    "legacy_profiles_policy",
+    "matrix_policy",
+    "warnings",
+]
+
+
+class _TooMuchError(Exception):
+    """The search is over its bound; caught where the greedy walk takes over."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """Sets in the order in which their choices are met: what is referred to comes first."""
+
+    sets: Mapping[str, Node]
+    mentions: Mapping[str, frozenset[ModelId]]
+    costs: Mapping[ModelId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What one request leads to; `set` is `None` when the target is in no set."""
+
+    set: str | None
+    evict: frozenset[ModelId]
+    cost: int
+    is_exact: bool = True
+
+
+def compile_matrix(
+    *,
+    models: Collection[ModelId],
+    variables: Mapping[str, ModelId],
+    sets: Mapping[str, str],
+    costs: Mapping[ModelId, int],
+) -> Compiled:
+    """Parse all sets; a var wins over a model of the same name.
+
+    Raises:
+        MatrixError: with every problem of every set.
+    """
+    names: dict[str, ModelId] = {model: model for model in models} | dict(variables)
+    return _compiled(read_sets(sets, names), costs)
+
+
+def _compiled(sets: Mapping[str, Node], costs: Mapping[ModelId, int]) -> Compiled:
+    mentions: dict[str, frozenset[ModelId]] = {}
+    for name, node in sets.items():
+        mentions[name] = frozenset(_mentioned(node, mentions))
+    return Compiled(sets, mentions, costs)
+
+
+def _mentioned(node: Node, known: Mapping[str, frozenset[ModelId]]) -> Iterable[ModelId]:
+    match node:
+        case Leaf(model):
+            yield model
+        case Ref(name):
+            yield from known[name]
+        case Either(parts) | Both(parts):
+            for part in parts:
+                yield from _mentioned(part, known)
+        case _ as never:
+            assert_never(never)
+
+
+class _Search:
+    """Projects choices on one target and what runs: a choice is a mask of their bits."""
+
+    def __init__(
+        self, compiled: Compiled, bits: Mapping[ModelId, int], values: Sequence[int]
+    ) -> None:
+        self._compiled = compiled
+        self._bits = bits
+        self._savings = _by_value(values)
+        """What keeping bits saves: (value of each, their mask)."""
+        self._known: dict[str, list[int]] = {}
+        self._greedy_known: dict[tuple[Node, bool], int | None] = {}
+        self._work = 0
+
+    def value(self, mask: int) -> int:
+        return sum(value * (mask & bits).bit_count() for value, bits in self._savings)
+
+    def choices(self, node: Node) -> list[int]:
+        """Give every choice that is not contained in another, in the order in which they are met.
+
+        Raises:
+            _TooMuchError: when there are too many of them.
+        """
+        match node:
+            case Leaf(model):
+                return [self._bits.get(model, 0)]
+            case Ref(name):
+                if name not in self._known:
+                    self._known[name] = self.choices(self._compiled.sets[name])
+                return self._known[name]
+            case Either(parts):
+                kept: list[int] = []
+                for part in parts:
+                    for mask in self.choices(part):
+                        self._keep(kept, mask)
+                return kept
+            case Both(parts):
+                left = self.choices(parts[0])
+                for part in parts[1:]:
+                    left = self._unions(left, self.choices(part))
+                return left
+            case _ as never:
+                assert_never(never)
+
+    def _unions(self, left: list[int], right: list[int]) -> list[int]:
+        if right == [0]:
+            return left
+        if left == [0]:
+            return right
+        if _span(left) & _span(right) == 0:
+            # Nothing in common: no union can contain another.
+            self._spend(len(left) * len(right))
+            return [one | other for one in left for other in right]
+        kept: list[int] = []
+        for one in left:
+            for other in right:
+                self._keep(kept, one | other)
+        return kept
+
+    def _keep(self, kept: list[int], mask: int) -> None:
+        """Add a choice; the larger one replaces those that it contains, at the end."""
+        self._spend(len(kept) + 1)
+        if any(mask & other == mask for other in kept):
+            return
+        kept[:] = [other for other in kept if other & mask != other]
+        kept.append(mask)
+        if len(kept) > STATES:
+            raise _TooMuchError
+
+    def _spend(self, steps: int) -> None:
+        self._work += steps
+        if self._work > WORK:
+            raise _TooMuchError
+
+    def greedy(self, node: Node, *, target: bool) -> int | None:
+        """Give a good choice, with the target in it when asked; `None`: there is none with it.
+
+        Each side of `&` chooses for itself, so only what two sides share can be missed.
+        """
+        key = (node, target)
+        if key not in self._greedy_known:
+            self._greedy_known[key] = self._greedy(node, target=target)
+        return self._greedy_known[key]
+
+    def _greedy(self, node: Node, *, target: bool) -> int | None:
+        match node:
+            case Leaf(model):
+                mask = self._bits.get(model, 0)
+                return mask if mask & 1 or not target else None
+            case Ref(name):
+                return self.greedy(self._compiled.sets[name], target=target)
+            case Either(parts):
+                return self._best([self.greedy(part, target=target) for part in parts])
+            case Both(parts):
+                return self._greedy_union(parts, target=target)
+            case _ as never:
+                assert_never(never)
+
+    def _greedy_union(self, parts: Sequence[Node], *, target: bool) -> int | None:
+        free = [self.greedy(part, target=False) or 0 for part in parts]
+        if not target:
+            return _span(free)
+        candidates: list[int | None] = []
+        for at, part in enumerate(parts):
+            carrier = self.greedy(part, target=True)
+            rest = _span([*free[:at], *free[at + 1 :]])
+            candidates.append(None if carrier is None else carrier | rest)
+        return self._best(candidates)
+
+    def _best(self, masks: Iterable[int | None]) -> int | None:
+        best: int | None = None
+        most = -1
+        for mask in masks:
+            if mask is not None and (value := self.value(mask)) > most:
+                best, most = mask, value
+        return best
+
+
+def _by_value(values: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    masks: dict[int, int] = {}
+    for bit, value in enumerate(values):
+        masks[value] = masks.get(value, 0) | 1 << bit
+    return tuple(masks.items())
+
+
+def _span(masks: Iterable[int]) -> int:
+    span = 0
+    for mask in masks:
+        span |= mask
+    return span
+
+
+def choose(compiled: Compiled, target: ModelId, live: Collection[ModelId]) -> Choice:
+    """Decide what has to leave for `target`; the cheapest set, the first met among equals."""
+    others = sorted(set(live) - {target})
+    if target in live or not others:
+        return Choice(None, frozenset(), 0)
+    bits = {target: 1} | {model: 2 << at for at, model in enumerate(others)}
+    values = [0, *(compiled.costs.get(model, _USUAL_COST) for model in others)]
+    total = sum(values)
+    search = _Search(compiled, bits, values)
+    best: tuple[int, str, int] | None = None
+    is_exact = True
+    for name, node in compiled.sets.items():
+        if target not in compiled.mentions[name]:
+            continue
+        masks, was_exact = _candidates(search, name, node)
+        is_exact = is_exact and was_exact
+        for mask in masks:
+            cost = total - search.value(mask)
+            if best is None or cost < best[0]:
+                best = (cost, name, mask)
+    if best is None:
+        return Choice(None, frozenset(others), total)
+    cost, name, mask = best
+    evict = frozenset(model for model in others if not bits[model] & mask)
+    return Choice(name, evict, cost, is_exact)
+
+
+def _candidates(search: _Search, name: str, node: Node) -> tuple[list[int], bool]:
+    try:
+        return [mask for mask in search.choices(Ref(name)) if mask & 1], True
+    except _TooMuchError:
+        mask = search.greedy(node, target=True)
+        return ([] if mask is None else [mask]), False
+
+
+def warnings(compiled: Compiled) -> list[str]:
+    """Say for which sets the search can go over its bound, should all their models run at once."""
+    found: list[str] = []
+    for name, models in compiled.mentions.items():
+        bits = {model: 1 << at for at, model in enumerate(sorted(models))}
+        try:
+            _Search(compiled, bits, [1] * len(bits)).choices(Ref(name))
+        except _TooMuchError:
+            found.append(
+                f"matrix set {name!r} allows so many combinations that the cheapest one cannot "
+                "always be found in time; a good one is taken then. Fewer alternatives joined by '&' help."
+            )
+    return found
+
+
+def matrix_policy(compiled: Compiled) -> Policy:
+    """Let together run what the sets permit; a model in no set runs alone."""
+
+    @lru_cache(maxsize=4096)
+    def decided(target: ModelId, live: frozenset[ModelId]) -> Evict:
+        return Evict(choose(compiled, target, live).evict)
+
+    def policy(target: ModelId, live: Sequence[ModelId]) -> Evict:
+        return decided(target, frozenset(live))
+
+    return policy
+
+
+def legacy_profiles_policy(profiles: Mapping[str, Sequence[ModelId]]) -> Policy:
+    """Let the members of one early-form profile run together; any other model runs alone."""
+    sets: dict[str, Node] = {
+        name: Both(tuple(Leaf(model) for model in members))
+        for name, members in profiles.items()
+        if members
+    }
+    return matrix_policy(_compiled(sets, {}))

@@ -1,0 +1,91 @@
+"""Who has to leave so that a model can run.
+
+A policy is a function from facts to an answer. It is asked far more often than swaps happen
+(for every arrival that cannot be served at once, and for those that wait after each change), so
+it must not log, remember or change anything. It refuses to know about requests, phases or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .spec import ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """These may not run beside the target. Empty: there is room already."""
+
+    models: frozenset[ModelId]
+
+
+@dataclass(frozen=True, slots=True)
+class NeverFits:
+    """No eviction would help; asking again will not either."""
+
+    why: str
+
+
+Answer = Evict | NeverFits
+# `live` is ordered from the least to the most recently used; it may hold the target.
+Policy = Callable[[ModelId, Sequence[ModelId]], Answer]
+
+ROOM_ENOUGH = Evict(frozenset())
+
+
+class GroupRules(Protocol):
+    """One group as configured; `config.plan.Group` is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def members(self) -> Sequence[ModelId]: ...
+    @property
+    def swap(self) -> bool: ...
+    @property
+    def exclusive(self) -> bool: ...
+    @property
+    def persistent(self) -> bool: ...
+
+
+def groups_policy(groups: Iterable[GroupRules]) -> Policy:
+    """Apply the group rules: *swap* inside a group, *exclusive* against others, *persistent* ones stay.
+
+    A model in no group neither disturbs nor is disturbed.
+    """
+    group_of = {model: group for group in groups for model in group.members}
+
+    def policy(target: ModelId, live: Sequence[ModelId]) -> Answer:
+        home = group_of.get(target)
+        if home is None:
+            return ROOM_ENOUGH
+        return Evict(
+            frozenset(
+                m for m in live if m != target and m in group_of and _must_leave(home, group_of[m])
+            )
+        )
+
+    return policy
+
+
+def _must_leave(home: GroupRules, other: GroupRules) -> bool:
+    if home.id == other.id:
+        return home.swap
+    return home.exclusive and not other.persistent
+
+
+def all_of(*policies: Policy) -> Policy:
+    """Satisfy every policy: each sees only what the earlier ones left running."""
+
+    def policy(target: ModelId, live: Sequence[ModelId]) -> Answer:
+        evict: frozenset[ModelId] = frozenset()
+        for ask in policies:
+            answer = ask(target, [m for m in live if m not in evict])
+            if isinstance(answer, NeverFits):
+                return answer
+            evict |= answer.models
+        return Evict(evict)
+
+    return policy

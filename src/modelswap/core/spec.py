@@ -1,0 +1,35 @@
+"""What the configuration says, in the form the decisions need it.
+
+Frozen facts only. Durations are seconds, sizes are bytes, and "unset" is
+`None`, never a magic number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+ModelId = NewType("ModelId", str)
+ClientId = NewType("ClientId", str)
+RequestId = NewType("RequestId", int)
+Seconds = NewType("Seconds", float)
+Bytes = NewType("Bytes", int)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model as configured. Compiled once per configuration; never changed."""
+
+    id: ModelId
+    start_timeout: Seconds = Seconds(120.0)
+    """`healthCheckTimeout`: from the start of the process until its probe passes."""
+    stop_grace: Seconds = Seconds(10.0)
+    """`unloadTimeout`: how long a running request, then the process, gets to end by itself."""
+    ttl: Seconds | None = None
+    """Unload after this long without use; counted from ready or the last end of use."""
+    concurrency: int | None = None
+    """Running requests at once; more wait their turn or are refused (429)."""
+    priority: int = 0
+    """Among waiting requests, the higher goes first."""
+    restore_on_failure: bool = False
+    """When this model fails to start, bring back what was evicted for it."""

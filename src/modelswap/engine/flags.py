@@ -1,0 +1,141 @@
+"""The command line: llama-server's flags, each tied to a parameter of the wheel.
+
+Law: a flag is a row. `parse` reads arguments into settings, which are data; it
+imports no engine and touches no file. Long options may be `--name value` or
+`--name=value`, words may be joined by `_` as well as `-`, as llama-server allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Kind(Enum):
+    """How the text after a flag is read."""
+
+    SWITCH = auto()
+    """Takes no text; sets the row's `constant`."""
+    TEXT = auto()
+    INT = auto()
+    FLOAT = auto()
+    NAMES = auto()
+    """Comma-separated."""
+    FLOATS = auto()
+    """Comma-separated numbers."""
+    CHOICE = auto()
+    """One of the row's `choices`."""
+    FILE = auto()
+    """The text of a file."""
+    JSON = auto()
+    """A JSON object."""
+
+
+Constant = bool | int | str
+"""What a switch or a choice sets; a text `ENUM.MEMBER` names a constant of the wheel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    names: tuple[str, ...]
+    target: str
+    """Dotted attribute of the wheel's `CommonParams`."""
+    help: str
+    kind: Kind = Kind.SWITCH
+    constant: Constant = True
+    choices: Mapping[str, Constant] | None = None
+    also: tuple[tuple[str, Constant], ...] = ()
+    """Further attributes that the flag sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One parameter as asked for. `value` is text for FILE and JSON, read later."""
+
+    flag: Flag
+    target: str
+    value: Constant | float | tuple[str, ...] | tuple[float, ...]
+
+
+class UsageError(Exception):
+    """The command line cannot be understood; the message is one line."""
+
+
+def parse(arguments: Sequence[str], table: Mapping[str, Flag]) -> list[Setting]:
+    """Read arguments in order; a later setting of a parameter wins."""
+    settings: list[Setting] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, flag, inline = _look_up(argument, table)
+        if flag.kind is Kind.SWITCH:
+            if inline is not None:
+                raise UsageError(f"{name} takes no value")
+            settings += _switch(flag)
+            continue
+        text = next(rest, None) if inline is None else inline
+        if text is None:
+            raise UsageError(f"{name} needs a value")
+        settings += _valued(name, flag, text)
+    return settings
+
+
+def _look_up(argument: str, table: Mapping[str, Flag]) -> tuple[str, Flag, str | None]:
+    """Find the row of one argument, and the value that follows a `=`."""
+    if not argument.startswith("-"):
+        raise UsageError(f"unexpected argument '{argument}'")
+    name, equals, text = (
+        argument.partition("=") if argument.startswith("--") else (argument, "", "")
+    )
+    name = name.replace("_", "-") if name.startswith("--") else name
+    flag = table.get(name)
+    if flag is None:
+        raise UsageError(f"unknown flag {name}{_hint(name, table)}")
+    return name, flag, text if equals else None
+
+
+def _hint(name: str, table: Mapping[str, Flag]) -> str:
+    import difflib  # noqa: PLC0415 - only a mistyped flag pays for it
+
+    near = difflib.get_close_matches(name, table, n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else " (--help lists those known)"
+
+
+def _switch(flag: Flag) -> list[Setting]:
+    pairs = ((flag.target, flag.constant), *flag.also)
+    return [Setting(flag, target, value) for target, value in pairs]
+
+
+def _valued(name: str, flag: Flag, text: str) -> list[Setting]:
+    also = [Setting(flag, target, value) for target, value in flag.also]
+    return [Setting(flag, flag.target, _read(name, flag, text)), *also]
+
+
+def _read(
+    name: str, flag: Flag, text: str
+) -> Constant | float | tuple[str, ...] | tuple[float, ...]:
+    try:
+        match flag.kind:
+            case Kind.TEXT | Kind.FILE | Kind.JSON | Kind.SWITCH:
+                return text
+            case Kind.INT:
+                words = flag.choices or {}
+                return words[text] if text in words else int(text)
+            case Kind.FLOAT:
+                return float(text)
+            case Kind.NAMES:
+                return tuple(part.strip() for part in text.split(",") if part.strip())
+            case Kind.FLOATS:
+                return tuple(float(part) for part in text.replace("/", ",").split(","))
+            case Kind.CHOICE:
+                return (flag.choices or {})[text.lower()]
+            case _ as never:
+                assert_never(never)
+    except KeyError:
+        known = ", ".join(flag.choices or {})
+        raise UsageError(f"{name} takes one of {known}, not '{text}'") from None
+    except ValueError:
+        raise UsageError(f"{name} takes a number, not '{text}'") from None

@@ -1,0 +1,122 @@
+"""The few exceptions that change a reply, and the one for what cannot happen.
+
+Law: an exception knows whose fault it is (`status`), what it is called (`code`),
+what the client may read (`text`) and what only the log may (`detail`).
+It refuses to know how a reply is written; that is `api.envelope`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+_FAULTS: Final = {
+    400: ("invalid_request_error", "bad_request"),
+    401: ("authentication_error", "unauthorized"),
+    403: ("authentication_error", "forbidden"),
+    404: ("invalid_request_error", "not_found"),
+    409: ("invalid_request_error", "conflict"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    502: ("server_error", "bad_gateway"),
+    503: ("server_error", "service_unavailable"),
+    504: ("server_error", "gateway_timeout"),
+}
+
+
+def fault_of(status: int) -> tuple[str, str]:
+    """Give the `type` and `code` that a status has when nothing better is known."""
+    known = _FAULTS.get(status)
+    if known is not None:
+        return known
+    if 400 <= status < 500:  # noqa: PLR2004 -- the class of client errors
+        return "invalid_request_error", "invalid_request"
+    return "server_error", "internal_error"
+
+
+class InternalError(Exception):
+    """Something that cannot happen did; the text names state and event."""
+
+
+class ReplyError(Exception):
+    """A request ends here, with a reply that the client can act on."""
+
+    status: int = 500
+    default_code: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        code: str | None = None,
+        detail: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.text = text
+        """What the client reads."""
+        self.detail = detail
+        """What only the log says."""
+        self.retry_after = retry_after
+        """Seconds; becomes `Retry-After`, rounded up."""
+        kind, usual = fault_of(self.status)
+        self.type = kind
+        self.code = code or self.default_code or usual
+
+
+class BadRequestError(ReplyError):
+    status = 400
+
+
+class UnauthorizedError(ReplyError):
+    status = 401
+
+
+class ForbiddenError(ReplyError):
+    status = 403
+
+
+class NotFoundError(ReplyError):
+    status = 404
+
+
+class MethodNotAllowedError(ReplyError):
+    status = 405
+
+
+class ConflictError(ReplyError):
+    status = 409
+
+
+class BodyTooLargeError(ReplyError):
+    status = 413
+
+
+class RateLimitedError(ReplyError):
+    status = 429
+
+
+class ConcurrencyLimitError(ReplyError):
+    """Over a model's `concurrencyLimit`. Always told in JSON, as clients expect."""
+
+    status = 429
+    default_code = "concurrency_limit"
+
+
+class UpstreamError(ReplyError):
+    """No usable answer from a model server or a peer."""
+
+    status = 502
+
+
+class UnavailableError(ReplyError):
+    status = 503
+
+
+class LoadFailedError(ReplyError):
+    """The model cannot be started now."""
+
+    status = 503
+    default_code = "model_load_failed"
+
+
+class UpstreamTimeoutError(ReplyError):
+    status = 504

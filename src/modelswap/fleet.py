@@ -1,0 +1,439 @@
+"""The one owner of the model servers: feeds the room, and carries its commands out.
+
+Everyone else holds a lease (a running request) or a ticket (a waiting one).
+All of it happens in plain calls on the one event loop; whatever the room
+decides is carried out before the call returns, in order, even when carrying
+out one command makes the next decision.
+
+It decides nothing: which model runs, who waits and who leaves is `core.room`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from modelswap.config.command import split
+from modelswap.config.load import specs
+from modelswap.core.lifecycle import ALIVE, Event, Phase
+from modelswap.core.room import (
+    ClearTimer,
+    Fail,
+    Grant,
+    Kill,
+    PhaseChanged,
+    Position,
+    Request,
+    Room,
+    SetTimer,
+    Spawn,
+    Terminate,
+)
+from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
+from modelswap.http import Address, Upstream
+from modelswap.launch import Job
+from modelswap.launch.ports import NoFreePortError, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from modelswap.config.plan import Model, Plan
+    from modelswap.core.policy import Policy
+    from modelswap.core.room import Command, Reason, TimerKey
+    from modelswap.launch import Adopted, Exit, Launcher, Listener
+
+PORT_TRIES = 4
+"""How often a model whose port a stranger took is started, each time on another port."""
+
+
+class Waiter(Protocol):
+    """Somebody whose request could not be served at once."""
+
+    def on_granted(self, server: Server) -> None:
+        """Have the lease, now: end it with `Fleet.release`."""
+
+    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+        """Be told that the wait ended without a lease."""
+
+    def on_position(self, position: int) -> None:
+        """Learn the place in the queue; 1 is the next."""
+
+
+class Observer(Protocol):
+    """Whoever wants to know; called on the loop, must be quick."""
+
+    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
+    def on_output(self, model: ModelId, data: bytes) -> None: ...
+    def on_note(self, level: str, text: str) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """One model server, from its start to its exit."""
+
+    model: Model
+    upstream: Upstream
+    pid: int | None = None
+    tries: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A place in the wait. Give it back with `Fleet.cancel`."""
+
+    id: RequestId
+    model: ModelId
+    waiter: Waiter
+
+
+class Fleet:
+    def __init__(
+        self,
+        plan: Plan,
+        policy: Policy,
+        launcher: Callable[[Listener], Launcher],
+        observer: Observer,
+    ) -> None:
+        """`launcher` makes the launcher that will tell its news to us."""
+        self.plan = plan
+        self._launcher = launcher(self)
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._room = Room(
+            specs(plan),
+            policy,
+            max_wait=plan.settings.max_wait,
+            queue_limit=plan.settings.limits.queue,
+        )
+        self._servers: dict[ModelId, Server] = {}
+        self._ports = {m.id: m.port for m in plan.models.values() if m.port is not None}
+        self._tickets: dict[RequestId, Ticket] = {}
+        self._timers: dict[TimerKey, asyncio.TimerHandle] = {}
+        self._ids = itertools.count(1)
+        self._todo: deque[Command] = deque()
+        self._obeying = False
+        self._changes: set[asyncio.Event] = set()
+        self.killed = 0
+        """How many servers did not leave when asked."""
+
+    # Requests
+
+    def lease_now(self, model: ModelId, client: ClientId) -> Server | None:
+        """Take a lease if the model is ready and it is this request's turn, else None."""
+        if self._room.serve_now(model, client):
+            return self._servers[model]
+        return None
+
+    def ask(
+        self,
+        model: ModelId,
+        waiter: Waiter,
+        *,
+        client: ClientId,
+        background: bool = False,
+        watched: bool = False,
+    ) -> Ticket:
+        """Wait for a lease; the waiter may be answered before this returns.
+
+        *Watched*: the waiter wants to hear of its place in the queue.
+        """
+        ticket = Ticket(RequestId(next(self._ids)), model, waiter)
+        self._tickets[ticket.id] = ticket
+        request = Request(ticket.id, model, client, background, watched)
+        self._obey(self._room.on_arrived(request, self._now()))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Stop waiting. Does nothing when the wait is over."""
+        if self._tickets.pop(ticket.id, None) is not None:
+            self._obey(self._room.on_cancelled(ticket.id, self._now()))
+
+    def release(self, model: ModelId) -> None:
+        """End one lease."""
+        commands = self._room.on_finished(model, self._now())
+        if commands:
+            self._obey(commands)
+
+    # Questions
+
+    def phase(self, model: ModelId) -> Phase:
+        return self._room.phase(model)
+
+    def server(self, model: ModelId) -> Server | None:
+        """Return the running server of a model, whatever its phase."""
+        return self._servers.get(model)
+
+    def running(self) -> list[tuple[Model, Phase, int | None]]:
+        """Return (model at its port, phase, pid) of every model that is not down, by id."""
+        found: list[tuple[Model, Phase, int | None]] = []
+        for model in sorted(self.plan.models):
+            phase = self._room.phase(model)
+            if phase in ALIVE:
+                server = self._servers.get(model)
+                shown = self.plan.models[model] if server is None else server.model
+                found.append((shown, phase, None if server is None else server.pid))
+        return found
+
+    def in_flight(self, model: ModelId) -> int:
+        return self._room.in_flight(model)
+
+    def waiting(self, model: ModelId) -> int:
+        return self._room.waiting(model)
+
+    def failure(self, model: ModelId) -> str | None:
+        """Return why the last start failed, while the model backs off."""
+        return self._room.failure(model)
+
+    # Orders
+
+    async def unload(self, models: Iterable[ModelId], *, force: bool = False) -> None:
+        """Unload and return when they are gone. Blocks nobody else."""
+        wanted = list(models)
+        for model in wanted:
+            self._obey(self._room.unload(model, self._now(), force=force))
+        await self.until(lambda: all(self._room.phase(m) not in ALIVE for m in wanted))
+
+    def preload(self, models: Sequence[ModelId]) -> None:
+        """Start these in order, as if somebody had asked."""
+        self._obey(self._room.preload(models, self._now()))
+
+    def stalled(self, server: Server, detail: str) -> None:
+        """Take note that a ready server did not answer in its time."""
+        model = server.model.id
+        self._observer.on_note("warn", f"<{model}> is stuck: {detail}")
+        if self._servers.get(model) is server and server.model.restart_on_stall:
+            self._report(model, Event.STALLED, detail)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds; looked at after every change of a phase."""
+        change = asyncio.Event()
+        self._changes.add(change)
+        try:
+            while not condition():
+                await change.wait()
+                change.clear()
+        finally:
+            self._changes.discard(change)
+
+    # Life of the program
+
+    async def open(self) -> None:
+        """Connect to the keeper, and take over the servers that it still runs."""
+        await self._launcher.open()
+        strangers = [f.model for f in self._launcher.adopted() if not self._adopt(f)]
+        if strangers:
+            await self._launcher.discard(*strangers)
+
+    def _adopt(self, found: Adopted) -> bool:
+        model = self.plan.models.get(ModelId(found.model))
+        if model is None:
+            return False
+        if found.port is not None and model.port is not None:
+            model = model.at_port(found.port)
+        job = job_of(model)
+        if job.fingerprint != found.fingerprint:
+            return False
+        self._servers[model.id] = Server(model, upstream_of(model), found.pid)
+        if not self._launcher.adopt(job):
+            del self._servers[model.id]
+            return False
+        if model.port is not None:
+            self._ports[model.id] = model.port
+        self._observer.on_note("info", f"<{model.id}> found running, pid {found.pid}")
+        self._obey(self._room.adopt(model.id, self._now()))
+        return True
+
+    def replace(
+        self,
+        plan: Plan,
+        policy: Policy,
+        *,
+        changed: AbstractSet[ModelId],
+        removed: AbstractSet[ModelId],
+    ) -> None:
+        """Go on with another plan; models that are the same in both run on untouched."""
+        kept = {m: p for m, p in self._ports.items() if m in plan.models and m not in changed}
+        self.plan = plan
+        self._ports = kept
+        for model in plan.models.values():
+            if model.port is not None and model.id not in kept:
+                self._ports[model.id] = free_port(model.port, set(self._ports.values()))
+        self._obey(
+            self._room.replace(
+                specs(plan),
+                policy,
+                changed=changed,
+                removed=removed,
+                max_wait=plan.settings.max_wait,
+                queue_limit=plan.settings.limits.queue,
+                now=self._now(),
+            )
+        )
+
+    def drain(self) -> None:
+        """Refuse new requests and those that wait; running ones go on."""
+        self._obey(self._room.drain(self._now()))
+
+    async def stop_all(self) -> None:
+        """Stop every server and return when all are gone."""
+        self._obey(self._room.stop_all(self._now()))
+        await self.until(lambda: not self._room.alive())
+
+    def kill_all(self) -> None:
+        """Stop asking."""
+        self._obey(self._room.stop_all(self._now(), force=True))
+
+    async def close(self) -> None:
+        """Let go of the keeper, which then ends."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        await self._launcher.close(stop_servers=True)
+
+    # News from the launcher
+
+    def on_spawned(self, model: str, pid: int) -> None:
+        server = self._servers.get(ModelId(model))
+        if server is not None:
+            server.pid = pid
+            self._observer.on_note("debug", f"<{model}> started, pid {pid}")
+
+    def on_ready(self, model: str) -> None:
+        self._report(ModelId(model), Event.PROBE_PASSED, "")
+
+    def on_output(self, model: str, data: bytes) -> None:
+        self._observer.on_output(ModelId(model), data)
+
+    def on_exited(self, model: str, exit_: Exit) -> None:
+        name = ModelId(model)
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.upstream.close()
+        if (
+            server is not None
+            and exit_.port_clash
+            and server.tries < PORT_TRIES
+            and self._room.phase(name) is Phase.STARTING
+        ):
+            self._observer.on_note(
+                "warn", f"<{model}> its port is taken by another program; trying the next"
+            )
+            self._spawn(name, tries=server.tries + 1, beyond=server.model.port)
+            return
+        self._report(name, Event.EXITED, exit_.reason)
+
+    # Carrying out
+
+    def _now(self) -> Seconds:
+        return Seconds(self._loop.time())
+
+    def _report(self, model: ModelId, event: Event, detail: str) -> None:
+        self._obey(self._room.on_event(model, event, self._now(), detail))
+
+    def _obey(self, commands: Iterable[Command]) -> None:
+        self._todo.extend(commands)
+        if self._obeying:
+            return
+        self._obeying = True
+        try:
+            while self._todo:
+                self._carry_out(self._todo.popleft())
+        finally:
+            self._obeying = False
+
+    def _carry_out(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
+        match command:
+            case Grant(id=id_, model=model):
+                ticket = self._tickets.pop(id_, None)
+                if ticket is None:  # it was cancelled while the grant was on its way
+                    self.release(model)
+                else:
+                    ticket.waiter.on_granted(self._servers[model])
+            case Fail(id=id_, reason=reason, detail=detail, retry_after=retry_after):
+                ticket = self._tickets.pop(id_, None)
+                if ticket is not None:
+                    ticket.waiter.on_refused(reason, detail, retry_after)
+            case Position(id=id_, position=position):
+                ticket = self._tickets.get(id_)
+                if ticket is not None:
+                    ticket.waiter.on_position(position)
+            case Spawn(model=model):
+                self._spawn(model)
+            case Terminate(model=model):
+                server = self._servers.get(model)
+                if server is not None:  # an open connection delays a server's exit
+                    server.upstream.close()
+                self._launcher.terminate(model)
+            case Kill(model=model):
+                self.killed += 1
+                self._launcher.kill(model)
+            case SetTimer(key=key, at=at):
+                self._clear(key)
+                self._timers[key] = self._loop.call_at(at, self._on_timer, key)
+            case ClearTimer(key=key):
+                self._clear(key)
+            case PhaseChanged(model=model, phase=phase, why=why):
+                self._observer.on_phase(model, phase, why)
+                for change in self._changes:
+                    change.set()
+            case _ as never:
+                assert_never(never)
+
+    def _on_timer(self, key: TimerKey) -> None:
+        self._timers.pop(key, None)
+        self._obey(self._room.on_timer(key, self._now()))
+
+    def _clear(self, key: TimerKey) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _spawn(self, name: ModelId, *, tries: int = 1, beyond: int | None = None) -> None:
+        model = self.plan.models[name]
+        try:
+            if model.port is not None:
+                model = model.at_port(self._port_for(name, model.port, beyond))
+            upstream = upstream_of(model)
+        except (ValueError, NoFreePortError) as error:
+            self._report(name, Event.SPAWN_FAILED, str(error))
+            return
+        if not model.argv:
+            self._report(name, Event.SPAWN_FAILED, "the command is empty: set `cmd`")
+            return
+        self._servers[name] = Server(model, upstream, tries=tries)
+        self._launcher.start(job_of(model))
+
+    def _port_for(self, name: ModelId, usual: int, beyond: int | None) -> int:
+        """Choose a free port: the model's own, or one after *beyond*, which was taken."""
+        others = {port for model, port in self._ports.items() if model != name}
+        wanted = self._ports.get(name, usual) if beyond is None else beyond + 1
+        port = free_port(wanted, others)
+        self._ports[name] = port
+        return port
+
+
+def job_of(model: Model) -> Job:
+    """Say to the launcher what the configuration says."""
+    return Job(
+        model=model.id,
+        argv=model.argv,
+        env=model.env,
+        cwd=None,
+        stop_command=split(model.cmd_stop),
+        url=model.proxy,
+        check=model.check_endpoint,
+        port=model.port,
+    )
+
+
+def upstream_of(model: Model) -> Upstream:
+    """Return a pool of connections to the model's server; none is open yet.
+
+    Raises:
+        ValueError: `proxy` is not a URL that can be connected to.
+    """
+    return Upstream(Address.parse(model.proxy), model.timeouts)

@@ -1,0 +1,49 @@
+"""The byte path: HTTP in, HTTP out, nothing but bytes in between.
+
+`Server` takes connections and gives an `Exchange` per request to its handler;
+`relay` sends one to an `Upstream` and the answer back, and tells a `Watcher`
+how it went. Everything is callbacks on asyncio protocols: a small request costs
+no task and no future. Heads are read by llhttp (httptools) and checked further
+in `head`; framing is refused where it is not exactly one thing.
+
+It knows nothing of models, keys, queues or configuration (only the types of
+`Limits` and `Timeouts`), and it never repairs what is malformed.
+"""
+
+from .address import Address
+from .allocator import tune_allocator
+from .exchange import BodySink, Exchange
+from .fields import Field
+from .forms import FormEdit, FormScan
+from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
+from .relay import Relay, relay
+from .request import Request, forward_headers
+from .server import Server
+from .sources import ExchangeBody
+from .spool import Spool
+from .upload import Upload
+from .upstream import Upstream
+
+__all__ = [
+    "Address",
+    "BodySink",
+    "BodySource",
+    "Ending",
+    "Exchange",
+    "ExchangeBody",
+    "Field",
+    "FormEdit",
+    "FormScan",
+    "Outbound",
+    "Outcome",
+    "Relay",
+    "Request",
+    "Server",
+    "Spool",
+    "Upload",
+    "Upstream",
+    "Watcher",
+    "forward_headers",
+    "relay",
+    "tune_allocator",
+]

@@ -1,0 +1,141 @@
+"""Chunked framing, read strictly and incrementally.
+
+Law: what is not exactly `1*HEXDIG [; ext] CRLF data CRLF … 0 CRLF trailers
+CRLF` is refused, and the reader says where the body ends, so that the bytes
+behind it are never taken for a part of it. Extensions and trailers are checked
+and dropped. Heads are llhttp's business; httptools does not tell where a body
+ends, hence this reader. Memory: one incomplete line, at most `MAX_LINE`.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_LINE = 4096
+"""Bytes of a size line with its extensions, and of one trailer line."""
+MAX_TRAILERS = 16384
+"""Bytes of all trailers together."""
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?")
+
+_SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
+
+
+class ChunkError(ValueError):
+    """The framing is broken; nothing after this point can be trusted."""
+
+
+class ChunkReader:
+    """Turns received bytes into body bytes; `done` after the last chunk."""
+
+    __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "error", "rest")
+
+    def __init__(self) -> None:
+        self._state = _SIZE
+        self._left = 0
+        self._line = b""
+        self._trailer_bytes = 0
+        self.error = ""
+        """Why the framing is broken; nothing more may be fed then."""
+        self.rest = b""
+        """What came behind the body, once `done`."""
+
+    @property
+    def done(self) -> bool:
+        return self._state == _DONE
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the body's bytes within `data`, chunk by chunk, up to an `error`."""
+        out: list[bytes] = []
+        try:
+            self._feed(data, out)
+        except ChunkError as wrong:
+            self.error = str(wrong)
+        return out
+
+    def _feed(self, data: bytes, out: list[bytes]) -> None:
+        at = 0
+        size = len(data)
+        while at < size and self._state != _DONE:
+            if self._state == _DATA:
+                at = self._take(data, at, out)
+            elif self._state == _DATA_END:
+                at = self._end_of_data(data, at)
+            else:
+                at = self._line_at(data, at)
+        if self._state == _DONE:
+            self.rest = data[at:]
+
+    def _take(self, data: bytes, at: int, out: list[bytes]) -> int:
+        end = at + self._left
+        piece = data[at:end]
+        out.append(piece)
+        self._left -= len(piece)
+        if self._left:
+            return len(data)
+        if data.startswith(b"\r\n", end):
+            self._state = _SIZE
+            return end + 2
+        self._state = _DATA_END
+        return end
+
+    def _end_of_data(self, data: bytes, at: int) -> int:
+        """The CRLF behind the data, come late or in two pieces."""
+        missing = b"\r\n"[len(self._line) :]
+        seen = data[at : at + len(missing)]
+        if not missing.startswith(seen):
+            raise ChunkError("a chunk is longer than its size says")
+        self._line += seen
+        if self._line == b"\r\n":
+            self._line = b""
+            self._state = _SIZE
+        return at + len(seen)
+
+    def _line_at(self, data: bytes, at: int) -> int:
+        """Read one line (a size or a trailer) that starts, or goes on, at `at`."""
+        line = self._line
+        if line and line[-1] == 13 and data[at] == 10:  # noqa: PLR2004 - CR at the end, LF now
+            self._line = b""
+            self._on_line(line[:-1])
+            return at + 1
+        end = data.find(b"\r\n", at)
+        stop = len(data) if end < 0 else end
+        line += data[at:stop]
+        if len(line) > MAX_LINE:
+            raise ChunkError("a chunk's size line or a trailer is too long")
+        if end < 0:
+            self._check_partial(line)
+            self._line = line
+            return stop
+        self._line = b""
+        self._on_line(line)
+        return end + 2
+
+    def _check_partial(self, line: bytes) -> None:
+        """Refuse at once what no later byte can mend."""
+        if self._state == _SIZE and not _SIZE_START.fullmatch(line):
+            raise ChunkError("malformed chunk size")
+        if b"\n" in line or b"\r" in line[:-1]:
+            raise ChunkError("bare CR or LF in chunked framing")
+
+    def _on_line(self, line: bytes) -> None:
+        if self._state == _TRAILERS:
+            self._on_trailer(line)
+            return
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise ChunkError("malformed chunk size")
+        self._left = int(match[1], 16)
+        self._state = _DATA if self._left else _TRAILERS
+
+    def _on_trailer(self, line: bytes) -> None:
+        if not line:
+            self._state = _DONE
+            return
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > MAX_TRAILERS:
+            raise ChunkError("too many trailers")
+        if not _TRAILER.fullmatch(line):
+            raise ChunkError("malformed trailer")

@@ -1,0 +1,153 @@
+"""The body of one request on its way in.
+
+Law: the body ends where its framing says, and nothing behind it is taken for a
+part of it. It is counted before it is kept. Until somebody asks for the body at
+most `HELD` bytes (and one read) are held. It refuses to join pieces more than once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .chunked import ChunkError, ChunkReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .exchange import BodySink
+    from .request import Request
+
+HELD = 64 << 10
+_UNKNOWN = 1 << 62
+"""What is left of a body that does not say its length."""
+
+
+class BodyIntake:
+    __slots__ = (
+        "_chunks",
+        "_discarding",
+        "_done",
+        "_limit",
+        "_parts",
+        "_sink",
+        "_span_start",
+        "complete",
+        "expected",
+        "last",
+        "left",
+        "over_limit",
+        "paused",
+        "received",
+        "span_since",
+    )
+
+    def __init__(self, request: Request, limit: int, now: float) -> None:
+        self._chunks = ChunkReader() if request.chunked else None
+        self.left = _UNKNOWN if request.chunked else (request.content_length or 0)
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._done: Callable[[bytes], None] | None = None
+        self._sink: BodySink | None = None
+        self._discarding = False
+        self._span_start = 0
+        self.received = 0
+        self.complete = False
+        self.expected = False
+        """Somebody asked for the body: the client's deadlines run."""
+        self.over_limit = False
+        self.paused = False
+        self.last = now
+        self.span_since = now
+
+    @property
+    def untouched(self) -> bool:
+        return self.received == 0
+
+    @property
+    def consumed(self) -> bool:
+        """Somebody takes the body."""
+        return self._done is not None or self._sink is not None or self._discarding
+
+    @property
+    def must_wait(self) -> bool:
+        """More must not be read until somebody takes the body."""
+        return not self.consumed and self.received > HELD
+
+    def exceeds(self, limit: int) -> bool:
+        """Set a lower limit; True when it is already passed."""
+        self._limit = min(self._limit, limit)
+        return self.received > self._limit or (
+            self._chunks is None and self.received + self.left > limit
+        )
+
+    def feed(self, data: bytes) -> bytes:
+        """Take received bytes; return those behind the body. May raise ChunkError."""
+        rest = b""
+        if self._chunks is None:
+            extra = len(data) - self.left
+            if extra > 0:
+                data, rest = data[: self.left], data[self.left :]
+            self.left -= len(data)
+            self.complete = not self.left
+            self._take(data)
+            return rest
+        for piece in self._chunks.feed(data):
+            self._take(piece)
+        if self._chunks.error:
+            raise ChunkError(self._chunks.error)
+        if self._chunks.done:
+            self.complete = True
+            rest = self._chunks.rest
+        return rest
+
+    def _take(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.received > self._limit and not self._discarding:
+            self.over_limit = True
+            self._parts.clear()
+        elif self._sink is not None:
+            self._sink.on_data(data)
+        elif not self._discarding:
+            self._parts.append(data)
+
+    def collect(self, done: Callable[[bytes], None]) -> None:
+        """Give the whole body to `done` at `finish`."""
+        self._done = done
+
+    def stream(self, sink: BodySink) -> None:
+        """Give the body to `sink` from now on, and what is held at once."""
+        self._sink = sink
+        held, self._parts = self._parts, []
+        for part in held:
+            sink.on_data(part)
+
+    def discard(self) -> None:
+        """Nobody wants the rest."""
+        self._discarding = True
+        self._parts = []
+        self._sink = self._done = None
+
+    def finish(self) -> None:
+        """The body is complete, and somebody takes it: tell."""
+        if self._sink is not None:
+            self._sink.on_end()
+        elif self._done is not None:
+            parts, self._parts = self._parts, []
+            self._done(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def too_slow(self, now: float, timeout: float, min_rate: float) -> bool:
+        """Whether the client stood still for `timeout`, or sent less than `min_rate` over such a span."""
+        if self.complete or not (self.expected or self._discarding):
+            return False
+        if self.paused:
+            self.last = self.span_since = now
+            self._span_start = self.received
+            return False
+        if now - self.last > timeout:
+            return True
+        if now - self.span_since < timeout:
+            return False
+        slow = self.received - self._span_start < min_rate * timeout
+        self.span_since = now
+        self._span_start = self.received
+        return slow

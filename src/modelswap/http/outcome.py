@@ -1,0 +1,99 @@
+"""How a relayed exchange ended, and who is told.
+
+Law: `on_end` is called exactly once for every relay, whatever happens. It
+refuses to decide what the client is told: `api` does, unless the answer had begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .fields import Field
+
+
+class Ending(Enum):
+    DONE = "done"
+    CLIENT_GONE = "client gone"
+    CONNECT_FAILED = "connect failed"
+    CONNECT_TIMEOUT = "connect timeout"
+    NO_ANSWER = "closed before a byte of the answer"
+    HEADER_TIMEOUT = "no answer in time"
+    BAD_RESPONSE = "malformed answer"
+    TRUNCATED = "answer broken off"
+    STALLED = "answer stood still"
+    CANCELLED = "cancelled"
+    UPSTREAM_LOST = "upstream closed by us"
+    BODY_FAILED = "the body to send broke off"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    ending: Ending
+    status: int | None
+    """The upstream's, once its head was read."""
+    bytes_sent: int
+    """Of the answer's body, written to the client."""
+    detail: str
+    """For the log; holds no header values and no body."""
+    started: bool
+    """The upstream's answer had begun to go to the client; else the caller answers."""
+    never_ran: bool
+    """The upstream cannot have begun to work on the request."""
+
+
+class Watcher(Protocol):
+    """Hears of an exchange as it goes; every method must be cheap and must not raise."""
+
+    def on_head(self, status: int, headers: Sequence[Field]) -> None: ...
+
+    def on_data(self, data: bytes) -> None:
+        """Hear of a piece of the body, framing removed, after it was written to the client."""
+
+    def on_end(self, outcome: Outcome) -> None: ...
+
+    def error_event(self, outcome: Outcome) -> bytes | None:
+        """Give the last bytes of an event stream that breaks."""
+
+    def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
+        """Give the last event of a stream that began before the upstream answered like this."""
+        ...
+
+
+class OutboundSink(Protocol):
+    """Takes a body that is being sent; can be told that the rest will not come."""
+
+    def on_data(self, data: bytes) -> None: ...
+    def on_end(self) -> None: ...
+    def on_fail(self, detail: str) -> None: ...
+
+
+class BodySource(Protocol):
+    """A body that is sent as it comes; starts at most once."""
+
+    @property
+    def length(self) -> int | None: ...
+
+    def start(self, sink: OutboundSink) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+    def stop(self) -> None:
+        """Give no more: the upstream is gone or does not want the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A request as the upstream gets it. Framing is added."""
+
+    method: str
+    target: bytes
+    """Path and query: `Address.join`."""
+    headers: Sequence[Field]
+    body: bytes | BodySource = b""
+    upgrade: bytes | None = None
+    """Ask for this protocol: the value of the client's `Upgrade`."""

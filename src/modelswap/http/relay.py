@@ -1,0 +1,419 @@
+"""One exchange, from the client to an upstream and back.
+
+Law: what the upstream sends is passed on at once, and never faster than the
+client takes it: beyond the write buffer's high-water mark (256 KiB) the
+upstream is not read. What breaks before the answer's head went out is the
+caller's to answer; what breaks later looks broken to the client. A request is
+sent a second time only when it cannot have run: the connection was a used one,
+it ended before a byte of an answer, and either the method is idempotent or
+the upstream's kernel never took a byte of the request. It refuses to buffer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .fields import status_line, written
+from .outcome import Ending, Outbound, Outcome
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .head import ResponseHead
+    from .outcome import BodySource, Watcher
+    from .upstream import Upstream
+    from .wire import Wire
+
+_OK = 200
+_JOIN_BELOW = 65536
+_LATE_ERROR = 64 << 10
+"""Bytes kept of an error that comes when the client's stream has already begun."""
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+"""Without a body these send no `Content-Length: 0`."""
+
+
+def relay(
+    exchange: Exchange, upstream: Upstream, outbound: Outbound, watcher: Watcher | None
+) -> Relay:
+    """Send `outbound` to the upstream and its answer to the client.
+
+    Takes over `exchange.on_gone` and `exchange.on_drain`. `watcher.on_end` is
+    called once at the end, perhaps before this returns.
+    """
+    it = Relay(exchange, upstream, outbound, watcher)
+    it.begin()
+    return it
+
+
+class Relay:
+    __slots__ = (
+        "_bytes",
+        "_chunked_body",
+        "_exchange",
+        "_half_closed",
+        "_head",
+        "_late",
+        "_outbound",
+        "_passing",
+        "_retried",
+        "_source_started",
+        "_upstream",
+        "_watcher",
+        "_wire",
+        "ended",
+        "is_head",
+        "is_sending",
+        "wants_upgrade",
+    )
+
+    def __init__(
+        self, exchange: Exchange, upstream: Upstream, outbound: Outbound, watcher: Watcher | None
+    ) -> None:
+        self._exchange = exchange
+        self._upstream = upstream
+        self._outbound = outbound
+        self._watcher = watcher
+        self._wire: Wire | None = None
+        self._head: ResponseHead | None = None
+        self._late: list[bytes] | None = None
+        """Collects an error's body after the client's stream began without the upstream."""
+        self._bytes = 0
+        self._passing = False
+        """The upstream's answer goes to the client."""
+        self._retried = False
+        self._source_started = False
+        self._chunked_body = False
+        self._half_closed = False
+        self.ended = False
+        self.is_head = outbound.method == "HEAD"
+        self.is_sending = False
+        """The request's body is not complete yet."""
+        self.wants_upgrade = outbound.upgrade is not None
+
+    def begin(self) -> None:
+        if self._exchange.finished:
+            self._end(Ending.CLIENT_GONE, "the client left")
+            return
+        self._exchange.on_gone = self._on_gone
+        self._exchange.on_drain = self._on_drain
+        self._upstream.begin(self)
+
+    def cancel(self, ending: Ending = Ending.CANCELLED, detail: str = "cancelled") -> None:
+        """End the exchange now; the upstream's connection is closed."""
+        if not self.ended:
+            self._leave_upstream()
+            self._break(ending, detail)
+
+    # The request
+
+    def send(self, wire: Wire) -> None:
+        """Write the request; called by the wire that carries it."""
+        self._wire = wire
+        outbound = self._outbound
+        body = outbound.body
+        head = b"%b %b HTTP/1.1\r\n%b" % (
+            outbound.method.encode("ascii"),
+            outbound.target,
+            written(outbound.headers),
+        )
+        if not isinstance(body, bytes):
+            self._send_source(wire, head, body)
+        elif body:
+            head += b"Content-Length: %d\r\n\r\n" % len(body)
+            if len(body) < _JOIN_BELOW:
+                wire.write(head + body)
+            else:
+                wire.write_all((head, body))
+        elif outbound.upgrade is not None:
+            wire.write(head + b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % outbound.upgrade)
+        elif outbound.method in _BODILESS:
+            wire.write(head + b"\r\n")
+        else:
+            wire.write(head + b"Content-Length: 0\r\n\r\n")
+
+    def _send_source(self, wire: Wire, head: bytes, source: BodySource) -> None:
+        length = source.length
+        if length is None:
+            self._chunked_body = True
+            wire.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        else:
+            wire.write(head + b"Content-Length: %d\r\n\r\n" % length)
+        self.is_sending = True
+        self._source_started = True
+        source.start(self)
+
+    def on_data(self, data: bytes) -> None:
+        """Pass on a piece of the request's body (as the sink of its source)."""
+        wire = self._wire
+        if wire is None or not data:
+            return
+        if self._chunked_body:
+            wire.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            wire.write(data)
+
+    def on_end(self) -> None:
+        """The request's body is complete."""
+        wire = self._wire
+        self.is_sending = False
+        if wire is not None:
+            if self._chunked_body:
+                wire.write(b"0\r\n\r\n")
+            wire.touch()
+
+    def on_fail(self, detail: str) -> None:
+        """The request's body broke off: the upstream must not take it for complete."""
+        if not self.ended:
+            self._leave_upstream()
+            self._break(Ending.BODY_FAILED, detail)
+
+    def upstream_paused(self) -> None:
+        body = self._outbound.body
+        if self.is_sending and not isinstance(body, bytes):
+            body.pause()
+        elif self._wire is not None and self._exchange.status == 101 and not self.ended:  # noqa: PLR2004 - tunnel
+            self._exchange.connection.pause_reading()
+
+    def upstream_resumed(self) -> None:
+        body = self._outbound.body
+        if self.is_sending and not isinstance(body, bytes):
+            body.resume()
+        elif self._exchange.status == 101 and not self.ended:  # noqa: PLR2004 - tunnel
+            self._exchange.connection.resume_reading()
+
+    # The answer
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._head = head
+        exchange = self._exchange
+        if exchange.started:
+            if head.status != _OK or not head.event_stream:
+                self._late = []
+            else:
+                self._passing = True
+        else:
+            self._passing = True
+            self._start(exchange, head)
+        if self._watcher is not None:
+            self._watcher.on_head(head.status, head.headers)
+
+    def _start(self, exchange: Exchange, head: ResponseHead) -> None:
+        length = head.content_length
+        if exchange.can_start_ready() and head.status not in (204, 304) and not self.is_head:
+            ready = head.chunked_block if length is None else head.length_block
+            exchange.start_ready(head.status, ready, length)
+        else:
+            exchange.start_block(head.status, head.block, length)
+
+    def on_body(self, data: bytes) -> None:
+        if self._late is not None:
+            self._collect_late(data)
+            return
+        self._bytes += len(data)
+        if not self._exchange.write(data) and self._wire is not None:
+            self._wire.pause()
+        if self._watcher is not None:
+            self._watcher.on_data(data)
+
+    def flush(self) -> None:
+        """Nothing more came with the head: it goes out alone."""
+        if self._passing and not self.ended:
+            self._exchange.flush()
+
+    def on_complete(self, data: bytes) -> None:
+        """The answer is complete with `data`, and the wire is not ours any more."""
+        self._wire = None
+        if self.ended:
+            return
+        if self.is_sending:
+            self._stop_source()
+        exchange = self._exchange
+        exchange.on_gone = exchange.on_drain = None
+        if self._late is not None:
+            self._collect_late(data)
+            self._end_late()
+        else:
+            self._bytes += len(data)
+            exchange.end(data)
+            if data and self._watcher is not None:
+                self._watcher.on_data(data)
+        self._tell(self._outcome(Ending.DONE, "", never_ran=False))
+
+    def on_broken(self, ending: Ending, detail: str, *, never_ran: bool = False) -> None:
+        """The wire broke, or never came to be."""
+        self._wire = None
+        if self.ended:
+            return
+        self._stop_source()
+        if self._late is not None:
+            self._end_late()
+            self._end(ending, detail)
+            return
+        self._break(ending, detail, never_ran=never_ran)
+
+    def on_unanswered(self, *, reused: bool, never_ran: bool) -> None:
+        """The connection ended before a byte of an answer."""
+        self._wire = None
+        if self.ended:
+            return
+        replayable = not self._source_started
+        safe = never_ran or self._outbound.method in _IDEMPOTENT
+        if reused and replayable and safe and not self._retried:
+            self._retried = True
+            self._upstream.begin(self, fresh=True)
+            return
+        self.on_broken(
+            Ending.NO_ANSWER,
+            "the upstream closed the connection without an answer",
+            never_ran=never_ran,
+        )
+
+    def _break(self, ending: Ending, detail: str, *, never_ran: bool = False) -> None:
+        """End a relay that failed; the client sees it when it has seen a part of the answer."""
+        self._detach()
+        if self._passing and self._exchange.take_back():
+            self._passing = False
+        outcome = self._outcome(ending, detail, never_ran=never_ran)
+        if self._passing:
+            self._say_broken(outcome)
+            self._exchange.abort()
+        self._tell(outcome)
+
+    def _say_broken(self, outcome: Outcome) -> None:
+        head = self._head
+        if self._watcher is not None and head is not None and head.event_stream:
+            event = self._watcher.error_event(outcome)
+            if event:
+                self._exchange.write(event)
+
+    # An error after the client's stream began
+
+    def _collect_late(self, data: bytes) -> None:
+        late = self._late
+        if late is not None:
+            room = _LATE_ERROR - sum(map(len, late))
+            if room > 0:
+                late.append(data[:room])
+
+    def _end_late(self) -> None:
+        head = self._head
+        self._detach()
+        if self._watcher is not None and self._late is not None and head is not None:
+            event = self._watcher.on_late_error(
+                head.status, head.content_type, b"".join(self._late)
+            )
+            self._exchange.write(event)
+        self._exchange.end()
+
+    # The client
+
+    def _on_gone(self) -> None:
+        self._leave_upstream()
+        if not self.ended:
+            self._end(Ending.CLIENT_GONE, "the client left")
+
+    def _on_drain(self) -> None:
+        if self._wire is not None:
+            self._wire.resume()
+
+    # The tunnel
+
+    def on_switch(self, head: ResponseHead) -> None:
+        exchange = self._exchange
+        self._head = head
+        self._passing = True
+        exchange.hand_over()
+        if self._watcher is not None:
+            self._watcher.on_head(head.status, head.headers)
+        upgrade = self._outbound.upgrade or b""
+        switched = [value for name, value in head.headers if name.lower() == b"upgrade"]
+        lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (
+            switched[0] if switched else upgrade
+        )
+        own = head.block.partition(b"\r\n")[2]
+        exchange.connection.tunnel(self, status_line(101) + own + lines)
+
+    def from_upstream(self, data: bytes) -> None:
+        self._bytes += len(data)
+        connection = self._exchange.connection
+        connection.write(data)
+        if connection.paused and self._wire is not None:
+            self._wire.pause()
+
+    def from_client(self, data: bytes) -> None:
+        if self._wire is not None:
+            self._wire.write(data)
+
+    def client_eof(self) -> None:
+        if self._half_closed:
+            self._close_tunnel()
+        elif self._wire is not None:
+            self._half_closed = True
+            self._wire.write_eof()
+
+    def upstream_eof(self) -> bool:
+        """Return whether the upstream's connection stays open for the client's words."""
+        if self._half_closed:
+            return False
+        self._half_closed = True
+        self._exchange.connection.write_eof()
+        return True
+
+    def client_paused(self) -> None:
+        if self._wire is not None:
+            self._wire.pause()
+
+    def client_resumed(self) -> None:
+        if self._wire is not None:
+            self._wire.resume()
+
+    def client_lost(self) -> None:
+        self._leave_upstream()
+        if not self.ended:
+            self._end(Ending.DONE if self._half_closed else Ending.CLIENT_GONE, "the client left")
+
+    def on_tunnel_end(self) -> None:
+        """The upstream's side of the tunnel is closed."""
+        self._wire = None
+        self._close_tunnel()
+
+    def _close_tunnel(self) -> None:
+        if not self.ended:
+            self._detach()
+            self._exchange.finished = True
+            self._leave_upstream()
+            self._exchange.connection.close()
+            self._end(Ending.DONE, "")
+
+    # Endings
+
+    def _leave_upstream(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.drop()
+        else:
+            self._upstream.forget(self)
+        self._stop_source()
+
+    def _stop_source(self) -> None:
+        body = self._outbound.body
+        if self.is_sending and not isinstance(body, bytes):
+            body.stop()
+
+    def _detach(self) -> None:
+        self._exchange.on_gone = None
+        self._exchange.on_drain = None
+
+    def _end(self, ending: Ending, detail: str) -> None:
+        self._detach()
+        self._tell(self._outcome(ending, detail, never_ran=False))
+
+    def _outcome(self, ending: Ending, detail: str, *, never_ran: bool) -> Outcome:
+        status = self._head.status if self._head is not None else None
+        return Outcome(ending, status, self._bytes, detail, self._passing, never_ran)
+
+    def _tell(self, outcome: Outcome) -> None:
+        if not self.ended:
+            self.ended = True
+            if self._watcher is not None:
+                self._watcher.on_end(outcome)

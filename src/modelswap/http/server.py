@@ -1,0 +1,217 @@
+"""The listening side: sockets, connections, limits, deadlines.
+
+Law: at most `limits.connections` connections, each with a bound on its memory
+(see `connection`) and a deadline on everything that it waits for. It knows
+nothing of what requests mean: `handler` does, and `error` words the refusals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from .connection import Connection
+from .fields import status_line, written
+from .ticker import Ticker
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+    from typing import Any
+
+    from modelswap.config.plan import Limits
+
+    from .exchange import Exchange
+    from .head import RequestHead
+    from .request import Request
+
+_KNOWN_HEADS = 512
+_KNOWN_HEAD_SIZE = 4096
+_BACKLOG = 1024
+_LINGERING = 256
+"""Refused connections that may wait for their client to read the refusal; more are cut at once."""
+
+
+class Server:
+    def __init__(
+        self,
+        handler: Callable[[Exchange], None],
+        *,
+        limits: Limits,
+        error: Callable[[Request | None, int, str], tuple[bytes, bytes]],
+        ssl_context: ssl.SSLContext | None = None,
+        crashed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """`error` gives content type and body of a refusal; `crashed` hears of a handler's exceptions."""
+        self._handler = handler
+        self._error = error
+        self._crashed = crashed
+        self._ssl = ssl_context
+        self._servers: list[asyncio.Server] = []
+        self._open: set[Connection] = set()
+        self._per_address: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._date = b""
+        self._date_until = 0.0
+        self.loop = asyncio.get_running_loop()
+        self.ticker = Ticker(self.loop, self._sweep)
+        self.limits = limits
+        self.heads: dict[bytes, RequestHead] = {}
+        """Heads read before: equal bytes have an equal reading."""
+        self.draining = False
+
+    @property
+    def connections(self) -> int:
+        return len(self._open)
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Accept connections; return the real address. OSError when it is taken."""
+        server = await self.loop.create_server(
+            lambda: Connection(self),
+            host,
+            port,
+            ssl=self._ssl,
+            backlog=_BACKLOG,
+            reuse_address=True,
+        )
+        self._servers.append(server)
+        name = server.sockets[0].getsockname()
+        return str(name[0]), int(name[1])
+
+    def set_limits(self, limits: Limits) -> None:
+        """New limits, for whatever is checked from now on."""
+        self.limits = limits
+        self.heads.clear()
+
+    def load_certificate(self, cert: Path, key: Path | None = None) -> None:
+        """Use another certificate for new connections."""
+        if self._ssl is not None:
+            self._ssl.load_cert_chain(cert, key)
+
+    def stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's word for it
+        """Let running requests end, begin none; False when some were still running after `timeout`."""
+        self.stop_accepting()
+        self.draining = True
+        for connection in list(self._open):
+            connection.close_if_idle()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End everything now."""
+        self.stop_accepting()
+        self.draining = True
+        for connection in list(self._open):
+            connection.kill()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._empty.wait()
+        self.ticker.stop()
+
+    # For connections
+
+    def add(self, connection: Connection, peer: str) -> str | None:
+        """Count a connection; a text when there are too many."""
+        self.ticker.wake()
+        count = self._per_address.get(peer, 0)
+        full = (
+            len(self._open) >= self.limits.connections
+            or count >= self.limits.connections_per_address
+        )
+        self._open.add(connection)
+        self._per_address[peer] = count + 1
+        self._empty.clear()
+        if len(self._open) > self.limits.connections + _LINGERING:
+            connection.kill()
+        return "too many connections" if full else None
+
+    def remove(self, connection: Connection, peer: str) -> None:
+        self._open.discard(connection)
+        count = self._per_address.get(peer, 0) - 1
+        if count > 0:
+            self._per_address[peer] = count
+        else:
+            self._per_address.pop(peer, None)
+        if not self._open:
+            self._empty.set()
+
+    def remember(self, head: bytes, reading: RequestHead) -> RequestHead:
+        if len(head) <= _KNOWN_HEAD_SIZE:
+            if len(self.heads) >= _KNOWN_HEADS:
+                self.heads.clear()
+            self.heads[head] = reading
+        return reading
+
+    def handle(self, exchange: Exchange) -> None:
+        """Give a request to the handler; an exception becomes a 500."""
+        try:
+            self._handler(exchange)
+        except Exception as bug:  # noqa: BLE001 - the border: one request's bug ends one request
+            self._on_crash(exchange, bug)
+
+    def spawn(self, exchange: Exchange, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # A task group would cancel every request for the exception of one; this set is the
+        # owner instead: it keeps the reference, reports the exception, and `close` waits for all.
+        task = self.loop.create_task(
+            self._guarded(exchange, coro), name=f"request {exchange.request.path}"
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, exchange: Exchange, coro: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coro
+        except Exception as bug:  # noqa: BLE001 - as in `handle`
+            self._on_crash(exchange, bug)
+
+    def _on_crash(self, exchange: Exchange, bug: BaseException) -> None:
+        if self._crashed is not None:
+            self._crashed(bug)
+        if exchange.started:
+            exchange.abort()
+            return
+        content_type, body = self._error(exchange.request, 500, "internal error")
+        exchange.reply(500, [(b"Content-Type", content_type)], body)
+
+    def error_answer(self, request: Request | None, status: int, text: str) -> bytes:
+        """A refusal, complete; the connection closes after it."""
+        content_type, body = self._error(request, status, text)
+        headers = [
+            (b"Content-Type", content_type),
+            (b"Content-Length", b"%d" % len(body)),
+            (b"Connection", b"close"),
+        ]
+        if request is not None and request.method == "HEAD":
+            body = b""
+        return b"".join((status_line(status), written(headers), self.date_line(), b"\r\n", body))
+
+    def date_line(self) -> bytes:
+        """`Date`, as old as one tick at most."""
+        now = self.ticker.now
+        if now >= self._date_until:
+            wall = time.time()  # noqa: TID251 - this is for display
+            self._date = f"Date: {formatdate(wall, usegmt=True)}\r\n".encode("ascii")
+            self._date_until = now + 1.0 - wall % 1.0
+        return self._date
+
+    def _sweep(self, now: float) -> bool:
+        for connection in list(self._open):
+            connection.sweep(now)
+        return bool(self._open)

@@ -1,0 +1,200 @@
+"""The connections to one address.
+
+Law: a connection carries one exchange at a time, and is used again only after
+an answer that ended exactly where its framing said, with nothing behind it.
+What is waited for has a deadline (`Timeouts`), watched by one clock. It refuses
+to pipeline, and to keep more than `MAX_IDLE` idle connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING
+
+from .outcome import Ending
+from .ticker import Ticker
+from .wire import Wire
+
+if TYPE_CHECKING:
+    import ssl
+
+    from modelswap.config.plan import Timeouts
+
+    from .address import Address
+    from .head import ResponseHead
+    from .relay import Relay
+
+MAX_IDLE = 256
+_KNOWN_HEADS = 128
+_KNOWN_HEAD_SIZE = 2048
+_PROBABLY_ALIVE = 0.5
+"""Seconds of idleness below which a server's idle timeout cannot have struck."""
+_LOCALHOST = ("127.0.0.1", "::1")
+
+
+class Upstream:
+    """Needs a running event loop."""
+
+    def __init__(
+        self, address: Address, timeouts: Timeouts, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        """`ssl_context` replaces the default one for https."""
+        self.address = address
+        self.timeouts = timeouts
+        self.heads: dict[bytes, ResponseHead] = {}
+        """Heads read before: equal bytes have an equal reading."""
+        self._ssl = ssl_context
+        self._loop = asyncio.get_running_loop()
+        self.ticker = Ticker(self._loop, self._sweep)
+        self._idle: list[Wire] = []
+        self._wires: set[Wire] = set()
+        self._connecting: dict[Relay, asyncio.Task[None]] = {}
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        return len(self._wires)
+
+    def close_idle(self) -> None:
+        """Close the connections that carry nothing, and keep none until the next request."""
+        for wire in self._idle:
+            wire.close()
+        self._idle.clear()
+
+    def close(self) -> None:
+        """Close all connections; running exchanges end with `UPSTREAM_LOST`."""
+        self._closed = True
+        self.close_idle()
+        for relay, task in list(self._connecting.items()):
+            task.cancel()
+            relay.on_broken(Ending.UPSTREAM_LOST, "the upstream was closed", never_ran=True)
+        self._connecting.clear()
+        for wire in list(self._wires):
+            wire.fail(Ending.UPSTREAM_LOST, "the upstream was closed")
+        self.ticker.stop()
+
+    # For relays
+
+    def begin(self, relay: Relay, *, fresh: bool = False) -> None:
+        """Send the relay's request, on a connection that waits or on a new one."""
+        if self._closed:
+            relay.on_broken(Ending.UPSTREAM_LOST, "the upstream was closed", never_ran=True)
+            return
+        while self._idle and not fresh:
+            wire = self._idle.pop()
+            if self._is_alive(wire):
+                wire.begin(relay)
+                return
+            wire.close()
+        task = self._loop.create_task(
+            self._connect(relay), name=f"connect {self.address.authority}"
+        )
+        self._connecting[relay] = task
+
+    def forget(self, relay: Relay) -> None:
+        """The relay wants no connection any more."""
+        task = self._connecting.pop(relay, None)
+        if task is not None:
+            task.cancel()
+
+    def release(self, wire: Wire) -> None:
+        """Keep a connection for the next request."""
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            wire.close()
+        else:
+            self._idle.append(wire)
+
+    def lost(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        if wire in self._idle:
+            self._idle.remove(wire)
+
+    def remember(self, head: bytes, reading: ResponseHead) -> None:
+        if len(head) <= _KNOWN_HEAD_SIZE:
+            if len(self.heads) >= _KNOWN_HEADS:
+                self.heads.clear()
+            self.heads[head] = reading
+
+    def _is_alive(self, wire: Wire) -> bool:
+        """Whether an idle connection was not closed by the server, as far as the kernel knows."""
+        if wire.is_closing():
+            return False
+        if self.ticker.now - wire.last < _PROBABLY_ALIVE:
+            return True
+        poll = select.poll()
+        fd = wire.fileno()
+        if fd < 0:
+            return False
+        poll.register(fd, select.POLLIN)
+        return not poll.poll(0)
+
+    async def _connect(self, relay: Relay) -> None:
+        try:
+            async with asyncio.timeout(self.timeouts.connect):
+                wire = await self._open()
+        except TimeoutError:
+            self._connecting.pop(relay, None)
+            relay.on_broken(Ending.CONNECT_TIMEOUT, "connecting took too long", never_ran=True)
+            return
+        except (OSError, ValueError) as wrong:
+            self._connecting.pop(relay, None)
+            relay.on_broken(Ending.CONNECT_FAILED, _reason(wrong), never_ran=True)
+            return
+        self._connecting.pop(relay, None)
+        wire.begin(relay)
+
+    async def _open(self) -> Wire:
+        context = await self._context()
+        hosts = _LOCALHOST if self.address.host == "localhost" else (self.address.host,)
+        for host in hosts[:-1]:
+            try:
+                return await self._open_to(host, context)
+            except OSError:
+                continue
+        return await self._open_to(hosts[-1], context)
+
+    async def _open_to(self, host: str, context: ssl.SSLContext | None) -> Wire:
+        secure = context is not None
+        _, wire = await self._loop.create_connection(
+            lambda: Wire(self),
+            host,
+            self.address.port,
+            ssl=context,
+            server_hostname=self.address.host if secure else None,
+            ssl_handshake_timeout=self.timeouts.tls_handshake if secure else None,
+        )
+        return wire
+
+    async def _context(self) -> ssl.SSLContext | None:
+        if self.address.scheme == "http":
+            return None
+        if self._ssl is None:
+            self._ssl = await asyncio.to_thread(_default_context)
+        return self._ssl
+
+    def add(self, wire: Wire) -> None:
+        self._wires.add(wire)
+        self.ticker.wake()
+
+    def _sweep(self, now: float) -> bool:
+        for wire in list(self._wires):
+            wire.sweep(now)
+        return bool(self._wires)
+
+
+def _default_context() -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - costs start-up time, and few have an https upstream
+
+    return ssl.create_default_context()
+
+
+def _reason(wrong: Exception) -> str:
+    if isinstance(wrong, ConnectionRefusedError):
+        return "connection refused"
+    return getattr(wrong, "strerror", None) or type(wrong).__name__

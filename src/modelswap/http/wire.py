@@ -1,0 +1,380 @@
+"""One connection to an upstream: a request out, an answer in.
+
+Law: an answer is believed only as far as its framing goes. What is malformed,
+too large, or comes unasked ends the connection. At most one head (`MAX_HEAD`),
+one read (256 KiB) and the transport's write buffer are held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, cast
+
+from .chunked import ChunkReader
+from .head import (
+    NO_CONTENT,
+    NOT_MODIFIED,
+    SWITCHING,
+    BadResponseError,
+    EarlyCheck,
+    ResponseHead,
+    parse_response,
+)
+from .outcome import Ending
+
+if TYPE_CHECKING:
+    from .relay import Relay
+    from .upstream import Upstream
+
+MAX_HEAD = 64 << 10
+HIGH_WATER = 256 << 10
+_FINAL = 200
+_TCP_INFO_SIZE = 136
+_BYTES_ACKED = 120
+"""Offset of `tcpi_bytes_acked` in Linux' `struct tcp_info`."""
+
+_IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
+
+
+class Wire(asyncio.Protocol):
+    __slots__ = (
+        "_check",
+        "_chunks",
+        "_got",
+        "_keep",
+        "_left",
+        "_mode",
+        "_partial",
+        "_relay",
+        "_reused",
+        "_sent",
+        "_sent_before",
+        "_stopped",
+        "_transport",
+        "_upstream",
+        "last",
+        "paused",
+    )
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._transport: asyncio.Transport | None = None
+        self._relay: Relay | None = None
+        self._mode = _IDLE
+        self._left = 0
+        self._chunks: ChunkReader | None = None
+        self._partial = b""
+        self._check: EarlyCheck | None = None
+        self._keep = False
+        self._reused = False
+        self._got = False
+        """A byte of this answer has come."""
+        self._sent = 0
+        """Bytes written over the connection's life."""
+        self._sent_before = 0
+        """The same when the current request began."""
+        self._stopped = False
+        """We do not read, because the client does not keep up."""
+        self.last = upstream.ticker.now
+        self.paused = False
+        """The upstream does not keep up with the request's body."""
+
+    # The transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self._upstream.add(self)
+        self.last = self._upstream.ticker.now
+
+    def data_received(self, data: bytes) -> None:
+        self.last = self._upstream.ticker.now
+        mode = self._mode
+        relay = self._relay
+        if relay is None:
+            self.close()  # it speaks unasked
+        elif mode == _LENGTH:
+            self._on_counted(relay, data)
+        elif mode == _CHUNKED:
+            self._on_chunked(relay, data)
+        elif mode == _HEAD:
+            self._on_head(relay, data)
+        elif mode == _UNTIL_CLOSE:
+            relay.on_body(data)
+        elif mode == _TUNNEL:
+            relay.from_upstream(data)
+
+    def eof_received(self) -> bool:
+        if self._mode == _TUNNEL and self._relay is not None:
+            return self._relay.upstream_eof()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        mode, self._mode = self._mode, _DEAD
+        relay, self._relay = self._relay, None
+        unread = relay is not None and mode == _HEAD and not self._got and self._is_unread()
+        self._transport = None
+        self._upstream.lost(self)
+        if relay is None:
+            return
+        if mode == _UNTIL_CLOSE and exc is None:
+            relay.on_complete(b"")
+        elif mode == _TUNNEL:
+            relay.on_tunnel_end()
+        elif mode != _HEAD:
+            relay.on_broken(
+                Ending.TRUNCATED, "the upstream closed the connection in the middle of its answer"
+            )
+        elif self._got:
+            relay.on_broken(
+                Ending.BAD_RESPONSE, "the upstream closed the connection within its headers"
+            )
+        else:
+            relay.on_unanswered(reused=self._reused, never_ran=unread)
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self._relay is not None:
+            self._relay.upstream_paused()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._relay is not None:
+            self._relay.upstream_resumed()
+
+    # For the relay
+
+    def begin(self, relay: Relay) -> None:
+        """Carry the relay's exchange from now on."""
+        self._relay = relay
+        self._mode = _HEAD
+        self._got = False
+        self._stopped = False
+        self._sent_before = self._sent
+        self.last = self._upstream.ticker.now
+        relay.send(self)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._sent += len(data)
+            self._transport.write(data)
+
+    def write_all(self, parts: tuple[bytes, ...]) -> None:
+        """Write without joining the parts."""
+        if self._transport is not None:
+            self._sent += sum(map(len, parts))
+            self._transport.writelines(parts)
+
+    def touch(self) -> None:
+        """The request went on: the wait for the answer begins now."""
+        self.last = self._upstream.ticker.now
+
+    def pause(self) -> None:
+        if not self._stopped and self._transport is not None:
+            self._stopped = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._stopped and self._transport is not None:
+            self._stopped = False
+            self.last = self._upstream.ticker.now
+            self._transport.resume_reading()
+
+    def write_eof(self) -> None:
+        transport = self._transport
+        if transport is not None and transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+
+    def drop(self) -> None:
+        """End the connection at once; the relay is told nothing."""
+        self._relay = None
+        self._mode = _DEAD
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        self._relay = None
+        self._mode = _DEAD
+        if self._transport is not None:
+            self._transport.close()
+
+    def fail(self, ending: Ending, detail: str) -> None:
+        """End the connection and tell the relay why."""
+        relay = self._relay
+        self.drop()
+        if relay is not None:
+            relay.on_broken(ending, detail)
+
+    def is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def fileno(self) -> int:
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return sock.fileno() if sock is not None else -1
+
+    def sweep(self, now: float) -> None:
+        """Look after this connection's deadlines."""
+        timeouts = self._upstream.timeouts
+        relay = self._relay
+        if relay is None:
+            allowed = timeouts.idle_connection
+            if allowed is not None and now - self.last > allowed:
+                self.close()
+        elif self._stopped or (self._mode == _HEAD and relay.is_sending):
+            self.last = now
+        elif self._mode == _HEAD:
+            allowed = timeouts.response_header
+            if allowed is not None and now - self.last > allowed:
+                self.fail(Ending.HEADER_TIMEOUT, "the upstream did not answer in time")
+        elif self._mode != _TUNNEL:
+            allowed = timeouts.stall
+            if allowed is not None and now - self.last > allowed:
+                self.fail(Ending.STALLED, "the upstream's answer stood still")
+
+    # Answers
+
+    def _on_head(self, relay: Relay, data: bytes) -> None:
+        self._got = True
+        if self._partial:
+            data = self._partial + data
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:  # noqa: PLR2004 - find() answered -1
+                self._on_partial_head(data)
+                return
+            head = self._read_head(data[:end])
+            data = data[end:]
+            self._partial = b""
+            self._check = None
+            if head is None:
+                return
+            if head.status >= _FINAL or head.status == SWITCHING:
+                self._on_final(relay, head, data)
+                return
+            if not data:
+                return
+
+    def _on_partial_head(self, data: bytes) -> None:
+        if self._check is None:
+            self._check = EarlyCheck(request=False)
+            fits = self._check.feed(data)
+        else:
+            fits = self._check.feed(data[len(self._partial) :])
+        self._partial = data
+        if not fits:
+            self.fail(Ending.BAD_RESPONSE, "the upstream's answer is not HTTP")
+        elif len(data) > MAX_HEAD:
+            self.fail(Ending.BAD_RESPONSE, "the upstream's headers are too large")
+
+    def _read_head(self, raw: bytes) -> ResponseHead | None:
+        upstream = self._upstream
+        head = upstream.heads.get(raw)
+        if head is None:
+            if len(raw) > MAX_HEAD:
+                self.fail(Ending.BAD_RESPONSE, "the upstream's headers are too large")
+                return None
+            try:
+                head = parse_response(raw)
+            except BadResponseError as wrong:
+                self.fail(Ending.BAD_RESPONSE, str(wrong))
+                return None
+            upstream.remember(raw, head)
+        return head
+
+    def _on_final(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
+        self._keep = head.keep_alive
+        status = head.status
+        if status == SWITCHING:
+            self._on_switch(relay, head, data)
+        elif relay.is_head or status in (NO_CONTENT, NOT_MODIFIED) or head.content_length == 0:
+            relay.on_head(head)
+            self._end_answer(b"", data)
+        elif head.chunked:
+            self._mode = _CHUNKED
+            self._chunks = ChunkReader()
+            relay.on_head(head)
+            if data:
+                self._on_chunked(relay, data)
+            relay.flush()
+        elif head.content_length is not None:
+            self._mode = _LENGTH
+            self._left = head.content_length
+            relay.on_head(head)
+            if data:
+                self._on_counted(relay, data)
+            else:
+                relay.flush()
+        else:
+            self._mode = _UNTIL_CLOSE
+            self._keep = False
+            relay.on_head(head)
+            if data:
+                relay.on_body(data)
+            relay.flush()
+
+    def _on_switch(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
+        if not relay.wants_upgrade:
+            self.fail(Ending.BAD_RESPONSE, "the upstream switched protocols unasked")
+            return
+        self._mode = _TUNNEL
+        relay.on_switch(head)
+        if data and self._relay is relay:
+            relay.from_upstream(data)
+
+    def _on_counted(self, relay: Relay, data: bytes) -> None:
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            relay.on_body(data)
+        elif left == 0:
+            self._end_answer(data, b"")
+        else:
+            self._end_answer(data[: self._left], data[self._left :])
+
+    def _on_chunked(self, relay: Relay, data: bytes) -> None:
+        chunks = self._chunks
+        if chunks is None:
+            return
+        pieces = chunks.feed(data)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if chunks.done:
+            self._chunks = None
+            self._end_answer(body, chunks.rest)
+            return
+        if body:
+            relay.on_body(body)
+        if chunks.error:
+            self.fail(Ending.BAD_RESPONSE, chunks.error)
+
+    def _end_answer(self, data: bytes, rest: bytes) -> None:
+        """The answer is complete with `data`; `rest` came behind it and spoils the connection."""
+        relay = self._relay
+        if relay is None:
+            return
+        self._relay = None
+        self._mode = _IDLE
+        self._reused = True
+        if self._keep and not rest and not relay.is_sending and not self.is_closing():
+            self.resume()
+            self._upstream.release(self)
+        else:
+            self.close()
+        relay.on_complete(data)
+
+    def _is_unread(self) -> bool:
+        """Whether the upstream's kernel took no byte of the current request: so nobody ran it."""
+        transport = self._transport
+        if transport is None or sys.platform != "linux" or transport.get_extra_info("sslcontext"):
+            return False
+        sock = transport.get_extra_info("socket")
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        except (OSError, AttributeError):
+            return False
+        if len(info) < _TCP_INFO_SIZE:
+            return False
+        acked = int(struct.unpack_from("Q", info, _BYTES_ACKED)[0])
+        return acked <= self._sent_before + 1  # the SYN counts as one

@@ -1,0 +1,132 @@
+"""Fork and exec of one process, done by hand.
+
+Each server leads its own process group (so that a signal reaches what it started) but stays in the
+keeper's session: a new session would gain nothing, since the keeper has no terminal, and would hide
+the servers from whoever stops the session. Standard input is null.
+
+On Linux the server is killed when the keeper dies, however it dies. That signal is tied to the
+*thread* that forked; the keeper has only one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _find_prctl() -> Callable[[int, int], int] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        import ctypes  # noqa: PLC0415 - only where it is of use, and it may be missing in small builds
+    except ImportError:
+        return None
+    function = ctypes.CDLL(None).prctl
+
+    def call(option: int, value: int) -> int:
+        return int(function(option, value, 0, 0, 0))
+
+    return call
+
+
+_prctl = _find_prctl()
+
+
+def become_reaper_of_orphans() -> None:
+    """Make every orphan among our descendants our child, instead of init's (Linux)."""
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> int:
+    """Start a process in its own group with both output streams into `output`; return its pid.
+
+    Raises `OSError` when it cannot be executed or its directory not be entered.
+    """
+    report, failed = os.pipe()
+    keeper = os.getpid()
+    pid = _fork(report, failed)
+    if pid == 0:
+        _run_in_child(failed, lambda: _become_server(argv, env, cwd, output, keeper))
+    os.close(failed)
+    with contextlib.suppress(OSError):
+        os.setpgid(pid, pid)  # it did so itself, and has already executed
+    return _await_exec(pid, report)
+
+
+def _fork(*pipe: int) -> int:
+    try:
+        return os.fork()
+    except OSError:  # no more processes allowed
+        for fd in pipe:
+            os.close(fd)
+        raise
+
+
+def _await_exec(pid: int, report: int) -> int:
+    try:
+        problem = os.read(report, 64)  # ends when exec closes the other side
+    finally:
+        os.close(report)
+    if problem:
+        os.waitpid(pid, 0)
+        code = int(problem)
+        raise OSError(code, os.strerror(code))
+    return pid
+
+
+def spawn_guard(argv: list[str], alarm: int) -> int:
+    """Start a process that outlives us, in a session of its own, with `alarm` as its input."""
+    report, failed = os.pipe()
+    pid = _fork(report, failed)
+    if pid == 0:
+        _run_in_child(failed, lambda: _become_guard(argv, alarm))
+    os.close(failed)
+    return _await_exec(pid, report)
+
+
+def _run_in_child(failed: int, become: Callable[[], None]) -> NoReturn:
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        become()
+    except OSError as error:
+        code = error.errno or 1
+    except ValueError:
+        code = 22  # EINVAL: a null character in an argument or a variable
+    finally:
+        os.write(failed, str(code).encode())
+        os._exit(127)
+
+
+def _become_server(
+    argv: list[str], env: Mapping[str, str], cwd: str, output: int, keeper: int
+) -> None:
+    os.setpgid(0, 0)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:  # it died before the line above
+            os._exit(1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(cwd)
+    os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is the point
+
+
+def _become_guard(argv: list[str], alarm: int) -> None:
+    os.setsid()
+    os.dup2(alarm, 0)
+    os.execv(argv[0], argv)  # noqa: S606 - no shell but the one asked for

@@ -1,0 +1,42 @@
+"""The guard: a sleeping shell that outlives a keeper killed hard.
+
+The parent-death signal reaches the servers themselves, not what *they* started (a wrapper's server, a
+worker in another session). So a shell waits on a pipe that only the keeper holds open. When it closes,
+the keeper is dead, and the shell becomes `sweep.py`, which kills whatever carries the keeper's mark. A
+shell, because one that waits costs a megabyte and a Python ten.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from .child import spawn_guard
+
+_SHELL = "/bin/sh"
+_SCRIPT = 'trap "" HUP INT TERM; read -r _; exec "$@"'
+
+
+class Guard:
+    """Started with the keeper, again when somebody kills it, stopped when nothing is left."""
+
+    def __init__(self, keeper: str) -> None:
+        self.pid = 0
+        sweep = __file__.rpartition("/")[0] + "/sweep.py"
+        self._argv = [_SHELL, "-c", _SCRIPT, "modelswap-guard"]
+        self._argv += [sys.executable, "-I", "-S", sweep, keeper]
+        self._alarm, self._line = os.pipe()
+
+    def start(self) -> None:
+        if sys.platform != "linux":
+            return  # nothing could be found by its mark
+        try:
+            self.pid = spawn_guard(self._argv, self._alarm)
+        except OSError:
+            self.pid = 0  # no shell here; the front sweeps, if there is one
+
+    def stop(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)

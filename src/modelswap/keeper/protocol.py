@@ -1,0 +1,155 @@
+"""What front and keeper say to each other over the Unix socket.
+
+A frame is a head (length of the payload, kind, run number) and a payload: a JSON object, or raw
+output of a server. Whoever receives checks what it reads: a frame that makes no sense ends the
+connection, never the process. This module does no I/O.
+
+Orders (front → keeper): `hello`, `spawn`, `signal`, `stop_command`, `stop_all`.
+News (keeper → front): `welcome`, `spawned`, `spawn_failed`, `main_gone`, `stop_ended`, `exited`, and
+output frames. All output of a run comes before its `exited`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+
+TYPE_CHECKING = False  # `typing` itself would cost the keeper a megabyte
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Final
+
+VERSION: Final = 1
+"""Raised with every change that an older side would misread."""
+
+MARKER: Final = "MODELSWAP_RUN"
+"""Environment variable of every server: `<keeper id>.<run>`. By it orphans are found again."""
+
+SOCKET_NAME: Final = "keeper.sock"
+READY_LINE: Final = b"ready\n"
+"""Printed on stdout once the socket accepts."""
+
+MAX_FRAME: Final = 16 << 20
+_HEAD: Final = struct.Struct("!IBI")
+_MESSAGE: Final = 0
+_OUTPUT: Final = 1
+
+TERMINATE: Final = "terminate"
+KILL: Final = "kill"
+
+
+class ProtocolError(Exception):
+    """The other side sent something that cannot be understood."""
+
+
+class Frame:
+    """One thing received: a message, or output of a run."""
+
+    __slots__ = ("message", "output", "run")
+
+    def __init__(self, message: Mapping[str, object] | None, run: int, output: bytes) -> None:
+        self.message = message
+        self.run = run
+        self.output = output
+
+
+def encode(kind: str, **fields: object) -> bytes:
+    """One message as a frame; text may hold surrogate escapes."""
+    payload = json.dumps({"kind": kind, **fields}).encode("ascii")
+    return _HEAD.pack(len(payload), _MESSAGE, 0) + payload
+
+
+def encode_output(run: int, data: bytes) -> bytes:
+    """Return output of a run as a frame."""
+    return _HEAD.pack(len(data), _OUTPUT, run) + data
+
+
+class Decoder:
+    """Bytes in, frames out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are complete with `data`."""
+        self._buffer += data
+        while len(self._buffer) >= _HEAD.size:
+            length, kind, run = _HEAD.unpack_from(self._buffer)
+            if length > MAX_FRAME or kind not in (_MESSAGE, _OUTPUT):
+                raise ProtocolError("not a frame")
+            end = _HEAD.size + length
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[_HEAD.size : end])
+            del self._buffer[:end]
+            if kind == _OUTPUT:
+                yield Frame(None, run, payload)
+            else:
+                yield Frame(_message(payload), 0, b"")
+
+
+def _message(payload: bytes) -> dict[str, object]:
+    try:
+        value: object = json.loads(payload)
+    except ValueError as error:
+        raise ProtocolError("not JSON") from error
+    return mapping(value)
+
+
+def mapping(value: object) -> dict[str, object]:
+    """Return the value if it is an object."""
+    if not isinstance(value, dict):
+        raise ProtocolError("not an object")
+    pairs: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType] - that is the question
+    return {str(key): item for key, item in pairs.items()}
+
+
+def text(message: Mapping[str, object], key: str) -> str:
+    """Return a field that must be text."""
+    value = message.get(key)
+    if not isinstance(value, str):
+        raise ProtocolError(f"{key} is not text")
+    return value
+
+
+def whole(message: Mapping[str, object], key: str) -> int:
+    """Return a field that must be a whole number."""
+    value = message.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ProtocolError(f"{key} is not a whole number")
+    return value
+
+
+def whole_or_none(message: Mapping[str, object], key: str) -> int | None:
+    """Return a field that may be missing, else must be a whole number."""
+    return None if message.get(key) is None else whole(message, key)
+
+
+def number(message: Mapping[str, object], key: str) -> float:
+    """Return a field that must be a number."""
+    value = message.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ProtocolError(f"{key} is not a number")
+    return float(value)
+
+
+def items(message: Mapping[str, object], key: str) -> list[object]:
+    """Return a field that must be a list."""
+    value = message.get(key)
+    if not isinstance(value, list):
+        raise ProtocolError(f"{key} is not a list")
+    values: list[object] = value  # pyright: ignore[reportUnknownVariableType] - as above
+    return values
+
+
+def texts(message: Mapping[str, object], key: str) -> list[str]:
+    """Return a field that must be a list of texts."""
+    values = items(message, key)
+    if not all(isinstance(value, str) for value in values):
+        raise ProtocolError(f"{key} is not a list of texts")
+    return [str(value) for value in values]
+
+
+def text_map(message: Mapping[str, object], key: str) -> dict[str, str]:
+    """Return a field that must be an object; its values become text."""
+    return {name: str(value) for name, value in mapping(message.get(key)).items()}

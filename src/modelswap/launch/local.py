@@ -1,0 +1,392 @@
+"""The launcher of this machine: a client of the keeper.
+
+It keeps one record per live run and turns the keeper's news into the listener's. One root task lives
+from `open` to `close`; it owns the probes and brings a keeper back when one is needed.
+
+When the keeper dies, its servers die with it: what is left is swept, then each is reported as exited,
+and the next start brings a new keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from modelswap.keeper import protocol
+
+from . import Adopted, Exit, LaunchError, probe
+from .local_link import Keeper, Link, sweep, wait_for_end
+from .local_run import Found, Run, clash_text, directory, ending_of, environment, is_same
+from .ports import Holder, belongs_to, holds_port, is_listening, stranger_on
+from .state import lock_front
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from pathlib import Path
+
+    from . import Job, Listener
+
+DISCARD_GRACE: Final = 10.0
+CLOSE_GRACE: Final = 5.0
+CLASH_PATIENCE: Final = 2.0
+"""A stranger that answers our probe this long keeps the port: the start has failed."""
+_CLASH_PAUSE: Final = 0.1
+
+
+class LocalLauncher:
+    """A `Launcher`; see there for the contract."""
+
+    def __init__(self, directory: Path, listener: Listener, *, grace: float = 10.0) -> None:
+        self._directory = directory
+        self._listener = listener
+        self._keeper = Keeper(directory, grace)
+        self._keeper_id = ""
+        self._keeper_pid = 0
+        self._link: Link | None = None
+        self._lock: int | None = None
+        self._next_run = 1
+        self._runs: dict[int, Run] = {}
+        self._current: dict[str, Run] = {}
+        self._found: dict[int, Found] = {}
+        self._waiting: list[Run] = []
+        """Starts that wait for a keeper."""
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self._is_lost = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._root: asyncio.Task[None] | None = None
+
+    # Possession
+
+    async def open(self) -> None:
+        self._lock = lock_front(self._directory)
+        try:
+            await self._connect()
+        except BaseException:
+            self._unlock()
+            raise
+        started = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._root = loop.create_task(self._live(started), name="local launcher")
+        await started.wait()
+
+    async def close(self, *, stop_servers: bool) -> None:
+        self._is_closing = True
+        link = self._link
+        if link is not None and stop_servers:
+            link.send(protocol.encode("stop_all", grace=CLOSE_GRACE))
+            try:
+                async with asyncio.timeout(2 * CLOSE_GRACE):
+                    await asyncio.shield(link.ended)
+                await asyncio.to_thread(wait_for_end, self._keeper_pid, CLOSE_GRACE)
+            except TimeoutError:
+                await self._end_keeper()
+            self._keeper.end()
+        elif stop_servers:
+            await sweep(self._keeper_id)
+        elif link is not None:
+            link.close()
+            await asyncio.shield(link.ended)
+        self._wake.set()
+        if self._root is not None:
+            await self._root
+        self._unlock()
+
+    async def _end_keeper(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._keeper_pid, signal.SIGKILL)
+        await sweep(self._keeper_id)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _connect(self) -> None:
+        link, welcome = await self._keeper.connect()
+        self._link, self._is_lost = link, False
+        self._keeper_id, self._keeper_pid = welcome.keeper, welcome.pid
+        self._next_run = max(self._next_run, welcome.next_run)
+        self._found = {server.run: Found(server) for server in welcome.servers}
+        link.begin(self._on_frame, self._on_lost)
+
+    async def _live(self, started: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            started.set()
+            while not self._is_closing:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._is_lost and not self._is_closing:
+                    await self._mourn()
+                if self._waiting and not self._is_closing:
+                    await self._revive()
+            for run in self._runs.values():
+                self._cancel_probe(run)
+
+    async def _mourn(self) -> None:
+        """Report all servers of a dead keeper, once they are dead too."""
+        self._is_lost = False
+        lost = [run for run in self._runs.values() if run not in self._waiting]
+        await asyncio.to_thread(self._keeper.end)
+        await sweep(self._keeper_id)
+        for run in lost:
+            self._report(run, Exit(signal=signal.SIGKILL, reason="the keeper died"))
+        for found in self._found.values():
+            found.gone.set()
+        self._found.clear()
+
+    async def _revive(self) -> None:
+        try:
+            if self._link is None:
+                await self._connect()
+        except (LaunchError, OSError, TimeoutError) as error:
+            failed, self._waiting = self._waiting, []
+            for run in failed:
+                self._report(run, Exit(reason=str(error) or "the keeper does not answer"))
+            return
+        for run in self._waiting:
+            self._order_spawn(run)
+        self._waiting.clear()
+
+    def _on_lost(self) -> None:
+        self._link = None
+        self._is_lost = True
+        self._wake.set()
+
+    # What was there before us
+
+    def adopted(self) -> list[Adopted]:
+        servers = [found.server for found in self._found.values()]
+        return [
+            Adopted(model=s.model, pid=s.pid, fingerprint=s.fingerprint, port=s.port)
+            for s in servers
+        ]
+
+    def adopt(self, job: Job) -> bool:
+        for number, found in self._found.items():
+            server = found.server
+            if server.model == job.model and not server.stopping and is_same(server, job):
+                del self._found[number]
+                run = self._enter(Run(number, job))
+                loop = asyncio.get_running_loop()
+                loop.call_soon(self._on_spawned, run, server.pid)
+                for data in found.output:
+                    loop.call_soon(self._listener.on_output, job.model, data)
+                return True
+        return False
+
+    async def discard(self, *models: str) -> None:
+        chosen = [f for f in self._found.values() if not models or f.server.model in models]
+        for how in (protocol.TERMINATE, protocol.KILL):
+            for found in chosen:
+                self._send("signal", run=found.server.run, how=how)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DISCARD_GRACE):
+                    for found in chosen:
+                        await found.gone.wait()
+                return
+
+    # Orders
+
+    def start(self, job: Job) -> None:
+        run = self._enter(Run(self._next_run, job))
+        self._next_run += 1
+        if self._link is not None:
+            self._order_spawn(run)
+        else:
+            self._waiting.append(run)
+            self._wake.set()
+
+    def terminate(self, model: str) -> None:
+        run = self._stopping(model)
+        if run is None:
+            return
+        stop = run.job.stop_command
+        if not stop or run.pid == 0:
+            self._send("signal", run=run.number, how=protocol.TERMINATE)
+            return
+        argv = [part.replace("${PID}", str(run.pid)) for part in stop]
+        self._send(
+            "stop_command",
+            run=run.number,
+            argv=argv,
+            env=environment(run.job),
+            cwd=directory(run.job),
+        )
+
+    def kill(self, model: str) -> None:
+        run = self._stopping(model)
+        if run is not None:
+            self._send("signal", run=run.number, how=protocol.KILL)
+
+    def _stopping(self, model: str) -> Run | None:
+        """Note that the model is to leave; return its run if the keeper has it."""
+        run = self._current.get(model)
+        if run is None:
+            return None
+        run.is_stopping = True
+        self._cancel_probe(run)
+        if run not in self._waiting:
+            return run
+        self._waiting.remove(run)
+        ending = Exit(reason="stopped before it was started")
+        asyncio.get_running_loop().call_soon(self._report, run, ending)
+        return None
+
+    def _enter(self, run: Run) -> Run:
+        assert run.job.model not in self._current, "a model runs once"
+        self._runs[run.number] = run
+        self._current[run.job.model] = run
+        return run
+
+    def _order_spawn(self, run: Run) -> None:
+        job = run.job
+        tag = {"fingerprint": job.fingerprint, "port": job.port}
+        self._send(
+            "spawn",
+            run=run.number,
+            model=job.model,
+            argv=list(job.argv),
+            env=environment(job),
+            cwd=directory(job),
+            tag=tag,
+        )
+
+    def _send(self, kind: str, **fields: object) -> None:
+        if self._link is not None:
+            self._link.send(protocol.encode(kind, **fields))
+
+    # News
+
+    def _on_frame(self, frame: protocol.Frame) -> None:
+        if frame.message is not None:
+            self._on_news(frame.message)
+            return
+        run = self._runs.get(frame.run)
+        if run is not None:
+            self._listener.on_output(run.job.model, frame.output)
+        elif frame.run in self._found:
+            self._found[frame.run].output.append(frame.output)
+
+    def _on_news(self, message: Mapping[str, object]) -> None:
+        kind = protocol.text(message, "kind")
+        number = protocol.whole(message, "run")
+        run = self._runs.get(number)
+        if run is None:
+            if kind == "exited" and number in self._found:
+                self._found.pop(number).gone.set()
+        elif kind == "spawned":
+            self._on_spawned(run, protocol.whole(message, "pid"))
+        elif kind == "spawn_failed":
+            self._report(run, Exit(reason=f"cannot start: {protocol.text(message, 'reason')}"))
+        elif kind == "main_gone":
+            run.is_bereft = True
+            self._look_after(run)
+        elif kind == "stop_ended":
+            self._on_stop_ended(run, protocol.whole_or_none(message, "code"))
+        elif kind == "exited":
+            self._on_exited(run, protocol.whole(message, "code"))
+
+    def _on_spawned(self, run: Run, pid: int) -> None:
+        run.pid = pid
+        self._listener.on_spawned(run.job.model, pid)
+        if run.is_stopping:
+            return
+        if run.job.check is None:
+            self._on_ready(run)
+        else:
+            run.probe = self._spawn_task(self._probe(run, run.job.check), f"probe {run.job.model}")
+
+    def _on_ready(self, run: Run) -> None:
+        run.is_ready = True
+        self._listener.on_ready(run.job.model)
+        self._look_after(run)
+
+    def _on_stop_ended(self, run: Run, code: int | None) -> None:
+        if code != 0:
+            said = "could not be started" if code is None else f"ended with {code}"
+            line = f"[modelswap: the stop command {said}; sending SIGTERM]\n"
+            self._listener.on_output(run.job.model, line.encode())
+            self._send("signal", run=run.number, how=protocol.TERMINATE)
+
+    def _on_exited(self, run: Run, code: int) -> None:
+        starting = not run.is_ready and not run.is_stopping
+        taken = starting and run.job.port is not None and is_listening(run.job.port)
+        self._report(run, ending_of(run, code, port_is_taken=taken))
+
+    def _report(self, run: Run, ending: Exit) -> None:
+        self._cancel_probe(run)
+        if self._runs.pop(run.number, None) is None:
+            return
+        del self._current[run.job.model]
+        self._listener.on_exited(run.job.model, ending)
+
+    # Readiness
+
+    async def _probe(self, run: Run, check: str) -> None:
+        try:
+            where = probe.target(run.job.url, check)
+        except ValueError as error:
+            self._fail(run, f"cannot be probed: {error}")
+            return
+        loop = asyncio.get_running_loop()
+        refuse_after: float | None = None
+        while True:
+            await probe.until_ready(where)
+            stranger = await self._stranger(run, where)
+            if stranger is None:
+                break
+            if run.clash is None:
+                run.clash = stranger
+                self._say(run, f"{clash_text(run)}; its answer does not count")
+            refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
+            if loop.time() > refuse_after:
+                self._fail(run, clash_text(run))
+                return
+            await asyncio.sleep(_CLASH_PAUSE)
+        run.clash = None
+        self._on_ready(run)
+
+    async def _stranger(self, run: Run, where: probe.Target) -> Holder | None:
+        """Who answers in our server's place; `None` when it is ours or cannot be known."""
+        if not where.is_loopback or holds_port(run.pid, where.port):
+            return None
+        mark = f"{protocol.MARKER}={self._keeper_id}.{run.number}"
+        return await asyncio.to_thread(
+            stranger_on, where.port, run.pid, lambda pid: belongs_to(pid, run.pid, mark)
+        )
+
+    def _look_after(self, run: Run) -> None:
+        """When a wrapper has gone and nothing of what it left serves, end the rest."""
+        if run.is_bereft and run.is_ready and run.job.check is not None and not run.is_stopping:
+            name = f"look after {run.job.model}"
+            run.probe = self._spawn_task(self._end_unless_serving(run, run.job.check), name)
+
+    async def _end_unless_serving(self, run: Run, check: str) -> None:
+        where = probe.target(run.job.url, check)
+        if where.is_loopback and not is_listening(where.port):
+            self._fail(run, "the server has gone; what it left behind is being ended")
+
+    def _fail(self, run: Run, why: str) -> None:
+        run.failure = why
+        self._say(run, why)
+        self._send("signal", run=run.number, how=protocol.KILL)
+
+    def _say(self, run: Run, what: str) -> None:
+        self._listener.on_output(run.job.model, f"[modelswap: {what}]\n".encode())
+
+    def _spawn_task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        if self._tasks is None:
+            work.close()
+            raise LaunchError("the launcher is not open")
+        return self._tasks.create_task(work, name=name)
+
+    @staticmethod
+    def _cancel_probe(run: Run) -> None:
+        if run.probe is not None:
+            run.probe.cancel()
+            run.probe = None

@@ -1,0 +1,267 @@
+"""Requests and answers kept for looking at.
+
+Law: bounded in all: what is kept by `captureBuffer`, what is being gathered by
+the same amount again, one item by a share of it. Credentials are masked
+before anything is shown. `keep` does the expensive part and belongs to the
+store's thread; `show` to any thread but the loop's.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Flag, auto
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .decoding import DecodingFailedError, decode_whole, decoder_for
+
+if TYPE_CHECKING:
+    from .redaction import HeaderMask, Headers
+
+STEP: Final = 64 << 10
+"""Gathered bytes are reserved in steps of this size."""
+PACK: Final = 4 << 10
+"""Smaller bodies are not worth compressing: the set-up costs more than it saves."""
+ITEM: Final = 512
+FIELD: Final = 128
+"""What Python itself takes for one item and one header field, about."""
+_OK: Final = 200
+
+
+class Part(Flag):
+    """What of an exchange is kept."""
+
+    REQUEST_HEADERS = auto()
+    REQUEST_BODY = auto()
+    RESPONSE_HEADERS = auto()
+    RESPONSE_BODY = auto()
+
+
+_H: Final = Part.REQUEST_HEADERS | Part.RESPONSE_HEADERS
+ALL: Final = _H | Part.REQUEST_BODY | Part.RESPONSE_BODY
+MASKS: Final = {
+    "/v1/audio/speech": _H | Part.REQUEST_BODY,
+    "/v1/audio/voices": _H | Part.RESPONSE_BODY,
+    "/v1/audio/transcriptions": _H | Part.RESPONSE_BODY,
+    "/v1/audio/translations": _H | Part.RESPONSE_BODY,
+    "/v1/images/generations": _H | Part.REQUEST_BODY,
+    "/v1/images/edits": _H,
+    "/v1/images/variations": _H,
+    "/sdapi/v1/txt2img": _H | Part.REQUEST_BODY,
+    "/sdapi/v1/img2img": _H,
+}
+
+
+def mask_of(path: str) -> Part:
+    """What is kept of a request to this path: never sound, images or uploads."""
+    return MASKS.get(path, ALL)
+
+
+@dataclass(slots=True)
+class Draft:
+    """One exchange while it runs."""
+
+    path: str
+    request_headers: Headers
+    request_body: bytes
+    response_headers: Headers = ()
+    encoding: bytes = b""
+    chunks: list[bytes] | None = None
+    size: int = 0
+    reserved: int = 0
+    truncated: bool = False
+    request_truncated: bool = False
+
+
+class _Body(msgspec.Struct, frozen=True):
+    data: bytes
+    packed: bool
+    truncated: bool
+
+    def read(self) -> bytes:
+        return zlib.decompress(self.data) if self.packed else self.data
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    path: str
+    request_headers: Headers
+    request_body: _Body | None
+    response_headers: Headers
+    encoding: bytes
+    response_body: _Body | None
+    size: int
+
+
+class Captures:
+    """The newest exchanges that fit into the buffer; the oldest leave first."""
+
+    def __init__(self, limit: int, mask: HeaderMask) -> None:
+        """`limit` in bytes; 0 or less switches captures off."""
+        self._limit = limit
+        self.mask = mask
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+        self._gathering = 0
+        self._most_each = max(limit // 2, 2 * STEP)
+        self._most_gathered = max(limit, 16 * STEP)
+        self.refused = 0
+
+    @property
+    def enabled(self) -> bool:
+        return self._limit > 0
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def resize(self, limit: int) -> None:
+        """Take over a changed `captureBuffer`; what no longer fits leaves."""
+        with self._lock:
+            self._limit = limit
+            self._most_each = max(limit // 2, 2 * STEP)
+            self._most_gathered = max(limit, 16 * STEP)
+            self._evict(0)
+
+    # While the exchange runs: loop thread
+
+    def begin(self, path: str, headers: Headers, body: bytes) -> Draft | None:
+        """Start gathering; `None` when captures are off."""
+        if self._limit <= 0:
+            return None
+        draft = Draft(path, headers, b"")
+        if body and (path not in MASKS or Part.REQUEST_BODY in MASKS[path]):
+            if self._reserve(draft, len(body)):
+                draft.request_body = body
+                draft.size = len(body)
+            else:
+                draft.request_truncated = True
+        return draft
+
+    def on_head(self, draft: Draft, status: int, headers: Headers) -> None:
+        draft.response_headers = headers
+        for name, value in headers:
+            if len(name) == 16 and name.lower() == b"content-encoding":  # noqa: PLR2004 -- length of the name
+                draft.encoding = value.strip().lower()
+        path = draft.path
+        if status == _OK and (path not in MASKS or Part.RESPONSE_BODY in MASKS[path]):
+            draft.chunks = []
+
+    def on_data(self, draft: Draft, chunk: bytes) -> None:
+        """Take the next bytes of the answer, unless the item has become too large."""
+        if draft.chunks is None or draft.truncated:
+            return
+        size = draft.size + len(chunk)
+        if size > draft.reserved and not self._reserve(draft, len(chunk)):
+            draft.truncated = True
+            return
+        draft.size = size
+        draft.chunks.append(chunk)
+
+    def _reserve(self, draft: Draft, more: int) -> bool:
+        step = more if more > STEP else STEP  # noqa: FURB136 -- `max` costs three times as much here
+        if draft.reserved + step > self._most_each or self._gathering + step > self._most_gathered:
+            return False
+        draft.reserved += step
+        self._gathering += step
+        return True
+
+    def drop(self, draft: Draft) -> None:
+        """Give back what a draft had reserved: it was kept, or will not be."""
+        self._gathering -= draft.reserved
+        draft.reserved = 0
+
+    # Afterwards: the store's thread
+
+    def keep(self, capture_id: int, draft: Draft) -> bool:
+        """Put a finished draft into the buffer. False when it does not fit at all."""
+        chunks = draft.chunks
+        body = _pack(b"".join(chunks), truncated=draft.truncated) if chunks else None
+        sent = draft.request_body
+        request = (
+            _pack(sent, truncated=draft.request_truncated)
+            if sent or draft.request_truncated
+            else None
+        )
+        pairs = chain.from_iterable(chain(draft.request_headers, draft.response_headers))
+        fields = len(draft.request_headers) + len(draft.response_headers)
+        size = ITEM + FIELD * fields + sum(map(len, pairs))
+        size += (len(body.data) if body else 0) + (len(request.data) if request else 0)
+        kept = _Kept(
+            draft.path,
+            draft.request_headers,
+            request,
+            draft.response_headers,
+            draft.encoding,
+            body,
+            size,
+        )
+        with self._lock:
+            if size > self._limit:
+                self.refused += 1
+                return False
+            self._evict(size)
+            self._kept[capture_id] = kept
+            self._size += size
+        return True
+
+    def _evict(self, room: int) -> None:
+        while self._kept and self._size + room > self._limit:
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= oldest.size
+
+    def has(self, capture_id: int) -> bool:
+        return capture_id in self._kept
+
+    def show(self, capture_id: int) -> dict[str, object] | None:
+        """One capture as the API shows it: masked, decoded, bodies in base64."""
+        kept = self._kept.get(capture_id)
+        if kept is None:
+            return None
+        parts = mask_of(kept.path)
+        body, coded = _decoded(kept)
+        without: frozenset[bytes] = frozenset(() if coded else (b"content-encoding",))
+        shown: dict[str, object] = {
+            "id": capture_id,
+            "req_path": kept.path,
+            "req_headers": self._flat(kept.request_headers, keep=Part.REQUEST_HEADERS in parts),
+            "req_body": _base64(kept.request_body.read() if kept.request_body else None),
+            "resp_headers": self.mask.flatten(kept.response_headers, without=without),
+            "resp_body": _base64(body),
+        }
+        if kept.request_body and kept.request_body.truncated:
+            shown["req_truncated"] = True
+        if kept.response_body and kept.response_body.truncated:
+            shown["resp_truncated"] = True
+        return shown
+
+    def _flat(self, headers: Headers, *, keep: bool) -> dict[str, str] | None:
+        return self.mask.flatten(headers) if keep else None
+
+
+def _decoded(kept: _Kept) -> tuple[bytes | None, bool]:
+    """The answer's body without its content coding, and whether it still has one."""
+    if kept.response_body is None:
+        return None, False
+    body = kept.response_body.read()
+    if kept.encoding and (kept.response_body.truncated or decoder_for(kept.encoding) is None):
+        return body, True
+    try:
+        return decode_whole(kept.encoding, body), False
+    except DecodingFailedError:
+        return body, True
+
+
+def _pack(data: bytes, *, truncated: bool) -> _Body:
+    packed = len(data) >= PACK
+    return _Body(zlib.compress(data, 1) if packed else data, packed, truncated)
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()

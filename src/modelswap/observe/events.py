@@ -1,0 +1,180 @@
+"""The event stream of `/api/events`.
+
+Law: publishing costs next to nothing while nobody listens, and never waits. A
+client that reads too slowly loses events, is told so, and gets the whole
+present state again. Every event has an id; a client that comes back with the
+last one gets what it missed, as long as that is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from .outbox import Outbox
+
+REMEMBERED: Final = 1000
+REMEMBERED_BYTES: Final = 1 << 20
+QUEUE: Final = 1 << 20
+KEEP_ALIVE: Final = 15.0
+LOG_PAUSE: Final = 0.03
+"""Seconds that log lines are gathered before they go out as one event."""
+
+Happening = tuple[str, object]
+Initial = Callable[[], Iterable[Happening]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def frame(kind: str, payload: object, event_id: str = "") -> bytes:
+    """One event as it goes over the wire; its data is JSON in a JSON string."""
+    data = _encode({"type": kind, "data": _encode(payload).decode()})
+    return (
+        b"event:message\ndata:" + data + (f"\nid:{event_id}\n\n".encode() if event_id else b"\n\n")
+    )
+
+
+class Client:
+    """One reader of the stream. Iterate over it; `close` it when the reader left."""
+
+    def __init__(self, bus: Bus, initial: Initial, first: bytes) -> None:
+        self._bus = bus
+        self._initial = initial
+        self._first = first
+        self.outbox = Outbox(QUEUE, self._resync)
+
+    def _resync(self, missing: int) -> bytes:
+        note = f": {missing} bytes of events dropped; the present state follows\n\n".encode()
+        return note + self._bus.sequence(self._initial())
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The present state or what was missed, then what happens, with keep-alive comments."""
+        try:
+            yield self._first
+            while (data := await self.outbox.take(KEEP_ALIVE)) is not None:
+                yield data or b": keep-alive\n\n"
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._bus.leave(self)
+
+
+class Bus:
+    """Takes what happens to everyone who listens."""
+
+    def __init__(self) -> None:
+        self._epoch = secrets.token_hex(4)
+        self._count = 0
+        self._past: deque[tuple[int, str, object, int]] = deque()
+        self._past_size = 0
+        self._clients: list[Client] = []
+        self._logs: list[tuple[str, bytes]] = []
+        self._logs_due: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody reads: producers may skip their work when not."""
+        return bool(self._clients)
+
+    @property
+    def listeners(self) -> int:
+        return len(self._clients)
+
+    @property
+    def dropped(self) -> int:
+        return sum(client.outbox.dropped for client in self._clients)
+
+    def publish(self, kind: str, payload: object, *, remember: bool = True) -> None:
+        """Tell everyone. What is not remembered is not replayed: state that a snapshot repairs."""
+        self._count += 1
+        if remember:
+            self._remember(kind, payload, 256)
+        if self._clients:
+            self._send(frame(kind, payload, self._id()))
+
+    def log(self, source: str, data: bytes) -> None:
+        """Tell of log lines; several within a moment become one event."""
+        if not self._clients:
+            return
+        self._logs.append((source, data))
+        if self._logs_due is None:
+            self._logs_due = asyncio.get_running_loop().call_later(LOG_PAUSE, self._flush_logs)
+
+    def _flush_logs(self) -> None:
+        self._logs_due = None
+        logs, self._logs = self._logs, []
+        for source in ("proxy", "upstream"):
+            data = b"".join(piece for of, piece in logs if of == source)
+            if data:
+                self._count += 1
+                payload = {"data": data.decode("utf-8", "replace"), "source": source}
+                self._remember("logData", payload, len(data))
+                self._send(frame("logData", payload, self._id()))
+
+    def _id(self) -> str:
+        return f"{self._epoch}-{self._count}"
+
+    def _remember(self, kind: str, payload: object, size: int) -> None:
+        past = self._past
+        past.append((self._count, kind, payload, size))
+        self._past_size += size
+        while len(past) > REMEMBERED or self._past_size > REMEMBERED_BYTES:
+            self._past_size -= past.popleft()[3]
+
+    def _send(self, data: bytes) -> None:
+        for client in self._clients:
+            client.outbox.put(data)
+
+    def sequence(self, happenings: Iterable[Happening]) -> bytes:
+        """Several events in one piece; the last carries the id reached."""
+        frames = [frame(kind, payload) for kind, payload in happenings]
+        if frames:
+            frames[-1] = frames[-1][:-1] + f"id:{self._id()}\n\n".encode()
+        return b"".join(frames)
+
+    def subscribe(self, initial: Initial, last_id: str = "") -> Client:
+        """Let a client in; `initial` composes the present state, now and after a loss."""
+        if self._logs_due is not None:  # what waits is in the initial history already
+            self._logs_due.cancel()
+            self._flush_logs()
+        missed = self._missed(last_id)
+        client = Client(self, initial, self.sequence(initial()) if missed is None else missed)
+        if self._closed:
+            client.outbox.close()
+        else:
+            self._clients.append(client)
+        return client
+
+    def _missed(self, last_id: str) -> bytes | None:
+        epoch, _, count = last_id.partition("-")
+        if epoch != self._epoch or not count.isdecimal() or len(count) > 18:  # noqa: PLR2004 -- fits an int
+            return None
+        last = int(count)
+        if last > self._count or not self._past or self._past[0][0] > last + 1:
+            return None
+        frames = [
+            frame(kind, payload, f"{self._epoch}-{number}")
+            for number, kind, payload, _ in self._past
+            if number > last
+        ]
+        return b"".join(frames) or b": nothing missed\n\n"
+
+    def leave(self, client: Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+
+    def close(self) -> None:
+        """End every stream."""
+        self._closed = True
+        if self._logs_due is not None:
+            self._logs_due.cancel()
+            self._logs_due = None
+        for client in self._clients:
+            client.outbox.close()

@@ -1,0 +1,45 @@
+"""Activity rows as files to take away. Pure; not for the loop's thread."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+import msgspec
+
+COLUMNS: Final = (
+    "id", "timestamp", "started", "model", "requested", "req_path", "resp_status_code",
+    "resp_content_type", "cache_tokens", "input_tokens", "output_tokens", "draft_tokens",
+    "draft_acc_tokens", "prompt_per_second", "tokens_per_second", "wall_per_second",
+    "duration_ms", "ttft_ms", "queue_ms", "load_ms", "stream", "finish_reason", "ending",
+    "client", "key", "bytes_in", "bytes_out", "error_msg", "metadata",
+)  # fmt: skip
+
+Entries = Iterable[Mapping[str, object]]
+
+
+def as_lines(entries: Entries) -> bytes:
+    """One JSON object per line."""
+    return b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+
+
+def as_csv(entries: Entries) -> bytes:
+    """A table with a head line; no cell can be taken for a formula."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list[str](COLUMNS), restval="", extrasaction="ignore")
+    table.writeheader()
+    for entry in entries:
+        flat = dict(entry) | cast("dict[str, object]", entry["tokens"])
+        if "metadata" in flat:
+            flat["metadata"] = msgspec.json.encode(flat["metadata"]).decode()
+        table.writerow({name: _cell(value) for name, value in flat.items()})
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """A spreadsheet runs what begins like a formula, and names come from clients."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return value

@@ -1,0 +1,82 @@
+"""What must not be shown: credential headers and secret values.
+
+Law: a header is hidden when its name says that it may carry a credential; a
+line is shown only after every known secret in it is masked. It refuses to
+guess about bodies: those are kept only where captures are switched on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+MASK: Final = "[REDACTED]"
+SHORTEST_SECRET: Final = 4
+"""A shorter value would mask half of every line, and protects nothing."""
+
+_HIDDEN: Final = re.compile(
+    rb"authorization|cookie|secret|passw|credential|api[-_]?key|apikey|^proxy-"
+    rb"|(?:auth|access|security|session|csrf|xsrf|id|refresh|bearer|private|jwt)[-_]token"
+    rb"|^(?:x[-_])?token$|^x-amz-security|^x-jwt|^x-forwarded-client-cert$|^x-signature"
+)
+_MOST_NAMES: Final = 2048
+
+
+def canonical(name: bytes) -> str:
+    """Spell a header name as `X-Api-Key`."""
+    return "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
+
+
+class HeaderMask:
+    """Which header values are hidden. Each name is judged once."""
+
+    def __init__(self, extra: Iterable[str] = ()) -> None:
+        self._extra: frozenset[bytes] = frozenset()
+        self._known: dict[bytes, tuple[str, bool]] = {}
+        self.configure(extra)
+
+    def configure(self, extra: Iterable[str]) -> None:
+        """Take over the configured names; what is kept already is shown by the new rules."""
+        self._extra = frozenset(name.strip().lower().encode() for name in extra)
+        self._known.clear()
+
+    def flatten(
+        self, headers: Headers, *, without: frozenset[bytes] = frozenset()
+    ) -> dict[str, str]:
+        """First value of each name, canonical names, credentials masked, `Host` left out."""
+        flat: dict[str, str] = {}
+        for raw, value in headers:
+            name, hidden = self._known.get(raw) or self._judge(raw)
+            if name == "Host" or name in flat or raw.lower() in without:
+                continue
+            flat[name] = MASK if hidden else value.decode("utf-8", "replace")
+        return flat
+
+    def _judge(self, raw: bytes) -> tuple[str, bool]:
+        lower = raw.lower()
+        verdict = canonical(lower), lower in self._extra or _HIDDEN.search(lower) is not None
+        if len(self._known) >= _MOST_NAMES:
+            self._known.clear()
+        self._known[raw] = verdict
+        return verdict
+
+
+def line_redactor(secrets: Iterable[str]) -> Callable[[bytes], bytes] | None:
+    """Make a function that masks every secret in a line; `None` when there is nothing to mask."""
+    values = sorted(
+        {s.encode() for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True
+    )
+    if not values:
+        return None
+    mask = MASK.encode()
+
+    def redact(line: bytes) -> bytes:
+        for value in values:
+            if value in line:
+                line = line.replace(value, mask)
+        return line
+
+    return redact

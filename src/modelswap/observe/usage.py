@@ -1,0 +1,175 @@
+"""Token figures out of the objects that model servers report.
+
+Law: a number is believed in any spelling that the original accepts (`"9"`,
+`1.7`), and what is not reported is `None` here, never zero. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, cast
+
+import msgspec
+
+_NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_LARGEST: Final = (1 << 62) - 1
+_LARGEST_REAL: Final = 1e300
+
+
+def real(value: object) -> float:
+    """The number that a JSON value stands for; 0 for none."""
+    if isinstance(value, str):
+        match = _NUMBER.match(value)
+        value = float(match.group()) if match else 0
+    if not isinstance(value, (int, float)):
+        return 0.0
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if -_LARGEST_REAL < number < _LARGEST_REAL else 0.0
+
+
+def whole(value: object) -> int:
+    """The same, cut to a whole number that a database can hold."""
+    if type(value) is int and 0 <= value <= _LARGEST:
+        return value
+    number = value if type(value) is int else int(real(value))
+    return max(-_LARGEST, min(_LARGEST, number))
+
+
+def member(value: object, *path: str) -> object:
+    """What stands at a path of keys; `None` when any of it is missing."""
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = cast("dict[str, object]", value).get(key)
+    return value
+
+
+def _cached(usage: dict[str, object]) -> object:
+    found = usage.get("cache_read_input_tokens")
+    if found is None and (details := usage.get("input_tokens_details")) is not None:
+        found = member(details, "cached_tokens")
+    if found is None and (details := usage.get("prompt_tokens_details")) is not None:
+        found = member(details, "cached_tokens")
+    return found
+
+
+class Counts(msgspec.Struct):
+    """What the usage objects of one answer said so far."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = -1
+
+    def take(self, value: object) -> bool:
+        """Take one usage object in; later positive values win. False: it holds no known name."""
+        if not isinstance(value, dict):
+            return False
+        usage = cast("dict[str, object]", value)
+        given = usage.get("prompt_tokens")
+        if given is None:
+            given = usage.get("input_tokens")
+        made = usage.get("completion_tokens")
+        if made is None:
+            made = usage.get("output_tokens")
+        cached = _cached(usage)
+        if given is not None:
+            self.input = max(whole(given), 0) or self.input
+        if made is not None:
+            self.output = max(whole(made), 0) or self.output
+        if cached is not None and (count := whole(cached)) >= 0:
+            self.cached = count
+        return not (given is None and made is None and cached is None)
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one answer, with the original's conventions for "unknown".
+
+    Nothing reported: all of the first seven are 0. Something reported: -1 for
+    what is not known. The later ones are ours, from the clock.
+    """
+
+    cached: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    input: int = 0
+    output: int = 0
+    prompt_per_second: float = 0.0
+    per_second: float = 0.0
+    duration_ms: int = 0
+    ttft_ms: int = -1
+    """From the arrival of the request to the first byte of the answer's body; -1: none came."""
+    wall_per_second: float = -1.0
+    """Tokens after the first byte, by the clock: for servers that report no speed."""
+    events: int = 0
+    """Server-sent events counted."""
+    finish_reason: str = ""
+    error: str = ""
+    parsed: bool = False
+
+
+Figures = tuple[int, int, int, int, int, float, float, int]
+
+
+def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -> Figures:
+    """Merge the three sources: llama.cpp's timings replace usage, vLLM's metrics override speeds.
+
+    Returns cached, drafted, accepted, input, output, prompt speed, speed, duration in ms.
+    """
+    cached, given, made = counts.cached, counts.input, counts.output
+    drafted = accepted = -1
+    prompt_speed = speed = -1.0
+    duration = wall_ms
+    if isinstance(timings, dict):
+        t = cast("dict[str, object]", timings)
+        given, made = whole(t.get("prompt_n")), whole(t.get("predicted_n"))
+        prompt_speed = real(t.get("prompt_per_second"))
+        speed = real(t.get("predicted_per_second"))
+        duration = max(wall_ms, whole(real(t.get("prompt_ms")) + real(t.get("predicted_ms"))))
+        if "cache_n" in t:
+            cached = whole(t["cache_n"])
+        if "draft_n" in t and "draft_n_accepted" in t:
+            drafted, accepted = whole(t["draft_n"]), whole(t["draft_n_accepted"])
+    if metrics is None or metrics is msgspec.UNSET:
+        return cached, drafted, accepted, given, made, prompt_speed, speed, duration
+    speculative = member(metrics, "speculative_decoding")
+    proposed = member(speculative, "num_draft_tokens")
+    taken = member(speculative, "num_accepted_draft_tokens")
+    if proposed is not None and taken is not None:
+        drafted, accepted = whole(proposed), whole(taken)
+    first = real(member(metrics, "time_to_first_token_ms"))
+    if first > 0:
+        prompt_speed = (given - max(cached, 0)) / (first / 1000)
+    between = real(member(metrics, "mean_itl_ms"))
+    if between > 0:
+        speed = 1000 / between
+    return cached, drafted, accepted, given, made, prompt_speed, speed, duration
+
+
+class Answer(msgspec.Struct):
+    """The part of an answer or event that holds figures; everything else is skipped unread."""
+
+    usage: Any = msgspec.UNSET
+    timings: Any = msgspec.UNSET
+    metrics: Any = msgspec.UNSET
+    response: Any = msgspec.UNSET
+    message: Any = msgspec.UNSET
+
+    def usages(self) -> tuple[object, object, object]:
+        """Where a stream's event may hold usage: plain, Responses API, Anthropic."""
+        return self.usage, member(self.response, "usage"), member(self.message, "usage")
+
+
+class Body(msgspec.Struct):
+    """The same for a whole body, where nested usage does not count."""
+
+    usage: Any = msgspec.UNSET
+    timings: Any = msgspec.UNSET
+    metrics: Any = msgspec.UNSET
+
+    def reports(self) -> bool:
+        """Whether it holds any of the three names, were it only with `null`."""
+        unset = msgspec.UNSET
+        return self.usage is not unset or self.timings is not unset or self.metrics is not unset

@@ -1,0 +1,103 @@
+"""The benchmarks must be able to fail: what they count as lost, foreign, missed or growing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `bench` lies beside `tests`
+
+from bench.load import judge
+from bench.proc import cpu_seconds
+from bench.soak import Account, is_flat
+from bench.table import Figure, render
+from bench.upstream import event
+
+WHOLE = b"".join(event("s1", number) for number in range(5))
+
+
+def test_a_whole_stream_has_lost_nothing() -> None:
+    """All events in order: none lost, none foreign."""
+    assert judge("s1", WHOLE, 5) == (0, 0)
+
+
+def test_a_missing_event_is_lost() -> None:
+    """An event that did not arrive is counted."""
+    assert judge("s1", WHOLE.replace(event("s1", 3), b""), 5) == (1, 0)
+
+
+def test_events_out_of_order_are_lost() -> None:
+    """A stream in the wrong order counts as lost as a whole."""
+    assert judge("s1", event("s1", 1) + event("s1", 0), 2) == (2, 0)
+
+
+def test_an_event_of_another_client_is_foreign() -> None:
+    """An event with another stream's tag is counted apart."""
+    assert judge("s1", WHOLE + event("s2", 0), 5) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("figure", "ours", "verdict"),
+    [
+        (Figure("f", "µs", ratio=2.5), 24.0, "ok"),
+        (Figure("f", "µs", ratio=2.5), 26.0, "MISS"),
+        (Figure("f", "ms", above=20), 119.0, "ok"),
+        (Figure("f", "ms", above=20), 121.0, "MISS"),
+        (Figure("f", "MB", most=60), 61.0, "MISS"),
+        (Figure("f", "", exactly=100), 99.0, "MISS"),
+        (Figure("f", "", exactly=100), 100.0, "ok"),
+        (Figure("f", ""), 100.0, ""),
+    ],
+)
+def test_a_bound_is_judged(figure: Figure, ours: float, verdict: str) -> None:
+    """A figure beyond its bound is a miss, of whichever kind the bound is."""
+    figure.add("direct", 100.0)
+    figure.add("nginx", 10.0)
+    figure.add("modelswap", ours)
+    assert figure.verdict == verdict
+
+
+def test_what_was_not_measured_is_a_miss() -> None:
+    """A bound without a figure for modelswap is never shown as reached."""
+    assert "MISS" in render([Figure("f", "ms", most=1)])
+
+
+def test_medians_are_shown() -> None:
+    """One wild round does not decide."""
+    figure = Figure("f", "ms", most=5)
+    for value in (1.0, 2.0, 900.0):
+        figure.add("modelswap", value)
+    assert figure.value("modelswap") == 2.0
+
+
+def test_a_request_that_ends_twice_is_noticed() -> None:
+    """The account counts second endings, and requests without one as hung."""
+    account = Account()
+    for number in range(3):
+        account.enter(number)
+    account.close(0, "ok")
+    account.close(0, "ok")
+    account.close(1, "ok")
+    assert account.twice == 1
+    assert account.counts() == {"ok": 2, "HUNG": 1}
+
+
+def test_growth_is_not_flat() -> None:
+    """Memory that keeps growing is told from memory that settles."""
+    assert is_flat([10.0, 40.0] + [50.0] * 30, slack=2)
+    assert not is_flat([float(number) for number in range(40)], slack=2)
+
+
+def test_cpu_time_grows_with_work() -> None:
+    """The CPU reading counts what this process spends."""
+    before = cpu_seconds_here()
+    sum(number * number for number in range(300_000))
+    assert cpu_seconds_here() > before
+
+
+def cpu_seconds_here() -> float:
+
+    return cpu_seconds(os.getpid())

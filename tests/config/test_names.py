@@ -1,0 +1,134 @@
+"""Aliases, peers, selectors, profiles, preload: what a name may mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelswap.core.spec import Seconds
+
+if TYPE_CHECKING:
+    from .conftest import LoadText
+
+MODELS = """
+models:
+  a: {cmd: 'x ${PORT}', aliases: [alpha]}
+  b: {cmd: 'x ${PORT}', filters: {setParamsByID: {'b:high': {e: 1}, b: {e: 0}}}}
+peers:
+  p: {proxy: http://h:1, models: [m, shared, shared]}
+  q: {proxy: http://h:2, models: [n, shared], apiKey: peer-secret}
+"""
+
+
+def test_names_of_a_good_file(loaded: LoadText) -> None:
+    """Aliases, automatic ones among them, lead to models; peers keep their own time limits."""
+    plan = loaded(MODELS).plan
+    assert plan is not None
+    assert plan.aliases == {"alpha": "a", "b:high": "b"}
+    assert [m.aliases for m in plan.models.values()] == [("alpha",), ("b:high",)]
+    assert plan.peers["p"].models == ("m", "shared")
+    assert plan.peers["p"].timeouts.response_header == Seconds(60)
+    key = plan.peers["q"].api_key
+    assert key is not None
+    assert key.reveal() == "peer-secret"
+
+
+GOOD = [
+    "models: {a: {cmd: x, proxy: http://h:1, aliases: [a, b, '']}, b: {cmd: x, proxy: http://h:1}}",
+    "models: {a: {cmd: x, proxy: http://h:1, aliases: [n], filters: {setParamsByID: {n: {}}}}}",
+    MODELS
+    + "selectors: {m: {strategy: pin, targets: [p/m]}, s: {strategy: warm, targets: [alpha, b]}}",
+    MODELS + "profiles: {d: {pins: {a: alpha, m: m, off: ~, off2: '', z: n, 'b:high': q/n}}}",
+    MODELS + "selectors: {s: {strategy: pin, targets: [b]}}\nprofiles: {d: {pins: {s: s}}}",
+    MODELS + "selectors: {s: {strategy: spillover, targets: [a, p/m, n]}}",
+    "peers: {x: }",
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_names_that_may_be(loaded: LoadText, text: str) -> None:
+    """Names that llama-swap accepts are accepted."""
+    found = loaded(text)
+    assert found.plan is not None, found.lines()
+
+
+BAD = [
+    ("models: {a: {aliases: [x, x]}}", "the alias 'x' is given twice"),
+    ("models: {a: {aliases: [x]}, b: {aliases: [x]}}", "the alias 'x' is given twice (to 'a')"),
+    ("models: {a: {filters: {setParamsByID: {b: {}}}}, b: {}}", "'b' is another model"),
+    ("models: {a: {filters: {setParamsByID: {x: {}}}}, b: {aliases: [x]}}", "is an alias of 'b'"),
+    ("peers: {p: {models: [m]}}", "needs a proxy"),
+    ("peers: {p: {proxy: http://h:1}}", "needs a list of models"),
+    (
+        "peers: {p: {proxy: http://h:1, models: [q/m]}, p/q: {proxy: http://h:1, models: [m]}}",
+        "is offered by 'p', too",
+    ),
+    ("peers: {p: {proxy: http://h:1, models: [m]}}\nmodels: {p/m: {}}", "name of a local model"),
+    (
+        "peers: {p: {proxy: http://h:1, models: [m]}}\nmodels: {x: {aliases: [p/m]}}",
+        "name of a local model",
+    ),
+    (MODELS + "selectors: {a: {strategy: pin, targets: [b]}}", "'a' is the name of a model"),
+    (
+        MODELS + "selectors: {alpha: {strategy: pin, targets: [b]}}",
+        "'alpha' is the name of a model",
+    ),
+    (MODELS + "selectors: {p/m: {strategy: pin, targets: [b]}}", "'p/m' is the name of a model"),
+    (MODELS + "selectors: {' ': {strategy: pin, targets: [b]}}", "needs a name"),
+    (MODELS + "selectors: {s: }", "needs a strategy and targets"),
+    (MODELS + "selectors: {s: {targets: [b]}}", "warm, pin, spillover"),
+    (MODELS + "selectors: {s: {strategy: warn, targets: [b]}}", "did you mean 'warm'?"),
+    (MODELS + "selectors: {s: {strategy: pin}}", "at least one target"),
+    (MODELS + "selectors: {s: {strategy: pin, targets: [b, alpa]}}", "did you mean 'alpha'?"),
+    (MODELS + "selectors: {s: {strategy: pin, targets: [shared]}}", "neither a model nor"),
+    (
+        MODELS + "selectors: {s: {strategy: pin, targets: [b]}, t: {strategy: pin, targets: [s]}}",
+        "is a selector itself",
+    ),
+    (MODELS + "selectors: {s: {strategy: warm, targets: [p/m]}}", "warm needs local models"),
+    (
+        MODELS + "selectors: {s: {strategy: spillover, targets: [a, alpha]}}",
+        "same model as an earlier",
+    ),
+    (
+        MODELS + "selectors: {s: {strategy: spillover, targets: [a], settings: {spillover: 0}}}",
+        "at least 1",
+    ),
+    (MODELS + "selectors: {s: {strategy: spillover, targets: [a, b]}}", "cannot run together"),
+    (MODELS + "profiles: {' ': {pins: {a: b}}}", "needs a name"),
+    (MODELS + "profiles: {d: }", "needs pins"),
+    (MODELS + "profiles: {d: {pins: {}}}", "needs pins"),
+    (MODELS + "profiles: {d: {pins: {' ': a}}}", "a pin needs a name"),
+    (MODELS + "profiles: {d: {pins: {p/m: a}}}", "name of a peer's model"),
+    (MODELS + "profiles: {d: {pins: {x: y, y: a}}}", "'y' is neither a model"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD)
+def test_names_that_clash(loaded: LoadText, text: str, message: str) -> None:
+    """A name with two meanings, or with none, is a problem."""
+    found = loaded(text)
+    assert found.plan is None
+    assert message in "\n".join(map(str, found.problems))
+
+
+def test_preload_resolves_aliases_and_drops_the_unknown(loaded: LoadText) -> None:
+    """Preload holds real ids, in order; blanks vanish, unknown names with a warning."""
+    text = MODELS + "hooks: {on_startup: {preload: [' alpha ', b, a, ' ', gone, p/m]}}"
+    found = loaded(text)
+    assert found.plan is not None
+    assert found.plan.settings.preload == ("a", "b", "a")
+    assert [w.message for w in found.warnings] == [
+        "'gone' is not a local model, left out",
+        "'p/m' is not a local model, left out",
+    ]
+
+
+def test_list_profiles(loaded: LoadText) -> None:
+    """The earliest form of profiles is kept, without what is unknown; it may stand beside today's."""
+    found = loaded(MODELS + "profiles: {old: [a, gone, b, a], empty: [], new: {pins: {x: a}}}")
+    assert found.plan is not None
+    assert found.plan.legacy_profiles == {"old": ("a", "b"), "empty": ()}
+    assert list(found.plan.profiles) == ["new"]
+    assert {w.key for w in found.warnings} == {"profiles.old"}

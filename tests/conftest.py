@@ -1,0 +1,47 @@
+"""What every test may ask for: the real program, and how hard hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fakes.server import Modelswap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Shared and slow machines: what takes long is no failure of a property.
+PATIENT = (HealthCheck.too_slow, HealthCheck.data_too_large)
+settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=PATIENT)
+settings.register_profile("deep", deadline=None, max_examples=5000, suppress_health_check=PATIENT)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+class StartServer(Protocol):
+    """Starts the program with a configuration and waits until it answers."""
+
+    def __call__(
+        self, config_text: str, *flags: str, start: bool = True, env: dict[str, str] | None = None
+    ) -> Modelswap: ...
+
+
+@pytest.fixture
+def modelswap_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Real `modelswap serve` processes; the test fails when one leaves anything running."""
+    started: list[Modelswap] = []
+
+    def begin(
+        config_text: str, *flags: str, start: bool = True, env: dict[str, str] | None = None
+    ) -> Modelswap:
+        where = tmp_path / f"server{len(started)}"
+        server = Modelswap(where, config_text, flags, environment=env or {})
+        started.append(server)
+        return server.start() if start else server
+
+    yield begin
+    left = [server.finish() for server in started]
+    assert not any(left), f"processes left behind: {left}"

@@ -1,0 +1,115 @@
+"""`decide` has one verdict for every situation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.world import FakeGroup
+from modelswap.core.admission import (
+    LATER,
+    SOON,
+    Ask,
+    Hold,
+    Refuse,
+    Serve,
+    Swap,
+    Verdict,
+    Wait,
+    World,
+    decide,
+)
+from modelswap.core.commands import Reason
+from modelswap.core.lifecycle import Phase
+from modelswap.core.policy import Answer, Evict, NeverFits, Policy, groups_policy
+from modelswap.core.seat import Seat
+from modelswap.core.spec import ModelId, ModelSpec, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
+SWAPPING = groups_policy([FakeGroup("ab", (A, B)), FakeGroup("c", (C,), exclusive=False)])
+UP, DOWN = Phase.READY, Phase.STOPPED
+
+
+def ask(
+    a: Phase = DOWN,
+    b: Phase = DOWN,
+    *,
+    running: tuple[int, int] = (0, 0),
+    coming: str = "",
+    leaving: str = "",
+    abandoned: str = "",
+    rivals: str = "",
+    limit: int | None = None,
+    is_new: bool = False,
+    policy: Policy = SWAPPING,
+) -> Verdict:
+    """Ask for `a` beside `b`."""
+    seats = {
+        A: Seat(ModelSpec(id=A, concurrency=limit), a, running[0]),
+        B: Seat(ModelSpec(id=B), b, running[1]),
+        C: Seat(ModelSpec(id=C)),
+    }
+    world = World(
+        seats=seats,
+        coming={ModelId(m) for m in coming},
+        leaving={ModelId(m) for m in leaving},
+        abandoned={ModelId(m) for m in abandoned},
+        now=Seconds(0),
+    )
+    question = Ask(model=A, rivals=tuple(ModelId(m) for m in rivals), is_new=is_new)
+    return decide(question, world, policy)
+
+
+def test_ready_and_free_is_served() -> None:
+    """A ready model below its limit serves; above it newcomers are refused and the others wait."""
+    assert ask(UP) == Serve()
+    assert ask(UP, limit=2, running=(1, 0)) == Serve()
+    assert ask(UP, limit=2, running=(2, 0)) == Wait(Hold.FULL)
+    full = ask(UP, limit=2, running=(2, 0), is_new=True)
+    assert full == Refuse(Reason.OVER_LIMIT, "Too many requests", SOON)
+
+
+def test_stopped_is_started_in_the_room_there_is() -> None:
+    """A stopped model starts beside what may stay, and in the place of what may not."""
+    assert ask() == Swap(frozenset())
+    assert ask(b=UP) == Swap(frozenset({B}))
+    assert ask(b=Phase.STOPPING, running=(0, 1)) == Swap(frozenset({B}))
+    assert ask(b=Phase.STARTING, coming="b", abandoned="b") == Swap(frozenset({B}))
+
+
+def test_waits() -> None:
+    """Each reason to wait comes from the situation its name describes."""
+    assert ask(b=UP, running=(0, 1)) == Wait(Hold.BUSY)
+    assert ask(b=Phase.STARTING, coming="b") == Wait(Hold.SETTLING)
+    assert ask(Phase.STARTING, coming="a") == Wait(Hold.LOADING)
+    assert ask(Phase.STOPPING) == Wait(Hold.LEAVING)
+    assert ask(UP, leaving="a") == Wait(Hold.LEAVING)
+
+
+def test_rivals_hold_only_what_they_need() -> None:
+    """An older request holds others back where it needs their room, and nowhere else."""
+    assert ask(UP, rivals="b") == Wait(Hold.HELD)
+    assert ask(UP, rivals="ac") == Serve()
+    assert ask(b=UP, rivals="b") == Wait(Hold.HELD)
+
+
+def test_a_rivals_model_is_not_evicted() -> None:
+    """What an older request waits for is not stopped for a younger one, whatever the policy."""
+
+    def a_alone(target: ModelId, live: Sequence[ModelId]) -> Answer:
+        return Evict(frozenset(live) - {A} if target == A else frozenset())
+
+    assert ask(b=UP, rivals="b", policy=a_alone) == Wait(Hold.HELD)
+
+
+def test_refusals() -> None:
+    """What waiting cannot mend is said at once."""
+    assert ask(policy=lambda *_: NeverFits("too big")) == Refuse(Reason.NEVER_FITS, "too big")
+    killed = "was killed but does not exit"
+    assert ask(Phase.STUCK) == Refuse(Reason.LOAD_FAILED, f"a {killed}", LATER)
+    assert ask(b=Phase.STUCK) == Refuse(Reason.LOAD_FAILED, f"b {killed}", LATER)
+    nowhere = World(seats={}, coming=set(), leaving=set(), abandoned=set(), now=Seconds(0))
+    unknown = decide(Ask(model=A), nowhere, SWAPPING)
+    assert unknown == Refuse(Reason.NO_SUCH_MODEL, "no such model: a")

@@ -1,0 +1,174 @@
+"""Models: time to live, unload, preload, adoption."""
+
+from __future__ import annotations
+
+from core.world import FakeGroup, Process, Server, group, reasons, spec, specs, swapping
+from modelswap.core.commands import Grant, Reason
+from modelswap.core.lifecycle import Event, Phase
+from modelswap.core.spec import ClientId, ModelId, Seconds
+
+A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
+ALL_TOGETHER = (group("abc", swap=False),)
+
+
+def test_the_time_to_live_counts_from_the_last_use() -> None:
+    """A model leaves exactly its ttl after the last request ended, and not while one runs."""
+    world = swapping(specs=specs(a=spec(A, ttl=Seconds(10))), seconds_of_work=lambda: 25.0)
+    world.arrive("a")
+    world.run(0.5 + 25 + 9.9)
+    assert world.room.phase(A) is Phase.READY
+    world.run(0.2)
+    assert world.terminated == [A]
+
+
+def test_a_wanted_model_outlives_its_time() -> None:
+    """A ready model that requests wait for stays, though it serves nobody for longer than its ttl."""
+    groups = (FakeGroup("one", (A,)), FakeGroup("two", (B,), exclusive=False))
+    world = swapping(groups=groups, specs=specs(a=spec(A, ttl=Seconds(10))))
+    world.arrive("a")
+    world.run(1)
+    world.seconds_of_work = lambda: 60.0
+    world.arrive("b")
+    world.run(1)
+    waiting = world.arrive("a")
+    world.run(55)
+    assert world.terminated == []
+    world.run(10)
+    assert (world.terminated, world.answers[waiting]) == ([B], Grant(waiting, A))
+
+
+def test_an_abandoned_model_lives_its_ttl() -> None:
+    """A model that nobody used after its load stays for its ttl, counted from ready."""
+    world = swapping(specs=specs(a=spec(A, ttl=Seconds(10))))
+    world.leave(world.arrive("a"))
+    world.run(10.4)
+    assert world.room.phase(A) is Phase.READY
+    world.run(0.2)
+    assert world.terminated == [A]
+
+
+def test_use_costs_no_timers() -> None:
+    """Requests for a ready model make no timer commands, whatever its ttl."""
+    world = swapping(specs=specs(a=spec(A, ttl=Seconds(10))))
+    world.arrive("a")
+    world.run(1)
+    world.arrive("a")
+    for _ in range(3):
+        assert world.room.serve_now(A, ClientId("c"))
+        assert world.room.on_finished(A, world.clock()) == ()
+    world.run(10.6)
+    assert world.terminated == [A]
+
+
+def test_unload_lets_running_requests_end() -> None:
+    """Running requests get the model's grace; those that wait are refused; newcomers start it anew."""
+    world = swapping(specs=specs(a=spec(A, concurrency=1)), seconds_of_work=lambda: 1.5)
+    running, waiting = world.arrive("a"), world.arrive("a")
+    world.run(1)
+    world.obey(world.room.unload(A, world.clock()))
+    world.obey(world.room.unload(A, world.clock()))
+    assert reasons(world, running, waiting) == [None, Reason.UNLOADED]
+    assert world.terminated == []
+    after = world.arrive("a")
+    world.run(1.1)
+    assert world.terminated == [A]
+    world.run(2)
+    assert world.granted == [running, after]
+
+
+def test_unload_does_not_wait_for_ever() -> None:
+    """A request that outlasts the grace is cut."""
+    world = swapping(seconds_of_work=lambda: 1000)
+    world.arrive("a")
+    world.run(1)
+    world.obey(world.room.unload(A, world.clock()))
+    world.run(1.9)
+    assert world.terminated == []
+    world.obey(world.room.unload(A, world.clock()))
+    world.run(0.2)
+    assert world.terminated == [A]
+
+
+def test_force_cuts_and_then_kills() -> None:
+    """A forced unload asks the busy server to leave at once; forced again, it kills."""
+    world = swapping(seconds_of_work=lambda: 1000, server_of=lambda _: Server(leaves_in=None))
+    world.arrive("a")
+    world.run(1)
+    world.obey(world.room.unload(A, world.clock(), force=True))
+    assert (world.terminated, world.killed) == ([A], [])
+    world.obey(world.room.unload(A, world.clock(), force=True))
+    assert world.killed == [A]
+
+
+def test_unload_is_not_undone_by_an_earlier_decision() -> None:
+    """A model unloaded while its swap still evicts is not started afterwards."""
+    world = swapping(server_of=lambda _: Server(leaves_in=1.0))
+    world.arrive("a")
+    world.run(2)
+    refused = world.arrive("b")
+    world.obey(world.room.unload(B, world.clock()))
+    world.run(5)
+    assert reasons(world, refused) == [Reason.UNLOADED]
+    assert world.spawned == [A]
+
+
+def test_unload_while_starting_is_prompt() -> None:
+    """A start in progress is given up: asked to leave, killed after 5 s."""
+    world = swapping(server_of=lambda _: Server(starts_in=100, leaves_in=None))
+    id_ = world.arrive("a")
+    world.obey(world.room.unload(None, world.clock()))
+    assert reasons(world, id_) == [Reason.UNLOADED]
+    world.run(5.1)
+    assert world.killed == [A]
+    assert world.room.phase(A) is Phase.STOPPED
+
+
+def test_unloading_the_unknown_does_nothing() -> None:
+    """There is nothing to stop in a model that is not configured."""
+    world = swapping()
+    assert world.room.unload(ModelId("z"), world.clock()) == ()
+
+
+def test_preload_is_one_after_another() -> None:
+    """Models load in order; a later one takes the place of an earlier one only by the policy."""
+    world = swapping(groups=ALL_TOGETHER)
+    world.obey(world.room.preload([A, B], world.clock()))
+    assert world.spawned == [A]
+    world.run(2)
+    assert [world.room.phase(m) for m in (A, B)] == [Phase.READY, Phase.READY]
+    alone = swapping()
+    alone.obey(alone.room.preload([A, ModelId("z"), B], alone.clock()))
+    alone.run(5)
+    assert [alone.room.phase(m) for m in (A, B)] == [Phase.STOPPED, Phase.READY]
+
+
+def test_preload_goes_on_after_a_failure() -> None:
+    """A model that does not start does not keep the next ones from starting."""
+    servers = iter([Server(fails=True), Server()])
+    world = swapping(server_of=lambda _: next(servers))
+    world.obey(world.room.preload([A, B], world.clock()))
+    world.run(2)
+    assert world.room.phase(B) is Phase.READY
+
+
+def test_preload_ends_with_unload_all() -> None:
+    """Who unloads everything does not want the rest of the preload either."""
+    world = swapping(groups=ALL_TOGETHER)
+    world.obey(world.room.preload([A, B], world.clock()))
+    world.obey(world.room.unload(None, world.clock()))
+    world.run(5)
+    assert world.spawned == [A]
+
+
+def test_adopted_servers_serve() -> None:
+    """A server found running serves once its probe passed, and is started by nobody."""
+    world = swapping()
+    world.processes |= {A: Process(Server()), B: Process(Server())}
+    world.obey(world.room.adopt(A, world.clock()))
+    assert world.room.adopt(A, world.clock()) == ()
+    assert world.room.adopt(ModelId("z"), world.clock()) == ()
+    world.event("a", Event.PROBE_PASSED)
+    assert world.arrive("a") in world.granted
+    assert world.spawned == []
+    world.obey(world.room.adopt(B, world.clock()))
+    assert world.terminated == [B]

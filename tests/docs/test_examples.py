@@ -1,0 +1,73 @@
+"""Every configuration that is shown loads, with no problem and no warning."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from modelswap.config.load import load
+
+if TYPE_CHECKING:
+    from modelswap.config.plan import Plan
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+README_BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+MANIFEST = ROOT / "deploy" / "kubernetes" / "modelswap.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELSWAP_KEY", "key-of-the-examples")
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def loaded(path: Path) -> Plan:
+    found = load(path, None)
+    assert found.problems == ()
+    assert found.warnings == ()
+    assert found.plan is not None
+    return found.plan
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_loads(path: Path, tmp_path: Path) -> None:
+    """Each file of examples/ is a configuration with models that have commands."""
+    text = path.read_text().replace("/var/lib/modelswap", str(tmp_path))
+    (tmp_path / "config.yaml").write_text(text)
+    plan = loaded(tmp_path / "config.yaml")
+    assert plan.models
+    for model in plan.models.values():
+        assert str(model.port) in " ".join(model.argv)
+
+
+@pytest.mark.parametrize("text", README_BLOCKS)
+def test_the_readme_loads(text: str, tmp_path: Path) -> None:
+    """What a newcomer copies out of the README works."""
+    (tmp_path / "config.yaml").write_text(text)
+    assert loaded(tmp_path / "config.yaml").models
+
+
+def test_the_manifest_loads(tmp_path: Path) -> None:
+    """The configuration inside the Kubernetes manifest is one."""
+    config_map = next(yaml.safe_load_all(MANIFEST.read_text()))
+    (tmp_path / "config.yaml").write_text(config_map["data"]["config.yaml"])
+    assert loaded(tmp_path / "config.yaml").models
+
+
+def test_containers_are_stopped_by_name() -> None:
+    """Each example that runs a container says how that very container is stopped."""
+    seen = 0
+    for path in EXAMPLES:
+        if "docker run" not in path.read_text():
+            continue
+        for model in loaded(path).models.values():
+            name = model.argv[model.argv.index("--name") + 1]
+            assert model.cmd_stop.split()[-1] == name
+            assert model.id in name
+            seen += 1
+    assert seen >= 3

@@ -1,0 +1,101 @@
+"""Where and how often a probe looks."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelswap.launch import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    ("url", "check", "expected"),
+    [
+        ("http://localhost:5800", "/health", ("localhost", 5800, "/health", False)),
+        ("http://h/base/", "health?x=1", ("h", 80, "/base/health?x=1", False)),
+        ("https://[::1]/v1", "/", ("::1", 443, "/v1/", True)),
+    ],
+)
+def test_target(url: str, check: str, expected: tuple[str, int, str, bool]) -> None:
+    """The base path and the check endpoint are joined by one slash, the query kept."""
+    where = probe.target(url, check)
+    assert (where.host, where.port, where.path, where.tls) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "check"),
+    [("ftp://h", "/"), ("http://", "/"), ("http://h:99999", "/"), ("http://h", "/a\r\nb")],
+)
+def test_impossible_target(url: str, check: str) -> None:
+    """What is no HTTP URL, or would break the request line, is refused."""
+    with pytest.raises(ValueError, match=r".+"):
+        probe.target(url, check)
+
+
+@given(st.floats(0, 1e6))
+def test_pauses_and_deadlines_are_bounded(waited: float) -> None:
+    """Pauses lie between first and last, grow with the wait, and every look has a deadline."""
+    assert probe.FIRST_PAUSE <= probe.pause_after(waited) <= probe.LAST_PAUSE
+    assert probe.pause_after(waited) <= probe.pause_after(waited + 1)
+    assert probe.FIRST_DEADLINE <= probe.deadline_after(waited) <= probe.LAST_DEADLINE
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),
+        (b"HTTP/1.0 200\r\n\r\n", True),
+        (b"HTTP/1.1 201 Created\r\n\r\n", False),
+        (b"HTTP/1.1 503 x\r\n\r\n", False),
+        (b"HTTP/1.1 2000\r\n\r\n", False),
+        (b"200 OK\r\n", False),
+        (b"", False),
+        (b"x" * 100_000, False),
+    ],
+)
+async def test_only_a_plain_200_counts(answer: bytes, expected: bool) -> None:  # noqa: FBT001 - a parameter
+    """A look passes for exactly 200; anything else, silence and garbage included, does not."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        assert request.startswith(b"GET /ok HTTP/1.1\r\nHost: 127.0.0.1:")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        where = probe.target(f"http://127.0.0.1:{port}", "/ok")
+        assert await probe.looks_ready(where, ["::1", "127.0.0.1"], None) is expected
+
+
+async def test_untrusted_certificate_is_not_ready(port: int) -> None:
+    """TLS that cannot be spoken is "not yet", like a refused connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"no TLS here")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        where = probe.target(f"https://localhost:{port}", "/")
+        trust = ssl.create_default_context()
+        assert not await probe.looks_ready(where, await probe.addresses_of(where), trust)
+
+
+async def test_unknown_host_is_not_ready() -> None:
+    """A name that cannot be resolved gives no address, and no exception."""
+    where = probe.target("http://" + "a" * 70 + ".invalid", "/")
+    assert await probe.addresses_of(where) == []
+
+
+def test_leaves_nothing_is_real(survivors: Callable[[], list[int]]) -> None:
+    """The search for survivors finds none where none was started."""
+    assert survivors() == []
