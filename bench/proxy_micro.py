@@ -95,7 +95,7 @@ def serve_proxy() -> None:
         Outbound,
         Server,
         Upstream,
-        forward_headers,
+        forward_lines,
         relay,
         tune_allocator,
     )
@@ -130,7 +130,7 @@ def serve_proxy() -> None:
             request = exchange.request
 
             def send(body: bytes) -> None:
-                headers = forward_headers(request, drop=drop, trust_forwarded=True)
+                headers = forward_lines(request, drop=drop, trust_forwarded=True)
                 target = address.join(request.path, request.query)
                 relay(exchange, upstream, Outbound(request.method, target, headers, body), Watch())
 

@@ -50,6 +50,10 @@ PORT_TRIES = 4
 """How often a model whose port a stranger took is started, each time on another port."""
 
 
+GONE = frozenset({Phase.STOPPED, Phase.STUCK})
+"""Nobody waits for a process that not even SIGKILL ends."""
+
+
 class Waiter(Protocol):
     """Somebody whose request could not be served at once."""
 
@@ -195,7 +199,7 @@ class Fleet:
         wanted = list(models)
         for model in wanted:
             self._obey(self._room.unload(model, self._now(), force=force))
-        await self.until(lambda: all(self._room.phase(m) not in ALIVE for m in wanted))
+        await self.until(lambda: all(self._room.phase(m) in GONE for m in wanted))
 
     def preload(self, models: Sequence[ModelId]) -> None:
         """Start these in order, as if somebody had asked."""
@@ -281,7 +285,7 @@ class Fleet:
     async def stop_all(self) -> None:
         """Stop every server and return when all are gone."""
         self._obey(self._room.stop_all(self._now()))
-        await self.until(lambda: not self._room.alive())
+        await self.until(lambda: all(self._room.phase(m) in GONE for m in self._room.alive()))
 
     def kill_all(self) -> None:
         """Stop asking."""

@@ -16,6 +16,7 @@ from modelswap.config.node import Map, Mark, locate
 from modelswap.config.reference import json_schema, reference_page
 from modelswap.config.schema_top import RawConfig
 from modelswap.config.units import seconds, size
+from modelswap.core.spec import Seconds
 
 from .conftest import load_text
 
@@ -51,7 +52,11 @@ def test_newest_example_in_detail() -> None:
         "coder": {"reasoning_effort": "low"},
     }
     limits = coder.timeouts
-    assert [limits.connect, limits.keepalive, limits.response_header] == [5, 15, 60]
+    assert [limits.connect, limits.keepalive, limits.response_header] == [
+        Seconds(5),
+        Seconds(15),
+        Seconds(60),
+    ]
     assert [coder.priority, coder.ttl, coder.unload_timeout] == [5, 600, 30]
     assert comfyui.concurrency == 50
     assert plan.profiles["day"].pins["off"] == ""

@@ -60,6 +60,7 @@ BAD = [
     ("models: {a: {filters: {setParamsByID: {x: {}}}}, b: {aliases: [x]}}", "is an alias of 'b'"),
     ("peers: {p: {models: [m]}}", "needs a proxy"),
     ("peers: {p: {proxy: http://h:1}}", "needs a list of models"),
+    ("peers: {p: {proxy: 'http://[', models: [m]}}", "not an http:// or https:// address"),
     (
         "peers: {p: {proxy: http://h:1, models: [q/m]}, p/q: {proxy: http://h:1, models: [m]}}",
         "is offered by 'p', too",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def test_first_document_counts(loaded: LoadText) -> None:
 def test_merge_keys_and_tags(loaded: LoadText) -> None:
     """`<<` adds what is not there, the first source wins; tags are honoured; BOM is accepted."""
     text = (
-        "\ufeffx-a: &a {p: 1, q: 2}\nx-b: &b {q: 3, r: 4}\n"
+        "\ufeffx-a: &a {p: 1, q: 2}\nx-b: &b {q: 3, r: 4, <<: ~}\n"
         "models: {m: {cmd: 'x ${PORT}', metadata: {<<: [*a, *b], p: 0, s: !!str 5, "
         "f: !!float 1, '<<': quoted, t: <<, g: !x 1, h: !!binary aGk=, n: !!null }}}"
     )
@@ -157,6 +158,7 @@ def test_directory_is_read_in_order_of_names(tmp_path: Path) -> None:
     directory.mkdir()
     (directory / "sub.yaml").mkdir()
     (directory / "x.txt").write_text("startPort: [")
+    os.mkfifo(directory / "pipe.yaml")
     _write(directory, b="apiKeys: [bbb]", a="apiKeys: [aaa]", **{".dot": "apiKeys: [ddd]"})
     _write(tmp_path, main="apiKeys: [mmm]")
     plan = load(tmp_path / "main.yaml", directory, environ={}).plan

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.core.spec import Seconds
+
 if TYPE_CHECKING:
     from .conftest import LoadText
 
@@ -254,7 +256,11 @@ def test_global_values_reach_the_models(loaded: LoadText) -> None:
     plan = loaded(text + M % "unlisted: no").plan
     assert plan is not None
     (model,) = plan.models.values()
-    assert [model.ttl, model.unload_timeout, model.start_timeout] == [60, 10, 15]
+    assert [model.ttl, model.unload_timeout, model.start_timeout] == [
+        Seconds(60),
+        Seconds(10),
+        Seconds(15),
+    ]
     assert model.send_loading_state
 
 
@@ -301,3 +307,21 @@ def test_readonly_places_for_the_store(loaded: LoadText, monkeypatch: pytest.Mon
     monkeypatch.setattr("os.access", lambda *_: False)
     assert "cannot be written" in str(loaded("store: {path: /etc/hostname}").problems[0])
     assert "its directory cannot" in str(loaded("store: {path: /tmp/none.db}").problems[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["models: {m: {cmd: 'x ${PORT}', macros: }}", "macros: ", "models: ", "selectors: \npeers: "],
+)
+def test_null_is_as_good_as_absent(loaded: LoadText, text: str) -> None:
+    """Nothing behind a key of a mapping is an empty mapping."""
+    assert loaded(text).lines() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["models: {m: {cmd: 'x ${PORT}', filters: {setParamsByID: [a]}}}", "profiles: [a]", "peers: a"],
+)
+def test_list_where_names_belong(loaded: LoadText, text: str) -> None:
+    """A list where a mapping of names belongs is a problem."""
+    assert "expected a mapping" in str(loaded(text).problems[0])

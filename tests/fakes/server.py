@@ -246,14 +246,14 @@ class Modelswap:
 
     def keeper_pid(self) -> int:
         """The supervisor's process id."""
-        found = [pid for pid, line in self.processes().items() if _is_keeper(line)]
+        found = [pid for pid, line in self.processes().items() if "keeper/__main__.py" in line]
         assert len(found) == 1, f"one keeper expected: {self.processes()}"
         return found[0]
 
     def model_pids(self) -> dict[int, str]:
         """The processes that are neither the front nor the keeper."""
         everyone = self.processes().items()
-        return {p: line for p, line in everyone if p != self.pid and not _is_keeper(line)}
+        return {p: line for p, line in everyone if p != self.pid and not _is_of_the_keeper(line)}
 
     def kill(self) -> None:
         """Kill the front as a crash would."""
@@ -287,6 +287,6 @@ class Modelswap:
         return left
 
 
-def _is_keeper(line: str) -> bool:
-    """The keeper by its command line: a Python process running modelswap's keeper package."""
-    return "modelswap/keeper" in line or "modelswap.keeper" in line
+def _is_of_the_keeper(line: str) -> bool:
+    """The keeper and what it starts for itself, by the command line."""
+    return "modelswap/keeper" in line

@@ -9,7 +9,6 @@ secret.
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
@@ -65,10 +64,8 @@ class Report:
         self.warnings.append(Problem(mark, path, message, hint))
 
 
-def decode(node: Node | None, cls: type[R], path: Path, report: Report) -> R:
-    """Fill a record from a mapping; null or absent gives the defaults."""
-    if node is None or is_null(node):
-        return cls()
+def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
+    """Fill a record from a mapping; what is absent has its default."""
     if not isinstance(node, Map):
         _expected("a mapping", node, path, report)
         return cls()
@@ -92,6 +89,8 @@ def _record(node: Node, cls: type[object], path: Path, report: Report) -> object
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The hint for a misspelt name; empty when nothing is near."""
+    import difflib  # noqa: PLC0415 - a good file never needs it
+
     names = list(known)
     by_case = {name.lower(): name for name in names}
     close = by_case.get(word.lower()) or next(iter(difflib.get_close_matches(word, names, 1)), "")

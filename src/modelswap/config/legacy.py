@@ -62,7 +62,7 @@ def _profiles(root: Map, report: Report) -> Map:
 
 
 def _has_content(node: Node | None) -> bool:
-    return not is_null(node) and node not in {None, Map(node.mark) if node else None}
+    return not is_null(node) and not (isinstance(node, Map) and not node.entries)
 
 
 def _routing(root: Map, report: Report) -> Map:

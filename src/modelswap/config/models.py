@@ -130,8 +130,8 @@ def _stop(command: str | None, *, windows: bool) -> str:
     return command if strip_comments(command).strip() else ""
 
 
-def upstream_url(url: str, path: Path, places: Places) -> str:
-    """The address of a server; empty, with a warning, when it is none."""
+def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) -> str:
+    """The address of a server; empty when it is none, with a warning, or a problem if `strict`."""
     if not url:
         return ""
     if _HOST_PORT.fullmatch(url):
@@ -144,7 +144,8 @@ def upstream_url(url: str, path: Path, places: Places) -> str:
     except ValueError:
         is_usable = False
     if not is_usable or not url.isprintable() or " " in url:
-        places.warn(path, "not an http:// or https:// address: nothing can be sent there")
+        say = places.problem if strict else places.warn
+        say(path, "not an http:// or https:// address: nothing can be sent there")
         return ""
     return url
 

@@ -57,7 +57,7 @@ def peers(raw: Mapping[str, RawPeer | None], places: Places) -> dict[str, Peer]:
             places.problem((*path, "models"), "a peer needs a list of models")
         found[name] = Peer(
             id=name,
-            proxy=upstream_url(one.proxy, (*path, "proxy"), places),
+            proxy=upstream_url(one.proxy, (*path, "proxy"), places, strict=True),
             models=tuple(dict.fromkeys(one.models)),
             api_key=Secret(one.api_key) if one.api_key else None,
             filters=filters(one.filters),

@@ -78,9 +78,6 @@ class Map:
     def get(self, key: str) -> Node | None:
         return next((e.value for e in self.entries if e.key == key), None)
 
-    def keys(self) -> tuple[str, ...]:
-        return tuple(e.key for e in self.entries)
-
     def with_value(self, key: str, value: Node) -> Map:
         """The same mapping with `key` replaced in place, or appended."""
         if self.get(key) is None:

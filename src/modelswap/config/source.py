@@ -111,7 +111,10 @@ def find(
 
 
 def _is_source(path: FilePath) -> bool:
-    return path.name.endswith(_SUFFIXES) and not path.is_dir()
+    """A file, or a link to one, even a broken one; nothing whose reading could block."""
+    if not path.name.endswith(_SUFFIXES) or path.is_dir():
+        return False
+    return path.is_file() or path.is_symlink()
 
 
 def read_file(path: FilePath, environment: Environment) -> tuple[Map | None, list[Problem]]:

@@ -17,7 +17,7 @@ from .fields import Field
 from .forms import FormEdit, FormScan
 from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
 from .relay import Relay, relay
-from .request import Request, forward_headers
+from .request import Request, forward_headers, forward_lines
 from .server import Server
 from .sources import ExchangeBody
 from .spool import Spool
@@ -44,6 +44,7 @@ __all__ = [
     "Upstream",
     "Watcher",
     "forward_headers",
+    "forward_lines",
     "relay",
     "tune_allocator",
 ]

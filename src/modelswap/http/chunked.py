@@ -20,6 +20,11 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?")
 
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
+_SIZES: dict[bytes, int] = {}
+"""Size lines read before."""
+_KNOWN_SIZES = 4096
+
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
@@ -45,6 +50,19 @@ class ChunkReader:
     @property
     def done(self) -> bool:
         return self._state == _DONE
+
+    def single(self, data: bytes) -> int:
+        """When `data` is exactly one whole chunk: where its body starts (it ends 2 before the end).
+
+        0 otherwise: then `feed` it. The usual case of an event stream.
+        """
+        if self._state or self._line:
+            return 0
+        start = data.find(b"\r\n", 1, 10) + 2
+        size = _SIZES.get(data[: start - 2])
+        if size is None:
+            size = _learn(data[: start - 2]) if start > 2 else 0  # noqa: PLR2004 - found
+        return start if size and len(data) == start + size + 2 and data.endswith(b"\r\n") else 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the body's bytes within `data`, chunk by chunk, up to an `error`."""
@@ -139,3 +157,10 @@ class ChunkReader:
             raise ChunkError("too many trailers")
         if not _TRAILER.fullmatch(line):
             raise ChunkError("malformed trailer")
+
+
+def _learn(line: bytes) -> int:
+    size = int(line, 16) if _PLAIN_SIZE.fullmatch(line) else 0
+    if len(_SIZES) < _KNOWN_SIZES:
+        _SIZES[line] = size
+    return size

@@ -152,6 +152,14 @@ class Exchange:
             self._left = length
         self._held = head
 
+    def write_chunk(self, raw: bytes, data: bytes) -> bool:
+        """Like `write(data)`, when `raw` is `data` as exactly one chunk."""
+        connection = self._connection
+        if self._framing == _CHUNKED and not self._held and not self.finished:
+            connection.write(raw)
+            return not connection.paused
+        return self.write(data)
+
     def take_back(self) -> bool:
         """Forget a head that still waits; True when it did: another answer may be given."""
         if not self._held:

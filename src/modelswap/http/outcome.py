@@ -31,7 +31,9 @@ class Ending(Enum):
     BODY_FAILED = "the body to send broke off"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen: freezing doubles the cost of making one, and each request makes one
 class Outcome:
     ending: Ending
     status: int | None
@@ -86,14 +88,15 @@ class BodySource(Protocol):
         """Give no more: the upstream is gone or does not want the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `Outcome`
 class Outbound:
     """A request as the upstream gets it. Framing is added."""
 
     method: str
     target: bytes
     """Path and query: `Address.join`."""
-    headers: Sequence[Field]
+    headers: Sequence[Field] | bytes
+    """Or already as lines, as `forward_lines` gives them."""
     body: bytes | BodySource = b""
     upgrade: bytes | None = None
     """Ask for this protocol: the value of the client's `Upgrade`."""

@@ -111,10 +111,11 @@ class Relay:
         self._wire = wire
         outbound = self._outbound
         body = outbound.body
+        headers = outbound.headers
         head = b"%b %b HTTP/1.1\r\n%b" % (
             outbound.method.encode("ascii"),
             outbound.target,
-            written(outbound.headers),
+            headers if isinstance(headers, bytes) else written(headers),
         )
         if not isinstance(body, bytes):
             self._send_source(wire, head, body)
@@ -219,6 +220,17 @@ class Relay:
         """Nothing more came with the head: it goes out alone."""
         if self._passing and not self.ended:
             self._exchange.flush()
+
+    def on_chunk(self, raw: bytes, data: bytes) -> None:
+        """Take `data`, which came as the one well-formed chunk `raw`."""
+        if self._late is not None:
+            self._collect_late(data)
+            return
+        self._bytes += len(data)
+        if not self._exchange.write_chunk(raw, data) and self._wire is not None:
+            self._wire.pause()
+        if self._watcher is not None:
+            self._watcher.on_data(data)
 
     def on_complete(self, data: bytes) -> None:
         """The answer is complete with `data`, and the wire is not ours any more."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .fields import Field, forwardable
+from .fields import Field, forwardable, written
 
 if TYPE_CHECKING:
     from .head import RequestHead
 
 
+_Key = tuple[frozenset[bytes], bool, bool, bytes | None]
+
+
 class Request:
     __slots__ = (
         "_forward",
+        "_lines",
         "chunked",
         "client",
         "content_length",
@@ -57,7 +61,8 @@ class Request:
         self.upgrade = head.upgrade is not None
         self.expects = head.expects
         self.keep_alive = head.keep_alive
-        self._forward: dict[tuple[frozenset[bytes], bool, bool, bytes | None], list[Field]] = {}
+        self._forward: dict[_Key, list[Field]] = {}
+        self._lines: dict[_Key, bytes] = {}
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; `name` in lower case."""
@@ -78,6 +83,17 @@ class Request:
                 drop, trust=trust, forwarded=forwarded, host=host
             )
         return known.copy()
+
+    def forward_lines(
+        self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
+    ) -> bytes:
+        """See `forward_lines`."""
+        key = (drop, trust, forwarded, host)
+        known = self._lines.get(key)
+        if known is None:
+            headers = self.forward_headers(drop, trust=trust, forwarded=forwarded, host=host)
+            known = self._lines[key] = written(headers)
+        return known
 
     def _forwarded(
         self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
@@ -113,3 +129,15 @@ def forward_headers(
     False (peers) removes them all. `host` replaces the client's.
     """
     return request.forward_headers(drop, trust=trust_forwarded, forwarded=forwarded, host=host)
+
+
+def forward_lines(
+    request: Request,
+    *,
+    drop: frozenset[bytes] = frozenset(),
+    trust_forwarded: bool,
+    forwarded: bool = True,
+    host: bytes | None = None,
+) -> bytes:
+    """The same as `forward_headers`, written as lines: cheaper when nothing is to be added."""
+    return request.forward_lines(drop, trust=trust_forwarded, forwarded=forwarded, host=host)

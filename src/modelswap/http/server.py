@@ -8,6 +8,7 @@ nothing of what requests mean: `handler` does, and `error` words the refusals.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _KNOWN_HEADS = 512
 _KNOWN_HEAD_SIZE = 4096
 _BACKLOG = 1024
+_CLOSE_PATIENCE = 2.0
+"""Seconds for what was cut or cancelled to be gone."""
 _LINGERING = 256
 """Refused connections that may wait for their client to read the refusal; more are cut at once."""
 
@@ -120,8 +123,10 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._empty.wait()
+            await asyncio.wait(self._tasks, timeout=_CLOSE_PATIENCE)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_PATIENCE):
+                await self._empty.wait()
         self.ticker.stop()
 
     # For connections

@@ -338,6 +338,10 @@ class Wire(asyncio.Protocol):
         chunks = self._chunks
         if chunks is None:
             return
+        start = chunks.single(data)
+        if start:
+            relay.on_chunk(data, data[start:-2])
+            return
         pieces = chunks.feed(data)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if chunks.done:

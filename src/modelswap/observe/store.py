@@ -141,6 +141,8 @@ class Store:
                 return  # a disk that hangs must not hang the end of the program
         elif self._writer is not None:
             self._drain(self._writer)
+        if self._reader is not None:
+            self._reader.interrupt()  # a long question does not hold up the end
         self._askers.shutdown(wait=True, cancel_futures=True)
         for connection in (self._reader, self._writer):
             if connection is not None:
