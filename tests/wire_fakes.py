@@ -24,9 +24,10 @@ from modelswap.http import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-Talk = "Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
+    Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 PATIENCE = 10.0
 
 
@@ -96,7 +97,7 @@ async def serving(
 @contextlib.asynccontextmanager
 async def upstream_that(
     talk: Talk, ssl_context: ssl.SSLContext | None = None
-) -> AsyncIterator[int]:  # type: ignore[valid-type]  # a forward reference at run time
+) -> AsyncIterator[int]:
     """Run an upstream that talks like this on each connection."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -105,7 +106,7 @@ async def upstream_that(
         assert task is not None
         tasks.add(task)
         try:
-            await talk(reader, writer)  # type: ignore[operator]  # see above
+            await talk(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
@@ -185,10 +186,10 @@ class Front:
             request.method,
             self.address.join(request.path, request.query),
             forward_headers(request, trust_forwarded=True),
-            body,  # type: ignore[arg-type]  # bytes or a source
             upgrade=upgrade,
         )
-        self.relays.append(relay(exchange, self.upstream, outbound, Answering(exchange, notes)))
+        watcher = Answering(exchange, notes)
+        self.relays.append(relay(exchange, self.upstream, outbound, body, watcher))  # type: ignore[arg-type]  # bytes or a source
         self.came.set()
 
 
@@ -211,7 +212,7 @@ class Answering:
 
 @contextlib.asynccontextmanager
 async def proxying(
-    talk: object, limits: Limits | None = None, **timeouts: float
+    talk: Talk, limits: Limits | None = None, **timeouts: float
 ) -> AsyncIterator[tuple[Front, int]]:
     """Run upstream and proxy; gives the front and its port."""
     async with upstream_that(talk) as upstream_port:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelswap import __version__
-from modelswap.api.book import Book, policy_of
+from modelswap.api.book import Book, UnusableError, policy_of
 from modelswap.api.front import Front
 from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import diff, load
@@ -129,14 +129,17 @@ class Program:
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve, take down; return the exit code."""
-        self._build(loaded, plan)
+        try:
+            self._build(loaded, plan)
+        except UnusableError as error:
+            raise StartError(f"modelswap: {error}") from error
+        self._on_signals()
         try:
             bound = await self._open()
         except (OSError, LaunchError) as error:
             await self._server.close()
             self._close_observers()
             raise StartError(f"modelswap: {self._said(error)}") from error
-        self._on_signals()
         self._announce(loaded, bound)
         self._fleet.preload(plan.settings.preload)
         async with asyncio.TaskGroup() as tasks:
@@ -223,8 +226,9 @@ class Program:
         house.store.open()
         house.store.start()
         house.performance.start()
-        bound = await self._server.listen(self._host, self._port)
+        bound = await self._server.bind(self._host, self._port)
         await self._fleet.open()
+        await self._server.accept()
         return bound
 
     def _said(self, error: Exception) -> str:
@@ -284,9 +288,12 @@ class Program:
             loaded = await asyncio.to_thread(load, options.config, options.config_dir)
             house = self._house
             if loaded.plan is None:
-                house.reject_plan(loaded)
+                house.reject_plan([str(problem) for problem in loaded.problems])
                 return
-            self._replace(loaded, loaded.plan)
+            try:
+                self._replace(loaded, loaded.plan)
+            except UnusableError as error:
+                house.reject_plan([str(error)])
 
     def _replace(self, loaded: Loaded, plan: Plan) -> None:
         house = self._house

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 from modelswap.config.command import split
 from modelswap.config.load import specs
 from modelswap.core.lifecycle import ALIVE, Event, Phase
+from modelswap.core.loadtimes import LoadTimes
 from modelswap.core.room import (
     ClearTimer,
     Fail,
@@ -120,6 +121,7 @@ class Fleet:
         self._ids = itertools.count(1)
         self._todo: deque[Command] = deque()
         self._obeying = False
+        self._load_times = LoadTimes()
         self._changes: set[asyncio.Event] = set()
         self.killed = 0
         """How many servers did not leave when asked."""
@@ -151,6 +153,13 @@ class Fleet:
         self._obey(self._room.on_arrived(request, self._now()))
         return ticket
 
+    def leave(self, ticket: Ticket) -> None:
+        """Stop waiting, but let the load go on: its result is wanted soon."""
+        if self._room.waiting(ticket.model) > 1:
+            self.cancel(ticket)
+        elif ticket.id in self._tickets:
+            ticket.waiter = _Absent(self)
+
     def cancel(self, ticket: Ticket) -> None:
         """Stop waiting. Does nothing when the wait is over."""
         if self._tickets.pop(ticket.id, None) is not None:
@@ -181,6 +190,12 @@ class Fleet:
                 shown = self.plan.models[model] if server is None else server.model
                 found.append((shown, phase, None if server is None else server.pid))
         return found
+
+    def load_time_left(self, model: ModelId) -> Seconds | None:
+        """Guess how long at least it takes until the model is ready, from its last load."""
+        if self._room.phase(model) is Phase.READY:
+            return None
+        return self._load_times.left(model, self._now())
 
     def in_flight(self, model: ModelId) -> int:
         return self._room.in_flight(model)
@@ -381,6 +396,7 @@ class Fleet:
             case ClearTimer(key=key):
                 self._clear(key)
             case PhaseChanged(model=model, phase=phase, why=why):
+                self._load_times.on_phase(model, phase, self._now())
                 self._observer.on_phase(model, phase, why)
                 for change in self._changes:
                     change.set()
@@ -418,6 +434,22 @@ class Fleet:
         port = free_port(wanted, others)
         self._ports[name] = port
         return port
+
+
+class _Absent:
+    """Waits in the place of somebody who left but comes back."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def on_granted(self, server: Server) -> None:
+        self._fleet.release(server.model.id)
+
+    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+        """Nobody is there to be told."""
+
+    def on_position(self, position: int) -> None:
+        """Nobody is there to be told."""
 
 
 def job_of(model: Model) -> Job:

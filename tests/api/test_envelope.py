@@ -6,14 +6,13 @@ import json
 
 import pytest
 
-from modelswap.api.envelope import Form, error_reply, preferred_form, reply_for, sse_error
+from modelswap.api.envelope import Form, error_reply, preferred_form, reply_for
 from modelswap.errors import (
     BadRequestError,
     ConcurrencyLimitError,
     LoadFailedError,
     NotFoundError,
     UnauthorizedError,
-    UpstreamError,
 )
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -134,11 +133,3 @@ def test_a_missing_key_is_challenged() -> None:
     headers = dict(reply_for(UnauthorizedError("m"), headers=(("X", "y"),)).headers)
     assert headers["WWW-Authenticate"] == 'Basic realm="llama-swap"'
     assert headers["X"] == "y"
-
-
-def test_sse() -> None:
-    """In a stream the error is one event on one line."""
-    event = sse_error(UpstreamError("broke\noff"))
-    assert event.startswith(b'data: {"src"')
-    assert event.endswith(b"}}\n\n")
-    assert event.count(b"\n") == 2

@@ -85,6 +85,14 @@ def pids_marked(marker: str) -> dict[int, str]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The parent's process id; 0 when the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def wait_until(true: Any, seconds: float = 10.0, what: str = "") -> Any:
     """Poll until the callable gives something true; fail after the time."""
     deadline = time.monotonic() + seconds
@@ -247,6 +255,9 @@ class Modelswap:
     def keeper_pid(self) -> int:
         """The supervisor's process id."""
         found = [pid for pid, line in self.processes().items() if "keeper/__main__.py" in line]
+        found = [
+            pid for pid in found if parent_of(pid) not in found
+        ]  # a child that has yet to exec
         assert len(found) == 1, f"one keeper expected: {self.processes()}"
         return found[0]
 

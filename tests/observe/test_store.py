@@ -185,9 +185,9 @@ def test_a_full_disk_loses_rows_and_nothing_else(tmp_path: Path) -> None:
     ground.store.close()
 
 
-def test_a_full_queue_drops_and_counts() -> None:
+def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     """Recording never waits: what the queue cannot hold is counted."""
-    ground = Ground()
+    ground = Ground(tmp_path / "a.db")
     row = a_row(ground.store)
     for _ in range(QUEUE + 5):
         ground.store.record(row)

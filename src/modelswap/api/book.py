@@ -40,6 +40,10 @@ _STATES = {
 }
 
 
+class UnusableError(Exception):
+    """The plan names something that cannot be used; the text says which key."""
+
+
 def policy_of(plan: Plan) -> Policy:
     """Return who must leave for whom, as the configuration says."""
     match plan.routing:
@@ -75,7 +79,11 @@ class Book:
     def __init__(
         self, plan: Plan, *, listening: Sequence[str], failures: Failures | None = None
     ) -> None:
-        """`failures` are those of the book before: a reload forgives nobody."""
+        """`failures` are those of the book before: a reload forgives nobody.
+
+        Raises:
+            UnusableError: a peer's address cannot be connected to.
+        """
         self.plan = plan
         self.listening = listening
         self.failures = failures or Failures()
@@ -93,15 +101,7 @@ class Book:
         self.edits: dict[ModelId, Edit | None] = {
             m.id: compile_filters(m.filters, m.use_model_name) for m in plan.models.values()
         }
-        self.remotes = {
-            p.id: Remote(
-                p,
-                Upstream(Address.parse(p.proxy), p.timeouts),
-                compile_filters(p.filters),
-                _credentials(p),
-            )
-            for p in plan.peers.values()
-        }
+        self.remotes = {p.id: _remote(p) for p in plan.peers.values()}
         self.access = Access(plan.settings.api_keys, self.failures)
         self.origins = Origins(
             hosts=plan.settings.allowed_hosts,
@@ -131,6 +131,15 @@ class Book:
         """Let go of the peers' connections; running requests to them go on."""
         for remote in self.remotes.values():
             remote.upstream.close_idle()
+
+
+def _remote(peer: configured.Peer) -> Remote:
+    try:
+        address = Address.parse(peer.proxy)
+    except ValueError as error:
+        raise UnusableError(f"peers.{peer.id}.proxy: {error}") from error
+    upstream = Upstream(address, peer.timeouts)
+    return Remote(peer, upstream, compile_filters(peer.filters), _credentials(peer))
 
 
 def _credentials(peer: configured.Peer) -> tuple[tuple[bytes, bytes], ...]:

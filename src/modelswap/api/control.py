@@ -13,11 +13,10 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.config.redact import redact
-from modelswap.core.lifecycle import ALIVE
 from modelswap.core.spec import ClientId
 
 from .call import Call, Refusal, Reply, as_json, as_text
-from .listing import records
+from .listing import record_of, records
 
 if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
@@ -50,23 +49,10 @@ async def one_model(call: Call) -> Reply:
     """One record of the list, unlisted models and aliases included."""
     wanted = unquote(call.params["id"])
     house = call.house
-    for record in records(house.plan, house.fleet.phase, house.profile):
-        if record["id"] == wanted and call.identity.may_use(wanted):
-            return as_json(record)
-    model = house.book.local(wanted)
-    if model is None or not call.identity.may_use(wanted):
+    record = record_of(house.plan, house.fleet.phase, house.profile, wanted)
+    if record is None or not call.identity.may_use(wanted):
         raise Refusal(404, f"model {wanted!r} not found", "not_found")
-    shown = house.plan.models[model]
-    return as_json(
-        {
-            "id": wanted,
-            "object": "model",
-            "created": 0,
-            "owned_by": "llama-swap",
-            "meta": {"llamaswap": {"type": "model", "modelID": shown.id}},
-            "status": {"value": "loaded" if house.fleet.phase(model) in ALIVE else "unloaded"},
-        }
-    )
+    return as_json(record)
 
 
 async def running(call: Call) -> Reply:

@@ -188,6 +188,8 @@ def _in_pairs(text: str, source: Source, *, one_only: bool = False) -> Ask:
 
 
 def _in_json(body: bytes) -> Ask:
+    if not body:
+        return Ask("", stream=False, source=Source.JSON)
     names = _seen.names
     names.clear()
     try:

@@ -84,7 +84,8 @@ def preferred_form(accept: str | None) -> Form:
     return chosen
 
 
-def _json_body(message: str, kind: str, code: str) -> bytes:
+def openai_error(message: str, kind: str, code: str) -> bytes:
+    """Write the error object that OpenAI clients read, on one line."""
     document = {
         "src": SOURCE,
         "error": {"message": message, "type": kind, "param": None, "code": code},
@@ -99,7 +100,7 @@ def _json_body(message: str, kind: str, code: str) -> bytes:
 def _body(form: Form, message: str, kind: str, code: str) -> bytes:
     match form:
         case Form.JSON:
-            return _json_body(message, kind, code)
+            return openai_error(message, kind, code)
         case Form.TEXT:
             return f"{SOURCE}: {message}".encode("utf-8", "replace")
         case Form.HTML:
@@ -145,8 +146,3 @@ def reply_for(
         retry_after=error.retry_after,
         headers=headers,
     )
-
-
-def sse_error(error: ReplyError) -> bytes:
-    """Write the error as one SSE event, for a stream whose headers are already out."""
-    return b"data: " + _json_body(error.text, error.type, error.code) + b"\n\n"

@@ -77,7 +77,7 @@ class Front:
             return
         path = request.path
         found = self._table.find(path)
-        if (found is None or "/" in found[1].values()) and UNCLEAN.search(path):
+        if (found is None or found[1]) and UNCLEAN.search(path):
             self._redirect(exchange, _cleaned(path), 307)
             return
         if found is None:
@@ -89,7 +89,7 @@ class Front:
             self.send_error(exchange, error, (("Allow", allowed(methods)),))
             return
         identity = self._identify(request, route, book)
-        if route.changes or request.upgrade:
+        if route.changes or route.model is not Model.NONE:
             self._check_site(request, book)
         self._handle(exchange, route, params, identity)
 
@@ -121,7 +121,10 @@ class Front:
             sec_fetch_site=request.header(b"sec-fetch-site"),
             referer=request.header(b"referer"),
         ):
-            raise ForbiddenError("refused: the request comes from another site")
+            raise ForbiddenError(
+                "refused: the request comes from a page of another site; "
+                "if that is meant, add its origin to allowedOrigins"
+            )
 
     def _preflight(self, exchange: Exchange, book: Book, host: bytes | None) -> None:
         request = exchange.request

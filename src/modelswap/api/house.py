@@ -6,12 +6,12 @@ on; it owns no model server and decides nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.lifecycle import Phase
-from modelswap.observe.redaction import HeaderMask, line_redactor
+from modelswap.observe.redaction import line_redactor
 from modelswap.observe.timestamps import go_duration
 
 from .book import Book
@@ -20,7 +20,7 @@ from .visit import refusal
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
@@ -147,10 +147,10 @@ class House:
     def adopt_plan(self, loaded: Loaded, plan: Plan) -> None:
         """Go on with another plan: everything that is not the fleet's."""
         settings = plan.settings
+        book = Book(plan, listening=self.book.listening, failures=self.book.failures)
         self.book.close()
-        self.plan = plan
-        self.book = Book(plan, listening=self.book.listening, failures=self.book.failures)
-        self.inflight.mask = HeaderMask(settings.redact_headers)
+        self.plan, self.book = plan, book
+        self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer)
         self.store.configure(
             max_rows=settings.metrics_max_in_memory, retention=settings.store_retention
@@ -177,15 +177,10 @@ class House:
         )
         self.shows_requests = self.logs.shows("info")
 
-    def reject_plan(self, loaded: Loaded) -> None:
+    def reject_plan(self, problems: Sequence[str]) -> None:
         """Go on as before: the new configuration is not valid, and this says why."""
-        problems = tuple(str(p) for p in loaded.problems)
-        self.status = ConfigStatus(
-            ok=False,
-            loaded_at=self.status.loaded_at,
-            files=self.status.files,
-            problems=problems,
-            warnings=tuple(str(w) for w in loaded.warnings),
+        self.status = replace(
+            self.status, ok=False, tried_at=datetime.now(UTC), problems=tuple(problems)
         )
         self.log.warning("the configuration was not reloaded; the running one stays")
         for problem in problems:

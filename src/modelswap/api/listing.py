@@ -185,6 +185,23 @@ def records(plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None) 
     return sorted(found, key=lambda record: record["id"].encode())
 
 
+def record_of(
+    plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None, name: str
+) -> Record | None:
+    """Return one record of the list, or of a model or alias that the list leaves out."""
+    for record in records(plan, phase, profile):
+        if record["id"] == name:
+            return record
+    created = int(datetime.now(UTC).timestamp())
+    model = plan.models.get(ModelId(name))
+    if model is not None:
+        return _of_model(model, phase(model.id), created)
+    real = plan.aliases.get(name)
+    if real is not None:
+        return _of_model(plan.models[real], phase(real), created, alias=name)
+    return None
+
+
 def statuses(plan: Plan, phase: Callable[[ModelId], Phase]) -> list[Record]:
     """Return the payload of a `modelStatus` event: every model, then every peer's."""
     found: list[Record] = []

@@ -43,6 +43,10 @@ async def ui_root(_: Call) -> Reply:
     return _redirect("/ui/", 307)
 
 
+async def upstream_slash(_: Call) -> Reply:
+    return _redirect("/upstream/", 307)
+
+
 async def upstream_root(_: Call) -> Reply:
     return _redirect("/ui/models", 302)  # the page knows this path
 

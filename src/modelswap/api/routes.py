@@ -112,6 +112,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _control("POST", "/api/models/load/{model...}", Scope.ADMIN, control.load_one, changes=True),
     Route(method="ANY", path="/upstream/{path...}", scope=Scope.ADMIN, model=Model.PATH),
     _control("GET", "/upstream", Scope.OPEN, pages.upstream_root),
+    _control("ANY", "/upstream", Scope.OPEN, pages.upstream_slash),
     Route(method="ANY", path="/comfyui", scope=Scope.INFERENCE, model=Model.COMFYUI),
     Route(method="ANY", path="/comfyui/{path...}", scope=Scope.INFERENCE, model=Model.COMFYUI),
     _control("GET", "/logs", Scope.READ, observe_routes.logs),

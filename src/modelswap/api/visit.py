@@ -34,11 +34,12 @@ from modelswap.http.upload import Upload
 from modelswap.observe.failure import describe
 
 from .dialect import NO_MODEL, Source, find, find_in_multipart
-from .envelope import sse_error
 from .filters import rename_query, rewrite
 from .formfilters import FormEdits, form_edits
-from .loading import Loading, announced_timeout
+from .loading import Loading, announced_timeout, before
+from .qualified import made_bare
 from .recording import Recording
+from .voice import error_event, voice_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,16 +52,23 @@ if TYPE_CHECKING:
 
     from .access import Identity
     from .front import Front
+    from .voice import Voice
 
 RETRIES: Final = 3
 """How often a request is tried again whose server died before the request had begun."""
 RETRY_PAUSE: Final = 0.05
 """Seconds until then; doubles. Enough for the news of the server's exit to arrive."""
-MARGIN: Final = 1.0
-"""Seconds before a client's own deadline at which it gets an honest answer instead."""
+ASK_AGAIN: Final = 5.0
+"""Seconds until a client that could not wait may ask again, when nothing better is known."""
+ASK_AGAIN_BY: Final = 60.0
+"""Clients give up when they are told to wait much longer than this."""
 CLIENT_CLOSED: Final = 499
+BAD_REQUEST: Final = 400
+STATE_PATH: Final = "/v1/chat/completions"
+"""The only one on which `sendLoadingState` has an effect."""
 NO_ROUTER: Final = "no router for requested model"
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authorization"})
+_CODINGS: Final = frozenset({b"accept-encoding"})
 _KEEPS_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
@@ -172,6 +180,8 @@ class Visit:
             )
         except ValueError as error:
             self.fail(BadRequestError(str(error)))
+            return
+        self._upload.begin()
 
     def _on_bad_form(self, text: str) -> None:
         self.fail(BadRequestError(f"could not parse multipart form: {text}"))
@@ -205,8 +215,13 @@ class Visit:
     def pass_through(self, name: str, target: Target, body: bytes, *, polls: bool = False) -> None:
         """Send the request on as it is; the path said which model."""
         self._named(name, target)
+        request = self._exchange.request
         try:
             self._check(name, target)
+            if isinstance(target, Peer) and target.rewrite is not None:
+                kind = request.header(b"content-type")
+                made = made_bare(target, request.method, kind, self._query, body)
+                body, self._query = made.body, made.query
         except ReplyError as error:
             self.fail(error)
             return
@@ -260,7 +275,7 @@ class Visit:
                 )
             case Unknown():
                 self._named(name, None)
-                raise NotFoundError(NO_ROUTER)
+                raise NotFoundError(f"{NO_ROUTER}: {name!r}")
             case _ as never:
                 assert_never(never)
 
@@ -339,29 +354,62 @@ class Visit:
     def _shows_state(self) -> bool:
         target = self._target
         assert isinstance(target, Local)
-        return self._stream and self._book.plan.models[target.model].send_loading_state
+        house = self._front.house
+        return (
+            self._stream
+            and self._book.plan.models[target.model].send_loading_state
+            and self._exchange.request.path == STATE_PATH
+            and house.fleet.phase(target.model) is not Phase.READY
+        )
 
     def _while_waiting(self) -> None:
-        if self._loading is not None or self._deadline is not None:
-            return
-        target = self._target
-        assert isinstance(target, Local)
-        loop = self._front.loop
-        if self._stream:
-            self._loading = Loading(
-                self._exchange,
-                loop,
-                path=self._path,
-                model=target.model,
-                show_state=self._shows_state(),
-            )
+        if self._loading is not None:
+            self._loading.resume()
             return
         patience = announced_timeout(self._exchange.request.header)
+        voice = voice_of(self._path) if self._stream else None
+        if voice is not None:
+            self._keep_alive(voice, patience)
+        elif patience is not None and self._deadline is None:
+            self._wait_no_longer_than(patience)
+
+    def _keep_alive(self, voice: Voice, patience: float | None) -> None:
+        """Keep a client that streams waiting, however long it takes."""
+        target = self._target
+        assert isinstance(target, Local)
+        front = self._front
+        settings = self._book.plan.settings
+        grace: float = settings.loading_grace
+        pulse: float = settings.loading_pulse
         if patience is not None:
-            self._deadline = loop.call_later(max(patience - MARGIN, MARGIN), self._out_of_patience)
+            grace, pulse = min(grace, before(patience)), min(pulse, patience / 2)
+        waited = monotonic() - self._begun
+        self._loading = Loading(
+            self._exchange,
+            front.loop,
+            voice=voice,
+            model=target.model,
+            grace=max(0.0, grace - waited),
+            pulse=pulse,
+            fields=front.cors(self._exchange.request),
+            shows_state=self._shows_state(),
+        )
+
+    def _wait_no_longer_than(self, patience: float) -> None:
+        """Answer a client before it gives up; at once when it is known that it will."""
+        target = self._target
+        assert isinstance(target, Local)
+        left = before(patience) - (monotonic() - self._begun)
+        needed = self._front.house.fleet.load_time_left(target.model)
+        if needed is not None and needed > left:
+            left = 0.0
+        self._deadline = self._front.loop.call_later(max(0.0, left), self._out_of_patience)
 
     def on_granted(self, server: Server) -> None:
         self._ticket = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         if self._loading is not None:
             self._loading.finish()
         self._granted(server)
@@ -394,10 +442,17 @@ class Visit:
 
     def _out_of_patience(self) -> None:
         self._deadline = None
-        self._drop_ticket()
+        ticket, self._ticket = self._ticket, None
+        target = self._target
+        assert isinstance(target, Local)
+        fleet = self._front.house.fleet
+        needed = fleet.load_time_left(target.model)
+        if ticket is not None:
+            fleet.leave(ticket)
+        after = ASK_AGAIN if needed is None else min(max(needed, 1.0), ASK_AGAIN_BY)
         self.fail(
             UnavailableError(
-                "the model is still loading; ask again", code="model_loading", retry_after=5
+                "the model is still loading; ask again", code="model_loading", retry_after=after
             ),
             ("x-should-retry", "true"),
         )
@@ -421,10 +476,13 @@ class Visit:
         else:
             assert target is not None
             model = book.plan.models[target.model]
+            drop = _KEEPS_NOTHING if model.forward_authorization else _CREDENTIALS
+            if self._exchange.started:  # its headers, which promise no coding, are out
+                drop |= _CODINGS
             headers = forward_headers(
                 request,
-                drop=_KEEPS_NOTHING if model.forward_authorization else _CREDENTIALS,
-                trust_forwarded=book.origins.trusts(request.client),
+                drop=drop,
+                trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
             )
         if self._upload is not None and self._form is not None:
             self._body = self._upload.source(values=self._form.values, remove=self._form.remove)
@@ -432,8 +490,8 @@ class Visit:
             request.method,
             upstream.address.join(self._path, self._query),
             headers,
-            self._body,
             request.header(b"upgrade") if request.upgrade else None,
+            self._front.cors(request),
         )
         recording = self._recording
         if recording is not None:
@@ -442,7 +500,7 @@ class Visit:
                 recording.sending(request.headers, body, len(body))
             else:
                 recording.sending(request.headers, b"", request.content_length or 0)
-        self._relay = relay(self._exchange, upstream, outbound, self)
+        self._relay = relay(self._exchange, upstream, outbound, self._body, self)
 
     def on_head(self, status: int, headers: Sequence[Field]) -> None:
         if self._recording is not None:
@@ -453,17 +511,24 @@ class Visit:
             self._recording.on_data(data)
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
-        """Put an error answer into the stream that was already open for the keep-alives."""
-        _ = content_type
-        return sse_error(UpstreamError(describe(status, body)))
+        """Put an answer that is no stream into the one that was already open for the keep-alives."""
+        voice = voice_of(self._path)
+        if status < BAD_REQUEST:
+            kind = content_type.decode("latin-1") or "no content type"
+            return error_event(
+                voice, 502, f"the upstream answered {status} with {kind}, not events"
+            )
+        return error_event(voice, status, describe(status, body))
 
     def error_event(self, outcome: Outcome) -> bytes | None:
-        return sse_error(broken(outcome))
+        error = broken(outcome)
+        return error_event(voice_of(self._path), error.status, error.text, error.code)
 
     def on_end(self, outcome: Outcome) -> None:
         self._relay = None
         self._release()
         ending = outcome.ending
+        self._report_stall(outcome)
         if ending is Ending.DONE or ending is Ending.CLIENT_GONE or outcome.started:
             self._end(outcome)
             return
@@ -477,7 +542,6 @@ class Visit:
             self._exchange.on_gone = self._left
             self._retry = self._front.loop.call_later(delay, self._again)
             return
-        self._report_stall(outcome)
         self.fail(broken(outcome), outcome=outcome)
 
     def _may_retry(self, outcome: Outcome) -> bool:
@@ -514,8 +578,8 @@ class Visit:
         exchange = self._exchange
         if exchange.started:
             if not exchange.finished:
-                exchange.write(sse_error(error))
-                exchange.end()
+                voice = voice_of(self._path)
+                exchange.end(error_event(voice, error.status, error.text, error.code))
         else:
             self._front.send_error(exchange, error, headers)
         if error.detail:

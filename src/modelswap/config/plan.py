@@ -250,6 +250,10 @@ class Settings:
     background_header: str | None = None
     redact_headers: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    loading_grace: Seconds = Seconds(5)
+    """How long a streaming request waits until its stream is opened for keep-alives."""
+    loading_pulse: Seconds = Seconds(5)
+    """Between two keep-alives."""
     shutdown_timeout: Seconds = Seconds(30)
     keeper_grace: Seconds = Seconds(10)
     max_wait: Seconds | None = Seconds(30)

@@ -103,6 +103,18 @@ class RawKeeper:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
+class RawLoading:
+    grace: float = key(
+        "grace",
+        Duration(),
+        5.0,
+        "How long a streaming request waits before its stream is opened: until then a failure "
+        "has its status.",
+    )
+    pulse: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class RawLimits:
     body: int = key("body", Size(), 256 << 20, "Largest request body.", shown="`256MiB`")
     headers: int = key("headers", Size(), 64 << 10, "All headers together.", shown="`64KiB`")
@@ -202,6 +214,7 @@ class RawConfig:
         "backgroundHeader", Text(), "", "Header that marks a request as background work."
     )
     limits: RawLimits = keys("limits", Record(RawLimits), RawLimits, "Of requests.")
+    loading: RawLoading = keys("loading", Record(RawLoading), RawLoading, "While a model loads.")
     shutdown_timeout: float = key(
         "shutdownTimeout", Duration(), 30.0, "How long a stop waits for running requests."
     )

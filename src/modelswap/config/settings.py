@@ -48,6 +48,8 @@ _RECORDS: Final = 1000
 _START_PORT: Final = 5800
 _LAST_PORT: Final = 65_535
 _UNLOAD: Final = 10
+_SHORTEST_PULSE: Final = 0.05
+"""Seconds between keep-alives; more of them help nobody."""
 
 
 def start_timeout(raw: RawConfig, places: Places) -> Seconds:
@@ -91,6 +93,8 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Places) -> Se
         background_header=raw.background_header.strip() or None,
         redact_headers=_headers(raw.captures.redact_headers),
         limits=_limits(raw.limits),
+        loading_grace=Seconds(raw.loading.grace),
+        loading_pulse=Seconds(max(_SHORTEST_PULSE, raw.loading.pulse)),
         shutdown_timeout=Seconds(raw.shutdown_timeout),
         keeper_grace=Seconds(raw.keeper.grace),
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,

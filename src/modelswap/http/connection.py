@@ -390,6 +390,8 @@ class Connection(asyncio.Protocol):
 
     def must_close(self) -> bool:
         """Whether the answer that begins now must be the last one."""
+        if self._server.draining:
+            self.keep_alive = False
         body = self._body
         if body is not None and not body.complete:
             unasked = body.untouched and self._request is not None and self._request.expects

@@ -97,10 +97,11 @@ class Exchange:
         """Send a complete answer. Framing, `Date` and `Connection` are added."""
         if self.finished or self.started:
             return
-        self._begin(status)
         bodiless = status < _OK or status in _BODILESS
         length = b"" if bodiless else b"Content-Length: %d\r\n" % len(body)
-        head = self._head(status, headers) + length + self._connection.closing_line() + b"\r\n"
+        head = self._head(status, headers)
+        self._begin(status)
+        head += length + self._connection.closing_line() + b"\r\n"
         if bodiless or self.request.method == "HEAD" or not body:
             self._connection.write(head)
         elif len(body) < _JOIN_BELOW:

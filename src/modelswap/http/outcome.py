@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from .fields import written
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -88,15 +90,26 @@ class BodySource(Protocol):
         """Give no more: the upstream is gone or does not want the rest."""
 
 
-@dataclass(slots=True)  # not frozen, as `Outcome`
 class Outbound:
-    """A request as the upstream gets it. Framing is added."""
+    """A request as the upstream gets it, without body and framing; may be sent many times."""
 
-    method: str
-    target: bytes
-    """Path and query: `Address.join`."""
-    headers: Sequence[Field] | bytes
-    """Or already as lines, as `forward_lines` gives them."""
-    body: bytes | BodySource = b""
-    upgrade: bytes | None = None
-    """Ask for this protocol: the value of the client's `Upgrade`."""
+    __slots__ = ("answer", "block", "method", "upgrade")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: Sequence[Field],
+        upgrade: bytes | None = None,
+        answer: Sequence[Field] = (),
+    ) -> None:
+        """`target` is path and query: `Address.join`. `upgrade` is the value of the client's `Upgrade`.
+
+        `answer` are fields that the answer gets on its way to the client; `Access-Control-*` of the
+        upstream give way to them. ValueError for a header that would break out of its line.
+        """
+        self.method = method
+        self.upgrade = upgrade
+        self.block = b"%b %b HTTP/1.1\r\n%b" % (method.encode("ascii"), target, written(headers))
+        """Request line and headers, each with its CRLF."""
+        self.answer = written(answer)

@@ -11,9 +11,10 @@ the upstream's kernel never took a byte of the request. It refuses to buffer.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from .fields import status_line, written
+from .fields import status_line
 from .outcome import Ending, Outbound, Outcome
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .wire import Wire
 
 _OK = 200
+_ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
 _JOIN_BELOW = 65536
 _LATE_ERROR = 64 << 10
 """Bytes kept of an error that comes when the client's stream has already begun."""
@@ -33,20 +35,25 @@ _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 def relay(
-    exchange: Exchange, upstream: Upstream, outbound: Outbound, watcher: Watcher | None
+    exchange: Exchange,
+    upstream: Upstream,
+    outbound: Outbound,
+    body: bytes | BodySource,
+    watcher: Watcher | None,
 ) -> Relay:
-    """Send `outbound` to the upstream and its answer to the client.
+    """Send `outbound` with its body to the upstream and its answer to the client.
 
     Takes over `exchange.on_gone` and `exchange.on_drain`. `watcher.on_end` is
     called once at the end, perhaps before this returns.
     """
-    it = Relay(exchange, upstream, outbound, watcher)
+    it = Relay(exchange, upstream, outbound, body, watcher)
     it.begin()
     return it
 
 
 class Relay:
     __slots__ = (
+        "_body",
         "_bytes",
         "_chunked_body",
         "_exchange",
@@ -67,11 +74,17 @@ class Relay:
     )
 
     def __init__(
-        self, exchange: Exchange, upstream: Upstream, outbound: Outbound, watcher: Watcher | None
+        self,
+        exchange: Exchange,
+        upstream: Upstream,
+        outbound: Outbound,
+        body: bytes | BodySource,
+        watcher: Watcher | None,
     ) -> None:
         self._exchange = exchange
         self._upstream = upstream
         self._outbound = outbound
+        self._body = body
         self._watcher = watcher
         self._wire: Wire | None = None
         self._head: ResponseHead | None = None
@@ -110,21 +123,16 @@ class Relay:
         """Write the request; called by the wire that carries it."""
         self._wire = wire
         outbound = self._outbound
-        body = outbound.body
-        headers = outbound.headers
-        head = b"%b %b HTTP/1.1\r\n%b" % (
-            outbound.method.encode("ascii"),
-            outbound.target,
-            headers if isinstance(headers, bytes) else written(headers),
-        )
+        body = self._body
+        head = outbound.block
         if not isinstance(body, bytes):
             self._send_source(wire, head, body)
         elif body:
-            head += b"Content-Length: %d\r\n\r\n" % len(body)
-            if len(body) < _JOIN_BELOW:
-                wire.write(head + body)
+            length = len(body)
+            if length < _JOIN_BELOW:
+                wire.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, length, body))
             else:
-                wire.write_all((head, body))
+                wire.write_all((b"%bContent-Length: %d\r\n\r\n" % (head, length), body))
         elif outbound.upgrade is not None:
             wire.write(head + b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % outbound.upgrade)
         elif outbound.method in _BODILESS:
@@ -169,14 +177,14 @@ class Relay:
             self._break(Ending.BODY_FAILED, detail)
 
     def upstream_paused(self) -> None:
-        body = self._outbound.body
+        body = self._body
         if self.is_sending and not isinstance(body, bytes):
             body.pause()
         elif self._wire is not None and self._exchange.status == 101 and not self.ended:  # noqa: PLR2004 - tunnel
             self._exchange.connection.pause_reading()
 
     def upstream_resumed(self) -> None:
-        body = self._outbound.body
+        body = self._body
         if self.is_sending and not isinstance(body, bytes):
             body.resume()
         elif self._exchange.status == 101 and not self.ended:  # noqa: PLR2004 - tunnel
@@ -200,7 +208,11 @@ class Relay:
 
     def _start(self, exchange: Exchange, head: ResponseHead) -> None:
         length = head.content_length
-        if exchange.can_start_ready() and head.status not in (204, 304) and not self.is_head:
+        answer = self._outbound.answer
+        if answer:
+            block = _ACCESS_CONTROL.sub(b"", head.block) + answer
+            exchange.start_block(head.status, block, length)
+        elif exchange.can_start_ready() and head.status not in (204, 304) and not self.is_head:
             ready = head.chunked_block if length is None else head.length_block
             exchange.start_ready(head.status, ready, length)
         else:
@@ -408,7 +420,7 @@ class Relay:
         self._stop_source()
 
     def _stop_source(self) -> None:
-        body = self._outbound.body
+        body = self._body
         if self.is_sending and not isinstance(body, bytes):
             body.stop()
 

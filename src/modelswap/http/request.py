@@ -31,6 +31,7 @@ class Request:
         "headers",
         "index",
         "keep_alive",
+        "memo",
         "method",
         "path",
         "query",
@@ -61,6 +62,8 @@ class Request:
         self.upgrade = head.upgrade is not None
         self.expects = head.expects
         self.keep_alive = head.keep_alive
+        self.memo: object = None
+        """Whatever the handler wants to find again with an equal request."""
         self._forward: dict[_Key, list[Field]] = {}
         self._lines: dict[_Key, bytes] = {}
 

@@ -74,17 +74,29 @@ class Server:
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections; return the real address. OSError when it is taken."""
+        address = await self.bind(host, port)
+        await self.accept()
+        return address
+
+    async def bind(self, host: str, port: int) -> tuple[str, int]:
+        """Take the address without accepting yet; return the real one. OSError when it is taken."""
         server = await self.loop.create_server(
             lambda: Connection(self),
-            host,
+            host or None,
             port,
             ssl=self._ssl,
             backlog=_BACKLOG,
             reuse_address=True,
+            start_serving=False,
         )
         self._servers.append(server)
         name = server.sockets[0].getsockname()
         return str(name[0]), int(name[1])
+
+    async def accept(self) -> None:
+        """Accept connections on what is bound."""
+        for server in self._servers:
+            await server.start_serving()
 
     def set_limits(self, limits: Limits) -> None:
         """New limits, for whatever is checked from now on."""

@@ -49,7 +49,10 @@ class Upload:
         self._failed = ""
         self._complete = False
         self._outlet: _Outlet | None = None
-        exchange.stream_body(self)
+
+    def begin(self) -> None:
+        """Start to read; `known` or `bad` may be called before this returns."""
+        self._exchange.stream_body(self)
 
     @property
     def fields(self) -> dict[str, bytes]:

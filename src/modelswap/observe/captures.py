@@ -12,7 +12,6 @@ import base64
 import threading
 import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from enum import Flag, auto
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -31,6 +30,7 @@ PACK: Final = 4 << 10
 ITEM: Final = 512
 FIELD: Final = 128
 """What Python itself takes for one item and one header field, about."""
+_MOST_WEIGHTS: Final = 64
 _OK: Final = 200
 
 
@@ -63,20 +63,37 @@ def mask_of(path: str) -> Part:
     return MASKS.get(path, ALL)
 
 
-@dataclass(slots=True)
 class Draft:
     """One exchange while it runs."""
 
-    path: str
-    request_headers: Headers
-    request_body: bytes
-    response_headers: Headers = ()
-    encoding: bytes = b""
-    chunks: list[bytes] | None = None
-    size: int = 0
-    reserved: int = 0
-    truncated: bool = False
-    request_truncated: bool = False
+    __slots__ = (
+        "chunks",
+        "path",
+        "request_body",
+        "request_headers",
+        "request_truncated",
+        "reserved",
+        "response_headers",
+        "size",
+        "truncated",
+    )
+
+    def __init__(self, path: str, headers: Headers) -> None:
+        self.path = path
+        self.request_headers = headers
+        self.request_body = b""
+        self.response_headers: Headers = ()
+        self.chunks: list[bytes] | None = None
+        self.size = 0
+        """Bytes of both bodies."""
+        self.reserved = 0
+        self.truncated = False
+        self.request_truncated = False
+
+    @property
+    def is_small(self) -> bool:
+        """Whether `keep` costs next to nothing."""
+        return self.size < PACK
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -93,9 +110,14 @@ class _Kept(msgspec.Struct, frozen=True):
     request_headers: Headers
     request_body: _Body | None
     response_headers: Headers
-    encoding: bytes
     response_body: _Body | None
     size: int
+
+    def encoding(self) -> bytes:
+        for name, value in self.response_headers:
+            if name.lower() == b"content-encoding":
+                return value.strip().lower()
+        return b""
 
 
 class Captures:
@@ -107,6 +129,7 @@ class Captures:
         self.mask = mask
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._size = 0
+        self._weights: dict[int, tuple[Headers, int]] = {}
         self._lock = threading.Lock()
         self._gathering = 0
         self._most_each = max(limit // 2, 2 * STEP)
@@ -135,7 +158,7 @@ class Captures:
         """Start gathering; `None` when captures are off."""
         if self._limit <= 0:
             return None
-        draft = Draft(path, headers, b"")
+        draft = Draft(path, headers)
         if body and (path not in MASKS or Part.REQUEST_BODY in MASKS[path]):
             if self._reserve(draft, len(body)):
                 draft.request_body = body
@@ -146,9 +169,6 @@ class Captures:
 
     def on_head(self, draft: Draft, status: int, headers: Headers) -> None:
         draft.response_headers = headers
-        for name, value in headers:
-            if len(name) == 16 and name.lower() == b"content-encoding":  # noqa: PLR2004 -- length of the name
-                draft.encoding = value.strip().lower()
         path = draft.path
         if status == _OK and (path not in MASKS or Part.RESPONSE_BODY in MASKS[path]):
             draft.chunks = []
@@ -182,25 +202,17 @@ class Captures:
     def keep(self, capture_id: int, draft: Draft) -> bool:
         """Put a finished draft into the buffer. False when it does not fit at all."""
         chunks = draft.chunks
-        body = _pack(b"".join(chunks), truncated=draft.truncated) if chunks else None
-        sent = draft.request_body
-        request = (
-            _pack(sent, truncated=draft.request_truncated)
-            if sent or draft.request_truncated
-            else None
-        )
-        pairs = chain.from_iterable(chain(draft.request_headers, draft.response_headers))
-        fields = len(draft.request_headers) + len(draft.response_headers)
-        size = ITEM + FIELD * fields + sum(map(len, pairs))
-        size += (len(body.data) if body else 0) + (len(request.data) if request else 0)
+        body = request = None
+        size = ITEM + self._weight(draft.request_headers) + self._weight(draft.response_headers)
+        if chunks:
+            whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            body = _pack(whole, draft.truncated)
+            size += len(body.data)
+        if draft.request_body or draft.request_truncated:
+            request = _pack(draft.request_body, draft.request_truncated)
+            size += len(request.data)
         kept = _Kept(
-            draft.path,
-            draft.request_headers,
-            request,
-            draft.response_headers,
-            draft.encoding,
-            body,
-            size,
+            draft.path, draft.request_headers, request, draft.response_headers, body, size
         )
         with self._lock:
             if size > self._limit:
@@ -210,6 +222,17 @@ class Captures:
             self._kept[capture_id] = kept
             self._size += size
         return True
+
+    def _weight(self, headers: Headers) -> int:
+        """What a head takes. The same ones come again and again."""
+        known = self._weights.get(id(headers))
+        if known is not None and known[0] is headers:
+            return known[1]
+        weight = FIELD * len(headers) + sum(map(len, chain.from_iterable(headers)))
+        if len(self._weights) >= _MOST_WEIGHTS:
+            self._weights.clear()
+        self._weights[id(headers)] = headers, weight
+        return weight
 
     def _evict(self, room: int) -> None:
         while self._kept and self._size + room > self._limit:
@@ -250,17 +273,19 @@ def _decoded(kept: _Kept) -> tuple[bytes | None, bool]:
     if kept.response_body is None:
         return None, False
     body = kept.response_body.read()
-    if kept.encoding and (kept.response_body.truncated or decoder_for(kept.encoding) is None):
+    encoding = kept.encoding()
+    if encoding and (kept.response_body.truncated or decoder_for(encoding) is None):
         return body, True
     try:
-        return decode_whole(kept.encoding, body), False
+        return decode_whole(encoding, body), False
     except DecodingFailedError:
         return body, True
 
 
-def _pack(data: bytes, *, truncated: bool) -> _Body:
-    packed = len(data) >= PACK
-    return _Body(zlib.compress(data, 1) if packed else data, packed, truncated)
+def _pack(data: bytes, truncated: bool) -> _Body:  # noqa: FBT001 -- once per request, and keywords cost
+    if len(data) < PACK:
+        return _Body(data, False, truncated)  # noqa: FBT003 -- as above
+    return _Body(zlib.compress(data, 1), True, truncated)  # noqa: FBT003 -- as above
 
 
 def _base64(data: bytes | None) -> str | None:

@@ -22,6 +22,7 @@ REMEMBERED: Final = 1000
 REMEMBERED_BYTES: Final = 1 << 20
 QUEUE: Final = 1 << 20
 KEEP_ALIVE: Final = 15.0
+_USUAL_SIZE: Final = 256
 LOG_PAUSE: Final = 0.03
 """Seconds that log lines are gathered before they go out as one event."""
 
@@ -93,9 +94,13 @@ class Bus:
 
     def publish(self, kind: str, payload: object, *, remember: bool = True) -> None:
         """Tell everyone. What is not remembered is not replayed: state that a snapshot repairs."""
-        self._count += 1
+        self._count = count = self._count + 1
         if remember:
-            self._remember(kind, payload, 256)
+            past = self._past
+            past.append((count, kind, payload, _USUAL_SIZE))
+            self._past_size += _USUAL_SIZE
+            if len(past) > REMEMBERED or self._past_size > REMEMBERED_BYTES:
+                self._forget()
         if self._clients:
             self._send(frame(kind, payload, self._id()))
 
@@ -122,9 +127,12 @@ class Bus:
         return f"{self._epoch}-{self._count}"
 
     def _remember(self, kind: str, payload: object, size: int) -> None:
-        past = self._past
-        past.append((self._count, kind, payload, size))
+        self._past.append((self._count, kind, payload, size))
         self._past_size += size
+        self._forget()
+
+    def _forget(self) -> None:
+        past = self._past
         while len(past) > REMEMBERED or self._past_size > REMEMBERED_BYTES:
             self._past_size -= past.popleft()[3]
 

@@ -8,12 +8,13 @@ refuses to be called from another.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
 from .outbox import Outbox
 from .stdout import Stdout
-from .timestamps import FORMATS, Stamp
+from .timestamps import FORMATS, Stamp, go_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,10 @@ LIVE: Final = 512 << 10
 PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
 COMBINED: Final = ""
+
+GATHER: Final = 0.02
+"""Seconds that lines about requests are gathered before they are written together."""
+MOST_GATHERED: Final = 256
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NEWLINE: Final = 10
@@ -131,6 +136,8 @@ class Logs:
         self._rings: dict[str, Ring] = {PROXY: Ring(), UPSTREAM: Ring(), COMBINED: Ring()}
         self._lines: dict[str, Lines] = {}
         self._tails: dict[str, list[Outbox]] = {}
+        self._requests: list[tuple[str, int, int, str, float]] = []
+        self._due: asyncio.TimerHandle | None = None
         self.on_lines: Callable[[str, bytes], None] | None = None
         """Told of every piece of the proxy and upstream logs (for the event stream)."""
 
@@ -154,13 +161,49 @@ class Logs:
         """Write one line of our own; `level` is debug, info, warn or error."""
         if _LEVELS[level] < self._threshold:
             return
+        if self._requests:
+            self.flush()
         if not message.isprintable():
-            message = _printable(message)
+            message = printable(message)
         stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
         line = f"{stamp}[{level.upper()}] {message}\n".encode("utf-8", "replace")
         if self._redact:
             line = self._redact(line)
         self._spread(line, PROXY, show=self._show_proxy)
+
+    def request_line(
+        self, before: str, status: int, sent: int, after: str, seconds: float
+    ) -> None:
+        """Write one line about a request, a moment later, with those of others.
+
+        `before` and `after` are its printable ends. Needs a running loop.
+        """
+        if self._stamp:
+            before = f"{self._stamp(time.time_ns())} [INFO] {before}"
+        else:
+            before = "[INFO] " + before
+        requests = self._requests
+        requests.append((before, status, sent, after, seconds))
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(GATHER, self.flush)
+        elif len(requests) >= MOST_GATHERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that were gathered."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        if self._requests:
+            requests, self._requests = self._requests, []
+            text = "".join(
+                [
+                    f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
+                    for before, status, sent, after, seconds in requests
+                ]
+            )
+            data = text.encode("utf-8", "replace")
+            self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:
         """Take any fragment of a model server's output."""
@@ -184,6 +227,7 @@ class Logs:
             tail.close()
 
     def _from_model(self, model: str, data: bytes) -> None:
+        self.flush()
         source = model_source(model)
         if self._redact:
             data = self._redact(data)
@@ -211,11 +255,13 @@ class Logs:
 
     def history(self, source: str) -> bytes:
         """What the ring of a source holds; empty for one that has written nothing."""
+        self.flush()
         ring = self._rings.get(source)
         return ring.read() if ring else b""
 
     def subscribe(self, source: str, *, history: bool = True) -> Outbox:
         """A live reader; end it with `unsubscribe`."""
+        self.flush()
         tail = Outbox(LIVE, dropped_note)
         if history and (past := self.history(source)):
             tail.put(past)
@@ -240,6 +286,7 @@ class Logs:
 
     def end_tails(self) -> None:
         """End every live reader."""
+        self.flush()
         for tails in self._tails.values():
             for tail in tails:
                 tail.close()
@@ -250,7 +297,7 @@ class Logs:
         self._stdout.close(timeout)
 
 
-def _printable(message: str) -> str:
+def printable(message: str) -> str:
     """One line without control characters: nobody forges a second one with a path or a header."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in message

@@ -29,6 +29,8 @@ QUEUE: Final = 20_000
 BATCH: Final = 500
 GATHER: Final = 0.05
 """Seconds that rows are gathered before one transaction takes them all."""
+SETTLE: Final = 1.0
+"""Seconds that a question waits for rows that were recorded before it."""
 SWEEP: Final = 60.0
 """Seconds between looks for rows that are too old."""
 DEFAULT_ROWS: Final = 1000
@@ -80,6 +82,12 @@ class Store:
         """In memory, rows go into the database only when somebody asks: most never have to."""
         self.dropped = 0
         """Rows lost to a full queue or disk."""
+        self._accepted = 0
+        self._settled = 0
+        """How many rows were taken, and how many of them are where a question finds them."""
+        self._settling = threading.Condition()
+        self._asked = threading.Event()
+        """Somebody waits for rows that are still queued: write now."""
 
     @property
     def in_memory(self) -> bool:
@@ -122,18 +130,29 @@ class Store:
 
     def record(self, row: Row, draft: Draft | None = None) -> None:
         """Keep a row (with an id from `next_id`) and its capture. Never waits."""
+        if self._path is None and (draft is None or draft.is_small):
+            # Waking a thread for this would cost more than doing it.
+            self._unasked.append(row)
+            if draft is not None:
+                self._captures.keep(row.id, draft)
+                self._captures.drop(draft)
+            if self._done is not None:
+                self._done((row.id,))
+            return
         if len(self._queue) >= QUEUE:
             self.dropped += 1
             if draft is not None:
                 self._captures.drop(draft)
             return
         self._queue.append((row, draft))
+        self._accepted += 1
         if not self._wake.is_set():
             self._wake.set()
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued, for at most `timeout` seconds, and close."""
         self._stop.set()
+        self._asked.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout)
@@ -153,7 +172,10 @@ class Store:
     def _run(self) -> None:
         while True:
             self._wake.wait(SWEEP)
-            stopping = self._stop.wait(GATHER)
+            self._asked.wait(GATHER)
+            stopping = self._stop.is_set()
+            if not stopping:
+                self._asked.clear()
             self._wake.clear()
             if self._writer is not None:
                 self._drain(self._writer)
@@ -175,6 +197,9 @@ class Store:
                 self.dropped += len(rows)
             if drafts := [draft for _, draft in batch if draft is not None]:
                 self._post(self._release, drafts)
+            with self._settling:
+                self._settled += len(batch)
+                self._settling.notify_all()
 
     def _release(self, drafts: Iterable[Draft]) -> None:
         for draft in drafts:
@@ -198,7 +223,7 @@ class Store:
         try:
             connection.executemany(INSERT, rows)
             if self._path is None:
-                oldest = rows[-1].id - self._max_rows
+                oldest = max(row.id for row in rows) - self._max_rows
                 connection.execute("DELETE FROM activity WHERE id <= ?", (oldest,))
             connection.execute("COMMIT")
         except BaseException:
@@ -249,8 +274,21 @@ class Store:
     # Questions
 
     async def ask(self, question: Callable[[], T]) -> T:
-        """Run something slow on the thread for questions."""
-        return await asyncio.get_running_loop().run_in_executor(self._askers, question)
+        """Run something slow on the thread for questions; rows recorded before are seen."""
+        accepted = self._accepted
+
+        def settled() -> T:
+            self._settle(accepted)
+            return question()
+
+        return await asyncio.get_running_loop().run_in_executor(self._askers, settled)
+
+    def _settle(self, accepted: int) -> None:
+        """Wait until so many rows are written, but not for a disk that hangs."""
+        if self._settled < accepted and self._thread is not None:
+            self._asked.set()
+            with self._settling:
+                self._settling.wait_for(lambda: self._settled >= accepted, SETTLE)
 
     def _rows(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
@@ -266,9 +304,9 @@ class Store:
         if self._writer is None:
             return []
         with self._lock:
-            if self._unasked:
-                self._write(self._writer, list(self._unasked))
-                self._unasked.clear()
+            # The loop may add more meanwhile.
+            if rows := [self._unasked.popleft() for _ in range(len(self._unasked))]:
+                self._write(self._writer, rows)
             return self._writer.execute(sql, values).fetchall()
 
     def listing(self, of: Filter, page: Page) -> dict[str, object]:

@@ -1,0 +1,131 @@
+"""What the front door found out about a request's head: who asks, and for what.
+
+Law: everything here follows from the head, the client's address and one book,
+so equal requests share one passport, and what is derived from it (the head for
+the upstream, the ends of the line in the log) is made once. It refuses to know
+bodies, and whatever differs between two equal requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from modelswap.http import Outbound, forward_headers
+from modelswap.observe.logs import printable
+
+from .dialect import source_of
+
+if TYPE_CHECKING:
+    from modelswap.core.spec import ClientId
+    from modelswap.http import Request, Upstream
+
+    from .access import Identity
+    from .book import Book, Remote
+
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authorization"})
+_CODINGS: Final = frozenset({b"accept-encoding"})
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+_MOST_OUTBOUNDS: Final = 8
+
+
+class Passport:
+    __slots__ = (
+        "_outbounds",
+        "address",
+        "after",
+        "background",
+        "before",
+        "book",
+        "client",
+        "identity",
+        "is_recorded",
+        "is_tracked",
+        "kind",
+        "path",
+        "request",
+        "shown_path",
+        "source",
+    )
+
+    def __init__(
+        self,
+        book: Book,
+        request: Request,
+        identity: Identity,
+        *,
+        address: str,
+        client: ClientId,
+        background: bool,
+        path: str,
+        is_recorded: bool,
+        is_tracked: bool,
+    ) -> None:
+        """`path` is what the upstream gets. *Recorded*: in the activity list; *tracked*: in flight."""
+        self.book = book
+        self.request = request
+        self.identity = identity
+        self.address = address
+        """The client's, behind the proxies that are trusted."""
+        self.client = client
+        self.background = background
+        self.path = path
+        self.shown_path = path if request.path.startswith("/upstream/") else request.path
+        self.is_recorded = is_recorded
+        self.is_tracked = is_tracked
+        kind = request.header(b"content-type")
+        self.kind = None if kind is None else kind.decode("latin-1")
+        self.source = source_of(request.method, self.kind)
+        """Where to look for the model."""
+        self.before, self.after = line_ends(request, address)
+        self._outbounds: dict[Upstream, Outbound] = {}
+
+    def outbound(
+        self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
+    ) -> Outbound:
+        """The request as a model's server or a peer (`remote`) gets it.
+
+        `keeps` forwards the client's credentials. `begun`: the client has its headers already.
+        """
+        is_usual = not begun and query == self.request.query
+        known = self._outbounds.get(upstream) if is_usual else None
+        if known is None:
+            known = self._make_outbound(upstream, query, remote, keeps=keeps, begun=begun)
+            if is_usual:
+                if len(self._outbounds) >= _MOST_OUTBOUNDS:
+                    self._outbounds.clear()
+                self._outbounds[upstream] = known
+        return known
+
+    def _make_outbound(
+        self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
+    ) -> Outbound:
+        request = self.request
+        origins = self.book.origins
+        drop = _NOTHING if keeps else _CREDENTIALS
+        if begun:  # its headers promise no coding
+            drop |= _CODINGS
+        headers = forward_headers(
+            request,
+            drop=drop,
+            trust_forwarded=remote is None and origins.trusts(request.client),
+            forwarded=remote is None,
+            host=None if remote is None else upstream.address.authority.encode("ascii"),
+        )
+        if remote is not None:
+            headers += remote.credentials
+        return Outbound(
+            request.method,
+            upstream.address.join(self.path, query),
+            headers,
+            request.header(b"upgrade") if request.upgrade else None,
+            origins.cors(request.header(b"origin")),
+        )
+
+
+def line_ends(request: Request, address: str) -> tuple[str, str]:
+    """What stands before and behind status and size in a request's line in the log."""
+    agent = request.header(b"user-agent") or b""
+    return (
+        printable(f'Request {address} "{request.method} {request.path} HTTP/{request.version}" '),
+        printable(f' "{agent.decode("latin-1")}" '),
+    )

@@ -1,0 +1,288 @@
+// @ts-check
+/**
+ * What the page knows, kept up to date by the event stream.
+ *
+ * Law: one connection for the whole page. When it breaks, what was known stays on the screen and
+ * the connection is tried again, with growing pauses, from the last event seen. A page that is
+ * hidden for a while lets go of its connection: browsers allow only six per server.
+ */
+
+import { Failure, ask, askJson, events, sleep } from "./api.js";
+import { byName } from "./format.js";
+
+/**
+ * @typedef {{id: string, name: string, description: string, state: string, unlisted: boolean,
+ *   peerID: string, aliases?: string[], capabilities?: Record<string, boolean>,
+ *   context_length?: number}} Model
+ * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
+ *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,
+ *   resp_bytes: number, elapsed_ms: number, seen: number}} Running
+ */
+
+export const state = {
+  /** @type {"connecting" | "connected" | "lost" | "refused"} */
+  connection: "connecting",
+  /** Why there is no connection. */
+  reason: "",
+  /** Whether anything has ever arrived. */
+  known: false,
+  /** @type {Model[]} */
+  models: [],
+  /** @type {Map<string, Running>} */
+  inflight: new Map(),
+  /** @type {string | null} */
+  profile: null,
+  /** @type {{id: string, description: string, pins: Record<string, string | null>}[]} */
+  profiles: [],
+  /** @type {any} */
+  config: null,
+  /** @type {string[]} */
+  sessionHeaders: [],
+  version: "",
+};
+
+/** @typedef {"connection" | "models" | "inflight" | "profile" | "config" | "activity" | "fresh"} Topic */
+
+/** @type {Map<Topic, Set<() => void>>} */
+const listeners = new Map();
+
+/**
+ * Be told when a part of the state has changed.
+ * @param {Topic} topic
+ * @param {() => void} listener
+ * @returns {() => void} ends it
+ */
+export function on(topic, listener) {
+  const known = listeners.get(topic) || new Set();
+  listeners.set(topic, known);
+  known.add(listener);
+  return () => void known.delete(listener);
+}
+
+/** @param {Topic} topic */
+function tell(topic) {
+  for (const listener of [...(listeners.get(topic) || [])]) listener();
+}
+
+/** @param {string} id */
+export function modelOf(id) {
+  return state.models.find((model) => model.id === id || model.aliases?.includes(id));
+}
+
+/** Requests that run now, the oldest first.
+ * @param {string} [model]
+ */
+export function running(model) {
+  const all = [...state.inflight.values()].filter((each) => !model || each.model === model);
+  return all.sort((a, b) => (a.timestamp < b.timestamp ? -1 : 1));
+}
+
+// Logs
+
+export const MOST_LINES = 5000;
+
+/** The newest lines of one log. */
+export class Lines {
+  constructor() {
+    /** @type {string[]} */
+    this.lines = [];
+    /** How many lines have ever been taken. */
+    this.total = 0;
+    this.generation = 0;
+    this.rest = "";
+    /** @type {Set<() => void>} */
+    this.listeners = new Set();
+  }
+
+  /** @param {string} text */
+  take(text) {
+    if (!text) return;
+    const found = (this.rest + text).split("\n");
+    this.rest = (found.pop() || "").slice(-16_384);
+    for (const line of found) this.lines.push(line.length > 8192 ? `${line.slice(0, 8192)} …` : line);
+    this.total += found.length;
+    if (this.lines.length > MOST_LINES * 2) this.lines.splice(0, this.lines.length - MOST_LINES);
+    for (const listener of this.listeners) listener();
+  }
+
+  clear() {
+    this.lines = [];
+    this.rest = "";
+    this.total = 0;
+    this.generation += 1;
+    for (const listener of this.listeners) listener();
+  }
+
+  /** @param {() => void} listener */
+  watch(listener) {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+}
+
+/** @type {Record<string, Lines>} */
+export const logs = { proxy: new Lines(), upstream: new Lines() };
+
+// Events
+
+/** @type {Record<string, (data: any, whole: boolean) => void>} */
+const takers = {
+  logData(data, whole) {
+    const log = logs[data.source];
+    if (!log) return;
+    if (whole) log.clear();
+    log.take(data.data);
+  },
+  modelStatus(data) {
+    state.models = [...data].sort((a, b) => byName(a.name || a.id, b.name || b.id) || byName(a.id, b.id));
+    state.known = true;
+    tell("models");
+  },
+  uiConfig(data) {
+    state.sessionHeaders = data?.activity?.session_id || [];
+  },
+  profileChanged(data) {
+    state.profile = data.active;
+    tell("profile");
+  },
+  configStatus(data) {
+    state.config = data;
+    tell("config");
+    refreshFacts();
+  },
+  activity() {
+    tell("activity");
+  },
+  inflight(data) {
+    const seen = performance.now();
+    if (data.operation === "snapshot") {
+      state.inflight = new Map((data.requests || []).map((/** @type {Running} */ each) => [each.id, { ...each, seen }]));
+    } else if (data.operation === "upsert") {
+      state.inflight.set(data.request.id, { ...data.request, seen });
+    } else if (data.operation === "remove") {
+      state.inflight.delete(data.id);
+    }
+    tell("inflight");
+  },
+};
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let factsDue;
+
+/** Profiles and version change with a reload or a restart only. */
+function refreshFacts() {
+  clearTimeout(factsDue);
+  factsDue = setTimeout(async () => {
+    try {
+      const [profiles, version] = await Promise.all([askJson("/api/profiles"), askJson("/api/version")]);
+      state.profiles = profiles.profiles;
+      state.profile = profiles.active;
+      state.version = version.version;
+      tell("profile");
+    } catch {
+      // The next event will bring another chance.
+    }
+  }, 50);
+}
+
+let lastId = "";
+
+/** @param {import("./api.js").ServerEvent} event */
+function take(event) {
+  try {
+    const { type, data } = JSON.parse(event.data);
+    // Events of the present state carry no id (but its last one, the configuration's).
+    takers[type]?.(JSON.parse(data), !event.id);
+  } catch (error) {
+    console.warn("an event that cannot be read", error);
+  }
+  if (event.id) lastId = event.id;
+}
+
+const SILENCE = 40_000; // the server says something every 15 seconds
+const HIDDEN = 60_000;
+
+/**
+ * @param {typeof state.connection} connection
+ * @param {string} [reason]
+ */
+function become(connection, reason = "") {
+  if (state.connection === connection && state.reason === reason) return;
+  state.connection = connection;
+  state.reason = reason;
+  tell("connection");
+}
+
+function visible() {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve(undefined);
+    };
+    document.addEventListener("visibilitychange", look);
+  });
+}
+
+/** One connection, from its beginning to its end. */
+async function connection() {
+  const controller = new AbortController();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let due;
+  const alive = () => {
+    clearTimeout(due);
+    due = setTimeout(() => controller.abort(), SILENCE);
+  };
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let leave;
+  const look = () => {
+    clearTimeout(leave);
+    if (document.hidden) leave = setTimeout(() => controller.abort(), HIDDEN);
+  };
+  document.addEventListener("visibilitychange", look);
+  alive();
+  try {
+    const resumed = lastId !== "";
+    const headers = resumed ? { "Last-Event-ID": lastId } : undefined;
+    const response = await ask("/api/events", { headers, signal: controller.signal });
+    become("connected");
+    if (resumed) void catchUp();
+    tell("fresh");
+    for await (const event of events(response, alive)) take(event);
+  } finally {
+    clearTimeout(due);
+    clearTimeout(leave);
+    document.removeEventListener("visibilitychange", look);
+    controller.abort();
+  }
+}
+
+/** Progress of requests is not replayed. */
+async function catchUp() {
+  try {
+    takers.inflight({ operation: "snapshot", requests: (await askJson("/api/inflight")).requests }, true);
+  } catch {
+    // Then the events will do.
+  }
+}
+
+/** Follow the event stream for as long as the page lives. */
+export async function follow() {
+  let pause = 250;
+  for (;;) {
+    await visible();
+    try {
+      const began = performance.now();
+      await connection();
+      if (performance.now() - began > 5000) pause = 250;
+      become("lost", "The server ended the connection");
+    } catch (error) {
+      const failure = error instanceof Failure ? error : null;
+      const refused = failure && (failure.status === 401 || failure.status === 403);
+      become(refused ? "refused" : "lost", failure ? failure.message : "The connection broke");
+    }
+    await sleep(pause);
+    pause = Math.min(pause * 2, 5000);
+  }
+}
