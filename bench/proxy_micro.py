@@ -107,7 +107,7 @@ def serve_proxy() -> None:
         def __init__(self) -> None:
             self.seen = 0
 
-        def on_head(self, status, headers) -> None:  # noqa: ANN001
+        def on_head(self, head) -> None:  # noqa: ANN001
             pass
 
         def on_data(self, data) -> None:  # noqa: ANN001

@@ -16,6 +16,7 @@ from modelswap.http import (
     Outcome,
     Relay,
     Request,
+    ResponseHead,
     Server,
     Upstream,
     forward_headers,
@@ -24,7 +25,7 @@ from modelswap.http import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -46,9 +47,8 @@ class Notes:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     event: bytes | None = None
 
-    def on_head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        del headers
-        self.heads.append(status)
+    def on_head(self, head: ResponseHead) -> None:
+        self.heads.append(head.status)
 
     def on_data(self, data: bytes) -> None:
         self.data.append(data)

@@ -15,7 +15,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelswap import __version__
 from modelswap.api.book import Book, UnusableError, policy_of
@@ -25,6 +25,8 @@ from modelswap.config.load import diff, load
 from modelswap.fleet import Fleet
 from modelswap.http import Server, tune_allocator
 from modelswap.launch import LaunchError
+from modelswap.launch.descriptors import raise_limit
+from modelswap.launch.first import stay_behind_if_first
 from modelswap.launch.local import LocalLauncher
 from modelswap.launch.state import state_directory
 from modelswap.observe.captures import Captures
@@ -103,7 +105,11 @@ def serve(options: Options) -> int:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
         )
+    ended = stay_behind_if_first()
+    if ended is not None:
+        return ended
     tune_allocator()
+    raise_limit()
     return _run(Program(options, address).run(loaded, loaded.plan))
 
 
@@ -134,6 +140,7 @@ class Program:
         except UnusableError as error:
             raise StartError(f"modelswap: {error}") from error
         self._on_signals()
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         try:
             bound = await self._open()
         except (OSError, LaunchError) as error:
@@ -257,6 +264,16 @@ class Program:
     def _on_crash(self, bug: BaseException) -> None:
         self._house.log.error(f"internal error, please report: {_traced(bug)}")
 
+    def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log it: the loop's own way writes to stderr, which may be a pipe that nobody reads."""
+        bug = context.get("exception")
+        if isinstance(bug, OSError):  # no descriptors left, a peer that vanished
+            self._house.log.once(f"loop {bug.errno}", f"{context.get('message')}: {bug}")
+        elif isinstance(bug, BaseException):
+            self._on_crash(bug)
+        else:
+            self._house.log.warning(str(context.get("message")))
+
     # Signals
 
     def _on_signals(self) -> None:
@@ -279,7 +296,11 @@ class Program:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
-            await self.reload()
+            try:
+                await self.reload()
+            except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
+                self._on_crash(bug)
+                self._house.reject_plan([f"internal error: {bug!r}"])
 
     async def reload(self) -> None:
         """Load the configuration again; an invalid one changes nothing."""
@@ -362,6 +383,7 @@ class Program:
         house.draining = True
         log = self._house.log
         log.info("stopping: finishing running requests")
+        killed_before = self._fleet.killed
         self._fleet.drain()
         house.bus.close()
         house.logs.end_tails()
@@ -369,13 +391,12 @@ class Program:
         finished = await self._unless_hurried(self._server.drain(timeout))
         if not finished:
             log.warning("requests were still running and are cut")
-        stopped = await self._unless_hurried(self._stop_models())
-        if not stopped:
+        if not await self._unless_hurried(self._stop_models()):
             self._fleet.kill_all()
         await self._server.close()
         await self._fleet.close()
         self._close_observers()
-        return 0 if stopped else KILLED
+        return KILLED if self._fleet.killed > killed_before else 0
 
     def _close_observers(self) -> None:
         house = self._house
@@ -386,7 +407,7 @@ class Program:
 
     async def _stop_models(self) -> bool:
         await self._fleet.stop_all()
-        return not self._fleet.killed
+        return True
 
     async def _unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
         """Return what *work* says; False when the user is in a hurry first."""

@@ -149,7 +149,6 @@ def test_no_model(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"{",
         b'{"model":"a"',
         b'{"model":"a"} x',
@@ -274,3 +273,9 @@ def test_agreement_with_a_full_reader(members: list[tuple[str, object]], pad: in
         assert found == str(names[0]).lower()
     else:
         assert found == str(names[0])
+
+
+def test_an_empty_json_body_names_no_model() -> None:
+    """Nothing is not broken JSON: there is no model in it (404)."""
+    with pytest.raises(NotFoundError):
+        find("POST", "application/json", "", b"")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from modelswap.api import observe_routes as routes
+from modelswap.api.access import ANYONE
 from modelswap.api.call import Call, Refusal, Reply, Stream
 from modelswap.observe.activity import Row
 from modelswap.observe.captures import Captures
@@ -74,8 +75,7 @@ class QuietHouse:
 def call(house: QuietHouse, query: str = "", headers: Any = None, **params: str) -> Call:
     request: Any = AskedRequest(query, headers or {})
     shared: Any = house
-    nobody: Any = None
-    return Call(request=request, house=shared, identity=nobody, params=params)
+    return Call(request=request, house=shared, identity=ANYONE, params=params)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pytest
 from fakes.server import stub_command, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from conftest import StartServer
     from fakes.server import Modelswap
@@ -45,7 +46,7 @@ class GatedServer:
         wait_until(lambda: self.in_flight() >= count, 20, what=f"{count} requests wait")
 
     def in_flight(self) -> int:
-        return len(self.server.ask("GET", "/api/inflight").json())
+        return len(self.server.ask("GET", "/api/inflight").json()["requests"])
 
 
 class StartGated(Protocol):
@@ -68,6 +69,79 @@ def gated(modelswap_server: StartServer, tmp_path: Path) -> StartGated:
         return GatedServer(modelswap_server(f"{extra}\nmodels:\n{model}"), gate)
 
     return begin
+
+
+class RawClient:
+    """A raw client that sees every byte of its stream."""
+
+    def __init__(
+        self, gated: GatedServer, path: str = "/v1/chat/completions", **fields: object
+    ) -> None:
+        body = json.dumps({"model": "a", "messages": [], "stream": True, **fields}).encode()
+        self._sock = socket.create_connection(("127.0.0.1", gated.server.port), timeout=30)
+        self._sock.sendall(
+            b"POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Origin: http://localhost:3000\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (path.encode(), len(body), body)
+        )
+        self._got = b""
+
+    def until(self, mark: bytes, times: int = 1) -> None:
+        while self._got.count(mark) < times:
+            if not self._more():
+                raise EOFError(self._got)
+
+    def _more(self) -> bool:
+        piece = self._sock.recv(65536)
+        self._got += piece
+        return bool(piece)
+
+    def see_keep_alives(self) -> None:
+        """Wait for two: every client that came before this one has got at least one."""
+        self.until(b"data:", 2)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    @property
+    def head(self) -> bytes:
+        return self._got.partition(b"\r\n\r\n")[0]
+
+    def rest(self) -> bytes:
+        """The whole body, after the end, without its framing."""
+        while self._more():
+            pass
+        body, text = self._got.partition(b"\r\n\r\n")[2], b""
+        if b"chunked" not in self.head.lower():
+            return body
+        while body:
+            size, _, body = body.partition(b"\r\n")
+            text += body[: int(size, 16)]
+            body = body[int(size, 16) + 2 :]
+        return text
+
+
+class Connect(Protocol):
+    def __call__(
+        self, gated: GatedServer, path: str = "/v1/chat/completions", **fields: object
+    ) -> RawClient: ...
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Connect raw clients that ask for a stream."""
+    clients: list[RawClient] = []
+
+    def begin(
+        gated: GatedServer, path: str = "/v1/chat/completions", **fields: object
+    ) -> RawClient:
+        clients.append(RawClient(gated, path, **fields))
+        return clients[-1]
+
+    yield begin
+    for client in clients:
+        client.close()
 
 
 class JavaScript:
@@ -125,8 +199,3 @@ def javascript() -> JavaScript:
         pytest.skip(wrong)
     shutil.copy(JS / "talk.mjs", directory)
     return JavaScript(directory)
-
-
-def texts(answers: Sequence[dict[str, Any]]) -> list[str]:
-    """What the clients understood; errors show as they are."""
-    return [answer.get("text", str(answer)) for answer in answers]

@@ -89,9 +89,7 @@ def one(server: Modelswap, kind: str, fields: Fields) -> str:
         url = f"{server.base_url}/v1"
         with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
             return OPENAI[kind](client, fields)
-    with anthropic.Anthropic(
-        base_url=server.base_url, api_key="none", max_retries=0
-    ) as other:
+    with anthropic.Anthropic(base_url=server.base_url, api_key="none", max_retries=0) as other:
         return ANTHROPIC[kind](other, fields)
 
 

@@ -66,6 +66,8 @@ def answer(name: str, connection: Connection, request: Request) -> None:
         _stream(connection, _response_events(name, fields), delay)
     elif path.endswith("/messages") and stream:
         _stream(connection, _message_events(name, fields), delay)
+    elif path.endswith("completions") and "chat" not in path and stream:
+        _stream(connection, _text_events(name, fields), delay)
     elif path.endswith("completions") and stream:
         _stream(connection, _chat_events(name, fields), delay)
     elif path.endswith("/audio/speech"):
@@ -233,6 +235,19 @@ def _chat_events(name: str, fields: dict[str, Any]) -> list[bytes]:
     return [*events, chunk({}, "stop"), _event(last), b"data: [DONE]\n\n"]
 
 
+def _text_events(name: str, fields: dict[str, Any]) -> list[bytes]:
+    count = int(fields.get("n", 3))
+    base = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": name}
+
+    def chunk(text: str, reason: str | None = None) -> bytes:
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+        return _event({**base, "choices": [choice]})
+
+    events = [chunk(f"{fields.get('tag', name)}:{i} ") for i in range(count)]
+    last = {**base, "choices": [], "usage": _usage(count), "timings": _timings(count)}
+    return [*events, chunk("", "stop"), _event(last), b"data: [DONE]\n\n"]
+
+
 def _message_events(name: str, fields: dict[str, Any]) -> list[bytes]:
     count = int(fields.get("n", 3))
     start = {**_message(name, "", 1), "content": [], "stop_reason": None}
@@ -255,7 +270,13 @@ def _response_events(name: str, fields: dict[str, Any]) -> list[bytes]:
     text = _text(name, fields, count)
     where = {"item_id": "out_1", "output_index": 0, "content_index": 0}
     created = {**_response(name, "", 0, "in_progress"), "output": [], "usage": None}
-    parts: list[tuple[str, dict[str, Any]]] = [("response.created", {"response": created})]
+    item = {"id": "out_1", "type": "message", "role": "assistant", "status": "in_progress"}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    parts: list[tuple[str, dict[str, Any]]] = [
+        ("response.created", {"response": created}),
+        ("response.output_item.added", {"output_index": 0, "item": {**item, "content": []}}),
+        ("response.content_part.added", {**where, "part": part}),
+    ]
     for i in range(count):
         delta = {**where, "delta": f"{fields.get('tag', name)}:{i} ", "logprobs": []}
         parts.append(("response.output_text.delta", delta))

@@ -61,6 +61,13 @@ class HandFront:
             assert data, "the keeper hung up"
             self._frames += self._decoder.feed(data)
 
+    def hear(self, text: bytes) -> None:
+        """Wait until a server has said it."""
+        while text not in self.output + b"".join(frame.output for frame in self._frames):
+            data = self.socket.recv(65536)
+            assert data, "the keeper hung up"
+            self._frames += self._decoder.feed(data)
+
     def is_hung_up_on(self) -> bool:
         try:
             while self.socket.recv(65536):
@@ -179,6 +186,7 @@ def test_no_new_server_while_stopping(
     front = connect()
     front.hello()
     front.spawn(1, 'trap "" TERM; echo deaf; while :; do sleep 0.05; done')
+    front.hear(b"deaf")
     front.send("stop_all", grace=0.3)
     front.send("spawn", run=2, model="n", argv=["true"], env={}, cwd="/", tag={})
     assert "stopping" in str(front.until("spawn_failed")["reason"])

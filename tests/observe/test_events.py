@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from modelswap.observe.redaction import Headers
 
 JSON = ((b"content-type", b"application/json"),)
 
@@ -105,6 +108,24 @@ async def test_a_client_that_does_not_read_costs_a_bound() -> None:
     client.close()
 
 
+@dataclass
+class Running:
+    """A request that runs."""
+
+    number: int = 0
+    began: float = 0.0
+    began_ns: int = 0
+    model: str = "m"
+    path: str = "/v1/x"
+    method: str = "POST"
+    request_headers: Headers = ((b"authorization", b"Bearer secret"), (b"user-agent", b"curl"))
+    response_headers: Headers = ()
+    remote_ip: str = "10.0.0.7"
+    cancel: Callable[[], None] | None = None
+    received: int = 0
+    shown: int = 0
+
+
 async def test_in_flight_entries_come_and_go() -> None:
     """Watchers see start, head and end; credentials are masked; cancel calls back once known."""
     bus = Bus()
@@ -112,15 +133,10 @@ async def test_in_flight_entries_come_and_go() -> None:
     frames = bus.subscribe(lambda: [("inflight", running.snapshot())]).frames()
     assert parsed(await following(frames)) == [("inflight", {"operation": "snapshot"})]
     cancelled: list[int] = []
-    entry = running.enter(
-        model="m",
-        path="/v1/x",
-        method="POST",
-        headers=[(b"authorization", b"Bearer secret"), (b"user-agent", b"curl")],
-        remote_ip="10.0.0.7",
-        cancel=lambda: cancelled.append(1),
-    )
-    running.answered(entry, JSON)
+    entry = Running(cancel=lambda: cancelled.append(1))
+    running.enter(entry)
+    entry.response_headers = JSON
+    running.answered(entry)
     entry.received = 5
     assert (running.cancel("1"), running.cancel("2"), cancelled) == (True, False, [1])
     running.leave(entry)
@@ -142,7 +158,8 @@ async def test_progress_is_told_at_intervals() -> None:
     running = Inflight(bus, HeaderMask())
     frames = bus.subscribe(list).frames()
     await following(frames)
-    entry = running.enter(model="m", path="/", method="GET", headers=(), remote_ip="")
+    entry = Running()
+    running.enter(entry)
     await following(frames)
     entry.received = 9
     assert parsed(await following(frames))[0][1]["request"]["resp_bytes"] == 9

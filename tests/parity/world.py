@@ -105,7 +105,10 @@ class Heard:
 
 @dataclass
 class Listener:
-    """An HTTP server that remembers what it was asked and answers `{"heard": path}`."""
+    """An HTTP server that remembers what it was asked and answers `{"heard": path}`.
+
+    A JSON request may say the answer: `reply`, `reply_type`, `reply_status`.
+    """
 
     heard: list[Heard] = field(default_factory=list)
 
@@ -118,9 +121,10 @@ class Listener:
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 heard.append(Heard(self.command, self.path, self.headers.items(), body))
-                reply = json.dumps({"heard": self.path}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
+                script = _script(body)
+                reply = str(script.get("reply", json.dumps({"heard": self.path}))).encode()
+                self.send_response(int(script.get("reply_status", 200)))
+                self.send_header("Content-Type", script.get("reply_type", "application/json"))
                 self.send_header("Content-Length", str(len(reply)))
                 self.end_headers()
                 self.wfile.write(reply)
@@ -151,6 +155,14 @@ class Listener:
     @property
     def last(self) -> Heard:
         return self.heard[-1]
+
+
+def _script(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def rows(server: Modelswap, query: str = "") -> list[dict[str, Any]]:

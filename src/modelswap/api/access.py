@@ -16,6 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -146,11 +147,13 @@ class Failures:
 
     def wait(self, address: str, now: float) -> float:
         """Return for how many seconds an address is not listened to."""
+        address = _household(address)
         if address not in self._seen:
             return 0.0
         return max(0.0, self._seen[address][1] - now)
 
     def on_failure(self, address: str, now: float) -> None:
+        address = _household(address)
         count, until = self._seen.pop(address, (0, now))
         if now - until > self.FORGET:
             count = 0
@@ -162,7 +165,7 @@ class Failures:
             self._seen.popitem(last=False)
 
     def on_success(self, address: str) -> None:
-        self._seen.pop(address, None)
+        self._seen.pop(_household(address), None)
 
 
 class Access:
@@ -228,6 +231,16 @@ class Access:
             self._known.clear()
         self._known[authorization, x_api_key] = record
         return record
+
+
+def _household(address: str) -> str:
+    """Return what one person has of the addresses: of IPv6 it is a whole /64."""
+    if ":" not in address or "." in address:
+        return address
+    try:
+        return str(IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def _digest_of(key: ApiKey) -> str | None:

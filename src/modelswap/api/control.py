@@ -14,6 +14,7 @@ import msgspec
 from modelswap import __version__
 from modelswap.config.redact import redact
 from modelswap.core.spec import ClientId
+from modelswap.errors import ForbiddenError
 
 from .call import Call, Refusal, Reply, as_json, as_text
 from .listing import record_of, records
@@ -41,8 +42,14 @@ async def version(_: Call) -> Reply:
 async def list_models(call: Call) -> Reply:
     house = call.house
     listed = records(house.plan, house.fleet.phase, house.profile)
-    visible = [record for record in listed if call.identity.may_use(record["id"])]
+    visible = [record for record in listed if call.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
+
+
+def _names_of(record: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names by which a key may be allowed to use what is listed."""
+    of = record["meta"]["llamaswap"].get("modelID")
+    return (record["id"],) if of is None else (record["id"], of)
 
 
 async def one_model(call: Call) -> Reply:
@@ -50,7 +57,7 @@ async def one_model(call: Call) -> Reply:
     wanted = unquote(call.params["id"])
     house = call.house
     record = record_of(house.plan, house.fleet.phase, house.profile, wanted)
-    if record is None or not call.identity.may_use(wanted):
+    if record is None or not call.identity.may_use(*_names_of(record)):
         raise Refusal(404, f"model {wanted!r} not found", "not_found")
     return as_json(record)
 
@@ -71,6 +78,7 @@ async def running(call: Call) -> Reply:
             "waiting": house.fleet.waiting(model.id),
         }
         for model, phase, pid in house.fleet.running()
+        if call.identity.may_use(model.id)
     ]
     return as_json({"running": items})
 
@@ -90,9 +98,12 @@ async def unload_all(call: Call) -> Reply:
 
 
 def _local(call: Call) -> ModelId:
-    model = call.house.book.local(unquote(call.params["model"]))
+    name = unquote(call.params["model"])
+    model = call.house.book.local(name)
     if model is None:
         raise Refusal(404, "model not found", "not_found")
+    if not call.identity.may_use(model, name):
+        raise ForbiddenError(f"this key may not use the model {name!r}")
     return model
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
@@ -18,7 +17,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from modelswap.core.jsonpath import NotApplicableError, UnreadableError, keys_of
-from modelswap.errors import BadRequestError, NotFoundError
+from modelswap.errors import BadRequestError, BodyTooLargeError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +27,11 @@ _TWO_MODELS: Final = "the request body has more than one 'model'"
 _SPARSE: Final = 2000
 """Up to so many quotes in a body are looked at one by one, which beats a search for longer text."""
 _BIG: Final = 64 << 10
+_SMALL: Final = 4 << 10
+MOST_FORM: Final = 1 << 20
+"""An urlencoded body is read with a pattern, on the loop: no more of it than this."""
+MOST_NAME: Final = 1024
+"""Bytes of a model's name: it goes into answers, logs and records."""
 _KEY = b'"model"'
 _ANY_SPELLING = re.compile(
     rb'"(?:m|\\u006[dD])(?:o|\\u006[fF])(?:d|\\u0064)(?:e|\\u0065)(?:l|\\u006[cC])"'
@@ -50,8 +54,7 @@ class Source(Enum):
     """An urlencoded body."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     model: str
     stream: bool
     source: Source
@@ -83,12 +86,18 @@ class _Fast(msgspec.Struct):
     stream: bool = False
 
 
+class _Plain(msgspec.Struct, gc=False):
+    model: str = ""
+    stream: bool = False
+
+
 class _Slow(msgspec.Struct):
     model: msgspec.Raw = msgspec.Raw(b"null")
     stream: msgspec.Raw = msgspec.Raw(b"false")
 
 
 _fast = msgspec.json.Decoder(_Fast)
+_plain = msgspec.json.Decoder(_Plain)
 _slow = msgspec.json.Decoder(_Slow)
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -163,6 +172,8 @@ def _in_body(content_type: str | None, query: str, body: bytes) -> Ask:
         if ask.model:
             return ask
     if content_type and "urlencoded" in content_type.lower():
+        if len(body) > MOST_FORM:
+            raise BodyTooLargeError("the form is too large")
         ask = _in_pairs(body.decode("utf-8", "replace"), Source.FORM, one_only=True)
         if ask.model:
             return ask
@@ -190,6 +201,15 @@ def _in_pairs(text: str, source: Source, *, one_only: bool = False) -> Ask:
 def _in_json(body: bytes) -> Ask:
     if not body:
         return Ask("", stream=False, source=Source.JSON)
+    if len(body) < _SMALL and body.count(_KEY) == 1 and b"\\u00" not in body:
+        try:  # one key at most: nobody has to count
+            plain = _plain.decode(body)
+        except (ValueError, RecursionError):
+            pass  # said below
+        else:
+            if not body.isascii():
+                _check_utf8(body)
+            return Ask(plain.model, plain.stream, Source.JSON)
     names = _seen.names
     names.clear()
     try:

@@ -7,9 +7,9 @@ then either a coroutine answers (control routes) or a `Visit` begins (models).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import AsyncGenerator
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local, Off
 from modelswap.core.spec import ClientId, ModelId
 from modelswap.errors import (
+    BadRequestError,
     ConflictError,
     ForbiddenError,
     MethodNotAllowedError,
@@ -30,6 +31,7 @@ from modelswap.errors import (
 from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
 from .envelope import error_reply, reply_for
+from .passport import Passport, line_ends
 from .routes import Model, Scope, Table, allowed, choose
 from .visit import Visit
 
@@ -46,6 +48,14 @@ UNCLEAN: Final = re.compile(r"//|/\.\.?(?:/|$)")
 COMFYUI: Final = ModelId("comfyui_auto")
 POLLS: Final = frozenset({"/health", "/metrics", "/slots"})
 """Below `/upstream/<model>`: asked by monitors, so they start nothing and keep nothing alive."""
+QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
+"""Paths whose requests are polls: not worth a line in the log."""
+CONTROL_BODY: Final = 64 << 10
+MOST_CLAIMS: Final = 64
+"""Clients that one address may pretend to be with `clientIdHeader`."""
+MOST_CLAIMED: Final = 128
+"""Characters of such a name."""
+_ADDRESSES: Final = 1024
 _FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
 
 
@@ -54,11 +64,17 @@ class Front:
         self.house = house
         self.loop: asyncio.AbstractEventLoop = house.loop
         self._table = Table()
+        self._claims: dict[str, set[str]] = {}
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
         try:
-            self._admit(exchange)
+            passport = exchange.request.memo
+            if isinstance(passport, Passport) and passport.book is self.house.book:
+                self._identify(passport.request, Scope.INFERENCE, passport.book)
+                self._model(exchange, passport)
+            else:
+                self._admit(exchange)
         except ReplyError as error:
             self.send_error(exchange, error)
             self._log(exchange, len(error.text))
@@ -83,19 +99,23 @@ class Front:
         if found is None:
             raise NotFoundError(f"no such path: {path}")
         methods, params = found
+        if params and _escapes(path):
+            raise BadRequestError("the path leads out of its place")
         route = choose(methods, request.method)
         if route is None:
             error = MethodNotAllowedError("method not allowed")
             self.send_error(exchange, error, (("Allow", allowed(methods)),))
             return
-        identity = self._identify(request, route, book)
+        identity = self._identify(request, route.scope, book)
+        if route.mixed and identity.models:
+            raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not Model.NONE:
             self._check_site(request, book)
         self._handle(exchange, route, params, identity)
 
-    def _identify(self, request: Request, route: Route, book: Book) -> Identity:
+    def _identify(self, request: Request, scope: Scope, book: Book) -> Identity:
         access = book.access
-        if access.is_open or route.scope is Scope.OPEN:
+        if access.is_open or scope is Scope.OPEN:
             return ANYONE
         verdict = access.check(
             request.header(b"authorization"),
@@ -106,8 +126,8 @@ class Front:
         )
         match verdict:
             case Identity():
-                if not verdict.may(route.scope.value):
-                    raise ForbiddenError(f"this key lacks the scope {route.scope.value!r}")
+                if not verdict.may(scope.value):
+                    raise ForbiddenError(f"this key lacks the scope {scope.value!r}")
                 return verdict
             case Denied():
                 raise UnauthorizedError(UNAUTHORIZED)
@@ -144,10 +164,20 @@ class Front:
         match route.model:
             case Model.NONE:
                 exchange.read_body(
-                    lambda body: self._control(exchange, route, params, identity, body)
+                    lambda body: self._control(exchange, route, params, identity, body),
+                    CONTROL_BODY,
                 )
             case Model.BODY | Model.QUERY:
-                self._model(exchange, route, identity)
+                passport = self.passport(
+                    exchange.request,
+                    identity,
+                    forwarded_path(exchange.request.path),
+                    is_recorded=route.recorded,
+                    is_tracked=True,
+                )
+                if route.scope is Scope.INFERENCE:
+                    exchange.request.memo = passport
+                self._model(exchange, passport)
             case Model.POLL:
                 self._poll(exchange, route, identity)
             case Model.PATH:
@@ -155,15 +185,34 @@ class Front:
             case Model.COMFYUI:
                 self._comfyui(exchange, params.get("path"), identity)
 
-    def _model(self, exchange: Exchange, route: Route, identity: Identity) -> None:
-        request = exchange.request
-        path = forwarded_path(request.path)
-        visit = self.visit(exchange, identity, path, is_recorded=route.recorded, is_tracked=True)
-        kind = request.header(b"content-type")
-        if kind is not None and b"multipart/form-data" in kind.lower() and request.has_body:
-            visit.on_form(kind)
+    def _model(self, exchange: Exchange, passport: Passport) -> None:
+        visit = Visit(self, exchange, passport)
+        if passport.is_form:
+            visit.on_form(passport.request.header(b"content-type") or b"")
         else:
             exchange.read_body(visit.on_body)
+
+    def passport(
+        self,
+        request: Request,
+        identity: Identity,
+        path: str,
+        *,
+        is_recorded: bool,
+        is_tracked: bool,
+    ) -> Passport:
+        """Say who asks; the upstream gets `path`."""
+        return Passport(
+            self.house.book,
+            request,
+            identity,
+            address=self.address_of(request),
+            client=self.client_of(request, identity),
+            background=self.is_background(request, identity),
+            path=path,
+            is_recorded=is_recorded,
+            is_tracked=is_tracked,
+        )
 
     def visit(
         self,
@@ -175,9 +224,10 @@ class Front:
         is_tracked: bool,
     ) -> Visit:
         """Begin a visit whose upstream gets `path`."""
-        return Visit(
-            self, exchange, identity, path=path, is_recorded=is_recorded, is_tracked=is_tracked
+        passport = self.passport(
+            exchange.request, identity, path, is_recorded=is_recorded, is_tracked=is_tracked
         )
+        return Visit(self, exchange, passport)
 
     def _poll(self, exchange: Exchange, route: Route, identity: Identity) -> None:
         visit = self.visit(exchange, identity, route.path, is_recorded=False, is_tracked=False)
@@ -190,6 +240,8 @@ class Front:
         match = house.book.names.split_raw_path(path, house.profile)
         if match is None or isinstance(match.target, Off):
             raise NotFoundError("model not found")
+        if not identity.may_use(match.target.model, match.target.requested):
+            raise ForbiddenError(f"this key may not use the model {match.name!r}")
         request = exchange.request
         if not match.rest:
             status = _FOUND_AGAIN.get(request.method, 308)
@@ -227,6 +279,8 @@ class Front:
             return
         if COMFYUI not in house.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
+        if not identity.may_use(COMFYUI):
+            raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
         if path and house.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
         target = Local(COMFYUI, COMFYUI)
@@ -266,9 +320,15 @@ class Front:
                 await self._stream(exchange, reply)
 
     async def _stream(self, exchange: Exchange, stream: Stream) -> None:
-        exchange.start(
-            stream.status, self._fields(exchange.request, stream.content_type, stream.headers)
-        )
+        fields = self._fields(exchange.request, stream.content_type, stream.headers)
+        if exchange.request.method == "HEAD":  # the stream has no end, but its head has
+            with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                async with asyncio.timeout(0):  # only what has begun cleans up after itself
+                    await anext(stream.chunks)
+            await _close(stream)
+            exchange.reply(stream.status, fields)
+            return
+        exchange.start(stream.status, fields)
         drained = asyncio.Event()
         exchange.on_drain = drained.set
         try:
@@ -277,8 +337,7 @@ class Front:
                 if not exchange.write(chunk):
                     await drained.wait()
         finally:
-            if isinstance(stream.chunks, AsyncGenerator):
-                await stream.chunks.aclose()
+            await _close(stream)
         exchange.end()
 
     # Answers
@@ -327,7 +386,9 @@ class Front:
     def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:
         request = exchange.request
         seconds = 0.0 if begun is None else monotonic() - begun
-        self.house.access_line(request, self.address_of(request), exchange.status, sent, seconds)
+        if not request.path.startswith(QUIET):
+            ends = line_ends(request, self.address_of(request))
+            self.house.access_line(ends[0], exchange.status, sent, ends[1], seconds)
 
     # Who asks
 
@@ -348,14 +409,40 @@ class Front:
         if header is not None:
             value = request.header(header.lower().encode())
             if value is not None:
-                return ClientId(value.decode("latin-1"))
+                return self._claimed(request, value.decode("latin-1")[:MOST_CLAIMED])
         return ClientId(self.address_of(request))
+
+    def _claimed(self, request: Request, name: str) -> ClientId:
+        """Believe a name that the client gave itself: a trusted proxy always, others in bounds.
+
+        Otherwise one client could be a thousand, and have a thousand turns. Where proxies
+        are trusted, nobody else is believed.
+        """
+        origins = self.house.book.origins
+        if origins.trusts(request.client):
+            return ClientId(name)
+        address = self.address_of(request)
+        if origins.has_proxies:
+            return ClientId(address)
+        if len(self._claims) >= _ADDRESSES:
+            self._claims.clear()
+        claims = self._claims.setdefault(address, set())
+        if name not in claims and len(claims) >= MOST_CLAIMS:
+            return ClientId(address)
+        claims.add(name)
+        return ClientId(name)
 
     def is_background(self, request: Request, identity: Identity) -> bool:
         if identity.background:
             return True
         header = self.house.plan.settings.background_header
         return header is not None and request.header(header.lower().encode()) is not None
+
+
+async def _close(stream: Stream) -> None:
+    close = getattr(stream.chunks, "aclose", None)
+    if close is not None:  # other iterators need no end
+        await close()
 
 
 def forwarded_path(path: str) -> str:
@@ -375,4 +462,13 @@ def _cleaned(path: str) -> str:
         elif piece not in {"", "."}:
             kept.append(piece)
     tail = "/" if path.endswith(("/", "/.", "/..")) and kept else ""
-    return "/" + "/".join(kept) + tail
+    # Browsers read a backslash as a slash: `/\\evil.example` would lead to another site.
+    return ("/" + "/".join(kept) + tail).replace("\\", "%5C")
+
+
+def _escapes(path: str) -> bool:
+    """Whether a path means another one to a program that decodes it first."""
+    if "%" not in path and "\\" not in path:
+        return False
+    plain = unquote(path, errors="replace")
+    return "\0" in plain or ".." in re.split(r"[/\\]", plain)

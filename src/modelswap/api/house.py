@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from modelswap.core.lifecycle import Phase
 from modelswap.observe.redaction import line_redactor
-from modelswap.observe.timestamps import go_duration
 
 from .book import Book
 from .listing import statuses
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from modelswap.core.room import Reason
     from modelswap.core.spec import ClientId, ModelId, Seconds
     from modelswap.fleet import Fleet, Server
-    from modelswap.http import Request
     from modelswap.observe.captures import Captures
     from modelswap.observe.events import Bus
     from modelswap.observe.inflight import Inflight
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from modelswap.observe.prometheus import Metrics
     from modelswap.observe.store import Store
 
-QUIET = ("/wol-health", "/api/performance", "/metrics")
-"""Paths whose requests are polls: not worth a line in the log."""
 
 
 @dataclass(slots=True)
@@ -93,16 +89,10 @@ class House:
 
     # News
 
-    def access_line(
-        self, request: Request, address: str, status: int, sent: int, seconds: float
-    ) -> None:
-        """Log one finished request."""
-        if self.shows_requests and not request.path.startswith(QUIET):
-            agent = request.header(b"user-agent") or b""
-            self.log.info(
-                f'Request {address} "{request.method} {request.path} HTTP/{request.version}" '
-                f'{status} {sent} "{agent.decode("latin-1")}" {go_duration(seconds)}'
-            )
+    def access_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
+        """Log one finished request; `before` and `after` are what `line_ends` gives."""
+        if self.shows_requests:
+            self.logs.request_line(before, status, sent, after, seconds)
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
         """Take the fleet's news to the log, the watchers and the counters."""

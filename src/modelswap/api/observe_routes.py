@@ -16,6 +16,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.core.names import Local
+from modelswap.errors import ForbiddenError
 from modelswap.observe import prometheus
 from modelswap.observe.counters import ModelState
 from modelswap.observe.export import as_csv, as_lines
@@ -69,11 +70,15 @@ async def log_stream(call: Call) -> Stream:
 def _source(call: Call) -> str:
     name = unquote(call.params.get("id", "")).strip("/")
     if name in {"", PROXY, UPSTREAM}:
+        if call.identity.models:
+            raise ForbiddenError("this key is limited to some models, and this log is of them all")
         return name
     house = call.house
     match = house.book.names.split_path(name, house.profile)
     if match is None or not isinstance(match.target, Local):
         raise Refusal(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE)
+    if not call.identity.may_use(match.target.model, match.target.requested):
+        raise ForbiddenError(f"this key may not use the model {match.name!r}")
     return model_source(match.target.model)
 
 

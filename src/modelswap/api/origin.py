@@ -172,8 +172,11 @@ class Origins:
         """
         if origin is not None:
             return not self.is_allowed(origin, host)
-        if sec_fetch_site is not None:
-            return sec_fetch_site.strip().lower() == b"cross-site"
+        site = None if sec_fetch_site is None else sec_fetch_site.strip().lower()
+        if site in {b"same-origin", b"none"}:
+            return False
+        if site is not None and (site != b"same-site" or not referer):
+            return True  # another name of the same site is another site, unless it says which
         if referer:
             return not self.is_allowed(_origin_of(referer), host)
         return False
@@ -214,6 +217,10 @@ class Origins:
         return tuple(fields)
 
     # Proxies
+
+    @property
+    def has_proxies(self) -> bool:
+        return bool(self._proxies)
 
     def trusts(self, address: str) -> bool:
         """Tell whether what this address says about its clients is believed."""

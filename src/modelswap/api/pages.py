@@ -6,10 +6,10 @@ listing made once, never joined to a path.
 
 from __future__ import annotations
 
-import mimetypes
+import hashlib
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from .call import Call, Refusal, Reply
@@ -28,6 +28,14 @@ GUARDS = (
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
 )
+KINDS: Final = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "ico": "image/vnd.microsoft.icon",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+"""Not asked of the system: some call JavaScript plain text, which browsers then refuse to run."""
 
 
 def _redirect(to: str, status: int) -> Reply:
@@ -67,27 +75,33 @@ def _listing() -> dict[str, Traversable]:
 
 
 @lru_cache(maxsize=256)
-def _content(name: str) -> bytes | None:
+def _content(name: str) -> tuple[bytes, str] | None:
+    """Return a file and its entity tag."""
     entry = _listing().get(name)
-    return None if entry is None else entry.read_bytes()
+    if entry is None:
+        return None
+    body = entry.read_bytes()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
-def _file(name: str) -> Reply:
-    body = _content(name)
-    if body is None:
+def _file(call: Call, name: str) -> Reply:
+    found = _content(name)
+    if found is None:
         raise Refusal(404, "no such file")
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    if kind.startswith("text/") or kind.endswith(("javascript", "json")):
-        kind += "; charset=utf-8"
-    return Reply(200, body, kind, GUARDS)
+    body, tag = found
+    headers = (*GUARDS, ("ETag", tag))
+    kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
+    if tag in call.header("if-none-match"):
+        return Reply(304, b"", kind, headers)
+    return Reply(200, body, kind, headers)
 
 
 async def ui_file(call: Call) -> Reply:
     name = unquote(call.params["name"]) or "index.html"
     if _listing().get(name) is None and "." not in name.rsplit("/", 1)[-1]:
         name = "index.html"  # the page's own routes
-    return _file(name)
+    return _file(call, name)
 
 
-async def favicon(_: Call) -> Reply:
-    return _file("favicon.ico")
+async def favicon(call: Call) -> Reply:
+    return _file(call, "favicon.ico")

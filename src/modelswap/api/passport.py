@@ -38,6 +38,7 @@ class Passport:
         "book",
         "client",
         "identity",
+        "is_form",
         "is_recorded",
         "is_tracked",
         "kind",
@@ -76,6 +77,9 @@ class Passport:
         self.kind = None if kind is None else kind.decode("latin-1")
         self.source = source_of(request.method, self.kind)
         """Where to look for the model."""
+        self.is_form = (
+            request.has_body and self.kind is not None and "multipart/form-data" in self.kind.lower()
+        )
         self.before, self.after = line_ends(request, address)
         self._outbounds: dict[Upstream, Outbound] = {}
 
@@ -100,14 +104,13 @@ class Passport:
         self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
     ) -> Outbound:
         request = self.request
-        origins = self.book.origins
         drop = _NOTHING if keeps else _CREDENTIALS
         if begun:  # its headers promise no coding
             drop |= _CODINGS
         headers = forward_headers(
             request,
             drop=drop,
-            trust_forwarded=remote is None and origins.trusts(request.client),
+            trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
             forwarded=remote is None,
             host=None if remote is None else upstream.address.authority.encode("ascii"),
         )
@@ -118,7 +121,7 @@ class Passport:
             upstream.address.join(self.path, query),
             headers,
             request.header(b"upgrade") if request.upgrade else None,
-            origins.cors(request.header(b"origin")),
+            self.book.origins.cors(request.header(b"origin")),
         )
 
 

@@ -1,8 +1,9 @@
 """What is written down about one request: list of running ones, meter, capture, row.
 
-Law: everything here is called on the byte path, so it does little: the heavy
-part happens in the store's thread. It never raises over what a client or a
-model server sent. A `Recording` ends once; a second `end` does nothing.
+Law: everything here is called on the byte path, so it does little; a small
+answer that comes in one piece needs no meter and no draft. It never raises over
+what a client or a model server sent. A `Recording` ends once; a second `end`
+does nothing.
 """
 
 from __future__ import annotations
@@ -14,171 +15,209 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from modelswap.observe.activity import Row
+from modelswap.observe.captures import PACK
 from modelswap.observe.failure import describe
-from modelswap.observe.meter import Meter
+from modelswap.observe.meter import Meter, tokens_of
 from modelswap.observe.usage import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from modelswap.http import Field
+    from modelswap.http import Field, ResponseHead
     from modelswap.observe.captures import Draft
-    from modelswap.observe.inflight import Entry
+    from modelswap.observe.redaction import Headers
 
     from .house import House
+    from .passport import Passport
 
 _OK: Final = 200
 _NONE: Final = Tokens()
-_CONTENT_TYPE: Final = b"content-type"
-_bags: dict[tuple[tuple[str, str], ...], str] = {}
+_bags: dict[tuple[int | None, str | None], str] = {}
 _MOST_BAGS: Final = 1024
 
 
 class Recording:
-    """One request to a model, from its resolution to its end."""
+    """One request to a model, from its resolution to its end; also its entry in the running ones."""
 
     __slots__ = (
-        "_began",
-        "_bytes_in",
-        "_bytes_out",
         "_draft",
-        "_entry",
+        "_head",
         "_house",
         "_is_ended",
-        "_is_recorded",
         "_meter",
-        "_queue_ms",
+        "_passport",
+        "_piece",
+        "_piece_at",
+        "_sent",
+        "_sent_size",
         "_status",
         "_type",
-        "client",
-        "key",
-        "metadata",
+        "began",
+        "began_ns",
+        "cancel",
         "model",
-        "path",
+        "number",
+        "priority",
+        "queue_ms",
+        "received",
         "requested",
+        "response_headers",
+        "selector",
+        "shown",
         "stream",
     )
 
     def __init__(
         self,
         house: House,
-        *,
+        passport: Passport,
+        began: float,
         model: str,
         requested: str,
-        path: str,
-        client: str,
-        key: str,
-        stream: bool,
-        is_recorded: bool,
-        began: float,
+        stream: bool,  # noqa: FBT001 - keywords cost on this path
     ) -> None:
-        """`path` is what the row shows; `began` is monotonic."""
+        """`began` is monotonic."""
         self._house = house
-        self._began = began
-        self._is_recorded = is_recorded
+        self._passport = passport
         self._is_ended = False
-        self._queue_ms = -1
-        self._bytes_in = 0
-        self._bytes_out = 0
+        self._sent: bytes | None = None
+        self._sent_size = 0
         self._status = 0
         self._type = ""
-        self._entry: Entry | None = None
+        self._head: ResponseHead | None = None
+        self._piece = b""
+        """The first bytes of an answer that may well be its only ones."""
+        self._piece_at: float | None = None
         self._meter: Meter | None = None
         self._draft: Draft | None = None
+        self.began = began
+        self.began_ns = 0
         self.model = model
         self.requested = requested
-        self.path = path
-        self.client = client
-        self.key = key
         self.stream = stream
-        self.metadata: Mapping[str, str] | None = None
+        self.priority: int | None = None
+        self.selector: str | None = None
+        self.queue_ms = -1
+        self.number = 0
+        """In the list of running requests; 0: not listed."""
+        self.cancel: Callable[[], None] | None = None
+        self.response_headers: Headers = ()
+        self.received = 0
+        """Bytes of the answer's body."""
+        self.shown = 0
 
-    def enter(
-        self,
-        *,
-        method: str,
-        shown_path: str,
-        headers: Sequence[Field],
-        cancel: Callable[[], None],
-    ) -> None:
-        """List it among those that run."""
-        self._entry = self._house.inflight.enter(
-            model=self.model,
-            path=shown_path,
-            method=method,
-            headers=headers,
-            remote_ip=self.client,
-            cancel=cancel,
-        )
+    # As an entry of the list of running requests
 
-    def granted(self, now: float) -> None:
-        """The model is there."""
-        self._queue_ms = int((now - self._began) * 1000)
+    @property
+    def method(self) -> str:
+        return self._passport.request.method
 
-    def sending(self, headers: Sequence[Field], body: bytes, length: int) -> None:
-        """What goes to the model server, after all rewriting; `length` of a body not held."""
-        self._bytes_in = length
-        if self._is_recorded and self._draft is None:
-            self._draft = self._house.captures.begin(self.path, headers, body)
+    @property
+    def path(self) -> str:
+        return self._passport.shown_path
 
-    def on_head(self, status: int, headers: Sequence[Field]) -> None:
+    @property
+    def request_headers(self) -> tuple[Field, ...]:
+        return self._passport.request.headers
+
+    @property
+    def remote_ip(self) -> str:
+        return self._passport.address
+
+    # What happens
+
+    def sending(self, body: bytes, size: int) -> None:
+        """What goes to the model server, after all rewriting; `size` also of a body not held."""
+        self._sent = body
+        self._sent_size = size
+
+    def on_head(self, head: ResponseHead) -> None:
         """The head of the answer, as it goes to the client."""
-        self._status = status
-        house = self._house
-        if self._entry is not None:
-            house.inflight.answered(self._entry, headers)
-        if not self._is_recorded:
-            return
-        for name, value in headers:
-            if len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE:
-                self._type = value.decode("latin-1")
-        self._meter = meter = Meter(self.path, self._began)
-        meter.on_head(status, headers)
-        if self._draft is not None:
-            house.captures.on_head(self._draft, status, headers)
+        self._head = head
+        self._status = head.status
+        self._type = head.type_text
+        self.response_headers = head.headers
+        if self.number:
+            self._house.inflight.answered(self)
 
     def on_data(self, chunk: bytes) -> None:
         """The next bytes of the answer's body, after they went to the client."""
-        self._bytes_out += len(chunk)
-        if self._entry is not None:
-            self._entry.received = self._bytes_out
-        if self._meter is not None:
-            self._meter.on_data(chunk, monotonic())
+        received = self.received
+        self.received = received + len(chunk)
+        meter = self._meter
+        if meter is not None:
+            meter.on_data(chunk, monotonic())
             if self._draft is not None:
                 self._house.captures.on_data(self._draft, chunk)
+        elif not self._passport.is_recorded:
+            return
+        elif not received:
+            self._piece = chunk
+            self._piece_at = monotonic()
+            head = self._head
+            if head is not None and (head.event_stream or head.encoding or len(chunk) >= PACK):
+                self._follow(head)
+        elif self._head is not None:
+            self._follow(self._head)
+            self.received = received
+            self.on_data(chunk)
+
+    def _follow(self, head: ResponseHead) -> None:
+        """More will come: take it as a stream."""
+        passport = self._passport
+        self._meter = meter = Meter(passport.path, self.began)
+        meter.on_head(head.status, head.headers)
+        if self._piece_at is not None:
+            meter.on_data(self._piece, self._piece_at)
+        self._draft = self._begin_draft()
+        self._piece = b""
+
+    def _begin_draft(self) -> Draft | None:
+        passport = self._passport
+        captures = self._house.captures
+        if self._sent is None:
+            return None
+        draft = captures.begin(passport.path, passport.request.headers, self._sent)
+        if draft is not None and self._head is not None:
+            captures.on_head(draft, self._head.status, self._head.headers)
+            if self._piece:
+                captures.on_data(draft, self._piece)
+        return draft
 
     def replied(self, status: int) -> None:
         """The answer is our own: an error."""
         self._status = status
         self._type = "application/json"
 
-    def end(self, ending: str, *, status: int | None = None, error: str = "") -> None:
+    def end(self, ending: str, now: float, *, status: int | None = None, error: str = "") -> None:
         """It is over; `status` when it is not what was sent (499: the client left)."""
         if self._is_ended:
             return
         self._is_ended = True
-        if self._entry is not None:
-            self._house.inflight.leave(self._entry)
+        if self.number:
+            self._house.inflight.leave(self)
+            self.cancel = None
         if status is not None:
             self._status = status
-        if self._is_recorded:
-            self._record(ending, error)
+        if self._passport.is_recorded:
+            self._record(ending, now, error)
 
-    def _record(self, ending: str, error: str) -> None:
+    def _record(self, ending: str, now: float, error: str) -> None:
         house = self._house
-        now = monotonic()
-        wall = int((now - self._began) * 1000)
-        ended_ns = time.time_ns()  # for display
-        tokens = _NONE if self._meter is None else self._meter.finish(now)
+        passport = self._passport
+        status = self._status
+        wall = int((now - self.began) * 1000)
+        ended_ms = time.time_ns() // 1_000_000  # for display
+        tokens = self._tokens(now, wall)
         if not error:
-            error = tokens.error or ("" if self._status == _OK else describe(self._status, b""))
+            error = tokens.error or ("" if status == _OK else describe(status, b""))
         row = Row(
             house.store.next_id(),
-            ended_ns // 1_000_000_000,
+            ended_ms // 1000,
             self.model,
-            self.path,
+            passport.path,
             self._type,
-            self._status,
+            status,
             tokens.cached,
             tokens.drafted,
             tokens.accepted,
@@ -188,36 +227,58 @@ class Recording:
             tokens.per_second,
             tokens.duration_ms or wall,
             error,
-            _bag(self.metadata),
+            _bag(self.priority, self.selector),
             self.requested,
-            self.client,
-            self.key,
-            int(self.stream),
+            passport.address,
+            passport.identity.name,
+            1 if self.stream else 0,
             tokens.ttft_ms,
-            self._queue_ms,
+            self.queue_ms,
             -1,
-            ended_ns // 1_000_000 - wall,
+            ended_ms - wall,
             tokens.finish_reason,
-            self._bytes_in,
-            self._bytes_out,
+            self._sent_size,
+            self.received,
             tokens.wall_per_second,
             ending,
         )
-        draft = self._draft
-        if draft is not None and self._status == _OK and not self._bytes_out:
-            house.captures.drop(draft)  # nothing came: nothing to look at
-            draft = None
-        house.store.record(row, draft)
+        house.store.record(row, self._capture(status))
         house.metrics.request(row)
 
+    def _tokens(self, now: float, wall: int) -> Tokens:
+        if self._meter is not None:
+            return self._meter.finish(now)
+        if self._head is None:  # no answer of a model server
+            return _NONE
+        first = self._piece_at
+        ttft = -1 if first is None else int((first - self.began) * 1000)
+        return tokens_of(self._passport.path, self._status, self._piece, wall, ttft)
 
-def _bag(metadata: Mapping[str, str] | None) -> str:
-    if not metadata:
-        return ""
-    key = tuple(metadata.items())
+    def _capture(self, status: int) -> Draft | None:
+        """What is kept to be looked at; nothing when nothing came."""
+        captures = self._house.captures
+        draft = self._draft
+        if draft is None and self._meter is None and captures.enabled:
+            if status == _OK and not self.received:
+                return None
+            return self._begin_draft()
+        if draft is not None and status == _OK and not self.received:
+            captures.drop(draft)
+            return None
+        return draft
+
+
+def _bag(priority: int | None, selector: str | None) -> str:
+    """The row's metadata."""
+    key = priority, selector
     text = _bags.get(key)
     if text is None:
         if len(_bags) >= _MOST_BAGS:
             _bags.clear()
-        text = _bags[key] = msgspec.json.encode(metadata).decode()
+        facts: dict[str, str] = {}
+        if priority is not None:
+            facts["fifo_priority"] = str(priority)
+        if selector is not None:
+            facts["selector"] = selector
+        text = _bags[key] = msgspec.json.encode(facts).decode() if facts else ""
     return text

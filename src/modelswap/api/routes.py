@@ -53,23 +53,35 @@ class Route:
     """Changes what runs or what is set: refused when another site asks."""
     recorded: bool = False
     """Leaves a row in the activity list."""
+    mixed: bool = False
+    """Shows or changes what belongs to all models: not for keys that are limited to some."""
 
 
-def _models(paths: str, model: Model, method: str = "POST") -> Iterator[Route]:
+def _models(
+    paths: str, model: Model, method: str = "POST", scope: Scope = Scope.INFERENCE
+) -> Iterator[Route]:
     for path in paths.split():
         yield Route(
             method=method,
             path=path,
-            scope=Scope.INFERENCE,
+            scope=scope,
             model=model,
             recorded=method == "POST",
         )
 
 
 def _control(
-    method: str, path: str, scope: Scope, handler: Handler, *, changes: bool = False
+    method: str,
+    path: str,
+    scope: Scope,
+    handler: Handler,
+    *,
+    changes: bool = False,
+    mixed: bool = False,
 ) -> Route:
-    return Route(method=method, path=path, scope=scope, handler=handler, changes=changes)
+    return Route(
+        method=method, path=path, scope=scope, handler=handler, changes=changes, mixed=mixed
+    )
 
 
 VERSIONLESS: Final = (
@@ -89,23 +101,28 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_models(VERSIONLESS, Model.BODY),
     # llama-server and vLLM have these; llama-swap has them under /upstream only
     *_models(
-        "/tokenize /detokenize /apply-template /lora-adapters /props /embedding /embeddings"
+        "/tokenize /detokenize /apply-template /embedding /embeddings"
         " /completions /chat/completions /v1/audio/translations /v1/images/variations"
         " /v1/chat/completions/input_tokens /v1/responses/{rest...} /v1/score /score /v1/pooling"
         " /pooling /v1/classify /classify /v1/moderations /v1/videos /v1/videos/{rest...}",
         Model.BODY,
     ),
+    # these change the model server for everybody
+    *_models("/lora-adapters /props", Model.BODY, scope=Scope.ADMIN),
     *_models("/v1/audio/voices /sdapi/v1/loras /props", Model.QUERY, "GET"),
     *_models("/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}", Model.QUERY, "GET"),
-    *_models("/slots /lora-adapters", Model.POLL, "GET"),
+    *_models("/lora-adapters", Model.POLL, "GET"),
+    *_models("/slots", Model.POLL, "GET", Scope.READ),  # shows what others ask
     *_models("/v1/responses/{rest...} /v1/videos/{rest...}", Model.QUERY, "DELETE"),
     _control("GET", "/v1/models", Scope.INFERENCE, control.list_models),
     _control("GET", "/models", Scope.INFERENCE, control.list_models),
     _control("GET", "/v1/models/{id...}", Scope.INFERENCE, control.one_model),
     _control("GET", "/running", Scope.READ, control.running),
-    _control("GET", "/unload", Scope.ADMIN, control.unload_get, changes=True),
-    _control("POST", "/unload", Scope.ADMIN, control.unload_get, changes=True),
-    _control("POST", "/api/models/unload", Scope.ADMIN, control.unload_all, changes=True),
+    _control("GET", "/unload", Scope.ADMIN, control.unload_get, changes=True, mixed=True),
+    _control("POST", "/unload", Scope.ADMIN, control.unload_get, changes=True, mixed=True),
+    _control(
+        "POST", "/api/models/unload", Scope.ADMIN, control.unload_all, changes=True, mixed=True
+    ),
     _control(
         "POST", "/api/models/unload/{model...}", Scope.ADMIN, control.unload_one, changes=True
     ),
@@ -115,24 +132,33 @@ ROUTES: Final[tuple[Route, ...]] = (
     _control("ANY", "/upstream", Scope.OPEN, pages.upstream_slash),
     Route(method="ANY", path="/comfyui", scope=Scope.INFERENCE, model=Model.COMFYUI),
     Route(method="ANY", path="/comfyui/{path...}", scope=Scope.INFERENCE, model=Model.COMFYUI),
-    _control("GET", "/logs", Scope.READ, observe_routes.logs),
-    _control("GET", "/logs/stream", Scope.READ, observe_routes.log_stream),
+    _control("GET", "/logs", Scope.READ, observe_routes.logs, mixed=True),
+    _control("GET", "/logs/stream", Scope.READ, observe_routes.log_stream, mixed=True),
     _control("GET", "/logs/stream/{id...}", Scope.READ, observe_routes.log_stream),
-    _control("GET", "/api/events", Scope.READ, observe_routes.events),
-    _control("GET", "/api/metrics/activity", Scope.READ, observe_routes.activity),
-    _control("GET", "/api/metrics/stats", Scope.READ, observe_routes.stats),
-    _control("GET", "/api/metrics/export", Scope.READ, observe_routes.export),
-    _control("GET", "/api/captures/{id}", Scope.ADMIN, observe_routes.capture),
-    _control("GET", "/api/inflight", Scope.READ, observe_routes.inflight),
-    _control("POST", "/api/inflight/{id}/cancel", Scope.ADMIN, observe_routes.cancel, changes=True),
+    _control("GET", "/api/events", Scope.READ, observe_routes.events, mixed=True),
+    _control("GET", "/api/metrics/activity", Scope.READ, observe_routes.activity, mixed=True),
+    _control("GET", "/api/metrics/stats", Scope.READ, observe_routes.stats, mixed=True),
+    _control("GET", "/api/metrics/export", Scope.READ, observe_routes.export, mixed=True),
+    _control("GET", "/api/captures/{id}", Scope.ADMIN, observe_routes.capture, mixed=True),
+    _control("GET", "/api/inflight", Scope.READ, observe_routes.inflight, mixed=True),
+    _control(
+        "POST",
+        "/api/inflight/{id}/cancel",
+        Scope.ADMIN,
+        observe_routes.cancel,
+        changes=True,
+        mixed=True,
+    ),
     _control("GET", "/api/performance", Scope.READ, observe_routes.performance),
     _control("GET", "/api/hardware", Scope.READ, observe_routes.hardware),
     _control("GET", "/api/version", Scope.READ, control.version),
-    _control("GET", "/api/profiles", Scope.READ, control.profiles),
-    _control("PUT", "/api/profiles/active", Scope.ADMIN, control.set_profile, changes=True),
-    _control("GET", "/api/config/status", Scope.READ, control.config_status),
-    _control("POST", "/api/config/reload", Scope.ADMIN, control.reload, changes=True),
-    _control("GET", "/metrics", Scope.READ, observe_routes.metrics),
+    _control("GET", "/api/profiles", Scope.READ, control.profiles, mixed=True),
+    _control(
+        "PUT", "/api/profiles/active", Scope.ADMIN, control.set_profile, changes=True, mixed=True
+    ),
+    _control("GET", "/api/config/status", Scope.READ, control.config_status, mixed=True),
+    _control("POST", "/api/config/reload", Scope.ADMIN, control.reload, changes=True, mixed=True),
+    _control("GET", "/metrics", Scope.READ, observe_routes.metrics, mixed=True),
     _control("GET", "/health", Scope.OPEN, control.health),
     _control("GET", "/wol-health", Scope.OPEN, control.health),
     _control("GET", "/ready", Scope.OPEN, control.ready),

@@ -29,11 +29,11 @@ from modelswap.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from modelswap.http import Ending, Outbound, forward_headers, relay
+from modelswap.http import Ending, relay
 from modelswap.http.upload import Upload
 from modelswap.observe.failure import describe
 
-from .dialect import NO_MODEL, Source, find, find_in_multipart
+from .dialect import MOST_NAME, NO_MODEL, Source, find, find_in_json, find_in_multipart
 from .filters import rename_query, rewrite
 from .formfilters import FormEdits, form_edits
 from .loading import Loading, announced_timeout, before
@@ -43,15 +43,15 @@ from .voice import error_event, voice_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from modelswap.core.names import Target
-    from modelswap.core.spec import ClientId, Seconds
+    from modelswap.core.spec import Seconds
     from modelswap.fleet import Server, Ticket
-    from modelswap.http import BodySource, Exchange, Field, Outcome, Relay, Upstream
+    from modelswap.http import BodySource, Exchange, Outcome, Relay, ResponseHead, Upstream
 
-    from .access import Identity
+    from .filters import Edit
     from .front import Front
+    from .passport import Passport
     from .voice import Voice
 
 RETRIES: Final = 3
@@ -66,10 +66,10 @@ CLIENT_CLOSED: Final = 499
 BAD_REQUEST: Final = 400
 STATE_PATH: Final = "/v1/chat/completions"
 """The only one on which `sendLoadingState` has an effect."""
+DONE: Final = Ending.DONE
+CLIENT_GONE: Final = Ending.CLIENT_GONE
+_ENDINGS: Final = {ending: ending.name.lower() for ending in Ending}
 NO_ROUTER: Final = "no router for requested model"
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authorization"})
-_CODINGS: Final = frozenset({b"accept-encoding"})
-_KEEPS_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 class Visit:
@@ -83,10 +83,10 @@ class Visit:
         "_form",
         "_front",
         "_holds",
-        "_is_recorded",
-        "_is_tracked",
         "_loading",
+        "_passport",
         "_path",
+        "_position",
         "_query",
         "_recording",
         "_relay",
@@ -98,35 +98,18 @@ class Visit:
         "_ticket",
         "_tries",
         "_upload",
-        "background",
-        "client",
-        "identity",
     )
 
-    def __init__(
-        self,
-        front: Front,
-        exchange: Exchange,
-        identity: Identity,
-        *,
-        path: str,
-        is_recorded: bool,
-        is_tracked: bool,
-    ) -> None:
-        """`path` is what the upstream gets. *Recorded*: in the activity list; *tracked*: in flight."""
+    def __init__(self, front: Front, exchange: Exchange, passport: Passport) -> None:
         self._front = front
-        self._book = front.house.book
+        self._passport = passport
+        self._book = passport.book
         self._exchange = exchange
         self._begun = monotonic()
-        self._path = path
+        self._path = passport.path
         self._query = exchange.request.query
-        self._is_recorded = is_recorded
-        self._is_tracked = is_tracked
         self._recording: Recording | None = None
         self._selected: tuple[str, str] | None = None
-        self.identity = identity
-        self.client: ClientId = front.client_of(exchange.request, identity)
-        self.background: bool = front.is_background(exchange.request, identity)
         self._body: bytes | BodySource = b""
         self._upload: Upload | None = None
         self._form: FormEdits | None = None
@@ -137,6 +120,8 @@ class Visit:
         self._holds = False
         self._relay: Relay | None = None
         self._loading: Loading | None = None
+        self._position = 0
+        """The last place in the queue that was told; it may come before `_loading` is there."""
         self._deadline: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._tries = 0
@@ -146,23 +131,27 @@ class Visit:
 
     def on_body(self, body: bytes) -> None:
         """Go on with the whole body."""
-        request = self._exchange.request
-        kind = request.header(b"content-type")
+        passport = self._passport
         try:
-            ask = find(
-                request.method, None if kind is None else kind.decode("latin-1"), self._query, body
-            )
+            if passport.source is Source.JSON:
+                ask = find_in_json(body)
+            else:
+                ask = find(passport.request.method, passport.kind, self._query, body)
             self._stream = ask.stream
             target = self.resolve(ask.model)
         except ReplyError as error:
             self.fail(error)
             return
-        self._body = self._edited(target, ask.source, body)
+        edit = self._book.edit_of(target)
+        if edit is None and target.rewrite is None:
+            self._body = body
+        else:
+            self._body = self._edited(edit, target, ask.source, body)
         self.go(target)
 
-    def _edited(self, target: Target, source: Source, body: bytes) -> bytes:
+    def _edited(self, edit: Edit | None, target: Target, source: Source, body: bytes) -> bytes:
         """Return the body as the model gets it; the query may change beside it."""
-        made = rewrite(self._book.edit_of(target), target, source, body, self._query)
+        made = rewrite(edit, target, source, body, self._query)
         self._query = made.query
         for key in made.failed:
             self._front.house.log.once(
@@ -259,6 +248,8 @@ class Visit:
         Raises:
             ReplyError: nothing here, or not for this client.
         """
+        if len(name) > MOST_NAME:
+            raise BadRequestError("the model's name is too long")
         house = self._front.house
         book = self._book
         found = book.names.resolve(name, house.profile, self._take)
@@ -280,7 +271,7 @@ class Visit:
                 assert_never(never)
 
     def _check(self, name: str, target: Target) -> None:
-        if not self.identity.may_use(target.model, target.requested):
+        if not self._passport.identity.may_use(target.model, target.requested):
             raise ForbiddenError(f"this key may not use the model {name!r}")
 
     def _take(self, selector: str) -> str | None:
@@ -293,31 +284,18 @@ class Visit:
 
     def _named(self, name: str, target: Target | None) -> None:
         """Begin the recording: from now on it is known what the request is about."""
-        if not (self._is_recorded or self._is_tracked):
+        passport = self._passport
+        if not (passport.is_recorded or passport.is_tracked):
             return
-        request = self._exchange.request
-        front = self._front
-        recording = Recording(
-            front.house,
-            model=target.model if isinstance(target, Local) else name,
-            requested=name,
-            path=self._path,
-            client=front.address_of(request),
-            key=self.identity.name,
-            stream=self._stream,
-            is_recorded=self._is_recorded,
-            began=self._begun,
-        )
+        house = self._front.house
+        model = target.model if isinstance(target, Local) else name
+        recording = Recording(house, passport, self._begun, model, name, self._stream)
         self._recording = recording
-        if self._is_tracked and target is not None:
-            recording.enter(
-                method=request.method,
-                shown_path=self._path if request.path.startswith("/upstream/") else request.path,
-                headers=request.headers,
-                cancel=self.cancel,
-            )
+        if passport.is_tracked and target is not None:
+            recording.cancel = self.cancel
+            house.inflight.enter(recording)
         if self._selected is not None:
-            recording.metadata = {"selector": self._selected[0]}
+            recording.selector = self._selected[0]
 
     # A turn
 
@@ -333,8 +311,9 @@ class Visit:
         target = self._target
         assert isinstance(target, Local)
         fleet = self._front.house.fleet
-        if not self.background:
-            server = fleet.lease_now(target.model, self.client)
+        passport = self._passport
+        if not passport.background:
+            server = fleet.lease_now(target.model, passport.client)
             if server is not None:
                 self._granted(server)
                 return
@@ -342,8 +321,8 @@ class Visit:
         ticket = fleet.ask(
             target.model,
             self,
-            client=self.client,
-            background=self.background,
+            client=passport.client,
+            background=passport.background,
             watched=self._shows_state(),
         )
         if self._ended or self._holds:
@@ -394,6 +373,8 @@ class Visit:
             fields=front.cors(self._exchange.request),
             shows_state=self._shows_state(),
         )
+        if self._position:
+            self._loading.on_position(self._position)
 
     def _wait_no_longer_than(self, patience: float) -> None:
         """Answer a client before it gives up; at once when it is known that it will."""
@@ -412,31 +393,29 @@ class Visit:
             self._deadline = None
         if self._loading is not None:
             self._loading.finish()
-        self._granted(server)
+        self._granted(server, int((monotonic() - self._begun) * 1000))
 
-    def _granted(self, server: Server) -> None:
+    def _granted(self, server: Server, waited_ms: int = 0) -> None:
         self._holds = True
         self._server = server
         recording = self._recording
         if recording is not None:
-            recording.granted(monotonic())
-            recording.metadata = self._facts(server.model.priority)
+            recording.queue_ms = waited_ms
+            recording.priority = server.model.priority
         if self._ended:  # the client left while the grant was on its way
             self._release()
             return
-        self._send(server.upstream)
-
-    def _facts(self, priority: int) -> dict[str, str]:
-        facts = {"fifo_priority": str(priority)}
-        if self._selected is not None:
-            facts["selector"] = self._selected[0]
-        return facts
+        try:
+            self._send(server.upstream)
+        except Exception as bug:  # noqa: BLE001 - a border: a bug must not keep the lease for ever
+            self.fail(ReplyError("internal error", detail=repr(bug)))
 
     def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
         self._ticket = None
         self.fail(refusal(reason, detail, retry_after))
 
     def on_position(self, position: int) -> None:
+        self._position = position
         if self._loading is not None:
             self._loading.on_position(position)
 
@@ -461,50 +440,31 @@ class Visit:
 
     def _send(self, upstream: Upstream) -> None:
         target = self._target
-        request = self._exchange.request
         book = self._book
         if isinstance(target, Peer):
             remote = book.remotes[target.peer]
-            headers = forward_headers(
-                request,
-                drop=_KEEPS_NOTHING if remote.peer.forward_authorization else _CREDENTIALS,
-                trust_forwarded=False,
-                forwarded=False,
-                host=upstream.address.authority.encode("ascii"),
-            )
-            headers += remote.credentials
+            keeps = remote.peer.forward_authorization
         else:
             assert target is not None
-            model = book.plan.models[target.model]
-            drop = _KEEPS_NOTHING if model.forward_authorization else _CREDENTIALS
-            if self._exchange.started:  # its headers, which promise no coding, are out
-                drop |= _CODINGS
-            headers = forward_headers(
-                request,
-                drop=drop,
-                trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
-            )
+            remote = None
+            keeps = book.plan.models[target.model].forward_authorization
+        outbound = self._passport.outbound(
+            upstream, self._query, remote, keeps=keeps, begun=self._exchange.started
+        )
         if self._upload is not None and self._form is not None:
             self._body = self._upload.source(values=self._form.values, remove=self._form.remove)
-        outbound = Outbound(
-            request.method,
-            upstream.address.join(self._path, self._query),
-            headers,
-            request.header(b"upgrade") if request.upgrade else None,
-            self._front.cors(request),
-        )
         recording = self._recording
         if recording is not None:
             body = self._body
             if isinstance(body, bytes):
-                recording.sending(request.headers, body, len(body))
+                recording.sending(body, len(body))
             else:
-                recording.sending(request.headers, b"", request.content_length or 0)
+                recording.sending(b"", self._passport.request.content_length or 0)
         self._relay = relay(self._exchange, upstream, outbound, self._body, self)
 
-    def on_head(self, status: int, headers: Sequence[Field]) -> None:
+    def on_head(self, head: ResponseHead) -> None:
         if self._recording is not None:
-            self._recording.on_head(status, headers)
+            self._recording.on_head(head)
 
     def on_data(self, data: bytes) -> None:
         if self._recording is not None:
@@ -528,8 +488,11 @@ class Visit:
         self._relay = None
         self._release()
         ending = outcome.ending
+        if ending is DONE:
+            self._end(outcome)
+            return
         self._report_stall(outcome)
-        if ending is Ending.DONE or ending is Ending.CLIENT_GONE or outcome.started:
+        if ending is CLIENT_GONE or outcome.started:
             self._end(outcome)
             return
         if ending is Ending.CANCELLED:
@@ -639,24 +602,24 @@ class Visit:
     def _write_down(
         self, outcome: Outcome | None, status: int | None, error: ReplyError | None
     ) -> None:
-        front = self._front
         recording = self._recording
-        exchange = self._exchange
-        sent = 0 if outcome is None else outcome.bytes_sent
-        if outcome is not None and outcome.ending is Ending.CLIENT_GONE:
-            status = CLIENT_CLOSED
+        passport = self._passport
+        now = monotonic()
+        sent = 0
+        ending = "cancelled" if error is None else "refused"
+        if outcome is not None:
+            sent = outcome.bytes_sent
+            ending = _ENDINGS[outcome.ending]
+            if outcome.ending is CLIENT_GONE:
+                status = CLIENT_CLOSED
         if recording is not None:
-            ending = "refused" if error is not None else "cancelled"
-            if outcome is not None:
-                ending = outcome.ending.name.lower()
-            recording.end(ending, status=status, error="" if error is None else error.text)
-        request = exchange.request
-        front.house.access_line(
-            request,
-            front.address_of(request),
-            status or exchange.status,
+            recording.end(ending, now, status=status, error="" if error is None else error.text)
+        self._front.house.access_line(
+            passport.before,
+            status or self._exchange.status,
             sent,
-            monotonic() - self._begun,
+            passport.after,
+            now - self._begun,
         )
 
 

@@ -15,6 +15,7 @@ from .allocator import tune_allocator
 from .exchange import BodySink, Exchange
 from .fields import Field
 from .forms import FormEdit, FormScan
+from .head import ResponseHead
 from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
 from .relay import Relay, relay
 from .request import Request, forward_headers, forward_lines
@@ -38,6 +39,7 @@ __all__ = [
     "Outcome",
     "Relay",
     "Request",
+    "ResponseHead",
     "Server",
     "Spool",
     "Upload",

@@ -51,6 +51,8 @@ _LINGER = 2.0
 _FLUSH = 5.0
 """Seconds that a closing connection gets to take what is still buffered."""
 _PROBES = (0.02, 0.25, 1.0)
+_CHARGED = 128 << 10
+"""Held bodies are accounted for in steps of this; smaller ones are not."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -58,6 +60,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_busy",
+        "_charged",
         "_check",
         "_closes_at",
         "_eof",
@@ -101,6 +104,8 @@ class Connection(asyncio.Protocol):
         self._ready = b""
         """The current request's body, when it came whole with its head."""
         self._busy = False
+        self._charged = 0
+        """Bytes of the current body that count against the server's bound."""
         self._eof = False
         self._reading = True
         self._probe: asyncio.TimerHandle | None = None
@@ -159,6 +164,7 @@ class Connection(asyncio.Protocol):
         self._body = None
         if self._probe is not None:
             self._probe.cancel()
+        self._uncharge()
         self._server.remove(self, self._peer)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
@@ -168,6 +174,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.paused = True
         self._unsent_since = self._server.ticker.now
+        self._unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if self._tunnel is not None:
             self._tunnel.client_paused()
 
@@ -176,7 +183,10 @@ class Connection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.client_resumed()
         elif self._exchange is not None:
-            self._exchange.drained()
+            if self._exchange.finished:
+                self._advance()
+            else:
+                self._exchange.drained()
 
     # Heads
 
@@ -301,6 +311,9 @@ class Connection(asyncio.Protocol):
         if body.over_limit:
             self._refuse(413, "the request's body is too large")
             return
+        if body.received - self._charged > _CHARGED and body.is_kept and not self._charge(body):
+            self._refuse(503, "too many large requests at once")
+            return
         if body.must_wait:
             self._pause()
         if body.complete and self._body is body:
@@ -309,6 +322,18 @@ class Connection(asyncio.Protocol):
                 self._on_pipelined(rest)
             if body.consumed:
                 self._end_body(body)
+
+    def _charge(self, body: BodyIntake) -> bool:
+        grown = body.received - self._charged
+        if not self._server.hold(self._peer, grown):
+            return False
+        self._charged += grown
+        return True
+
+    def _uncharge(self) -> None:
+        if self._charged:
+            self._server.let_go(self._peer, self._charged)
+            self._charged = 0
 
     def _end_body(self, body: BodyIntake) -> None:
         self._body = None
@@ -430,9 +455,14 @@ class Connection(asyncio.Protocol):
 
     def _leave_exchange(self) -> bool:
         """Return False when no other request can begin (now)."""
+        if self._charged:
+            self._uncharge()
         body = self._body
         if not self.keep_alive:
             self._close(linger=not self._server.draining)
+            return False
+        if self.paused:  # a client that asks and asks and does not read gets no pile of answers
+            self._pause()
             return False
         if body is not None:
             body.discard()
@@ -568,7 +598,7 @@ class Connection(asyncio.Protocol):
             if body is not None and body.too_slow(now, limits.body_timeout, limits.body_min_rate):
                 self._refuse(408, "the request's body comes too slowly")
             elif self.paused:
-                self._sweep_unsent(transport, now, limits.body_timeout)
+                self._sweep_unsent(transport, now)
 
     def _sweep_idle(self, now: float) -> None:
         limits = self._server.limits
@@ -578,14 +608,16 @@ class Connection(asyncio.Protocol):
         elif self._tunnel is None and now - self._idle_since > limits.idle_timeout:
             self._close(linger=False)
 
-    def _sweep_unsent(self, transport: asyncio.Transport, now: float, patience: float) -> None:
-        """A client that takes nothing of its answer for `patience` seconds is given up."""
+    def _sweep_unsent(self, transport: asyncio.Transport, now: float) -> None:
+        """Give up a client that takes its answer more slowly than a body may come: it keeps a model."""
+        limits = self._server.limits
+        if now - self._unsent_since <= limits.body_timeout:
+            return
         unsent = transport.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent = unsent
-            self._unsent_since = now
-        elif now - self._unsent_since > patience:
+        if self._unsent - unsent < max(1, limits.body_min_rate * limits.body_timeout):
             transport.abort()
+        self._unsent = unsent
+        self._unsent_since = now
 
     # Small things
 

@@ -80,6 +80,9 @@ class ResponseHead:
     keep_alive: bool
     event_stream: bool
     content_type: bytes
+    type_text: str
+    encoding: bytes
+    """`Content-Encoding`, lower case; empty for none."""
     block: bytes
     """For the client: status line and clean headers, each with its CRLF, framing left out."""
     length_block: bytes
@@ -109,9 +112,9 @@ class EarlyCheck:
 
     def __init__(self, *, request: bool) -> None:
         self._parser: httptools.HttpRequestParser | httptools.HttpResponseParser
-        reader = _Reader()
+        nobody = object()  # thousands of empty fields would take fifty times their bytes
         self._parser = (
-            httptools.HttpRequestParser(reader) if request else httptools.HttpResponseParser(reader)
+            httptools.HttpRequestParser(nobody) if request else httptools.HttpResponseParser(nobody)
         )
 
     def feed(self, data: bytes) -> bool:
@@ -202,6 +205,8 @@ def _parse_response(head: bytes) -> ResponseHead:
         keep_alive=_keeps_alive(connection, old=old),
         event_stream=event_stream,
         content_type=content_type,
+        type_text=content_type.decode("latin-1"),
+        encoding=values.get(b"content-encoding", (b"",))[0].strip().lower(),
         block=block,
         length_block=block + length_line + b"\r\n",
         chunked_block=block + b"Transfer-Encoding: chunked\r\n\r\n",
@@ -278,7 +283,9 @@ def _upgrade(
     wanted = values.get(b"upgrade")
     if wanted is None or b"upgrade" not in connection or method != b"GET" or not plain:
         return None
-    if len(wanted) != 1 or wanted[0].lower().startswith((b"h2c", b"http/", b"tls")):
+    if any(one.startswith((b"h2", b"http", b"tls")) for one in tokens_of(wanted)):
+        return None
+    if len(wanted) != 1:
         return None
     return wanted[0]
 

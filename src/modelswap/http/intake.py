@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .request import Request
 
 HELD = 64 << 10
+SMALL = 4096
+GATHERED = 64 << 10
 _UNKNOWN = 1 << 62
 """What is left of a body that does not say its length."""
 
@@ -30,6 +32,7 @@ class BodyIntake:
         "_limit",
         "_parts",
         "_sink",
+        "_small",
         "_span_start",
         "complete",
         "expected",
@@ -46,6 +49,8 @@ class BodyIntake:
         self.left = _UNKNOWN if request.chunked else (request.content_length or 0)
         self._limit = limit
         self._parts: list[bytes] = []
+        self._small = bytearray()
+        """Small pieces behind the parts."""
         self._done: Callable[[bytes], None] | None = None
         self._sink: BodySink | None = None
         self._discarding = False
@@ -67,6 +72,11 @@ class BodyIntake:
     def consumed(self) -> bool:
         """Somebody takes the body."""
         return self._done is not None or self._sink is not None or self._discarding
+
+    @property
+    def is_kept(self) -> bool:
+        """The body is held in memory, not passed on."""
+        return self._sink is None and not self._discarding
 
     @property
     def must_wait(self) -> bool:
@@ -91,8 +101,9 @@ class BodyIntake:
             self.complete = not self.left
             self._take(data)
             return rest
-        for piece in self._chunks.feed(data):
-            self._take(piece)
+        pieces = self._chunks.feed(data)
+        if pieces:  # one piece of them: a chunk of two bytes must not cost fifty
+            self._take(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if self._chunks.error:
             raise ChunkError(self._chunks.error)
         if self._chunks.done:
@@ -104,11 +115,28 @@ class BodyIntake:
         self.received += len(data)
         if self.received > self._limit and not self._discarding:
             self.over_limit = True
-            self._parts.clear()
+            self._held()
         elif self._sink is not None:
             self._sink.on_data(data)
         elif not self._discarding:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Hold a piece; small ones are gathered, because each would cost an object of its own."""
+        if len(data) >= SMALL and not self._small:
             self._parts.append(data)
+            return
+        self._small += data
+        if len(self._small) >= GATHERED:
+            self._parts.append(bytes(self._small))
+            self._small.clear()
+
+    def _held(self) -> list[bytes]:
+        parts, self._parts = self._parts, []
+        if self._small:
+            parts.append(bytes(self._small))
+            self._small.clear()
+        return parts
 
     def collect(self, done: Callable[[bytes], None]) -> None:
         """Give the whole body to `done` at `finish`."""
@@ -117,14 +145,13 @@ class BodyIntake:
     def stream(self, sink: BodySink) -> None:
         """Give the body to `sink` from now on, and what is held at once."""
         self._sink = sink
-        held, self._parts = self._parts, []
-        for part in held:
+        for part in self._held():
             sink.on_data(part)
 
     def discard(self) -> None:
         """Nobody wants the rest."""
         self._discarding = True
-        self._parts = []
+        self._held()
         self._sink = self._done = None
 
     def finish(self) -> None:
@@ -132,7 +159,7 @@ class BodyIntake:
         if self._sink is not None:
             self._sink.on_end()
         elif self._done is not None:
-            parts, self._parts = self._parts, []
+            parts = self._held()
             self._done(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def too_slow(self, now: float, timeout: float, min_rate: float) -> bool:

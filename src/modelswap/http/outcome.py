@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .fields import Field
+    from .head import ResponseHead
 
 
 class Ending(Enum):
@@ -53,7 +54,7 @@ class Outcome:
 class Watcher(Protocol):
     """Hears of an exchange as it goes; every method must be cheap and must not raise."""
 
-    def on_head(self, status: int, headers: Sequence[Field]) -> None: ...
+    def on_head(self, head: ResponseHead) -> None: ...
 
     def on_data(self, data: bytes) -> None:
         """Hear of a piece of the body, framing removed, after it was written to the client."""

@@ -204,7 +204,7 @@ class Relay:
             self._passing = True
             self._start(exchange, head)
         if self._watcher is not None:
-            self._watcher.on_head(head.status, head.headers)
+            self._watcher.on_head(head)
 
     def _start(self, exchange: Exchange, head: ResponseHead) -> None:
         length = head.content_length
@@ -348,7 +348,7 @@ class Relay:
         self._passing = True
         exchange.hand_over()
         if self._watcher is not None:
-            self._watcher.on_head(head.status, head.headers)
+            self._watcher.on_head(head)
         upgrade = self._outbound.upgrade or b""
         switched = [value for name, value in head.headers if name.lower() == b"upgrade"]
         lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (

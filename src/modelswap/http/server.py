@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from .connection import Connection
+from .descriptors import room_for
 from .fields import status_line, written
 from .ticker import Ticker
 
@@ -34,6 +35,9 @@ _KNOWN_HEAD_SIZE = 4096
 _BACKLOG = 1024
 _CLOSE_PATIENCE = 2.0
 """Seconds for what was cut or cancelled to be gone."""
+_MOST_HELD = 2 << 30
+_BODIES_HELD = 8
+"""All bodies in memory together: so many bytes, or so many of the largest; one address half of it."""
 _LINGERING = 256
 """Refused connections that may wait for their client to read the refusal; more are cut at once."""
 
@@ -56,6 +60,10 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._open: set[Connection] = set()
         self._per_address: dict[str, int] = {}
+        self._fitting = limits.connections
+        """Connections for which there are file descriptors."""
+        self._held = 0
+        self._held_by: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -80,6 +88,7 @@ class Server:
 
     async def bind(self, host: str, port: int) -> tuple[str, int]:
         """Take the address without accepting yet; return the real one. OSError when it is taken."""
+        self._fitting = room_for(self.limits.connections)
         server = await self.loop.create_server(
             lambda: Connection(self),
             host or None,
@@ -101,6 +110,7 @@ class Server:
     def set_limits(self, limits: Limits) -> None:
         """New limits, for whatever is checked from now on."""
         self.limits = limits
+        self._fitting = room_for(limits.connections)
         self.heads.clear()
 
     def load_certificate(self, cert: Path, key: Path | None = None) -> None:
@@ -147,14 +157,15 @@ class Server:
         """Count a connection; a text when there are too many."""
         self.ticker.wake()
         count = self._per_address.get(peer, 0)
+        most = min(self.limits.connections, self._fitting)
         full = (
-            len(self._open) >= self.limits.connections
+            len(self._open) >= most
             or count >= self.limits.connections_per_address
         )
         self._open.add(connection)
         self._per_address[peer] = count + 1
         self._empty.clear()
-        if len(self._open) > self.limits.connections + _LINGERING:
+        if len(self._open) > most + min(_LINGERING, most // 2):
             connection.kill()
         return "too many connections" if full else None
 
@@ -167,6 +178,28 @@ class Server:
             self._per_address.pop(peer, None)
         if not self._open:
             self._empty.set()
+
+    def hold(self, peer: str, count: int) -> bool:
+        """Account for so many bytes of a body in memory; False when that is too much."""
+        most = max(_MOST_HELD, _BODIES_HELD * self.limits.body)
+        its = self._held_by.get(peer, 0) + count
+        if self._held + count > most or its > most // 2:
+            return False
+        self._held += count
+        self._held_by[peer] = its
+        return True
+
+    def let_go(self, peer: str, count: int) -> None:
+        """Give back what was accounted for."""
+        self._held -= count
+        left = self._held_by.pop(peer, 0) - count
+        if left > 0:
+            self._held_by[peer] = left
+
+    @property
+    def held(self) -> int:
+        """Bytes of bodies in memory."""
+        return self._held
 
     def remember(self, head: bytes, reading: RequestHead) -> RequestHead:
         if len(head) <= _KNOWN_HEAD_SIZE:

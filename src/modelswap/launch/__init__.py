@@ -7,9 +7,12 @@ start, how long to be patient, what to do after a failure is decided elsewhere.
 
     local           the launcher of this machine, a client of the keeper
     local_link      the connection to the keeper, and how one is started
+    local_watch     is it our server that answers, and does the keeper still obey
     probe           when is a server ready
     ports           which ports are free, and who holds one
     state           the state directory and its lock
+    descriptors     how many files we may hold open
+    first           being process 1
 
 For each `start` exactly one `on_exited` comes, however it ends; `on_spawned` and `on_ready` come at
 most once before it.

@@ -19,33 +19,41 @@ from modelswap.keeper import protocol
 
 from . import Adopted, Exit, LaunchError, probe
 from .local_link import Keeper, Link, sweep, wait_for_end
-from .local_run import Found, Run, clash_text, directory, ending_of, environment, is_same
-from .ports import Holder, belongs_to, holds_port, is_listening, stranger_on
+from .local_run import Found, Run, directory, ending_of, environment, is_same
+from .local_watch import Pulse, until_ours
+from .ports import is_listening
 from .state import lock_front
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from . import Job, Listener
 
 DISCARD_GRACE: Final = 10.0
 CLOSE_GRACE: Final = 5.0
-CLASH_PATIENCE: Final = 2.0
-"""A stranger that answers our probe this long keeps the port: the start has failed."""
-_CLASH_PAUSE: Final = 0.1
+KEEPER_PATIENCE: Final = 20.0
+"""A keeper that has not taken an order after this long is hung, and killed: it will not recover."""
 
 
 class LocalLauncher:
     """A `Launcher`; see there for the contract."""
 
-    def __init__(self, directory: Path, listener: Listener, *, grace: float = 10.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        listener: Listener,
+        *,
+        grace: float = 10.0,
+        patience: float = KEEPER_PATIENCE,
+    ) -> None:
         self._directory = directory
         self._listener = listener
         self._keeper = Keeper(directory, grace)
         self._keeper_id = ""
         self._keeper_pid = 0
         self._link: Link | None = None
+        self._pulse = Pulse(patience, self._ask_keeper, self._kill_keeper)
         self._lock: int | None = None
         self._next_run = 1
         self._runs: dict[int, Run] = {}
@@ -96,9 +104,12 @@ class LocalLauncher:
         self._unlock()
 
     async def _end_keeper(self) -> None:
+        self._kill_keeper()
+        await sweep(self._keeper_id)
+
+    def _kill_keeper(self) -> None:
         with suppress(ProcessLookupError):
             os.kill(self._keeper_pid, signal.SIGKILL)
-        await sweep(self._keeper_id)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -131,7 +142,8 @@ class LocalLauncher:
         """Report all servers of a dead keeper, once they are dead too."""
         self._is_lost = False
         lost = [run for run in self._runs.values() if run not in self._waiting]
-        await asyncio.to_thread(self._keeper.end)
+        with suppress(RuntimeError):  # no thread to be had: it is waited for at the next start
+            await asyncio.to_thread(self._keeper.end)
         await sweep(self._keeper_id)
         for run in lost:
             self._report(run, Exit(signal=signal.SIGKILL, reason="the keeper died"))
@@ -143,7 +155,7 @@ class LocalLauncher:
         try:
             if self._link is None:
                 await self._connect()
-        except (LaunchError, OSError, TimeoutError) as error:
+        except (LaunchError, OSError, RuntimeError, TimeoutError) as error:
             failed, self._waiting = self._waiting, []
             for run in failed:
                 self._report(run, Exit(reason=str(error) or "the keeper does not answer"))
@@ -154,6 +166,7 @@ class LocalLauncher:
 
     def _on_lost(self) -> None:
         self._link = None
+        self._pulse.on_answer()
         self._is_lost = True
         self._wake.set()
 
@@ -259,6 +272,11 @@ class LocalLauncher:
     def _send(self, kind: str, **fields: object) -> None:
         if self._link is not None:
             self._link.send(protocol.encode(kind, **fields))
+            self._pulse.on_order()
+
+    def _ask_keeper(self) -> None:
+        if self._link is not None:
+            self._link.send(self._keeper.greeting())
 
     # News
 
@@ -274,6 +292,9 @@ class LocalLauncher:
 
     def _on_news(self, message: Mapping[str, object]) -> None:
         kind = protocol.text(message, "kind")
+        if kind == "welcome":
+            self._pulse.on_answer()
+            return
         number = protocol.whole(message, "run")
         run = self._runs.get(number)
         if run is None:
@@ -299,7 +320,7 @@ class LocalLauncher:
         if run.job.check is None:
             self._on_ready(run)
         else:
-            run.probe = self._spawn_task(self._probe(run, run.job.check), f"probe {run.job.model}")
+            run.probe = self._spawn_task(run, self._probe, run.job.check)
 
     def _on_ready(self, run: Run) -> None:
         run.is_ready = True
@@ -328,43 +349,17 @@ class LocalLauncher:
     # Readiness
 
     async def _probe(self, run: Run, check: str) -> None:
-        try:
-            where = probe.target(run.job.url, check)
-        except ValueError as error:
-            self._fail(run, f"cannot be probed: {error}")
-            return
-        loop = asyncio.get_running_loop()
-        refuse_after: float | None = None
-        while True:
-            await probe.until_ready(where)
-            stranger = await self._stranger(run, where)
-            if stranger is None:
-                break
-            if run.clash is None:
-                run.clash = stranger
-                self._say(run, f"{clash_text(run)}; its answer does not count")
-            refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
-            if loop.time() > refuse_after:
-                self._fail(run, clash_text(run))
-                return
-            await asyncio.sleep(_CLASH_PAUSE)
-        run.clash = None
-        self._on_ready(run)
-
-    async def _stranger(self, run: Run, where: probe.Target) -> Holder | None:
-        """Who answers in our server's place; `None` when it is ours or cannot be known."""
-        if not where.is_loopback or holds_port(run.pid, where.port):
-            return None
         mark = f"{protocol.MARKER}={self._keeper_id}.{run.number}"
-        return await asyncio.to_thread(
-            stranger_on, where.port, run.pid, lambda pid: belongs_to(pid, run.pid, mark)
-        )
+        why = await until_ours(run, check, mark, self._say)
+        if why is None:
+            self._on_ready(run)
+        else:
+            self._fail(run, why)
 
     def _look_after(self, run: Run) -> None:
         """When a wrapper has gone and nothing of what it left serves, end the rest."""
         if run.is_bereft and run.is_ready and run.job.check is not None and not run.is_stopping:
-            name = f"look after {run.job.model}"
-            run.probe = self._spawn_task(self._end_unless_serving(run, run.job.check), name)
+            run.probe = self._spawn_task(run, self._end_unless_serving, run.job.check)
 
     async def _end_unless_serving(self, run: Run, check: str) -> None:
         where = probe.target(run.job.url, check)
@@ -379,11 +374,23 @@ class LocalLauncher:
     def _say(self, run: Run, what: str) -> None:
         self._listener.on_output(run.job.model, f"[modelswap: {what}]\n".encode())
 
-    def _spawn_task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    def _spawn_task(
+        self, run: Run, watch: Callable[[Run, str], Coroutine[None, None, None]], check: str
+    ) -> asyncio.Task[None]:
         if self._tasks is None:
-            work.close()
             raise LaunchError("the launcher is not open")
-        return self._tasks.create_task(work, name=name)
+        return self._tasks.create_task(
+            self._guarded(watch, run, check), name=f"watch {run.job.model}"
+        )
+
+    async def _guarded(
+        self, watch: Callable[[Run, str], Coroutine[None, None, None]], run: Run, check: str
+    ) -> None:
+        """Let what goes wrong around one server end that server, not the watch over all."""
+        try:
+            await watch(run, check)
+        except Exception as bug:  # noqa: BLE001 - a border: the others must go on
+            self._fail(run, f"it cannot be watched: {bug!r}")
 
     @staticmethod
     def _cancel_probe(run: Run) -> None:

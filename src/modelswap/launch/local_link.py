@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.keeper import protocol
 
 from . import LaunchError
+from .descriptors import lower_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _ANSWER_WITHIN: Final = 5.0
 _START_WITHIN: Final = 10.0
 _STOP_GRACE: Final = 5.0
+_SWEEP_TRIES: Final = 10
+_SWEEP_PAUSE: Final = 0.5
 _LONGEST_SOCKET_PATH: Final = 90  # 104 on macOS and 108 on Linux, with some room
 _CREDENTIALS: Final = struct.Struct("iII")
 
@@ -140,6 +143,10 @@ class Keeper:
                 return met
         raise LaunchError(f"the keeper cannot be reached; see {self.directory / 'keeper.log'}")
 
+    def greeting(self) -> bytes:
+        """Return the order that the keeper answers with its welcome, each time it comes."""
+        return protocol.encode("hello", version=protocol.VERSION, grace=self.grace)
+
     def end(self) -> None:
         """See that a keeper that was our child has ended, and wait for it."""
         if self.child is not None:
@@ -163,7 +170,7 @@ class Keeper:
         other = _peer(connection)
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(Link, sock=connection)
-        link.send(protocol.encode("hello", version=protocol.VERSION, grace=self.grace))
+        link.send(self.greeting())
         try:
             async with asyncio.timeout(_ANSWER_WITHIN):
                 message = await asyncio.shield(link.first)
@@ -205,6 +212,7 @@ class Keeper:
         reader, writer = os.pipe()
         try:
             self.child = _spawn_detached(argv, writer, self.directory / "keeper.log")
+            lower_for(self.child)
         except OSError as error:
             raise LaunchError(f"the keeper cannot be started: {error.strerror}") from error
         finally:
@@ -301,7 +309,18 @@ def wait_for_end(pid: int, within: float) -> None:
 
 
 async def sweep(keeper: str) -> None:
-    """Kill what a dead keeper's servers left behind; return when nothing is left."""
+    """Kill what a dead keeper's servers left behind; return when nothing is left.
+
+    The guard does the same: when we cannot start a process for so long, it is left to that.
+    """
     script = str(Path(protocol.__file__).with_name("sweep.py"))
-    process = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", script, keeper)
-    await process.wait()
+    for _ in range(_SWEEP_TRIES):
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", script, keeper
+            )
+        except (OSError, RuntimeError):  # no descriptor, process or thread to be had
+            await asyncio.sleep(_SWEEP_PAUSE)
+        else:
+            await process.wait()
+            return

@@ -78,11 +78,8 @@ class Bus:
         self._logs: list[tuple[str, bytes]] = []
         self._logs_due: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @property
-    def listening(self) -> bool:
+        self.listening = False
         """Whether anybody reads: producers may skip their work when not."""
-        return bool(self._clients)
 
     @property
     def listeners(self) -> int:
@@ -158,6 +155,7 @@ class Bus:
             client.outbox.close()
         else:
             self._clients.append(client)
+            self.listening = True
         return client
 
     def _missed(self, last_id: str) -> bytes | None:
@@ -177,6 +175,7 @@ class Bus:
     def leave(self, client: Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
+            self.listening = bool(self._clients)
 
     def close(self) -> None:
         """End every stream."""

@@ -8,6 +8,7 @@ calling back; it knows nothing of sockets or queues. One event loop's thread.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .redaction import HeaderMask, Headers
 
 PROGRESS: Final = 0.25
+_ID: Final = re.compile(r"[1-9][0-9]{0,17}")
 Shown = dict[str, object]
 
 
@@ -31,47 +33,31 @@ class Bus(Protocol):
     def publish(self, kind: str, payload: object, *, remember: bool = True) -> None: ...
 
 
-class Entry:
-    """One running request. `received` may be raised by whoever writes to the client."""
+class Entry(Protocol):
+    """One running request, kept by whoever serves it."""
 
-    __slots__ = (
-        "began",
-        "began_ns",
-        "cancel",
-        "id",
-        "method",
-        "model",
-        "path",
-        "received",
-        "remote_ip",
-        "request_headers",
-        "response_headers",
-        "shown",
-    )
+    number: int
+    """Given here."""
+    began: float
+    """Monotonic."""
+    began_ns: int
+    """Since the epoch; 0 until it is first shown."""
+    model: str
+    cancel: Callable[[], None] | None
+    response_headers: Headers
+    received: int
+    """Bytes of the answer's body so far."""
+    shown: int
+    """The same when it was last shown."""
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        model: str,
-        path: str,
-        method: str,
-        headers: Headers,
-        remote_ip: str,
-        cancel: Callable[[], None] | None,
-    ) -> None:
-        self.id = str(number)
-        self.began = time.monotonic()
-        self.began_ns = time.time_ns()
-        self.model = model
-        self.path = path
-        self.method = method
-        self.request_headers = headers
-        self.response_headers: Headers = ()
-        self.remote_ip = remote_ip
-        self.cancel = cancel
-        self.received = 0
-        self.shown = 0
+    @property
+    def path(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def request_headers(self) -> Headers: ...
+    @property
+    def remote_ip(self) -> str: ...
 
 
 class Inflight:
@@ -81,55 +67,37 @@ class Inflight:
         self._bus = bus
         self.mask = mask
         self._count = 0
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[int, Entry] = {}
+        """Oldest first."""
         self._due: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def enter(
-        self,
-        *,
-        model: str,
-        path: str,
-        method: str,
-        headers: Headers,
-        remote_ip: str,
-        cancel: Callable[[], None] | None = None,
-    ) -> Entry:
-        """A request begins; `cancel` is called when somebody wants it to end."""
-        self._count += 1
-        entry = Entry(
-            self._count,
-            model=model,
-            path=path,
-            method=method,
-            headers=headers,
-            remote_ip=remote_ip,
-            cancel=cancel,
-        )
-        self._entries[entry.id] = entry
+    def enter(self, entry: Entry) -> None:
+        """A request begins; its `cancel` is called when somebody wants it to end."""
+        self._count = entry.number = number = self._count + 1
+        self._entries[number] = entry
         if self._bus.listening:
             self._upsert(entry)
             self._watch()
-        return entry
 
-    def answered(self, entry: Entry, headers: Headers) -> None:
+    def answered(self, entry: Entry) -> None:
         """The head of the answer went to the client."""
-        entry.response_headers = headers
         if self._bus.listening:
             self._upsert(entry)
 
     def leave(self, entry: Entry) -> None:
         """The request ended, however. A second call does nothing."""
-        if self._entries.pop(entry.id, None) is not None and self._bus.listening:
+        if self._entries.pop(entry.number, None) is not None and self._bus.listening:
             if entry.received != entry.shown:
                 self._upsert(entry)
-            self._tell({"operation": "remove", "id": entry.id})
+            self._tell({"operation": "remove", "id": str(entry.number)})
 
     def cancel(self, entry_id: str) -> bool:
         """End a request; False when there is no such request (any more)."""
-        entry = self._entries.get(entry_id)
+        known = _ID.fullmatch(entry_id)
+        entry = self._entries.get(int(entry_id)) if known else None
         if entry is None:
             return False
         if entry.cancel is not None:
@@ -141,13 +109,16 @@ class Inflight:
         if not self._entries:
             return {"operation": "snapshot"}
         self._watch()
-        ordered = sorted(self._entries.values(), key=lambda entry: (entry.began_ns, entry.id))
-        return {"operation": "snapshot", "requests": [self.show(entry) for entry in ordered]}
+        entries = self._entries.values()
+        return {"operation": "snapshot", "requests": [self.show(entry) for entry in entries]}
 
     def show(self, entry: Entry) -> Mapping[str, object]:
         entry.shown = entry.received
+        elapsed = time.monotonic() - entry.began
+        if not entry.began_ns:
+            entry.began_ns = time.time_ns() - int(elapsed * 1e9)
         return {
-            "id": entry.id,
+            "id": str(entry.number),
             "timestamp": rfc3339(entry.began_ns),
             "model": entry.model,
             "req_path": entry.path,
@@ -156,7 +127,7 @@ class Inflight:
             "remote_ip": entry.remote_ip,
             "resp_headers": self.mask.flatten(entry.response_headers),
             "resp_bytes": entry.received,
-            "elapsed_ms": int((time.monotonic() - entry.began) * 1000),
+            "elapsed_ms": int(elapsed * 1000),
         }
 
     def _upsert(self, entry: Entry) -> None:

@@ -163,8 +163,7 @@ class Logs:
             return
         if self._requests:
             self.flush()
-        if not message.isprintable():
-            message = printable(message)
+        message = printable(message)
         stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
         line = f"{stamp}[{level.upper()}] {message}\n".encode("utf-8", "replace")
         if self._redact:
@@ -299,6 +298,8 @@ class Logs:
 
 def printable(message: str) -> str:
     """One line without control characters: nobody forges a second one with a path or a header."""
+    if message.isprintable():
+        return message
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in message
     )

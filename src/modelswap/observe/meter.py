@@ -14,7 +14,7 @@ import msgspec
 
 from .decoding import Decoder, DecodingFailedError, decoder_for
 from .failure import describe
-from .usage import Answer, Body, Counts, Figures, Tokens, combine
+from .usage import Answer, Body, Counts, Figures, Plain, Tokens, combine
 
 if TYPE_CHECKING:
     from .redaction import Headers
@@ -32,6 +32,8 @@ _answer = msgspec.json.Decoder(Answer)
 _body = msgspec.json.Decoder(Body)
 _bodies = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
+_plain = msgspec.json.Decoder(Plain)
+_UNSET: Final = msgspec.UNSET
 _OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 """An object with at most one level of objects in it, as usage and timings are."""
 _LOOK: Final = 4096
@@ -234,27 +236,9 @@ class Meter:
         )
 
     def _of_body(self, wall: int) -> Figures | None:
-        body = self._whole() if not self._tail else None
-        answer = _searched(self._parts[0], self._tail) if body is None else self._parse(body)
-        if answer is None or not answer.reports():
-            return None
-        counts = Counts()
-        counts.take(answer.usage)
-        unset = msgspec.UNSET
-        if answer.timings is unset and answer.metrics is unset:
-            return counts.cached, -1, -1, counts.input, counts.output, -1.0, -1.0, wall
-        return combine(counts, answer.timings, answer.metrics, wall_ms=wall)
-
-    def _parse(self, body: bytes) -> Body | None:
-        try:
-            if not self._path.startswith("/infill"):
-                return _body.decode(body)
-            if body.lstrip()[:1] != b"[":
-                return Body(timings=_body.decode(body).timings)
-            rows = _bodies.decode(body)
-            return Body(timings=_body.decode(rows[-1]).timings) if rows else None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
+        if self._tail:
+            return _figures(_searched(self._parts[0], self._tail), wall)
+        return figures_of(self._path, self._whole(), wall)
 
     def _whole(self) -> bytes:
         if len(self._parts) > 1:
@@ -275,13 +259,100 @@ class Meter:
         else:
             end = self._tail or self._whole()
             end = end[:_LOOK] + end[-_LOOK:] if len(end) > 2 * _LOOK else end
-        at = end.rfind(b'_reason":"')
-        if at >= 0:  # the usual spelling, found without a pattern
-            return end[at + 10 : end.find(b'"', at + 10)][:32].decode("latin-1")
-        if end.rfind(b"_reason") < 0:
-            return ""
-        found = _REASON.findall(end)
-        return found[-1].decode() if found else ""
+        return _reason_in(end)
+
+
+def tokens_of(path: str, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
+    """The figures of an answer that came in one piece; `wall` and `ttft` in milliseconds."""
+    if status != _OK:
+        return Tokens(duration_ms=wall, ttft_ms=ttft, error=describe(status, body))
+    figures = figures_of(path, body, wall)
+    reason = _reason_in(body)
+    if figures is None:
+        return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
+    cached, drafted, accepted, given, made, prompt_speed, speed, duration = figures
+    return Tokens(
+        cached=cached,
+        drafted=drafted,
+        accepted=accepted,
+        input=given,
+        output=made,
+        prompt_per_second=prompt_speed,
+        per_second=speed,
+        duration_ms=duration,
+        ttft_ms=ttft,
+        finish_reason=reason,
+        parsed=True,
+    )
+
+
+def figures_of(path: str, body: bytes, wall: int) -> Figures | None:
+    """What a whole body reports."""
+    if path.startswith("/infill"):
+        return _figures(_of_infill(body), wall)
+    try:
+        plain = _plain.decode(body)
+    except (ValueError, RecursionError):  # other types, or no JSON
+        plain = None
+    if plain is None or plain.timings is not _UNSET or plain.metrics is not _UNSET:
+        return _figures(_parsed(body), wall)
+    usage = plain.usage
+    if usage is None:
+        return -1, -1, -1, 0, 0, -1.0, -1.0, wall
+    if isinstance(usage, msgspec.UnsetType):
+        return None
+    given = usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+    made = usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens
+    cached = usage.cached()
+    return (
+        -1 if cached is None or cached < 0 else cached,
+        -1,
+        -1,
+        given if given and given > 0 else 0,
+        made if made and made > 0 else 0,
+        -1.0,
+        -1.0,
+        wall,
+    )
+
+
+def _figures(answer: Body | None, wall: int) -> Figures | None:
+    if answer is None or not answer.reports():
+        return None
+    counts = Counts()
+    counts.take(answer.usage)
+    if answer.timings is _UNSET and answer.metrics is _UNSET:
+        return counts.cached, -1, -1, counts.input, counts.output, -1.0, -1.0, wall
+    return combine(counts, answer.timings, answer.metrics, wall_ms=wall)
+
+
+def _parsed(body: bytes) -> Body | None:
+    try:
+        return _body.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _of_infill(body: bytes) -> Body | None:
+    """The last of a list of answers, of which only the timings count."""
+    try:
+        if body.lstrip()[:1] != b"[":
+            return Body(timings=_body.decode(body).timings)
+        rows = _bodies.decode(body)
+        return Body(timings=_body.decode(rows[-1]).timings) if rows else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _reason_in(end: bytes) -> str:
+    at = end.rfind(b'_reason":"')
+    if at >= 0:  # the usual spelling, found without a pattern
+        at += 10
+        return end[at : end.find(b'"', at)][:32].decode("latin-1")
+    if end.rfind(b"_reason") < 0:
+        return ""
+    found = _REASON.findall(end)
+    return found[-1].decode() if found else ""
 
 
 def _is_object(value: object) -> bool:

@@ -37,14 +37,18 @@ class Metrics:
     def request(self, row: Row) -> None:
         """Count one finished request."""
         counters = self.counters
-        invented = row.resp_status_code == _NOT_FOUND and row.queue_ms < 0
+        status = row.resp_status_code
+        queue_ms = row.queue_ms
+        invented = status == _NOT_FOUND and queue_ms < 0
         model = "" if invented else row.model_id  # a name nobody configured is no label
         ttft = row.ttft_ms / 1000 if row.stream and row.ttft_ms >= 0 else None
-        counters.request(model, row.req_path, row.resp_status_code, row.duration_ms / 1000, ttft)
-        if row.queue_ms >= 0:
-            counters.waited(model, row.queue_ms / 1000)
-        counters.token(model, "prompt", row.input_tokens)
-        counters.token(model, "generated", row.output_tokens)
+        counters.request(model, row.req_path, status, row.duration_ms / 1000, ttft)
+        if queue_ms >= 0:
+            counters.waited(model, queue_ms / 1000)
+        if row.input_tokens > 0:
+            counters.token(model, "prompt", row.input_tokens)
+        if row.output_tokens > 0:
+            counters.token(model, "generated", row.output_tokens)
         if row.cache_tokens > 0:
             counters.token(model, "cached", row.cache_tokens)
         if row.draft_tokens > 0:

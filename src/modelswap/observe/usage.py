@@ -7,7 +7,7 @@ Law: a number is believed in any spelling that the original accepts (`"9"`,
 from __future__ import annotations
 
 import re
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
@@ -173,3 +173,39 @@ class Body(msgspec.Struct):
         """Whether it holds any of the three names, were it only with `null`."""
         unset = msgspec.UNSET
         return self.usage is not unset or self.timings is not unset or self.metrics is not unset
+
+
+_Count = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)] | None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: _Count = None
+
+
+class Usage(msgspec.Struct, gc=False):
+    """A usage object in its usual spelling: whole numbers only."""
+
+    prompt_tokens: _Count = None
+    input_tokens: _Count = None
+    completion_tokens: _Count = None
+    output_tokens: _Count = None
+    cache_read_input_tokens: _Count = None
+    input_tokens_details: _Details | None = None
+    prompt_tokens_details: _Details | None = None
+
+    def cached(self) -> int | None:
+        """Tokens that did not have to be read again, where the server says so."""
+        if self.cache_read_input_tokens is not None:
+            return self.cache_read_input_tokens
+        for details in (self.input_tokens_details, self.prompt_tokens_details):
+            if details is not None and details.cached_tokens is not None:
+                return details.cached_tokens
+        return None
+
+
+class Plain(msgspec.Struct):
+    """The usual body, read at once; whatever does not fit is read as `Body`."""
+
+    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+    timings: Any = msgspec.UNSET
+    metrics: Any = msgspec.UNSET

@@ -248,9 +248,13 @@ export function activityList({ query, model, setQuery, onstats }) {
       if (!isAbort(error)) fill(note, empty("The list could not be fetched", /** @type {Error} */ (error).message, " ", button("Try again", refresh, { class: "link" })));
     }
   }
-  const names = [...new Set([...state.models.map((each) => each.id), asked.model].filter(Boolean))];
-  const modelSelect = select([["", "Any model"], ...names.map((id) => /** @type {[string, string]} */ ([id, id]))],
-    { value: asked.model, onchange: (/** @type {any} */ event) => change({ model: event.target.value }) });
+  const modelSelect = h("select", { onchange: (/** @type {any} */ event) => change({ model: event.target.value }) });
+  function drawModels() {
+    const names = ["", ...new Set([...state.models.map((each) => each.id), asked.model].filter(Boolean))];
+    if (names.length === modelSelect.options.length && names.every((id, at) => modelSelect.options[at].value === id)) return;
+    fill(modelSelect, names.map((id) => h("option", { value: id }, id || "Any model")));
+    modelSelect.value = asked.model;
+  }
   const statusSelect = select(STATUSES, { value: asked.status, onchange: (/** @type {any} */ event) => change({ status: event.target.value }) });
   const rangeSelect = select(RANGES, { value: asked.range, onchange: (/** @type {any} */ event) => change({ range: event.target.value }) });
   const paths = h("datalist", { id: "paths" }, ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/v1/rerank",
@@ -294,7 +298,8 @@ export function activityList({ query, model, setQuery, onstats }) {
       refresh();
     }, Math.max(100, 1000 - (performance.now() - last)));
   }
-  const stops = [on("activity", soon), on("fresh", soon)];
+  const stops = [on("activity", soon), on("fresh", soon), on("models", drawModels)];
+  drawModels();
   drawHead();
   refresh();
   return {

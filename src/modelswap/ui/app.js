@@ -16,7 +16,7 @@ import { follow, on, running, state } from "./state.js";
  * @typedef {{title: string, element: HTMLElement, stop: () => void}} View
  */
 
-/** @type {[string, string, keyof typeof import("./dom.js").icon | any, string][]} */
+/** Name, title, symbol, and the key that leads there after g. @type {[string, string, any, string][]} */
 const PLACES = [["activity", "Activity", "activity", "a"], ["models", "Models", "models", "m"], ["playground", "Playground", "playground", "y"], ["logs", "Logs", "logs", "l"],
   ["performance", "Performance", "performance", "p"], ["settings", "Settings", "settings", "s"]];
 

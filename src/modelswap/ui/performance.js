@@ -112,7 +112,8 @@ export function performanceView() {
 
   function draw() {
     const to = Math.max(hosts.length ? at(hosts.at(-1)) : 0, gpus.length ? at(gpus.at(-1)) : 0) || Date.now();
-    const from = to - span * 60_000;
+    const first = Math.min(hosts.length ? at(hosts[0]) : to, gpus.length ? at(gpus[0]) : to);
+    const from = Math.max(to - span * 60_000, Math.min(first, to - 60_000));
     const near = (/** @type {any[]} */ all) => all.filter((sample) => at(sample) >= from);
     if (charts.matches(":hover")) return; // somebody reads a value
     if (!hosts.length) return fill(charts, empty("No samples yet", "The first one comes a moment after the start."));

@@ -11,8 +11,7 @@ const THEMES = /** @type {[string, string][]} */ ([["system", "As the system"], 
 /** @param {string} name */
 export function setTheme(name) {
   remember("theme", name);
-  if (name === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = name;
+  dispatchEvent(new Event("modelswap-theme"));
   for (const control of document.querySelectorAll("select.theme")) /** @type {HTMLSelectElement} */ (control).value = name;
 }
 

@@ -1,0 +1,96 @@
+"""Watching what was started: is it our server that answers, and does the keeper still obey.
+
+Nothing here gives orders: the launcher does, on what it learns from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from . import probe
+from .local_run import clash_text
+from .ports import Holder, belongs_to, holds_port, stranger_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .local_run import Run
+
+CLASH_PATIENCE: Final = 2.0
+"""A stranger that answers our probe this long keeps the port: the start has failed."""
+_CLASH_PAUSE: Final = 0.1
+_SECOND_LOOK: Final = 1.0
+
+
+async def until_ours(
+    run: Run, check: str, mark: str, say: Callable[[Run, str], None]
+) -> str | None:
+    """Return when the run's own server is ready; a text says why it never will be."""
+    try:
+        where = probe.target(run.job.url, check)
+    except ValueError as error:
+        return f"cannot be probed: {error}"
+    loop = asyncio.get_running_loop()
+    refuse_after: float | None = None
+    while True:
+        await probe.until_ready(where)
+        stranger = await _stranger(run, where, mark)
+        if stranger is None:
+            run.clash = None
+            return None
+        if run.clash is None:
+            run.clash = stranger
+            say(run, f"{clash_text(run)}; its answer does not count")
+        refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
+        if loop.time() > refuse_after:
+            return clash_text(run)
+        await asyncio.sleep(_CLASH_PAUSE)
+
+
+async def _stranger(run: Run, where: probe.Target, mark: str) -> Holder | None:
+    """Who answers in our server's place; `None` when it is ours or cannot be known."""
+    if not where.is_loopback:
+        return None
+    with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
+        if not holds_port(run.pid, where.port):
+            return await asyncio.to_thread(
+                stranger_on, where.port, run.pid, lambda pid: belongs_to(pid, run.pid, mark)
+            )
+    return None
+
+
+class Pulse:
+    """Notices a keeper that takes orders and does nothing (stopped, or hung on a dead disk).
+
+    Every order is followed by a question, if none is open; its answer proves that the order was
+    taken. There is no timer while no order is open. Time in which we ourselves did not run does not
+    count: the answer then lies ready to be read, so there is a second, shorter, wait.
+    """
+
+    def __init__(
+        self, patience: float, ask: Callable[[], None], give_up: Callable[[], None]
+    ) -> None:
+        self._patience = patience
+        self._ask = ask
+        self._give_up = give_up
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_order(self) -> None:
+        if self._timer is None:
+            self._ask()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._patience, self._look_again)
+
+    def on_answer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_SECOND_LOOK, self._end)
+
+    def _end(self) -> None:
+        self._timer = None
+        self._give_up()
