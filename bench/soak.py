@@ -35,7 +35,7 @@ MODELS = tuple(f"m{number}" for number in range(8))
 PATIENCE = 90.0
 """Seconds after which a request without an ending counts as hung."""
 WATCHED = 0.25
-"""Part of the run, at its start and at its end, whose medians are compared."""
+"""Part of the run: the medians of its second and its last such part are compared."""
 BAD = ("HUNG", "LOST", "WRONG", "NO ANSWER", "DISHONEST")
 
 
@@ -241,11 +241,16 @@ models:
 PORTS = 32_000
 
 
-def is_flat(samples: list[float], slack: float) -> bool:
-    """Whether the end of the run holds no more than its beginning, but for some slack."""
+def ends_of(samples: list[float]) -> tuple[float, float]:
+    """Medians of the second part, when everything is warm, and of the last."""
     part = max(2, int(len(samples) * WATCHED))
-    first, last = samples[part : 2 * part], samples[-part:]
-    return statistics.median(last) <= statistics.median(first) * 1.15 + slack
+    return statistics.median(samples[part : 2 * part]), statistics.median(samples[-part:])
+
+
+def is_flat(samples: list[float], slack: float) -> bool:
+    """Whether the end of the run holds no more than its warm beginning, but for some slack."""
+    warm, last = ends_of(samples)
+    return last <= warm * 1.15 + slack
 
 
 def report(
@@ -260,14 +265,18 @@ def report(
         print(f"| {ending} | {count:,} |")
     print(f"| **all** | **{sum(counts.values()):,}** |\n")
     bad = sum(count for ending, count in counts.items() if ending.startswith(BAD))
-    memory, files = soak.memory or [0.0], soak.files or [0]
+    memory, files = soak.memory or [0.0, 0.0], soak.files or [0, 0]
+    (warm, last), (few, many) = ends_of(memory), ends_of([float(count) for count in files])
     checks = [
         ("every request has one honest ending", bad == 0, f"{bad} have not"),
         ("none ended twice", soak.account.twice == 0, f"{soak.account.twice} did"),
         ("most requests were answered", counts["ok"] * 2 > sum(counts.values()), f"{counts['ok']:,} ok"),
-        ("memory flat (front and keeper)", is_flat(memory, 8), f"{memory[0]:.0f} → {memory[-1]:.0f} MB"),
+        ("memory flat (front and keeper)", is_flat(memory, 8),
+         f"{warm:.0f} MB when warm, {last:.0f} MB at the end"),
+        ("files flat while it runs", is_flat([float(count) for count in files], 32),
+         f"{few:.0f} when warm, {many:.0f} at the end"),
         ("files closed after the run", files_after <= files_before + 16,
-         f"{files_before} before, {max(files)} at most, {files_after} after"),
+         f"{files_before} before, {files_after} after"),
         ("no process left", not left, f"{len(left)} left"),
         ("clean exit", code == 0, f"exit code {code}"),
     ]  # fmt: skip

@@ -53,6 +53,10 @@ class Notes:
     def on_data(self, data: bytes) -> None:
         self.data.append(data)
 
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+        self.on_head(head)
+        self.on_data(data)
+
     def on_end(self, outcome: Outcome) -> None:
         self.ends.append(outcome)
         self.ended.set()
@@ -201,6 +205,7 @@ class Answering:
         self.notes = notes
         self.on_head = notes.on_head
         self.on_data = notes.on_data
+        self.on_whole = notes.on_whole
         self.error_event = notes.error_event
         self.on_late_error = notes.on_late_error
 

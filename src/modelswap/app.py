@@ -25,9 +25,10 @@ from modelswap.config.load import diff, load
 from modelswap.fleet import Fleet
 from modelswap.http import Server, tune_allocator
 from modelswap.launch import LaunchError
-from modelswap.launch.descriptors import raise_limit
+from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
 from modelswap.launch.local import LocalLauncher
+from modelswap.launch.memory import SettlingLauncher, devices
 from modelswap.launch.state import state_directory
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
-    from modelswap.launch import Listener
+    from modelswap.launch import Launcher, Listener
 
 WATCH_EVERY = 0.5
 """Seconds between two looks at the configuration files; a look is a few `stat` calls."""
@@ -99,6 +100,7 @@ def serve(options: Options) -> int:
     Raises:
         StartError: something the user can mend is wrong.
     """
+    fill_standard_streams()
     address = parse_listen(options.listen, tls=options.tls_cert is not None)
     loaded = load(options.config, options.config_dir)
     if loaded.plan is None:
@@ -221,12 +223,18 @@ class Program:
             done=tell,
         )
 
-    def _launcher(self, listener: Listener) -> LocalLauncher:
+    def _launcher(self, listener: Listener) -> Launcher:
         try:
             directory = state_directory(self._options.state_dir, f"{self._host}:{self._port}")
         except LaunchError as error:
             raise StartError(f"modelswap: {error}") from error
-        return LocalLauncher(directory, listener, grace=self._house.plan.settings.keeper_grace)
+        grace = self._house.plan.settings.keeper_grace
+        gpus = devices()
+        if gpus is None:
+            return LocalLauncher(directory, listener, grace=grace)
+        return SettlingLauncher(
+            lambda inner: LocalLauncher(directory, inner, grace=grace), listener, gpus.used
+        )
 
     async def _open(self) -> tuple[str, int]:
         house = self._house

@@ -90,6 +90,12 @@ class Server:
     pid: int | None = None
     tries: int = 1
 
+    def take_over(self, model: Model) -> None:
+        """Go on with what a reload says about the same server: name, priority, timeouts."""
+        port = self.model.port
+        self.model = model if port is None else model.at_port(port)
+        self.upstream.timeouts = model.timeouts
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:
@@ -127,7 +133,7 @@ class Fleet:
         self._todo: deque[Command] = deque()
         self._obeying = False
         self._load_times = LoadTimes()
-        self._changes: set[asyncio.Event] = set()
+        self._watchers: set[Callable[[ModelId, Phase], None]] = set()
         self.killed = 0
         """How many kills were ordered, of servers that did not leave when asked."""
 
@@ -188,7 +194,7 @@ class Fleet:
     def running(self) -> list[tuple[Model, Phase, int | None]]:
         """Return (model at its port, phase, pid) of every model that is not down, by id."""
         found: list[tuple[Model, Phase, int | None]] = []
-        for model in sorted(self.plan.models):
+        for model in sorted({*self.plan.models, *self._servers}):  # removed ones may still finish
             phase = self._room.phase(model)
             if phase in ALIVE:
                 server = self._servers.get(model)
@@ -219,7 +225,7 @@ class Fleet:
         wanted = list(models)
         for model in wanted:
             self._obey(self._room.unload(model, self._now(), force=force))
-        await self.until(lambda: all(self._room.phase(m) in GONE for m in wanted))
+        await self._until_gone(wanted)
 
     def preload(self, models: Sequence[ModelId]) -> None:
         """Start these in order, as if somebody had asked."""
@@ -232,16 +238,23 @@ class Fleet:
         if self._servers.get(model) is server and server.model.restart_on_stall:
             self._report(model, Event.STALLED, detail)
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds; looked at after every change of a phase."""
-        change = asyncio.Event()
-        self._changes.add(change)
+    async def _until_gone(self, models: Iterable[ModelId]) -> None:
+        """Wait until each was gone once: the next request may start it again at once."""
+        left = {model for model in models if self._room.phase(model) not in GONE}
+        gone = asyncio.Event()
+
+        def watch(model: ModelId, phase: Phase) -> None:
+            if phase in GONE:
+                left.discard(model)
+                if not left:
+                    gone.set()
+
+        self._watchers.add(watch)
         try:
-            while not condition():
-                await change.wait()
-                change.clear()
+            if left:
+                await gone.wait()
         finally:
-            self._changes.discard(change)
+            self._watchers.discard(watch)
 
     # Life of the program
 
@@ -287,6 +300,9 @@ class Fleet:
             if model.port is not None and model.id not in kept:
                 with suppress(NoFreePortError):  # said when the model is to be started
                     self._ports[model.id] = free_port(model.port, set(self._ports.values()))
+        for name, server in self._servers.items():
+            if name in plan.models and name not in changed:
+                server.take_over(plan.models[name])
         self._obey(
             self._room.replace(
                 specs(plan),
@@ -306,7 +322,7 @@ class Fleet:
     async def stop_all(self) -> None:
         """Stop every server and return when all are gone."""
         self._obey(self._room.stop_all(self._now()))
-        await self.until(lambda: all(self._room.phase(m) in GONE for m in self._room.alive()))
+        await self._until_gone(self._room.alive())
 
     def kill_all(self) -> None:
         """Stop asking."""
@@ -333,14 +349,15 @@ class Fleet:
     def on_output(self, model: str, data: bytes) -> None:
         self._observer.on_output(ModelId(model), data)
 
-    def on_exited(self, model: str, exit_: Exit) -> None:
+    def on_exited(self, model: str, ending: Exit) -> None:
         name = ModelId(model)
         server = self._servers.pop(name, None)
         if server is not None:
-            server.upstream.close()
+            server.upstream.orphan()
         if (
             server is not None
-            and exit_.port_clash
+            and ending.port_clash
+            and server.model.port is not None  # one that is written in the command stays
             and server.tries < PORT_TRIES
             and self._room.phase(name) is Phase.STARTING
         ):
@@ -349,7 +366,7 @@ class Fleet:
             )
             self._spawn(name, tries=server.tries + 1, beyond=server.model.port)
             return
-        self._report(name, Event.EXITED, exit_.reason)
+        self._report(name, Event.EXITED, ending.reason)
 
     # Carrying out
 
@@ -411,8 +428,8 @@ class Fleet:
             case PhaseChanged(model=model, phase=phase, why=why):
                 self._load_times.on_phase(model, phase, self._now())
                 self._observer.on_phase(model, phase, why)
-                for change in self._changes:
-                    change.set()
+                for watch in tuple(self._watchers):
+                    watch(model, phase)
             case _ as never:
                 assert_never(never)
 

@@ -279,3 +279,37 @@ def test_an_empty_json_body_names_no_model() -> None:
     """Nothing is not broken JSON: there is no model in it (404)."""
     with pytest.raises(NotFoundError):
         find("POST", "application/json", "", b"")
+
+
+BIG = "x" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f'{{"a":"{BIG}","model":"m","stream":true}}', ("m", True)),
+        (f'{{"model":"m","a":["{BIG}","{BIG}\\\\"],"stream":true}}', ("m", True)),
+        (f'{{"model":"m\\"{BIG[:9]}","a":"{BIG}\\"","b":1}}', ('m"' + BIG[:9], False)),
+        (f'{{"{BIG}":{{"model":"inner"}},"model":"m"}}', ("m", False)),
+    ],
+)
+def test_long_strings_are_jumped_over(text: str, expected: tuple[str, bool]) -> None:
+    """Images and documents are not read to find the model beside them."""
+    ask = find("POST", "application/json", "", text.encode())
+    assert (ask.model, ask.stream) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"a":"{BIG}","model":"m","model":"n"}}',
+        f'{{"a":"{BIG}","model":"m"',
+        f'{{"a":"{BIG}',
+        f'{{"model":"m","a":"{BIG}\\"}}',
+        f'{{"model":"m","a":"{BIG}"}} "',
+    ],
+)
+def test_what_is_broken_beside_long_strings_is_refused(text: str) -> None:
+    """Jumping over a string hides neither a second model nor a broken end."""
+    with pytest.raises(BadRequestError):
+        find("POST", "application/json", "", text.encode())

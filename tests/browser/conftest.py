@@ -97,7 +97,7 @@ class Page:
         """Run code with `m`, a module of the page; its value comes back."""
         wrapped = (
             "const [name, args, done] = [arguments[0], arguments[1], arguments[2]];"
-            f"import(name).then((m) => {{ {code} }})"
+            f"import(name).then(async (m) => {{ {code} }})"
             ".then((value) => done({value}), (error) => done({error: String(error)}))"
         )
         found = self.driver.execute_async_script(wrapped, f"/ui/{name}", list(arguments))

@@ -46,14 +46,14 @@ def test_javascript_clients_wait(
     assert javascript.answers(process) == [{"text": TEXT}] * len(IN_JS)
 
 
-@pytest.mark.parametrize("parser", PARSERS)
-def test_hand_written_parsers_wait(gated: StartGated, parser: str, connect: Connect) -> None:
+def test_hand_written_parsers_wait(gated: StartGated, connect: Connect) -> None:
     """So does every kind of parser that is out there, however careless."""
     model = gated()
     client = connect(model)
     client.see_keep_alives()
     model.open()
-    assert PARSERS[parser](client.rest()) == TEXT
+    stream = client.rest()
+    assert {name: parse(stream) for name, parse in PARSERS.items()} == dict.fromkeys(PARSERS, TEXT)
 
 
 def test_the_stream_opens_with_proper_headers(gated: StartGated, connect: Connect) -> None:
@@ -117,17 +117,16 @@ def test_a_failure_after_the_grace_is_an_error_for_javascript(
         assert "could not be loaded" in answer["message"]
 
 
-@pytest.mark.parametrize("parser", ["by the book", "openai-go", "blocks", "data lines"])
-def test_hand_written_parsers_see_the_error(
-    gated: StartGated, parser: str, connect: Connect
-) -> None:
+def test_hand_written_parsers_see_the_error(gated: StartGated, connect: Connect) -> None:
     """Parsers that look for `error` in their events find it, with the reason."""
     model = gated()
     client = connect(model)
     client.see_keep_alives()
     model.fail()
-    with pytest.raises(RuntimeError, match="could not be loaded"):
-        PARSERS[parser](client.rest())
+    stream = client.rest()
+    for parser in ("by the book", "openai-go", "blocks", "data lines", "every line"):
+        with pytest.raises(RuntimeError, match="could not be loaded"):
+            PARSERS[parser](stream)
 
 
 def test_an_error_of_the_engine_after_the_grace(gated: StartGated, connect: Connect) -> None:
@@ -153,24 +152,22 @@ def test_a_whole_answer_in_an_open_stream_is_an_error(gated: StartGated, connect
     assert b"not events" in events[-2]
 
 
-@pytest.mark.parametrize("fault", ["truncate", "reset", "bad_chunk"])
-def test_a_broken_stream_is_an_error(gated: StartGated, fault: str) -> None:
+def test_a_broken_stream_is_an_error(modelswap_server: StartServer) -> None:
     """A stream that breaks in the middle is raised by every Python client as an API error."""
-    model = gated()
-    model.open()
-    for kind in ("chat", "messages"):
-        with pytest.raises((openai.APIError, anthropic.APIError), match="upstream"):
-            one(model.server, kind, {"fault": fault})
+    server = modelswap_server(stub_config("a"))
+    for fault in ("truncate", "reset", "bad_chunk"):
+        for kind in ("chat", "messages"):
+            with pytest.raises((openai.APIError, anthropic.APIError), match="upstream"):
+                one(server, kind, {"fault": fault})
 
 
 def test_a_broken_stream_is_an_error_for_javascript(
-    gated: StartGated, javascript: JavaScript
+    modelswap_server: StartServer, javascript: JavaScript
 ) -> None:
     """And by every JavaScript client."""
-    model = gated()
-    model.open()
+    server = modelswap_server(stub_config("a"))
     talks = [(kind, {"fault": "truncate"}) for kind in ("chat", "messages")]
-    for answer in javascript.answers(javascript.begin(model.server, *talks)):
+    for answer in javascript.answers(javascript.begin(server, *talks)):
         assert answer["error"] == "APIError", answer
         assert "upstream" in answer["message"]
 
@@ -255,14 +252,18 @@ def test_patience_is_about_the_load_alone(modelswap_server: StartServer) -> None
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("value", ["", "abc", "0", "-1", "nan", "inf", "1e999"])
-def test_a_senseless_patience_is_ignored(gated: StartGated, value: str) -> None:
+def test_a_senseless_patience_is_ignored(modelswap_server: StartServer) -> None:
     """A timeout that is no number of seconds changes nothing."""
-    model = gated()
-    model.open()
-    headers = {"x-stainless-read-timeout": value}
+    server = modelswap_server(stub_config("a", flags=("--ready-after", "0.3")))
     body = {"model": "a", "input": "x"}
-    assert model.server.ask("POST", "/v1/embeddings", body, headers).status == 200
+    with ThreadPoolExecutor(7) as pool:
+        answers = [
+            pool.submit(
+                server.ask, "POST", "/v1/embeddings", body, {"x-stainless-read-timeout": value}
+            )
+            for value in ("", "abc", "0", "-1", "nan", "inf", "1e999")
+        ]
+        assert [answer.result(20).status for answer in answers] == [200] * 7
 
 
 # sendLoadingState

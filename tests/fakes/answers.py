@@ -74,7 +74,7 @@ def answer(name: str, connection: Connection, request: Request) -> None:
         sound = b"RIFF" + bytes(range(256)) * 16
         connection.head(200, {"Content-Type": "audio/wav"}, length=len(sound))
         connection.write(sound)
-    elif path == "/ws":
+    elif path in {"/ws", "/v1/realtime"}:
         _websocket(connection, request)
     elif request.header("upgrade"):
         _echo_upgrade(connection, request)

@@ -294,22 +294,32 @@ async def test_a_task_is_cancelled_when_its_client_leaves() -> None:
 
 
 async def test_drain_lets_running_requests_end() -> None:
-    """Idle connections close at once, a running request gets its answer, and drain says True."""
+    """A running request gets its answer, then idle connections close, and drain says True."""
     running = asyncio.Queue["Exchange"]()
 
     async with serving(running.put_nowait) as (server, port):
         idle_reader, idle_writer = await connect(port)
+        silent_reader, silent_writer = await connect(port)
         reader, writer = await connect(port)
         writer.write(get())
         exchange = await running.get()
         async with asyncio.TaskGroup() as group:
             drained = group.create_task(server.drain(5))
-            assert await idle_reader.read() == b""
+            while not server.draining:  # noqa: ASYNC110 - the server's turn
+                await asyncio.sleep(0)
+            idle_writer.write(get())
+            second = await running.get()
+            second.reply(503, [], b"leaving")
+            status, head, _ = await read_answer(idle_reader)
+            assert (status, b"Connection: close" in head) == (503, True)
+            assert not drained.done()
             exchange.reply(200, [], b"done")
             _, head, body = await read_answer(reader)
             assert body == b"done"
             assert b"Connection: close" in head
+            assert await silent_reader.read() == b""
         assert drained.result() is True
+        silent_writer.close()
         idle_writer.close()
         writer.close()
 

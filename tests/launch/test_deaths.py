@@ -294,6 +294,41 @@ async def test_hung_keeper_is_replaced(
     await second.close(stop_servers=True)
 
 
+async def test_hung_keeper_recovers_while_running(
+    job: MakeJob, state: Path, news: Any, gone: Callable[[], None]
+) -> None:
+    """A keeper that stops taking orders is killed after a while; the next start has a new one."""
+    launcher = LocalLauncher(state, news, patience=0.3)
+    await launcher.open()
+    launcher.start(job())
+    await news.until("ready")
+    keeper = keeper_of(state)
+    os.kill(keeper, signal.SIGSTOP)
+    launcher.terminate("m")
+    assert (await news.until("exited")).reason == "the keeper died"
+    gone()
+    launcher.start(job())
+    await news.until("ready")
+    assert keeper_of(state) != keeper
+    await launcher.close(stop_servers=True)
+
+
+async def test_bug_in_a_watch_ends_one_server(
+    launcher: LocalLauncher, news: Any, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong around one server is told as its end; the next start works."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modelswap.launch.local.until_ours", broken)
+        launcher.start(job())
+        assert "ZeroDivisionError" in (await news.until("exited")).reason
+    launcher.start(job())
+    await news.until("ready")
+
+
 async def test_many_fronts(
     front: Callable[..., Front], job: MakeJob, state: Path, news: Any
 ) -> None:

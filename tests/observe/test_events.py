@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelswap.observe.activity import Row
 from modelswap.observe.captures import STEP, Captures
 from modelswap.observe.counters import MOST_SERIES, ModelState
 from modelswap.observe.events import QUEUE, Bus, frame
@@ -23,6 +22,7 @@ from modelswap.observe.inflight import Inflight
 from modelswap.observe.performance import GpuSample, Performance
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
+from modelswap.observe.usage import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -221,11 +221,18 @@ def test_captures_are_bounded() -> None:
     assert (captures.size, captures.enabled, captures.begin("/x", (), b"")) == (0, False, None)
 
 
-def row(model: str = "m", status: int = 200, queue_ms: int = 20) -> Row:
-    return Row(
-        1, 0, model, "/v1/chat/completions", "", status, 2, 5, 3, 10, 4, 0, 0, 1500, "", "",
-        stream=1, ttft_ms=300, queue_ms=queue_ms,
-    )  # fmt: skip
+@dataclass
+class Answered:
+    """A finished request."""
+
+    model: str = "m"
+    status: int = 200
+    queue_ms: int = 20
+    recorded_path: str = "/v1/chat/completions"
+    stream: bool = True
+    tokens: Tokens = Tokens(
+        cached=2, drafted=5, accepted=3, input=10, output=4, duration_ms=1500, ttft_ms=300
+    )
 
 
 def families(metrics: Metrics, gpus: list[GpuSample] | None = None) -> dict[str, Any]:
@@ -254,8 +261,8 @@ def test_metrics_are_prometheus_text() -> None:
     metrics = Metrics(version="1")
     metrics.watch_drops(activity=lambda: 4)
     for _ in range(3):
-        metrics.request(row())
-    metrics.request(row("nobody", 404, -1))
+        metrics.request(Answered())
+    metrics.request(Answered("nobody", 404, -1))
     metrics.phase("m", "starting", 10.0)
     metrics.phase("m", "ready", 12.0)
     metrics.phase("m", "stopping", 13.0)
@@ -291,7 +298,7 @@ def test_invented_labels_are_bounded() -> None:
     """However many names clients invent, the number of series stays bounded."""
     metrics = Metrics()
     for number in range(MOST_SERIES + 500):
-        metrics.request(row(f"m{number}", 500))
+        metrics.request(Answered(f"m{number}", 500))
     assert len(metrics.counters.requests) <= MOST_SERIES + 1
     assert len(metrics.counters.waits) <= MOST_SERIES + 1
 
@@ -320,7 +327,7 @@ def test_the_hardware_is_described() -> None:
 def test_the_dashboard_uses_metrics_that_exist() -> None:
     """Every metric in the Grafana dashboard is one that the program exposes."""
     metrics = Metrics(version="1")
-    metrics.request(row())
+    metrics.request(Answered())
     metrics.phase("m", "starting", 1.0)
     metrics.phase("m", "ready", 2.0)
     metrics.phase("n", "starting", 3.0)

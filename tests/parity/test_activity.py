@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
+import operator
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes.server import wait_until
 from parity.world import error_of, model, opened, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fakes.server import Answer, Modelswap
     from parity.world import Listener, Serve
 
@@ -61,10 +63,15 @@ def test_a_row(server: Modelswap) -> None:
     assert "error_msg" not in row
 
 
-ORDER = (
-    "cache_tokens draft_tokens draft_acc_tokens input_tokens output_tokens prompt_per_second"
-    " tokens_per_second"
-).split()
+ORDER = [
+    "cache_tokens",
+    "draft_tokens",
+    "draft_acc_tokens",
+    "input_tokens",
+    "output_tokens",
+    "prompt_per_second",
+    "tokens_per_second",
+]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +90,7 @@ ORDER = (
         ('{"timings":{"prompt_n":20,"predicted_n":50}}', (-1, -1, -1, 20, 50, 0, 0)),
         ('{"response":{"usage":{"input_tokens":1}}}', (0,) * 7),
         (
-            '{"usage":{"prompt_tokens":10,"completion_tokens":2},'
-            '"metrics":{"time_to_first_token_ms":50,"mean_itl_ms":0}}',
+            '{"usage":{"prompt_tokens":10,"completion_tokens":2},"metrics":{"time_to_first_token_ms":50}}',
             (-1, -1, -1, 10, 2, 200, -1),
         ),
     ],
@@ -153,15 +159,22 @@ def test_error_messages(server: Modelswap, body: str, status: int, message: str)
     assert (row["resp_status_code"], row["error_msg"]) == (status, message)
 
 
+def until_broken(answer: http.client.HTTPResponse) -> bytes:
+    """What came before the connection was aborted; a clean end is a failure."""
+    got = b""
+    try:
+        while piece := answer.read1(1000):
+            got += piece
+    except (http.client.IncompleteRead, ConnectionResetError):
+        return got
+    raise AssertionError("a clean end")
+
+
 def test_a_cut_stream_is_no_success(server: Modelswap) -> None:
     """Better: §16, 18 — the connection is aborted after an SSE error event, and the row says so."""
     body = {"model": "a", "stream": True, "fault": "truncate"}
-    got = b""
     with opened(server, "POST", "/v1/chat/completions", body) as answer:
-        with pytest.raises(Exception, match=r"IncompleteRead|reset"):  # noqa: PT012 - at any read
-            while piece := answer.read1(1000):
-                got += piece
-            answer.read()
+        got = until_broken(answer)
     assert got.count(b"data: ") == 2
     assert b'"code":"bad_gateway"' in got
     row = rows(server, "?limit=1")[0]
@@ -237,12 +250,25 @@ def test_an_empty_table(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     "sort",
-    "id time model req_path resp_status_code resp_content_type cached prompt generated drafted"
-    " prompt_speed gen_speed duration".split(),
+    [
+        "id",
+        "time",
+        "model",
+        "req_path",
+        "resp_status_code",
+        "resp_content_type",
+        "cached",
+        "prompt",
+        "generated",
+        "drafted",
+        "prompt_speed",
+        "gen_speed",
+        "duration",
+    ],
 )
 def test_sort_keys(server: Modelswap, sort: str) -> None:
     """Every sort key sorts, ties by id in the same direction."""
-    places = {
+    places: dict[str, Callable[[dict[str, Any]], Any]] = {
         "time": lambda r: r["timestamp"],
         "cached": lambda r: r["tokens"]["cache_tokens"],
         "prompt": lambda r: r["tokens"]["input_tokens"],
@@ -252,7 +278,7 @@ def test_sort_keys(server: Modelswap, sort: str) -> None:
         "gen_speed": lambda r: r["tokens"]["tokens_per_second"],
         "duration": lambda r: r["duration_ms"],
     }
-    value = places.get(sort, lambda r: r[sort])
+    value: Callable[[dict[str, Any]], Any] = places.get(sort) or operator.itemgetter(sort)
     found = asked(server, f"sort={sort}&limit=999&order=asc").json()["data"]
     keys = [(value(row), row["id"]) for row in found]
     assert keys == sorted(keys)
@@ -366,151 +392,3 @@ def test_no_capture(server: Modelswap, number: str, status: int, message: str) -
     """Not a number, or not there."""
     answer = server.ask("GET", f"/api/captures/{number}")
     assert (answer.status, error_of(answer)["message"]) == (status, message)
-
-
-def test_captures_switched_off(serve: Serve) -> None:
-    """`captureBuffer: 0`: rows without captures."""
-    server = serve(f"captureBuffer: 0\nmodels:\n{model('a')}")
-    assert server.chat("a").status == 200
-    row = rows(server)[0]
-    assert row["has_capture"] is False
-    assert server.ask("GET", f"/api/captures/{row['id']}").status == 404
-
-
-def test_rows_in_memory_are_bounded(serve: Serve) -> None:
-    """`metricsMaxInMemory` rows are kept, the newest."""
-    server = serve(f"metricsMaxInMemory: 3\nmodels:\n{model('a')}")
-    for _ in range(5):
-        assert server.chat("a").status == 200
-    assert [row["id"] for row in rows(server)] == [5, 4, 3]
-
-
-def test_a_store_survives(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """`store.path`: the rows are there after a restart."""
-    path = tmp_path_factory.mktemp("store") / "activity.db"
-    config = f"store: {{path: '{path}'}}\nmodels:\n{model('a')}"
-    server = serve(config)
-    assert server.chat("a").status == 200
-    assert server.stop() == 0
-    server.start()
-    (row,) = rows(server)
-    assert (row["id"], row["model"], row["has_capture"]) == (1, "a", False)
-
-
-# Running requests
-
-
-def in_flight(server: Modelswap) -> list[dict[str, Any]]:
-    found = server.ask("GET", "/api/inflight").json()["requests"]
-    assert isinstance(found, list)
-    return found
-
-
-def test_cancel_while_it_loads(server: Modelswap) -> None:
-    """Better: §16, 17 — nothing is answered, the row says 499."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(server.chat, "slow")
-        (entry,) = wait_until(lambda: in_flight(server))
-        assert (entry["model"], entry["method"]) == ("slow", "POST")
-        answer = server.ask("POST", f"/api/inflight/{entry['id']}/cancel")
-        assert (answer.status, answer.json()) == (200, {"msg": "ok"})
-        with pytest.raises(ConnectionError):
-            waiting.result()
-    row = rows(server, "?limit=1")[0]
-    assert (row["model"], row["resp_status_code"]) == ("slow", 499)
-    server.ask("POST", "/api/models/unload/slow")
-
-
-def test_cancel_in_mid_stream(server: Modelswap) -> None:
-    """The stream is broken off, the model server's request too."""
-    body = {"model": "a", "stream": True, "n": 1000, "delay_ms": 20}
-    with opened(server, "POST", "/v1/chat/completions", body) as answer:
-        assert answer.read1(10)
-        (entry,) = in_flight(server)
-        assert entry["resp_headers"]["Content-Type"] == "text/event-stream"
-        assert server.ask("POST", f"/api/inflight/{entry['id']}/cancel").status == 200
-        with pytest.raises(Exception, match=r"IncompleteRead|reset"):
-            answer.read()
-    wait_until(lambda: not in_flight(server))
-    wait_until(lambda: server.stub_state("a")["cancelled"] >= 1)
-
-
-@pytest.mark.parametrize("number", ["0", "x", "99999", "-1"])
-def test_cancel_of_nothing(server: Modelswap, number: str) -> None:
-    """404 `inflight request not found`."""
-    answer = server.ask("POST", f"/api/inflight/{number}/cancel")
-    assert (answer.status, error_of(answer)["message"]) == (404, "inflight request not found")
-
-
-# Figures
-
-
-def test_version(server: Modelswap) -> None:
-    """Three strings."""
-    found = server.ask("GET", "/api/version").json()
-    assert {"build_date", "commit", "version"} <= set(found)
-    assert all(isinstance(value, str) for value in found.values())
-
-
-def test_performance(server: Modelswap) -> None:
-    """Both series; `after` refused when it is no time."""
-    found = server.ask("GET", "/api/performance").json()
-    assert found["enabled"] is True
-    assert set(found) == {"enabled", "gpu_stats", "sys_stats"}
-    after = server.ask("GET", "/api/performance?after=2100-01-01T00:00:00Z").json()
-    assert (after["gpu_stats"], after["sys_stats"]) == ([], [])
-    answer = server.ask("GET", "/api/performance?after=x")
-    assert answer.status == 400
-    assert error_of(answer)["message"] == "invalid 'after' timestamp, use RFC3339 format"
-
-
-def test_performance_switched_off(serve: Serve) -> None:
-    """503 `{"enabled":false}`, no host gauges."""
-    server = serve("performance: {disabled: true}\n")
-    answer = server.ask("GET", "/api/performance")
-    assert (answer.status, answer.json()) == (503, {"enabled": False})
-    assert "llamaswap_" not in server.ask("GET", "/metrics").body.decode()
-
-
-def test_hardware(server: Modelswap) -> None:
-    """The snapshot's fields; what is not known is null."""
-    found = server.ask("GET", "/api/hardware").json()
-    assert list(found) == [
-        "schema_version", "captured_at", "capture", "architecture", "operating_system",
-        "environment", "cpu", "memory", "accelerators",
-    ]  # fmt: skip
-    assert found["schema_version"] == 1
-    assert found["capture"]["scope"] == "inference_host"
-    assert found["operating_system"]["family"] == "linux"
-    assert found["memory"]["capacity_bytes"] > 0
-    assert {"vendor", "model", "socket_count", "physical_core_count", "logical_thread_count"} == set(
-        found["cpu"]
-    )
-
-
-HOST_METRICS = """llamaswap_cpu_util_percent{core="0"} llamaswap_memory_total_bytes
-llamaswap_memory_used_bytes llamaswap_memory_free_bytes llamaswap_swap_total_bytes
-llamaswap_swap_used_bytes llamaswap_load_average{interval="1m"}""".split()
-OWN_METRICS = """modelswap_build_info modelswap_in_flight modelswap_requests_total
-modelswap_request_duration_seconds_bucket modelswap_time_to_first_token_seconds_bucket
-modelswap_tokens_total modelswap_queue_length modelswap_model_in_flight modelswap_model_state
-modelswap_load_duration_seconds_bucket modelswap_swaps_total""".split()
-
-
-def test_metrics(server: Modelswap) -> None:
-    """The original's host families by name, and ours for requests and models."""
-    assert server.chat("a").status == 200
-
-    def text() -> str:
-        answer = server.ask("GET", "/metrics")
-        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-        return answer.body.decode()
-
-    wait_until(lambda: "llamaswap_memory_total_bytes" in text(), seconds=8)
-    found = text()
-    for name in [*HOST_METRICS, *OWN_METRICS]:
-        assert f"\n{name}" in found, name
-    assert "# TYPE llamaswap_cpu_util_percent gauge" in found
-    assert re.search(r'modelswap_requests_total\{model="a",path="/v1/chat/completions",status="200"\}', found)
-    if "llamaswap_network" in found:
-        assert "# TYPE llamaswap_network_bytes_total counter" in found

@@ -111,14 +111,13 @@ def test_warm_prefers_what_runs(server: Modelswap) -> None:
 
 
 def test_spillover(server: Modelswap) -> None:
-    """spillover 2, six overlapping requests → a a b b a b."""
+    """Spillover 2, six overlapping requests → a a b b a b."""
     unload(server)
     chosen = []
     with ThreadPoolExecutor(6) as pool:
         waiting = []
         for number in range(6):
-            body = {"tag": number, "delay_ms": 1200}
-            waiting.append(pool.submit(post, server, "spill", **body))
+            waiting.append(pool.submit(post, server, "spill", tag=number, delay_ms=1200))
             wait_until(lambda expected=number + 1: in_flight(server) == expected)
         chosen = [seen(w.result())["model"] for w in waiting]
     assert chosen == ["a", "a", "b", "b", "a", "b"]

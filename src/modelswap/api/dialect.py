@@ -28,6 +28,8 @@ _SPARSE: Final = 2000
 """Up to so many quotes in a body are looked at one by one, which beats a search for longer text."""
 _BIG: Final = 64 << 10
 _SMALL: Final = 4 << 10
+_LONG: Final = 4 << 10
+_BACKSLASH: Final = 0x5C
 MOST_FORM: Final = 1 << 20
 """An urlencoded body is read with a pattern, on the loop: no more of it than this."""
 MOST_NAME: Final = 1024
@@ -201,15 +203,11 @@ def _in_pairs(text: str, source: Source, *, one_only: bool = False) -> Ask:
 def _in_json(body: bytes) -> Ask:
     if not body:
         return Ask("", stream=False, source=Source.JSON)
-    if len(body) < _SMALL and body.count(_KEY) == 1 and b"\\u00" not in body:
-        try:  # one key at most: nobody has to count
-            plain = _plain.decode(body)
-        except (ValueError, RecursionError):
-            pass  # said below
-        else:
-            if not body.isascii():
-                _check_utf8(body)
-            return Ask(plain.model, plain.stream, Source.JSON)
+    quick = _in_small_json(body) if len(body) < _SMALL else None
+    if quick is not None:
+        return quick
+    if len(body) > _BIG:
+        body = _without_long_strings(body)
     names = _seen.names
     names.clear()
     try:
@@ -227,6 +225,54 @@ def _in_json(body: bytes) -> Ask:
     if not body.isascii():
         _check_utf8(body)
     return ask
+
+
+def _in_small_json(body: bytes) -> Ask | None:
+    """Read an ordinary body in one step; `None`: it wants a closer look."""
+    if body.count(_KEY) != 1 or b"\\u00" in body:
+        return None
+    try:  # one key at most: nobody has to count
+        plain = _plain.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    if not body.isascii():
+        _check_utf8(body)
+    return Ask(plain.model, plain.stream, Source.JSON)
+
+
+def _without_long_strings(body: bytes) -> bytes:
+    """Leave out what stands between far-apart quotes: an image, a document.
+
+    Searching for a quote goes at memory speed, reading JSON does not. Outside of strings a quote
+    can only begin one, so the rest reads as before. A text with many quotes is returned as it is.
+    """
+    find = body.find
+    budget = len(body) >> 9
+    kept: list[bytes] = []
+    since = 0
+    start = find(b'"')
+    while start >= 0 and budget > 0:
+        end = find(b'"', start + 1)
+        while end > 0 and _is_escaped(body, end):
+            budget -= 1
+            end = find(b'"', end + 1) if budget > 0 else -1
+        if end < 0:
+            return body
+        if end - start > _LONG:
+            kept.append(body[since : start + 1])
+            since = end
+        budget -= 1
+        start = find(b'"', end + 1)
+    if budget <= 0 or not kept:
+        return body
+    return b"".join([*kept, body[since:]])
+
+
+def _is_escaped(body: bytes, at: int) -> bool:
+    before = at - 1
+    while body[before] == _BACKSLASH:
+        before -= 1
+    return (at - before) % 2 == 0
 
 
 def _said(error: ValueError) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ from urllib.parse import unquote
 
 from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local, Off
-from modelswap.core.spec import ClientId, ModelId
+from modelswap.core.spec import ModelId
 from modelswap.errors import (
     BadRequestError,
     ConflictError,
@@ -30,8 +29,10 @@ from modelswap.errors import (
 
 from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
+from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
 from .passport import Passport, line_ends
+from .paths import cleaned, escapes, forwarded_path, is_unclean
 from .routes import Model, Scope, Table, allowed, choose
 from .visit import Visit
 
@@ -44,18 +45,12 @@ if TYPE_CHECKING:
     from .house import House
     from .routes import Route
 
-UNCLEAN: Final = re.compile(r"//|/\.\.?(?:/|$)")
 COMFYUI: Final = ModelId("comfyui_auto")
 POLLS: Final = frozenset({"/health", "/metrics", "/slots"})
 """Below `/upstream/<model>`: asked by monitors, so they start nothing and keep nothing alive."""
 QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
 """Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
-MOST_CLAIMS: Final = 64
-"""Clients that one address may pretend to be with `clientIdHeader`."""
-MOST_CLAIMED: Final = 128
-"""Characters of such a name."""
-_ADDRESSES: Final = 1024
 _FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
 
 
@@ -64,7 +59,7 @@ class Front:
         self.house = house
         self.loop: asyncio.AbstractEventLoop = house.loop
         self._table = Table()
-        self._claims: dict[str, set[str]] = {}
+        self._callers = Callers()
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
@@ -76,8 +71,7 @@ class Front:
             else:
                 self._admit(exchange)
         except ReplyError as error:
-            self.send_error(exchange, error)
-            self._log(exchange, len(error.text))
+            self._log(exchange, self.send_error(exchange, error))
 
     # Admission
 
@@ -93,18 +87,19 @@ class Front:
             return
         path = request.path
         found = self._table.find(path)
-        if (found is None or found[1]) and UNCLEAN.search(path):
-            self._redirect(exchange, _cleaned(path), 307)
+        if (found is None or found[1]) and is_unclean(path):
+            self._redirect(exchange, cleaned(path), 307)
             return
         if found is None:
             raise NotFoundError(f"no such path: {path}")
         methods, params = found
-        if params and _escapes(path):
+        if params and escapes(path):
             raise BadRequestError("the path leads out of its place")
         route = choose(methods, request.method)
         if route is None:
             error = MethodNotAllowedError("method not allowed")
-            self.send_error(exchange, error, (("Allow", allowed(methods)),))
+            sent = self.send_error(exchange, error, (("Allow", allowed(methods)),))
+            self._log(exchange, sent)
             return
         identity = self._identify(request, route.scope, book)
         if route.mixed and identity.models:
@@ -120,7 +115,7 @@ class Front:
         verdict = access.check(
             request.header(b"authorization"),
             request.header(b"x-api-key"),
-            address=self.address_of(request),
+            address=address_of(request, self.house.book.origins),
             now=self.loop.time(),
             wall=time.time(),  # noqa: TID251 - keys expire by the calendar
         )
@@ -155,6 +150,7 @@ class Front:
             private_network=request.header(b"access-control-request-private-network"),
         )
         exchange.reply(204, fields)
+        self._log(exchange, 0)
 
     # Handling
 
@@ -206,9 +202,9 @@ class Front:
             self.house.book,
             request,
             identity,
-            address=self.address_of(request),
-            client=self.client_of(request, identity),
-            background=self.is_background(request, identity),
+            address=address_of(request, self.house.book.origins),
+            client=self._callers.client_of(request, identity, self.house.book),
+            background=is_background(request, identity, self.house.book),
             path=path,
             is_recorded=is_recorded,
             is_tracked=is_tracked,
@@ -309,17 +305,16 @@ class Front:
             reply = await route.handler(call)
         except ReplyError as error:
             headers = error.headers if isinstance(error, Refusal) else ()
-            self.send_error(exchange, error, headers)
-            self._log(exchange, 0, begun)
+            self._log(exchange, self.send_error(exchange, error, headers), begun)
             return
         match reply:
             case Reply(status, body, content_type, headers):
                 exchange.reply(status, self._fields(exchange.request, content_type, headers), body)
                 self._log(exchange, len(body), begun)
             case Stream():
-                await self._stream(exchange, reply)
+                await self._stream(exchange, reply, begun)
 
-    async def _stream(self, exchange: Exchange, stream: Stream) -> None:
+    async def _stream(self, exchange: Exchange, stream: Stream, begun: float) -> None:
         fields = self._fields(exchange.request, stream.content_type, stream.headers)
         if exchange.request.method == "HEAD":  # the stream has no end, but its head has
             with contextlib.suppress(TimeoutError, StopAsyncIteration):
@@ -327,16 +322,20 @@ class Front:
                     await anext(stream.chunks)
             await _close(stream)
             exchange.reply(stream.status, fields)
+            self._log(exchange, 0, begun)
             return
         exchange.start(stream.status, fields)
         drained = asyncio.Event()
         exchange.on_drain = drained.set
+        sent = 0
         try:
             async for chunk in stream.chunks:
                 drained.clear()
+                sent += len(chunk)
                 if not exchange.write(chunk):
                     await drained.wait()
         finally:
+            self._log(exchange, sent, begun)
             await _close(stream)
         exchange.end()
 
@@ -344,13 +343,14 @@ class Front:
 
     def send_error(
         self, exchange: Exchange, error: ReplyError, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        """Answer in the envelope, in the form that the client prefers."""
+    ) -> int:
+        """Answer in the envelope, in the form that the client prefers; return the body's size."""
         accept = exchange.request.header(b"accept")
         reply = reply_for(
             error, accept=None if accept is None else accept.decode("latin-1"), headers=headers
         )
         exchange.reply(reply.status, self._with_cors(exchange.request, reply.headers), reply.body)
+        return len(reply.body)
 
     def error_body(self, request: Request | None, status: int, text: str) -> tuple[bytes, bytes]:
         """Word a refusal of the HTTP layer."""
@@ -387,88 +387,11 @@ class Front:
         request = exchange.request
         seconds = 0.0 if begun is None else monotonic() - begun
         if not request.path.startswith(QUIET):
-            ends = line_ends(request, self.address_of(request))
+            ends = line_ends(request, address_of(request, self.house.book.origins))
             self.house.access_line(ends[0], exchange.status, sent, ends[1], seconds)
-
-    # Who asks
-
-    def address_of(self, request: Request) -> str:
-        """Return the client's address, behind the proxies that are trusted."""
-        origins = self.house.book.origins
-        if not origins.trusts(request.client):
-            return request.client
-        return origins.client_address(
-            request.client, request.header_values(b"x-forwarded-for"), request.header(b"x-real-ip")
-        )
-
-    def client_of(self, request: Request, identity: Identity) -> ClientId:
-        """Return whom the request counts for when turns are shared out."""
-        if identity.name:
-            return ClientId(identity.name)
-        header = self.house.plan.settings.client_id_header
-        if header is not None:
-            value = request.header(header.lower().encode())
-            if value is not None:
-                return self._claimed(request, value.decode("latin-1")[:MOST_CLAIMED])
-        return ClientId(self.address_of(request))
-
-    def _claimed(self, request: Request, name: str) -> ClientId:
-        """Believe a name that the client gave itself: a trusted proxy always, others in bounds.
-
-        Otherwise one client could be a thousand, and have a thousand turns. Where proxies
-        are trusted, nobody else is believed.
-        """
-        origins = self.house.book.origins
-        if origins.trusts(request.client):
-            return ClientId(name)
-        address = self.address_of(request)
-        if origins.has_proxies:
-            return ClientId(address)
-        if len(self._claims) >= _ADDRESSES:
-            self._claims.clear()
-        claims = self._claims.setdefault(address, set())
-        if name not in claims and len(claims) >= MOST_CLAIMS:
-            return ClientId(address)
-        claims.add(name)
-        return ClientId(name)
-
-    def is_background(self, request: Request, identity: Identity) -> bool:
-        if identity.background:
-            return True
-        header = self.house.plan.settings.background_header
-        return header is not None and request.header(header.lower().encode()) is not None
 
 
 async def _close(stream: Stream) -> None:
     close = getattr(stream.chunks, "aclose", None)
     if close is not None:  # other iterators need no end
         await close()
-
-
-def forwarded_path(path: str) -> str:
-    """Return the path that the upstream gets: `/v/x` → `/x`, `/audioapi/x` → `/x`."""
-    if path.startswith("/v/"):
-        return path[2:]
-    return path.removeprefix("/audioapi")
-
-
-def _cleaned(path: str) -> str:
-    """Resolve `//`, `/./` and `/../`; percent-encoded ones are not touched."""
-    kept: list[str] = []
-    for piece in path.split("/"):
-        if piece == "..":
-            if kept:
-                kept.pop()
-        elif piece not in {"", "."}:
-            kept.append(piece)
-    tail = "/" if path.endswith(("/", "/.", "/..")) and kept else ""
-    # Browsers read a backslash as a slash: `/\\evil.example` would lead to another site.
-    return ("/" + "/".join(kept) + tail).replace("\\", "%5C")
-
-
-def _escapes(path: str) -> bool:
-    """Whether a path means another one to a program that decodes it first."""
-    if "%" not in path and "\\" not in path:
-        return False
-    plain = unquote(path, errors="replace")
-    return "\0" in plain or ".." in re.split(r"[/\\]", plain)

@@ -84,9 +84,10 @@ def _record(
     meta = dict(metadata or {})
     if fields:
         meta = {key: value for key, value in meta.items() if key not in SHADOWED}
-    record["meta"] = {"llamaswap": meta | internal}
+    shown: Record = {"llamaswap": meta | internal}
     if capabilities is not None and capabilities.context:
-        record["meta"]["n_ctx"] = capabilities.context
+        shown["n_ctx"] = capabilities.context
+    record["meta"] = shown
     record["status"] = {"value": "loaded" if loaded else "unloaded"}
     return record
 

@@ -37,7 +37,8 @@ HEAD: Final = (
 )
 MARGIN: Final = 1.0
 """Seconds before a client's own deadline at which it hears from us, at the least."""
-_SHARE: Final = 0.2
+_SHARE: Final = 0.25
+"""Of a patience that is short."""
 _ANNOUNCED: Final = (
     b"x-stainless-read-timeout",
     b"x-stainless-timeout",

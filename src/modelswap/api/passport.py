@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from modelswap.http import Outbound, forward_headers
+from modelswap.observe.captures import weight
 from modelswap.observe.logs import printable
 
 from .dialect import source_of
@@ -46,6 +47,7 @@ class Passport:
         "request",
         "shown_path",
         "source",
+        "weight",
     )
 
     def __init__(
@@ -81,6 +83,7 @@ class Passport:
             request.has_body and self.kind is not None and "multipart/form-data" in self.kind.lower()
         )
         self.before, self.after = line_ends(request, address)
+        self.weight = weight(request.headers)
         self._outbounds: dict[Upstream, Outbound] = {}
 
     def outbound(

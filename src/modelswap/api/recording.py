@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from modelswap.observe.activity import Row
-from modelswap.observe.captures import PACK
+from modelswap.observe.captures import SMALL
 from modelswap.observe.failure import describe
 from modelswap.observe.meter import Meter, tokens_of
 from modelswap.observe.usage import Tokens
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .passport import Passport
 
 _OK: Final = 200
-_NONE: Final = Tokens()
 _bags: dict[tuple[int | None, str | None], str] = {}
 _MOST_BAGS: Final = 1024
 
@@ -41,6 +40,9 @@ class Recording:
 
     __slots__ = (
         "_draft",
+        "_ended_ms",
+        "_ending",
+        "_error",
         "_head",
         "_house",
         "_is_ended",
@@ -50,11 +52,12 @@ class Recording:
         "_piece_at",
         "_sent",
         "_sent_size",
-        "_status",
         "_type",
+        "_wall",
         "began",
         "began_ns",
         "cancel",
+        "id",
         "model",
         "number",
         "priority",
@@ -64,7 +67,10 @@ class Recording:
         "response_headers",
         "selector",
         "shown",
+        "size",
+        "status",
         "stream",
+        "tokens",
     )
 
     def __init__(
@@ -82,7 +88,7 @@ class Recording:
         self._is_ended = False
         self._sent: bytes | None = None
         self._sent_size = 0
-        self._status = 0
+        self.status = 0
         self._type = ""
         self._head: ResponseHead | None = None
         self._piece = b""
@@ -134,11 +140,26 @@ class Recording:
     def on_head(self, head: ResponseHead) -> None:
         """The head of the answer, as it goes to the client."""
         self._head = head
-        self._status = head.status
+        self.status = head.status
         self._type = head.type_text
         self.response_headers = head.headers
         if self.number:
             self._house.inflight.answered(self)
+
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+        """An answer in one piece."""
+        if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
+            self.on_head(head)
+            self.on_data(data)
+            return
+        self._head = head
+        self.status = head.status
+        self._type = head.type_text
+        self.response_headers = head.headers
+        self.received = len(data)
+        self._piece = data
+        self._piece_at = monotonic()
+        self._house.inflight.answered(self)
 
     def on_data(self, chunk: bytes) -> None:
         """The next bytes of the answer's body, after they went to the client."""
@@ -155,7 +176,7 @@ class Recording:
             self._piece = chunk
             self._piece_at = monotonic()
             head = self._head
-            if head is not None and (head.event_stream or head.encoding or len(chunk) >= PACK):
+            if head is not None and (head.event_stream or head.encoding or len(chunk) >= SMALL):
                 self._follow(head)
         elif self._head is not None:
             self._follow(self._head)
@@ -186,7 +207,7 @@ class Recording:
 
     def replied(self, status: int) -> None:
         """The answer is our own: an error."""
-        self._status = status
+        self.status = status
         self._type = "application/json"
 
     def end(self, ending: str, now: float, *, status: int | None = None, error: str = "") -> None:
@@ -198,22 +219,52 @@ class Recording:
             self._house.inflight.leave(self)
             self.cancel = None
         if status is not None:
-            self._status = status
+            self.status = status
         if self._passport.is_recorded:
             self._record(ending, now, error)
 
     def _record(self, ending: str, now: float, error: str) -> None:
         house = self._house
+        self._wall = wall = int((now - self.began) * 1000)
+        self._ended_ms = time.time_ns() // 1_000_000  # for display
+        self.tokens = self._measured(now, wall)
+        self._error = error
+        self._ending = ending
+        self.id = house.store.next_id()
+        draft = self._draft
+        kept = False
+        if self.status == _OK and not self.received:  # nothing came: nothing to look at
+            if draft is not None:
+                house.captures.drop(draft)
+                draft = None
+        elif self._meter is None and self._sent is not None and house.captures.enabled:
+            if len(self._sent) < SMALL:
+                kept = self._keep(self._sent)
+            else:
+                draft = self._begin_draft()
+        if not kept:  # the store may hold it for long
+            self._meter = self._draft = None
+            self.forget()
+        house.store.record(self, draft)
+        house.metrics.request(self)
+
+    def _keep(self, sent: bytes) -> bool:
+        """Become a capture."""
+        if self.status != _OK:
+            self._piece = b""
+        head = self._head
+        size = self._passport.weight + len(sent) + len(self._piece)
+        self.size = size if head is None else size + head.weight
+        return self._house.captures.keep_small(self)
+
+    def row(self) -> Row:
+        """The finished request as a row."""
         passport = self._passport
-        status = self._status
-        wall = int((now - self.began) * 1000)
-        ended_ms = time.time_ns() // 1_000_000  # for display
-        tokens = self._tokens(now, wall)
-        if not error:
-            error = tokens.error or ("" if status == _OK else describe(status, b""))
-        row = Row(
-            house.store.next_id(),
-            ended_ms // 1000,
+        tokens = self.tokens
+        status = self.status
+        return Row(
+            self.id,
+            self._ended_ms // 1000,
             self.model,
             passport.path,
             self._type,
@@ -225,47 +276,51 @@ class Recording:
             tokens.output,
             tokens.prompt_per_second,
             tokens.per_second,
-            tokens.duration_ms or wall,
-            error,
+            tokens.duration_ms or self._wall,
+            self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
             _bag(self.priority, self.selector),
             self.requested,
             passport.address,
             passport.identity.name,
-            1 if self.stream else 0,
+            int(self.stream),
             tokens.ttft_ms,
             self.queue_ms,
             -1,
-            ended_ms - wall,
+            self._ended_ms - self._wall,
             tokens.finish_reason,
             self._sent_size,
             self.received,
             tokens.wall_per_second,
-            ending,
+            self._ending,
         )
-        house.store.record(row, self._capture(status))
-        house.metrics.request(row)
 
-    def _tokens(self, now: float, wall: int) -> Tokens:
+    # As a small capture
+
+    @property
+    def recorded_path(self) -> str:
+        return self._passport.path
+
+    @property
+    def request_body(self) -> bytes:
+        return self._sent or b""
+
+    @property
+    def response_body(self) -> bytes:
+        return self._piece
+
+    def forget(self) -> None:
+        """Let go of the bodies."""
+        self._sent = None
+        self._piece = b""
+
+    def _measured(self, now: float, wall: int) -> Tokens:
         if self._meter is not None:
             return self._meter.finish(now)
         if self._head is None:  # no answer of a model server
-            return _NONE
+            return Tokens(duration_ms=wall)
         first = self._piece_at
         ttft = -1 if first is None else int((first - self.began) * 1000)
-        return tokens_of(self._passport.path, self._status, self._piece, wall, ttft)
-
-    def _capture(self, status: int) -> Draft | None:
-        """What is kept to be looked at; nothing when nothing came."""
-        captures = self._house.captures
-        draft = self._draft
-        if draft is None and self._meter is None and captures.enabled:
-            if status == _OK and not self.received:
-                return None
-            return self._begin_draft()
-        if draft is not None and status == _OK and not self.received:
-            captures.drop(draft)
-            return None
-        return draft
+        return tokens_of(self._passport.path, self.status, self._piece, wall, ttft)
 
 
 def _bag(priority: int | None, selector: str | None) -> str:

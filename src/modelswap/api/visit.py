@@ -43,6 +43,7 @@ from .voice import error_event, voice_of
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from modelswap.core.names import Target
     from modelswap.core.spec import Seconds
@@ -68,7 +69,10 @@ STATE_PATH: Final = "/v1/chat/completions"
 """The only one on which `sendLoadingState` has an effect."""
 DONE: Final = Ending.DONE
 CLIENT_GONE: Final = Ending.CLIENT_GONE
+_ORDERLY: Final = frozenset({Ending.DONE, Ending.CLIENT_GONE, Ending.CANCELLED})
 _ENDINGS: Final = {ending: ending.name.lower() for ending in Ending}
+_UNBEGUN: Final = frozenset({Ending.CONNECT_FAILED, Ending.CONNECT_TIMEOUT, Ending.UPSTREAM_LOST})
+"""There was no connection, so nothing was sent: with `never_ran`."""
 NO_ROUTER: Final = "no router for requested model"
 
 
@@ -90,6 +94,7 @@ class Visit:
         "_query",
         "_recording",
         "_relay",
+        "_replied",
         "_retry",
         "_selected",
         "_server",
@@ -98,6 +103,7 @@ class Visit:
         "_ticket",
         "_tries",
         "_upload",
+        "on_data",
     )
 
     def __init__(self, front: Front, exchange: Exchange, passport: Passport) -> None:
@@ -119,6 +125,8 @@ class Visit:
         self._server: Server | None = None
         self._holds = False
         self._relay: Relay | None = None
+        self._replied = 0
+        """Bytes of an answer of our own."""
         self._loading: Loading | None = None
         self._position = 0
         """The last place in the queue that was told; it may come before `_loading` is there."""
@@ -126,6 +134,8 @@ class Visit:
         self._retry: asyncio.TimerHandle | None = None
         self._tries = 0
         self._ended = False
+        self.on_data: Callable[[bytes], None] = _ignore
+        """The recording's own, once there is one: a stream calls it thousands of times."""
 
     # Which model
 
@@ -291,6 +301,7 @@ class Visit:
         model = target.model if isinstance(target, Local) else name
         recording = Recording(house, passport, self._begun, model, name, self._stream)
         self._recording = recording
+        self.on_data = recording.on_data
         if passport.is_tracked and target is not None:
             recording.cancel = self.cancel
             house.inflight.enter(recording)
@@ -466,9 +477,9 @@ class Visit:
         if self._recording is not None:
             self._recording.on_head(head)
 
-    def on_data(self, data: bytes) -> None:
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
         if self._recording is not None:
-            self._recording.on_data(data)
+            self._recording.on_whole(head, data)
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
         """Put an answer that is no stream into the one that was already open for the keep-alives."""
@@ -500,25 +511,41 @@ class Visit:
             self._exchange.abort()
             return
         if self._may_retry(outcome):
-            self._tries += 1
-            delay = RETRY_PAUSE * 2 ** (self._tries - 1)
             self._exchange.on_gone = self._left
-            self._retry = self._front.loop.call_later(delay, self._again)
+            self._retry_later(outcome)
             return
         self.fail(broken(outcome), outcome=outcome)
 
     def _may_retry(self, outcome: Outcome) -> bool:
+        if self._upload is not None and not (outcome.never_ran and outcome.ending in _UNBEGUN):
+            return False  # a part of the body is used up
         return (
-            outcome.never_ran
-            and self._upload is None
+            (outcome.never_ran or outcome.was_reset)
             and isinstance(self._target, Local)
             and self._tries < RETRIES
             and not self._exchange.finished
         )
 
-    def _again(self) -> None:
+    def _retry_later(self, outcome: Outcome) -> None:
+        delay = RETRY_PAUSE * 2**self._tries
+        self._tries += 1
+        self._retry = self._front.loop.call_later(delay, self._again, outcome)
+
+    def _again(self, outcome: Outcome) -> None:
+        """Ask anew, when it is certain now that the request had not begun."""
         self._retry = None
-        self._dispatch()
+        if outcome.never_ran or self._is_dead():
+            self._dispatch()
+        elif self._tries < RETRIES:
+            self._retry_later(outcome)
+        else:
+            self.fail(broken(outcome), outcome=outcome)
+
+    def _is_dead(self) -> bool:
+        """Whether the server that had the request has exited meanwhile."""
+        target = self._target
+        assert isinstance(target, Local)
+        return self._front.house.fleet.server(target.model) is not self._server
 
     def _report_stall(self, outcome: Outcome) -> None:
         server = self._server
@@ -544,7 +571,7 @@ class Visit:
                 voice = voice_of(self._path)
                 exchange.end(error_event(voice, error.status, error.text, error.code))
         else:
-            self._front.send_error(exchange, error, headers)
+            self._replied = self._front.send_error(exchange, error, headers)
         if error.detail:
             self._front.house.log.warning(f"{error.text}: {error.detail}")
         if self._recording is not None:
@@ -605,13 +632,15 @@ class Visit:
         recording = self._recording
         passport = self._passport
         now = monotonic()
-        sent = 0
+        sent = self._replied
         ending = "cancelled" if error is None else "refused"
         if outcome is not None:
-            sent = outcome.bytes_sent
+            sent += outcome.bytes_sent
             ending = _ENDINGS[outcome.ending]
             if outcome.ending is CLIENT_GONE:
                 status = CLIENT_CLOSED
+            elif error is None and outcome.ending not in _ORDERLY:
+                error = broken(outcome)  # the status is out already; the row shall tell
         if recording is not None:
             recording.end(ending, now, status=status, error="" if error is None else error.text)
         self._front.house.access_line(
@@ -621,6 +650,10 @@ class Visit:
             passport.after,
             now - self._begun,
         )
+
+
+def _ignore(data: bytes) -> None:
+    """Nothing is recorded."""
 
 
 def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyError:
@@ -658,6 +691,12 @@ def broken(outcome: Outcome) -> ReplyError:
     """Say to a client what became of the upstream."""
     if outcome.ending in {Ending.HEADER_TIMEOUT, Ending.CONNECT_TIMEOUT, Ending.STALLED}:
         return UpstreamTimeoutError(f"the upstream did not answer in time: {outcome.detail}")
+    if outcome.ending is Ending.UPSTREAM_LOST:
+        return UnavailableError(
+            "the model was stopped before its answer was complete",
+            code="model_unloaded",
+            retry_after=1,
+        )
     if outcome.ending is Ending.BODY_FAILED:
         return BadRequestError(outcome.detail)
     return UpstreamError(f"upstream error: {outcome.detail}")

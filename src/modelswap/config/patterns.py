@@ -10,6 +10,8 @@ import re
 import warnings
 from typing import Final
 
+from .linear import Linear, UnknownError, compile_linear, repeats
+
 IGNORE_BY_DEFAULT: Final = r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$"
 _CLASSES: Final = {
     "alnum": "0-9A-Za-z",
@@ -46,8 +48,8 @@ class PatternError(ValueError):
     """Not an expression that RE2 and we both have."""
 
 
-def compile_pattern(source: str) -> re.Pattern[str]:
-    """Compile for `search`.
+def compile_pattern(source: str) -> re.Pattern[str] | Linear:
+    """Compile for `search`, which takes no longer than RE2's would, whatever the text.
 
     Raises:
         PatternError: with the reason, in a few words.
@@ -57,7 +59,10 @@ def compile_pattern(source: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of set operators that Python may once have
-            return re.compile(text)
+            compiled = re.compile(text)
+            return compile_linear(text) if repeats(text) else compiled
+    except UnknownError as failure:
+        raise PatternError(f"not a regular expression: {failure}") from None
     except (re.error, OverflowError, RecursionError) as failure:
         reason = failure.msg if isinstance(failure, re.error) else "too big"
         raise PatternError(f"not a regular expression: {reason}") from None

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelswap.core.spec import Bytes, ModelId, Seconds
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -35,6 +34,12 @@ class Secret:
         return "Secret(***)"
 
     __str__ = __repr__
+
+
+class PathPattern(Protocol):
+    """An expression that is looked for in a path."""
+
+    def search(self, string: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +245,7 @@ class Settings:
     start_port: int = 5800
     include_aliases_in_list: bool = False
     api_keys: tuple[ApiKey, ...] = ()
-    ignore_paths: tuple[re.Pattern[str], ...] = ()
+    ignore_paths: tuple[PathPattern, ...] = ()
     preload: tuple[ModelId, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()

@@ -15,10 +15,9 @@ from modelswap.core.spec import Bytes, ModelId, Seconds
 from .access import api_keys
 from .decode import nearest
 from .patterns import IGNORE_BY_DEFAULT, PatternError, compile_pattern
-from .plan import Limits, Settings
+from .plan import Limits, PathPattern, Settings
 
 if TYPE_CHECKING:
-    import re
 
     from .place import Places
     from .schema_top import RawConfig, RawLimits, RawStore
@@ -170,10 +169,10 @@ def _start_port(port: int, places: Places) -> int:
     return port or _START_PORT
 
 
-def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[re.Pattern[str], ...]:
+def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[PathPattern, ...]:
     if sources is None:
         return (compile_pattern(IGNORE_BY_DEFAULT),)
-    found: list[re.Pattern[str]] = []
+    found: list[PathPattern] = []
     for index, source in enumerate(sources):
         try:
             found.append(compile_pattern(source))

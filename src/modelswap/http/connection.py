@@ -23,6 +23,7 @@ from .chunked import ChunkError
 from .exchange import Exchange
 from .head import BAD_REQUEST, EarlyCheck, RefusedError, parse_request
 from .intake import BodyIntake
+from .outqueue import unsent
 from .request import Request
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.paused = True
         self._unsent_since = self._server.ticker.now
-        self._unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        self._unsent = 0 if self._transport is None else unsent(self._transport)
         if self._tunnel is not None:
             self._tunnel.client_paused()
 
@@ -193,6 +194,10 @@ class Connection(asyncio.Protocol):
     def _on_head(self, data: bytes) -> None:
         if self._partial:
             self._on_more_head(data)
+            return
+        request = self._request
+        if request is not None and data.startswith(self._head):  # the same again
+            self._serve(request, data[len(self._head) :])
             return
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() answered -1
@@ -438,7 +443,22 @@ class Connection(asyncio.Protocol):
             # Whoever ends this exchange is not done yet; the next one begins after it.
             self._server.loop.call_soon(self._advance)
         elif not self._busy:
-            self._advance()
+            if self._is_at_rest():
+                self._exchange = None
+                self._intake = self._on_head
+                self._idle_since = self._server.ticker.now
+            else:
+                self._advance()
+
+    def _is_at_rest(self) -> bool:
+        """Whether nothing is left of an answered request, so that the next may come at once."""
+        return (
+            self.keep_alive
+            and self._reading
+            and self._body is None
+            and self._task is None
+            and not (self.paused or self._charged or self._eof or self._server.draining)
+        )
 
     def _advance(self) -> None:
         """Leave requests that are answered and begin those that wait."""
@@ -577,9 +597,16 @@ class Connection(asyncio.Protocol):
 
     # Deadlines
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request runs on it, or the end of an answer is still on its way."""
+        if self._exchange is not None or self._tunnel is not None or self._closes_at is not None:
+            return True
+        return self._transport is not None and self._transport.is_closing()
+
     def close_if_idle(self) -> None:
-        """For a drain: a connection without a request ends now."""
-        if self._exchange is None and self._closes_at is None and self._tunnel is None:
+        """For the end of a drain: a connection without a request ends now."""
+        if not self.is_busy:
             self._close(linger=False)
 
     def sweep(self, now: float) -> None:
@@ -613,10 +640,10 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         if now - self._unsent_since <= limits.body_timeout:
             return
-        unsent = transport.get_write_buffer_size()
-        if self._unsent - unsent < max(1, limits.body_min_rate * limits.body_timeout):
+        left = unsent(transport)
+        if self._unsent - left < max(1, limits.body_min_rate * limits.body_timeout):
             transport.abort()
-        self._unsent = unsent
+        self._unsent = left
         self._unsent_since = now
 
     # Small things

@@ -180,12 +180,18 @@ class Exchange:
 
     def can_start_ready(self) -> bool:
         """Whether `start_ready` may be used: nothing to add, and the answer has a body."""
-        request = self.request
-        return (
-            request.version == "1.1"
-            and request.method != "HEAD"
-            and not self._connection.must_close()
-        )
+        return self.request.is_plain and not self._connection.must_close()
+
+    def is_plain(self) -> bool:
+        """Whether `answer` may be used: nothing is sent yet, and nothing to add."""
+        return not self.started and self.request.is_plain and not self._connection.must_close()
+
+    def answer(self, status: int, message: bytes) -> None:
+        """Send a complete answer, its framing in it. Only when `is_plain`."""
+        self.started = self.finished = True
+        self.status = status
+        self._connection.write(message)
+        self._connection.on_finished()
 
     def write(self, data: bytes) -> bool:
         """Send a piece of the body; False asks to wait for `on_drain`."""

@@ -123,13 +123,13 @@ class FormReader:
             self._enter(first)
             return held[len(first) :]
         at = held.find(self._delimiter)
-        if at >= 0:
-            end = at + len(self._delimiter)
-            self._enter(held[:end])
-            return held[end:]
-        if len(held) > MAX_PREAMBLE:
+        if (at if at >= 0 else len(held)) > MAX_PREAMBLE:
             raise ValueError("the form does not begin with its boundary")
-        return held
+        if at < 0:
+            return held
+        end = at + len(self._delimiter)
+        self._enter(held[:end])
+        return held[end:]
 
     def _enter(self, raw: bytes) -> None:
         self._raw = raw

@@ -26,6 +26,9 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE)
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 
+_FIELD = 128
+"""What Python itself takes for one field, about."""
+
 BAD_REQUEST = 400
 EXPECTATION_FAILED = 417
 NO_BODY_BELOW = 200
@@ -83,6 +86,8 @@ class ResponseHead:
     type_text: str
     encoding: bytes
     """`Content-Encoding`, lower case; empty for none."""
+    weight: int
+    """Bytes of memory, about."""
     block: bytes
     """For the client: status line and clean headers, each with its CRLF, framing left out."""
     length_block: bytes
@@ -206,6 +211,7 @@ def _parse_response(head: bytes) -> ResponseHead:
         event_stream=event_stream,
         content_type=content_type,
         type_text=content_type.decode("latin-1"),
+        weight=len(head) + _FIELD * len(fields),
         encoding=values.get(b"content-encoding", (b"",))[0].strip().lower(),
         block=block,
         length_block=block + length_line + b"\r\n",

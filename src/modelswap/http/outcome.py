@@ -49,6 +49,9 @@ class Outcome:
     """The upstream's answer had begun to go to the client; else the caller answers."""
     never_ran: bool
     """The upstream cannot have begun to work on the request."""
+    was_reset: bool = False
+    """The connection was reset before a byte of an answer. When a process dies, its kernel does so
+    exactly when it had not read all that was sent; a living one may do it for any reason."""
 
 
 class Watcher(Protocol):
@@ -58,6 +61,9 @@ class Watcher(Protocol):
 
     def on_data(self, data: bytes) -> None:
         """Hear of a piece of the body, framing removed, after it was written to the client."""
+
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+        """Hear of an answer that came in one piece, instead of `on_head` and `on_data`."""
 
     def on_end(self, outcome: Outcome) -> None: ...
 

@@ -30,6 +30,7 @@ _JOIN_BELOW = 65536
 _LATE_ERROR = 64 << 10
 """Bytes kept of an error that comes when the client's stream has already begun."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+DONE = Ending.DONE
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
 
@@ -65,6 +66,7 @@ class Relay:
         "_retried",
         "_source_started",
         "_upstream",
+        "_was_reset",
         "_watcher",
         "_wire",
         "ended",
@@ -97,6 +99,7 @@ class Relay:
         self._source_started = False
         self._chunked_body = False
         self._half_closed = False
+        self._was_reset = False
         self.ended = False
         self.is_head = outbound.method == "HEAD"
         self.is_sending = False
@@ -110,6 +113,11 @@ class Relay:
         self._exchange.on_gone = self._on_gone
         self._exchange.on_drain = self._on_drain
         self._upstream.begin(self)
+
+    @property
+    def is_streaming(self) -> bool:
+        """The body is sent as it comes, so it cannot be sent again."""
+        return not isinstance(self._body, bytes)
 
     def cancel(self, ending: Ending = Ending.CANCELLED, detail: str = "cancelled") -> None:
         """End the exchange now; the upstream's connection is closed."""
@@ -244,6 +252,26 @@ class Relay:
         if self._watcher is not None:
             self._watcher.on_data(data)
 
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+        """The answer came in one piece, with its length; the wire is not ours any more."""
+        exchange = self._exchange
+        if self.ended or self.is_sending or self._outbound.answer or not exchange.is_plain():
+            if not self.ended:
+                self.on_head(head)
+            self.on_complete(data)
+            return
+        self._wire = None
+        self._head = head
+        self._passing = True
+        self._bytes = len(data)
+        exchange.on_gone = exchange.on_drain = None
+        exchange.answer(head.status, head.length_block + data)
+        watcher = self._watcher
+        self.ended = True
+        if watcher is not None:
+            watcher.on_whole(head, data)
+            watcher.on_end(Outcome(DONE, head.status, self._bytes, "", True, False))  # noqa: FBT003 - keywords cost
+
     def on_complete(self, data: bytes) -> None:
         """The answer is complete with `data`, and the wire is not ours any more."""
         self._wire = None
@@ -275,7 +303,7 @@ class Relay:
             return
         self._break(ending, detail, never_ran=never_ran)
 
-    def on_unanswered(self, *, reused: bool, never_ran: bool) -> None:
+    def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
         """The connection ended before a byte of an answer."""
         self._wire = None
         if self.ended:
@@ -286,6 +314,7 @@ class Relay:
             self._retried = True
             self._upstream.begin(self, fresh=True)
             return
+        self._was_reset = was_reset
         self.on_broken(
             Ending.NO_ANSWER,
             "the upstream closed the connection without an answer",
@@ -434,7 +463,9 @@ class Relay:
 
     def _outcome(self, ending: Ending, detail: str, *, never_ran: bool) -> Outcome:
         status = self._head.status if self._head is not None else None
-        return Outcome(ending, status, self._bytes, detail, self._passing, never_ran)
+        return Outcome(
+            ending, status, self._bytes, detail, self._passing, never_ran, self._was_reset
+        )
 
     def _tell(self, outcome: Outcome) -> None:
         if not self.ended:

@@ -30,6 +30,7 @@ class Request:
         "head",
         "headers",
         "index",
+        "is_plain",
         "keep_alive",
         "memo",
         "method",
@@ -62,6 +63,8 @@ class Request:
         self.upgrade = head.upgrade is not None
         self.expects = head.expects
         self.keep_alive = head.keep_alive
+        self.is_plain = head.version == "1.1" and head.method != "HEAD"
+        """Answered by a head with framing and a body."""
         self.memo: object = None
         """Whatever the handler wants to find again with an equal request."""
         self._forward: dict[_Key, list[Field]] = {}

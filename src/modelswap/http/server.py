@@ -38,6 +38,8 @@ _CLOSE_PATIENCE = 2.0
 _MOST_HELD = 2 << 30
 _BODIES_HELD = 8
 """All bodies in memory together: so many bytes, or so many of the largest; one address half of it."""
+_DRAIN_LOOK = 0.02
+"""Seconds between two looks whether requests still run, in a drain."""
 _LINGERING = 256
 """Refused connections that may wait for their client to read the refusal; more are cut at once."""
 
@@ -94,6 +96,8 @@ class Server:
             host or None,
             port,
             ssl=self._ssl,
+            # a handshake comes before the connection is counted: it must not take its time
+            ssl_handshake_timeout=None if self._ssl is None else self.limits.header_timeout,
             backlog=_BACKLOG,
             reuse_address=True,
             start_serving=False,
@@ -124,16 +128,21 @@ class Server:
         self._servers.clear()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's word for it
-        """Let running requests end, begin none; False when some were still running after `timeout`."""
+        """Let running requests end; False when some were still running after `timeout`.
+
+        Connections stay open for it, each for one more request: whoever asks meanwhile gets an
+        answer (most likely that we are leaving), not a closed connection.
+        """
         self.stop_accepting()
         self.draining = True
-        for connection in list(self._open):
-            connection.close_if_idle()
         try:
             async with asyncio.timeout(timeout):
-                await self._empty.wait()
+                while any(connection.is_busy for connection in self._open):  # noqa: ASYNC110 - connections tell nobody when they rest
+                    await asyncio.sleep(_DRAIN_LOOK)
         except TimeoutError:
             return False
+        for connection in list(self._open):
+            connection.close_if_idle()
         return True
 
     async def close(self) -> None:
@@ -158,10 +167,7 @@ class Server:
         self.ticker.wake()
         count = self._per_address.get(peer, 0)
         most = min(self.limits.connections, self._fitting)
-        full = (
-            len(self._open) >= most
-            or count >= self.limits.connections_per_address
-        )
+        full = len(self._open) >= most or count >= self.limits.connections_per_address
         self._open.add(connection)
         self._per_address[peer] = count + 1
         self._empty.clear()

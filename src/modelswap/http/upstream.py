@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .relay import Relay
 
 MAX_IDLE = 256
+LAST_WORDS = 0.5
+"""Seconds in which the kernel delivers what a server sent before it exited: it is all there, unless
+a descendant of the server holds the connection open."""
 _KNOWN_HEADS = 128
 _KNOWN_HEAD_SIZE = 2048
 _PROBABLY_ALIVE = 0.5
@@ -79,6 +82,12 @@ class Upstream:
             wire.fail(Ending.UPSTREAM_LOST, "the upstream was closed")
         self.ticker.stop()
 
+    def orphan(self) -> None:
+        """The server has exited: let running exchanges read what it still sent, then close."""
+        self._closed = True
+        self.close_idle()
+        self._loop.call_later(LAST_WORDS, self.close)
+
     # For relays
 
     def begin(self, relay: Relay, *, fresh: bool = False) -> None:
@@ -88,7 +97,7 @@ class Upstream:
             return
         while self._idle and not fresh:
             wire = self._idle.pop()
-            if self._is_alive(wire):
+            if self._is_alive(wire, surely=relay.is_streaming):
                 wire.begin(relay)
                 return
             wire.close()
@@ -121,11 +130,14 @@ class Upstream:
                 self.heads.clear()
             self.heads[head] = reading
 
-    def _is_alive(self, wire: Wire) -> bool:
-        """Whether an idle connection was not closed by the server, as far as the kernel knows."""
+    def _is_alive(self, wire: Wire, *, surely: bool) -> bool:
+        """Whether an idle connection was not closed by the server, as far as the kernel knows.
+
+        `surely`: ask it even about one that was in use a moment ago.
+        """
         if wire.is_closing():
             return False
-        if self.ticker.now - wire.last < _PROBABLY_ALIVE:
+        if not surely and self.ticker.now - wire.last < _PROBABLY_ALIVE:
             return True
         poll = select.poll()
         fd = wire.fileno()

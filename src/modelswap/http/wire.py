@@ -133,7 +133,8 @@ class Wire(asyncio.Protocol):
                 Ending.BAD_RESPONSE, "the upstream closed the connection within its headers"
             )
         else:
-            relay.on_unanswered(reused=self._reused, never_ran=unread)
+            was_reset = isinstance(exc, ConnectionError)
+            relay.on_unanswered(reused=self._reused, never_ran=unread, was_reset=was_reset)
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -300,6 +301,11 @@ class Wire(asyncio.Protocol):
                 self._on_chunked(relay, data)
             relay.flush()
         elif head.content_length is not None:
+            left = head.content_length - len(data)
+            if not left:
+                self._leave_relay(relay, b"")
+                relay.on_whole(head, data)
+                return
             self._mode = _LENGTH
             self._left = head.content_length
             relay.on_head(head)
@@ -356,17 +362,20 @@ class Wire(asyncio.Protocol):
     def _end_answer(self, data: bytes, rest: bytes) -> None:
         """The answer is complete with `data`; `rest` came behind it and spoils the connection."""
         relay = self._relay
-        if relay is None:
-            return
+        if relay is not None:
+            self._leave_relay(relay, rest)
+            relay.on_complete(data)
+
+    def _leave_relay(self, relay: Relay, rest: bytes) -> None:
         self._relay = None
         self._mode = _IDLE
         self._reused = True
         if self._keep and not rest and not relay.is_sending and not self.is_closing():
-            self.resume()
+            if self._stopped:
+                self.resume()
             self._upstream.release(self)
         else:
             self.close()
-        relay.on_complete(data)
 
     def _is_unread(self) -> bool:
         """Whether the upstream's kernel took no byte of the current request: so nobody ran it."""

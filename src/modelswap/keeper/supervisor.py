@@ -9,6 +9,7 @@ It refuses to judge: readiness, restarts and the patience of a normal stop are t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -21,7 +22,8 @@ from .door import Door, Front
 from .guard import Guard
 from .protocol import KILL, MARKER, TERMINATE, encode
 from .run import Run, send
-from .tree import children
+from .sweep import sweep
+from .tree import children, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 STOP_GRACE = 5.0
 """From SIGTERM to SIGKILL when there is no front to decide it."""
 DEFAULT_GRACE = 10.0
+_NAME = "keeper.id"
+"""In the state directory while a keeper lives: by what mark its servers are known."""
 _GROUP_POLL = 0.1
 """Where the system does not hand us orphans, a leaderless group is looked at this often."""
 
@@ -40,8 +44,8 @@ class Supervisor:
     def __init__(self, door: Door, grace: float) -> None:
         self._door = door
         self._grace = grace
-        self._id = f"{os.getpid()}-{os.urandom(8).hex()}"
-        self._guard = Guard(self._id)
+        self.id = f"{os.getpid()}-{os.urandom(8).hex()}"
+        self._guard = Guard(self.id)
         self._runs: dict[int, Run] = {}
         self._next_run = 1
         self._front: Front | None = None
@@ -148,7 +152,7 @@ class Supervisor:
             encode(
                 "welcome",
                 version=protocol.VERSION,
-                keeper=self._id,
+                keeper=self.id,
                 pid=os.getpid(),
                 next_run=self._next_run,
                 runs=[_describe(run) for run in self._runs.values()],
@@ -205,7 +209,7 @@ class Supervisor:
         return {**protocol.text_map(message, "env"), MARKER: self._mark(run)}
 
     def _mark(self, run: Run) -> str:
-        return f"{self._id}.{run.number}"
+        return f"{self.id}.{run.number}"
 
     def _spawn(self, message: Mapping[str, object]) -> None:
         number = protocol.whole(message, "run")
@@ -347,8 +351,28 @@ def main(arguments: list[str]) -> int:
     os.chdir(arguments[0])  # so that the socket's own path is short, however long the directory's
     grace = float(arguments[1]) if len(arguments) > 1 else DEFAULT_GRACE
     with Door() as door:
+        _bury_predecessor()
         supervisor = Supervisor(door, grace)
+        _leave_name(supervisor.id)
         os.write(1, protocol.READY_LINE)
         os.dup2(2, 1)
         supervisor.serve()
+        with contextlib.suppress(OSError):
+            os.unlink(_NAME)  # noqa: PTH108 - nothing of ours is left to be found by it
     return 0
+
+
+def _bury_predecessor() -> None:
+    """Kill what a keeper left behind that was killed together with its front and its guard."""
+    name = read_bytes(_NAME).decode("ascii", "replace")
+    if name and sys.platform == "linux":
+        sweep(name)
+
+
+def _leave_name(name: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the guard must do
+        fd = os.open(_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, name.encode())
+        finally:
+            os.close(fd)

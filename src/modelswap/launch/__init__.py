@@ -11,6 +11,7 @@ start, how long to be patient, what to do after a failure is decided elsewhere.
     probe           when is a server ready
     ports           which ports are free, and who holds one
     state           the state directory and its lock
+    memory          a stopped server's GPU memory is free before its exit is told
     descriptors     how many files we may hold open
     first           being process 1
 

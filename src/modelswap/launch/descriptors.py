@@ -7,12 +7,22 @@ that we were started with: old programs that use `select` break above it.
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
 from typing import Final
 
 MOST: Final = 1 << 16
 _USUAL: Final = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def fill_standard_streams() -> None:
+    """See that 0, 1 and 2 are open: else a socket or a database gets the number, and our log."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
 
 
 def raise_limit() -> None:

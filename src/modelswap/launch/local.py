@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DISCARD_GRACE: Final = 10.0
 CLOSE_GRACE: Final = 5.0
+_LEEWAY: Final = 2.0
 KEEPER_PATIENCE: Final = 20.0
 """A keeper that has not taken an order after this long is hung, and killed: it will not recover."""
 
@@ -87,7 +88,7 @@ class LocalLauncher:
         if link is not None and stop_servers:
             link.send(protocol.encode("stop_all", grace=CLOSE_GRACE))
             try:
-                async with asyncio.timeout(2 * CLOSE_GRACE):
+                async with asyncio.timeout(CLOSE_GRACE + _LEEWAY):
                     await asyncio.shield(link.ended)
                 await asyncio.to_thread(wait_for_end, self._keeper_pid, CLOSE_GRACE)
             except TimeoutError:

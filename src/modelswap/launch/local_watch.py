@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CLASH_PATIENCE: Final = 2.0
 """A stranger that answers our probe this long keeps the port: the start has failed."""
 _CLASH_PAUSE: Final = 0.1
+_SILENT_PAUSE: Final = 3.0
+_SILENT_LOOKS: Final = 2
 _SECOND_LOOK: Final = 1.0
 
 
@@ -32,6 +34,18 @@ async def until_ours(
         where = probe.target(run.job.url, check)
     except ValueError as error:
         return f"cannot be probed: {error}"
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(_until_answer(run, where, mark, say))
+        silent = tasks.create_task(_until_clash(run, where, mark))
+        done, _ = await asyncio.wait({answering, silent}, return_when=asyncio.FIRST_COMPLETED)
+        answering.cancel()
+        silent.cancel()
+    return answering.result() if answering in done else clash_text(run)
+
+
+async def _until_answer(
+    run: Run, where: probe.Target, mark: str, say: Callable[[Run, str], None]
+) -> str | None:
     loop = asyncio.get_running_loop()
     refuse_after: float | None = None
     while True:
@@ -49,9 +63,20 @@ async def until_ours(
         await asyncio.sleep(_CLASH_PAUSE)
 
 
+async def _until_clash(run: Run, where: probe.Target, mark: str) -> None:
+    """Return when a stranger that never answers still holds the port at a second look."""
+    looks = 0
+    while looks < _SILENT_LOOKS:
+        await asyncio.sleep(_SILENT_PAUSE)
+        stranger = await _stranger(run, where, mark)
+        looks = 0 if stranger is None else looks + 1
+        if stranger is not None and looks == _SILENT_LOOKS:
+            run.clash = stranger
+
+
 async def _stranger(run: Run, where: probe.Target, mark: str) -> Holder | None:
     """Who answers in our server's place; `None` when it is ours or cannot be known."""
-    if not where.is_loopback:
+    if not where.is_loopback or not _names_port(run, where.port):
         return None
     with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
         if not holds_port(run.pid, where.port):
@@ -59,6 +84,16 @@ async def _stranger(run: Run, where: probe.Target, mark: str) -> Holder | None:
                 stranger_on, where.port, run.pid, lambda pid: belongs_to(pid, run.pid, mark)
             )
     return None
+
+
+def _names_port(run: Run, port: int) -> bool:
+    """Whether the command says that its server shall have the port.
+
+    One that does not (`sleep infinity`, `systemctl start …`) stands for a server that somebody else
+    runs: whoever answers at `proxy` is meant.
+    """
+    job = run.job
+    return job.port == port or any(str(port) in text for text in (*job.argv, *job.env))
 
 
 class Pulse:

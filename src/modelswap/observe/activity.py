@@ -6,7 +6,7 @@ the original's, so that its files and ours are the same. Pure.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -51,6 +51,18 @@ class Row(NamedTuple):
     wall_per_second: float = -1.0
     ending: str = ""
     """`done`, or how it broke: `client_gone`, `truncated`, `cancelled` …"""
+
+    def row(self) -> Row:
+        """Itself: a row is a record that is written already."""
+        return self
+
+
+class Record(Protocol):
+    """What the store takes. Most rows are never asked for, so they are made when they are."""
+
+    @property
+    def id(self) -> int: ...
+    def row(self) -> Row: ...
 
 
 COLUMNS: Final = Row._fields

@@ -2,19 +2,19 @@
 
 Law: bounded in all: what is kept by `captureBuffer`, what is being gathered by
 the same amount again, one item by a share of it. Credentials are masked
-before anything is shown. `keep` does the expensive part and belongs to the
-store's thread; `show` to any thread but the loop's.
+before anything is shown. Bodies are kept as they came: compressing a prompt
+costs ten times what passing it on does. `show` belongs to any thread but the
+loop's.
 """
 
 from __future__ import annotations
 
 import base64
 import threading
-import zlib
-from collections import OrderedDict
+from collections import deque
 from enum import Flag, auto
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 
 STEP: Final = 64 << 10
 """Gathered bytes are reserved in steps of this size."""
-PACK: Final = 4 << 10
-"""Smaller bodies are not worth compressing: the set-up costs more than it saves."""
+SMALL: Final = 64 << 10
 ITEM: Final = 512
 FIELD: Final = 128
 """What Python itself takes for one item and one header field, about."""
-_MOST_WEIGHTS: Final = 64
 _OK: Final = 200
 
 
@@ -93,19 +91,16 @@ class Draft:
     @property
     def is_small(self) -> bool:
         """Whether `keep` costs next to nothing."""
-        return self.size < PACK
+        return self.size < SMALL
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _Body(msgspec.Struct, frozen=True, gc=False):
     data: bytes
-    packed: bool
-    truncated: bool
-
-    def read(self) -> bytes:
-        return zlib.decompress(self.data) if self.packed else self.data
+    truncated: bool = False
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Kept(msgspec.Struct, frozen=True, gc=False):
+    id: int
     path: str
     request_headers: Headers
     request_body: _Body | None
@@ -120,6 +115,26 @@ class _Kept(msgspec.Struct, frozen=True):
         return b""
 
 
+class Small(Protocol):
+    """A finished exchange with small bodies, which holds them itself until `forget`."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def recorded_path(self) -> str: ...
+    @property
+    def request_headers(self) -> Headers: ...
+    @property
+    def request_body(self) -> bytes: ...
+    @property
+    def response_headers(self) -> Headers: ...
+    @property
+    def response_body(self) -> bytes: ...
+    def forget(self) -> None: ...
+
+
 class Captures:
     """The newest exchanges that fit into the buffer; the oldest leave first."""
 
@@ -127,9 +142,8 @@ class Captures:
         """`limit` in bytes; 0 or less switches captures off."""
         self._limit = limit
         self.mask = mask
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._kept: deque[_Kept | Small] = deque()
         self._size = 0
-        self._weights: dict[int, tuple[Headers, int]] = {}
         self._lock = threading.Lock()
         self._gathering = 0
         self._most_each = max(limit // 2, 2 * STEP)
@@ -203,48 +217,62 @@ class Captures:
         """Put a finished draft into the buffer. False when it does not fit at all."""
         chunks = draft.chunks
         body = request = None
-        size = ITEM + self._weight(draft.request_headers) + self._weight(draft.response_headers)
+        size = ITEM + weight(draft.request_headers) + weight(draft.response_headers)
         if chunks:
             whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            body = _pack(whole, draft.truncated)
+            body = _Body(whole, truncated=draft.truncated)
             size += len(body.data)
         if draft.request_body or draft.request_truncated:
-            request = _pack(draft.request_body, draft.request_truncated)
+            request = _Body(draft.request_body, truncated=draft.request_truncated)
             size += len(request.data)
-        kept = _Kept(
-            draft.path, draft.request_headers, request, draft.response_headers, body, size
+        return self.keep_small(
+            _Kept(
+                capture_id,
+                draft.path,
+                draft.request_headers,
+                request,
+                draft.response_headers,
+                body,
+                size,
+            )
         )
+
+    def keep_small(self, kept: _Kept | Small) -> bool:
+        """Put an exchange into the buffer."""
+        size = kept.size
         with self._lock:
             if size > self._limit:
                 self.refused += 1
                 return False
-            self._evict(size)
-            self._kept[capture_id] = kept
             self._size += size
+            if self._size > self._limit:
+                self._evict(0)
+            self._kept.append(kept)
         return True
-
-    def _weight(self, headers: Headers) -> int:
-        """What a head takes. The same ones come again and again."""
-        known = self._weights.get(id(headers))
-        if known is not None and known[0] is headers:
-            return known[1]
-        weight = FIELD * len(headers) + sum(map(len, chain.from_iterable(headers)))
-        if len(self._weights) >= _MOST_WEIGHTS:
-            self._weights.clear()
-        self._weights[id(headers)] = headers, weight
-        return weight
 
     def _evict(self, room: int) -> None:
         while self._kept and self._size + room > self._limit:
-            _, oldest = self._kept.popitem(last=False)
+            oldest = self._kept.popleft()
             self._size -= oldest.size
+            if not isinstance(oldest, _Kept):
+                oldest.forget()
+
+    def ids(self) -> frozenset[int]:
+        """What can be shown."""
+        with self._lock:
+            return frozenset(kept.id for kept in self._kept)
 
     def has(self, capture_id: int) -> bool:
-        return capture_id in self._kept
+        return capture_id in self.ids()
+
+    def _find(self, capture_id: int) -> _Kept | None:
+        with self._lock:
+            found = next((kept for kept in self._kept if kept.id == capture_id), None)
+            return found if found is None or isinstance(found, _Kept) else _of_small(found)
 
     def show(self, capture_id: int) -> dict[str, object] | None:
         """One capture as the API shows it: masked, decoded, bodies in base64."""
-        kept = self._kept.get(capture_id)
+        kept = self._find(capture_id)
         if kept is None:
             return None
         parts = mask_of(kept.path)
@@ -254,7 +282,7 @@ class Captures:
             "id": capture_id,
             "req_path": kept.path,
             "req_headers": self._flat(kept.request_headers, keep=Part.REQUEST_HEADERS in parts),
-            "req_body": _base64(kept.request_body.read() if kept.request_body else None),
+            "req_body": _base64(kept.request_body.data if kept.request_body else None),
             "resp_headers": self.mask.flatten(kept.response_headers, without=without),
             "resp_body": _base64(body),
         }
@@ -268,11 +296,31 @@ class Captures:
         return self.mask.flatten(headers) if keep else None
 
 
+def weight(headers: Headers) -> int:
+    """What a head takes in memory, about."""
+    return FIELD * len(headers) + sum(map(len, chain.from_iterable(headers)))
+
+
+def _of_small(small: Small) -> _Kept:
+    parts = mask_of(small.recorded_path)
+    sent = small.request_body if Part.REQUEST_BODY in parts else b""
+    answer = small.response_body if Part.RESPONSE_BODY in parts else b""
+    return _Kept(
+        small.id,
+        small.recorded_path,
+        small.request_headers,
+        _Body(sent) if sent else None,
+        small.response_headers,
+        _Body(answer) if answer else None,
+        small.size,
+    )
+
+
 def _decoded(kept: _Kept) -> tuple[bytes | None, bool]:
     """The answer's body without its content coding, and whether it still has one."""
     if kept.response_body is None:
         return None, False
-    body = kept.response_body.read()
+    body = kept.response_body.data
     encoding = kept.encoding()
     if encoding and (kept.response_body.truncated or decoder_for(encoding) is None):
         return body, True
@@ -280,12 +328,6 @@ def _decoded(kept: _Kept) -> tuple[bytes | None, bool]:
         return decode_whole(encoding, body), False
     except DecodingFailedError:
         return body, True
-
-
-def _pack(data: bytes, truncated: bool) -> _Body:  # noqa: FBT001 -- once per request, and keywords cost
-    if len(data) < PACK:
-        return _Body(data, False, truncated)  # noqa: FBT003 -- as above
-    return _Body(zlib.compress(data, 1), True, truncated)  # noqa: FBT003 -- as above
 
 
 def _base64(data: bytes | None) -> str | None:

@@ -31,6 +31,7 @@ DURATIONS: Final = (
 WAITS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 MOST_SERIES: Final = 2000
 OTHER: Final = "other"
+KINDS: Final = ("prompt", "cached", "generated", "drafted", "accepted")
 
 
 class Histogram:
@@ -67,14 +68,33 @@ class Series:
         self.duration = Histogram(DURATIONS)
         self.ttft: Histogram | None = None
 
+    def add_first_byte(self, seconds: float) -> None:
+        """Count how long the first byte of a stream took."""
+        if self.ttft is None:
+            self.ttft = Histogram(DURATIONS)
+        self.ttft.add(seconds)
+
+
+class Use:
+    """What requests to one model used and waited for."""
+
+    __slots__ = ("accepted", "cached", "drafted", "generated", "prompt", "waits")
+
+    def __init__(self) -> None:
+        self.prompt = 0
+        self.cached = 0
+        self.generated = 0
+        self.drafted = 0
+        self.accepted = 0
+        self.waits = Histogram(WAITS)
+
 
 class Counters:
     """The program's counters since its start."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, int], Series] = {}
-        self.tokens: dict[tuple[str, str], int] = {}
-        self.waits: dict[str, Histogram] = {}
+        self._uses: dict[str, Use] = {}
         self.loads: dict[str, Histogram] = {}
         self.load_failures: dict[str, int] = {}
         self.swaps = 0
@@ -82,32 +102,39 @@ class Counters:
         self.drops: dict[str, Callable[[], int]] = {}
         """Where something can be dropped, and how much was."""
 
-    def request(
-        self, model: str, path: str, status: int, seconds: float, ttft: float | None
-    ) -> None:
-        """Count one finished request; `model` must be a configured name, `""` for others."""
+    def series(self, model: str, path: str, status: int) -> Series:
+        """Where requests are counted; `model` must be a configured name, `""` for others."""
         key = model, path, status
         series = self.requests.get(key)
         if series is None:
             if len(self.requests) >= MOST_SERIES:
                 key = OTHER, OTHER, status
             series = self.requests.setdefault(key, Series())
-        series.count += 1
-        series.duration.add(seconds)
-        if ttft is not None:
-            if series.ttft is None:
-                series.ttft = Histogram(DURATIONS)
-            series.ttft.add(ttft)
+        return series
 
-    def token(self, model: str, kind: str, count: int) -> None:
-        """Count tokens; kind is prompt, cached, generated, drafted or accepted."""
-        if count > 0:
-            key = model, kind
-            self.tokens[key] = self.tokens.get(key, 0) + count
+    def use(self, model: str) -> Use:
+        """Where tokens and waits of a model are counted."""
+        use = self._uses.get(model)
+        if use is None:
+            if len(self._uses) >= MOST_SERIES:
+                model = OTHER
+            use = self._uses.setdefault(model, Use())
+        return use
 
-    def waited(self, model: str, seconds: float) -> None:
-        """Count how long a request waited for its model (0 when it was ready)."""
-        self._histogram(self.waits, model).add(seconds)
+    @property
+    def tokens(self) -> dict[tuple[str, str], int]:
+        """Tokens by model and kind; what never came is left out."""
+        return {
+            (model, kind): count
+            for model, use in list(self._uses.items())
+            for kind in KINDS
+            if (count := getattr(use, kind)) > 0
+        }
+
+    @property
+    def waits(self) -> dict[str, Histogram]:
+        """How long requests waited for a model; 0 when it was ready."""
+        return {model: use.waits for model, use in list(self._uses.items()) if any(use.waits.counts)}
 
     def loaded(self, model: str, seconds: float) -> None:
         """Count a model that became ready, and how long that took."""

@@ -23,6 +23,7 @@ REMEMBERED_BYTES: Final = 1 << 20
 QUEUE: Final = 1 << 20
 KEEP_ALIVE: Final = 15.0
 _USUAL_SIZE: Final = 256
+_SLACK: Final = 100
 LOG_PAUSE: Final = 0.03
 """Seconds that log lines are gathered before they go out as one event."""
 
@@ -96,7 +97,7 @@ class Bus:
             past = self._past
             past.append((count, kind, payload, _USUAL_SIZE))
             self._past_size += _USUAL_SIZE
-            if len(past) > REMEMBERED or self._past_size > REMEMBERED_BYTES:
+            if len(past) > REMEMBERED + _SLACK or self._past_size > REMEMBERED_BYTES:
                 self._forget()
         if self._clients:
             self._send(frame(kind, payload, self._id()))

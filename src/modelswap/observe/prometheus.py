@@ -6,18 +6,37 @@ thread, and prometheus_client is loaded at the first scrape.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .counters import Counters, ModelState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .activity import Row
     from .performance import GpuSample, HostSample
+    from .usage import Tokens
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NOT_FOUND: Final = 404
+
+
+class Finished(Protocol):
+    """What is counted of a request."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def recorded_path(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def queue_ms(self) -> int:
+        """-1 for one that never had its turn."""
+        ...
 
 
 class Metrics:
@@ -34,26 +53,32 @@ class Metrics:
         """Tell where something can be dropped: name and a function that says how much was."""
         self.counters.drops.update(where)
 
-    def request(self, row: Row) -> None:
+    def request(self, done: Finished) -> None:
         """Count one finished request."""
         counters = self.counters
-        status = row.resp_status_code
-        queue_ms = row.queue_ms
-        invented = status == _NOT_FOUND and queue_ms < 0
-        model = "" if invented else row.model_id  # a name nobody configured is no label
-        ttft = row.ttft_ms / 1000 if row.stream and row.ttft_ms >= 0 else None
-        counters.request(model, row.req_path, status, row.duration_ms / 1000, ttft)
+        model = done.model
+        status = done.status
+        tokens = done.tokens
+        queue_ms = done.queue_ms
+        if status == _NOT_FOUND and queue_ms < 0:
+            model = ""  # a name nobody configured is no label
+        series = counters.series(model, done.recorded_path, status)
+        series.count += 1
+        series.duration.add(tokens.duration_ms / 1000)
+        if done.stream and tokens.ttft_ms >= 0:
+            series.add_first_byte(tokens.ttft_ms / 1000)
+        use = counters.use(model)
         if queue_ms >= 0:
-            counters.waited(model, queue_ms / 1000)
-        if row.input_tokens > 0:
-            counters.token(model, "prompt", row.input_tokens)
-        if row.output_tokens > 0:
-            counters.token(model, "generated", row.output_tokens)
-        if row.cache_tokens > 0:
-            counters.token(model, "cached", row.cache_tokens)
-        if row.draft_tokens > 0:
-            counters.token(model, "drafted", row.draft_tokens)
-            counters.token(model, "accepted", row.draft_acc_tokens)
+            use.waits.add(queue_ms / 1000)
+        if tokens.input > 0:
+            use.prompt += tokens.input
+        if tokens.output > 0:
+            use.generated += tokens.output
+        if tokens.cached > 0:
+            use.cached += tokens.cached
+        if tokens.drafted > 0:
+            use.drafted += tokens.drafted
+            use.accepted += max(tokens.accepted, 0)
 
     def phase(self, model: str, state: str, now: float) -> None:
         """Take the news that a model is now starting, ready, stopping or stopped."""

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .activity import INSERT, Row, shown
+from .activity import INSERT, Record, Row, shown
 from .database import UnusableError, last_id, open_file, open_memory, open_reader
 from .query import Filter, Page, count_sql, histogram, page_sql, speeds_sql, totals_sql
 
@@ -39,7 +39,7 @@ _OK: Final = 200
 Warn = Callable[[str], None]
 T = TypeVar("T")
 Done = Callable[[Sequence[int]], None]
-_Item = tuple[Row, "Draft | None"]
+_Item = tuple[Record, "Draft | None"]
 
 
 class StoreFailedError(Exception):
@@ -78,7 +78,7 @@ class Store:
         self._next = 1
         self._swept = 0.0
         self._complained = ""
-        self._unasked: deque[Row] = deque(maxlen=self._max_rows)
+        self._unasked: deque[Record] = deque(maxlen=self._max_rows)
         """In memory, rows go into the database only when somebody asks: most never have to."""
         self.dropped = 0
         """Rows lost to a full queue or disk."""
@@ -128,23 +128,23 @@ class Store:
         self._next = number + 1
         return number
 
-    def record(self, row: Row, draft: Draft | None = None) -> None:
-        """Keep a row (with an id from `next_id`) and its capture. Never waits."""
+    def record(self, record: Record, draft: Draft | None = None) -> None:
+        """Keep a record (with an id from `next_id`) and its capture. Never waits."""
         if self._path is None and (draft is None or draft.is_small):
             # Waking a thread for this would cost more than doing it.
-            self._unasked.append(row)
+            self._unasked.append(record)
             if draft is not None:
-                self._captures.keep(row.id, draft)
+                self._captures.keep(record.id, draft)
                 self._captures.drop(draft)
             if self._done is not None:
-                self._done((row.id,))
+                self._done((record.id,))
             return
         if len(self._queue) >= QUEUE:
             self.dropped += 1
             if draft is not None:
                 self._captures.drop(draft)
             return
-        self._queue.append((row, draft))
+        self._queue.append((record, draft))
         self._accepted += 1
         if not self._wake.is_set():
             self._wake.set()
@@ -186,12 +186,12 @@ class Store:
     def _drain(self, connection: sqlite3.Connection) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            rows = [row for row, _ in batch]
+            rows = [record.row() for record, _ in batch]
             if self._path is None:
                 with self._lock:
                     self._unasked.extend(rows)
             if self._path is None or self._insert(connection, rows):
-                self._keep(batch)
+                self._keep(zip(rows, (draft for _, draft in batch), strict=True))
                 self._tell(self._done, [row.id for row in rows])
             else:
                 self.dropped += len(rows)
@@ -237,7 +237,7 @@ class Store:
             self._complained = kind
             self._tell(self._warn, message)
 
-    def _keep(self, batch: Iterable[_Item]) -> None:
+    def _keep(self, batch: Iterable[tuple[Row, Draft | None]]) -> None:
         for row, draft in batch:
             empty = row.resp_status_code == _OK and not row.bytes_out
             if draft is not None and not empty:
@@ -305,7 +305,7 @@ class Store:
             return []
         with self._lock:
             # The loop may add more meanwhile.
-            if rows := [self._unasked.popleft() for _ in range(len(self._unasked))]:
+            if rows := [self._unasked.popleft().row() for _ in range(len(self._unasked))]:
                 self._write(self._writer, rows)
             return self._writer.execute(sql, values).fetchall()
 
@@ -313,7 +313,8 @@ class Store:
         """A page of rows as the API shows it. Not for the loop's thread."""
         total = int(self._rows(*count_sql(of))[0][0])
         rows = self._rows(*page_sql(of, page))
-        data = [shown(row, self._captures.has) for row in rows]
+        captured = self._captures.ids()
+        data = [shown(row, captured.__contains__) for row in rows]
         listing: dict[str, object] = {
             "data": data,
             "page": page.number,
@@ -327,7 +328,8 @@ class Store:
 
     def export(self, of: Filter, page: Page) -> list[dict[str, object]]:
         """Many rows as dictionaries. Not for the loop's thread."""
-        return [shown(row, self._captures.has) for row in self._rows(*page_sql(of, page))]
+        captured = self._captures.ids()
+        return [shown(row, captured.__contains__) for row in self._rows(*page_sql(of, page))]
 
     def stats(self, of: Filter) -> dict[str, object]:
         """Totals and speed histograms. Not for the loop's thread."""

@@ -128,6 +128,8 @@ FORMATS: Final[Mapping[str, Stamp]] = MappingProxyType(
 
 def go_duration(seconds: float) -> str:
     """A duration as `17.1µs`, `1.2345ms`, `2m3.4s`."""
+    if not seconds:
+        return "0s"
     if seconds < 1e-3:  # noqa: PLR2004 -- a millisecond
         return f"{round(seconds * 1e6, 3):g}µs"
     if seconds < 1:

@@ -14,6 +14,7 @@ import msgspec
 _NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LARGEST: Final = (1 << 62) - 1
 _LARGEST_REAL: Final = 1e300
+_UNSET: Final = msgspec.UNSET
 
 
 def real(value: object) -> float:
@@ -176,6 +177,7 @@ class Body(msgspec.Struct):
 
 
 _Count = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)] | None
+_Real = Annotated[float, msgspec.Meta(gt=-_LARGEST, lt=_LARGEST)]
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -193,19 +195,81 @@ class Usage(msgspec.Struct, gc=False):
     input_tokens_details: _Details | None = None
     prompt_tokens_details: _Details | None = None
 
-    def cached(self) -> int | None:
-        """Tokens that did not have to be read again, where the server says so."""
-        if self.cache_read_input_tokens is not None:
-            return self.cache_read_input_tokens
-        for details in (self.input_tokens_details, self.prompt_tokens_details):
-            if details is not None and details.cached_tokens is not None:
-                return details.cached_tokens
-        return None
+    def figures(self) -> tuple[int, int, int]:
+        """Tokens read, made, and known before (-1: the server does not say)."""
+        given = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+        made = self.output_tokens if self.completion_tokens is None else self.completion_tokens
+        cached = self.cache_read_input_tokens
+        if cached is None and self.input_tokens_details is not None:
+            cached = self.input_tokens_details.cached_tokens
+        if cached is None and self.prompt_tokens_details is not None:
+            cached = self.prompt_tokens_details.cached_tokens
+        return (
+            given if given and given > 0 else 0,
+            made if made and made > 0 else 0,
+            -1 if cached is None or cached < 0 else cached,
+        )
 
 
-class Plain(msgspec.Struct):
+class Timings(msgspec.Struct, gc=False):
+    """llama.cpp's timings in their usual spelling."""
+
+    prompt_n: _Count = None
+    predicted_n: _Count = None
+    prompt_ms: _Real = 0.0
+    predicted_ms: _Real = 0.0
+    prompt_per_second: _Real = 0.0
+    predicted_per_second: _Real = 0.0
+    cache_n: _Count | msgspec.UnsetType = msgspec.UNSET
+    draft_n: _Count | msgspec.UnsetType = msgspec.UNSET
+    draft_n_accepted: _Count | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class Plain(msgspec.Struct, gc=False):
     """The usual body, read at once; whatever does not fit is read as `Body`."""
 
-    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
-    timings: Any = msgspec.UNSET
-    metrics: Any = msgspec.UNSET
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    timings: Timings | msgspec.UnsetType = msgspec.UNSET
+    metrics: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    choices: list[_Choice] | None = None
+    stop_reason: str | None = None
+
+    def tokens(self, wall: int, ttft: int) -> Tokens:
+        """What `combine` makes of the same values, where there are no `metrics`."""
+        usage = self.usage
+        timings = self.timings
+        reason = self.choices[-1].finish_reason if self.choices else self.stop_reason
+        cached = drafted = accepted = -1
+        given = made = 0
+        if usage is not _UNSET and usage is not None:
+            given, made, cached = usage.figures()  # type: ignore[union-attr]  # not UNSET
+        elif usage is _UNSET and timings is _UNSET:
+            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
+        if isinstance(timings, Timings):
+            given, made = timings.prompt_n or 0, timings.predicted_n or 0
+            prompt_speed, speed = timings.prompt_per_second, timings.predicted_per_second
+            spent = int(timings.prompt_ms + timings.predicted_ms)
+            wall = spent if spent > wall else wall  # noqa: FURB136 - `max` costs three times as much
+            if timings.cache_n is not _UNSET:
+                cached = timings.cache_n or 0
+            if timings.draft_n is not _UNSET and timings.draft_n_accepted is not _UNSET:
+                drafted, accepted = timings.draft_n or 0, timings.draft_n_accepted or 0
+        else:
+            prompt_speed = speed = -1.0
+        return Tokens(
+            cached=cached,
+            drafted=drafted,
+            accepted=accepted,
+            input=given,
+            output=made,
+            prompt_per_second=prompt_speed,
+            per_second=speed,
+            duration_ms=wall,
+            ttft_ms=ttft,
+            finish_reason=reason or "",
+            parsed=True,
+        )

@@ -24,40 +24,59 @@ function speedText(row) {
   return row.wall_per_second > 0 ? `≈ ${speed(row.wall_per_second)}` : "–";
 }
 
+/** @param {any} row */
+function errorLine(row) {
+  return row.error_msg && h("div", { class: "error-line", title: row.error_msg }, row.error_msg);
+}
+
 /**
  * Columns: name, title, the server's sort key, class, cell, help.
- * @type {{id: string, title: string, sort?: string, kind?: string, off?: boolean, help?: string, cell: (row: any) => any}[]}
+ * @type {{id: string, title: string, sort?: string, kind?: string, off?: boolean, help?: string, cell: (row: any, shown: Set<string>) => any}[]}
  */
 const COLUMNS = [
-  { id: "id", title: "ID", sort: "id", cell: (row) => button(String(row.id), () => showRow(row), { class: "link", "aria-label": `Request ${row.id}: details` }) },
-  { id: "time", title: "Time", sort: "time", cell: (row) => h("time", { datetime: row.timestamp, title: row.timestamp }, clock(row.timestamp)) },
-  { id: "model", title: "Model", sort: "model", cell: (row) => [
-    modelLink(row.model), row.error_msg && h("div", { class: "error-line", title: row.error_msg }, row.error_msg)] },
+  { id: "id", title: "ID", sort: "id", cell: (row) => button(String(row.id), () => showRow(row),
+    { class: "link", "aria-label": `Request ${row.id}: details` }) },
+  { id: "time", title: "Time", sort: "time", cell: (row) => h("time", { datetime: row.timestamp, title: row.timestamp },
+    clock(row.timestamp)) },
+  { id: "model", title: "Model", sort: "model", cell: (row) => [modelLink(row.model), errorLine(row)] },
   { id: "path", title: "Path", sort: "req_path", kind: "lo", cell: (row) => h("span", { class: "mono" }, row.req_path) },
-  { id: "status", title: "Status", sort: "resp_status_code", cell: statusBadge },
-  { id: "prompt", title: "Prompt", sort: "prompt", kind: "num", help: "Tokens of the prompt that had to be read", cell: (row) => count(row.tokens.input_tokens) },
-  { id: "cached", title: "Cached", sort: "cached", kind: "num lo", help: "Tokens of the prompt that were in the cache", cell: (row) => (row.tokens.cache_tokens > 0 ? count(row.tokens.cache_tokens) : "–") },
+  { id: "status", title: "Status", sort: "resp_status_code",
+    cell: (row, shown) => [statusBadge(row), !shown.has("model") && errorLine(row)] },
+  { id: "prompt", title: "Prompt", sort: "prompt", kind: "num", help: "Tokens of the prompt that had to be read",
+    cell: (row) => count(row.tokens.input_tokens) },
+  { id: "cached", title: "Cached", sort: "cached", kind: "num lo", help: "Tokens of the prompt that were in the cache",
+    cell: (row) => (row.tokens.cache_tokens > 0 ? count(row.tokens.cache_tokens) : "–") },
   { id: "generated", title: "Generated", sort: "generated", kind: "num", cell: (row) => count(row.tokens.output_tokens) },
-  { id: "drafted", title: "Drafted", sort: "drafted", kind: "num lo", off: true, help: "Share of speculative tokens that were accepted",
-    cell: (row) => (row.tokens.draft_tokens > 0 ? `${Math.round((100 * row.tokens.draft_acc_tokens) / row.tokens.draft_tokens)} %` : "–") },
-  { id: "queue", title: "Waited", kind: "num lo", help: "In the queue or for the model to load", cell: (row) => (row.queue_ms > 0 ? duration(row.queue_ms) : "–") },
-  { id: "ttft", title: "First token", sort: "ttft", kind: "num lo", cell: (row) => (row.ttft_ms === undefined ? "–" : duration(row.ttft_ms)) },
+  { id: "drafted", title: "Drafted", sort: "drafted", kind: "num lo", off: true,
+    help: "Share of speculative tokens that were accepted",
+    cell: (row) => (row.tokens.draft_tokens > 0 ? `${Math.round((100 * row.tokens.draft_acc_tokens) / row.tokens.draft_tokens)} %`
+      : "–") },
+  { id: "queue", title: "Waited", kind: "num lo", help: "In the queue or for the model to load",
+    cell: (row) => (row.queue_ms > 0 ? duration(row.queue_ms) : "–") },
+  { id: "ttft", title: "First token", sort: "ttft", kind: "num lo", cell: (row) => (row.ttft_ms === undefined ? "–"
+    : duration(row.ttft_ms)) },
   { id: "prefill", title: "Prompt t/s", sort: "prompt_speed", kind: "num lo", cell: (row) => speed(row.tokens.prompt_per_second) },
-  { id: "speed", title: "Tokens/s", sort: "gen_speed", kind: "num", help: "≈: measured here, as the server did not say", cell: speedText },
+  { id: "speed", title: "Tokens/s", sort: "gen_speed", kind: "num", help: "≈: measured here, as the server did not say",
+    cell: speedText },
   { id: "duration", title: "Duration", sort: "duration", kind: "num", cell: (row) => duration(row.duration_ms) },
   { id: "client", title: "Client", kind: "lo", off: true, cell: (row) => row.client || "–" },
-  { id: "type", title: "Content type", sort: "resp_content_type", kind: "lo", off: true, cell: (row) => row.resp_content_type || "–" },
+  { id: "type", title: "Content type", sort: "resp_content_type", kind: "lo", off: true,
+    cell: (row) => row.resp_content_type || "–" },
 ];
 
-const RANGES = /** @type {[string, string][]} */ ([["", "Any time"], ["15", "Last 15 min"], ["60", "Last hour"], ["1440", "Last day"], ["10080", "Last week"]]);
-const STATUSES = /** @type {[string, string][]} */ ([["", "Any status"], ["2xx", "2xx fine"], ["4xx", "4xx refused"], ["5xx", "5xx failed"],
+const RANGES = /** @type {[string, string][]} */ ([["", "Any time"], ["15", "Last 15 min"], ["60", "Last hour"],
+  ["1440", "Last day"], ["10080", "Last week"]]);
+const STATUSES = /** @type {[string, string][]} */ ([["", "Any status"], ["2xx", "2xx fine"], ["4xx", "4xx refused"],
+  ["5xx", "5xx failed"],
   ["404", "404 no such model"], ["429", "429 too many"], ["499", "499 cancelled"], ["503", "503 not available"]]);
 
-/** Figures over the list.
+/**
+ * Figures over the list.
  * @param {any} stats
  */
 function counters(stats) {
-  const one = (/** @type {string} */ name, /** @type {any} */ value) => h("div", { class: "figure" }, h("dd", null, value), h("dt", null, name));
+  const one = (/** @type {string} */ name, /** @type {any} */ value) => h("div", { class: "figure" }, h("dd", null, value),
+    h("dt", null, name));
   return [
     h("dl", { class: "figures" },
       one("requests", count(stats.total_requests)), one("prompt tokens", count(stats.total_input_tokens)),
@@ -65,7 +84,8 @@ function counters(stats) {
     (stats.prompt_histogram || stats.gen_histogram) && h("details", { class: "histograms", open: remembered("histograms", false),
       ontoggle: (/** @type {any} */ event) => remember("histograms", event.target.open) },
       h("summary", null, "Speeds"),
-      h("div", { class: "charts" }, histogram("Prompt, tokens/s", stats.prompt_histogram), histogram("Generation, tokens/s", stats.gen_histogram))),
+      h("div", { class: "charts" }, histogram("Prompt, tokens/s", stats.prompt_histogram),
+        histogram("Generation, tokens/s", stats.gen_histogram))),
   ];
 }
 
@@ -79,7 +99,8 @@ export function runningCard(model) {
   const idle = h("p", { class: "muted idle" }, "Nothing is running.");
   const table = h("div", { class: "scroll" }, h("table", { "aria-label": "Running requests" },
     h("thead", null, h("tr", null, ["", "Elapsed", "Model", "Request", "Received", "Client", "Session"].map((title, at) =>
-      h("th", { scope: "col", class: at > 4 ? "lo" : at === 1 || at === 4 ? "num" : null }, title || h("span", { class: "away" }, "Cancel"))))), body));
+      h("th", { scope: "col", class: at > 4 ? "lo" : at === 1 || at === 4 ? "num" : null },
+        title || h("span", { class: "away" }, "Cancel"))))), body));
   /** @type {Map<string, {row: any, elapsed: any, received: any}>} */
   const known = new Map();
 
@@ -192,11 +213,13 @@ export function activityList({ query, model, setQuery, onstats }) {
   }
   function drawRows(/** @type {any[]} */ rows) {
     const next = new Map();
+    const shownIds = new Set(columns().map((column) => column.id));
     const list = rows.map((row) => {
       const text = JSON.stringify(row);
       const before = known.get(row.id);
       const shown = before?.text === text ? before
-        : { text, row: h("tr", { "data-id": row.id }, columns().map((column) => h("td", { class: column.kind || null }, column.cell(row)))) };
+        : { text, row: h("tr", { "data-id": row.id }, columns().map((column) => h("td", { class: column.kind || null },
+          column.cell(row, shownIds)))) };
       next.set(row.id, shown);
       return shown.row;
     });
@@ -207,7 +230,8 @@ export function activityList({ query, model, setQuery, onstats }) {
   function drawPager(/** @type {any} */ listing) {
     const last = Math.max(1, listing.total_pages);
     const to = (/** @type {string} */ text, /** @type {number} */ page, /** @type {string} */ label) =>
-      button(text, () => change({ page: page === 1 ? "" : String(page) }), { "aria-label": label, disabled: page < 1 || page > last || page === listing.page });
+      button(text, () => change({ page: page === 1 ? "" : String(page) }),
+        { "aria-label": label, disabled: page < 1 || page > last || page === listing.page });
     const focused = pager.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     fill(pager, to("«", 1, "First page"), to("‹", listing.page - 1, "Previous page"),
       h("span", null, `Page ${listing.page} of ${last} · ${count(listing.total)} ${listing.total === 1 ? "request" : "requests"}`),
@@ -243,9 +267,11 @@ export function activityList({ query, model, setQuery, onstats }) {
       const filtered = ["model", "status", "path", "q", "range"].some((name) => asked[name]);
       fill(note, !listing.data.length && (filtered
         ? empty("Nothing matches", "No request matches these filters. ", button("Clear the filters", clear, { class: "link" }))
-        : empty("No requests yet", "Requests to models appear here as they end. Try one in the ", h("a", { href: "#/playground" }, "playground"), ".")));
+        : empty("No requests yet", "Requests to models appear here as they end. Try one in the ",
+          h("a", { href: "#/playground" }, "playground"), ".")));
     } catch (error) {
-      if (!isAbort(error)) fill(note, empty("The list could not be fetched", /** @type {Error} */ (error).message, " ", button("Try again", refresh, { class: "link" })));
+      if (!isAbort(error)) fill(note, empty("The list could not be fetched", /** @type {Error} */ (error).message, " ",
+        button("Try again", refresh, { class: "link" })));
     }
   }
   const modelSelect = h("select", { onchange: (/** @type {any} */ event) => change({ model: event.target.value }) });
@@ -255,11 +281,15 @@ export function activityList({ query, model, setQuery, onstats }) {
     fill(modelSelect, names.map((id) => h("option", { value: id }, id || "Any model")));
     modelSelect.value = asked.model;
   }
-  const statusSelect = select(STATUSES, { value: asked.status, onchange: (/** @type {any} */ event) => change({ status: event.target.value }) });
-  const rangeSelect = select(RANGES, { value: asked.range, onchange: (/** @type {any} */ event) => change({ range: event.target.value }) });
-  const paths = h("datalist", { id: "paths" }, ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/v1/rerank",
+  const statusSelect = select(STATUSES,
+    { value: asked.status, onchange: (/** @type {any} */ event) => change({ status: event.target.value }) });
+  const rangeSelect = select(RANGES,
+    { value: asked.range, onchange: (/** @type {any} */ event) => change({ range: event.target.value }) });
+  const paths = h("datalist", { id: "paths" }, ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses",
+    "/v1/embeddings", "/v1/rerank",
     "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/generations"].map((path) => h("option", { value: path })));
-  const pathInput = h("input", { type: "text", list: "paths", value: asked.path, placeholder: "Any path", onchange: (/** @type {any} */ event) => change({ path: event.target.value.trim() }) });
+  const pathInput = h("input", { type: "text", list: "paths", value: asked.path, placeholder: "Any path",
+    onchange: (/** @type {any} */ event) => change({ path: event.target.value.trim() }) });
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let typing;
   const search = h("input", { type: "search", value: asked.q, placeholder: "Model, path or error", "data-search": "",
@@ -271,7 +301,8 @@ export function activityList({ query, model, setQuery, onstats }) {
     for (const control of [modelSelect, statusSelect, rangeSelect, pathInput, search]) control.value = "";
     change({ model: "", status: "", path: "", q: "", range: "" });
   }
-  const chooser = h("details", { class: "menu" }, h("summary", null, "Columns"), h("div", { class: "menu-body" }, COLUMNS.map((column) =>
+  const chooser = h("details", { class: "menu" }, h("summary", null, "Columns"),
+    h("div", { class: "menu-body" }, COLUMNS.map((column) =>
     h("label", null, h("input", { type: "checkbox", checked: !hidden.has(column.id), onchange: (/** @type {any} */ event) => {
       if (event.target.checked) hidden.delete(column.id);
       else hidden.add(column.id);
@@ -305,7 +336,8 @@ export function activityList({ query, model, setQuery, onstats }) {
   return {
     element: h("section", { class: "card", "aria-label": "Finished requests" },
       h("div", { class: "row head" }, h("h2", null, "Finished"), h("span", { class: "grow" }), exports, chooser, sizes),
-      h("div", { class: "filters", role: "search" }, field("Text", search), !model && field("Model", modelSelect), field("Status", statusSelect), field("Path", pathInput), field("Time", rangeSelect), paths,
+      h("div", { class: "filters", role: "search" }, field("Text", search), !model && field("Model", modelSelect),
+        field("Status", statusSelect), field("Path", pathInput), field("Time", rangeSelect), paths,
         button("Clear", clear, { class: "quiet" })),
       h("div", { class: "scroll" }, h("table", { "aria-label": "Finished requests" }, h("thead", null, head), body)), note, pager),
     stop() {

@@ -27,11 +27,33 @@ export function url(path, query) {
   return ROOT + path + (text ? `?${text}` : "");
 }
 
-/** A model id inside a path: slashes, percent signs and all else are encoded.
+/**
+ * A model id inside a path: slashes, percent signs and all else are encoded.
  * @param {string} id
  */
 export function inPath(id) {
   return encodeURIComponent(id);
+}
+
+/**
+ * Ends everything when the page is left: browsers freeze a page they may come back to with its
+ * connections open, and allow only six of them.
+ */
+let leaving = new AbortController();
+addEventListener("pagehide", () => {
+  leaving.abort();
+  leaving = new AbortController();
+});
+
+/** @param {AbortSignal | null | undefined} signal */
+function untilLeft(signal) {
+  if (!signal) return leaving.signal;
+  const both = new AbortController();
+  for (const each of [signal, leaving.signal]) {
+    if (each.aborted) both.abort();
+    else each.addEventListener("abort", () => both.abort(), { once: true, signal: both.signal });
+  }
+  return both.signal;
 }
 
 /** An answer that says no. */
@@ -79,7 +101,7 @@ export async function ask(path, options = {}) {
   }
   let response;
   try {
-    response = await fetch(url(path, query), { cache: "no-store", ...init, headers });
+    response = await fetch(url(path, query), { cache: "no-store", ...init, headers, signal: untilLeft(init.signal) });
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new Failure(0, "The server does not answer");
@@ -100,7 +122,8 @@ export async function askJson(path, options) {
   return (await ask(path, options)).json();
 }
 
-/** Whether somebody gave up waiting, which is no error.
+/**
+ * Whether somebody gave up waiting, which is no error.
  * @param {unknown} error
  */
 export function isAbort(error) {

@@ -5,7 +5,8 @@ import { activityView } from "./activity.js";
 import { watchChoices } from "./choice.js";
 import { add, empty, fill, h, icon, say } from "./dom.js";
 import { logsView } from "./logs.js";
-import { modelView, modelsView } from "./models.js";
+import { modelView } from "./model.js";
+import { modelsView } from "./models.js";
 import { performanceView } from "./performance.js";
 import { playgroundView } from "./playground.js";
 import { nextTheme, settingsView } from "./settings.js";
@@ -16,8 +17,12 @@ import { follow, on, running, state } from "./state.js";
  * @typedef {{title: string, element: HTMLElement, stop: () => void}} View
  */
 
-/** Name, title, symbol, and the key that leads there after g. @type {[string, string, any, string][]} */
-const PLACES = [["activity", "Activity", "activity", "a"], ["models", "Models", "models", "m"], ["playground", "Playground", "playground", "y"], ["logs", "Logs", "logs", "l"],
+/**
+ * Name, title, symbol, and the key that leads there after g.
+ * @type {[string, string, any, string][]}
+ */
+const PLACES = [["activity", "Activity", "activity", "a"], ["models", "Models", "models", "m"],
+  ["playground", "Playground", "playground", "y"], ["logs", "Logs", "logs", "l"],
   ["performance", "Performance", "performance", "p"], ["settings", "Settings", "settings", "s"]];
 
 /** @type {Record<string, (route: Route) => View>} */
@@ -58,7 +63,8 @@ const word = h("span", { class: "connection-word" });
 const banner = h("div", { class: "banner", role: "status", hidden: true });
 const problem = h("div", { class: "banner bad", role: "status", hidden: true });
 const live = h("span", { class: "count", hidden: true });
-const links = PLACES.map(([name, title, symbol]) => h("a", { href: `#/${name}`, "data-place": name }, icon(symbol), h("span", null, title), name === "activity" && live));
+const links = PLACES.map(([name, title, symbol]) => h("a", { href: `#/${name}`, "data-place": name },
+  icon(/** @type {any} */ (symbol)), h("span", null, title), name === "activity" && live));
 
 /** @type {View | null} */
 let view = null;
@@ -103,7 +109,8 @@ function connection() {
   else {
     // A restart of the server takes a moment: no alarm for that.
     late = setTimeout(() => {
-      say(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}` : `No connection to the server; it is tried again by itself. What you see may be old. ${state.reason}`);
+      say(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}`
+        : `No connection to the server; it is tried again by itself. What you see may be old. ${state.reason}`);
       banner.hidden = false;
     }, state.connection === "refused" ? 0 : 2500);
   }
@@ -112,7 +119,8 @@ function connection() {
 function config() {
   const broken = state.config && !state.config.ok;
   problem.hidden = !broken;
-  if (broken) fill(problem, "The configuration on disk has mistakes; the one loaded before goes on. ", h("a", { href: "#/settings" }, "See them"));
+  if (broken) fill(problem, "The configuration on disk has mistakes; the one loaded before goes on. ",
+    h("a", { href: "#/settings" }, "See them"));
 }
 
 function count() {
@@ -152,9 +160,13 @@ function begin() {
   if (asked) history.replaceState(null, "", `${new URL(".", import.meta.url).pathname}#/${asked.replace(/\/$/, "")}`);
   const root = /** @type {HTMLElement} */ (document.getElementById("app"));
   root.replaceChildren();
-  add(root, h("header", { class: "top" }, h("a", { class: "brand", href: "#/activity", "aria-label": "modelswap, start page" }, h("img", { src: new URL("favicon.svg", import.meta.url).pathname, alt: "", width: 22, height: 22 }), h("span", null, "modelswap")),
+  add(root, h("header", { class: "top" }, h("a", { class: "brand", href: "#/activity", "aria-label": "modelswap, start page" },
+    h("img", { src: new URL("favicon.svg", import.meta.url).pathname, alt: "", width: 22, height: 22 }),
+    h("span", null, "modelswap")),
     h("nav", { "aria-label": "Views" }, links),
-    h("div", { class: "row end" }, h("span", { class: "connection", role: "status" }, dot, word), h("button", { type: "button", class: "quiet icon-button", onclick: nextTheme, "aria-label": "Change the colours", title: "Colours: system, light, dark" }, icon("theme")))),
+    h("div", { class: "row end" }, h("span", { class: "connection", role: "status" }, dot, word),
+      h("button", { type: "button", class: "quiet icon-button", onclick: nextTheme, "aria-label": "Change the colours",
+      title: "Colours: system, light, dark" }, icon("theme")))),
   banner, problem, main);
   document.querySelector(".skip")?.addEventListener("click", (event) => {
     event.preventDefault();

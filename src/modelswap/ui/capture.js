@@ -76,12 +76,16 @@ function textBlock(text) {
  */
 function answerBlock(answer) {
   return h("div", { class: "said" },
-    answer.loadingText && h("details", null, h("summary", null, "While loading"), h("pre", { class: "thought" }, answer.loadingText)),
-    answer.thoughtText && h("details", { open: true }, h("summary", null, "Reasoning"), h("pre", { class: "thought" }, answer.thoughtText)),
+    answer.loadingText && h("details", null, h("summary", null, "While loading"),
+      h("pre", { class: "thought" }, answer.loadingText)),
+    answer.thoughtText && h("details", { open: true }, h("summary", null, "Reasoning"),
+      h("pre", { class: "thought" }, answer.thoughtText)),
     markdown(answer.content),
-    answer.tools.map((call) => h("div", { class: "tool" }, h("strong", null, `Calls ${call.name}`), h("pre", { class: "code" }, call.text))),
+    answer.tools.map((call) => h("div", { class: "tool" }, h("strong", null, `Calls ${call.name}`),
+      h("pre", { class: "code" }, call.text))),
     answer.error && h("p", { class: "bad" }, answer.error),
-    !answer.content && !answer.thoughtText && !answer.tools.length && !answer.error && h("p", { class: "muted" }, "No text in it."));
+    !answer.content && !answer.thoughtText && !answer.tools.length && !answer.error
+      && h("p", { class: "muted" }, "No text in it."));
 }
 
 /** @param {string} text */
@@ -105,10 +109,12 @@ function looks(data, kind, isRequest) {
     return [["image", "Image", () => h("img", { src: shown, alt: "The answer, an image", class: "picture" })]];
   }
   const text = new TextDecoder().decode(data);
-  if (data.subarray(0, 4096).includes(0)) return [["binary", "Binary", () => h("p", { class: "muted" }, `${bytes(data.length)} that are not text.`)]];
+  if (data.subarray(0, 4096).includes(0)) return [["binary", "Binary", () => h("p", { class: "muted" },
+    `${bytes(data.length)} that are not text.`)]];
   /** @type {[string, string, () => any][]} */
   const found = [];
   if (kind.includes("event-stream")) found.push(["chat", "As it reads", () => answerBlock(streamed(text))]);
+  /** @type {any} */
   let parsed;
   try {
     parsed = JSON.parse(text);
@@ -149,7 +155,8 @@ function body(name, base64, headers, { isRequest, truncated, id }) {
       ways.length > 1 && tabs(`How to show the ${name}`, ways.map(([way, label]) => [way, label]), ways[0][0], show),
       h("span", { class: "muted grow" }, bytes(data.length)),
       button("Copy", () => copy(new TextDecoder().decode(data)), { class: "quiet" }),
-      button("Save", () => save(`capture-${id}-${isRequest ? "request" : "response"}`, /** @type {BlobPart} */ (data), kind || "application/octet-stream"), { class: "quiet" })),
+      button("Save", () => save(`capture-${id}-${isRequest ? "request" : "response"}`, /** @type {BlobPart} */ (data),
+        kind || "application/octet-stream"), { class: "quiet" })),
     place);
 }
 
@@ -174,7 +181,8 @@ function sections(capture) {
 export function showRow(row, onclose) {
   const place = h("div", { class: "capture", "aria-busy": "true" });
   dialog(`Request ${row.id}`, h("div", null, facts(row), place), onclose);
-  if (!row.has_capture) return fill(place, h("p", { class: "muted" }, "Headers and bodies of this request are not kept (any more)."));
+  if (!row.has_capture) return fill(place,
+    h("p", { class: "muted" }, "Headers and bodies of this request are not kept (any more)."));
   fill(place, h("p", { class: "muted" }, "Fetching what was kept …"));
   askJson(`/api/captures/${row.id}`)
     .then((capture) => fill(place, sections(capture)))
@@ -200,11 +208,15 @@ export async function showRowById(id, onclose) {
   }
 }
 
-/** End a running request. @param {string} id */
+/**
+ * End a running request.
+ * @param {string} id
+ */
 export async function cancel(id) {
   try {
     await askJson(`/api/inflight/${inPath(id)}/cancel`, { method: "POST" });
   } catch (error) {
-    if (!(error instanceof Failure && error.status === 404)) toast(`Not cancelled: ${/** @type {Error} */ (error).message}`, "error");
+    if (!(error instanceof Failure && error.status === 404)) toast(`Not cancelled: ${/** @type {Error} */ (error).message}`,
+      "error");
   }
 }

@@ -37,20 +37,26 @@ export function chatPane() {
   /** @type {string[]} */
   let images = [];
   const model = modelChoice("chat");
-  const dialect = select([["chat", "/v1/chat/completions"], ["messages", "/v1/messages"], ["responses", "/v1/responses"]], { value: remembered("chat-dialect", "chat"),
+  const dialect = select([["chat", "/v1/chat/completions"], ["messages", "/v1/messages"], ["responses", "/v1/responses"]],
+    { value: remembered("chat-dialect", "chat"),
     onchange: () => remember("chat-dialect", dialect.value) });
-  const system = h("textarea", { rows: 3, value: remembered("chat-system", ""), placeholder: "None", onchange: () => remember("chat-system", system.value) });
-  const temperature = h("input", { type: "number", min: 0, max: 2, step: 0.05, value: remembered("chat-temperature", ""), placeholder: "Model's own", onchange: () => remember("chat-temperature", temperature.value) });
-  const limit = h("input", { type: "number", min: 1, step: 1, value: remembered("chat-limit", ""), placeholder: "No limit", onchange: () => remember("chat-limit", limit.value) });
+  const system = h("textarea", { rows: 3, value: remembered("chat-system", ""), placeholder: "None",
+    onchange: () => remember("chat-system", system.value) });
+  const temperature = h("input", { type: "number", min: 0, max: 2, step: 0.05, value: remembered("chat-temperature", ""),
+    placeholder: "Model's own", onchange: () => remember("chat-temperature", temperature.value) });
+  const limit = h("input", { type: "number", min: 1, step: 1, value: remembered("chat-limit", ""), placeholder: "No limit",
+    onchange: () => remember("chat-limit", limit.value) });
   const thread = h("div", { class: "thread", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
-  const input = h("textarea", { rows: 2, placeholder: "Write a message", "aria-label": "Message", class: "grow", value: remembered("chat-draft", ""),
+  const input = h("textarea", { rows: 2, placeholder: "Write a message", "aria-label": "Message", class: "grow",
+    value: remembered("chat-draft", ""),
     oninput: () => remember("chat-draft", input.value), onkeydown: (/** @type {KeyboardEvent} */ event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       submit();
     }, onpaste: (/** @type {ClipboardEvent} */ event) => attach([...(event.clipboardData?.files || [])]) });
   const send = button("Send", () => (busy ? busy.abort() : submit()), { class: "primary" });
-  const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/gif,image/webp", multiple: true, class: "away", tabindex: "-1", "aria-hidden": "true",
+  const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/gif,image/webp", multiple: true, class: "away",
+    tabindex: "-1", "aria-hidden": "true",
     onchange: () => attach([...file.files]).then(() => { file.value = ""; }) });
   const thumbs = h("div", { class: "row thumbs" });
 
@@ -63,7 +69,8 @@ export function chatPane() {
     }
   }
   function drawThumbs() {
-    fill(thumbs, images.map((data, at) => h("span", { class: "thumb" }, h("img", { src: data, alt: `Picture ${at + 1}` }), button("✕", () => {
+    fill(thumbs, images.map((data, at) => h("span", { class: "thumb" }, h("img", { src: data, alt: `Picture ${at + 1}` }),
+      button("✕", () => {
       images.splice(at, 1);
       drawThumbs();
     }, { "aria-label": `Remove picture ${at + 1}` }))));
@@ -79,16 +86,21 @@ export function chatPane() {
   /** @param {Turn} turn @param {number} at */
   function turnElement(turn, at) {
     const actions = h("div", { class: "row turn-actions" }, button("Copy", () => copy(turn.text), { class: "quiet" }),
-      turn.role === "user" ? button("Edit", () => edit(at), { class: "quiet" }) : button("Again", () => again(at), { class: "quiet" }));
+      turn.role === "user" ? button("Edit", () => edit(at), { class: "quiet" })
+        : button("Again", () => again(at), { class: "quiet" }));
     if (turn.role === "user") {
-      return h("article", { class: "turn user", "aria-label": "You" }, turn.images?.map((data) => h("img", { src: data, alt: "Your picture" })), h("div", { class: "words" }, turn.text), actions);
+      return h("article", { class: "turn user", "aria-label": "You" }, turn.images?.map((data) => h("img",
+        { src: data, alt: "Your picture" })), h("div", { class: "words" }, turn.text), actions);
     }
     return h("article", { class: "turn assistant", "aria-label": "Answer" },
-      turn.thought && h("details", null, h("summary", null, `Reasoning, ${turn.thought.length} characters`), h("pre", { class: "thought" }, turn.thought)),
-      markdown(turn.text), turn.error && h("p", { class: "bad", role: "alert" }, turn.error), turn.note && h("p", { class: "muted small-text" }, turn.note), actions);
+      turn.thought && h("details", null, h("summary", null, `Reasoning, ${turn.thought.length} characters`),
+        h("pre", { class: "thought" }, turn.thought)),
+      markdown(turn.text), turn.error && h("p", { class: "bad", role: "alert" }, turn.error),
+        turn.note && h("p", { class: "muted small-text" }, turn.note), actions);
   }
   function draw() {
-    fill(thread, turns.length ? turns.map(turnElement) : empty("Nothing said yet", "Choose a model and write. Enter sends, Shift+Enter starts a new line."));
+    fill(thread, turns.length ? turns.map(turnElement) : empty("Nothing said yet",
+      "Choose a model and write. Enter sends, Shift+Enter starts a new line."));
     toEnd();
   }
   /** @param {number} at */
@@ -150,6 +162,7 @@ export function chatPane() {
     const controller = new AbortController();
     busy = controller;
     draw();
+    keep();
     const shown = live();
     thread.append(shown.element);
     toEnd();
@@ -160,11 +173,13 @@ export function chatPane() {
     const chosen = /** @type {"chat" | "messages" | "responses"} */ (dialect.value);
     /** @type {Turn} */
     const turn = { role: "assistant", text: "" };
-    const number = (/** @type {HTMLInputElement} */ control) => (control.value === "" || Number.isNaN(control.valueAsNumber) ? null : control.valueAsNumber);
+    const number = (/** @type {HTMLInputElement} */ control) => (control.value === "" || Number.isNaN(control.valueAsNumber) ? null
+      : control.valueAsNumber);
     const state = () => (first ? "" : `Waiting for ${model.value} … ${duration(performance.now() - began)}`);
     const timer = setInterval(() => shown.draw(said, state()), DRAW_EVERY * 2);
     try {
-      const body = chatRequest(chosen, { model: model.value, system: system.value.trim(), temperature: number(temperature), limit: number(limit),
+      const body = chatRequest(chosen, { model: model.value, system: system.value.trim(), temperature: number(temperature),
+        limit: number(limit),
         messages: turns.map(({ role, text, images: pictures }) => ({ role, text, images: pictures })) });
       const response = await ask(CHAT_PATHS[chosen], { json: body, signal: controller.signal });
       if ((response.headers.get("content-type") || "").includes("event-stream")) {
@@ -184,7 +199,8 @@ export function chatPane() {
         else turn.error = "The answer has a shape that is not known here.";
       }
     } catch (error) {
-      turn.error = isAbort(error) ? (said.content || said.thoughtText ? "Stopped." : "Stopped before the first word.") : error instanceof TypeError ? "The connection broke." : /** @type {Error} */ (error).message;
+      turn.error = isAbort(error) ? (said.content || said.thoughtText ? "Stopped." : "Stopped before the first word.")
+        : error instanceof TypeError ? "The connection broke." : /** @type {Error} */ (error).message;
     } finally {
       clearInterval(timer);
       turn.text = said.content;
@@ -208,12 +224,16 @@ export function chatPane() {
     const tokens = said.timings?.predicted_n ?? said.usage?.completion_tokens ?? said.usage?.output_tokens;
     const seconds = (performance.now() - first) / 1000;
     const rate = said.timings?.predicted_per_second || (tokens && seconds > 0.05 ? tokens / seconds : 0);
-    return [model.value, `first token after ${duration(first - began)}`, tokens && `${tokens} tokens`, rate && `${speed(rate)} tokens/s`,
-      said.finish && said.finish !== "stop" && said.finish !== "end_turn" && said.finish !== "completed" ? `ended by ${said.finish}` : ""].filter(Boolean).join(" · ");
+    return [model.value, `first token after ${duration(first - began)}`, tokens && `${tokens} tokens`,
+      rate && `${speed(rate)} tokens/s`,
+      said.finish && said.finish !== "stop" && said.finish !== "end_turn" && said.finish !== "completed"
+        ? `ended by ${said.finish}` : ""].filter(Boolean).join(" · ");
   }
   draw();
+  requestAnimationFrame(toEnd);
   const element = h("div", { class: "chat" },
-    h("div", { class: "row" }, field("Model", model, "inline grow"), h("details", { class: "menu" }, h("summary", null, "Settings"), h("div", { class: "menu-body wide" },
+    h("div", { class: "row" }, field("Model", model, "inline grow"), h("details", { class: "menu" },
+      h("summary", null, "Settings"), h("div", { class: "menu-body wide" },
       field("Endpoint", dialect), field("System prompt", system), field("Temperature", temperature), field("Most tokens", limit))),
     button("New chat", () => {
       busy?.abort();
@@ -222,7 +242,8 @@ export function chatPane() {
       draw();
       input.focus();
     })),
-    thread, thumbs, h("form", { class: "row composer", onsubmit: (/** @type {Event} */ event) => event.preventDefault() }, input, file,
+    thread, thumbs, h("form", { class: "row composer", onsubmit: (/** @type {Event} */ event) => event.preventDefault() }, input,
+      file,
       button("Picture", () => file.click(), { class: "quiet" }), send));
   return element;
 }

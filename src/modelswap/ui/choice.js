@@ -24,7 +24,8 @@ async function fetchChoices() {
     const { data } = await askJson("/v1/models");
     known = data.map((/** @type {any} */ record) => {
       const of = record.meta?.llamaswap || {};
-      return { id: record.id, name: record.name || "", group: /** @type {any} */ (KINDS)[of.type] || "Models", able: record.capabilities || {} };
+      return { id: record.id, name: record.name || "", group: /** @type {any} */ (KINDS)[of.type] || "Models",
+        able: record.capabilities || {} };
     });
     failed = "";
   } catch (error) {
@@ -46,7 +47,10 @@ export function watchChoices() {
   soon();
 }
 
-/** Choose a model in every list from now on. @param {string} id */
+/**
+ * Choose a model in every list from now on.
+ * @param {string} id
+ */
 export function want(id) {
   wanted = id;
   watchers.forEach((watcher) => watcher());
@@ -71,7 +75,8 @@ export function modelChoice(name, able = []) {
       drawn = key;
       control.replaceChildren();
       const fits = (/** @type {Choice} */ each) => able.some((one) => each.able[one]);
-      const option = (/** @type {Choice} */ each) => h("option", { value: each.id }, each.name && each.name !== each.id ? `${each.name} (${each.id})` : each.id);
+      const option = (/** @type {Choice} */ each) => h("option", { value: each.id },
+        each.name && each.name !== each.id ? `${each.name} (${each.id})` : each.id);
       /** @type {[string, Choice[]][]} */
       const groups = GROUPS.map((group) => [group, known.filter((each) => each.group === group && !fits(each))]);
       groups.unshift(["Made for this", known.filter(fits)]);

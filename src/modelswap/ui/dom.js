@@ -9,7 +9,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PROPERTIES = new Set(["value", "checked", "disabled", "open", "selected", "indeterminate"]);
 
-/** @typedef {Node | string | number | null | undefined | false | Child[]} Child */
+/** @typedef {any} Child a node, text, a number, nothing (null, undefined, false), or a list of these */
 
 /**
  * @param {Element} element
@@ -74,7 +74,8 @@ export function fill(element, ...children) {
   add(element, ...children);
 }
 
-/** Change a text only when it is another: no needless work, no lost selection.
+/**
+ * Change a text only when it is another: no needless work, no lost selection.
  * @param {Node} node
  * @param {string} text
  */
@@ -210,7 +211,8 @@ export function toast(text, kind = "info") {
   // One modal dialog covers everything else, so the notice goes into it.
   const dialogs = document.querySelectorAll("dialog[open]");
   (dialogs[dialogs.length - 1] || document.body).append(/** @type {HTMLElement} */ (place));
-  const note = h("div", { class: `toast ${kind}` }, text, button("✕", () => note.remove(), { class: "quiet", "aria-label": "Dismiss" }));
+  const note = h("div", { class: `toast ${kind}` }, text, button("✕", () => note.remove(),
+    { class: "quiet", "aria-label": "Dismiss" }));
   place?.append(note);
   setTimeout(() => note.remove(), kind === "error" ? 10_000 : 3_000);
 }

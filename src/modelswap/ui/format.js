@@ -8,7 +8,8 @@ export function count(n) {
   return n === null || n === undefined || n < 0 ? "–" : whole.format(n);
 }
 
-/** Milliseconds as a duration.
+/**
+ * Milliseconds as a duration.
  * @param {number | null | undefined} ms
  */
 export function duration(ms) {
@@ -33,7 +34,8 @@ export function bytes(n) {
   return `${at && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[at]}`;
 }
 
-/** Tokens per second; nothing known gives a dash.
+/**
+ * Tokens per second; nothing known gives a dash.
  * @param {number | null | undefined} n
  */
 export function speed(n) {
@@ -41,7 +43,8 @@ export function speed(n) {
   return n >= 100 ? whole.format(n) : n.toFixed(1);
 }
 
-/** A context length, short.
+/**
+ * A context length, short.
  * @param {number} n
  */
 export function context(n) {
@@ -49,7 +52,8 @@ export function context(n) {
   return n >= 1000 ? `${Math.round(n / 1000)}K` : String(n);
 }
 
-/** The time of day today, the date before that.
+/**
+ * The time of day today, the date before that.
  * @param {string | Date} stamp
  */
 export function clock(stamp) {
@@ -61,14 +65,16 @@ export function clock(stamp) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
 }
 
-/** RFC 3339 without fractions, as the server takes it.
+/**
+ * RFC 3339 without fractions, as the server takes it.
  * @param {Date} at
  */
 export function rfc3339(at) {
   return at.toISOString().replace(/\.\d+Z$/, "Z");
 }
 
-/** Names in an order people expect: a2 before a10.
+/**
+ * Names in an order people expect: a2 before a10.
  * @param {string} a
  * @param {string} b
  */

@@ -13,7 +13,8 @@ import { Answer } from "./speech.js";
  */
 
 const LASTING = new Set(["waiting", "loading", "reasoning", "streaming"]);
-const PHASES = /** @type {[Phase, string][]} */ ([["waiting", "waiting"], ["loading", "loading"], ["reasoning", "reasoning"], ["streaming", "streaming"], ["done", "done"], ["failed", "failed"]]);
+const PHASES = /** @type {[Phase, string][]} */ ([["waiting", "waiting"], ["loading", "loading"], ["reasoning", "reasoning"],
+  ["streaming", "streaming"], ["done", "done"], ["failed", "failed"]]);
 
 /** @param {Run} run */
 const phaseOf = (run) => run.spans[run.spans.length - 1].phase;
@@ -33,8 +34,10 @@ export function loadTestPane() {
   /** @type {AbortController | null} */
   let busy = null;
   const model = modelChoice("loadtest");
-  const prompt = h("textarea", { rows: 2, value: remembered("loadtest-prompt", "Tell a short story about a lighthouse."), onchange: () => remember("loadtest-prompt", prompt.value) });
-  const limit = h("input", { type: "number", min: 1, value: remembered("loadtest-limit", 256), onchange: () => remember("loadtest-limit", Number(limit.value)) });
+  const prompt = h("textarea", { rows: 2, value: remembered("loadtest-prompt", "Tell a short story about a lighthouse."),
+    onchange: () => remember("loadtest-prompt", prompt.value) });
+  const limit = h("input", { type: "number", min: 1, value: remembered("loadtest-limit", 256),
+    onchange: () => remember("loadtest-limit", Number(limit.value)) });
   const queue = h("ul", { class: "chips", "aria-label": "Requests to be sent" });
   const go = button("Start", () => (busy ? busy.abort() : start()), { class: "primary" });
   const timeline = h("div", { class: "timeline" });
@@ -61,7 +64,8 @@ export function loadTestPane() {
   /** @param {Run} run @param {AbortSignal} signal */
   async function send(run, signal) {
     try {
-      const body = { model: run.model, stream: true, stream_options: { include_usage: true }, max_tokens: Number(limit.value) || 256, messages: [{ role: "user", content: prompt.value }] };
+      const body = { model: run.model, stream: true, stream_options: { include_usage: true },
+        max_tokens: Number(limit.value) || 256, messages: [{ role: "user", content: prompt.value }] };
       const response = await ask("/v1/chat/completions", { json: body, signal });
       for await (const event of events(response)) {
         run.said.take(event.data);
@@ -84,7 +88,8 @@ export function loadTestPane() {
     busy = mine;
     began = performance.now();
     say(go, "Stop");
-    runs = list.map((id) => ({ model: id, spans: [{ phase: "waiting", from: 0 }], end: 0, first: 0, said: new Answer(), pieces: 0, error: "" }));
+    runs = list.map((id) => ({ model: id, spans: [{ phase: "waiting", from: 0 }], end: 0, first: 0, said: new Answer(), pieces: 0,
+      error: "" }));
     const drawn = rows();
     const timer = setInterval(() => draw(drawn), 150);
     await Promise.all(runs.map((run) => send(run, mine.signal)));
@@ -106,9 +111,12 @@ export function loadTestPane() {
       const bar = h("div", { class: "bar-place" });
       const text = h("span", { class: "muted small-text" });
       const words = h("pre", { class: "thought" });
-      return { run, bar, text, words, element: h("li", null, h("div", { class: "run-name", title: run.model }, run.model), bar, h("details", { class: "run-text" }, h("summary", null, text), words)) };
+      return { run, bar, text, words, element: h("li", null, h("div", { class: "run-name", title: run.model }, run.model), bar,
+        h("details", { class: "run-text" }, h("summary", null, text), words)) };
     });
-    fill(timeline, h("p", { class: "legend" }, PHASES.map(([phase, name]) => h("span", null, h("i", { class: `phase ${phase}`, "aria-hidden": "true" }), name))), h("ol", { class: "runs" }, found.map((each) => each.element)));
+    fill(timeline, h("p", { class: "legend" }, PHASES.map(([phase, name]) => h("span", null,
+      h("i", { class: `phase ${phase}`, "aria-hidden": "true" }), name))),
+      h("ol", { class: "runs" }, found.map((each) => each.element)));
     return found;
   }
   /** @param {ReturnType<typeof rows>} drawn */
@@ -128,25 +136,35 @@ export function loadTestPane() {
         dot.style.left = `${(run.end / span) * 100}%`;
         bar.append(dot);
       }
-      say(text, [phase, duration(run.end || now()), run.first && `first token ${duration(run.first)}`, run.first && `${speed(rate(run))} tokens/s`, run.error].filter(Boolean).join(" · "));
+      say(text, [phase, duration(run.end || now()), run.first && `first token ${duration(run.first)}`,
+        run.first && `${speed(rate(run))} tokens/s`, run.error].filter(Boolean).join(" · "));
       text.classList.toggle("bad", phase === "failed");
-      if (/** @type {HTMLDetailsElement} */ (words.parentElement).open) say(words, [run.said.loadingText, run.said.thoughtText, run.said.content].filter(Boolean).join("\n\n"));
+      if (/** @type {HTMLDetailsElement} */ (words.parentElement).open) say(words,
+        [run.said.loadingText, run.said.thoughtText, run.said.content].filter(Boolean).join("\n\n"));
     }
     const done = runs.filter((run) => phaseOf(run) === "done");
     const firsts = done.map((run) => run.first).filter(Boolean);
-    const tokens = done.reduce((sum, run) => sum + (run.said.timings?.predicted_n ?? run.said.usage?.completion_tokens ?? run.pieces), 0);
-    say(summary, [`${done.length} of ${runs.length} done in ${duration(span)}`, firsts.length && `first token: half within ${duration(percentile(firsts, 0.5))}, 95 % within ${duration(percentile(firsts, 0.95))}`,
+    const tokens = done.reduce((sum,
+      run) => sum + (run.said.timings?.predicted_n ?? run.said.usage?.completion_tokens ?? run.pieces), 0);
+    say(summary, [`${done.length} of ${runs.length} done in ${duration(span)}`,
+      firsts.length && `first token: half within ${duration(percentile(firsts, 0.5))}, 95 % within ${duration(percentile(firsts, 0.95))}`,
       tokens && `${speed(tokens / (span / 1000))} tokens/s in all`].filter(Boolean).join(" · "));
   }
   timeline.addEventListener("toggle", (/** @type {any} */ event) => {
     const at = [...timeline.querySelectorAll("details")].indexOf(event.target);
-    if (at >= 0 && event.target.open) say(event.target.lastChild, [runs[at].said.loadingText, runs[at].said.thoughtText, runs[at].said.content].filter(Boolean).join("\n\n") || "Nothing yet.");
+    if (at >= 0 && event.target.open) say(event.target.lastChild, [runs[at].said.loadingText, runs[at].said.thoughtText,
+      runs[at].said.content].filter(Boolean).join("\n\n") || "Nothing yet.");
   }, true);
   drawQueue();
-  fill(timeline, empty("Nothing sent yet", "Add models, as often as you like, and start: all requests go out at once. Browsers keep to six connections, so the seventh waits here."));
-  return h("div", { class: "trial" }, h("div", { class: "row" }, field("Model", model, "grow"), button("Add", () => put([model.value].filter(Boolean))), button("Add three", () => put(model.value ? [model.value, model.value, model.value] : [])),
-    button("Add all", () => put(choices().filter((each) => each.group === "Models").map((each) => each.id))), button("Empty", () => {
+  fill(timeline, empty("Nothing sent yet",
+    "Add models, as often as you like, and start: all requests go out at once. Browsers keep to six connections, so the seventh waits here."));
+  return h("div", { class: "trial" }, h("div", { class: "row" }, field("Model", model, "grow"),
+    button("Add", () => put([model.value].filter(Boolean))), button("Add three",
+    () => put(model.value ? [model.value, model.value, model.value] : [])),
+    button("Add all", () => put(choices().filter((each) => each.group === "Models").map((each) => each.id))),
+      button("Empty", () => {
       list = [];
       drawQueue();
-    }, { class: "quiet" })), queue, h("div", { class: "filters" }, field("Prompt", prompt, "grow"), field("Most tokens each", limit)), go, summary, timeline);
+    }, { class: "quiet" })), queue, h("div", { class: "filters" }, field("Prompt", prompt, "grow"),
+      field("Most tokens each", limit)), go, summary, timeline);
 }

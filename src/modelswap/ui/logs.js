@@ -7,7 +7,7 @@
  * terminal could be told is dropped.
  */
 
-import { Failure, ask, inPath, isAbort, pieces, sleep } from "./api.js";
+import { Failure, ask, inPath, pieces, sleep } from "./api.js";
 import { button, h, remember, remembered, save, say, select } from "./dom.js";
 import { byName } from "./format.js";
 import { Lines, logs, state } from "./state.js";
@@ -62,12 +62,18 @@ function colour256(n) {
 // eslint-disable-next-line no-control-regex
 const ESCAPE = /\x1b\[([0-9;:?]*)([ -/]*[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]?|[\x00-\x08\x0b-\x1a\x1c-\x1f]/g;
 
-/** A line without anything but its text. @param {string} line */
+/**
+ * A line without anything but its text.
+ * @param {string} line
+ */
 export function plain(line) {
   return afterReturn(line).replace(ESCAPE, "");
 }
 
-/** What a carriage return leaves to see. @param {string} line */
+/**
+ * What a carriage return leaves to see.
+ * @param {string} line
+ */
 function afterReturn(line) {
   const whole = line.endsWith("\r") ? line.slice(0, -1) : line;
   return whole.slice(whole.lastIndexOf("\r") + 1);
@@ -77,7 +83,8 @@ function afterReturn(line) {
 function styled(text, style) {
   const names = Object.keys(style);
   if (!names.length) return document.createTextNode(text);
-  const span = h("span", { class: names.map((name) => (typeof style[name] === "number" ? `${name}-${style[name]}` : style[name] === true ? `sgr-${name}` : "")).join(" ").trim() }, text);
+  const span = h("span", { class: names.map((name) => (typeof style[name] === "number" ? `${name}-${style[name]}`
+    : style[name] === true ? `sgr-${name}` : "")).join(" ").trim() }, text);
   if (typeof style.ink === "string") span.style.color = style.ink;
   if (typeof style.paper === "string") span.style.backgroundColor = style.paper;
   return span;
@@ -191,7 +198,8 @@ export function logPanel({ name, label, lines, note }) {
   const wraps = remembered(`wrap.${name}`, true);
   view.classList.toggle("wrap", wraps);
   wrap.setAttribute("aria-pressed", String(wraps));
-  const search = h("input", { type: "search", placeholder: "Filter (regular expression)", "aria-label": `Filter: ${label}`, "data-search": "", class: "grow", oninput: () => {
+  const search = h("input", { type: "search", placeholder: "Filter (regular expression)", "aria-label": `Filter: ${label}`,
+    "data-search": "", class: "grow", oninput: () => {
     const text = search.value;
     search.setCustomValidity("");
     try {
@@ -211,7 +219,8 @@ export function logPanel({ name, label, lines, note }) {
   draw();
   queueMicrotask(() => { view.scrollTop = view.scrollHeight; });
   return {
-    element: h("div", { class: "log-panel" }, h("div", { class: "row log-tools" }, search, status, note || null, pause, wrap, clear, download), h("div", { class: "log-place" }, view, fresh)),
+    element: h("div", { class: "log-panel" }, h("div", { class: "row log-tools" }, search, status, note || null, pause, wrap,
+      clear, download), h("div", { class: "log-place" }, view, fresh)),
     stop() {
       stop();
       clearTimeout(due);
@@ -238,7 +247,7 @@ export function streamOf(id) {
           pause = 500;
         }
       } catch (error) {
-        if (isAbort(error)) return;
+        if (controller.signal.aborted) return;
         say(note, error instanceof Failure ? error.message : "connection lost");
         if (error instanceof Failure && error.status === 400) return;
       }
@@ -269,7 +278,8 @@ export function logsView(route) {
       const isModel = source.startsWith("model:");
       const stream = isModel ? streamOf(source.slice(6)) : null;
       const title = isModel ? source.slice(6) : /** @type {any} */ (SOURCES)[source];
-      const panel = logPanel({ name: isModel ? `model-${source.slice(6)}` : source, label: `Log: ${title}`, lines: stream ? stream.lines : logs[source] || logs.proxy, note: stream?.note });
+      const panel = logPanel({ name: isModel ? `model-${source.slice(6)}` : source, label: `Log: ${title}`,
+        lines: stream ? stream.lines : logs[source] || logs.proxy, note: stream?.note });
       place.append(h("section", { class: "card log-card" }, h("h2", null, title), panel.element));
       stops.push(panel.stop);
       if (stream) stops.push(stream.stop);
@@ -278,11 +288,13 @@ export function logsView(route) {
   const names = state.models.filter((model) => !model.peerID).map((model) => model.id).sort(byName);
   if (asked.startsWith("model:") && !names.includes(asked.slice(6))) names.unshift(asked.slice(6));
   const chooser = select([["both", "modelswap and all models"], ["proxy", "modelswap"], ["upstream", "All models"],
-    ...names.map((id) => /** @type {[string, string]} */ ([`model:${id}`, `Model ${id}`]))], { value: asked, "aria-label": "Which log", onchange: (/** @type {any} */ event) => {
+    ...names.map((id) => /** @type {[string, string]} */ ([`model:${id}`, `Model ${id}`]))],
+      { value: asked, "aria-label": "Which log", onchange: (/** @type {any} */ event) => {
     remember("logs-of", event.target.value.startsWith("model:") ? "both" : event.target.value);
     route.setQuery({ of: event.target.value === "both" ? "" : event.target.value });
     show(event.target.value);
   } });
   show(["both", "proxy", "upstream"].includes(asked) || asked.startsWith("model:") ? asked : "both");
-  return { title: "Logs", element: h("div", { class: "fill" }, h("div", { class: "row head" }, h("h1", null, "Logs"), h("span", { class: "grow" }), chooser), place), stop };
+  return { title: "Logs", element: h("div", { class: "fill" }, h("div", { class: "row head" }, h("h1", null, "Logs"),
+    h("span", { class: "grow" }), chooser), place), stop };
 }

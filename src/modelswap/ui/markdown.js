@@ -10,7 +10,7 @@
 import { button, copy, h } from "./dom.js";
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)/;
-const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
+const HEADING = /^ {0,3}(#{1,6})\s+(.*)$/;
 const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 const DELIMITER = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
@@ -70,7 +70,8 @@ function blocksOf(lines) {
         body.push(here);
       }
       blocks.push({ kind: "list", lines: body, more: indent });
-    } else if (line.includes("|") && at + 1 < lines.length && lines[at + 1].includes("-") && DELIMITER.test(lines[at + 1])) {
+    } else if (line.includes("|") && at + 1 < lines.length && lines[at + 1].includes("-") && lines[at + 1].length < 1000
+      && DELIMITER.test(lines[at + 1])) {
       const body = [];
       for (; at < lines.length && lines[at].includes("|"); at += 1) body.push(lines[at]);
       blocks.push({ kind: "table", lines: body });
@@ -95,7 +96,9 @@ function render(block, depth) {
       return codeBlock(block.lines.join("\n"), block.more);
     case "heading": {
       const [, marks, text] = /** @type {RegExpExecArray} */ (HEADING.exec(block.lines[0]));
-      return h(`h${Math.min(6, marks.length + 2)}`, null, inline(text));
+      let end = text.length;
+      while (end && " \t#".includes(text[end - 1])) end -= 1;
+      return h(`h${Math.min(6, marks.length + 2)}`, null, inline(end ? text.slice(0, end) : text));
     }
     case "rule":
       return h("hr");
@@ -167,17 +170,19 @@ const WORDS = new Set(("abstract and as assert async await bool boolean break ca
   + "protected pub public raise return select self static str string struct super switch this throw trait True true try type typedef typeof "
   + "undefined unsafe use using var void where while with yield SELECT FROM WHERE JOIN ON INSERT UPDATE DELETE INTO VALUES CREATE TABLE "
   + "ORDER GROUP BY LIMIT AND OR NOT NULL fi then done esac echo local end begin").split(" "));
-const HASH = new Set(["python", "py", "sh", "bash", "shell", "zsh", "yaml", "yml", "toml", "ruby", "rb", "perl", "r", "makefile", "dockerfile", "ini", "console"]);
+const HASH = new Set(["python", "py", "sh", "bash", "shell", "zsh", "yaml", "yml", "toml", "ruby", "rb", "perl", "r", "makefile",
+  "dockerfile", "ini", "console"]);
 const PLAIN = new Set(["", "text", "txt", "plain", "plaintext", "markdown", "md", "output", "log"]);
 const TOKEN = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|\/\/[^\n]*|\/\*[^]*?\*\/|--[^\n]*|#[^\n]*|\b\d[\w.]*\b|[A-Za-z_]\w*/g;
 
-/** A few colours for code: comments, strings, numbers, common words.
+/**
+ * A few colours for code: comments, strings, numbers, common words.
  * @param {string} text
  * @param {string} language
  */
 function highlighted(text, language) {
   const named = (language || "").toLowerCase();
-  if (PLAIN.has(named) || text.length > 30_000) return [text];
+  if (PLAIN.has(named) || text.length > 12_000) return [text];
   const found = [];
   let from = 0;
   for (const match of text.matchAll(TOKEN)) {
@@ -236,19 +241,26 @@ function inline(text, depth = 0) {
   const found = [];
   let plain = "";
   let at = 0;
-  /** @type {Set<string>} */
-  const missing = new Set();
+  /** @type {Map<string, number>} */
+  const ahead = new Map();
   const put = (/** @type {any} */ node, /** @type {number} */ next) => {
     if (plain) found.push(plain);
     plain = "";
     found.push(node);
     at = next;
   };
-  /** Where a mark ends; a mark not found once is not looked for again. @param {string} mark @param {number} from */
+  /**
+   * Where a mark ends; what was found ahead is remembered, so that the text is searched once.
+   * @param {string} mark
+   * @param {number} from
+   */
   const endOf = (mark, from) => {
-    if (missing.has(mark)) return -1;
-    const end = text.indexOf(mark, from);
-    if (end < 0) missing.add(mark);
+    let end = ahead.get(mark) ?? -1;
+    if (end < from) {
+      end = text.indexOf(mark, from);
+      if (end < 0) end = Infinity;
+      ahead.set(mark, end);
+    }
     return end - from > NEAR ? -1 : end;
   };
   while (at < text.length) {

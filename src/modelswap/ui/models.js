@@ -1,17 +1,16 @@
 // @ts-check
-/** The models: what they are and in which state; load, unload; one model in detail. */
+/** The models: what they are and in which state; load, unload, profiles, selectors. */
 
 import { ask, askJson, inPath, isAbort, url } from "./api.js";
-import { activityList, runningCard } from "./activity.js";
-import { button, empty, fill, h, icon, remember, remembered, say, select, tabs, toast } from "./dom.js";
+import { button, empty, fill, h, icon, remember, remembered, say, select, toast } from "./dom.js";
 import { context } from "./format.js";
-import { logPanel, streamOf } from "./logs.js";
-import { modelOf, on, running, state } from "./state.js";
+import { on, running, state } from "./state.js";
 
 /** @typedef {import("./state.js").Model} Model */
 
 const STATES = { ready: "ready", starting: "loading", stopping: "stopping", stopped: "stopped" };
-const ABILITIES = { vision: "vision", audio_transcriptions: "transcription", audio_speech: "speech", image_generation: "images", image_to_image: "image to image",
+const ABILITIES = { vision: "vision", audio_transcriptions: "transcription", audio_speech: "speech", image_generation: "images",
+  image_to_image: "image to image",
   function_calling: "tools", reranker: "rerank" };
 
 /** @param {string} id */
@@ -24,7 +23,10 @@ export function modelLink(id) {
   return h("a", { href: modelAddress(id), class: "model-link" }, id);
 }
 
-/** A state as dot and word. @param {string} of */
+/**
+ * A state as dot and word.
+ * @param {string} of
+ */
 export function stateTag(of) {
   return h("span", { class: `state ${of}` }, h("i", { "aria-hidden": "true" }), /** @type {any} */ (STATES)[of] || of || "remote");
 }
@@ -62,7 +64,7 @@ async function unload(id, force = false) {
 }
 
 /** The one button that fits the state. */
-function loadButton() {
+export function loadButton() {
   let model = /** @type {Model | null} */ (null);
   const control = button("Load", () => {
     if (!model) return;
@@ -86,17 +88,23 @@ function loadButton() {
   };
 }
 
-/** Link to the pages of the model server itself. @param {string} id */
-function upstreamLink(id) {
+/**
+ * Link to the pages of the model server itself.
+ * @param {string} id
+ */
+export function upstreamLink(id) {
   const address = id === "comfyui_auto" ? url("/comfyui/") : url(`/upstream/${inPath(id)}/`);
-  return h("a", { href: address, target: "_blank", rel: "noopener", class: "icon-link", title: "Open the model server's own page; loads the model",
+  return h("a", { href: address, target: "_blank", rel: "noopener", class: "icon-link",
+    title: "Open the model server's own page; loads the model",
     "aria-label": `Open the own page of ${id}` }, icon("open"));
 }
 
 /** @param {Model} model */
 function tags(model) {
-  const able = Object.keys(model.capabilities || {}).map((name) => h("span", { class: "tag" }, /** @type {any} */ (ABILITIES)[name] || name));
-  return [model.context_length ? h("span", { class: "tag", title: `Context of ${model.context_length} tokens` }, context(model.context_length)) : null, ...able,
+  const able = Object.keys(model.capabilities || {}).map((name) => h("span", { class: "tag" },
+    /** @type {any} */ (ABILITIES)[name] || name));
+  return [model.context_length ? h("span", { class: "tag", title: `Context of ${model.context_length} tokens` },
+    context(model.context_length)) : null, ...able,
     model.unlisted && h("span", { class: "tag faint" }, "unlisted")];
 }
 
@@ -122,12 +130,30 @@ class Load {
   }
 }
 
-/** @param {number} now @param {number} waiting */
-function loadText(now, waiting) {
+/**
+ * @param {Model} model
+ * @param {any} figures
+ */
+function loadText(model, figures) {
+  const all = running(model.id).length;
+  const isUp = Boolean(model.peerID) || model.state === "ready" || model.state === "stopping";
+  const waiting = isUp ? Math.min(all, figures?.waiting || 0) : all;
+  const now = all - waiting;
   return [now && `${now} running`, waiting && `${waiting} waiting`].filter(Boolean).join(" · ");
 }
 
-/** One row of the list; updated in place. @param {Model} model */
+/**
+ * What of a model is drawn once; a change means another row.
+ * @param {Model} model
+ */
+function keyOf(model) {
+  return JSON.stringify([model.name, model.description, model.aliases, model.capabilities, model.context_length, model.unlisted]);
+}
+
+/**
+ * One row of the list; updated in place.
+ * @param {Model} model
+ */
 function row(model) {
   const place = h("span");
   const busy = h("span", { class: "busy" });
@@ -136,20 +162,22 @@ function row(model) {
   const local = !model.peerID;
   const element = h("li", { class: "model", "data-model": model.id },
     h("div", { class: "model-main" },
-      h("div", { class: "model-title" }, local ? h("a", { href: modelAddress(model.id) }, model.name || model.id) : h("span", null, model.id), tags(model)),
-      (model.name && model.name !== model.id) || aliases ? h("div", { class: "muted mono small-text" }, [model.name && model.name !== model.id ? model.id : "", aliases && `also ${aliases}`].filter(Boolean).join(" · ")) : null,
+      h("div", { class: "model-title" }, local ? h("a", { href: modelAddress(model.id) }, model.name || model.id)
+        : h("span", null, model.id), tags(model)),
+      (model.name && model.name !== model.id) || aliases ? h("div", { class: "muted mono small-text" },
+        [model.name && model.name !== model.id ? model.id : "", aliases && `also ${aliases}`].filter(Boolean).join(" · ")) : null,
       model.description && h("div", { class: "muted small-text" }, model.description)),
     busy, place, local && h("div", { class: "row actions" }, upstreamLink(model.id), control));
   return {
     element,
-    key: JSON.stringify([model.name, model.description, model.aliases, model.capabilities, model.context_length, model.unlisted]),
+    key: keyOf(model),
     /** @param {Model} now @param {any} figures */
     update(now, figures) {
       if (place.dataset.state !== now.state) {
         place.dataset.state = now.state;
         fill(place, stateTag(local ? now.state : "remote"));
       }
-      say(busy, loadText(running(now.id).length, figures?.waiting || 0));
+      say(busy, loadText(now, figures));
       if (local) update(now);
     },
   };
@@ -168,11 +196,13 @@ function profileCard() {
   function draw() {
     element.hidden = !state.profiles.length;
     const active = state.profiles.find((each) => each.id === state.profile);
-    const chooser = select([["", "None"], ...state.profiles.map((each) => /** @type {[string, string]} */ ([each.id, each.id]))], { value: state.profile || "", "aria-label": "Active profile",
+    const chooser = select([["", "None"], ...state.profiles.map((each) => /** @type {[string, string]} */ ([each.id, each.id]))],
+      { value: state.profile || "", "aria-label": "Active profile",
       onchange: (/** @type {any} */ event) => choose(event.target.value) });
     fill(element, h("div", { class: "row" }, h("h2", null, "Profile"), chooser),
       active ? [active.description && h("p", { class: "muted" }, active.description),
-        h("ul", { class: "pins" }, Object.entries(active.pins).map(([pin, target]) => h("li", { class: "mono" }, pin, " → ", target ? modelLink(target) : h("span", { class: "tag faint" }, "disabled"))))]
+        h("ul", { class: "pins" }, Object.entries(active.pins).map(([pin, target]) => h("li", { class: "mono" }, pin, " → ",
+          target ? modelLink(target) : h("span", { class: "tag faint" }, "disabled"))))]
         : h("p", { class: "muted" }, "No profile is active: names mean what the configuration says."));
   }
   draw();
@@ -187,13 +217,20 @@ function selectorCard(listed) {
     h("ul", { class: "models" }, found.map((record) => {
       const of = record.meta.llamaswap;
       return h("li", { class: "model" }, h("div", { class: "model-main" },
-        h("div", { class: "model-title" }, h("span", null, record.name || record.id), h("span", { class: "tag" }, of.strategy), of.spillover ? h("span", { class: "tag" }, `spills over at ${of.spillover}`) : null),
-        record.name && h("div", { class: "muted mono small-text" }, record.id), record.description && h("div", { class: "muted small-text" }, record.description),
-        h("div", { class: "small-text" }, "→ ", of.targets.map((/** @type {string} */ target, /** @type {number} */ at) => [at ? ", " : "", modelLink(target)]))));
+        h("div", { class: "model-title" }, h("span", null, record.name || record.id), h("span", { class: "tag" }, of.strategy),
+          of.spillover ? h("span", { class: "tag" }, `spills over at ${of.spillover}`) : null),
+        record.name && h("div", { class: "muted mono small-text" }, record.id),
+          record.description && h("div", { class: "muted small-text" }, record.description),
+        h("div", { class: "small-text" }, "→ ", of.targets.map((/** @type {string} */ target,
+          /** @type {number} */ at) => [at ? ", " : "", modelLink(target)]))));
     })));
 }
 
-/** Keeps a list of model rows in step with the state. @param {(model: Model) => boolean} wanted @param {Load} figures */
+/**
+ * Keeps a list of model rows in step with the state.
+ * @param {(model: Model) => boolean} wanted
+ * @param {Load} figures
+ */
 function modelRows(wanted, figures) {
   const element = h("ul", { class: "models" });
   /** @type {Map<string, ReturnType<typeof row>>} */
@@ -204,12 +241,13 @@ function modelRows(wanted, figures) {
       const next = new Map();
       for (const model of state.models.filter(wanted)) {
         const before = known.get(model.id);
-        const fresh = row(model);
-        next.set(model.id, before && before.key === fresh.key ? before : fresh);
-        next.get(model.id).update(model, figures.rows.get(model.id));
+        const shown = before?.key === keyOf(model) ? before : row(model);
+        shown.update(model, figures.rows.get(model.id));
+        next.set(model.id, shown);
       }
       const rows = [...next.values()].map((each) => each.element);
-      if (rows.length !== element.children.length || rows.some((each, at) => element.children[at] !== each)) element.replaceChildren(...rows);
+      if (rows.length !== element.children.length
+        || rows.some((each, at) => element.children[at] !== each)) element.replaceChildren(...rows);
       known = next;
       return rows.length;
     },
@@ -220,7 +258,8 @@ export function modelsView() {
   const figures = new Load();
   let showsUnlisted = remembered("show-unlisted", false);
   let sought = "";
-  const matches = (/** @type {Model} */ model) => !sought || [model.id, model.name, model.description, ...(model.aliases || [])].some((text) => text?.toLowerCase().includes(sought));
+  const matches = (/** @type {Model} */ model) => !sought || [model.id, model.name, model.description,
+    ...(model.aliases || [])].some((text) => text?.toLowerCase().includes(sought));
   const local = modelRows((model) => !model.peerID && (showsUnlisted || !model.unlisted) && matches(model), figures);
   const peers = modelRows((model) => Boolean(model.peerID) && matches(model), figures);
   const summary = h("p", { class: "muted", role: "status" });
@@ -236,12 +275,14 @@ export function modelsView() {
     }
     draw();
   });
-  const unlisted = h("label", { class: "switch" }, h("input", { type: "checkbox", checked: showsUnlisted, onchange: (/** @type {any} */ event) => {
+  const unlisted = h("label", { class: "switch" }, h("input", { type: "checkbox", checked: showsUnlisted,
+    onchange: (/** @type {any} */ event) => {
     showsUnlisted = event.target.checked;
     remember("show-unlisted", showsUnlisted);
     draw();
   } }), h("span"));
-  const search = h("input", { type: "search", placeholder: "Find a model", "aria-label": "Find a model", "data-search": "", oninput: (/** @type {any} */ event) => {
+  const search = h("input", { type: "search", placeholder: "Find a model", "aria-label": "Find a model", "data-search": "",
+    oninput: (/** @type {any} */ event) => {
     sought = event.target.value.trim().toLowerCase();
     draw();
   } });
@@ -267,7 +308,9 @@ export function modelsView() {
     unloadAll.disabled = !all.some((model) => model.state === "ready" || model.state === "starting");
     unlisted.hidden = !hiddenCount;
     say(unlisted.lastChild, `Show ${hiddenCount} unlisted`);
-    fill(none, state.known && !all.length && empty("No models yet", "Add some under “models:” in the configuration file, then reload it in ", h("a", { href: "#/settings" }, "settings"), "."),
+    fill(none, state.known && !all.length
+      && empty("No models yet", "Add some under “models:” in the configuration file, then reload it in ",
+      h("a", { href: "#/settings" }, "settings"), "."),
       all.length && !shown && sought ? empty("Nothing matches", `No model is called “${sought}”.`) : null);
   }
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -291,103 +334,13 @@ export function modelsView() {
   fetchListed();
   return {
     title: "Models",
-    element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Models"), summary, h("span", { class: "grow" }), search, unloadAll), profile.element,
-      h("section", { class: "card", "aria-label": "Models of this server" }, h("div", { class: "row" }, unlisted), local.element, none), selectors, peerCard),
+    element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Models"), summary, h("span", { class: "grow" }), search,
+      unloadAll), profile.element,
+      h("section", { class: "card", "aria-label": "Models of this server" }, h("div", { class: "row" }, unlisted), local.element,
+        none), selectors, peerCard),
     stop() {
       clearTimeout(due);
       stops.forEach((end) => end());
-    },
-  };
-}
-
-/** @param {Model} model @param {any} record @param {any} live */
-function details(model, record, live) {
-  const meta = { ...(record?.meta?.llamaswap || {}) };
-  for (const name of ["type", "aliases", "modelID"]) delete meta[name];
-  const pairs = [["Id", model.id], ["Name", model.name], ["Aliases", (model.aliases || []).join(", ")], ["Server", model.peerID || "this one"],
-    ["Context", model.context_length ? `${model.context_length} tokens` : ""], ["Abilities", Object.keys(model.capabilities || {}).join(", ").replaceAll("_", " ")],
-    ["Modality", record?.architecture?.modality], ["Idle time before it is unloaded", live?.ttl ? `${live.ttl} s` : live ? "unlimited" : ""], ["Process", live?.pid], ["Address", live?.proxy],
-    ...Object.entries(meta).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)])];
-  return h("section", { class: "card" }, h("dl", { class: "facts" }, pairs.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, String(value))))),
-    live?.cmd ? [h("h3", null, "Command"), h("pre", { class: "code", tabindex: "0" }, live.cmd)] : h("p", { class: "muted" }, "Process, address and command are shown while the model runs."));
-}
-
-/** @param {import("./app.js").Route} route @param {string} asked */
-export function modelView(route, asked) {
-  const panel = h("div", { role: "tabpanel" });
-  const title = h("h1", null, asked);
-  const tag = h("span");
-  const about = h("p", { class: "muted" });
-  const { control, update } = loadButton();
-  const actions = h("div", { class: "row actions" });
-  /** @type {(() => void)[]} */
-  let stops = [];
-  let tab = route.query.get("tab") || "activity";
-  const stopPanel = () => {
-    stops.forEach((end) => end());
-    stops = [];
-  };
-  async function drawDetails() {
-    const model = modelOf(asked);
-    if (!model) return;
-    const [record, live] = await Promise.all([askJson(`/v1/models/${inPath(model.id)}`).catch(() => null),
-      askJson("/running").then((found) => found.running.find((/** @type {any} */ each) => each.model === model.id)).catch(() => null)]);
-    if (tab === "details") fill(panel, details(model, record, live));
-  }
-  function show(/** @type {string} */ wanted) {
-    tab = wanted;
-    stopPanel();
-    const id = modelOf(asked)?.id || asked;
-    if (tab === "logs") {
-      const stream = streamOf(id);
-      const logged = logPanel({ name: `model-${id}`, label: `Log of ${id}`, lines: stream.lines, note: stream.note });
-      fill(panel, h("section", { class: "card log-card" }, logged.element));
-      stops = [logged.stop, stream.stop];
-    } else if (tab === "details") {
-      fill(panel, h("p", { class: "muted" }, "…"));
-      drawDetails();
-    } else {
-      const now = runningCard(id);
-      const list = activityList({ query: route.query, model: id, setQuery: (query) => route.setQuery({ ...query, model: "" }) });
-      fill(panel, now.element, list.element);
-      stops = [now.stop, list.stop];
-    }
-  }
-  const bar = tabs("Of this model", [["activity", "Activity"], ["logs", "Log"], ["details", "Details"]], tab, (wanted) => {
-    route.setQuery({ tab: wanted === "activity" ? "" : wanted });
-    show(wanted);
-  });
-  const unknown = h("div");
-  const known = h("div", null, bar, panel);
-  let shown = "";
-  function draw() {
-    const model = modelOf(asked);
-    known.hidden = !model;
-    fill(unknown, !model && state.known && empty("No such model", `Nothing is called “${asked}” here (any more). `, h("a", { href: "#/models" }, "All models")));
-    if (!model) return;
-    say(title, model.name || model.id);
-    say(about, [model.name && model.name !== model.id ? model.id : "", model.description, model.aliases?.length ? `also ${model.aliases.join(", ")}` : ""].filter(Boolean).join(" · "));
-    const key = model.peerID ? "remote" : model.state;
-    if (tag.dataset.state !== key) {
-      tag.dataset.state = key;
-      fill(tag, stateTag(key));
-      if (tab === "details") drawDetails();
-    }
-    update(model);
-    if (shown !== model.id) {
-      shown = model.id;
-      fill(actions, h("a", { href: `#/playground?model=${inPath(model.id)}`, class: "button" }, "Try it"), !model.peerID && [upstreamLink(model.id), control]);
-      show(tab);
-    }
-  }
-  const off = on("models", draw);
-  draw();
-  return {
-    title: asked,
-    element: h("div", null, h("p", { class: "crumbs" }, h("a", { href: "#/models" }, "Models"), " /"), h("div", { class: "row head" }, title, tag, h("span", { class: "grow" }), actions), about, unknown, known),
-    stop() {
-      off();
-      stopPanel();
     },
   };
 }

@@ -22,7 +22,10 @@ function series(samples, name, value) {
   return { name, points: samples.map((sample) => [at(sample), value(sample)]) };
 }
 
-/** Speeds of each network link, from its counters. @param {any[]} samples */
+/**
+ * Speeds of each network link, from its counters.
+ * @param {any[]} samples
+ */
 function network(samples) {
   /** @type {Map<string, import("./chart.js").Series>} */
   const found = new Map();
@@ -49,14 +52,18 @@ function hostCharts(samples, from, to) {
   const last = samples.at(-1);
   const charts = [
     lines({ title: `CPU, ${last.cpu_util_per_core.length} cores`, unit: "%", top: 100, from, to,
-      series: [series(samples, "mean", (each) => mean(each.cpu_util_per_core)), series(samples, "busiest core", (each) => Math.max(0, ...each.cpu_util_per_core))] }),
+      series: [series(samples, "mean", (each) => mean(each.cpu_util_per_core)),
+        series(samples, "busiest core", (each) => Math.max(0, ...each.cpu_util_per_core))] }),
     lines({ title: "Memory", unit: "MiB", top: last.mem_total_mb, from, to, show: (value) => bytes(value * 1048576),
-      series: [series(samples, "used", (each) => each.mem_used_mb), ...(last.swap_total_mb ? [series(samples, "swap", (each) => each.swap_used_mb)] : [])] }),
+      series: [series(samples, "used", (each) => each.mem_used_mb), ...(last.swap_total_mb
+        ? [series(samples, "swap", (each) => each.swap_used_mb)] : [])] }),
     lines({ title: "Load", unit: "", from, to, show: (value) => value.toFixed(2),
-      series: [series(samples, "1 min", (each) => each.load_avg_1), series(samples, "5 min", (each) => each.load_avg_5), series(samples, "15 min", (each) => each.load_avg_15)] }),
+      series: [series(samples, "1 min", (each) => each.load_avg_1), series(samples, "5 min", (each) => each.load_avg_5),
+        series(samples, "15 min", (each) => each.load_avg_15)] }),
   ];
   const links = network(samples);
-  if (links.length) charts.push(lines({ title: "Network", unit: "B/s", from, to, show: (value) => `${bytes(value)}/s`, series: links }));
+  if (links.length) charts.push(lines({ title: "Network", unit: "B/s", from, to, show: (value) => `${bytes(value)}/s`,
+    series: links }));
   return charts;
 }
 
@@ -67,12 +74,14 @@ function gpuCharts(samples, from, to) {
   for (const sample of samples) groups.set(sample.id, [...(groups.get(sample.id) || []), sample]);
   const gpus = [...groups.entries()].sort((a, b) => a[0] - b[0]);
   if (!gpus.length) return [];
-  const all = (/** @type {string} */ key) => gpus.map(([id, rows]) => series(rows, gpus.length > 1 ? `${id} ${rows[0].name}` : rows[0].name, (each) => each[key]));
+  const all = (/** @type {string} */ key) => gpus.map(([id, rows]) => series(rows,
+    gpus.length > 1 ? `${id} ${rows[0].name}` : rows[0].name, (each) => each[key]));
   const any = (/** @type {string} */ key) => samples.some((each) => each[key] > 0);
   const total = Math.max(...gpus.map(([, rows]) => rows.at(-1).mem_total_mb));
   return [
     lines({ title: "GPU", unit: "%", top: 100, from, to, series: all("gpu_util_pct") }),
-    lines({ title: "GPU memory", unit: "MiB", top: total || undefined, from, to, show: (value) => bytes(value * 1048576), series: all("mem_used_mb") }),
+    lines({ title: "GPU memory", unit: "MiB", top: total || undefined, from, to, show: (value) => bytes(value * 1048576),
+      series: all("mem_used_mb") }),
     any("temp_c") && lines({ title: "GPU temperature", unit: "°C", top: 110, from, to, series: all("temp_c") }),
     any("vram_temp_c") && lines({ title: "GPU memory temperature", unit: "°C", top: 120, from, to, series: all("vram_temp_c") }),
     any("power_draw_w") && lines({ title: "GPU power", unit: "W", from, to, series: all("power_draw_w") }),
@@ -87,12 +96,17 @@ function hardwareFacts(facts) {
   const os = facts.operating_system || {};
   const cpu = facts.cpu || {};
   /** @type {[string, string][]} */
-  const pairs = [["System", known(os.name || os.family, os.version)], ["Kernel", known(os.kernel)], ["Architecture", known(facts.architecture?.name)],
-    ["Runs in", known(facts.environment?.kind === "native" ? "the system itself" : facts.environment?.name || facts.environment?.kind)],
-    ["CPU", known(cpu.model || cpu.vendor)], ["Cores", cpu.logical_thread_count ? known(cpu.physical_core_count && `${cpu.physical_core_count} cores,`, cpu.logical_thread_count, "threads") : ""],
+  const pairs = [["System", known(os.name || os.family, os.version)], ["Kernel", known(os.kernel)],
+    ["Architecture", known(facts.architecture?.name)],
+    ["Runs in", known(facts.environment?.kind === "native" ? "the system itself" : facts.environment?.name
+      || facts.environment?.kind)],
+    ["CPU", known(cpu.model || cpu.vendor)], ["Cores", cpu.logical_thread_count
+      ? known(cpu.physical_core_count && `${cpu.physical_core_count} cores,`, cpu.logical_thread_count, "threads") : ""],
     ["Memory", size(facts.memory?.capacity_bytes)]];
   for (const each of facts.accelerators || []) {
-    pairs.push([`${String(each.kind || "accelerator").toUpperCase()} ${each.index}`, known(each.vendor, each.model, each.architecture && `(${each.architecture})`, size(each.memory?.capacity_bytes) && `· ${size(each.memory.capacity_bytes)} ${each.memory.kind?.replace("_", " ") || ""}`,
+    pairs.push([`${String(each.kind || "accelerator").toUpperCase()} ${each.index}`,
+      known(each.vendor, each.model, each.architecture && `(${each.architecture})`,
+      size(each.memory?.capacity_bytes) && `· ${size(each.memory.capacity_bytes)} ${each.memory.kind?.replace("_", " ") || ""}`,
       each.driver?.version && `· driver ${each.driver.version}`, each.power_limit_watts && `· up to ${each.power_limit_watts} W`)]);
   }
   return pairs.map(([name, value]) => [name, value || "not detected"]);
@@ -130,7 +144,8 @@ export function performanceView() {
       gpus = [...gpus, ...(report.gpu_stats || [])].filter((sample) => at(sample) > bound);
       draw();
     } catch (error) {
-      if (error instanceof Failure && error.status === 503) return fill(charts, empty("Monitoring is switched off", "See performance.disabled in the configuration."));
+      if (error instanceof Failure && error.status === 503) return fill(charts,
+        empty("Monitoring is switched off", "See performance.disabled in the configuration."));
       if (!hosts.length) fill(charts, empty("No figures", /** @type {Error} */ (error).message));
     }
     if (!stopped && !document.hidden) due = setTimeout(look, EVERY);
@@ -142,17 +157,20 @@ export function performanceView() {
   look();
   askJson("/api/hardware").then((facts) => {
     const pairs = hardwareFacts(facts);
-    fill(hardware, h("div", { class: "row" }, h("h2", null, "Hardware"), h("span", { class: "grow" }), button("Copy", () => copy(pairs.map(([name, value]) => `${name}: ${value}`).join("\n")), { class: "quiet" })),
+    fill(hardware, h("div", { class: "row" }, h("h2", null, "Hardware"), h("span", { class: "grow" }),
+      button("Copy", () => copy(pairs.map(([name, value]) => `${name}: ${value}`).join("\n")), { class: "quiet" })),
       h("dl", { class: "facts" }, pairs.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))));
   }).catch((error) => fill(hardware, h("h2", null, "Hardware"), h("p", { class: "muted" }, error.message)));
-  const spans = select([["5", "Last 5 minutes"], ["15", "Last 15 minutes"], ["60", "Last hour"]], { value: String(span), "aria-label": "Time shown", onchange: (/** @type {any} */ event) => {
+  const spans = select([["5", "Last 5 minutes"], ["15", "Last 15 minutes"], ["60", "Last hour"]],
+    { value: String(span), "aria-label": "Time shown", onchange: (/** @type {any} */ event) => {
     span = Number(event.target.value);
     remember("performance-span", span);
     draw();
   } });
   return {
     title: "Performance",
-    element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Performance"), h("span", { class: "grow" }), spans), h("section", { class: "card", "aria-label": "Figures" }, charts), hardware),
+    element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Performance"), h("span", { class: "grow" }), spans),
+      h("section", { class: "card", "aria-label": "Figures" }, charts), hardware),
     stop() {
       stopped = true;
       clearTimeout(due);

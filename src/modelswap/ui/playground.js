@@ -39,7 +39,8 @@ export function playgroundView(route) {
   if (model) want(model);
   return {
     title: "Playground",
-    element: h("div", { class: "fill" }, h("h1", null, "Playground"), tabs("What to try", Object.entries(PANES).map(([id, [title]]) => [id, title]), current, (name) => {
+    element: h("div", { class: "fill" }, h("h1", null, "Playground"), tabs("What to try",
+      Object.entries(PANES).map(([id, [title]]) => [id, title]), current, (name) => {
       history.replaceState(null, "", `#/playground/${name}`);
       show(name);
     }), place),

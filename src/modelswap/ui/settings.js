@@ -43,29 +43,38 @@ export function settingsView() {
     reload.disabled = false;
     draw();
   }, { class: "primary" });
-  const check = button("Unload all models", () => ask("/api/models/unload", { method: "POST" }).then(() => toast("All models are being unloaded")).catch((error) => toast(error.message, "error")));
+  const check = button("Unload all models", () => ask("/api/models/unload",
+    { method: "POST" }).then(() => toast("All models are being unloaded")).catch((error) => toast(error.message, "error")));
   function draw() {
     const config = state.config;
     fill(status, !config ? h("p", { class: "muted" }, "…") : [
       h("p", null, h("span", { class: `badge ${config.ok ? "good" : "bad"}` }, config.ok ? "valid" : "mistakes"), " ",
-        config.ok ? `Loaded ${clock(config.loaded_at)}.` : `The file could not be used at ${clock(config.tried_at)}. What was loaded ${clock(config.loaded_at)} goes on.`),
+        config.ok ? `Loaded ${clock(config.loaded_at)}.`
+          : `The file could not be used at ${clock(config.tried_at)}. What was loaded ${clock(config.loaded_at)} goes on.`),
       config.files?.length ? h("p", { class: "mono small-text wrap" }, config.files.join("\n")) : null,
       messages(config.problems, "bad"), messages(config.warnings, "warn")]);
     const names = { connecting: "connecting", connected: "connected", lost: "connection lost", refused: "refused" };
-    fill(about, [["modelswap", state.version || "–"], ["Event stream", names[state.connection] + (state.reason ? `: ${state.reason}` : "")], ["Models", String(state.models.length)]]
+    fill(about, [["modelswap", state.version || "–"], ["Event stream", names[state.connection] + (state.reason
+      ? `: ${state.reason}` : "")], ["Models", String(state.models.length)]]
       .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
   }
   const stops = [on("config", draw), on("connection", draw), on("profile", draw), on("models", draw)];
   draw();
-  const link = (/** @type {string} */ path, /** @type {string} */ text) => h("li", null, h("a", { href: url(path), target: "_blank", rel: "noopener" }, text));
+  const link = (/** @type {string} */ path, /** @type {string} */ text) => h("li", null,
+    h("a", { href: url(path), target: "_blank", rel: "noopener" }, text));
   return {
     title: "Settings",
     element: h("div", null, h("h1", null, "Settings"),
       h("section", { class: "card" }, h("h2", null, "Configuration"), status, h("div", { class: "row" }, reload, check)),
-      h("section", { class: "card" }, h("h2", null, "This page"), h("div", { class: "field inline" }, h("label", { for: "theme" }, "Colours"),
-        select(THEMES, { id: "theme", class: "theme", value: remembered("theme", "system"), onchange: (/** @type {any} */ event) => setTheme(event.target.value) })),
-      h("p", { class: "muted small-text" }, "Keys: / goes to the search of a view, g then a letter to a view (a activity, m models, l logs, p performance, y playground, s settings).")),
-      h("section", { class: "card" }, h("h2", null, "About"), about, h("ul", { class: "links" }, link("/v1/models", "Models as JSON"), link("/running", "Running models as JSON"), link("/metrics", "Figures for Prometheus")))),
+      h("section", { class: "card" }, h("h2", null, "This page"), h("div", { class: "field inline" },
+        h("label", { for: "theme" }, "Colours"),
+        select(THEMES, { id: "theme", class: "theme", value: remembered("theme", "system"),
+          onchange: (/** @type {any} */ event) => setTheme(event.target.value) })),
+      h("p", { class: "muted small-text" },
+        "Keys: / goes to the search of a view, g then a letter to a view (a activity, m models, l logs, p performance, y playground, s settings).")),
+      h("section", { class: "card" }, h("h2", null, "About"), about, h("ul", { class: "links" },
+        link("/v1/models", "Models as JSON"), link("/running", "Running models as JSON"),
+        link("/metrics", "Figures for Prometheus")))),
     stop: () => stops.forEach((end) => end()),
   };
 }

@@ -61,7 +61,10 @@ export class Answer {
     }
   }
 
-  /** Loading text comes as thoughts between two rules. @param {string} text */
+  /**
+   * Loading text comes as thoughts between two rules.
+   * @param {string} text
+   */
   onThought(text) {
     this.thought += text;
     if (!this.thought.startsWith(RULE)) return;
@@ -170,7 +173,11 @@ export function wholeAnswer(body) {
   return answer;
 }
 
-/** The text in a message's content, whatever its shape. @param {any} content */
+/**
+ * The text in a message's content, whatever its shape.
+ * @param {any} content
+ * @returns {string}
+ */
 export function textOf(content) {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return content ? JSON.stringify(content) : "";

@@ -64,12 +64,31 @@ function tell(topic) {
   for (const listener of [...(listeners.get(topic) || [])]) listener();
 }
 
+/** @type {Set<Topic>} */
+const due = new Set();
+
+/**
+ * Tell soon, and once for many changes: hundreds of requests may be under way.
+ * @param {Topic} topic
+ */
+function tellSoon(topic) {
+  if (!due.size) {
+    setTimeout(() => {
+      const topics = [...due];
+      due.clear();
+      topics.forEach(tell);
+    }, 100);
+  }
+  due.add(topic);
+}
+
 /** @param {string} id */
 export function modelOf(id) {
   return state.models.find((model) => model.id === id || model.aliases?.includes(id));
 }
 
-/** Requests that run now, the oldest first.
+/**
+ * Requests that run now, the oldest first.
  * @param {string} [model]
  */
 export function running(model) {
@@ -162,7 +181,7 @@ const takers = {
     } else if (data.operation === "remove") {
       state.inflight.delete(data.id);
     }
-    tell("inflight");
+    tellSoon("inflight");
   },
 };
 
@@ -203,7 +222,7 @@ const SILENCE = 40_000; // the server says something every 15 seconds
 const HIDDEN = 60_000;
 
 /**
- * @param {typeof state.connection} connection
+ * @param {"connecting" | "connected" | "lost" | "refused"} connection
  * @param {string} [reason]
  */
 function become(connection, reason = "") {
@@ -229,10 +248,10 @@ function visible() {
 async function connection() {
   const controller = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let due;
+  let silence;
   const alive = () => {
-    clearTimeout(due);
-    due = setTimeout(() => controller.abort(), SILENCE);
+    clearTimeout(silence);
+    silence = setTimeout(() => controller.abort(), SILENCE);
   };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let leave;
@@ -251,7 +270,7 @@ async function connection() {
     tell("fresh");
     for await (const event of events(response, alive)) take(event);
   } finally {
-    clearTimeout(due);
+    clearTimeout(silence);
     clearTimeout(leave);
     document.removeEventListener("visibilitychange", look);
     controller.abort();
@@ -282,7 +301,8 @@ export async function follow() {
       const refused = failure && (failure.status === 401 || failure.status === 403);
       become(refused ? "refused" : "lost", failure ? failure.message : "The connection broke");
     }
-    await sleep(pause);
-    pause = Math.min(pause * 2, 5000);
+    // Each refusal may make the browser ask for a password: not every few seconds.
+    await sleep(state.connection === "refused" ? 30_000 : pause);
+    pause = Math.min(pause * 2, 3000);
   }
 }

@@ -27,8 +27,8 @@ const talks = {
     const answer = await openai(options).chat.completions.stream({ model, messages, ...fields }).finalChatCompletion();
     return answer.choices[0].message.content;
   },
-  async "whole chat"(options, fields) {
-    const answer = await openai(options).chat.completions.create({ model, messages, ...fields });
+  async "whole chat"(options, fields, request) {
+    const answer = await openai(options).chat.completions.create({ model, messages, ...fields }, request);
     return answer.choices[0].message.content;
   },
   async completions(options, fields) {
@@ -53,9 +53,9 @@ const talks = {
 };
 
 async function talk([kind, { timeout, ...fields } = {}]) {
-  const options = { apiKey: "none", maxRetries: 0, ...(timeout ? { timeout } : {}) };
+  const options = { apiKey: "none", maxRetries: 0 };
   try {
-    return { text: await talks[kind](options, fields) };
+    return { text: await talks[kind](options, fields, timeout ? { timeout } : undefined) };
   } catch (error) {
     return { error: error.constructor.name, message: String(error.message), status: error.status ?? null };
   }

@@ -1,0 +1,77 @@
+"""Whom a request comes from: an address, a client to share out turns to, a background job.
+
+Law: an address or a name that a client gives itself is believed from trusted
+proxies only, or within bounds. It refuses to judge keys; that is `access`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from modelswap.core.spec import ClientId
+
+if TYPE_CHECKING:
+    from modelswap.http import Request
+
+    from .access import Identity
+    from .book import Book
+    from .origin import Origins
+
+MOST_CLAIMS: Final = 64
+"""Clients that one address may pretend to be with `clientIdHeader`."""
+MOST_CLAIMED: Final = 128
+"""Characters of such a name."""
+_ADDRESSES: Final = 1024
+
+
+def address_of(request: Request, origins: Origins) -> str:
+    """Return the client's address, behind the proxies that are trusted."""
+    if not origins.trusts(request.client):
+        return request.client
+    return origins.client_address(
+        request.client, request.header_values(b"x-forwarded-for"), request.header(b"x-real-ip")
+    )
+
+
+def is_background(request: Request, identity: Identity, book: Book) -> bool:
+    """Tell whether the request may wait for all others; to say so oneself takes nothing from them."""
+    if identity.background:
+        return True
+    header = book.plan.settings.background_header
+    return header is not None and request.header(header.lower().encode()) is not None
+
+
+class Callers:
+    """Names that clients gave themselves, counted by address."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, set[str]] = {}
+
+    def client_of(self, request: Request, identity: Identity, book: Book) -> ClientId:
+        """Return whom the request counts for when turns are shared out."""
+        if identity.name:
+            return ClientId(identity.name)
+        header = book.plan.settings.client_id_header
+        value = None if header is None else request.header(header.lower().encode())
+        if value is None:
+            return ClientId(address_of(request, book.origins))
+        return self._claimed(request, value.decode("latin-1")[:MOST_CLAIMED], book.origins)
+
+    def _claimed(self, request: Request, name: str, origins: Origins) -> ClientId:
+        """Believe a name that the client gave itself: a trusted proxy always, others in bounds.
+
+        Otherwise one client could be a thousand, and have a thousand turns. Where proxies
+        are trusted, nobody else is believed.
+        """
+        if origins.trusts(request.client):
+            return ClientId(name)
+        address = address_of(request, origins)
+        if origins.has_proxies:
+            return ClientId(address)
+        if len(self._claims) >= _ADDRESSES:
+            self._claims.clear()
+        claims = self._claims.setdefault(address, set())
+        if name not in claims and len(claims) >= MOST_CLAIMS:
+            return ClientId(address)
+        claims.add(name)
+        return ClientId(name)

@@ -1,0 +1,298 @@
+"""What is missing: descriptors, disk, a reader of the output, ports, a writable home."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fakes.server import free_block, parent_of, stub_command, stub_config, wait_until
+from faults.crowd import Crowd
+
+if TYPE_CHECKING:
+    from conftest import StartServer
+    from fakes.server import Modelswap
+
+
+def flood_of_requests(server: Modelswap, count: int) -> None:
+    for _ in range(count):
+        assert server.chat("a").status == 200
+
+
+def test_no_descriptors_left(modelswap_server: StartServer) -> None:
+    """Clients that take every descriptor are refused; it lives on, and serves when they leave."""
+    server = modelswap_server(stub_config("a"))
+    assert server.chat("a").status == 200
+    limit = len(list(Path(f"/proc/{server.pid}/fd").iterdir())) + 20
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    with ExitStack() as flood:
+        for _ in range(60):
+            flood.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+        time.sleep(0.3)
+        os.kill(next(iter(server.model_pids())), signal.SIGKILL)
+        time.sleep(0.3)
+    wait_until(lambda: is_served(server), 20, what="it serves again")
+    assert server.process is not None
+    assert server.process.poll() is None
+
+
+def is_served(server: Modelswap) -> bool:
+    try:
+        return server.chat("a", seconds=10).status == 200
+    except OSError:
+        return False
+
+
+def test_no_descriptors_left_when_the_keeper_dies(modelswap_server: StartServer) -> None:
+    """Nor does it matter that the keeper dies just then: the next request brings a new one."""
+    server = modelswap_server(stub_config("a"))
+    assert server.chat("a").status == 200
+    limit = len(list(Path(f"/proc/{server.pid}/fd").iterdir())) + 10
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    with ExitStack() as flood:
+        for _ in range(30):
+            flood.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+        time.sleep(0.3)
+        os.kill(server.keeper_pid(), signal.SIGKILL)
+        time.sleep(1)
+    wait_until(lambda: is_served(server), 30, what="it serves again")
+
+
+def test_the_limit_is_raised_for_us_alone(modelswap_server: StartServer) -> None:
+    """The front may open as many files as the system lets it, its servers as many as before."""
+    server = modelswap_server(stub_config("a"))
+    assert server.chat("a").status == 200
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    front = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    engine = resource.prlimit(next(iter(server.model_pids())), resource.RLIMIT_NOFILE)
+    assert front[0] == min(hard, 1 << 16) if hard != resource.RLIM_INFINITY else front[0] == 1 << 16
+    assert engine == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+@pytest.mark.parametrize("how", ["closed", "full", "never read", "reader gone"])
+def test_output_that_goes_nowhere(modelswap_server: StartServer, how: str) -> None:
+    """Standard output closed, full, blocked or abandoned: requests do not notice."""
+    server = modelswap_server(
+        stub_config("a", extra="logToStdout: both", flags=("--log-flood",)), start=False
+    )
+    with ExitStack() as stack:
+        server.process = begin(server, how, stack)
+        wait_until(lambda: is_healthy(server), what="it is up")
+        with Crowd(server, ["a"], clients=4, n=2) as crowd:
+            time.sleep(1.5)
+        assert crowd.endings == {"200": crowd.asked}
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+
+
+def is_healthy(server: Modelswap) -> bool:
+    try:
+        return server.ask("GET", "/health", seconds=5).status == 200
+    except OSError:
+        return False
+
+
+def begin(server: Modelswap, how: str, stack: ExitStack) -> subprocess.Popen[bytes]:
+    """Start the program with an output of that kind."""
+    command = [sys.executable, "-m", "modelswap", "serve", "--config", str(server.config_file)]
+    command += ["--listen", f"127.0.0.1:{server.port}", "--state-dir", str(server.state_dir)]
+    root = Path(__file__).parents[2] / "src"
+    env = {**os.environ, "PYTHONPATH": str(root), "MODELSWAP_TEST_MARKER": server.marker}
+    if how == "closed":
+        return subprocess.Popen(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], env=env)
+    if how == "full":
+        full = os.open("/dev/full", os.O_WRONLY)
+        stack.callback(os.close, full)
+        return subprocess.Popen(command, stdout=full, stderr=full, env=env)
+    reader, writer = os.pipe()
+    if how == "reader gone":
+        os.close(reader)
+    else:
+        stack.callback(os.close, reader)
+    process = subprocess.Popen(command, stdout=writer, stderr=writer, env=env)
+    os.close(writer)
+    return process
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A file system of half a megabyte; only root may make one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        pytest.skip(f"cannot mount here: {made.stderr.decode().strip()}")
+    return folder
+
+
+def test_full_disk(modelswap_server: StartServer, small_disk: Path) -> None:
+    """State directory and store on a full disk: requests, swaps and the stop go on."""
+    try:
+        server = modelswap_server(
+            stub_config("a", "b", extra=f"store: {{path: {small_disk}/activity.db}}"),
+            "--state-dir", str(small_disk / "state"),
+        )  # fmt: skip
+        assert server.chat("a").status == 200
+        with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
+        with Crowd(server, ["a", "b"], clients=4, n=2) as crowd:
+            time.sleep(1.5)
+        assert crowd.endings == {"200": crowd.asked}
+        os.kill(server.keeper_pid(), signal.SIGKILL)
+        wait_until(lambda: is_served(server), 20, what="a new keeper on a full disk")
+        assert server.stop() == 0
+    finally:
+        server.finish()
+        subprocess.run(["umount", "-l", str(small_disk)], check=True)
+
+
+def test_unwritable_store(modelswap_server: StartServer) -> None:
+    """A store that cannot be written: one warning, and requests as ever."""
+    server = modelswap_server(stub_config("a", extra="store: {path: /proc/activity.db}"))
+    flood_of_requests(server, 5)
+    assert "/proc/activity.db" in server.log()
+    assert server.ask("GET", "/api/metrics/activity").status == 200
+
+
+def test_unwritable_state_directory(modelswap_server: StartServer) -> None:
+    """A state directory that cannot be made: one line, exit code 1."""
+    server = modelswap_server(stub_config("a"), start=False)
+    server.flags = ("--state-dir", "/proc/nowhere/state")
+    assert server.spawn().wait(15) == 1
+    assert len(server.log().splitlines()) == 1
+    assert "/proc/nowhere" in server.log()
+
+
+def test_state_directory_vanishes(modelswap_server: StartServer) -> None:
+    """Somebody deletes it under the running program: models still start, stop and end."""
+    server = modelswap_server(stub_config("a", "b"))
+    assert server.chat("a").status == 200
+    shutil.rmtree(server.state_dir)
+    assert server.chat("b").status == 200
+    os.kill(server.keeper_pid(), signal.SIGKILL)
+    answer = wait_until(
+        lambda: (a := server.chat("a")).status in {200, 503} and a, 20, what="an honest answer"
+    )
+    assert answer.status == 200 or answer.json()["error"]["code"] == "model_load_failed"
+    assert server.stop() == 0
+
+
+# Ports
+
+
+def test_ports_that_are_taken(modelswap_server: StartServer) -> None:
+    """Models whose ports others hold get the next free ones."""
+    first = free_block()
+    with ExitStack() as held:
+        for port in (first, first + 1, first + 3):
+            held.enter_context(socket.create_server(("127.0.0.1", port)))
+        server = modelswap_server(f"startPort: {first}\n" + stub_config("a", "b", "c"))
+        for model in "abc":
+            assert server.chat(model).status == 200
+
+
+def test_port_taken_between_look_and_bind(modelswap_server: StartServer) -> None:
+    """An engine whose port somebody quicker took, and who neither leaves nor says so, gets another."""
+    first = free_block()
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server = modelswap_server(
+            f"startPort: {first}\n" + stub_config("a", flags=("--ready-after", "0.5"))
+        )
+        statuses: list[int] = []
+        asking = threading.Thread(target=lambda: statuses.append(server.chat("a").status))
+        asking.start()
+        wait_until(lambda: "<a> starting" in server.log(), what="the port was looked at")
+        stranger.bind(("127.0.0.1", first))
+        stranger.listen()
+        asking.join(30)
+        assert statuses == [200]
+        assert "its port is taken by another program" in server.log()
+
+
+def test_stranger_that_answers(modelswap_server: StartServer) -> None:
+    """Another program's 200 on a fixed port does not make the model ready, nor gets its requests."""
+    first = free_block()
+    other = subprocess.Popen(
+        [sys.executable, "-I", "-S", *stub_command("x", port=str(first)).split()[3:]],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: can_connect(first), what="the stranger listens")
+        command = stub_command("a", port=str(first))
+        server = modelswap_server(
+            f"models:\n  a:\n    cmd: {command}\n    proxy: http://127.0.0.1:{first}\n"
+        )
+        answer = server.chat("a")
+        assert answer.status == 503
+        assert answer.json()["error"]["code"] == "model_load_failed"
+        assert "--port" not in answer.body.decode()
+    finally:
+        other.kill()
+        other.wait()
+
+
+def can_connect(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+# Process 1
+
+
+def test_as_process_one(modelswap_server: StartServer, tmp_path: Path) -> None:
+    """In a container without an init it reaps orphans, passes signals on, and ends with their code."""
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:  # fmt: skip
+        pytest.skip("this system does not let us make a pid namespace")
+    server = modelswap_server(stub_config("a"), start=False)
+    script = tmp_path / "run.sh"
+    script.write_text('exec unshare --pid --fork --mount-proc --kill-child "$@"\n')
+    command = [sys.executable, "-m", "modelswap", "serve", "--config", str(server.config_file)]
+    command += ["--listen", f"127.0.0.1:{server.port}", "--state-dir", str(server.state_dir)]
+    root = Path(__file__).parents[2] / "src"
+    env = {**os.environ, "PYTHONPATH": str(root), "MODELSWAP_TEST_MARKER": server.marker}
+    with server.log_file.open("ab") as log:
+        server.process = subprocess.Popen(
+            ["sh", str(script), *command], stdout=log, stderr=log, env=env
+        )
+    wait_until(lambda: is_healthy(server), what="it is up")
+    assert server.chat("a").status == 200
+    first = next(pid for pid in server.processes() if parent_of(pid) == server.pid)
+    keeper = next(p for p, line in server.processes().items() if "keeper/__main__.py" in line)
+    os.kill(keeper, signal.SIGKILL)  # its orphans come to process 1
+    wait_until(lambda: is_served(server), 20, what="it recovers")
+    wait_until(lambda: not zombie_children(first), 5, what="no zombie is left")
+    os.kill(first, signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    assert not server.processes()
+
+
+def zombie_children(parent: int) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[:2] == ["Z", str(parent)]:
+            found.append(entry.name)
+    return found

@@ -1,0 +1,222 @@
+"""Keys, CORS and hosts: who may ask, from where."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+
+from parity.world import error_of, model, raw_head
+
+if TYPE_CHECKING:
+    from fakes.server import Modelswap
+    from parity.world import Serve
+
+CONFIG = f"""
+apiKeys: [sk-right, 12345]
+allowedOrigins: ["https://chat.example.org"]
+allowedHosts: [models.example.org]
+models:
+{model("a")}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve) -> Modelswap:
+    return serve(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def unlocked(serve: Serve) -> Modelswap:
+    return serve(f"allowedOrigins: ['https://chat.example.org']\nmodels:\n{model('a')}")
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+CARRIERS = [
+    ({"Authorization": "Bearer sk-right"}, 200),
+    ({"Authorization": "bearer sk-right"}, 200),
+    ({"Authorization": basic("anyone", "sk-right")}, 200),
+    ({"Authorization": basic("sk-right", "")}, 401),
+    ({"X-Api-Key": "sk-right"}, 200),
+    ({"X-Api-Key": "12345"}, 200),
+    ({"Authorization": "Token x", "X-Api-Key": "sk-right"}, 200),
+    ({"Authorization": "Basic !!!", "X-Api-Key": "sk-right"}, 200),
+    ({"Authorization": "Bearer wrong", "X-Api-Key": "sk-right"}, 401),
+    ({"Authorization": basic("x", "wrong"), "X-Api-Key": "sk-right"}, 401),
+    ({"Authorization": "Bearer sk-righ"}, 401),
+    ({"Authorization": "Bearer sk-right "}, 200),
+    ({"Authorization": "sk-right"}, 401),
+    ({}, 401),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), CARRIERS)
+def test_carriers_of_a_key(server: Modelswap, headers: dict[str, str], status: int) -> None:
+    """Basic password, then Bearer, then `x-api-key`; a wrong one is not rescued (§16, 13)."""
+    assert server.ask("GET", "/running", headers=headers).status == status
+    server.ask("GET", "/running", headers={"X-Api-Key": "sk-right"})  # ends the count of failures
+
+
+def test_a_refusal(server: Modelswap) -> None:
+    """401, the Basic challenge that lets browsers ask, the message."""
+    answer = server.ask("POST", "/v1/chat/completions", {"model": "a"})
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == 'Basic realm="llama-swap"'
+    assert error_of(answer) == {
+        "message": "unauthorized: invalid or missing API key",
+        "type": "authentication_error",
+        "param": None,
+        "code": "unauthorized",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/wol-health", 200),
+        ("GET", "/", 302),
+        ("GET", "/upstream", 302),
+        ("OPTIONS", "/nope", 204),
+        ("OPTIONS", "/upstream/a/x", 204),
+        ("GET", "/nope", 404),
+        ("POST", "/v1/models", 405),
+    ],
+)
+def test_without_a_key(server: Modelswap, method: str, path: str, status: int) -> None:
+    """What needs none (§16, 14)."""
+    assert server.ask(method, path).status == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ui/",
+        "/metrics",
+        "/v1/models",
+        "/models",
+        "/running",
+        "/unload",
+        "/logs",
+        "/logs/stream",
+        "/api/events",
+        "/api/metrics/activity",
+        "/api/metrics/stats",
+        "/api/captures/1",
+        "/api/performance",
+        "/api/hardware",
+        "/api/version",
+        "/api/profiles",
+        "/upstream/a/",
+        "/comfyui/",
+        "/props?model=a",
+    ],
+)
+def test_with_a_key(server: Modelswap, path: str) -> None:
+    """Everything else, the page and the metrics included (§16, 15)."""
+    answer = server.ask("GET", path)
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Basic realm="llama-swap"')
+    server.ask("GET", "/running", headers={"X-Api-Key": "sk-right"})
+
+
+# CORS
+
+
+def preflight(server: Modelswap, origin: str, **more: str) -> dict[str, str]:
+    headers = {"Origin": origin, **{k.replace("_", "-"): v for k, v in more.items()}}
+    answer = server.ask("OPTIONS", "/v1/chat/completions", headers=headers)
+    assert (answer.status, answer.body) == (204, b"")
+    return answer.headers
+
+
+def test_a_preflight(server: Modelswap) -> None:
+    """The original's methods, headers and age; an allowed origin instead of `*`."""
+    found = preflight(server, "https://chat.example.org")
+    assert found["access-control-allow-origin"] == "https://chat.example.org"
+    assert found["access-control-allow-methods"] == "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+    assert found["access-control-allow-headers"] == (
+        "Content-Type, Authorization, Accept, X-Requested-With"
+    )
+    assert found["access-control-max-age"] == "86400"
+    asked = "x-stainless-os, bad name, ,authorization"
+    found = preflight(server, "http://localhost:3000", Access_Control_Request_Headers=asked)
+    assert found["access-control-allow-headers"] == "x-stainless-os, authorization"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://chat.example.org", True),
+        ("http://localhost:3000", True),
+        ("tauri://localhost", True),
+        ("https://evil.example", False),
+        ("null", False),
+    ],
+)
+def test_answers_carry_cors(unlocked: Modelswap, origin: str, *, allowed: bool) -> None:
+    """Better: answers too, lists and chats alike; never `*`, never credentials."""
+    assert ("access-control-allow-origin" in preflight(unlocked, origin)) is allowed
+    for method, path, body in (
+        ("GET", "/v1/models", None),
+        ("GET", "/running", None),
+        ("POST", "/v1/rerank", {"model": "a"}),
+    ):
+        answer = unlocked.ask(
+            method, path, body, {"Origin": origin, "Content-Type": "application/json"}
+        )
+        got = answer.headers.get("access-control-allow-origin")
+        assert got == (origin if allowed else None), path
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Referer": "https://evil.example/page"},
+    ],
+)
+def test_other_sites_change_nothing(unlocked: Modelswap, headers: dict[str, str]) -> None:
+    """Better: `GET /unload` and its like are refused when another site asks."""
+    assert unlocked.chat("a").status == 200
+    for method, path in (
+        ("GET", "/unload"),
+        ("POST", "/api/models/unload"),
+        ("POST", "/api/models/unload/a"),
+        ("PUT", "/api/profiles/active"),
+        ("POST", "/api/inflight/1/cancel"),
+        ("POST", "/api/config/reload"),
+    ):
+        answer = unlocked.ask(method, path, headers=headers)
+        assert (answer.status, error_of(answer)["code"]) == (403, "forbidden"), path
+    assert unlocked.running() == {"a": "ready"}
+
+
+# Hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "served"),
+    [
+        ("localhost", True),
+        ("localhost:8080", True),
+        ("127.0.0.1:9999", True),
+        ("[::1]:1", True),
+        ("models.example.org", True),
+        ("my-machine", True),
+        ("my-machine.local", True),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("8.8.8.8", False),
+    ],
+)
+def test_hosts(server: Modelswap, host: str, *, served: bool) -> None:
+    """Better: a name that is not ours is refused, against DNS rebinding."""
+    got = raw_head(server, "GET /health HTTP/1.1", f"Host: {host}")
+    assert got.startswith(b"HTTP/1.1 200" if served else b"HTTP/1.1 403")

@@ -1,0 +1,198 @@
+"""Flags, exit codes and what is said when nothing starts."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from fakes.server import ROOT, Modelswap, free_port, wait_until
+from parity.world import model, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from parity.world import Serve
+
+
+def command(*arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `modelswap` until it ends."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(
+        [sys.executable, "-m", "modelswap", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=directory,
+        env=env,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("flag", ["-version", "--version"])
+def test_version(flag: str) -> None:
+    """`version: …`, exit 0."""
+    ended = command(flag)
+    assert (ended.returncode, ended.stdout.startswith("version: ")) == (0, True)
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help(flag: str) -> None:
+    """Usage, exit 0."""
+    ended = command(flag)
+    assert ended.returncode == 0
+    assert "Usage" in ended.stdout
+
+
+def test_unknown_flags() -> None:
+    """Exit 2."""
+    assert command("-no-such-flag").returncode == 2
+
+
+def test_no_configuration(tmp_path: Path) -> None:
+    """Exit 1, and which flags to use."""
+    ended = command("serve", directory=tmp_path)
+    assert ended.returncode == 1
+    assert "--config" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("-config", "missing.yaml"),
+        ("-config", "bad.yaml"),
+        ("-config-dir", "empty"),
+        ("-config", "good.yaml", "-tls-cert-file", "x.pem"),
+        ("-config", "good.yaml", "-listen", "nonsense"),
+    ],
+)
+def test_what_does_not_start(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Exit 1 with a reason on stderr and nothing on stdout."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "good.yaml").write_text("models: {}\n")
+    (tmp_path / "bad.yaml").write_text("models: [\n")
+    ended = command(*flags, directory=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.strip()
+    assert not ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    """Better: every mistake, each with its line, not the first alone."""
+    text = "startPort: 0\nlogToStdout: nobody\nmodels:\n  a:\n    cmd: x ${PORT}\n    ttl: -2\n"
+    (tmp_path / "bad.yaml").write_text(text)
+    ended = command("-config", "bad.yaml", directory=tmp_path)
+    assert ended.returncode == 1
+    for place in ("bad.yaml:1", "bad.yaml:2", "bad.yaml:6"):
+        assert place in ended.stderr, ended.stderr
+
+
+def test_single_dashes(tmp_path: Path) -> None:
+    """`-config=… -listen … -watch-config`, as users of the original type it; a stop is exit 0."""
+    server = Modelswap(tmp_path / "s", f"models:\n{model('a')}")
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    flags = [
+        f"-config={server.config_file}",
+        "-listen",
+        f"127.0.0.1:{server.port}",
+        "-watch-config",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "modelswap", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
+    ) as process:  # fmt: skip
+        server.process = process
+        try:
+            wait_until(lambda: reachable(server), seconds=10)
+            assert server.chat("a").status == 200
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def reachable(server: Modelswap) -> bool:
+    try:
+        return server.ask("GET", "/health").status == 200
+    except OSError:
+        return False
+
+
+def test_a_taken_port(serve: Serve, tmp_path: Path) -> None:
+    """Exit 1, and — better — no preloaded model is left behind."""
+    first = serve("models: {}\n")
+    text = f"hooks: {{on_startup: {{preload: [a]}}}}\nmodels:\n{model('a')}"
+    second = Modelswap(tmp_path / "second", text, port=first.port)
+    process = second.spawn()
+    assert process.wait(15) == 1
+    assert "cannot listen" in second.log()
+    assert second.finish() == {}
+
+
+def test_a_stop_waits_for_requests(serve: Serve) -> None:
+    """SIGTERM: what runs is finished, models are stopped, exit 0."""
+    server = serve(f"models:\n{model('a')}")
+    body = {"model": "a", "stream": True, "n": 20, "delay_ms": 25}
+    with opened(server, "POST", "/v1/chat/completions", body) as stream:
+        assert stream.read1(10)
+        assert server.process is not None
+        server.process.terminate()
+        assert stream.read().endswith(b"data: [DONE]\n\n")
+    assert server.process.wait(20) == 0
+    assert server.processes() == {}
+
+
+def test_a_second_signal_hurries(serve: Serve) -> None:
+    """Better: the second Ctrl-C ends at once."""
+    server = serve(f"models:\n{model('a', '--deaf')}")
+    assert server.chat("a").status == 200
+    body = {"model": "a", "stream": True, "n": 1000, "delay_ms": 50}
+    with opened(server, "POST", "/v1/chat/completions", body) as stream:
+        assert stream.read1(10)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "stopping" in server.log())
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(8) != 0
+    wait_until(lambda: server.processes() == {}, seconds=15)
+
+
+def test_no_key_on_other_interfaces(tmp_path: Path) -> None:
+    """Better: the default is loopback; opening it without keys is warned of."""
+    server = Modelswap(tmp_path / "s", "models: {}\n", port=free_port())
+    server.flags = ("--listen", f":{server.port}")
+    server.start()
+    try:
+        wait_until(lambda: "no apiKeys are set" in server.log())
+    finally:
+        assert server.finish() == {}
+
+
+def test_tls(tmp_path: Path) -> None:
+    """`-tls-cert-file` and `-tls-key-file`: the same over HTTPS."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    key, chain = tmp_path / "key.pem", tmp_path / "cert.pem"
+    issued.private_key_pem.write_to_path(key)
+    for number, part in enumerate(issued.cert_chain_pems):
+        part.write_to_path(chain, append=number > 0)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    server = Modelswap(tmp_path / "s", f"models:\n{model('a')}")
+    server.flags = ("-tls-cert-file", str(chain), "--tls-key-file", str(key))
+    server.spawn()
+    try:
+        wait_until(lambda: "https://" in server.log())
+        wire = http.client.HTTPSConnection("localhost", server.port, timeout=10, context=context)
+        wire.request("POST", "/v1/rerank", '{"model":"a"}', {"Content-Type": "application/json"})
+        assert wire.getresponse().status == 200
+        wire.close()
+    finally:
+        assert server.finish() == {}
