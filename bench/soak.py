@@ -243,8 +243,10 @@ PORTS = 32_000
 
 def ends_of(samples: list[float]) -> tuple[float, float]:
     """Medians of the second part, when everything is warm, and of the last."""
-    part = max(2, int(len(samples) * WATCHED))
-    return statistics.median(samples[part : 2 * part]), statistics.median(samples[-part:])
+    part = max(1, int(len(samples) * WATCHED))
+    return statistics.median(samples[part : 2 * part] or samples), statistics.median(
+        samples[-part:]
+    )
 
 
 def is_flat(samples: list[float], slack: float) -> bool:
@@ -265,7 +267,7 @@ def report(
         print(f"| {ending} | {count:,} |")
     print(f"| **all** | **{sum(counts.values()):,}** |\n")
     bad = sum(count for ending, count in counts.items() if ending.startswith(BAD))
-    memory, files = soak.memory or [0.0, 0.0], soak.files or [0, 0]
+    memory, files = soak.memory or [0.0], soak.files or [0]
     (warm, last), (few, many) = ends_of(memory), ends_of([float(count) for count in files])
     checks = [
         ("every request has one honest ending", bad == 0, f"{bad} have not"),

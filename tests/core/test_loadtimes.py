@@ -34,14 +34,14 @@ def test_the_last_load_is_the_guess() -> None:
         (Phase.STOPPING, 40),
         (Phase.STOPPED, 41),
     )
-    assert found.left(A, Seconds(50)) == 4
+    assert found.left(A, Seconds(50)) == Seconds(4)
 
 
 def test_a_load_in_progress_counts_down() -> None:
     """While it loads, what has passed is taken off, down to nothing."""
     found = times((Phase.STARTING, 0), (Phase.READY, 9), (Phase.STOPPED, 20), (Phase.STARTING, 30))
-    assert found.left(A, Seconds(33)) == 6
-    assert found.left(A, Seconds(60)) == 0
+    assert found.left(A, Seconds(33)) == Seconds(6)
+    assert found.left(A, Seconds(60)) == Seconds(0)
 
 
 def test_a_failed_load_teaches_nothing() -> None:
@@ -53,4 +53,4 @@ def test_a_failed_load_teaches_nothing() -> None:
         (Phase.STARTING, 30),
         (Phase.STOPPED, 31),
     )
-    assert found.left(A, Seconds(40)) == 9
+    assert found.left(A, Seconds(40)) == Seconds(9)

@@ -67,6 +67,8 @@ SMUGGLES = {
     "chunk extension CR": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + SIZE + b";a\rb\r\n" + BODY + b"\r\n0\r\n\r\n" + INNER,
     "chunk too long": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"3\r\n" + BODY + b"\r\n0\r\n\r\n" + INNER,
     "bad trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(SIZE) + b"0\r\nX\r\n\r\n" + INNER,
+    "length in trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(SIZE) + b"0\r\nContent-Length: 3\r\n\r\n" + INNER,
+    "coding in trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(SIZE) + b"0\r\nTransfer-Encoding: chunked\r\n\r\n" + INNER,
     "space in target": b"POST /v1/embeddings HTTP/1.1\r\nX: y HTTP/1.1\r\nHost : localhost\r\n\r\n" + INNER,
     "two hosts": HEAD + b"Host: evil.example\r\nContent-Length: %b\r\n\r\n" % LENGTH + BODY + INNER,
     "no host": HEAD.replace(b"Host: localhost\r\n", b"") + b"Content-Length: %b\r\n\r\n" % LENGTH + BODY + INNER,
@@ -92,7 +94,7 @@ def test_what_goes_on_is_written_anew(server: Modelswap, peer: Listener) -> None
         HEAD + b"Transfer-Encoding: chunked\r\nConnection: close, X-Secret-Hop, Content-Type\r\n"
         b"X-Secret-Hop: a\r\nTE: trailers\r\nTrailer: X-T\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\n"
         b"Content-Type: application/json\r\nProxy-Authorization: Basic x\r\n\r\n"
-        + SIZE + b";x=y\r\n" + BODY + b"\r\n0\r\nX-T: v\r\nContent-Length: 3\r\n\r\n"
+        + SIZE + b";x=y\r\n" + BODY + b"\r\n0\r\nX-T: v\r\n\r\n"
     )  # fmt: skip
     assert statuses(raw) == [200]
     names = [name.lower() for name, _ in peer.last.headers]

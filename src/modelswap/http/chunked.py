@@ -18,6 +18,8 @@ MAX_TRAILERS = 16384
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_FRAMING = frozenset({b"transfer-encoding", b"content-length", b"host"})
+"""Too late in a trailer: who reads it there would read another message."""
 _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
@@ -157,6 +159,8 @@ class ChunkReader:
             raise ChunkError("too many trailers")
         if not _TRAILER.fullmatch(line):
             raise ChunkError("malformed trailer")
+        if line.partition(b":")[0].lower() in _FRAMING:
+            raise ChunkError("a trailer about the message's framing")
 
 
 def _learn(line: bytes) -> int:

@@ -25,6 +25,7 @@ def stay_behind_if_first() -> int | None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)  # else a Ctrl-C reaches it twice: from the terminal and from us
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
     while True:
