@@ -219,6 +219,7 @@ class Program:
             path=settings.store_path,
             max_rows=settings.metrics_max_in_memory,
             retention=settings.store_retention,
+            file_rows=settings.store_rows,
             warn=log.warning,
             done=tell,
         )

@@ -110,12 +110,13 @@ def test_difference_of_two_files(loaded: LoadText, text: str, kind: str, names: 
 
 def test_difference_of_settings(loaded: LoadText) -> None:
     """Changed settings are named, those that need a restart by their keys."""
-    old, new = loaded("").plan, loaded("logToStdout: both\nlogLevel: warn").plan
+    text = "logToStdout: both\nlogLevel: warn\nstore: {path: other.db}"
+    old, new = loaded("").plan, loaded(text).plan
     assert old is not None
     assert new is not None
     found = diff(old, new)
-    assert set(found.settings) == {"log_level", "log_to_stdout"}
-    assert found.needs_restart == ("logToStdout",)
+    assert set(found.settings) == {"log_level", "log_to_stdout", "store_path"}
+    assert found.needs_restart == ("logToStdout", "store.path")
     assert not found.is_empty
     assert diff(old, old).is_empty
 

@@ -209,3 +209,12 @@ def test_model_without_port_is_the_same_at_any(loaded: LoadText) -> None:
     """A model whose command names no `${PORT}` has one address."""
     model = _model(loaded, "models: {m: {cmd: x, proxy: 'http://h:1'}}")
     assert model.at_port(7000) is model
+
+
+def test_macros_of_macros_do_not_fill_the_memory(loaded: LoadText) -> None:
+    """A value that would grow without bound is a mistake, told at once."""
+    rows = "".join(f"  a{n}: '{f'${{a{n - 1}}}' * 10}'\n" for n in range(1, 30))
+    found = loaded(f"macros:\n  a0: xxxxxxxxxx\n{rows}models: {{m: {{cmd: '${{a29}}'}}}}")
+    assert found.plan is None
+    assert len(found.problems) == 1
+    assert "no value exceeds 1 MiB" in found.problems[0].hint

@@ -84,6 +84,8 @@ GOOD = [
     ("capabilities: {context: 0}", "capabilities.context", None),
     ("stallTimeout: 1m30s", "timeouts.stall", 90.0),
     ("stallTimeout: 0", "timeouts.stall", None),
+    ("stallTimeout: 90", "timeouts.response_header", 90.0),
+    ("stallTimeout: 90, timeouts: {responseHeader: 0}", "timeouts.response_header", None),
     ("cmd_stop: kill", "cmd_stop", "kill"),
     ("cmd_stop: kill, cmdStop: new", "cmd_stop", "new"),
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fakes.server import stub_config, wait_until
 from faults.crowd import one_request, rest_of, slow_stream
+from modelswap.http.ticker import Ticker
 from modelswap.launch.local_watch import Pulse
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ def test_front_that_stood_still(modelswap_server: StartServer) -> None:
 
 
 @contextmanager
-def one_in_background(server: Modelswap) -> Iterator[list[str]]:
+def one_in_background(server: Modelswap, **fields: object) -> Iterator[list[str]]:
     """One request beside what the test does; its ending is in the list afterwards."""
     endings: list[str] = []
-    asking = threading.Thread(target=lambda: endings.append(one_request(server, "a", 60)))
+    asking = threading.Thread(target=lambda: endings.append(one_request(server, "a", 60, **fields)))
     asking.start()
     yield endings
     asking.join(60)
@@ -77,6 +78,40 @@ class Hung:
 
     def give_up(self) -> None:
         self.is_given_up = True
+
+
+async def test_deadlines_do_not_run_while_we_stand_still() -> None:
+    """The clock by which connections are judged stops with us."""
+    looks: list[float] = []
+
+    def look(now: float) -> bool:
+        looks.append(now)
+        return True
+
+    ticker = Ticker(asyncio.get_running_loop(), look)
+    before = ticker.now
+    ticker.wake()
+    time.sleep(2)  # noqa: ASYNC251 - that is the point
+    await asyncio.sleep(0.6)
+    ticker.stop()
+    assert len(looks) >= 2
+    assert looks[0] - before < 1
+    assert 0 < looks[1] - looks[0] < 1
+
+
+def test_answer_that_came_while_we_stood_still(modelswap_server: StartServer) -> None:
+    """It is read, not timed out, although its time is long over."""
+    config = stub_config("a") + "    timeouts: {responseHeader: 2}\n"
+    server = modelswap_server(config)
+    assert server.chat("a").status == 200
+    before = server.stub_state("a")["pid"]
+    with one_in_background(server, delay_ms=300) as endings:
+        wait_until(lambda: server.stub_state("a")["open"], what="the engine has it")
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(3.5)
+        os.kill(server.pid, signal.SIGCONT)
+    assert endings == ["200"]
+    assert server.stub_state("a")["pid"] == before
 
 
 async def test_keeper_that_answers_is_not_given_up() -> None:

@@ -63,7 +63,7 @@ apiKeys:
   - "${{env.E_KEY}}"
 models:
   real:
-    cmd: {stub_command("real")} --journal ${{env.E_CMD}}${{secret}}.txt
+    cmd: {stub_command("real")} --journal {directory}/${{env.E_CMD}}${{secret}}.txt
     cmdStop: sh -c "kill $0 # ${{env.E_STOP}}" ${{PID}}
     env: ["TOKEN=${{env.E_ENV}}"]
     description: "${{env.E_DESC}}"

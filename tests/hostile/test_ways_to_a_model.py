@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hostile.world import JSON, bearer, status_of
+from hostile.world import JSON, bearer, status_of, statuses
 
 if TYPE_CHECKING:
     from fakes.server import Modelswap
@@ -148,3 +149,56 @@ def test_the_body_decides_and_not_the_query(server: Modelswap, peer: Listener) -
         status_of(server, "POST", query, b'{"model":"far/locked"}', {**JSON, **bearer(KEY)}) == 403
     )
     assert len(peer.heard) == before
+
+
+ASIDE = {
+    "form behind the query": (
+        "POST", "/v1/audio/transcriptions?model=far/free", form("far/locked"), MULTIPART),
+    "query behind the form": (
+        "POST", "/v1/audio/transcriptions?model=&model=locked", form("far/free"), MULTIPART),
+    "query behind JSON": ("POST", f"{CHAT}?model=locked", b'{"model":"far/free"}', JSON),
+    "two in the query": ("GET", "/v1/audio/voices?model=far/free&model=locked", None, {}),
+    "JSON with a mark behind the query": (
+        "POST", f"{CHAT}?model=far/free", b'\xef\xbb\xbf{"model":"locked"}', {"Content-Type": "text/plain"}),
+    "compressed behind the query": (
+        "POST", f"{CHAT}?model=far/free", gzip.compress(b'{"model":"locked"}'),
+        {"Content-Type": "text/plain", "Content-Encoding": "gzip"}),
+    "below a granted path": ("POST", f"/upstream/far/free{CHAT}", b'{"model":"locked"}', JSON),
+    "below a granted path, compressed": (
+        "POST", f"/upstream/far/free{CHAT}", gzip.compress(b'{"model":"locked"}'), {"Content-Encoding": "gzip"}),
+    "below a granted path, form": ("POST", "/upstream/far/free/x", form("locked"), MULTIPART),
+    "below a granted path, query": ("GET", "/upstream/far/free/x?model=locked", None, {}),
+    "body of a GET": ("GET", "/v1/audio/voices?model=far/free", b'{"model":"locked"}', JSON),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ASIDE)
+def test_no_other_model_beside_the_granted_one(
+    server: Modelswap, peer: Listener, case: str
+) -> None:
+    """What a peer could read instead is looked at too; a key without limits may send what it likes."""
+    method, path, body, headers = ASIDE[case]
+    before = len(peer.heard)
+    assert status_of(server, method, path, body, {**headers, **bearer(KEY)}) == 403
+    assert len(peer.heard) == before
+    assert status_of(server, method, path, body, {**headers, **bearer(ALL)}) == 200
+
+
+def test_two_content_types_are_refused(server: Modelswap, peer: Listener) -> None:
+    """One would count here and the other there: 400."""
+    before = len(peer.heard)
+    body = b'{"model":"far/locked"}'
+    raw = server.raw(
+        b"POST %b?model=far/free HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n"
+        b"Content-Type: text/plain\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (CHAT.encode(), KEY.encode(), len(body), body)
+    )
+    assert statuses(raw) == [400]
+    assert len(peer.heard) == before
+
+
+def test_the_granted_model_may_be_named_twice(server: Modelswap) -> None:
+    """Below its own path, in the body and in the query."""
+    for path in (f"/upstream/far/free{CHAT}?model=far/free", f"{CHAT}?model=far/free"):
+        body = b'{"model":"far/free"}'
+        assert status_of(server, "POST", path, body, {**JSON, **bearer(KEY)}) == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,6 +116,30 @@ async def test_the_wait_is_bounded() -> None:
     async with asyncio.timeout(10):
         await exits.told.wait()
     assert driver.used[1] == 10 * GIB
+
+
+async def test_a_driver_that_hangs_holds_nothing_up() -> None:
+    """The exit is told within the patience, though no reading ever comes back."""
+    driver, exits = SlowDriver(), Exits()
+    hung, woken = threading.Event(), threading.Event()
+
+    def read() -> tuple[int, ...]:
+        if hung.is_set():
+            woken.wait()
+        return driver()
+
+    launcher = SettlingLauncher(idle, exits, read, patience=0.1)
+    launcher.start(JOB)
+    await readings(driver, 1)
+    driver.used[1] += 8 * GIB
+    launcher.on_ready("a")
+    await readings(driver, 2)
+    hung.set()
+    launcher.terminate("a")
+    launcher.on_exited("a", GONE)
+    async with asyncio.timeout(10):
+        await exits.told.wait()
+    woken.set()
 
 
 async def test_who_took_nothing_is_not_waited_for() -> None:

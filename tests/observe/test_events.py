@@ -221,6 +221,9 @@ def test_captures_are_bounded() -> None:
     assert (captures.size, captures.enabled, captures.begin("/x", (), b"")) == (0, False, None)
 
 
+TOKENS = Tokens(cached=2, drafted=5, accepted=3, input=10, output=4, duration_ms=1500, ttft_ms=300)
+
+
 @dataclass
 class Answered:
     """A finished request."""
@@ -230,9 +233,7 @@ class Answered:
     queue_ms: int = 20
     recorded_path: str = "/v1/chat/completions"
     stream: bool = True
-    tokens: Tokens = Tokens(
-        cached=2, drafted=5, accepted=3, input=10, output=4, duration_ms=1500, ttft_ms=300
-    )
+    tokens: Tokens = TOKENS
 
 
 def families(metrics: Metrics, gpus: list[GpuSample] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modelswap.observe.logs import (
     COMBINED,
+    MOST_GATHERED,
     PROXY,
     RING,
     UPSTREAM,
@@ -102,6 +103,33 @@ def test_levels_and_unknown_names() -> None:
     log.once("k", "first")
     log.once("k", "second")
     assert logs.history(PROXY) == b"[DEBUG] shown\n[WARN] first\n"
+
+
+async def test_lines_about_requests_come_in_order_and_complete() -> None:
+    """They are gathered, but another line, a reader or the end finds them written."""
+    logs = silent()
+    logs.request_line('Request 1 "GET /a" ', 200, 7, ' "curl" ', 0.25)
+    logs.proxy_line("warn", "between")
+    logs.request_line('Request 1 "GET /b" ', 404, 0, ' "curl" ', 2.0)
+    assert logs.history(PROXY) == (
+        b'[INFO] Request 1 "GET /a" 200 7 "curl" 250ms\n'
+        b"[WARN] between\n"
+        b'[INFO] Request 1 "GET /b" 404 0 "curl" 2s\n'
+    )
+    told: list[bytes] = []
+    logs.on_lines = lambda _, data: told.append(data)
+    for _ in range(MOST_GATHERED):
+        logs.request_line("r ", 200, 1, " a ", 1.0)
+    assert told[0].count(b"\n") == MOST_GATHERED
+
+
+async def test_lines_about_requests_are_redacted() -> None:
+    """A secret in a path or an agent's name never reaches a log."""
+    logs = silent()
+    logs.configure(redact=line_redactor(["sk-123456"]))
+    logs.request_line("Request /?key=sk-123456 ", 200, 1, ' "sk-123456" ', 1.0)
+    assert b"sk-123456" not in logs.history(PROXY)
+    assert logs.history(PROXY).count(b"[REDACTED]") == 2
 
 
 def test_nobody_forges_a_line() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.observe.meter import WHOLE, Meter
+from modelswap.observe.meter import WHOLE, Meter, tokens_of
 
 if TYPE_CHECKING:
     from modelswap.observe.usage import Tokens
@@ -261,3 +261,61 @@ def test_the_clock_gives_what_the_server_does_not() -> None:
     usage = event({"usage": {"prompt_tokens": 1, "completion_tokens": 5}})
     tokens = metered(DELTA, DELTA, usage, headers=SSE)
     assert (tokens.ttft_ms, tokens.wall_per_second, tokens.duration_ms) == (1000, 2.0, 10000)
+
+
+NUMBERS = st.none() | st.integers(-3, 1 << 70) | st.floats() | st.sampled_from(["9", "x", "1.5"])
+USAGE = st.dictionaries(
+    st.sampled_from(
+        [
+            "prompt_tokens",
+            "input_tokens",
+            "completion_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+        ]
+    ),
+    NUMBERS,
+)
+DETAILS = st.dictionaries(st.just("cached_tokens"), NUMBERS)
+TIMINGS = st.dictionaries(
+    st.sampled_from(
+        [
+            "prompt_n",
+            "predicted_n",
+            "prompt_ms",
+            "predicted_ms",
+            "prompt_per_second",
+            "predicted_per_second",
+            "cache_n",
+            "draft_n",
+            "draft_n_accepted",
+        ]
+    ),
+    NUMBERS,
+)
+CHOICES = st.lists(st.fixed_dictionaries({"finish_reason": st.sampled_from([None, "stop"])}))
+ANSWERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "usage": st.none() | USAGE | st.builds(lambda d: {"prompt_tokens_details": d}, DETAILS),
+        "timings": st.none() | TIMINGS,
+        "metrics": st.none() | st.just({"mean_itl_ms": 20}),
+        "choices": CHOICES,
+        "stop_reason": st.none() | st.just("end_turn"),
+        "more": st.none(),
+    },
+)
+
+
+@given(ANSWERS, st.sampled_from([200, 500]), st.sampled_from(["/v1/chat/completions", "/infill"]))
+def test_one_piece_is_read_like_many(answer: dict[str, Any], status: int, path: str) -> None:
+    """The short cut for an answer in one piece finds what the meter finds."""
+    body = json.dumps(answer).encode()
+    meter = Meter(path, 0.0)
+    meter.on_head(status, JSON)
+    meter.on_data(body, 0.5)
+    expected = meter.finish(2.0)
+    found = tokens_of(path, status, body, 2000, 500)
+    if "choices" not in answer or not answer["choices"]:  # the last one's there, the last text here
+        assert found == expected
+    assert seven(found) == seven(expected)

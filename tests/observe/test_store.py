@@ -206,6 +206,17 @@ def test_old_rows_leave_a_file(tmp_path: Path) -> None:
     ground.store.close()
 
 
+def test_a_file_keeps_the_newest_rows(tmp_path: Path) -> None:
+    """Retention by number works for files, and a reload changes it."""
+    ground = Ground(tmp_path / "a.db", file_rows=2)
+    written(ground, *(a_row(ground.store) for _ in range(5)))
+    assert ground.ids() == [5, 4]
+    ground.store.configure(max_rows=1000, retention=None, file_rows=None)
+    written(ground, *(a_row(ground.store) for _ in range(3)))
+    assert ground.ids() == [8, 7, 6, 5, 4]
+    ground.store.close()
+
+
 @pytest.fixture
 def ten() -> Ground:
     ground = Ground()

@@ -148,6 +148,13 @@ def find_in_multipart(query: str, fields: Mapping[str, str]) -> Ask:
     return _required(Ask(model, stream, Source.MULTIPART))
 
 
+def names_in_query(query: str) -> list[str]:
+    """Return every `model` of a query, though only the first counts."""
+    if "=" not in query:
+        return []
+    return [unquote_plus(f.group(3) or "") for f in _PAIR.finditer(query) if f.group(1)]
+
+
 def raw_values(text: bytes) -> Mapping[str, bytes] | None:
     """Read an object's raw values at C speed (the `RawValues` of `core.jsonpath`)."""
     try:

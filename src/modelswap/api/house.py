@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from modelswap.observe.store import Store
 
 
-
 @dataclass(slots=True)
 class ConfigStatus:
     """What became of the last attempt to load the configuration."""
@@ -126,11 +125,10 @@ class House:
         Raises:
             ReplyError: it cannot be loaded now.
         """
-        waiter = _Starter(self.loop)
+        waiter = _Starter(self.loop, self.fleet)
         ticket = self.fleet.ask(model, waiter, client=client)
         try:
             await waiter.answer
-            self.fleet.release(model)
         finally:
             self.fleet.cancel(ticket)
 
@@ -143,7 +141,9 @@ class House:
         self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer)
         self.store.configure(
-            max_rows=settings.metrics_max_in_memory, retention=settings.store_retention
+            max_rows=settings.metrics_max_in_memory,
+            retention=settings.store_retention,
+            file_rows=settings.store_rows,
         )
         self.performance.configure(
             every=settings.performance_every, disabled=settings.performance_disabled
@@ -179,13 +179,17 @@ class House:
 
 
 class _Starter:
-    """A waiter that only wants to know."""
+    """A waiter that only wants to know.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    It gives the lease back at once: who awaits the answer may be cancelled before it is read.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet) -> None:
         self.answer: asyncio.Future[None] = loop.create_future()
+        self._fleet = fleet
 
     def on_granted(self, server: Server) -> None:
-        _ = server
+        self._fleet.release(server.model.id)
         if not self.answer.done():
             self.answer.set_result(None)
 

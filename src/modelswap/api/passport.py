@@ -80,7 +80,9 @@ class Passport:
         self.source = source_of(request.method, self.kind)
         """Where to look for the model."""
         self.is_form = (
-            request.has_body and self.kind is not None and "multipart/form-data" in self.kind.lower()
+            request.has_body
+            and self.kind is not None
+            and "multipart/form-data" in self.kind.lower()
         )
         self.before, self.after = line_ends(request, address)
         self.weight = weight(request.headers)

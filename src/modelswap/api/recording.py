@@ -80,7 +80,6 @@ class Recording:
         began: float,
         model: str,
         requested: str,
-        stream: bool,  # noqa: FBT001 - keywords cost on this path
     ) -> None:
         """`began` is monotonic."""
         self._house = house
@@ -100,7 +99,7 @@ class Recording:
         self.began_ns = 0
         self.model = model
         self.requested = requested
-        self.stream = stream
+        self.stream = False
         self.priority: int | None = None
         self.selector: str | None = None
         self.queue_ms = -1

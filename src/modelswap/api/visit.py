@@ -36,6 +36,7 @@ from modelswap.observe.failure import describe
 from .dialect import MOST_NAME, NO_MODEL, Source, find, find_in_json, find_in_multipart
 from .filters import rename_query, rewrite
 from .formfilters import FormEdits, form_edits
+from .limited import refuse_others, refuse_others_below
 from .loading import Loading, announced_timeout, before
 from .qualified import made_bare
 from .recording import Recording
@@ -43,7 +44,6 @@ from .voice import error_event, voice_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from modelswap.core.names import Target
     from modelswap.core.spec import Seconds
@@ -103,7 +103,6 @@ class Visit:
         "_ticket",
         "_tries",
         "_upload",
-        "on_data",
     )
 
     def __init__(self, front: Front, exchange: Exchange, passport: Passport) -> None:
@@ -134,8 +133,6 @@ class Visit:
         self._retry: asyncio.TimerHandle | None = None
         self._tries = 0
         self._ended = False
-        self.on_data: Callable[[bytes], None] = _ignore
-        """The recording's own, once there is one: a stream calls it thousands of times."""
 
     # Which model
 
@@ -149,6 +146,9 @@ class Visit:
                 ask = find(passport.request.method, passport.kind, self._query, body)
             self._stream = ask.stream
             target = self.resolve(ask.model)
+            if passport.identity.models:
+                names = self._book.names
+                refuse_others(passport.identity, names, ask, query=self._query, body=body)
         except ReplyError as error:
             self.fail(error)
             return
@@ -191,6 +191,8 @@ class Visit:
             ask = find_in_multipart(self._query, texts)
             self._stream = ask.stream
             target = self.resolve(ask.model)
+            identity, field = self._passport.identity, texts.get("model", "")
+            refuse_others(identity, self._book.names, ask, query=self._query, field=field)
         except ReplyError as error:
             self.fail(error)
             return
@@ -217,6 +219,15 @@ class Visit:
         request = self._exchange.request
         try:
             self._check(name, target)
+            if isinstance(target, Peer) and self._passport.identity.models:
+                refuse_others_below(
+                    self._passport.identity,
+                    self._book.names,
+                    method=request.method,
+                    kind=self._passport.kind,
+                    query=self._query,
+                    body=body,
+                )
             if isinstance(target, Peer) and target.rewrite is not None:
                 kind = request.header(b"content-type")
                 made = made_bare(target, request.method, kind, self._query, body)
@@ -299,9 +310,9 @@ class Visit:
             return
         house = self._front.house
         model = target.model if isinstance(target, Local) else name
-        recording = Recording(house, passport, self._begun, model, name, self._stream)
+        recording = Recording(house, passport, self._begun, model, name)
+        recording.stream = self._stream
         self._recording = recording
-        self.on_data = recording.on_data
         if passport.is_tracked and target is not None:
             recording.cancel = self.cancel
             house.inflight.enter(recording)
@@ -477,6 +488,10 @@ class Visit:
         if self._recording is not None:
             self._recording.on_head(head)
 
+    def on_data(self, data: bytes) -> None:
+        if self._recording is not None:
+            self._recording.on_data(data)
+
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
         if self._recording is not None:
             self._recording.on_whole(head, data)
@@ -650,10 +665,6 @@ class Visit:
             passport.after,
             now - self._begun,
         )
-
-
-def _ignore(data: bytes) -> None:
-    """Nothing is recorded."""
 
 
 def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyError:

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
     from .plan import Plan, Settings
 
-NEEDS_RESTART: Final = {"log_to_stdout": "logToStdout", "keeper_grace": "keeper.grace"}
+NEEDS_RESTART: Final = {
+    "log_to_stdout": "logToStdout",
+    "store_path": "store.path",
+    "keeper_grace": "keeper.grace",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _left_over(
         return
     names = [one.name for one in scope]
     if name in names:
-        hint = "a macro may only use those declared before it"
+        hint = "a macro may only use those declared before it, and no value exceeds 1 MiB"
     elif name in {MODEL_ID, PORT, PID}:
         hint = f"{name} has no meaning here"
     else:

@@ -38,6 +38,8 @@ PORT_TOKEN: Final = "${PORT}"  # noqa: S105 - a placeholder
 PID_TOKEN: Final = "${PID}"  # noqa: S105 - a placeholder
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME: Final = 63
+LONGEST_VALUE: Final = 1 << 20
+"""No value grows beyond this: ten macros of ten macros each would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,6 @@ def macro(name: str, kind: Kind, value: bool | float | str) -> Macro:  # noqa: F
 
 
 def declared(node: Node | None, path: Path, report: Report) -> Scope:
-    """A macro whose text form is made once."""
     """The macros of one mapping, in order; mistakes are reported and left out."""
     if node is None or is_null(node):
         return ()
@@ -139,6 +140,8 @@ def _substituted(node: Scalar, last_first: Scope) -> Scalar:
             continue
         if value == one.token and one.kind is not Kind.TEXT:
             return Scalar(node.mark, one.kind, one.value, one.plain)
+        if len(value) + value.count(one.token) * len(one.plain) > LONGEST_VALUE:
+            break  # what is left over is reported
         value = value.replace(one.token, one.plain)
     return text(value, node.mark)
 

@@ -194,7 +194,7 @@ def _settable(values: Mapping[str, Json]) -> dict[str, Json]:
 def timeouts(
     raw: RawTimeouts, base: Timeouts, path: Path, places: Places, *, stall: float | None = None
 ) -> Timeouts:
-    """Seconds, where 0 has meant "no bound"."""
+    """Seconds, where 0 has meant "no bound"; a `stallTimeout` bounds the wait for a head too."""
 
     def bound(key: str, value: int | None, default: Seconds | None) -> Seconds | None:
         if value is None:
@@ -204,6 +204,7 @@ def timeouts(
         return Seconds(value) if value > 0 else None
 
     keepalive = raw.keepalive
+    silence = Seconds(stall) if stall else None
     return Timeouts(
         connect=bound("connect", raw.connect, base.connect),
         keepalive=Seconds(_OS_KEEPALIVE)
@@ -211,11 +212,13 @@ def timeouts(
         else (
             base.keepalive if keepalive is None else (Seconds(keepalive) if keepalive > 0 else None)
         ),
-        response_header=bound("responseHeader", raw.response_header, base.response_header),
+        response_header=bound(
+            "responseHeader", raw.response_header, silence or base.response_header
+        ),
         tls_handshake=bound("tlsHandshake", raw.tls_handshake, base.tls_handshake),
         expect_continue=bound("expectContinue", raw.expect_continue, base.expect_continue),
         idle_connection=bound("idleConn", raw.idle_connection, base.idle_connection),
-        stall=Seconds(stall) if stall else None,
+        stall=silence,
     )
 
 

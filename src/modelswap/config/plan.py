@@ -53,7 +53,7 @@ class Timeouts:
     expect_continue: Seconds | None = Seconds(1)
     idle_connection: Seconds | None = Seconds(90)
     stall: Seconds | None = None
-    """Our own `stallTimeout`: longest silence in the middle of an answer."""
+    """Our own `stallTimeout`: longest silence in the middle of an answer (before it: `response_header`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,10 @@ class RawModel:
         "Let the client's credentials through to the server.",
     )
     stall_timeout: float | None = key(
-        "stallTimeout", Duration(), None, "Longest silence in the middle of an answer."
+        "stallTimeout",
+        Duration(),
+        None,
+        "Longest silence of a server that owes an answer, or more of it.",
     )
     restart_on_stall: bool = key(
         "restartOnStall",

@@ -18,7 +18,6 @@ from .patterns import IGNORE_BY_DEFAULT, PatternError, compile_pattern
 from .plan import Limits, PathPattern, Settings
 
 if TYPE_CHECKING:
-
     from .place import Places
     from .schema_top import RawConfig, RawLimits, RawStore
 

@@ -232,9 +232,10 @@ class Connection(asyncio.Protocol):
     def _check_partial(self, data: bytes) -> None:
         limits = self._server.limits
         partial = self._partial
-        if b"\r\n" not in partial and len(partial) > limits.request_line:
+        line = partial.find(b"\r\n")
+        if line < 0 and len(partial) > limits.request_line:
             self._refuse(414, "the request line is too long")
-        elif len(partial) > limits.headers + limits.request_line:
+        elif len(partial) - max(line, 0) > limits.headers:
             self._refuse(431, "the headers are too large")
         elif self._check is not None and not self._check.feed(data):
             self._refuse(BAD_REQUEST, "malformed HTTP")
@@ -258,10 +259,11 @@ class Connection(asyncio.Protocol):
         if known is not None:
             return known
         limits = server.limits
-        if head.find(b"\r\n") > limits.request_line:
+        line = head.find(b"\r\n")
+        if line > limits.request_line:
             raise RefusedError(414, "the request line is too long")
         if (
-            len(head) > limits.headers + limits.request_line
+            len(head) - line > limits.headers
             or head.count(b"\r\n") > limits.header_count + 2
         ):
             raise RefusedError(431, "the headers are too large or too many")

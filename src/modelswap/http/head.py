@@ -152,6 +152,8 @@ def parse_request(head: bytes) -> RequestHead:
     length = _length(values)
     if chunked and length is not None:
         raise RefusedError(BAD_REQUEST, "both Content-Length and Transfer-Encoding")
+    if len(values.get(b"content-type", ())) > 1:
+        raise RefusedError(BAD_REQUEST, "Content-Type more than once")
     host = _host(values, old=old)
     connection = tokens_of(values.get(b"connection", ()))
     path, query = _target(method, target, host)

@@ -3,8 +3,7 @@
 It keeps one record per live run and turns the keeper's news into the listener's. One root task lives
 from `open` to `close`; it owns the probes and brings a keeper back when one is needed.
 
-When the keeper dies, its servers die with it: what is left is swept, then each is reported as exited,
-and the next start brings a new keeper.
+When the keeper dies, so do its servers; each is reported, and the next start brings a new keeper.
 """
 
 from __future__ import annotations
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
 
     from . import Job, Listener
 
-DISCARD_GRACE: Final = 10.0
+DISCARD_GRACE: Final = 3.0
+"""For what nobody talks to any more; the front does not serve before it is gone."""
 CLOSE_GRACE: Final = 5.0
 _LEEWAY: Final = 2.0
 KEEPER_PATIENCE: Final = 20.0
-"""A keeper that has not taken an order after this long is hung, and killed: it will not recover."""
+"""A keeper that has not taken an order after this long is hung, and killed."""
 
 
 class LocalLauncher:

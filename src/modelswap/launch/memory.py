@@ -84,6 +84,8 @@ class SettlingLauncher:
         self._patience = patience
         self._marks: dict[str, Mark] = {}
         self._is_closed = False
+        self._curious: list[Callable[[Totals], None]] = []
+        """Who wants the reading that is under way."""
 
     # Orders
 
@@ -142,37 +144,59 @@ class SettlingLauncher:
         if mark is None or not mark.is_stopping or max(mark.took(), default=0) <= SLACK:
             self._listener.on_exited(model, ending)
             return
-        until = asyncio.get_running_loop().time() + self._patience
-        self._wait(mark, until, partial(self._listener.on_exited, model, ending))
+        self._wait(mark, partial(self._listener.on_exited, model, ending))
 
     # Inside
 
-    def _wait(self, mark: Mark, until: float, tell: Callable[[], None]) -> None:
+    def _wait(self, mark: Mark, tell: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
+        is_told = False
+
+        def end() -> None:
+            nonlocal is_told
+            is_told = True
+            late.cancel()
+            if not self._is_closed:
+                tell()
 
         def judge(totals: Totals) -> None:
-            if self._is_closed:
+            if is_told or self._is_closed:
                 return
-            if mark.is_settled(totals) or loop.time() > until:
-                tell()
+            if mark.is_settled(totals):
+                end()
             else:
-                loop.call_later(PAUSE, self._wait, mark, until, tell)
+                loop.call_later(PAUSE, self._look, judge)
 
+        late = loop.call_later(self._patience, end)  # also when no reading comes back
         self._look(judge)
 
     def _look(self, use: Callable[[Totals], None]) -> None:
-        """Read the devices on another thread; a reading that fails knows nothing."""
+        """Read the devices on another thread; a reading that fails knows nothing.
 
-        def done(future: asyncio.Future[Totals]) -> None:
-            if not future.cancelled():
-                use(() if future.exception() is not None else future.result())
-
+        One at a time, and never on the loop's own threads: a driver may hang for ever, and must
+        then take neither those nor the end of the program with it.
+        """
+        self._curious.append(use)
+        if len(self._curious) > 1:
+            return  # the reading under way will do
+        loop = asyncio.get_running_loop()
+        reading = threading.Thread(target=self._take, args=(loop,), name="gpu memory", daemon=True)
         try:
-            reading = asyncio.get_running_loop().run_in_executor(None, self._read)
+            reading.start()
         except RuntimeError:  # no thread to be had
-            asyncio.get_running_loop().call_soon(use, ())
-        else:
-            reading.add_done_callback(done)
+            loop.call_soon(self._spread, ())
+
+    def _take(self, loop: asyncio.AbstractEventLoop) -> None:
+        totals: Totals = ()
+        with suppress(Exception):  # whatever the driver says: not knowing is an answer
+            totals = self._read()
+        with suppress(RuntimeError):  # the loop has closed: nobody is left to tell
+            loop.call_soon_threadsafe(self._spread, totals)
+
+    def _spread(self, totals: Totals) -> None:
+        curious, self._curious = self._curious, []
+        for use in curious:
+            use(totals)
 
 
 class Devices:

@@ -134,7 +134,9 @@ class Counters:
     @property
     def waits(self) -> dict[str, Histogram]:
         """How long requests waited for a model; 0 when it was ready."""
-        return {model: use.waits for model, use in list(self._uses.items()) if any(use.waits.counts)}
+        return {
+            model: use.waits for model, use in list(self._uses.items()) if any(use.waits.counts)
+        }
 
     def loaded(self, model: str, seconds: float) -> None:
         """Count a model that became ready, and how long that took."""

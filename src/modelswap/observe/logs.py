@@ -170,9 +170,7 @@ class Logs:
             line = self._redact(line)
         self._spread(line, PROXY, show=self._show_proxy)
 
-    def request_line(
-        self, before: str, status: int, sent: int, after: str, seconds: float
-    ) -> None:
+    def request_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
         """Write one line about a request, a moment later, with those of others.
 
         `before` and `after` are its printable ends. Needs a running loop.

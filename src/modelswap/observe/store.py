@@ -56,14 +56,16 @@ class Store:
         path: str | None = None,
         max_rows: int = DEFAULT_ROWS,
         retention: float | None = None,
+        file_rows: int | None = None,
         warn: Warn,
         done: Done | None = None,
     ) -> None:
-        """`max_rows` bounds the store in memory; `retention` (seconds) ages out rows of any store."""
+        """`max_rows` bounds the store in memory, `file_rows` one in a file, `retention` (seconds) both."""
         self._captures = captures
         self._path = Path(path) if path else None
         self._max_rows = max_rows if max_rows > 0 else DEFAULT_ROWS
         self._retention = retention
+        self._file_rows = file_rows
         self._warn = warn
         self._done = done
         self._queue: deque[_Item] = deque()
@@ -115,12 +117,15 @@ class Store:
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
-    def configure(self, *, max_rows: int, retention: float | None) -> None:
+    def configure(
+        self, *, max_rows: int, retention: float | None, file_rows: int | None = None
+    ) -> None:
         """Take over settings that may change while running."""
         self._max_rows = max_rows if max_rows > 0 else DEFAULT_ROWS
         with self._lock:
             self._unasked = deque(self._unasked, maxlen=self._max_rows)
         self._retention = retention
+        self._file_rows = file_rows
 
     def next_id(self) -> int:
         """The id of the row that will be recorded next; each call gives another."""
@@ -222,8 +227,9 @@ class Store:
         connection.execute("BEGIN")
         try:
             connection.executemany(INSERT, rows)
-            if self._path is None:
-                oldest = max(row.id for row in rows) - self._max_rows
+            most = self._max_rows if self._path is None else self._file_rows
+            if most is not None:
+                oldest = max(row.id for row in rows) - most
                 connection.execute("DELETE FROM activity WHERE id <= ?", (oldest,))
             connection.execute("COMMIT")
         except BaseException:

@@ -245,8 +245,8 @@ class Plain(msgspec.Struct, gc=False):
         reason = self.choices[-1].finish_reason if self.choices else self.stop_reason
         cached = drafted = accepted = -1
         given = made = 0
-        if usage is not _UNSET and usage is not None:
-            given, made, cached = usage.figures()  # type: ignore[union-attr]  # not UNSET
+        if isinstance(usage, Usage):
+            given, made, cached = usage.figures()
         elif usage is _UNSET and timings is _UNSET:
             return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
         if isinstance(timings, Timings):

@@ -1,0 +1,142 @@
+"""What is left of a request when it is over."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from modelswap.api.passport import Passport
+from modelswap.api.recording import Recording
+from modelswap.observe.captures import SMALL, Captures
+from modelswap.observe.events import Bus
+from modelswap.observe.inflight import Inflight
+from modelswap.observe.prometheus import Metrics
+from modelswap.observe.query import Filter, Page
+from modelswap.observe.redaction import HeaderMask
+from modelswap.observe.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TYPE = (b"Content-Type", b"application/json")
+ANSWER = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+
+
+class Observers:
+    """The observing part of a house."""
+
+    def __init__(self, capture_buffer: int) -> None:
+        mask = HeaderMask()
+        self.inflight = Inflight(Bus(), mask)
+        self.captures = Captures(capture_buffer, mask)
+        self.metrics = Metrics()
+        self.store = Store(self.captures, warn=print)
+        self.store.open()
+
+    def listed(self) -> list[Any]:
+        found: Any = self.store.listing(Filter(), Page())["data"]
+        return list(found)
+
+
+@pytest.fixture(params=[0, 1 << 20])
+def house(request: pytest.FixtureRequest) -> Iterator[Observers]:
+    observers = Observers(request.param)
+    yield observers
+    observers.store.close()
+
+
+def begun(house: Observers, sent: bytes = b'{"model":"m"}') -> Recording:
+    """A recording of a request that was sent."""
+    asked: Any = SimpleNamespace(
+        method="POST",
+        path="/v1/chat/completions",
+        version="1.1",
+        headers=(TYPE,),
+        has_body=True,
+        header=dict([TYPE]).get,
+    )
+    book: Any = None
+    identity: Any = SimpleNamespace(name="key")
+    passport = Passport(
+        book,
+        asked,
+        identity,
+        address="10.0.0.1",
+        client=None,  # type: ignore[arg-type]  # counts for nobody
+        background=False,
+        path="/v1/chat/completions",
+        is_recorded=True,
+        is_tracked=True,
+    )
+    shared: Any = house
+    recording = Recording(shared, passport, 1.0, "m", "alias")
+    house.inflight.enter(recording)
+    recording.sending(sent, len(sent))
+    return recording
+
+
+def head(*, event_stream: bool = False) -> Any:
+    return SimpleNamespace(
+        status=200,
+        headers=(TYPE,),
+        type_text="application/json",
+        event_stream=event_stream,
+        encoding=b"",
+        weight=200,
+    )
+
+
+def test_one_piece_and_many_leave_the_same(house: Observers) -> None:
+    """Row, metrics and capture do not depend on how the answer was cut."""
+    whole, pieces = begun(house), begun(house)
+    whole.on_whole(head(), ANSWER)
+    pieces.on_head(head())
+    pieces.on_data(ANSWER[:20])
+    pieces.on_data(ANSWER[20:])
+    whole.end("done", 3.0)
+    pieces.end("done", 3.0)
+    second, first = house.listed()
+    for name in ("tokens", "bytes_out", "bytes_in", "finish_reason", "requested", "has_capture"):
+        assert first[name] == second[name]
+    assert (first["tokens"]["input_tokens"], first["bytes_out"]) == (3, len(ANSWER))
+    assert house.metrics.counters.tokens == {("m", "prompt"): 6, ("m", "generated"): 4}
+    shown = [house.captures.show(entry["id"]) for entry in (first, second)]
+    if house.captures.enabled:
+        for name in ("req_body", "resp_body", "req_headers", "resp_headers"):
+            assert shown[0] is not None
+            assert shown[1] is not None
+            assert shown[0][name] == shown[1][name]
+    else:
+        assert shown == [None, None]
+    assert len(house.inflight) == 0
+
+
+@pytest.mark.parametrize("size", [10, SMALL + 1])
+@pytest.mark.parametrize("event_stream", [False, True])
+def test_what_is_not_captured_is_let_go(*, size: int, event_stream: bool) -> None:
+    """A finished request in the list holds neither its body nor its answer."""
+    house = Observers(0)
+    recording = begun(house, b"x" * size)
+    recording.on_head(head(event_stream=event_stream))
+    recording.on_data(b"data: {}\n\n" * 10)
+    recording.end("done", 3.0)
+    assert (recording.request_body, recording.response_body, recording._meter) == (b"", b"", None)
+    assert recording.cancel is None
+    assert house.listed()[0]["bytes_in"] == size
+    house.store.close()
+
+
+def test_an_evicted_capture_lets_its_bodies_go() -> None:
+    """The buffer's bound is a bound on memory, also for those that keep themselves."""
+    house = Observers(20_000)
+    recordings = [begun(house, b"x" * 4000) for _ in range(10)]
+    for recording in recordings:
+        recording.on_whole(head(), ANSWER)
+        recording.end("done", 3.0)
+    held = [recording for recording in recordings if recording.request_body]
+    assert house.captures.size <= 20_000
+    assert len(held) == len(house.captures.ids()) < 10
+    assert recordings[-1] in held
+    house.store.close()
