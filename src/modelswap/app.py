@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from modelswap.api.front import Front
 from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import diff, load
 from modelswap.fleet import Fleet
-from modelswap.http import Server, tune_allocator
+from modelswap.http import Server, give_back, tune_allocator
 from modelswap.launch import LaunchError
 from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
@@ -151,6 +152,8 @@ class Program:
             raise StartError(f"modelswap: {self._said(error)}") from error
         self._announce(loaded, bound)
         self._fleet.preload(plan.settings.preload)
+        gc.freeze()  # what is there now stays: the collector need not look at it again
+        give_back()
         async with asyncio.TaskGroup() as tasks:
             helpers = [tasks.create_task(self._reload_when_wanted(), name="reload")]
             if self._options.watch:

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from modelswap.api.house import House
+from modelswap.core.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId
+from modelswap.observe.events import Bus
+from modelswap.observe.logs import Logger, Logs, model_source
+from modelswap.observe.prometheus import Metrics
 
 if TYPE_CHECKING:
     from modelswap.fleet import Waiter
@@ -53,3 +57,29 @@ async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
             load.cancel()
     assert load.cancelled() is client_leaves
     assert fleet.in_flight == 0
+
+
+@pytest.mark.parametrize("is_configured", [False, True])
+async def test_history_of_a_removed_model_leaves_with_it(*, is_configured: bool) -> None:
+    """What a removed model still says while it ends is not kept for ever."""
+    logs = Logs(to_stdout="none")
+    models = {A: None} if is_configured else {}
+    fleet = SimpleNamespace(failure=lambda _: None)
+    house = cast(
+        "House",
+        SimpleNamespace(
+            loop=asyncio.get_running_loop(),
+            plan=SimpleNamespace(models=models),
+            metrics=Metrics(),
+            fleet=fleet,
+            logs=logs,
+            log=Logger(logs),
+            bus=Bus(),
+            statuses=list,
+        ),
+    )
+    logs.forget(A)  # as the reload does
+    House.on_output(house, A, b"bye\n")
+    House.on_phase(house, A, Phase.STOPPED, "")
+    assert bool(logs.history(model_source(A))) is is_configured
+    logs.close()

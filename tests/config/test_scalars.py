@@ -99,3 +99,9 @@ def test_value_is_printed_as_go_prints_it(value: bool | float | str | None, text
 def test_printed_number_reads_back(value: float) -> None:
     """No digit that matters is lost in print."""
     assert float(canonical(value)) == value
+
+
+@pytest.mark.parametrize("word", ["9" * 5000, "1" * 400, "1e400", "-1e400"])
+def test_number_beyond_all_bounds_is_text(word: str) -> None:
+    """As in Go; and no length of digits is an error of ours."""
+    assert resolve(word) == (Kind.TEXT, word)

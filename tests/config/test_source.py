@@ -236,3 +236,27 @@ def test_files_are_merged(tmp_path: Path, first: str, second: str, message: str 
     if message is not None:
         (clash,) = (one for one in found.problems if message in str(one))
         assert clash.file.endswith("b.yaml")
+
+
+def test_variable_that_is_not_utf8(loaded: LoadText) -> None:
+    """Bytes that no YAML file could hold are a mistake, told by the variable's name alone."""
+    found = loaded("apiKeys: ['${env.KEY}']", {"KEY": os.fsdecode(b"\xff\xfesecret")})
+    assert found.plan is None
+    assert "KEY holds" in str(found.problems[0])
+    assert "secret" not in str(found.problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"startPort: {'1' * 5000}",
+        f"limits: {{body: {'9' * 5000}GiB}}",
+        f"shutdownTimeout: {'9' * 5000}s",
+    ],
+    ids=["number", "size", "duration"],
+)
+def test_endless_digits(loaded: LoadText, text: str) -> None:
+    """A number of any length is a mistake of the file, not an error of ours."""
+    found = loaded(text)
+    assert found.plan is None
+    assert len(found.problems) == 1

@@ -14,8 +14,8 @@ from modelswap.core.lifecycle import Phase
 from modelswap.observe.redaction import line_redactor
 
 from .book import Book
+from .endings import refusal
 from .listing import statuses
-from .visit import refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -98,6 +98,8 @@ class House:
         self.metrics.phase(model, phase.shown, self.loop.time())
         if phase is Phase.STOPPED:
             self.logs.model_ended(model)
+            if model not in self.plan.models:  # its last words came after the reload
+                self.logs.forget(model)
         said = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
         if phase is Phase.STOPPED and self.fleet.failure(model):
             self.log.warning(said)

@@ -47,6 +47,10 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+_YES: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_NO: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
 def _undash(argument: str) -> str:
     """Turn llama-swap's `-config` and `-config=x` into `--config…`."""
     if argument.startswith("-") and not argument.startswith("--"):
@@ -56,9 +60,17 @@ def _undash(argument: str) -> str:
     return argument
 
 
+def _switch(argument: str) -> list[str]:
+    """Turn `--watch-config=true`, as Go's switches may be written, into the switch or nothing."""
+    name, _, value = argument.partition("=")
+    if name not in {"--watch-config", "--version"} or value not in _YES | _NO:
+        return [argument]
+    return [name] if value in _YES else []
+
+
 def normalise(arguments: list[str]) -> list[str]:
     """Return the arguments in our own spelling, `serve` put in front where no command is."""
-    plain = [_undash(argument) for argument in arguments]
+    plain = [one for argument in arguments for one in _switch(_undash(argument))]
     if "--version" in plain:
         return ["--version"]
     if plain and plain[0].startswith("-") and plain[0] not in {"-h", "--help"}:

@@ -35,6 +35,8 @@ _DAY = r"(\d{4})-(\d{1,2})-(\d{1,2})"
 _TIME = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?"
 _STAMP = re.compile(rf"{_DAY}(?:(?:[Tt]{_TIME}(Z|[-+]\d\d:\d\d))| {_TIME})?", re.ASCII)
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+_LONGEST_INT: Final = 100
+"""Characters; with a sign, `0b` and a few zeros, no longer word fits between the bounds."""
 _SMALLEST_PLAIN, _LARGEST_PLAIN = -4, 6
 
 
@@ -57,12 +59,12 @@ def _number(word: str) -> tuple[Kind, ScalarValue]:
     if stamp is not None:
         return Kind.TIME, stamp
     plain = word.replace("_", "")
-    if _INT.fullmatch(plain) and word[0] != ".":
+    if len(plain) <= _LONGEST_INT and _INT.fullmatch(plain) and word[0] != ".":
         value = _integer(plain)
         if _INT_MIN <= value <= _INT_MAX:
             return Kind.INT, value
-    if _FLOAT.fullmatch(plain):
-        return Kind.FLOAT, float(plain)
+    if _FLOAT.fullmatch(plain) and math.isfinite(value := float(plain)):
+        return Kind.FLOAT, value
     return Kind.TEXT, word
 
 

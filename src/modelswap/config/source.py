@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
 
 _ENV = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
-_FORBIDDEN = re.compile(r"[\n\r\x00]")
+_FORBIDDEN = re.compile(r"[\n\r\x00\ud800-\udfff]")
+"""Surrogates stand for bytes that are not UTF-8."""
 _PASSES: Final = 2
 """A value may itself hold `${env.X}`; that one's value may not."""
 _SUFFIXES: Final = (".yml", ".yaml")
@@ -59,7 +60,7 @@ class Environment:
             self.problems.append(Problem(mark, (), message, "an empty value would do"))
             return ""
         if _FORBIDDEN.search(value):
-            message = f"environment variable {name} holds a line break or a NUL"
+            message = f"environment variable {name} holds a line break, a NUL or bytes not UTF-8"
             self.problems.append(Problem(mark, (), message))
             return ""
         self.used.add(value)

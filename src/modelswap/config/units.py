@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
-_SPAN = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
-_SPAN_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_SPAN = re.compile(r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
+_SPAN_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS: Final = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -22,10 +23,12 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def seconds(text: str) -> float | None:
-    """`1m30s` → 90.0; None when it is no duration. Go's grammar."""
+    """`1m30s` → 90.0; None when it is no duration, or one without end. Go's grammar."""
     if not _SPAN.fullmatch(text):
         return None
     total = sum(float(n) * _SECONDS[unit] for n, unit in _SPAN_PART.findall(text))
+    if not math.isfinite(total):
+        return None
     return -total if text.startswith("-") else total
 
 
@@ -37,4 +40,5 @@ def size(text: str) -> int | None:
     number, prefix, binary = found.groups()
     if binary and not prefix:
         return None
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+    value = float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()]
+    return int(value) if math.isfinite(value) else None

@@ -11,7 +11,7 @@ It knows nothing of models, keys, queues or configuration (only the types of
 """
 
 from .address import Address
-from .allocator import tune_allocator
+from .allocator import give_back, tune_allocator
 from .exchange import BodySink, Exchange
 from .fields import Field
 from .forms import FormEdit, FormScan
@@ -46,6 +46,7 @@ __all__ = [
     "Upstream",
     "Watcher",
     "forward_headers",
+    "give_back",
     "forward_lines",
     "relay",
     "tune_allocator",

@@ -14,8 +14,9 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD = 32 << 20
 """The largest value that glibc accepts on 64-bit systems."""
-_TRIM_THRESHOLD = 48 << 20
-"""Free memory kept at the top of the heap; the price is this much resident memory after a burst."""
+_TRIM_THRESHOLD = 192 << 20
+"""Free memory kept at the top of the heap, so that one large body after the other finds it; `give_back`
+ends that."""
 
 
 def tune_allocator() -> bool:
@@ -31,3 +32,12 @@ def tune_allocator() -> bool:
     mapped = mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
     trimmed = mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
     return bool(mapped and trimmed)
+
+
+def give_back() -> None:
+    """Return free memory to the system; costs milliseconds after large bodies, little else."""
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (OSError, AttributeError):
+            return

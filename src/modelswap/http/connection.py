@@ -410,11 +410,12 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._server.burst.write(self._transport, data)
 
     def write_all(self, parts: tuple[bytes, ...]) -> None:
         """Write without joining the parts."""
         if self._transport is not None:
+            self._server.burst.flush()
             self._transport.writelines([part for part in parts if part])
 
     def date_line(self) -> bytes:
@@ -514,6 +515,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        self._server.burst.flush()
         if reset:
             sock = transport.get_extra_info("socket")
             if sock is not None:
@@ -550,6 +552,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        self._server.burst.flush()
         now = self._server.ticker.now
         if linger and not self._eof:
             self._closes_at = now + _LINGER
@@ -583,11 +586,13 @@ class Connection(asyncio.Protocol):
 
     def write_eof(self) -> None:
         transport = self._transport
+        self._server.burst.flush()
         if transport is not None and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 
     def close(self) -> None:
         """Close when what is buffered was sent."""
+        self._server.burst.flush()
         self._closes_at = self._server.ticker.now + _FLUSH
         if self._transport is not None:
             self._transport.close()
@@ -674,7 +679,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or exchange.started or self._transport is None:
             return
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if count < len(_PROBES):
             self._probe = self._server.loop.call_later(
                 _PROBES[count], self._probe_client, count + 1

@@ -13,6 +13,8 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+from .allocator import give_back
+from .burst import Burst
 from .connection import Connection
 from .descriptors import room_for
 from .fields import status_line, written
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _KNOWN_HEADS = 512
 _KNOWN_HEAD_SIZE = 4096
 _BACKLOG = 1024
+_QUIET = 5.0
+"""Seconds after the last large body until the memory that it took is given back."""
 _CLOSE_PATIENCE = 2.0
 """Seconds for what was cut or cancelled to be gone."""
 _MOST_HELD = 2 << 30
@@ -73,6 +77,8 @@ class Server:
         self._date_until = 0.0
         self.loop = asyncio.get_running_loop()
         self.ticker = Ticker(self.loop, self._sweep)
+        self.burst = Burst(self.loop)
+        self._quiet: asyncio.TimerHandle | None = None
         self.limits = limits
         self.heads: dict[bytes, RequestHead] = {}
         """Heads read before: equal bytes have an equal reading."""
@@ -159,6 +165,8 @@ class Server:
             async with asyncio.timeout(_CLOSE_PATIENCE):
                 await self._empty.wait()
         self.ticker.stop()
+        if self._quiet is not None:
+            self._quiet.cancel()
 
     # For connections
 
@@ -201,6 +209,14 @@ class Server:
         left = self._held_by.pop(peer, 0) - count
         if left > 0:
             self._held_by[peer] = left
+        if not self._held and self._quiet is None:
+            self._quiet = self.loop.call_later(_QUIET, self._on_quiet)
+
+    def _on_quiet(self) -> None:
+        """A while after the last large body: its memory may go."""
+        self._quiet = None
+        if not self._held:
+            give_back()
 
     @property
     def held(self) -> int:

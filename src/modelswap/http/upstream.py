@@ -12,6 +12,7 @@ import asyncio
 import select
 from typing import TYPE_CHECKING
 
+from .burst import Burst
 from .outcome import Ending
 from .ticker import Ticker
 from .wire import Wire
@@ -50,6 +51,7 @@ class Upstream:
         self._ssl = ssl_context
         self._loop = asyncio.get_running_loop()
         self.ticker = Ticker(self._loop, self._sweep)
+        self.burst = Burst(self._loop)
         self._idle: list[Wire] = []
         self._wires: set[Wire] = set()
         self._connecting: dict[Relay, asyncio.Task[None]] = {}

@@ -161,12 +161,13 @@ class Wire(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._sent += len(data)
-            self._transport.write(data)
+            self._upstream.burst.write(self._transport, data)
 
     def write_all(self, parts: tuple[bytes, ...]) -> None:
         """Write without joining the parts."""
         if self._transport is not None:
             self._sent += sum(map(len, parts))
+            self._upstream.burst.flush()
             self._transport.writelines(parts)
 
     def touch(self) -> None:
@@ -186,6 +187,7 @@ class Wire(asyncio.Protocol):
 
     def write_eof(self) -> None:
         transport = self._transport
+        self._upstream.burst.flush()
         if transport is not None and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 

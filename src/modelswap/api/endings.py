@@ -1,0 +1,74 @@
+"""How a visit that failed is told to its client.
+
+Pure: what the room or the relay reports becomes one of the few errors that
+clients know, with words that hold no command line and no header.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from modelswap.core.room import Reason
+from modelswap.errors import (
+    BadRequestError,
+    ConcurrencyLimitError,
+    LoadFailedError,
+    NotFoundError,
+    ReplyError,
+    UnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+from modelswap.http import Ending
+
+if TYPE_CHECKING:
+    from modelswap.core.spec import Seconds
+    from modelswap.http import Outcome
+
+NO_ROUTER: Final = "no router for requested model"
+
+
+def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyError:
+    """Say to a client why its wait ended without a turn."""
+    match reason:
+        case Reason.LOAD_FAILED | Reason.BACKING_OFF:
+            return LoadFailedError(
+                f"the model could not be loaded: {detail}", retry_after=retry_after
+            )
+        case Reason.QUEUE_FULL:
+            return UnavailableError(
+                "too many requests are waiting", code="queue_full", retry_after=retry_after or 1
+            )
+        case Reason.OVER_LIMIT:
+            return ConcurrencyLimitError("Too many requests", retry_after=1)
+        case Reason.UNLOADED:
+            return UnavailableError(
+                "the model was unloaded while the request waited",
+                code="model_unloaded",
+                retry_after=1,
+            )
+        case Reason.SHUTTING_DOWN:
+            return UnavailableError("the server is shutting down", retry_after=5)
+        case Reason.REMOVED:
+            return NotFoundError("the model was removed from the configuration")
+        case Reason.NO_SUCH_MODEL:
+            return NotFoundError(NO_ROUTER)
+        case Reason.NEVER_FITS:
+            return LoadFailedError(f"the model can never be loaded: {detail}")
+        case _ as never:
+            assert_never(never)
+
+
+def broken(outcome: Outcome) -> ReplyError:
+    """Say to a client what became of the upstream."""
+    if outcome.ending in {Ending.HEADER_TIMEOUT, Ending.CONNECT_TIMEOUT, Ending.STALLED}:
+        return UpstreamTimeoutError(f"the upstream did not answer in time: {outcome.detail}")
+    if outcome.ending is Ending.UPSTREAM_LOST:
+        return UnavailableError(
+            "the model was stopped before its answer was complete",
+            code="model_unloaded",
+            retry_after=1,
+        )
+    if outcome.ending is Ending.BODY_FAILED:
+        return BadRequestError(outcome.detail)
+    return UpstreamError(f"upstream error: {outcome.detail}")
