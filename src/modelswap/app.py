@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from modelswap.api.book import Book, UnusableError, policy_of
 from modelswap.api.front import Front
 from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import diff, load
+from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
 from modelswap.http import Server, give_back, tune_allocator
 from modelswap.launch import LaunchError
@@ -39,9 +39,9 @@ from modelswap.observe.performance import Performance
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
 from modelswap.observe.store import Store
+from modelswap.options import Options, StartError, parse_listen, tls_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Coroutine, Iterable
 
     from modelswap.config.load import Loaded
@@ -50,49 +50,9 @@ if TYPE_CHECKING:
 
 WATCH_EVERY = 0.5
 """Seconds between two looks at the configuration files; a look is a few `stat` calls."""
-LOCAL = "127.0.0.1"
 LOOPBACK = ("127.0.0.1", "::1")
 KILLED = 3
 """Exit code when something had to be killed."""
-
-Stamp = tuple[tuple[str, int, int, int], ...]
-
-
-class StartError(Exception):
-    """The server cannot start; `lines` say why, for the user's eyes."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The command line of `serve`."""
-
-    config: Path | None
-    config_dir: Path | None
-    listen: str | None = None
-    watch: bool = False
-    state_dir: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-
-
-def parse_listen(text: str | None, *, tls: bool) -> tuple[str, int]:
-    """Return host and port; llama-swap's `:8080` means every interface.
-
-    Raises:
-        StartError: the text is not HOST:PORT.
-    """
-    if text is None:
-        return LOCAL, 8443 if tls else 8080
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536:  # noqa: PLR2004 - ports
-        raise StartError(f"modelswap: --listen {text}: expected HOST:PORT, such as 127.0.0.1:8080")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    return host, int(port)
 
 
 def serve(options: Options) -> int:
@@ -194,7 +154,7 @@ class Program:
         )
         house.configure_logs()
         front = Front(house)
-        self._tls = _tls(options)
+        self._tls = tls_context(options)
         self._server = Server(
             front,
             limits=plan.settings.limits,
@@ -358,34 +318,13 @@ class Program:
                 self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
 
     async def _watch_files(self) -> None:
-        """Reload when what the files say changed and then stood still for one look.
-
-        Looking by `stat`, links followed, sees what notifications miss: bind mounts, network
-        folders, and a link swapped for another.
-        """
-        seen = pending = self._stamp()
+        options = self._options
+        files = [options.config, options.tls_cert, options.tls_key]
+        watch = Watch([f for f in files if f is not None], options.config_dir)
         while True:
             await asyncio.sleep(WATCH_EVERY)
-            now = self._stamp()
-            if now != seen and now == pending and now:
-                seen = now
+            if watch.has_changed():
                 self._reload_wanted.set()
-            pending = now
-
-    def _stamp(self) -> Stamp:
-        options = self._options
-        files = [] if options.config is None else [options.config]
-        if options.config_dir is not None:
-            with contextlib.suppress(OSError):
-                found = options.config_dir.iterdir()
-                files += sorted(f for f in found if f.suffix in {".yaml", ".yml"})
-        files += [f for f in (options.tls_cert, options.tls_key) if f is not None]
-        stamps: list[tuple[str, int, int, int]] = []
-        for file in files:
-            with contextlib.suppress(OSError):
-                stat = file.stat()
-                stamps.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return tuple(stamps)
 
     # End
 
@@ -430,20 +369,6 @@ class Program:
             doing.cancel()
             hurried.cancel()
         return doing.done() and not doing.cancelled() and doing.result()
-
-
-def _tls(options: Options) -> ssl.SSLContext | None:
-    if options.tls_cert is None:
-        return None
-    import ssl  # noqa: PLC0415 - most servers do without
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(options.tls_cert, options.tls_key)
-    except (OSError, ValueError) as error:
-        raise StartError(f"modelswap: TLS: {options.tls_cert}: {error}") from error
-    return context
 
 
 def _traced(bug: BaseException) -> str:

@@ -192,7 +192,7 @@ async def test_reload_without_a_free_port(
         del avoid
         raise NoFreePortError(f"no free port from {preferred} upwards")
 
-    monkeypatch.setattr("modelswap.fleet.free_port", none_free)
+    monkeypatch.setattr("modelswap.fleet.ports.free_port", none_free)
     plan = plan_of(tmp_path, "macros: {x: y}")
     world.fleet.replace(plan, policy_of(plan), changed={A}, removed=set())
     asker = Asker()

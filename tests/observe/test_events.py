@@ -341,3 +341,14 @@ def test_the_dashboard_uses_metrics_that_exist() -> None:
     used = set(re.findall(r"(?:modelswap|llamaswap)_[a-z_]+", dashboard))
     assert used - exposed == set()
     assert len(used) > 20
+
+
+def test_a_load_that_took_too_long_is_a_failure() -> None:
+    """It is counted once, when it is given up; one that was called off is none, and no swap."""
+    metrics = Metrics()
+    for model, failed in (("slow", True), ("unwanted", False)):
+        metrics.phase(model, "starting", 1.0)
+        metrics.phase(model, "stopping", 2.0, failed=failed)
+        metrics.phase(model, "stopped", 3.0, failed=failed)
+    assert metrics.counters.load_failures == {"slow": 1}
+    assert metrics.counters.swaps == 0

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from fakes.server import ROOT, Modelswap, free_port, wait_until
+from modelswap.cli import normalise
 from parity.world import model, opened
 
 if TYPE_CHECKING:
@@ -34,6 +35,20 @@ def command(*arguments: str, directory: Path | None = None) -> subprocess.Comple
         env=env,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("-watch-config=true", ["--watch-config"]),
+        ("--watch-config=1", ["--watch-config"]),
+        ("-watch-config=false", []),
+        ("-watch-config=maybe", ["--watch-config=maybe"]),
+    ],
+)
+def test_switch_with_a_value(written: str, meant: list[str]) -> None:
+    """Go's flags take `=true` and `=false` for switches, and service files have them."""
+    assert normalise(["-config", "c", written]) == ["serve", "--config", "c", *meant]
 
 
 @pytest.mark.parametrize("flag", ["-version", "--version"])

@@ -95,13 +95,14 @@ class House:
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
         """Take the fleet's news to the log, the watchers and the counters."""
-        self.metrics.phase(model, phase.shown, self.loop.time())
+        failed = self.fleet.failure(model) is not None
+        self.metrics.phase(model, phase.shown, self.loop.time(), failed=failed)
         if phase is Phase.STOPPED:
             self.logs.model_ended(model)
             if model not in self.plan.models:  # its last words came after the reload
                 self.logs.forget(model)
         said = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
-        if phase is Phase.STOPPED and self.fleet.failure(model):
+        if phase is Phase.STOPPED and failed:
             self.log.warning(said)
         else:
             self.log.info(said)

@@ -69,7 +69,8 @@ def command(
     SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
     a second one hurries.
     """  # noqa: D301 - click's \b
-    from modelswap.app import Options, StartError, serve  # noqa: PLC0415 - --help must be quick
+    from modelswap.app import serve  # noqa: PLC0415 - --help must be quick
+    from modelswap.options import Options, StartError  # noqa: PLC0415 - the same
 
     _ = ignored  # llama-swap ignores them
     if config is None and config_dir is None and CONFIG_HERE.exists():

@@ -18,7 +18,7 @@ from .forms import FormEdit, FormScan
 from .head import ResponseHead
 from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
 from .relay import Relay, relay
-from .request import Request, forward_headers, forward_lines
+from .request import Request, forward_headers
 from .server import Server
 from .sources import ExchangeBody
 from .spool import Spool
@@ -47,7 +47,6 @@ __all__ = [
     "Watcher",
     "forward_headers",
     "give_back",
-    "forward_lines",
     "relay",
     "tune_allocator",
 ]

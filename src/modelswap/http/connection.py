@@ -262,10 +262,7 @@ class Connection(asyncio.Protocol):
         line = head.find(b"\r\n")
         if line > limits.request_line:
             raise RefusedError(414, "the request line is too long")
-        if (
-            len(head) - line > limits.headers
-            or head.count(b"\r\n") > limits.header_count + 2
-        ):
+        if len(head) - line > limits.headers or head.count(b"\r\n") > limits.header_count + 2:
             raise RefusedError(431, "the headers are too large or too many")
         return server.remember(head, parse_request(head))
 

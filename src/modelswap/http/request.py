@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .fields import Field, forwardable, written
+from .fields import Field, forwardable
 
 if TYPE_CHECKING:
     from .head import RequestHead
 
 
-_Key = tuple[frozenset[bytes], bool, bool, bytes | None]
-
-
 class Request:
     __slots__ = (
-        "_forward",
-        "_lines",
         "chunked",
         "client",
         "content_length",
@@ -67,8 +62,6 @@ class Request:
         """Answered by a head with framing and a body."""
         self.memo: object = None
         """Whatever the handler wants to find again with an equal request."""
-        self._forward: dict[_Key, list[Field]] = {}
-        self._lines: dict[_Key, bytes] = {}
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; `name` in lower case."""
@@ -81,29 +74,7 @@ class Request:
     def forward_headers(
         self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
     ) -> list[Field]:
-        """See `forward_headers`; remembered, because equal requests come in rows."""
-        key = (drop, trust, forwarded, host)
-        known = self._forward.get(key)
-        if known is None:
-            known = self._forward[key] = self._forwarded(
-                drop, trust=trust, forwarded=forwarded, host=host
-            )
-        return known.copy()
-
-    def forward_lines(
-        self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
-    ) -> bytes:
-        """See `forward_lines`."""
-        key = (drop, trust, forwarded, host)
-        known = self._lines.get(key)
-        if known is None:
-            headers = self.forward_headers(drop, trust=trust, forwarded=forwarded, host=host)
-            known = self._lines[key] = written(headers)
-        return known
-
-    def _forwarded(
-        self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
-    ) -> list[Field]:
+        """See `forward_headers`."""
         if host is not None:
             drop |= {b"host"}
         kept = forwardable(self.headers, self.head.connection, drop, forwarded=forwarded and trust)
@@ -135,15 +106,3 @@ def forward_headers(
     False (peers) removes them all. `host` replaces the client's.
     """
     return request.forward_headers(drop, trust=trust_forwarded, forwarded=forwarded, host=host)
-
-
-def forward_lines(
-    request: Request,
-    *,
-    drop: frozenset[bytes] = frozenset(),
-    trust_forwarded: bool,
-    forwarded: bool = True,
-    host: bytes | None = None,
-) -> bytes:
-    """The same as `forward_headers`, written as lines: cheaper when nothing is to be added."""
-    return request.forward_lines(drop, trust=trust_forwarded, forwarded=forwarded, host=host)

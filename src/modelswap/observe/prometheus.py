@@ -80,8 +80,11 @@ class Metrics:
             use.drafted += tokens.drafted
             use.accepted += max(tokens.accepted, 0)
 
-    def phase(self, model: str, state: str, now: float) -> None:
-        """Take the news that a model is now starting, ready, stopping or stopped."""
+    def phase(self, model: str, state: str, now: float, *, failed: bool = False) -> None:
+        """Take the news that a model is now starting, ready, stopping or stopped.
+
+        *failed* tells a load that took too long from one that was called off.
+        """
         began = self._starting.pop(model, None)
         match state:
             case "starting":
@@ -91,6 +94,8 @@ class Metrics:
                 self._left = None
             case "ready" if began is not None:
                 self.counters.loaded(model, now - began)
+            case "stopping" if began is not None and failed:
+                self.counters.load_failed(model)
             case "stopping":
                 self._left = model
             case "stopped" if began is not None:

@@ -13,11 +13,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from modelswap.config.command import split
 from modelswap.config.load import specs
 from modelswap.core.lifecycle import ALIVE, Event, Phase
 from modelswap.core.loadtimes import LoadTimes
@@ -35,9 +32,11 @@ from modelswap.core.room import (
     Terminate,
 )
 from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
-from modelswap.http import Address, Upstream
-from modelswap.launch import Job
-from modelswap.launch.ports import NoFreePortError, free_port
+from modelswap.launch.ports import NoFreePortError
+
+from .ports import Ports
+from .servers import Absent, Server, Ticket, job_of, upstream_of
+from .timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,65 +44,16 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.policy import Policy
-    from modelswap.core.room import Command, Reason, TimerKey
+    from modelswap.core.room import Command, TimerKey
     from modelswap.launch import Adopted, Exit, Launcher, Listener
+
+    from .servers import Observer, Waiter
 
 PORT_TRIES = 4
 """How often a model whose port a stranger took is started, each time on another port."""
 
-FROZEN = Seconds(1.0)
-"""A timer that comes so late means that we did not run meanwhile (SIGSTOP, a suspended machine):
-the news that it should have waited for is still to be read."""
-
-
 GONE = frozenset({Phase.STOPPED, Phase.STUCK})
 """Nobody waits for a process that not even SIGKILL ends."""
-
-
-class Waiter(Protocol):
-    """Somebody whose request could not be served at once."""
-
-    def on_granted(self, server: Server) -> None:
-        """Have the lease, now: end it with `Fleet.release`."""
-
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
-        """Be told that the wait ended without a lease."""
-
-    def on_position(self, position: int) -> None:
-        """Learn the place in the queue; 1 is the next."""
-
-
-class Observer(Protocol):
-    """Whoever wants to know; called on the loop, must be quick."""
-
-    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
-    def on_output(self, model: ModelId, data: bytes) -> None: ...
-    def on_note(self, level: str, text: str) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class Server:
-    """One model server, from its start to its exit."""
-
-    model: Model
-    upstream: Upstream
-    pid: int | None = None
-    tries: int = 1
-
-    def take_over(self, model: Model) -> None:
-        """Go on with what a reload says about the same server: name, priority, timeouts."""
-        port = self.model.port
-        self.model = model if port is None else model.at_port(port)
-        self.upstream.timeouts = model.timeouts
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A place in the wait. Give it back with `Fleet.cancel`."""
-
-    id: RequestId
-    model: ModelId
-    waiter: Waiter
 
 
 class Fleet:
@@ -126,9 +76,9 @@ class Fleet:
             queue_limit=plan.settings.limits.queue,
         )
         self._servers: dict[ModelId, Server] = {}
-        self._ports = {m.id: m.port for m in plan.models.values() if m.port is not None}
+        self._ports = Ports(plan.models)
         self._tickets: dict[RequestId, Ticket] = {}
-        self._timers: dict[TimerKey, asyncio.TimerHandle] = {}
+        self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
         self._todo: deque[Command] = deque()
         self._obeying = False
@@ -169,7 +119,7 @@ class Fleet:
         if self._room.waiting(ticket.model) > 1:
             self.cancel(ticket)
         elif ticket.id in self._tickets:
-            ticket.waiter = _Absent(self)
+            ticket.waiter = Absent(self.release)
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop waiting. Does nothing when the wait is over."""
@@ -279,7 +229,7 @@ class Fleet:
             del self._servers[model.id]
             return False
         if model.port is not None:
-            self._ports[model.id] = model.port
+            self._ports.keep(model.id, model.port)
         self._observer.on_note("info", f"<{model.id}> found running, pid {found.pid}")
         self._obey(self._room.adopt(model.id, self._now()))
         return True
@@ -293,13 +243,8 @@ class Fleet:
         removed: AbstractSet[ModelId],
     ) -> None:
         """Go on with another plan; models that are the same in both run on untouched."""
-        kept = {m: p for m, p in self._ports.items() if m in plan.models and m not in changed}
         self.plan = plan
-        self._ports = kept
-        for model in plan.models.values():
-            if model.port is not None and model.id not in kept:
-                with suppress(NoFreePortError):  # said when the model is to be started
-                    self._ports[model.id] = free_port(model.port, set(self._ports.values()))
+        self._ports.replace(plan.models, frozenset(plan.models.keys() - changed))
         for name, server in self._servers.items():
             if name in plan.models and name not in changed:
                 server.take_over(plan.models[name])
@@ -330,9 +275,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Let go of the keeper, which then ends."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.clear_all()
         await self._launcher.close(stop_servers=True)
 
     # News from the launcher
@@ -421,10 +364,9 @@ class Fleet:
                 self.killed += 1
                 self._launcher.kill(model)
             case SetTimer(key=key, at=at):
-                self._clear(key)
-                self._timers[key] = self._loop.call_at(at, self._on_timer, key, at)
+                self._timers.set(key, at)
             case ClearTimer(key=key):
-                self._clear(key)
+                self._timers.clear(key)
             case PhaseChanged(model=model, phase=phase, why=why):
                 self._load_times.on_phase(model, phase, self._now())
                 self._observer.on_phase(model, phase, why)
@@ -433,25 +375,14 @@ class Fleet:
             case _ as never:
                 assert_never(never)
 
-    def _on_timer(self, key: TimerKey, at: float) -> None:
-        late = self._now() - at
-        if late > FROZEN:  # time in which we did not run is given back
-            again = self._now() + late
-            self._timers[key] = self._loop.call_at(again, self._on_timer, key, again)
-            return
-        self._timers.pop(key, None)
+    def _on_timer(self, key: TimerKey) -> None:
         self._obey(self._room.on_timer(key, self._now()))
-
-    def _clear(self, key: TimerKey) -> None:
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
 
     def _spawn(self, name: ModelId, *, tries: int = 1, beyond: int | None = None) -> None:
         model = self.plan.models[name]
         try:
             if model.port is not None:
-                model = model.at_port(self._port_for(name, model.port, beyond))
+                model = model.at_port(self._ports.choose(name, model.port, beyond))
             upstream = upstream_of(model)
         except (ValueError, NoFreePortError) as error:
             self._report(name, Event.SPAWN_FAILED, str(error))
@@ -461,50 +392,3 @@ class Fleet:
             return
         self._servers[name] = Server(model, upstream, tries=tries)
         self._launcher.start(job_of(model))
-
-    def _port_for(self, name: ModelId, usual: int, beyond: int | None) -> int:
-        """Choose a free port: the model's own, or one after *beyond*, which was taken."""
-        others = {port for model, port in self._ports.items() if model != name}
-        wanted = self._ports.get(name, usual) if beyond is None else beyond + 1
-        port = free_port(wanted, others)
-        self._ports[name] = port
-        return port
-
-
-class _Absent:
-    """Waits in the place of somebody who left but comes back."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def on_granted(self, server: Server) -> None:
-        self._fleet.release(server.model.id)
-
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
-        """Nobody is there to be told."""
-
-    def on_position(self, position: int) -> None:
-        """Nobody is there to be told."""
-
-
-def job_of(model: Model) -> Job:
-    """Say to the launcher what the configuration says."""
-    return Job(
-        model=model.id,
-        argv=model.argv,
-        env=model.env,
-        cwd=None,
-        stop_command=split(model.cmd_stop),
-        url=model.proxy,
-        check=model.check_endpoint,
-        port=model.port,
-    )
-
-
-def upstream_of(model: Model) -> Upstream:
-    """Return a pool of connections to the model's server; none is open yet.
-
-    Raises:
-        ValueError: `proxy` is not a URL that can be connected to.
-    """
-    return Upstream(Address.parse(model.proxy), model.timeouts)

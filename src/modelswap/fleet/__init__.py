@@ -1,0 +1,10 @@
+"""The one owner of the model servers.
+
+owner       `Fleet`: feeds the room, carries its commands out, gives leases
+servers     what it holds (`Server`, `Ticket`) and whom it tells (`Waiter`, `Observer`)
+"""
+
+from .owner import Fleet
+from .servers import Observer, Server, Ticket, Waiter, job_of, upstream_of
+
+__all__ = ["Fleet", "Observer", "Server", "Ticket", "Waiter", "job_of", "upstream_of"]

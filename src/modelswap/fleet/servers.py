@@ -1,0 +1,107 @@
+"""What the fleet holds and whom it tells: servers, tickets, waiters, observers.
+
+And how a configured model becomes a job for the launcher and a pool of
+connections. Nothing here decides or keeps count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from modelswap.config.command import split
+from modelswap.http import Address, Upstream
+from modelswap.launch import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.config.plan import Model
+    from modelswap.core.lifecycle import Phase
+    from modelswap.core.room import Reason
+    from modelswap.core.spec import ModelId, RequestId, Seconds
+
+
+class Waiter(Protocol):
+    """Somebody whose request could not be served at once."""
+
+    def on_granted(self, server: Server) -> None:
+        """Have the lease, now: end it with `Fleet.release`."""
+
+    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+        """Be told that the wait ended without a lease."""
+
+    def on_position(self, position: int) -> None:
+        """Learn the place in the queue; 1 is the next."""
+
+
+class Observer(Protocol):
+    """Whoever wants to know; called on the loop, must be quick."""
+
+    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
+    def on_output(self, model: ModelId, data: bytes) -> None: ...
+    def on_note(self, level: str, text: str) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """One model server, from its start to its exit."""
+
+    model: Model
+    upstream: Upstream
+    pid: int | None = None
+    tries: int = 1
+
+    def take_over(self, model: Model) -> None:
+        """Go on with what a reload says about the same server: name, priority, timeouts."""
+        port = self.model.port
+        self.model = model if port is None else model.at_port(port)
+        self.upstream.timeouts = model.timeouts
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A place in the wait. Give it back with `Fleet.cancel`."""
+
+    id: RequestId
+    model: ModelId
+    waiter: Waiter
+
+
+class Absent:
+    """Waits in the place of somebody who left but comes back."""
+
+    def __init__(self, release: Callable[[ModelId], None]) -> None:
+        self._release = release
+
+    def on_granted(self, server: Server) -> None:
+        self._release(server.model.id)
+
+    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+        """Nobody is there to be told."""
+
+    def on_position(self, position: int) -> None:
+        """Nobody is there to be told."""
+
+
+def job_of(model: Model) -> Job:
+    """Say to the launcher what the configuration says."""
+    return Job(
+        model=model.id,
+        argv=model.argv,
+        env=model.env,
+        cwd=None,
+        stop_command=split(model.cmd_stop),
+        url=model.proxy,
+        check=model.check_endpoint,
+        port=model.port,
+    )
+
+
+def upstream_of(model: Model) -> Upstream:
+    """Return a pool of connections to the model's server; none is open yet.
+
+    Raises:
+        ValueError: `proxy` is not a URL that can be connected to.
+    """
+    return Upstream(Address.parse(model.proxy), model.timeouts)

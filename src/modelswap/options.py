@@ -1,0 +1,63 @@
+"""What the command line of `serve` asked for, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
+
+LOCAL = "127.0.0.1"
+
+
+class StartError(Exception):
+    """The server cannot start; `lines` say why, for the user's eyes."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line of `serve`."""
+
+    config: Path | None
+    config_dir: Path | None
+    listen: str | None = None
+    watch: bool = False
+    state_dir: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+def parse_listen(text: str | None, *, tls: bool) -> tuple[str, int]:
+    """Return host and port; llama-swap's `:8080` means every interface.
+
+    Raises:
+        StartError: the text is not HOST:PORT.
+    """
+    if text is None:
+        return LOCAL, 8443 if tls else 8080
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536:  # noqa: PLR2004 - ports
+        raise StartError(f"modelswap: --listen {text}: expected HOST:PORT, such as 127.0.0.1:8080")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host, int(port)
+
+
+def tls_context(options: Options) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    import ssl  # noqa: PLC0415 - most servers do without
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ValueError) as error:
+        raise StartError(f"modelswap: TLS: {options.tls_cert}: {error}") from error
+    return context
