@@ -63,8 +63,8 @@ def _number(word: str) -> tuple[Kind, ScalarValue]:
         value = _integer(plain)
         if _INT_MIN <= value <= _INT_MAX:
             return Kind.INT, value
-    if _FLOAT.fullmatch(plain) and math.isfinite(value := float(plain)):
-        return Kind.FLOAT, value
+    if _FLOAT.fullmatch(plain) and math.isfinite(number := float(plain)):
+        return Kind.FLOAT, number
     return Kind.TEXT, word
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .fields import status_line
 from .outcome import Ending, Outbound, Outcome
+from .tunnel import RelayEnds
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -52,59 +52,10 @@ def relay(
     return it
 
 
-class Relay:
-    __slots__ = (
-        "_body",
-        "_bytes",
-        "_chunked_body",
-        "_exchange",
-        "_half_closed",
-        "_head",
-        "_late",
-        "_outbound",
-        "_passing",
-        "_retried",
-        "_source_started",
-        "_upstream",
-        "_was_reset",
-        "_watcher",
-        "_wire",
-        "ended",
-        "is_head",
-        "is_sending",
-        "wants_upgrade",
-    )
+class Relay(RelayEnds):
+    """Takes one request to the upstream and its answer to the client."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        upstream: Upstream,
-        outbound: Outbound,
-        body: bytes | BodySource,
-        watcher: Watcher | None,
-    ) -> None:
-        self._exchange = exchange
-        self._upstream = upstream
-        self._outbound = outbound
-        self._body = body
-        self._watcher = watcher
-        self._wire: Wire | None = None
-        self._head: ResponseHead | None = None
-        self._late: list[bytes] | None = None
-        """Collects an error's body after the client's stream began without the upstream."""
-        self._bytes = 0
-        self._passing = False
-        """The upstream's answer goes to the client."""
-        self._retried = False
-        self._source_started = False
-        self._chunked_body = False
-        self._half_closed = False
-        self._was_reset = False
-        self.ended = False
-        self.is_head = outbound.method == "HEAD"
-        self.is_sending = False
-        """The request's body is not complete yet."""
-        self.wants_upgrade = outbound.upgrade is not None
+    __slots__ = ()
 
     def begin(self) -> None:
         if self._exchange.finished:
@@ -368,107 +319,3 @@ class Relay:
     def _on_drain(self) -> None:
         if self._wire is not None:
             self._wire.resume()
-
-    # The tunnel
-
-    def on_switch(self, head: ResponseHead) -> None:
-        exchange = self._exchange
-        self._head = head
-        self._passing = True
-        exchange.hand_over()
-        if self._watcher is not None:
-            self._watcher.on_head(head)
-        upgrade = self._outbound.upgrade or b""
-        switched = [value for name, value in head.headers if name.lower() == b"upgrade"]
-        lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (
-            switched[0] if switched else upgrade
-        )
-        own = head.block.partition(b"\r\n")[2]
-        exchange.connection.tunnel(self, status_line(101) + own + lines)
-
-    def from_upstream(self, data: bytes) -> None:
-        self._bytes += len(data)
-        connection = self._exchange.connection
-        connection.write(data)
-        if connection.paused and self._wire is not None:
-            self._wire.pause()
-
-    def from_client(self, data: bytes) -> None:
-        if self._wire is not None:
-            self._wire.write(data)
-
-    def client_eof(self) -> None:
-        if self._half_closed:
-            self._close_tunnel()
-        elif self._wire is not None:
-            self._half_closed = True
-            self._wire.write_eof()
-
-    def upstream_eof(self) -> bool:
-        """Return whether the upstream's connection stays open for the client's words."""
-        if self._half_closed:
-            return False
-        self._half_closed = True
-        self._exchange.connection.write_eof()
-        return True
-
-    def client_paused(self) -> None:
-        if self._wire is not None:
-            self._wire.pause()
-
-    def client_resumed(self) -> None:
-        if self._wire is not None:
-            self._wire.resume()
-
-    def client_lost(self) -> None:
-        self._leave_upstream()
-        if not self.ended:
-            self._end(Ending.DONE if self._half_closed else Ending.CLIENT_GONE, "the client left")
-
-    def on_tunnel_end(self) -> None:
-        """The upstream's side of the tunnel is closed."""
-        self._wire = None
-        self._close_tunnel()
-
-    def _close_tunnel(self) -> None:
-        if not self.ended:
-            self._detach()
-            self._exchange.finished = True
-            self._leave_upstream()
-            self._exchange.connection.close()
-            self._end(Ending.DONE, "")
-
-    # Endings
-
-    def _leave_upstream(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.drop()
-        else:
-            self._upstream.forget(self)
-        self._stop_source()
-
-    def _stop_source(self) -> None:
-        body = self._body
-        if self.is_sending and not isinstance(body, bytes):
-            body.stop()
-
-    def _detach(self) -> None:
-        self._exchange.on_gone = None
-        self._exchange.on_drain = None
-
-    def _end(self, ending: Ending, detail: str) -> None:
-        self._detach()
-        self._tell(self._outcome(ending, detail, never_ran=False))
-
-    def _outcome(self, ending: Ending, detail: str, *, never_ran: bool) -> Outcome:
-        status = self._head.status if self._head is not None else None
-        return Outcome(
-            ending, status, self._bytes, detail, self._passing, never_ran, self._was_reset
-        )
-
-    def _tell(self, outcome: Outcome) -> None:
-        if not self.ended:
-            self.ended = True
-            if self._watcher is not None:
-                self._watcher.on_end(outcome)

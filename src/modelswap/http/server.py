@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Limits
 
+    from .endpoint import Endpoint
     from .exchange import Exchange
     from .head import RequestHead
     from .request import Request
@@ -64,7 +65,7 @@ class Server:
         self._crashed = crashed
         self._ssl = ssl_context
         self._servers: list[asyncio.Server] = []
-        self._open: set[Connection] = set()
+        self._open: set[Endpoint] = set()
         self._per_address: dict[str, int] = {}
         self._fitting = limits.connections
         """Connections for which there are file descriptors."""
@@ -170,7 +171,7 @@ class Server:
 
     # For connections
 
-    def add(self, connection: Connection, peer: str) -> str | None:
+    def add(self, connection: Endpoint, peer: str) -> str | None:
         """Count a connection; a text when there are too many."""
         self.ticker.wake()
         count = self._per_address.get(peer, 0)
@@ -183,7 +184,7 @@ class Server:
             connection.kill()
         return "too many connections" if full else None
 
-    def remove(self, connection: Connection, peer: str) -> None:
+    def remove(self, connection: Endpoint, peer: str) -> None:
         self._open.discard(connection)
         count = self._per_address.get(peer, 0) - 1
         if count > 0:

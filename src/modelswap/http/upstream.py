@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .burst import Burst
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .address import Address
     from .head import ResponseHead
     from .relay import Relay
+    from .tunnel import RelayEnds
 
 MAX_IDLE = 256
 LAST_WORDS = 0.5
@@ -35,6 +38,8 @@ _KNOWN_HEAD_SIZE = 2048
 _PROBABLY_ALIVE = 0.5
 """Seconds of idleness below which a server's idle timeout cannot have struck."""
 _LOCALHOST = ("127.0.0.1", "::1")
+_LONGEST_PAUSE = 32_767
+"""Seconds between keep-alives that Linux takes."""
 
 
 class Upstream:
@@ -54,7 +59,7 @@ class Upstream:
         self.burst = Burst(self._loop)
         self._idle: list[Wire] = []
         self._wires: set[Wire] = set()
-        self._connecting: dict[Relay, asyncio.Task[None]] = {}
+        self._connecting: dict[RelayEnds, asyncio.Task[None]] = {}
         self._closed = False
 
     @property
@@ -108,7 +113,7 @@ class Upstream:
         )
         self._connecting[relay] = task
 
-    def forget(self, relay: Relay) -> None:
+    def forget(self, relay: RelayEnds) -> None:
         """The relay wants no connection any more."""
         task = self._connecting.pop(relay, None)
         if task is not None:
@@ -175,7 +180,7 @@ class Upstream:
 
     async def _open_to(self, host: str, context: ssl.SSLContext | None) -> Wire:
         secure = context is not None
-        _, wire = await self._loop.create_connection(
+        transport, wire = await self._loop.create_connection(
             lambda: Wire(self),
             host,
             self.address.port,
@@ -183,6 +188,8 @@ class Upstream:
             server_hostname=self.address.host if secure else None,
             ssl_handshake_timeout=self.timeouts.tls_handshake if secure else None,
         )
+        if host not in _LOCALHOST:
+            keep_alive(transport.get_extra_info("socket"), self.timeouts.keepalive)
         return wire
 
     async def _context(self) -> ssl.SSLContext | None:
@@ -200,6 +207,18 @@ class Upstream:
         for wire in list(self._wires):
             wire.sweep(now)
         return bool(self._wires)
+
+
+def keep_alive(connection: socket.socket, every: float | None) -> None:
+    """Have the kernel ask so often, in seconds, whether another machine is still there."""
+    if every is None:
+        return
+    pause = min(max(1, int(every)), _LONGEST_PAUSE)
+    with suppress(OSError):  # it has just been lost; who uses it will hear of that
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+            if option := getattr(socket, name, None):  # not everywhere
+                connection.setsockopt(socket.IPPROTO_TCP, option, pause)
 
 
 def _default_context() -> ssl.SSLContext:
