@@ -75,6 +75,10 @@ class RelayEnds:
         """The request's body is not complete yet."""
         self.wants_upgrade = outbound.upgrade is not None
 
+    def on_broken(self, ending: Ending, detail: str, *, never_ran: bool = False) -> None:
+        """The wire broke, or never came to be: the upper half's."""
+        raise NotImplementedError
+
     # The tunnel
 
     def on_switch(self, head: ResponseHead) -> None:
