@@ -24,7 +24,8 @@ class Watch:
         """Look at *files*, and at every YAML file of *folder*."""
         self._files = files
         self._folder = folder
-        self._seen = self._pending = self._look()
+        self._seen: Stamp = self._look()
+        self._pending: Stamp = self._seen
 
     def has_changed(self) -> bool:
         """Look again; tell of each change once. Files that are all gone are no change."""
