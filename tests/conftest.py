@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -29,15 +30,15 @@ class StartServer(Protocol):
     ) -> Modelswap: ...
 
 
-@pytest.fixture
-def modelswap_server(tmp_path: Path) -> Iterator[StartServer]:
+@contextmanager
+def servers(directory: Path) -> Iterator[StartServer]:
     """Real `modelswap serve` processes; the test fails when one leaves anything running."""
     started: list[Modelswap] = []
 
     def begin(
         config_text: str, *flags: str, start: bool = True, env: dict[str, str] | None = None
     ) -> Modelswap:
-        where = tmp_path / f"server{len(started)}"
+        where = directory / f"server{len(started)}"
         server = Modelswap(where, config_text, flags, environment=env or {})
         started.append(server)
         return server.start() if start else server
@@ -45,3 +46,17 @@ def modelswap_server(tmp_path: Path) -> Iterator[StartServer]:
     yield begin
     left = [server.finish() for server in started]
     assert not any(left), f"processes left behind: {left}"
+
+
+@pytest.fixture
+def modelswap_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Servers for one test."""
+    with servers(tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Servers for a whole module."""
+    with servers(tmp_path_factory.mktemp("servers")) as begin:
+        yield begin
