@@ -35,14 +35,14 @@ from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
 from modelswap.observe.inflight import Inflight
 from modelswap.observe.logs import Logger, Logs
+from modelswap.observe.opening import store_of
 from modelswap.observe.performance import Performance
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
-from modelswap.observe.store import Store
 from modelswap.options import Options, StartError, parse_listen, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
@@ -63,6 +63,7 @@ def serve(options: Options) -> int:
     """
     fill_standard_streams()
     address = parse_listen(options.listen, tls=options.tls_cert is not None)
+    watch = _watch_of(options)  # before the files are read: a change after that is seen
     loaded = load(options.config, options.config_dir)
     if loaded.plan is None:
         raise StartError(
@@ -73,7 +74,16 @@ def serve(options: Options) -> int:
         return ended
     tune_allocator()
     raise_limit()
-    return _run(Program(options, address).run(loaded, loaded.plan))
+    if watch is not None:
+        watch.look_also_at([Path(file) for file in loaded.plan.key_files])
+    return _run(Program(options, address, watch).run(loaded, loaded.plan))
+
+
+def _watch_of(options: Options) -> Watch | None:
+    if not options.watch:
+        return None
+    files = [options.config, options.tls_cert, options.tls_key]
+    return Watch([f for f in files if f is not None], options.config_dir)
 
 
 def _run(main: Coroutine[None, None, int]) -> int:
@@ -88,8 +98,10 @@ def _run(main: Coroutine[None, None, int]) -> int:
 class Program:
     """One run of `serve`."""
 
-    def __init__(self, options: Options, address: tuple[str, int]) -> None:
+    def __init__(self, options: Options, address: tuple[str, int], watch: Watch | None) -> None:
+        """*watch*: has looked at the files before they were loaded."""
         self._options = options
+        self._watch = watch
         self._host, self._port = address
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -106,18 +118,23 @@ class Program:
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         try:
             bound = await self._open()
-        except (OSError, LaunchError) as error:
+        except (OSError, LaunchError, StartError) as error:
             await self._server.close()
             self._close_observers()
-            raise StartError(f"modelswap: {self._said(error)}") from error
+            if isinstance(error, StartError):
+                raise
+            why = str(error) or "no answer in time"  # the words of a TimeoutError
+            said = why if isinstance(error, LaunchError) else f"the keeper cannot be used: {why}"
+            raise StartError(f"modelswap: {said}") from error
         self._announce(loaded, bound)
         self._fleet.preload(plan.settings.preload)
         gc.freeze()  # what is there now stays: the collector need not look at it again
         give_back()
         async with asyncio.TaskGroup() as tasks:
             helpers = [tasks.create_task(self._reload_when_wanted(), name="reload")]
-            if self._options.watch:
-                helpers.append(tasks.create_task(self._watch_files(), name="watch files"))
+            if self._watch is not None:
+                watching = self._watch_files(self._watch)
+                helpers.append(tasks.create_task(watching, name="watch files"))
             await self._asked.wait()
             code = await self._shut_down()
             for helper in helpers:
@@ -144,7 +161,7 @@ class Program:
             bus=bus,
             inflight=Inflight(bus, mask),
             captures=captures,
-            store=self._store(plan, captures, log, bus),
+            store=store_of(settings, captures, log, bus),
             metrics=Metrics(version=__version__),
             performance=Performance(
                 every=settings.performance_every, disabled=settings.performance_disabled
@@ -170,23 +187,6 @@ class Program:
             event_bytes=lambda: bus.dropped,
         )
 
-    def _store(self, plan: Plan, captures: Captures, log: Logger, bus: Bus) -> Store:
-        settings = plan.settings
-
-        def tell(ids: Iterable[int]) -> None:
-            for number in ids:
-                bus.publish("activity", {"id": number})
-
-        return Store(
-            captures,
-            path=settings.store_path,
-            max_rows=settings.metrics_max_in_memory,
-            retention=settings.store_retention,
-            file_rows=settings.store_rows,
-            warn=log.warning,
-            done=tell,
-        )
-
     def _launcher(self, listener: Listener) -> Launcher:
         try:
             directory = state_directory(self._options.state_dir, f"{self._host}:{self._port}")
@@ -197,7 +197,10 @@ class Program:
         if gpus is None:
             return LocalLauncher(directory, listener, grace=grace)
         return SettlingLauncher(
-            lambda inner: LocalLauncher(directory, inner, grace=grace), listener, gpus.used
+            lambda inner: LocalLauncher(directory, inner, grace=grace),
+            listener,
+            gpus.used,
+            is_ending=lambda: self._house.draining,
         )
 
     async def _open(self) -> tuple[str, int]:
@@ -205,16 +208,15 @@ class Program:
         house.store.open()
         house.store.start()
         house.performance.start()
-        bound = await self._server.bind(self._host, self._port)
+        try:
+            bound = await self._server.bind(self._host, self._port)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            where = f"{self._host}:{self._port}"
+            raise StartError(f"modelswap: cannot listen on {where}: {why.lower()}") from error
         await self._fleet.open()
         await self._server.accept()
         return bound
-
-    def _said(self, error: Exception) -> str:
-        if isinstance(error, OSError) and not isinstance(error, LaunchError):
-            why = os.strerror(error.errno) if error.errno else str(error)
-            return f"cannot listen on {self._host}:{self._port}: {why.lower()}"
-        return str(error)
 
     def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
         log = self._house.log
@@ -284,11 +286,27 @@ class Program:
                 house.reject_plan([str(problem) for problem in loaded.problems])
                 return
             try:
-                self._replace(loaded, loaded.plan)
+                settings = self._replace(loaded, loaded.plan)
             except UnusableError as error:
                 house.reject_plan([str(error)])
+                return
+            if "store_path" in settings:
+                await self._change_store(loaded.plan)
 
-    def _replace(self, loaded: Loaded, plan: Plan) -> None:
+    async def _change_store(self, plan: Plan) -> None:
+        """Go on in another store; the rows of the old one stay there."""
+        house, old = self._house, self._house.store
+        if old.is_at(plan.settings.store_path):
+            return
+        new = store_of(plan.settings, house.captures, house.log, house.bus)
+        await new.begin()
+        new.dropped = old.dropped
+        house.store = new
+        await asyncio.to_thread(old.close, is_hurried=False)
+        house.captures.clear()
+
+    def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
+        """Take the plan over; return which settings differ."""
         house = self._house
         change = diff(house.plan, plan)
         house.adopt_plan(loaded, plan)
@@ -308,6 +326,9 @@ class Program:
             log.warning(f"{key}: takes effect at the next start")
         fresh = change.added | change.changed
         self._fleet.preload([m for m in plan.settings.preload if m in fresh])
+        if self._watch is not None:
+            self._watch.look_also_at([Path(file) for file in plan.key_files])
+        return change.settings
 
     def _reload_tls(self) -> None:
         cert = self._options.tls_cert
@@ -317,10 +338,7 @@ class Program:
             except (OSError, ValueError) as error:
                 self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
 
-    async def _watch_files(self) -> None:
-        options = self._options
-        files = [options.config, options.tls_cert, options.tls_key]
-        watch = Watch([f for f in files if f is not None], options.config_dir)
+    async def _watch_files(self, watch: Watch) -> None:
         while True:
             await asyncio.sleep(WATCH_EVERY)
             if watch.has_changed():

@@ -1,4 +1,4 @@
-"""The few exceptions that change a reply, and the one for what cannot happen.
+"""The few exceptions that change a reply.
 
 Law: an exception knows whose fault it is (`status`), what it is called (`code`),
 what the client may read (`text`) and what only the log may (`detail`).
@@ -30,10 +30,6 @@ def fault_of(status: int) -> tuple[str, str]:
     if 400 <= status < 500:  # noqa: PLR2004 -- the class of client errors
         return "invalid_request_error", "invalid_request"
     return "server_error", "internal_error"
-
-
-class InternalError(Exception):
-    """Something that cannot happen did; the text names state and event."""
 
 
 class ReplyError(Exception):
@@ -99,6 +95,12 @@ class ConcurrencyLimitError(ReplyError):
 
     status = 429
     default_code = "concurrency_limit"
+
+
+class CancelledRequestError(ReplyError):
+    """Somebody who may ended the request; nginx's number for a request closed early."""
+
+    status = 499
 
 
 class UpstreamError(ReplyError):

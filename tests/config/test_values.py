@@ -330,3 +330,13 @@ def test_null_is_as_good_as_absent(loaded: LoadText, text: str) -> None:
 def test_list_where_names_belong(loaded: LoadText, text: str) -> None:
     """A list where a mapping of names belongs is a problem."""
     assert "expected a mapping" in str(loaded(text).problems[0])
+
+
+def test_no_port_is_left(loaded: LoadText) -> None:
+    """Models for which no port is left are named; the others work."""
+    rows = "".join(f"{m}: {{cmd: 'x ${{PORT}}', proxy: 'http://h'}}, " for m in "abc")
+    found = loaded(f"startPort: 65534\nmodels: {{{rows}}}")
+    assert found.plan is not None
+    (warning,) = found.warnings
+    assert warning.path == ("models", "c")
+    assert "no port is left for it" in warning.message

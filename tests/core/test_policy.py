@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from core.world import FakeGroup
-from modelswap.core.policy import Answer, Evict, NeverFits, all_of, groups_policy
+from modelswap.core.policy import Evict, groups_policy
 from modelswap.core.spec import ModelId
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 T, X, Y = ModelId("t"), ModelId("x"), ModelId("y")
 BOTH = (False, True)
@@ -47,20 +42,3 @@ def test_nobody_stops_itself_or_a_stranger() -> None:
     policy = groups_policy([FakeGroup("g", (T, X))])
     assert policy(T, [T, X, Y]) == Evict(frozenset({X}))
     assert policy(Y, [T, X]) == Evict(frozenset())
-
-
-def test_all_of_satisfies_everyone() -> None:
-    """Each policy sees only what the earlier ones left, and one refusal is enough."""
-    seen: list[list[ModelId]] = []
-
-    def evict_x(_: ModelId, live: Sequence[ModelId]) -> Answer:
-        seen.append(list(live))
-        return Evict(frozenset({X} & set(live)))
-
-    def never(_: ModelId, live: Sequence[ModelId]) -> Answer:
-        seen.append(list(live))
-        return NeverFits("too big")
-
-    assert all_of(evict_x, evict_x)(T, [X, Y]) == Evict(frozenset({X}))
-    assert seen == [[X, Y], [Y]]
-    assert all_of(evict_x, never)(T, [X, Y]) == NeverFits("too big")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.world import FakeGroup, Process, Server, group, reasons, spec, specs, swapping
 from modelswap.core.commands import Grant, Reason
 from modelswap.core.lifecycle import Event, Phase
-from modelswap.core.spec import ClientId, ModelId, Seconds
+from modelswap.core.spec import ModelId, Seconds
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 ALL_TOGETHER = (group("abc", swap=False),)
@@ -54,7 +54,7 @@ def test_use_costs_no_timers() -> None:
     world.run(1)
     world.arrive("a")
     for _ in range(3):
-        assert world.room.serve_now(A, ClientId("c"))
+        assert world.room.serve_now(A)
         assert world.room.on_finished(A, world.clock()) == ()
     world.run(10.6)
     assert world.terminated == [A]

@@ -6,7 +6,7 @@ from core.world import Server, World, group, reasons, spec, specs, swapping
 from modelswap.core.commands import Reason
 from modelswap.core.lifecycle import Event
 from modelswap.core.policy import groups_policy
-from modelswap.core.spec import ClientId, ModelId, ModelSpec, Seconds
+from modelswap.core.spec import ModelId, ModelSpec, Seconds
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 ALL_TOGETHER = (group("abc", swap=False),)
@@ -130,7 +130,7 @@ def test_drain_lets_nobody_in() -> None:
     world.run(1)
     waiting = world.arrive("b")
     world.obey(world.room.drain(world.clock()))
-    assert not world.room.serve_now(A, ClientId("c"))
+    assert not world.room.serve_now(A)
     assert reasons(world, running, waiting, world.arrive("a")) == [
         None,
         Reason.SHUTTING_DOWN,

@@ -8,7 +8,7 @@ from core.world import FakeGroup, Server, group, reasons, spec, specs, swapping
 from modelswap.core.commands import Grant, Reason, SetTimer, TimerKey
 from modelswap.core.lifecycle import Phase, Timer
 from modelswap.core.room import AccountingError
-from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
+from modelswap.core.spec import ModelId, RequestId, Seconds
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 ALL_TOGETHER = (group("abc", swap=False),)
@@ -216,15 +216,14 @@ def test_positions_are_told_to_who_watches() -> None:
 def test_the_fast_path_says_no_when_it_must() -> None:
     """Unknown, cold, full or held-back models are never served by the short way."""
     world = swapping(specs=specs(a=spec(A, concurrency=1)))
-    client = ClientId("c")
-    assert not world.room.serve_now(ModelId("z"), client)
-    assert not world.room.serve_now(A, client)
+    assert not world.room.serve_now(ModelId("z"))
+    assert not world.room.serve_now(A)
     world.arrive("a")
     world.run(2)
     world.arrive("a")
     world.run(2)
-    assert world.room.serve_now(A, client)
-    assert not world.room.serve_now(A, client)
+    assert world.room.serve_now(A)
+    assert not world.room.serve_now(A)
 
 
 def test_ending_more_than_was_granted_is_a_bug() -> None:

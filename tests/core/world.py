@@ -160,7 +160,7 @@ class World:
     ) -> RequestId:
         id_ = RequestId(next(self._ids))
         name = ModelId(model)
-        if not background and self.room.serve_now(name, ClientId(client)):
+        if not background and self.room.serve_now(name):
             self.answers[id_] = Grant(id_, name)
             if self.timers.get(TimerKey(Timer.HOLD), self.now + 1) > self.now:
                 self.check_overtaking(name, self.now)  # after a leap, the timer comes next

@@ -103,9 +103,9 @@ def plan_of(tmp_path: Path, more: str = "") -> Plan:
 
 
 class World:
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, notes: Notes | None = None) -> None:
         plan = plan_of(tmp_path)
-        self.notes = Notes()
+        self.notes = notes or Notes()
         launchers: list[HandLauncher] = []
 
         def make(listener: Listener) -> HandLauncher:
@@ -215,3 +215,32 @@ async def test_port_in_the_command_is_not_tried_again(tmp_path: Path) -> None:
     world.launcher.listener.on_exited("a", Exit(code=1, reason="taken", port_clash=True))
     assert asker.answers == ["load failed"]
     assert world.launcher.orders == ["start a"]
+
+
+class BrokenNotes(Notes):
+    """An observer with a bug in everything it is told."""
+
+    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
+        del model, phase, why
+        raise ZeroDivisionError
+
+    def on_output(self, model: ModelId, data: bytes) -> None:
+        del model, data
+        raise ZeroDivisionError
+
+    def on_note(self, level: str, text: str) -> None:
+        super().on_note(level, text)
+        raise ZeroDivisionError
+
+
+async def test_bug_of_an_observer_harms_nobody(tmp_path: Path) -> None:
+    """News that an observer breaks over is obeyed all the same, and whoever brought it goes on."""
+    world = World(tmp_path, BrokenNotes())
+    await world.ready(A)
+    world.launcher.listener.on_spawned("a", 1)
+    world.launcher.listener.on_output("a", b"text\n")
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(world.fleet.unload([A]))
+        await asyncio.sleep(0)
+        world.launcher.leave(A)
+    assert any("internal error, please report: ZeroDivisionError" in n for n in world.notes.notes)

@@ -155,7 +155,7 @@ def read_request(sock: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-def wait_for(true: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_for(true: Callable[[], object], seconds: float = 45.0) -> None:
     """Poll until it is so; fail after the time."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -127,7 +127,9 @@ async def test_stranger_on_the_port(
         launcher.start(job(argv=("sleep", "100")))
         ending = await news.until("exited")
         assert ending.port_clash
-        assert f"port {port} is held by another process" in ending.reason
+        assert ending.reason.startswith("its port is taken by another program")
+        assert str(stranger.pid) not in ending.reason
+        assert f"port {port} is held by another process".encode() in news.output
         launcher.start(job())
         assert (await news.until("exited")).port_clash, "could not bind"
     finally:

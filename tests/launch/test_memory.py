@@ -159,6 +159,38 @@ async def test_a_death_is_told_at_once() -> None:
     assert exits.told.is_set()
 
 
+async def test_the_end_of_the_program_waits_for_no_memory() -> None:
+    """Nothing is started any more, so a stopped server is gone when it is gone."""
+    driver, exits, ending = SlowDriver(), Exits(), threading.Event()
+    launcher = SettlingLauncher(idle, exits, driver, patience=60, is_ending=ending.is_set)
+    launcher.start(JOB)
+    await readings(driver, 1)
+    driver.used[1] += 8 * GIB
+    launcher.on_ready("a")
+    await readings(driver, 2)
+    launcher.terminate("a")
+    ending.set()
+    launcher.on_exited("a", GONE)
+    assert exits.told.is_set()
+
+
+async def test_a_wait_ends_with_the_program() -> None:
+    """Who waits for memory when the program begins to end waits no longer."""
+    driver, exits, ending = SlowDriver(), Exits(), threading.Event()
+    launcher = SettlingLauncher(idle, exits, driver, patience=60, is_ending=ending.is_set)
+    launcher.start(JOB)
+    await readings(driver, 1)
+    driver.used[1] += 8 * GIB
+    launcher.on_ready("a")
+    await readings(driver, 2)
+    launcher.terminate("a")
+    launcher.on_exited("a", GONE)
+    assert not exits.told.is_set()
+    ending.set()
+    async with asyncio.timeout(10):
+        await exits.told.wait()
+
+
 async def test_a_reading_that_fails_holds_nothing_up() -> None:
     """A driver that raises is as good as none."""
 

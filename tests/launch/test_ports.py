@@ -28,12 +28,9 @@ def held(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_held_port(held: int) -> None:
-    """A port on which somebody listens, on whatever address, is not free, and its holder is named."""
+    """A port on which somebody listens, on whatever address, is not free, and its holder is known."""
     assert not ports.is_free(held)
     assert ports.is_listening(held)
-    holder = ports.port_holder(held)
-    assert holder is not None
-    assert holder.pid == os.getpid()
     assert ports.holds_port(os.getpid(), held)
     assert not ports.holds_port(1, held)
     assert ports.free_port(held) > held
@@ -44,7 +41,6 @@ def test_free_port_avoids(port: int) -> None:
     found = ports.free_port(port, avoid={port, port + 1})
     assert found > port + 1
     assert not ports.is_listening(found)
-    assert ports.port_holder(found) is None
 
 
 def test_no_free_port() -> None:

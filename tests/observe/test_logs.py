@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -23,6 +25,10 @@ from modelswap.observe.logs import (
 from modelswap.observe.redaction import HeaderMask, line_redactor
 from modelswap.observe.stdout import Stdout
 from modelswap.observe.timestamps import FORMATS, go_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def silent(to_stdout: str = "none") -> Logs:
@@ -129,7 +135,7 @@ async def test_lines_about_requests_are_redacted() -> None:
     logs.configure(redact=line_redactor(["sk-123456"]))
     logs.request_line("Request /?key=sk-123456 ", 200, 1, ' "sk-123456" ', 1.0)
     assert b"sk-123456" not in logs.history(PROXY)
-    assert logs.history(PROXY).count(b"[REDACTED]") == 2
+    assert logs.history(PROXY).count(b"***") == 2
 
 
 def test_nobody_forges_a_line() -> None:
@@ -149,7 +155,7 @@ def test_secrets_are_masked_across_fragments() -> None:
     logs.proxy_line("info", "with sk-123456")
     for source in (model_source("m"), UPSTREAM, PROXY, COMBINED):
         assert b"sk-123456" not in logs.history(source)
-        assert b"[REDACTED]" in logs.history(source)
+        assert b"***" in logs.history(source)
 
 
 def test_the_last_line_of_a_dead_server_is_kept() -> None:
@@ -245,3 +251,47 @@ def test_credentials_in_headers_are_masked() -> None:
     }
     assert "Host" not in flat
     assert flat["X-Session-Id"] == "v"
+
+
+def test_short_keys_are_masked() -> None:
+    """A key of three characters does not show, as in every other text."""
+    logs = silent()
+    logs.configure(redact=line_redactor(["kEy"]))
+    logs.proxy_line("info", "with kEy")
+    assert logs.history(PROXY) == b"[INFO] with ***\n"
+
+
+@given(st.integers(15_000, 17_000), st.integers(1, 5_000))
+def test_no_secret_is_cut_in_two(before: int, size: int) -> None:
+    """In a line that never ends a secret is masked wherever it lies and however it arrives."""
+    logs = silent()
+    logs.configure(redact=line_redactor(["sk-" + "1234567" * 10]))
+    data = b"." * before + b"sk-" + b"1234567" * 10 + b"." * 20_000
+    for at in range(0, len(data), size):
+        logs.model_output("m", data[at : at + size])
+    logs.model_ended("m")
+    shown = logs.history(model_source("m"))
+    assert shown == b"." * before + b"***" + b"." * 20_000
+
+
+def test_a_full_disk_is_not_the_end(tmp_path: Path) -> None:
+    """What could not be written is counted and said; the lines after it are written."""
+    out = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    full = os.open("/dev/full", os.O_WRONLY)
+    place = os.dup(full)
+    stdout = Stdout(place)
+    stdout.write(b"lost\n")
+    wait_for(lambda: stdout.dropped == 5)
+    os.dup2(out, place)
+    stdout.write(b"kept\n")
+    stdout.close()
+    assert (tmp_path / "log").read_text() == "kept\n\n— 5 bytes dropped —\n"
+    for one in (out, full, place):
+        os.close(one)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -299,3 +299,36 @@ def test_a_store_that_breaks_later_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreFailedError):
         ground.ids()
     ground.store.close()
+
+
+async def test_another_store_takes_over(tmp_path: Path) -> None:
+    """Begun off the loop, it says which file it is; the one it follows answers its questions first."""
+    captures = Captures(1 << 20, HeaderMask())
+    stores = [Store(captures, path=str(tmp_path / f), warn=print) for f in ("a.db", "b.db")]
+    for store in stores:
+        await store.begin()
+    first, second = stores
+    first.record(a_row(first))
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(first.ask(lambda: first.listing(Filter(), Page())))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(first.close, is_hurried=False)
+    assert asked.result()["total"] == 1
+    assert (await second.ask(lambda: second.listing(Filter(), Page())))["total"] == 0
+    assert first.is_at(str(tmp_path / "." / "a.db"))
+    assert not first.is_at(str(tmp_path / "b.db"))
+    assert not first.is_at(None)
+    second.close()
+    assert Store(captures, warn=print).is_at(None)
+
+
+async def test_a_file_that_is_none_is_said_on_the_loop(tmp_path: Path) -> None:
+    """An unusable file found off the loop is told on it, and memory takes its place."""
+    (tmp_path / "a.db").write_text("no database at all")
+    said: list[str] = []
+    store = Store(Captures(0, HeaderMask()), path=str(tmp_path / "a.db"), warn=said.append)
+    await store.begin()
+    await asyncio.sleep(0)
+    assert "kept in memory only" in said[0]
+    assert store.in_memory
+    store.close()

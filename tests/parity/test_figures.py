@@ -32,18 +32,32 @@ def in_flight(server: Modelswap) -> list[dict[str, Any]]:
 
 
 def test_cancel_while_it_loads(server: Modelswap) -> None:
-    """Better: §16, 17 — nothing is answered, the row says 499."""
+    """Better: §16, 17 — the client reads 499, which no SDK retries, and the row says so."""
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.chat, "slow")
         (entry,) = wait_until(lambda: in_flight(server))
         assert (entry["model"], entry["method"]) == ("slow", "POST")
         answer = server.ask("POST", f"/api/inflight/{entry['id']}/cancel")
         assert (answer.status, answer.json()) == (200, {"msg": "ok"})
-        with pytest.raises(ConnectionError):
-            waiting.result()
+        ended = waiting.result()
+    assert (ended.status, ended.json()["error"]["code"]) == (499, "cancelled")
     row = rows(server, "?limit=1")[0]
     assert (row["model"], row["resp_status_code"]) == ("slow", 499)
     server.ask("POST", "/api/models/unload/slow")
+
+
+def test_cancel_before_the_answer(server: Modelswap) -> None:
+    """While the model server thinks: the same."""
+    server.chat("a")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.chat, "a", delay_ms=20_000)
+        wait_until(lambda: server.stub_state("a")["open"] == 1)
+        (entry,) = in_flight(server)
+        assert server.ask("POST", f"/api/inflight/{entry['id']}/cancel").status == 200
+        ended = waiting.result()
+    assert (ended.status, ended.json()["error"]["code"]) == (499, "cancelled")
+    row = rows(server, "?limit=1")[0]
+    assert (row["model"], row["resp_status_code"]) == ("a", 499)
 
 
 def test_cancel_in_mid_stream(server: Modelswap) -> None:

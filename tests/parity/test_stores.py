@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fakes.server import wait_until
 from parity.world import model, rows
 
 if TYPE_CHECKING:
@@ -39,3 +40,38 @@ def test_a_store_survives(serve: Serve, tmp_path_factory: pytest.TempPathFactory
     server.start()
     (row,) = rows(server)
     assert (row["id"], row["model"], row["has_capture"]) == (1, "a", False)
+
+
+def test_another_store_at_a_reload(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A changed `store.path` counts at once: rows go into the new file, the old one keeps its own."""
+    folder = tmp_path_factory.mktemp("stores")
+
+    def config(file: str) -> str:
+        return f"store: {{path: '{folder / file}'}}\nmodels:\n{model('a')}"
+
+    server = serve(config("one.db"))
+    assert server.chat("a").status == 200
+    assert server.chat("a").status == 200
+    wait_until(lambda: len(rows(server)) == 2)
+    for file, expected in (("two.db", 0), ("one.db", 2)):
+        server.write_config(config(file))
+        assert server.ask("POST", "/api/config/reload").json()["ok"] is True
+        assert len(rows(server)) == expected
+        assert server.chat("a").status == 200
+        wait_until(lambda count=expected: len(rows(server)) == count + 1)
+    assert [row["id"] for row in rows(server)] == [3, 2, 1]
+    assert "takes effect at the next start" not in server.log()
+
+
+def test_the_store_given_up_at_a_reload(
+    serve: Serve, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Without `store` rows are in memory, and captures of other rows are not shown as theirs."""
+    path = tmp_path_factory.mktemp("store") / "activity.db"
+    server = serve(f"store: {{path: '{path}'}}\nmodels:\n{model('a')}")
+    assert server.chat("a").status == 200
+    assert rows(server)[0]["has_capture"] is True
+    server.write_config(f"models:\n{model('a')}")
+    assert server.ask("POST", "/api/config/reload").json()["ok"] is True
+    assert rows(server) == []
+    assert server.ask("GET", "/api/captures/1").status == 404

@@ -365,7 +365,7 @@ def test_secrets_never_reach_the_log(serve: Serve) -> None:
         body = {"model": "a", "messages": []}
         assert server.ask("POST", "/v1/chat/completions", body, key).status == 200
         found = server.ask("GET", "/logs", headers=key).body
-        assert b"[REDACTED]" in found or b"***" in found
+        assert b"***" in found
         assert b"ssss-2222" not in found
         assert b"ssss-2222" not in server.ask("GET", "/running", headers=key).body
         assert "kkkk-1111" not in server.log()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from modelswap.core.room import Reason
 from modelswap.errors import (
     BadRequestError,
+    CancelledRequestError,
     ConcurrencyLimitError,
     LoadFailedError,
     NotFoundError,
@@ -59,16 +60,24 @@ def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyEr
             assert_never(never)
 
 
-def broken(outcome: Outcome) -> ReplyError:
+def cancelled() -> ReplyError:
+    """Say that somebody ended the request: a status that no client takes for a reason to retry."""
+    return CancelledRequestError("the request was cancelled", code="cancelled")
+
+
+def broken(outcome: Outcome, *, by_peer: bool = False) -> ReplyError:
     """Say to a client what became of the upstream."""
-    if outcome.ending in {Ending.HEADER_TIMEOUT, Ending.CONNECT_TIMEOUT, Ending.STALLED}:
-        return UpstreamTimeoutError(f"the upstream did not answer in time: {outcome.detail}")
-    if outcome.ending is Ending.UPSTREAM_LOST:
-        return UnavailableError(
-            "the model was stopped before its answer was complete",
-            code="model_unloaded",
-            retry_after=1,
-        )
-    if outcome.ending is Ending.BODY_FAILED:
-        return BadRequestError(outcome.detail)
-    return UpstreamError(f"upstream error: {outcome.detail}")
+    said = f"{'peer proxy' if by_peer else 'upstream'} error: {outcome.detail}"
+    match outcome.ending:
+        case Ending.HEADER_TIMEOUT | Ending.CONNECT_TIMEOUT | Ending.STALLED:
+            return UpstreamTimeoutError(said)
+        case Ending.UPSTREAM_LOST:
+            return UnavailableError(
+                "the model was stopped before its answer was complete",
+                code="model_unloaded",
+                retry_after=1,
+            )
+        case Ending.BODY_FAILED:
+            return BadRequestError(outcome.detail)
+        case _:
+            return UpstreamError(said)

@@ -81,7 +81,7 @@ class House:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.plan, self.fleet.phase)
+        return statuses(self.plan, self.fleet.phase, self.fleet.failure)
 
     def config_status(self) -> dict[str, Any]:
         return self.status.shown()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from modelswap.config.redact import redact
 from modelswap.core.lifecycle import ALIVE, Phase
 from modelswap.core.spec import ModelId
 
@@ -203,7 +204,11 @@ def record_of(
     return None
 
 
-def statuses(plan: Plan, phase: Callable[[ModelId], Phase]) -> list[Record]:
+def statuses(
+    plan: Plan,
+    phase: Callable[[ModelId], Phase],
+    failure: Callable[[ModelId], str | None],
+) -> list[Record]:
     """Return the payload of a `modelStatus` event: every model, then every peer's."""
     found: list[Record] = []
     for model in sorted(plan.models.values(), key=lambda m: m.id):
@@ -221,6 +226,8 @@ def statuses(plan: Plan, phase: Callable[[ModelId], Phase]) -> list[Record]:
             item["capabilities"] = able
         if model.capabilities.context:
             item["context_length"] = model.capabilities.context
+        if why := failure(model.id):
+            item["failure"] = redact(plan, why)
         found.append(item)
     found += [
         {

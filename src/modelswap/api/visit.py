@@ -24,7 +24,7 @@ from modelswap.errors import (
 from modelswap.http import Ending, relay
 from modelswap.observe.failure import describe
 
-from .endings import broken
+from .endings import broken, cancelled
 from .turn import Turn
 from .voice import error_event, voice_of
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from modelswap.http import Outcome, ResponseHead, Upstream
 
 
-RETRIES: Final = 3
+RETRIES: Final = 4
 """How often a request is tried again whose server died before the request had begun."""
 RETRY_PAUSE: Final = 0.05
 """Seconds until then; doubles. Enough for the news of the server's exit to arrive."""
@@ -125,7 +125,7 @@ class Visit(Turn):
         return error_event(voice, status, describe(status, body))
 
     def error_event(self, outcome: Outcome) -> bytes | None:
-        error = broken(outcome)
+        error = self._broken(outcome)
         return error_event(voice_of(self._path), error.status, error.text, error.code)
 
     def on_end(self, outcome: Outcome) -> None:
@@ -140,14 +140,16 @@ class Visit(Turn):
             self._end(outcome)
             return
         if ending is Ending.CANCELLED:
-            self._end(outcome)
-            self._exchange.abort()
+            self.fail(cancelled(), outcome=outcome)
             return
         if self._may_retry(outcome):
             self._exchange.on_gone = self._left
             self._retry_later(outcome)
             return
-        self.fail(broken(outcome), outcome=outcome)
+        self.fail(self._broken(outcome), outcome=outcome)
+
+    def _broken(self, outcome: Outcome) -> ReplyError:
+        return broken(outcome, by_peer=isinstance(self._target, Peer))
 
     def _may_retry(self, outcome: Outcome) -> bool:
         if self._upload is not None and not (outcome.never_ran and outcome.ending in _UNBEGUN):
@@ -172,7 +174,7 @@ class Visit(Turn):
         elif self._tries < RETRIES:
             self._retry_later(outcome)
         else:
-            self.fail(broken(outcome), outcome=outcome)
+            self.fail(self._broken(outcome), outcome=outcome)
 
     def _is_dead(self) -> bool:
         """Whether the server that had the request has exited meanwhile."""
@@ -217,8 +219,7 @@ class Visit(Turn):
             self._relay.cancel()
             return
         self._drop_ticket()
-        self._end(None, status=CLIENT_CLOSED)
-        self._exchange.abort()
+        self.fail(cancelled())
 
     def _left(self) -> None:
         """The client has gone while nothing was on its way."""
@@ -254,14 +255,18 @@ class Visit(Turn):
         passport = self._passport
         now = monotonic()
         sent = self._replied
-        ending = "cancelled" if error is None else "refused"
+        is_refused = error is not None and error.status != CLIENT_CLOSED
+        ending = "refused" if is_refused else "cancelled"
         if outcome is not None:
             sent += outcome.bytes_sent
             ending = _ENDINGS[outcome.ending]
-            if outcome.ending is CLIENT_GONE:
+            is_cancelled = outcome.ending is Ending.CANCELLED and not outcome.started
+            if outcome.ending is CLIENT_GONE or is_cancelled:
                 status = CLIENT_CLOSED
             elif error is None and outcome.ending not in _ORDERLY:
-                error = broken(outcome)  # the status is out already; the row shall tell
+                error = broken(
+                    outcome, by_peer=isinstance(self._target, Peer)
+                )  # the status is out already; the row shall tell
         if recording is not None:
             recording.end(ending, now, status=status, error="" if error is None else error.text)
         self._front.house.access_line(

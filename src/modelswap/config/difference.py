@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 NEEDS_RESTART: Final = {
     "log_to_stdout": "logToStdout",
-    "store_path": "store.path",
     "keeper_grace": "keeper.grace",
 }
 
@@ -29,10 +28,6 @@ class Diff:
     """Attributes of `Settings` that differ."""
     needs_restart: tuple[str, ...] = ()
     """Keys whose new value counts from the next start of the program."""
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.added or self.removed or self.changed or self.settings)
 
 
 def diff(old: Plan, new: Plan) -> Diff:

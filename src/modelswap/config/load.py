@@ -155,6 +155,9 @@ def _plan(
         routing=routing(raw.routing.router, directory, chosen, places),
         secrets=_secrets(raw, top, source),
         files=source.files,
+        key_files=tuple(
+            one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
+        ),
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .schema import RawCapabilities, RawFilters, RawTimeouts
 
 COMFYUI: Final = "comfyui_auto"
+LAST_PORT: Final = 65_535
 _COMFYUI_CONCURRENCY: Final = 50
 _OS_KEEPALIVE: Final = 15
 _MEDIA: Final = ("text", "audio", "image")
@@ -60,6 +61,9 @@ def build(template: Template, common: Common, report: Report, port: int | None =
     raw = decode(tree, RawModel, path, report)
     root = Map(template.mark).with_value("models", Map(template.mark).with_value(template.id, tree))
     places = Places(root, report)
+    if port is not None and port > LAST_PORT:
+        hint = "begin lower with `startPort`"
+        places.warn(path, f"no port is left for it: {port} is beyond {LAST_PORT}", hint)
 
     def render(other: int) -> Model:
         return build(template, common, Report(), other)

@@ -284,3 +284,5 @@ class Plan:
     secrets: tuple[Secret, ...] = ()
     """Everything that must never be printed: key values, peer keys, `${env.X}` values."""
     files: tuple[str, ...] = ()
+    key_files: tuple[str, ...] = ()
+    """Of `apiKeys[].keyFile`: a change of one is a change of the configuration."""

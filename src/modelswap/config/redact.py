@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MASK: Final = "***"
 _SHORTEST: Final = 4
-_SHORTEST_KEY: Final = 3
+SHORTEST_KEY: Final = 3
 """To mask a shorter key would be to mask ordinary words; it is no secret anyway."""
 _LONGEST_NUMBER: Final = 5
 _COMMON: Final = frozenset({"true", "false", "null", "none", "localhost", "127.0.0.1"})
@@ -27,7 +27,7 @@ def is_secret(value: str) -> bool:
 def masked(text: str, secrets: Iterable[Secret]) -> str:
     """Replace the longest first, so that no part of a longer one is left."""
     for value in sorted((one.reveal() for one in secrets), key=len, reverse=True):
-        if len(value) >= _SHORTEST_KEY and value in text:
+        if len(value) >= SHORTEST_KEY and value in text:
             text = text.replace(value, MASK)
     return text
 

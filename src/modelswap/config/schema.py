@@ -58,7 +58,11 @@ class RawTimeouts:
         "tlsHandshake", Int(), None, "Seconds for the TLS handshake; 0: no bound.", shown="10"
     )
     expect_continue: int | None = key(
-        "expectContinue", Int(), None, "Seconds to wait for `100 Continue`; 0: none.", shown="1"
+        "expectContinue",
+        Int(),
+        None,
+        "Accepted without effect: `Expect: 100-continue` is answered here.",
+        shown="1",
     )
     idle_connection: int | None = key(
         "idleConn", Int(), None, "Seconds an unused connection is kept; 0: no bound.", shown="90"

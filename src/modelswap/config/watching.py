@@ -16,34 +16,47 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Stamp = tuple[tuple[str, int, int, int], ...]
+"""What `stat` says of each file that is there."""
 _ENDINGS: Final = frozenset({".yaml", ".yml"})
 
 
 class Watch:
     def __init__(self, files: Sequence[Path], folder: Path | None) -> None:
-        """Look at *files*, and at every YAML file of *folder*."""
+        """Look at *files*, and at every YAML file of *folder*, from this moment on."""
         self._files = files
         self._folder = folder
-        self._seen: Stamp = self._look()
-        self._pending: Stamp = self._seen
+        self._named: tuple[Path, ...] = ()
+        self._seen: tuple[Stamp, Stamp] = self._look()
+        self._pending: tuple[Stamp, Stamp] = self._seen
+
+    def look_also_at(self, named: Sequence[Path]) -> None:
+        """Look at files that the configuration names, too; a look does not forget what it saw."""
+        if tuple(named) != self._named:
+            self._named = tuple(named)
+            stamp = _stamps(self._named)
+            self._seen, self._pending = (self._seen[0], stamp), (self._pending[0], stamp)
 
     def has_changed(self) -> bool:
         """Look again; tell of each change once. Files that are all gone are no change."""
         now = self._look()
-        is_new = bool(now) and now != self._seen and now == self._pending
+        is_new = bool(now[0]) and now != self._seen and now == self._pending
         if is_new:
             self._seen = now
         self._pending = now
         return is_new
 
-    def _look(self) -> Stamp:
+    def _look(self) -> tuple[Stamp, Stamp]:
         files = list(self._files)
         if self._folder is not None:
             with suppress(OSError):
                 files += sorted(f for f in self._folder.iterdir() if f.suffix in _ENDINGS)
-        stamps: list[tuple[str, int, int, int]] = []
-        for file in files:
-            with suppress(OSError):
-                stat = file.stat()
-                stamps.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-        return tuple(stamps)
+        return _stamps(files), _stamps(self._named)
+
+
+def _stamps(files: Sequence[Path]) -> Stamp:
+    stamps: list[tuple[str, int, int, int]] = []
+    for file in files:
+        with suppress(OSError, ValueError):  # not there, or a name that cannot be
+            stat = file.stat()
+            stamps.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(stamps)

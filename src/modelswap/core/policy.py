@@ -74,18 +74,3 @@ def _must_leave(home: GroupRules, other: GroupRules) -> bool:
     if home.id == other.id:
         return home.swap
     return home.exclusive and not other.persistent
-
-
-def all_of(*policies: Policy) -> Policy:
-    """Satisfy every policy: each sees only what the earlier ones left running."""
-
-    def policy(target: ModelId, live: Sequence[ModelId]) -> Answer:
-        evict: frozenset[ModelId] = frozenset()
-        for ask in policies:
-            answer = ask(target, [m for m in live if m not in evict])
-            if isinstance(answer, NeverFits):
-                return answer
-            evict |= answer.models
-        return Evict(evict)
-
-    return policy

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from .policy import Policy
     from .scheduler import Decision
-    from .spec import ClientId, ModelId, ModelSpec, RequestId, Seconds
+    from .spec import ModelId, ModelSpec, RequestId, Seconds
 
 __all__ = [
     "ClearTimer",
@@ -79,7 +79,7 @@ class Room:
 
     # Requests
 
-    def serve_now(self, model: ModelId, _client: ClientId) -> bool:
+    def serve_now(self, model: ModelId) -> bool:
         """Count a foreground request as running if its model is ready and nothing stands in the way.
 
         `False` decides nothing: ask again by `on_arrived`. Background requests always go there.

@@ -35,7 +35,7 @@ from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
 from modelswap.launch.ports import NoFreePortError
 
 from .ports import Ports
-from .servers import Absent, Server, Ticket, job_of, upstream_of
+from .servers import Absent, Server, Shielded, Ticket, job_of, upstream_of
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Fleet:
         """`launcher` makes the launcher that will tell its news to us."""
         self.plan = plan
         self._launcher = launcher(self)
-        self._observer = observer
+        self._observer = Shielded(observer)
         self._loop = asyncio.get_running_loop()
         self._room = Room(
             specs(plan),
@@ -89,9 +89,9 @@ class Fleet:
 
     # Requests
 
-    def lease_now(self, model: ModelId, client: ClientId) -> Server | None:
+    def lease_now(self, model: ModelId, client: ClientId) -> Server | None:  # noqa: ARG002 - whose turn it is counts only among those who wait
         """Take a lease if the model is ready and it is this request's turn, else None."""
-        if self._room.serve_now(model, client):
+        if self._room.serve_now(model):
             return self._servers[model]
         return None
 
@@ -187,6 +187,7 @@ class Fleet:
         self._observer.on_note("warn", f"<{model}> is stuck: {detail}")
         if self._servers.get(model) is server and server.model.restart_on_stall:
             self._report(model, Event.STALLED, detail)
+            self.preload([model])  # up again as soon as it is down
 
     async def _until_gone(self, models: Iterable[ModelId]) -> None:
         """Wait until each was gone once: the next request may start it again at once."""

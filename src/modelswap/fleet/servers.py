@@ -6,8 +6,9 @@ connections. Nothing here decides or keeps count.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ParamSpec, Protocol
 
 from modelswap.config.command import split
 from modelswap.http import Address, Upstream
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from modelswap.core.lifecycle import Phase
     from modelswap.core.room import Reason
     from modelswap.core.spec import ModelId, RequestId, Seconds
+
+P = ParamSpec("P")
 
 
 class Waiter(Protocol):
@@ -41,6 +44,29 @@ class Observer(Protocol):
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
     def on_output(self, model: ModelId, data: bytes) -> None: ...
     def on_note(self, level: str, text: str) -> None: ...
+
+
+class Shielded:
+    """An observer before another one, whose bug is its own: news and orders go on."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
+        self._tell(self._observer.on_phase, model, phase, why)
+
+    def on_output(self, model: ModelId, data: bytes) -> None:
+        self._tell(self._observer.on_output, model, data)
+
+    def on_note(self, level: str, text: str) -> None:
+        with suppress(Exception):  # who cannot be told cannot be told that either
+            self._observer.on_note(level, text)
+
+    def _tell(self, call: Callable[P, None], *args: P.args, **named: P.kwargs) -> None:
+        try:
+            call(*args, **named)
+        except Exception as bug:  # noqa: BLE001 - a border: whoever brings news is not to blame
+            self.on_note("error", f"internal error, please report: {bug!r}")
 
 
 @dataclass(slots=True, eq=False)

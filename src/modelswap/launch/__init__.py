@@ -60,7 +60,7 @@ class Exit:
     code: int | None = None
     signal: int | None = None
     reason: str = ""
-    """In words, without the command line; fit for a client."""
+    """In words fit for a client: no command line, process or path; those are in the model's log."""
     port_clash: bool = False
     """It ended while starting, and somebody else holds its port: another port may help."""
 

@@ -156,10 +156,11 @@ class LocalLauncher:
         try:
             if self._link is None:
                 await self._connect()
-        except (LaunchError, OSError, RuntimeError, TimeoutError) as error:
+        except (LaunchError, OSError, RuntimeError, protocol.ProtocolError) as error:
             failed, self._waiting = self._waiting, []
             for run in failed:
-                self._report(run, Exit(reason=str(error) or "the keeper does not answer"))
+                self._say(run, str(error) or "the keeper does not answer")
+                self._report(run, Exit(reason="the keeper cannot be started"))
             return
         for run in self._waiting:
             self._order_spawn(run)
@@ -259,7 +260,6 @@ class LocalLauncher:
 
     def _order_spawn(self, run: Run) -> None:
         job = run.job
-        tag = {"fingerprint": job.fingerprint, "port": job.port}
         self._send(
             "spawn",
             run=run.number,
@@ -267,7 +267,7 @@ class LocalLauncher:
             argv=list(job.argv),
             env=environment(job),
             cwd=directory(job),
-            tag=tag,
+            tag={"fingerprint": job.fingerprint, "port": job.port},
         )
 
     def _send(self, kind: str, **fields: object) -> None:
@@ -331,8 +331,7 @@ class LocalLauncher:
     def _on_stop_ended(self, run: Run, code: int | None) -> None:
         if code != 0:
             said = "could not be started" if code is None else f"ended with {code}"
-            line = f"[modelswap: the stop command {said}; sending SIGTERM]\n"
-            self._listener.on_output(run.job.model, line.encode())
+            self._say(run, f"the stop command {said}; sending SIGTERM")
             self._send("signal", run=run.number, how=protocol.TERMINATE)
 
     def _on_exited(self, run: Run, code: int) -> None:
@@ -391,7 +390,8 @@ class LocalLauncher:
         try:
             await watch(run, check)
         except Exception as bug:  # noqa: BLE001 - a border: the others must go on
-            self._fail(run, f"it cannot be watched: {bug!r}")
+            self._say(run, f"internal error, please report: {bug!r}")
+            self._fail(run, "it cannot be watched")
 
     @staticmethod
     def _cancel_probe(run: Run) -> None:

@@ -75,9 +75,12 @@ class Link(asyncio.Protocol):
     ) -> None:
         """Tell what has come since the welcome, and everything from now on."""
         self._on_frame, self._on_lost = on_frame, on_lost
-        for frame in self._early:
-            on_frame(frame)
-        self._early.clear()
+        early, self._early = self._early, []
+        try:
+            for frame in early:
+                on_frame(frame)
+        except protocol.ProtocolError:
+            self.close()
         if self.ended.done():
             on_lost()
 

@@ -50,8 +50,11 @@ class Found:
     """What it said while there was no front, and since."""
 
 
+CLASH: Final = "its port is taken by another program"
+
+
 def clash_text(run: Run) -> str:
-    """Say who holds the port that the run was to have."""
+    """Say who holds the port that the run was to have; for the model's log."""
     port = "its port" if run.job.port is None else f"port {run.job.port}"
     if run.clash is None:
         return f"{port} is held by another process"
@@ -63,7 +66,7 @@ def ending_of(run: Run, code: int, *, port_is_taken: bool) -> Exit:
     clash = port_is_taken or run.clash is not None
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
     if clash:
-        reason = f"{clash_text(run)} ({reason})"
+        reason = f"{CLASH} ({reason})"
     return Exit(
         code=code if code >= 0 else None,
         signal=-code if code < 0 else None,

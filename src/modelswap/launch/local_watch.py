@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from . import probe
-from .local_run import clash_text
+from .local_run import CLASH, clash_text
 from .ports import Holder, belongs_to, holds_port, stranger_on
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ async def until_ours(
         done, _ = await asyncio.wait({answering, silent}, return_when=asyncio.FIRST_COMPLETED)
         answering.cancel()
         silent.cancel()
-    return answering.result() if answering in done else clash_text(run)
+    if answering in done:
+        return answering.result()
+    say(run, clash_text(run))
+    return CLASH
 
 
 async def _until_answer(
@@ -59,7 +62,7 @@ async def _until_answer(
             say(run, f"{clash_text(run)}; its answer does not count")
         refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
         if loop.time() > refuse_after:
-            return clash_text(run)
+            return CLASH
         await asyncio.sleep(_CLASH_PAUSE)
 
 

@@ -77,11 +77,14 @@ class SettlingLauncher:
         read: Callable[[], Totals],
         *,
         patience: float = PATIENCE,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
+        """*is_ending*: nothing will be started any more, so nothing is waited for."""
         self._inner = make(self)
         self._listener = listener
         self._read = read
         self._patience = patience
+        self._is_ending = is_ending
         self._marks: dict[str, Mark] = {}
         self._is_closed = False
         self._curious: list[Callable[[Totals], None]] = []
@@ -141,12 +144,16 @@ class SettlingLauncher:
 
     def on_exited(self, model: str, ending: Exit) -> None:
         mark = self._marks.pop(model, None)
-        if mark is None or not mark.is_stopping or max(mark.took(), default=0) <= SLACK:
+        if mark is not None and self._is_awaited(mark):
+            self._wait(mark, partial(self._listener.on_exited, model, ending))
+        else:
             self._listener.on_exited(model, ending)
-            return
-        self._wait(mark, partial(self._listener.on_exited, model, ending))
 
     # Inside
+
+    def _is_awaited(self, mark: Mark) -> bool:
+        took_much = max(mark.took(), default=0) > SLACK
+        return mark.is_stopping and took_much and not self._is_ending()
 
     def _wait(self, mark: Mark, tell: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -162,7 +169,7 @@ class SettlingLauncher:
         def judge(totals: Totals) -> None:
             if is_told or self._is_closed:
                 return
-            if mark.is_settled(totals):
+            if mark.is_settled(totals) or self._is_ending():
                 end()
             else:
                 loop.call_later(PAUSE, self._look, judge)

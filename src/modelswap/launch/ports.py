@@ -82,11 +82,6 @@ def holds_port(pid: int, port: int) -> bool:
     return bool(sought) and _holds(pid, sought)
 
 
-def port_holder(port: int) -> Holder | None:
-    """Return the process that listens on the port; `None` when nobody does or it is not to be seen."""
-    return next(iter(_holders(port, first=0)), None)
-
-
 def stranger_on(port: int, main: int, belongs: Callable[[int], bool]) -> Holder | None:
     """Return the listener that is known not to be of the run; `None` when one of ours listens."""
     found: Holder | None = None

@@ -166,6 +166,13 @@ class Captures:
             self._most_gathered = max(limit, 16 * STEP)
             self._evict(0)
 
+    def clear(self) -> None:
+        """Forget every exchange: their ids mean nothing in another store."""
+        with self._lock:
+            limit, self._limit = self._limit, 0
+            self._evict(0)
+            self._limit = limit
+
     # While the exchange runs: loop thread
 
     def begin(self, path: str, headers: Headers, body: bytes) -> Draft | None:

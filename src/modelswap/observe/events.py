@@ -83,10 +83,6 @@ class Bus:
         """Whether anybody reads: producers may skip their work when not."""
 
     @property
-    def listeners(self) -> int:
-        return len(self._clients)
-
-    @property
     def dropped(self) -> int:
         return sum(client.outbox.dropped for client in self._clients)
 

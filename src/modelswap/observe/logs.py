@@ -19,9 +19,13 @@ from .timestamps import FORMATS, Stamp, go_duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Redact = Callable[[bytes], bytes]
+
 RING: Final = 102_400
 LONGEST_LINE: Final = 16_384
 """A line that grows beyond this is passed on in pieces, each ending at a whole character."""
+OVERLAP: Final = 4_096
+"""Of such a line this much stays for its next piece, so that no secret is cut in two."""
 LIVE: Final = 512 << 10
 PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
@@ -98,14 +102,16 @@ class Lines:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> bytes:
-        """The whole lines that are there now, as one piece."""
+    def feed(self, data: bytes, redact: Redact | None = None) -> bytes:
+        """The whole lines that are there now, as one piece; what is cut is redacted before."""
         if data and data[-1] == _NEWLINE and not self._rest:
             return data
         data = self._rest + data
         end = _line_end(data)
         if len(data) - end > LONGEST_LINE:
-            end = _character_end(data)
+            if redact is not None:
+                data = data[:end] + redact(data[end:])
+            end = max(end, _character_end(data[:-OVERLAP]))
         self._rest = data[end:]
         return data[:end]
 
@@ -132,7 +138,7 @@ class Logs:
         self._show_upstream = to_stdout in {"upstream", "both"}
         self._threshold = _LEVELS["info"]
         self._stamp: Stamp | None = None
-        self._redact: Callable[[bytes], bytes] | None = None
+        self._redact: Redact | None = None
         self._rings: dict[str, Ring] = {PROXY: Ring(), UPSTREAM: Ring(), COMBINED: Ring()}
         self._lines: dict[str, Lines] = {}
         self._tails: dict[str, list[Outbox]] = {}
@@ -146,7 +152,7 @@ class Logs:
         *,
         level: str = "info",
         time_format: str = "",
-        redact: Callable[[bytes], bytes] | None = None,
+        redact: Redact | None = None,
     ) -> None:
         """Take over the settings that may change while running. Unknown names mean the default."""
         self._threshold = _LEVELS.get(level.strip().lower(), _LEVELS["info"])
@@ -207,7 +213,7 @@ class Logs:
         lines = self._lines.get(model)
         if lines is None:
             lines = self._lines[model] = Lines()
-        if whole := lines.feed(data):
+        if whole := lines.feed(data, self._redact):
             self._from_model(model, whole)
 
     def model_ended(self, model: str) -> None:

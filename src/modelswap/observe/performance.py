@@ -113,7 +113,7 @@ class Performance:
         self, *, every: float = 5.0, disabled: bool = False, gpus: Gpus | None = None
     ) -> None:
         self.enabled = not disabled
-        """As at the start of the program: off means off until a restart."""
+        """Whether it was ever on: switched off by a reload means no samples, not no answer."""
         self._sampling = not disabled
         self._every = every
         self._gpus = gpus or Gpus()
@@ -142,12 +142,13 @@ class Performance:
 
     def configure(self, *, every: float, disabled: bool) -> None:
         """A reload: a changed interval clears the history, switching off empties it."""
-        if not self.enabled or (every == self._every and disabled is not self._sampling):
+        if every == self._every and disabled is not self._sampling:
             return
         self._stop.set()
         self._thread = None
         self._every = every
         self._sampling = not disabled
+        self.enabled = self.enabled or self._sampling
         self._hosts = deque(maxlen=self._length())
         self._gpu_groups = deque(maxlen=self._length())
         self.start()

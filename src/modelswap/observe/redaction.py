@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from modelswap.config import redact as shown
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 MASK: Final = "[REDACTED]"
-SHORTEST_SECRET: Final = 4
-"""A shorter value would mask half of every line, and protects nothing."""
+"""Instead of a header's value, as the original says it; in texts it is `config.redact.MASK`."""
 
 _HIDDEN: Final = re.compile(
     rb"authorization|cookie|secret|passw|credential|api[-_]?key|apikey|^proxy-"
@@ -67,14 +68,14 @@ class HeaderMask:
 def line_redactor(secrets: Iterable[str]) -> Callable[[bytes], bytes] | None:
     """Make a function that masks every secret in a line; `None` when there is nothing to mask."""
     values = sorted(
-        {s.encode() for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True
+        {s.encode() for s in secrets if len(s) >= shown.SHORTEST_KEY}, key=len, reverse=True
     )
     if not values:
         return None
-    mask = MASK.encode()
+    mask = shown.MASK.encode()
 
     def redact(line: bytes) -> bytes:
-        for value in values:
+        for value in values:  # the longest first, so that no part of a longer one is left
             if value in line:
                 line = line.replace(value, mask)
         return line

@@ -2,7 +2,8 @@
 
 Law: nobody waits for a terminal or pipe that does not read. The queue is
 bounded in bytes; what does not fit is counted, and said once the reader is
-back. It refuses to format anything.
+back. Only a reader that has gone for good ends it: a disk may have room again.
+It refuses to format anything.
 """
 
 from __future__ import annotations
@@ -31,15 +32,21 @@ class Stdout:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._broken = False
-        self.dropped = 0
+        self._refused = 0
+        self._lost = 0
         self._said = 0
+
+    @property
+    def dropped(self) -> int:
+        """Bytes that did not fit into the queue, or that the file would not take."""
+        return self._refused + self._lost
 
     def write(self, data: bytes) -> None:
         """Queue one or more whole lines. Never blocks."""
         if self._broken:
             return
         if self._put - self._done + len(data) > self._limit:
-            self.dropped += len(data)
+            self._refused += len(data)
             return
         self._put += len(data)
         self._queue.append(data)
@@ -74,13 +81,16 @@ class Stdout:
         while queue:
             batch.append(queue.popleft())
         data = b"".join(batch)
-        if self.dropped > self._said:
-            data += f"\n— {self.dropped - self._said} bytes dropped —\n".encode()
-            self._said = self.dropped
+        dropped = self.dropped
+        if dropped > self._said:
+            data += f"\n— {dropped - self._said} bytes dropped —\n".encode()
         try:
             self._write(data)
-        except OSError:  # the reader is gone for good: a log nobody reads must not stop the work
+            self._said = dropped
+        except BrokenPipeError:  # a log nobody reads must not stop the work
             self._broken = True
+        except OSError:  # a full disk, say: later lines may find room
+            self._lost += sum(map(len, batch))
         self._done += sum(map(len, batch))
 
     def _write(self, data: bytes) -> None:

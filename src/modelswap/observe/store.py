@@ -102,10 +102,8 @@ class Store:
                 self._writer = open_file(self._path)
                 self._reader = open_reader(self._path)
             except UnusableError as error:
-                self._warn(
-                    f"activity store {self._path}: {error}; "
-                    "the file is left as it is, activity is kept in memory only"
-                )
+                said = "the file is left as it is, activity is kept in memory only"
+                self._tell(self._warn, f"activity store {self._path}: {error}; {said}")
                 self._path = None
         if self._writer is None:
             self._writer = open_memory()
@@ -116,6 +114,18 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
+
+    async def begin(self) -> None:
+        """Open off the loop, and start."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self.open)
+        self.start()
+
+    def is_at(self, path: str | None) -> bool:
+        """Whether this is the store of that file, or of memory when there is none."""
+        if path is None or self._path is None:
+            return path is None and self._path is None
+        return Path(path).resolve() == self._path.resolve()
 
     def configure(
         self, *, max_rows: int, retention: float | None, file_rows: int | None = None
@@ -154,8 +164,11 @@ class Store:
         if not self._wake.is_set():
             self._wake.set()
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Write what is queued, for at most `timeout` seconds, and close."""
+    def close(self, timeout: float = 2.0, *, is_hurried: bool = True) -> None:
+        """Write what is queued, for at most `timeout` seconds, and close.
+
+        *is_hurried*: questions are broken off, not answered first.
+        """
         self._stop.set()
         self._asked.set()
         self._wake.set()
@@ -165,9 +178,9 @@ class Store:
                 return  # a disk that hangs must not hang the end of the program
         elif self._writer is not None:
             self._drain(self._writer)
-        if self._reader is not None:
+        if self._reader is not None and is_hurried:
             self._reader.interrupt()  # a long question does not hold up the end
-        self._askers.shutdown(wait=True, cancel_futures=True)
+        self._askers.shutdown(wait=True, cancel_futures=is_hurried)
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()

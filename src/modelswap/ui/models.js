@@ -157,6 +157,7 @@ function keyOf(model) {
 function row(model) {
   const place = h("span");
   const busy = h("span", { class: "busy" });
+  const failure = h("div", { class: "failure small-text" });
   const { control, update } = loadButton();
   const aliases = (model.aliases || []).join(", ");
   const local = !model.peerID;
@@ -166,7 +167,7 @@ function row(model) {
         : h("span", null, model.id), tags(model)),
       (model.name && model.name !== model.id) || aliases ? h("div", { class: "muted mono small-text" },
         [model.name && model.name !== model.id ? model.id : "", aliases && `also ${aliases}`].filter(Boolean).join(" · ")) : null,
-      model.description && h("div", { class: "muted small-text" }, model.description)),
+      model.description && h("div", { class: "muted small-text" }, model.description), failure),
     busy, place, local && h("div", { class: "row actions" }, upstreamLink(model.id), control));
   return {
     element,
@@ -178,6 +179,7 @@ function row(model) {
         fill(place, stateTag(local ? now.state : "remote"));
       }
       say(busy, loadText(now, figures));
+      say(failure, now.failure ? `Not loaded: ${now.failure}` : "");
       if (local) update(now);
     },
   };

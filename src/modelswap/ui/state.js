@@ -13,7 +13,7 @@ import { byName } from "./format.js";
 /**
  * @typedef {{id: string, name: string, description: string, state: string, unlisted: boolean,
  *   peerID: string, aliases?: string[], capabilities?: Record<string, boolean>,
- *   context_length?: number}} Model
+ *   context_length?: number, failure?: string}} Model
  * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
  *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,
  *   resp_bytes: number, elapsed_ms: number, seen: number}} Running

@@ -1,0 +1,37 @@
+"""Which activity store the configuration asks for.
+
+The one place that knows both the settings and the store; it keeps nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from modelswap.config.plan import Settings
+
+    from .captures import Captures
+    from .events import Bus
+    from .logs import Logger
+
+
+def store_of(settings: Settings, captures: Captures, log: Logger, bus: Bus) -> Store:
+    """Make the store that the settings describe; it is not open yet."""
+
+    def tell(ids: Iterable[int]) -> None:
+        for number in ids:
+            bus.publish("activity", {"id": number})
+
+    return Store(
+        captures,
+        path=settings.store_path,
+        max_rows=settings.metrics_max_in_memory,
+        retention=settings.store_retention,
+        file_rows=settings.store_rows,
+        warn=log.warning,
+        done=tell,
+    )
