@@ -14,8 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from modelswap.keeper.protocol import ProtocolError
 from modelswap.launch import AlreadyRunningError, Exit, Job, LaunchError
 from modelswap.launch.local import LocalLauncher
+from modelswap.launch.local_link import Keeper
 
 MakeJob = Callable[..., Job]
 
@@ -290,6 +292,28 @@ async def test_start_without_keeper_fails_honestly(
     await news.until("exited")
     launcher.start(job())
     assert "keeper cannot be started" in (await news.until("exited")).reason
+
+
+async def test_keeper_that_speaks_nonsense(
+    launcher: LocalLauncher, news: Any, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start for which the keeper makes no sense ends with a reason, and the next one works."""
+    launcher.start(job())
+    pid = await news.until("spawned")
+    await news.until("ready")
+    os.kill(parent_of(pid), signal.SIGKILL)
+    await news.until("exited")
+
+    async def nonsense(_: object) -> None:
+        raise ProtocolError("not JSON")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "connect", nonsense)
+        launcher.start(job())
+        assert (await news.until("exited")).reason == "the keeper cannot be started"
+        assert b"not JSON" in news.output
+    launcher.start(job())
+    await news.until("ready")
 
 
 async def _nothing_to_sweep(keeper: str) -> None:

@@ -111,6 +111,14 @@ def test_performance_switched_off(serve: Serve) -> None:
     assert "llamaswap_" not in server.ask("GET", "/metrics").body.decode()
 
 
+def test_performance_switched_on(serve: Serve) -> None:
+    """Better: a reload that removes `disabled` begins to sample."""
+    server = serve("performance: {disabled: true}\n")
+    server.write_config("models: {}\n")
+    assert server.ask("POST", "/api/config/reload").json()["ok"] is True
+    wait_until(lambda: server.ask("GET", "/api/performance").json().get("sys_stats"))
+
+
 def test_hardware(server: Modelswap) -> None:
     """The snapshot's fields; what is not known is null."""
     found = server.ask("GET", "/api/hardware").json()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes.server import wait_until
-from parity.world import error_of, model, opened, rows, sse
+from parity.world import error_of, happenings, model, opened, rows, sse
 
 if TYPE_CHECKING:
     from fakes.server import Modelswap
@@ -241,6 +241,21 @@ def test_a_model_that_does_not_start(server: Modelswap, name: str) -> None:
     row = rows(server, "?limit=1")[0]
     assert (row["model"], row["resp_status_code"]) == (name, 503)
     assert name not in server.running()
+
+
+def test_a_failure_is_shown_with_the_model(serve: Serve) -> None:
+    """Better: `modelStatus` says why the last start failed, until the model is ready or unloaded."""
+    server = serve(f"models:\n{model('a')}  bad: {{cmd: 'false --port ${{PORT}}'}}\n")
+    assert server.chat("bad").status == 503
+    assert failures(server) == {"bad": "exited with code 1"}
+    server.ask("POST", "/api/models/unload")
+    assert failures(server) == {}
+
+
+def failures(server: Modelswap) -> dict[str, str]:
+    with opened(server, "GET", "/api/events") as stream:
+        status = next(what for kind, what in happenings(stream) if kind == "modelStatus")
+    return {row["id"]: row["failure"] for row in status if "failure" in row}
 
 
 # Loading state

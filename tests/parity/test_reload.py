@@ -231,6 +231,19 @@ def test_watching_the_file(serve: Serve) -> None:
     wait_until(lambda: names(server) == {"e"}, seconds=6)
 
 
+def test_watching_a_key_file(serve: Serve) -> None:
+    """A key that is written anew counts, as if the configuration had changed."""
+    server = serve("models: {}\n", start=False)
+    file = server.directory / "key"
+    file.write_text("old-key")
+    server.write_config(f"apiKeys: [{{keyFile: '{file}'}}]\nmodels: {{}}\n")
+    server.flags = ("--watch-config",)
+    server.start()
+    file.write_text("another-key")
+    key = {"Authorization": "Bearer another-key"}
+    wait_until(lambda: server.ask("GET", "/running", headers=key).status == 200, seconds=6)
+
+
 def test_watching_a_folder(serve: Serve) -> None:
     """`--config-dir`: a file that appears is read."""
     server = serve(f"models:\n{model('a')}", start=False)

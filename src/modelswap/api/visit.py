@@ -91,8 +91,10 @@ class Visit(Turn):
         outbound = self._passport.outbound(
             upstream, self._query, remote, keeps=keeps, begun=self._exchange.started
         )
-        if self._upload is not None and self._form is not None:
-            self._body = self._upload.source(values=self._form.values, remove=self._form.remove)
+        upload, form = self._upload, self._form
+        if upload is not None and form is not None and not self._body:
+            whole = upload.whole(values=form.values, remove=form.remove)
+            self._body = whole or upload.source(values=form.values, remove=form.remove)
         recording = self._recording
         if recording is not None:
             body = self._body
@@ -152,8 +154,9 @@ class Visit(Turn):
         return broken(outcome, by_peer=isinstance(self._target, Peer))
 
     def _may_retry(self, outcome: Outcome) -> bool:
-        if self._upload is not None and not (outcome.never_ran and outcome.ending in _UNBEGUN):
-            return False  # a part of the body is used up
+        is_used_up = not isinstance(self._body, bytes)
+        if is_used_up and not (outcome.never_ran and outcome.ending in _UNBEGUN):
+            return False
         return (
             (outcome.never_ran or outcome.was_reset)
             and isinstance(self._target, Local)

@@ -46,6 +46,10 @@ class Spool:
         for part in parts:
             file.write(part)
 
+    def held(self) -> bytes:
+        """Return what is in memory, and keep it."""
+        return b"".join(self._parts)
+
     def chunks(self) -> Iterator[bytes]:
         """Read all that was written, piece by piece; what is written meanwhile comes last."""
         if self._file is None:

@@ -106,6 +106,25 @@ class Upload:
         )
         return self._outlet
 
+    def whole(
+        self, *, values: dict[str, bytes], remove: frozenset[str] = frozenset()
+    ) -> bytes | None:
+        """Return the form that would be sent, when it is all here and small: it can be sent twice."""
+        if not (self._is_here() and self._spool.in_memory):
+            return None
+        held = self._spool.held()
+        if not values and not remove:
+            return held
+        edit = FormEdit(self._content_type, values=values, remove=remove)
+        made = edit.feed(held)
+        edit.finish()
+        return made
+
+    def _is_here(self) -> bool:
+        """Whether every byte of the form has come, and it is well formed to its end."""
+        length = self._exchange.request.content_length
+        return self._scan.complete and (self._complete or self._spool.size == length)
+
     def close(self) -> None:
         """Forget what is held."""
         self._spool.close()
