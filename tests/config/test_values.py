@@ -346,5 +346,5 @@ def test_a_model_s_health_check_timeout_has_no_effect(loaded: LoadText) -> None:
     """The global key counts; the model's own is accepted with a warning."""
     found = loaded(f"healthCheckTimeout: 30\n{M % 'healthCheckTimeout: 60'}")
     assert found.plan is not None
-    assert [model.start_timeout for model in found.plan.models.values()] == [30]
+    assert [model.start_timeout for model in found.plan.models.values()] == [Seconds(30)]
     assert found.warnings[0].path == ("models", "m", "healthCheckTimeout")

@@ -120,6 +120,12 @@ def test_what_cannot_be_edited_is_named(edit: Set | Delete) -> None:
     assert apply(text, [edit, Set(("z",), b"1")]) == (b'{"a":"s", "l":[1],"z":1}', (edit,))
 
 
+def test_edits_below_one_object() -> None:
+    """A second edit in an object finds what the first one left there."""
+    edits: list[Edit] = [Set(("a", "b"), b"1"), Set(("a", "c"), b"2"), Delete(("a", "d"))]
+    assert apply(b'{"a": {"d": 3, "e": 4}}', edits) == (b'{"a": { "e": 4,"b":1,"c":2}}', ())
+
+
 @pytest.mark.parametrize("text", [b"[1]", b'"x"', b"", b" 5"])
 def test_other_texts_are_not_edited(text: bytes) -> None:
     """Only objects can be edited."""

@@ -318,10 +318,10 @@ def test_samples_are_reported_after_a_moment() -> None:
 def test_sampling_begins_when_it_is_switched_on() -> None:
     """Off at the start, on by a reload: samples come, and the answer is no longer that it is off."""
     performance = Performance(every=5, disabled=True, gpus=NoGpus())
-    assert not performance.enabled
+    was = performance.enabled
     performance.configure(every=5, disabled=False)
     try:
-        assert performance.enabled
+        assert (was, performance.enabled) == (False, True)
         assert performance._thread is not None
         assert performance._thread.is_alive()
     finally:

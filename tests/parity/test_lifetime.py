@@ -247,14 +247,14 @@ def test_a_failure_is_shown_with_the_model(serve: Serve) -> None:
     """Better: `modelStatus` says why the last start failed, until the model is ready or unloaded."""
     server = serve(f"models:\n{model('a')}  bad: {{cmd: 'false --port ${{PORT}}'}}\n")
     assert server.chat("bad").status == 503
-    assert failures(server) == {"bad": "exited with code 1"}
-    server.ask("POST", "/api/models/unload")
-    assert failures(server) == {}
-
-
-def failures(server: Modelswap) -> dict[str, str]:
     with opened(server, "GET", "/api/events") as stream:
-        status = next(what for kind, what in happenings(stream) if kind == "modelStatus")
+        shown = (failures(what) for kind, what in happenings(stream) if kind == "modelStatus")
+        assert next(shown) == {"bad": "exited with code 1"}
+        server.ask("POST", "/api/models/unload")
+        assert next(shown) == {}
+
+
+def failures(status: list[dict[str, Any]]) -> dict[str, str]:
     return {row["id"]: row["failure"] for row in status if "failure" in row}
 
 

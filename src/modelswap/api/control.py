@@ -88,12 +88,12 @@ def _is_forced(call: Call) -> bool:
 
 
 async def unload_get(call: Call) -> Reply:
-    await call.house.fleet.unload(sorted(call.house.plan.models), force=_is_forced(call))
+    await call.house.unload(sorted(call.house.plan.models), force=_is_forced(call))
     return as_text("OK")
 
 
 async def unload_all(call: Call) -> Reply:
-    await call.house.fleet.unload(sorted(call.house.plan.models), force=_is_forced(call))
+    await call.house.unload(sorted(call.house.plan.models), force=_is_forced(call))
     return as_json({"msg": "ok"})
 
 
@@ -108,7 +108,7 @@ def _local(call: Call) -> ModelId:
 
 
 async def unload_one(call: Call) -> Reply:
-    await call.house.fleet.unload([_local(call)], force=_is_forced(call))
+    await call.house.unload([_local(call)], force=_is_forced(call))
     return as_text("OK")
 
 

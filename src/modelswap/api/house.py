@@ -135,6 +135,13 @@ class House:
         finally:
             self.fleet.cancel(ticket)
 
+    async def unload(self, models: Sequence[ModelId], *, force: bool) -> None:
+        """Unload and return when they are gone; their failures are forgiven, and watchers see that."""
+        failed = any(self.fleet.failure(model) is not None for model in models)
+        await self.fleet.unload(models, force=force)
+        if failed:
+            self.bus.publish("modelStatus", self.statuses())
+
     def adopt_plan(self, loaded: Loaded, plan: Plan) -> None:
         """Go on with another plan: everything that is not the fleet's."""
         settings = plan.settings
