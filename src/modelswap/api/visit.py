@@ -101,7 +101,7 @@ class Visit(Turn):
             if isinstance(body, bytes):
                 recording.sending(body, len(body))
             else:
-                recording.sending(b"", self._passport.request.content_length or 0)
+                recording.sending(b"", self._exchange.request.content_length or 0)
         self._relay = relay(self._exchange, upstream, outbound, self._body, self)
 
     def on_head(self, head: ResponseHead) -> None:

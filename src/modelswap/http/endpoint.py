@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .intake import BodyIntake
     from .request import Request
     from .server import Server
+    from .shape import Shape
 
     class Tunnel(Protocol):
         """What a connection becomes after `101`."""
@@ -67,6 +68,7 @@ class Endpoint(asyncio.Protocol):
         "_request",
         "_scheme",
         "_server",
+        "_shape",
         "_task",
         "_transport",
         "_tunnel",
@@ -89,6 +91,8 @@ class Endpoint(asyncio.Protocol):
         self._check: EarlyCheck | None = None
         self._head = b""
         self._request: Request | None = None
+        self._shape: Shape | None = None
+        """Of that request's head, when it announces a length."""
         self._next = b""
         """Bytes behind the current request."""
         self._ready = b""
