@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from .exchange import BodySink
     from .head import RequestHead
-
+    from .server import Server
+    from .shape import Shape
 
 _HELD_PIPELINE = 64 << 10
 _DISCARD = 256 << 10
@@ -40,7 +41,12 @@ _DISCARD = 256 << 10
 class Connection(Endpoint):
     """Reads requests and keeps them in order."""
 
-    __slots__ = ()
+    __slots__ = ("_shape",)
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._shape: Shape | None = None
+        """Of the last head, when it announced a length."""
 
     # Heads
 

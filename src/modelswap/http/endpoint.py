@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .intake import BodyIntake
     from .request import Request
     from .server import Server
-    from .shape import Shape
 
     class Tunnel(Protocol):
         """What a connection becomes after `101`."""
@@ -68,7 +67,6 @@ class Endpoint(asyncio.Protocol):
         "_request",
         "_scheme",
         "_server",
-        "_shape",
         "_task",
         "_transport",
         "_tunnel",
@@ -91,8 +89,6 @@ class Endpoint(asyncio.Protocol):
         self._check: EarlyCheck | None = None
         self._head = b""
         self._request: Request | None = None
-        self._shape: Shape | None = None
-        """Of that request's head, when it announces a length."""
         self._next = b""
         """Bytes behind the current request."""
         self._ready = b""
