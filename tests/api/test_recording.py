@@ -71,7 +71,7 @@ def begun(house: Observers, sent: bytes = b'{"model":"m"}') -> Recording:
         is_tracked=True,
     )
     shared: Any = house
-    recording = Recording(shared, passport, 1.0, "m", "alias")
+    recording = Recording(shared, passport, passport.request, 1.0, "m", "alias")
     house.inflight.enter(recording)
     recording.sending(sent, len(sent))
     return recording

@@ -69,6 +69,19 @@ async def test_connections_are_used_again() -> None:
         writer.close()
 
 
+async def test_bodies_of_changing_length_pass_on_one_connection() -> None:
+    """Requests that differ in their length only, on kept connections, each have their own."""
+    async with proxying(echo) as (_, port):
+        reader, writer = await connect(port)
+        for body in (b"one", b"twelve bytes", b"", b"three", b"x" * 100_000, b"x"):
+            writer.write(post(body))
+            status, _, answer = await read_answer(reader)
+            assert status == 200
+            assert b"\r\nContent-Length: %d\r\n" % len(body) in answer
+            assert answer.partition(b"\r\n\r\n")[2] == body
+        writer.close()
+
+
 async def test_hop_by_hop_headers_stay() -> None:
     """Neither the client's nor the upstream's connection headers, nor those named by them, pass."""
     answer = b"HTTP/1.1 200 OK\r\nConnection: x-mine\r\nKeep-Alive: 5\r\nX-Mine: 1\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"

@@ -66,7 +66,8 @@ class Front:
         try:
             passport = exchange.request.memo
             if isinstance(passport, Passport) and passport.book is self.house.book:
-                self._identify(passport.request, Scope.INFERENCE, passport.book)
+                if not passport.book.access.is_open:
+                    self._identify(passport.request, Scope.INFERENCE, passport.book)
                 self._model(exchange, passport)
             else:
                 self._admit(exchange)

@@ -284,7 +284,7 @@ class Naming:
             return
         house = self._front.house
         model = target.model if isinstance(target, Local) else name
-        recording = Recording(house, passport, self._begun, model, name)
+        recording = Recording(house, passport, self._exchange.request, self._begun, model, name)
         recording.stream = self._stream
         self._recording = recording
         if passport.is_tracked and target is not None:

@@ -88,6 +88,10 @@ class Passport:
         self.weight = weight(request.headers)
         self._outbounds: dict[Upstream, Outbound] = {}
 
+    def usual(self, upstream: Upstream, query: str) -> Outbound | None:
+        """What `outbound` made before, for a client whose answer has not begun."""
+        return self._outbounds.get(upstream) if query == self.request.query else None
+
     def outbound(
         self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
     ) -> Outbound:

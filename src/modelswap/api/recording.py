@@ -23,7 +23,7 @@ from modelswap.observe.usage import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.http import Field, ResponseHead
+    from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import Draft
     from modelswap.observe.redaction import Headers
 
@@ -50,6 +50,7 @@ class Recording:
         "_passport",
         "_piece",
         "_piece_at",
+        "_request",
         "_sent",
         "_sent_size",
         "_type",
@@ -73,17 +74,19 @@ class Recording:
         "tokens",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - keywords cost, and each request makes one
         self,
         house: House,
         passport: Passport,
+        request: Request,
         began: float,
         model: str,
         requested: str,
     ) -> None:
-        """`began` is monotonic."""
+        """`began` is monotonic; `request` may be another of the passport's requests."""
         self._house = house
         self._passport = passport
+        self._request = request
         self._is_ended = False
         self._sent: bytes | None = None
         self._sent_size = 0
@@ -123,7 +126,7 @@ class Recording:
 
     @property
     def request_headers(self) -> tuple[Field, ...]:
-        return self._passport.request.headers
+        return self._request.headers
 
     @property
     def remote_ip(self) -> str:
@@ -197,7 +200,7 @@ class Recording:
         captures = self._house.captures
         if self._sent is None:
             return None
-        draft = captures.begin(passport.path, passport.request.headers, self._sent)
+        draft = captures.begin(passport.path, self._request.headers, self._sent)
         if draft is not None and self._head is not None:
             captures.on_head(draft, self._head.status, self._head.headers)
             if self._piece:

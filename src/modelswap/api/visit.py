@@ -30,7 +30,7 @@ from .voice import error_event, voice_of
 
 if TYPE_CHECKING:
     from modelswap.core.names import Target
-    from modelswap.http import Outcome, ResponseHead, Upstream
+    from modelswap.http import Outbound, Outcome, ResponseHead, Upstream
 
 
 RETRIES: Final = 4
@@ -43,6 +43,7 @@ DONE: Final = Ending.DONE
 CLIENT_GONE: Final = Ending.CLIENT_GONE
 _ORDERLY: Final = frozenset({Ending.DONE, Ending.CLIENT_GONE, Ending.CANCELLED})
 _ENDINGS: Final = {ending: ending.name.lower() for ending in Ending}
+_DONE: Final = _ENDINGS[DONE]
 _UNBEGUN: Final = frozenset({Ending.CONNECT_FAILED, Ending.CONNECT_TIMEOUT, Ending.UPSTREAM_LOST})
 """There was no connection, so nothing was sent: with `never_ran`."""
 
@@ -78,7 +79,7 @@ class Visit(Turn):
 
     # The answer
 
-    def _send(self, upstream: Upstream) -> None:
+    def _outbound(self, upstream: Upstream) -> Outbound:
         target = self._target
         book = self._book
         if isinstance(target, Peer):
@@ -88,9 +89,15 @@ class Visit(Turn):
             assert target is not None
             remote = None
             keeps = book.plan.models[target.model].forward_authorization
-        outbound = self._passport.outbound(
+        return self._passport.outbound(
             upstream, self._query, remote, keeps=keeps, begun=self._exchange.started
         )
+
+    def _send(self, upstream: Upstream) -> None:
+        exchange = self._exchange
+        outbound = None if exchange.started else self._passport.usual(upstream, self._query)
+        if outbound is None:
+            outbound = self._outbound(upstream)
         upload, form = self._upload, self._form
         if upload is not None and form is not None and not self._body:
             whole = upload.whole(values=form.values, remove=form.remove)
@@ -101,8 +108,8 @@ class Visit(Turn):
             if isinstance(body, bytes):
                 recording.sending(body, len(body))
             else:
-                recording.sending(b"", self._passport.request.content_length or 0)
-        self._relay = relay(self._exchange, upstream, outbound, self._body, self)
+                recording.sending(b"", exchange.request.content_length or 0)
+        self._relay = relay(exchange, upstream, outbound, self._body, self)
 
     def on_head(self, head: ResponseHead) -> None:
         if self._recording is not None:
@@ -239,16 +246,18 @@ class Visit(Turn):
         if self._ended:
             return
         self._ended = True
-        for timer in (self._deadline, self._retry):
-            if timer is not None:
-                timer.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
         if self._loading is not None:
             self._loading.finish()
         if self._upload is not None:
             self._upload.close()
         if self._selected is not None:
             self._book.selectors.release(*self._selected)
-        self._release()
+        if self._holds:
+            self._release()
         self._write_down(outcome, status, error)
 
     def _write_down(
@@ -262,14 +271,16 @@ class Visit(Turn):
         ending = "refused" if is_refused else "cancelled"
         if outcome is not None:
             sent += outcome.bytes_sent
-            ending = _ENDINGS[outcome.ending]
-            is_cancelled = outcome.ending is Ending.CANCELLED and not outcome.started
-            if outcome.ending is CLIENT_GONE or is_cancelled:
-                status = CLIENT_CLOSED
-            elif error is None and outcome.ending not in _ORDERLY:
-                error = broken(
-                    outcome, by_peer=isinstance(self._target, Peer)
-                )  # the status is out already; the row shall tell
+            if outcome.ending is DONE:  # the hash of an Enum's member costs a call
+                ending = _DONE
+            else:
+                ending = _ENDINGS[outcome.ending]
+                is_cancelled = outcome.ending is Ending.CANCELLED and not outcome.started
+                if outcome.ending is CLIENT_GONE or is_cancelled:
+                    status = CLIENT_CLOSED
+                elif error is None and outcome.ending not in _ORDERLY:
+                    # the status is out already; the row shall tell
+                    error = broken(outcome, by_peer=isinstance(self._target, Peer))
         if recording is not None:
             recording.end(ending, now, status=status, error="" if error is None else error.text)
         self._front.house.access_line(

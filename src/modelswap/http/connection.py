@@ -22,6 +22,7 @@ from .exchange import Exchange
 from .head import BAD_REQUEST, EarlyCheck, RefusedError, parse_request
 from .intake import BodyIntake
 from .request import Request
+from .shape import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from .exchange import BodySink
     from .head import RequestHead
-
+    from .server import Server
+    from .shape import Shape
 
 _HELD_PIPELINE = 64 << 10
 _DISCARD = 256 << 10
@@ -39,7 +41,12 @@ _DISCARD = 256 << 10
 class Connection(Endpoint):
     """Reads requests and keeps them in order."""
 
-    __slots__ = ()
+    __slots__ = ("_shape",)
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._shape: Shape | None = None
+        """Of the last head, when it announced a length."""
 
     # Heads
 
@@ -48,9 +55,17 @@ class Connection(Endpoint):
             self._on_more_head(data)
             return
         request = self._request
-        if request is not None and data.startswith(self._head):  # the same again
-            self._serve(request, data[len(self._head) :])
-            return
+        if request is not None:
+            if data.startswith(self._head):  # the same again
+                self._serve(request, data[len(self._head) :])
+                return
+            shape = self._shape
+            if shape is not None and (digits := shape.digits(data)):  # but for the body's length
+                size = shape.size + len(digits)
+                self._head = data[:size]
+                self._request = request = request.of_length(digits)
+                self._serve(request, data[size:])
+                return
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() answered -1
             self._on_more_head(data)
@@ -103,6 +118,7 @@ class Connection(Endpoint):
                 return
             self._head = head
             self._request = request
+            self._shape = shape_of(head)
         self._serve(request, rest)
 
     def _read_head(self, head: bytes) -> RequestHead:

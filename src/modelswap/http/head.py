@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import httptools
 
 from .fields import Field, client_block, tokens_of
+from .shape import place_of_length, with_length
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+(?:-[A-Z]+)?) ([\x21-\x7e]+) HTTP/(1\.[01])")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
@@ -74,7 +75,7 @@ class RequestHead:
     """Lower-case tokens of `Connection`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that doubles the cost of `of_length`
 class ResponseHead:
     status: int
     headers: tuple[Field, ...]
@@ -180,6 +181,29 @@ def parse_response(head: bytes) -> ResponseHead:
         return _parse_response(head)
     except RefusedError as wrong:
         raise BadResponseError(wrong.text) from wrong
+
+
+def of_length(head: ResponseHead, digits: bytes, raw: int) -> ResponseHead:
+    """The same response with another length, when this one has a length too; `raw`: the head's size."""
+    status = head.status
+    bodiless = status < NO_BODY_BELOW or status == NO_CONTENT
+    length_line = b"" if bodiless else b"Content-Length: %b\r\n" % digits
+    headers = head.headers
+    return ResponseHead(
+        status,
+        with_length(headers, place_of_length(headers), digits),
+        int(digits),
+        head.chunked,
+        head.keep_alive,
+        head.event_stream,
+        head.content_type,
+        head.type_text,
+        head.encoding,
+        raw + _FIELD * len(headers),
+        head.block,
+        b"%b%b\r\n" % (head.block, length_line),
+        head.chunked_block,
+    )
 
 
 def _parse_response(head: bytes) -> ResponseHead:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .fields import Field, forwardable
+from .shape import CONTENT_LENGTH, place_of_length, with_length
 
 if TYPE_CHECKING:
     from .head import RequestHead
@@ -19,14 +20,15 @@ class Request:
     __slots__ = (
         "chunked",
         "client",
+        "connection",
         "content_length",
         "expects",
         "has_body",
-        "head",
         "headers",
         "index",
         "is_plain",
         "keep_alive",
+        "length_at",
         "memo",
         "method",
         "path",
@@ -38,7 +40,8 @@ class Request:
     )
 
     def __init__(self, head: RequestHead, client: str, scheme: str) -> None:
-        self.head = head
+        self.connection = head.connection
+        """Lower-case tokens of `Connection`."""
         self.method = head.method
         self.target = head.target
         """As received."""
@@ -60,8 +63,37 @@ class Request:
         self.keep_alive = head.keep_alive
         self.is_plain = head.version == "1.1" and head.method != "HEAD"
         """Answered by a head with framing and a body."""
+        self.length_at = -1
+        """Which of the headers is `Content-Length`; -1: nobody asked yet."""
         self.memo: object = None
-        """Whatever the handler wants to find again with an equal request."""
+        """Whatever the handler wants to find again with an equal request, or one that differs only in
+        the length of its body."""
+
+    def of_length(self, digits: bytes) -> Request:
+        """The same request with another length, when this one has a length too; neither is 0."""
+        if self.length_at < 0:
+            self.length_at = place_of_length(self.headers)
+        it = Request.__new__(Request)
+        it.connection = self.connection
+        it.method = self.method
+        it.target = self.target
+        it.path = self.path
+        it.query = self.query
+        it.headers = with_length(self.headers, self.length_at, digits)
+        it.index = {**self.index, CONTENT_LENGTH: digits}
+        it.version = self.version
+        it.client = self.client
+        it.scheme = self.scheme
+        it.content_length = int(digits)
+        it.chunked = self.chunked
+        it.has_body = self.has_body
+        it.upgrade = self.upgrade
+        it.expects = self.expects
+        it.keep_alive = self.keep_alive
+        it.is_plain = self.is_plain
+        it.length_at = self.length_at
+        it.memo = self.memo
+        return it
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; `name` in lower case."""
@@ -77,7 +109,7 @@ class Request:
         """See `forward_headers`."""
         if host is not None:
             drop |= {b"host"}
-        kept = forwardable(self.headers, self.head.connection, drop, forwarded=forwarded and trust)
+        kept = forwardable(self.headers, self.connection, drop, forwarded=forwarded and trust)
         if host is not None:
             kept.insert(0, (b"Host", host))
         elif b"host" not in self.index:

@@ -15,7 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .burst import Burst
+from .head import of_length
 from .outcome import Ending
+from .shape import cut
 from .ticker import Ticker
 from .wire import Wire
 
@@ -53,6 +55,8 @@ class Upstream:
         self.timeouts = timeouts
         self.heads: dict[bytes, ResponseHead] = {}
         """Heads read before: equal bytes have an equal reading."""
+        self._shapes: dict[bytes, ResponseHead] = {}
+        """The same, by what they are without the digits of their length."""
         self._ssl = ssl_context
         self._loop = asyncio.get_running_loop()
         self.ticker = Ticker(self._loop, self._sweep)
@@ -135,7 +139,19 @@ class Upstream:
         if len(head) <= _KNOWN_HEAD_SIZE:
             if len(self.heads) >= _KNOWN_HEADS:
                 self.heads.clear()
+                self._shapes.clear()
             self.heads[head] = reading
+            digits = cut(head)
+            if digits is not None:
+                self._shapes[_without(head, digits)] = reading
+
+    def of_known_shape(self, head: bytes) -> ResponseHead | None:
+        """Read a head that differs from a known one in its length only."""
+        digits = cut(head)
+        if digits is None:
+            return None
+        known = self._shapes.get(_without(head, digits))
+        return None if known is None else of_length(known, head[slice(*digits)], len(head))
 
     def _is_alive(self, wire: Wire, *, surely: bool) -> bool:
         """Whether an idle connection was not closed by the server, as far as the kernel knows.
@@ -207,6 +223,12 @@ class Upstream:
         for wire in list(self._wires):
             wire.sweep(now)
         return bool(self._wires)
+
+
+def _without(head: bytes, digits: tuple[int, int]) -> bytes:
+    """A head with a mark, which no valid head has, in the place of its length."""
+    start, end = digits
+    return b"%b\0%b" % (head[:start], head[end:])
 
 
 def keep_alive(connection: socket.socket, every: float | None) -> None:

@@ -276,6 +276,9 @@ class Wire(asyncio.Protocol):
         upstream = self._upstream
         head = upstream.heads.get(raw)
         if head is None:
+            head = upstream.of_known_shape(raw)
+            if head is not None:
+                return head
             if len(raw) > MAX_HEAD:
                 self.fail(Ending.BAD_RESPONSE, "the upstream's headers are too large")
                 return None
