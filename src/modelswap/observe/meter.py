@@ -14,7 +14,7 @@ import msgspec
 
 from .decoding import Decoder, DecodingFailedError, decoder_for
 from .failure import describe
-from .usage import Answer, Body, Counts, Figures, Plain, Tokens, combine
+from .usage import Answer, Body, Counts, Figures, Plain, Tokens, combine, told
 
 if TYPE_CHECKING:
     from .redaction import Headers
@@ -218,21 +218,12 @@ class Meter:
             return Tokens(
                 duration_ms=wall, ttft_ms=ttft, events=self._events, finish_reason=self._reason()
             )
-        cached, drafted, accepted, given, made, prompt_speed, speed, duration = figures
-        return Tokens(
-            cached=cached,
-            drafted=drafted,
-            accepted=accepted,
-            input=given,
-            output=made,
-            prompt_per_second=prompt_speed,
-            per_second=speed,
-            duration_ms=duration,
+        return told(
+            figures,
             ttft_ms=ttft,
-            wall_per_second=self._wall_speed(made),
+            reason=self._reason(),
+            wall_per_second=self._wall_speed(figures[4]),
             events=self._events,
-            finish_reason=self._reason(),
-            parsed=True,
         )
 
     def _of_stream(self, wall: int) -> Figures | None:
@@ -294,20 +285,7 @@ def tokens_of(path: str, status: int, body: bytes, wall: int, ttft: int) -> Toke
     reason = _reason_in(body)
     if figures is None:
         return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
-    cached, drafted, accepted, given, made, prompt_speed, speed, duration = figures
-    return Tokens(
-        cached=cached,
-        drafted=drafted,
-        accepted=accepted,
-        input=given,
-        output=made,
-        prompt_per_second=prompt_speed,
-        per_second=speed,
-        duration_ms=duration,
-        ttft_ms=ttft,
-        finish_reason=reason,
-        parsed=True,
-    )
+    return told(figures, ttft_ms=ttft, reason=reason)
 
 
 def figures_of(path: str, body: bytes, wall: int) -> Figures | None:

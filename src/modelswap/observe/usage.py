@@ -114,6 +114,33 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 Figures = tuple[int, int, int, int, int, float, float, int]
 
 
+def told(
+    figures: Figures,
+    *,
+    ttft_ms: int,
+    reason: str,
+    wall_per_second: float = -1.0,
+    events: int = 0,
+) -> Tokens:
+    """Name the figures of an answer, with what the clock says beside them."""
+    cached, drafted, accepted, given, made, prompt_speed, speed, duration = figures
+    return Tokens(
+        cached=cached,
+        drafted=drafted,
+        accepted=accepted,
+        input=given,
+        output=made,
+        prompt_per_second=prompt_speed,
+        per_second=speed,
+        duration_ms=duration,
+        ttft_ms=ttft_ms,
+        wall_per_second=wall_per_second,
+        events=events,
+        finish_reason=reason,
+        parsed=True,
+    )
+
+
 def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -> Figures:
     """Merge the three sources: llama.cpp's timings replace usage, vLLM's metrics override speeds.
 
