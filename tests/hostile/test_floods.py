@@ -65,11 +65,12 @@ def crowd(server: Modelswap, count: int, first: bytes = b"") -> Iterator[list[so
 
 def test_two_thousand_idle_connections(serve: Serve) -> None:
     """Below 32 KiB each, others are served, and all are given back."""
-    server = serve("limits: {connectionsPerAddress: 3000, idleTimeout: 5}\nmodels: {}\n")
+    server = serve("limits: {connectionsPerAddress: 3000, idleTimeout: 10}\nmodels: {}\n")
     is_alive(server)
     before, open_before = rss(server.pid), descriptors(server.pid)
     with crowd(server, FLOOD):
-        wait_for(lambda: descriptors(server.pid) >= open_before + FLOOD)
+        # what the first question left open may have been closed meanwhile
+        wait_for(lambda: descriptors(server.pid) >= open_before + FLOOD - 5)
         assert is_alive(server)
         assert rss(server.pid) - before < FLOOD * 32 * 1024
     wait_for(lambda: descriptors(server.pid) <= open_before + 2)
