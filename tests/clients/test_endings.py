@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.server import stub_command, stub_config, wait_until
+from fakes.server import streaming, stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,18 +29,7 @@ HELLO = {"model": "a", "messages": []}
 
 def streamed(server: Modelswap, **fields: object) -> socket.socket:
     """Ask for a stream; the connection, with the first event read."""
-    body = json.dumps({**HELLO, "stream": True, **fields}).encode()
-    sock = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-    sock.sendall(
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-    )
-    got = b""
-    while b"data:" not in got:
-        piece = sock.recv(65536)
-        assert piece, got
-        got += piece
-    return sock
+    return streaming(server.port, {**HELLO, **fields})
 
 
 def rest_of(sock: socket.socket) -> bytes:

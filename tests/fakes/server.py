@@ -93,6 +93,36 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def answer_of(sock: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    pieces: list[bytes] = []
+    while True:
+        try:
+            piece = sock.recv(65536)
+        except ConnectionResetError:
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def streaming(port: int, fields: dict[str, object]) -> socket.socket:
+    """Ask for a streamed chat; the connection, with the first event read."""
+    body = json.dumps({**fields, "stream": True}).encode()
+    sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+    sock.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    received = b""
+    while b"data:" not in received:
+        piece = sock.recv(65536)
+        assert piece, received
+        received += piece
+    return sock
+
+
 def wait_until(true: Any, seconds: float = 10.0, what: str = "") -> Any:
     """Poll until the callable gives something true; fail after the time."""
     deadline = time.monotonic() + seconds
@@ -234,16 +264,7 @@ class Modelswap:
         """Send bytes as they are; everything that comes back until the other side closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as sock:
             sock.sendall(data)
-            pieces: list[bytes] = []
-            while True:
-                try:
-                    piece = sock.recv(65536)
-                except ConnectionResetError:
-                    break
-                if not piece:
-                    break
-                pieces.append(piece)
-        return b"".join(pieces)
+            return answer_of(sock)
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""

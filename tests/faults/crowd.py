@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
+from fakes.server import streaming
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from fakes.server import Modelswap
@@ -107,19 +109,8 @@ class Crowd:
 
 def slow_stream(server: Modelswap, model: str, *, events: int, delay_ms: int) -> socket.socket:
     """Begin a stream and return its connection once the first event is here."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-    fields = {"model": model, "messages": [], "stream": True, "n": events, "delay_ms": delay_ms}
-    body = json.dumps(fields).encode()
-    connection.sendall(
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    )
-    received = b""
-    while b"data:" not in received:
-        piece = connection.recv(65536)
-        assert piece, received
-        received += piece
-    return connection
+    fields: dict[str, object] = {"model": model, "messages": [], "n": events, "delay_ms": delay_ms}
+    return streaming(server.port, fields)
 
 
 def rest_of(connection: socket.socket, end: bytes = b"\0") -> bytes:

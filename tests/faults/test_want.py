@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from fakes.server import free_block, parent_of, stub_command, stub_config, wait_
 from faults.crowd import Crowd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import StartServer
     from fakes.server import Modelswap
 
@@ -31,16 +33,23 @@ def flood_of_requests(server: Modelswap, count: int) -> None:
         assert server.chat("a").status == 200
 
 
+@contextmanager
+def no_descriptors(server: Modelswap, *, spare: int, clients: int) -> Iterator[None]:
+    """Clients that take every descriptor that the front has left."""
+    limit = len(list(Path(f"/proc/{server.pid}/fd").iterdir())) + spare
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    with ExitStack() as flood:
+        for _ in range(clients):
+            flood.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+        time.sleep(0.3)
+        yield
+
+
 def test_no_descriptors_left(modelswap_server: StartServer) -> None:
     """Clients that take every descriptor are refused; it lives on, and serves when they leave."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
-    limit = len(list(Path(f"/proc/{server.pid}/fd").iterdir())) + 20
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
-    with ExitStack() as flood:
-        for _ in range(60):
-            flood.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
-        time.sleep(0.3)
+    with no_descriptors(server, spare=20, clients=60):
         os.kill(next(iter(server.model_pids())), signal.SIGKILL)
         time.sleep(0.3)
     wait_until(lambda: is_served(server), 20, what="it serves again")
@@ -59,12 +68,7 @@ def test_no_descriptors_left_when_the_keeper_dies(modelswap_server: StartServer)
     """Nor does it matter that the keeper dies just then: the next request brings a new one."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
-    limit = len(list(Path(f"/proc/{server.pid}/fd").iterdir())) + 10
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
-    with ExitStack() as flood:
-        for _ in range(30):
-            flood.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
-        time.sleep(0.3)
+    with no_descriptors(server, spare=10, clients=30):
         os.kill(server.keeper_pid(), signal.SIGKILL)
         time.sleep(1)
     wait_until(lambda: is_served(server), 30, what="it serves again")

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fakes.server import answer_of
 from hostile.scripts import saying
 from hostile.world import (
     Liar,
-    answer_of,
     cpu_seconds,
     descriptors,
     dialled,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.server import ROOT, stub_command
-from hostile.world import JSON, answer_of, bearer, dialled
+from fakes.server import ROOT, answer_of, stub_command
+from hostile.world import JSON, bearer, dialled
 
 if TYPE_CHECKING:
     from pathlib import Path

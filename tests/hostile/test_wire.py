@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fakes.server import answer_of
 from hostile.scripts import saying, switching
-from hostile.world import Liar, answer_of, dialled, is_alive, statuses
+from hostile.world import Liar, dialled, is_alive, statuses
 
 if TYPE_CHECKING:
     from fakes.server import Modelswap

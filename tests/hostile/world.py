@@ -49,20 +49,6 @@ def dialled(server: Modelswap, seconds: float = 10.0) -> Iterator[socket.socket]
         yield sock
 
 
-def answer_of(sock: socket.socket) -> bytes:
-    """Everything until the other side closes."""
-    pieces: list[bytes] = []
-    while True:
-        try:
-            piece = sock.recv(65536)
-        except ConnectionResetError:
-            break
-        if not piece:
-            break
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 def statuses(raw: bytes) -> list[int]:
     """The status of each answer among the bytes of a connection."""
     return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d\d\d) ", raw)]
