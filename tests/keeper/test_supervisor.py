@@ -63,10 +63,13 @@ class HandFront:
 
     def hear(self, text: bytes) -> None:
         """Wait until a server has said it."""
-        while text not in self.output + b"".join(frame.output for frame in self._frames):
+        while text not in self.heard():
             data = self.socket.recv(65536)
             assert data, "the keeper hung up"
             self._frames += self._decoder.feed(data)
+
+    def heard(self) -> bytes:
+        return self.output + b"".join(frame.output for frame in self._frames)
 
     def is_hung_up_on(self) -> bool:
         try:
@@ -251,3 +254,42 @@ def test_stray_without_any_trace(
     while any("sleep" in child.name() for child in psutil.Process(keeper.pid).children()):
         assert time.monotonic() < end, "left behind"
         time.sleep(0.01)
+
+
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+@pytest.mark.skipif(not os.access(LAST_PID, os.W_OK), reason="may not choose a process number")
+def test_the_number_of_an_orphan_that_has_gone_may_be_a_stranger(
+    connect: Callable[[], HandFront],
+) -> None:
+    """A signal for a run reaches what it left behind, not who has got that number since."""
+    front = connect()
+    front.hello()
+    front.spawn(1, "(sh -c 'echo orphan $$; exec sleep 1000' &) ; exec sleep 1000")
+    front.hear(b"\n")
+    orphan = int(front.heard().split()[1])
+    front.spawn(2, "exit 0")  # its end has the keeper look whose the orphans are
+    front.until("exited")
+    os.kill(orphan, signal.SIGKILL)
+    stranger = _sleeper(orphan)
+    try:
+        front.send("signal", run=1, how=protocol.TERMINATE)
+        front.until("exited")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def _sleeper(pid: int) -> subprocess.Popen[bytes]:
+    """A process of ours with that number, which has to be free by then."""
+    for _ in range(200):
+        LAST_PID.write_text(str(pid - 1))
+        process = subprocess.Popen(["sleep", "1000"])
+        if process.pid == pid:
+            return process
+        process.kill()
+        process.wait()
+        time.sleep(0.01)
+    pytest.skip("the number was never free: a busy machine")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from .protocol import KILL, MARKER
 from .tree import mark_of, start_time, subtree
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 RING = 100 << 10
 _CHUNK = 64 << 10
+_KNOWS_ONLY_GROUPS = sys.platform != "linux"
+"""Without /proc nobody tells whose children they are."""
 
 
 class Output:
@@ -103,8 +106,8 @@ class Run:
         roots = [*([self.pid] if self.code is None else []), *sorted(self._orphans)]
         found = [pid for pid in subtree(roots) if _can_signal(pid)]
         self._known.update(found)
-        if not found and self.code is not None and _can_signal(-self.pid):
-            return [-self.pid]  # systems without /proc still know the group
+        if _KNOWS_ONLY_GROUPS and not found and self.code is not None and _can_signal(-self.pid):
+            return [-self.pid]
         return found
 
     def signal(self, how: str) -> None:
@@ -116,7 +119,9 @@ class Run:
         self.stopping = True
         members = self.members()
         self._told.update(members)
-        send(-self.pid, number)
+        # Once the main process is waited for and its group is empty, the number may be a stranger's.
+        if self.code is None or any(_in_group(pid, self.pid) for pid in members):
+            send(-self.pid, number)
         for pid in members:
             if not _in_group(pid, self.pid):
                 send(pid, number)

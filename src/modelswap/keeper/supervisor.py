@@ -114,6 +114,7 @@ class Supervisor:
             return
         self._deadline = None
         if self._closing:
+            self._hand_out_orphans()
             for run in self._runs.values():
                 run.signal(KILL)
         else:
@@ -199,6 +200,7 @@ class Supervisor:
             run = self._runs.get(protocol.whole(message, "run"))
             if run is None:
                 return  # ended meanwhile; the news is on its way
+            self._hand_out_orphans()
             if kind == "signal":
                 run.signal(KILL if protocol.text(message, "how") == KILL else TERMINATE)
                 self._settle()
@@ -254,6 +256,7 @@ class Supervisor:
     def _stop_all(self, grace: float) -> None:
         if not self._closing:
             self._closing = True
+            self._hand_out_orphans()
             for run in self._runs.values():
                 run.signal(TERMINATE)
         deadline = time.monotonic() + grace
@@ -308,7 +311,10 @@ class Supervisor:
             self._post(encode("main_gone", run=run.number, left=left))
 
     def _hand_out_orphans(self) -> list[int]:
-        """Give each orphan to the run it came from; return those of unknown origin."""
+        """Give each orphan to the run it came from; return those of unknown origin.
+
+        Before every signal: the number of one that has gone may be a stranger's by now.
+        """
         mains = {run.pid for run in self._runs.values()}
         mains |= {run.stopper for run in self._runs.values() if run.stopper is not None}
         strays = [pid for pid in children(os.getpid()) if pid not in mains | {self._guard.pid}]
