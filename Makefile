@@ -39,9 +39,13 @@ check: $(STAMP)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# Real processes on a busy machine: what fails beside others has one more try alone. The first failure
+# stays in the output, with what its servers printed, and is worth a look however the second ends.
+ALONE = { echo "make: these failed; once more, alone:" >&2; $(BIN)/pytest --last-failed --last-failed-no-failures none
+
 test: check browser
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/integration
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/integration || $(ALONE) --ignore tests/integration; }
+	$(BIN)/pytest tests/integration || $(ALONE) tests/integration; }
 
 # Browser tests need chromium and its driver: installed where that is possible, else skipped by name.
 browser:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from fakes.server import Modelswap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 # Shared and slow machines: what takes long is no failure of a property.
@@ -20,6 +20,20 @@ PATIENT = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=PATIENT)
 settings.register_profile("deep", deadline=None, max_examples=5000, suppress_health_check=PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+_running: list[Modelswap] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the servers of that moment have printed."""
+    report = yield
+    if call.excinfo is not None and report.failed:
+        report.sections += [(f"{s.base_url} printed", s.last_words()) for s in _running]
+    return report
 
 
 class StartServer(Protocol):
@@ -41,9 +55,12 @@ def servers(directory: Path) -> Iterator[StartServer]:
         where = directory / f"server{len(started)}"
         server = Modelswap(where, config_text, flags, environment=env or {})
         started.append(server)
+        _running.append(server)
         return server.start() if start else server
 
     yield begin
+    for server in started:
+        _running.remove(server)
     left = [server.finish() for server in started]
     assert not any(left), f"processes left behind: {left}"
 

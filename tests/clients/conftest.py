@@ -157,6 +157,7 @@ class JavaScript:
     @staticmethod
     def answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
         printed, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, f"node ended with {process.returncode}: {printed!r}"
         found = json.loads(printed)
         assert isinstance(found, list)
         return found

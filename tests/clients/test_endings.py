@@ -54,12 +54,15 @@ def is_whole(stream: bytes) -> bool:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the kernel is done with a process, though its parent may not have heard of it yet."""
+    """Whether the kernel is done with a process, though its parent may not have heard of it yet.
+
+    With all its threads: the first may be gone while another still holds the sockets open.
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        states = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
     except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
+        return False  # one went while we looked
+    return all(state.rpartition(")")[2].split()[0] in {"Z", "X"} for state in states)
 
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}

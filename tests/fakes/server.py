@@ -269,6 +269,15 @@ class Modelswap:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
+    def last_words(self, size: int = 4000) -> str:
+        """The end of its log and of its models' logs, and which processes live; for a failed test."""
+        try:
+            models = self.ask("GET", "/logs", seconds=2).body.decode(errors="replace")
+        except OSError as error:
+            models = f"no /logs: {error!r}"
+        alive = "".join(f"{pid}: {line}\n" for pid, line in self.processes().items())
+        return f"{self.log()[-size:]}\n--- /logs\n{models[-size:]}\n--- alive\n{alive}"
+
     def processes(self) -> dict[int, str]:
         """Every process of this server that is alive: the front, the keeper, the models."""
         return pids_marked(self.marker)
