@@ -301,7 +301,8 @@ class Program:
         new = store_of(plan.settings, house.captures, house.log, house.bus)
         await new.begin()
         new.dropped = old.dropped
-        house.store = new
+        house.ledger.settle()
+        house.store = house.ledger.store = new
         await asyncio.to_thread(old.close, is_hurried=False)
         house.captures.clear()
 
@@ -371,6 +372,7 @@ class Program:
         house = self._house
         house.bus.close()
         house.performance.close()
+        house.ledger.settle()
         house.store.close()
         house.logs.close()
 

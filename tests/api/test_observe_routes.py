@@ -17,6 +17,7 @@ from modelswap.observe.activity import Row
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
 from modelswap.observe.inflight import Inflight
+from modelswap.observe.ledger import Ledger
 from modelswap.observe.logs import Logger, Logs
 from modelswap.observe.performance import Performance
 from modelswap.observe.prometheus import Metrics
@@ -49,11 +50,12 @@ class QuietHouse:
         self.performance = Performance(disabled=True)
         self.store = Store(self.captures, warn=self.log.warning)
         self.store.open()
+        self.loop = asyncio.get_running_loop()
+        self.ledger = Ledger(self.store, self.captures, self.metrics, self.loop.call_later)
         self.profile = None
         self.plan = SimpleNamespace(settings=SimpleNamespace(session_headers=("X-S",)), models={})
         self.book = SimpleNamespace(names=SimpleNamespace(split_path=lambda *_: None))
         self.fleet = None
-        self.loop = asyncio.get_running_loop()
 
     def statuses(self) -> list[Any]:
         return []
@@ -64,10 +66,10 @@ class QuietHouse:
     def add(self, count: int) -> None:
         for number in range(count):
             row = Row(
-                self.store.next_id(), 1_790_000_000 + number, "m", "/v1/x", "", 200,
+                self.store.next_ids(1), 1_790_000_000 + number, "m", "/v1/x", "", 200,
                 0, 0, 0, 1, 2, 3.0, 4.0, 5, "", "",
             )  # fmt: skip
-            self.store.record(row)
+            self.store.record([row], {})
         assert self.store._writer is not None
         self.store._drain(self.store._writer)
 

@@ -12,13 +12,14 @@ from modelswap.api.recording import Recording
 from modelswap.observe.captures import SMALL, Captures
 from modelswap.observe.events import Bus
 from modelswap.observe.inflight import Inflight
+from modelswap.observe.ledger import Ledger
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.query import Filter, Page
 from modelswap.observe.redaction import HeaderMask
 from modelswap.observe.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TYPE = (b"Content-Type", b"application/json")
 ANSWER = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
@@ -34,8 +35,14 @@ class Observers:
         self.metrics = Metrics()
         self.store = Store(self.captures, warn=print)
         self.store.open()
+        self.ledger = Ledger(self.store, self.captures, self.metrics, self.later)
+
+    def later(self, _delay: float, _call: Callable[[], None]) -> Any:
+        """Nothing here waits: the tests settle."""
+        return SimpleNamespace(cancel=lambda: None)
 
     def listed(self) -> list[Any]:
+        self.ledger.settle()
         found: Any = self.store.listing(Filter(), Page())["data"]
         return list(found)
 
@@ -122,6 +129,7 @@ def test_what_is_not_captured_is_let_go(*, size: int, event_stream: bool) -> Non
     recording.on_head(head(event_stream=event_stream))
     recording.on_data(b"data: {}\n\n" * 10)
     recording.end("done", 3.0)
+    house.ledger.settle()
     assert (recording.request_body, recording.response_body, recording._meter) == (b"", b"", None)
     assert recording.cancel is None
     assert house.listed()[0]["bytes_in"] == size
@@ -135,6 +143,7 @@ def test_an_evicted_capture_lets_its_bodies_go() -> None:
     for recording in recordings:
         recording.on_whole(head(), ANSWER)
         recording.end("done", 3.0)
+    house.ledger.settle()
     held = [recording for recording in recordings if recording.request_body]
     assert house.captures.size <= 20_000
     assert len(held) == len(house.captures.ids()) < 10

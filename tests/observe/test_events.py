@@ -261,9 +261,8 @@ def test_metrics_are_prometheus_text() -> None:
     """The official parser reads every family, and the numbers are what was counted."""
     metrics = Metrics(version="1")
     metrics.watch_drops(activity=lambda: 4)
-    for _ in range(3):
-        metrics.request(Answered())
-    metrics.request(Answered("nobody", 404, -1))
+    metrics.requests([Answered(), Answered("nobody", 404, -1), Answered()])
+    metrics.requests([Answered()])
     metrics.phase("m", "starting", 10.0)
     metrics.phase("m", "ready", 12.0)
     metrics.phase("m", "stopping", 13.0)
@@ -299,7 +298,7 @@ def test_invented_labels_are_bounded() -> None:
     """However many names clients invent, the number of series stays bounded."""
     metrics = Metrics()
     for number in range(MOST_SERIES + 500):
-        metrics.request(Answered(f"m{number}", 500))
+        metrics.requests([Answered(f"m{number}", 500)])
     assert len(metrics.counters.requests) <= MOST_SERIES + 1
     assert len(metrics.counters.waits) <= MOST_SERIES + 1
 
@@ -341,7 +340,7 @@ def test_the_hardware_is_described() -> None:
 def test_the_dashboard_uses_metrics_that_exist() -> None:
     """Every metric in the Grafana dashboard is one that the program exposes."""
     metrics = Metrics(version="1")
-    metrics.request(Answered())
+    metrics.requests([Answered()])
     metrics.phase("m", "starting", 1.0)
     metrics.phase("m", "ready", 2.0)
     metrics.phase("n", "starting", 3.0)

@@ -36,7 +36,7 @@ OLD = (
 
 def a_row(store: Store, model: str = "m", status: int = 200, **fields: Any) -> Row:
     row = Row(
-        store.next_id(), 1_790_000_000, model, "/v1/chat/completions", "application/json", status,
+        store.next_ids(1), 1_790_000_000, model, "/v1/chat/completions", "application/json", status,
         0, 0, 0, 12, 7, 100.0, 50.0, 5, "", '{"fifo_priority":"0"}', bytes_out=1,
     )  # fmt: skip
     return row._replace(**fields)
@@ -66,7 +66,7 @@ class Ground:
 def written(ground: Ground, *rows: Row) -> None:
     """Record rows and wait until they are written, without a loop."""
     for row in rows:
-        ground.store.record(row)
+        ground.store.record([row], {})
     assert ground.store._writer is not None
     ground.store._drain(ground.store._writer)
 
@@ -82,7 +82,7 @@ async def test_a_recorded_row_is_listed_and_told() -> None:
 
     ground.store._done = on_done
     ground.store.start()
-    ground.store.record(a_row(ground.store, requested="alias", key_name="k"))
+    ground.store.record([a_row(ground.store, requested="alias", key_name="k")], {})
     async with asyncio.timeout(5):
         await told.wait()
     listing = await ground.store.ask(lambda: ground.store.listing(Filter(), Page()))
@@ -190,7 +190,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     ground = Ground(tmp_path / "a.db")
     row = a_row(ground.store)
     for _ in range(QUEUE + 5):
-        ground.store.record(row)
+        ground.store.record([row], {})
     assert ground.store.dropped == 5
     ground.store._queue.clear()
     ground.store.close()
@@ -308,7 +308,7 @@ async def test_another_store_takes_over(tmp_path: Path) -> None:
     for store in stores:
         await store.begin()
     first, second = stores
-    first.record(a_row(first))
+    first.record([a_row(first)], {})
     async with asyncio.TaskGroup() as tasks:
         asked = tasks.create_task(first.ask(lambda: first.listing(Filter(), Page())))
         await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.lifecycle import Phase
+from modelswap.observe.ledger import Ledger
 from modelswap.observe.redaction import line_redactor
 
 from .book import Book
@@ -72,10 +73,14 @@ class House:
     performance: Performance
     reload: Callable[[], Awaitable[None]]
     status: ConfigStatus
+    ledger: Ledger = field(init=False)
     fleet: Fleet = field(init=False)
     profile: str | None = None
     draining: bool = False
     shows_requests: bool = True
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.store, self.captures, self.metrics, self.loop.call_later)
 
     # Questions
 
@@ -148,6 +153,7 @@ class House:
         book = Book(plan, listening=self.book.listening, failures=self.book.failures)
         self.book.close()
         self.plan, self.book = plan, book
+        self.ledger.settle()
         self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer)
         self.store.configure(

@@ -88,6 +88,7 @@ def _source(call: Call) -> str:
 async def events(call: Call) -> Stream:
     """Stream what happens; the present state comes first."""
     house = call.house
+    house.ledger.settle()
     client = house.bus.subscribe(lambda: _present(house), call.header("last-event-id"))
     headers = (("Cache-Control", "no-cache"), *LIVE)
     return Stream(client.frames(), "text/event-stream", 200, headers)
@@ -195,7 +196,7 @@ def _ordered(call: Call, limit: int, number: int = 1) -> Page:
 
 async def _asked(call: Call, question: Callable[[], Any], failed: str) -> Any:
     try:
-        return await call.house.store.ask(question)
+        return await call.house.ledger.ask(question)
     except StoreFailedError as error:
         call.house.log.warning(f"activity store: {error}")
         raise Refusal(500, failed) from error
@@ -242,7 +243,7 @@ async def capture(call: Call) -> Reply:
     if not _is_count(text.removeprefix("-")):
         raise Refusal(400, "invalid capture ID")
     captures = call.house.captures
-    shown = await call.house.store.ask(lambda: captures.show(int(text)))
+    shown = await call.house.ledger.ask(lambda: captures.show(int(text)))
     if shown is None:
         raise Refusal(404, "capture not found")
     return as_json(shown, newline=False)
@@ -302,5 +303,5 @@ async def metrics(call: Call) -> Reply:
     ]
     host, gpus = house.performance.latest()
     running = len(house.inflight)
-    body = await house.store.ask(lambda: house.metrics.text(states, host, gpus, in_flight=running))
+    body = await house.ledger.ask(lambda: house.metrics.text(states, host, gpus, in_flight=running))
     return Reply(200, body, prometheus.CONTENT_TYPE)

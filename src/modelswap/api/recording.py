@@ -8,7 +8,6 @@ does nothing.
 
 from __future__ import annotations
 
-import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +39,7 @@ class Recording:
 
     __slots__ = (
         "_draft",
+        "_ended",
         "_ended_ms",
         "_ending",
         "_error",
@@ -223,41 +223,45 @@ class Recording:
         if status is not None:
             self.status = status
         if self._passport.is_recorded:
-            self._record(ending, now, error)
+            self._ended = now
+            self._ending = ending
+            self._error = error
+            ledger = self._house.ledger
+            ledger.add(self)
+            if self._draft is not None or self._sent_size >= SMALL:
+                ledger.settle()
 
-    def _record(self, ending: str, now: float, error: str) -> None:
-        house = self._house
-        self._wall = wall = int((now - self.began) * 1000)
-        self._ended_ms = time.time_ns() // 1_000_000  # for display
-        self.tokens = self._measured(now, wall)
-        self._error = error
-        self._ending = ending
-        self.id = house.store.next_id()
-        draft = self._draft
-        kept = False
-        if self.status == _OK and not self.received:  # nothing came: nothing to look at
-            if draft is not None:
-                house.captures.drop(draft)
-                draft = None
-        elif self._meter is None and self._sent is not None and house.captures.enabled:
-            if len(self._sent) < SMALL:
-                kept = self._keep(self._sent)
-            else:
-                draft = self._begin_draft()
-        if not kept:  # the store may hold it for long
+    def settle(self, number: int, epoch: float) -> Draft | None:
+        """See `ledger.Entry`."""
+        ended = self._ended
+        self._wall = wall = int((ended - self.began) * 1000)
+        self._ended_ms = int((ended + epoch) * 1000)
+        self.id = number
+        sent, draft, status = self._sent, self._draft, self.status
+        self.size = 0
+        if self._meter is None:
+            self.tokens = self._measured(wall)
+            if sent is not None and (self.received or status != _OK):
+                captures = self._house.captures
+                if not captures.enabled:
+                    pass
+                elif len(sent) < SMALL:  # it is the capture itself
+                    if status != _OK:
+                        self._piece = b""
+                    head = self._head
+                    size = self._passport.weight + len(sent) + len(self._piece)
+                    self.size = size if head is None else size + head.weight
+                    return None
+                else:
+                    draft = self._begin_draft()
+        else:
+            self.tokens = self._meter.finish(ended)
             self._meter = self._draft = None
-            self.forget()
-        house.store.record(self, draft)
-        house.metrics.request(self)
-
-    def _keep(self, sent: bytes) -> bool:
-        """Become a capture."""
-        if self.status != _OK:
-            self._piece = b""
-        head = self._head
-        size = self._passport.weight + len(sent) + len(self._piece)
-        self.size = size if head is None else size + head.weight
-        return self._house.captures.keep_small(self)
+            if draft is not None and status == _OK and not self.received:
+                self._house.captures.drop(draft)  # nothing came: nothing to look at
+                draft = None
+        self.forget()  # the store may hold it for long
+        return draft
 
     def row(self) -> Row:
         """The finished request as a row."""
@@ -315,9 +319,7 @@ class Recording:
         self._sent = None
         self._piece = b""
 
-    def _measured(self, now: float, wall: int) -> Tokens:
-        if self._meter is not None:
-            return self._meter.finish(now)
+    def _measured(self, wall: int) -> Tokens:
         if self._head is None:  # no answer of a model server
             return Tokens(duration_ms=wall)
         first = self._piece_at

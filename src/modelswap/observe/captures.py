@@ -21,6 +21,8 @@ import msgspec
 from .decoding import DecodingFailedError, decode_whole, decoder_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .redaction import HeaderMask, Headers
 
 STEP: Final = 64 << 10
@@ -164,13 +166,13 @@ class Captures:
             self._limit = limit
             self._most_each = max(limit // 2, 2 * STEP)
             self._most_gathered = max(limit, 16 * STEP)
-            self._evict(0)
+            self._evict()
 
     def clear(self) -> None:
         """Forget every exchange: their ids mean nothing in another store."""
         with self._lock:
             limit, self._limit = self._limit, 0
-            self._evict(0)
+            self._evict()
             self._limit = limit
 
     # While the exchange runs: loop thread
@@ -232,33 +234,40 @@ class Captures:
         if draft.request_body or draft.request_truncated:
             request = _Body(draft.request_body, truncated=draft.request_truncated)
             size += len(request.data)
-        return self.keep_small(
-            _Kept(
-                capture_id,
-                draft.path,
-                draft.request_headers,
-                request,
-                draft.response_headers,
-                body,
-                size,
-            )
+        kept = _Kept(
+            capture_id,
+            draft.path,
+            draft.request_headers,
+            request,
+            draft.response_headers,
+            body,
+            size,
         )
-
-    def keep_small(self, kept: _Kept | Small) -> bool:
-        """Put an exchange into the buffer."""
-        size = kept.size
         with self._lock:
             if size > self._limit:
                 self.refused += 1
                 return False
-            self._size += size
-            if self._size > self._limit:
-                self._evict(0)
-            self._kept.append(kept)
+            self._put(kept)
         return True
 
-    def _evict(self, room: int) -> None:
-        while self._kept and self._size + room > self._limit:
+    def keep_all(self, exchanges: Iterable[Small]) -> None:
+        """Put small exchanges into the buffer; those that do not fit at all forget their bodies."""
+        with self._lock:
+            for exchange in exchanges:
+                if exchange.size > self._limit:
+                    self.refused += 1
+                    exchange.forget()
+                else:
+                    self._put(exchange)
+
+    def _put(self, kept: _Kept | Small) -> None:
+        self._size += kept.size
+        if self._size > self._limit:
+            self._evict()
+        self._kept.append(kept)
+
+    def _evict(self) -> None:
+        while self._kept and self._size > self._limit:
             oldest = self._kept.popleft()
             self._size -= oldest.size
             if not isinstance(oldest, _Kept):

@@ -98,6 +98,19 @@ class Bus:
         if self._clients:
             self._send(frame(kind, payload, self._id()))
 
+    def publish_all(self, kind: str, payloads: Iterable[object]) -> None:
+        """Tell everyone of several things of one kind."""
+        if self._clients:
+            for payload in payloads:
+                self.publish(kind, payload)
+            return
+        first = self._count + 1
+        news = [(n, kind, payload, _USUAL_SIZE) for n, payload in enumerate(payloads, first)]
+        self._count += len(news)
+        self._past += news
+        self._past_size += _USUAL_SIZE * len(news)
+        self._forget()
+
     def log(self, source: str, data: bytes) -> None:
         """Tell of log lines; several within a moment become one event."""
         if not self._clients:

@@ -53,32 +53,39 @@ class Metrics:
         """Tell where something can be dropped: name and a function that says how much was."""
         self.counters.drops.update(where)
 
-    def request(self, done: Finished) -> None:
-        """Count one finished request."""
+    def requests(self, all_done: Iterable[Finished]) -> None:
+        """Count finished requests."""
         counters = self.counters
-        model = done.model
-        status = done.status
-        tokens = done.tokens
-        queue_ms = done.queue_ms
-        if status == _NOT_FOUND and queue_ms < 0:
-            model = ""  # a name nobody configured is no label
-        series = counters.series(model, done.recorded_path, status)
-        series.count += 1
-        series.duration.add(tokens.duration_ms / 1000)
-        if done.stream and tokens.ttft_ms >= 0:
-            series.add_first_byte(tokens.ttft_ms / 1000)
-        use = counters.use(model)
-        if queue_ms >= 0:
-            use.waits.add(queue_ms / 1000)
-        if tokens.input > 0:
-            use.prompt += tokens.input
-        if tokens.output > 0:
-            use.generated += tokens.output
-        if tokens.cached > 0:
-            use.cached += tokens.cached
-        if tokens.drafted > 0:
-            use.drafted += tokens.drafted
-            use.accepted += max(tokens.accepted, 0)
+        last: tuple[str, str, int] | None = None
+        series = use = None
+        for done in all_done:
+            tokens = done.tokens
+            queue_ms = done.queue_ms
+            status = done.status
+            # a name nobody configured is no label
+            key = (
+                "" if status == _NOT_FOUND and queue_ms < 0 else done.model,
+                done.recorded_path,
+                status,
+            )
+            if series is None or use is None or key != last:
+                last = key
+                series, use = counters.series(*key), counters.use(key[0])
+            series.count += 1
+            series.duration.add(tokens.duration_ms / 1000)
+            if done.stream and tokens.ttft_ms >= 0:
+                series.add_first_byte(tokens.ttft_ms / 1000)
+            if queue_ms >= 0:
+                use.waits.add(queue_ms / 1000)
+            if tokens.input > 0:
+                use.prompt += tokens.input
+            if tokens.output > 0:
+                use.generated += tokens.output
+            if tokens.cached > 0:
+                use.cached += tokens.cached
+            if tokens.drafted > 0:
+                use.drafted += tokens.drafted
+                use.accepted += max(tokens.accepted, 0)
 
     def phase(self, model: str, state: str, now: float, *, failed: bool = False) -> None:
         """Take the news that a model is now starting, ready, stopping or stopped.

@@ -1,6 +1,6 @@
 """The activity store: one thread writes, questions are answered off the loop.
 
-Law: `record` puts one row into a bounded queue and returns; a full queue drops
+Law: `record` puts rows into a bounded queue and returns; a full queue drops
 and counts. Whatever happens to the disk, requests go on. The `done` callback
 runs on the loop after the rows (and their captures) can be read.
 """
@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -137,30 +137,30 @@ class Store:
         self._retention = retention
         self._file_rows = file_rows
 
-    def next_id(self) -> int:
-        """The id of the row that will be recorded next; each call gives another."""
-        number = self._next
-        self._next = number + 1
-        return number
+    def next_ids(self, count: int) -> int:
+        """The first of so many ids in a row that were not given before."""
+        first = self._next
+        self._next = first + count
+        return first
 
-    def record(self, record: Record, draft: Draft | None = None) -> None:
-        """Keep a record (with an id from `next_id`) and its capture. Never waits."""
-        if self._path is None and (draft is None or draft.is_small):
+    def record(self, records: Sequence[Record], drafts: Mapping[int, Draft]) -> None:
+        """Keep records (with ids from `next_ids`) and by their ids the captures. Never waits."""
+        if self._path is None and all(draft.is_small for draft in drafts.values()):
             # Waking a thread for this would cost more than doing it.
-            self._unasked.append(record)
-            if draft is not None:
-                self._captures.keep(record.id, draft)
+            self._unasked.extend(records)
+            for number, draft in drafts.items():
+                self._captures.keep(number, draft)
                 self._captures.drop(draft)
             if self._done is not None:
-                self._done((record.id,))
+                self._done([record.id for record in records])
             return
-        if len(self._queue) >= QUEUE:
+        room = QUEUE - len(self._queue)
+        self._queue.extend((record, drafts.get(record.id)) for record in records[:room])
+        for record in records[room:]:
             self.dropped += 1
-            if draft is not None:
-                self._captures.drop(draft)
-            return
-        self._queue.append((record, draft))
-        self._accepted += 1
+            if record.id in drafts:
+                self._captures.drop(drafts[record.id])
+        self._accepted += min(room, len(records))
         if not self._wake.is_set():
             self._wake.set()
 

@@ -1,0 +1,98 @@
+"""Finished requests, entered into the books several at once.
+
+Row, counters, capture and event of one request are a few dictionary operations
+each; what costs is going to each of them for every request. So finished ones
+wait for a moment and are taken along together.
+
+Law: what is added is in the books `GATHER` seconds later, at once when `MOST`
+wait or somebody asks (`settle` before every question), in the order in which it
+ended. It refuses to hold on to large bodies: those are entered at once. Loop
+thread.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from .activity import Record
+from .captures import Small
+from .prometheus import Finished
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from .captures import Captures, Draft
+    from .prometheus import Metrics
+    from .store import Store
+
+    Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+
+GATHER: Final = 0.02
+MOST: Final = 256
+
+T = TypeVar("T")
+
+
+class Entry(Record, Finished, Small, Protocol):
+    """A request that is over."""
+
+    def settle(self, number: int, epoch: float) -> Draft | None:
+        """Work out its figures; return the capture it gathered, if any.
+
+        *number* is its id, *epoch* what monotonic time is behind the clock's. A `size` other than 0
+        says afterwards that it is a small capture itself.
+        """
+        ...
+
+
+class Ledger:
+    """Takes what is over to store, captures and counters."""
+
+    def __init__(self, store: Store, captures: Captures, metrics: Metrics, later: Later) -> None:
+        """*later*: the loop's `call_later`."""
+        self.store = store
+        self._captures = captures
+        self._metrics = metrics
+        self._later = later
+        self._waiting: list[Entry] = []
+        self._due: asyncio.TimerHandle | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Enter it soon."""
+        waiting = self._waiting
+        waiting.append(entry)
+        if self._due is None:
+            self._due = self._later(GATHER, self.settle)
+        elif len(waiting) >= MOST:
+            self.settle()
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Ask the books something slow, off the loop; all that has ended before is in them."""
+        self.settle()
+        return await self.store.ask(question)
+
+    def settle(self) -> None:
+        """Enter what waits."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        entries, self._waiting = self._waiting, []
+        if not entries:
+            return
+        number = self.store.next_ids(len(entries))
+        epoch = time_ns() / 1e9 - monotonic()
+        drafts: dict[int, Draft] = {}
+        small: list[Entry] = []
+        for entry in entries:
+            draft = entry.settle(number, epoch)
+            if entry.size:
+                small.append(entry)
+            elif draft is not None:
+                drafts[number] = draft
+            number += 1
+        if small:
+            self._captures.keep_all(small)
+        self.store.record(entries, drafts)
+        self._metrics.requests(entries)
