@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from modelswap.config.plan import Limits, Timeouts
 from modelswap.http import (
     Address,
+    Ending,
     Exchange,
     Outbound,
     Outcome,
@@ -20,7 +21,6 @@ from modelswap.http import (
     Server,
     Upstream,
     forward_headers,
-    relay,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Notes:
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
         self.on_head(head)
         self.on_data(data)
+        self.on_end(Outcome(Ending.DONE, head.status, len(data), "", started=True, never_ran=False))
 
     def on_end(self, outcome: Outcome) -> None:
         self.ends.append(outcome)
@@ -193,7 +194,9 @@ class Front:
             upgrade=upgrade,
         )
         watcher = Answering(exchange, notes)
-        self.relays.append(relay(exchange, self.upstream, outbound, body, watcher))  # type: ignore[arg-type]  # bytes or a source
+        relay = Relay(exchange, self.upstream, outbound, body, watcher)  # type: ignore[arg-type]  # bytes or a source
+        relay.begin()
+        self.relays.append(relay)
         self.came.set()
 
 

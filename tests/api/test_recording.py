@@ -30,7 +30,8 @@ class Observers:
 
     def __init__(self, capture_buffer: int) -> None:
         mask = HeaderMask()
-        self.inflight = Inflight(Bus(), mask)
+        self.bus = Bus()
+        self.inflight = Inflight(self.bus, mask)
         self.captures = Captures(capture_buffer, mask)
         self.metrics = Metrics()
         self.store = Store(self.captures, warn=print)

@@ -178,13 +178,9 @@ class Access:
             digest = _digest_of(key)
             if digest is not None:
                 self._records.setdefault(digest, _record(key))
-        self._is_open = not keys
+        self.is_open = not keys
+        """No keys are configured: everyone may do everything."""
         self._known: dict[tuple[bytes | None, bytes | None], _Record] = {}
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether no keys are configured: everyone may do everything."""
-        return self._is_open
 
     def check(
         self,
@@ -199,7 +195,7 @@ class Access:
 
         `now` is monotonic; `wall` is the time of day, for `expires` only.
         """
-        if self._is_open:
+        if self.is_open:
             return ANYONE
         record = self._known.get((authorization, x_api_key))
         if record is None:

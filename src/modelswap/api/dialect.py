@@ -132,7 +132,9 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Ask:
 
 def find_in_json(body: bytes) -> Ask:
     """Find the top-level `model` of a JSON text."""
-    ask = _in_json(body)
+    ask = _in_small_json(body) if len(body) < _SMALL else None
+    if ask is None:
+        ask = _in_json(body)
     if not ask.model:
         raise NotFoundError(NO_MODEL)
     return ask
@@ -210,9 +212,6 @@ def _in_pairs(text: str, source: Source, *, one_only: bool = False) -> Ask:
 def _in_json(body: bytes) -> Ask:
     if not body:
         return Ask("", stream=False, source=Source.JSON)
-    quick = _in_small_json(body) if len(body) < _SMALL else None
-    if quick is not None:
-        return quick
     if len(body) > _BIG:
         body = _without_long_strings(body)
     names = _seen.names

@@ -17,6 +17,7 @@ from modelswap.observe.logs import printable
 from .dialect import source_of
 
 if TYPE_CHECKING:
+    from modelswap.core.names import Local
     from modelswap.core.spec import ClientId
     from modelswap.http import Request, Upstream
 
@@ -27,17 +28,18 @@ _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authori
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _MOST_OUTBOUNDS: Final = 8
+_MOST_NAMES: Final = 64
 
 
 class Passport:
     __slots__ = (
-        "_outbounds",
         "address",
         "after",
         "background",
         "before",
         "book",
         "client",
+        "direct",
         "identity",
         "is_form",
         "is_recorded",
@@ -47,6 +49,7 @@ class Passport:
         "request",
         "shown_path",
         "source",
+        "usual",
         "weight",
     )
 
@@ -86,11 +89,16 @@ class Passport:
         )
         self.before, self.after = line_ends(request, address)
         self.weight = weight(request.headers)
-        self._outbounds: dict[Upstream, Outbound] = {}
+        self.direct: dict[str, Local] = {}
+        """Names that lead to a model whatever else happens: without a profile, nothing to check or edit."""
+        self.usual: dict[Upstream, Outbound] = {}
+        """What `outbound` made for this very query and a client whose answer has not begun."""
 
-    def usual(self, upstream: Upstream, query: str) -> Outbound | None:
-        """What `outbound` made before, for a client whose answer has not begun."""
-        return self._outbounds.get(upstream) if query == self.request.query else None
+    def remember(self, name: str, target: Local) -> None:
+        """Let `name` be `direct` from now on."""
+        if len(self.direct) >= _MOST_NAMES:
+            self.direct.clear()
+        self.direct[name] = target
 
     def outbound(
         self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
@@ -100,13 +108,13 @@ class Passport:
         `keeps` forwards the client's credentials. `begun`: the client has its headers already.
         """
         is_usual = not begun and query == self.request.query
-        known = self._outbounds.get(upstream) if is_usual else None
+        known = self.usual.get(upstream) if is_usual else None
         if known is None:
             known = self._make_outbound(upstream, query, remote, keeps=keeps, begun=begun)
             if is_usual:
-                if len(self._outbounds) >= _MOST_OUTBOUNDS:
-                    self._outbounds.clear()
-                self._outbounds[upstream] = known
+                if len(self.usual) >= _MOST_OUTBOUNDS:
+                    self.usual.clear()
+                self.usual[upstream] = known
         return known
 
     def _make_outbound(

@@ -161,7 +161,8 @@ class Recording:
         self.received = len(data)
         self._piece = data
         self._piece_at = monotonic()
-        self._house.inflight.answered(self)
+        if self._house.bus.listening:
+            self._house.inflight.answered(self)
 
     def on_data(self, chunk: bytes) -> None:
         """The next bytes of the answer's body, after they went to the client."""
@@ -240,7 +241,12 @@ class Recording:
         sent, draft, status = self._sent, self._draft, self.status
         self.size = 0
         if self._meter is None:
-            self.tokens = self._measured(wall)
+            if self._head is None:  # no answer of a model server
+                self.tokens = Tokens(duration_ms=wall)
+            else:
+                first = self._piece_at
+                ttft = -1 if first is None else int((first - self.began) * 1000)
+                self.tokens = tokens_of(self._passport.path, status, self._piece, wall, ttft)
             if sent is not None and (self.received or status != _OK):
                 captures = self._house.captures
                 if not captures.enabled:
@@ -318,13 +324,6 @@ class Recording:
         """Let go of the bodies."""
         self._sent = None
         self._piece = b""
-
-    def _measured(self, wall: int) -> Tokens:
-        if self._head is None:  # no answer of a model server
-            return Tokens(duration_ms=wall)
-        first = self._piece_at
-        ttft = -1 if first is None else int((first - self.began) * 1000)
-        return tokens_of(self._passport.path, self.status, self._piece, wall, ttft)
 
 
 def _bag(priority: int | None, selector: str | None) -> str:

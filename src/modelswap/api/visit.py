@@ -21,7 +21,7 @@ from modelswap.errors import (
     ConflictError,
     ReplyError,
 )
-from modelswap.http import Ending, relay
+from modelswap.http import Ending, Relay
 from modelswap.observe.failure import describe
 
 from .endings import broken, cancelled
@@ -95,7 +95,9 @@ class Visit(Turn):
 
     def _send(self, upstream: Upstream) -> None:
         exchange = self._exchange
-        outbound = None if exchange.started else self._passport.usual(upstream, self._query)
+        outbound = None
+        if not exchange.started and self._query == exchange.request.query:
+            outbound = self._passport.usual.get(upstream)
         if outbound is None:
             outbound = self._outbound(upstream)
         upload, form = self._upload, self._form
@@ -109,7 +111,8 @@ class Visit(Turn):
                 recording.sending(body, len(body))
             else:
                 recording.sending(b"", exchange.request.content_length or 0)
-        self._relay = relay(exchange, upstream, outbound, self._body, self)
+        self._relay = relay = Relay(exchange, upstream, outbound, self._body, self)
+        relay.begin()
 
     def on_head(self, head: ResponseHead) -> None:
         if self._recording is not None:
@@ -120,8 +123,17 @@ class Visit(Turn):
             self._recording.on_data(data)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        if self._recording is not None:
-            self._recording.on_whole(head, data)
+        """See `http.Watcher`: with this, all is over."""
+        self._relay = None
+        recording = self._recording
+        if recording is not None:
+            recording.on_whole(head, data)
+        if not self._ended:
+            self._let_go()
+            now = monotonic()
+            if recording is not None:
+                recording.end(_DONE, now)
+            self._say(head.status, len(data), now)
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
         """Put an answer that is no stream into the one that was already open for the keep-alives."""
@@ -243,8 +255,12 @@ class Visit(Turn):
         status: int | None = None,
         error: ReplyError | None = None,
     ) -> None:
-        if self._ended:
-            return
+        if not self._ended:
+            self._let_go()
+            self._write_down(outcome, status, error)
+
+    def _let_go(self) -> None:
+        """It is over: give back whatever it has."""
         self._ended = True
         if self._deadline is not None:
             self._deadline.cancel()
@@ -258,13 +274,11 @@ class Visit(Turn):
             self._book.selectors.release(*self._selected)
         if self._holds:
             self._release()
-        self._write_down(outcome, status, error)
 
     def _write_down(
         self, outcome: Outcome | None, status: int | None, error: ReplyError | None
     ) -> None:
         recording = self._recording
-        passport = self._passport
         now = monotonic()
         sent = self._replied
         is_refused = error is not None and error.status != CLIENT_CLOSED
@@ -283,10 +297,13 @@ class Visit(Turn):
                     error = broken(outcome, by_peer=isinstance(self._target, Peer))
         if recording is not None:
             recording.end(ending, now, status=status, error="" if error is None else error.text)
-        self._front.house.access_line(
-            passport.before,
-            status or self._exchange.status,
-            sent,
-            passport.after,
-            now - self._begun,
-        )
+        self._say(status or self._exchange.status, sent, now)
+
+    def _say(self, status: int, sent: int, now: float) -> None:
+        """Log the request; `sent` bytes of body went to the client."""
+        house = self._front.house
+        if house.shows_requests:
+            passport = self._passport
+            house.logs.request_line(
+                passport.before, status, sent, passport.after, now - self._begun
+            )

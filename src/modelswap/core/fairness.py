@@ -56,7 +56,7 @@ def _order(waiter: Waiter) -> tuple[bool, float, int, int, int]:
 
 class Line:
     def __init__(self) -> None:
-        self._waiters: list[Waiter] = []
+        self.waiters: list[Waiter] = []
         self._by_id: dict[RequestId, Waiter] = {}
         self._counts: dict[ModelId, int] = {}
         self._rounds: dict[ClientId, int] = {}
@@ -67,11 +67,11 @@ class Line:
         self.background = 0
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self.waiters)
 
     def __iter__(self) -> Iterator[Waiter]:
         """Walk a copy, in order: whoever walks may remove."""
-        return iter(tuple(self._waiters))
+        return iter(tuple(self.waiters))
 
     def enter(
         self, request: Request, priority: int, now: Seconds, max_wait: Seconds | None
@@ -82,7 +82,7 @@ class Line:
         self._rounds[request.client] = turn
         due = NEVER if max_wait is None or request.background else Seconds(now + max_wait)
         waiter = Waiter(request, priority, turn, self._serial, now, due)
-        insort(self._waiters, waiter, key=_order)
+        insort(self.waiters, waiter, key=_order)
         self._by_id[request.id] = waiter
         self._counts[request.model] = self._counts.get(request.model, 0) + 1
         self._first_due = min(self._first_due, due)
@@ -93,7 +93,7 @@ class Line:
     def remove(self, waiter: Waiter, *, served: bool = False) -> None:
         """Take out one that was answered or has gone; *served* ones move the rounds on."""
         request = waiter.request
-        self._waiters.remove(waiter)
+        self.waiters.remove(waiter)
         del self._by_id[request.id]
         self._counts[request.model] -= 1
         if not self._counts[request.model]:
@@ -102,11 +102,11 @@ class Line:
         self.background -= request.background
         if served:
             self._round = max(self._round, waiter.round)
-        if not self._waiters:  # nobody waits: no client has an advantage to give back
+        if not self.waiters:  # nobody waits: no client has an advantage to give back
             self._rounds.clear()
             self._round = 0
             self._first_due = NEVER
-        elif len(self._rounds) > ROUNDS_KEPT + 2 * len(self._waiters):
+        elif len(self._rounds) > ROUNDS_KEPT + 2 * len(self.waiters):
             # A round that has passed gives nobody a later turn than a newcomer's.
             self._rounds = {c: r for c, r in self._rounds.items() if r >= self._round}
 
@@ -117,14 +117,14 @@ class Line:
         return self._counts.get(model, 0)
 
     def of(self, model: ModelId) -> list[Waiter]:
-        return [w for w in self._waiters if w.request.model == model]
+        return [w for w in self.waiters if w.request.model == model]
 
     def overdue(self) -> Iterator[Waiter]:
         """Walk those that nobody may overtake: they stand first."""
-        return takewhile(lambda w: w.is_overdue, self._waiters)
+        return takewhile(lambda w: w.is_overdue, self.waiters)
 
     def foreground(self) -> Iterator[Waiter]:
-        return (w for w in self._waiters if not w.request.background)
+        return (w for w in self.waiters if not w.request.background)
 
     def is_due(self, now: Seconds) -> bool:
         """Say whether `age` may have something to do."""
@@ -138,19 +138,19 @@ class Line:
         """Move those whose time has come to the front; say whether there were any."""
         if not self.is_due(now):
             return False
-        late = [w for w in self._waiters if not w.is_overdue and w.due <= now]
+        late = [w for w in self.waiters if not w.is_overdue and w.due <= now]
         for waiter in late:
             waiter.is_overdue = True
-        self._first_due = min((w.due for w in self._waiters if not w.is_overdue), default=NEVER)
+        self._first_due = min((w.due for w in self.waiters if not w.is_overdue), default=NEVER)
         if late:
-            self._waiters.sort(key=_order)
+            self.waiters.sort(key=_order)
         return bool(late)
 
     def set_bound(self, max_wait: Seconds | None) -> None:
         """Count everybody's time anew under another bound."""
-        for waiter in self._waiters:
+        for waiter in self.waiters:
             is_free = max_wait is None or waiter.request.background
             waiter.due = NEVER if is_free else Seconds(waiter.arrived + (max_wait or 0))
             waiter.is_overdue = False
-        self._first_due = min((w.due for w in self._waiters), default=NEVER)
-        self._waiters.sort(key=_order)
+        self._first_due = min((w.due for w in self.waiters), default=NEVER)
+        self.waiters.sort(key=_order)

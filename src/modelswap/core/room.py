@@ -105,8 +105,9 @@ class Room:
             raise AccountingError(f"more requests ended than ran on {model}")
         seat.in_flight -= 1
         seat.used = now
-        if not self._line and (seat.in_flight or model not in self._scheduler.leaving):
-            self._forget(model, seat)
+        if not self._line.waiters and (seat.in_flight or model not in self._scheduler.leaving):
+            if seat.is_removed:
+                self._forget(model, seat)
             return NOTHING
         out = self._answer(self._scheduler.on_finished(model, now), now)
         self._forget(model, seat)

@@ -1,7 +1,7 @@
 """The byte path: HTTP in, HTTP out, nothing but bytes in between.
 
 `Server` takes connections and gives an `Exchange` per request to its handler;
-`relay` sends one to an `Upstream` and the answer back, and tells a `Watcher`
+`Relay` sends one to an `Upstream` and the answer back, and tells a `Watcher`
 how it went. Everything is callbacks on asyncio protocols: a small request costs
 no task and no future. Heads are read by llhttp (httptools) and checked further
 in `head`; framing is refused where it is not exactly one thing.
@@ -17,7 +17,7 @@ from .fields import Field
 from .forms import FormEdit, FormScan
 from .head import ResponseHead
 from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
-from .relay import Relay, relay
+from .relay import Relay
 from .request import Request, forward_headers
 from .server import Server
 from .sources import ExchangeBody
@@ -47,6 +47,5 @@ __all__ = [
     "Watcher",
     "forward_headers",
     "give_back",
-    "relay",
     "tune_allocator",
 ]

@@ -286,22 +286,18 @@ class Connection(Endpoint):
             # Whoever ends this exchange is not done yet; the next one begins after it.
             self._server.loop.call_soon(self._advance)
         elif not self._busy:
-            if self._is_at_rest():
+            if (
+                self.keep_alive
+                and self._reading
+                and self._body is None
+                and self._task is None
+                and not (self.paused or self._charged or self._eof or self._server.draining)
+            ):  # nothing is left of the request: the next may come at once
                 self._exchange = None
                 self._intake = self._on_head
                 self._idle_since = self._server.ticker.now
             else:
                 self._advance()
-
-    def _is_at_rest(self) -> bool:
-        """Whether nothing is left of an answered request, so that the next may come at once."""
-        return (
-            self.keep_alive
-            and self._reading
-            and self._body is None
-            and self._task is None
-            and not (self.paused or self._charged or self._eof or self._server.draining)
-        )
 
     def _advance(self) -> None:
         """Leave requests that are answered and begin those that wait."""

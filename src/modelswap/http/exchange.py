@@ -182,16 +182,20 @@ class Exchange:
         """Whether `start_ready` may be used: nothing to add, and the answer has a body."""
         return self.request.is_plain and not self._connection.must_close()
 
-    def is_plain(self) -> bool:
-        """Whether `answer` may be used: nothing is sent yet, and nothing to add."""
-        return not self.started and self.request.is_plain and not self._connection.must_close()
+    def answer(self, status: int, head: bytes, body: bytes) -> bool:
+        """Send a complete answer whose `head` has the framing in it, and be done.
 
-    def answer(self, status: int, message: bytes) -> None:
-        """Send a complete answer, its framing in it. Only when `is_plain`."""
+        False, and nothing is sent: something has begun already, or the head needs an addition.
+        """
+        connection = self._connection
+        if self.started or not self.request.is_plain or connection.must_close():
+            return False
         self.started = self.finished = True
         self.status = status
-        self._connection.write(message)
-        self._connection.on_finished()
+        self.on_gone = self.on_drain = None
+        connection.write(head + body)
+        connection.on_finished()
+        return True
 
     def write(self, data: bytes) -> bool:
         """Send a piece of the body; False asks to wait for `on_drain`."""

@@ -63,7 +63,10 @@ class Watcher(Protocol):
         """Hear of a piece of the body, framing removed, after it was written to the client."""
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """Hear of an answer that came in one piece, instead of `on_head` and `on_data`."""
+        """Hear of an answer that came in one piece and is complete with it.
+
+        Instead of `on_head`, `on_data` and `on_end`: the exchange is done.
+        """
 
     def on_end(self, outcome: Outcome) -> None: ...
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .outcome import Ending, Outbound, Outcome
+from .outcome import Ending, Outcome
 from .tunnel import RelayEnds
 
 if TYPE_CHECKING:
     from .exchange import Exchange
     from .head import ResponseHead
-    from .outcome import BodySource, Watcher
-    from .upstream import Upstream
+    from .outcome import BodySource
     from .wire import Wire
 
 _OK = 200
@@ -30,26 +29,8 @@ _JOIN_BELOW = 65536
 _LATE_ERROR = 64 << 10
 """Bytes kept of an error that comes when the client's stream has already begun."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-DONE = Ending.DONE
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
-
-
-def relay(
-    exchange: Exchange,
-    upstream: Upstream,
-    outbound: Outbound,
-    body: bytes | BodySource,
-    watcher: Watcher | None,
-) -> Relay:
-    """Send `outbound` with its body to the upstream and its answer to the client.
-
-    Takes over `exchange.on_gone` and `exchange.on_drain`. `watcher.on_end` is
-    called once at the end, perhaps before this returns.
-    """
-    it = Relay(exchange, upstream, outbound, body, watcher)
-    it.begin()
-    return it
 
 
 class Relay(RelayEnds):
@@ -58,17 +39,17 @@ class Relay(RelayEnds):
     __slots__ = ()
 
     def begin(self) -> None:
+        """Send the request with its body to the upstream, and the answer to the client.
+
+        Takes over `exchange.on_gone` and `exchange.on_drain`. `watcher.on_end` or `on_whole` is
+        called once at the end, perhaps before this returns.
+        """
         if self._exchange.finished:
             self._end(Ending.CLIENT_GONE, "the client left")
             return
         self._exchange.on_gone = self._on_gone
         self._exchange.on_drain = self._on_drain
         self._upstream.begin(self)
-
-    @property
-    def is_streaming(self) -> bool:
-        """The body is sent as it comes, so it cannot be sent again."""
-        return not isinstance(self._body, bytes)
 
     def cancel(self, ending: Ending = Ending.CANCELLED, detail: str = "cancelled") -> None:
         """End the exchange now; the upstream's connection is closed."""
@@ -206,22 +187,22 @@ class Relay(RelayEnds):
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
         """The answer came in one piece, with its length; the wire is not ours any more."""
         exchange = self._exchange
-        if self.ended or self.is_sending or self._outbound.answer or not exchange.is_plain():
+        if (
+            self.ended
+            or self.is_sending
+            or self._outbound.answer
+            or not exchange.answer(head.status, head.length_block, data)
+        ):
             if not self.ended:
                 self.on_head(head)
             self.on_complete(data)
             return
         self._wire = None
         self._head = head
-        self._passing = True
+        self._passing = self.ended = True
         self._bytes = len(data)
-        exchange.on_gone = exchange.on_drain = None
-        exchange.answer(head.status, head.length_block + data)
-        watcher = self._watcher
-        self.ended = True
-        if watcher is not None:
-            watcher.on_whole(head, data)
-            watcher.on_end(Outcome(DONE, head.status, self._bytes, "", True, False))  # noqa: FBT003 - keywords cost
+        if self._watcher is not None:
+            self._watcher.on_whole(head, data)
 
     def on_complete(self, data: bytes) -> None:
         """The answer is complete with `data`, and the wire is not ours any more."""

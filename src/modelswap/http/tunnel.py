@@ -41,6 +41,7 @@ class RelayEnds:
         "ended",
         "is_head",
         "is_sending",
+        "is_streaming",
         "wants_upgrade",
     )
 
@@ -73,6 +74,8 @@ class RelayEnds:
         self.is_head = outbound.method == "HEAD"
         self.is_sending = False
         """The request's body is not complete yet."""
+        self.is_streaming = not isinstance(body, bytes)
+        """The body is sent as it comes, so it cannot be sent again."""
         self.wants_upgrade = outbound.upgrade is not None
 
     def on_broken(self, ending: Ending, detail: str, *, never_ran: bool = False) -> None:

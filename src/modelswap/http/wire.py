@@ -375,7 +375,7 @@ class Wire(asyncio.Protocol):
         self._relay = None
         self._mode = _IDLE
         self._reused = True
-        if self._keep and not rest and not relay.is_sending and not self.is_closing():
+        if self._keep and not rest and not relay.is_sending:
             if self._stopped:
                 self.resume()
             self._upstream.release(self)

@@ -143,6 +143,7 @@ class Captures:
     def __init__(self, limit: int, mask: HeaderMask) -> None:
         """`limit` in bytes; 0 or less switches captures off."""
         self._limit = limit
+        self.enabled = limit > 0
         self.mask = mask
         self._kept: deque[_Kept | Small] = deque()
         self._size = 0
@@ -153,10 +154,6 @@ class Captures:
         self.refused = 0
 
     @property
-    def enabled(self) -> bool:
-        return self._limit > 0
-
-    @property
     def size(self) -> int:
         return self._size
 
@@ -164,6 +161,7 @@ class Captures:
         """Take over a changed `captureBuffer`; what no longer fits leaves."""
         with self._lock:
             self._limit = limit
+            self.enabled = limit > 0
             self._most_each = max(limit // 2, 2 * STEP)
             self._most_gathered = max(limit, 16 * STEP)
             self._evict()
@@ -247,24 +245,25 @@ class Captures:
             if size > self._limit:
                 self.refused += 1
                 return False
-            self._put(kept)
+            self._size += size
+            if self._size > self._limit:
+                self._evict()
+            self._kept.append(kept)
         return True
 
     def keep_all(self, exchanges: Iterable[Small]) -> None:
         """Put small exchanges into the buffer; those that do not fit at all forget their bodies."""
         with self._lock:
             for exchange in exchanges:
-                if exchange.size > self._limit:
+                size = exchange.size
+                if size > self._limit:
                     self.refused += 1
                     exchange.forget()
-                else:
-                    self._put(exchange)
-
-    def _put(self, kept: _Kept | Small) -> None:
-        self._size += kept.size
-        if self._size > self._limit:
-            self._evict()
-        self._kept.append(kept)
+                    continue
+                self._size += size
+                if self._size > self._limit:
+                    self._evict()
+                self._kept.append(exchange)
 
     def _evict(self) -> None:
         while self._kept and self._size > self._limit:
