@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,31 @@ def test_pins(server: Modelswap) -> None:
     finally:
         activate(server, None)
     assert seen(post(server, "b"))["model"] == "b"
+
+
+def test_pins_count_on_a_connection_that_knows_the_name(server: Modelswap) -> None:
+    """The same request on the same connection goes where the profile of the moment says."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+
+    def asked() -> list[str]:
+        found = []
+        for name in ("b", "c", "b"):
+            body = json.dumps({"model": name})
+            connection.request(
+                "POST", "/v1/rerank", body, {"Content-Type": "application/json", **KEY}
+            )
+            reply = connection.getresponse()
+            found.append(json.loads(json.loads(reply.read())["body"])["model"])
+        return found
+
+    assert asked() == asked() == ["b", "c", "b"]
+    activate(server, "work")
+    try:
+        assert asked() == ["c", "c", "c"]
+    finally:
+        activate(server, None)
+    assert asked() == ["b", "c", "b"]
+    connection.close()
 
 
 def test_pins_in_paths(server: Modelswap) -> None:
