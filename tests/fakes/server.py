@@ -27,7 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ROOT / "tests" / "fakes" / "stub.py"
 MARKER = "MODELSWAP_TEST_MARKER"
-_blocks = itertools.count(random.SystemRandom().randrange(400))
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_blocks = itertools.count(random.SystemRandom().randrange(100))
 
 
 def free_port() -> int:
@@ -38,9 +39,13 @@ def free_port() -> int:
 
 
 def free_block(size: int = 40) -> int:
-    """The first of some neighbouring ports below the ephemeral range, free a moment ago."""
+    """The first of some neighbouring ports below the ephemeral range, free a moment ago.
+
+    Each worker has a range of its own: a model that starts late would find its port taken by a test
+    beside it.
+    """
     while True:
-        first = 10_000 + (next(_blocks) % 500) * size
+        first = 10_000 + (_worker % 5 * 100 + next(_blocks) % 100) * size
         try:
             for port in range(first, first + 8):
                 socket.create_server(("127.0.0.1", port)).close()

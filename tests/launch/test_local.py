@@ -141,6 +141,17 @@ async def test_stranger_on_the_port(
     await news.until("ready")
 
 
+async def test_a_stranger_that_had_the_port_for_a_moment(
+    launcher: LocalLauncher, news: Any, shell_job: MakeJob
+) -> None:
+    """A server that says that it could not bind has met a clash, whoever it was and wherever now."""
+    for said in ("OSError: [Errno 98] Address already in use", "couldn't bind HTTP server socket"):
+        launcher.start(shell_job(f'echo "{said}" >&2; exit 1'))
+        assert (await news.until("exited")).port_clash, said
+    launcher.start(shell_job("echo 'out of memory' >&2; exit 1"))
+    assert not (await news.until("exited")).port_clash
+
+
 async def test_wrapper_that_exits(
     launcher: LocalLauncher, news: Any, shell_job: MakeJob, survivors: Callable[[], list[int]]
 ) -> None:

@@ -287,6 +287,7 @@ class LocalLauncher:
             return
         run = self._runs.get(frame.run)
         if run is not None:
+            run.hear(frame.output)
             self._listener.on_output(run.job.model, frame.output)
         elif frame.run in self._found:
             self._found[frame.run].output.append(frame.output)
@@ -335,9 +336,7 @@ class LocalLauncher:
             self._send("signal", run=run.number, how=protocol.TERMINATE)
 
     def _on_exited(self, run: Run, code: int) -> None:
-        starting = not run.is_ready and not run.is_stopping
-        taken = starting and run.job.port is not None and is_listening(run.job.port)
-        self._report(run, ending_of(run, code, port_is_taken=taken))
+        self._report(run, ending_of(run, code))
 
     def _report(self, run: Run, ending: Exit) -> None:
         self._cancel_probe(run)

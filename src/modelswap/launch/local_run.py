@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from . import Exit
-from .ports import start_time
+from .ports import is_listening, start_time
 
 if TYPE_CHECKING:
     from . import Job
     from .local_link import RunningServer
     from .ports import Holder
 
+_CANNOT_BIND: Final = re.compile(
+    rb"address already in use|eaddrinuse|(?:couldn't|could not|cannot|failed to) bind",
+    re.IGNORECASE,
+)
+"""What servers say of it: Python, Node.js, libuv, llama.cpp."""
 EARLY_FRAMES: Final = 16
 """Of output kept for a server that is not adopted yet."""
 
@@ -35,9 +41,16 @@ class Run:
     """Its main process has left; the rest serves on."""
     is_stopping: bool = False
     clash: Holder | None = None
+    cannot_bind: bool = False
+    """It has said so; whoever had the port may be gone when we look."""
     failure: str = ""
     """Why we ended it ourselves."""
     probe: asyncio.Task[None] | None = None
+
+    def hear(self, output: bytes) -> None:
+        """Notice in what a starting server says that it does not get its port."""
+        if not self.is_ready and _CANNOT_BIND.search(output):
+            self.cannot_bind = True
 
 
 @dataclass(slots=True, eq=False)
@@ -61,9 +74,12 @@ def clash_text(run: Run) -> str:
     return f"{port} is held by another process: {run.clash.name}, pid {run.clash.pid}"
 
 
-def ending_of(run: Run, code: int, *, port_is_taken: bool) -> Exit:
+def ending_of(run: Run, code: int) -> Exit:
     """Put the end of a run into words; `code` is an exit code, or minus a signal."""
-    clash = port_is_taken or run.clash is not None
+    port = run.job.port
+    clash = run.clash is not None
+    if port is not None and not run.is_ready and not run.is_stopping:
+        clash = clash or run.cannot_bind or is_listening(port)
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
     if clash:
         reason = f"{CLASH} ({reason})"
