@@ -81,7 +81,7 @@ def begun(house: Observers, sent: bytes = b'{"model":"m"}') -> Recording:
     shared: Any = house
     recording = Recording(shared, passport, passport.request, 1.0, "m", "alias")
     house.inflight.enter(recording)
-    recording.sending(sent, len(sent))
+    recording.sent, recording.sent_size = sent, len(sent)
     return recording
 
 

@@ -105,7 +105,11 @@ class Naming:
     # The next acts
 
     def go(self, target: Target) -> None:
-        """Get a lease, or wait for one."""
+        """Go on with the peer or the model."""
+        raise NotImplementedError
+
+    def _dispatch(self) -> None:
+        """Get a lease of the model, or wait for one."""
         raise NotImplementedError
 
     def fail(
@@ -137,7 +141,8 @@ class Naming:
             if is_usual and (direct := passport.direct.get(ask.model)) is not None:
                 self._named(ask.model, direct)
                 self._body = body
-                self.go(direct)
+                self._target = direct
+                self._dispatch()
                 return
             target = self.resolve(ask.model)
             if passport.identity.models:

@@ -51,8 +51,6 @@ class Recording:
         "_piece",
         "_piece_at",
         "_request",
-        "_sent",
-        "_sent_size",
         "_type",
         "_wall",
         "began",
@@ -67,6 +65,8 @@ class Recording:
         "requested",
         "response_headers",
         "selector",
+        "sent",
+        "sent_size",
         "shown",
         "size",
         "status",
@@ -88,8 +88,10 @@ class Recording:
         self._passport = passport
         self._request = request
         self._is_ended = False
-        self._sent: bytes | None = None
-        self._sent_size = 0
+        self.sent: bytes | None = None
+        """What goes to the model server, after all rewriting."""
+        self.sent_size = 0
+        """Bytes of it, also of a body that is not held."""
         self.status = 0
         self._type = ""
         self._head: ResponseHead | None = None
@@ -133,11 +135,6 @@ class Recording:
         return self._passport.address
 
     # What happens
-
-    def sending(self, body: bytes, size: int) -> None:
-        """What goes to the model server, after all rewriting; `size` also of a body not held."""
-        self._sent = body
-        self._sent_size = size
 
     def on_head(self, head: ResponseHead) -> None:
         """The head of the answer, as it goes to the client."""
@@ -199,9 +196,9 @@ class Recording:
     def _begin_draft(self) -> Draft | None:
         passport = self._passport
         captures = self._house.captures
-        if self._sent is None:
+        if self.sent is None:
             return None
-        draft = captures.begin(passport.path, self._request.headers, self._sent)
+        draft = captures.begin(passport.path, self._request.headers, self.sent)
         if draft is not None and self._head is not None:
             captures.on_head(draft, self._head.status, self._head.headers)
             if self._piece:
@@ -229,7 +226,7 @@ class Recording:
             self._error = error
             ledger = self._house.ledger
             ledger.add(self)
-            if self._draft is not None or self._sent_size >= SMALL:
+            if self._draft is not None or self.sent_size >= SMALL:
                 ledger.settle()
 
     def settle(self, number: int, epoch: float) -> Draft | None:
@@ -238,7 +235,7 @@ class Recording:
         self._wall = wall = int((ended - self.began) * 1000)
         self._ended_ms = int((ended + epoch) * 1000)
         self.id = number
-        sent, draft, status = self._sent, self._draft, self.status
+        sent, draft, status = self.sent, self._draft, self.status
         self.size = 0
         if self._meter is None:
             if self._head is None:  # no answer of a model server
@@ -300,7 +297,7 @@ class Recording:
             -1,
             self._ended_ms - self._wall,
             tokens.finish_reason,
-            self._sent_size,
+            self.sent_size,
             self.received,
             tokens.wall_per_second,
             self._ending,
@@ -314,7 +311,7 @@ class Recording:
 
     @property
     def request_body(self) -> bytes:
-        return self._sent or b""
+        return self.sent or b""
 
     @property
     def response_body(self) -> bytes:
@@ -322,7 +319,7 @@ class Recording:
 
     def forget(self) -> None:
         """Let go of the bodies."""
-        self._sent = None
+        self.sent = None
         self._piece = b""
 
 

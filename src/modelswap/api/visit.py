@@ -70,7 +70,7 @@ class Visit(Turn):
     # A turn
 
     def go(self, target: Target) -> None:
-        """Get a lease, or wait for one."""
+        """See `Naming.go`."""
         self._target = target
         if isinstance(target, Peer):
             self._send(self._book.remotes[target.peer].upstream)
@@ -108,9 +108,11 @@ class Visit(Turn):
         if recording is not None:
             body = self._body
             if isinstance(body, bytes):
-                recording.sending(body, len(body))
+                recording.sent = body
+                recording.sent_size = len(body)
             else:
-                recording.sending(b"", exchange.request.content_length or 0)
+                recording.sent = b""
+                recording.sent_size = exchange.request.content_length or 0
         self._relay = relay = Relay(exchange, upstream, outbound, self._body, self)
         relay.begin()
 

@@ -128,7 +128,7 @@ class Fleet:
 
     def release(self, model: ModelId) -> None:
         """End one lease."""
-        commands = self._room.on_finished(model, self._now())
+        commands = self._room.on_finished(model, Seconds(self._loop.time()))
         if commands:
             self._obey(commands)
 

@@ -108,9 +108,11 @@ class Upstream:
             return
         while self._idle and not fresh:
             wire = self._idle.pop()
-            if self._is_alive(wire, surely=relay.is_streaming):
-                wire.begin(relay)
-                return
+            if not wire.is_closing():
+                is_fresh = self.ticker.now - wire.last < _PROBABLY_ALIVE
+                if (is_fresh and not relay.is_streaming) or _is_open(wire):
+                    wire.begin(relay)
+                    return
             wire.close()
         task = self._loop.create_task(
             self._connect(relay), name=f"connect {self.address.authority}"
@@ -152,22 +154,6 @@ class Upstream:
             return None
         known = self._shapes.get(_without(head, digits))
         return None if known is None else of_length(known, head[slice(*digits)], len(head))
-
-    def _is_alive(self, wire: Wire, *, surely: bool) -> bool:
-        """Whether an idle connection was not closed by the server, as far as the kernel knows.
-
-        `surely`: ask it even about one that was in use a moment ago.
-        """
-        if wire.is_closing():
-            return False
-        if not surely and self.ticker.now - wire.last < _PROBABLY_ALIVE:
-            return True
-        poll = select.poll()
-        fd = wire.fileno()
-        if fd < 0:
-            return False
-        poll.register(fd, select.POLLIN)
-        return not poll.poll(0)
 
     async def _connect(self, relay: Relay) -> None:
         try:
@@ -223,6 +209,16 @@ class Upstream:
         for wire in list(self._wires):
             wire.sweep(now)
         return bool(self._wires)
+
+
+def _is_open(wire: Wire) -> bool:
+    """Whether an idle connection was not closed by the server, as far as the kernel knows."""
+    poll = select.poll()
+    fd = wire.fileno()
+    if fd < 0:
+        return False
+    poll.register(fd, select.POLLIN)
+    return not poll.poll(0)
 
 
 def _without(head: bytes, digits: tuple[int, int]) -> bytes:
