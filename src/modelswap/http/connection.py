@@ -57,22 +57,20 @@ class Connection(Endpoint):
         request = self._request
         if request is not None:
             if data.startswith(self._head):  # the same again
-                self._serve(request, data[len(self._head) :])
+                self._serve(request, data, len(self._head))
                 return
             shape = self._shape
             if shape is not None and (digits := shape.digits(data)):  # but for the body's length
                 size = shape.size + len(digits)
                 self._head = data[:size]
                 self._request = request = request.of_length(digits)
-                self._serve(request, data[size:])
+                self._serve(request, data, size)
                 return
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() answered -1
             self._on_more_head(data)
-        elif end == len(data):
-            self._on_whole_head(data, b"")
         else:
-            self._on_whole_head(data[:end], data[end:])
+            self._on_whole_head(data, end)
 
     def _on_more_head(self, data: bytes) -> None:
         """Collect a head that comes in pieces; one empty line before it is forgiven."""
@@ -92,7 +90,7 @@ class Connection(Endpoint):
             whole = bytes(partial)
             self._partial = bytearray()
             self._check = None
-            self._on_whole_head(whole[:end], whole[end:])
+            self._on_whole_head(whole, end)
             return
         self._check_partial(data)
 
@@ -107,7 +105,8 @@ class Connection(Endpoint):
         elif self._check is not None and not self._check.feed(data):
             self._refuse(BAD_REQUEST, "malformed HTTP")
 
-    def _on_whole_head(self, head: bytes, rest: bytes) -> None:
+    def _on_whole_head(self, data: bytes, end: int) -> None:
+        head = data[:end]
         if head == self._head and self._request is not None:
             request = self._request
         else:
@@ -119,7 +118,7 @@ class Connection(Endpoint):
             self._head = head
             self._request = request
             self._shape = shape_of(head)
-        self._serve(request, rest)
+        self._serve(request, data, end)
 
     def _read_head(self, head: bytes) -> RequestHead:
         server = self._server
@@ -136,13 +135,14 @@ class Connection(Endpoint):
 
     # Requests
 
-    def _serve(self, request: Request, rest: bytes) -> None:
-        """Begin one request; `rest` is what came behind its head."""
+    def _serve(self, request: Request, data: bytes, start: int) -> None:
+        """Begin one request; behind `start` is what came behind its head."""
         exchange = self._exchange = Exchange(self, request)
         self.keep_alive = request.keep_alive and not self._server.draining
         self._ready = b""
-        if request.has_body and request.content_length == len(rest) <= self._server.limits.body:
-            self._ready = rest
+        count = len(data) - start
+        if request.has_body and request.content_length == count <= self._server.limits.body:
+            self._ready = data[start:]
             self._intake = self._on_pipelined
         elif request.has_body:
             if (request.content_length or 0) > self._server.limits.body:
@@ -150,14 +150,14 @@ class Connection(Endpoint):
                 return
             self._body = BodyIntake(request, self._server.limits.body, self._server.ticker.now)
             self._intake = self._on_body
-            if rest:
-                self._on_body(rest)
+            if count:
+                self._on_body(data, start)
                 if exchange.finished:
                     return
         else:
             self._intake = self._on_pipelined
-            if rest:
-                self._on_pipelined(rest)
+            if count:
+                self._on_pipelined(data[start:])
         busy, self._busy = self._busy, True
         self._server.handle(exchange)
         self._busy = busy
@@ -169,20 +169,22 @@ class Connection(Endpoint):
         if len(self._next) > _HELD_PIPELINE:
             self._pause()
 
-    def _on_body(self, data: bytes) -> None:
+    def _on_body(self, data: bytes, start: int = 0) -> None:
         body = self._body
         if body is None:
             self._on_pipelined(data)
             return
         body.last = self._server.ticker.now
         try:
-            rest = body.feed(data)
+            rest = body.begin(data, start) if start else body.feed(data)
         except ChunkError as wrong:
             self._refuse(BAD_REQUEST, str(wrong))
             return
         if body.over_limit:
             self._refuse(413, "the request's body is too large")
             return
+        if body.is_poured:
+            self._pour(body)
         if body.received - self._charged > CHARGED and body.is_kept and not self._charge(body):
             self._refuse(503, "too many large requests at once")
             return
@@ -194,6 +196,16 @@ class Connection(Endpoint):
                 self._on_pipelined(rest)
             if body.consumed:
                 self._end_body(body)
+
+    def _pour(self, body: BodyIntake) -> None:
+        """Take more of a large body from the socket itself, which the loop would copy."""
+        transport = self._transport
+        if transport is None or self._scheme != "http" or self._eof or not self._reading:
+            return
+        sock = transport.get_extra_info("socket")
+        descriptor = -1 if sock is None or transport.is_closing() else sock.fileno()
+        if descriptor >= 0:
+            body.pour(descriptor)
 
     def _end_body(self, body: BodyIntake) -> None:
         self._body = None

@@ -2,14 +2,17 @@
 
 Law: the body ends where its framing says, and nothing behind it is taken for a
 part of it. It is counted before it is kept. Until somebody asks for the body at
-most `HELD` bytes (and one read) are held. It refuses to join pieces more than once.
+most `HELD` bytes (and one read) are held. A large body of known length that somebody
+collects goes into memory of its own. It refuses to join pieces more than once.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .chunked import ChunkError, ChunkReader
+from .vessel import LEAST, MOST, Vessel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 HELD = 64 << 10
 SMALL = 4096
 GATHERED = 64 << 10
+_BEGUN = 16 << 10
+"""Bytes that must have come before room is made for the rest."""
 _UNKNOWN = 1 << 62
 """What is left of a body that does not say its length."""
 
@@ -34,6 +39,7 @@ class BodyIntake:
         "_sink",
         "_small",
         "_span_start",
+        "_vessel",
         "complete",
         "expected",
         "last",
@@ -48,9 +54,11 @@ class BodyIntake:
         self._chunks = ChunkReader() if request.chunked else None
         self.left = _UNKNOWN if request.chunked else (request.content_length or 0)
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._small = bytearray()
         """Small pieces behind the parts."""
+        self._vessel: Vessel | None = None
+        """Holds a large body instead of the parts."""
         self._done: Callable[[bytes], None] | None = None
         self._sink: BodySink | None = None
         self._discarding = False
@@ -111,6 +119,47 @@ class BodyIntake:
             rest = self._chunks.rest
         return rest
 
+    def begin(self, data: bytes, start: int) -> bytes:
+        """Take what came behind the head, like `feed`."""
+        count = len(data) - start
+        if self._chunks is not None or count > self.left or count < SMALL:
+            return self.feed(data[start:])
+        # Nobody has asked for the body yet, so it will be copied: once is enough.
+        self.left -= count
+        self.received += count
+        self.complete = not self.left
+        self._parts.append(memoryview(data)[start:])
+        return b""
+
+    @property
+    def is_poured(self) -> bool:
+        """Whether it goes into memory of its own, and `pour` may save the loop a part of it."""
+        return self._vessel is not None and self.left > 0
+
+    def pour(self, descriptor: int) -> None:
+        """Take what the kernel has of the body, without a copy on the way."""
+        if self._vessel is not None and self.left:
+            count = self._vessel.pour(descriptor)
+            self.received += count
+            self.left -= count
+            self.complete = not self.left
+
+    def _may_pour(self) -> bool:
+        return (
+            self._done is not None
+            and self._chunks is None
+            and self.received >= _BEGUN
+            and LEAST <= self.received + self.left <= MOST
+        )
+
+    def _open_vessel(self) -> None:
+        """Make room for the whole body, and move what is held there; without room, gather on."""
+        with suppress(MemoryError):
+            vessel = Vessel(self.received + self.left)
+            for part in self._held():
+                vessel.take(part)
+            self._vessel = vessel
+
     def _take(self, data: bytes) -> None:
         self.received += len(data)
         if self.received > self._limit and not self._discarding:
@@ -123,6 +172,11 @@ class BodyIntake:
 
     def _keep(self, data: bytes) -> None:
         """Hold a piece; small ones are gathered, because each would cost an object of its own."""
+        if self._vessel is None and self._may_pour():
+            self._open_vessel()
+        if self._vessel is not None:
+            self._vessel.take(data)
+            return
         if len(data) >= SMALL and not self._small:
             self._parts.append(data)
             return
@@ -131,7 +185,7 @@ class BodyIntake:
             self._parts.append(bytes(self._small))
             self._small.clear()
 
-    def _held(self) -> list[bytes]:
+    def _held(self) -> list[bytes | memoryview]:
         parts, self._parts = self._parts, []
         if self._small:
             parts.append(bytes(self._small))
@@ -141,26 +195,28 @@ class BodyIntake:
     def collect(self, done: Callable[[bytes], None]) -> None:
         """Give the whole body to `done` at `finish`."""
         self._done = done
+        if self._may_pour():
+            self._open_vessel()
 
     def stream(self, sink: BodySink) -> None:
         """Give the body to `sink` from now on, and what is held at once."""
         self._sink = sink
         for part in self._held():
-            sink.on_data(part)
+            sink.on_data(part if isinstance(part, bytes) else bytes(part))
 
     def discard(self) -> None:
         """Nobody wants the rest."""
         self._discarding = True
         self._held()
-        self._sink = self._done = None
+        self._sink = self._done = self._vessel = None
 
     def finish(self) -> None:
         """The body is complete, and somebody takes it: tell."""
         if self._sink is not None:
             self._sink.on_end()
         elif self._done is not None:
-            parts = self._held()
-            self._done(parts[0] if len(parts) == 1 else b"".join(parts))
+            vessel, self._vessel = self._vessel, None
+            self._done(b"".join(self._held()) if vessel is None else vessel.whole())
 
     def too_slow(self, now: float, timeout: float, min_rate: float) -> bool:
         """Whether the client stood still for `timeout`, or sent less than `min_rate` over such a span."""
