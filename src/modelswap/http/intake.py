@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .chunked import ChunkError, ChunkReader
-from .vessel import LEAST, MOST, Vessel
+from .vessel import CAN_POUR, LEAST, MOST, Vessel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,8 @@ class BodyIntake:
 
     def _may_pour(self) -> bool:
         return (
-            self._done is not None
+            CAN_POUR
+            and self._done is not None
             and self._chunks is None
             and self.received >= _BEGUN
             and LEAST <= self.received + self.left <= MOST

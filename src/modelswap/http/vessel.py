@@ -22,6 +22,8 @@ LEAST = 512 << 10
 """Shorter bodies come in a read or two: joining those costs no more."""
 MOST = 64 << 20
 """Longer ones are gathered: a length is only a promise, and reserving is bounded too."""
+CAN_POUR = hasattr(os, "readv")
+"""Not on Windows: bodies are gathered there."""
 _WRITABLE = 0x200
 """`PyBUF_WRITE`"""
 _GREEDIEST = 4 << 20
