@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,6 +124,20 @@ def test_a_half_closed_connection_gets_its_answer(server: Modelswap) -> None:
         sock.sendall(HEAD + b"Content-Length: %b\r\n\r\n" % LENGTH + BODY)
         sock.shutdown(socket.SHUT_WR)
         assert statuses(answer_of(sock))[-1] == 200
+
+
+def test_half_closed_connections_all_get_their_answers(server: Modelswap) -> None:
+    """Also when the end of input and the upstream's answer are read in one turn of the loop."""
+
+    def asked(_: int) -> list[int]:
+        with dialled(server) as sock:
+            sock.sendall(HEAD + b"Content-Length: %b\r\n\r\n" % LENGTH + BODY)
+            sock.shutdown(socket.SHUT_WR)
+            return statuses(answer_of(sock))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(asked, range(400)))
+    assert [found for found in answers if found[-1:] != [200]] == []
 
 
 @pytest.mark.parametrize(

@@ -145,8 +145,8 @@ class Endpoint(asyncio.Protocol):
         if exchange is not None and self._may_still_listen(exchange):
             self._probe_client(0)
             return True
-        if self._closes_at is None:
-            self._closes_at = self._server.ticker.now + _FLUSH
+        self._closes_at = self._closes_at or self._server.ticker.now + _FLUSH
+        self._server.burst.flush()  # an answer of this very turn: the transport closes now
         self._intake = self._ignore
         self._drop_exchange()
         return False
