@@ -217,7 +217,11 @@ class RawConfig:
     )
     client_id_header: str = key("clientIdHeader", Text(), "", "Header that names a client.")
     background_header: str = key(
-        "backgroundHeader", Text(), "", "Header that marks a request as background work."
+        "backgroundHeader",
+        Text(),
+        "",
+        "Header that marks a request as background work, unless its value is empty, `0`, `false`, "
+        "`no` or `off`.",
     )
     limits: RawLimits = keys("limits", Record(RawLimits), RawLimits, "Of requests.")
     loading: RawLoading = keys("loading", Record(RawLoading), RawLoading, "While a model loads.")
