@@ -24,7 +24,7 @@ from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import diff, load
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
-from modelswap.http import Server, give_back, tune_allocator
+from modelswap.http import CertificateError, Server, give_back, tune_allocator
 from modelswap.launch import LaunchError
 from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
@@ -39,7 +39,7 @@ from modelswap.observe.opening import store_of
 from modelswap.observe.performance import Performance
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
-from modelswap.options import Options, StartError, parse_listen, tls_context
+from modelswap.options import Options, StartError, certificate_of, parse_listen
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -171,12 +171,12 @@ class Program:
         )
         house.configure_logs()
         front = Front(house)
-        self._tls = tls_context(options)
+        self._tls = certificate_of(options)
         self._server = Server(
             front,
             limits=plan.settings.limits,
             error=front.error_body,
-            ssl_context=self._tls,
+            ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
         )
         self._fleet = house.fleet = Fleet(plan, policy_of(plan), self._launcher, house)
@@ -332,11 +332,10 @@ class Program:
         return change.settings
 
     def _reload_tls(self) -> None:
-        cert = self._options.tls_cert
-        if cert is not None:
+        if self._tls is not None:
             try:
-                self._server.load_certificate(cert, self._options.tls_key)
-            except (OSError, ValueError) as error:
+                self._tls.reload()
+            except CertificateError as error:
                 self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
 
     async def _watch_files(self, watch: Watch) -> None:

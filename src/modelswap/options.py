@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelswap.http import Certificate, CertificateError
+
 if TYPE_CHECKING:
-    import ssl
     from pathlib import Path
 
 LOCAL = "127.0.0.1"
@@ -49,15 +50,15 @@ def parse_listen(text: str | None, *, tls: bool) -> tuple[str, int]:
     return host, int(port)
 
 
-def tls_context(options: Options) -> ssl.SSLContext | None:
+def certificate_of(options: Options) -> Certificate | None:
+    """Load what is shown with TLS; None without TLS.
+
+    Raises:
+        StartError: the files are no usable pair.
+    """
     if options.tls_cert is None:
         return None
-    import ssl  # noqa: PLC0415 - most servers do without
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(options.tls_cert, options.tls_key)
-    except (OSError, ValueError) as error:
-        raise StartError(f"modelswap: TLS: {options.tls_cert}: {error}") from error
-    return context
+        return Certificate(options.tls_cert, options.tls_key)
+    except CertificateError as error:
+        raise StartError(f"modelswap: TLS: {error}") from error

@@ -104,7 +104,7 @@ def test_no_secret_is_in_a_message(loaded: LoadText) -> None:
 def test_no_secret_is_in_repr_or_description(loaded: LoadText) -> None:
     """Neither repr nor description of a plan shows keys, environment values, peers' keys."""
     text = (
-        "apiKeys: [key-aaaa]\npeers: {p: {proxy: 'http://u:${env.S}@h', models: [m], apiKey: key-bbbb}}\n"
+        "apiKeys: [key-aaaa]\npeers: {p: {proxy: 'http://h/${env.S}', models: [m], apiKey: key-bbbb}}\n"
         "models: {a: {cmd: 'x --api-key ${env.S} ${PORT}', env: ['K=${env.S}']}}"
     )
     found = loaded(text, {"S": "hunter2-secret"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.core.spec import Seconds
+from modelswap.http import Address
 
 if TYPE_CHECKING:
     from .conftest import LoadText
@@ -133,3 +134,38 @@ def test_list_profiles(loaded: LoadText) -> None:
     assert found.plan.legacy_profiles == {"old": ("a", "b"), "empty": ()}
     assert list(found.plan.profiles) == ["new"]
     assert {w.key for w in found.warnings} == {"profiles.old"}
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://user:hunter2@127.0.0.1:9", "user name or password"),
+        ("http://user@h", "user name or password"),
+        ("http://h/#f", "fragment"),
+        ("http://hö/", "non-ASCII"),
+        ("http://h/ö", "non-ASCII"),
+        ("http://h:0", "not an http"),
+        ("http://h/base?q=1", ""),
+        ("http://[::1]:9/a", ""),
+        ("https://h", ""),
+        ("http://h/#", ""),
+    ],
+)
+def test_an_address_that_passes_can_be_connected_to(loaded: LoadText, url: str, said: str) -> None:
+    """What the program's start would refuse, or every request meet, is said with its line."""
+    peer = loaded(f"peers:\n  p:\n    models: [m]\n    proxy: '{url}'\n")
+    model = loaded(f"models:\n  m:\n    cmd: x\n    proxy: '{url}'\n")
+    assert model.plan is not None
+    if not said:
+        assert peer.lines() == model.lines() == []
+        assert Address.parse(url).host
+        return
+    with pytest.raises(ValueError, match=r"the (address|port)"):
+        Address.parse(url)
+    (problem,) = peer.problems
+    (warning,) = model.warnings
+    assert (problem.line, problem.key) == (4, "peers.p.proxy")
+    assert (warning.line, warning.key) == (4, "models.m.proxy")
+    assert said in problem.message
+    assert said in warning.message
+    assert "hunter2" not in f"{problem}{warning}"

@@ -147,6 +147,13 @@ def test_routing_that_cannot_be(loaded: LoadText, text: str, message: str) -> No
     assert message in "\n".join(map(str, found.problems))
 
 
+@pytest.mark.parametrize("matrix", ["{}", "{sets: }", "{sets: {}}"])
+def test_a_matrix_without_sets_is_one_mistake(loaded: LoadText, matrix: str) -> None:
+    """It is said once, under the key that is meant."""
+    (problem,) = loaded(f"{MODELS}matrix: {matrix}").problems
+    assert problem.path[-2:] == ("matrix", "sets")
+
+
 def test_matrix_that_may_be_too_much_is_a_warning(loaded: LoadText) -> None:
     """A matrix whose cheapest set cannot always be found in time says so at load."""
     names = [f"m{n}" for n in range(40)]

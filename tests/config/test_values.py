@@ -289,6 +289,8 @@ BAD_TOP = [
     ("limits: {body: big}", "expected a size"),
     ("limits: {body: -1}", "expected a size"),
     ("limits: {queue: 0}", "at least 1"),
+    ("limits: {headerTimeout: 0}", "c.yaml:1: limits.headerTimeout: must be more than 0"),
+    ("limits: {bodyTimeout: 0s}", "c.yaml:1: limits.bodyTimeout: must be more than 0"),
     ("trustedProxies: [lan]", "expected an address"),
     ("models: 5", "expected a mapping"),
 ]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 README_BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+CUDA_IMAGE = ROOT / "deploy" / "docker" / "Dockerfile.cuda"
+LLAMA_CPP = "ghcr.io/ggml-org/llama.cpp:server-cuda"
 MANIFEST = ROOT / "deploy" / "kubernetes" / "modelswap.yaml"
 
 
@@ -71,3 +73,22 @@ def test_containers_are_stopped_by_name() -> None:
             assert model.id in name
             seen += 1
     assert seen >= 3
+
+
+def test_the_cuda_image_keeps_model_servers_to_itself() -> None:
+    """llama.cpp's image has them listen on every address; ours, last, has them listen on one."""
+    image = CUDA_IMAGE.read_text()
+    assert re.findall(r"^FROM (\S+)$", image, re.MULTILINE) == [LLAMA_CPP]
+    hosts = re.findall(r"^ENV LLAMA_ARG_HOST=(\S+)$", image, re.MULTILINE)
+    assert hosts == ["127.0.0.1"]
+
+
+def test_in_a_container_network_model_servers_are_told_where_to_listen(tmp_path: Path) -> None:
+    """The manifest and the example for other containers name the address, whatever the image."""
+    config_map = next(yaml.safe_load_all(MANIFEST.read_text()))
+    shared = (ROOT / "examples" / "open-webui.yaml").read_text()
+    for text in (config_map["data"]["config.yaml"], shared):
+        path = tmp_path / "config.yaml"
+        path.write_text(text.replace("/var/lib/modelswap", str(tmp_path)))
+        for model in loaded(path).models.values():
+            assert model.argv[model.argv.index("--host") + 1] == "127.0.0.1"

@@ -163,6 +163,12 @@ def test_background_takes_nothing_from_others() -> None:
     assert not is_background(request("9.9.9.9"), ANYONE, book())
 
 
+@pytest.mark.parametrize("value", ["", " ", "0", "false", "False", "no", "OFF"])
+def test_background_can_be_denied(value: str) -> None:
+    """Who says that the request is no background work is not put behind the others."""
+    assert not is_background(request("9.9.9.9", x_background=value), ANYONE, book())
+
+
 def test_forged_forwarding_headers() -> None:
     """They count from trusted proxies only, and only as far as their chain reaches."""
     forged = {"x_forwarded_for": "1.2.3.4", "x_real_ip": "1.2.3.4"}

@@ -40,7 +40,7 @@ def write(authority: trustme.CA, name: str, cert: Path, key: Path) -> None:
 
 
 def test_a_renewed_certificate_is_taken_over(modelswap_server: StartServer, tmp_path: Path) -> None:
-    """SIGHUP after the files changed: new connections see the new certificate."""
+    """SIGHUP after the files changed: new connections see the new certificate, once it is whole."""
     authority = trustme.CA()
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     write(authority, "first.test", cert, key)
@@ -50,7 +50,14 @@ def test_a_renewed_certificate_is_taken_over(modelswap_server: StartServer, tmp_
     port = server.port
     wait_until(lambda: _answers(port))
     assert names(port, authority) == {"first.test"}
+    old_key = key.read_bytes()
     write(authority, "second.test", cert, key)
+    new_key = key.read_bytes()
+    key.write_bytes(old_key)
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the TLS certificate was not reloaded" in server.log(), 10)
+    assert names(port, authority) == {"first.test"}
+    key.write_bytes(new_key)
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: names(port, authority) == {"second.test"}, 10)
 

@@ -71,6 +71,36 @@ def test_unknown_flags() -> None:
     assert command("-no-such-flag").returncode == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "--config", "good.yaml", "other.yaml"),
+        ("check", "--config-dir", ".", "other.yaml"),
+        ("check", "good.yaml", "other.yaml"),
+        ("serve", "--config", "good.yaml", "other.yaml"),
+        ("schema", "other.yaml"),
+        ("demo", "other.yaml"),
+    ],
+)
+def test_an_argument_too_many(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Exit 2 and its name: what was typed is not what would be done."""
+    (tmp_path / "good.yaml").write_text("models: {}\n")
+    ended = command(*arguments, directory=tmp_path)
+    assert ended.returncode == 2
+    assert "other.yaml" in ended.stderr.splitlines()[-1]
+    assert "unexpected" in ended.stderr
+    assert not ended.stdout
+
+
+def test_an_argument_too_many_without_a_command(tmp_path: Path) -> None:
+    """A line for llama-swap, which ignores them: it goes on, and they are named."""
+    (tmp_path / "bad.yaml").write_text("models: [\n")
+    ended = command("-config", "bad.yaml", "stray", directory=tmp_path)
+    assert ended.returncode == 1
+    assert "unexpected argument, ignored: stray" in ended.stderr
+    assert "bad.yaml:" in ended.stderr
+
+
 def test_no_configuration(tmp_path: Path) -> None:
     """Exit 1, and which flags to use."""
     ended = command("serve", directory=tmp_path)

@@ -22,6 +22,7 @@ MOST_CLAIMS: Final = 64
 MOST_CLAIMED: Final = 128
 """Characters of such a name."""
 _ADDRESSES: Final = 1024
+_NOT_MARKED: Final = frozenset({b"", b"0", b"false", b"no", b"off"})
 
 
 def address_of(request: Request, origins: Origins) -> str:
@@ -38,7 +39,8 @@ def is_background(request: Request, identity: Identity, book: Book) -> bool:
     if identity.background:
         return True
     header = book.plan.settings.background_header
-    return header is not None and request.header(header.lower().encode()) is not None
+    value = None if header is None else request.header(header.lower().encode())
+    return value is not None and value.strip().lower() not in _NOT_MARKED
 
 
 class Callers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Final
+from typing import Final, Never
 
 import click
 
@@ -25,6 +25,12 @@ COMMANDS: Final = {
 SINGLE_DASH: Final = frozenset(
     {"config", "config-dir", "listen", "watch-config", "tls-cert-file", "tls-key-file", "version"}
 )
+
+
+def refuse_argument(argument: str) -> Never:
+    """End with exit code 2: what was typed is not what would be done."""
+    click.echo(f"modelswap: unexpected argument: {argument}", err=True)
+    sys.exit(2)
 
 
 class _Commands(click.Group):
@@ -95,4 +101,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the exit code is the command's."""
-    sys.exit(cli.main(normalise(sys.argv[1:]), prog_name="modelswap", standalone_mode=True))
+    given = sys.argv[1:]
+    meant = normalise(given)
+    is_unnamed = meant[:1] == ["serve"] != given[:1]
+    sys.exit(cli.main(meant, prog_name="modelswap", standalone_mode=True, obj=is_unnamed))

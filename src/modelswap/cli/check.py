@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from . import refuse_argument
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -17,9 +19,14 @@ import click
 )
 @click.option("--strict", is_flag=True, help="Warnings, such as unknown keys, count as errors.")
 @click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]", type=click.Path(path_type=Path))
 def command(
-    *, config: Path | None, config_dir: Path | None, strict: bool, quiet: bool, file: Path | None
+    *,
+    config: Path | None,
+    config_dir: Path | None,
+    strict: bool,
+    quiet: bool,
+    files: tuple[Path, ...],
 ) -> None:
     """Check a configuration, or show what it amounts to.
 
@@ -29,8 +36,11 @@ def command(
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
     from modelswap.config.load import load  # noqa: PLC0415 - the same
 
-    if config is None and config_dir is None:
-        config = file or Path("config.yaml")
+    is_named = config is not None or config_dir is not None
+    for extra in files[0 if is_named else 1 :]:
+        refuse_argument(str(extra))
+    if not is_named:
+        config = files[0] if files else Path("config.yaml")
     loaded = load(config, config_dir)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from . import refuse_argument
+
 CONFIG_HERE = Path("config.yaml")
 
 
@@ -41,8 +43,10 @@ CONFIG_HERE = Path("config.yaml")
 @click.option(
     "--tls-key-file", type=click.Path(path_type=Path), metavar="FILE", help="TLS key (PEM)."
 )
-@click.argument("ignored", nargs=-1, metavar="")
+@click.argument("unexpected", nargs=-1, metavar="")
+@click.pass_obj
 def command(
+    is_unnamed: bool | None,  # noqa: FBT001 - click gives it by position
     *,
     config: Path | None,
     config_dir: Path | None,
@@ -51,7 +55,7 @@ def command(
     state_dir: Path | None,
     tls_cert_file: Path | None,
     tls_key_file: Path | None,
-    ignored: tuple[str, ...],
+    unexpected: tuple[str, ...],
 ) -> None:
     """Serve every model of a configuration on one port.
 
@@ -72,7 +76,8 @@ def command(
     from modelswap.app import serve  # noqa: PLC0415 - --help must be quick
     from modelswap.options import Options, StartError  # noqa: PLC0415 - the same
 
-    _ = ignored  # llama-swap ignores them
+    if unexpected:
+        _on_unexpected(unexpected[0], is_unnamed=bool(is_unnamed))
     if config is None and config_dir is None and CONFIG_HERE.exists():
         config = CONFIG_HERE
     if config is None and config_dir is None:
@@ -98,3 +103,10 @@ def command(
             click.echo(line, err=True)
         code = 1
     sys.exit(code)
+
+
+def _on_unexpected(argument: str, *, is_unnamed: bool) -> None:
+    """Refuse it; a line without a command is one for llama-swap, which ignores arguments."""
+    if not is_unnamed:
+        refuse_argument(argument)
+    click.echo(f"modelswap: unexpected argument, ignored: {argument}", err=True)

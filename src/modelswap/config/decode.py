@@ -145,7 +145,7 @@ def _leaf(
         case GoDuration():
             return _go_duration(node, path, report)
         case Duration():
-            return _duration(node, path, report)
+            return _duration(node, shape, path, report)
         case Size():
             return _size(node, path, report)
         case _ as never:
@@ -245,12 +245,15 @@ def _number(node: Node) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def _duration(node: Node, path: Path, report: Report) -> object:
+def _duration(node: Node, shape: Duration, path: Path, report: Report) -> object:
     value = _number(node)
     if value is None and isinstance(node, Scalar) and node.kind is Kind.TEXT:
         value = seconds(node.text)
     if value is None or value < 0:
         report.problem(node.mark, path, "expected a duration", "seconds, or such as 30s or 1m30s")
+        return KEEP
+    if value == 0 and not shape.takes_zero:
+        report.problem(node.mark, path, "must be more than 0", "seconds, or such as 30s or 1m30s")
         return KEEP
     return value
 

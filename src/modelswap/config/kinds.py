@@ -43,6 +43,8 @@ class GoDuration:
 class Duration:
     """Seconds as a number, or a text such as `1m30s`."""
 
+    takes_zero: bool = True
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

@@ -38,6 +38,7 @@ _MEDIA: Final = ("text", "audio", "image")
 _WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
 _RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint")
 _HOST_PORT = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
+_NO_ADDRESS: Final = "not an http:// or https:// address"
 _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 
@@ -135,23 +136,40 @@ def _stop(command: str | None, *, windows: bool) -> str:
 
 
 def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) -> str:
-    """The address of a server; empty when it is none, with a warning, or a problem if `strict`."""
+    """The address of a server; empty when it is none, with a warning, or a problem if `strict`.
+
+    What passes here, `http.Address` takes: it may not be asked from here.
+    """
     if not url:
         return ""
     if _HOST_PORT.fullmatch(url):
         places.warn(path, "no scheme: http:// is assumed", "write http:// or https:// before it")
         url = f"http://{url}"
+    wrong, hint = _wrong_address(url)
+    if wrong:
+        say = places.problem if strict else places.warn
+        say(path, f"{wrong}: nothing can be sent there", hint)
+        return ""
+    return url
+
+
+def _wrong_address(url: str) -> tuple[str, str]:
+    """What is wrong, and what to do; the address itself is not shown: it may hold a secret."""
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
         is_usable = is_usable and (parts.port is None or parts.port > 0)
     except ValueError:
-        is_usable = False
+        return _NO_ADDRESS, ""
     if not is_usable or not url.isprintable() or " " in url:
-        say = places.problem if strict else places.warn
-        say(path, "not an http:// or https:// address: nothing can be sent there")
-        return ""
-    return url
+        return _NO_ADDRESS, ""
+    if parts.username is not None or parts.password is not None:
+        return "an address with a user name or password", "a peer's key belongs into apiKey"
+    if parts.fragment:
+        return "an address with a fragment (#…)", "leave it out"
+    if not url.isascii():
+        return "an address with non-ASCII characters", "write them as %XX, a host's as xn--…"
+    return "", ""
 
 
 def _check_endpoint(path: str) -> str | None:

@@ -129,7 +129,7 @@ def _matrix(
         sets={name: text or "" for name, text in raw.sets.items()},
         evict_costs=_costs(raw, path, directory, places),
     )
-    compiled = _compile(found, path, directory, places)
+    compiled = _compile(found, path, directory, places) if raw.sets else None
     if compiled is not None:
         _check_matrix_spillover(compiled, directory, selectors, places)
     return found

@@ -121,10 +121,16 @@ class RawLimits:
     header_count: int = key("headerCount", Int(1), 100, "Number of headers.")
     request_line: int = key("requestLine", Size(), 8 << 10, "The first line.", shown="`8KiB`")
     header_timeout: float = key(
-        "headerTimeout", Duration(), 10.0, "From the first byte to the end of the headers."
+        "headerTimeout",
+        Duration(takes_zero=False),
+        10.0,
+        "From the first byte to the end of the headers.",
     )
     body_timeout: float = key(
-        "bodyTimeout", Duration(), 60.0, "How long a body may stand still or be slow."
+        "bodyTimeout",
+        Duration(takes_zero=False),
+        60.0,
+        "How long a body may stand still or be slow.",
     )
     body_min_rate: int = key(
         "bodyMinRate", Size(), 1 << 10, "Bytes per second over that span.", shown="`1KiB`"
@@ -211,7 +217,11 @@ class RawConfig:
     )
     client_id_header: str = key("clientIdHeader", Text(), "", "Header that names a client.")
     background_header: str = key(
-        "backgroundHeader", Text(), "", "Header that marks a request as background work."
+        "backgroundHeader",
+        Text(),
+        "",
+        "Header that marks a request as background work, unless its value is empty, `0`, `false`, "
+        "`no` or `off`.",
     )
     limits: RawLimits = keys("limits", Record(RawLimits), RawLimits, "Of requests.")
     loading: RawLoading = keys("loading", Record(RawLoading), RawLoading, "While a model loads.")

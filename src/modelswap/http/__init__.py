@@ -12,6 +12,7 @@ It knows nothing of models, keys, queues or configuration (only the types of
 
 from .address import Address
 from .allocator import give_back, tune_allocator
+from .certificate import Certificate, CertificateError
 from .exchange import BodySink, Exchange
 from .fields import Field
 from .forms import FormEdit, FormScan
@@ -29,6 +30,8 @@ __all__ = [
     "Address",
     "BodySink",
     "BodySource",
+    "Certificate",
+    "CertificateError",
     "Ending",
     "Exchange",
     "ExchangeBody",

@@ -23,7 +23,6 @@ from .ticker import Ticker
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
     from typing import Any
 
     from modelswap.config.plan import Limits
@@ -123,11 +122,6 @@ class Server:
         self.limits = limits
         self._fitting = room_for(limits.connections)
         self.heads.clear()
-
-    def load_certificate(self, cert: Path, key: Path | None = None) -> None:
-        """Use another certificate for new connections."""
-        if self._ssl is not None:
-            self._ssl.load_cert_chain(cert, key)
 
     def stop_accepting(self) -> None:
         for server in self._servers:
