@@ -40,6 +40,7 @@ from modelswap.observe.performance import Performance
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
 from modelswap.options import Options, StartError, certificate_of, parse_listen
+from modelswap.patience import watch_files
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.launch import Launcher, Listener
 
-WATCH_EVERY = 0.5
-"""Seconds between two looks at the configuration files; a look is a few `stat` calls."""
 LOOPBACK = ("127.0.0.1", "::1")
 KILLED = 3
 """Exit code when something had to be killed."""
@@ -133,7 +132,12 @@ class Program:
         async with asyncio.TaskGroup() as tasks:
             helpers = [tasks.create_task(self._reload_when_wanted(), name="reload")]
             if self._watch is not None:
-                watching = self._watch_files(self._watch)
+                watching = watch_files(
+                    self._watch,
+                    takes_all=self._takes_all_models,
+                    changed=self._reload_wanted.set,
+                    warn=self._house.log.warning,
+                )
                 helpers.append(tasks.create_task(watching, name="watch files"))
             await self._asked.wait()
             code = await self._shut_down()
@@ -338,11 +342,9 @@ class Program:
             except CertificateError as error:
                 self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
 
-    async def _watch_files(self, watch: Watch) -> None:
-        while True:
-            await asyncio.sleep(WATCH_EVERY)
-            if watch.has_changed():
-                self._reload_wanted.set()
+    async def _takes_all_models(self) -> bool:
+        loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
+        return loaded.plan is not None and not loaded.plan.models and bool(self._house.plan.models)
 
     # End
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +86,13 @@ def begun(house: Observers, sent: bytes = b'{"model":"m"}') -> Recording:
     return recording
 
 
-def head(*, event_stream: bool = False) -> Any:
+def head(*, event_stream: bool = False, encoding: bytes = b"") -> Any:
     return SimpleNamespace(
         status=200,
-        headers=(TYPE,),
+        headers=(TYPE, (b"Content-Encoding", encoding)) if encoding else (TYPE,),
         type_text="application/json",
         event_stream=event_stream,
-        encoding=b"",
+        encoding=encoding,
         weight=200,
     )
 
@@ -119,6 +120,21 @@ def test_one_piece_and_many_leave_the_same(house: Observers) -> None:
     else:
         assert shown == [None, None]
     assert len(house.inflight) == 0
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_what_cannot_be_unpacked_is_not_captured(*, is_sound: bool) -> None:
+    """An answer that is not what its coding says leaves a row with the reason, and no capture."""
+    house = Observers(1 << 20)
+    recording = begun(house)
+    data = gzip.compress(ANSWER) if is_sound else b"no gzip at all"
+    recording.on_whole(head(encoding=b"gzip"), data)
+    recording.end("done", 3.0)
+    entry = house.listed()[0]
+    assert entry["has_capture"] is is_sound
+    assert ("decompression failed" in entry.get("error_msg", "")) is not is_sound
+    assert house.captures._gathering == 0
+    house.store.close()
 
 
 @pytest.mark.parametrize("size", [10, SMALL + 1])

@@ -30,6 +30,7 @@ def test_plain_key_may_do_everything(loaded: LoadText) -> None:
     key = _key(loaded, "5, ~")
     assert key.key is not None
     assert (key.name, key.key.reveal()) == ("key-1", "5")
+    assert not key.is_named
     assert key.scopes == {"inference", "read", "admin"}
 
 
@@ -41,6 +42,8 @@ def test_key_record(loaded: LoadText) -> None:
         " expires: 2030-01-31, background: yes}",
     )
     assert (key.name, key.key, key.key_hash) == ("n", None, HASH)
+    assert key.is_named
+    assert not _key(loaded, "{key: abc}").is_named
     assert (key.scopes, key.models, key.rate_limit) == (frozenset({"read"}), ("a*",), 5)
     assert (key.expires, key.background) == ("2030-01-31T00:00:00Z", True)
 

@@ -246,6 +246,27 @@ def test_the_policies() -> None:
     assert policy(ModelId("a"), [ModelId("a"), ModelId("e")]) == Evict(frozenset())
 
 
+def test_the_policy_says_why() -> None:
+    """An eviction names the set, its expression and what it costs; no eviction says nothing."""
+    policy = matrix_policy(compiled({"s": "a  & d", "t": "e"}, {"e": 3}))
+    reasons = [
+        policy(ModelId(target), [ModelId(m) for m in live])
+        for target, live in (("a", "de"), ("f", "de"), ("a", "d"))
+    ]
+    assert [r.why for r in reasons if isinstance(r, Evict)] == [
+        'set "s": a & d, cost 3',
+        "in no set, cost 4",
+        "",
+    ]
+    old = legacy_profiles_policy({"x": [ModelId("a"), ModelId("d")]})
+    answer = old(ModelId("a"), [ModelId("e")])
+    assert isinstance(answer, Evict)
+    assert answer.why == 'set "x": a & d, cost 1'
+    long = matrix_policy(compiled({"s": "|".join(["a"] * 200)}))(ModelId("a"), [ModelId("e")])
+    assert isinstance(long, Evict)
+    assert len(long.why) < 250
+
+
 def test_legacy_profiles_run_their_members_together() -> None:
     """Members of one list share the machine; a model in no list runs alone."""
     policy = legacy_profiles_policy({"x": [ModelId("a"), ModelId("d")], "empty": []})

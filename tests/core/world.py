@@ -233,7 +233,7 @@ class World:
                 case PhaseChanged():
                     self.told.append(command)
                     if command.why.startswith("making room for "):
-                        target = ModelId(command.why.removeprefix("making room for "))
+                        target = ModelId(command.why.split()[3])
                         self.check_eviction(command.model, target)
 
     def close(self, id_: RequestId, answer: Grant | Fail) -> None:

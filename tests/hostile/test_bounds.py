@@ -157,6 +157,17 @@ def test_a_key_is_who_it_is() -> None:
     assert caller == "me"
 
 
+def test_a_key_without_a_name_of_its_own_is_many() -> None:
+    """A name made up for a key is nobody: the header counts before it, and it before the address."""
+    callers, key = Callers(), Identity("key-1", is_named=False)
+    assert callers.client_of(request("9.9.9.9", x_user="ann"), key, book()) == "ann"
+    assert callers.client_of(request("9.9.9.9"), key, book()) == "key-1"
+    assert callers.client_of(request("9.9.9.9", x_user=""), key, book()) == "key-1"
+    for n in range(500):
+        callers.client_of(request("9.9.9.9", x_user=f"u{n}"), key, book())
+    assert callers.client_of(request("9.9.9.9", x_user="one more"), key, book()) == "key-1"
+
+
 def test_background_takes_nothing_from_others() -> None:
     """Anyone may say of himself that he can wait."""
     assert is_background(request("9.9.9.9", x_background="1"), ANYONE, book())

@@ -66,6 +66,9 @@ class Recorder:
     def on_exited(self, model: str, ending: Exit) -> None:
         self._note("exited", model, ending)
 
+    def on_trouble(self, model: str, what: str) -> None:
+        self._note("trouble", model, what)
+
     def on_output(self, model: str, data: bytes) -> None:  # noqa: ARG002 - one model at a time
         self.output += data
         self.changed.set()

@@ -34,6 +34,7 @@ class Printer:
     def on_ready(self, model): print("ready", model, flush=True)
     def on_exited(self, model, ending): print("exited", ending, flush=True)
     def on_output(self, model, data): pass
+    def on_trouble(self, model, what): pass
 
 async def main():
     facts = json.loads(sys.argv[2])

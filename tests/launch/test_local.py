@@ -215,10 +215,14 @@ async def test_stop_command(launcher: LocalLauncher, news: Any, job: MakeJob) ->
 async def test_failing_stop_command(
     launcher: LocalLauncher, news: Any, job: MakeJob, stop: tuple[str, ...]
 ) -> None:
-    """A stop command that fails or cannot start is followed by SIGTERM."""
+    """A stop command that fails or cannot start is told, and followed by SIGTERM."""
     launcher.start(job(stop_command=stop))
     await news.until("ready")
     launcher.terminate("m")
+    said = "could not be started" if len(stop) == 1 else "ended with 4"
+    what = f"the stop command {said}; sending SIGTERM"
+    assert await news.until("trouble") == what
+    assert what.encode() in news.output
     assert (await news.until("exited")).signal == 15
 
 

@@ -186,6 +186,25 @@ def test_what_the_model_server_gets(server: Modelswap) -> None:
         assert not header_of(answer, gone), gone
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("br, zstd, GZip;q=0.5,deflate", ["GZip;q=0.5, deflate"]),
+        ("gzip", ["gzip"]),
+        ("br;q=1, *", ["identity"]),
+        ("identity", ["identity"]),
+    ],
+)
+def test_only_codings_that_can_be_read(server: Modelswap, sent: str, expected: list[str]) -> None:
+    """§4.4: what is recorded comes as gzip, deflate or plain; what is not recorded, as asked for."""
+    headers = {"Content-Type": "application/json", "Accept-Encoding": sent}
+    for path in ("/v1/rerank", "/upstream/a/v1/rerank"):
+        answer = server.ask("POST", path, {"model": "a"}, headers)
+        assert header_of(answer, "accept-encoding") == expected
+    answer = server.ask("POST", "/upstream/a/elsewhere", {}, headers)
+    assert header_of(answer, "accept-encoding") == [sent]
+
+
 def test_the_client_s_address_is_appended(server: Modelswap) -> None:
     """`X-Forwarded-For` grows by the address that we see."""
     headers = {"X-Forwarded-For": "9.9.9.9", "Content-Type": "application/json"}

@@ -114,6 +114,8 @@ def test_a_stop_command_that_fails(server: Modelswap) -> None:
     """Better: SIGTERM follows at once; the model does not wait out its grace to be killed."""
     seen(server, "stubborn")
     assert server.ask("POST", "/api/models/unload/stubborn", seconds=4).status == 200
+    said = b"[WARN] <stubborn> the stop command ended with 1; sending SIGTERM\n"
+    assert said in server.ask("GET", "/logs").body
 
 
 def test_the_environment(server: Modelswap, notes: Path) -> None:

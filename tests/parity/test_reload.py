@@ -231,6 +231,23 @@ def test_watching_the_file(serve: Serve) -> None:
     wait_until(lambda: names(server) == {"e"}, seconds=6)
 
 
+def test_an_emptied_file_is_given_time(serve: Serve) -> None:
+    """A file that loses every model for a moment, or is missing, unloads nothing and is told of."""
+    server = watched(serve)
+    assert server.chat("a").status == 200
+    before = server.ask("GET", "/running").json()["running"][0]["pid"]
+    whole = server.config_file.read_text()
+    server.config_file.write_text("")
+    told = b"[WARN] the configuration on disk has no models any more"
+    wait_until(lambda: told in server.ask("GET", "/logs").body, seconds=6)
+    server.config_file.write_text(whole + model("b"))
+    wait_until(lambda: names(server) == {"a", "b"}, seconds=6)
+    server.config_file.unlink()
+    told = b"[WARN] the configuration file is missing; the running configuration stays"
+    wait_until(lambda: told in server.ask("GET", "/logs").body, seconds=6)
+    assert server.ask("GET", "/running").json()["running"][0]["pid"] == before
+
+
 def test_watching_a_key_file(serve: Serve) -> None:
     """A key that is written anew counts, as if the configuration had changed."""
     server = serve("models: {}\n", start=False)

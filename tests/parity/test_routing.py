@@ -142,6 +142,10 @@ def test_a_matrix_in_the_new_place(serve: Serve) -> None:
     server = serve(text + models("a", "b", "c"))
     assert load(server, "a", "b") == {"a", "b"}
     assert load(server, "c") == {"c"}
+    assert load(server, "a") == {"a"}
+    log = server.ask("GET", "/logs").body
+    assert b"[INFO] <b> stopping: making room for c (in no set, cost 2)\n" in log
+    assert b'[INFO] <c> stopping: making room for a (set "s": a & b, cost 1)\n' in log
 
 
 # The queue

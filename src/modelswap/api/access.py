@@ -40,6 +40,8 @@ class Identity:
     models: tuple[str, ...] = ()
     """Shell patterns of the models it may use; empty: all."""
     background: bool = False
+    is_named: bool = True
+    """The name was given by the user, so it says who asks; one made up says only which key."""
 
     def may(self, scope: str) -> bool:
         """Tell whether a scope is granted; `admin` holds the others, `read` does not hold inference."""
@@ -248,6 +250,8 @@ def _digest_of(key: ApiKey) -> str | None:
 
 
 def _record(key: ApiKey) -> _Record:
-    identity = Identity(key.name, frozenset(key.scopes), tuple(key.models), key.background)
+    identity = Identity(
+        key.name, frozenset(key.scopes), tuple(key.models), key.background, key.is_named
+    )
     expires = None if key.expires is None else _timestamp(key.expires)
     return _Record(identity, expires, key.rate_limit)

@@ -50,30 +50,34 @@ class Callers:
         self._claims: dict[str, set[str]] = {}
 
     def client_of(self, request: Request, identity: Identity, book: Book) -> ClientId:
-        """Return whom the request counts for when turns are shared out."""
-        if identity.name:
+        """Return whom the request counts for when turns are shared out.
+
+        That is the key by its given name, else who the header names, else the key, else the address.
+        """
+        if identity.name and identity.is_named:
             return ClientId(identity.name)
         header = book.plan.settings.client_id_header
         value = None if header is None else request.header(header.lower().encode())
-        if value is None:
-            return ClientId(address_of(request, book.origins))
-        return self._claimed(request, value.decode("latin-1")[:MOST_CLAIMED], book.origins)
+        if value:
+            name = value.decode("latin-1")[:MOST_CLAIMED]
+            if self._is_believed(request, name, book.origins):
+                return ClientId(name)
+        return ClientId(identity.name or address_of(request, book.origins))
 
-    def _claimed(self, request: Request, name: str, origins: Origins) -> ClientId:
+    def _is_believed(self, request: Request, name: str, origins: Origins) -> bool:
         """Believe a name that the client gave itself: a trusted proxy always, others in bounds.
 
         Otherwise one client could be a thousand, and have a thousand turns. Where proxies
         are trusted, nobody else is believed.
         """
         if origins.trusts(request.client):
-            return ClientId(name)
-        address = address_of(request, origins)
+            return True
         if origins.has_proxies:
-            return ClientId(address)
+            return False
         if len(self._claims) >= _ADDRESSES:
             self._claims.clear()
-        claims = self._claims.setdefault(address, set())
+        claims = self._claims.setdefault(address_of(request, origins), set())
         if name not in claims and len(claims) >= MOST_CLAIMS:
-            return ClientId(address)
+            return False
         claims.add(name)
-        return ClientId(name)
+        return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.http import Outbound, forward_headers
 from modelswap.observe.captures import weight
+from modelswap.observe.decoding import readable
 from modelswap.observe.logs import printable
 
 from .dialect import source_of
@@ -122,7 +123,8 @@ class Passport:
     ) -> Outbound:
         request = self.request
         drop = _NOTHING if keeps else _CREDENTIALS
-        if begun:  # its headers promise no coding
+        codings = request.header_values(b"accept-encoding") if self.is_recorded else []
+        if begun or codings:  # headers that are out already promise no coding
             drop |= _CODINGS
         headers = forward_headers(
             request,
@@ -131,6 +133,8 @@ class Passport:
             forwarded=remote is None,
             host=None if remote is None else upstream.address.authority.encode("ascii"),
         )
+        if codings and not begun:  # figures and captures need an answer that can be read
+            headers.append((b"Accept-Encoding", readable(codings)))
         if remote is not None:
             headers += remote.credentials
         return Outbound(

@@ -260,8 +260,8 @@ class Recording:
         else:
             self.tokens = self._meter.finish(ended)
             self._meter = self._draft = None
-            if draft is not None and status == _OK and not self.received:
-                self._house.captures.drop(draft)  # nothing came: nothing to look at
+            if draft is not None and status == _OK and (not self.received or self.tokens.error):
+                self._house.captures.drop(draft)  # nothing came, or nothing that can be unpacked
                 draft = None
         self.forget()  # the store may hold it for long
         return draft

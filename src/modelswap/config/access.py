@@ -31,7 +31,7 @@ def api_keys(raw: tuple[str | RawApiKey, ...], places: Places) -> tuple[ApiKey, 
         name = f"key-{index + 1}"
         if isinstance(one, str):
             if _is_usable(one, path, places):
-                found.append(ApiKey(name=name, key=Secret(one)))
+                found.append(ApiKey(name=name, is_named=False, key=Secret(one)))
         else:
             found.append(_record(one, name, path, places))
     _unique_names(found, places)
@@ -72,6 +72,7 @@ def _record(raw: RawApiKey, name: str, path: Path, places: Places) -> ApiKey:
             places.problem((*path, "scopes"), expected, nearest(scope, SCOPES))
     return ApiKey(
         name=raw.name.strip() or name,
+        is_named=bool(raw.name.strip()),
         key=Secret(secret) if secret and is_usable else None,
         key_hash=key_hash or None,
         scopes=frozenset(scopes),

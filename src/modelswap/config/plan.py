@@ -212,6 +212,8 @@ class ApiKey:
     """One accepted key. A plain string in the file is a record with every scope."""
 
     name: str
+    is_named: bool = True
+    """The user gave the name; else it was made from the key's place in the list."""
     key: Secret | None = None
     key_hash: str | None = None
     """`sha256:<hex>` of the key, instead of the key."""

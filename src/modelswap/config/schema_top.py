@@ -215,7 +215,12 @@ class RawConfig:
     trusted_proxies: tuple[str, ...] = key(
         "trustedProxies", TEXTS, (), "Networks whose `X-Forwarded-*` are believed."
     )
-    client_id_header: str = key("clientIdHeader", Text(), "", "Header that names a client.")
+    client_id_header: str = key(
+        "clientIdHeader",
+        Text(),
+        "",
+        "Header that names a client, for the sharing of turns; a key with a `name` comes before it.",
+    )
     background_header: str = key(
         "backgroundHeader",
         Text(),

@@ -45,6 +45,16 @@ class Watch:
         self._pending = now
         return is_new
 
+    @property
+    def is_still(self) -> bool:
+        """Nothing has happened since the last change that was told."""
+        return self._pending == self._seen
+
+    @property
+    def is_gone(self) -> bool:
+        """At the last look there was no file of the configuration."""
+        return not self._pending[0]
+
     def _look(self) -> tuple[Stamp, Stamp]:
         files = list(self._files)
         if self._folder is not None:

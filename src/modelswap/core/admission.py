@@ -6,7 +6,7 @@ two can never disagree, and its result is closed, so every request ends as exact
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from .policy import Policy
+    from .policy import Evict, Policy
     from .seat import Seat
     from .spec import ModelId
 
@@ -81,6 +81,8 @@ class Swap:
     """Start the model once these are gone."""
 
     evict: frozenset[ModelId]
+    why: str = field(default="", compare=False)
+    """Why these, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def decide(ask: Ask, world: World, policy: Policy) -> Verdict:
     if isinstance(answer, NeverFits):
         return Refuse(Reason.NEVER_FITS, answer.why)
     if answer.models:
-        return _with_eviction(ask, answer.models, world)
+        return _with_eviction(ask, answer, world)
     return _with_room(ask, seat)
 
 
@@ -136,7 +138,8 @@ def _stuck(model: ModelId) -> Refuse:
     return Refuse(Reason.LOAD_FAILED, f"{model} was killed but does not exit", LATER)
 
 
-def _with_eviction(ask: Ask, evict: frozenset[ModelId], world: World) -> Verdict:
+def _with_eviction(ask: Ask, answer: Evict, world: World) -> Verdict:
+    evict = answer.models
     for model in sorted(evict):
         if world.seats[model].phase is Phase.STUCK:
             return _stuck(model)
@@ -146,7 +149,7 @@ def _with_eviction(ask: Ask, evict: frozenset[ModelId], world: World) -> Verdict
         return Wait(Hold.SETTLING)
     if any(world.seats[m].in_flight and world.seats[m].phase is Phase.READY for m in evict):
         return Wait(Hold.BUSY)
-    return Swap(evict)
+    return Swap(evict, answer.why)
 
 
 def _with_room(ask: Ask, seat: Seat) -> Verdict:

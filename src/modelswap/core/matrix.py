@@ -30,6 +30,8 @@ STATES: Final = 10_000
 WORK: Final = 100_000
 """Steps of one search before the greedy walk takes over: some ten milliseconds."""
 _USUAL_COST: Final = 1
+_LONGEST: Final = 200
+"""Characters of an expression in the log."""
 
 
 __all__ = [
@@ -55,6 +57,8 @@ class Compiled:
     sets: Mapping[str, Node]
     mentions: Mapping[str, frozenset[ModelId]]
     costs: Mapping[ModelId, int]
+    texts: Mapping[str, str]
+    """The sets as they were written, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,16 @@ def compile_matrix(
         MatrixError: with every problem of every set.
     """
     names: dict[str, ModelId] = {model: model for model in models} | dict(variables)
-    return _compiled(read_sets(sets, names), costs)
+    return _compiled(read_sets(sets, names), costs, sets)
 
 
-def _compiled(sets: Mapping[str, Node], costs: Mapping[ModelId, int]) -> Compiled:
+def _compiled(
+    sets: Mapping[str, Node], costs: Mapping[ModelId, int], texts: Mapping[str, str]
+) -> Compiled:
     mentions: dict[str, frozenset[ModelId]] = {}
     for name, node in sets.items():
         mentions[name] = frozenset(_mentioned(node, mentions))
-    return Compiled(sets, mentions, costs)
+    return Compiled(sets, mentions, costs, texts)
 
 
 def _mentioned(node: Node, known: Mapping[str, frozenset[ModelId]]) -> Iterable[ModelId]:
@@ -290,12 +296,24 @@ def matrix_policy(compiled: Compiled) -> Policy:
 
     @lru_cache(maxsize=4096)
     def decided(target: ModelId, live: frozenset[ModelId]) -> Evict:
-        return Evict(choose(compiled, target, live).evict)
+        choice = choose(compiled, target, live)
+        return Evict(choice.evict, _reason(compiled, choice))
 
     def policy(target: ModelId, live: Sequence[ModelId]) -> Evict:
         return decided(target, frozenset(live))
 
     return policy
+
+
+def _reason(compiled: Compiled, choice: Choice) -> str:
+    """Why these have to leave, in one line for the log; empty when none has."""
+    if not choice.evict:
+        return ""
+    if choice.set is None:
+        return f"in no set, cost {choice.cost}"
+    text = " ".join(compiled.texts[choice.set].split())
+    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return f'set "{choice.set}": {shown}, cost {choice.cost}'
 
 
 def legacy_profiles_policy(profiles: Mapping[str, Sequence[ModelId]]) -> Policy:
@@ -305,4 +323,5 @@ def legacy_profiles_policy(profiles: Mapping[str, Sequence[ModelId]]) -> Policy:
         for name, members in profiles.items()
         if members
     }
-    return matrix_policy(_compiled(sets, {}))
+    texts = {name: " & ".join(members) for name, members in profiles.items()}
+    return matrix_policy(_compiled(sets, {}, texts))

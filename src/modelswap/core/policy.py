@@ -8,7 +8,7 @@ it must not log, remember or change anything. It refuses to know about requests,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .spec import ModelId
@@ -19,6 +19,8 @@ class Evict:
     """These may not run beside the target. Empty: there is room already."""
 
     models: frozenset[ModelId]
+    why: str = field(default="", compare=False)
+    """What led to this choice, for the log."""
 
 
 @dataclass(frozen=True, slots=True)

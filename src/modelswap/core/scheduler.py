@@ -282,8 +282,8 @@ class Scheduler:
                 return (self._grant(waiter, now),)
             case Wait():
                 return NOTHING
-            case Swap(evict):
-                return self._swap(waiter.request.model, evict)
+            case Swap(evict, why):
+                return self._swap(waiter.request.model, evict, why)
             case Refuse(reason, why, retry_after):
                 out = self._fail((waiter,), reason, why, retry_after)
                 self._drop_unwanted(waiter.request.model)
@@ -309,7 +309,7 @@ class Scheduler:
             out.append(Fail(waiter.request.id, reason, why, retry_after))
         return out
 
-    def _swap(self, model: ModelId, evict: frozenset[ModelId]) -> list[Decision]:
+    def _swap(self, model: ModelId, evict: frozenset[ModelId], why: str) -> list[Decision]:
         self.epoch += 1
         for victim in evict:
             self.coming.pop(victim, None)  # an abandoned load
@@ -320,7 +320,8 @@ class Scheduler:
         self.leaving |= awaiting
         if not awaiting:
             return [Start(model, "requested")]
-        return [Stop(m, f"making room for {model}") for m in sorted(awaiting)]
+        said = f"making room for {model}" + (f" ({why})" if why else "")
+        return [Stop(m, said) for m in sorted(awaiting)]
 
     def _go(self, model: ModelId, now: Seconds) -> list[Decision]:
         """Bring up a model whose room is free now."""

@@ -293,6 +293,9 @@ class Fleet:
     def on_output(self, model: str, data: bytes) -> None:
         self._observer.on_output(ModelId(model), data)
 
+    def on_trouble(self, model: str, what: str) -> None:
+        self._observer.on_note("warn", f"<{model}> {what}")
+
     def on_exited(self, model: str, ending: Exit) -> None:
         name = ModelId(model)
         server = self._servers.pop(name, None)

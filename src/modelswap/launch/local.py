@@ -2,7 +2,6 @@
 
 It keeps one record per live run and turns the keeper's news into the listener's. One root task lives
 from `open` to `close`; it owns the probes and brings a keeper back when one is needed.
-
 When the keeper dies, so do its servers; each is reported, and the next start brings a new keeper.
 """
 
@@ -332,7 +331,9 @@ class LocalLauncher:
     def _on_stop_ended(self, run: Run, code: int | None) -> None:
         if code != 0:
             said = "could not be started" if code is None else f"ended with {code}"
-            self._say(run, f"the stop command {said}; sending SIGTERM")
+            what = f"the stop command {said}; sending SIGTERM"
+            self._say(run, what)
+            self._listener.on_trouble(run.job.model, what)
             self._send("signal", run=run.number, how=protocol.TERMINATE)
 
     def _on_exited(self, run: Run, code: int) -> None:

@@ -142,6 +142,9 @@ class SettlingLauncher:
     def on_output(self, model: str, data: bytes) -> None:
         self._listener.on_output(model, data)
 
+    def on_trouble(self, model: str, what: str) -> None:
+        self._listener.on_trouble(model, what)
+
     def on_exited(self, model: str, ending: Exit) -> None:
         mark = self._marks.pop(model, None)
         if mark is not None and self._is_awaited(mark):

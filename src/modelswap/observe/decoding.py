@@ -10,11 +10,14 @@ import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PIECE: Final = 64 << 10
 MOST: Final = 64 << 20
 """Decoded bytes after which a body counts as too large to be read (or as a bomb)."""
+
+
+_READABLE: Final = frozenset({b"gzip", b"deflate"})
 
 
 class Stream(Protocol):
@@ -78,6 +81,16 @@ def decoder_for(value: bytes) -> Decoder | None:
             return Decoder("deflate")
         case _:
             return None
+
+
+def readable(values: Iterable[bytes]) -> bytes:
+    """What is left of these `Accept-Encoding` values: codings that a `Decoder` undoes, as they came.
+
+    None left: `identity`, so that the server takes nothing else either.
+    """
+    members = [member.strip() for value in values for member in value.split(b",")]
+    kept = [m for m in members if m.partition(b";")[0].strip().lower() in _READABLE]
+    return b", ".join(kept) or b"identity"
 
 
 def decode_whole(value: bytes, body: bytes) -> bytes:
