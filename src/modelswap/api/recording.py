@@ -168,8 +168,14 @@ class Recording:
         meter = self._meter
         if meter is not None:
             meter.on_data(chunk, monotonic())
-            if self._draft is not None:
-                self._house.captures.on_data(self._draft, chunk)
+            draft = self._draft
+            if draft is not None:
+                size = draft.size + len(chunk)
+                if draft.chunks is None or draft.truncated or size > draft.reserved:
+                    self._house.captures.on_data(draft, chunk)
+                else:  # there is room
+                    draft.size = size
+                    draft.chunks.append(chunk)
         elif not self._passport.is_recorded:
             return
         elif not received:

@@ -96,10 +96,14 @@ class Wire(asyncio.Protocol):
         relay = self._relay
         if relay is None:
             self.close()  # it speaks unasked
+        elif mode == _CHUNKED:
+            chunks = self._chunks
+            if chunks is not None and (start := chunks.single(data)):
+                relay.on_chunk(data, data[start:-2])
+            else:
+                self._on_chunked(relay, data)
         elif mode == _LENGTH:
             self._on_counted(relay, data)
-        elif mode == _CHUNKED:
-            self._on_chunked(relay, data)
         elif mode == _HEAD:
             self._on_head(relay, data)
         elif mode == _UNTIL_CLOSE:
@@ -348,10 +352,6 @@ class Wire(asyncio.Protocol):
     def _on_chunked(self, relay: Relay, data: bytes) -> None:
         chunks = self._chunks
         if chunks is None:
-            return
-        start = chunks.single(data)
-        if start:
-            relay.on_chunk(data, data[start:-2])
             return
         pieces = chunks.feed(data)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
