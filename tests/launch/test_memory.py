@@ -160,9 +160,9 @@ async def test_a_death_is_told_at_once() -> None:
     assert exits.told.is_set()
 
 
-async def test_the_end_of_the_program_waits_for_no_memory() -> None:
-    """Nothing is started any more, so a stopped server is gone when it is gone."""
-    driver, exits, ending = SlowDriver(), Exits(), threading.Event()
+async def asked_to_leave(exits: Exits, ending: threading.Event) -> SettlingLauncher:
+    """A launcher whose one server has 8 GiB and was told to end."""
+    driver = SlowDriver()
     launcher = SettlingLauncher(idle, exits, driver, patience=60, is_ending=ending.is_set)
     launcher.start(JOB)
     await readings(driver, 1)
@@ -170,6 +170,13 @@ async def test_the_end_of_the_program_waits_for_no_memory() -> None:
     launcher.on_ready("a")
     await readings(driver, 2)
     launcher.terminate("a")
+    return launcher
+
+
+async def test_the_end_of_the_program_waits_for_no_memory() -> None:
+    """Nothing is started any more, so a stopped server is gone when it is gone."""
+    exits, ending = Exits(), threading.Event()
+    launcher = await asked_to_leave(exits, ending)
     ending.set()
     launcher.on_exited("a", GONE)
     assert exits.told.is_set()
@@ -177,14 +184,8 @@ async def test_the_end_of_the_program_waits_for_no_memory() -> None:
 
 async def test_a_wait_ends_with_the_program() -> None:
     """Who waits for memory when the program begins to end waits no longer."""
-    driver, exits, ending = SlowDriver(), Exits(), threading.Event()
-    launcher = SettlingLauncher(idle, exits, driver, patience=60, is_ending=ending.is_set)
-    launcher.start(JOB)
-    await readings(driver, 1)
-    driver.used[1] += 8 * GIB
-    launcher.on_ready("a")
-    await readings(driver, 2)
-    launcher.terminate("a")
+    exits, ending = Exits(), threading.Event()
+    launcher = await asked_to_leave(exits, ending)
     launcher.on_exited("a", GONE)
     assert not exits.told.is_set()
     ending.set()

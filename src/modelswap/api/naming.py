@@ -137,8 +137,8 @@ class Naming:
             else:
                 ask = find(passport.request.method, passport.kind, self._query, body)
             self._stream = ask.stream
-            is_usual = self._front.house.profile is None
-            if is_usual and (direct := passport.direct.get(ask.model)) is not None:
+            profile = self._front.house.profile
+            if profile is None and (direct := passport.direct.get(ask.model)) is not None:
                 self._named(ask.model, direct)
                 self._body = body
                 self._target = direct
@@ -146,7 +146,6 @@ class Naming:
                 return
             target = self.resolve(ask.model)
             if passport.identity.models:
-                is_usual = False
                 names = self._book.names
                 refuse_others(passport.identity, names, ask, query=self._query, body=body)
         except ReplyError as error:
@@ -155,7 +154,7 @@ class Naming:
         edit = self._book.edit_of(target)
         if edit is None and target.rewrite is None:
             self._body = body
-            if is_usual and self._selected is None and isinstance(target, Local):
+            if profile is None and self._selected is None and isinstance(target, Local):
                 passport.remember(ask.model, target)
         else:
             self._body = self._edited(edit, target, ask.source, body)

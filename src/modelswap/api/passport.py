@@ -96,7 +96,9 @@ class Passport:
         """What `outbound` made for this very query and a client whose answer has not begun."""
 
     def remember(self, name: str, target: Local) -> None:
-        """Let `name` be `direct` from now on."""
+        """Let `name` be `direct` from now on, unless each request's names are checked."""
+        if self.identity.models:
+            return
         if len(self.direct) >= _MOST_NAMES:
             self.direct.clear()
         self.direct[name] = target

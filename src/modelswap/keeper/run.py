@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
 from .protocol import KILL, MARKER
-from .tree import mark_of, start_time, subtree
+from .tree import HAS_PROC, mark_of, start_time, subtree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 RING = 100 << 10
 _CHUNK = 64 << 10
-_KNOWS_ONLY_GROUPS = sys.platform != "linux"
-"""Without /proc nobody tells whose children they are."""
 
 
 class Output:
@@ -106,8 +103,8 @@ class Run:
         roots = [*([self.pid] if self.code is None else []), *sorted(self._orphans)]
         found = [pid for pid in subtree(roots) if _can_signal(pid)]
         self._known.update(found)
-        if _KNOWS_ONLY_GROUPS and not found and self.code is not None and _can_signal(-self.pid):
-            return [-self.pid]
+        if not HAS_PROC and not found and self.code is not None and _can_signal(-self.pid):
+            return [-self.pid]  # only the group is known
         return found
 
     def signal(self, how: str) -> None:

@@ -27,7 +27,7 @@ from .tree import children, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 STOP_GRACE = 5.0
 """From SIGTERM to SIGKILL when there is no front to decide it."""
@@ -114,9 +114,7 @@ class Supervisor:
             return
         self._deadline = None
         if self._closing:
-            self._hand_out_orphans()
-            for run in self._runs.values():
-                run.signal(KILL)
+            self._signal(self._runs.values(), KILL)
         else:
             self._stop_all(STOP_GRACE)
 
@@ -200,9 +198,9 @@ class Supervisor:
             run = self._runs.get(protocol.whole(message, "run"))
             if run is None:
                 return  # ended meanwhile; the news is on its way
-            self._hand_out_orphans()
             if kind == "signal":
-                run.signal(KILL if protocol.text(message, "how") == KILL else TERMINATE)
+                how = KILL if protocol.text(message, "how") == KILL else TERMINATE
+                self._signal([run], how)
                 self._settle()
             else:
                 self._run_stop_command(run, message)
@@ -246,6 +244,7 @@ class Supervisor:
         if run.stopper is not None:
             return  # asked twice; the first one is still at it
         argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
+        self._hand_out_orphans()
         run.members()  # so that what it leaves behind is recognised
         try:
             run.stopper = spawn(argv, self._environment(run, message), cwd, run.output.writer)
@@ -256,12 +255,16 @@ class Supervisor:
     def _stop_all(self, grace: float) -> None:
         if not self._closing:
             self._closing = True
-            self._hand_out_orphans()
-            for run in self._runs.values():
-                run.signal(TERMINATE)
+            self._signal(self._runs.values(), TERMINATE)
         deadline = time.monotonic() + grace
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._settle()
+
+    def _signal(self, runs: Iterable[Run], how: str) -> None:
+        """Look anew whose the orphans are first: the number of one that has gone may be a stranger's."""
+        self._hand_out_orphans()
+        for run in runs:
+            run.signal(how)
 
     # Children
 
@@ -311,10 +314,7 @@ class Supervisor:
             self._post(encode("main_gone", run=run.number, left=left))
 
     def _hand_out_orphans(self) -> list[int]:
-        """Give each orphan to the run it came from; return those of unknown origin.
-
-        Before every signal: the number of one that has gone may be a stranger's by now.
-        """
+        """Give each orphan to the run it came from; return those of unknown origin."""
         mains = {run.pid for run in self._runs.values()}
         mains |= {run.stopper for run in self._runs.values() if run.stopper is not None}
         strays = [pid for pid in children(os.getpid()) if pid not in mains | {self._guard.pid}]

@@ -242,28 +242,24 @@ class Captures:
             size,
         )
         with self._lock:
-            if size > self._limit:
-                self.refused += 1
-                return False
-            self._size += size
-            if self._size > self._limit:
-                self._evict()
-            self._kept.append(kept)
-        return True
+            return self._put(kept)
 
     def keep_all(self, exchanges: Iterable[Small]) -> None:
         """Put small exchanges into the buffer; those that do not fit at all forget their bodies."""
         with self._lock:
             for exchange in exchanges:
-                size = exchange.size
-                if size > self._limit:
-                    self.refused += 1
+                if not self._put(exchange):
                     exchange.forget()
-                    continue
-                self._size += size
-                if self._size > self._limit:
-                    self._evict()
-                self._kept.append(exchange)
+
+    def _put(self, kept: _Kept | Small) -> bool:
+        if kept.size > self._limit:
+            self.refused += 1
+            return False
+        self._size += kept.size
+        if self._size > self._limit:
+            self._evict()
+        self._kept.append(kept)
+        return True
 
     def _evict(self) -> None:
         while self._kept and self._size > self._limit:
