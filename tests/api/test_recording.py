@@ -166,3 +166,32 @@ def test_an_evicted_capture_lets_its_bodies_go() -> None:
     assert len(held) == len(house.captures.ids()) < 10
     assert recordings[-1] in held
     house.store.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "has_body", "is_truncated"),
+    [
+        ("/v1/chat/completions", 4 * SMALL, True, False),
+        ("/v1/chat/completions", 12 * SMALL, False, True),
+        ("/v1/images/edits", 4 * SMALL, False, False),
+    ],
+)
+def test_a_large_prompt_is_captured_within_bounds(
+    path: str, size: int, *, has_body: bool, is_truncated: bool
+) -> None:
+    """Whole up to half of the buffer; of a route whose bodies are never kept, not at all."""
+    house = Observers(1 << 20)
+    recording = begun(house, b"x" * size)
+    recording._passport.path = path
+    recording.on_whole(head(), ANSWER)
+    recording.end("done", 3.0)
+    [entry] = house.listed()
+    shown = house.captures.show(entry["id"])
+    assert shown is not None
+    assert (shown["req_body"] is not None, "req_truncated" in shown) == (
+        has_body or is_truncated,
+        is_truncated,
+    )
+    assert bool(shown["req_body"]) is has_body
+    assert house.captures.size < (size if has_body else 0) + 2 * SMALL
+    house.store.close()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from modelswap.observe.captures import Captures, Draft
-from modelswap.observe.ledger import GATHER, MOST, Ledger
+from modelswap.observe.ledger import GATHER, MOST, MOST_HELD, Ledger
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.query import Filter, Page
 from modelswap.observe.redaction import HeaderMask
@@ -96,8 +96,22 @@ async def test_many_do_not_wait() -> None:
     assert books.done == list(range(1, MOST + 1))
 
 
+async def test_large_bodies_do_not_wait_in_numbers() -> None:
+    """What waits is bounded in bytes, too, and counted anew after each entering."""
+    books = Books()
+    for _ in range(2):
+        for _ in range(3):
+            books.over("m")
+            books.ledger.weigh(MOST_HELD // 3)
+        before = len(books.done)
+        books.over("m")
+        books.ledger.weigh(MOST_HELD // 3)
+        assert before < len(books.done)
+    assert books.done == list(range(1, 9))
+
+
 async def test_captures_of_both_kinds() -> None:
-    """Small ones hold themselves, drafts are kept by id, and one that never fits forgets its bodies."""
+    """Plain ones hold themselves, drafts are kept by id, and one that never fits forgets its bodies."""
     books = Books()
     small, drafted = books.over("a", 100), books.over("b", drafted=True)
     huge, plain = books.over("c", 20_000), books.over("d")

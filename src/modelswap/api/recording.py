@@ -232,8 +232,10 @@ class Recording:
             self._error = error
             ledger = self._house.ledger
             ledger.add(self)
-            if self._draft is not None or self.sent_size >= SMALL:
+            if self._draft is not None:
                 ledger.settle()
+            elif self.sent_size >= SMALL and self.sent:
+                ledger.weigh(len(self.sent))
 
     def settle(self, number: int, epoch: float) -> Draft | None:
         """See `ledger.Entry`."""
@@ -254,7 +256,8 @@ class Recording:
                 captures = self._house.captures
                 if not captures.enabled:
                     pass
-                elif len(sent) < SMALL:  # it is the capture itself
+                elif len(sent) < SMALL or captures.takes(self._passport.path, len(sent)):
+                    # it is the capture itself
                     if status != _OK:
                         self._piece = b""
                     head = self._head
@@ -309,7 +312,7 @@ class Recording:
             self._ending,
         )
 
-    # As a small capture
+    # As a plain capture
 
     @property
     def recorded_path(self) -> str:

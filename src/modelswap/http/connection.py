@@ -161,6 +161,9 @@ class Connection(Endpoint):
         busy, self._busy = self._busy, True
         self._server.handle(exchange)
         self._busy = busy
+        body = self._body
+        if body is not None and body.must_wait:
+            self._pause()
         if exchange.finished and not busy:
             self._advance()
 
@@ -185,11 +188,15 @@ class Connection(Endpoint):
             return
         if body.is_poured:
             self._pour(body)
+        if body.must_wait and not start:  # the first piece's taker comes right after it
+            self._pause()
+        self._on_received(body, rest)
+
+    def _on_received(self, body: BodyIntake, rest: bytes) -> None:
+        """See what is due now that more of the body is there, and perhaps bytes behind it."""
         if body.received - self._charged > CHARGED and body.is_kept and not self._charge(body):
             self._refuse(503, "too many large requests at once")
             return
-        if body.must_wait:
-            self._pause()
         if body.complete and self._body is body:
             self._intake = self._on_pipelined
             if rest:
@@ -258,6 +265,9 @@ class Connection(Endpoint):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body.expected = True
         self._resume()
+        if body.is_poured:
+            self._pour(body)
+            self._on_received(body, b"")
 
     def pause_body(self) -> None:
         if self._body is not None:

@@ -8,11 +8,9 @@ HTTP, except that a refusal is an answer.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
-from .outqueue import unsent
+from .sockets import is_loopback, reset_at_end, unpace, unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +39,6 @@ _FLUSH = 5.0
 _PROBES = (0.02, 0.25, 1.0)
 CHARGED = 128 << 10
 """Held bodies are accounted for in steps of this; smaller ones are not."""
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Endpoint(asyncio.Protocol):
@@ -127,6 +124,8 @@ class Endpoint(asyncio.Protocol):
         self._transport.set_write_buffer_limits(HIGH_WATER)
         peer: tuple[str, int] | None = transport.get_extra_info("peername")
         self._peer = peer[0] if peer else ""
+        if is_loopback(self._peer):
+            unpace(transport.get_extra_info("socket"))
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         refusal = self._server.add(self, self._peer)
         self._idle_since = self._server.ticker.now
@@ -216,9 +215,7 @@ class Endpoint(asyncio.Protocol):
             return
         self._server.burst.flush()
         if reset:
-            sock = transport.get_extra_info("socket")
-            if sock is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            reset_at_end(transport.get_extra_info("socket"))
             transport.abort()
         else:
             self._closes_at = self._server.ticker.now + _FLUSH

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .burst import Burst
 from .head import of_length
 from .outcome import Ending
 from .shape import cut
+from .sockets import is_loopback, keep_alive, unpace
 from .ticker import Ticker
 from .wire import Wire
 
@@ -40,8 +39,6 @@ _KNOWN_HEAD_SIZE = 2048
 _PROBABLY_ALIVE = 0.5
 """Seconds of idleness below which a server's idle timeout cannot have struck."""
 _LOCALHOST = ("127.0.0.1", "::1")
-_LONGEST_PAUSE = 32_767
-"""Seconds between keep-alives that Linux takes."""
 
 
 class Upstream:
@@ -190,7 +187,10 @@ class Upstream:
             server_hostname=self.address.host if secure else None,
             ssl_handshake_timeout=self.timeouts.tls_handshake if secure else None,
         )
-        if host not in _LOCALHOST:
+        peer = transport.get_extra_info("peername")
+        if peer and is_loopback(peer[0]):
+            unpace(transport.get_extra_info("socket"))
+        else:
             keep_alive(transport.get_extra_info("socket"), self.timeouts.keepalive)
         return wire
 
@@ -225,18 +225,6 @@ def _without(head: bytes, digits: tuple[int, int]) -> bytes:
     """A head with a mark, which no valid head has, in the place of its length."""
     start, end = digits
     return b"%b\0%b" % (head[:start], head[end:])
-
-
-def keep_alive(connection: socket.socket, every: float | None) -> None:
-    """Have the kernel ask so often, in seconds, whether another machine is still there."""
-    if every is None:
-        return
-    pause = min(max(1, int(every)), _LONGEST_PAUSE)
-    with suppress(OSError):  # it has just been lost; who uses it will hear of that
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-            if option := getattr(socket, name, None):  # not everywhere
-                connection.setsockopt(socket.IPPROTO_TCP, option, pause)
 
 
 def _default_context() -> ssl.SSLContext:

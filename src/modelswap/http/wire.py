@@ -8,9 +8,6 @@ one read (256 KiB) and the transport's write buffer are held.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-import sys
 from typing import TYPE_CHECKING, cast
 
 from .chunked import ChunkReader
@@ -24,6 +21,7 @@ from .head import (
     parse_response,
 )
 from .outcome import Ending
+from .sockets import acknowledged
 
 if TYPE_CHECKING:
     from .relay import Relay
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
 MAX_HEAD = 64 << 10
 HIGH_WATER = 256 << 10
 _FINAL = 200
-_TCP_INFO_SIZE = 136
-_BYTES_ACKED = 120
-"""Offset of `tcpi_bytes_acked` in Linux' `struct tcp_info`."""
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
 
@@ -385,14 +380,7 @@ class Wire(asyncio.Protocol):
     def _is_unread(self) -> bool:
         """Whether the upstream's kernel took no byte of the current request: so nobody ran it."""
         transport = self._transport
-        if transport is None or sys.platform != "linux" or transport.get_extra_info("sslcontext"):
+        if transport is None or transport.get_extra_info("sslcontext"):
             return False
-        sock = transport.get_extra_info("socket")
-        try:
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-        except (OSError, AttributeError):
-            return False
-        if len(info) < _TCP_INFO_SIZE:
-            return False
-        acked = int(struct.unpack_from("Q", info, _BYTES_ACKED)[0])
-        return acked <= self._sent_before + 1  # the SYN counts as one
+        taken = acknowledged(transport.get_extra_info("socket"))
+        return taken is not None and taken <= self._sent_before + 1  # the SYN counts as one

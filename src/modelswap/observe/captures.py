@@ -91,9 +91,10 @@ class Draft:
         self.request_truncated = False
 
     @property
-    def is_small(self) -> bool:
-        """Whether `keep` costs next to nothing."""
-        return self.size < SMALL
+    def is_cheap(self) -> bool:
+        """Whether `keep` costs next to nothing: it has little to join."""
+        answered = self.size - len(self.request_body)
+        return answered < SMALL or (self.chunks is not None and len(self.chunks) == 1)
 
 
 class _Body(msgspec.Struct, frozen=True, gc=False):
@@ -117,8 +118,8 @@ class _Kept(msgspec.Struct, frozen=True, gc=False):
         return b""
 
 
-class Small(Protocol):
-    """A finished exchange with small bodies, which holds them itself until `forget`."""
+class Plain(Protocol):
+    """A finished exchange with whole bodies, which holds them itself until `forget`."""
 
     @property
     def id(self) -> int: ...
@@ -145,7 +146,7 @@ class Captures:
         self._limit = limit
         self.enabled = limit > 0
         self.mask = mask
-        self._kept: deque[_Kept | Small] = deque()
+        self._kept: deque[_Kept | Plain] = deque()
         self._size = 0
         self._lock = threading.Lock()
         self._gathering = 0
@@ -172,6 +173,10 @@ class Captures:
             limit, self._limit = self._limit, 0
             self._evict()
             self._limit = limit
+
+    def takes(self, path: str, size: int) -> bool:
+        """Whether a request to *path* may be kept with a body of *size* bytes."""
+        return size <= self._most_each and Part.REQUEST_BODY in mask_of(path)
 
     # While the exchange runs: loop thread
 
@@ -244,14 +249,14 @@ class Captures:
         with self._lock:
             return self._put(kept)
 
-    def keep_all(self, exchanges: Iterable[Small]) -> None:
-        """Put small exchanges into the buffer; those that do not fit at all forget their bodies."""
+    def keep_all(self, exchanges: Iterable[Plain]) -> None:
+        """Put plain exchanges into the buffer; those that do not fit at all forget their bodies."""
         with self._lock:
             for exchange in exchanges:
                 if not self._put(exchange):
                     exchange.forget()
 
-    def _put(self, kept: _Kept | Small) -> bool:
+    def _put(self, kept: _Kept | Plain) -> bool:
         if kept.size > self._limit:
             self.refused += 1
             return False
@@ -279,7 +284,7 @@ class Captures:
     def _find(self, capture_id: int) -> _Kept | None:
         with self._lock:
             found = next((kept for kept in self._kept if kept.id == capture_id), None)
-            return found if found is None or isinstance(found, _Kept) else _of_small(found)
+            return found if found is None or isinstance(found, _Kept) else _of_plain(found)
 
     def show(self, capture_id: int) -> dict[str, object] | None:
         """One capture as the API shows it: masked, decoded, bodies in base64."""
@@ -312,18 +317,18 @@ def weight(headers: Headers) -> int:
     return FIELD * len(headers) + sum(map(len, chain.from_iterable(headers)))
 
 
-def _of_small(small: Small) -> _Kept:
-    parts = mask_of(small.recorded_path)
-    sent = small.request_body if Part.REQUEST_BODY in parts else b""
-    answer = small.response_body if Part.RESPONSE_BODY in parts else b""
+def _of_plain(plain: Plain) -> _Kept:
+    parts = mask_of(plain.recorded_path)
+    sent = plain.request_body if Part.REQUEST_BODY in parts else b""
+    answer = plain.response_body if Part.RESPONSE_BODY in parts else b""
     return _Kept(
-        small.id,
-        small.recorded_path,
-        small.request_headers,
+        plain.id,
+        plain.recorded_path,
+        plain.request_headers,
         _Body(sent) if sent else None,
-        small.response_headers,
+        plain.response_headers,
         _Body(answer) if answer else None,
-        small.size,
+        plain.size,
     )
 
 

@@ -6,8 +6,7 @@ wait for a moment and are taken along together.
 
 Law: what is added is in the books `GATHER` seconds later, at once when `MOST`
 wait or somebody asks (`settle` before every question), in the order in which it
-ended. It refuses to hold on to large bodies: those are entered at once. Loop
-thread.
+ended. It refuses to hold on to more than `MOST_HELD` bytes of bodies. Loop thread.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from .activity import Record
-from .captures import Small
+from .captures import Plain
 from .prometheus import Finished
 
 if TYPE_CHECKING:
@@ -31,18 +30,20 @@ if TYPE_CHECKING:
 
 GATHER: Final = 0.02
 MOST: Final = 256
+MOST_HELD: Final = 4 << 20
+"""Bytes of large bodies."""
 
 T = TypeVar("T")
 
 
-class Entry(Record, Finished, Small, Protocol):
+class Entry(Record, Finished, Plain, Protocol):
     """A request that is over."""
 
     def settle(self, number: int, epoch: float) -> Draft | None:
         """Work out its figures; return the capture it gathered, if any.
 
         *number* is its id, *epoch* what monotonic time is behind the clock's. A `size` other than 0
-        says afterwards that it is a small capture itself.
+        says afterwards that it is a plain capture itself.
         """
         ...
 
@@ -57,6 +58,7 @@ class Ledger:
         self._metrics = metrics
         self._later = later
         self._waiting: list[Entry] = []
+        self._held = 0
         self._due: asyncio.TimerHandle | None = None
 
     def add(self, entry: Entry) -> None:
@@ -66,6 +68,12 @@ class Ledger:
         if self._due is None:
             self._due = self._later(GATHER, self.settle)
         elif len(waiting) >= MOST:
+            self.settle()
+
+    def weigh(self, size: int) -> None:
+        """Take note that the entry just added holds so many bytes."""
+        self._held += size
+        if self._held >= MOST_HELD:
             self.settle()
 
     async def ask(self, question: Callable[[], T]) -> T:
@@ -79,20 +87,21 @@ class Ledger:
             self._due.cancel()
             self._due = None
         entries, self._waiting = self._waiting, []
+        self._held = 0
         if not entries:
             return
         number = self.store.next_ids(len(entries))
         epoch = time_ns() / 1e9 - monotonic()
         drafts: dict[int, Draft] = {}
-        small: list[Entry] = []
+        plain: list[Entry] = []
         for entry in entries:
             draft = entry.settle(number, epoch)
             if entry.size:
-                small.append(entry)
+                plain.append(entry)
             elif draft is not None:
                 drafts[number] = draft
             number += 1
-        if small:
-            self._captures.keep_all(small)
+        if plain:
+            self._captures.keep_all(plain)
         self.store.record(entries, drafts)
         self._metrics.requests(entries)

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Final
 
 LIMIT: Final = 1 << 20
-_GATHER: Final = 0.01
+_GATHER: Final = 0.05
 """Seconds that lines are collected before one write carries them all."""
 
 

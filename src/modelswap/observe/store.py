@@ -145,7 +145,7 @@ class Store:
 
     def record(self, records: Sequence[Record], drafts: Mapping[int, Draft]) -> None:
         """Keep records (with ids from `next_ids`) and by their ids the captures. Never waits."""
-        if self._path is None and all(draft.is_small for draft in drafts.values()):
+        if self._path is None and all(draft.is_cheap for draft in drafts.values()):
             # Waking a thread for this would cost more than doing it.
             self._unasked.extend(records)
             for number, draft in drafts.items():

@@ -1,0 +1,104 @@
+"""What the byte path asks of the system about a TCP connection.
+
+Law: a system that does not know an option, or a connection that has just been
+lost, is no error here: whoever uses the connection will hear of that. Without
+the system's word the answer is the careful one. `None` stands for a transport
+without a socket.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+
+_LONGEST_PAUSE: Final = 32_767
+"""Seconds between keep-alives that Linux takes."""
+_RESET: Final = struct.pack("ii", 1, 0)
+"""`struct linger`: on, and no time."""
+_PACED: Final = b"bbr"
+_UNPACED: Final = b"reno"
+_NAME_SIZE: Final = 16
+"""`TCP_CA_NAME_MAX` of Linux."""
+_INFO_SIZE: Final = 136
+_BYTES_ACKED: Final = 120
+"""Offset of `tcpi_bytes_acked` in Linux' `struct tcp_info`."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, as the system writes it, is this machine's own."""
+    return host.removeprefix("::ffff:").startswith("127.") or host == "::1"
+
+
+def unpace(connection: socket.socket | None) -> None:
+    """Let the bytes of a connection within this machine go as fast as they are taken.
+
+    Where BBR is the system's congestion control, a connection sends by a timer, also over the
+    loopback, where nothing can be congested: that was a quarter of the CPU time of a body of 1 MB.
+    """
+    option = getattr(socket, "TCP_CONGESTION", None)  # Linux has it
+    if option is None or connection is None:
+        return
+    with suppress(OSError):
+        if connection.getsockopt(socket.IPPROTO_TCP, option, _NAME_SIZE).startswith(_PACED):
+            connection.setsockopt(socket.IPPROTO_TCP, option, _UNPACED)
+
+
+def keep_alive(connection: socket.socket | None, every: float | None) -> None:
+    """Have the kernel ask so often, in seconds, whether another machine is still there."""
+    if every is None or connection is None:
+        return
+    pause = min(max(1, int(every)), _LONGEST_PAUSE)
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+            if option := getattr(socket, name, None):  # not everywhere
+                connection.setsockopt(socket.IPPROTO_TCP, option, pause)
+
+
+def reset_at_end(connection: socket.socket | None) -> None:
+    """Have the connection end with a reset, so that nobody takes its end for the answer's."""
+    if connection is None:
+        return
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Return the bytes written that the other side has not acknowledged.
+
+    The kernel takes megabytes at once and then nothing for minutes, so only its share and the
+    transport's together tell a slow client from a dead one. Not on Linux: the transport's alone.
+    """
+    return transport.get_write_buffer_size() + _in_kernel(transport.get_extra_info("socket"))
+
+
+def _in_kernel(connection: socket.socket | None) -> int:
+    if connection is None or sys.platform != "linux":
+        return 0
+    import fcntl  # noqa: PLC0415 - not there on every system
+    import termios  # noqa: PLC0415 - as above
+
+    try:
+        count = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(count, sys.byteorder)
+    except (OSError, ValueError):
+        return 0
+
+
+def acknowledged(connection: socket.socket | None) -> int | None:
+    """Return how many bytes the other side's kernel has taken, and one for the SYN; None: not known."""
+    if connection is None or sys.platform != "linux":
+        return None
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
+    except OSError:
+        return None
+    if len(info) < _INFO_SIZE:
+        return None
+    return int(struct.unpack_from("Q", info, _BYTES_ACKED)[0])
