@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.http import Exchange
+    from modelswap.http.connection import Connection
 
 LIMITS = Limits()
 MB = 1 << 20
@@ -265,16 +266,71 @@ def test_an_unfinished_vessel_gives_nothing() -> None:
     assert vessel.whole() == b"1234567890"
 
 
-def test_a_vessel_reads_no_further_than_its_end() -> None:
-    """The bytes behind a body stay in the socket; errors and the end are nothing."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(0)
-        vessel = Vessel(4)
-        assert vessel.pour(ours.fileno()) == 0
-        theirs.send(b"abcdef")
-        assert vessel.pour(ours.fileno()) == 4
-        assert vessel.whole() == b"abcd"
-        assert ours.recv(10) == b"ef"
-        theirs.close()
-        assert Vessel(4).pour(ours.fileno()) == 0
+def test_a_vessel_has_no_room_beyond_its_end() -> None:
+    """What is read into it can only be the body's, and only so much at once."""
+    vessel = Vessel(6)
+    vessel.take(b"ab")
+    room = vessel.room()
+    assert len(room) == 4
+    room[:3] = b"cde"
+    vessel.add(3)
+    assert len(vessel.room()) == 1
+    vessel.take(b"f")
+    assert len(vessel.room()) == 0
+    assert vessel.whole() == b"abcdef"
+    assert len(Vessel(32 * MB).room()) < 32 * MB
+
+
+async def test_a_body_that_comes_apart_from_its_head_is_poured_too() -> None:
+    """Many clients write the two apart."""
+    connections: set[Connection] = set()
+
+    def noting(exchange: Exchange) -> None:
+        connections.add(exchange.connection)
+        by_digest(exchange)
+
+    async with serving(noting) as (_, port):
+        reader, writer = await connect(port)
+        head, _, body = post(LARGE).partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        await until(lambda: bool(connections))
+        writer.write(body)
+        assert (await read_answer(reader))[2] == digest(LARGE)
+        assert [connection._pours for connection in connections] == [True]
+        writer.close()
+
+
+async def test_everything_else_works_behind_a_large_body() -> None:
+    """The connection is read in another way from then on: chunks and a tunnel as well."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, body = await read_request(reader)
+            if b"Upgrade: echo" in head:
+                break
+            answer = digest(body)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+        )
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+
+    async with proxying(talk) as (front, port):
+        reader, writer = await connect(port)
+        writer.write(post(LARGE))
+        assert (await read_answer(reader))[2] == digest(LARGE)
+        assert front.relays[0]._exchange.connection._pours
+        writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in (LARGE[: 2 * MB], b"little", LARGE[2 * MB :]):
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        writer.write(b"0\r\n\r\n")
+        expected = LARGE[: 2 * MB] + b"little" + LARGE[2 * MB :]
+        assert (await read_answer(reader))[2] == digest(expected)
+        writer.write(b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        writer.write(LARGE)
+        assert await reader.readexactly(len(LARGE)) == LARGE
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()

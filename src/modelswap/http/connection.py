@@ -21,6 +21,7 @@ from .endpoint import CHARGED, Endpoint
 from .exchange import Exchange
 from .head import BAD_REQUEST, EarlyCheck, RefusedError, parse_request
 from .intake import BodyIntake
+from .pouring import Pouring
 from .request import Request
 from .shape import shape_of
 
@@ -41,12 +42,14 @@ _DISCARD = 256 << 10
 class Connection(Endpoint):
     """Reads requests and keeps them in order."""
 
-    __slots__ = ("_shape",)
+    __slots__ = ("_pours", "_shape")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._shape: Shape | None = None
         """Of the last head, when it announced a length."""
+        self._pours = False
+        """Large bodies are read by `Pouring`."""
 
     # Heads
 
@@ -186,8 +189,6 @@ class Connection(Endpoint):
         if body.over_limit:
             self._refuse(413, "the request's body is too large")
             return
-        if body.is_poured:
-            self._pour(body)
         if body.must_wait and not start:  # the first piece's taker comes right after it
             self._pause()
         self._on_received(body, rest)
@@ -203,16 +204,26 @@ class Connection(Endpoint):
                 self._on_pipelined(rest)
             if body.consumed:
                 self._end_body(body)
+        else:
+            self._may_pour(body)
 
-    def _pour(self, body: BodyIntake) -> None:
-        """Take more of a large body from the socket itself, which the loop would copy."""
-        transport = self._transport
-        if transport is None or self._scheme != "http" or self._eof or not self._reading:
-            return
-        sock = transport.get_extra_info("socket")
-        descriptor = -1 if sock is None or transport.is_closing() else sock.fileno()
-        if descriptor >= 0:
-            body.pour(descriptor)
+    def _may_pour(self, body: BodyIntake) -> None:
+        """Read the connection in the way that is best for large bodies, once it has brought one."""
+        if not self._pours and body.room() is not None and self._transport is not None:
+            self._pours = True
+            self._transport.set_protocol(Pouring(self, self._server.shared))
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes from the socket belong; None: `data_received` takes them."""
+        return None if self._body is None else self._body.room()
+
+    def on_poured(self, count: int) -> None:
+        """So many bytes were read into `room`."""
+        body = self._body
+        if body is not None:
+            body.last = self._server.ticker.now
+            body.pour(count)
+            self._on_received(body, b"")
 
     def _end_body(self, body: BodyIntake) -> None:
         self._body = None
@@ -265,9 +276,7 @@ class Connection(Endpoint):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body.expected = True
         self._resume()
-        if body.is_poured:
-            self._pour(body)
-            self._on_received(body, b"")
+        self._may_pour(body)
 
     def pause_body(self) -> None:
         if self._body is not None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .chunked import ChunkError, ChunkReader
-from .vessel import CAN_POUR, LEAST, MOST, Vessel
+from .vessel import LEAST, MOST, Vessel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,23 +131,22 @@ class BodyIntake:
         self._parts.append(memoryview(data)[start:])
         return b""
 
-    @property
-    def is_poured(self) -> bool:
-        """Whether it goes into memory of its own, and `pour` may save the loop a part of it."""
-        return self._vessel is not None and self.left > 0
+    def room(self) -> memoryview | None:
+        """Where the next bytes belong, if they need not be copied; `pour` tells how many came."""
+        vessel = self._vessel
+        return None if vessel is None or not self.left else vessel.room()
 
-    def pour(self, descriptor: int) -> None:
-        """Take what the kernel has of the body, without a copy on the way."""
-        if self._vessel is not None and self.left:
-            count = self._vessel.pour(descriptor)
-            self.received += count
-            self.left -= count
-            self.complete = not self.left
+    def pour(self, count: int) -> None:
+        """Take bytes that were read into `room`."""
+        if self._vessel is not None:
+            self._vessel.add(count)
+        self.received += count
+        self.left -= count
+        self.complete = not self.left
 
     def _may_pour(self) -> bool:
         return (
-            CAN_POUR
-            and self._done is not None
+            self._done is not None
             and self._chunks is None
             and self.received >= _BEGUN
             and LEAST <= self.received + self.left <= MOST

@@ -18,6 +18,7 @@ from .burst import Burst
 from .connection import Connection
 from .descriptors import room_for
 from .fields import status_line, written
+from .pouring import SHARED
 from .ticker import Ticker
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Server:
         self.heads: dict[bytes, RequestHead] = {}
         """Heads read before: equal bytes have an equal reading."""
         self.draining = False
+        self.shared = memoryview(bytearray(SHARED))
+        """Where connections that pour read everything else, one read at a time."""
 
     @property
     def connections(self) -> int:

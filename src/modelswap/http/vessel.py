@@ -1,9 +1,9 @@
-"""The memory of one large body whose length is known, filled straight from the socket.
+"""The memory of one large body whose length is known, filled by whoever reads the socket.
 
 Law: what `whole` gives is the memory itself, once, when every byte of it was
 written; until then nobody else sees it, so that filling a `bytes` breaks no
 promise. Memory that nothing was written to yet is only reserved: the system
-gives a page when a byte comes. It refuses to read past the end.
+gives a page when a byte comes. It refuses what is beyond its end.
 
 Gathering pieces and joining them moved each byte twice more, which was a fifth of
 the CPU time of a body of 20 MB.
@@ -12,7 +12,6 @@ the CPU time of a body of 20 MB.
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -22,11 +21,9 @@ LEAST = 512 << 10
 """Shorter bodies come in a read or two: joining those costs no more."""
 MOST = 64 << 20
 """Longer ones are gathered: a length is only a promise, and reserving is bounded too."""
-CAN_POUR = hasattr(os, "readv")
-"""Not on Windows: bodies are gathered there."""
 _WRITABLE = 0x200
 """`PyBUF_WRITE`"""
-_GREEDIEST = 4 << 20
+_MOST_AT_ONCE = 4 << 20
 """No one client's bytes keep the loop longer than these take."""
 
 # The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.
@@ -44,7 +41,7 @@ _viewed = cast("Callable[[int, int, int], memoryview]", _view_of)
 
 
 class Vessel:
-    """`take` pieces, or `pour` from a socket, until it is full; then `whole`."""
+    """`take` pieces, or fill its `room`, until it is full; then `whole`."""
 
     __slots__ = ("_bytes", "_filled", "_length", "_view")
 
@@ -62,16 +59,14 @@ class Vessel:
         self._view[start:end] = piece
         self._filled = end
 
-    def pour(self, descriptor: int) -> int:
-        """Read what the kernel has, and return how much; its errors are the loop's to find."""
+    def room(self) -> memoryview:
+        """Where the next bytes belong; `add` tells how many came."""
         start = self._filled
-        room = self._view[start : start + _GREEDIEST]
-        try:
-            count = os.readv(descriptor, (room,))
-        except OSError:
-            return 0
-        self._filled = start + count
-        return count
+        return self._view[start : start + _MOST_AT_ONCE]
+
+    def add(self, count: int) -> None:
+        """So many bytes were written into `room`."""
+        self._filled += count
 
     def whole(self) -> bytes:
         """Give the complete body; the vessel is of no more use."""
