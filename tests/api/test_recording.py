@@ -100,7 +100,7 @@ def head(*, event_stream: bool = False, encoding: bytes = b"") -> Any:
 def test_one_piece_and_many_leave_the_same(house: Observers) -> None:
     """Row, metrics and capture do not depend on how the answer was cut."""
     whole, pieces = begun(house), begun(house)
-    whole.on_whole(head(), ANSWER)
+    whole.on_whole(head(), ANSWER, 2.0)
     pieces.on_head(head())
     pieces.on_data(ANSWER[:20])
     pieces.on_data(ANSWER[20:])
@@ -128,7 +128,7 @@ def test_what_cannot_be_unpacked_is_not_captured(*, is_sound: bool) -> None:
     house = Observers(1 << 20)
     recording = begun(house)
     data = gzip.compress(ANSWER) if is_sound else b"no gzip at all"
-    recording.on_whole(head(encoding=b"gzip"), data)
+    recording.on_whole(head(encoding=b"gzip"), data, 2.0)
     recording.end("done", 3.0)
     entry = house.listed()[0]
     assert entry["has_capture"] is is_sound
@@ -158,7 +158,7 @@ def test_an_evicted_capture_lets_its_bodies_go() -> None:
     house = Observers(20_000)
     recordings = [begun(house, b"x" * 4000) for _ in range(10)]
     for recording in recordings:
-        recording.on_whole(head(), ANSWER)
+        recording.on_whole(head(), ANSWER, 2.0)
         recording.end("done", 3.0)
     house.ledger.settle()
     held = [recording for recording in recordings if recording.request_body]
@@ -182,8 +182,8 @@ def test_a_large_prompt_is_captured_within_bounds(
     """Whole up to half of the buffer; of a route whose bodies are never kept, not at all."""
     house = Observers(1 << 20)
     recording = begun(house, b"x" * size)
-    recording._passport.path = path
-    recording.on_whole(head(), ANSWER)
+    recording.recorded_path = path
+    recording.on_whole(head(), ANSWER, 2.0)
     recording.end("done", 3.0)
     [entry] = house.listed()
     shown = house.captures.show(entry["id"])

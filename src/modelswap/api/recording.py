@@ -62,6 +62,7 @@ class Recording:
         "priority",
         "queue_ms",
         "received",
+        "recorded_path",
         "requested",
         "response_headers",
         "selector",
@@ -87,6 +88,7 @@ class Recording:
         self._house = house
         self._passport = passport
         self._request = request
+        self.recorded_path = passport.path
         self._is_ended = False
         self.sent: bytes | None = None
         """What goes to the model server, after all rewriting."""
@@ -145,7 +147,7 @@ class Recording:
         if self.number:
             self._house.inflight.answered(self)
 
-    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+    def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
         """An answer in one piece."""
         if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
             self.on_head(head)
@@ -157,7 +159,7 @@ class Recording:
         self.response_headers = head.headers
         self.received = len(data)
         self._piece = data
-        self._piece_at = monotonic()
+        self._piece_at = now
         if self._house.bus.listening:
             self._house.inflight.answered(self)
 
@@ -191,8 +193,7 @@ class Recording:
 
     def _follow(self, head: ResponseHead) -> None:
         """More will come: take it as a stream."""
-        passport = self._passport
-        self._meter = meter = Meter(passport.path, self.began)
+        self._meter = meter = Meter(self.recorded_path, self.began)
         meter.on_head(head.status, head.headers)
         if self._piece_at is not None:
             meter.on_data(self._piece, self._piece_at)
@@ -200,11 +201,10 @@ class Recording:
         self._piece = b""
 
     def _begin_draft(self) -> Draft | None:
-        passport = self._passport
         captures = self._house.captures
         if self.sent is None:
             return None
-        draft = captures.begin(passport.path, self._request.headers, self.sent)
+        draft = captures.begin(self.recorded_path, self._request.headers, self.sent)
         if draft is not None and self._head is not None:
             captures.on_head(draft, self._head.status, self._head.headers)
             if self._piece:
@@ -251,12 +251,12 @@ class Recording:
             else:
                 first = self._piece_at
                 ttft = -1 if first is None else int((first - self.began) * 1000)
-                self.tokens = tokens_of(self._passport.path, status, self._piece, wall, ttft)
+                self.tokens = tokens_of(self.recorded_path, status, self._piece, wall, ttft)
             if sent is not None and (self.received or status != _OK):
                 captures = self._house.captures
                 if not captures.enabled:
                     pass
-                elif len(sent) < SMALL or captures.takes(self._passport.path, len(sent)):
+                elif len(sent) < SMALL or captures.takes(self.recorded_path, len(sent)):
                     # it is the capture itself
                     if status != _OK:
                         self._piece = b""
@@ -284,7 +284,7 @@ class Recording:
             self.id,
             self._ended_ms // 1000,
             self.model,
-            passport.path,
+            self.recorded_path,
             self._type,
             status,
             tokens.cached,
@@ -313,10 +313,6 @@ class Recording:
         )
 
     # As a plain capture
-
-    @property
-    def recorded_path(self) -> str:
-        return self._passport.path
 
     @property
     def request_body(self) -> bytes:

@@ -187,8 +187,7 @@ class Turn(Naming):
             self._front.house.fleet.cancel(ticket)
 
     def _release(self) -> None:
-        if self._holds:
+        server = self._server
+        if self._holds and server is not None:
             self._holds = False
-            target = self._target
-            assert isinstance(target, Local)
-            self._front.house.fleet.release(target.model)
+            self._front.house.fleet.release(server.model.id)

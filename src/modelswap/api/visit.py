@@ -128,11 +128,11 @@ class Visit(Turn):
         """See `http.Watcher`: with this, all is over."""
         self._relay = None
         recording = self._recording
+        now = monotonic()
         if recording is not None:
-            recording.on_whole(head, data)
+            recording.on_whole(head, data, now)
         if not self._ended:
             self._let_go()
-            now = monotonic()
             if recording is not None:
                 recording.end(_DONE, now)
             self._say(head.status, len(data), now)

@@ -111,6 +111,9 @@ class _Kept(msgspec.Struct, frozen=True, gc=False):
     response_body: _Body | None
     size: int
 
+    def forget(self) -> None:
+        """Nothing but the buffer holds it."""
+
     def encoding(self) -> bytes:
         for name, value in self.response_headers:
             if name.lower() == b"content-encoding":
@@ -247,31 +250,34 @@ class Captures:
             size,
         )
         with self._lock:
-            return self._put(kept)
+            if size > self._limit:
+                self.refused += 1
+                return False
+            self._size += size
+            self._kept.append(kept)
+            self._evict()
+            return True
 
     def keep_all(self, exchanges: Iterable[Plain]) -> None:
         """Put plain exchanges into the buffer; those that do not fit at all forget their bodies."""
+        kept = self._kept
         with self._lock:
+            limit = self._limit
             for exchange in exchanges:
-                if not self._put(exchange):
+                size = exchange.size
+                if size > limit:
+                    self.refused += 1
                     exchange.forget()
-
-    def _put(self, kept: _Kept | Plain) -> bool:
-        if kept.size > self._limit:
-            self.refused += 1
-            return False
-        self._size += kept.size
-        if self._size > self._limit:
+                else:
+                    self._size += size
+                    kept.append(exchange)
             self._evict()
-        self._kept.append(kept)
-        return True
 
     def _evict(self) -> None:
         while self._kept and self._size > self._limit:
             oldest = self._kept.popleft()
             self._size -= oldest.size
-            if not isinstance(oldest, _Kept):
-                oldest.forget()
+            oldest.forget()
 
     def ids(self) -> frozenset[int]:
         """What can be shown."""

@@ -79,6 +79,8 @@ class Bus:
         self._logs: list[tuple[str, bytes]] = []
         self._logs_due: asyncio.TimerHandle | None = None
         self._closed = False
+        self._is_known = False
+        """Somebody has listened, and may come back with an id."""
         self.listening = False
         """Whether anybody reads: producers may skip their work when not."""
 
@@ -89,7 +91,7 @@ class Bus:
     def publish(self, kind: str, payload: object, *, remember: bool = True) -> None:
         """Tell everyone. What is not remembered is not replayed: state that a snapshot repairs."""
         self._count = count = self._count + 1
-        if remember:
+        if remember and self._is_known:
             past = self._past
             past.append((count, kind, payload, _USUAL_SIZE))
             self._past_size += _USUAL_SIZE
@@ -100,6 +102,8 @@ class Bus:
 
     def publish_all(self, kind: str, payloads: Iterable[object]) -> None:
         """Tell everyone of several things of one kind."""
+        if not self._is_known:
+            return
         if self._clients:
             for payload in payloads:
                 self.publish(kind, payload)
@@ -165,7 +169,7 @@ class Bus:
             client.outbox.close()
         else:
             self._clients.append(client)
-            self.listening = True
+            self.listening = self._is_known = True
         return client
 
     def _missed(self, last_id: str) -> bytes | None:

@@ -23,7 +23,7 @@ def store_of(settings: Settings, captures: Captures, log: Logger, bus: Bus) -> S
     """Make the store that the settings describe; it is not open yet."""
 
     def tell(ids: Iterable[int]) -> None:
-        bus.publish_all("activity", [{"id": number} for number in ids])
+        bus.publish_all("activity", ({"id": number} for number in ids))
 
     return Store(
         captures,

@@ -75,7 +75,9 @@ class Metrics:
             series.duration.add(tokens.duration_ms / 1000)
             if done.stream and tokens.ttft_ms >= 0:
                 series.add_first_byte(tokens.ttft_ms / 1000)
-            if queue_ms >= 0:
+            if not queue_ms:  # the usual: it was ready
+                use.waits.counts[0] += 1
+            elif queue_ms > 0:
                 use.waits.add(queue_ms / 1000)
             if tokens.input > 0:
                 use.prompt += tokens.input

@@ -127,15 +127,15 @@ FORMATS: Final[Mapping[str, Stamp]] = MappingProxyType(
 
 
 def go_duration(seconds: float) -> str:
-    """A duration as `17.1µs`, `1.2345ms`, `2m3.4s`."""
+    """A duration as `17.1µs`, `1.2345ms`, `2m3.4s`, with six digits."""
     if not seconds:
         return "0s"
     if seconds < 1e-3:  # noqa: PLR2004 -- a millisecond
-        return f"{round(seconds * 1e6, 3):g}µs"
+        return f"{seconds * 1e6:.6g}µs"
     if seconds < 1:
-        return f"{round(seconds * 1e3, 4):.8g}ms"
+        return f"{seconds * 1e3:.6g}ms"
     if seconds < 60:  # noqa: PLR2004 -- a minute
-        return f"{round(seconds, 4):.8g}s"
+        return f"{seconds:.6g}s"
     minutes, rest = divmod(round(seconds, 3), 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}h{minutes}m{rest:g}s" if hours else f"{minutes}m{rest:.6g}s"
