@@ -17,14 +17,23 @@ import trustme
 from modelswap.config.plan import Limits
 from modelswap.core.spec import Seconds
 from modelswap.http import intake
+from modelswap.http.connection import Connection
 from modelswap.http.vessel import LEAST, MOST, Vessel
-from wire_fakes import connect, post, proxying, read_answer, read_request, serving
+from wire_fakes import (
+    Front,
+    connect,
+    post,
+    proxying,
+    read_answer,
+    read_request,
+    serving,
+    upstream_that,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.http import Exchange
-    from modelswap.http.connection import Connection
 
 LIMITS = Limits()
 MB = 1 << 20
@@ -215,19 +224,14 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def test_tls_bodies_go_the_old_way() -> None:
-    """Behind TLS the socket's bytes are not the body's: they are never read past the loop."""
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's and the client's of one authority."""
     authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(trusted)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    async with serving(by_digest, ssl_context=context) as (_, port):
-        reader, writer = await asyncio.open_connection("localhost", port, ssl=trusting)
-        for body in (LARGE, LARGE[:MB]):
-            writer.write(post(body))
-            assert (await read_answer(reader))[2] == digest(body)
-        writer.close()
+    return trusted, trusting
 
 
 async def test_a_large_body_reaches_the_upstream_again_when_it_never_ran() -> None:
@@ -281,23 +285,75 @@ def test_a_vessel_has_no_room_beyond_its_end() -> None:
     assert len(Vessel(32 * MB).room()) < 32 * MB
 
 
-async def test_a_body_that_comes_apart_from_its_head_is_poured_too() -> None:
-    """Many clients write the two apart."""
-    connections: set[Connection] = set()
+@pytest.fixture
+def poured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts of bytes that came straight into a body's memory."""
+    counts: list[int] = []
+    on_poured = Connection.on_poured
 
-    def noting(exchange: Exchange) -> None:
-        connections.add(exchange.connection)
-        by_digest(exchange)
+    def counting(connection: Connection, count: int) -> None:
+        counts.append(count)
+        on_poured(connection, count)
 
-    async with serving(noting) as (_, port):
-        reader, writer = await connect(port)
-        head, _, body = post(LARGE).partition(b"\r\n\r\n")
-        writer.write(head + b"\r\n\r\n")
-        await until(lambda: bool(connections))
-        writer.write(body)
-        assert (await read_answer(reader))[2] == digest(LARGE)
-        assert [connection._pours for connection in connections] == [True]
+    monkeypatch.setattr(Connection, "on_poured", counting)
+    return counts
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_most_of_a_large_body_is_not_copied(poured: list[int], *, secure: bool) -> None:
+    """Neither of the first on its connection nor of those behind, whether head and body come apart."""
+    trusted, trusting = contexts() if secure else (None, None)
+    async with serving(by_digest, ssl_context=trusted) as (_, port):
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=trusting)
+        for is_apart in (True, False, True):
+            poured.clear()
+            head, mark, body = post(LARGE).partition(b"\r\n\r\n")
+            writer.write(head + mark)
+            if is_apart:
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            writer.write(body)
+            assert (await read_answer(reader))[2] == digest(LARGE)
+            assert sum(poured) > len(LARGE) - (512 << 10)
         writer.close()
+
+
+async def test_a_tunnel_behind_a_large_body_loses_nothing_over_tls() -> None:
+    """Also when the client ends it without a word of TLS, right behind its last byte."""
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await read_request(reader)
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+        )
+        got.put_nowait(digest(await reader.read()))
+
+    def client(port: int, context: ssl.SSLContext) -> None:
+        with (
+            socket.create_connection(("localhost", port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            secure.sendall(post(LARGE))
+            assert secure.recv(1000).endswith(b"hi")
+            secure.sendall(
+                b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+            )
+            assert secure.recv(1000).startswith(b"HTTP/1.1 101")
+            secure.sendall(LARGE)
+            secure.shutdown(socket.SHUT_WR)  # the socket's end, not that of TLS
+            plain.close()
+
+    trusted, trusting = contexts()
+    async with upstream_that(talk) as upstream:
+        front = Front(upstream)
+        async with serving(front, ssl_context=trusted) as (_, port):
+            for _ in range(10):
+                await asyncio.to_thread(client, port, trusting)
+                assert await got.get() == digest(LARGE)
+        front.upstream.close()
 
 
 async def test_everything_else_works_behind_a_large_body() -> None:

@@ -35,9 +35,9 @@ class Books:
     def on_done(self, ids: Any) -> None:
         self.done += ids
 
-    def over(self, model: str, size: int = 0, *, drafted: bool = False) -> Over:
+    def over(self, model: str, size: int = 0, *, drafted: bool = False, held: int = 0) -> Over:
         over = Over(self.store, model, size, drafted=drafted)
-        self.ledger.add(over)
+        self.ledger.add(over, held)
         return over
 
 
@@ -101,11 +101,9 @@ async def test_large_bodies_do_not_wait_in_numbers() -> None:
     books = Books()
     for _ in range(2):
         for _ in range(3):
-            books.over("m")
-            books.ledger.weigh(MOST_HELD // 3)
+            books.over("m", held=MOST_HELD // 3)
         before = len(books.done)
-        books.over("m")
-        books.ledger.weigh(MOST_HELD // 3)
+        books.over("m", held=MOST_HELD // 3)
         assert before < len(books.done)
     assert books.done == list(range(1, 9))
 

@@ -151,7 +151,7 @@ class Recording:
         """An answer in one piece."""
         if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
             self.on_head(head)
-            self.on_data(data)
+            self.on_data(data, now)
             return
         self._head = head
         self.status = head.status
@@ -163,8 +163,11 @@ class Recording:
         if self._house.bus.listening:
             self._house.inflight.answered(self)
 
-    def on_data(self, chunk: bytes) -> None:
-        """The next bytes of the answer's body, after they went to the client."""
+    def on_data(self, chunk: bytes, now: float = 0.0) -> None:
+        """The next bytes of the answer's body, after they went to the client.
+
+        *now*: when the first came, if that has been asked already.
+        """
         received = self.received
         self.received = received + len(chunk)
         meter = self._meter
@@ -182,7 +185,7 @@ class Recording:
             return
         elif not received:
             self._piece = chunk
-            self._piece_at = monotonic()
+            self._piece_at = now or monotonic()
             head = self._head
             if head is not None and (head.event_stream or head.encoding or len(chunk) >= SMALL):
                 self._follow(head)
@@ -231,11 +234,13 @@ class Recording:
             self._ending = ending
             self._error = error
             ledger = self._house.ledger
-            ledger.add(self)
             if self._draft is not None:
+                ledger.add(self)
                 ledger.settle()
             elif self.sent_size >= SMALL and self.sent:
-                ledger.weigh(len(self.sent))
+                ledger.add(self, len(self.sent))
+            else:
+                ledger.add(self)
 
     def settle(self, number: int, epoch: float) -> Draft | None:
         """See `ledger.Entry`."""
@@ -312,7 +317,7 @@ class Recording:
             self._ending,
         )
 
-    # As a plain capture
+    # As a whole capture
 
     @property
     def request_body(self) -> bytes:

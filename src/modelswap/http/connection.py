@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from .endpoint import Tunnel
     from .exchange import BodySink
     from .head import RequestHead
     from .server import Server
@@ -212,6 +213,17 @@ class Connection(Endpoint):
         if not self._pours and body.room() is not None and self._transport is not None:
             self._pours = True
             self._transport.set_protocol(Pouring(self, self._server.shared))
+
+    def tunnel(self, tunnel: Tunnel, head: bytes) -> None:
+        """See `Endpoint.tunnel`; read by the loop's own way again.
+
+        Over TLS a tunnel may end without a word, and what uvloop has not given to a `Pouring` by
+        then, 64 KiB at a time, is lost.
+        """
+        if self._pours and self._transport is not None:
+            self._pours = False
+            self._transport.set_protocol(self)
+        super().tunnel(tunnel, head)
 
     def room(self) -> memoryview | None:
         """Where the next bytes from the socket belong; None: `data_received` takes them."""

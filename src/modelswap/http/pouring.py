@@ -1,9 +1,10 @@
 """How a connection is read once it has brought a large body.
 
 Bytes of large bodies go from the kernel into the body's own memory, everything
-else through a buffer that all connections share: a message that comes behind
-costs one copy, as before. Connections that bring small messages only are read
-by the loop's own way, which is a little cheaper for them.
+else through a buffer that all connections share: heads, small messages, chunks.
+Connections that bring small messages only are read by the loop's own way, which
+is a little cheaper for them; so are tunnels, and the beginning of the first large
+body of a connection.
 
 Law: it gives room for no byte beyond the body's end. It refuses to know what
 the bytes mean: the connection does.
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 SHARED: Final = 64 << 10
-"""The first bytes of a large body come this way: few enough to be copied."""
+"""Few enough: the first bytes of a large body come this way and are copied."""
 
 
 class Pouring(asyncio.BufferedProtocol):

@@ -24,7 +24,7 @@ MOST = 64 << 20
 _WRITABLE = 0x200
 """`PyBUF_WRITE`"""
 _MOST_AT_ONCE = 4 << 20
-"""No one client's bytes keep the loop longer than these take."""
+"""No one read keeps the loop longer than these take."""
 
 # The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.
 _new = ctypes.pythonapi["PyBytes_FromStringAndSize"]

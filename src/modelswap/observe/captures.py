@@ -63,6 +63,11 @@ def mask_of(path: str) -> Part:
     return MASKS.get(path, ALL)
 
 
+def _keeps(path: str, part: Part) -> bool:
+    """Whether that part is in the mask; asking a flag costs more than looking the path up."""
+    return path not in MASKS or part in MASKS[path]
+
+
 class Draft:
     """One exchange while it runs."""
 
@@ -121,7 +126,7 @@ class _Kept(msgspec.Struct, frozen=True, gc=False):
         return b""
 
 
-class Plain(Protocol):
+class Whole(Protocol):
     """A finished exchange with whole bodies, which holds them itself until `forget`."""
 
     @property
@@ -149,7 +154,7 @@ class Captures:
         self._limit = limit
         self.enabled = limit > 0
         self.mask = mask
-        self._kept: deque[_Kept | Plain] = deque()
+        self._kept: deque[_Kept | Whole] = deque()
         self._size = 0
         self._lock = threading.Lock()
         self._gathering = 0
@@ -179,7 +184,7 @@ class Captures:
 
     def takes(self, path: str, size: int) -> bool:
         """Whether a request to *path* may be kept with a body of *size* bytes."""
-        return size <= self._most_each and Part.REQUEST_BODY in mask_of(path)
+        return size <= self._most_each and _keeps(path, Part.REQUEST_BODY)
 
     # While the exchange runs: loop thread
 
@@ -188,7 +193,7 @@ class Captures:
         if self._limit <= 0:
             return None
         draft = Draft(path, headers)
-        if body and (path not in MASKS or Part.REQUEST_BODY in MASKS[path]):
+        if body and _keeps(path, Part.REQUEST_BODY):
             if self._reserve(draft, len(body)):
                 draft.request_body = body
                 draft.size = len(body)
@@ -198,8 +203,7 @@ class Captures:
 
     def on_head(self, draft: Draft, status: int, headers: Headers) -> None:
         draft.response_headers = headers
-        path = draft.path
-        if status == _OK and (path not in MASKS or Part.RESPONSE_BODY in MASKS[path]):
+        if status == _OK and _keeps(draft.path, Part.RESPONSE_BODY):
             draft.chunks = []
 
     def on_data(self, draft: Draft, chunk: bytes) -> None:
@@ -258,8 +262,8 @@ class Captures:
             self._evict()
             return True
 
-    def keep_all(self, exchanges: Iterable[Plain]) -> None:
-        """Put plain exchanges into the buffer; those that do not fit at all forget their bodies."""
+    def keep_all(self, exchanges: Iterable[Whole]) -> None:
+        """Put whole exchanges into the buffer; those that do not fit at all forget their bodies."""
         kept = self._kept
         with self._lock:
             limit = self._limit
@@ -290,7 +294,7 @@ class Captures:
     def _find(self, capture_id: int) -> _Kept | None:
         with self._lock:
             found = next((kept for kept in self._kept if kept.id == capture_id), None)
-            return found if found is None or isinstance(found, _Kept) else _of_plain(found)
+            return found if found is None or isinstance(found, _Kept) else _of_whole(found)
 
     def show(self, capture_id: int) -> dict[str, object] | None:
         """One capture as the API shows it: masked, decoded, bodies in base64."""
@@ -323,18 +327,18 @@ def weight(headers: Headers) -> int:
     return FIELD * len(headers) + sum(map(len, chain.from_iterable(headers)))
 
 
-def _of_plain(plain: Plain) -> _Kept:
-    parts = mask_of(plain.recorded_path)
-    sent = plain.request_body if Part.REQUEST_BODY in parts else b""
-    answer = plain.response_body if Part.RESPONSE_BODY in parts else b""
+def _of_whole(whole: Whole) -> _Kept:
+    parts = mask_of(whole.recorded_path)
+    sent = whole.request_body if Part.REQUEST_BODY in parts else b""
+    answer = whole.response_body if Part.RESPONSE_BODY in parts else b""
     return _Kept(
-        plain.id,
-        plain.recorded_path,
-        plain.request_headers,
+        whole.id,
+        whole.recorded_path,
+        whole.request_headers,
         _Body(sent) if sent else None,
-        plain.response_headers,
+        whole.response_headers,
         _Body(answer) if answer else None,
-        plain.size,
+        whole.size,
     )
 
 

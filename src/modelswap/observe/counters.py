@@ -48,6 +48,10 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def add_zero(self) -> None:
+        """Like `add(0)`: bounds are above it."""
+        self.counts[0] += 1
+
 
 class ModelState(NamedTuple):
     """What the fleet knows of one model at the moment of a scrape."""

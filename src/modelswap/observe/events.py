@@ -3,7 +3,8 @@
 Law: publishing costs next to nothing while nobody listens, and never waits. A
 client that reads too slowly loses events, is told so, and gets the whole
 present state again. Every event has an id; a client that comes back with the
-last one gets what it missed, as long as that is remembered.
+last one gets what it missed, as long as that is remembered; nothing is before the
+first client came.
 """
 
 from __future__ import annotations

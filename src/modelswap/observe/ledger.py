@@ -6,7 +6,8 @@ wait for a moment and are taken along together.
 
 Law: what is added is in the books `GATHER` seconds later, at once when `MOST`
 wait or somebody asks (`settle` before every question), in the order in which it
-ended. It refuses to hold on to more than `MOST_HELD` bytes of bodies. Loop thread.
+ended. It refuses to hold on to more than `MOST_HELD` bytes of large bodies. Loop
+thread.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from .activity import Record
-from .captures import Plain
+from .captures import Whole
 from .prometheus import Finished
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ MOST_HELD: Final = 4 << 20
 T = TypeVar("T")
 
 
-class Entry(Record, Finished, Plain, Protocol):
+class Entry(Record, Finished, Whole, Protocol):
     """A request that is over."""
 
     def settle(self, number: int, epoch: float) -> Draft | None:
         """Work out its figures; return the capture it gathered, if any.
 
         *number* is its id, *epoch* what monotonic time is behind the clock's. A `size` other than 0
-        says afterwards that it is a plain capture itself.
+        says afterwards that it is a whole capture itself.
         """
         ...
 
@@ -61,20 +62,19 @@ class Ledger:
         self._held = 0
         self._due: asyncio.TimerHandle | None = None
 
-    def add(self, entry: Entry) -> None:
-        """Enter it soon."""
+    def add(self, entry: Entry, held: int = 0) -> None:
+        """Enter it soon. *held*: the bytes of its body, when that is large."""
         waiting = self._waiting
         waiting.append(entry)
         if self._due is None:
             self._due = self._later(GATHER, self.settle)
         elif len(waiting) >= MOST:
             self.settle()
-
-    def weigh(self, size: int) -> None:
-        """Take note that the entry just added holds so many bytes."""
-        self._held += size
-        if self._held >= MOST_HELD:
-            self.settle()
+            return
+        if held:
+            self._held += held
+            if self._held >= MOST_HELD:
+                self.settle()
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Ask the books something slow, off the loop; all that has ended before is in them."""
@@ -93,15 +93,15 @@ class Ledger:
         number = self.store.next_ids(len(entries))
         epoch = time_ns() / 1e9 - monotonic()
         drafts: dict[int, Draft] = {}
-        plain: list[Entry] = []
+        whole: list[Entry] = []
         for entry in entries:
             draft = entry.settle(number, epoch)
             if entry.size:
-                plain.append(entry)
+                whole.append(entry)
             elif draft is not None:
                 drafts[number] = draft
             number += 1
-        if plain:
-            self._captures.keep_all(plain)
+        if whole:
+            self._captures.keep_all(whole)
         self.store.record(entries, drafts)
         self._metrics.requests(entries)

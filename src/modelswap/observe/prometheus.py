@@ -76,7 +76,7 @@ class Metrics:
             if done.stream and tokens.ttft_ms >= 0:
                 series.add_first_byte(tokens.ttft_ms / 1000)
             if not queue_ms:  # the usual: it was ready
-                use.waits.counts[0] += 1
+                use.waits.add_zero()
             elif queue_ms > 0:
                 use.waits.add(queue_ms / 1000)
             if tokens.input > 0:
