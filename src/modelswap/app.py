@@ -35,7 +35,7 @@ from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
 from modelswap.observe.inflight import Inflight
 from modelswap.observe.logs import Logger, Logs
-from modelswap.observe.opening import store_of
+from modelswap.observe.opening import most_captures, store_of
 from modelswap.observe.performance import Performance
 from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
@@ -155,7 +155,7 @@ class Program:
         bus = Bus()
         logs.on_lines = bus.log
         mask = HeaderMask(settings.redact_headers)
-        captures = Captures(settings.capture_buffer, mask)
+        captures = Captures(settings.capture_buffer, mask, most=most_captures(settings))
         self._house = house = House(
             loop=asyncio.get_running_loop(),
             plan=plan,

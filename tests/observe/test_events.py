@@ -217,6 +217,12 @@ def test_captures_are_bounded() -> None:
     assert shown is not None
     assert shown["resp_truncated"] is True
     assert captures._gathering == 0
+    captures.resize(4 * STEP, most=2)
+    kept(captures, 501, "/x", b"z")
+    kept(captures, 502, "/x", b"z")
+    assert captures.ids() == {501, 502}
+    captures.resize(4 * STEP, most=1)
+    assert captures.ids() == {502}
     captures.resize(0)
     assert (captures.size, captures.enabled, captures.begin("/x", (), b"")) == (0, False, None)
 

@@ -75,3 +75,16 @@ def test_the_store_given_up_at_a_reload(
     assert server.ask("POST", "/api/config/reload").json()["ok"] is True
     assert rows(server) == []
     assert server.ask("GET", "/api/captures/1").status == 404
+
+
+def test_captures_of_rows_that_left(serve: Serve) -> None:
+    """In memory there are as many captures as rows at most: nobody finds the others."""
+    server = serve(f"metricsMaxInMemory: 2\nmodels:\n{model('a')}")
+    for _ in range(3):
+        assert server.chat("a").status == 200
+    wait_until(lambda: [row["id"] for row in rows(server)] == [3, 2])
+    assert [server.ask("GET", f"/api/captures/{number}").status for number in (1, 2, 3)] == [
+        404,
+        200,
+        200,
+    ]

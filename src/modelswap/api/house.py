@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelswap.core.lifecycle import Phase
 from modelswap.observe.ledger import Ledger
+from modelswap.observe.opening import most_captures
 from modelswap.observe.redaction import line_redactor
 
 from .book import Book
@@ -155,7 +156,7 @@ class House:
         self.plan, self.book = plan, book
         self.ledger.settle()
         self.inflight.mask.configure(settings.redact_headers)
-        self.captures.resize(settings.capture_buffer)
+        self.captures.resize(settings.capture_buffer, most=most_captures(settings))
         self.store.configure(
             max_rows=settings.metrics_max_in_memory,
             retention=settings.store_retention,

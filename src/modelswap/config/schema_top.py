@@ -202,7 +202,9 @@ class RawConfig:
     metrics_max_in_memory: int = key(
         "metricsMaxInMemory", Int(), 1000, "Activity records kept without `store`."
     )
-    capture_buffer: int = key("captureBuffer", Int(), 5, "MiB for captures; 0: none.")
+    capture_buffer: int = key(
+        "captureBuffer", Int(), 5, "MiB for captures of the records kept in memory; 0: none."
+    )
     store: RawStore | None = key("store", Record(RawStore), None, "Where records are kept.")
     captures: RawCaptures = keys("captures", Record(RawCaptures), RawCaptures, "Of requests.")
     ui: RawUi = keys("ui", Record(RawUi), RawUi, "The web pages.")

@@ -1,7 +1,7 @@
 """Requests and answers kept for looking at.
 
-Law: bounded in all: what is kept by `captureBuffer`, what is being gathered by
-the same amount again, one item by a share of it. Credentials are masked
+Law: bounded in all: what is kept by `captureBuffer` and the number of records in
+memory, what is being gathered by the same amount again, one item by a share of it. Credentials are masked
 before anything is shown. Bodies are kept as they came: compressing a prompt
 costs ten times what passing it on does. `show` belongs to any thread but the
 loop's.
@@ -10,6 +10,7 @@ loop's.
 from __future__ import annotations
 
 import base64
+import sys
 import threading
 from collections import deque
 from enum import Flag, auto
@@ -149,9 +150,14 @@ class Whole(Protocol):
 class Captures:
     """The newest exchanges that fit into the buffer; the oldest leave first."""
 
-    def __init__(self, limit: int, mask: HeaderMask) -> None:
-        """`limit` in bytes; 0 or less switches captures off."""
+    def __init__(self, limit: int, mask: HeaderMask, *, most: int = sys.maxsize) -> None:
+        """`limit` in bytes; 0 or less switches captures off. `most`: so many of them.
+
+        Nobody finds a capture whose row has left, and what is kept for nobody is in the way of the
+        processor's caches: a tenth of what a small request costs.
+        """
         self._limit = limit
+        self._most = most
         self.enabled = limit > 0
         self.mask = mask
         self._kept: deque[_Kept | Whole] = deque()
@@ -166,10 +172,11 @@ class Captures:
     def size(self) -> int:
         return self._size
 
-    def resize(self, limit: int) -> None:
-        """Take over a changed `captureBuffer`; what no longer fits leaves."""
+    def resize(self, limit: int, *, most: int = sys.maxsize) -> None:
+        """Take over changed bounds; what no longer fits leaves."""
         with self._lock:
             self._limit = limit
+            self._most = most
             self.enabled = limit > 0
             self._most_each = max(limit // 2, 2 * STEP)
             self._most_gathered = max(limit, 16 * STEP)
@@ -278,8 +285,9 @@ class Captures:
             self._evict()
 
     def _evict(self) -> None:
-        while self._kept and self._size > self._limit:
-            oldest = self._kept.popleft()
+        kept = self._kept
+        while kept and (self._size > self._limit or len(kept) > self._most):
+            oldest = kept.popleft()
             self._size -= oldest.size
             oldest.forget()
 

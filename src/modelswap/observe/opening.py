@@ -5,6 +5,7 @@ The one place that knows both the settings and the store; it keeps nothing.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from .store import Store
@@ -34,3 +35,8 @@ def store_of(settings: Settings, captures: Captures, log: Logger, bus: Bus) -> S
         warn=log.warning,
         done=tell,
     )
+
+
+def most_captures(settings: Settings) -> int:
+    """How many captures somebody may find: those of the rows in memory, or of any row in a file."""
+    return settings.metrics_max_in_memory if settings.store_path is None else sys.maxsize
