@@ -42,7 +42,7 @@ class Books:
 
 
 class Over:
-    """A request that is over; small captures say their `size`."""
+    """A request that is over; whole captures say their `size`."""
 
     def __init__(self, store: Store, model: str, size: int, *, drafted: bool) -> None:
         self._store = store
@@ -109,7 +109,7 @@ async def test_large_bodies_do_not_wait_in_numbers() -> None:
 
 
 async def test_captures_of_both_kinds() -> None:
-    """Plain ones hold themselves, drafts are kept by id, and one that never fits forgets its bodies."""
+    """Whole ones hold themselves, drafts are kept by id, and one that never fits forgets its bodies."""
     books = Books()
     small, drafted = books.over("a", 100), books.over("b", drafted=True)
     huge, plain = books.over("c", 20_000), books.over("d")

@@ -234,13 +234,9 @@ class Recording:
             self._ending = ending
             self._error = error
             ledger = self._house.ledger
+            ledger.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
             if self._draft is not None:
-                ledger.add(self)
                 ledger.settle()
-            elif self.sent_size >= SMALL and self.sent:
-                ledger.add(self, len(self.sent))
-            else:
-                ledger.add(self)
 
     def settle(self, number: int, epoch: float) -> Draft | None:
         """See `ledger.Entry`."""

@@ -31,8 +31,7 @@ class Certificate:
         """
         self._cert = cert
         self._key = cert if key is None else key
-        self._shown = _loaded(self._cert, self._key)
-        self.context = _loaded(self._cert, self._key)
+        self.context = self._shown = _loaded(self._cert, self._key)
         """For the listener. Each handshake moves on to the pair that is shown by then."""
         self.context.sni_callback = self._show
 

@@ -125,11 +125,15 @@ class BodyIntake:
         if self._chunks is not None or count > self.left or count < SMALL:
             return self.feed(data[start:])
         # Nobody has asked for the body yet, so it will be copied: once is enough.
-        self.left -= count
-        self.received += count
-        self.complete = not self.left
+        self._count(count)
         self._parts.append(memoryview(data)[start:])
         return b""
+
+    def _count(self, count: int) -> None:
+        """So many bytes of a known length have come."""
+        self.received += count
+        self.left -= count
+        self.complete = not self.left
 
     def room(self) -> memoryview | None:
         """Where the next bytes belong, if they need not be copied; `pour` tells how many came."""
@@ -140,11 +144,9 @@ class BodyIntake:
         """Take bytes that were read into `room`."""
         if self._vessel is not None:
             self._vessel.add(count)
-        self.received += count
-        self.left -= count
-        self.complete = not self.left
+        self._count(count)
 
-    def _may_pour(self) -> bool:
+    def _may_have_vessel(self) -> bool:
         return (
             self._done is not None
             and self._chunks is None
@@ -172,7 +174,7 @@ class BodyIntake:
 
     def _keep(self, data: bytes) -> None:
         """Hold a piece; small ones are gathered, because each would cost an object of its own."""
-        if self._vessel is None and self._may_pour():
+        if self._vessel is None and self._may_have_vessel():
             self._open_vessel()
         if self._vessel is not None:
             self._vessel.take(data)
@@ -195,7 +197,7 @@ class BodyIntake:
     def collect(self, done: Callable[[bytes], None]) -> None:
         """Give the whole body to `done` at `finish`."""
         self._done = done
-        if self._may_pour():
+        if self._may_have_vessel():
             self._open_vessel()
 
     def stream(self, sink: BodySink) -> None:

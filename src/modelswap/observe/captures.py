@@ -1,10 +1,10 @@
 """Requests and answers kept for looking at.
 
 Law: bounded in all: what is kept by `captureBuffer` and the number of records in
-memory, what is being gathered by the same amount again, one item by a share of it. Credentials are masked
-before anything is shown. Bodies are kept as they came: compressing a prompt
-costs ten times what passing it on does. `show` belongs to any thread but the
-loop's.
+memory, what is being gathered by the same amount again, one item by a share of
+it. Credentials are masked before anything is shown. Bodies are kept as they
+came: compressing a prompt costs ten times what passing it on does. `show`
+belongs to any thread but the loop's.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Captures:
         """`limit` in bytes; 0 or less switches captures off. `most`: so many of them.
 
         Nobody finds a capture whose row has left, and what is kept for nobody is in the way of the
-        processor's caches: a tenth of what a small request costs.
+        processor's caches: 1.6 of the 24.6 µs that a small request cost.
         """
         self._limit = limit
         self._most = most
