@@ -4,33 +4,51 @@
 # make bench   speed, beside nginx and the direct connection
 # make deep    long searches: Hypothesis and the simulation        make fuzz    hostile bytes against h11
 # make soak    200 clients, 8 models, random kills (SOAK_SECONDS)  make lock    renew requirements/*.lock
+# make wheel   dist/*.whl, to install elsewhere                    make publish the same, to the package index
 #
-# Each needs nothing but Python >= 3.11 (PYTHON=... to name one): .venv is made when it is missing.
+# Each needs Python >= 3.11 with its venv module (PYTHON=... names one) and make. The demonstration
+# installs what runs it into .venv-demo, the others install the tools of development into .venv.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.modelswap-installed
-CODE := src tests bench
+DEMO := .venv-demo
+DEMO_STAMP := $(DEMO)/.modelswap-installed
+CODE := src tests bench hatch_build.py
 SOAK_SECONDS ?= 300
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check format browser bench deep fuzz soak lock clean
+.PHONY: help demo test check format browser bench deep fuzz soak lock wheel publish clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-$(STAMP): requirements/dev.lock pyproject.toml
+# $(call environment,FOLDER): a virtual environment there, or one line that says what is missing.
+define environment
 	@test -n "$(PYTHON)" || { echo "modelswap needs Python >= 3.11; name one: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1) || { rm -rf $(1); echo "python3 -m venv failed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+endef
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+$(STAMP): requirements/dev.lock pyproject.toml hatch_build.py
+	$(call environment,$(VENV))
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP)
-	$(BIN)/modelswap demo
+# Only what runs: the locked requirements of the program and its engine, and a path to src.
+$(DEMO_STAMP): requirements/engine.lock
+	$(call environment,$(DEMO))
+	@echo "make: installing the engine into $(DEMO) (240 MB)"
+	$(DEMO)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/engine.lock
+	@echo "$(CURDIR)/src" > "$$($(DEMO)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/modelswap.pth"
+	@touch $@
+
+demo: $(DEMO_STAMP)
+	$(DEMO)/bin/python -m modelswap demo
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
@@ -79,5 +97,21 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --extra engine pyproject.toml -o requirements/engine.lock
 
+wheel: $(STAMP)
+	@rm -rf dist
+	$(BIN)/uv build --no-build-isolation --python $(BIN)/python
+	@ls dist
+
+# One command: tests, builds and uploads. PROJECT_URL is where the repository can be read: it becomes the
+# project's URL, and README's links lead there. UV_PUBLISH_TOKEN holds the index's token.
+publish: export MODELSWAP_PROJECT_URL = $(PROJECT_URL)
+publish:
+	@test -n "$(PROJECT_URL)" || { echo "make publish PROJECT_URL=https://... : where can the repository be read?" >&2; exit 1; }
+	@test -n "$$UV_PUBLISH_TOKEN" || { echo "make publish: set UV_PUBLISH_TOKEN to a token of the package index" >&2; exit 1; }
+	@test -z "$$(git status --porcelain)" || { echo "make publish: there are uncommitted changes" >&2; exit 1; }
+	$(MAKE) test
+	$(MAKE) wheel
+	$(BIN)/uv publish dist/*
+
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DEMO) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -39,8 +39,7 @@ def loaded(path: Path) -> Plan:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_loads(path: Path, tmp_path: Path) -> None:
     """Each file of examples/ is a configuration with models that have commands."""
-    text = path.read_text().replace("/var/lib/modelswap", str(tmp_path))
-    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "config.yaml").write_text(path.read_text())
     plan = loaded(tmp_path / "config.yaml")
     assert plan.models
     for model in plan.models.values():
@@ -58,6 +57,18 @@ def test_the_manifest_loads(tmp_path: Path) -> None:
     """The configuration inside the Kubernetes manifest is one."""
     config_map = next(yaml.safe_load_all(MANIFEST.read_text()))
     (tmp_path / "config.yaml").write_text(config_map["data"]["config.yaml"])
+    assert loaded(tmp_path / "config.yaml").models
+
+
+def test_the_composition_mounts_what_is_there(tmp_path: Path) -> None:
+    """Each file that compose.yaml mounts exists, and its configuration loads."""
+    folder = ROOT / "deploy" / "docker"
+    service = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["modelswap"]
+    assert (folder / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+    mounted = [volume.split(":")[0] for volume in service["volumes"]]
+    files = [folder / name for name in mounted if name.startswith("./")]
+    assert [file.name for file in files if not file.exists()] == []
+    (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text())
     assert loaded(tmp_path / "config.yaml").models
 
 
@@ -89,6 +100,6 @@ def test_in_a_container_network_model_servers_are_told_where_to_listen(tmp_path:
     shared = (ROOT / "examples" / "open-webui.yaml").read_text()
     for text in (config_map["data"]["config.yaml"], shared):
         path = tmp_path / "config.yaml"
-        path.write_text(text.replace("/var/lib/modelswap", str(tmp_path)))
+        path.write_text(text)
         for model in loaded(path).models.values():
             assert model.argv[model.argv.index("--host") + 1] == "127.0.0.1"

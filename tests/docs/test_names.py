@@ -40,10 +40,10 @@ def definitions() -> dict[str, set[str]]:
             elif isinstance(node, ast.ImportFrom):
                 inside |= {alias.asname or alias.name for alias in node.names}
         if path.stem == "__init__":
-            names = (path.parent.name,)
+            names = [path.parent.name]
             inside |= {child.stem for child in path.parent.iterdir()}
         else:
-            names = (path.stem, str(path.relative_to(package).with_suffix("")))
+            names = [path.stem, str(path.relative_to(package).with_suffix(""))]
         for name in names:
             found.setdefault(name, set()).update(inside)
     for name in classes:

@@ -261,7 +261,7 @@ def test_names_the_extra_where_the_wheel_is_missing(tmp_path: Path, model: Path)
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "pip install 'modelswap[engine]'" in done.stderr
+    assert "pip install xllamacpp" in done.stderr
 
 
 def test_lists_its_flags() -> None:
