@@ -33,7 +33,9 @@ from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
 from .passport import Passport, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
+from .redirects import below_prefix, location
 from .routes import Model, Scope, Table, allowed, choose
+from .sites import check_host, check_site, preflight
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ POLLS: Final = frozenset({"/health", "/metrics", "/slots"})
 QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
 """Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
 
 
@@ -80,11 +83,10 @@ class Front:
         request = exchange.request
         book = self.house.book
         origins = book.origins
-        host = request.header(b"host")
-        if not origins.is_our_host(host):
-            raise ForbiddenError("this Host is not served here; add it to allowedHosts")
+        check_host(request, origins)
         if request.method == "OPTIONS":
-            self._preflight(exchange, book, host)
+            exchange.reply(204, preflight(request, origins))
+            self._log(exchange, 0)
             return
         path = request.path
         found = self._table.find(path)
@@ -106,7 +108,7 @@ class Front:
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not Model.NONE:
-            self._check_site(request, book)
+            check_site(request, origins)
         self._handle(exchange, route, params, identity)
 
     def _identify(self, request: Request, scope: Scope, book: Book) -> Identity:
@@ -129,29 +131,6 @@ class Front:
                 raise UnauthorizedError(UNAUTHORIZED)
             case SlowDown(reason, retry_after):
                 raise RateLimitedError(reason, retry_after=retry_after)
-
-    def _check_site(self, request: Request, book: Book) -> None:
-        if book.origins.is_foreign(
-            origin=request.header(b"origin"),
-            host=request.header(b"host"),
-            sec_fetch_site=request.header(b"sec-fetch-site"),
-            referer=request.header(b"referer"),
-        ):
-            raise ForbiddenError(
-                "refused: the request comes from a page of another site; "
-                "if that is meant, add its origin to allowedOrigins"
-            )
-
-    def _preflight(self, exchange: Exchange, book: Book, host: bytes | None) -> None:
-        request = exchange.request
-        fields = book.origins.preflight(
-            origin=request.header(b"origin"),
-            host=host,
-            request_headers=request.header(b"access-control-request-headers"),
-            private_network=request.header(b"access-control-request-private-network"),
-        )
-        exchange.reply(204, fields)
-        self._log(exchange, 0)
 
     # Handling
 
@@ -304,6 +283,8 @@ class Front:
         begun = monotonic()
         try:
             reply = await route.handler(call)
+            if isinstance(reply, Reply) and reply.status in _REDIRECTS:
+                reply = below_prefix(reply, call.request, self.house.book.origins)
         except ReplyError as error:
             headers = error.headers if isinstance(error, Refusal) else ()
             self._log(exchange, self.send_error(exchange, error, headers), begun)
@@ -379,9 +360,8 @@ class Front:
         return () if origin is None else self.house.book.origins.cors(origin)
 
     def _redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        query = exchange.request.query
-        location = f"{to}?{query}" if query else to
-        exchange.reply(status, [(b"Location", location.encode("ascii"))])
+        where = location(exchange.request, to, self.house.book.origins)
+        exchange.reply(status, [(b"Location", where.encode("ascii"))])
         self._log(exchange, 0)
 
     def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:
