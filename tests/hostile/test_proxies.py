@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import pytest
 
-from fakes.server import Answer, free_port, wait_until
+from fakes.reverse_proxy import NGINX, nginx, through
 from hostile.world import status_of
 from parity.world import model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fakes.server import Modelswap
     from parity.world import Serve
 
 NAME = "models.example.org"
-NGINX = shutil.which("nginx")
 CONFIG = f"""
 allowedHosts: [{NAME}]
 trustedProxies: [127.0.0.1]
@@ -136,51 +131,11 @@ def in_cluster(serve: Serve) -> Modelswap:
 
 
 @pytest.fixture(scope="module")
-def nginx(server: Modelswap, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A real nginx with us below `/llm/` (it says so below `/told/` too); `Host` is what it is by default."""
+def proxy(server: Modelswap, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if NGINX is None:
         pytest.skip("no nginx here: apt-get install nginx-light")
-    folder: Path = tmp_path_factory.mktemp("nginx")
-    port = free_port()
-    target = f"http://127.0.0.1:{server.port}/"
-    told = (
-        "proxy_set_header X-Forwarded-Prefix /told; proxy_set_header X-Forwarded-Host $http_host;"
-    )
-    (folder / "nginx.conf").write_text(
-        f"""daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
-        events {{ worker_connections 64; }}
-        http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
-          fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-          server {{ listen 127.0.0.1:{port}; merge_slashes off;
-            location /llm/ {{ proxy_pass {target}; proxy_buffering off; }}
-            location /told/ {{ proxy_pass {target}; {told} }} }} }}"""
-    )
-    command = [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: answers(port), 10, "nginx")
+    with nginx(tmp_path_factory.mktemp("nginx"), server.port) as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def answers(port: int) -> bool:
-    try:
-        return through(port, "/llm/health").status == 200
-    except OSError:
-        return False
-
-
-def through(port: int, path: str, method: str = "GET", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request(method, path, headers=headers)
-        got = connection.getresponse()
-        fields = {name.lower(): value for name, value in got.getheaders()}
-        return Answer(got.status, fields, got.read())
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("prefix", ["llm", "told"])
@@ -189,16 +144,16 @@ def through(port: int, path: str, method: str = "GET", **headers: str) -> Answer
     [("/", "/ui/"), ("/ui", "/ui/"), ("/upstream", "/ui/models"), ("/logs", "/ui/"),
      ("/upstream/qwen:1", "/upstream/qwen:1/"), ("//v1/models", "/v1/models")],
 )  # fmt: skip
-def test_nginx(nginx: int, prefix: str, path: str, end: str) -> None:
+def test_nginx(proxy: int, prefix: str, path: str, end: str) -> None:
     """Who follows our redirects through a real proxy arrives below its prefix."""
-    where = f"http://127.0.0.1:{nginx}/{prefix}{path}"
+    where = f"http://127.0.0.1:{proxy}/{prefix}{path}"
     followed = 0
-    while (answer := through(nginx, path_of(where), Accept="text/html")).status in {301, 302, 307}:
+    while (answer := through(proxy, path_of(where), Accept="text/html")).status in {301, 302, 307}:
         where = rfc3986(where, answer.headers["location"])
         followed += 1
     assert answer.status == 200
     assert followed in {1, 2}
-    assert where == f"http://127.0.0.1:{nginx}/{prefix}{end}"
+    assert where == f"http://127.0.0.1:{proxy}/{prefix}{end}"
 
 
 def path_of(url: str) -> str:
@@ -220,11 +175,11 @@ def rfc3986(base: str, reference: str) -> str:
     return f"{scheme}://{authority}/" + "/".join(kept)
 
 
-def test_changes_through_nginx(nginx: int) -> None:
+def test_changes_through_nginx(proxy: int) -> None:
     """The page behind the proxy may unload: its origin is the name that the proxy was asked for."""
-    host = f"{NAME}:{nginx}"
+    host = f"{NAME}:{proxy}"
     page = {"Host": host, "Origin": f"http://{host}"}
-    assert through(nginx, "/told/api/models/unload", "POST", **page).status == 200
-    assert through(nginx, "/llm/api/models/unload", "POST", **page).status == 403
+    assert through(proxy, "/told/api/models/unload", "POST", **page).status == 200
+    assert through(proxy, "/llm/api/models/unload", "POST", **page).status == 403
     evil = {"Host": "evil.example", "Origin": "http://evil.example"}
-    assert through(nginx, "/told/api/models/unload", "POST", **evil).status == 403
+    assert through(proxy, "/told/api/models/unload", "POST", **evil).status == 403

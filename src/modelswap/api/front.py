@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from modelswap.core.lifecycle import Phase
-from modelswap.core.names import Local, Off
+from modelswap.core.names import Local, Off, Peer
 from modelswap.core.spec import ModelId
 from modelswap.errors import (
     BadRequestError,
@@ -31,6 +31,7 @@ from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
+from .model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .passport import Passport, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
 from .redirects import below_prefix, location
@@ -63,6 +64,7 @@ class Front:
         self.loop: asyncio.AbstractEventLoop = house.loop
         self._table = Table()
         self._callers = Callers()
+        self._pages = ModelPages(self.loop.time, house.log.once)
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
@@ -104,7 +106,14 @@ class Front:
             sent = self.send_error(exchange, error, (("Allow", allowed(methods)),))
             self._log(exchange, sent)
             return
+        is_page = is_page_host(request.header(b"host"))
+        if is_page and route.model not in {Model.PATH, Model.COMFYUI}:
+            raise NotFoundError("this host name serves the page of one model and nothing else")
         identity = self._identify(request, route.scope, book)
+        if is_page and self._pages.arrives(request):
+            exchange.reply(200, ARRIVAL_FIELDS, ARRIVAL)
+            self._log(exchange, len(ARRIVAL))
+            return
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not Model.NONE:
@@ -223,6 +232,8 @@ class Front:
             status = _FOUND_AGAIN.get(request.method, 308)
             self._redirect(exchange, f"/upstream/{path}/", status)
             return
+        if self._moves(exchange, match.target):
+            return
         found = self._table.find(match.rest)
         route = choose(found[0], request.method) if found else None
         is_model = route is not None and route.model in {Model.BODY, Model.QUERY}
@@ -242,6 +253,14 @@ class Front:
         else:
             visit.pass_through(name, target, b"", polls=polls)
 
+    def _moves(self, exchange: Exchange, target: Local | Peer) -> bool:
+        """Lead a browser to the origin of the model's page, if it has to be there."""
+        to = self._pages.move(exchange.request, target, self.house.book)
+        if to is not None:
+            exchange.reply(307, [(b"Location", to)])
+            self._log(exchange, 0)
+        return to is not None
+
     def _refuse_start(self, model: ModelId, rest: str, *, polls: bool) -> None:
         if polls:
             raise ConflictError(f"model {model} is not loaded; {rest} cannot start it")
@@ -257,9 +276,11 @@ class Front:
             raise NotFoundError(f"local model {COMFYUI} not found")
         if not identity.may_use(COMFYUI):
             raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
+        target = Local(COMFYUI, COMFYUI)
+        if self._moves(exchange, target):
+            return
         if path and house.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
-        target = Local(COMFYUI, COMFYUI)
         visit = self.visit(exchange, identity, "/" + path, is_recorded=False, is_tracked=False)
         exchange.read_body(lambda body: visit.pass_through(COMFYUI, target, body))
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from .cluster import NO_CLUSTER, Cluster
+from .model_pages import is_page_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -161,7 +162,8 @@ class Origins:
         address = _address(host)
         if address is not None:
             return address.is_loopback
-        return host == "localhost" or host.endswith(".localhost")
+        is_local = host == "localhost" or host.endswith(".localhost")
+        return is_local and not is_page_host(host.encode("latin-1"))
 
     def is_foreign(
         self,
@@ -196,7 +198,8 @@ class Origins:
 
     def _is_named_as_we_are(self, origin: bytes) -> bool:
         scheme, _, authority = origin.partition(b"://")
-        return scheme.lower() in {b"http", b"https"} and self.is_our_host(authority)
+        is_web = scheme.lower() in {b"http", b"https"}
+        return is_web and not is_page_host(authority) and self.is_our_host(authority)
 
     # CORS
 
