@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from modelswap.api.origin import Origins
@@ -145,6 +147,47 @@ def test_foreign_pages(facts: dict[str, bytes], foreign: bool) -> None:  # noqa:
         referer=facts.get("referer"),
     )
     assert got is foreign
+
+
+OWN = b"https://models.example.org"
+
+
+@pytest.mark.parametrize(
+    ("facts", "foreign"),
+    [
+        ({"host": b"models.example.org"}, False),
+        ({"host": b"models.example.org:443"}, False),
+        ({"host": b"models.example.org:8080"}, True),
+        ({"host": b"models.example.org:8080", "sec_fetch_site": b"same-origin"}, False),
+        ({"host": b"127.0.0.1:8080", "sec_fetch_site": b"same-origin"}, False),
+        ({"host": b"127.0.0.1:8080", "sec_fetch_site": b"Same-Origin "}, False),
+        ({"host": b"127.0.0.1:8080", "sec_fetch_site": b"same-site"}, True),
+        ({"host": b"127.0.0.1:8080", "sec_fetch_site": b"cross-site"}, True),
+        ({"host": b"127.0.0.1:8080"}, True),
+        ({"host": b"127.0.0.1:8080", "forwarded": (b"models.example.org",)}, False),
+        ({"host": b"127.0.0.1:8080", "forwarded": (b"proxy.lan", b"models.example.org")}, False),
+        ({"host": b"127.0.0.1:8080", "forwarded": (b"proxy.lan",)}, True),
+        (
+            {"origin": b"https://evil.com", "host": b"127.0.0.1", "sec_fetch_site": b"same-origin"},
+            True,
+        ),
+        ({"origin": b"null", "host": b"127.0.0.1", "sec_fetch_site": b"same-origin"}, True),
+        (
+            {"origin": b"ftp://models.example.org", "sec_fetch_site": b"same-origin"},
+            True,
+        ),
+        ({"origin": None, "sec_fetch_site": b"same-origin", "host": b"127.0.0.1"}, False),
+        (
+            {"origin": None, "referer": OWN + b"/x", "forwarded": (b"models.example.org",)},
+            False,
+        ),
+        ({"origin": None, "referer": OWN + b"/x", "host": b"127.0.0.1"}, True),
+    ],
+)
+def test_our_pages_behind_a_proxy(facts: dict[str, Any], foreign: bool) -> None:  # noqa: FBT001 -- it is the expectation
+    """A proxy may replace `Host`: the browser's `same-origin` with a name of ours is no foreign page."""
+    rules = Origins(hosts=["models.example.org"])
+    assert rules.is_foreign(**{"host": None, "origin": OWN, **facts}) is foreign
 
 
 def test_cors_on_answers() -> None:

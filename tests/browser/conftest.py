@@ -120,14 +120,12 @@ class Page:
         return [line for line in lines if not any(known in line for known in self.allowed)]
 
 
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """One Chromium for all tests."""
+def started(profile: Path, *more: str) -> webdriver.Chrome:
+    """Start a Chromium with some more flags."""
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("no Chromium with its driver here: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    profile: Path = tmp_path_factory.mktemp("chromium")
     for flag in (
         "--headless=new",
         "--no-sandbox",
@@ -138,12 +136,19 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
         "--no-first-run",
         "--no-proxy-server",
         f"--user-data-dir={profile}",
+        *more,
     ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield started
-    started.quit()
+    return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One Chromium for all tests."""
+    chromium = started(tmp_path_factory.mktemp("chromium"))
+    yield chromium
+    chromium.quit()
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_comfyui(server: Modelswap) -> None:
     )
     for method, status in (("GET", 301), ("POST", 308)):
         answer = server.ask(method, "/comfyui?x=1")
-        assert (answer.status, answer.headers["location"]) == (status, "/comfyui/?x=1")
+        assert (answer.status, answer.headers["location"]) == (status, "comfyui/?x=1")
     before = rows(server, "?limit=1")
     assert server.ask("GET", "/comfyui/").json()["path"] == "/"
     found = server.ask("PUT", "/comfyui/api/a%2Fb?x=1", "body").json()

@@ -44,7 +44,7 @@ def test_the_log(server: Modelswap) -> None:
     assert (answer.status, answer.headers["content-type"]) == (200, "text/plain")
     assert answer.body.startswith(b"[INFO] ")
     page = server.ask("GET", "/logs", headers={"Accept": "text/html,*/*"})
-    assert (page.status, page.headers["location"]) == (302, "/ui/")
+    assert (page.status, page.headers["location"]) == (302, "ui/")
 
 
 def test_the_access_log(server: Modelswap) -> None:

@@ -18,6 +18,7 @@ from modelswap.core.selectors import SelectorFacts, Selectors, TargetState
 from modelswap.http import Address, Upstream
 
 from .access import Access, Failures
+from .cluster import find_cluster
 from .filters import compile_filters
 from .origin import Origins
 
@@ -108,6 +109,7 @@ class Book:
             origins=plan.settings.allowed_origins,
             proxies=plan.settings.trusted_proxies,
             listening=listening,
+            cluster=find_cluster(),
         )
 
     def local(self, name: str) -> ModelId | None:

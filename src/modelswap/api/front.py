@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from modelswap.core.lifecycle import Phase
-from modelswap.core.names import Local, Off
+from modelswap.core.names import Local, Off, Peer
 from modelswap.core.spec import ModelId
 from modelswap.errors import (
     BadRequestError,
@@ -31,9 +31,12 @@ from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
+from .model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .passport import Passport, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
+from .redirects import below_prefix, location
 from .routes import Model, Scope, Table, allowed, choose
+from .sites import check_host, check_site, preflight
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ POLLS: Final = frozenset({"/health", "/metrics", "/slots"})
 QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
 """Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
 
 
@@ -60,6 +64,7 @@ class Front:
         self.loop: asyncio.AbstractEventLoop = house.loop
         self._table = Table()
         self._callers = Callers()
+        self._pages = ModelPages(self.loop.time, house.log.once)
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
@@ -80,11 +85,10 @@ class Front:
         request = exchange.request
         book = self.house.book
         origins = book.origins
-        host = request.header(b"host")
-        if not origins.is_our_host(host):
-            raise ForbiddenError("this Host is not served here; add it to allowedHosts")
+        check_host(request, origins)
         if request.method == "OPTIONS":
-            self._preflight(exchange, book, host)
+            exchange.reply(204, preflight(request, origins))
+            self._log(exchange, 0)
             return
         path = request.path
         found = self._table.find(path)
@@ -102,11 +106,18 @@ class Front:
             sent = self.send_error(exchange, error, (("Allow", allowed(methods)),))
             self._log(exchange, sent)
             return
+        is_page = is_page_host(request.header(b"host"))
+        if is_page and route.model not in {Model.PATH, Model.COMFYUI}:
+            raise NotFoundError("this host name serves the page of one model and nothing else")
         identity = self._identify(request, route.scope, book)
+        if is_page and self._pages.arrives(request):
+            exchange.reply(200, ARRIVAL_FIELDS, ARRIVAL)
+            self._log(exchange, len(ARRIVAL))
+            return
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not Model.NONE:
-            self._check_site(request, book)
+            check_site(request, origins)
         self._handle(exchange, route, params, identity)
 
     def _identify(self, request: Request, scope: Scope, book: Book) -> Identity:
@@ -129,29 +140,6 @@ class Front:
                 raise UnauthorizedError(UNAUTHORIZED)
             case SlowDown(reason, retry_after):
                 raise RateLimitedError(reason, retry_after=retry_after)
-
-    def _check_site(self, request: Request, book: Book) -> None:
-        if book.origins.is_foreign(
-            origin=request.header(b"origin"),
-            host=request.header(b"host"),
-            sec_fetch_site=request.header(b"sec-fetch-site"),
-            referer=request.header(b"referer"),
-        ):
-            raise ForbiddenError(
-                "refused: the request comes from a page of another site; "
-                "if that is meant, add its origin to allowedOrigins"
-            )
-
-    def _preflight(self, exchange: Exchange, book: Book, host: bytes | None) -> None:
-        request = exchange.request
-        fields = book.origins.preflight(
-            origin=request.header(b"origin"),
-            host=host,
-            request_headers=request.header(b"access-control-request-headers"),
-            private_network=request.header(b"access-control-request-private-network"),
-        )
-        exchange.reply(204, fields)
-        self._log(exchange, 0)
 
     # Handling
 
@@ -244,6 +232,8 @@ class Front:
             status = _FOUND_AGAIN.get(request.method, 308)
             self._redirect(exchange, f"/upstream/{path}/", status)
             return
+        if self._moves(exchange, match.target):
+            return
         found = self._table.find(match.rest)
         route = choose(found[0], request.method) if found else None
         is_model = route is not None and route.model in {Model.BODY, Model.QUERY}
@@ -263,6 +253,14 @@ class Front:
         else:
             visit.pass_through(name, target, b"", polls=polls)
 
+    def _moves(self, exchange: Exchange, target: Local | Peer) -> bool:
+        """Lead a browser to the origin of the model's page, if it has to be there."""
+        to = self._pages.move(exchange.request, target, self.house.book)
+        if to is not None:
+            exchange.reply(307, [(b"Location", to)])
+            self._log(exchange, 0)
+        return to is not None
+
     def _refuse_start(self, model: ModelId, rest: str, *, polls: bool) -> None:
         if polls:
             raise ConflictError(f"model {model} is not loaded; {rest} cannot start it")
@@ -278,9 +276,11 @@ class Front:
             raise NotFoundError(f"local model {COMFYUI} not found")
         if not identity.may_use(COMFYUI):
             raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
+        target = Local(COMFYUI, COMFYUI)
+        if self._moves(exchange, target):
+            return
         if path and house.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
-        target = Local(COMFYUI, COMFYUI)
         visit = self.visit(exchange, identity, "/" + path, is_recorded=False, is_tracked=False)
         exchange.read_body(lambda body: visit.pass_through(COMFYUI, target, body))
 
@@ -304,6 +304,8 @@ class Front:
         begun = monotonic()
         try:
             reply = await route.handler(call)
+            if isinstance(reply, Reply) and reply.status in _REDIRECTS:
+                reply = below_prefix(reply, call.request, self.house.book.origins)
         except ReplyError as error:
             headers = error.headers if isinstance(error, Refusal) else ()
             self._log(exchange, self.send_error(exchange, error, headers), begun)
@@ -379,9 +381,8 @@ class Front:
         return () if origin is None else self.house.book.origins.cors(origin)
 
     def _redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        query = exchange.request.query
-        location = f"{to}?{query}" if query else to
-        exchange.reply(status, [(b"Location", location.encode("ascii"))])
+        where = location(exchange.request, to, self.house.book.origins)
+        exchange.reply(status, [(b"Location", where.encode("ascii"))])
         self._log(exchange, 0)
 
     def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:

@@ -18,6 +18,9 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
+from .cluster import NO_CLUSTER, Cluster
+from .model_pages import is_page_host
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from ipaddress import IPv4Address
@@ -83,14 +86,16 @@ class Origins:
         origins: Iterable[str] = (),
         proxies: Iterable[str] = (),
         listening: Iterable[str] = ("127.0.0.1",),
+        cluster: Cluster = NO_CLUSTER,
     ) -> None:
-        """`listening` are the addresses we are bound to.
+        """`listening` are the addresses we are bound to; `cluster` has more local names.
 
         Raises:
             ValueError: a proxy is neither an address nor a network.
         """
         named = {_host_of(host) or host.strip().lower() for host in hosts}
         self._any_host = "*" in named
+        self._cluster = cluster
         self._hosts = named | {"localhost", socket.gethostname().lower()}
         self._suffixes = (
             *_LOCAL_SUFFIXES,
@@ -129,7 +134,8 @@ class Origins:
         address = _address(host)
         if address is not None:
             return address.is_loopback or self._everywhere or address in self._listening
-        return "." not in host or host in self._hosts or host.endswith(self._suffixes)
+        is_ours = "." not in host or host in self._hosts or host.endswith(self._suffixes)
+        return is_ours or self._cluster.has(host)
 
     # Origin
 
@@ -156,7 +162,8 @@ class Origins:
         address = _address(host)
         if address is not None:
             return address.is_loopback
-        return host == "localhost" or host.endswith(".localhost")
+        is_local = host == "localhost" or host.endswith(".localhost")
+        return is_local and not is_page_host(host.encode("latin-1"))
 
     def is_foreign(
         self,
@@ -165,21 +172,34 @@ class Origins:
         host: bytes | None,
         sec_fetch_site: bytes | None = None,
         referer: bytes | None = None,
+        forwarded: Sequence[bytes] = (),
     ) -> bool:
         """Tell whether a page of another site made this request: then it may not change anything.
 
-        Also for WebSocket handshakes, which browsers let any page make.
+        Also for WebSocket handshakes, which browsers let any page make. `forwarded` are the names
+        that a trusted proxy was asked for. A proxy that is not trusted may have replaced `Host` or
+        its port: then the browser's own `same-origin` counts, if the origin's name is ours.
         """
-        if origin is not None:
-            return not self.is_allowed(origin, host)
         site = None if sec_fetch_site is None else sec_fetch_site.strip().lower()
+        if origin is not None:
+            if self._is_known(origin, host, forwarded):
+                return False
+            return site != b"same-origin" or not self._is_named_as_we_are(origin)
         if site in {b"same-origin", b"none"}:
             return False
         if site is not None and (site != b"same-site" or not referer):
             return True  # another name of the same site is another site, unless it says which
         if referer:
-            return not self.is_allowed(_origin_of(referer), host)
+            return not self._is_known(_origin_of(referer), host, forwarded)
         return False
+
+    def _is_known(self, origin: bytes, host: bytes | None, forwarded: Sequence[bytes]) -> bool:
+        return self.is_allowed(origin, host) or any(_is_same(origin, name) for name in forwarded)
+
+    def _is_named_as_we_are(self, origin: bytes) -> bool:
+        scheme, _, authority = origin.partition(b"://")
+        is_web = scheme.lower() in {b"http", b"https"}
+        return is_web and not is_page_host(authority) and self.is_our_host(authority)
 
     # CORS
 

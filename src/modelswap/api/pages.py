@@ -22,8 +22,15 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; "
     "base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 )
+UNFRAMED = (
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+"""Pages of other origins (those of model servers among them) cannot hold ours in a frame or window."""
 GUARDS = (
     ("Content-Security-Policy", POLICY),
+    *UNFRAMED,
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
@@ -39,8 +46,7 @@ KINDS: Final = {
 
 
 def _redirect(to: str, status: int) -> Reply:
-    body = f'<a href="{to}">Found</a>.\n\n'.encode()
-    return Reply(status, body, "text/html; charset=utf-8", (("Location", to),))
+    return Reply(status, b"", "text/html; charset=utf-8", (*UNFRAMED, ("Location", to)))
 
 
 async def root(_: Call) -> Reply:

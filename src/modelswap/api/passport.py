@@ -16,11 +16,12 @@ from modelswap.observe.decoding import readable
 from modelswap.observe.logs import printable
 
 from .dialect import source_of
+from .model_pages import guard_of
 
 if TYPE_CHECKING:
-    from modelswap.core.names import Local
+    from modelswap.core.names import Local, Target
     from modelswap.core.spec import ClientId
-    from modelswap.http import Request, Upstream
+    from modelswap.http import Field, Request, Upstream
 
     from .access import Identity
     from .book import Book, Remote
@@ -104,16 +105,24 @@ class Passport:
         self.direct[name] = target
 
     def outbound(
-        self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
+        self,
+        upstream: Upstream,
+        query: str,
+        target: Target,
+        remote: Remote | None,
+        *,
+        keeps: bool,
+        begun: bool,
     ) -> Outbound:
-        """The request as a model's server or a peer (`remote`) gets it.
+        """The request as the target's server or peer (`remote`) gets it.
 
         `keeps` forwards the client's credentials. `begun`: the client has its headers already.
         """
         is_usual = not begun and query == self.request.query
         known = self.usual.get(upstream) if is_usual else None
         if known is None:
-            known = self._make_outbound(upstream, query, remote, keeps=keeps, begun=begun)
+            guard = guard_of(self.book, self.request, target)
+            known = self._make_outbound(upstream, query, remote, guard, keeps=keeps, begun=begun)
             if is_usual:
                 if len(self.usual) >= _MOST_OUTBOUNDS:
                     self.usual.clear()
@@ -121,7 +130,14 @@ class Passport:
         return known
 
     def _make_outbound(
-        self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
+        self,
+        upstream: Upstream,
+        query: str,
+        remote: Remote | None,
+        guard: tuple[Field, ...],
+        *,
+        keeps: bool,
+        begun: bool,
     ) -> Outbound:
         request = self.request
         drop = _NOTHING if keeps else _CREDENTIALS
@@ -145,6 +161,7 @@ class Passport:
             headers,
             request.header(b"upgrade") if request.upgrade else None,
             self.book.origins.cors(request.header(b"origin")),
+            guard=guard,
         )
 
 

@@ -99,6 +99,7 @@ def build(template: Template, common: Common, report: Report, port: int | None =
         ignore_websockets=comfyui or raw.compat.ignore_websockets,
         capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), places),
         forward_authorization=raw.forward_authorization,
+        trust_page=raw.trust_page,
         priority=common.priorities.get(template.id, 0),
         restart_on_stall=raw.restart_on_stall,
         restore_on_failure=raw.restore_on_failure,

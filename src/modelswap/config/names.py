@@ -63,6 +63,7 @@ def peers(raw: Mapping[str, RawPeer | None], places: Places) -> dict[str, Peer]:
             filters=filters(one.filters),
             timeouts=timeouts(one.timeouts, _peer_timeouts(), path, places),
             forward_authorization=one.forward_authorization,
+            trust_page=one.trust_page,
         )
     return found
 

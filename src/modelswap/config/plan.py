@@ -115,6 +115,8 @@ class Model:
     ignore_websockets: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
     forward_authorization: bool = False
+    trust_page: bool = False
+    """Its web page may use our API as our own page does."""
     priority: int = 0
     restart_on_stall: bool = False
     restore_on_failure: bool = False
@@ -142,6 +144,7 @@ class Peer:
     filters: Filters = field(default_factory=Filters)
     timeouts: Timeouts = field(default_factory=lambda: Timeouts(response_header=Seconds(60)))
     forward_authorization: bool = False
+    trust_page: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,6 +150,13 @@ class RawModel:
         False,  # noqa: FBT003 - a default
         "Let the client's credentials through to the server.",
     )
+    trust_page: bool = key(
+        "trustPage",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Its web page gets this server's origin, so it may use the whole API with the browser's "
+        "credentials; else a sandbox, or on `localhost` an origin of its own.",
+    )
     stall_timeout: float | None = key(
         "stallTimeout",
         Duration(),
@@ -184,6 +191,12 @@ class RawPeer:
         Bool(),
         False,  # noqa: FBT003 - a default
         "Let the client's credentials through to the peer.",
+    )
+    trust_page: bool = key(
+        "trustPage",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "As the key of a model, for the pages of all its models.",
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import httptools
 
+from .documents import is_active
 from .fields import Field, client_block, tokens_of
 from .shape import place_of_length, with_length
 
@@ -95,6 +96,8 @@ class ResponseHead:
     """`block` with `Content-Length` and the empty line, when the length is known."""
     chunked_block: bytes
     """`block` with chunked framing and the empty line."""
+    is_active: bool
+    """A browser could run it as a page: see `documents`."""
 
 
 @dataclass(slots=True)
@@ -203,6 +206,7 @@ def of_length(head: ResponseHead, digits: bytes, raw: int) -> ResponseHead:
         head.block,
         b"%b%b\r\n" % (head.block, length_line),
         head.chunked_block,
+        head.is_active,
     )
 
 
@@ -242,6 +246,7 @@ def _parse_response(head: bytes) -> ResponseHead:
         block=block,
         length_block=block + length_line + b"\r\n",
         chunked_block=block + b"Transfer-Encoding: chunked\r\n\r\n",
+        is_active=is_active(values, has_body=not (bodiless or length == 0)),
     )
 
 

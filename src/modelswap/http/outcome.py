@@ -103,7 +103,7 @@ class BodySource(Protocol):
 class Outbound:
     """A request as the upstream gets it, without body and framing; may be sent many times."""
 
-    __slots__ = ("answer", "block", "method", "upgrade")
+    __slots__ = ("answer", "block", "guard", "method", "upgrade")
 
     def __init__(
         self,
@@ -112,14 +112,19 @@ class Outbound:
         headers: Sequence[Field],
         upgrade: bytes | None = None,
         answer: Sequence[Field] = (),
+        *,
+        guard: Sequence[Field] = (),
     ) -> None:
         """`target` is path and query: `Address.join`. `upgrade` is the value of the client's `Upgrade`.
 
         `answer` are fields that the answer gets on its way to the client; `Access-Control-*` of the
-        upstream give way to them. ValueError for a header that would break out of its line.
+        upstream give way to them. `guard` are fields that an answer gets when a browser could run it
+        as a page; fields of the upstream that concern the whole origin give way to them.
+        ValueError for a header that would break out of its line.
         """
         self.method = method
         self.upgrade = upgrade
         self.block = b"%b %b HTTP/1.1\r\n%b" % (method.encode("ascii"), target, written(headers))
         """Request line and headers, each with its CRLF."""
         self.answer = written(answer)
+        self.guard = written(guard)

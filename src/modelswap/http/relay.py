@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from .documents import ORIGIN_WIDE
 from .outcome import Ending, Outcome
 from .tunnel import RelayEnds
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _OK = 200
 _ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
+_ORIGIN_WIDE = re.compile(rb"(?im)^(?:%b):[^\r\n]*\r\n" % b"|".join(ORIGIN_WIDE))
 _JOIN_BELOW = 65536
 _LATE_ERROR = 64 << 10
 """Bytes kept of an error that comes when the client's stream has already begun."""
@@ -149,7 +151,12 @@ class Relay(RelayEnds):
     def _start(self, exchange: Exchange, head: ResponseHead) -> None:
         length = head.content_length
         answer = self._outbound.answer
-        if answer:
+        if head.is_active and self._outbound.guard:
+            block = _ORIGIN_WIDE.sub(b"", head.block) + self._outbound.guard
+            if answer:
+                block = _ACCESS_CONTROL.sub(b"", block) + answer
+            exchange.start_block(head.status, block, length)
+        elif answer:
             block = _ACCESS_CONTROL.sub(b"", head.block) + answer
             exchange.start_block(head.status, block, length)
         elif exchange.can_start_ready() and head.status not in (204, 304) and not self.is_head:
@@ -191,6 +198,7 @@ class Relay(RelayEnds):
             self.ended
             or self.is_sending
             or self._outbound.answer
+            or head.is_active
             or not exchange.answer(head.status, head.length_block, data)
         ):
             if not self.ended:
