@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -22,15 +21,13 @@ from modelswap.errors import (
     ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
-    RateLimitedError,
     ReplyError,
-    UnauthorizedError,
 )
 
-from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
+from .identify import identify, is_still
 from .passport import Passport, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
 from .routes import Model, Scope, Table, allowed, choose
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
 
     from modelswap.http import Exchange, Field, Request
 
+    from .access import Held, Identity
     from .book import Book
     from .house import House
     from .routes import Route
@@ -65,9 +63,11 @@ class Front:
         """Handle one request."""
         try:
             passport = exchange.request.memo
-            if isinstance(passport, Passport) and passport.book is self.house.book:
-                if not passport.book.access.is_open:
-                    self._identify(passport.request, Scope.INFERENCE, passport.book)
+            if (
+                isinstance(passport, Passport)
+                and passport.book is self.house.book
+                and (not passport.held or is_still(passport, self.loop.time()))
+            ):
                 self._model(exchange, passport)
             else:
                 self._admit(exchange)
@@ -102,33 +102,12 @@ class Front:
             sent = self.send_error(exchange, error, (("Allow", allowed(methods)),))
             self._log(exchange, sent)
             return
-        identity = self._identify(request, route.scope, book)
+        identity, held = identify(request, route.scope, book, self.loop.time())
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not Model.NONE:
             self._check_site(request, book)
-        self._handle(exchange, route, params, identity)
-
-    def _identify(self, request: Request, scope: Scope, book: Book) -> Identity:
-        access = book.access
-        if access.is_open or scope is Scope.OPEN:
-            return ANYONE
-        verdict = access.check(
-            request.header(b"authorization"),
-            request.header(b"x-api-key"),
-            address=address_of(request, self.house.book.origins),
-            now=self.loop.time(),
-            wall=time.time(),  # noqa: TID251 - keys expire by the calendar
-        )
-        match verdict:
-            case Identity():
-                if not verdict.may(scope.value):
-                    raise ForbiddenError(f"this key lacks the scope {scope.value!r}")
-                return verdict
-            case Denied():
-                raise UnauthorizedError(UNAUTHORIZED)
-            case SlowDown(reason, retry_after):
-                raise RateLimitedError(reason, retry_after=retry_after)
+        self._handle(exchange, route, params, identity, held)
 
     def _check_site(self, request: Request, book: Book) -> None:
         if book.origins.is_foreign(
@@ -156,7 +135,12 @@ class Front:
     # Handling
 
     def _handle(
-        self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
+        self,
+        exchange: Exchange,
+        route: Route,
+        params: dict[str, str],
+        identity: Identity,
+        held: Held,
     ) -> None:
         match route.model:
             case Model.NONE:
@@ -173,6 +157,7 @@ class Front:
                     is_tracked=True,
                 )
                 if route.scope is Scope.INFERENCE:
+                    passport.held = held
                     exchange.request.memo = passport
                 self._model(exchange, passport)
             case Model.POLL:
