@@ -21,6 +21,7 @@ from modelswap.http import (
     Server,
     Upstream,
     forward_headers,
+    is_local,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ async def serving(
     handler: Callable[[Exchange], None],
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    is_unbounded: Callable[[str], bool] = is_local,
 ) -> AsyncIterator[tuple[Server, int]]:
     """Run the server; the test fails when the handler raises."""
     crashes: list[BaseException] = []
@@ -90,6 +92,7 @@ async def serving(
         error=error,
         ssl_context=ssl_context,
         crashed=crashes.append,
+        is_unbounded=is_unbounded,
     )
     _, port = await server.listen("127.0.0.1", 0)
     try:

@@ -24,7 +24,7 @@ from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import diff, load
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
-from modelswap.http import CertificateError, Server, give_back, tune_allocator
+from modelswap.http import CertificateError, Server, give_back, is_local, tune_allocator
 from modelswap.launch import LaunchError
 from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
@@ -182,6 +182,7 @@ class Program:
             error=front.error_body,
             ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
+            is_unbounded=lambda peer: is_local(peer) or house.book.origins.trusts(peer),
         )
         self._fleet = house.fleet = Fleet(plan, policy_of(plan), self._launcher, house)
         house.metrics.watch_drops(

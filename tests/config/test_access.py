@@ -132,3 +132,33 @@ def test_ordinary_value_is_no_secret(loaded: LoadText, value: str) -> None:
     plan = loaded("models: {a: {cmd: 'x ${env.V} ${PORT}'}}", {"V": value}).plan
     assert plan is not None
     assert redact(plan, f"x {value}") == f"x {value}"
+
+
+@pytest.mark.parametrize("key", ["a b", "two\\nlines", "nul\\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'models: {{m: {{cmd: x, apiKey: "{key}"}}}}',
+        'peers: {{p: {{proxy: "http://h:1", models: [m], apiKey: "{key}"}}}}',
+    ],
+)
+def test_a_key_that_fits_into_no_header(loaded: LoadText, text: str, key: str) -> None:
+    """It is a mistake of the file, not found out by each request; the message does not show it."""
+    (line,) = (str(one) for one in loaded(text.format(key=key)).problems)
+    assert "apiKey: a key cannot hold a space or a control character" in line
+
+
+def test_a_model_s_key(loaded: LoadText) -> None:
+    """It may come from the environment, is a secret, and needs no restart when it changes."""
+    text = "models: {m: {cmd: x, apiKey: '${env.K}', proxy: 'http://h:1/k-5678'}}"
+    one, two = (loaded(text, {"K": f"k-{n}"}).plan for n in ("5678", "1234"))
+    assert one is not None
+    assert two is not None
+    (old,), (new,) = one.models.values(), two.models.values()
+    assert old.api_key is not None
+    assert old.api_key.reveal() == "k-5678"
+    assert redact(one, "a k-5678 b") == "a *** b"
+    literal = loaded("models: {m: {cmd: x, apiKey: ' k-999 '}}").plan
+    assert literal is not None
+    assert redact(literal, "a k-999 b") == "a *** b"
+    assert old.identity == new.identity

@@ -65,7 +65,12 @@ class Stub:
             sock.close()
 
     def serve_one(self, connection: Connection, request: Request) -> None:
-        if not self.is_ready:
+        key = self.flags.api_key
+        if key and f"Bearer {key}" != request.header("authorization"):
+            send_json(
+                connection, {"error": {"message": "Invalid API Key", "code": 401}}, status=401
+            )
+        elif not self.is_ready:
             send_json(connection, {"error": {"message": "Loading model", "code": 503}}, status=503)
         elif request.path == "/health":
             self.count("health")
@@ -98,6 +103,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--name", default="stub")
     parser.add_argument("--ready-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--loading", action="store_true", help="answer 503 until ready, not refuse")
+    parser.add_argument("--api-key", default="", help="answer 401 without it, at /health too")
     parser.add_argument("--exit-after", type=float, metavar="SECONDS")
     parser.add_argument("--exit-code", type=int, default=1)
     parser.add_argument("--deaf", action="store_true", help="ignore SIGTERM")

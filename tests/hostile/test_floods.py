@@ -249,12 +249,10 @@ def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
         assert is_alive(server)
 
 
-@pytest.mark.parametrize("per_address", [True, False])
-def test_too_many_connections(serve: Serve, *, per_address: bool) -> None:
-    """Beyond the limit: 503 and a close; below it again everybody is served."""
-    limit = "connectionsPerAddress: 20" if per_address else "connections: 20"
-    server = serve(f"limits: {{{limit}}}\nmodels: {{}}\n")
-    with crowd(server, 20):
+def test_too_many_connections(serve: Serve) -> None:
+    """Beyond the limit, all at work: 503 and a close; below it again everybody is served."""
+    server = serve("limits: {connections: 20}\nmodels: {}\n")
+    with crowd(server, 20, b"GET /health HT"):
         with crowd(server, 30) as refused:
             for sock in refused[:10]:
                 assert statuses(answer_of(sock)) == [503]
@@ -262,6 +260,19 @@ def test_too_many_connections(serve: Serve, *, per_address: bool) -> None:
             sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert statuses(answer_of(sock)) == [503]
     wait_for(lambda: status_of(server, "GET", "/health") == 200)
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_idle_connections_make_room(serve: Serve, first: bytes) -> None:
+    """A crowd that holds every connection and asks nothing more keeps nobody out."""
+    server = serve("limits: {connections: 20, connectionsPerAddress: 10}\nmodels: {}\n")
+    with crowd(server, 300, first) as socks:
+        for _ in range(30):
+            assert status_of(server, "GET", "/health") == 200
+        for sock in socks[:200]:
+            with contextlib.suppress(ConnectionError):
+                while sock.recv(65536):
+                    pass
 
 
 def test_few_file_descriptors(serve: Serve, peer: Listener) -> None:
@@ -275,9 +286,12 @@ def test_few_file_descriptors(serve: Serve, peer: Listener) -> None:
     assert soft > 200
     assert hard > 200
     wait_for(lambda: is_up(server))
-    with crowd(server, 300) as socks:
+    with crowd(server, 300, b"GET /health HT") as socks:
         assert statuses(answer_of(socks[-1])) in ([503], [])
         assert descriptors(server.pid) < 200
+    with crowd(server, 300):
+        assert descriptors(server.pid) < 200
+        wait_for(lambda: is_up(server))
     wait_for(lambda: is_up(server))
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).status == 200
 

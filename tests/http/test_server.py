@@ -135,25 +135,6 @@ async def test_an_idle_connection_is_closed() -> None:
         writer.close()
 
 
-async def test_connections_beyond_the_limit_get_503() -> None:
-    """The ones within it go on working."""
-    async with serving(reader_of_bodies, short(connections_per_address=2)) as (server, port):
-        first = await connect(port)
-        first[1].write(get())
-        await read_answer(first[0])
-        second = await connect(port)
-        second[1].write(get())
-        await read_answer(second[0])
-        third = await connect(port)
-        assert (await third[0].read()).startswith(b"HTTP/1.1 503 ")
-        third[1].close()
-        first[1].write(get())
-        assert (await read_answer(first[0]))[0] == 200
-        assert server.connections >= 2
-        first[1].close()
-        second[1].close()
-
-
 async def test_pipelined_requests_are_answered_in_order() -> None:
     """The second begins when the first is answered, also when the first takes longer."""
     waiting: list[Exchange] = []

@@ -167,7 +167,7 @@ def header_of(answer: Any, name: str) -> list[str]:
 
 
 def test_what_the_model_server_gets(server: Modelswap) -> None:
-    """§4.4: the client's Host, its address appended, nothing of the connection, no key."""
+    """§4.4: the client's Host, its address appended, nothing of the connection."""
     answer = server.ask(
         "POST",
         "/v1/rerank",
@@ -181,13 +181,16 @@ def test_what_the_model_server_gets(server: Modelswap) -> None:
             "TE": "trailers",
             "Authorization": "Bearer secret",
             "X-Api-Key": "secret",
+            "Proxy-Authorization": "Basic eDp5",
             "Content-Type": "application/json",
         },
     )
     assert header_of(answer, "host") == ["localhost:1234"]
     assert header_of(answer, "x-custom") == ["1"]
     assert header_of(answer, "x-forwarded-for") == ["127.0.0.1"]
-    for gone in ("x-mine", "keep-alive", "authorization", "x-api-key", "user-agent"):
+    assert header_of(answer, "authorization") == ["Bearer secret"]
+    assert header_of(answer, "x-api-key") == ["secret"]
+    for gone in ("x-mine", "keep-alive", "user-agent", "proxy-authorization"):
         assert not header_of(answer, gone), gone
 
 

@@ -1,32 +1,29 @@
-"""Who asks: the key of a request → an identity with its rights.
+"""Who asks: the keys of a request → an identity with its rights.
 
-Law: keys are compared by their SHA-256 digests in a table. The digest of a
-wrong key says nothing about a right one, so neither the look-up's time nor the
-table's layout gives anything away. Known headers are remembered, wrong ones
-never. One `Access` belongs to one configuration and dies with it. It refuses to
-keep or show a key.
+Guarantees: keys are compared by their SHA-256 digests in a table. The digest of a wrong key says
+nothing about a right one, so neither the look-up's time nor the table's layout gives anything away.
+A right key enters at once, whatever came from its address before. One `Access` belongs to one
+configuration and dies with it.
+Does not: keep or show a key.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from modelswap.config.plan import ApiKey
 
 UNAUTHORIZED: Final = "unauthorized: invalid or missing API key"
 EVERY_SCOPE: Final = frozenset({"inference", "read", "admin"})
-_REMEMBERED: Final = 4096
 _MINUTE: Final = 60.0
 
 
@@ -68,17 +65,35 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class SlowDown:
-    """Too many wrong keys from there, or too many requests with this key: 429."""
+    """A wrong key after too many from there, or too many requests with this key: 429."""
 
     reason: str
     retry_after: float
 
 
-Verdict = Identity | Denied | SlowDown
+@dataclass(frozen=True, slots=True)
+class Lacks:
+    """A valid key that does not grant this scope: 403."""
+
+    scope: str
+
+
+Verdict = Identity | Denied | SlowDown | Lacks
+
+
+class Moment(NamedTuple):
+    """When a request is judged, in seconds."""
+
+    now: float
+    """Monotonic."""
+    wall: float
+    """The time of day, for `expires` only."""
 
 
 @dataclass(slots=True)
-class _Record:
+class Record:
+    """One key of the configuration, without the key."""
+
     identity: Identity
     expires: float | None
     """Wall clock."""
@@ -99,28 +114,8 @@ class _Record:
         return True
 
 
-def key_of(authorization: bytes | None, x_api_key: bytes | None) -> bytes | None:
-    """Find the key of a request: Basic password, else Bearer, else `x-api-key`."""
-    if authorization:
-        scheme, _, rest = authorization.partition(b" ")
-        match scheme.lower():
-            case b"basic":
-                key = _password(rest)
-            case b"bearer":
-                key = rest
-            case _:
-                key = b""
-        if key:
-            return key
-    return x_api_key or None
-
-
-def _password(encoded: bytes) -> bytes:
-    try:
-        decoded = base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error:
-        return b""
-    return decoded.partition(b":")[2]
+Held = tuple[Record, ...]
+"""The right keys of one request, in the order in which they were found."""
 
 
 def _digest(key: bytes) -> str:
@@ -135,20 +130,23 @@ def _timestamp(text: str) -> float:
 class Failures:
     """Wrong keys by address, so that guessing becomes slow. Bounded; survives a reload.
 
-    After `FREE` failures each further one closes the door for twice as long, up to `LONGEST`,
-    which is short: behind one address there may be others. A right key ends the count. What is forgotten first is what was seen longest ago.
+    After `FREE` failures each further one gets the answer "slow down" for twice as long, up to
+    `LONGEST`. Right keys are not asked about: behind one address there may be many clients. The
+    count ends after a time without a failure. What is forgotten first is what was seen longest ago.
     """
 
     FREE: Final = 10
     LONGEST: Final = 5.0
+    """Seconds."""
     FORGET: Final = 600.0
+    """Seconds without a failure after which the count begins anew."""
     ADDRESSES: Final = 4096
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def wait(self, address: str, now: float) -> float:
-        """Return for how many seconds an address is not listened to."""
+        """Return for how many seconds wrong keys from an address are told to slow down."""
         address = _household(address)
         if address not in self._seen:
             return 0.0
@@ -166,69 +164,64 @@ class Failures:
         if len(self._seen) > self.ADDRESSES:
             self._seen.popitem(last=False)
 
-    def on_success(self, address: str) -> None:
-        self._seen.pop(_household(address), None)
-
 
 class Access:
     """The keys of one configuration."""
 
     def __init__(self, keys: Sequence[ApiKey], failures: Failures | None = None) -> None:
         self._failures = failures or Failures()
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, Record] = {}
         for key in keys:
             digest = _digest_of(key)
             if digest is not None:
                 self._records.setdefault(digest, _record(key))
         self.is_open = not keys
         """No keys are configured: everyone may do everything."""
-        self._known: dict[tuple[bytes | None, bytes | None], _Record] = {}
+
+    def is_ours(self, key: bytes) -> bool:
+        """Tell whether it is one of the keys, also when it has expired."""
+        return _digest(key) in self._records
 
     def check(
-        self,
-        authorization: bytes | None,
-        x_api_key: bytes | None,
-        *,
-        address: str,
-        now: float,
-        wall: float,
-    ) -> Verdict:
-        """Judge one request's headers.
+        self, keys: Iterable[bytes], scope: str, *, address: Callable[[], str], moment: Moment
+    ) -> tuple[Verdict, Held]:
+        """Judge all the keys that one request carries; any right one lets it in.
 
-        `now` is monotonic; `wall` is the time of day, for `expires` only.
+        The second value is for `judge`, when an equal request comes.
         """
         if self.is_open:
-            return ANYONE
-        record = self._known.get((authorization, x_api_key))
-        if record is None:
-            found = self._look_up(authorization, x_api_key, address, now)
-            if not isinstance(found, _Record):
-                return found
-            record = found
-        if record.expires is not None and wall >= record.expires:
-            return Denied("expired")
-        if record.per_minute is not None and not record.is_within_rate(now):
-            return SlowDown("too many requests for this key", _MINUTE / record.per_minute)
-        return record.identity
+            return ANYONE, ()
+        records = self._records
+        keys = tuple(keys)
+        held = tuple(record for key in keys if (record := records.get(_digest(key))) is not None)
+        if held:
+            return self.judge(held, scope, moment), held
+        if not keys:
+            return Denied("missing"), ()
+        return self._refuse(address(), moment.now), ()
 
-    def _look_up(
-        self, authorization: bytes | None, x_api_key: bytes | None, address: str, now: float
-    ) -> _Record | Denied | SlowDown:
+    def judge(self, held: Held, scope: str, moment: Moment) -> Verdict:
+        """Choose among right keys: of those with the scope the first without a list of models.
+
+        Without such a one it is the first that has the scope.
+        """
+        valid = [one for one in held if one.expires is None or moment.wall < one.expires]
+        if not valid:
+            return Denied("expired")
+        fit = [one for one in valid if one.identity.may(scope)]
+        if not fit:
+            return Lacks(scope)
+        chosen = next((one for one in fit if not one.identity.models), fit[0])
+        if chosen.per_minute is not None and not chosen.is_within_rate(moment.now):
+            return SlowDown("too many requests for this key", _MINUTE / chosen.per_minute)
+        return chosen.identity
+
+    def _refuse(self, address: str, now: float) -> Denied | SlowDown:
         wait = self._failures.wait(address, now)
         if wait > 0:
             return SlowDown("too many wrong API keys", wait)
-        key = key_of(authorization, x_api_key)
-        if key is None:
-            return Denied("missing")
-        record = self._records.get(_digest(key))
-        if record is None:
-            self._failures.on_failure(address, now)
-            return Denied("wrong")
-        self._failures.on_success(address)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[authorization, x_api_key] = record
-        return record
+        self._failures.on_failure(address, now)
+        return Denied("wrong")
 
 
 def _household(address: str) -> str:
@@ -249,9 +242,9 @@ def _digest_of(key: ApiKey) -> str | None:
     return None
 
 
-def _record(key: ApiKey) -> _Record:
+def _record(key: ApiKey) -> Record:
     identity = Identity(
         key.name, frozenset(key.scopes), tuple(key.models), key.background, key.is_named
     )
     expires = None if key.expires is None else _timestamp(key.expires)
-    return _Record(identity, expires, key.rate_limit)
+    return Record(identity, expires, key.rate_limit)

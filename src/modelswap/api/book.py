@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from modelswap.fleet import Fleet
 
     from .filters import Edit
+    from .origin import Fields
 
 DEFAULT_GROUP = "(default)"
 _STATES = {
@@ -72,7 +73,7 @@ class Remote:
     peer: configured.Peer
     upstream: Upstream
     edit: Edit | None
-    credentials: tuple[tuple[bytes, bytes], ...]
+    credentials: Fields
     """Headers that stand in for the client's own."""
 
 
@@ -122,6 +123,19 @@ class Book:
             return self.edits[target.model]
         return self.remotes[target.peer].edit
 
+    def credentials_of(self, target: Local | Peer) -> Fields:
+        """Return what stands in for the client's credentials; nothing where there is no `apiKey`."""
+        if isinstance(target, Peer):
+            return self.remotes[target.peer].credentials
+        key = self.plan.models[target.model].api_key
+        return () if key is None else ((b"Authorization", b"Bearer " + _bytes_of(key)),)
+
+    def keeps_credentials(self, target: Local | Peer) -> bool:
+        """Tell whether our keys go on to the target too."""
+        if isinstance(target, Peer):
+            return self.remotes[target.peer].peer.forward_authorization
+        return self.plan.models[target.model].forward_authorization
+
     def state_of(self, fleet: Fleet, target: str) -> TargetState:
         """Tell a selector how one of its targets is."""
         found = self.names.lookup(target)
@@ -144,8 +158,12 @@ def _remote(peer: configured.Peer) -> Remote:
     return Remote(peer, upstream, compile_filters(peer.filters), _credentials(peer))
 
 
-def _credentials(peer: configured.Peer) -> tuple[tuple[bytes, bytes], ...]:
+def _credentials(peer: configured.Peer) -> Fields:
     if peer.api_key is None:
         return ()
-    key = peer.api_key.reveal().encode()
+    key = _bytes_of(peer.api_key)
     return ((b"Authorization", b"Bearer " + key), (b"X-Api-Key", key))
+
+
+def _bytes_of(key: configured.Secret) -> bytes:
+    return key.reveal().encode("utf-8", "surrogateescape")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -22,15 +21,13 @@ from modelswap.errors import (
     ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
-    RateLimitedError,
     ReplyError,
-    UnauthorizedError,
 )
 
-from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
+from .identify import identify, is_still
 from .model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .passport import Passport, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
 
     from modelswap.http import Exchange, Field, Request
 
-    from .book import Book
+    from .access import Held, Identity
     from .house import House
     from .routes import Route
 
@@ -70,9 +67,11 @@ class Front:
         """Handle one request."""
         try:
             passport = exchange.request.memo
-            if isinstance(passport, Passport) and passport.book is self.house.book:
-                if not passport.book.access.is_open:
-                    self._identify(passport.request, Scope.INFERENCE, passport.book)
+            if (
+                isinstance(passport, Passport)
+                and passport.book is self.house.book
+                and (not passport.held or is_still(passport, self.loop.time()))
+            ):
                 self._model(exchange, passport)
             else:
                 self._admit(exchange)
@@ -109,7 +108,7 @@ class Front:
         is_page = is_page_host(request.header(b"host"))
         if is_page and route.model not in {Model.PATH, Model.COMFYUI}:
             raise NotFoundError("this host name serves the page of one model and nothing else")
-        identity = self._identify(request, route.scope, book)
+        identity, held = identify(request, route.scope, book, self.loop.time())
         if is_page and self._pages.arrives(request):
             exchange.reply(200, ARRIVAL_FIELDS, ARRIVAL)
             self._log(exchange, len(ARRIVAL))
@@ -118,33 +117,17 @@ class Front:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not Model.NONE:
             check_site(request, origins)
-        self._handle(exchange, route, params, identity)
-
-    def _identify(self, request: Request, scope: Scope, book: Book) -> Identity:
-        access = book.access
-        if access.is_open or scope is Scope.OPEN:
-            return ANYONE
-        verdict = access.check(
-            request.header(b"authorization"),
-            request.header(b"x-api-key"),
-            address=address_of(request, self.house.book.origins),
-            now=self.loop.time(),
-            wall=time.time(),  # noqa: TID251 - keys expire by the calendar
-        )
-        match verdict:
-            case Identity():
-                if not verdict.may(scope.value):
-                    raise ForbiddenError(f"this key lacks the scope {scope.value!r}")
-                return verdict
-            case Denied():
-                raise UnauthorizedError(UNAUTHORIZED)
-            case SlowDown(reason, retry_after):
-                raise RateLimitedError(reason, retry_after=retry_after)
+        self._handle(exchange, route, params, identity, held)
 
     # Handling
 
     def _handle(
-        self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
+        self,
+        exchange: Exchange,
+        route: Route,
+        params: dict[str, str],
+        identity: Identity,
+        held: Held,
     ) -> None:
         match route.model:
             case Model.NONE:
@@ -161,6 +144,7 @@ class Front:
                     is_tracked=True,
                 )
                 if route.scope is Scope.INFERENCE:
+                    passport.held = held
                     exchange.request.memo = passport
                 self._model(exchange, passport)
             case Model.POLL:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.names import Peer
 from modelswap.http import Outbound, forward_headers
 from modelswap.observe.captures import weight
 from modelswap.observe.decoding import readable
 from modelswap.observe.logs import printable
 
+from .credentials import without_any, without_keys
 from .dialect import source_of
 from .model_pages import guard_of
 
@@ -23,10 +25,9 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ClientId
     from modelswap.http import Field, Request, Upstream
 
-    from .access import Identity
-    from .book import Book, Remote
+    from .access import Held, Identity
+    from .book import Book
 
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authorization"})
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _MOST_OUTBOUNDS: Final = 8
@@ -42,6 +43,7 @@ class Passport:
         "book",
         "client",
         "direct",
+        "held",
         "identity",
         "is_form",
         "is_recorded",
@@ -72,6 +74,8 @@ class Passport:
         self.book = book
         self.request = request
         self.identity = identity
+        self.held: Held = ()
+        """The right keys, to be judged again with each equal request; none without `apiKeys`."""
         self.address = address
         """The client's, behind the proxies that are trusted."""
         self.client = client
@@ -104,25 +108,15 @@ class Passport:
             self.direct.clear()
         self.direct[name] = target
 
-    def outbound(
-        self,
-        upstream: Upstream,
-        query: str,
-        target: Target,
-        remote: Remote | None,
-        *,
-        keeps: bool,
-        begun: bool,
-    ) -> Outbound:
-        """The request as the target's server or peer (`remote`) gets it.
+    def outbound(self, upstream: Upstream, query: str, target: Target, *, begun: bool) -> Outbound:
+        """The request as a model's server or a peer gets it.
 
-        `keeps` forwards the client's credentials. `begun`: the client has its headers already.
+        `begun`: the client has its headers already.
         """
         is_usual = not begun and query == self.request.query
         known = self.usual.get(upstream) if is_usual else None
         if known is None:
-            guard = guard_of(self.book, self.request, target)
-            known = self._make_outbound(upstream, query, remote, guard, keeps=keeps, begun=begun)
+            known = self._make_outbound(upstream, query, target, begun=begun)
             if is_usual:
                 if len(self.usual) >= _MOST_OUTBOUNDS:
                     self.usual.clear()
@@ -130,39 +124,39 @@ class Passport:
         return known
 
     def _make_outbound(
-        self,
-        upstream: Upstream,
-        query: str,
-        remote: Remote | None,
-        guard: tuple[Field, ...],
-        *,
-        keeps: bool,
-        begun: bool,
+        self, upstream: Upstream, query: str, target: Target, *, begun: bool
     ) -> Outbound:
         request = self.request
-        drop = _NOTHING if keeps else _CREDENTIALS
+        is_peer = isinstance(target, Peer)
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
-        if begun or codings:  # headers that are out already promise no coding
-            drop |= _CODINGS
         headers = forward_headers(
             request,
-            drop=drop,
+            # headers that are out already promise no coding
+            drop=_CODINGS if begun or codings else _NOTHING,
             trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
-            forwarded=remote is None,
-            host=None if remote is None else upstream.address.authority.encode("ascii"),
+            forwarded=not is_peer,
+            host=upstream.address.authority.encode("ascii") if is_peer else None,
         )
         if codings and not begun:  # figures and captures need an answer that can be read
             headers.append((b"Accept-Encoding", readable(codings)))
-        if remote is not None:
-            headers += remote.credentials
         return Outbound(
             request.method,
             upstream.address.join(self.path, query),
-            headers,
+            self._with_credentials(headers, target),
             request.header(b"upgrade") if request.upgrade else None,
             self.book.origins.cors(request.header(b"origin")),
-            guard=guard,
+            guard=guard_of(self.book, request, target),
         )
+
+    def _with_credentials(self, headers: list[Field], target: Target) -> list[Field]:
+        """Send the target's own key instead of the client's; without one, what is not a key of ours."""
+        book = self.book
+        own = book.credentials_of(target)
+        if own:
+            return [*without_any(headers), *own]
+        if book.access.is_open or book.keeps_credentials(target):
+            return headers
+        return without_keys(headers, book.access.is_ours)
 
 
 def line_ends(request: Request, address: str) -> tuple[str, str]:

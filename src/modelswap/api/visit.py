@@ -82,16 +82,7 @@ class Visit(Turn):
     def _outbound(self, upstream: Upstream) -> Outbound:
         target = self._target
         assert target is not None
-        book = self._book
-        if isinstance(target, Peer):
-            remote = book.remotes[target.peer]
-            keeps = remote.peer.forward_authorization
-        else:
-            remote = None
-            keeps = book.plan.models[target.model].forward_authorization
-        return self._passport.outbound(
-            upstream, self._query, target, remote, keeps=keeps, begun=self._exchange.started
-        )
+        return self._passport.outbound(upstream, self._query, target, begun=self._exchange.started)
 
     def _send(self, upstream: Upstream) -> None:
         exchange = self._exchange

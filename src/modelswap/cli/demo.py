@@ -36,7 +36,9 @@ def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) ->
     serving until Ctrl-C, so that you can try it yourself.
     """
     if not _has_engine():
-        _end("the engine is not installed here: pip install xllamacpp gguf numpy (modelswap's extra `engine`)")
+        _end(
+            "the engine is not installed here: pip install xllamacpp gguf numpy (modelswap's extra `engine`)"
+        )
     from modelswap.demo import show  # noqa: PLC0415 - numpy, and only when installed
 
     if port is not None and not show.is_free(port):

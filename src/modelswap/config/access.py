@@ -38,6 +38,20 @@ def api_keys(raw: tuple[str | RawApiKey, ...], places: Places) -> tuple[ApiKey, 
     return tuple(found)
 
 
+def upstream_key(text: str, path: Path, places: Places) -> Secret | None:
+    """The key that is sent to a model server or a peer; it has to fit into a header."""
+    key = text.strip()
+    try:
+        key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        places.problem(path, "a key has to be text")
+        return None
+    if any(one <= " " or one == "\x7f" for one in key):
+        places.problem(path, "a key cannot hold a space or a control character")
+        return None
+    return Secret(key) if key else None
+
+
 def _unique_names(keys: list[ApiKey], places: Places) -> None:
     seen: set[str] = set()
     for index, one in enumerate(keys):

@@ -153,7 +153,7 @@ def _plan(
         profiles=profiles(raw.profiles, chosen, directory, places),
         legacy_profiles=list_profiles(raw.list_profiles, raw_models, places),
         routing=routing(raw.routing.router, directory, chosen, places),
-        secrets=_secrets(raw, top, source),
+        secrets=_secrets(raw, raw_models, top, source),
         files=source.files,
         key_files=tuple(
             one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
@@ -167,11 +167,14 @@ def _raw_models(expanded: Expanded) -> dict[str, RawModel]:
     return {t.id: decode(t.tree, RawModel, ("models", t.id), scratch) for t in expanded.templates}
 
 
-def _secrets(raw: RawConfig, top: Settings, source: Source) -> tuple[Secret, ...]:
+def _secrets(
+    raw: RawConfig, models: Mapping[str, RawModel], top: Settings, source: Source
+) -> tuple[Secret, ...]:
     values = {value for value in source.env_values if is_secret(value)}
     values |= {one.key.reveal() for one in top.api_keys if one.key is not None}
     values |= {one if isinstance(one, str) else one.value for one in raw.api_keys}
-    values |= {one.api_key for one in raw.peers.values() if one is not None}
+    values |= {one.api_key.strip() for one in raw.peers.values() if one is not None}
+    values |= {one.api_key.strip() for one in models.values()}
     return tuple(Secret(value) for value in sorted(values - {""}))
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from modelswap.core.spec import ModelId, Seconds
 
+from .access import upstream_key
 from .command import split, strip_comments
 from .decode import Report, as_json, decode
 from .macros import with_port
@@ -98,6 +99,7 @@ def build(template: Template, common: Common, report: Report, port: int | None =
         timeouts=timeouts(raw.timeouts, Timeouts(), path, places, stall=raw.stall_timeout),
         ignore_websockets=comfyui or raw.compat.ignore_websockets,
         capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), places),
+        api_key=upstream_key(raw.api_key, (*path, "apiKey"), places),
         forward_authorization=raw.forward_authorization,
         trust_page=raw.trust_page,
         priority=common.priorities.get(template.id, 0),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.spec import ModelId
 
+from .access import upstream_key
 from .decode import nearest
 from .models import automatic_aliases, filters, timeouts, upstream_url
-from .plan import Peer, Profile, Secret, Selector, Timeouts
+from .plan import Peer, Profile, Selector, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def peers(raw: Mapping[str, RawPeer | None], places: Places) -> dict[str, Peer]:
             id=name,
             proxy=upstream_url(one.proxy, (*path, "proxy"), places, strict=True),
             models=tuple(dict.fromkeys(one.models)),
-            api_key=Secret(one.api_key) if one.api_key else None,
+            api_key=upstream_key(one.api_key, (*path, "apiKey"), places),
             filters=filters(one.filters),
             timeouts=timeouts(one.timeouts, _peer_timeouts(), path, places),
             forward_authorization=one.forward_authorization,

@@ -114,6 +114,7 @@ class Model:
     timeouts: Timeouts = field(default_factory=Timeouts)
     ignore_websockets: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
+    api_key: Secret | None = None
     forward_authorization: bool = False
     trust_page: bool = False
     """Its web page may use our API as our own page does."""

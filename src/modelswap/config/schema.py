@@ -144,11 +144,17 @@ class RawModel:
     capabilities: RawCapabilities = keys(
         "capabilities", Record(RawCapabilities), RawCapabilities, "Shown in lists."
     )
+    api_key: str = key(
+        "apiKey",
+        Text(),
+        "",
+        "Sent to the server as Bearer, by the readiness check too, instead of what the client sent.",
+    )
     forward_authorization: bool = key(
         "forwardAuthorization",
         Bool(),
         False,  # noqa: FBT003 - a default
-        "Let the client's credentials through to the server.",
+        "Let `apiKeys` of this file through to a server without `apiKey`; other keys do go through.",
     )
     trust_page: bool = key(
         "trustPage",
@@ -181,7 +187,9 @@ class RawModel:
 class RawPeer:
     proxy: str = key("proxy", Text(), "", "URL of the other server. Required.")
     models: tuple[str, ...] = key("models", TEXTS, (), "Its models. Required.")
-    api_key: str = key("apiKey", Text(), "", "Sent as Bearer and `x-api-key`.")
+    api_key: str = key(
+        "apiKey", Text(), "", "Sent as Bearer and `x-api-key`, instead of what the client sent."
+    )
     filters: RawFilters = keys("filters", Record(RawFilters), RawFilters, "Edits of requests.")
     timeouts: RawTimeouts = keys(
         "timeouts", Record(RawTimeouts), RawTimeouts, "Of connections to the peer."
@@ -190,7 +198,7 @@ class RawPeer:
         "forwardAuthorization",
         Bool(),
         False,  # noqa: FBT003 - a default
-        "Let the client's credentials through to the peer.",
+        "Let `apiKeys` of this file through to a peer without `apiKey`; other keys do go through.",
     )
     trust_page: bool = key(
         "trustPage",

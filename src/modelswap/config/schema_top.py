@@ -140,7 +140,10 @@ class RawLimits:
     )
     connections: int = key("connections", Int(1), 4096, "Open connections.")
     connections_per_address: int = key(
-        "connectionsPerAddress", Int(1), 1024, "Open connections of one client address."
+        "connectionsPerAddress",
+        Int(1),
+        1024,
+        "Open connections of one client address; not of this machine and `trustedProxies`.",
     )
     queue: int = key("queue", Int(1), 1000, "Waiting requests.")
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-_MISSING = "llama.cpp is not installed here: pip install xllamacpp gguf numpy (modelswap's extra `engine`)"
+_MISSING = (
+    "llama.cpp is not installed here: pip install xllamacpp gguf numpy (modelswap's extra `engine`)"
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -120,6 +120,7 @@ def job_of(model: Model) -> Job:
         stop_command=split(model.cmd_stop),
         url=model.proxy,
         check=model.check_endpoint,
+        key="" if model.api_key is None else model.api_key.reveal(),
         port=model.port,
     )
 

@@ -21,6 +21,7 @@ from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
 from .relay import Relay
 from .request import Request, forward_headers
 from .server import Server
+from .sockets import is_local
 from .sources import ExchangeBody
 from .spool import Spool
 from .upload import Upload
@@ -50,5 +51,6 @@ __all__ = [
     "Watcher",
     "forward_headers",
     "give_back",
+    "is_local",
     "tune_allocator",
 ]

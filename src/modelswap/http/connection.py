@@ -115,7 +115,7 @@ class Connection(Endpoint):
             request = self._request
         else:
             try:
-                request = Request(self._read_head(head), self._peer, self._scheme)
+                request = Request(self._read_head(head), self.peer, self._scheme)
             except RefusedError as refused:
                 self._refuse(refused.status, refused.text)
                 return
@@ -336,9 +336,11 @@ class Connection(Endpoint):
                 and self._task is None
                 and not (self.paused or self._charged or self._eof or self._server.draining)
             ):  # nothing is left of the request: the next may come at once
+                server = self._server
                 self._exchange = None
                 self._intake = self._on_head
-                self._idle_since = self._server.ticker.now
+                self._idle_since = server.ticker.now
+                server.turn = self.turn = server.turn + 1
             else:
                 self._advance()
 
@@ -382,6 +384,7 @@ class Connection(Endpoint):
             return False
         self._intake = self._on_head
         self._idle_since = self._server.ticker.now
+        self._server.turn = self.turn = self._server.turn + 1
         self._resume()
         return True
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from .sockets import is_loopback, reset_at_end, unpace, unsent
+from .lasting import HalfClosedProbe, SlowReader
+from .sockets import has_unread, is_loopback, reset_at_end, unpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ HIGH_WATER = 256 << 10
 _LINGER = 2.0
 _FLUSH = 5.0
 """Seconds that a closing connection gets to take what is still buffered."""
-_PROBES = (0.02, 0.25, 1.0)
 CHARGED = 128 << 10
 """Held bodies are accounted for in steps of this; smaller ones are not."""
 
@@ -57,20 +57,20 @@ class Endpoint(asyncio.Protocol):
         "_intake",
         "_next",
         "_partial",
-        "_peer",
         "_probe",
         "_reading",
         "_ready",
         "_request",
         "_scheme",
         "_server",
+        "_slow",
         "_task",
         "_transport",
         "_tunnel",
-        "_unsent",
-        "_unsent_since",
         "keep_alive",
         "paused",
+        "peer",
+        "turn",
     )
 
     def __init__(self, server: Server) -> None:
@@ -95,12 +95,14 @@ class Endpoint(asyncio.Protocol):
         """Bytes of the current body that count against the server's bound."""
         self._eof = False
         self._reading = True
-        self._probe: asyncio.TimerHandle | None = None
+        self._probe: HalfClosedProbe | None = None
         self._closes_at: float | None = None
         self._idle_since = 0.0
-        self._unsent = 0
-        self._unsent_since = 0.0
-        self._peer = ""
+        self._slow: SlowReader | None = None
+        self.peer = ""
+        """The client's address; empty for a Unix socket."""
+        self.turn = 0
+        """The server's count when it became idle."""
         self._scheme = "http"
         self.keep_alive = True
         """Of the current request: may another follow?"""
@@ -123,11 +125,14 @@ class Endpoint(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
         peer: tuple[str, int] | None = transport.get_extra_info("peername")
-        self._peer = peer[0] if peer else ""
-        if is_loopback(self._peer):
+        self.peer = peer[0] if peer else ""
+        if is_loopback(self.peer):
             unpace(transport.get_extra_info("socket"))
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        refusal = self._server.add(self, self._peer)
+        server = self._server
+        server.turn += 1
+        self.turn = server.turn
+        refusal = server.add(self, self.peer)
         self._idle_since = self._server.ticker.now
         if refusal is not None:
             self._refuse(503, refusal)
@@ -142,7 +147,7 @@ class Endpoint(asyncio.Protocol):
             return self._scheme == "http"
         exchange = self._exchange
         if exchange is not None and self._may_still_listen(exchange):
-            self._probe_client(0)
+            self._probe = HalfClosedProbe(self._server.loop, self.write, self._awaits_answer)
             return True
         self._closes_at = self._closes_at or self._server.ticker.now + _FLUSH
         self._server.burst.flush()  # an answer of this very turn: the transport closes now
@@ -164,7 +169,7 @@ class Endpoint(asyncio.Protocol):
         if self._probe is not None:
             self._probe.cancel()
         self._uncharge()
-        self._server.remove(self, self._peer)
+        self._server.remove(self, self.peer)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.client_lost()
@@ -172,8 +177,7 @@ class Endpoint(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
-        self._unsent_since = self._server.ticker.now
-        self._unsent = 0 if self._transport is None else unsent(self._transport)
+        self._slow = SlowReader(self._transport, self._server.ticker.now)
         if self._tunnel is not None:
             self._tunnel.client_paused()
 
@@ -307,8 +311,24 @@ class Endpoint(asyncio.Protocol):
             return True
         return self._transport is not None and self._transport.is_closing()
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether no request runs on it or has begun to come."""
+        return not (self.is_busy or self._partial or self._next or self._eof)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it rests, nothing is left to send, and nothing has come that was not read yet."""
+        transport = self._transport
+        return (
+            transport is not None
+            and self.is_resting
+            and not transport.get_write_buffer_size()
+            and not has_unread(transport.get_extra_info("socket"))
+        )
+
     def close_if_idle(self) -> None:
-        """For the end of a drain: a connection without a request ends now."""
+        """Close a connection without a request now."""
         if not self.is_busy:
             self._close(linger=False)
 
@@ -327,8 +347,8 @@ class Endpoint(asyncio.Protocol):
             body = self._body
             if body is not None and body.too_slow(now, limits.body_timeout, limits.body_min_rate):
                 self._refuse(408, "the request's body comes too slowly")
-            elif self.paused:
-                self._sweep_unsent(transport, now)
+            elif self.paused and self._slow and self._slow.is_given_up(transport, now, limits):
+                transport.abort()
 
     def _sweep_idle(self, now: float) -> None:
         limits = self._server.limits
@@ -338,29 +358,18 @@ class Endpoint(asyncio.Protocol):
         elif self._tunnel is None and now - self._idle_since > limits.idle_timeout:
             self._close(linger=False)
 
-    def _sweep_unsent(self, transport: asyncio.Transport, now: float) -> None:
-        """Give up a client that takes its answer more slowly than a body may come: it keeps a model."""
-        limits = self._server.limits
-        if now - self._unsent_since <= limits.body_timeout:
-            return
-        left = unsent(transport)
-        if self._unsent - left < max(1, limits.body_min_rate * limits.body_timeout):
-            transport.abort()
-        self._unsent = left
-        self._unsent_since = now
-
     # Small things
 
     def _charge(self, body: BodyIntake) -> bool:
         grown = body.received - self._charged
-        if not self._server.hold(self._peer, grown):
+        if not self._server.hold(self.peer, grown):
             return False
         self._charged += grown
         return True
 
     def _uncharge(self) -> None:
         if self._charged:
-            self._server.let_go(self._peer, self._charged)
+            self._server.let_go(self.peer, self._charged)
             self._charged = 0
 
     def _cancel_task(self) -> None:
@@ -374,17 +383,9 @@ class Endpoint(asyncio.Protocol):
         if exchange is not None:
             exchange.gone()
 
-    def _probe_client(self, count: int) -> None:
-        """Find out whether a client that sends no more still listens."""
-        self._probe = None
+    def _awaits_answer(self) -> bool:
         exchange = self._exchange
-        if exchange is None or exchange.started or self._transport is None:
-            return
-        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if count < len(_PROBES):
-            self._probe = self._server.loop.call_later(
-                _PROBES[count], self._probe_client, count + 1
-            )
+        return exchange is not None and not exchange.started and self._transport is not None
 
     def _pause(self) -> None:
         if self._reading and self._transport is not None and not self._eof:

@@ -34,7 +34,7 @@ HOP_BY_HOP = frozenset(
 """Beside RFC 9110's: the framing, and `Expect`, which the server answers itself."""
 
 _ESSENTIAL = frozenset(
-    {b"host", b"content-type", b"content-encoding", b"authorization", b"x-api-key"}
+    {b"host", b"content-type", b"content-encoding", b"authorization", b"x-api-key", b"api-key"}
 )
 """Not to be removed by naming them in `Connection`: that would change what a request means."""
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from .allocator import give_back
 from .burst import Burst
 from .connection import Connection
-from .descriptors import room_for
+from .connections import Connections
 from .fields import status_line, written
 from .pouring import SHARED
+from .sockets import is_local
 from .ticker import Ticker
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ _BODIES_HELD = 8
 """All bodies in memory together: so many bytes, or so many of the largest; one address half of it."""
 _DRAIN_LOOK = 0.02
 """Seconds between two looks whether requests still run, in a drain."""
-_LINGERING = 256
-"""Refused connections that may wait for their client to read the refusal; more are cut at once."""
+_ASK_AGAIN = b"1"
+"""Seconds, in `Retry-After` of a 503: a connection or a body ends soon."""
+_UNAVAILABLE = 503
 
 
 class Server:
@@ -58,17 +60,19 @@ class Server:
         error: Callable[[Request | None, int, str], tuple[bytes, bytes]],
         ssl_context: ssl.SSLContext | None = None,
         crashed: Callable[[BaseException], None] | None = None,
+        is_unbounded: Callable[[str], bool] = is_local,
     ) -> None:
-        """`error` gives content type and body of a refusal; `crashed` hears of a handler's exceptions."""
+        """`error` gives content type and body of a refusal; `crashed` hears of a handler's exceptions.
+
+        `is_unbounded` tells whether an address may have any number of connections.
+        """
         self._handler = handler
         self._error = error
         self._crashed = crashed
         self._ssl = ssl_context
         self._servers: list[asyncio.Server] = []
-        self._open: set[Endpoint] = set()
-        self._per_address: dict[str, int] = {}
-        self._fitting = limits.connections
-        """Connections for which there are file descriptors."""
+        self.loop = asyncio.get_running_loop()
+        self._open = Connections(self.loop, limits, is_unbounded)
         self._held = 0
         self._held_by: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,7 +80,6 @@ class Server:
         self._empty.set()
         self._date = b""
         self._date_until = 0.0
-        self.loop = asyncio.get_running_loop()
         self.ticker = Ticker(self.loop, self._sweep)
         self.burst = Burst(self.loop)
         self._quiet: asyncio.TimerHandle | None = None
@@ -84,6 +87,8 @@ class Server:
         self.heads: dict[bytes, RequestHead] = {}
         """Heads read before: equal bytes have an equal reading."""
         self.draining = False
+        self.turn = 0
+        """Counts the times that a connection became idle: the lower its number, the longer ago."""
         self.shared = memoryview(bytearray(SHARED))
         """Where connections that pour read everything else, one read at a time."""
 
@@ -99,7 +104,7 @@ class Server:
 
     async def bind(self, host: str, port: int) -> tuple[str, int]:
         """Take the address without accepting yet; return the real one. OSError when it is taken."""
-        self._fitting = room_for(self.limits.connections)
+        self._open.set_limits(self.limits)
         server = await self.loop.create_server(
             lambda: Connection(self),
             host or None,
@@ -123,7 +128,7 @@ class Server:
     def set_limits(self, limits: Limits) -> None:
         """New limits, for whatever is checked from now on."""
         self.limits = limits
-        self._fitting = room_for(limits.connections)
+        self._open.set_limits(limits)
         self.heads.clear()
 
     def stop_accepting(self) -> None:
@@ -145,7 +150,7 @@ class Server:
                     await asyncio.sleep(_DRAIN_LOOK)
         except TimeoutError:
             return False
-        for connection in list(self._open):
+        for connection in self._open:
             connection.close_if_idle()
         return True
 
@@ -153,7 +158,7 @@ class Server:
         """End everything now."""
         self.stop_accepting()
         self.draining = True
-        for connection in list(self._open):
+        for connection in self._open:
             connection.kill()
         for task in list(self._tasks):
             task.cancel()
@@ -171,23 +176,11 @@ class Server:
     def add(self, connection: Endpoint, peer: str) -> str | None:
         """Count a connection; a text when there are too many."""
         self.ticker.wake()
-        count = self._per_address.get(peer, 0)
-        most = min(self.limits.connections, self._fitting)
-        full = len(self._open) >= most or count >= self.limits.connections_per_address
-        self._open.add(connection)
-        self._per_address[peer] = count + 1
         self._empty.clear()
-        if len(self._open) > most + min(_LINGERING, most // 2):
-            connection.kill()
-        return "too many connections" if full else None
+        return None if self._open.add(connection, peer, self.ticker.now) else "too many connections"
 
     def remove(self, connection: Endpoint, peer: str) -> None:
-        self._open.discard(connection)
-        count = self._per_address.get(peer, 0) - 1
-        if count > 0:
-            self._per_address[peer] = count
-        else:
-            self._per_address.pop(peer, None)
+        self._open.remove(connection, peer)
         if not self._open:
             self._empty.set()
 
@@ -268,6 +261,8 @@ class Server:
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         ]
+        if status == _UNAVAILABLE:
+            headers.append((b"Retry-After", _ASK_AGAIN))
         if request is not None and request.method == "HEAD":
             body = b""
         return b"".join((status_line(status), written(headers), self.date_line(), b"\r\n", body))
@@ -282,6 +277,6 @@ class Server:
         return self._date
 
     def _sweep(self, now: float) -> bool:
-        for connection in list(self._open):
+        for connection in self._open:
             connection.sweep(now)
         return bool(self._open)

@@ -35,6 +35,25 @@ def is_loopback(host: str) -> bool:
     return host.removeprefix("::ffff:").startswith("127.") or host == "::1"
 
 
+def is_local(host: str) -> bool:
+    """Whether a connection comes from this machine: over the loopback or a Unix socket."""
+    return not host or is_loopback(host)
+
+
+def has_unread(connection: socket.socket | None) -> bool:
+    """Whether bytes have come that were not read yet; False where the system does not tell."""
+    if connection is None or sys.platform == "win32":
+        return False
+    import fcntl  # noqa: PLC0415 - not there on every system
+    import termios  # noqa: PLC0415 - as above
+
+    try:
+        count = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
+    except (OSError, ValueError):
+        return False
+    return any(count)
+
+
 def unpace(connection: socket.socket | None) -> None:
     """Let the bytes of a connection within this machine go as fast as they are taken.
 

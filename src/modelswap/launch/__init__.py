@@ -43,6 +43,8 @@ class Job:
     """Where the server will answer, perhaps with a base path."""
     check: str | None = "/health"
     """Path (and query) below `url` that answers 200 when ready; `None`: ready once spawned."""
+    key: str = field(default="", repr=False)
+    """What the check sends as Bearer; empty: nothing. Not a part of how the server runs."""
     port: int | None = None
     """The port we chose for it, if we did."""
 

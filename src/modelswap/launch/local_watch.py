@@ -31,7 +31,7 @@ async def until_ours(
 ) -> str | None:
     """Return when the run's own server is ready; a text says why it never will be."""
     try:
-        where = probe.target(run.job.url, check)
+        where = probe.target(run.job.url, check, run.job.key)
     except ValueError as error:
         return f"cannot be probed: {error}"
     async with asyncio.TaskGroup() as tasks:

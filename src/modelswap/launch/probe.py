@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -43,6 +43,8 @@ class Target:
     path: str
     authority: str
     tls: bool
+    key: str = field(default="", repr=False)
+    """Sent as Bearer; empty: nothing."""
 
     @property
     def is_loopback(self) -> bool:
@@ -50,13 +52,14 @@ class Target:
 
     @property
     def request(self) -> bytes:
+        key = f"Authorization: Bearer {self.key}\r\n" if self.key else ""
         return (
-            f"GET {self.path} HTTP/1.1\r\nHost: {self.authority}\r\n"
+            f"GET {self.path} HTTP/1.1\r\nHost: {self.authority}\r\n{key}"
             "User-Agent: modelswap-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-        ).encode("latin-1", "replace")
+        ).encode("utf-8", "surrogateescape")
 
 
-def target(url: str, check: str) -> Target:
+def target(url: str, check: str, key: str = "") -> Target:
     """Join the base path of `url` with `check`; raise `ValueError` for what is no HTTP URL."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -67,7 +70,7 @@ def target(url: str, check: str) -> Target:
     tls = parts.scheme == "https"
     port = parts.port if parts.port is not None else (443 if tls else 80)
     authority = parts.netloc.rpartition("@")[2]
-    return Target(host=parts.hostname, port=port, path=path, authority=authority, tls=tls)
+    return Target(host=parts.hostname, port=port, path=path, authority=authority, tls=tls, key=key)
 
 
 async def looks_ready(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> bool:

@@ -22,6 +22,7 @@ _HIDDEN: Final = re.compile(
     rb"authorization|cookie|secret|passw|credential|api[-_]?key|apikey|^proxy-"
     rb"|(?:auth|access|security|session|csrf|xsrf|id|refresh|bearer|private|jwt)[-_]token"
     rb"|^(?:x[-_])?token$|^x-amz-security|^x-jwt|^x-forwarded-client-cert$|^x-signature"
+    rb"|^sec-websocket-protocol$"  # OpenAI's clients put the key there
 )
 _MOST_NAMES: Final = 2048
 
