@@ -1,12 +1,14 @@
 """The few exceptions that change a reply.
 
 Law: an exception knows whose fault it is (`status`), what it is called (`code`),
-what the client may read (`text`) and what only the log may (`detail`).
+what the client may read (`text`), what only the log may (`detail`), and whether
+the client should try again (`should_retry`).
 It refuses to know how a reply is written; that is `api.envelope`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Final
 
 _FAULTS: Final = {
@@ -32,6 +34,39 @@ def fault_of(status: int) -> tuple[str, str]:
     return "server_error", "internal_error"
 
 
+_MENDED_BY_WAITING: Final = frozenset({408, 425, 429})
+"""The client errors that another try may not meet again: a slow upload, too many requests."""
+_NEVER: Final = frozenset({501, 505, 507})
+"""The server errors that it meets again: not implemented here, no room for the upload."""
+
+
+def retry_hint(status: int, retry_after: float | None) -> bool | None:
+    """Say whether the same request may be answered later, by its status and `Retry-After`.
+
+    `None`: nothing is known (a bug, an upstream that failed), so clients keep to their own rules.
+    """
+    is_client_error = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
+    if status in _NEVER or (is_client_error and status not in _MENDED_BY_WAITING):
+        return False
+    return None if retry_after is None else True
+
+
+def retry_fields(
+    status: int, retry_after: float | None, *, should_retry: bool | None = None
+) -> list[tuple[str, str]]:
+    """Write the headers that tell a client whether and when to try again.
+
+    `x-should-retry` goes before every rule of their own in the SDKs of OpenAI and Anthropic.
+    """
+    hint = retry_hint(status, retry_after) if should_retry is None else should_retry
+    fields: list[tuple[str, str]] = []
+    if retry_after is not None:
+        fields.append(("Retry-After", str(max(1, math.ceil(retry_after)))))
+    if hint is not None:
+        fields.append(("x-should-retry", "true" if hint else "false"))
+    return fields
+
+
 class ReplyError(Exception):
     """A request ends here, with a reply that the client can act on."""
 
@@ -45,6 +80,7 @@ class ReplyError(Exception):
         code: str | None = None,
         detail: str = "",
         retry_after: float | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(text)
         self.text = text
@@ -53,6 +89,8 @@ class ReplyError(Exception):
         """What only the log says."""
         self.retry_after = retry_after
         """Seconds; becomes `Retry-After`, rounded up."""
+        self.should_retry = should_retry
+        """Becomes `x-should-retry`; `None`: as `retry_hint` says."""
         kind, usual = fault_of(self.status)
         self.type = kind
         self.code = code or self.default_code or usual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.world import FakeGroup, Server, group, reasons, spec, specs, swapping
 from modelswap.core.commands import Fail, Reason
+from modelswap.core.failure import Cause, failure
 from modelswap.core.lifecycle import Event, Phase
 from modelswap.core.spec import ModelId, Seconds
 
@@ -26,7 +27,7 @@ def test_a_failed_start_tells_everybody_and_backs_off() -> None:
         rests.append(round(refused.retry_after))
         world.run(refused.retry_after)
     assert rests == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert world.room.failure(A) == "exit code 1"
+    assert world.room.failure(A) == failure(Cause.EXITED, "exit code 1", brief="exit code 1")
 
 
 def test_a_good_start_ends_the_failure() -> None:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.plan import Plan
-    from modelswap.core.room import Reason
-    from modelswap.core.spec import Seconds
+    from modelswap.core.room import Fail
     from modelswap.fleet import Server
     from modelswap.launch import Adopted, Job, Listener
 
@@ -57,6 +56,8 @@ class HandLauncher:
     def kill(self, model: str) -> None:
         self.orders.append(f"kill {model}")
 
+    def last_look(self, model: str) -> None: ...
+
     def leave(self, model: str) -> None:
         self.listener.on_exited(model, Exit(code=0, reason="exited with code 0"))
 
@@ -86,9 +87,8 @@ class Asker:
             raise ZeroDivisionError
         self.answers.append(f"granted {server.model.id}")
 
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
-        del detail, retry_after
-        self.answers.append(str(reason))
+    def on_refused(self, refused: Fail) -> None:
+        self.answers.append(str(refused.reason))
 
     def on_position(self, position: int) -> None: ...
 
@@ -199,7 +199,9 @@ async def test_reload_without_a_free_port(
     world.fleet.ask(A, asker, client=SOMEBODY)
     world.launcher.leave(B)
     assert asker.answers == ["load failed"]
-    assert world.fleet.failure(A) == "no free port from 28700 upwards"
+    failed = world.fleet.failure(A)
+    assert failed is not None
+    assert failed.why.text == "no free port from 28700 upwards"
 
 
 async def test_port_in_the_command_is_not_tried_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from modelswap.core.failure import Cause, failure
 from modelswap.keeper.protocol import ProtocolError
 from modelswap.launch import AlreadyRunningError, Exit, Job, LaunchError
 from modelswap.launch.local import LocalLauncher
@@ -59,10 +60,11 @@ async def test_many_lives_leave_no_zombie(launcher: LocalLauncher, news: Any, jo
 
 
 async def test_missing_program(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
-    """What cannot be executed is reported with the system's reason and without the command line."""
-    launcher.start(job(argv=("/nowhere/secret-token", "x")))
+    """What cannot be executed is reported with its name, and without the rest of the command line."""
+    launcher.start(job(argv=("/nowhere/server", "secret")))
     ending = await news.until("exited")
-    assert ending == Exit(reason="cannot start: No such file or directory")
+    why = failure(Cause.PROGRAM_NOT_FOUND, "cannot start: /nowhere/server: no such file")
+    assert ending == Exit(reason=why.text, failure=why)
 
 
 @pytest.mark.parametrize("argv", [("sh", "a\0b"), ("sh", "-c", "exit 3")])
@@ -72,7 +74,7 @@ async def test_bad_start_is_an_exit(
     """A null character or an early exit ends the start; the launcher goes on."""
     launcher.start(job(argv=argv))
     ending = await news.until("exited")
-    assert ending.code == 3 or "Invalid argument" in ending.reason
+    assert ending.code == 3 or "NUL character" in ending.reason
     launcher.start(job())
     await news.until("ready")
 
@@ -219,7 +221,7 @@ async def test_failing_stop_command(
     launcher.start(job(stop_command=stop))
     await news.until("ready")
     launcher.terminate("m")
-    said = "could not be started" if len(stop) == 1 else "ended with 4"
+    said = f"could not be started: {stop[0]}: no such file" if len(stop) == 1 else "ended with 4"
     what = f"the stop command {said}; sending SIGTERM"
     assert await news.until("trouble") == what
     assert what.encode() in news.output

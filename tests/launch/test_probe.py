@@ -73,7 +73,8 @@ async def test_only_a_plain_200_counts(answer: bytes, expected: bool) -> None:  
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         where = probe.target(f"http://127.0.0.1:{port}", "/ok")
-        assert await probe.looks_ready(where, ["::1", "127.0.0.1"], None) is expected
+        glance = await probe.look(where, ["::1", "127.0.0.1"], None)
+        assert glance.is_ready is expected
 
 
 async def test_untrusted_certificate_is_not_ready(port: int) -> None:
@@ -87,7 +88,9 @@ async def test_untrusted_certificate_is_not_ready(port: int) -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", port):
         where = probe.target(f"https://localhost:{port}", "/")
         trust = ssl.create_default_context()
-        assert not await probe.looks_ready(where, await probe.addresses_of(where), trust)
+        glance = await probe.look(where, await probe.addresses_of(where), trust)
+        assert not glance.is_ready
+        assert "failed the TLS handshake" in glance.told().text
 
 
 async def test_unknown_host_is_not_ready() -> None:

@@ -14,10 +14,10 @@ import msgspec
 from modelswap import __version__
 from modelswap.config.redact import redact
 from modelswap.core.spec import ClientId
-from modelswap.errors import ForbiddenError
+from modelswap.errors import ForbiddenError, UnavailableError
 
 from .call import Call, Refusal, Reply, as_json, as_text
-from .listing import record_of, records
+from .listing import failures, record_of, records
 
 if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
@@ -31,7 +31,7 @@ async def health(_: Call) -> Reply:
 async def ready(call: Call) -> Reply:
     """The program takes requests: 503 while it shuts down."""
     if call.house.draining:
-        raise Refusal(503, "shutting down", headers=(("Retry-After", "1"),))
+        raise UnavailableError("shutting down", retry_after=1)
     return as_text("OK")
 
 
@@ -41,7 +41,8 @@ async def version(_: Call) -> Reply:
 
 async def list_models(call: Call) -> Reply:
     house = call.house
-    listed = records(house.plan, house.fleet.phase, house.profile)
+    shows_line = call.identity.may("read")
+    listed = records(house.plan, house.fleet, house.profile, shows_line=shows_line)
     visible = [record for record in listed if call.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
 
@@ -56,7 +57,8 @@ async def one_model(call: Call) -> Reply:
     """One record of the list, unlisted models and aliases included."""
     wanted = unquote(call.params["id"])
     house = call.house
-    record = record_of(house.plan, house.fleet.phase, house.profile, wanted)
+    shows_line = call.identity.may("read")
+    record = record_of(house.plan, house.fleet, house.profile, wanted, shows_line=shows_line)
     if record is None or not call.identity.may_use(*_names_of(record)):
         raise Refusal(404, f"model {wanted!r} not found", "not_found")
     return as_json(record)
@@ -80,7 +82,9 @@ async def running(call: Call) -> Reply:
         for model, phase, pid in house.fleet.running()
         if call.identity.may_use(model.id)
     ]
-    return as_json({"running": items})
+    known = [model for model in sorted(house.plan.models) if call.identity.may_use(model)]
+    failed = failures(house.fleet, known)  # llama-swap's answer has `running` alone
+    return as_json({"running": items, "failed": failed} if failed else {"running": items})
 
 
 def _is_forced(call: Call) -> bool:
@@ -115,7 +119,8 @@ async def unload_one(call: Call) -> Reply:
 async def load_one(call: Call) -> Reply:
     """Start a model and answer when it is ready, or why it is not."""
     model = _local(call)
-    await call.house.load(model, ClientId(call.identity.name))
+    may_read = call.identity.may("admin")
+    await call.house.load(model, ClientId(call.identity.name), shows_line=may_read)
     return as_json({"msg": "ok"})
 
 

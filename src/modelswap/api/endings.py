@@ -23,18 +23,27 @@ from modelswap.errors import (
 from modelswap.http import Ending
 
 if TYPE_CHECKING:
-    from modelswap.core.spec import Seconds
+    from modelswap.core.room import Fail
     from modelswap.http import Outcome
 
 NO_ROUTER: Final = "no router for requested model"
 
 
-def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyError:
-    """Say to a client why its wait ended without a turn."""
-    match reason:
+def refusal(refused: Fail, *, shows_line: bool) -> ReplyError:
+    """Say to a client why its wait ended without a turn.
+
+    *shows_line*: it may read what the model server said, which may hold paths.
+    """
+    retry_after = refused.retry_after
+    match refused.reason:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
+            why, said = refused.failure, refused.detail
+            if why is not None:
+                said = why.text if shows_line else why.brief
             return LoadFailedError(
-                f"the model could not be loaded: {detail}", retry_after=retry_after
+                f"the model could not be loaded: {said}",
+                retry_after=retry_after,
+                should_retry=why is None or not why.is_lasting,
             )
         case Reason.QUEUE_FULL:
             return UnavailableError(
@@ -55,7 +64,9 @@ def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyEr
         case Reason.NO_SUCH_MODEL:
             return NotFoundError(NO_ROUTER)
         case Reason.NEVER_FITS:
-            return LoadFailedError(f"the model can never be loaded: {detail}")
+            return LoadFailedError(
+                f"the model can never be loaded: {refused.detail}", should_retry=False
+            )
         case _ as never:
             assert_never(never)
 

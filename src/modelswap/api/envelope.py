@@ -14,7 +14,13 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, assert_never
 
-from modelswap.errors import ConcurrencyLimitError, ReplyError, UnauthorizedError, fault_of
+from modelswap.errors import (
+    ConcurrencyLimitError,
+    ReplyError,
+    UnauthorizedError,
+    fault_of,
+    retry_fields,
+)
 
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
@@ -118,15 +124,15 @@ def error_reply(
     accept: str | None = None,
     code: str | None = None,
     retry_after: float | None = None,
+    should_retry: bool | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> ErrorReply:
-    """Write one error. `code` defaults to the one that the status has."""
+    """Write one error. `code` defaults to the one that the status has, as do the hints to retry."""
     kind, usual = fault_of(status)
     form = preferred_form(accept)
     charset = "" if form is Form.JSON else "; charset=utf-8"
     lines = [("Content-Type", form.value + charset), ("X-Content-Type-Options", "nosniff")]
-    if retry_after is not None:
-        lines.append(("Retry-After", str(max(1, math.ceil(retry_after)))))
+    lines += retry_fields(status, retry_after, should_retry=should_retry)
     return ErrorReply(status, (*lines, *headers), _body(form, message, kind, code or usual))
 
 
@@ -144,5 +150,6 @@ def reply_for(
         accept=accept,
         code=error.code,
         retry_after=error.retry_after,
+        should_retry=error.should_retry,
         headers=headers,
     )

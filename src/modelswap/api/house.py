@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
-    from modelswap.core.room import Reason
-    from modelswap.core.spec import ClientId, ModelId, Seconds
+    from modelswap.core.room import Fail
+    from modelswap.core.spec import ClientId, ModelId
     from modelswap.fleet import Fleet, Server
     from modelswap.observe.captures import Captures
     from modelswap.observe.events import Bus
@@ -87,7 +87,7 @@ class House:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.plan, self.fleet.phase, self.fleet.failure)
+        return statuses(self.plan, self.fleet)
 
     def config_status(self) -> dict[str, Any]:
         return self.status.shown()
@@ -108,7 +108,7 @@ class House:
             if model not in self.plan.models:  # its last words came after the reload
                 self.logs.forget(model)
         said = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
-        if phase is Phase.STOPPED and failed:
+        if failed:
             self.log.warning(said)
         else:
             self.log.info(said)
@@ -128,13 +128,13 @@ class House:
             self.bus.publish("profileChanged", {"active": name})
             self.bus.publish("modelStatus", self.statuses())
 
-    async def load(self, model: ModelId, client: ClientId) -> None:
-        """Start a model and return when it is ready.
+    async def load(self, model: ModelId, client: ClientId, *, shows_line: bool = False) -> None:
+        """Start a model and return when it is ready; *shows_line* as for `endings.refusal`.
 
         Raises:
             ReplyError: it cannot be loaded now.
         """
-        waiter = _Starter(self.loop, self.fleet)
+        waiter = _Starter(self.loop, self.fleet, shows_line=shows_line)
         ticket = self.fleet.ask(model, waiter, client=client)
         try:
             await waiter.answer
@@ -201,18 +201,19 @@ class _Starter:
     It gives the lease back at once: who awaits the answer may be cancelled before it is read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet, *, shows_line: bool) -> None:
         self.answer: asyncio.Future[None] = loop.create_future()
         self._fleet = fleet
+        self._shows_line = shows_line
 
     def on_granted(self, server: Server) -> None:
         self._fleet.release(server.model.id)
         if not self.answer.done():
             self.answer.set_result(None)
 
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+    def on_refused(self, refused: Fail) -> None:
         if not self.answer.done():
-            self.answer.set_exception(refusal(reason, detail, retry_after))
+            self.answer.set_exception(refusal(refused, shows_line=self._shows_line))
 
     def on_position(self, position: int) -> None:
         """Nobody is told."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from modelswap.config.redact import redact
 from modelswap.core.lifecycle import ALIVE, Phase
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from modelswap.config.plan import Capabilities, Model, Plan
+    from modelswap.fleet import Failed, Fleet
 
 Record = dict[str, Any]
 
@@ -25,6 +25,48 @@ SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_len
 
 LOADED = ALIVE
 WARM = frozenset({Phase.STARTING, Phase.READY})
+
+
+def status_of(fleet: Fleet, model: ModelId, *, shows_line: bool) -> Record:
+    """Return what a model does now, and why it does not run where that is a failure.
+
+    *shows_line*: the reader may see what the server said, which may hold paths.
+    """
+    failed = fleet.failure(model)
+    if failed is not None:
+        why = failed.why
+        status: Record = {
+            "value": "failed",
+            "failed": True,
+            **_reason(failed, shows_line=shows_line),
+        }
+        return status if why.exit_code is None else status | {"exit_code": why.exit_code}
+    return {"value": "loaded" if fleet.phase(model) in LOADED else "unloaded"}
+
+
+def failures(fleet: Fleet, models: Iterable[ModelId]) -> list[Record]:
+    """Return the models that are down because their last life ended badly, for `/running`."""
+    found = ((model, fleet.failure(model)) for model in models)
+    return [
+        {"model": model} | _reason(failed, shows_line=True)
+        for model, failed in found
+        if failed is not None
+    ]
+
+
+def _reason(failed: Failed, *, shows_line: bool) -> Record:
+    why = failed.why
+    reason: Record = {"reason": why.text if shows_line else why.brief, "class": why.cause.value}
+    return reason | _times(failed)
+
+
+def _times(failed: Failed) -> Record:
+    times = {"failed_at": _moment(failed.at)}
+    return times if failed.retry_at is None else times | {"retry_at": _moment(failed.retry_at)}
+
+
+def _moment(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds")
 
 
 def abilities(capabilities: Capabilities) -> dict[str, bool]:
@@ -73,7 +115,7 @@ def _record(
     capabilities: Capabilities | None = None,
     metadata: Mapping[str, Any] | None = None,
     internal: Record,
-    loaded: bool = False,
+    status: Record | None = None,
 ) -> Record:
     record: Record = {"id": id_, "object": "model", "created": created, "owned_by": "llama-swap"}
     if name.strip():
@@ -89,11 +131,11 @@ def _record(
     if capabilities is not None and capabilities.context:
         shown["n_ctx"] = capabilities.context
     record["meta"] = shown
-    record["status"] = {"value": "loaded" if loaded else "unloaded"}
+    record["status"] = {"value": "unloaded"} if status is None else status
     return record
 
 
-def _of_model(model: Model, phase: Phase, created: int, *, alias: str | None = None) -> Record:
+def _of_model(model: Model, status: Record, created: int, *, alias: str | None = None) -> Record:
     internal: Record
     if alias is None:
         internal = {"type": "model"}
@@ -109,19 +151,20 @@ def _of_model(model: Model, phase: Phase, created: int, *, alias: str | None = N
         capabilities=model.capabilities,
         metadata=model.metadata,
         internal=internal,
-        loaded=phase in LOADED,
+        status=status,
     )
 
 
-def _local(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> Iterator[Record]:
+def _local(plan: Plan, fleet: Fleet, created: int, *, shows_line: bool) -> Iterator[Record]:
     for model in plan.models.values():
         if model.unlisted:
             continue
-        yield _of_model(model, phase(model.id), created)
+        status = status_of(fleet, model.id, shows_line=shows_line)
+        yield _of_model(model, status, created)
         if plan.settings.include_aliases_in_list:
             for alias in model.aliases:
                 if alias.strip():
-                    yield _of_model(model, phase(model.id), created, alias=alias.strip())
+                    yield _of_model(model, status, created, alias=alias.strip())
 
 
 def _peers(plan: Plan, created: int) -> Iterator[Record]:
@@ -135,7 +178,7 @@ def _peers(plan: Plan, created: int) -> Iterator[Record]:
             )
 
 
-def _selectors(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> Iterator[Record]:
+def _selectors(plan: Plan, fleet: Fleet, created: int) -> Iterator[Record]:
     for selector in plan.selectors.values():
         if selector.unlisted:
             continue
@@ -148,6 +191,7 @@ def _selectors(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> I
             internal["spillover"] = selector.spillover
         looked_at = selector.targets[:1] if selector.strategy == "pin" else selector.targets
         ids = [ModelId(t) if t in plan.models else plan.aliases.get(t) for t in looked_at]
+        is_warm = any(m is not None and fleet.phase(m) in WARM for m in ids)
         yield _record(
             selector.id,
             created,
@@ -155,7 +199,7 @@ def _selectors(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> I
             description=selector.description,
             metadata=selector.metadata,
             internal=internal,
-            loaded=any(m is not None and phase(m) in WARM for m in ids),
+            status={"value": "loaded" if is_warm else "unloaded"},
         )
 
 
@@ -175,40 +219,37 @@ def _pins(plan: Plan, profile: str | None, created: int) -> Iterator[Record]:
             yield _record(pin, created, internal={"type": "profile"})
 
 
-def records(plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None) -> list[Record]:
+def records(plan: Plan, fleet: Fleet, profile: str | None, *, shows_line: bool) -> list[Record]:
     """Return everything that is listed, by id."""
     created = int(datetime.now(UTC).timestamp())
     found = [
-        *_local(plan, phase, created),
+        *_local(plan, fleet, created, shows_line=shows_line),
         *_peers(plan, created),
-        *_selectors(plan, phase, created),
+        *_selectors(plan, fleet, created),
         *_pins(plan, profile, created),
     ]
     return sorted(found, key=lambda record: record["id"].encode())
 
 
 def record_of(
-    plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None, name: str
+    plan: Plan, fleet: Fleet, profile: str | None, name: str, *, shows_line: bool
 ) -> Record | None:
     """Return one record of the list, or of a model or alias that the list leaves out."""
-    for record in records(plan, phase, profile):
+    for record in records(plan, fleet, profile, shows_line=shows_line):
         if record["id"] == name:
             return record
     created = int(datetime.now(UTC).timestamp())
     model = plan.models.get(ModelId(name))
     if model is not None:
-        return _of_model(model, phase(model.id), created)
+        return _of_model(model, status_of(fleet, model.id, shows_line=shows_line), created)
     real = plan.aliases.get(name)
     if real is not None:
-        return _of_model(plan.models[real], phase(real), created, alias=name)
+        status = status_of(fleet, real, shows_line=shows_line)
+        return _of_model(plan.models[real], status, created, alias=name)
     return None
 
 
-def statuses(
-    plan: Plan,
-    phase: Callable[[ModelId], Phase],
-    failure: Callable[[ModelId], str | None],
-) -> list[Record]:
+def statuses(plan: Plan, fleet: Fleet) -> list[Record]:
     """Return the payload of a `modelStatus` event: every model, then every peer's."""
     found: list[Record] = []
     for model in sorted(plan.models.values(), key=lambda m: m.id):
@@ -216,7 +257,7 @@ def statuses(
             "id": model.id,
             "name": model.name,
             "description": model.description,
-            "state": phase(model.id).shown,
+            "state": fleet.phase(model.id).shown,
             "unlisted": model.unlisted,
             "peerID": "",
         }
@@ -226,8 +267,10 @@ def statuses(
             item["capabilities"] = able
         if model.capabilities.context:
             item["context_length"] = model.capabilities.context
-        if why := failure(model.id):
-            item["failure"] = redact(plan, why)
+        if failed := fleet.failure(model.id):
+            item["failure"] = failed.why.text
+            item["failure_class"] = failed.why.cause.value
+            item |= _times(failed)
         found.append(item)
     found += [
         {

@@ -16,7 +16,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.core.names import Local
-from modelswap.errors import ForbiddenError
+from modelswap.errors import ForbiddenError, UnavailableError
 from modelswap.observe import prometheus
 from modelswap.observe.counters import ModelState
 from modelswap.observe.export import as_csv, as_lines
@@ -290,7 +290,7 @@ async def hardware(call: Call) -> Reply:
         _hardware[:] = [call.house.loop.run_in_executor(None, snapshot, __version__)]
     facts = await asyncio.shield(_hardware[0])
     if facts is None:
-        raise Refusal(503, "hardware detection unavailable")
+        raise UnavailableError("hardware detection unavailable", should_retry=False)
     return as_json(facts)
 
 

@@ -20,8 +20,7 @@ from .naming import Naming
 from .voice import voice_of
 
 if TYPE_CHECKING:
-    from modelswap.core.room import Reason
-    from modelswap.core.spec import Seconds
+    from modelswap.core.room import Fail
     from modelswap.fleet import Server
     from modelswap.http import Upstream
 
@@ -155,9 +154,9 @@ class Turn(Naming):
         except Exception as bug:  # noqa: BLE001 - a border: a bug must not keep the lease for ever
             self.fail(ReplyError("internal error", detail=repr(bug)))
 
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+    def on_refused(self, refused: Fail) -> None:
         self._ticket = None
-        self.fail(refusal(reason, detail, retry_after))
+        self.fail(refusal(refused, shows_line=self._passport.identity.may("admin")))
 
     def on_position(self, position: int) -> None:
         self._position = position
@@ -177,8 +176,7 @@ class Turn(Naming):
         self.fail(
             UnavailableError(
                 "the model is still loading; ask again", code="model_loading", retry_after=after
-            ),
-            ("x-should-retry", "true"),
+            )
         )
 
     def _drop_ticket(self) -> None:

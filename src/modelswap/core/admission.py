@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from .failure import Failure
     from .policy import Evict, Policy
     from .seat import Seat
     from .spec import ModelId
@@ -90,6 +91,7 @@ class Refuse:
     reason: Reason
     why: str
     retry_after: Seconds | None = None
+    failure: Failure | None = None
 
 
 Verdict = Serve | Wait | Swap | Refuse
@@ -128,7 +130,8 @@ def _down(model: ModelId, seat: Seat, world: World) -> Verdict | None:
         return _stuck(model)
     rest = seat.rest_left(world.now)
     if rest > 0:
-        return Refuse(Reason.BACKING_OFF, seat.failure or "", rest)
+        why = seat.failure
+        return Refuse(Reason.BACKING_OFF, "" if why is None else why.text, rest, why)
     if seat.phase in LEAVING or model in world.leaving:
         return Wait(Hold.LEAVING)
     return None

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .failure import Failure
     from .lifecycle import Phase, Timer
     from .spec import ClientId, ModelId, RequestId, Seconds
 
@@ -55,6 +56,8 @@ class Fail:
     reason: Reason
     detail: str = ""
     retry_after: Seconds | None = None
+    failure: Failure | None = None
+    """Why the model is not running, where that is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from .commands import ClearTimer, Kill, PhaseChanged, SetTimer, Spawn, Terminate, TimerKey
+from .failure import Cause, failure, unready
 from .lifecycle import Act, Event, Phase, Timer, step
 from .scheduler import NOTHING
 from .spec import Seconds
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .commands import Command
+    from .failure import Failure, Look
     from .scheduler import Decision, Scheduler
     from .seat import Seat
     from .spec import ModelId
@@ -42,7 +44,9 @@ class Lives:
 
     # Steps
 
-    def feed(self, model: ModelId, event: Event, now: Seconds, why: str) -> Sequence[Decision]:
+    def feed(
+        self, model: ModelId, event: Event, now: Seconds, why: str | Failure
+    ) -> Sequence[Decision]:
         """Take one step of a model's life, if *event* means one."""
         seat = self._seats[model]
         before = seat.phase
@@ -56,7 +60,8 @@ class Lives:
             alarm = transition.alarm(seat.spec)
             self._set(TimerKey(alarm.timer, model), Seconds(now + alarm.delay))
         self._act(model, transition.act)
-        self.out.append(PhaseChanged(model, seat.phase, why))
+        said = why if isinstance(why, str) else why.text
+        self.out.append(PhaseChanged(model, seat.phase, said))
         return self._on_phase(model, seat, before, why, now)
 
     def _act(self, model: ModelId, act: Act | None) -> None:
@@ -73,10 +78,11 @@ class Lives:
                 assert_never(never)
 
     def _on_phase(
-        self, model: ModelId, seat: Seat, before: Phase, why: str, now: Seconds
+        self, model: ModelId, seat: Seat, before: Phase, why: str | Failure, now: Seconds
     ) -> Sequence[Decision]:
         match seat.phase:
             case Phase.STARTING:
+                seat.note_start()
                 return NOTHING
             case Phase.READY:
                 seat.note_ready(now)
@@ -95,9 +101,10 @@ class Lives:
                 assert_never(never)
 
     def _on_stopped(
-        self, model: ModelId, seat: Seat, before: Phase, why: str, now: Seconds
+        self, model: ModelId, seat: Seat, before: Phase, said: str | Failure, now: Seconds
     ) -> Sequence[Decision]:
         failed: Sequence[Decision] = NOTHING
+        why = failure(Cause.EXITED, said, brief=said) if isinstance(said, str) else said
         if before is Phase.STARTING:
             failed = self._on_start_failed(model, seat, why, now)
         elif before is Phase.READY:
@@ -105,14 +112,14 @@ class Lives:
         return [*failed, *self._scheduler.on_stopped(model, now)]
 
     def _on_start_failed(
-        self, model: ModelId, seat: Seat, why: str, now: Seconds
+        self, model: ModelId, seat: Seat, why: Failure, now: Seconds
     ) -> Sequence[Decision]:
         seat.note_failed_start(why, now)
         return self._scheduler.on_start_failed(model, why, now)
 
     # Timers
 
-    def on_timer(self, key: TimerKey, now: Seconds) -> Sequence[Decision]:
+    def on_timer(self, key: TimerKey, now: Seconds, seen: Look | None = None) -> Sequence[Decision]:
         """Do what a timer was set for, unless it was cleared meanwhile or came too early."""
         at = self._timers.pop(key, None)
         if at is None:
@@ -120,17 +127,19 @@ class Lives:
         if now < at:
             self._set(key, at)
             return NOTHING
-        return self._on_time(key.timer, key.model, now)
+        return self._on_time(key.timer, key.model, now, seen)
 
-    def _on_time(self, timer: Timer, model: ModelId | None, now: Seconds) -> Sequence[Decision]:
+    def _on_time(
+        self, timer: Timer, model: ModelId | None, now: Seconds, seen: Look | None
+    ) -> Sequence[Decision]:
         if timer is Timer.HOLD or model is None:
             return self._scheduler.on_time(now)
         seat = self._seats[model]
         match timer:
             case Timer.START:
-                why = f"not ready within {seat.spec.start_timeout:g} s"
-                decisions = self.feed(model, Event.START_TIMED_OUT, now, why)
-                return [*decisions, *self._on_start_failed(model, seat, why, now)]
+                late = unready(seat.spec.start_timeout, seen)
+                decisions = self.feed(model, Event.START_TIMED_OUT, now, late)
+                return [*decisions, *self._on_start_failed(model, seat, late, now)]
             case Timer.GRACE:
                 return self.feed(model, Event.GRACE_EXPIRED, now, "it did not leave in time")
             case Timer.DRAIN:

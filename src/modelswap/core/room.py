@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from .failure import Failure, Look
     from .policy import Policy
     from .scheduler import Decision
     from .spec import ModelId, ModelSpec, RequestId, Seconds
@@ -116,7 +117,7 @@ class Room:
     # Models
 
     def on_event(
-        self, model: ModelId, event: Event, now: Seconds, detail: str = ""
+        self, model: ModelId, event: Event, now: Seconds, detail: str | Failure = ""
     ) -> Sequence[Command]:
         """Take the launcher's news. `STALLED` means: end it, so that it can begin anew."""
         seat = self._seats.get(model)
@@ -126,9 +127,12 @@ class Room:
         self._forget(model, seat)
         return out
 
-    def on_timer(self, key: TimerKey, now: Seconds) -> Sequence[Command]:
-        """Let time pass. A timer that was cleared meanwhile, or came too early, does no harm."""
-        return self._answer(self._lives.on_timer(key, now), now)
+    def on_timer(self, key: TimerKey, now: Seconds, seen: Look | None = None) -> Sequence[Command]:
+        """Let time pass. A timer that was cleared meanwhile, or came too early, does no harm.
+
+        *seen* is what the probe last saw; it says why a server is not ready in time.
+        """
+        return self._answer(self._lives.on_timer(key, now, seen), now)
 
     def adopt(self, model: ModelId, now: Seconds) -> Sequence[Command]:
         """Count on a server found running; `PROBE_PASSED` makes it ready.
@@ -228,10 +232,19 @@ class Room:
     def waiting(self, model: ModelId) -> int:
         return self._scheduler.line.count(model)
 
-    def failure(self, model: ModelId) -> str | None:
-        """Return why the last lives ended badly, until one begins well."""
+    def failure(self, model: ModelId) -> Failure | None:
+        """Return why the last life ended badly, until another begins."""
         seat = self._seats.get(model)
         return None if seat is None else seat.failure
+
+    def failed_at(self, model: ModelId) -> Seconds:
+        """Return when the last life ended badly; means something beside a failure only."""
+        return self._seats[model].failed_at
+
+    def retry_at(self, model: ModelId, now: Seconds) -> Seconds | None:
+        """Return until when the model backs off; `None`: another try is allowed at once."""
+        seat = self._seats.get(model)
+        return None if seat is None or seat.rest_left(now) <= 0 else seat.rest_until
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .admission import Verdict
+    from .failure import Failure
     from .fairness import Waiter
     from .policy import Policy
     from .seat import Seat
@@ -139,13 +140,13 @@ class Scheduler:
         self.epoch += 1
         return [*self._welcome(model, now), *self._walk(now)]
 
-    def on_start_failed(self, model: ModelId, why: str, now: Seconds) -> Sequence[Decision]:
+    def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
         """Tell everybody who waited; bring back what had to leave, if that is wanted."""
         self.epoch += 1
         coming = self.coming.pop(model, None)
         seat = self._seats[model]
         rest = seat.rest_left(now)
-        out = self._fail(self.line.of(model), Reason.LOAD_FAILED, why, rest)
+        out = self._fail(self.line.of(model), Reason.LOAD_FAILED, why.text, rest, why)
         if coming is not None and coming.evicted and seat.spec.restore_on_failure:
             out += self.wish(coming.evicted[0], now)[1]
         return out
@@ -284,8 +285,8 @@ class Scheduler:
                 return NOTHING
             case Swap(evict, why):
                 return self._swap(waiter.request.model, evict, why)
-            case Refuse(reason, why, retry_after):
-                out = self._fail((waiter,), reason, why, retry_after)
+            case Refuse(reason, why, retry_after, failure):
+                out = self._fail((waiter,), reason, why, retry_after, failure)
                 self._drop_unwanted(waiter.request.model)
                 return out
             case _ as never:
@@ -301,12 +302,17 @@ class Scheduler:
         return Grant(waiter.request.id, waiter.request.model)
 
     def _fail(
-        self, waiters: Iterable[Waiter], reason: Reason, why: str, retry_after: Seconds | None
+        self,
+        waiters: Iterable[Waiter],
+        reason: Reason,
+        why: str,
+        retry_after: Seconds | None,
+        failure: Failure | None = None,
     ) -> list[Decision]:
         out: list[Decision] = []
         for waiter in waiters:
             self.line.remove(waiter)
-            out.append(Fail(waiter.request.id, reason, why, retry_after))
+            out.append(Fail(waiter.request.id, reason, why, retry_after, failure))
         return out
 
     def _swap(self, model: ModelId, evict: frozenset[ModelId], why: str) -> list[Decision]:

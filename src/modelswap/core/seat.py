@@ -6,6 +6,8 @@ keeps the record of bad endings, from which the back-off follows:
 * a start that failed rests the model for 1 s, then twice as long each time, up to 30 s;
 * a ready server that died young is started again at once, three times in a row; then it rests too;
 * a life of at least `YOUNG` seconds, an orderly stop, an unload or a new configuration forgives.
+
+Why it ended badly is kept until the model starts again or is forgiven.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from .lifecycle import ALIVE, Phase
 from .spec import Seconds
 
 if TYPE_CHECKING:
+    from .failure import Failure
     from .spec import ModelSpec
 
 LONG_AGO: Final = Seconds(-inf)
@@ -41,7 +44,8 @@ class Seat:
     """The scheduler's epoch in which nothing stood in the way of a new request."""
     is_removed: bool = False
     """No longer configured; it stays until its process and its requests have ended."""
-    failure: str | None = None
+    failure: Failure | None = None
+    failed_at: Seconds = LONG_AGO
     rest_until: Seconds = LONG_AGO
     limit: int = field(init=False)
     _failed_starts: int = 0
@@ -63,28 +67,38 @@ class Seat:
         """Return how long the model still backs off; zero or less: it does not."""
         return Seconds(self.rest_until - now)
 
+    def note_start(self) -> None:
+        """A new life begins: how the last one ended is past."""
+        self.failure = None
+
     def note_ready(self, now: Seconds) -> None:
         self.used = self._ready_at = now
         self._failed_starts = 0
-        self.failure = None
 
-    def note_failed_start(self, why: str, now: Seconds) -> None:
+    def note_failed_start(self, why: Failure, now: Seconds) -> None:
         self._failed_starts += 1
-        self._rest(why, self._failed_starts, now)
+        self._note(why, now)
+        self._rest(self._failed_starts, now)
 
-    def note_death(self, why: str, now: Seconds) -> None:
+    def note_death(self, why: Failure, now: Seconds) -> None:
         """Take note that the ready server ended by itself."""
         is_young = now - self._ready_at < YOUNG
         self._young_deaths = self._young_deaths + 1 if is_young else 0
-        if self._young_deaths > YOUNG_DEATHS:
-            self._rest(why, self._young_deaths - YOUNG_DEATHS, now)
+        rests = self._young_deaths > YOUNG_DEATHS
+        if rests or why.exit_code != 0:
+            self._note(why, now)
+        if rests:
+            self._rest(self._young_deaths - YOUNG_DEATHS, now)
 
     def forgive(self) -> None:
         self._failed_starts = self._young_deaths = 0
         self.failure = None
         self.rest_until = LONG_AGO
 
-    def _rest(self, why: str, time: int, now: Seconds) -> None:
+    def _note(self, why: Failure, now: Seconds) -> None:
         self.failure = why
+        self.failed_at = now
+
+    def _rest(self, time: int, now: Seconds) -> None:
         # The exponent is bounded: a float overflows long before a stubborn client gives up.
         self.rest_until = Seconds(now + min(LONGEST_REST, FIRST_REST * 2 ** min(time - 1, 10)))

@@ -34,8 +34,9 @@ from modelswap.core.room import (
 from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
 from modelswap.launch.ports import NoFreePortError
 
+from .failures import Failed, Failures, redacted, unspawned
 from .ports import Ports
-from .servers import Absent, Server, Shielded, Ticket, job_of, upstream_of
+from .servers import Absent, Server, Shielded, Ticket, job_of, startable, upstream_of
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from modelswap.config.plan import Model, Plan
+    from modelswap.core.failure import Failure
     from modelswap.core.policy import Policy
     from modelswap.core.room import Command, TimerKey
     from modelswap.launch import Adopted, Exit, Launcher, Listener
@@ -83,6 +85,7 @@ class Fleet:
         self._todo: deque[Command] = deque()
         self._obeying = False
         self._load_times = LoadTimes()
+        self._failures = Failures()
         self._watchers: set[Callable[[ModelId, Phase], None]] = set()
         self.killed = 0
         """How many kills were ordered, of servers that did not leave when asked."""
@@ -164,9 +167,9 @@ class Fleet:
     def waiting(self, model: ModelId) -> int:
         return self._room.waiting(model)
 
-    def failure(self, model: ModelId) -> str | None:
-        """Return why the last start failed, while the model backs off."""
-        return self._room.failure(model)
+    def failure(self, model: ModelId) -> Failed | None:
+        """Return why a model is down, if its last life ended badly and no other has begun."""
+        return self._failures.of(self._room, model, self._now())
 
     # Orders
 
@@ -313,15 +316,16 @@ class Fleet:
             )
             self._spawn(name, tries=server.tries + 1, beyond=server.model.port)
             return
-        self._report(name, Event.EXITED, ending.reason)
+        self._report(name, Event.EXITED, ending.failure or ending.reason)
 
     # Carrying out
 
     def _now(self) -> Seconds:
         return Seconds(self._loop.time())
 
-    def _report(self, model: ModelId, event: Event, detail: str) -> None:
-        self._obey(self._room.on_event(model, event, self._now(), detail))
+    def _report(self, model: ModelId, event: Event, detail: str | Failure) -> None:
+        told = detail if isinstance(detail, str) else redacted(self.plan, detail)
+        self._obey(self._room.on_event(model, event, self._now(), told))
 
     def _obey(self, commands: Iterable[Command]) -> None:
         self._todo.extend(commands)
@@ -349,10 +353,10 @@ class Fleet:
                     self.release(model)
                 else:
                     ticket.waiter.on_granted(self._servers[model])
-            case Fail(id=id_, reason=reason, detail=detail, retry_after=retry_after):
+            case Fail(id=id_):
                 ticket = self._tickets.pop(id_, None)
                 if ticket is not None:
-                    ticket.waiter.on_refused(reason, detail, retry_after)
+                    ticket.waiter.on_refused(command)
             case Position(id=id_, position=position):
                 ticket = self._tickets.get(id_)
                 if ticket is not None:
@@ -380,19 +384,17 @@ class Fleet:
                 assert_never(never)
 
     def _on_timer(self, key: TimerKey) -> None:
-        self._obey(self._room.on_timer(key, self._now()))
+        seen = None if key.model is None else self._launcher.last_look(key.model)
+        self._obey(self._room.on_timer(key, self._now(), seen and redacted(self.plan, seen)))
 
     def _spawn(self, name: ModelId, *, tries: int = 1, beyond: int | None = None) -> None:
         model = self.plan.models[name]
         try:
             if model.port is not None:
                 model = model.at_port(self._ports.choose(name, model.port, beyond))
-            upstream = upstream_of(model)
+            upstream = startable(model)
         except (ValueError, NoFreePortError) as error:
-            self._report(name, Event.SPAWN_FAILED, str(error))
-            return
-        if not model.argv:
-            self._report(name, Event.SPAWN_FAILED, "the command is empty: set `cmd`")
+            self._report(name, Event.SPAWN_FAILED, unspawned(error))
             return
         self._servers[name] = Server(model, upstream, tries=tries)
         self._launcher.start(job_of(model))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model
     from modelswap.core.lifecycle import Phase
-    from modelswap.core.room import Reason
-    from modelswap.core.spec import ModelId, RequestId, Seconds
+    from modelswap.core.room import Fail
+    from modelswap.core.spec import ModelId, RequestId
 
 P = ParamSpec("P")
 
@@ -31,7 +31,7 @@ class Waiter(Protocol):
     def on_granted(self, server: Server) -> None:
         """Have the lease, now: end it with `Fleet.release`."""
 
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+    def on_refused(self, refused: Fail) -> None:
         """Be told that the wait ended without a lease."""
 
     def on_position(self, position: int) -> None:
@@ -103,7 +103,7 @@ class Absent:
     def on_granted(self, server: Server) -> None:
         self._release(server.model.id)
 
-    def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
+    def on_refused(self, refused: Fail) -> None:
         """Nobody is there to be told."""
 
     def on_position(self, position: int) -> None:
@@ -123,6 +123,17 @@ def job_of(model: Model) -> Job:
         key="" if model.api_key is None else model.api_key.reveal(),
         port=model.port,
     )
+
+
+def startable(model: Model) -> Upstream:
+    """Return the pool of a model that is to be started.
+
+    Raises:
+        ValueError: it cannot be started as it is configured.
+    """
+    if not model.argv:
+        raise ValueError("the command is empty: set `cmd`")
+    return upstream_of(model)
 
 
 def upstream_of(model: Model) -> Upstream:

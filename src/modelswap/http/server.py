@@ -13,6 +13,8 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+from modelswap.errors import retry_fields
+
 from .allocator import give_back
 from .burst import Burst
 from .connection import Connection
@@ -44,6 +46,10 @@ _CLOSE_PATIENCE = 2.0
 _MOST_HELD = 2 << 30
 _BODIES_HELD = 8
 """All bodies in memory together: so many bytes, or so many of the largest; one address half of it."""
+_PASSING = frozenset({408, 503})
+"""Refusals that another try may not meet: a slow client, too much at once."""
+_SOON = 1.0
+"""Seconds after which it may come."""
 _DRAIN_LOOK = 0.02
 """Seconds between two looks whether requests still run, in a drain."""
 _ASK_AGAIN = b"1"
@@ -256,8 +262,10 @@ class Server:
     def error_answer(self, request: Request | None, status: int, text: str) -> bytes:
         """A refusal, complete; the connection closes after it."""
         content_type, body = self._error(request, status, text)
+        after = _SOON if status in _PASSING else None
         headers = [
             (b"Content-Type", content_type),
+            *((n.encode("ascii"), v.encode("ascii")) for n, v in retry_fields(status, after)),
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         ]

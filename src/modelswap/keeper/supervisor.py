@@ -219,7 +219,8 @@ class Supervisor:
         try:
             run = self._started(Run(number, model, tag), argv, message, cwd)
         except OSError as error:  # also: no descriptors left for its output
-            self._post(encode("spawn_failed", run=number, reason=error.strerror or str(error)))
+            reason = error.strerror or str(error)
+            self._post(encode("spawn_failed", run=number, reason=reason, errno=error.errno))
             return
         self._runs[number] = run
         self._watch(run.output.reader, lambda: self._pump(run))
@@ -250,7 +251,8 @@ class Supervisor:
             run.stopper = spawn(argv, self._environment(run, message), cwd, run.output.writer)
         except OSError as error:
             reason = error.strerror or str(error)
-            self._post(encode("stop_ended", run=run.number, code=None, reason=reason))
+            news = encode("stop_ended", run=run.number, code=None, reason=reason, errno=error.errno)
+            self._post(news)
 
     def _stop_all(self, grace: float) -> None:
         if not self._closing:

@@ -9,6 +9,8 @@ start, how long to be patient, what to do after a failure is decided elsewhere.
     local_link      the connection to the keeper, and how one is started
     local_watch     is it our server that answers, and does the keeper still obey
     probe           when is a server ready
+    diagnosis       which line of a server's output says why it ended
+    unstartable     why a program cannot be started
     ports           which ports are free, and who holds one
     state           the state directory and its lock
     memory          a stopped server's GPU memory is free before its exit is told
@@ -24,7 +26,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from modelswap.core.failure import Failure, Look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,9 @@ class Exit:
     code: int | None = None
     signal: int | None = None
     reason: str = ""
-    """In words fit for a client: no command line, process or path; those are in the model's log."""
+    """In a few words: how it ended."""
+    failure: Failure | None = None
+    """Why, with the line of its output that says so; `None` when it was asked to end."""
     port_clash: bool = False
     """It ended while starting, and somebody else holds its port: another port may help."""
 
@@ -118,6 +125,10 @@ class Launcher(Protocol):
         ...
 
     def kill(self, model: str) -> None: ...
+
+    def last_look(self, model: str) -> Look | None:
+        """Say what the probe of a starting server saw last; `None` when it did not look."""
+        ...
 
     async def close(self, *, stop_servers: bool) -> None:
         """Give up possession; the servers stop now, or live on for the keeper's grace."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.keeper import protocol
 
-from . import Adopted, Exit, LaunchError, probe
+from . import Adopted, Exit, LaunchError, local_run, probe
 from .local_link import Keeper, Link, sweep, wait_for_end
-from .local_run import Found, Run, directory, ending_of, environment, is_same
+from .local_run import Found, Run, SpawnError, ending_of, is_same
 from .local_watch import Pulse, until_ours
 from .ports import is_listening
 from .state import lock_front
@@ -25,6 +25,8 @@ from .state import lock_front
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
+
+    from modelswap.core.failure import Failure, Look
 
     from . import Job, Listener
 
@@ -146,7 +148,7 @@ class LocalLauncher:
             await asyncio.to_thread(self._keeper.end)
         await sweep(self._keeper_id)
         for run in lost:
-            self._report(run, Exit(signal=signal.SIGKILL, reason="the keeper died"))
+            self._report(run, local_run.KEEPER_DIED)
         for found in self._found.values():
             found.gone.set()
         self._found.clear()
@@ -159,7 +161,7 @@ class LocalLauncher:
             failed, self._waiting = self._waiting, []
             for run in failed:
                 self._say(run, str(error) or "the keeper does not answer")
-                self._report(run, Exit(reason="the keeper cannot be started"))
+                self._report(run, local_run.NO_KEEPER)
             return
         for run in self._waiting:
             self._order_spawn(run)
@@ -219,23 +221,19 @@ class LocalLauncher:
         run = self._stopping(model)
         if run is None:
             return
-        stop = run.job.stop_command
-        if not stop or run.pid == 0:
+        if not run.job.stop_command or run.pid == 0:
             self._send("signal", run=run.number, how=protocol.TERMINATE)
-            return
-        argv = [part.replace("${PID}", str(run.pid)) for part in stop]
-        self._send(
-            "stop_command",
-            run=run.number,
-            argv=argv,
-            env=environment(run.job),
-            cwd=directory(run.job),
-        )
+        else:
+            self._send("stop_command", **local_run.stop_order(run))
 
     def kill(self, model: str) -> None:
         run = self._stopping(model)
         if run is not None:
             self._send("signal", run=run.number, how=protocol.KILL)
+
+    def last_look(self, model: str) -> Look | None:
+        run = self._current.get(model)
+        return None if run is None else local_run.last_look(run)
 
     def _stopping(self, model: str) -> Run | None:
         """Note that the model is to leave; return its run if the keeper has it."""
@@ -258,16 +256,7 @@ class LocalLauncher:
         return run
 
     def _order_spawn(self, run: Run) -> None:
-        job = run.job
-        self._send(
-            "spawn",
-            run=run.number,
-            model=job.model,
-            argv=list(job.argv),
-            env=environment(job),
-            cwd=directory(job),
-            tag={"fingerprint": job.fingerprint, "port": job.port},
-        )
+        self._send("spawn", **local_run.spawn_order(run))
 
     def _send(self, kind: str, **fields: object) -> None:
         if self._link is not None:
@@ -304,14 +293,16 @@ class LocalLauncher:
         elif kind == "spawned":
             self._on_spawned(run, protocol.whole(message, "pid"))
         elif kind == "spawn_failed":
-            self._report(run, Exit(reason=f"cannot start: {protocol.text(message, 'reason')}"))
+            ending = local_run.not_started(run.job, _error_in(message))
+            self._say(run, ending.reason)
+            self._report(run, ending)
         elif kind == "main_gone":
             run.is_bereft = True
             self._look_after(run)
         elif kind == "stop_ended":
-            self._on_stop_ended(run, protocol.whole_or_none(message, "code"))
+            self._on_stop_ended(run, message)
         elif kind == "exited":
-            self._on_exited(run, protocol.whole(message, "code"))
+            self._report(run, ending_of(run, protocol.whole(message, "code")))
 
     def _on_spawned(self, run: Run, pid: int) -> None:
         run.pid = pid
@@ -324,20 +315,17 @@ class LocalLauncher:
             run.probe = self._spawn_task(run, self._probe, run.job.check)
 
     def _on_ready(self, run: Run) -> None:
-        run.is_ready = True
+        run.note_ready()
         self._listener.on_ready(run.job.model)
         self._look_after(run)
 
-    def _on_stop_ended(self, run: Run, code: int | None) -> None:
-        if code != 0:
-            said = "could not be started" if code is None else f"ended with {code}"
-            what = f"the stop command {said}; sending SIGTERM"
+    def _on_stop_ended(self, run: Run, message: Mapping[str, object]) -> None:
+        code = protocol.whole_or_none(message, "code")
+        what = local_run.stop_trouble(run.job, code, _error_in(message))
+        if what:
             self._say(run, what)
             self._listener.on_trouble(run.job.model, what)
             self._send("signal", run=run.number, how=protocol.TERMINATE)
-
-    def _on_exited(self, run: Run, code: int) -> None:
-        self._report(run, ending_of(run, code))
 
     def _report(self, run: Run, ending: Exit) -> None:
         self._cancel_probe(run)
@@ -364,11 +352,11 @@ class LocalLauncher:
     async def _end_unless_serving(self, run: Run, check: str) -> None:
         where = probe.target(run.job.url, check)
         if where.is_loopback and not is_listening(where.port):
-            self._fail(run, "the server has gone; what it left behind is being ended")
+            self._fail(run, local_run.GONE)
 
-    def _fail(self, run: Run, why: str) -> None:
+    def _fail(self, run: Run, why: Failure) -> None:
         run.failure = why
-        self._say(run, why)
+        self._say(run, why.text)
         self._send("signal", run=run.number, how=protocol.KILL)
 
     def _say(self, run: Run, what: str) -> None:
@@ -391,10 +379,15 @@ class LocalLauncher:
             await watch(run, check)
         except Exception as bug:  # noqa: BLE001 - a border: the others must go on
             self._say(run, f"internal error, please report: {bug!r}")
-            self._fail(run, "it cannot be watched")
+            self._fail(run, local_run.UNWATCHED)
 
     @staticmethod
     def _cancel_probe(run: Run) -> None:
         if run.probe is not None:
             run.probe.cancel()
             run.probe = None
+
+
+def _error_in(message: Mapping[str, object]) -> SpawnError:
+    number = protocol.whole_or_none(message, "errno")
+    return SpawnError(protocol.text(message, "reason"), number)

@@ -7,24 +7,41 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+import signal
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.failure import Cause, Failure, Look, failure
+
 from . import Exit
+from .diagnosis import LAST_WORDS, Tail, diagnose
 from .ports import is_listening, start_time
+from .unstartable import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from . import Job
+    from .diagnosis import Finding
     from .local_link import RunningServer
     from .ports import Holder
+    from .probe import Glance
 
-_CANNOT_BIND: Final = re.compile(
-    rb"address already in use|eaddrinuse|(?:couldn't|could not|cannot|failed to) bind",
-    re.IGNORECASE,
+_ENDED_BY_OTHERS: Final = frozenset(
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 )
-"""What servers say of it: Python, Node.js, libuv, llama.cpp."""
+"""Signals that come from outside; the others come from a mistake in the program."""
+_SHELL_SIGNAL: Final = 128
+"""A shell and Docker report a signal as this plus its number."""
+_SHELL_NOT_FOUND: Final = 127
+_DIED: Final = failure(Cause.KILLED, "the keeper died", brief="the keeper died")
+KEEPER_DIED: Final = Exit(signal=signal.SIGKILL, reason=_DIED.text, failure=_DIED)
+_NONE: Final = failure(Cause.CANNOT_START, "the keeper cannot be started", is_lasting=False)
+NO_KEEPER: Final = Exit(reason=_NONE.text, failure=_NONE)
+UNWATCHED: Final = failure(Cause.CANNOT_START, "it cannot be watched", is_lasting=False)
+_GONE_TEXT: Final = "the server has gone; what it left behind is being ended"
+GONE: Final = failure(Cause.EXITED, _GONE_TEXT, brief=_GONE_TEXT)
 EARLY_FRAMES: Final = 16
 """Of output kept for a server that is not adopted yet."""
 
@@ -41,16 +58,22 @@ class Run:
     """Its main process has left; the rest serves on."""
     is_stopping: bool = False
     clash: Holder | None = None
-    cannot_bind: bool = False
-    """It has said so; whoever had the port may be gone when we look."""
-    failure: str = ""
+    failure: Failure | None = None
     """Why we ended it ourselves."""
     probe: asyncio.Task[None] | None = None
+    glance: Glance | None = None
+    """What the probe saw last."""
+    tail: Tail = field(default_factory=Tail)
+    """The last of its output."""
 
     def hear(self, output: bytes) -> None:
-        """Notice in what a starting server says that it does not get its port."""
-        if not self.is_ready and _CANNOT_BIND.search(output):
-            self.cannot_bind = True
+        """Keep the last output: when the server ends, it says why."""
+        self.tail.add(output)
+
+    def note_ready(self) -> None:
+        """Forget what it said while it started: that did not keep it from being ready."""
+        self.is_ready = True
+        self.tail.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -76,19 +99,118 @@ def clash_text(run: Run) -> str:
 
 def ending_of(run: Run, code: int) -> Exit:
     """Put the end of a run into words; `code` is an exit code, or minus a signal."""
+    reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
+    if run.is_stopping and run.failure is None:
+        return _exit(code, reason, None)
+    lines = run.tail.lines()
+    found = diagnose(lines[-LAST_WORDS:] if run.is_ready else lines)
     port = run.job.port
     clash = run.clash is not None
     if port is not None and not run.is_ready and not run.is_stopping:
-        clash = clash or run.cannot_bind or is_listening(port)
-    reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
-    if clash:
-        reason = f"{CLASH} ({reason})"
+        said_so = found is not None and found.cause is Cause.ADDRESS_IN_USE
+        clash = clash or said_so or is_listening(port)
+    why = run.failure
+    if why is None and clash:
+        why = failure(Cause.ADDRESS_IN_USE, f"{CLASH} ({reason})", brief=f"{CLASH} ({reason})")
+    why = why or _why(code, reason, found)
+    return _exit(code, why.text if run.failure or clash else reason, why, port_clash=clash)
+
+
+def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = False) -> Exit:
     return Exit(
         code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
-        reason=run.failure or reason,
-        port_clash=clash,
+        reason=reason,
+        failure=why,
+        port_clash=port_clash,
     )
+
+
+def _why(code: int, reason: str, found: Finding | None) -> Failure:
+    """Join what a server said with how it ended."""
+    cause = _cause_of(code)
+    text = reason
+    if found is not None:
+        cause = found.cause or cause
+        is_reason = found.is_error or code >= 0
+        text = f"{found.line} ({reason})" if is_reason else f"{reason}; its last line: {found.line}"
+    brief = reason if cause is Cause.EXITED else f"{cause.phrase} ({reason})"
+    return failure(cause, text, brief=brief, exit_code=code if code >= 0 else None)
+
+
+def _cause_of(code: int) -> Cause:
+    """Class an end by its code alone."""
+    if code == _SHELL_NOT_FOUND:
+        return Cause.PROGRAM_NOT_FOUND
+    number = -code if code < 0 else code - _SHELL_SIGNAL
+    if number <= 0 or number >= signal.NSIG:
+        return Cause.EXITED
+    return Cause.KILLED if number in _ENDED_BY_OTHERS else Cause.CRASHED
+
+
+def last_look(run: Run) -> Look | None:
+    """Say what the check endpoint of a starting server did at the last look.
+
+    What the server printed stands beside it: perhaps that it listens elsewhere, or waits for something.
+    """
+    if run.glance is None:
+        return None
+    seen = run.glance.told()
+    found = diagnose(run.tail.lines())
+    return seen if found is None else replace(seen, text=f"{seen.text}; its output: {found.line}")
+
+
+def spawn_order(run: Run) -> dict[str, object]:
+    """Return the fields of the keeper's order to start the server."""
+    job = run.job
+    return {
+        "run": run.number,
+        "model": job.model,
+        "argv": list(job.argv),
+        "env": environment(job),
+        "cwd": directory(job),
+        "tag": {"fingerprint": job.fingerprint, "port": job.port},
+    }
+
+
+def stop_order(run: Run) -> dict[str, object]:
+    """Return the fields of the keeper's order to run the stop command."""
+    argv = [part.replace("${PID}", str(run.pid)) for part in run.job.stop_command]
+    return {
+        "run": run.number,
+        "argv": argv,
+        "env": environment(run.job),
+        "cwd": directory(run.job),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnError:
+    """What the keeper says of a program that it could not start."""
+
+    reason: str
+    number: int | None
+    """`errno`; an older keeper does not send it."""
+
+    def explained(self, job: Job, argv: Sequence[str]) -> Failure:
+        return explain(argv, environment(job), directory(job), self.number, self.reason)
+
+
+def not_started(job: Job, error: SpawnError) -> Exit:
+    """Make an exit of the news that the keeper could not start a server."""
+    why = error.explained(job, job.argv)
+    why = replace(why, text=f"cannot start: {why.text}")
+    return Exit(reason=why.text, failure=why)
+
+
+def stop_trouble(job: Job, code: int | None, error: SpawnError) -> str:
+    """Say what went wrong with a stop command; empty: nothing did."""
+    if code == 0:
+        return ""
+    said = f"ended with {code}"
+    if code is None:
+        said = f"could not be started: {error.explained(job, job.stop_command).text}"
+    return f"the stop command {said}; sending SIGTERM"
 
 
 def is_same(server: RunningServer, job: Job) -> bool:

@@ -9,6 +9,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.failure import Cause, Failure, failure
+
 from . import probe
 from .local_run import CLASH, clash_text
 from .ports import Holder, belongs_to, holds_port, stranger_on
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 CLASH_PATIENCE: Final = 2.0
 """A stranger that answers our probe this long keeps the port: the start has failed."""
+_CLASH: Final = failure(Cause.ADDRESS_IN_USE, CLASH, brief=CLASH)
 _CLASH_PAUSE: Final = 0.1
 _SILENT_PAUSE: Final = 3.0
 _SILENT_LOOKS: Final = 2
@@ -28,12 +31,12 @@ _SECOND_LOOK: Final = 1.0
 
 async def until_ours(
     run: Run, check: str, mark: str, say: Callable[[Run, str], None]
-) -> str | None:
-    """Return when the run's own server is ready; a text says why it never will be."""
+) -> Failure | None:
+    """Return when the run's own server is ready, or why it never will be."""
     try:
         where = probe.target(run.job.url, check, run.job.key)
     except ValueError as error:
-        return f"cannot be probed: {error}"
+        return failure(Cause.CANNOT_START, f"cannot be probed: {error}")
     async with asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(_until_answer(run, where, mark, say))
         silent = tasks.create_task(_until_clash(run, where, mark))
@@ -43,16 +46,19 @@ async def until_ours(
     if answering in done:
         return answering.result()
     say(run, clash_text(run))
-    return CLASH
+    return _CLASH
 
 
 async def _until_answer(
     run: Run, where: probe.Target, mark: str, say: Callable[[Run, str], None]
-) -> str | None:
+) -> Failure | None:
+    def note(glance: probe.Glance) -> None:
+        run.glance = glance
+
     loop = asyncio.get_running_loop()
     refuse_after: float | None = None
     while True:
-        await probe.until_ready(where)
+        await probe.until_ready(where, note)
         stranger = await _stranger(run, where, mark)
         if stranger is None:
             run.clash = None
@@ -62,7 +68,7 @@ async def _until_answer(
             say(run, f"{clash_text(run)}; its answer does not count")
         refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
         if loop.time() > refuse_after:
-            return CLASH
+            return _CLASH
         await asyncio.sleep(_CLASH_PAUSE)
 
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from modelswap.core.failure import Look
+
     from . import Adopted, Exit, Job, Launcher, Listener
 
 PATIENCE: Final = 5.0
@@ -127,6 +129,9 @@ class SettlingLauncher:
         if mark is not None and not mark.is_stopping:
             mark.is_stopping = True
             self._look(lambda totals: setattr(mark, "stop", totals))
+
+    def last_look(self, model: str) -> Look | None:
+        return self._inner.last_look(model)
 
     # News
 

@@ -4,7 +4,8 @@ The first look is immediate. The pause between looks is a small share of the tim
 that the delay it adds stays at a few per cent, and a server that is ready at once is seen at once. Each
 look has its own deadline, so an endpoint that accepts and never answers cannot eat the whole time.
 
-How long to go on is not decided here: the caller cancels.
+How long to go on is not decided here: the caller cancels. What each look saw is handed to the caller,
+so that it can be told when the time is over.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from modelswap.core.failure import Look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIRST_PAUSE: Final = 0.003
 LAST_PAUSE: Final = 0.25
@@ -73,54 +79,128 @@ def target(url: str, check: str, key: str = "") -> Target:
     return Target(host=parts.hostname, port=port, path=path, authority=authority, tls=tls, key=key)
 
 
-async def looks_ready(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> bool:
-    """Take one look; whatever is not a plain 200 is "not yet"."""
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What one look at a check endpoint saw."""
+
+    where: Target
+    what: str
+    """What the endpoint did, as the rest of a sentence; empty: it answered 200."""
+    advice: str = ""
+    is_lasting: bool = False
+    """It is no matter of time."""
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.what
+
+    def told(self) -> Look:
+        """Put it into a sentence, with and without the address."""
+        end = f"last {self.what}{self.advice}"
+        scheme = "https" if self.where.tls else "http"
+        url = f"{scheme}://{self.where.authority}{self.where.path}"
+        return Look(
+            f"the check endpoint {url} {end}",
+            f"the check endpoint {self.where.path} {end}",
+            self.is_lasting,
+        )
+
+
+_NO_ANSWER: Final = "closed the connection without an answer"
+_ADVICE: Final = {
+    401: "; it wants a key: set the model's `apiKey`, or `checkEndpoint: none`",
+    403: "; it wants a key: set the model's `apiKey`, or `checkEndpoint: none`",
+    429: "",
+    503: "; it is still loading, or `healthCheckTimeout` is too short",
+}
+_SET_ENDPOINT: Final = "; set `checkEndpoint` to a path that answers 200, or to `none`"
+_PASSING: Final = frozenset({408, 425, 429})
+
+
+def answered(where: Target, status_line: bytes) -> Glance:
+    """Judge the first line of an answer."""
+    version, _, rest = status_line.strip().partition(b" ")
+    code = rest[:3]
+    is_http = version in {b"HTTP/1.1", b"HTTP/1.0"} and code.isdigit() and not rest[3:4].isdigit()
+    if not status_line:
+        return Glance(where, _NO_ANSWER)
+    if not is_http:
+        return Glance(where, "answered, but not in HTTP", is_lasting=True)
+    status = int(code)
+    if status == 200:  # noqa: PLR2004 -- the one status that means ready
+        return Glance(where, "")
+    is_lasting = 200 < status < 500 and status not in _PASSING  # noqa: PLR2004 -- the classes of HTTP
+    redirect = ", a redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 -- the class of redirects
+    advice = _ADVICE.get(status, _SET_ENDPOINT if is_lasting else "")
+    return Glance(where, f"answered {status}{redirect} (expected 200)", advice, is_lasting)
+
+
+async def look(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> Glance:
+    """Take one look; of several addresses the first that lets us connect counts."""
+    if not addresses:
+        return Glance(where, f"could not be reached: the name {where.host} is not known")
+    refused = _REFUSED
     for address in addresses:
         connection = await _connected(address, where.port)
-        if connection is None:
+        if isinstance(connection, OSError):
+            if not isinstance(connection, ConnectionRefusedError) and connection.strerror:
+                refused = f"could not be reached: {connection.strerror.lower()}"
             continue
-        try:
-            reader, writer = await asyncio.open_connection(
-                sock=connection,
-                limit=_LONGEST_LINE,
-                ssl=trust,
-                server_hostname=None if trust is None else where.host,
-            )
-        except OSError:
-            connection.close()
-            continue
-        try:
-            writer.write(where.request)
-            return _is_ok(await reader.readline())
-        except (OSError, ValueError):  # ValueError: a line without end
-            return False
-        finally:
-            writer.close()
-    return False
+        return await _asked(where, connection, trust)
+    return Glance(where, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
 
 
-async def _connected(address: str, port: int) -> socket.socket | None:
+_REFUSED: Final = "refused the connection"
+_ADVICE_REFUSED: Final = "; does the server listen at that address and port?"
+
+
+async def _asked(where: Target, connection: socket.socket, trust: ssl.SSLContext | None) -> Glance:
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=connection,
+            limit=_LONGEST_LINE,
+            ssl=trust,
+            server_hostname=None if trust is None else where.host,
+        )
+    except OSError as error:
+        connection.close()
+        return _broken(where, error)
+    try:
+        writer.write(where.request)
+        return answered(where, await reader.readline())
+    except ValueError:  # a line without end
+        return answered(where, b"?")
+    except OSError as error:
+        return _broken(where, error)
+    finally:
+        writer.close()
+
+
+def _broken(where: Target, error: OSError) -> Glance:
+    if isinstance(error, ssl.SSLError):
+        why = getattr(error, "verify_message", "") or error.reason or "unknown"
+        said = str(why).lower().replace("_", " ")
+        return Glance(where, f"failed the TLS handshake ({said})", is_lasting=True)
+    return Glance(where, _NO_ANSWER)
+
+
+async def _connected(address: str, port: int) -> socket.socket | OSError:
     """Connect without the resolver: nearly all looks end here, so a refusal has to be cheap."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
-    except OSError:
-        return None  # the machine does not have this family, or we have no descriptor left
+    except OSError as error:
+        return error  # the machine does not have this family, or we have no descriptor left
     connection.settimeout(0)
     try:
         await asyncio.get_running_loop().sock_connect(connection, (address, port))
-    except OSError:
+    except OSError as error:
         connection.close()
-        return None
+        return error
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _is_ok(status_line: bytes) -> bool:
-    version, _, rest = status_line.partition(b" ")
-    return version in {b"HTTP/1.1", b"HTTP/1.0"} and rest[:3] == b"200" and not rest[3:4].isdigit()
 
 
 async def addresses_of(where: Target) -> list[str]:
@@ -136,18 +216,24 @@ async def addresses_of(where: Target) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
-async def until_ready(where: Target) -> None:
-    """Return as soon as the endpoint answers 200; look for as long as it takes."""
+async def until_ready(where: Target, note: Callable[[Glance], None]) -> None:
+    """Return as soon as the endpoint answers 200; look for as long as it takes.
+
+    `note` hears what each look saw.
+    """
     clock = asyncio.get_running_loop().time
     began = clock()
     trust = ssl.create_default_context() if where.tls else None
     addresses: list[str] = []
     while True:
         addresses = addresses or await addresses_of(where)
+        deadline = deadline_after(clock() - began)
         try:
-            async with asyncio.timeout(deadline_after(clock() - began)):
-                if await looks_ready(where, addresses, trust):
-                    return
+            async with asyncio.timeout(deadline):
+                glance = await look(where, addresses, trust)
         except TimeoutError:
-            pass
+            glance = Glance(where, f"gave no answer within {deadline:.1f} s")
+        note(glance)
+        if glance.is_ready:
+            return
         await asyncio.sleep(pause_after(clock() - began))

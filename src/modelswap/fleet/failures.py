@@ -1,0 +1,63 @@
+"""Why models are down: failures without secrets, and with the times of the wall clock.
+
+Guarantees: what the fleet tells of a failure is redacted; the clients, the events, the log and the page
+need not do it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from modelswap.config.redact import redact
+from modelswap.core.failure import Cause, Failure, Look, failure
+
+if TYPE_CHECKING:
+    from modelswap.config.plan import Plan
+    from modelswap.core.room import Room
+    from modelswap.core.spec import ModelId, Seconds
+
+Said = TypeVar("Said", Failure, Look)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A model that is down because its last life ended badly."""
+
+    why: Failure
+    at: datetime
+    retry_at: datetime | None
+    """Until then it backs off; `None`: a request may start it at once."""
+
+
+class Failures:
+    """Dates failures; each keeps the date that it got when it was first asked for."""
+
+    def __init__(self) -> None:
+        self._dates: dict[ModelId, tuple[Seconds, datetime]] = {}
+
+    def of(self, room: Room, model: ModelId, now: Seconds) -> Failed | None:
+        """Return why a model is down, if its last life ended badly and no other has begun."""
+        why = room.failure(model)
+        if why is None:
+            self._dates.pop(model, None)
+            return None
+        since = room.failed_at(model)
+        known = self._dates.get(model)
+        if known is None or known[0] != since:
+            known = self._dates[model] = since, datetime.now(UTC) - timedelta(seconds=now - since)
+        until = room.retry_at(model, now)
+        at = known[1]
+        return Failed(why, at, None if until is None else at + timedelta(seconds=until - since))
+
+
+def redacted(plan: Plan, said: Said) -> Said:
+    """Take the plan's secrets out of both texts."""
+    return replace(said, text=redact(plan, said.text), brief=redact(plan, said.brief))
+
+
+def unspawned(why: Exception) -> Failure:
+    """Say why a model is not even given to the launcher; a port may become free, a setting does not."""
+    said = str(why)
+    return failure(Cause.CANNOT_START, said, brief=said, is_lasting=isinstance(why, ValueError))

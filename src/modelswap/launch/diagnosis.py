@@ -1,0 +1,349 @@
+"""The line that says why a server ended, chosen out of the last of its output.
+
+Pure. The rules know what llama.cpp, vLLM, SGLang, whisper.cpp, stable-diffusion.cpp, Python servers,
+loaders and Docker print. A rule that names a cause wins over one that only looks like a failure; a line
+that merely repeats that the start failed comes after both, and the last line is what is left.
+
+Guarantees: one line without control characters and escape sequences, at most `LONGEST` characters,
+what looks like a credential masked.
+Does not: read files, or know what the configuration says.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from modelswap.core.failure import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TAIL: Final = 64 << 10
+"""Bytes of output that are kept: a traceback of several processes of vLLM is about 40 kB."""
+LONGEST: Final = 400
+"""Characters of the line: what fits into a log line and an error message."""
+LAST_WORDS: Final = 60
+"""Lines at the end that say why a server ended that had been ready; earlier ones are about requests."""
+_LONGEST_LOOKED_AT: Final = 2000
+"""Characters of a line that the rules see: a line of any length costs a bounded time."""
+
+
+class Tail:
+    """The last output of one server."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, output: bytes) -> None:
+        data = self._data
+        data += output
+        if len(data) > 2 * TAIL:  # so that each byte is moved once
+            del data[:-TAIL]
+
+    def clear(self) -> None:
+        self._data.clear()
+
+    def lines(self) -> list[str]:
+        """Return what is kept as clean lines, none of them empty."""
+        text = bytes(self._data[-TAIL:]).decode("utf-8", "replace")
+        return [line for raw in _ENDS.split(text) if (line := clean(raw))]
+
+
+_ENDS: Final = re.compile(r"[\r\n]+")
+_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_PREFIX: Final = re.compile(
+    r"\((?:[A-Za-z_][\w-]*)(?: (?:pid|rank|ip)=[^)\s]+)+\) "  # vLLM, Ray: (EngineCore_0 pid=12)
+    r"|\[rank\d+\]: "
+    r"|\d+\.\d\d\.\d{3}\.\d{3}\s+"  # llama.cpp: 0.00.004.374 E
+    r"|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?: TP\d+)?\]?:? "
+    r"|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? "
+    r"|(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[^\]\s]+\] )?"  # vLLM
+    r"|[DIWE] +(?=[a-z_]+:? )"  # llama.cpp's level
+)
+_CALM: Final = re.compile(
+    r"\W{0,3}(?:INFO|DEBUG|TRACE|NOTICE|WARN|WARNING|[DIW] )\b", re.IGNORECASE
+)
+"""A level that a server goes on after."""
+_MOST_PREFIXES: Final = 4
+_OURS: Final = "[modelswap: "
+"""Notes about the output itself, by the keeper and the launcher."""
+
+
+def clean(line: str) -> str:
+    """Take out escape sequences and control characters; empty when nothing of a server is left."""
+    text = _ESCAPE.sub("", line[: 2 * _LONGEST_LOOKED_AT]).replace("\t", " ")
+    if not text.isprintable():
+        text = "".join(c for c in text if c.isprintable())
+    return "" if text.startswith(_OURS) else text[:_LONGEST_LOOKED_AT].rstrip()
+
+
+def _split(line: str) -> tuple[bool, str]:
+    """Take off what a log puts before a message; say whether its level is below error."""
+    is_calm = False
+    for _ in range(_MOST_PREFIXES):
+        is_calm = is_calm or _CALM.match(line) is not None
+        prefix = _PREFIX.match(line)
+        if prefix is None:
+            break
+        line = line[prefix.end() :]
+    return is_calm, line
+
+
+class _Rank(IntEnum):
+    LAST = 0
+    ECHO = 1
+    """It only says that the start failed, which is known."""
+    WEAK = 2
+    """It names a cause, but servers that go on print it, too."""
+    ERROR = 3
+    CAUSE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The chosen line and what it means; no cause: it says no more than what it says."""
+
+    cause: Cause | None
+    line: str
+    is_error: bool
+    """The line says that something failed; else it is just the last one."""
+
+
+def _rules(*rows: tuple[Cause, str]) -> list[tuple[Cause, re.Pattern[str]]]:
+    return [(cause, re.compile(pattern, re.IGNORECASE)) for cause, pattern in rows]
+
+
+_ECHO: Final = re.compile(
+    r"exiting due to|cleaning up before exit|see root cause|see stack trace|failed to start\.?$"
+    r"|(?:engine core|engine process|worker\w*|scheduler) (?:initiali[sz]ation )?(?:failed|died)"
+    r"|failed to init(?:iali[sz]e)? (?:the )?server|please check the input params|sigquit from a child"
+    r"|^traceback \(most recent|^during handling of|^the above exception"
+    r"|usage:|--help|usage, run with|for usage|for more information|for help"
+    r"|run 'docker|child process|subprocess\.|exit (?:code|status)|^at |^goroutine",
+    re.IGNORECASE,
+)
+"""Lines that follow from the real reason. A rule for a cause is asked before."""
+
+_CAUSES: Final = _rules(
+    (
+        Cause.PROGRAM_NOT_FOUND,
+        (
+            r"command not found|^(?:/\S+/)?(?:ba|da|z|k|a)?sh: (?:line )?(?:\d+: )?\S+: (?:not found|no such file)"
+            r"|executable file not found|^(?:/usr/bin/)?env: .{0,200}: no such file"
+        ),
+    ),
+    (
+        Cause.OUT_OF_MEMORY,
+        (
+            r"(?:cuda|hip|rocm|musa|sycl|cann|cudamalloc|hipmalloc|xpu|mps|vk)\w*\W.{0,80}out[ _]of[ _]memory"
+            r"|OutOfMemoryError|\bErrorOutOf(?:Device|Host)Memory|VK_ERROR_OUT_OF_\w+_MEMORY"
+            r"|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|hipErrorOutOfMemory"
+            r"|kIOGPUCommandBufferCallbackErrorOutOfMemory|insufficient memory"
+            r"|device memory allocation of size \d+ failed"
+            r"|no available memory for the cache blocks|larger than the available KV cache memory"
+            r"|free memory on device .{0,120}less than desired"
+            r"|(?:larger|more) than the (?:available|maximum number of tokens).{0,60}KV cache"
+            r"|not enough memory\. please try|ran out of (?:gpu |device |host )?memory"
+            r"|(?:failed|unable) to allocate .{0,60}(?:buffer|memory|kv|cache|pinned|bytes|[MG]i?B\b)"
+            r"|cannot allocate memory|can't allocate memory|unable to allocate|std::bad_alloc|^MemoryError\b"
+            r"|alloc_buffer: .{0,80}failed|alloc_tensor_range: failed"
+            r"|out of memory: killed process|oom-?kill|no space left on device.*shm|insufficient vram"
+            r"|error: out of memory|^out of memory"
+        ),
+    ),
+    (
+        Cause.ADDRESS_IN_USE,
+        (
+            r"address already in use|EADDRINUSE|port (?:is|\d+ is) (?:already )?(?:allocated|in use|taken)"
+            r"|address in use|only one usage of each socket address|address not available.*bind"
+            r"|couldn'?t bind|(?:could not|cannot|can't|failed to|unable to) bind\b"
+        ),
+    ),
+    (
+        Cause.UNKNOWN_ARGUMENT,
+        (
+            r"error: invalid argument|error while handling argument|unrecognized (?:argument|option|command.line)|unrecognised (?:arg|opt)"
+            r"|unknown (?:argument|option|flag|command.line|parameter|command)\b|no such option\b"
+            r"|unexpected argument|unexpected option|found argument '.*' which wasn't expected"
+            r"|(?:invalid|illegal|ambiguous|bad) option|flag provided but not defined|unknown shorthand flag"
+            r"|expected (?:one|at least one|\d+) arguments?\b|invalid choice: |argument -.*: invalid \w+ value"
+            r"|the following arguments are required|missing required (?:argument|option)|missing option"
+            r"|expected value for argument|requires an? (?:argument|value|parameter)"
+            r"|invalid value .{0,80}for '|stoi\b|invalid value for |takes a number, not|--\S+ is missing"
+            r"|error: --?[a-z][\w-]*[: ].{0,80}(?:must|invalid|requires|needs)"
+        ),
+    ),
+    (
+        Cause.MISSING_LIBRARY,
+        (
+            r"error while loading shared libraries|cannot open shared object file|library not loaded"
+            r"|image not found.*dylib|ModuleNotFoundError|No module named|ImportError: "
+            r"|version `\S+' not found|symbol lookup error|undefined symbol|DLL load failed"
+            r"|cannot find module '|ERR_MODULE_NOT_FOUND"
+        ),
+    ),
+    (
+        Cause.NO_DEVICE,
+        (
+            r"could not select device driver|nvidia-container-cli|unresolvable CDI devices"
+            r"|CUDA driver version is insufficient|NVIDIA driver on your system is too old"
+            r"|found no nvidia driver|no CUDA GPUs are available|torch not compiled with CUDA"
+            r"|failed to infer device type|CUDA error: (?:no kernel image|invalid device ordinal)"
+            r"|no HIP GPUs are available|invalid device(?: ordinal|: )|error gathering device information"
+            r"|cuda error: system not yet init|failed to find .{0,30}vulkan device|no devices with dedicated"
+        ),
+    ),
+    (
+        Cause.BAD_MODEL,
+        (
+            r"invalid magic|bad magic|unknown model architecture|unknown architecture"
+            r"|is not within the file bounds|corrupted or incomplete|is not a gguf|not a valid gguf"
+            r"|gguf_init_from\w*: (?!failed to open)|missing tensor|wrong number of tensors|wrong shape"
+            r"|unsupported (?:gguf|model|version|file version)|unsupported gguf|invalid split file"
+            r"|model architectures? .{0,120}(?:not supported|are not supported|failed to be inspected)"
+            r"|does not recognize this architecture|unknown (?:pre-tokenizer|projector) type"
+            r"|safetensors?\w*error|error while deserializing header|HeaderTooLarge|incomplete metadata"
+            r"|invalid model data|invalid model file|bad model file|tensor '?\S+'? has (?:wrong|unexpected)"
+            r"|key not found in model|unsupported tensor type|invalid ggml type|tokenizer.*not found in"
+            r"|is a directory$|IsADirectoryError|unsupported model type|no model files? (?:found|in)"
+        ),
+    ),
+    (
+        Cause.FILE_NOT_FOUND,
+        (
+            r"failed to open gguf file|no such file or directory|FileNotFoundError|cannot find the file"
+            r"|(?:file|model|path|folder|directory|config)\b.{0,200}(?:does not exist|doesn't exist|not found)"
+            r"|does this file exist|error: (?:failed to|could not|cannot|unable to) open|ENOENT"
+            r"|failed to open '|could not open (?:file|model|input)|can't open file|cannot open (?:file|model)"
+            r"|couldn't open|unable to open (?:file|model)|can't find '|RepositoryNotFoundError"
+            r"|Repository Not Found for url|is not a local folder and is not a valid model identifier"
+            r"|is not the path to a directory containing|Incorrect path_or_model_id|HFValidationError"
+            r"|EntryNotFoundError|error no file specified|invalid repository id or local directory"
+            r"|: No such file"
+        ),
+    ),
+    (
+        Cause.PERMISSION_DENIED,
+        (
+            r"permission denied|PermissionError|EACCES|operation not permitted|EPERM\b"
+            r"|GatedRepoError|access to model .{0,120}(?:restricted|gated)"
+        ),
+    ),
+    (
+        Cause.CONTAINER,
+        (
+            r"error response from daemon|pull access denied|no such (?:container|image)|manifest unknown"
+            r"|cannot connect to the docker daemon|manifest for .{0,200}not found"
+            r"|unable to find image .{0,200}locally$|OCI runtime (?:create|exec) failed|^error: .*crun:"
+            r"|error: .{0,60}(?:initializing source docker|short-name)"
+        ),
+    ),
+)
+"""The first rule that fits a line gives its cause."""
+
+_MILD: Final = re.compile(
+    r"\bwarning:|failed to initiali[sz]e cuda|falling back|fallback|\bskipping\b|\bignor(?:ed|ing)\b"
+    r"|nvidia-smi|/proc/|/sys/|\bretrying\b|unable to find image|gpu will not be used",
+    re.IGNORECASE,
+)
+"""A line that names a cause and goes on to say that it does not matter."""
+
+_ERRORS: Final = re.compile(
+    r"\berrors?\b|\bfatal\b|\bpanic(?:ked)?\b|\bcritical\b|\bexception\b|\bfailed\b|\bfailure\b"
+    r"|\bcannot\b|\bcan't\b|couldn't|could not|\bunable to\b|\binvalid\b|\babort(?:ed|ing)?\b"
+    r"|^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b|GGML_ASSERT|assertion|terminate called|what\(\):"
+    r"|segmentation fault|illegal instruction|bus error|core dumped|\bkilled\b|\bunsupported\b"
+    r"|not supported|\bmissing\b|\bdenied\b|not found|\brefused\b|E\d{4} ",
+    re.IGNORECASE,
+)
+_SIGNS: Final = (
+    *("error", "fail", "fatal", "panic", "critical", "exception", "abort", "assert", "terminate"),
+    *("cannot", "can't", "couldn't", "could not", "unable", "invalid", "illegal", "unsupported"),
+    *("not found", "notfound", "not supported", "missing", "denied", "refused", "killed", "dumped"),
+    *(
+        "memory",
+        "alloc",
+        "oom",
+        "vram",
+        "space left",
+        "in use",
+        "eaddr",
+        "taken",
+        "address",
+        "bind",
+    ),
+    *("argument", "option", "unknown", "unrecogni", "unexpected", "ambiguous", "flag", "takes a"),
+    *("stoi", "choice", "requires", "required", "librar", "shared object", "dylib", "no module"),
+    *("symbol", "insufficient", "driver", "no cuda", "no hip", "no nvidia", "cdi ", "device"),
+    *("magic", "bounds", "corrupt", "gguf_init", "not a ", "wrong", "bad m", "not recognize"),
+    *("no model", "no such", "exist", "open", "enoent", "not the path", "incorrect", "directory"),
+    *("eacces", "eperm", "permi", "gated", "restricted", "manifest", "locally", "larger than"),
+    *("what():", "segmentation", "bus err", "find '", "architecture", "incomplete", "ran out"),
+)
+"""A line that some rule fits has one of these in it. To look for them costs a hundredth of the rules."""
+
+_HARMLESS: Final = re.compile(r"\b(?:0|no) errors?\b", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"(?P<flag>--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=|\s+)[\"']?)"
+    r"(?!-)[^\s\"']+"
+    r"|(?P<name>\b(?:[a-z0-9]+_)*(?:api_?key|token|password|passwd|secret)[\"']?\s?[=:]\s?[\"']?)[^\s\"',]{3,}"
+    r"|(?P<scheme>\bbearer\s+)[\w.~+/=-]{6,}"
+    r"|\b(?:hf_|sk-|ghp_|glpat-)[\w-]{8,}"
+    r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@:]+(?::[^/\s@]*)?@",
+    re.IGNORECASE,
+)
+MASK: Final = "***"
+
+
+def masked(line: str) -> str:
+    """Mask what stands where credentials stand: behind such flags, in such forms, in URLs."""
+
+    def hide(match: re.Match[str]) -> str:
+        kept = match["flag"] or match["name"] or match["scheme"] or match["url"] or ""
+        return f"{kept}{MASK}" + ("@" if match["url"] else "")
+
+    return _SECRET.sub(hide, line)
+
+
+def diagnose(lines: Iterable[str]) -> Finding | None:
+    """Choose the line that matters; `None` when the server said nothing."""
+    best: tuple[_Rank, Cause | None, str] | None = None
+    for line in lines:
+        is_calm, text = _split(line)
+        if not text.strip():
+            continue
+        rank, cause = _judge(text, is_calm=is_calm or text[0] == " ")
+        # Of causes the first is the root; of mere errors the last one is nearest to the end.
+        if best is None or rank > best[0] or (rank == best[0] and rank is not _Rank.CAUSE):
+            best = rank, cause, text
+    if best is None:
+        return None
+    rank, cause, text = best
+    return Finding(cause, shown(text), is_error=rank >= _Rank.WEAK)
+
+
+def _judge(text: str, *, is_calm: bool) -> tuple[_Rank, Cause | None]:
+    """*is_calm*: an information or a warning, or an indented line: of a traceback, or of a help text."""
+    lower = text.lower()
+    if not any(sign in lower for sign in _SIGNS):
+        return _Rank.LAST, None
+    for cause, pattern in _CAUSES:
+        if pattern.search(text):
+            is_certain = not is_calm and _MILD.search(text) is None
+            return (_Rank.CAUSE if is_certain else _Rank.WEAK), cause
+    if _ECHO.search(text):
+        return _Rank.ECHO, None
+    if not is_calm and _ERRORS.search(text) and not _HARMLESS.search(text):
+        return _Rank.ERROR, None
+    return _Rank.LAST, None
+
+
+def shown(line: str) -> str:
+    """Make a line fit to be shown: masked, one line, bounded."""
+    text = masked(" ".join(line.split()))
+    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"

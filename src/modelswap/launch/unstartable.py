@@ -1,0 +1,167 @@
+"""Why a program cannot be started: the error of the system, with what the files say about it.
+
+The keeper reports an error number alone, because the kernel gives no more: the same `ENOENT` means a
+missing program, a missing interpreter, a missing loader or a missing working directory.
+
+Guarantees: a sentence that names the program and nothing else of the command; reads at most one line
+of the program's file, after a start failed.
+Does not: try to start anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelswap.core.failure import Cause, Failure, failure
+
+from .diagnosis import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_FIRST_LINE: Final = 256
+"""Bytes: the kernel reads no more of a script's first line."""
+_SHELL_WORDS: Final = frozenset(
+    {"cd", "export", "source", ".", "exec", "ulimit", "set", "eval", "if", "for", "while", "alias"}
+)
+_PASSING: Final = {
+    errno.EAGAIN: "no more processes are allowed",
+    errno.ENOMEM: "no memory is left for another process",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ETXTBSY: "the file is being written",
+}
+"""These pass by themselves."""
+
+
+def explain(
+    argv: Sequence[str], env: Mapping[str, str], cwd: str, code: int | None, said: str
+) -> Failure:
+    """Say why `argv` could not be started: its text is a sentence that names the program.
+
+    `code` is the error's number, `said` its usual words.
+    """
+    cause, why = _explain(argv[0], env, cwd, code, said)
+    is_lasting = code not in _PASSING and cause is not Cause.OUT_OF_MEMORY
+    return failure(cause, why, is_lasting=is_lasting)
+
+
+def _explain(
+    name: str, env: Mapping[str, str], cwd: str, code: int | None, said: str
+) -> tuple[Cause, str]:
+    program = shown(name) or "the empty name"
+    if code in _PASSING:
+        cause = Cause.OUT_OF_MEMORY if code == errno.ENOMEM else Cause.CANNOT_START
+        return cause, f"{program}: {_PASSING[code]}"
+    if code == errno.E2BIG:
+        return Cause.CANNOT_START, f"{program}: the command and its environment are too long"
+    if code == errno.EINVAL:
+        return Cause.CANNOT_START, f"{program}: a NUL character in an argument or a variable"
+    if not Path(cwd).is_dir():
+        return Cause.FILE_NOT_FOUND, f"{program}: the working directory {cwd} does not exist"
+    if not os.access(cwd, os.X_OK):
+        return Cause.PERMISSION_DENIED, f"{program}: the working directory {cwd} cannot be entered"
+    file = _found(name, env, cwd)
+    if file is None:
+        variable, equals, _ = name.partition("=")
+        if equals and variable.isidentifier():  # its value may be a secret
+            hint = "no shell reads the command: put variables into `env`"
+            return Cause.PROGRAM_NOT_FOUND, f"{variable}=… is not a program; {hint}"
+        where = "no such file" if "/" in name else "not found (no such program on the PATH)"
+        return Cause.PROGRAM_NOT_FOUND, f"{program}: {where}{_hint(name)}"
+    if "/" not in name:
+        program = f"{program} ({file})"
+    return _about(file, program, code, said)
+
+
+def _found(name: str, env: Mapping[str, str], cwd: str) -> Path | None:
+    """Find the file that was tried; one that may be executed before one that may not."""
+    if not name:
+        return None
+    if "/" in name:
+        candidates = [Path(cwd) / name]
+    else:
+        folders = env.get("PATH", os.defpath).split(os.pathsep)
+        candidates = [Path(cwd) / folder / name for folder in folders]
+    with suppress(OSError, ValueError):  # a name that is too long, or that holds a NUL
+        there = [file for file in candidates if os.path.lexists(file)]
+        runnable = [file for file in there if file.is_file() and os.access(file, os.X_OK)]
+        return next(iter([*runnable, *there]), None)
+    return None
+
+
+def _hint(name: str) -> str:
+    """Say what was probably meant: no shell reads a command."""
+    if name.startswith("~"):
+        return "; ~ is not expanded: write the whole path"
+    if name in _SHELL_WORDS:
+        return "; it is a shell's own word: use sh -c '…'"
+    if "$" in name:
+        return "; no shell reads the command, so $… is not expanded: use ${env.NAME}"
+    if any(c.isspace() for c in name):
+        return "; the quotes make one word of it"
+    return ""
+
+
+def _about(file: Path, program: str, code: int | None, said: str) -> tuple[Cause, str]:
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return Cause.PROGRAM_NOT_FOUND, f"{program}: it is a link to a file that does not exist"
+    except OSError as error:
+        return Cause.PERMISSION_DENIED, f"{program}: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return Cause.PERMISSION_DENIED, f"{program}: it is a folder, not a program"
+    if not stat.S_ISREG(mode):
+        return Cause.PERMISSION_DENIED, f"{program}: it is not a file"
+    if not os.access(file, os.X_OK):
+        return Cause.PERMISSION_DENIED, f"{program}: it is not executable (chmod +x)"
+    return _of_kind(_first_line(file), program, code, said)
+
+
+def _of_kind(first: bytes, program: str, code: int | None, said: str) -> tuple[Cause, str]:
+    """Explain by the file's first bytes why the kernel did not run it."""
+    interpreter = _interpreter(first)
+    if interpreter is not None and code in {errno.ENOENT, errno.EACCES, errno.ENOTDIR}:
+        if interpreter.endswith("\r"):
+            return (
+                Cause.CANNOT_START,
+                f"{program}: its lines end as on Windows; use plain line feeds",
+            )
+        missing = code == errno.ENOENT or not Path(interpreter).exists()
+        what = "does not exist" if missing else "may not be executed"
+        cause = Cause.PROGRAM_NOT_FOUND if missing else Cause.PERMISSION_DENIED
+        return cause, f"{program}: its interpreter {interpreter} {what}"
+    if code == errno.ENOENT:
+        what = "its loader does not exist here (built for another system?)"
+        return Cause.MISSING_LIBRARY, f"{program}: {what}"
+    if code == errno.ENOEXEC:
+        if not first:
+            return Cause.CANNOT_START, f"{program}: the file is empty"
+        if b"\0" in first:
+            return Cause.CANNOT_START, f"{program}: it is not built for this machine"
+        return (
+            Cause.CANNOT_START,
+            f"{program}: it does not begin with a line such as #!/bin/sh (exec format error)",
+        )
+    cause = Cause.PERMISSION_DENIED if code in {errno.EACCES, errno.EPERM} else Cause.CANNOT_START
+    return cause, f"{program}: {said[:1].lower()}{said[1:]}"
+
+
+def _first_line(file: Path) -> bytes:
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(_FIRST_LINE)
+    return b""
+
+
+def _interpreter(first: bytes) -> str | None:
+    if not first.startswith(b"#!"):
+        return None
+    line = first[2:].partition(b"\n")[0]
+    words = line.strip(b" \t").split(None, 1) if not line.endswith(b"\r") else [line.strip(b" \t")]
+    return words[0].decode("utf-8", "replace") if words else ""
