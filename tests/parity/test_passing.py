@@ -100,6 +100,19 @@ def test_model_routes_below_upstream_are_recorded(server: Modelswap) -> None:
     assert rows(server)[0]["id"] == newest["id"]
 
 
+@pytest.mark.parametrize(
+    "path", ["tokenize", "detokenize", "apply-template", "props", "embeddings", "v1/score"]
+)
+def test_other_routes_below_upstream_leave_no_trace(server: Modelswap, path: str) -> None:
+    """Routes that llama-swap has below `/upstream` only are not recorded there."""
+    before = rows(server, "?limit=1")
+    assert server.ask("POST", f"/upstream/m1/{path}", {"content": "x"}).status == 200
+    assert server.ask("POST", "/tokenize", {"model": "nick"}).status == 200
+    (newest,) = rows(server, "?limit=1")
+    assert newest["req_path"] == "/tokenize"
+    assert newest["id"] == (before[0]["id"] if before else 0) + 1
+
+
 def test_ignore_paths_may_be_off(serve: Serve) -> None:
     """Better: `[]` switches the list off."""
     server = serve(f"upstream: {{ignorePaths: []}}\nmodels:\n{model('m')}")

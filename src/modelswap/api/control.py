@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from modelswap import __version__
-from modelswap.config.redact import redact
+from modelswap.config.commandsecrets import shown_command
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError
 
@@ -54,7 +54,7 @@ def _names_of(record: dict[str, Any]) -> tuple[str, ...]:
 
 async def one_model(call: Call) -> Reply:
     """One record of the list, unlisted models and aliases included."""
-    wanted = unquote(call.params["id"])
+    wanted = unquote(call.params["id"]).rstrip("/")
     house = call.house
     record = record_of(house.plan, house.fleet.phase, house.profile, wanted)
     if record is None or not call.identity.may_use(*_names_of(record)):
@@ -68,8 +68,8 @@ async def running(call: Call) -> Reply:
         {
             "model": model.id,
             "state": phase.shown,
-            "cmd": redact(house.plan, model.cmd),
-            "proxy": redact(house.plan, model.proxy),
+            "cmd": shown_command(house.plan, model.cmd),
+            "proxy": shown_command(house.plan, model.proxy),
             "ttl": int(model.ttl or 0),
             "name": model.name,
             "description": model.description,

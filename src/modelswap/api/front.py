@@ -246,13 +246,13 @@ class Front:
             return
         found = self._table.find(match.rest)
         route = choose(found[0], request.method) if found else None
-        is_model = route is not None and route.model in {Model.BODY, Model.QUERY}
+        is_traced = route is not None and route.traced_below
         visit = self.visit(
             exchange,
             identity,
             match.rest,
-            is_recorded=is_model and route is not None and route.recorded,
-            is_tracked=is_model,
+            is_recorded=is_traced and route is not None and route.recorded,
+            is_tracked=is_traced,
         )
         name, target = match.name, match.target
         polls = request.method in {"GET", "HEAD"} and match.rest in POLLS
