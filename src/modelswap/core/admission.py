@@ -43,9 +43,16 @@ class World:
     now: Seconds
 
     def live(self) -> list[ModelId]:
-        """Return what runs or will, from the least to the most recently used."""
+        """Return what runs or will, from the least to the most recently used.
+
+        What runs requests or is on its way up is in use now.
+        """
         found = [m for m, seat in self.seats.items() if seat.is_alive or m in self.coming]
-        return sorted(found, key=lambda m: self.seats[m].used)
+        return sorted(found, key=self._used)
+
+    def _used(self, model: ModelId) -> tuple[bool, Seconds]:
+        seat = self.seats[model]
+        return seat.in_flight > 0 or model in self.coming, seat.used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
