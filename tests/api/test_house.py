@@ -28,8 +28,10 @@ class OneLeaseFleet:
         self.in_flight = 0
         self.waiter: Waiter | None = None
 
-    def ask(self, model: ModelId, waiter: Waiter, *, client: ClientId) -> None:
-        del model, client
+    def ask(
+        self, model: ModelId, waiter: Waiter, *, client: ClientId, no_swap: bool = False
+    ) -> None:
+        del model, client, no_swap
         self.waiter = waiter
 
     def grant(self) -> None:

@@ -17,6 +17,7 @@ from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError
 
 from .call import Call, Refusal, Reply, as_json, as_text
+from .callers import allows_no_swap
 from .listing import record_of, records
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ async def version(_: Call) -> Reply:
 
 async def list_models(call: Call) -> Reply:
     house = call.house
-    listed = records(house.plan, house.fleet.phase, house.profile)
+    listed = records(house.plan, house.fleet.listed_phase, house.profile)
     visible = [record for record in listed if call.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
 
@@ -56,7 +57,7 @@ async def one_model(call: Call) -> Reply:
     """One record of the list, unlisted models and aliases included."""
     wanted = unquote(call.params["id"]).rstrip("/")
     house = call.house
-    record = record_of(house.plan, house.fleet.phase, house.profile, wanted)
+    record = record_of(house.plan, house.fleet.listed_phase, house.profile, wanted)
     if record is None or not call.identity.may_use(*_names_of(record)):
         raise Refusal(404, f"model {wanted!r} not found", "not_found")
     return as_json(record)
@@ -115,7 +116,13 @@ async def unload_one(call: Call) -> Reply:
 async def load_one(call: Call) -> Reply:
     """Start a model and answer when it is ready, or why it is not."""
     model = _local(call)
-    await call.house.load(model, ClientId(call.identity.name))
+    identity = call.identity
+    await call.house.load(
+        model,
+        ClientId(identity.name),
+        no_swap=allows_no_swap(call.request, identity),
+        sees_all=not identity.models,
+    )
     return as_json({"msg": "ok"})
 
 

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 NO_ROUTER: Final = "no router for requested model"
 
 
-def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyError:
-    """Say to a client why its wait ended without a turn."""
+def refusal(
+    reason: Reason, detail: str, retry_after: Seconds | None, *, sees_all: bool = True
+) -> ReplyError:
+    """Say to a client why its wait ended without a turn; *sees_all*: it may know of every model."""
     match reason:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
             return LoadFailedError(
@@ -50,10 +52,18 @@ def refusal(reason: Reason, detail: str, retry_after: Seconds | None) -> ReplyEr
             )
         case Reason.SHUTTING_DOWN:
             return UnavailableError("the server is shutting down", retry_after=5)
-        case Reason.REMOVED:
-            return NotFoundError("the model was removed from the configuration")
-        case Reason.NO_SUCH_MODEL:
-            return NotFoundError(NO_ROUTER)
+        case Reason.REMOVED | Reason.NO_SUCH_MODEL:
+            is_removed = reason is Reason.REMOVED
+            return NotFoundError(
+                "the model was removed from the configuration" if is_removed else NO_ROUTER
+            )
+        case Reason.WOULD_SWAP:
+            others = detail if sees_all else "another model"
+            return UnavailableError(
+                f"the model is not loaded, and {others} would have to leave for it; "
+                "the request allows no swap",
+                code="swap_refused",
+            )
         case Reason.NEVER_FITS:
             return LoadFailedError(f"the model can never be loaded: {detail}")
         case _ as never:

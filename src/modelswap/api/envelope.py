@@ -9,12 +9,18 @@ from __future__ import annotations
 import html
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from typing import Final, assert_never
 
-from modelswap.errors import ConcurrencyLimitError, ReplyError, UnauthorizedError, fault_of
+from modelswap.errors import (
+    ConcurrencyLimitError,
+    LoadingError,
+    ReplyError,
+    UnauthorizedError,
+    fault_of,
+)
 
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
@@ -97,6 +103,10 @@ def openai_error(message: str, kind: str, code: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+LOADING: Final = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+"""What llama-server answers while it loads; probes and launchers know it."""
+
+
 def _body(form: Form, message: str, kind: str, code: str) -> bytes:
     match form:
         case Form.JSON:
@@ -134,6 +144,9 @@ def reply_for(
     error: ReplyError, *, accept: str | None = None, headers: tuple[tuple[str, str], ...] = ()
 ) -> ErrorReply:
     """Write the reply that an exception asks for."""
+    if isinstance(error, LoadingError):
+        made = error_reply(error.status, error.text, retry_after=error.retry_after, headers=headers)
+        return replace(made, body=LOADING)
     if isinstance(error, ConcurrencyLimitError):
         accept = None
     if isinstance(error, UnauthorizedError):

@@ -29,10 +29,11 @@ from modelswap.errors import (
 
 from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
-from .callers import Callers, address_of, is_background
+from .callers import Callers, address_of, allows_no_swap, is_background
 from .envelope import error_reply, reply_for
 from .passport import Passport, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
+from .readiness import check_start, is_poll
 from .routes import Model, Scope, Table, allowed, choose
 from .visit import Visit
 
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from .routes import Route
 
 COMFYUI: Final = ModelId("comfyui_auto")
-POLLS: Final = frozenset({"/health", "/metrics", "/slots"})
-"""Below `/upstream/<model>`: asked by monitors, so they start nothing and keep nothing alive."""
 QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
 """Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
@@ -206,6 +205,7 @@ class Front:
             address=address_of(request, self.house.book.origins),
             client=self._callers.client_of(request, identity, self.house.book),
             background=is_background(request, identity, self.house.book),
+            no_swap=allows_no_swap(request, identity),
             path=path,
             is_recorded=is_recorded,
             is_tracked=is_tracked,
@@ -255,19 +255,14 @@ class Front:
             is_tracked=is_traced,
         )
         name, target = match.name, match.target
-        polls = request.method in {"GET", "HEAD"} and match.rest in POLLS
+        polls = is_poll(request.method, match.rest)
         if isinstance(target, Local) and house.fleet.phase(target.model) is not Phase.READY:
-            self._refuse_start(target.model, unquote(match.rest), polls=polls)
+            check_start(house, target.model, request.method, unquote(match.rest))
+            polls = False
         if request.has_body:
             exchange.read_body(lambda body: visit.pass_through(name, target, body))
         else:
             visit.pass_through(name, target, b"", polls=polls)
-
-    def _refuse_start(self, model: ModelId, rest: str, *, polls: bool) -> None:
-        if polls:
-            raise ConflictError(f"model {model} is not loaded; {rest} cannot start it")
-        if any(pattern.search(rest) for pattern in self.house.plan.settings.ignore_paths):
-            raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
 
     def _comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
         house = self.house

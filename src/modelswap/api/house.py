@@ -128,14 +128,16 @@ class House:
             self.bus.publish("profileChanged", {"active": name})
             self.bus.publish("modelStatus", self.statuses())
 
-    async def load(self, model: ModelId, client: ClientId) -> None:
+    async def load(
+        self, model: ModelId, client: ClientId, *, no_swap: bool = False, sees_all: bool = True
+    ) -> None:
         """Start a model and return when it is ready.
 
         Raises:
             ReplyError: it cannot be loaded now.
         """
-        waiter = _Starter(self.loop, self.fleet)
-        ticket = self.fleet.ask(model, waiter, client=client)
+        waiter = _Starter(self.loop, self.fleet, sees_all=sees_all)
+        ticket = self.fleet.ask(model, waiter, client=client, no_swap=no_swap)
         try:
             await waiter.answer
         finally:
@@ -201,7 +203,8 @@ class _Starter:
     It gives the lease back at once: who awaits the answer may be cancelled before it is read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet, *, sees_all: bool) -> None:
+        self._sees_all = sees_all
         self.answer: asyncio.Future[None] = loop.create_future()
         self._fleet = fleet
 
@@ -212,7 +215,8 @@ class _Starter:
 
     def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
         if not self.answer.done():
-            self.answer.set_exception(refusal(reason, detail, retry_after))
+            error = refusal(reason, detail, retry_after, sees_all=self._sees_all)
+            self.answer.set_exception(error)
 
     def on_position(self, position: int) -> None:
         """Nobody is told."""

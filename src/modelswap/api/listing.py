@@ -1,6 +1,7 @@
 """`GET /v1/models`: what the clients may ask for.
 
-Reads the plan and the phases, never starts anything. Records are built anew
+Reads the plan and the phases (a model counts as starting as soon as a request
+waits for its load), never starts anything. Records are built anew
 at each call: they are few, and polls come every few seconds at most.
 """
 
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelswap.config.redact import redact
-from modelswap.core.lifecycle import ALIVE, Phase
+from modelswap.core.lifecycle import Phase
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
@@ -23,8 +24,16 @@ Record = dict[str, Any]
 SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_length")
 """Metadata keys that give way when the model's capabilities are configured."""
 
-LOADED = ALIVE
-WARM = frozenset({Phase.STARTING, Phase.READY})
+
+def status_of(phase: Phase) -> Record:
+    """Say whether a model answers now. One that is stopping does not any more."""
+    match phase:
+        case Phase.READY:
+            return {"value": "loaded"}
+        case Phase.STARTING:
+            return {"value": "loading"}
+        case _:
+            return {"value": "unloaded"}
 
 
 def abilities(capabilities: Capabilities) -> dict[str, bool]:
@@ -73,7 +82,7 @@ def _record(
     capabilities: Capabilities | None = None,
     metadata: Mapping[str, Any] | None = None,
     internal: Record,
-    loaded: bool = False,
+    phase: Phase = Phase.STOPPED,
 ) -> Record:
     record: Record = {"id": id_, "object": "model", "created": created, "owned_by": "llama-swap"}
     if name.strip():
@@ -89,7 +98,7 @@ def _record(
     if capabilities is not None and capabilities.context:
         shown["n_ctx"] = capabilities.context
     record["meta"] = shown
-    record["status"] = {"value": "loaded" if loaded else "unloaded"}
+    record["status"] = status_of(phase)
     return record
 
 
@@ -109,7 +118,7 @@ def _of_model(model: Model, phase: Phase, created: int, *, alias: str | None = N
         capabilities=model.capabilities,
         metadata=model.metadata,
         internal=internal,
-        loaded=phase in LOADED,
+        phase=phase,
     )
 
 
@@ -148,6 +157,7 @@ def _selectors(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> I
             internal["spillover"] = selector.spillover
         looked_at = selector.targets[:1] if selector.strategy == "pin" else selector.targets
         ids = [ModelId(t) if t in plan.models else plan.aliases.get(t) for t in looked_at]
+        phases = {phase(m) for m in ids if m is not None}
         yield _record(
             selector.id,
             created,
@@ -155,7 +165,7 @@ def _selectors(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> I
             description=selector.description,
             metadata=selector.metadata,
             internal=internal,
-            loaded=any(m is not None and phase(m) in WARM for m in ids),
+            phase=next((p for p in (Phase.READY, Phase.STARTING) if p in phases), Phase.STOPPED),
         )
 
 

@@ -15,6 +15,7 @@ from modelswap.observe.captures import weight
 from modelswap.observe.decoding import readable
 from modelswap.observe.logs import printable
 
+from .callers import NO_SWAP
 from .dialect import source_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"proxy-authorization"})
 _CODINGS: Final = frozenset({b"accept-encoding"})
-_NOTHING: Final[frozenset[bytes]] = frozenset()
+_OURS: Final = frozenset({NO_SWAP})
+"""Said to this program; a peer is told what it amounts to."""
 _MOST_OUTBOUNDS: Final = 8
 _MOST_NAMES: Final = 64
 
@@ -46,6 +48,7 @@ class Passport:
         "is_recorded",
         "is_tracked",
         "kind",
+        "no_swap",
         "path",
         "request",
         "shown_path",
@@ -63,6 +66,7 @@ class Passport:
         address: str,
         client: ClientId,
         background: bool,
+        no_swap: bool,
         path: str,
         is_recorded: bool,
         is_tracked: bool,
@@ -75,6 +79,7 @@ class Passport:
         """The client's, behind the proxies that are trusted."""
         self.client = client
         self.background = background
+        self.no_swap = no_swap
         self.path = path
         self.shown_path = path if request.path.startswith("/upstream/") else request.path
         self.is_recorded = is_recorded
@@ -124,7 +129,7 @@ class Passport:
         self, upstream: Upstream, query: str, remote: Remote | None, *, keeps: bool, begun: bool
     ) -> Outbound:
         request = self.request
-        drop = _NOTHING if keeps else _CREDENTIALS
+        drop = _OURS if keeps else _OURS | _CREDENTIALS
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
         if begun or codings:  # headers that are out already promise no coding
             drop |= _CODINGS
@@ -139,6 +144,8 @@ class Passport:
             headers.append((b"Accept-Encoding", readable(codings)))
         if remote is not None:
             headers += remote.credentials
+            if self.no_swap:
+                headers.append((b"X-Modelswap-No-Swap", b"true"))
         return Outbound(
             request.method,
             upstream.address.join(self.path, query),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local
+from modelswap.core.room import Reason
 from modelswap.errors import ReplyError, UnavailableError
 
 from .endings import refusal
@@ -20,7 +21,6 @@ from .naming import Naming
 from .voice import voice_of
 
 if TYPE_CHECKING:
-    from modelswap.core.room import Reason
     from modelswap.core.spec import Seconds
     from modelswap.fleet import Server
     from modelswap.http import Upstream
@@ -69,6 +69,7 @@ class Turn(Naming):
             client=passport.client,
             background=passport.background,
             watched=self._shows_state(),
+            no_swap=passport.no_swap,
         )
         if self._ended or self._holds:
             return
@@ -157,7 +158,12 @@ class Turn(Naming):
 
     def on_refused(self, reason: Reason, detail: str, retry_after: Seconds | None) -> None:
         self._ticket = None
-        self.fail(refusal(reason, detail, retry_after))
+        sees_all = not self._passport.identity.models
+        error = refusal(reason, detail, retry_after, sees_all=sees_all)
+        if reason is Reason.WOULD_SWAP:
+            self.fail(error, ("x-should-retry", "false"))
+        else:
+            self.fail(error)
 
     def on_position(self, position: int) -> None:
         self._position = position

@@ -225,6 +225,7 @@ class ApiKey:
     expires: str | None = None
     """RFC 3339."""
     background: bool = False
+    no_swap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

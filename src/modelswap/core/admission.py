@@ -62,6 +62,8 @@ class Ask:
     model: ModelId
     rivals: Sequence[ModelId] = ()
     is_new: bool = False
+    no_swap: bool = False
+    """It may start the model, and use it, but no other may have to leave for that."""
 
 
 class Hold(StrEnum):
@@ -111,6 +113,8 @@ def decide(ask: Ask, world: World, policy: Policy) -> Verdict:
     if (obstacle := _down(model, seat, world)) is not None:
         return obstacle
     live = world.live()
+    if ask.no_swap and (refused := _swap_refused(model, seat, live, world, policy)) is not None:
+        return refused
     if any(displaces(rival, model, live, policy) for rival in ask.rivals if rival != model):
         return Wait(Hold.HELD)
     if model in world.coming:
@@ -118,7 +122,7 @@ def decide(ask: Ask, world: World, policy: Policy) -> Verdict:
     answer = policy(model, live)
     if isinstance(answer, NeverFits):
         return Refuse(Reason.NEVER_FITS, answer.why)
-    if answer.models:
+    if answer.models and not (ask.no_swap and seat.phase is Phase.READY):
         return _with_eviction(ask, answer, world)
     return _with_room(ask, seat)
 
@@ -139,6 +143,23 @@ def _down(model: ModelId, seat: Seat, world: World) -> Verdict | None:
     if seat.phase in LEAVING or model in world.leaving:
         return Wait(Hold.LEAVING)
     return None
+
+
+def _swap_refused(
+    model: ModelId, seat: Seat, live: list[ModelId], world: World, policy: Policy
+) -> Refuse | None:
+    """Refuse a load for which others would have to leave; those that leave anyway do not count."""
+    if seat.phase is Phase.READY or model in world.coming:
+        return None
+    answer = policy(model, live)
+    if isinstance(answer, NeverFits):
+        return None
+    victims = [
+        victim
+        for victim in sorted(answer.models)
+        if victim not in world.leaving and world.seats[victim].phase not in LEAVING
+    ]
+    return Refuse(Reason.WOULD_SWAP, ", ".join(victims)) if victims else None
 
 
 def _stuck(model: ModelId) -> Refuse:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.policy import Policy
-    from modelswap.core.room import Command, TimerKey
+    from modelswap.core.room import Command
     from modelswap.launch import Adopted, Exit, Launcher, Listener
 
     from .servers import Observer, Waiter
@@ -78,7 +78,9 @@ class Fleet:
         self._servers: dict[ModelId, Server] = {}
         self._ports = Ports(plan.models)
         self._tickets: dict[RequestId, Ticket] = {}
-        self._timers = Timers(self._loop, self._on_timer)
+        self._timers = Timers(
+            self._loop, lambda key: self._obey(self._room.on_timer(key, self._now()))
+        )
         self._ids = itertools.count(1)
         self._todo: deque[Command] = deque()
         self._obeying = False
@@ -103,14 +105,12 @@ class Fleet:
         client: ClientId,
         background: bool = False,
         watched: bool = False,
+        no_swap: bool = False,
     ) -> Ticket:
-        """Wait for a lease; the waiter may be answered before this returns.
-
-        *Watched*: the waiter wants to hear of its place in the queue.
-        """
+        """Wait for a lease; the waiter may be answered before this returns. See `Request`."""
         ticket = Ticket(RequestId(next(self._ids)), model, waiter)
         self._tickets[ticket.id] = ticket
-        request = Request(ticket.id, model, client, background, watched)
+        request = Request(ticket.id, model, client, background, watched, no_swap)
         self._obey(self._room.on_arrived(request, self._now()))
         return ticket
 
@@ -136,6 +136,9 @@ class Fleet:
 
     def phase(self, model: ModelId) -> Phase:
         return self._room.phase(model)
+
+    def listed_phase(self, model: ModelId) -> Phase:
+        return self._room.listed_phase(model)
 
     def server(self, model: ModelId) -> Server | None:
         """Return the running server of a model, whatever its phase."""
@@ -378,9 +381,6 @@ class Fleet:
                     watch(model, phase)
             case _ as never:
                 assert_never(never)
-
-    def _on_timer(self, key: TimerKey) -> None:
-        self._obey(self._room.on_timer(key, self._now()))
 
     def _spawn(self, name: ModelId, *, tries: int = 1, beyond: int | None = None) -> None:
         model = self.plan.models[name]
