@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from secrets import token_hex
 from typing import Final, assert_never
 
 from modelswap.errors import (
@@ -25,6 +26,16 @@ from modelswap.errors import (
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
 CHALLENGE: Final = f'Basic realm="{SOURCE}"'
+_ANTHROPIC: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 _EXACT, _SUBTYPE, _ANY = 2, 1, 0
 
 
@@ -92,10 +103,35 @@ def preferred_form(accept: str | None) -> Form:
 
 def openai_error(message: str, kind: str, code: str) -> bytes:
     """Write the error object that OpenAI clients read, on one line."""
-    document = {
-        "src": SOURCE,
-        "error": {"message": message, "type": kind, "param": None, "code": code},
-    }
+    return _document(
+        {
+            "src": SOURCE,
+            "error": {"message": message, "type": kind, "param": None, "code": code},
+        }
+    )
+
+
+def anthropic_type(status: int) -> str:
+    """Give the `type` that Anthropic's API has for a status."""
+    known = _ANTHROPIC.get(status)
+    if known is not None:
+        return known
+    return "invalid_request_error" if 400 <= status < 500 else "api_error"  # noqa: PLR2004 -- the class of client errors
+
+
+def anthropic_error(status: int, message: str, code: str, request_id: str) -> bytes:
+    """Write the error object that Anthropic's clients read, with our code in it."""
+    return _document(
+        {
+            "type": "error",
+            "error": {"type": anthropic_type(status), "message": message, "code": code},
+            "request_id": request_id,
+            "src": SOURCE,
+        }
+    )
+
+
+def _document(document: dict[str, object]) -> bytes:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     # A browser that guesses the type must not find markup in it.
     for char in "<>&\u2028\u2029":
@@ -129,19 +165,33 @@ def error_reply(
     code: str | None = None,
     retry_after: float | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    anthropic: bool = False,
 ) -> ErrorReply:
-    """Write one error. `code` defaults to the one that the status has."""
+    """Write one error. `code` defaults to the one that the status has.
+
+    *anthropic*: where it is JSON, it has the shape of Anthropic's API.
+    """
     kind, usual = fault_of(status)
     form = preferred_form(accept)
     charset = "" if form is Form.JSON else "; charset=utf-8"
     lines = [("Content-Type", form.value + charset), ("X-Content-Type-Options", "nosniff")]
     if retry_after is not None:
         lines.append(("Retry-After", str(max(1, math.ceil(retry_after)))))
-    return ErrorReply(status, (*lines, *headers), _body(form, message, kind, code or usual))
+    body = _body(form, message, kind, code or usual)
+    if anthropic:
+        request_id = f"req_{token_hex(12)}"
+        lines.append(("Request-Id", request_id))
+        if form is Form.JSON:
+            body = anthropic_error(status, message, code or usual, request_id)
+    return ErrorReply(status, (*lines, *headers), body)
 
 
 def reply_for(
-    error: ReplyError, *, accept: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    error: ReplyError,
+    *,
+    accept: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    anthropic: bool = False,
 ) -> ErrorReply:
     """Write the reply that an exception asks for."""
     if isinstance(error, LoadingError):
@@ -158,4 +208,5 @@ def reply_for(
         code=error.code,
         retry_after=error.retry_after,
         headers=headers,
+        anthropic=anthropic,
     )

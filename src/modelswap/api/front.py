@@ -31,11 +31,12 @@ from .access import ANYONE, UNAUTHORIZED, Denied, Identity, SlowDown
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, allows_no_swap, is_background
 from .envelope import error_reply, reply_for
-from .passport import Passport, line_ends
+from .passport import Passport, accept_of, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
 from .readiness import check_start, is_poll
 from .routes import Model, Scope, Table, allowed, choose
 from .visit import Visit
+from .voice import speaks_anthropic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -341,19 +342,21 @@ class Front:
         self, exchange: Exchange, error: ReplyError, headers: tuple[tuple[str, str], ...] = ()
     ) -> int:
         """Answer in the envelope, in the form that the client prefers; return the body's size."""
-        accept = exchange.request.header(b"accept")
+        request = exchange.request
         reply = reply_for(
-            error, accept=None if accept is None else accept.decode("latin-1"), headers=headers
+            error,
+            accept=accept_of(request),
+            headers=headers,
+            anthropic=speaks_anthropic(request.path),
         )
-        exchange.reply(reply.status, self._with_cors(exchange.request, reply.headers), reply.body)
+        exchange.reply(reply.status, self._with_cors(request, reply.headers), reply.body)
         return len(reply.body)
 
     def error_body(self, request: Request | None, status: int, text: str) -> tuple[bytes, bytes]:
         """Word a refusal of the HTTP layer."""
-        accept = None if request is None else request.header(b"accept")
-        reply = error_reply(
-            status, text, accept=None if accept is None else accept.decode("latin-1")
-        )
+        accept = None if request is None else accept_of(request)
+        anthropic = request is not None and speaks_anthropic(request.path)
+        reply = error_reply(status, text, accept=accept, anthropic=anthropic)
         return reply.headers[0][1].encode("latin-1"), reply.body
 
     def _fields(

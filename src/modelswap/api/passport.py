@@ -155,6 +155,12 @@ class Passport:
         )
 
 
+def accept_of(request: Request) -> str | None:
+    """Return which form of an answer the client prefers, as it says so."""
+    accept = request.header(b"accept")
+    return None if accept is None else accept.decode("latin-1")
+
+
 def line_ends(request: Request, address: str) -> tuple[str, str]:
     """What stands before and behind status and size in a request's line in the log."""
     agent = request.header(b"user-agent") or b""
