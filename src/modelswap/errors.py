@@ -151,6 +151,15 @@ class UnavailableError(ReplyError):
     status = 503
 
 
+class LoadingError(UnavailableError):
+    """A monitor or a readiness probe asks while the model loads. Told as llama-server tells it."""
+
+    default_code = "model_loading"
+
+    def __init__(self, *, retry_after: float) -> None:
+        super().__init__("Loading model", retry_after=retry_after)
+
+
 class LoadFailedError(ReplyError):
     """The model cannot be started now."""
 

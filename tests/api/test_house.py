@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from modelswap.api.access import ANYONE
 from modelswap.api.house import House
 from modelswap.core.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId
@@ -28,8 +29,10 @@ class OneLeaseFleet:
         self.in_flight = 0
         self.waiter: Waiter | None = None
 
-    def ask(self, model: ModelId, waiter: Waiter, *, client: ClientId) -> None:
-        del model, client
+    def ask(
+        self, model: ModelId, waiter: Waiter, *, client: ClientId, no_swap: bool = False
+    ) -> None:
+        del model, client, no_swap
         self.waiter = waiter
 
     def grant(self) -> None:
@@ -50,7 +53,7 @@ async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
     loop, fleet = asyncio.get_running_loop(), OneLeaseFleet()
     house = cast("House", SimpleNamespace(loop=loop, fleet=fleet))
     async with asyncio.TaskGroup() as tasks:
-        load = tasks.create_task(House.load(house, A, ClientId("x")))
+        load = tasks.create_task(House.load(house, A, ClientId("x"), ANYONE))
         await asyncio.sleep(0)
         fleet.grant()
         if client_leaves:

@@ -196,6 +196,10 @@ def test_cors_on_answers() -> None:
     assert rules.cors(None) == ()
     assert Origins().cors(b"http://localhost:3000") == (
         (b"Access-Control-Allow-Origin", b"http://localhost:3000"),
+        (
+            b"Access-Control-Expose-Headers",
+            b"Retry-After, X-Should-Retry, Request-Id, X-Request-Id",
+        ),
         (b"Vary", b"Origin"),
     )
     assert Origins().cors(b"https://evil.com") == ((b"Vary", b"Origin"),)

@@ -75,6 +75,7 @@ def begun(house: Observers, sent: bytes = b'{"model":"m"}') -> Recording:
         address="10.0.0.1",
         client=None,  # type: ignore[arg-type]  # counts for nobody
         background=False,
+        no_swap=False,
         path="/v1/chat/completions",
         is_recorded=True,
         is_tracked=True,

@@ -74,6 +74,7 @@ class Chaos:
             f"client {r.randrange(6)}",
             background=r.random() < 0.15,
             watched=r.random() < 0.2,
+            no_swap=r.random() < 0.15,
         )
 
     def flood(self) -> None:

@@ -43,6 +43,7 @@ def ask(
     rivals: str = "",
     limit: int | None = None,
     is_new: bool = False,
+    no_swap: bool = False,
     policy: Policy = SWAPPING,
 ) -> Verdict:
     """Ask for `a` beside `b`."""
@@ -58,7 +59,9 @@ def ask(
         abandoned={ModelId(m) for m in abandoned},
         now=Seconds(0),
     )
-    question = Ask(model=A, rivals=tuple(ModelId(m) for m in rivals), is_new=is_new)
+    question = Ask(
+        model=A, rivals=tuple(ModelId(m) for m in rivals), is_new=is_new, no_swap=no_swap
+    )
     return decide(question, world, policy)
 
 
@@ -102,6 +105,37 @@ def test_a_rivals_model_is_not_evicted() -> None:
         return Evict(frozenset(live) - {A} if target == A else frozenset())
 
     assert ask(b=UP, rivals="b", policy=a_alone) == Wait(Hold.HELD)
+
+
+def test_without_a_swap() -> None:
+    """A load for which others would have to leave is refused; any other goes on as always."""
+    refused = Refuse(Reason.WOULD_SWAP, "b")
+    assert ask(b=UP, no_swap=True) == refused
+    assert ask(b=UP, running=(0, 1), no_swap=True) == refused
+    assert ask(b=UP, rivals="b", no_swap=True) == refused
+    assert ask(b=Phase.STARTING, coming="b", no_swap=True) == refused
+    assert ask(b=Phase.STARTING, coming="b", abandoned="b", no_swap=True) == refused
+    assert ask(coming="b", no_swap=True) == refused
+    assert ask(no_swap=True) == Swap(frozenset())
+    assert ask(UP, no_swap=True) == Serve()
+    assert ask(UP, limit=1, running=(1, 0), no_swap=True) == Wait(Hold.FULL)
+    assert ask(Phase.STARTING, coming="a", no_swap=True) == Wait(Hold.LOADING)
+    assert ask(coming="a", b=Phase.STOPPING, leaving="b", no_swap=True) == Wait(Hold.LOADING)
+    assert ask(Phase.STOPPING, coming="b", no_swap=True) == Wait(Hold.LEAVING)
+
+
+def test_without_a_swap_what_leaves_anyway_does_not_count() -> None:
+    """A model that is on its way out for others leaves room for the request."""
+    assert ask(b=Phase.STOPPING, no_swap=True) == Swap(frozenset({B}))
+    assert ask(b=UP, leaving="b", running=(0, 1), no_swap=True) == Wait(Hold.BUSY)
+
+
+def test_without_a_swap_a_ready_model_is_used_beside_the_others() -> None:
+    """Where the policy would clear the room for a model that runs already, nobody leaves."""
+    assert ask(UP, b=UP) == Swap(frozenset({B}))
+    assert ask(UP, b=UP, no_swap=True) == Serve()
+    never = ask(policy=lambda *_: NeverFits("too big"), no_swap=True)
+    assert never == Refuse(Reason.NEVER_FITS, "too big")
 
 
 def test_refusals() -> None:

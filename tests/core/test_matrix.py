@@ -48,20 +48,24 @@ def evicted(
         ({"s": "a & d"}, "a", "d", ""),
         ({"s": "a & d"}, "a", "de", "e"),
         ({"s": "a|d"}, "a", "d", "d"),
-        ({"s": "a & d | a & e"}, "a", "de", "e"),
+        ({"s": "a & d | a & e"}, "a", "de", "d"),
+        ({"s": "a & d | a & e"}, "a", "ed", "e"),
         ({"s": "a & (d | e) & f"}, "a", "ef", ""),
         ({"s": "v1&b"}, "a", "c", ""),
         ({"s": "a&d"}, "e", "ad", "ad"),
         ({"s": "a&d"}, "a", "ae", ""),
         ({"s": "a&d"}, "a", "", ""),
-        ({"y": "+z & f", "z": "a|d"}, "f", "ad", "d"),
-        ({"a set": "a&d", "x": "a&e"}, "a", "de", "e"),
-        ({"x": "a&e", "a set": "a&d"}, "a", "de", "e"),
+        ({"y": "+z & f", "z": "a|d"}, "f", "ad", "a"),
+        ({"y": "+z & f", "z": "a|d"}, "f", "da", "d"),
+        ({"a set": "a&d", "x": "a&e"}, "a", "de", "d"),
+        ({"a set": "a&d", "x": "a&e"}, "a", "ed", "e"),
+        ({"x": "a&e", "a set": "a&d"}, "a", "de", "d"),
+        ({"x": "a&e&f", "y": "a&d&c"}, "a", "cefd", "ef"),
         ({"s": "a", "t": "d & +s"}, "a", "d", ""),
     ],
 )
 def test_what_leaves(sets: dict[str, str], target: str, live: str, expected: str) -> None:
-    """The cheapest set stays; among equals the first one, sets going by name."""
+    """The cheapest set stays; among equals, what was used last (`live` ends with it)."""
     assert evicted(sets, target, live) == expected
 
 
@@ -184,6 +188,51 @@ def test_the_cheapest_choice_is_found(
     assert choice.cost == cheapest(made, target, live)
     assert choice.cost == sum(made.costs.get(m, 1) for m in choice.evict)
     assert choice.evict <= live
+
+
+@given(
+    texts=facts["texts"],
+    target=facts["target"],
+    order=st.permutations(MODELS),
+    count=st.integers(0, 5),
+    costs=st.dictionaries(st.sampled_from("acdef"), st.integers(1, 2)),
+)
+def test_ties_evict_the_least_recently_used(
+    texts: tuple[str, str], target: ModelId, order: list[ModelId], count: int, costs: dict[str, int]
+) -> None:
+    """Of all choices that cost the least, none has victims that were all used longer ago; also by the policy."""
+    made = compiled({"s": texts[0], "t": texts[1] + "|+s"}, costs)
+    live = [model for model in order if model != target][:count]
+    choice = choose(made, target, live)
+    recency = {model: at for at, model in enumerate(live)}
+
+    def victims(evict: frozenset[ModelId]) -> list[int]:
+        return sorted((recency[m] for m in evict), reverse=True)
+
+    for node in made.sets.values():
+        for kept in expand(node, dict(made.sets)):
+            evict = frozenset(live) - kept
+            if target in kept and sum(made.costs.get(m, 1) for m in evict) == choice.cost:
+                assert victims(choice.evict) <= victims(evict)
+    policy = matrix_policy(made)
+    policy(target, live[::-1])
+    assert policy(target, live) == Evict(choice.evict)
+
+
+def test_ties_of_the_greedy_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound, each side of `&` keeps what was used last among what costs the same."""
+    made = compiled({"s": "(a|d|b)&(e|f)"})
+    monkeypatch.setattr(module, "WORK", 0)
+    for live, expected in (("cdef", "cde"), ("cdfe", "cdf")):
+        choice = choose(made, ModelId("a"), [ModelId(m) for m in live])
+        assert "".join(sorted(choice.evict)) == expected
+
+
+def test_more_ties_than_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound of ties the answer is one of the cheapest still."""
+    monkeypatch.setattr(module, "TIES", 1)
+    made = compiled({"s": "a&(d|e|f)"})
+    assert choose(made, ModelId("a"), [ModelId(m) for m in "def"]).cost == 2
 
 
 @given(**facts)

@@ -55,10 +55,16 @@ class MachineRoom(RuleBasedStateMachine):
         )
         self.unloaded: set[ModelId] = set()
 
-    @rule(model=models, client=st.sampled_from("xyz"), background=st.booleans())
-    def arrive(self, model: str, client: str, *, background: bool) -> None:
+    @rule(
+        model=models,
+        client=st.sampled_from("xyz"),
+        background=st.booleans(),
+        no_swap=st.sampled_from([False, False, True]),
+    )
+    def arrive(self, model: str, client: str, *, background: bool, no_swap: bool) -> None:
         self.unloaded.clear()
-        self.world.arrive(model, client, background=background, watched=client == "x")
+        watched = client == "x"
+        self.world.arrive(model, client, background=background, watched=watched, no_swap=no_swap)
 
     @rule(server=servers, work=st.sampled_from([0.0, 0.2, 9.0]))
     def change_the_weather(self, server: Server, work: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.world import FakeGroup, Server, group, reasons, spec, specs, swapping
-from modelswap.core.commands import Grant, Reason, SetTimer, TimerKey
+from modelswap.core.commands import Fail, Grant, Reason, SetTimer, TimerKey
 from modelswap.core.lifecycle import Phase, Timer
 from modelswap.core.room import AccountingError
 from modelswap.core.spec import ModelId, RequestId, Seconds
@@ -122,6 +122,39 @@ def test_a_flood_delays_others_by_one_turn() -> None:
     assert other in world.granted[:3]
     world.run(60)
     assert not world.open
+
+
+def test_a_request_without_swap_is_refused_from_the_queue() -> None:
+    """One that waits for a ready model is refused when others have taken the room meanwhile."""
+    world = swapping(specs=specs(a=spec(A, concurrency=1)), max_wait=Seconds(1))
+    world.seconds_of_work = lambda: 3.0
+    world.arrive("a")
+    world.run(1)
+    other = world.arrive("b")
+    world.run(1.5)
+    waits = world.arrive("a", no_swap=True)
+    assert waits in world.open
+    world.run(20)
+    assert reasons(world, other, waits) == [None, Reason.WOULD_SWAP]
+    assert world.spawned == [A, B]
+    answer = world.answers[waits]
+    assert isinstance(answer, Fail)
+    assert answer.detail == "b"
+
+
+def test_a_request_without_swap_starts_what_has_room() -> None:
+    """Alone it loads its model; beside another it is refused at once; behind a load it waits for that."""
+    world = swapping()
+    first = world.arrive("a", no_swap=True)
+    second = world.arrive("b", no_swap=True)
+    assert reasons(world, second) == [Reason.WOULD_SWAP]
+    world.run(5)
+    assert reasons(world, first) == [None]
+    loads = world.arrive("b")
+    joins = world.arrive("b", no_swap=True)
+    world.run(5)
+    assert reasons(world, loads, joins) == [None, None]
+    assert world.spawned == [A, B]
 
 
 def test_background_waits_for_the_others() -> None:

@@ -72,6 +72,11 @@ def specs(**changes: ModelSpec) -> dict[ModelId, ModelSpec]:
     return plain | {ModelId(name): changed for name, changed in changes.items()}
 
 
+def waiting_in(room: Room) -> list[Request]:
+    """Return what waits, the room's own wishes (under negative ids) included."""
+    return [w.request for w in room._line]
+
+
 @dataclass(frozen=True)
 class Server:
     """How the next process of a model behaves."""
@@ -156,7 +161,13 @@ class World:
         return Seconds(self.now)
 
     def arrive(
-        self, model: str, client: str = "c", *, background: bool = False, watched: bool = False
+        self,
+        model: str,
+        client: str = "c",
+        *,
+        background: bool = False,
+        watched: bool = False,
+        no_swap: bool = False,
     ) -> RequestId:
         id_ = RequestId(next(self._ids))
         name = ModelId(model)
@@ -166,7 +177,7 @@ class World:
                 self.check_overtaking(name, self.now)  # after a leap, the timer comes next
             self.begin(id_, name)
             return id_
-        request = Request(id_, name, ClientId(client), background, watched)
+        request = Request(id_, name, ClientId(client), background, watched, no_swap)
         due = self.now + (self.max_wait if self.max_wait is not None else float("inf"))
         self.open[id_] = Open(request, self.now, due)
         self.obey(self.room.on_arrived(request, self.clock()))
@@ -293,7 +304,8 @@ class World:
         """Nobody who came after another was overdue is served where that one needs the room."""
         for other in self.open.values():
             theirs = other.request
-            if not theirs.background and theirs.model != model and arrived > other.due:
+            is_patient = theirs.background or theirs.no_swap
+            if not is_patient and theirs.model != model and arrived > other.due:
                 assert not self.evicts(theirs.model, model), (
                     f"{theirs.id} is overtaken for too long"
                 )
@@ -306,6 +318,11 @@ class World:
         others = [o.request for o in waiting if o.request.model == victim]
         if all(r.background for r in wanted):
             assert all(r.background for r in others), "a background request took a model away"
+        is_wished = any(r.id < 0 and r.model == target for r in waiting_in(self.room))
+        if wanted and not is_wished:
+            assert not all(r.no_swap for r in wanted), (
+                "a model had to leave for a request without swap"
+            )
 
     def check(self) -> None:
         for model in self.specs:

@@ -78,7 +78,9 @@ def permissive(sock: object, _request: bytes) -> None:
     sock.sendall(  # type: ignore[attr-defined]  # a socket
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Origin: *\r\n"
         b"access-control-allow-credentials: true\r\nAccess-Control-Allow-Private-Network: true\r\n"
-        b"Access-Control-Allow-Origin: https://evil.example\r\n\r\nok"
+        b"Access-Control-Allow-Origin: https://evil.example\r\n"
+        b"Access-Control-Expose-Headers: X-Seed, X-Model\r\naccess-control-expose-headers:X-Took \r\n"
+        b"X-Seed: 1\r\n\r\nok"
     )
 
 
@@ -177,6 +179,26 @@ def test_cors_of_relayed_answers_is_single(server: Modelswap) -> None:
     assert b"access-control-allow-credentials" not in raw
     assert b"access-control-allow-private-network" not in raw
     assert b"vary: origin" in raw
+
+
+def test_headers_that_pages_may_read(server: Modelswap) -> None:
+    """What the model server exposes stays exposed to a listed origin, beside what our errors carry."""
+    friend = {"Origin": "https://chat.friend.example"}
+    ours = "Retry-After, X-Should-Retry, Request-Id, X-Request-Id"
+    answer = server.ask("GET", "/upstream/loud/x", headers=friend)
+    exposed = answer.headers["access-control-expose-headers"]
+    assert exposed == f"X-Seed, X-Model, X-Took, {ours}"
+    for path in ("/v1/models", "/no/such/path", "/upstream/free/x"):
+        answer = server.ask("GET", path, headers=friend)
+        assert answer.headers["access-control-expose-headers"] == ours
+    assert "access-control-expose-headers" not in server.ask("GET", "/v1/models").headers
+
+
+def test_without_an_origin_the_answer_passes_as_it_is(server: Modelswap) -> None:
+    """A program that is no browser sees what the model server said."""
+    answer = server.ask("GET", "/upstream/loud/x")
+    assert "x-seed" in answer.headers
+    assert "access-control-expose-headers" in answer.headers
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/nothing", CHAT, "/logs"])

@@ -193,3 +193,45 @@ def test_a_peer_gets_its_own_key_and_not_the_clients(server: Modelswap, peer: Li
     assert peer.last.header("Authorization") == f"Bearer {S['peer key']}"
     assert peer.last.header("X-Api-Key") == S["peer key"]
     assert S["plain key"] not in repr(peer.last)
+
+
+LITERALS = (
+    "sk-literal-42",
+    "hf_literal42",
+    "tok-literal-42",
+    "env-literal-42",
+    "bearer-literal-42",
+)
+
+
+def test_secrets_written_into_commands(serve: Serve) -> None:
+    """Values behind `--api-key` and the like show nowhere, also when the server prints its own command."""
+    stub = stub_command("real")
+    words = (
+        f"--api-key {LITERALS[0]} --hf-token {LITERALS[1]} --token={LITERALS[2]} "
+        f"-e HF_TOKEN={LITERALS[3]} --header 'Authorization: Bearer {LITERALS[4]}' --api-key one"
+    )
+    text = f"models:\n  real:\n    cmd: |\n      sh -c 'echo started with $*; exec {stub}' sh {words}\n"
+    server = serve(f"logToStdout: both\n{text}")
+    with dialled(server, 10) as events:
+        events.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert server.chat("real").status == 200
+        (item,) = server.ask("GET", "/running").json()["running"]
+        assert "--api-key *** --hf-token *** --token=*** -e HF_TOKEN=***" in item["cmd"]
+        assert "Bearer ***' --api-key ***" in item["cmd"]
+        printed = {path: server.ask("GET", path).body for path in ("/running", "/logs")}
+        assert b"started with --api-key *** --hf-token ***" in printed["/logs"]
+        server.ask("POST", "/api/models/unload")
+        events.shutdown(1)
+        printed["events"] = answer_of(events)
+    assert b"started with" in printed["events"]
+    printed["standard output"] = server.log_file.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "modelswap", "check", str(server.config_file)],
+        capture_output=True, check=True, timeout=30, cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    printed["check"] = done.stdout + done.stderr
+    for where, said in printed.items():
+        assert [value for value in LITERALS if value.encode() in said] == [], where
+        assert b"--api-key one" not in said, where

@@ -131,7 +131,9 @@ async def test_in_flight_entries_come_and_go() -> None:
     bus = Bus()
     running = Inflight(bus, HeaderMask())
     frames = bus.subscribe(lambda: [("inflight", running.snapshot())]).frames()
-    assert parsed(await following(frames)) == [("inflight", {"operation": "snapshot"})]
+    assert parsed(await following(frames)) == [
+        ("inflight", {"operation": "snapshot", "requests": []})
+    ]
     cancelled: list[int] = []
     entry = Running(cancel=lambda: cancelled.append(1))
     running.enter(entry)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def silent(to_stdout: str = "none") -> Logs:
+def silent(to_stdout: str | None = "none") -> Logs:
     return Logs(to_stdout=to_stdout, stdout=Stdout(os.open(os.devnull, os.O_WRONLY)))
 
 
@@ -82,6 +82,21 @@ def test_stdout_and_the_combined_log_are_the_same(mode: str, combined: bytes) ->
     os.close(write)
     assert os.read(read, 100) == logs.history(COMBINED) == combined
     assert (logs.history(PROXY), logs.history(UPSTREAM)) == (b"[INFO] p\n", b"u\n")
+    os.close(read)
+
+
+def test_without_the_setting_the_combined_log_is_of_everything() -> None:
+    """Stdout shows the proxy's lines only; `/logs/stream` carries the models', too."""
+    read, write = os.pipe()
+    logs = Logs(stdout=Stdout(write))
+    tail = logs.subscribe(COMBINED)
+    logs.proxy_line("info", "p")
+    logs.model_output("m", b"eval time\n")
+    logs.close()
+    os.close(write)
+    assert os.read(read, 100) == b"[INFO] p\n"
+    assert logs.history(COMBINED) == b"[INFO] p\neval time\n"
+    logs.unsubscribe(COMBINED, tail)
     os.close(read)
 
 

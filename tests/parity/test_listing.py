@@ -74,8 +74,11 @@ def test_the_list_itself(server: Modelswap) -> None:
     assert answer.body.endswith(b'"object":"list"}\n')
     ids = [record["id"] for record in answer.json()["data"]]
     assert ids == sorted(ids)
-    other = server.ask("GET", "/models").json()["data"]
-    assert [record["id"] for record in other] == ids
+    for path in ("/models", "/v1/models/", "/models/", "/v1/models/?x=1"):
+        other = server.ask("GET", path).json()["data"]
+        assert [record["id"] for record in other] == ids
+    assert server.ask("HEAD", "/v1/models/").status == 200
+    assert server.ask("GET", "/v1/models/plain/").json()["id"] == "plain"
 
 
 def test_what_is_listed(server: Modelswap) -> None:

@@ -84,9 +84,13 @@ def test_ignored_paths_pass_when_it_runs(server: Modelswap) -> None:
 
 
 def test_polls_start_nothing(server: Modelswap) -> None:
-    """Better: monitors that ask for health, metrics or slots load no model."""
-    for path in ("/upstream/cold/health", "/slots?model=cold", "/lora-adapters?model=cold"):
-        assert server.ask("GET", path).status == 409
+    """Better: monitors that ask for metrics or slots load no model."""
+    for path in (
+        "/upstream/cold/metrics", "/upstream/cold/slots", "/slots?model=cold",
+        "/lora-adapters?model=cold",
+    ):  # fmt: skip
+        for method in ("GET", "HEAD"):
+            assert server.ask(method, path).status == 409
     assert "cold" not in server.running()
 
 
@@ -98,6 +102,19 @@ def test_model_routes_below_upstream_are_recorded(server: Modelswap) -> None:
     for method, path in (("GET", "v1/audio/voices"), ("POST", "v1/other"), ("GET", "props")):
         assert server.ask(method, f"/upstream/m1/{path}").status == 200
     assert rows(server)[0]["id"] == newest["id"]
+
+
+@pytest.mark.parametrize(
+    "path", ["tokenize", "detokenize", "apply-template", "props", "embeddings", "v1/score"]
+)
+def test_other_routes_below_upstream_leave_no_trace(server: Modelswap, path: str) -> None:
+    """Routes that llama-swap has below `/upstream` only are not recorded there."""
+    before = rows(server, "?limit=1")
+    assert server.ask("POST", f"/upstream/m1/{path}", {"content": "x"}).status == 200
+    assert server.ask("POST", "/tokenize", {"model": "nick"}).status == 200
+    (newest,) = rows(server, "?limit=1")
+    assert newest["req_path"] == "/tokenize"
+    assert newest["id"] == (before[0]["id"] if before else 0) + 1
 
 
 def test_ignore_paths_may_be_off(serve: Serve) -> None:

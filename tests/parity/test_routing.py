@@ -148,6 +148,15 @@ def test_a_matrix_in_the_new_place(serve: Serve) -> None:
     assert b'[INFO] <c> stopping: making room for a (set "s": a & b, cost 1)\n' in log
 
 
+def test_matrix_ties_evict_the_least_recently_used(serve: Serve) -> None:
+    """Of two sets that cost the same, the one goes on whose model was used last."""
+    server = serve('matrix: {sets: {s: "a & b", t: "(a | b) & c"}}\n' + models("a", "b", "c"))
+    for oldest, newest in (("a", "b"), ("b", "a")):
+        unload(server)
+        assert load(server, "a", "b", oldest, newest) == {"a", "b"}
+        assert load(server, "c") == {newest, "c"}
+
+
 # The queue
 
 

@@ -153,6 +153,19 @@ def test_log_to_stdout(serve: Serve, to: str, *, own: bool, theirs: bool) -> Non
     wait_until(lambda: (("[INFO]" in server.log()), ("stub stub" in server.log())) == (own, theirs))
 
 
+def test_the_combined_log_is_of_everything(serve: Serve) -> None:
+    """Without `logToStdout`: the combined log carries proxy and models, stdout only our lines."""
+    server = serve(f"models:\n{model('a')}")
+    assert server.chat("a").status == 200
+    with opened(server, "GET", "/logs/stream") as stream:
+        assert b"[INFO]" in until(stream, b"stub stub pid")
+    for path in ("/logs", "/log"):
+        text = server.ask("GET", path).body
+        assert b"[INFO]" in text
+        assert b"stub stub pid" in text
+    assert "stub stub pid" not in server.log()
+
+
 FORMATS = {
     "ansic": r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}",
     "unixdate": r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \w+ \d{4}",

@@ -37,6 +37,8 @@ class Identity:
     models: tuple[str, ...] = ()
     """Shell patterns of the models it may use; empty: all."""
     background: bool = False
+    no_swap: bool = False
+    """Its requests are refused where another model would have to leave for them."""
     is_named: bool = True
     """The name was given by the user, so it says who asks; one made up says only which key."""
 
@@ -244,7 +246,12 @@ def _digest_of(key: ApiKey) -> str | None:
 
 def _record(key: ApiKey) -> Record:
     identity = Identity(
-        key.name, frozenset(key.scopes), tuple(key.models), key.background, key.is_named
+        key.name,
+        frozenset(key.scopes),
+        tuple(key.models),
+        background=key.background,
+        no_swap=key.no_swap,
+        is_named=key.is_named,
     )
     expires = None if key.expires is None else _timestamp(key.expires)
     return Record(identity, expires, key.rate_limit)

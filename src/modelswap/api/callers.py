@@ -22,6 +22,9 @@ MOST_CLAIMS: Final = 64
 MOST_CLAIMED: Final = 128
 """Characters of such a name."""
 _ADDRESSES: Final = 1024
+NO_SWAP: Final = b"x-modelswap-no-swap"
+"""The header by which one request asks to be refused rather than to swap a model out."""
+_YES: Final = frozenset({b"1", b"true", b"yes", b"on"})
 _NOT_MARKED: Final = frozenset({b"", b"0", b"false", b"no", b"off"})
 
 
@@ -41,6 +44,14 @@ def is_background(request: Request, identity: Identity, book: Book) -> bool:
     header = book.plan.settings.background_header
     value = None if header is None else request.header(header.lower().encode())
     return value is not None and value.strip().lower() not in _NOT_MARKED
+
+
+def allows_no_swap(request: Request, identity: Identity) -> bool:
+    """Tell whether no other model may be unloaded for the request: its key or its header says so."""
+    if identity.no_swap:
+        return True
+    value = request.header(NO_SWAP)
+    return value is not None and value.strip().lower() in _YES
 
 
 class Callers:

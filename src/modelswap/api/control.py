@@ -12,11 +12,12 @@ from urllib.parse import unquote
 import msgspec
 
 from modelswap import __version__
-from modelswap.config.redact import redact
+from modelswap.config.commandsecrets import shown_command
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
 from .call import Call, Refusal, Reply, as_json, as_text
+from .callers import allows_no_swap
 from .listing import failures, record_of, records
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _names_of(record: dict[str, Any]) -> tuple[str, ...]:
 
 async def one_model(call: Call) -> Reply:
     """One record of the list, unlisted models and aliases included."""
-    wanted = unquote(call.params["id"])
+    wanted = unquote(call.params["id"]).rstrip("/")
     house = call.house
     shows_line = call.identity.may("read")
     record = record_of(house.plan, house.fleet, house.profile, wanted, shows_line=shows_line)
@@ -70,8 +71,8 @@ async def running(call: Call) -> Reply:
         {
             "model": model.id,
             "state": phase.shown,
-            "cmd": redact(house.plan, model.cmd),
-            "proxy": redact(house.plan, model.proxy),
+            "cmd": shown_command(house.plan, model.cmd),
+            "proxy": shown_command(house.plan, model.proxy),
             "ttl": int(model.ttl or 0),
             "name": model.name,
             "description": model.description,
@@ -119,8 +120,13 @@ async def unload_one(call: Call) -> Reply:
 async def load_one(call: Call) -> Reply:
     """Start a model and answer when it is ready, or why it is not."""
     model = _local(call)
-    may_read = call.identity.may("admin")
-    await call.house.load(model, ClientId(call.identity.name), shows_line=may_read)
+    identity = call.identity
+    await call.house.load(
+        model,
+        ClientId(identity.name),
+        identity,
+        no_swap=allows_no_swap(call.request, identity),
+    )
     return as_json({"msg": "ok"})
 
 

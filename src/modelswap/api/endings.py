@@ -26,20 +26,23 @@ if TYPE_CHECKING:
     from modelswap.core.room import Fail
     from modelswap.http import Outcome
 
+    from .access import Identity
+
 NO_ROUTER: Final = "no router for requested model"
 
 
-def refusal(refused: Fail, *, shows_line: bool) -> ReplyError:
+def refusal(refused: Fail, identity: Identity) -> ReplyError:
     """Say to a client why its wait ended without a turn.
 
-    *shows_line*: it may read what the model server said, which may hold paths.
+    What a model server said, which may hold paths, is for `admin`; names of other models are for
+    those who may use every model.
     """
-    retry_after = refused.retry_after
+    retry_after, detail = refused.retry_after, refused.detail
     match refused.reason:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
-            why, said = refused.failure, refused.detail
+            why, said = refused.failure, detail
             if why is not None:
-                said = why.text if shows_line else why.brief
+                said = why.text if identity.may("admin") else why.brief
             return LoadFailedError(
                 f"the model could not be loaded: {said}",
                 retry_after=retry_after,
@@ -59,14 +62,21 @@ def refusal(refused: Fail, *, shows_line: bool) -> ReplyError:
             )
         case Reason.SHUTTING_DOWN:
             return UnavailableError("the server is shutting down", retry_after=5)
-        case Reason.REMOVED:
-            return NotFoundError("the model was removed from the configuration")
-        case Reason.NO_SUCH_MODEL:
-            return NotFoundError(NO_ROUTER)
-        case Reason.NEVER_FITS:
-            return LoadFailedError(
-                f"the model can never be loaded: {refused.detail}", should_retry=False
+        case Reason.REMOVED | Reason.NO_SUCH_MODEL:
+            is_removed = refused.reason is Reason.REMOVED
+            return NotFoundError(
+                "the model was removed from the configuration" if is_removed else NO_ROUTER
             )
+        case Reason.WOULD_SWAP:
+            others = "another model" if identity.models else detail
+            return UnavailableError(
+                f"the model is not loaded, and {others} would have to leave for it; "
+                "the request allows no swap",
+                code="swap_refused",
+                should_retry=False,
+            )
+        case Reason.NEVER_FITS:
+            return LoadFailedError(f"the model can never be loaded: {detail}", should_retry=False)
         case _ as never:
             assert_never(never)
 

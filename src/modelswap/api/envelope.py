@@ -9,13 +9,15 @@ from __future__ import annotations
 import html
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from secrets import token_hex
 from typing import Final, assert_never
 
 from modelswap.errors import (
     ConcurrencyLimitError,
+    LoadingError,
     ReplyError,
     UnauthorizedError,
     fault_of,
@@ -25,6 +27,16 @@ from modelswap.errors import (
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
 CHALLENGE: Final = f'Basic realm="{SOURCE}"'
+_ANTHROPIC: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 _EXACT, _SUBTYPE, _ANY = 2, 1, 0
 
 
@@ -92,15 +104,44 @@ def preferred_form(accept: str | None) -> Form:
 
 def openai_error(message: str, kind: str, code: str) -> bytes:
     """Write the error object that OpenAI clients read, on one line."""
-    document = {
-        "src": SOURCE,
-        "error": {"message": message, "type": kind, "param": None, "code": code},
-    }
+    return _document(
+        {
+            "src": SOURCE,
+            "error": {"message": message, "type": kind, "param": None, "code": code},
+        }
+    )
+
+
+def anthropic_type(status: int) -> str:
+    """Give the `type` that Anthropic's API has for a status."""
+    known = _ANTHROPIC.get(status)
+    if known is not None:
+        return known
+    return "invalid_request_error" if 400 <= status < 500 else "api_error"  # noqa: PLR2004 -- the class of client errors
+
+
+def anthropic_error(status: int, message: str, code: str, request_id: str) -> bytes:
+    """Write the error object that Anthropic's clients read, with our code in it."""
+    return _document(
+        {
+            "type": "error",
+            "error": {"type": anthropic_type(status), "message": message, "code": code},
+            "request_id": request_id,
+            "src": SOURCE,
+        }
+    )
+
+
+def _document(document: dict[str, object]) -> bytes:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     # A browser that guesses the type must not find markup in it.
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text.encode("utf-8", "replace")
+
+
+LOADING: Final = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
+"""What llama-server answers while it loads; probes and launchers know it."""
 
 
 def _body(form: Form, message: str, kind: str, code: str) -> bytes:
@@ -126,20 +167,37 @@ def error_reply(
     retry_after: float | None = None,
     should_retry: bool | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    anthropic: bool = False,
 ) -> ErrorReply:
-    """Write one error. `code` defaults to the one that the status has, as do the hints to retry."""
+    """Write one error. `code` defaults to the one that the status has, as do the hints to retry.
+
+    *anthropic*: where it is JSON, it has the shape of Anthropic's API.
+    """
     kind, usual = fault_of(status)
     form = preferred_form(accept)
     charset = "" if form is Form.JSON else "; charset=utf-8"
     lines = [("Content-Type", form.value + charset), ("X-Content-Type-Options", "nosniff")]
     lines += retry_fields(status, retry_after, should_retry=should_retry)
-    return ErrorReply(status, (*lines, *headers), _body(form, message, kind, code or usual))
+    body = _body(form, message, kind, code or usual)
+    if anthropic:
+        request_id = f"req_{token_hex(12)}"
+        lines.append(("Request-Id", request_id))
+        if form is Form.JSON:
+            body = anthropic_error(status, message, code or usual, request_id)
+    return ErrorReply(status, (*lines, *headers), body)
 
 
 def reply_for(
-    error: ReplyError, *, accept: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    error: ReplyError,
+    *,
+    accept: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    anthropic: bool = False,
 ) -> ErrorReply:
     """Write the reply that an exception asks for."""
+    if isinstance(error, LoadingError):
+        made = error_reply(error.status, error.text, retry_after=error.retry_after, headers=headers)
+        return replace(made, body=LOADING)
     if isinstance(error, ConcurrencyLimitError):
         accept = None
     if isinstance(error, UnauthorizedError):
@@ -152,4 +210,5 @@ def reply_for(
         retry_after=error.retry_after,
         should_retry=error.should_retry,
         headers=headers,
+        anthropic=anthropic,
     )

@@ -25,16 +25,18 @@ from modelswap.errors import (
 )
 
 from .call import Call, Refusal, Reply, Stream
-from .callers import Callers, address_of, is_background
+from .callers import Callers, address_of, allows_no_swap, is_background
 from .envelope import error_reply, reply_for
 from .identify import identify, is_still
 from .model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
-from .passport import Passport, line_ends
+from .passport import Passport, accept_of, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
+from .readiness import check_start, is_poll
 from .redirects import below_prefix, location
 from .routes import Model, Scope, Table, allowed, choose
 from .sites import check_host, check_site, preflight
 from .visit import Visit
+from .voice import speaks_anthropic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
     from .routes import Route
 
 COMFYUI: Final = ModelId("comfyui_auto")
-POLLS: Final = frozenset({"/health", "/metrics", "/slots"})
-"""Below `/upstream/<model>`: asked by monitors, so they start nothing and keep nothing alive."""
 QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
 """Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
@@ -178,6 +178,7 @@ class Front:
             address=address_of(request, self.house.book.origins),
             client=self._callers.client_of(request, identity, self.house.book),
             background=is_background(request, identity, self.house.book),
+            no_swap=allows_no_swap(request, identity),
             path=path,
             is_recorded=is_recorded,
             is_tracked=is_tracked,
@@ -220,18 +221,19 @@ class Front:
             return
         found = self._table.find(match.rest)
         route = choose(found[0], request.method) if found else None
-        is_model = route is not None and route.model in {Model.BODY, Model.QUERY}
+        is_traced = route is not None and route.traced_below
         visit = self.visit(
             exchange,
             identity,
             match.rest,
-            is_recorded=is_model and route is not None and route.recorded,
-            is_tracked=is_model,
+            is_recorded=is_traced and route is not None and route.recorded,
+            is_tracked=is_traced,
         )
         name, target = match.name, match.target
-        polls = request.method in {"GET", "HEAD"} and match.rest in POLLS
+        polls = is_poll(request.method, match.rest)
         if isinstance(target, Local) and house.fleet.phase(target.model) is not Phase.READY:
-            self._refuse_start(target.model, unquote(match.rest), polls=polls)
+            check_start(house, target.model, request.method, unquote(match.rest))
+            polls = False
         if request.has_body:
             exchange.read_body(lambda body: visit.pass_through(name, target, body))
         else:
@@ -244,12 +246,6 @@ class Front:
             exchange.reply(307, [(b"Location", to)])
             self._log(exchange, 0)
         return to is not None
-
-    def _refuse_start(self, model: ModelId, rest: str, *, polls: bool) -> None:
-        if polls:
-            raise ConflictError(f"model {model} is not loaded; {rest} cannot start it")
-        if any(pattern.search(rest) for pattern in self.house.plan.settings.ignore_paths):
-            raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
 
     def _comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
         house = self.house
@@ -332,19 +328,21 @@ class Front:
         self, exchange: Exchange, error: ReplyError, headers: tuple[tuple[str, str], ...] = ()
     ) -> int:
         """Answer in the envelope, in the form that the client prefers; return the body's size."""
-        accept = exchange.request.header(b"accept")
+        request = exchange.request
         reply = reply_for(
-            error, accept=None if accept is None else accept.decode("latin-1"), headers=headers
+            error,
+            accept=accept_of(request),
+            headers=headers,
+            anthropic=speaks_anthropic(request.path),
         )
-        exchange.reply(reply.status, self._with_cors(exchange.request, reply.headers), reply.body)
+        exchange.reply(reply.status, self._with_cors(request, reply.headers), reply.body)
         return len(reply.body)
 
     def error_body(self, request: Request | None, status: int, text: str) -> tuple[bytes, bytes]:
         """Word a refusal of the HTTP layer."""
-        accept = None if request is None else request.header(b"accept")
-        reply = error_reply(
-            status, text, accept=None if accept is None else accept.decode("latin-1")
-        )
+        accept = None if request is None else accept_of(request)
+        anthropic = request is not None and speaks_anthropic(request.path)
+        reply = error_reply(status, text, accept=accept, anthropic=anthropic)
         return reply.headers[0][1].encode("latin-1"), reply.body
 
     def _fields(

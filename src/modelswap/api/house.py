@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from modelswap.observe.prometheus import Metrics
     from modelswap.observe.store import Store
 
+    from .access import Identity
+
 
 @dataclass(slots=True)
 class ConfigStatus:
@@ -128,14 +130,16 @@ class House:
             self.bus.publish("profileChanged", {"active": name})
             self.bus.publish("modelStatus", self.statuses())
 
-    async def load(self, model: ModelId, client: ClientId, *, shows_line: bool = False) -> None:
-        """Start a model and return when it is ready; *shows_line* as for `endings.refusal`.
+    async def load(
+        self, model: ModelId, client: ClientId, identity: Identity, *, no_swap: bool = False
+    ) -> None:
+        """Start a model and return when it is ready; *identity* is told what it may know.
 
         Raises:
             ReplyError: it cannot be loaded now.
         """
-        waiter = _Starter(self.loop, self.fleet, shows_line=shows_line)
-        ticket = self.fleet.ask(model, waiter, client=client)
+        waiter = _Starter(self.loop, self.fleet, identity)
+        ticket = self.fleet.ask(model, waiter, client=client, no_swap=no_swap)
         try:
             await waiter.answer
         finally:
@@ -201,10 +205,10 @@ class _Starter:
     It gives the lease back at once: who awaits the answer may be cancelled before it is read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet, *, shows_line: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet, identity: Identity) -> None:
+        self._identity = identity
         self.answer: asyncio.Future[None] = loop.create_future()
         self._fleet = fleet
-        self._shows_line = shows_line
 
     def on_granted(self, server: Server) -> None:
         self._fleet.release(server.model.id)
@@ -213,7 +217,7 @@ class _Starter:
 
     def on_refused(self, refused: Fail) -> None:
         if not self.answer.done():
-            self.answer.set_exception(refusal(refused, shows_line=self._shows_line))
+            self.answer.set_exception(refusal(refused, self._identity))
 
     def on_position(self, position: int) -> None:
         """Nobody is told."""

@@ -1,6 +1,7 @@
 """`GET /v1/models`: what the clients may ask for.
 
-Reads the plan and the phases, never starts anything. Records are built anew
+Reads the plan and the phases (a model counts as starting as soon as a request
+waits for its load), never starts anything. Records are built anew
 at each call: they are few, and polls come every few seconds at most.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from modelswap.core.lifecycle import ALIVE, Phase
+from modelswap.core.lifecycle import Phase
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
@@ -23,8 +24,19 @@ Record = dict[str, Any]
 SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_length")
 """Metadata keys that give way when the model's capabilities are configured."""
 
-LOADED = ALIVE
-WARM = frozenset({Phase.STARTING, Phase.READY})
+
+_WARM = (Phase.READY, Phase.STARTING)
+
+
+def _status_in(phase: Phase) -> Record:
+    """Say whether a model answers now. One that is stopping does not any more."""
+    match phase:
+        case Phase.READY:
+            return {"value": "loaded"}
+        case Phase.STARTING:
+            return {"value": "loading"}
+        case _:
+            return {"value": "unloaded"}
 
 
 def status_of(fleet: Fleet, model: ModelId, *, shows_line: bool) -> Record:
@@ -41,7 +53,7 @@ def status_of(fleet: Fleet, model: ModelId, *, shows_line: bool) -> Record:
             **_reason(failed, shows_line=shows_line),
         }
         return status if why.exit_code is None else status | {"exit_code": why.exit_code}
-    return {"value": "loaded" if fleet.phase(model) in LOADED else "unloaded"}
+    return _status_in(fleet.listed_phase(model))
 
 
 def failures(fleet: Fleet, models: Iterable[ModelId]) -> list[Record]:
@@ -191,7 +203,7 @@ def _selectors(plan: Plan, fleet: Fleet, created: int) -> Iterator[Record]:
             internal["spillover"] = selector.spillover
         looked_at = selector.targets[:1] if selector.strategy == "pin" else selector.targets
         ids = [ModelId(t) if t in plan.models else plan.aliases.get(t) for t in looked_at]
-        is_warm = any(m is not None and fleet.phase(m) in WARM for m in ids)
+        phases = {fleet.listed_phase(m) for m in ids if m is not None}
         yield _record(
             selector.id,
             created,
@@ -199,7 +211,7 @@ def _selectors(plan: Plan, fleet: Fleet, created: int) -> Iterator[Record]:
             description=selector.description,
             metadata=selector.metadata,
             internal=internal,
-            status={"value": "loaded" if is_warm else "unloaded"},
+            status=_status_in(next((p for p in _WARM if p in phases), Phase.STOPPED)),
         )
 
 

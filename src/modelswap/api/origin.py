@@ -52,6 +52,8 @@ _APP_SCHEMES: Final = frozenset(
 )
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+_EXPOSED: Final = b"Retry-After, X-Should-Retry, Request-Id, X-Request-Id"
+"""What the official clients read of an answer, beside what every page may."""
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _USUAL_HEADERS: Final = b"Content-Type, Authorization, Accept, X-Requested-With"
 _VARY: Final = b"Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
@@ -206,14 +208,19 @@ class Origins:
     def cors(self, origin: bytes | None) -> Fields:
         """Give the headers that let a listed origin read an answer; nothing for anyone else.
 
-        They replace those of the upstream: two `Access-Control-Allow-Origin` are an error.
+        They replace those of the upstream: two `Access-Control-Allow-Origin` are an error. What
+        the upstream exposes stays exposed, beside what clients look for in our own answers.
         Credentials are never allowed: pages have to send their key themselves.
         """
         if origin is None:
             return ()
         if not self.is_allowed(origin, None):
             return ((b"Vary", b"Origin"),)
-        return ((b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin"))
+        return (
+            (b"Access-Control-Allow-Origin", origin),
+            (b"Access-Control-Expose-Headers", _EXPOSED),
+            (b"Vary", b"Origin"),
+        )
 
     def preflight(
         self,

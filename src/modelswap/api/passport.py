@@ -16,6 +16,7 @@ from modelswap.observe.captures import weight
 from modelswap.observe.decoding import readable
 from modelswap.observe.logs import printable
 
+from .callers import NO_SWAP
 from .credentials import without_any, without_keys
 from .dialect import source_of
 from .model_pages import guard_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from .book import Book
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
-_NOTHING: Final[frozenset[bytes]] = frozenset()
+_OURS: Final = frozenset({NO_SWAP})
+"""Said to this program; a peer is told what it amounts to."""
 _MOST_OUTBOUNDS: Final = 8
 _MOST_NAMES: Final = 64
 
@@ -49,6 +51,7 @@ class Passport:
         "is_recorded",
         "is_tracked",
         "kind",
+        "no_swap",
         "path",
         "request",
         "shown_path",
@@ -66,6 +69,7 @@ class Passport:
         address: str,
         client: ClientId,
         background: bool,
+        no_swap: bool,
         path: str,
         is_recorded: bool,
         is_tracked: bool,
@@ -80,6 +84,7 @@ class Passport:
         """The client's, behind the proxies that are trusted."""
         self.client = client
         self.background = background
+        self.no_swap = no_swap
         self.path = path
         self.shown_path = path if request.path.startswith("/upstream/") else request.path
         self.is_recorded = is_recorded
@@ -132,13 +137,15 @@ class Passport:
         headers = forward_headers(
             request,
             # headers that are out already promise no coding
-            drop=_CODINGS if begun or codings else _NOTHING,
+            drop=_OURS | _CODINGS if begun or codings else _OURS,
             trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
             forwarded=not is_peer,
             host=upstream.address.authority.encode("ascii") if is_peer else None,
         )
         if codings and not begun:  # figures and captures need an answer that can be read
             headers.append((b"Accept-Encoding", readable(codings)))
+        if is_peer and self.no_swap:
+            headers.append((b"X-Modelswap-No-Swap", b"true"))
         return Outbound(
             request.method,
             upstream.address.join(self.path, query),
@@ -157,6 +164,12 @@ class Passport:
         if book.access.is_open or book.keeps_credentials(target):
             return headers
         return without_keys(headers, book.access.is_ours)
+
+
+def accept_of(request: Request) -> str | None:
+    """Return which form of an answer the client prefers, as it says so."""
+    accept = request.header(b"accept")
+    return None if accept is None else accept.decode("latin-1")
 
 
 def line_ends(request: Request, address: str) -> tuple[str, str]:

@@ -53,12 +53,19 @@ class Route:
     """Changes what runs or what is set: refused when another site asks."""
     recorded: bool = False
     """Leaves a row in the activity list."""
+    traced_below: bool = False
+    """A request below `/upstream/<model>` is in flight and recorded, too: llama-swap's own routes."""
     mixed: bool = False
     """Shows or changes what belongs to all models: not for keys that are limited to some."""
 
 
 def _models(
-    paths: str, model: Model, method: str = "POST", scope: Scope = Scope.INFERENCE
+    paths: str,
+    model: Model,
+    method: str = "POST",
+    scope: Scope = Scope.INFERENCE,
+    *,
+    traced_below: bool = False,
 ) -> Iterator[Route]:
     for path in paths.split():
         yield Route(
@@ -67,6 +74,7 @@ def _models(
             scope=scope,
             model=model,
             recorded=method == "POST",
+            traced_below=traced_below,
         )
 
 
@@ -97,8 +105,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         " /sdapi/v1/txt2img /sdapi/v1/img2img /audioapi/v1/tasks/run"
         " /v1/audio/transcriptions /v1/images/edits",
         Model.BODY,
+        traced_below=True,
     ),
-    *_models(VERSIONLESS, Model.BODY),
+    *_models(VERSIONLESS, Model.BODY, traced_below=True),
     # llama-server and vLLM have these; llama-swap has them under /upstream only
     *_models(
         "/tokenize /detokenize /apply-template /embedding /embeddings"
@@ -109,13 +118,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     # these change the model server for everybody
     *_models("/lora-adapters /props", Model.BODY, scope=Scope.ADMIN),
-    *_models("/v1/audio/voices /sdapi/v1/loras /props", Model.QUERY, "GET"),
+    *_models("/v1/audio/voices /sdapi/v1/loras /props", Model.QUERY, "GET", traced_below=True),
     *_models("/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}", Model.QUERY, "GET"),
     *_models("/lora-adapters", Model.POLL, "GET"),
     *_models("/slots", Model.POLL, "GET", Scope.READ),  # shows what others ask
     *_models("/v1/responses/{rest...} /v1/videos/{rest...}", Model.QUERY, "DELETE"),
     _control("GET", "/v1/models", Scope.INFERENCE, control.list_models),
+    _control("GET", "/v1/models/", Scope.INFERENCE, control.list_models),
     _control("GET", "/models", Scope.INFERENCE, control.list_models),
+    _control("GET", "/models/", Scope.INFERENCE, control.list_models),
     _control("GET", "/v1/models/{id...}", Scope.INFERENCE, control.one_model),
     _control("GET", "/running", Scope.READ, control.running),
     _control("GET", "/unload", Scope.ADMIN, control.unload_get, changes=True, mixed=True),
@@ -133,6 +144,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(method="ANY", path="/comfyui", scope=Scope.INFERENCE, model=Model.COMFYUI),
     Route(method="ANY", path="/comfyui/{path...}", scope=Scope.INFERENCE, model=Model.COMFYUI),
     _control("GET", "/logs", Scope.READ, observe_routes.logs, mixed=True),
+    _control("GET", "/log", Scope.READ, observe_routes.logs, mixed=True),
     _control("GET", "/logs/stream", Scope.READ, observe_routes.log_stream, mixed=True),
     _control("GET", "/logs/stream/{id...}", Scope.READ, observe_routes.log_stream),
     _control("GET", "/api/events", Scope.READ, observe_routes.events, mixed=True),

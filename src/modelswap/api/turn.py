@@ -68,6 +68,7 @@ class Turn(Naming):
             client=passport.client,
             background=passport.background,
             watched=self._shows_state(),
+            no_swap=passport.no_swap,
         )
         if self._ended or self._holds:
             return
@@ -156,7 +157,7 @@ class Turn(Naming):
 
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
-        self.fail(refusal(refused, shows_line=self._passport.identity.may("admin")))
+        self.fail(refusal(refused, self._passport.identity))
 
     def on_position(self, position: int) -> None:
         self._position = position

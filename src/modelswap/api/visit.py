@@ -15,16 +15,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local, Peer
-from modelswap.errors import (
-    ConflictError,
-    ReplyError,
-)
+from modelswap.errors import ReplyError
 from modelswap.http import Ending, Relay
 from modelswap.observe.failure import describe
 
 from .endings import broken, cancelled
+from .readiness import check_loaded
 from .turn import Turn
 from .voice import error_event, voice_of
 
@@ -61,9 +58,12 @@ class Visit(Turn):
             return
         fleet = self._front.house.fleet
         server = fleet.server(target.model)
-        if server is None or fleet.phase(target.model) is not Phase.READY:
-            self.fail(ConflictError(f"model {target.model} is not loaded; {what} cannot start it"))
+        try:
+            check_loaded(fleet, target.model, what)
+        except ReplyError as error:
+            self.fail(error)
             return
+        assert server is not None
         self._tries = RETRIES
         self._send(server.upstream)
 

@@ -9,12 +9,13 @@ has was decided by running the clients (`docs/decisions/0006-keep-alive-form.md`
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum
 from typing import Final, assert_never
 
 from modelswap.errors import fault_of
 
-from .envelope import openai_error
+from .envelope import anthropic_type, openai_error
 
 
 class Voice(Enum):
@@ -40,21 +41,20 @@ _PATHS: Final = {
 COMMENT: Final = b": keep-alive\n"
 """One line feed: two would dispatch an empty event in parsers that count blank lines."""
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
-_ANTHROPIC: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
+_MESSAGES: Final = re.compile(r"(?:/v1?|^(?:/upstream/[^/]+)?)/messages(?:/|$)")
 
 
 def voice_of(path: str) -> Voice | None:
     """Say which events the clients of an upstream path expect; None: none that we know."""
     return _PATHS.get(path)
+
+
+def speaks_anthropic(path: str) -> bool:
+    """Say whether the clients of a path, as they send it, expect Anthropic's errors.
+
+    `/v1/messages` and what is below it, also under `/upstream/<model>` and any other prefix.
+    """
+    return _MESSAGES.search(path) is not None
 
 
 def keep_alive(voice: Voice, *, model: str, created: int) -> bytes:
@@ -91,7 +91,7 @@ def error_event(voice: Voice | None, status: int, message: str, code: str | None
     kind, usual = fault_of(status)
     match voice:
         case Voice.MESSAGES:
-            kind = _ANTHROPIC.get(status, "api_error")
+            kind = anthropic_type(status)
             return event(
                 {"type": "error", "error": {"type": kind, "message": message}}, name="error"
             )

@@ -94,6 +94,7 @@ def _record(raw: RawApiKey, name: str, path: Path, places: Places) -> ApiKey:
         rate_limit=raw.rate_limit,
         expires=_expires(raw.expires, (*path, "expires"), places),
         background=raw.background,
+        no_swap=raw.no_swap,
     )
 
 

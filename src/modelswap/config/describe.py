@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .command import split
+from .commandsecrets import shown_command
 from .plan import Groups
-from .redact import redact
 
 if TYPE_CHECKING:
     from .plan import Model, Plan
@@ -88,8 +90,8 @@ def _row(plan: Plan, model: Model, group: str) -> ModelRow:
         id=model.id,
         aliases=model.aliases,
         port=model.port,
-        proxy=redact(plan, model.proxy),
+        proxy=shown_command(plan, model.proxy),
         group=group,
         ttl=model.ttl,
-        command=redact(plan, " ".join(model.argv)),
+        command=" ".join(split(shown_command(plan, shlex.join(model.argv)))),
     )

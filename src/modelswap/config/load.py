@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from modelswap.core.spec import ModelId, ModelSpec, Seconds
 
 from .builtin import llama_server_command
+from .commandsecrets import values_in
 from .decode import Report, decode
 from .difference import Diff, diff
 from .expansion import Expanded, expand_file
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path as FilePath
 
-    from .plan import Settings
+    from .plan import Model, Settings
 
 __all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs"]
 
@@ -153,7 +154,7 @@ def _plan(
         profiles=profiles(raw.profiles, chosen, directory, places),
         legacy_profiles=list_profiles(raw.list_profiles, raw_models, places),
         routing=routing(raw.routing.router, directory, chosen, places),
-        secrets=_secrets(raw, raw_models, top, source),
+        secrets=_secrets(raw, raw_models, top, source, models),
         files=source.files,
         key_files=tuple(
             one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
@@ -168,13 +169,22 @@ def _raw_models(expanded: Expanded) -> dict[str, RawModel]:
 
 
 def _secrets(
-    raw: RawConfig, models: Mapping[str, RawModel], top: Settings, source: Source
+    raw: RawConfig,
+    raw_models: Mapping[str, RawModel],
+    top: Settings,
+    source: Source,
+    models: Mapping[ModelId, Model],
 ) -> tuple[Secret, ...]:
     values = {value for value in source.env_values if is_secret(value)}
     values |= {one.key.reveal() for one in top.api_keys if one.key is not None}
     values |= {one if isinstance(one, str) else one.value for one in raw.api_keys}
     values |= {one.api_key.strip() for one in raw.peers.values() if one is not None}
-    values |= {one.api_key.strip() for one in models.values()}
+    values |= {one.api_key.strip() for one in raw_models.values()}
+    texts = (
+        text for one in models.values() for text in (one.cmd, one.cmd_stop, *one.env, one.proxy)
+    )
+    public = [name for one in models.values() for name in (one.id, *one.aliases)]
+    values |= values_in(texts, names=public)
     return tuple(Secret(value) for value in sorted(values - {""}))
 
 

@@ -229,6 +229,7 @@ class ApiKey:
     expires: str | None = None
     """RFC 3339."""
     background: bool = False
+    no_swap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +238,8 @@ class Settings:
 
     log_level: str = "info"
     log_time_format: str = ""
-    log_to_stdout: str = "proxy"
+    log_to_stdout: str | None = None
+    """None: not given. Then stdout shows the proxy's lines, and the combined log is of everything."""
     metrics_max_in_memory: int = 1000
     capture_buffer: Bytes = Bytes(5 << 20)
     store_path: str | None = None
@@ -288,7 +290,7 @@ class Plan:
     """The earliest releases' lists: `name:model` loads `model`, and the members may run together."""
     routing: Groups | Matrix = field(default_factory=lambda: Groups(groups=()))
     secrets: tuple[Secret, ...] = ()
-    """Everything that must never be printed: key values, peer keys, `${env.X}` values."""
+    """Everything that must never be printed: key values, peer keys, `${env.X}` values, secrets in commands."""
     files: tuple[str, ...] = ()
     key_files: tuple[str, ...] = ()
     """Of `apiKeys[].keyFile`: a change of one is a change of the configuration."""

@@ -326,6 +326,13 @@ class RawApiKey:
         False,  # noqa: FBT003 - a default
         "Its requests wait for all others.",
     )
+    no_swap: bool = key(
+        "noSwap",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Its requests are refused (503 `swap_refused`) where another model would have to be unloaded "
+        "for them, as with the header `X-Modelswap-No-Swap: true`. For health checkers.",
+    )
 
 
 API_KEY: Final = Either(RawApiKey)

@@ -193,8 +193,12 @@ class RawConfig:
     )
     log_level: str = key("logLevel", Text(), "info", "`debug`, `info`, `warn`, `error`.")
     log_time_format: str = key("logTimeFormat", Text(), "", "Such as `rfc3339`; empty: no time.")
-    log_to_stdout: str = key(
-        "logToStdout", Text(("proxy", "upstream", "both", "none")), "proxy", "What stdout shows."
+    log_to_stdout: str | None = key(
+        "logToStdout",
+        Text(("proxy", "upstream", "both", "none")),
+        None,
+        "What stdout shows; given, `/logs` and `/logs/stream` show the same, else proxy and models.",
+        shown="`proxy`",
     )
     log_requests: bool = key(
         "logRequests",

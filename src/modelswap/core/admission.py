@@ -44,9 +44,16 @@ class World:
     now: Seconds
 
     def live(self) -> list[ModelId]:
-        """Return what runs or will, from the least to the most recently used."""
+        """Return what runs or will, from the least to the most recently used.
+
+        What runs requests or is on its way up is in use now.
+        """
         found = [m for m, seat in self.seats.items() if seat.is_alive or m in self.coming]
-        return sorted(found, key=lambda m: self.seats[m].used)
+        return sorted(found, key=self._used)
+
+    def _used(self, model: ModelId) -> tuple[bool, Seconds]:
+        seat = self.seats[model]
+        return seat.in_flight > 0 or model in self.coming, seat.used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,8 @@ class Ask:
     model: ModelId
     rivals: Sequence[ModelId] = ()
     is_new: bool = False
+    no_swap: bool = False
+    """It may start the model, and use it, but no other may have to leave for that."""
 
 
 class Hold(StrEnum):
@@ -106,6 +115,8 @@ def decide(ask: Ask, world: World, policy: Policy) -> Verdict:
     if (obstacle := _down(model, seat, world)) is not None:
         return obstacle
     live = world.live()
+    if ask.no_swap and (refused := _swap_refused(model, seat, live, world, policy)) is not None:
+        return refused
     if any(displaces(rival, model, live, policy) for rival in ask.rivals if rival != model):
         return Wait(Hold.HELD)
     if model in world.coming:
@@ -113,7 +124,7 @@ def decide(ask: Ask, world: World, policy: Policy) -> Verdict:
     answer = policy(model, live)
     if isinstance(answer, NeverFits):
         return Refuse(Reason.NEVER_FITS, answer.why)
-    if answer.models:
+    if answer.models and not (ask.no_swap and seat.phase is Phase.READY):
         return _with_eviction(ask, answer, world)
     return _with_room(ask, seat)
 
@@ -135,6 +146,23 @@ def _down(model: ModelId, seat: Seat, world: World) -> Verdict | None:
     if seat.phase in LEAVING or model in world.leaving:
         return Wait(Hold.LEAVING)
     return None
+
+
+def _swap_refused(
+    model: ModelId, seat: Seat, live: list[ModelId], world: World, policy: Policy
+) -> Refuse | None:
+    """Refuse a load for which others would have to leave; those that leave anyway do not count."""
+    if seat.phase is Phase.READY or model in world.coming:
+        return None
+    answer = policy(model, live)
+    if isinstance(answer, NeverFits):
+        return None
+    victims = [
+        victim
+        for victim in sorted(answer.models)
+        if victim not in world.leaving and world.seats[victim].phase not in LEAVING
+    ]
+    return Refuse(Reason.WOULD_SWAP, ", ".join(victims)) if victims else None
 
 
 def _stuck(model: ModelId) -> Refuse:

@@ -26,6 +26,8 @@ class Request:
     background: bool = False
     watched: bool = False
     """Its owner wants to hear of its place in the queue."""
+    no_swap: bool = False
+    """It is refused where another model would have to leave for it."""
 
 
 class Reason(StrEnum):
@@ -40,6 +42,8 @@ class Reason(StrEnum):
     REMOVED = "removed"
     NO_SUCH_MODEL = "no such model"
     NEVER_FITS = "never fits"
+    WOULD_SWAP = "would swap"
+    """The request allows no eviction; the detail names the models that would have to leave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ def _order(waiter: Waiter) -> tuple[bool, float, int, int, int]:
     return waiter.order
 
 
+def _is_patient(request: Request, max_wait: Seconds | None) -> bool:
+    """Say whether it never becomes overdue: who allows no eviction needs nobody to make room."""
+    return max_wait is None or request.background or request.no_swap
+
+
 class Line:
     def __init__(self) -> None:
         self.waiters: list[Waiter] = []
@@ -80,7 +85,7 @@ class Line:
         self._serial += 1
         turn = max(self._round, self._rounds.get(request.client, -1) + 1)
         self._rounds[request.client] = turn
-        due = NEVER if max_wait is None or request.background else Seconds(now + max_wait)
+        due = NEVER if _is_patient(request, max_wait) else Seconds(now + (max_wait or 0))
         waiter = Waiter(request, priority, turn, self._serial, now, due)
         insort(self.waiters, waiter, key=_order)
         self._by_id[request.id] = waiter
@@ -149,8 +154,8 @@ class Line:
     def set_bound(self, max_wait: Seconds | None) -> None:
         """Count everybody's time anew under another bound."""
         for waiter in self.waiters:
-            is_free = max_wait is None or waiter.request.background
-            waiter.due = NEVER if is_free else Seconds(waiter.arrived + (max_wait or 0))
+            is_patient = _is_patient(waiter.request, max_wait)
+            waiter.due = NEVER if is_patient else Seconds(waiter.arrived + (max_wait or 0))
             waiter.is_overdue = False
         self._first_due = min((w.due for w in self.waiters), default=NEVER)
         self.waiters.sort(key=_order)

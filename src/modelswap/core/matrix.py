@@ -4,10 +4,11 @@ An expression (`expressions`) stands for a list of model sets: a name for one se
 `|` for one list after the other, `&` for every union of one choice per side,
 `+x` for the list of set x. A set permits all its subsets.
 
-Law: whoever asks for a model gets the choice that evicts least, the first met
-among equals, and an answer within a bound: choices are projected on the models
-that run, and beyond `STATES` and `WORK` a greedy walk decides (still exact
-where the sides of `&` share no running model). It refuses to expand.
+Guarantees: a request for a model gets the choice that evicts least, among equals
+the one that evicts the least recently used, and gets it within a bound: choices
+are projected on the models that run, and beyond `STATES` and `WORK` a greedy walk
+decides (still exact where the sides of `&` share no running model).
+Does not: expand the sets.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .expressions import Both, Either, Leaf, MatrixError, Node, Ref, read_sets
-from .policy import Evict
+from .policy import ROOM_ENOUGH, Evict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ STATES: Final = 10_000
 """Choices kept for one expression before the greedy walk takes over."""
 WORK: Final = 100_000
 """Steps of one search before the greedy walk takes over: some ten milliseconds."""
+TIES: Final = 256
+"""Equally cheap choices that are compared by use: some ten microseconds, and 1024 searches are kept."""
 _USUAL_COST: Final = 1
 _LONGEST: Final = 200
 """Characters of an expression in the log."""
@@ -219,12 +222,9 @@ class _Search:
         return self._best(candidates)
 
     def _best(self, masks: Iterable[int | None]) -> int | None:
-        best: int | None = None
-        most = -1
-        for mask in masks:
-            if mask is not None and (value := self.value(mask)) > most:
-                best, most = mask, value
-        return best
+        """Take the mask that saves most; among equals, the higher bits were used more recently."""
+        found = [mask for mask in masks if mask is not None]
+        return max(found, key=lambda mask: (self.value(mask), mask >> 1), default=None)
 
 
 def _by_value(values: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -241,39 +241,84 @@ def _span(masks: Iterable[int]) -> int:
     return span
 
 
+@dataclass(frozen=True, slots=True)
+class _Cheapest:
+    """What a search found that does not depend on when which model was used."""
+
+    cost: int
+    choices: tuple[tuple[str, frozenset[ModelId]], ...]
+    """The equally cheap ones: set, and who has to leave; as they are met, at most `TIES`."""
+    unfinished: tuple[str, ...]
+    """Sets whose search went over its bound."""
+
+
 def choose(compiled: Compiled, target: ModelId, live: Collection[ModelId]) -> Choice:
-    """Decide what has to leave for `target`; the cheapest set, the first met among equals."""
-    others = sorted(set(live) - {target})
+    """Decide what has to leave for `target`: the cheapest choice.
+
+    `live` is ordered from the least to the most recently used. Among equally cheap choices, the
+    one whose most recently used victim was used longest ago; then the first met.
+    """
+    others = [model for model in dict.fromkeys(live) if model != target]
     if target in live or not others:
         return Choice(None, frozenset(), 0)
-    bits = {target: 1} | {model: 2 << at for at, model in enumerate(others)}
-    values = [0, *(compiled.costs.get(model, _USUAL_COST) for model in others)]
-    total = sum(values)
-    search = _Search(compiled, bits, values)
-    best: tuple[int, str, int] | None = None
-    is_exact = True
-    for name, node in compiled.sets.items():
+    return _least_recent(compiled, target, others, _cheapest(compiled, target, others))
+
+
+def _cheapest(compiled: Compiled, target: ModelId, live: Iterable[ModelId]) -> _Cheapest:
+    others = sorted(live)
+    search, total = _search(compiled, target, others)
+    cost = total
+    found: dict[int, str] = {}
+    unfinished: list[str] = []
+    for name in compiled.sets:
         if target not in compiled.mentions[name]:
             continue
-        masks, was_exact = _candidates(search, name, node)
-        is_exact = is_exact and was_exact
+        try:
+            masks = [mask for mask in search.choices(Ref(name)) if mask & 1]
+        except _TooMuchError:
+            unfinished.append(name)
+            continue
         for mask in masks:
-            cost = total - search.value(mask)
-            if best is None or cost < best[0]:
-                best = (cost, name, mask)
-    if best is None:
-        return Choice(None, frozenset(others), total)
-    cost, name, mask = best
-    evict = frozenset(model for model in others if not bits[model] & mask)
-    return Choice(name, evict, cost, is_exact)
+            costs = total - search.value(mask)
+            if not found or costs < cost:
+                cost, found = costs, {mask: name}
+            elif costs == cost and len(found) < TIES:
+                found.setdefault(mask, name)
+    choices = tuple((name, _victims(others, mask)) for mask, name in found.items())
+    return _Cheapest(cost, choices, tuple(unfinished))
 
 
-def _candidates(search: _Search, name: str, node: Node) -> tuple[list[int], bool]:
-    try:
-        return [mask for mask in search.choices(Ref(name)) if mask & 1], True
-    except _TooMuchError:
-        mask = search.greedy(node, target=True)
-        return ([] if mask is None else [mask]), False
+def _search(compiled: Compiled, target: ModelId, others: Sequence[ModelId]) -> tuple[_Search, int]:
+    """Make a search whose bits go by the order of `others`; and what they cost together."""
+    bits = {target: 1} | {model: 2 << at for at, model in enumerate(others)}
+    values = [0, *(compiled.costs.get(model, _USUAL_COST) for model in others)]
+    return _Search(compiled, bits, values), sum(values)
+
+
+def _victims(others: Sequence[ModelId], mask: int) -> frozenset[ModelId]:
+    return frozenset(model for at, model in enumerate(others) if not mask & 2 << at)
+
+
+def _least_recent(
+    compiled: Compiled, target: ModelId, others: Sequence[ModelId], found: _Cheapest
+) -> Choice:
+    """Take the choice that evicts the least recently used; `others` are in that order."""
+    is_exact = not found.unfinished
+    candidates = [Choice(name, evict, found.cost, is_exact) for name, evict in found.choices]
+    if found.unfinished:
+        search, total = _search(compiled, target, others)
+        for name in found.unfinished:
+            mask = search.greedy(Ref(name), target=True)
+            if mask is not None:
+                cost = total - search.value(mask)
+                candidates.append(Choice(name, _victims(others, mask), cost, is_exact))
+    if not candidates:
+        costs = [compiled.costs.get(model, _USUAL_COST) for model in others]
+        return Choice(None, frozenset(others), sum(costs))
+    if len(candidates) == 1:
+        return candidates[0]
+    weight = {model: 1 << at for at, model in enumerate(others)}
+    return min(candidates, key=lambda one: (one.cost, sum(weight[m] for m in one.evict)))
 
 
 def warnings(compiled: Compiled) -> list[str]:
@@ -294,13 +339,20 @@ def warnings(compiled: Compiled) -> list[str]:
 def matrix_policy(compiled: Compiled) -> Policy:
     """Let together run what the sets permit; a model in no set runs alone."""
 
-    @lru_cache(maxsize=4096)
-    def decided(target: ModelId, live: frozenset[ModelId]) -> Evict:
-        choice = choose(compiled, target, live)
+    @lru_cache(maxsize=1024)
+    def cheapest(target: ModelId, live: frozenset[ModelId]) -> _Cheapest:
+        return _cheapest(compiled, target, live)
+
+    @lru_cache(maxsize=1024)
+    def said(choice: Choice) -> Evict:
         return Evict(choice.evict, _reason(compiled, choice))
 
     def policy(target: ModelId, live: Sequence[ModelId]) -> Evict:
-        return decided(target, frozenset(live))
+        others = [model for model in live if model != target]
+        if target in live or not others:
+            return ROOM_ENOUGH
+        found = cheapest(target, frozenset(others))
+        return said(_least_recent(compiled, target, others, found))
 
     return policy
 

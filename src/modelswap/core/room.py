@@ -225,6 +225,12 @@ class Room:
         seat = self._seats.get(model)
         return Phase.STOPPED if seat is None else seat.phase
 
+    def listed_phase(self, model: ModelId) -> Phase:
+        """Return the phase; a model counts as starting as soon as a request waits for its load."""
+        phase = self.phase(model)
+        is_wanted = model in self._scheduler.coming or self.waiting(model)
+        return Phase.STARTING if is_wanted and phase is not Phase.READY else phase
+
     def in_flight(self, model: ModelId) -> int:
         seat = self._seats.get(model)
         return 0 if seat is None else seat.in_flight

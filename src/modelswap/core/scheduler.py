@@ -9,7 +9,8 @@ Laws, each checked after every step by `tests/core/test_simulation.py`:
 * a swap never stops a model with running requests;
 * once a request is overdue, nobody who came after that moment and stands in its way is granted;
 * who was in the line when a load ends is served by it: a load is never for nothing;
-* a background request neither overtakes the others nor takes a model from them.
+* a background request neither overtakes the others nor takes a model from them;
+* no model is stopped for a request that allows no swap.
 """
 
 from __future__ import annotations
@@ -93,11 +94,12 @@ class Scheduler:
             return (Fail(request.id, Reason.SHUTTING_DOWN),)
         out = self._walk(now) if self.line.is_due(now) else []
         rivals = self._rivals(background=request.background)
-        verdict = self._decide(Ask(model=request.model, rivals=rivals, is_new=True), now)
+        ask = Ask(model=request.model, rivals=rivals, is_new=True, no_swap=request.no_swap)
+        verdict = self._decide(ask, now)
         if isinstance(verdict, Wait) and len(self.line) >= self._queue_limit and request.id >= 0:
             return [*out, Fail(request.id, Reason.QUEUE_FULL, "the queue is full", LATER)]
         waiter = self._enter(request, now)
-        if isinstance(verdict, Serve) and not request.background:
+        if isinstance(verdict, Serve) and not (request.background or request.no_swap):
             self._seats[request.model].clear_in = self.epoch
         return [*out, *self._carry_out(verdict, waiter, now)]
 
@@ -242,13 +244,14 @@ class Scheduler:
             self.epoch += 1
         overdue: dict[ModelId, None] = {}
         foreground: dict[ModelId, None] = {}
-        blocked: set[tuple[ModelId, bool]] = set()
+        blocked: set[tuple[ModelId, bool, bool]] = set()
         for waiter in self.line:
             request = waiter.request
-            kind = (request.model, request.background)
+            kind = (request.model, request.background, request.no_swap)
             if kind not in blocked:
                 rivals = tuple(foreground if request.background else overdue)
-                verdict = self._decide(Ask(model=request.model, rivals=rivals), now)
+                ask = Ask(model=request.model, rivals=rivals, no_swap=request.no_swap)
+                verdict = self._decide(ask, now)
                 out += self._carry_out(verdict, waiter, now)
                 if isinstance(verdict, Serve | Refuse):
                     continue

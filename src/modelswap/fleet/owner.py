@@ -94,9 +94,7 @@ class Fleet:
 
     def lease_now(self, model: ModelId, client: ClientId) -> Server | None:  # noqa: ARG002 - whose turn it is counts only among those who wait
         """Take a lease if the model is ready and it is this request's turn, else None."""
-        if self._room.serve_now(model):
-            return self._servers[model]
-        return None
+        return self._servers[model] if self._room.serve_now(model) else None
 
     def ask(
         self,
@@ -106,14 +104,12 @@ class Fleet:
         client: ClientId,
         background: bool = False,
         watched: bool = False,
+        no_swap: bool = False,
     ) -> Ticket:
-        """Wait for a lease; the waiter may be answered before this returns.
-
-        *Watched*: the waiter wants to hear of its place in the queue.
-        """
+        """Wait for a lease; the waiter may be answered before this returns. See `Request`."""
         ticket = Ticket(RequestId(next(self._ids)), model, waiter)
         self._tickets[ticket.id] = ticket
-        request = Request(ticket.id, model, client, background, watched)
+        request = Request(ticket.id, model, client, background, watched, no_swap)
         self._obey(self._room.on_arrived(request, self._now()))
         return ticket
 
@@ -139,6 +135,9 @@ class Fleet:
 
     def phase(self, model: ModelId) -> Phase:
         return self._room.phase(model)
+
+    def listed_phase(self, model: ModelId) -> Phase:
+        return self._room.listed_phase(model)
 
     def server(self, model: ModelId) -> Server | None:
         """Return the running server of a model, whatever its phase."""

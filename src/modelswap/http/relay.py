@@ -27,12 +27,24 @@ if TYPE_CHECKING:
 _OK = 200
 _ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
 _ORIGIN_WIDE = re.compile(rb"(?im)^(?:%b):[^\r\n]*\r\n" % b"|".join(ORIGIN_WIDE))
+_EXPOSED = re.compile(rb"(?im)^access-control-expose-headers:[ \t]*([^\r\n]*?)[ \t]*\r\n")
+_EXPOSES = b"Access-Control-Expose-Headers: "
 _JOIN_BELOW = 65536
 _LATE_ERROR = 64 << 10
 """Bytes kept of an error that comes when the client's stream has already begun."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
+
+
+def with_fields(block: bytes, answer: bytes) -> bytes:
+    """Put our fields behind the upstream's head, whose `Access-Control-*` give way to them.
+
+    Where ours expose headers to pages, the upstream's list goes on counting.
+    """
+    if _EXPOSES in answer and (lists := [one for one in _EXPOSED.findall(block) if one]):
+        answer = answer.replace(_EXPOSES, b"%b%b, " % (_EXPOSES, b", ".join(lists)), 1)
+    return _ACCESS_CONTROL.sub(b"", block) + answer
 
 
 class Relay(RelayEnds):
@@ -151,13 +163,11 @@ class Relay(RelayEnds):
     def _start(self, exchange: Exchange, head: ResponseHead) -> None:
         length = head.content_length
         answer = self._outbound.answer
-        if head.is_active and self._outbound.guard:
-            block = _ORIGIN_WIDE.sub(b"", head.block) + self._outbound.guard
+        guard = self._outbound.guard if head.is_active else b""
+        if answer or guard:
+            block = _ORIGIN_WIDE.sub(b"", head.block) + guard if guard else head.block
             if answer:
-                block = _ACCESS_CONTROL.sub(b"", block) + answer
-            exchange.start_block(head.status, block, length)
-        elif answer:
-            block = _ACCESS_CONTROL.sub(b"", head.block) + answer
+                block = with_fields(block, answer)
             exchange.start_block(head.status, block, length)
         elif exchange.can_start_ready() and head.status not in (204, 304) and not self.is_head:
             ready = head.chunked_block if length is None else head.length_block

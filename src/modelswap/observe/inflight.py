@@ -105,10 +105,9 @@ class Inflight:
         return True
 
     def snapshot(self) -> Shown:
-        """All of them, oldest first; `requests` is missing when there are none."""
-        if not self._entries:
-            return {"operation": "snapshot"}
-        self._watch()
+        """All of them, oldest first."""
+        if self._entries:
+            self._watch()
         entries = self._entries.values()
         return {"operation": "snapshot", "requests": [self.show(entry) for entry in entries]}
 

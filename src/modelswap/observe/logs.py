@@ -131,10 +131,15 @@ def _line_end(data: bytes) -> int:
 class Logs:
     """Every log of the program."""
 
-    def __init__(self, *, to_stdout: str = "proxy", stdout: Stdout | None = None) -> None:
-        """`to_stdout` is `proxy`, `upstream`, `both` or `none`, for as long as the process lives."""
+    def __init__(self, *, to_stdout: str | None = None, stdout: Stdout | None = None) -> None:
+        """`to_stdout` is `proxy`, `upstream`, `both` or `none`, for as long as the process lives.
+
+        The combined log holds the same. `None`: stdout shows the proxy's lines, and the combined
+        log holds everything, as it did before there was such a setting.
+        """
         self._stdout = stdout or Stdout()
-        self._show_proxy = to_stdout in {"proxy", "both"}
+        self._combines_all = to_stdout is None
+        self._show_proxy = to_stdout in {None, "proxy", "both"}
         self._show_upstream = to_stdout in {"upstream", "both"}
         self._threshold = _LEVELS["info"]
         self._stamp: Stamp | None = None
@@ -250,10 +255,11 @@ class Logs:
                 tail.put(data)
         if self.on_lines is not None:
             self.on_lines(source, data)
-        if show:
+        if show or self._combines_all:
             self._rings[COMBINED].add(data)
             for tail in tails.get(COMBINED, ()):
                 tail.put(data)
+        if show:
             self._stdout.write(data)
 
     def history(self, source: str) -> bytes:
