@@ -111,9 +111,19 @@ def ending_of(run: Run, code: int) -> Exit:
         clash = clash or said_so or is_listening(port)
     why = run.failure
     if why is None and clash:
-        why = failure(Cause.ADDRESS_IN_USE, f"{CLASH} ({reason})", brief=f"{CLASH} ({reason})")
+        why = _clash(run, reason, found)
     why = why or _why(code, reason, found)
     return _exit(code, why.text if run.failure or clash else reason, why, port_clash=clash)
+
+
+def _clash(run: Run, reason: str, found: Finding | None) -> Failure:
+    """Say that the port is taken, and by whom or in what words."""
+    text = CLASH
+    if run.clash is not None:
+        text = f"{CLASH}, {run.clash.name}, pid {run.clash.pid}"
+    elif found is not None and found.cause is Cause.ADDRESS_IN_USE:
+        text = f"{CLASH}: {found.line}"
+    return failure(Cause.ADDRESS_IN_USE, f"{text} ({reason})", brief=f"{CLASH} ({reason})")
 
 
 def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = False) -> Exit:
@@ -151,12 +161,12 @@ def _cause_of(code: int) -> Cause:
 def last_look(run: Run) -> Look | None:
     """Say what the check endpoint of a starting server did at the last look.
 
-    What the server printed stands beside it: perhaps that it listens elsewhere, or waits for something.
+    Where nothing answers, what the server printed stands beside it: perhaps that it listens elsewhere.
     """
     if run.glance is None:
         return None
     seen = run.glance.told()
-    found = diagnose(run.tail.lines())
+    found = None if run.glance.has_answered else diagnose(run.tail.lines())
     return seen if found is None else replace(seen, text=f"{seen.text}; its output: {found.line}")
 
 
