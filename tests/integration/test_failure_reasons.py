@@ -148,9 +148,9 @@ IN_USE = "OSError: [Errno 98] Address already in use"
         ("error: invalid argument: --foo\n", "exit 1", "--foo", "unknown_argument", False),
         ("hello\nlast words", "exit 3", "last words (exited with code 3)", "exited", False),
         ("", "exit 3", "exited with code 3", "exited", False),
-        ("loading\n", "kill -9 $$", "killed by signal 9; its last line: loading", "killed", True),
+        ("loading\n", "kill -9 $$", "for lack of memory; its last line: loading", "killed", True),
         ("loading\n", "kill -11 $$", "killed by signal 11; its last line", "crashed", False),
-        ("loading\n", "exit 137", "loading (exited with code 137)", "killed", True),
+        ("loading\n", "exit 137", "loading (exited with code 137, perhaps", "killed", True),
         ("", "no-such-program-at-all", "no-such-program-at-all", "program_not_found", False),
     ],
 )

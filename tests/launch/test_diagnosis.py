@@ -438,6 +438,24 @@ def test_credentials_are_masked(line: str) -> None:
     assert "***" in found.line
 
 
+def test_secrets_of_a_command() -> None:
+    """Values behind such flags, and of variables with such names, are known by value."""
+    argv = (
+        "server",
+        "--api-key",
+        "sesame",
+        "--hf-token=hf_x1",
+        "--port",
+        "9",
+        "--tokens",
+        "-t",
+        "4",
+    )
+    env = ("HF_TOKEN=hf_other", "MY_API_KEY=abc", "PATH=/bin", "EMPTY_KEY=")
+    assert diagnosis.secrets_in(argv, env) == ["hf_other", "sesame", "hf_x1", "abc"]
+    assert diagnosis.secrets_in(("server", "--api-key"), ()) == []
+
+
 def test_words_about_tokens_stay() -> None:
     """A sentence about tokens or keys is not taken for one."""
     said = "error: unknown token type in tokenizer; no API key is set"

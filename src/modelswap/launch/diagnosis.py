@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.failure import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 TAIL: Final = 64 << 10
 """Bytes of output that are kept: a traceback of several processes of vLLM is about 40 kB."""
@@ -297,7 +297,28 @@ _SECRET: Final = re.compile(
     r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@:]+(?::[^/\s@]*)?@",
     re.IGNORECASE,
 )
+_SECRET_FLAG: Final = re.compile(
+    r"--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=(.+))?",
+    re.IGNORECASE,
+)
+_SECRET_NAME: Final = re.compile(r"\w*(?:KEY|TOKEN|SECRET|PASSW)\w*", re.IGNORECASE)
+_SHORTEST_SECRET: Final = 3
+"""Characters; to mask a shorter value would be to mask ordinary words."""
 MASK: Final = "***"
+
+
+def secrets_in(argv: Sequence[str], env: Sequence[str]) -> list[str]:
+    """Find the values that a command and its `NAME=value` variables give as credentials."""
+    found: list[str] = []
+    for part, after in zip(argv, [*argv[1:], ""], strict=True):
+        match = _SECRET_FLAG.fullmatch(part)
+        if match is not None:
+            found.append(match[1] or after)
+    for entry in env:
+        name, _, value = entry.partition("=")
+        if _SECRET_NAME.fullmatch(name):
+            found.append(value)
+    return sorted((v for v in found if len(v) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def masked(line: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.failure import Cause, Failure, Look, failure
 
 from . import Exit
-from .diagnosis import LAST_WORDS, Tail, diagnose
+from .diagnosis import LAST_WORDS, MASK, Tail, diagnose, secrets_in
 from .ports import is_listening, start_time
 from .unstartable import explain
 
@@ -34,6 +34,9 @@ _ENDED_BY_OTHERS: Final = frozenset(
 """Signals that come from outside; the others come from a mistake in the program."""
 _SHELL_SIGNAL: Final = 128
 """A shell and Docker report a signal as this plus its number."""
+_KILLS: Final = frozenset({signal.SIGKILL, _SHELL_SIGNAL + signal.SIGKILL})
+_FOR_MEMORY: Final = ", perhaps by the system for lack of memory"
+"""What the kernel does then cannot be seen from here, and is the usual reason."""
 _SHELL_NOT_FOUND: Final = 127
 _DIED: Final = failure(Cause.KILLED, "the keeper died", brief="the keeper died")
 KEEPER_DIED: Final = Exit(signal=signal.SIGKILL, reason=_DIED.text, failure=_DIED)
@@ -70,6 +73,17 @@ class Run:
         """Keep the last output: when the server ends, it says why."""
         self.tail.add(output)
 
+    def said(self) -> Finding | None:
+        """Choose the line of its output that says why it ended, without the secrets of its command."""
+        lines = self.tail.lines()
+        found = diagnose(lines[-LAST_WORDS:] if self.is_ready else lines)
+        if found is None:
+            return None
+        line = found.line
+        for secret in secrets_in(self.job.argv, self.job.env):
+            line = line.replace(secret, MASK)
+        return replace(found, line=line)
+
     def note_ready(self) -> None:
         """Forget what it said while it started: that did not keep it from being ready."""
         self.is_ready = True
@@ -102,8 +116,7 @@ def ending_of(run: Run, code: int) -> Exit:
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
     if run.is_stopping and run.failure is None:
         return _exit(code, reason, None)
-    lines = run.tail.lines()
-    found = diagnose(lines[-LAST_WORDS:] if run.is_ready else lines)
+    found = run.said()
     port = run.job.port
     clash = run.clash is not None
     if port is not None and not run.is_ready and not run.is_stopping:
@@ -139,11 +152,11 @@ def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = Fal
 def _why(code: int, reason: str, found: Finding | None) -> Failure:
     """Join what a server said with how it ended."""
     cause = _cause_of(code)
-    text = reason
+    text = reason + _FOR_MEMORY if cause is Cause.KILLED and abs(code) in _KILLS else reason
     if found is not None:
         cause = found.cause or cause
         is_reason = found.is_error or code >= 0
-        text = f"{found.line} ({reason})" if is_reason else f"{reason}; its last line: {found.line}"
+        text = f"{found.line} ({text})" if is_reason else f"{text}; its last line: {found.line}"
     brief = reason if cause is Cause.EXITED else f"{cause.phrase} ({reason})"
     return failure(cause, text, brief=brief, exit_code=code if code >= 0 else None)
 
@@ -166,7 +179,7 @@ def last_look(run: Run) -> Look | None:
     if run.glance is None:
         return None
     seen = run.glance.told()
-    found = None if run.glance.has_answered else diagnose(run.tail.lines())
+    found = None if run.glance.has_answered else run.said()
     return seen if found is None else replace(seen, text=f"{seen.text}; its output: {found.line}")
 
 
