@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelswap.core.failure import Cause
 from modelswap.launch import diagnosis
@@ -472,3 +474,11 @@ def test_bounds() -> None:
     assert found is not None
     assert len(found.line) <= diagnosis.LONGEST
     assert time.perf_counter() - began < 2
+
+
+@given(st.data())
+def test_signs_are_in_every_line_that_a_rule_fits(data: st.DataObject) -> None:
+    """The quick look for a sign never hides a line from its rule."""
+    for rule in diagnosis.RULES:
+        line = data.draw(st.from_regex(rule.pattern, alphabet=st.characters(codec="ascii")))
+        assert rule.fits(line, line.lower()), (rule.cause, line)
