@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelswap.core.failure import Cause
 from modelswap.launch import diagnosis
@@ -438,6 +440,24 @@ def test_credentials_are_masked(line: str) -> None:
     assert "***" in found.line
 
 
+def test_secrets_of_a_command() -> None:
+    """Values behind such flags, and of variables with such names, are known by value."""
+    argv = (
+        "server",
+        "--api-key",
+        "sesame",
+        "--hf-token=hf_x1",
+        "--port",
+        "9",
+        "--tokens",
+        "-t",
+        "4",
+    )
+    env = ("HF_TOKEN=hf_other", "MY_API_KEY=abc", "PATH=/bin", "EMPTY_KEY=")
+    assert diagnosis.secrets_in(argv, env) == ["hf_other", "sesame", "hf_x1", "abc"]
+    assert diagnosis.secrets_in(("server", "--api-key"), ()) == []
+
+
 def test_words_about_tokens_stay() -> None:
     """A sentence about tokens or keys is not taken for one."""
     said = "error: unknown token type in tokenizer; no API key is set"
@@ -454,3 +474,11 @@ def test_bounds() -> None:
     assert found is not None
     assert len(found.line) <= diagnosis.LONGEST
     assert time.perf_counter() - began < 2
+
+
+@given(st.data())
+def test_signs_are_in_every_line_that_a_rule_fits(data: st.DataObject) -> None:
+    """The quick look for a sign never hides a line from its rule."""
+    for rule in diagnosis.RULES:
+        line = data.draw(st.from_regex(rule.pattern, alphabet=st.characters(codec="ascii")))
+        assert rule.fits(line, line.lower()), (rule.cause, line)

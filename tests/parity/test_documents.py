@@ -13,6 +13,7 @@ import pytest
 from fakes.server import ROOT
 from modelswap.api.routes import ROUTES, Model
 from modelswap.config.reference import json_schema
+from modelswap.core.failure import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,13 @@ def test_the_table_of_routes_is_current() -> None:
     if os.environ.get("UPDATE_DOCS"):
         ROUTES_PAGE.write_text(routes_page())
     assert ROUTES_PAGE.read_text() == routes_page()
+
+
+def test_the_classes_of_failures_are_current() -> None:
+    """`docs/failures.md` has a row for each class, and no other."""
+    rows = [f"| `{c.value}` | {c.phrase} | {'yes' if c.is_lasting else 'no'} |" for c in Cause]
+    page = (DOCS / "failures.md").read_text().partition("## The classes")[2]
+    assert [row for row in page.partition("## Whether")[0].splitlines() if "| `" in row] == rows
 
 
 def configuration_keys() -> Iterator[str]:

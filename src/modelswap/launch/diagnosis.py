@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.failure import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 TAIL: Final = 64 << 10
 """Bytes of output that are kept: a traceback of several processes of vLLM is about 40 kB."""
@@ -27,7 +27,9 @@ LONGEST: Final = 400
 """Characters of the line: what fits into a log line and an error message."""
 LAST_WORDS: Final = 60
 """Lines at the end that say why a server ended that had been ready; earlier ones are about requests."""
-_LONGEST_LOOKED_AT: Final = 2000
+_MOST_LINES: Final = 400
+"""Lines, the last ones, that are judged: a traceback of several processes of vLLM has some 300."""
+_LONGEST_LOOKED_AT: Final = 800
 """Characters of a line that the rules see: a line of any length costs a bounded time."""
 
 
@@ -51,7 +53,7 @@ class Tail:
     def lines(self) -> list[str]:
         """Return what is kept as clean lines, none of them empty."""
         text = bytes(self._data[-TAIL:]).decode("utf-8", "replace")
-        return [line for raw in _ENDS.split(text) if (line := clean(raw))]
+        return [line for raw in _ENDS.split(text) if (line := clean(raw))][-_MOST_LINES:]
 
 
 _ENDS: Final = re.compile(r"[\r\n]+")
@@ -114,8 +116,25 @@ class Finding:
     """The line says that something failed; else it is just the last one."""
 
 
-def _rules(*rows: tuple[Cause, str]) -> list[tuple[Cause, re.Pattern[str]]]:
-    return [(cause, re.compile(pattern, re.IGNORECASE)) for cause, pattern in rows]
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Lines that name a cause. One that the pattern fits holds one of the signs, which cost far less."""
+
+    cause: Cause
+    signs: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+    def fits(self, text: str, lower: str) -> bool:
+        is_signed = any(sign in lower for sign in self.signs)
+        return is_signed and self.pattern.search(text) is not None
+
+
+def _rules(*rows: tuple[Cause, str, str]) -> list[_Rule]:
+    """Make rules of (cause, signs with bars between them, pattern)."""
+    return [
+        _Rule(cause, tuple(signs.split("|")), re.compile(pattern, re.IGNORECASE))
+        for cause, signs, pattern in rows
+    ]
 
 
 _ECHO: Final = re.compile(
@@ -129,9 +148,10 @@ _ECHO: Final = re.compile(
 )
 """Lines that follow from the real reason. A rule for a cause is asked before."""
 
-_CAUSES: Final = _rules(
+RULES: Final = _rules(
     (
         Cause.PROGRAM_NOT_FOUND,
+        "not found|no such file",
         (
             r"command not found|^(?:/\S+/)?(?:ba|da|z|k|a)?sh: (?:line )?(?:\d+: )?\S+: (?:not found|no such file)"
             r"|executable file not found|^(?:/usr/bin/)?env: .{0,200}: no such file"
@@ -139,6 +159,7 @@ _CAUSES: Final = _rules(
     ),
     (
         Cause.OUT_OF_MEMORY,
+        "memory|alloc|oom|vram|space left|larger than|more than",
         (
             r"(?:cuda|hip|rocm|musa|sycl|cann|cudamalloc|hipmalloc|xpu|mps|vk)\w*\W.{0,80}out[ _]of[ _]memory"
             r"|OutOfMemoryError|\bErrorOutOf(?:Device|Host)Memory|VK_ERROR_OUT_OF_\w+_MEMORY"
@@ -152,26 +173,31 @@ _CAUSES: Final = _rules(
             r"|(?:failed|unable) to allocate .{0,60}(?:buffer|memory|kv|cache|pinned|bytes|[MG]i?B\b)"
             r"|cannot allocate memory|can't allocate memory|unable to allocate|std::bad_alloc|^MemoryError\b"
             r"|alloc_buffer: .{0,80}failed|alloc_tensor_range: failed"
-            r"|out of memory: killed process|oom-?kill|no space left on device.*shm|insufficient vram"
+            r"|out of memory: killed process|oom-?kill|no space left on device.{0,80}shm|insufficient vram"
             r"|error: out of memory|^out of memory"
         ),
     ),
     (
         Cause.ADDRESS_IN_USE,
+        "in use|eaddrinuse|port is|allocated|taken|address|bind",
         (
             r"address already in use|EADDRINUSE|port (?:is|\d+ is) (?:already )?(?:allocated|in use|taken)"
-            r"|address in use|only one usage of each socket address|address not available.*bind"
+            r"|address in use|only one usage of each socket address|address not available.{0,40}bind"
             r"|couldn'?t bind|(?:could not|cannot|can't|failed to|unable to) bind\b"
         ),
     ),
     (
         Cause.UNKNOWN_ARGUMENT,
         (
+            "argument|option|parameter|unknown|unrecogni|unexpected|flag|choice|stoi|takes a|missing|in"
+            "valid value|error: -"
+        ),
+        (
             r"error: invalid argument|error while handling argument|unrecognized (?:argument|option|command.line)|unrecognised (?:arg|opt)"
             r"|unknown (?:argument|option|flag|command.line|parameter|command)\b|no such option\b"
-            r"|unexpected argument|unexpected option|found argument '.*' which wasn't expected"
+            r"|unexpected argument|unexpected option|found argument '.{1,80}' which wasn't expected"
             r"|(?:invalid|illegal|ambiguous|bad) option|flag provided but not defined|unknown shorthand flag"
-            r"|expected (?:one|at least one|\d+) arguments?\b|invalid choice: |argument -.*: invalid \w+ value"
+            r"|expected (?:one|at least one|\d+) arguments?\b|invalid choice: |argument -.{0,80}: invalid \w+ value"
             r"|the following arguments are required|missing required (?:argument|option)|missing option"
             r"|expected value for argument|requires an? (?:argument|value|parameter)"
             r"|invalid value .{0,80}for '|stoi\b|invalid value for |takes a number, not|--\S+ is missing"
@@ -180,15 +206,17 @@ _CAUSES: Final = _rules(
     ),
     (
         Cause.MISSING_LIBRARY,
+        "librar|shared object|not found|module|importerror|symbol|dll load",
         (
             r"error while loading shared libraries|cannot open shared object file|library not loaded"
-            r"|image not found.*dylib|ModuleNotFoundError|No module named|ImportError: "
+            r"|image not found.{0,80}dylib|ModuleNotFoundError|No module named|ImportError: "
             r"|version `\S+' not found|symbol lookup error|undefined symbol|DLL load failed"
             r"|cannot find module '|ERR_MODULE_NOT_FOUND"
         ),
     ),
     (
         Cause.NO_DEVICE,
+        "driver|nvidia-container|cdi |cuda|hip |device",
         (
             r"could not select device driver|nvidia-container-cli|unresolvable CDI devices"
             r"|CUDA driver version is insufficient|NVIDIA driver on your system is too old"
@@ -201,6 +229,10 @@ _CAUSES: Final = _rules(
     (
         Cause.BAD_MODEL,
         (
+            "magic|architecture|bounds|incomplete|gguf|missing tensor|wrong|unsupported|inval"
+            "id|unknown p|safetensor|header|metadata|bad model|unexpected|not found in|not found in model|is a directory|isadirectory|no model"
+        ),
+        (
             r"invalid magic|bad magic|unknown model architecture|unknown architecture"
             r"|is not within the file bounds|corrupted or incomplete|is not a gguf|not a valid gguf"
             r"|gguf_init_from\w*: (?!failed to open)|missing tensor|wrong number of tensors|wrong shape"
@@ -209,12 +241,16 @@ _CAUSES: Final = _rules(
             r"|does not recognize this architecture|unknown (?:pre-tokenizer|projector) type"
             r"|safetensors?\w*error|error while deserializing header|HeaderTooLarge|incomplete metadata"
             r"|invalid model data|invalid model file|bad model file|tensor '?\S+'? has (?:wrong|unexpected)"
-            r"|key not found in model|unsupported tensor type|invalid ggml type|tokenizer.*not found in"
+            r"|key not found in model|unsupported tensor type|invalid ggml type|tokenizer.{0,80}not found in"
             r"|is a directory$|IsADirectoryError|unsupported model type|no model files? (?:found|in)"
         ),
     ),
     (
         Cause.FILE_NOT_FOUND,
+        (
+            "open|no such file|notfound|not found|exist|cannot find|enoent|no file|not a loca"
+            "l|not the path|incorrect path|validationerror|find '|repository id"
+        ),
         (
             r"failed to open gguf file|no such file or directory|FileNotFoundError|cannot find the file"
             r"|(?:file|model|path|folder|directory|config)\b.{0,200}(?:does not exist|doesn't exist|not found)"
@@ -229,6 +265,7 @@ _CAUSES: Final = _rules(
     ),
     (
         Cause.PERMISSION_DENIED,
+        "denied|permission|eacces|permitted|eperm|gated|restricted",
         (
             r"permission denied|PermissionError|EACCES|operation not permitted|EPERM\b"
             r"|GatedRepoError|access to model .{0,120}(?:restricted|gated)"
@@ -236,10 +273,11 @@ _CAUSES: Final = _rules(
     ),
     (
         Cause.CONTAINER,
+        ("daemon|pull access|no such|manifest|locally|oci runtime|crun|source docker|short-name"),
         (
             r"error response from daemon|pull access denied|no such (?:container|image)|manifest unknown"
             r"|cannot connect to the docker daemon|manifest for .{0,200}not found"
-            r"|unable to find image .{0,200}locally$|OCI runtime (?:create|exec) failed|^error: .*crun:"
+            r"|unable to find image .{0,200}locally$|OCI runtime (?:create|exec) failed|^error: .{0,200}crun:"
             r"|error: .{0,60}(?:initializing source docker|short-name)"
         ),
     ),
@@ -261,32 +299,12 @@ _ERRORS: Final = re.compile(
     r"|not supported|\bmissing\b|\bdenied\b|not found|\brefused\b|E\d{4} ",
     re.IGNORECASE,
 )
-_SIGNS: Final = (
+_ERROR_SIGNS: Final = (
     *("error", "fail", "fatal", "panic", "critical", "exception", "abort", "assert", "terminate"),
     *("cannot", "can't", "couldn't", "could not", "unable", "invalid", "illegal", "unsupported"),
-    *("not found", "notfound", "not supported", "missing", "denied", "refused", "killed", "dumped"),
-    *(
-        "memory",
-        "alloc",
-        "oom",
-        "vram",
-        "space left",
-        "in use",
-        "eaddr",
-        "taken",
-        "address",
-        "bind",
-    ),
-    *("argument", "option", "unknown", "unrecogni", "unexpected", "ambiguous", "flag", "takes a"),
-    *("stoi", "choice", "requires", "required", "librar", "shared object", "dylib", "no module"),
-    *("symbol", "insufficient", "driver", "no cuda", "no hip", "no nvidia", "cdi ", "device"),
-    *("magic", "bounds", "corrupt", "gguf_init", "not a ", "wrong", "bad m", "not recognize"),
-    *("no model", "no such", "exist", "open", "enoent", "not the path", "incorrect", "directory"),
-    *("eacces", "eperm", "permi", "gated", "restricted", "manifest", "locally", "larger than"),
-    *("what():", "segmentation", "bus err", "find '", "architecture", "incomplete", "ran out"),
+    *("not found", "not supported", "missing", "denied", "refused", "killed", "dumped", "what()"),
+    *("segmentation", "bus err", "interrupt", "usage:"),
 )
-"""A line that some rule fits has one of these in it. To look for them costs a hundredth of the rules."""
-
 _HARMLESS: Final = re.compile(r"\b(?:0|no) errors?\b", re.IGNORECASE)
 _SECRET: Final = re.compile(
     r"(?P<flag>--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=|\s+)[\"']?)"
@@ -297,7 +315,28 @@ _SECRET: Final = re.compile(
     r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@:]+(?::[^/\s@]*)?@",
     re.IGNORECASE,
 )
+_SECRET_FLAG: Final = re.compile(
+    r"--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=(.+))?",
+    re.IGNORECASE,
+)
+_SECRET_NAME: Final = re.compile(r"\w*(?:KEY|TOKEN|SECRET|PASSW)\w*", re.IGNORECASE)
+_SHORTEST_SECRET: Final = 3
+"""Characters; to mask a shorter value would be to mask ordinary words."""
 MASK: Final = "***"
+
+
+def secrets_in(argv: Sequence[str], env: Sequence[str]) -> list[str]:
+    """Find the values that a command and its `NAME=value` variables give as credentials."""
+    found: list[str] = []
+    for part, after in zip(argv, [*argv[1:], ""], strict=True):
+        match = _SECRET_FLAG.fullmatch(part)
+        if match is not None:
+            found.append(match[1] or after)
+    for entry in env:
+        name, _, value = entry.partition("=")
+        if _SECRET_NAME.fullmatch(name):
+            found.append(value)
+    return sorted((v for v in found if len(v) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def masked(line: str) -> str:
@@ -319,8 +358,10 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
             continue
         rank, cause = _judge(text, is_calm=is_calm or text[0] == " ")
         # Of causes the first is the root; of mere errors the last one is nearest to the end.
-        if best is None or rank > best[0] or (rank == best[0] and rank is not _Rank.CAUSE):
+        if best is None or rank >= best[0]:
             best = rank, cause, text
+        if rank is _Rank.CAUSE:
+            break
     if best is None:
         return None
     rank, cause, text = best
@@ -330,12 +371,12 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
 def _judge(text: str, *, is_calm: bool) -> tuple[_Rank, Cause | None]:
     """*is_calm*: an information or a warning, or an indented line: of a traceback, or of a help text."""
     lower = text.lower()
-    if not any(sign in lower for sign in _SIGNS):
-        return _Rank.LAST, None
-    for cause, pattern in _CAUSES:
-        if pattern.search(text):
+    for rule in RULES:
+        if rule.fits(text, lower):
             is_certain = not is_calm and _MILD.search(text) is None
-            return (_Rank.CAUSE if is_certain else _Rank.WEAK), cause
+            return (_Rank.CAUSE if is_certain else _Rank.WEAK), rule.cause
+    if not any(sign in lower for sign in _ERROR_SIGNS):
+        return _Rank.LAST, None
     if _ECHO.search(text):
         return _Rank.ECHO, None
     if not is_calm and _ERRORS.search(text) and not _HARMLESS.search(text):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.failure import Cause, Failure, Look, failure
 
 from . import Exit
-from .diagnosis import LAST_WORDS, Tail, diagnose
+from .diagnosis import LAST_WORDS, MASK, Tail, diagnose, secrets_in
 from .ports import is_listening, start_time
 from .unstartable import explain
 
@@ -34,6 +34,9 @@ _ENDED_BY_OTHERS: Final = frozenset(
 """Signals that come from outside; the others come from a mistake in the program."""
 _SHELL_SIGNAL: Final = 128
 """A shell and Docker report a signal as this plus its number."""
+_KILLS: Final = frozenset({signal.SIGKILL, _SHELL_SIGNAL + signal.SIGKILL})
+_FOR_MEMORY: Final = ", perhaps by the system for lack of memory"
+"""What the kernel does then cannot be seen from here, and is the usual reason."""
 _SHELL_NOT_FOUND: Final = 127
 _DIED: Final = failure(Cause.KILLED, "the keeper died", brief="the keeper died")
 KEEPER_DIED: Final = Exit(signal=signal.SIGKILL, reason=_DIED.text, failure=_DIED)
@@ -70,6 +73,17 @@ class Run:
         """Keep the last output: when the server ends, it says why."""
         self.tail.add(output)
 
+    def said(self) -> Finding | None:
+        """Choose the line of its output that says why it ended, without the secrets of its command."""
+        lines = self.tail.lines()
+        found = diagnose(lines[-LAST_WORDS:] if self.is_ready else lines)
+        if found is None:
+            return None
+        line = found.line
+        for secret in secrets_in(self.job.argv, self.job.env):
+            line = line.replace(secret, MASK)
+        return replace(found, line=line)
+
     def note_ready(self) -> None:
         """Forget what it said while it started: that did not keep it from being ready."""
         self.is_ready = True
@@ -102,8 +116,7 @@ def ending_of(run: Run, code: int) -> Exit:
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
     if run.is_stopping and run.failure is None:
         return _exit(code, reason, None)
-    lines = run.tail.lines()
-    found = diagnose(lines[-LAST_WORDS:] if run.is_ready else lines)
+    found = run.said()
     port = run.job.port
     clash = run.clash is not None
     if port is not None and not run.is_ready and not run.is_stopping:
@@ -111,9 +124,19 @@ def ending_of(run: Run, code: int) -> Exit:
         clash = clash or said_so or is_listening(port)
     why = run.failure
     if why is None and clash:
-        why = failure(Cause.ADDRESS_IN_USE, f"{CLASH} ({reason})", brief=f"{CLASH} ({reason})")
+        why = _clash(run, reason, found)
     why = why or _why(code, reason, found)
     return _exit(code, why.text if run.failure or clash else reason, why, port_clash=clash)
+
+
+def _clash(run: Run, reason: str, found: Finding | None) -> Failure:
+    """Say that the port is taken, and by whom or in what words."""
+    text = CLASH
+    if run.clash is not None:
+        text = f"{CLASH}, {run.clash.name}, pid {run.clash.pid}"
+    elif found is not None and found.cause is Cause.ADDRESS_IN_USE:
+        text = f"{CLASH}: {found.line}"
+    return failure(Cause.ADDRESS_IN_USE, f"{text} ({reason})", brief=f"{CLASH} ({reason})")
 
 
 def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = False) -> Exit:
@@ -129,11 +152,11 @@ def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = Fal
 def _why(code: int, reason: str, found: Finding | None) -> Failure:
     """Join what a server said with how it ended."""
     cause = _cause_of(code)
-    text = reason
+    text = reason + _FOR_MEMORY if cause is Cause.KILLED and abs(code) in _KILLS else reason
     if found is not None:
         cause = found.cause or cause
         is_reason = found.is_error or code >= 0
-        text = f"{found.line} ({reason})" if is_reason else f"{reason}; its last line: {found.line}"
+        text = f"{found.line} ({text})" if is_reason else f"{text}; its last line: {found.line}"
     brief = reason if cause is Cause.EXITED else f"{cause.phrase} ({reason})"
     return failure(cause, text, brief=brief, exit_code=code if code >= 0 else None)
 
@@ -151,12 +174,12 @@ def _cause_of(code: int) -> Cause:
 def last_look(run: Run) -> Look | None:
     """Say what the check endpoint of a starting server did at the last look.
 
-    What the server printed stands beside it: perhaps that it listens elsewhere, or waits for something.
+    Where nothing answers, what the server printed stands beside it: perhaps that it listens elsewhere.
     """
     if run.glance is None:
         return None
     seen = run.glance.told()
-    found = diagnose(run.tail.lines())
+    found = None if run.glance.has_answered else run.said()
     return seen if found is None else replace(seen, text=f"{seen.text}; its output: {found.line}")
 
 

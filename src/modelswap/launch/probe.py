@@ -89,6 +89,8 @@ class Glance:
     advice: str = ""
     is_lasting: bool = False
     """It is no matter of time."""
+    has_answered: bool = False
+    """It spoke HTTP, so a server listens where it should."""
 
     @property
     def is_ready(self) -> bool:
@@ -132,7 +134,8 @@ def answered(where: Target, status_line: bytes) -> Glance:
     is_lasting = 200 < status < 500 and status not in _PASSING  # noqa: PLR2004 -- the classes of HTTP
     redirect = ", a redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 -- the class of redirects
     advice = _ADVICE.get(status, _SET_ENDPOINT if is_lasting else "")
-    return Glance(where, f"answered {status}{redirect} (expected 200)", advice, is_lasting)
+    what = f"answered {status}{redirect} (expected 200)"
+    return Glance(where, what, advice, is_lasting, has_answered=True)
 
 
 async def look(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> Glance:
