@@ -14,7 +14,14 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, assert_never
 
-from modelswap.errors import ConcurrencyLimitError, ReplyError, UnauthorizedError, fault_of
+from modelswap.errors import (
+    ConcurrencyLimitError,
+    ReplyError,
+    UnauthorizedError,
+    UnsupportedCodingError,
+    fault_of,
+)
+from modelswap.http import ACCEPTED
 
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
@@ -138,6 +145,8 @@ def reply_for(
         accept = None
     if isinstance(error, UnauthorizedError):
         headers = (*headers, ("WWW-Authenticate", CHALLENGE))
+    if isinstance(error, UnsupportedCodingError):
+        headers = (*headers, ("Accept-Encoding", ACCEPTED))
     return error_reply(
         error.status,
         error.text,

@@ -24,6 +24,7 @@ from modelswap.errors import (
     ReplyError,
 )
 
+from .bodies import plain_body
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, is_background
 from .envelope import error_reply, reply_for
@@ -156,6 +157,8 @@ class Front:
                     is_recorded=route.recorded,
                     is_tracked=True,
                 )
+                if route.model is Model.BODY:
+                    passport.take_off_codings()
                 if route.scope is Scope.INFERENCE:
                     passport.held = held
                     exchange.request.memo = passport
@@ -169,10 +172,10 @@ class Front:
 
     def _model(self, exchange: Exchange, passport: Passport) -> None:
         visit = Visit(self, exchange, passport)
-        if passport.is_form:
-            visit.on_form(passport.request.header(b"content-type") or b"")
-        else:
+        if passport.is_plain:
             exchange.read_body(visit.on_body)
+        else:
+            visit.on_other_body()
 
     def passport(
         self,
@@ -243,10 +246,7 @@ class Front:
         polls = request.method in {"GET", "HEAD"} and match.rest in POLLS
         if isinstance(target, Local) and house.fleet.phase(target.model) is not Phase.READY:
             self._refuse_start(target.model, unquote(match.rest), polls=polls)
-        if request.has_body:
-            exchange.read_body(lambda body: visit.pass_through(name, target, body))
-        else:
-            visit.pass_through(name, target, b"", polls=polls)
+        visit.pass_on(name, target, polls=polls)
 
     def _refuse_start(self, model: ModelId, rest: str, *, polls: bool) -> None:
         if polls:
@@ -267,7 +267,7 @@ class Front:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
         target = Local(COMFYUI, COMFYUI)
         visit = self.visit(exchange, identity, "/" + path, is_recorded=False, is_tracked=False)
-        exchange.read_body(lambda body: visit.pass_through(COMFYUI, target, body))
+        visit.pass_on(COMFYUI, target)
 
     # Control routes
 
@@ -288,6 +288,7 @@ class Front:
         assert route.handler is not None
         begun = monotonic()
         try:
+            call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
         except ReplyError as error:
             headers = error.headers if isinstance(error, Refusal) else ()
