@@ -13,7 +13,6 @@ import gc
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,13 @@ from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import diff, load
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
-from modelswap.http import CertificateError, Server, give_back, is_local, tune_allocator
+from modelswap.http import (
+    CertificateError,
+    Server,
+    SpoolFolders,
+    give_back,
+    tune_allocator,
+)
 from modelswap.launch import LaunchError
 from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
@@ -33,6 +38,7 @@ from modelswap.launch.memory import SettlingLauncher, devices
 from modelswap.launch.state import state_directory
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
+from modelswap.observe.failure import traced
 from modelswap.observe.inflight import Inflight
 from modelswap.observe.logs import Logger, Logs
 from modelswap.observe.opening import most_captures, store_of
@@ -182,7 +188,7 @@ class Program:
             error=front.error_body,
             ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
-            is_unbounded=lambda peer: is_local(peer) or house.book.origins.trusts(peer),
+            is_unbounded=house.stands_for_many,
         )
         self._fleet = house.fleet = Fleet(plan, policy_of(plan), self._launcher, house)
         house.metrics.watch_drops(
@@ -197,6 +203,7 @@ class Program:
             directory = state_directory(self._options.state_dir, f"{self._host}:{self._port}")
         except LaunchError as error:
             raise StartError(f"modelswap: {error}") from error
+        self._house.spool = SpoolFolders(directory / "spool")
         grace = self._house.plan.settings.keeper_grace
         gpus = devices()
         if gpus is None:
@@ -241,7 +248,7 @@ class Program:
             )
 
     def _on_crash(self, bug: BaseException) -> None:
-        self._house.log.error(f"internal error, please report: {_traced(bug)}")
+        self._house.log.error(f"internal error, please report: {traced(bug)}")
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log it: the loop's own way writes to stderr, which may be a pipe that nobody reads."""
@@ -391,10 +398,3 @@ class Program:
             doing.cancel()
             hurried.cancel()
         return doing.done() and not doing.cancelled() and doing.result()
-
-
-def _traced(bug: BaseException) -> str:
-    """Return the exception and where it came from, in one line."""
-    frames = traceback.extract_tb(bug.__traceback__)[-4:]
-    where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
-    return f"{bug!r} at {where}"

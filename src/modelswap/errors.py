@@ -124,6 +124,13 @@ class BodyTooLargeError(ReplyError):
     status = 413
 
 
+class UnsupportedCodingError(ReplyError):
+    """A body in a `Content-Encoding` that cannot be taken off; the reply names those that can."""
+
+    status = 415
+    default_code = "unsupported_content_encoding"
+
+
 class RateLimitedError(ReplyError):
     status = 429
 
@@ -165,6 +172,13 @@ class LoadFailedError(ReplyError):
 
     status = 503
     default_code = "model_load_failed"
+
+
+class StorageError(ReplyError):
+    """A body has to be stored on disk, and cannot be."""
+
+    status = 507
+    default_code = "insufficient_storage"
 
 
 class UpstreamTimeoutError(ReplyError):

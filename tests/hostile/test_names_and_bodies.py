@@ -255,7 +255,7 @@ def test_deep_nesting(server: Modelswap, bomb: str, kind: str) -> None:
 BROKEN = {
     "latin-1": b'{"model":"bare","x":"\xff"}', "overlong": b'{"model":"bare","x":"\xc0\xae"}',
     "surrogate": b'{"model":"bare","x":"\xed\xa0\x80"}', "cut": b'{"model":"bare"', "tail": b'{"model":"bare"} x',
-    "bom": b'\xef\xbb\xbf{"model":"bare"}', "nul": b'{"model":"bare"}\0', "control": b'{"model":"ba\nre"}',
+    "two boms": b"\xef\xbb\xbf" * 2 + b'{"model":"bare"}', "nul": b'{"model":"bare"}\0', "control": b'{"model":"ba\nre"}',
     "utf-16": '{"model":"bare"}'.encode("utf-16"), "comment": b'{"model":"bare"/**/}', "nan": b'{"model":"bare","x":NaN}',
     "single": b"{'model':'bare'}", "two": b'{"model":"bare"}{"model":"real"}',
 }  # fmt: skip

@@ -150,6 +150,13 @@ def find_in_multipart(query: str, fields: Mapping[str, str]) -> Ask:
     return _required(Ask(model, stream, Source.MULTIPART))
 
 
+def may_name_in_query(method: str, content_type: str | None) -> bool:
+    """Tell whether the name is in the query unless the body is a JSON object."""
+    source = source_of(method, content_type)
+    urlencoded = content_type is not None and "urlencoded" in content_type.lower()
+    return source is Source.QUERY or (source is Source.FORM and not urlencoded)
+
+
 def names_in_query(query: str) -> list[str]:
     """Return every `model` of a query, though only the first counts."""
     if "=" not in query:
@@ -223,7 +230,8 @@ def _in_json(body: bytes) -> Ask:
     except RecursionError:
         raise BadRequestError("the JSON body is nested too deeply") from None
     except ValueError as error:
-        raise BadRequestError(f"the request body is not valid JSON: {_said(error)}") from None
+        said = "it is UTF-16 or UTF-32, not UTF-8" if _is_wide(body) else _said(error)
+        raise BadRequestError(f"the request body is not valid JSON: {said}") from None
     else:
         if len(names) > 1:
             raise BadRequestError(_TWO_MODELS)
@@ -279,6 +287,11 @@ def _is_escaped(body: bytes, at: int) -> bool:
     while body[before] == _BACKSLASH:
         before -= 1
     return (at - before) % 2 == 0
+
+
+def _is_wide(body: bytes) -> bool:
+    """Tell whether a text looks like UTF-16 or UTF-32: a mark, or a NUL beside its first character."""
+    return body[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in body[:4]
 
 
 def _said(error: ValueError) -> str:

@@ -20,9 +20,11 @@ from modelswap.errors import (
     LoadingError,
     ReplyError,
     UnauthorizedError,
+    UnsupportedCodingError,
     fault_of,
     retry_fields,
 )
+from modelswap.http import ACCEPTED
 
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
@@ -202,6 +204,8 @@ def reply_for(
         accept = None
     if isinstance(error, UnauthorizedError):
         headers = (*headers, ("WWW-Authenticate", CHALLENGE))
+    if isinstance(error, UnsupportedCodingError):
+        headers = (*headers, ("Accept-Encoding", ACCEPTED))
     return error_reply(
         error.status,
         error.text,

@@ -24,6 +24,7 @@ from modelswap.errors import (
     ReplyError,
 )
 
+from .bodies import plain_body
 from .call import Call, Refusal, Reply, Stream
 from .callers import Callers, address_of, allows_no_swap, is_background
 from .envelope import error_reply, reply_for
@@ -143,6 +144,8 @@ class Front:
                     is_recorded=route.recorded,
                     is_tracked=True,
                 )
+                if route.model is Model.BODY:
+                    passport.take_off_codings()
                 if route.scope is Scope.INFERENCE:
                     passport.held = held
                     exchange.request.memo = passport
@@ -156,10 +159,10 @@ class Front:
 
     def _model(self, exchange: Exchange, passport: Passport) -> None:
         visit = Visit(self, exchange, passport)
-        if passport.is_form:
-            visit.on_form(passport.request.header(b"content-type") or b"")
-        else:
+        if passport.is_plain:
             exchange.read_body(visit.on_body)
+        else:
+            visit.on_other_body()
 
     def passport(
         self,
@@ -234,10 +237,7 @@ class Front:
         if isinstance(target, Local) and house.fleet.phase(target.model) is not Phase.READY:
             check_start(house, target.model, request.method, unquote(match.rest))
             polls = False
-        if request.has_body:
-            exchange.read_body(lambda body: visit.pass_through(name, target, body))
-        else:
-            visit.pass_through(name, target, b"", polls=polls)
+        visit.pass_on(name, target, polls=polls)
 
     def _moves(self, exchange: Exchange, target: Local | Peer) -> bool:
         """Lead a browser to the origin of the model's page, if it has to be there."""
@@ -262,7 +262,7 @@ class Front:
         if path and house.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
         visit = self.visit(exchange, identity, "/" + path, is_recorded=False, is_tracked=False)
-        exchange.read_body(lambda body: visit.pass_through(COMFYUI, target, body))
+        visit.pass_on(COMFYUI, target)
 
     # Control routes
 
@@ -283,6 +283,7 @@ class Front:
         assert route.handler is not None
         begun = monotonic()
         try:
+            call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
                 reply = below_prefix(reply, call.request, self.house.book.origins)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.lifecycle import Phase
+from modelswap.http import is_local
 from modelswap.observe.ledger import Ledger
 from modelswap.observe.opening import most_captures
 from modelswap.observe.redaction import line_redactor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from modelswap.core.room import Fail
     from modelswap.core.spec import ClientId, ModelId
     from modelswap.fleet import Fleet, Server
+    from modelswap.http import SpoolFolders
     from modelswap.observe.captures import Captures
     from modelswap.observe.events import Bus
     from modelswap.observe.inflight import Inflight
@@ -78,6 +80,8 @@ class House:
     status: ConfigStatus
     ledger: Ledger = field(init=False)
     fleet: Fleet = field(init=False)
+    spool: SpoolFolders | None = None
+    """Where forms go that are too large for memory; None: the system's temporary folder."""
     profile: str | None = None
     draining: bool = False
     shows_requests: bool = True
@@ -90,6 +94,10 @@ class House:
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
         return statuses(self.plan, self.fleet)
+
+    def stands_for_many(self, address: str) -> bool:
+        """Tell whether an address is no single client: this machine's, or a trusted proxy's."""
+        return is_local(address) or self.book.origins.trusts(address)
 
     def config_status(self) -> dict[str, Any]:
         return self.status.shown()

@@ -19,8 +19,8 @@ from modelswap.errors import (
     ReplyError,
     UnavailableError,
 )
-from modelswap.http.upload import Upload
 
+from .bodies import MARK
 from .dialect import MOST_NAME, NO_MODEL, Source, find, find_in_json, find_in_multipart
 from .endings import NO_ROUTER
 from .filters import rename_query, rewrite
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from modelswap.core.names import Target
     from modelswap.fleet import Server, Ticket
-    from modelswap.http import BodySource, Exchange, Outcome, Relay
+    from modelswap.http import BodySource, Exchange, Outcome, Relay, Upload
 
     from .filters import Edit
     from .front import Front
@@ -135,6 +135,8 @@ class Naming:
             if passport.source is Source.JSON:
                 ask = find_in_json(body)
             else:
+                if body.startswith(MARK):
+                    body = body.removeprefix(MARK)
                 ask = find(passport.request.method, passport.kind, self._query, body)
             self._stream = ask.stream
             profile = self._front.house.profile
@@ -149,7 +151,10 @@ class Naming:
                 names = self._book.names
                 refuse_others(passport.identity, names, ask, query=self._query, body=body)
         except ReplyError as error:
-            self.fail(error)
+            if body.startswith(MARK) and not body.startswith(MARK, len(MARK)):
+                self.on_body(body[len(MARK) :])
+            else:
+                self.fail(error)
             return
         edit = self._book.edit_of(target)
         if edit is None and target.rewrite is None:
@@ -171,20 +176,6 @@ class Naming:
                 "such requests go on without it",
             )
         return made.body
-
-    def on_form(self, kind: bytes) -> None:
-        """Find the model in a form while it streams by."""
-        try:
-            self._upload = Upload(
-                self._exchange, kind, known=self._on_fields, bad=self._on_bad_form
-            )
-        except ValueError as error:
-            self.fail(BadRequestError(str(error)))
-            return
-        self._upload.begin()
-
-    def _on_bad_form(self, text: str) -> None:
-        self.fail(BadRequestError(f"could not parse multipart form: {text}"))
 
     def _on_fields(self, fields: dict[str, bytes]) -> None:
         texts = {name: value.decode("utf-8", "replace") for name, value in fields.items()}
@@ -214,8 +205,10 @@ class Naming:
             return
         self._peek(target)
 
-    def pass_through(self, name: str, target: Target, body: bytes, *, polls: bool = False) -> None:
-        """Send the request on as it is; the path said which model."""
+    def pass_through(
+        self, name: str, target: Target, body: bytes | BodySource, *, polls: bool = False
+    ) -> None:
+        """Send the request on with this body; for one that comes the caller has looked at the key."""
         self._named(name, target)
         request = self._exchange.request
         try:
@@ -227,12 +220,14 @@ class Naming:
                     method=request.method,
                     kind=self._passport.kind,
                     query=self._query,
-                    body=body,
+                    body=body if isinstance(body, bytes) else b"?",
                 )
             if isinstance(target, Peer) and target.rewrite is not None:
                 kind = request.header(b"content-type")
-                made = made_bare(target, request.method, kind, self._query, body)
-                body, self._query = made.body, made.query
+                known = body if isinstance(body, bytes) else b""
+                made = made_bare(target, request.method, kind, self._query, known)
+                self._query = made.query
+                body = made.body if isinstance(body, bytes) else body
         except ReplyError as error:
             self.fail(error)
             return

@@ -16,9 +16,10 @@ from modelswap.observe.captures import weight
 from modelswap.observe.decoding import readable
 from modelswap.observe.logs import printable
 
+from .bodies import readable_codings
 from .callers import NO_SWAP
 from .credentials import without_any, without_keys
-from .dialect import source_of
+from .dialect import Source, source_of
 from .model_pages import guard_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .book import Book
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
+_CONTENT_CODING: Final = frozenset({b"content-encoding"})
 _OURS: Final = frozenset({NO_SWAP})
 """Said to this program; a peer is told what it amounts to."""
 _MOST_OUTBOUNDS: Final = 8
@@ -44,10 +46,12 @@ class Passport:
         "before",
         "book",
         "client",
+        "codings",
         "direct",
         "held",
         "identity",
         "is_form",
+        "is_plain",
         "is_recorded",
         "is_tracked",
         "kind",
@@ -98,12 +102,27 @@ class Passport:
             and self.kind is not None
             and "multipart/form-data" in self.kind.lower()
         )
+        self.codings: tuple[bytes, ...] = ()
+        """What is taken off the body on its way."""
+        self.is_plain = self.source is Source.JSON or not request.has_body
+        """The body, if there is one, is JSON as it stands."""
         self.before, self.after = line_ends(request, address)
         self.weight = weight(request.headers)
         self.direct: dict[str, Local] = {}
         """Names that lead to a model whatever else happens: without a profile, nothing to check or edit."""
         self.usual: dict[Upstream, Outbound] = {}
         """What `outbound` made for this very query and a client whose answer has not begun."""
+
+    def take_off_codings(self) -> None:
+        """Have the body decoded on its way, if it is coded.
+
+        Raises:
+            UnsupportedCodingError: in a way that cannot be taken off.
+        """
+        values = self.request.header_values(b"content-encoding")
+        if values and self.request.has_body:
+            self.codings = readable_codings(values)
+            self.is_plain = False
 
     def remember(self, name: str, target: Local) -> None:
         """Let `name` be `direct` from now on, unless each request's names are checked."""
@@ -134,10 +153,14 @@ class Passport:
         request = self.request
         is_peer = isinstance(target, Peer)
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
+        drop = (
+            _OURS | _CODINGS if begun or codings else _OURS
+        )  # headers that are out promise no coding
+        if self.codings:
+            drop |= _CONTENT_CODING
         headers = forward_headers(
             request,
-            # headers that are out already promise no coding
-            drop=_OURS | _CODINGS if begun or codings else _OURS,
+            drop=drop,
             trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
             forwarded=not is_peer,
             host=upstream.address.authority.encode("ascii") if is_peer else None,

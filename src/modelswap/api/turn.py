@@ -14,9 +14,9 @@ from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local
 from modelswap.errors import ReplyError, UnavailableError
 
+from .arrival import Arrival
 from .endings import refusal
 from .loading import Loading, announced_timeout, before
-from .naming import Naming
 from .voice import voice_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ STATE_PATH: Final = "/v1/chat/completions"
 """The only one on which `sendLoadingState` has an effect."""
 
 
-class Turn(Naming):
+class Turn(Arrival):
     """A visit that can get a lease."""
 
     __slots__ = ()

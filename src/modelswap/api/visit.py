@@ -163,6 +163,8 @@ class Visit(Turn):
         self.fail(self._broken(outcome), outcome=outcome)
 
     def _broken(self, outcome: Outcome) -> ReplyError:
+        if outcome.ending is Ending.BODY_FAILED and self._upload is not None:
+            return self._form_error()
         return broken(outcome, by_peer=isinstance(self._target, Peer))
 
     def _may_retry(self, outcome: Outcome) -> bool:

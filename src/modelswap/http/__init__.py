@@ -13,6 +13,16 @@ It knows nothing of models, keys, queues or configuration (only the types of
 from .address import Address
 from .allocator import give_back, tune_allocator
 from .certificate import Certificate, CertificateError
+from .codings import (
+    ACCEPTED,
+    BadCodingError,
+    BodyStream,
+    DecodedStream,
+    GrownError,
+    UnknownCodingError,
+    codings_of,
+    decoded,
+)
 from .exchange import BodySink, Exchange
 from .fields import Field
 from .forms import FormEdit, FormScan
@@ -22,23 +32,30 @@ from .relay import Relay
 from .request import Request, forward_headers
 from .server import Server
 from .sockets import is_local
-from .sources import ExchangeBody
-from .spool import Spool
-from .upload import Upload
+from .sources import ExchangeBody, OpenedBody
+from .spool import Spool, SpoolFolders
+from .upload import Fault, Upload
 from .upstream import Upstream
 
 __all__ = [
+    "ACCEPTED",
     "Address",
+    "BadCodingError",
     "BodySink",
     "BodySource",
+    "BodyStream",
     "Certificate",
     "CertificateError",
+    "DecodedStream",
     "Ending",
     "Exchange",
     "ExchangeBody",
+    "Fault",
     "Field",
     "FormEdit",
     "FormScan",
+    "GrownError",
+    "OpenedBody",
     "Outbound",
     "Outcome",
     "Relay",
@@ -46,9 +63,13 @@ __all__ = [
     "ResponseHead",
     "Server",
     "Spool",
+    "SpoolFolders",
+    "UnknownCodingError",
     "Upload",
     "Upstream",
     "Watcher",
+    "codings_of",
+    "decoded",
     "forward_headers",
     "give_back",
     "is_local",

@@ -196,7 +196,8 @@ class Connection(Endpoint):
 
     def _on_received(self, body: BodyIntake, rest: bytes) -> None:
         """See what is due now that more of the body is there, and perhaps bytes behind it."""
-        if body.received - self._charged > CHARGED and body.is_kept and not self._charge(body):
+        grown = body.received - self._charged
+        if grown > CHARGED and body.is_kept and not self.hold(grown):
             self._refuse(503, "too many large requests at once")
             return
         if body.complete and self._body is body:

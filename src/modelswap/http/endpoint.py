@@ -360,11 +360,11 @@ class Endpoint(asyncio.Protocol):
 
     # Small things
 
-    def _charge(self, body: BodyIntake) -> bool:
-        grown = body.received - self._charged
-        if not self._server.hold(self.peer, grown):
+    def hold(self, count: int) -> bool:
+        """See `Exchange.hold`."""
+        if not self._server.hold(self.peer, count):
             return False
-        self._charged += grown
+        self._charged += count
         return True
 
     def _uncharge(self) -> None:

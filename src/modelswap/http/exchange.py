@@ -71,6 +71,16 @@ class Exchange:
 
     # The request's body
 
+    @property
+    def body_length(self) -> int | None:
+        """Of the request's body, where it is announced."""
+        request = self.request
+        return None if request.chunked else request.content_length or 0
+
+    def hold(self, count: int) -> bool:
+        """Account for so many more bytes in memory until the answer is complete; False: too much."""
+        return self._connection.hold(count)
+
     def read_body(self, done: Callable[[bytes], None], limit: int | None = None) -> None:
         """Give the whole body to `done`, perhaps before this returns.
 

@@ -1,28 +1,83 @@
 """Bytes kept until they can go: in memory up to a bound, then in a file without a name.
 
-Law: memory holds `MEMORY` bytes at most; a file is unlinked before the first
-byte goes into it, so that no crash leaves one. It refuses to be read before
-writing has ended being its caller's turn: first writes, then reads, once.
+Guarantees: memory holds `MEMORY` bytes at most; a file is unlinked before the first byte goes into
+it, so that no crash leaves one. What cannot be stored is said with folder and reason.
+Does not: read before writing has ended being its caller's turn: first writes, then reads, once.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 MEMORY = 1 << 20
 CHUNK = 256 << 10
 
 
-class Spool:
-    __slots__ = ("_file", "_parts", "size")
+class SpoolError(Exception):
+    """Nothing can be stored; the text names folders and reasons, for the log."""
 
-    def __init__(self) -> None:
+
+class SpoolFolders:
+    """Where the files go: the first folder that takes one, at last the system's for such files."""
+
+    def __init__(self, *folders: Path) -> None:
+        """Each is made, for its owner alone, when it is needed first."""
+        self._folders = folders
+
+    def store(self, parts: Iterable[bytes]) -> tuple[IO[bytes], str]:
+        """Return a file with the parts in it, and its folder's name. Raise SpoolError."""
+        reasons: list[str] = []
+        held = tuple(parts)
+        for folder in (*self._folders, None):
+            name = "the system's temporary folder" if folder is None else str(folder)
+            try:
+                if folder is None:
+                    name = tempfile.gettempdir()
+                else:
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                return _stored(name, held), name
+            except OSError as error:
+                reasons.append(f"{name}: {reason_of(error)}")
+        raise SpoolError("; ".join(reasons))
+
+
+def _stored(folder: str, parts: Iterable[bytes]) -> IO[bytes]:
+    file = tempfile.TemporaryFile(buffering=0, prefix="modelswap-", dir=folder)  # noqa: SIM115 - `Spool.close` does
+    try:
+        for part in parts:
+            write_all(file, part)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def write_all(file: IO[bytes], data: bytes) -> None:
+    """Write it whole: a disk that is nearly full takes a part and says nothing."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def reason_of(error: OSError) -> str:
+    """Say an error in the system's words, without a path."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
+
+
+class Spool:
+    __slots__ = ("_file", "_folder", "_folders", "_parts", "size")
+
+    def __init__(self, folders: SpoolFolders | None = None) -> None:
+        self._folders = folders or SpoolFolders()
         self._parts: list[bytes] = []
         self._file: IO[bytes] | None = None
+        self._folder = ""
         self.size = 0
 
     @property
@@ -30,21 +85,18 @@ class Spool:
         return self._file is None
 
     def write(self, data: bytes) -> None:
-        """Keep `data`; OSError when the disk is full."""
+        """Keep `data`; raise SpoolError when it cannot be stored."""
         self.size += len(data)
         if self._file is None:
             self._parts.append(data)
             if self.size > MEMORY:
-                self._spill()
-        else:
-            self._file.write(data)
-
-    def _spill(self) -> None:
-        file = tempfile.TemporaryFile(buffering=0, prefix="modelswap-")  # noqa: SIM115 - `close` does
-        self._file = file
-        parts, self._parts = self._parts, []
-        for part in parts:
-            file.write(part)
+                self._file, self._folder = self._folders.store(self._parts)
+                self._parts.clear()
+            return
+        try:
+            write_all(self._file, data)
+        except OSError as error:
+            raise SpoolError(f"{self._folder}: {reason_of(error)}") from error
 
     def held(self) -> bytes:
         """Return what is in memory, and keep it."""

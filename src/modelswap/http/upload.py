@@ -9,50 +9,65 @@ without a `model` is spooled whole before it says so.
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from .forms import FormEdit, FormScan
-from .spool import MEMORY, Spool
+from .spool import MEMORY, Spool, SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .exchange import Exchange
+    from .codings import BodyStream
     from .outcome import BodySource, OutboundSink
+    from .spool import SpoolFolders
+
+
+class Fault(Enum):
+    """Why a form was given up."""
+
+    MALFORMED = "malformed"
+    UNPACKED = "its coding is broken"
+    TOO_LARGE = "too large"
+    NO_ROOM = "it could not be stored"
 
 
 class Upload:
     """Reads a form's body: `known(fields)` once, when `until` is known or the form ended.
 
-    `bad(text)` instead, when the form is malformed. Call `source` to send the
-    form on, or `close` to forget it.
+    `bad(text)` instead, when the form is given up; `fault` says why. Call `source`
+    to send the form on, or `close` to forget it.
     """
 
     def __init__(
         self,
-        exchange: Exchange,
+        stream: BodyStream,
         content_type: bytes,
         *,
         known: Callable[[dict[str, bytes]], None],
         bad: Callable[[str], None],
         until: str = "model",
+        folders: SpoolFolders | None = None,
     ) -> None:
         """Raise ValueError for a content type that is no form's."""
-        self._exchange = exchange
+        self._stream = stream
         self._content_type = content_type
         self._scan = FormScan(content_type)
         self._known = known
         self._bad = bad
         self._until = until
-        self._spool = Spool()
+        self._spool = Spool(folders)
         self._told = False
         self._failed = ""
+        self.fault: Fault | None = None
+        self.detail = ""
+        """What only the log should say about it."""
         self._complete = False
         self._outlet: _Outlet | None = None
 
     def begin(self) -> None:
         """Start to read; `known` or `bad` may be called before this returns."""
-        self._exchange.stream_body(self)
+        self._stream.stream_body(self)
 
     @property
     def fields(self) -> dict[str, bytes]:
@@ -71,13 +86,13 @@ class Upload:
         except ValueError as wrong:
             self._fail(str(wrong))
             return
-        except OSError:
-            self._fail("the form could not be stored")
+        except SpoolError as error:
+            self.give_up(Fault.NO_ROOM, "the form could not be stored", str(error))
             return
         if not self._told and self._until in self._scan.fields:
             self._tell()
         if self._told and self._spool.size > MEMORY:
-            self._exchange.pause_body()
+            self._stream.pause_body()
 
     def on_end(self) -> None:
         """The client's body is complete."""
@@ -101,9 +116,7 @@ class Upload:
         edit = (
             FormEdit(self._content_type, values=values, remove=remove) if values or remove else None
         )
-        self._outlet = _Outlet(
-            self, self._exchange, self._spool, edit, self._length(values, remove)
-        )
+        self._outlet = _Outlet(self, self._stream, self._spool, edit, self._length(values, remove))
         return self._outlet
 
     def whole(
@@ -122,7 +135,7 @@ class Upload:
 
     def _is_here(self) -> bool:
         """Whether every byte of the form has come, and it is well formed to its end."""
-        length = self._exchange.request.content_length
+        length = self._stream.body_length
         return self._scan.complete and (self._complete or self._spool.size == length)
 
     def close(self) -> None:
@@ -139,7 +152,7 @@ class Upload:
 
     def _length(self, values: dict[str, bytes], remove: frozenset[str]) -> int | None:
         """The edited form's length, where it can be known before its end."""
-        length = self._spool.size if self._complete else self._exchange.request.content_length
+        length = self._spool.size if self._complete else self._stream.body_length
         fields = self._scan.fields
         if length is None or remove or not fields.keys() >= values.keys():
             return None
@@ -150,7 +163,15 @@ class Upload:
         self._known(self._scan.fields)
 
     def _fail(self, text: str) -> None:
+        self.give_up(Fault.MALFORMED, text)
+
+    def give_up(self, fault: Fault, text: str, detail: str = "") -> None:
+        """End it: whoever waits for the form, or takes it, is told."""
+        if self._failed:
+            return
         self._failed = text
+        self.fault = fault
+        self.detail = detail
         self._spool.close()
         if self._outlet is not None:
             self._outlet.fail(text)
@@ -164,13 +185,13 @@ class _Outlet:
     def __init__(
         self,
         upload: Upload,
-        exchange: Exchange,
+        stream: BodyStream,
         spool: Spool,
         edit: FormEdit | None,
         length: int | None,
     ) -> None:
         self._upload = upload
-        self._exchange = exchange
+        self._stream = stream
         self._spool = spool
         self._edit = edit
         self._sink: OutboundSink | None = None
@@ -191,12 +212,12 @@ class _Outlet:
     def pause(self) -> None:
         self._paused = True
         if self.is_live:
-            self._exchange.pause_body()
+            self._stream.pause_body()
 
     def resume(self) -> None:
         self._paused = False
         if self.is_live:
-            self._exchange.resume_body()
+            self._stream.resume_body()
         else:
             self._pump()
 
@@ -249,4 +270,4 @@ class _Outlet:
         if self._upload.is_complete:
             self.end()
         else:
-            self._exchange.resume_body()
+            self._stream.resume_body()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -40,3 +42,10 @@ def _named(status: int) -> str:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return f"HTTP {status}"
+
+
+def traced(bug: BaseException) -> str:
+    """Return the exception and where it came from, in one line."""
+    frames = traceback.extract_tb(bug.__traceback__)[-4:]
+    where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+    return f"{bug!r} at {where}"

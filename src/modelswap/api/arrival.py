@@ -1,0 +1,140 @@
+"""How the body of a visit arrives: decoded, as a form that streams by, or too large to be held.
+
+Guarantees: a body whose model is known from path or query is not gathered in memory when it is
+large; while the model loads it is not read, and the client waits.
+Does not: look at plain JSON, which comes whole and needs nothing of this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelswap.core.names import Local
+from modelswap.errors import BadRequestError, BodyTooLargeError, ReplyError, UnavailableError
+from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
+
+from .bodies import PEEKED, Collected, is_large, may_be_json, refusal_of, refusal_of_form
+from .dialect import find, may_name_in_query
+from .filters import rename_query
+from .naming import Naming
+
+if TYPE_CHECKING:
+    from modelswap.core.names import Target
+    from modelswap.http import BodyStream
+
+
+class Arrival(Naming):
+    """A visit that can take every kind of body."""
+
+    __slots__ = ()
+
+    def on_other_body(self) -> None:
+        """Go on with a body that is coded, a form, or of another type."""
+        passport, exchange = self._passport, self._exchange
+        stream: BodyStream = exchange
+        if passport.codings:
+            limit = self._book.plan.settings.limits.body
+            stream = DecodedStream(exchange, passport.codings, limit=limit, bad=self._on_bad_coding)
+        if passport.is_form:
+            self._on_form(stream)
+        elif passport.codings:
+            stream.stream_body(self._collected())
+        elif is_large(exchange) and may_name_in_query(passport.request.method, passport.kind):
+            opened = OpenedBody(
+                exchange,
+                most=PEEKED,
+                known=lambda beginning, whole: self._on_beginning(opened, beginning, whole=whole),
+            )
+            opened.begin()
+        else:
+            exchange.read_body(self.on_body)
+
+    def _collected(self) -> Collected:
+        return Collected(self._exchange, done=self.on_body, full=self._on_full)
+
+    def _on_full(self) -> None:
+        self.fail(UnavailableError("too many large requests at once", retry_after=1))
+
+    def _on_bad_coding(self, wrong: Exception) -> None:
+        error = refusal_of(wrong)
+        if self._upload is None:
+            self.fail(error)
+        else:
+            fault = Fault.TOO_LARGE if isinstance(error, BodyTooLargeError) else Fault.UNPACKED
+            self._upload.give_up(fault, error.text)
+
+    def _on_beginning(self, opened: OpenedBody, beginning: bytes, *, whole: bool) -> None:
+        """Go on with a large body: with all of it where it may be JSON, else while it comes."""
+        request = self._passport.request
+        if whole:
+            self.on_body(beginning)
+            return
+        if may_be_json(beginning) or self._passport.identity.models:
+            opened.start(self._collected())
+            return
+        try:
+            ask = find(request.method, self._passport.kind, self._query, beginning)
+            self._stream = ask.stream
+            target = self.resolve(ask.model)
+        except ReplyError as error:
+            self.fail(error)
+            return
+        if target.rewrite is not None:
+            self._query = rename_query(self._query, target.rewrite)
+        self._body = opened
+        self.go(target)
+
+    def _on_form(self, stream: BodyStream) -> None:
+        """Find the model in a form while it streams by."""
+        try:
+            self._upload = Upload(
+                stream,
+                self._passport.request.header(b"content-type") or b"",
+                known=self._on_fields,
+                bad=self._on_bad_form,
+                folders=self._front.house.spool,
+            )
+        except ValueError as error:
+            self.fail(BadRequestError(str(error)))
+            return
+        self._upload.begin()
+
+    def _on_bad_form(self, _: str) -> None:
+        self.fail(self._form_error())
+
+    def _form_error(self) -> ReplyError:
+        upload = self._upload
+        assert upload is not None
+        if upload.fault is Fault.NO_ROOM:
+            self._front.house.log.once(
+                f"spool {upload.detail}",
+                f"a form could not be stored: {upload.detail}; such requests get 507",
+            )
+        return refusal_of_form(upload)
+
+    def pass_on(self, name: str, target: Target, *, polls: bool = False) -> None:
+        """Send the request on as it is, a large body while it comes; the path said which model."""
+        exchange = self._exchange
+        passport = self._passport
+        if not passport.request.has_body:
+            self.pass_through(name, target, b"", polls=polls)
+        elif is_large(exchange) and (isinstance(target, Local) or self._needs_no_body()):
+            if exchange.body_length is None:  # it may turn out to be small
+                body = OpenedBody(
+                    exchange,
+                    most=PEEKED,
+                    known=lambda all_, whole: self.pass_through(
+                        name, target, all_ if whole else body
+                    ),
+                )
+                body.begin()
+            else:
+                self.pass_through(name, target, ExchangeBody(exchange))
+        else:
+            exchange.read_body(lambda body: self.pass_through(name, target, body))
+
+    def _needs_no_body(self) -> bool:
+        """Whether the body of a request to a peer names no model that has to be looked at."""
+        passport = self._passport
+        named = may_name_in_query(passport.request.method, passport.kind)
+        return named and not passport.identity.models

@@ -1,0 +1,132 @@
+"""Bodies that are no plain JSON on their way in: coded, marked, spooled, too large to be held.
+
+What the HTTP package reports becomes an error that clients know, with words that hold no path.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from modelswap.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    ReplyError,
+    StorageError,
+    UnsupportedCodingError,
+)
+from modelswap.http import (
+    ACCEPTED,
+    BadCodingError,
+    Fault,
+    GrownError,
+    UnknownCodingError,
+    codings_of,
+    decoded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from modelswap.http import Exchange, Request, Upload
+
+MARK: Final = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which some programs on Windows put before JSON."""
+PEEKED: Final = 64 << 10
+"""Bytes of a large body that are read to see what it is."""
+_LARGE: Final = 1 << 20
+"""A body of more bytes goes on while it comes; a smaller one can be sent a second time, when the
+server has closed the connection meanwhile."""
+_TOO_LARGE: Final = "the request's body is too large"
+_UNCHARGED: Final = 128 << 10
+"""Bytes of a decoded body that are not accounted for; more is, in steps of this."""
+
+
+def is_large(exchange: Exchange) -> bool:
+    """Whether a body is, or may become, too large to be gathered without need."""
+    length = exchange.body_length
+    return length is None or length > _LARGE
+
+
+def may_be_json(beginning: bytes) -> bool:
+    """Whether a body that does not say so may be a JSON object."""
+    return beginning.removeprefix(MARK).lstrip(b" \t\r\n")[:1] in {b"", b"{"}
+
+
+def readable_codings(values: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Read `Content-Encoding`.
+
+    Raises:
+        UnsupportedCodingError: a coding that cannot be taken off.
+    """
+    try:
+        return codings_of(values)
+    except UnknownCodingError as error:
+        raise UnsupportedCodingError(
+            f"the request body's Content-Encoding cannot be read here: {str(error)!r}; "
+            f"send it without one, or in one of: {ACCEPTED}"
+        ) from None
+
+
+def refusal_of(wrong: Exception) -> ReplyError:
+    """Say what is wrong with a coded body."""
+    if isinstance(wrong, GrownError):
+        return BodyTooLargeError(_TOO_LARGE)
+    return BadRequestError(str(wrong))
+
+
+def plain_body(request: Request, body: bytes, limit: int) -> bytes:
+    """Return the body of a control route without coding and byte order mark.
+
+    Raises:
+        ReplyError: it cannot be read.
+    """
+    codings = readable_codings(request.header_values(b"content-encoding"))
+    try:
+        body = decoded(body, codings, limit)
+    except (BadCodingError, GrownError) as wrong:
+        raise refusal_of(wrong) from None
+    return body.removeprefix(MARK)
+
+
+def refusal_of_form(upload: Upload) -> ReplyError:
+    """Say why a form was given up; the log hears more of a disk that takes nothing."""
+    match upload.fault:
+        case Fault.TOO_LARGE:
+            return BodyTooLargeError(upload.failure)
+        case Fault.NO_ROOM:
+            return StorageError(upload.failure)
+        case Fault.UNPACKED:
+            return BadRequestError(upload.failure)
+        case _:
+            return BadRequestError(f"could not parse multipart form: {upload.failure}")
+
+
+class Collected:
+    """Gathers a decoded body, within the bound on all bodies in memory."""
+
+    def __init__(
+        self, exchange: Exchange, *, done: Callable[[bytes], None], full: Callable[[], None]
+    ) -> None:
+        """`full` is called once, instead of `done`, when there is no room."""
+        self._exchange = exchange
+        self._done = done
+        self._full = full
+        self._parts: list[bytes] = []
+        self._uncharged = 0
+        self._is_full = False
+
+    def on_data(self, data: bytes) -> None:
+        if self._is_full:
+            return
+        self._parts.append(data)
+        self._uncharged += len(data)
+        if self._uncharged > _UNCHARGED:
+            if not self._exchange.hold(self._uncharged):
+                self._is_full = True
+                self._parts.clear()
+                self._full()
+            self._uncharged = 0
+
+    def on_end(self) -> None:
+        if not self._is_full:
+            self._done(b"".join(self._parts))
