@@ -50,9 +50,10 @@ _MOST_SLUG: Final = 32
 """Characters of a model's name in a label, which DNS limits to 63 in all."""
 _DIGITS: Final = 12
 """Hex digits of the hash in a label: 48 bits, so that two models of one file never share one."""
-_EXPECTED_FOR: Final = 30.0
-"""Seconds that a browser has to follow a redirect of ours."""
+_EXPECTED_FOR: Final = 300.0
+"""Seconds that a browser has to follow a redirect of ours: its user may have to type the key there."""
 _MOST_EXPECTED: Final = 256
+"""Redirects remembered at once, so that endless ones do not fill the memory; a user needs one."""
 _SANDBOXED: Final = (
     "<{}> its web page is shown in a sandbox, where it can call no API, not even its own: open it as "
     "http://localhost on this machine, or set trustPage: true if it may use all of this server's API"
@@ -65,8 +66,9 @@ _PROXIED: Final = (
     b"x-forwarded-host",
     b"x-forwarded-proto",
 )
-"""Whoever set one of these may not know the label's name."""
+"""Set by proxies, which may not forward the label's name."""
 _DOCUMENTS: Final = frozenset({b"document", b"frame", b"iframe"})
+"""Values of `Sec-Fetch-Dest` for which a browser makes a page of the response."""
 
 
 def is_page_host(host: bytes | None) -> bool:
