@@ -134,13 +134,14 @@ class Upstream:
         if wire in self._idle:
             self._idle.remove(wire)
 
-    def remember(self, head: bytes, reading: ResponseHead) -> None:
+    def remember(self, head: bytes, reading: ResponseHead, *, was_repaired: bool = False) -> None:
+        """Keep a reading. A repaired head has no shape: it may hold its length twice."""
         if len(head) <= _KNOWN_HEAD_SIZE:
             if len(self.heads) >= _KNOWN_HEADS:
                 self.heads.clear()
                 self._shapes.clear()
             self.heads[head] = reading
-            digits = cut(head)
+            digits = None if was_repaired else cut(head)
             if digits is not None:
                 self._shapes[_without(head, digits)] = reading
 
