@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from fakes.server import Modelswap
     from parity.world import Listener, Serve
 
+PATHS = """
+/ /ui /ui/ /ui/app.js /ui/nothing.js /favicon.ico /health /ready /v1/models /v1/models/m /running
+/logs /logs/stream /api/events /api/version /metrics /nothing /v1/chat/completions /upstream
+/upstream/m /upstream/m/x /upstream/nothing/x /comfyui //health
+"""
 LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -36,9 +41,7 @@ def head_of(sock: socket.socket) -> bytes:
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 @pytest.mark.parametrize(
     "path",
-    "/ /ui /ui/ /ui/app.js /ui/nothing.js /favicon.ico /health /ready /v1/models /v1/models/m /running "
-    "/logs /logs/stream /api/events /api/version /metrics /nothing /v1/chat/completions /upstream "
-    "/upstream/m /upstream/m/x /upstream/nothing/x /comfyui //health".split(),
+    PATHS.split(),
 )
 def test_head_of_any_route_leaves_the_connection_usable(
     server: Modelswap, path: str, version: str, *, is_pipelined: bool

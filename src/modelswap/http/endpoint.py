@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from .sockets import is_loopback, reset_at_end, unpace, unsent
+from .sockets import client_of, is_loopback, reset_at_end, unpace, unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,8 +122,7 @@ class Endpoint(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
-        peer: tuple[str, int] | None = transport.get_extra_info("peername")
-        self._peer = peer[0] if peer else ""
+        self._peer = client_of(transport.get_extra_info("peername"))
         if is_loopback(self._peer):
             unpace(transport.get_extra_info("socket"))
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"

@@ -17,9 +17,8 @@ from modelswap.keeper import protocol
 
 from . import Adopted, Exit, LaunchError, probe
 from .local_link import Keeper, Link, sweep, wait_for_end
-from .local_run import Found, Run, directory, ending_of, environment, is_same
-from .local_watch import Pulse, until_ours
-from .ports import is_listening
+from .local_run import Found, Run, clear_the_way, directory, ending_of, environment, is_same
+from .local_watch import Pulse, is_served, until_ours
 from .state import lock_front
 
 if TYPE_CHECKING:
@@ -259,6 +258,7 @@ class LocalLauncher:
 
     def _order_spawn(self, run: Run) -> None:
         job = run.job
+        clear_the_way(job)
         self._send(
             "spawn",
             run=run.number,
@@ -362,8 +362,7 @@ class LocalLauncher:
             run.probe = self._spawn_task(run, self._end_unless_serving, run.job.check)
 
     async def _end_unless_serving(self, run: Run, check: str) -> None:
-        where = probe.target(run.job.url, check)
-        if where.is_loopback and not is_listening(where.port):
+        if not is_served(probe.target(run.job.url, check)):
             self._fail(run, "the server has gone; what it left behind is being ended")
 
     def _fail(self, run: Run, why: str) -> None:

@@ -9,8 +9,12 @@ import asyncio
 import os
 import re
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from modelswap.address import Address, is_unix
+from modelswap.unix_sockets import remove_dead
 
 from . import Exit
 from .ports import is_listening, start_time
@@ -63,12 +67,18 @@ class Found:
     """What it said while there was no front, and since."""
 
 
-CLASH: Final = "its port is taken by another program"
+def clash_of(run: Run) -> str:
+    """Say that somebody else has the run's address; the reason of its failure."""
+    return f"{_address_of(run)} is taken by another program"
+
+
+def _address_of(run: Run) -> str:
+    return "its Unix socket" if is_unix(run.job.url) else "its port"
 
 
 def clash_text(run: Run) -> str:
-    """Say who holds the port that the run was to have; for the model's log."""
-    port = "its port" if run.job.port is None else f"port {run.job.port}"
+    """Say who holds the address that the run was to have; for the model's log."""
+    port = _address_of(run) if run.job.port is None else f"port {run.job.port}"
     if run.clash is None:
         return f"{port} is held by another process"
     return f"{port} is held by another process: {run.clash.name}, pid {run.clash.pid}"
@@ -82,7 +92,7 @@ def ending_of(run: Run, code: int) -> Exit:
         clash = clash or run.cannot_bind or is_listening(port)
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
     if clash:
-        reason = f"{CLASH} ({reason})"
+        reason = f"{clash_of(run)} ({reason})"
     return Exit(
         code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
@@ -95,6 +105,13 @@ def is_same(server: RunningServer, job: Job) -> bool:
     """Whether the server is what `job` would start, and still the process that was started."""
     now = start_time(server.pid)
     return server.fingerprint == job.fingerprint and now in (0, server.started)
+
+
+def clear_the_way(job: Job) -> None:
+    """Remove a Unix socket that the last server at the job's address left: most cannot bind over it."""
+    with suppress(ValueError):  # an address that cannot be probed: said when it is
+        if job.url and (path := Address.parse(job.url).socket_path):
+            remove_dead(path)
 
 
 def environment(job: Job) -> dict[str, str]:

@@ -9,9 +9,11 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from modelswap.unix_sockets import Found, look_at
+
 from . import probe
-from .local_run import CLASH, clash_text
-from .ports import Holder, belongs_to, holds_port, stranger_on
+from .local_run import clash_of, clash_text
+from .ports import Holder, belongs_to, holds_port, is_listening, stranger_behind, stranger_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ async def until_ours(
     if answering in done:
         return answering.result()
     say(run, clash_text(run))
-    return CLASH
+    return clash_of(run)
 
 
 async def _until_answer(
@@ -62,7 +64,7 @@ async def _until_answer(
             say(run, f"{clash_text(run)}; its answer does not count")
         refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
         if loop.time() > refuse_after:
-            return CLASH
+            return clash_of(run)
         await asyncio.sleep(_CLASH_PAUSE)
 
 
@@ -79,6 +81,10 @@ async def _until_clash(run: Run, where: probe.Target, mark: str) -> None:
 
 async def _stranger(run: Run, where: probe.Target, mark: str) -> Holder | None:
     """Who answers in our server's place; `None` when it is ours or cannot be known."""
+    if where.socket_path:
+        if not _names(run, where.socket_path):
+            return None
+        return stranger_behind(where.socket_path, lambda pid: belongs_to(pid, run.pid, mark))
     if not where.is_loopback or not _names_port(run, where.port):
         return None
     with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
@@ -95,8 +101,20 @@ def _names_port(run: Run, port: int) -> bool:
     One that does not (`sleep infinity`, `systemctl start …`) stands for a server that somebody else
     runs: whoever answers at `proxy` is meant.
     """
-    job = run.job
-    return job.port == port or any(str(port) in text for text in (*job.argv, *job.env))
+    return run.job.port == port or _names(run, str(port))
+
+
+def _names(run: Run, address: str) -> bool:
+    return any(address in text for text in (*run.job.argv, *run.job.env))
+
+
+def is_served(where: probe.Target) -> bool:
+    """Whether somebody listens at an address of this machine; also True when that cannot be known."""
+    if where.socket_path:
+        with suppress(OSError):
+            return look_at(where.socket_path) is Found.LIVING
+        return True
+    return not where.is_loopback or is_listening(where.port)
 
 
 class Pulse:

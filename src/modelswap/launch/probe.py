@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from modelswap.address import Address, is_unix
+from modelswap.unix_sockets import name_of
+
 FIRST_PAUSE: Final = 0.003
 LAST_PAUSE: Final = 0.25
 PAUSE_SHARE: Final = 0.015
@@ -43,6 +46,8 @@ class Target:
     path: str
     authority: str
     tls: bool
+    socket_path: str = ""
+    """Of a Unix socket; then host and port mean nothing."""
 
     @property
     def is_loopback(self) -> bool:
@@ -58,6 +63,8 @@ class Target:
 
 def target(url: str, check: str) -> Target:
     """Join the base path of `url` with `check`; raise `ValueError` for what is no HTTP URL."""
+    if is_unix(url):
+        return _unix_target(Address.parse(url), check)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not an http or https URL")
@@ -70,10 +77,24 @@ def target(url: str, check: str) -> Target:
     return Target(host=parts.hostname, port=port, path=path, authority=authority, tls=tls)
 
 
+def _unix_target(address: Address, check: str) -> Target:
+    path = f"{address.base_path}/{check.lstrip('/')}"
+    if any(c <= " " or c == "\x7f" for c in path):
+        raise ValueError("the check endpoint holds a space or a control character")
+    return Target(
+        host=address.host,
+        port=0,
+        path=path,
+        authority=address.authority,
+        tls=False,
+        socket_path=address.socket_path,
+    )
+
+
 async def looks_ready(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> bool:
     """Take one look; whatever is not a plain 200 is "not yet"."""
     for address in addresses:
-        connection = await _connected(address, where.port)
+        connection = await _connected(where, address)
         if connection is None:
             continue
         try:
@@ -96,16 +117,19 @@ async def looks_ready(where: Target, addresses: list[str], trust: ssl.SSLContext
     return False
 
 
-async def _connected(address: str, port: int) -> socket.socket | None:
+async def _connected(where: Target, address: str) -> socket.socket | None:
     """Connect without the resolver: nearly all looks end here, so a refusal has to be cheap."""
+    found: tuple[str, int] | str = (address, where.port)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if where.socket_path:
+        family, found = socket.AF_UNIX, name_of(address)
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError:
         return None  # the machine does not have this family, or we have no descriptor left
     connection.settimeout(0)
     try:
-        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+        await asyncio.get_running_loop().sock_connect(connection, found)
     except OSError:
         connection.close()
         return None
@@ -122,6 +146,8 @@ def _is_ok(status_line: bytes) -> bool:
 
 async def addresses_of(where: Target) -> list[str]:
     """Resolve once: a look every few milliseconds must not ask the resolver each time."""
+    if where.socket_path:
+        return [where.socket_path]
     if where.host == "localhost":
         return ["127.0.0.1", "::1"]
     try:
