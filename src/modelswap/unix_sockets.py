@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _BACKLOG = 1024
 _PEER = struct.Struct("3i")
@@ -138,7 +138,7 @@ class ListeningSocket:
 
 
 @contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
+def _locked(path: str) -> Generator[None]:
     """Hold the folder of the path: no lock file is left behind."""
     if path.startswith("@"):
         yield

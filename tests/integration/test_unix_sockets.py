@@ -259,6 +259,22 @@ def test_a_model_behind_a_unix_socket(start: Start, folder: Path, spelling: str)
     assert os.path.lexists(path), "the server left it, and the next start was not hindered"
 
 
+def test_a_restarted_program_adopts_a_model_behind_a_unix_socket(
+    start: Start, folder: Path
+) -> None:
+    """Both sides on Unix sockets: SIGKILL, start, and the same server goes on."""
+    path = f"{folder}/m.sock"
+    server = start(f"models:\n{unix_model('a', f'{folder}/a')}", "--listen", f"unix:{path}")
+    process = server.spawn()
+    wait_until(lambda: is_up(path))
+    before = ask(path, "GET", "/upstream/a/stub/state").json()["pid"]
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    server.spawn()
+    wait_until(lambda: is_up(path))
+    assert ask(path, "GET", "/upstream/a/stub/state").json()["pid"] == before
+
+
 def test_models_swap_over_unix_sockets(start: Start, folder: Path) -> None:
     """A macro names the socket after the model."""
     argv = shlex.join([sys.executable, "-I", "-S", str(STUB)])

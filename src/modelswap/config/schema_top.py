@@ -215,7 +215,10 @@ class RawConfig:
     allowed_hosts: tuple[str, ...] = key("allowedHosts", TEXTS, (), "Accepted in `Host`.")
     allowed_origins: tuple[str, ...] = key("allowedOrigins", TEXTS, (), "Accepted in `Origin`.")
     trusted_proxies: tuple[str, ...] = key(
-        "trustedProxies", TEXTS, (), "Networks whose `X-Forwarded-*` are believed."
+        "trustedProxies",
+        TEXTS,
+        (),
+        "Networks whose `X-Forwarded-*` are believed; a Unix socket's clients are 127.0.0.1.",
     )
     client_id_header: str = key(
         "clientIdHeader",
