@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
 from modelswap.http import (
     CertificateError,
+    ListenError,
     Server,
     SpoolFolders,
     give_back,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
+    from modelswap.http import ListenAddress
     from modelswap.launch import Launcher, Listener
 
 LOOPBACK = ("127.0.0.1", "::1")
@@ -103,11 +104,11 @@ def _run(main: Coroutine[None, None, int]) -> int:
 class Program:
     """One run of `serve`."""
 
-    def __init__(self, options: Options, address: tuple[str, int], watch: Watch | None) -> None:
+    def __init__(self, options: Options, address: ListenAddress, watch: Watch | None) -> None:
         """*watch*: has looked at the files before they were loaded."""
         self._options = options
         self._watch = watch
-        self._host, self._port = address
+        self._address = address
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -165,7 +166,7 @@ class Program:
         self._house = house = House(
             loop=asyncio.get_running_loop(),
             plan=plan,
-            book=Book(plan, listening=[self._host]),
+            book=Book(plan, listening=[] if self._address.socket_path else [self._address.host]),
             logs=logs,
             log=log,
             bus=bus,
@@ -200,7 +201,7 @@ class Program:
 
     def _launcher(self, listener: Listener) -> Launcher:
         try:
-            directory = state_directory(self._options.state_dir, f"{self._host}:{self._port}")
+            directory = state_directory(self._options.state_dir, str(self._address))
         except LaunchError as error:
             raise StartError(f"modelswap: {error}") from error
         self._house.spool = SpoolFolders(directory / "spool")
@@ -221,11 +222,9 @@ class Program:
         house.store.start()
         house.performance.start()
         try:
-            bound = await self._server.bind(self._host, self._port)
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            where = f"{self._host}:{self._port}"
-            raise StartError(f"modelswap: cannot listen on {where}: {why.lower()}") from error
+            bound = await self._server.bind(self._address)
+        except ListenError as error:
+            raise StartError(f"modelswap: cannot listen on {self._address}: {error}") from error
         await self._fleet.open()
         await self._server.accept()
         return bound
@@ -236,14 +235,17 @@ class Program:
             log.warning(str(warning))
         for key in loaded.not_active:
             log.info(f"{key}: not active in this version")
-        scheme = "http" if self._tls is None else "https"
         host, port = bound
-        shown = f"[{host}]" if ":" in host else host
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        where = f"{'http' if self._tls is None else 'https'}://{shown}"
+        if self._address.socket_path:
+            where = str(self._address)
         plan = self._house.plan
-        log.info(f"modelswap {__version__}: {len(plan.models)} models on {scheme}://{shown}:{port}")
-        if host not in LOOPBACK and not plan.settings.api_keys:
+        log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
+        is_open = host not in LOOPBACK and not self._address.socket_path
+        if is_open and not plan.settings.api_keys:
             log.warning(
-                f"{shown}:{port} can be reached from other machines and no apiKeys are set: "
+                f"{shown} can be reached from other machines and no apiKeys are set: "
                 "everybody there can use and stop the models"
             )
 

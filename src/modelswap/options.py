@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelswap.http import Certificate, CertificateError
+from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,20 +34,20 @@ class Options:
     tls_key: Path | None = None
 
 
-def parse_listen(text: str | None, *, tls: bool) -> tuple[str, int]:
-    """Return host and port; llama-swap's `:8080` means every interface.
+def parse_listen(text: str | None, *, tls: bool) -> ListenAddress:
+    """Return where to listen; llama-swap's `:8080` means every interface.
 
     Raises:
-        StartError: the text is not HOST:PORT.
+        StartError: the text is neither HOST:PORT nor a Unix socket.
     """
     if text is None:
-        return LOCAL, 8443 if tls else 8080
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536:  # noqa: PLR2004 - ports
-        raise StartError(f"modelswap: --listen {text}: expected HOST:PORT, such as 127.0.0.1:8080")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    return host, int(port)
+        return ListenAddress(LOCAL, 8443 if tls else 8080)
+    try:
+        return ListenAddress.parse(text)
+    except ValueError as error:
+        raise StartError(
+            f"modelswap: --listen {text!r}: expected {LISTEN_EXPECTED}; found {error}"
+        ) from error
 
 
 def certificate_of(options: Options) -> Certificate | None:

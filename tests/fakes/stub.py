@@ -45,10 +45,17 @@ class Stub:
         """Accept connections for ever; before the ready time only when it answers 503."""
         if not self.flags.loading:
             time.sleep(max(0.0, self.ready_at - time.monotonic()))
-        listener = socket.create_server((self.flags.host, self.flags.port), backlog=1024)
+        on_tcp = not self.flags.host.startswith("/")
+        if on_tcp:
+            listener = socket.create_server((self.flags.host, self.flags.port), backlog=1024)
+        else:  # as llama-server: it neither removes what lies there nor what it leaves behind
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(self.flags.host)
+            listener.listen(1024)
         while True:
             sock, _ = listener.accept()
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if on_tcp:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
 
     def serve(self, sock: socket.socket) -> None:
@@ -98,8 +105,8 @@ class Stub:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="an address, or a Unix socket: /PATH")
+    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--name", default="stub")
     parser.add_argument("--ready-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--loading", action="store_true", help="answer 503 until ready, not refuse")

@@ -181,6 +181,49 @@ def test_a_taken_port(serve: Serve, tmp_path: Path) -> None:
     assert second.finish() == {}
 
 
+@pytest.mark.parametrize("host", ["[::]", ""])
+def test_every_interface_is_both_families(tmp_path: Path, host: str) -> None:
+    """`[::]:P` answers IPv4 too, as Go does; its clients have the address they have elsewhere."""
+    server = Modelswap(tmp_path / "s", f"models:\n{model('a')}")
+    server.flags = ("--listen", f"{host}:{server.port}")
+    server.start()
+    try:
+        assert server.chat("a").status == 200
+        connection = http.client.HTTPConnection("::1", server.port, timeout=10)
+        connection.request("GET", "/health", headers={"Host": f"[::1]:{server.port}"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert '"::ffff:' not in server.log()
+    finally:
+        assert server.finish() == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("foo bar:80", "found the host 'foo bar', which is neither an address nor a name"),
+        ("256.1.1.1:80", "found the host '256.1.1.1', which is not an IPv4 address"),
+        ("[::1:80", "found the host '[::1', which is not an IPv6 address in brackets"),
+        ("::1:80", "found an IPv6 address without brackets"),
+        ("host:99999", "found the port 99999, which is above 65535"),
+        ("127.0.0.1", "found no port"),
+        ("unix:m.sock", "found a Unix socket whose path is not absolute: 'm.sock'"),
+        ("nosuch.invalid:80", "on nosuch.invalid:80: the name 'nosuch.invalid' is not known here"),
+        ("1.2.3.4:80", "cannot listen on 1.2.3.4:80: cannot assign requested address"),
+        ("unix:/nosuch/m.sock", "cannot listen on unix:/nosuch/m.sock: its folder does not exist"),
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_had(tmp_path: Path, address: str, said: str) -> None:
+    """Exit 1 and one line: what was expected and what was found, in words."""
+    (tmp_path / "c.yaml").write_text("models: {}\n")
+    flags = ("--config", "c.yaml", "--state-dir", "state", "--listen", address)
+    ended = command("serve", *flags, directory=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(f"{said}\n")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("modelswap: ")
+
+
 def test_a_stop_waits_for_requests(serve: Serve) -> None:
     """SIGTERM: what runs is finished, models are stopped, exit 0."""
     server = serve(f"models:\n{model('a')}")

@@ -24,8 +24,9 @@ CONFIG_HERE = Path("config.yaml")
 )
 @click.option(
     "--listen",
-    metavar="HOST:PORT",
-    help="Where to listen.  [default: 127.0.0.1:8080; with TLS 127.0.0.1:8443]",
+    metavar="ADDRESS",
+    help="Where to listen: HOST:PORT, :PORT (all interfaces) or unix:/PATH.  "
+    "[default: 127.0.0.1:8080; with TLS 127.0.0.1:8443]",
 )
 @click.option("--watch-config", is_flag=True, help="Reload when the configuration changes.")
 @click.option(

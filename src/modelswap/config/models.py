@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from modelswap.address import Address, is_unix
 from modelswap.core.spec import ModelId, Seconds
 
 from .access import upstream_key
@@ -158,6 +159,8 @@ def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) 
 
 def _wrong_address(url: str) -> tuple[str, str]:
     """What is wrong, and what to do; the address itself is not shown: it may hold a secret."""
+    if is_unix(url):
+        return _wrong_socket(url), ""
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -173,6 +176,14 @@ def _wrong_address(url: str) -> tuple[str, str]:
     if not url.isascii():
         return "an address with non-ASCII characters", "write them as %XX, a host's as xn--…"
     return "", ""
+
+
+def _wrong_socket(url: str) -> str:
+    try:
+        Address.parse(url)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _check_endpoint(path: str) -> str | None:

@@ -108,7 +108,12 @@ class RawModel:
         "cmdStop", Text(), None, "The command that stops it, with `${PID}`; else SIGTERM."
     )
     proxy: str = key(
-        "proxy", Text(), "", "Where the server listens.", shown="`http://localhost:${PORT}`"
+        "proxy",
+        Text(),
+        "",
+        "Where the server listens: a URL, or a Unix socket as `unix:/run/a.sock`, `unix:///run/a.sock`, "
+        "`http://unix:/run/a.sock:/base` or `http+unix://%2Frun%2Fa.sock/base`.",
+        shown="`http://localhost:${PORT}`",
     )
     check_endpoint: str = key(
         "checkEndpoint", Text(), "/health", "Path that answers 200 once ready; `none`: no check."
@@ -185,7 +190,12 @@ class RawModel:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawPeer:
-    proxy: str = key("proxy", Text(), "", "URL of the other server. Required.")
+    proxy: str = key(
+        "proxy",
+        Text(),
+        "",
+        "URL of the other server, or a Unix socket (see `models.<name>.proxy`). Required.",
+    )
     models: tuple[str, ...] = key("models", TEXTS, (), "Its models. Required.")
     api_key: str = key(
         "apiKey", Text(), "", "Sent as Bearer and `x-api-key`, instead of what the client sent."

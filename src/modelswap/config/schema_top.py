@@ -225,7 +225,8 @@ class RawConfig:
         "trustedProxies",
         TEXTS,
         (),
-        "Networks whose `X-Forwarded-For`, `-Host` and `-Prefix` are believed.",
+        "Networks whose `X-Forwarded-For`, `-Host` and `-Prefix` are believed; "
+        "a Unix socket's clients are 127.0.0.1.",
     )
     client_id_header: str = key(
         "clientIdHeader",

@@ -7,10 +7,12 @@ no task and no future. Heads are read by llhttp (httptools) and checked further
 in `head`; framing is refused where it is not exactly one thing.
 
 It knows nothing of models, keys, queues or configuration (only the types of
-`Limits` and `Timeouts`), and it never repairs what is malformed.
+`Limits` and `Timeouts`). It repairs slips of backends that have one meaning
+(`repair`), and nothing that a client sends.
 """
 
-from .address import Address
+from modelswap.address import Address
+
 from .allocator import give_back, tune_allocator
 from .certificate import Certificate, CertificateError
 from .codings import (
@@ -27,6 +29,8 @@ from .exchange import BodySink, Exchange
 from .fields import Field
 from .forms import FormEdit, FormScan
 from .head import ResponseHead
+from .listening import EXPECTED as LISTEN_EXPECTED
+from .listening import ListenAddress, ListenError
 from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
 from .relay import Relay
 from .request import Request, forward_headers
@@ -39,6 +43,7 @@ from .upstream import Upstream
 
 __all__ = [
     "ACCEPTED",
+    "LISTEN_EXPECTED",
     "Address",
     "BadCodingError",
     "BodySink",
@@ -55,6 +60,8 @@ __all__ = [
     "FormEdit",
     "FormScan",
     "GrownError",
+    "ListenAddress",
+    "ListenError",
     "OpenedBody",
     "Outbound",
     "Outcome",

@@ -1,7 +1,7 @@
-"""Chunked framing, read strictly and incrementally.
+"""Chunked framing, read incrementally: strictly in requests, with harmless slips in responses.
 
 Law: what is not exactly `1*HEXDIG [; ext] CRLF data CRLF … 0 CRLF trailers
-CRLF` is refused, and the reader says where the body ends, so that the bytes
+CRLF` is refused in a request, and the reader says where the body ends, so that the bytes
 behind it are never taken for a part of it. Extensions and trailers are checked
 and dropped. Heads are llhttp's business; httptools does not tell where a body
 ends, hence this reader. Memory: one incomplete line, at most `MAX_LINE`.
@@ -21,6 +21,11 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"host"})
 """Too late in a trailer: who reads it there would read another message."""
 _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+
+_PADDED_SIZE_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_PADDED_SIZE_START = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+_SHOWN = 20
+"""Bytes of a size line that an error quotes."""
 
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SIZES: dict[bytes, int] = {}
@@ -52,6 +57,11 @@ class ChunkReader:
     @property
     def done(self) -> bool:
         return self._state == _DONE
+
+    @property
+    def had_last_chunk(self) -> bool:
+        """The body is complete, though the empty line behind it may be missing (RFC 9112 8)."""
+        return not self.error and self._state in (_TRAILERS, _DONE)
 
     def single(self, data: bytes) -> int:
         """When `data` is exactly one whole chunk: where its body starts (it ends 2 before the end).
@@ -157,10 +167,56 @@ class ChunkReader:
         self._trailer_bytes += len(line)
         if self._trailer_bytes > MAX_TRAILERS:
             raise ChunkError("too many trailers")
+        self._check_trailer(line)
+
+    def _check_trailer(self, line: bytes) -> None:
         if not _TRAILER.fullmatch(line):
             raise ChunkError("malformed trailer")
         if line.partition(b":")[0].lower() in _FRAMING:
             raise ChunkError("a trailer about the message's framing")
+
+
+class ResponseChunkReader(ChunkReader):
+    """Reads what backends send.
+
+    A bare LF ends a line (but not a chunk's data), a size may be padded with zeros or followed by spaces,
+    and a trailer about the framing is dropped like every other trailer. Each of these has one meaning.
+    """
+
+    __slots__ = ()
+
+    def _line_at(self, data: bytes, at: int) -> int:
+        end = data.find(b"\n", at)
+        stop = len(data) if end < 0 else end
+        line = self._line + data[at:stop]
+        if len(line) > MAX_LINE:
+            raise ChunkError("a chunk's size line or a trailer is too long")
+        if end < 0:
+            if self._state == _SIZE and not _PADDED_SIZE_START.fullmatch(line):
+                raise ChunkError(_not_a_size(line))
+            self._line = line
+            return stop
+        self._line = b""
+        self._on_line(line.removesuffix(b"\r"))
+        return end + 1
+
+    def _on_line(self, line: bytes) -> None:
+        if self._state == _TRAILERS:
+            self._on_trailer(line)
+            return
+        match = _PADDED_SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise ChunkError(_not_a_size(line))
+        self._left = int(match[1], 16)
+        self._state = _DATA if self._left else _TRAILERS
+
+    def _check_trailer(self, line: bytes) -> None:
+        if b":" not in line or b"\r" in line or b"\0" in line:
+            raise ChunkError("malformed trailer")
+
+
+def _not_a_size(line: bytes) -> str:
+    return f"malformed chunk size {line[:_SHOWN].decode('latin-1')!r}"
 
 
 def _learn(line: bytes) -> int:

@@ -81,7 +81,7 @@ class Connection(Endpoint):
         partial = self._partial
         if not partial:
             self._idle_since = self._server.ticker.now
-            self._check = EarlyCheck(request=True)
+            self._check = EarlyCheck()
         seen = max(0, len(partial) - 3)
         partial += data
         if partial.startswith(b"\r\n"):

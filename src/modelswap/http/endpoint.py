@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from .lasting import HalfClosedProbe, SlowReader
-from .sockets import has_unread, is_loopback, reset_at_end, unpace
+from .sockets import client_of, has_unread, is_loopback, reset_at_end, unpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,8 +124,7 @@ class Endpoint(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
-        peer: tuple[str, int] | None = transport.get_extra_info("peername")
-        self.peer = peer[0] if peer else ""
+        self.peer = client_of(transport.get_extra_info("peername"))
         if is_loopback(self.peer):
             unpace(transport.get_extra_info("socket"))
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"

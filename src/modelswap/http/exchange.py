@@ -130,23 +130,25 @@ class Exchange:
     def start_block(self, status: int, block: bytes, length: int | None) -> None:
         """Like `start`, with status line and headers already written as lines."""
         self._begin(status)
+        has_body = status >= _OK and status not in _BODILESS and self.request.method != "HEAD"
         if status < _OK or status == _NO_CONTENT:
             framing = b""
         elif length is not None:
             framing = b"Content-Length: %d\r\n" % length
-            self._left = length
-            self._framing = _LENGTH
+            if has_body:
+                self._left = length
+                self._framing = _LENGTH
         elif status == _NOT_MODIFIED:
             framing = b""
         elif self.request.version == "1.1":
             framing = b"Transfer-Encoding: chunked\r\n"
-            self._framing = _CHUNKED
+            if has_body:
+                self._framing = _CHUNKED
         else:
             framing = b""
-            self._framing = _UNTIL_CLOSE
-            self._connection.keep_alive = False
-        if self.request.method == "HEAD" or status == _NOT_MODIFIED:
-            self._framing = _NO_BODY
+            if has_body:
+                self._framing = _UNTIL_CLOSE
+                self._connection.keep_alive = False
         self._connection.write(block + framing + self._connection.closing_line() + b"\r\n")
 
     def start_ready(self, status: int, head: bytes, length: int | None) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httptools
 
 from .documents import is_active
-from .fields import Field, client_block, tokens_of
+from .fields import Field, client_block, status_line, tokens_of
 from .shape import place_of_length, with_length
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+(?:-[A-Z]+)?) ([\x21-\x7e]+) HTTP/(1\.[01])")
@@ -26,6 +26,7 @@ _HOST = re.compile(
 )
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 
 _FIELD = 128
@@ -99,6 +100,10 @@ class ResponseHead:
     is_active: bool
     """A browser could run it as a page: see `documents`."""
 
+    @property
+    def announces_body(self) -> bool:
+        return self.chunked or bool(self.content_length)
+
 
 @dataclass(slots=True)
 class _Reader:
@@ -115,16 +120,13 @@ class _Reader:
 
 
 class EarlyCheck:
-    """Watches a head that comes in pieces, to refuse nonsense before its end (which may never come)."""
+    """Watches a request's head that comes in pieces, to refuse nonsense before its end (which may never come)."""
 
     __slots__ = ("_parser",)
 
-    def __init__(self, *, request: bool) -> None:
-        self._parser: httptools.HttpRequestParser | httptools.HttpResponseParser
+    def __init__(self) -> None:
         nobody = object()  # thousands of empty fields would take fifty times their bytes
-        self._parser = (
-            httptools.HttpRequestParser(nobody) if request else httptools.HttpResponseParser(nobody)
-        )
+        self._parser = httptools.HttpRequestParser(nobody)
 
     def feed(self, data: bytes) -> bool:
         """Return False when the bytes so far cannot become a head."""
@@ -230,7 +232,9 @@ def _parse_response(head: bytes) -> ResponseHead:
     connection = tokens_of(values.get(b"connection", ()))
     content_type = values.get(b"content-type", (b"",))[0]
     event_stream = b"text/event-stream" in content_type.lower()
-    block = client_block(lines[0][9:], fields, connection, event_stream=event_stream)
+    # `HTTP/1.1 200` alone is no status line for every client
+    said = lines[0][9:] if lines[0][13:].strip() else status_line(status)[9:-2]
+    block = client_block(said, fields, connection, event_stream=event_stream)
     length_line = b"" if length is None or bodiless else b"Content-Length: %d\r\n" % length
     return ResponseHead(
         status=status,
@@ -348,4 +352,6 @@ def _target(method: bytes, target: bytes, host: bytes | None) -> tuple[str, str]
             raise RefusedError(BAD_REQUEST, "malformed request target")
         target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
     path, _, query = target.decode("ascii").partition("?")
+    if _BROKEN_ESCAPE.search(path):
+        raise RefusedError(BAD_REQUEST, "malformed percent-encoding in the path")
     return path, query

@@ -20,6 +20,7 @@ from .burst import Burst
 from .connection import Connection
 from .connections import Connections
 from .fields import status_line, written
+from .listening import ListenAddress, bound
 from .pouring import SHARED
 from .sockets import is_local
 from .ticker import Ticker
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from modelswap.config.plan import Limits
+    from modelswap.unix_sockets import ListeningSocket
 
     from .endpoint import Endpoint
     from .exchange import Exchange
@@ -77,6 +79,7 @@ class Server:
         self._crashed = crashed
         self._ssl = ssl_context
         self._servers: list[asyncio.Server] = []
+        self._socket_file: ListeningSocket | None = None
         self.loop = asyncio.get_running_loop()
         self._open = Connections(self.loop, limits, is_unbounded)
         self._held = 0
@@ -103,27 +106,35 @@ class Server:
         return len(self._open)
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Accept connections; return the real address. OSError when it is taken."""
-        address = await self.bind(host, port)
+        """Accept connections; return the real address. ListenError when it is taken."""
+        address = await self.bind(ListenAddress(host, port))
         await self.accept()
         return address
 
-    async def bind(self, host: str, port: int) -> tuple[str, int]:
-        """Take the address without accepting yet; return the real one. OSError when it is taken."""
+    async def bind(self, address: ListenAddress) -> tuple[str, int]:
+        """Take the address without accepting yet; return the real one. ListenError when it is taken.
+
+        The real one of a Unix socket is its path and 0.
+        """
         self._open.set_limits(self.limits)
-        server = await self.loop.create_server(
-            lambda: Connection(self),
-            host or None,
-            port,
-            ssl=self._ssl,
-            # a handshake comes before the connection is counted: it must not take its time
-            ssl_handshake_timeout=None if self._ssl is None else self.limits.header_timeout,
-            backlog=_BACKLOG,
-            reuse_address=True,
-            start_serving=False,
+        sockets, self._socket_file = await bound(address)
+        create = (
+            self.loop.create_server if self._socket_file is None else self.loop.create_unix_server
         )
-        self._servers.append(server)
-        name = server.sockets[0].getsockname()
+        for one in sockets:
+            server = await create(
+                lambda: Connection(self),
+                sock=one,
+                ssl=self._ssl,
+                # a handshake comes before the connection is counted: it must not take its time
+                ssl_handshake_timeout=None if self._ssl is None else self.limits.header_timeout,
+                backlog=_BACKLOG,
+                start_serving=False,
+            )
+            self._servers.append(server)
+        if address.socket_path:
+            return address.socket_path, 0
+        name = sockets[0].getsockname()
         return str(name[0]), int(name[1])
 
     async def accept(self) -> None:
@@ -141,6 +152,8 @@ class Server:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        if self._socket_file is not None:
+            self._socket_file.remove()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's word for it
         """Let running requests end; False when some were still running after `timeout`.

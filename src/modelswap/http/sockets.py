@@ -1,4 +1,4 @@
-"""What the byte path asks of the system about a TCP connection.
+"""What the byte path asks of the system about a connection.
 
 Law: a system that does not know an option, or a connection that has just been
 lost, is no error here: whoever uses the connection will hear of that. Without
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import asyncio
 
+UNIX_CLIENT: Final = "127.0.0.1"
+"""What stands for it in logs, limits, `trustedProxies` and `X-Forwarded-For`."""
 _LONGEST_PAUSE: Final = 32_767
 """Seconds between keep-alives that Linux takes."""
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -28,6 +30,13 @@ _NAME_SIZE: Final = 16
 _INFO_SIZE: Final = 136
 _BYTES_ACKED: Final = 120
 """Offset of `tcpi_bytes_acked` in Linux' `struct tcp_info`."""
+
+
+def client_of(peer: tuple[str, int] | str | bytes | None) -> str:
+    """Return the address of a client; one that comes through a Unix socket is of this machine."""
+    if peer is None:
+        return ""
+    return peer[0] if isinstance(peer, tuple) else UNIX_CLIENT
 
 
 def is_loopback(host: str) -> bool:

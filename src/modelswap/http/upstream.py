@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from typing import TYPE_CHECKING
+
+from modelswap.unix_sockets import name_of
 
 from .burst import Burst
 from .head import of_length
@@ -23,9 +26,9 @@ from .wire import Wire
 if TYPE_CHECKING:
     import ssl
 
+    from modelswap.address import Address
     from modelswap.config.plan import Timeouts
 
-    from .address import Address
     from .head import ResponseHead
     from .relay import Relay
     from .tunnel import RelayEnds
@@ -134,13 +137,14 @@ class Upstream:
         if wire in self._idle:
             self._idle.remove(wire)
 
-    def remember(self, head: bytes, reading: ResponseHead) -> None:
+    def remember(self, head: bytes, reading: ResponseHead, *, was_repaired: bool = False) -> None:
+        """Keep a reading. A repaired head has no shape: it may hold its length twice."""
         if len(head) <= _KNOWN_HEAD_SIZE:
             if len(self.heads) >= _KNOWN_HEADS:
                 self.heads.clear()
                 self._shapes.clear()
             self.heads[head] = reading
-            digits = cut(head)
+            digits = None if was_repaired else cut(head)
             if digits is not None:
                 self._shapes[_without(head, digits)] = reading
 
@@ -168,6 +172,8 @@ class Upstream:
         wire.begin(relay)
 
     async def _open(self) -> Wire:
+        if self.address.socket_path:
+            return await self._open_unix(name_of(self.address.socket_path))
         context = await self._context()
         hosts = _LOCALHOST if self.address.host == "localhost" else (self.address.host,)
         for host in hosts[:-1]:
@@ -192,6 +198,17 @@ class Upstream:
             unpace(transport.get_extra_info("socket"))
         else:
             keep_alive(transport.get_extra_info("socket"), self.timeouts.keepalive)
+        return wire
+
+    async def _open_unix(self, name: str) -> Wire:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(0)
+            await self._loop.sock_connect(connection, name)
+            _, wire = await self._loop.create_unix_connection(lambda: Wire(self), sock=connection)
+        except BaseException:
+            connection.close()
+            raise
         return wire
 
     async def _context(self) -> ssl.SSLContext | None:
@@ -236,4 +253,6 @@ def _default_context() -> ssl.SSLContext:
 def _reason(wrong: Exception) -> str:
     if isinstance(wrong, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(wrong, FileNotFoundError):
+        return "its Unix socket does not exist"
     return getattr(wrong, "strerror", None) or type(wrong).__name__

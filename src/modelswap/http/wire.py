@@ -1,26 +1,27 @@
 """One connection to an upstream: a request out, an answer in.
 
-Law: an answer is believed only as far as its framing goes. What is malformed,
-too large, or comes unasked ends the connection. At most one head (`MAX_HEAD`),
+Law: an answer is believed only as far as its framing goes. What has no one
+meaning, is too large, or comes unasked ends the connection. At most one head (`MAX_HEAD`),
 one read (256 KiB) and the transport's write buffer are held.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from .chunked import ChunkReader
+from .chunked import ResponseChunkReader
 from .head import (
     NO_CONTENT,
     NOT_MODIFIED,
     SWITCHING,
     BadResponseError,
-    EarlyCheck,
     ResponseHead,
     parse_response,
 )
 from .outcome import Ending
+from .repair import end_of_head, repaired
 from .sockets import acknowledged
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
 MAX_HEAD = 64 << 10
 HIGH_WATER = 256 << 10
 _FINAL = 200
+_START = b"HTTP/"
+"""The first bytes of every response."""
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
 
 
 class Wire(asyncio.Protocol):
     __slots__ = (
-        "_check",
         "_chunks",
         "_got",
         "_keep",
@@ -60,9 +62,8 @@ class Wire(asyncio.Protocol):
         self._relay: Relay | None = None
         self._mode = _IDLE
         self._left = 0
-        self._chunks: ChunkReader | None = None
+        self._chunks: ResponseChunkReader | None = None
         self._partial = b""
-        self._check: EarlyCheck | None = None
         self._keep = False
         self._reused = False
         self._got = False
@@ -119,7 +120,8 @@ class Wire(asyncio.Protocol):
         self._upstream.lost(self)
         if relay is None:
             return
-        if mode == _UNTIL_CLOSE and exc is None:
+        chunks = self._chunks if mode == _CHUNKED else None
+        if (mode == _UNTIL_CLOSE and exc is None) or (chunks is not None and chunks.had_last_chunk):
             relay.on_complete(b"")
         elif mode == _TUNNEL:
             relay.on_tunnel_end()
@@ -242,55 +244,50 @@ class Wire(asyncio.Protocol):
         self._got = True
         if self._partial:
             data = self._partial + data
+        upstream = self._upstream
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4:  # noqa: PLR2004 - find() answered -1
-                self._on_partial_head(data)
-                return
-            head = self._read_head(data[:end])
+            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() answered -1
+            head = upstream.heads.get(raw) or upstream.of_known_shape(raw)
+            if head is None:
+                head, end = self._read_head(data, end)
+                if head is None:
+                    return
             data = data[end:]
             self._partial = b""
-            self._check = None
-            if head is None:
-                return
             if head.status >= _FINAL or head.status == SWITCHING:
                 self._on_final(relay, head, data)
                 return
             if not data:
                 return
 
-    def _on_partial_head(self, data: bytes) -> None:
-        if self._check is None:
-            self._check = EarlyCheck(request=False)
-            fits = self._check.feed(data)
-        else:
-            fits = self._check.feed(data[len(self._partial) :])
-        self._partial = data
-        if not fits:
+    def _read_head(self, data: bytes, end: int) -> tuple[ResponseHead | None, int]:
+        """Read a head that was not read before, and say where it ends; None: incomplete, or refused."""
+        found: tuple[ResponseHead | None, int] = (None, 0)
+        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() answered -1
+            with suppress(BadResponseError):
+                head = parse_response(data[:end])
+                self._upstream.remember(data[:end], head)
+                return head, end
+        end = end_of_head(data)
+        if not data.startswith(_START[: len(data)]):
             self.fail(Ending.BAD_RESPONSE, "the upstream's answer is not HTTP")
-        elif len(data) > MAX_HEAD:
+        elif (end or len(data)) > MAX_HEAD:
             self.fail(Ending.BAD_RESPONSE, "the upstream's headers are too large")
-
-    def _read_head(self, raw: bytes) -> ResponseHead | None:
-        upstream = self._upstream
-        head = upstream.heads.get(raw)
-        if head is None:
-            head = upstream.of_known_shape(raw)
-            if head is not None:
-                return head
-            if len(raw) > MAX_HEAD:
-                self.fail(Ending.BAD_RESPONSE, "the upstream's headers are too large")
-                return None
+        elif not end:
+            self._partial = data
+        else:
             try:
-                head = parse_response(raw)
+                found = parse_response(repaired(data[:end])), end
             except BadResponseError as wrong:
                 self.fail(Ending.BAD_RESPONSE, str(wrong))
-                return None
-            upstream.remember(raw, head)
-        return head
+            else:
+                self._upstream.remember(data[:end], found[0], was_repaired=True)
+        return found
 
     def _on_final(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
-        self._keep = head.keep_alive
+        # there are servers that send the body to a HEAD all the same, later
+        self._keep = head.keep_alive and not (relay.is_head and head.announces_body)
         status = head.status
         if status == SWITCHING:
             self._on_switch(relay, head, data)
@@ -299,7 +296,7 @@ class Wire(asyncio.Protocol):
             self._end_answer(b"", data)
         elif head.chunked:
             self._mode = _CHUNKED
-            self._chunks = ChunkReader()
+            self._chunks = ResponseChunkReader()
             relay.on_head(head)
             if data:
                 self._on_chunked(relay, data)

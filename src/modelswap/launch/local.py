@@ -17,9 +17,8 @@ from modelswap.keeper import protocol
 
 from . import Adopted, Exit, LaunchError, local_run, probe
 from .local_link import Keeper, Link, sweep, wait_for_end
-from .local_run import Found, Run, SpawnError, ending_of, is_same
-from .local_watch import Pulse, until_ours
-from .ports import is_listening
+from .local_run import Found, Run, SpawnError, clear_the_way, ending_of, is_same
+from .local_watch import Pulse, is_served, until_ours
 from .state import lock_front
 
 if TYPE_CHECKING:
@@ -256,6 +255,7 @@ class LocalLauncher:
         return run
 
     def _order_spawn(self, run: Run) -> None:
+        clear_the_way(run.job)
         self._send("spawn", **local_run.spawn_order(run))
 
     def _send(self, kind: str, **fields: object) -> None:
@@ -350,8 +350,7 @@ class LocalLauncher:
             run.probe = self._spawn_task(run, self._end_unless_serving, run.job.check)
 
     async def _end_unless_serving(self, run: Run, check: str) -> None:
-        where = probe.target(run.job.url, check)
-        if where.is_loopback and not is_listening(where.port):
+        if not is_served(probe.target(run.job.url, check)):
             self._fail(run, local_run.GONE)
 
     def _fail(self, run: Run, why: Failure) -> None:

@@ -9,10 +9,13 @@ import asyncio
 import os
 import signal
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from modelswap.address import Address, is_unix
 from modelswap.core.failure import Cause, Failure, Look, failure
+from modelswap.unix_sockets import remove_dead
 
 from . import Exit
 from .diagnosis import LAST_WORDS, MASK, Tail, diagnose, secrets_in
@@ -100,12 +103,18 @@ class Found:
     """What it said while there was no front, and since."""
 
 
-CLASH: Final = "its port is taken by another program"
+def clash_of(run: Run) -> str:
+    """Say that somebody else has the run's address; the reason of its failure."""
+    return f"{_address_of(run)} is taken by another program"
+
+
+def _address_of(run: Run) -> str:
+    return "its Unix socket" if is_unix(run.job.url) else "its port"
 
 
 def clash_text(run: Run) -> str:
-    """Say who holds the port that the run was to have; for the model's log."""
-    port = "its port" if run.job.port is None else f"port {run.job.port}"
+    """Say who holds the address that the run was to have; for the model's log."""
+    port = _address_of(run) if run.job.port is None else f"port {run.job.port}"
     if run.clash is None:
         return f"{port} is held by another process"
     return f"{port} is held by another process: {run.clash.name}, pid {run.clash.pid}"
@@ -129,14 +138,19 @@ def ending_of(run: Run, code: int) -> Exit:
     return _exit(code, why.text if run.failure or clash else reason, why, port_clash=clash)
 
 
+def taken(run: Run) -> Failure:
+    """Say that the run's address is taken, for a server that we end."""
+    return failure(Cause.ADDRESS_IN_USE, clash_of(run), brief=clash_of(run))
+
+
 def _clash(run: Run, reason: str, found: Finding | None) -> Failure:
-    """Say that the port is taken, and by whom or in what words."""
-    text = CLASH
+    """Say that the address is taken, and by whom or in what words."""
+    brief = text = clash_of(run)
     if run.clash is not None:
-        text = f"{CLASH}, {run.clash.name}, pid {run.clash.pid}"
+        text = f"{brief}, {run.clash.name}, pid {run.clash.pid}"
     elif found is not None and found.cause is Cause.ADDRESS_IN_USE:
-        text = f"{CLASH}: {found.line}"
-    return failure(Cause.ADDRESS_IN_USE, f"{text} ({reason})", brief=f"{CLASH} ({reason})")
+        text = f"{brief}: {found.line}"
+    return failure(Cause.ADDRESS_IN_USE, f"{text} ({reason})", brief=f"{brief} ({reason})")
 
 
 def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = False) -> Exit:
@@ -240,6 +254,13 @@ def is_same(server: RunningServer, job: Job) -> bool:
     """Whether the server is what `job` would start, and still the process that was started."""
     now = start_time(server.pid)
     return server.fingerprint == job.fingerprint and now in (0, server.started)
+
+
+def clear_the_way(job: Job) -> None:
+    """Remove a Unix socket that the last server at the job's address left: most cannot bind over it."""
+    with suppress(ValueError):  # an address that cannot be probed: said when it is
+        if job.url and (path := Address.parse(job.url).socket_path):
+            remove_dead(path)
 
 
 def environment(job: Job) -> dict[str, str]:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
+from modelswap.unix_sockets import Found, look_at
 
 from . import probe
-from .local_run import CLASH, clash_text
-from .ports import Holder, belongs_to, holds_port, stranger_on
+from .local_run import clash_text, taken
+from .ports import Holder, belongs_to, holds_port, is_listening, stranger_behind, stranger_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 CLASH_PATIENCE: Final = 2.0
 """A stranger that answers our probe this long keeps the port: the start has failed."""
-_CLASH: Final = failure(Cause.ADDRESS_IN_USE, CLASH, brief=CLASH)
 _CLASH_PAUSE: Final = 0.1
 _SILENT_PAUSE: Final = 3.0
 _SILENT_LOOKS: Final = 2
@@ -46,7 +46,7 @@ async def until_ours(
     if answering in done:
         return answering.result()
     say(run, clash_text(run))
-    return _CLASH
+    return taken(run)
 
 
 async def _until_answer(
@@ -68,7 +68,7 @@ async def _until_answer(
             say(run, f"{clash_text(run)}; its answer does not count")
         refuse_after = refuse_after or loop.time() + CLASH_PATIENCE
         if loop.time() > refuse_after:
-            return _CLASH
+            return taken(run)
         await asyncio.sleep(_CLASH_PAUSE)
 
 
@@ -85,6 +85,10 @@ async def _until_clash(run: Run, where: probe.Target, mark: str) -> None:
 
 async def _stranger(run: Run, where: probe.Target, mark: str) -> Holder | None:
     """Who answers in our server's place; `None` when it is ours or cannot be known."""
+    if where.socket_path:
+        if not _names(run, where.socket_path):
+            return None
+        return stranger_behind(where.socket_path, lambda pid: belongs_to(pid, run.pid, mark))
     if not where.is_loopback or not _names_port(run, where.port):
         return None
     with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
@@ -101,8 +105,20 @@ def _names_port(run: Run, port: int) -> bool:
     One that does not (`sleep infinity`, `systemctl start …`) stands for a server that somebody else
     runs: whoever answers at `proxy` is meant.
     """
-    job = run.job
-    return job.port == port or any(str(port) in text for text in (*job.argv, *job.env))
+    return run.job.port == port or _names(run, str(port))
+
+
+def _names(run: Run, address: str) -> bool:
+    return any(address in text for text in (*run.job.argv, *run.job.env))
+
+
+def is_served(where: probe.Target) -> bool:
+    """Whether somebody listens at an address of this machine; also True when that cannot be known."""
+    if where.socket_path:
+        with suppress(OSError):
+            return look_at(where.socket_path) is Found.LIVING
+        return True
+    return not where.is_loopback or is_listening(where.port)
 
 
 class Pulse:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelswap.unix_sockets import holder_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
@@ -91,6 +93,13 @@ def stranger_on(port: int, main: int, belongs: Callable[[int], bool]) -> Holder 
         if _can_be_judged(holder):
             found = holder
     return found
+
+
+def stranger_behind(path: str, belongs: Callable[[int], bool]) -> Holder | None:
+    """Return the process behind a Unix socket when it is known not to be of the run."""
+    pid = holder_of(path)
+    holder = Holder(pid, _name(pid))
+    return None if pid == 0 or belongs(pid) or not _can_be_judged(holder) else holder
 
 
 def belongs_to(pid: int, main: int, mark: str) -> bool:

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from modelswap.address import Address, is_unix
 from modelswap.core.failure import Look
+from modelswap.unix_sockets import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,8 @@ class Target:
     tls: bool
     key: str = field(default="", repr=False)
     """Sent as Bearer; empty: nothing."""
+    socket_path: str = ""
+    """Of a Unix socket; then host and port mean nothing."""
 
     @property
     def is_loopback(self) -> bool:
@@ -67,6 +71,8 @@ class Target:
 
 def target(url: str, check: str, key: str = "") -> Target:
     """Join the base path of `url` with `check`; raise `ValueError` for what is no HTTP URL."""
+    if is_unix(url):
+        return _unix_target(Address.parse(url), check, key)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not an http or https URL")
@@ -77,6 +83,21 @@ def target(url: str, check: str, key: str = "") -> Target:
     port = parts.port if parts.port is not None else (443 if tls else 80)
     authority = parts.netloc.rpartition("@")[2]
     return Target(host=parts.hostname, port=port, path=path, authority=authority, tls=tls, key=key)
+
+
+def _unix_target(address: Address, check: str, key: str) -> Target:
+    path = f"{address.base_path}/{check.lstrip('/')}"
+    if any(c <= " " or c == "\x7f" for c in path):
+        raise ValueError("the check endpoint holds a space or a control character")
+    return Target(
+        host=address.host,
+        port=0,
+        path=path,
+        authority=address.authority,
+        tls=False,
+        key=key,
+        socket_path=address.socket_path,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +120,11 @@ class Glance:
     def told(self) -> Look:
         """Put it into a sentence, with and without the address."""
         end = f"last {self.what}{self.advice}"
-        scheme = "https" if self.where.tls else "http"
-        url = f"{scheme}://{self.where.authority}{self.where.path}"
+        where = self.where
+        scheme = "https" if where.tls else "http"
+        url = f"{scheme}://{where.authority}{where.path}"
+        if where.socket_path:
+            url = f"{where.path} of unix:{where.socket_path}"
         return Look(
             f"the check endpoint {url} {end}",
             f"the check endpoint {self.where.path} {end}",
@@ -144,7 +168,7 @@ async def look(where: Target, addresses: list[str], trust: ssl.SSLContext | None
         return Glance(where, f"could not be reached: the name {where.host} is not known")
     refused = _REFUSED
     for address in addresses:
-        connection = await _connected(address, where.port)
+        connection = await _connected(where, address)
         if isinstance(connection, OSError):
             if not isinstance(connection, ConnectionRefusedError) and connection.strerror:
                 refused = f"could not be reached: {connection.strerror.lower()}"
@@ -187,16 +211,19 @@ def _broken(where: Target, error: OSError) -> Glance:
     return Glance(where, _NO_ANSWER)
 
 
-async def _connected(address: str, port: int) -> socket.socket | OSError:
+async def _connected(where: Target, address: str) -> socket.socket | OSError:
     """Connect without the resolver: nearly all looks end here, so a refusal has to be cheap."""
+    found: tuple[str, int] | str = (address, where.port)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if where.socket_path:
+        family, found = socket.AF_UNIX, name_of(address)
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         return error  # the machine does not have this family, or we have no descriptor left
     connection.settimeout(0)
     try:
-        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+        await asyncio.get_running_loop().sock_connect(connection, found)
     except OSError as error:
         connection.close()
         return error
@@ -208,6 +235,8 @@ async def _connected(address: str, port: int) -> socket.socket | OSError:
 
 async def addresses_of(where: Target) -> list[str]:
     """Resolve once: a look every few milliseconds must not ask the resolver each time."""
+    if where.socket_path:
+        return [where.socket_path]
     if where.host == "localhost":
         return ["127.0.0.1", "::1"]
     try:

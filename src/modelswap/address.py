@@ -1,0 +1,136 @@
+"""Where an upstream is: a parsed `http(s)://host:port/base?query`, or a Unix socket.
+
+Guarantees: an address is checked once, when it is read, and never again.
+Does not: take credentials in the URL, fragments, or anything that could end up as a second line in a
+request; connect to anything.
+
+A Unix socket is spelled as Docker, nginx and requests-unixsocket do: `unix:/run/a.sock`,
+`unix:///run/a.sock`, `http://unix:/run/a.sock`, each with `:/base` behind it where paths need a
+prefix, and `http+unix://%2Frun%2Fa.sock/base`. `@name` is a name in Linux' abstract namespace.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_MAX_PORT = 65535
+_UNIX = re.compile(r"(http://|https://)?unix:(.*)", re.DOTALL | re.IGNORECASE)
+_ENCODED_UNIX = re.compile(
+    r"(https?)(?:\+unix://([^/?#]*)|://(%2f[^/?#]*))(.*)", re.DOTALL | re.IGNORECASE
+)
+_TCP_PORT = re.compile(r"[0-9]{1,5}(?:[/?].*)?", re.DOTALL)
+_LONGEST_PATH = 107
+"""Bytes of a Unix socket's path that every system takes: Linux has 108 with the NUL at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    scheme: str
+    host: str
+    """Without brackets, also for IPv6; `localhost` for a Unix socket."""
+    port: int
+    base_path: str = ""
+    """Prefix of every path, without a slash at its end."""
+    query: str = ""
+    socket_path: str = ""
+    """Of a Unix socket; empty for TCP."""
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read a URL; raise ValueError that says what is wrong with it."""
+        found = _unix_parts(url)
+        if found is not None:
+            return _unix_address(*found)
+        if not _VISIBLE.fullmatch(url):
+            raise ValueError(
+                "the address holds spaces, control or non-ASCII characters, or is empty"
+            )
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS:
+            raise ValueError("the address must start with http://, https:// or unix:/")
+        if not parts.hostname:
+            raise ValueError("the address names no host")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("the address must not hold a user name or password")
+        if parts.fragment:
+            raise ValueError("the address must not hold a fragment (#…)")
+        return cls(
+            scheme=parts.scheme,
+            host=parts.hostname,
+            port=_port(parts.port, parts.scheme),
+            base_path=parts.path.rstrip("/"),
+            query=parts.query,
+        )
+
+    @property
+    def authority(self) -> str:
+        """What belongs into `Host`: the port is left out where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def join(self, path: str, query: str = "") -> bytes:
+        """Make the target of a request: base path + `path`, own query before `query`."""
+        whole = self.base_path + path
+        query = "&".join(part for part in (self.query, query) if part)
+        return f"{whole}?{query}".encode("ascii") if query else whole.encode("ascii")
+
+
+def is_unix(url: str) -> bool:
+    """Tell whether an address is meant to be a Unix socket."""
+    return _unix_parts(url) is not None
+
+
+def socket_path_problem(path: str) -> str:
+    """Say what is wrong with the path of a Unix socket; empty when nothing is."""
+    if not path.startswith(("/", "@")):
+        return f"a Unix socket whose path is not absolute: {path!r}"
+    if path in {"/", "@"} or path.endswith("/"):
+        return f"a Unix socket without a name: {path!r}"
+    if not path.isprintable():
+        return "a Unix socket whose path holds control characters"
+    length = len(path.encode("utf-8", "surrogateescape"))
+    if length > _LONGEST_PATH:
+        return f"a Unix socket whose path has {length} bytes; {_LONGEST_PATH} is the most"
+    return ""
+
+
+def _unix_parts(url: str) -> tuple[str, str, str] | None:
+    """Return scheme, socket path and the rest, for an address that means a Unix socket."""
+    encoded = _ENCODED_UNIX.fullmatch(url)
+    if encoded is not None:
+        scheme, path, other, rest = encoded.groups("")
+        return scheme.lower(), unquote(path or other), rest
+    found = _UNIX.fullmatch(url)
+    if found is None or _TCP_PORT.fullmatch(found[2]):
+        return None  # `unix:8080` is port 8080 of a machine of that name
+    scheme = (found[1] or "http://").partition(":")[0].lower()
+    path = found[2]
+    path = path.removeprefix("//")
+    path, colon, rest = path.partition(":/")
+    return scheme, path.removesuffix(":"), "/" + rest if colon else ""
+
+
+def _unix_address(scheme: str, path: str, rest: str) -> Address:
+    if scheme != "http":
+        raise ValueError("TLS to a Unix socket, which is not supported: write unix:/path")
+    wrong = socket_path_problem(path)
+    if wrong:
+        raise ValueError(wrong)
+    if rest and not _VISIBLE.fullmatch(rest):
+        raise ValueError("a Unix socket with spaces or non-ASCII characters in the path behind it")
+    if "#" in rest:
+        raise ValueError("an address with a fragment (#…)")
+    base, _, query = rest.partition("?")
+    return Address("http", "localhost", _PORTS["http"], base.rstrip("/"), query, path)
+
+
+def _port(port: int | None, scheme: str) -> int:
+    if port is None:
+        return _PORTS[scheme]
+    if not 0 < port <= _MAX_PORT:
+        raise ValueError("the port must be between 1 and 65535")
+    return port
