@@ -8,7 +8,6 @@ let requests finish, stop the models, let go of the keeper.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -31,6 +30,7 @@ from modelswap.launch.first import stay_behind_if_first
 from modelswap.launch.local import LocalLauncher
 from modelswap.launch.memory import SettlingLauncher, devices
 from modelswap.launch.state import state_directory
+from modelswap.notify import Service
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
 from modelswap.observe.inflight import Inflight
@@ -41,6 +41,7 @@ from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
 from modelswap.options import Options, StartError, certificate_of, parse_listen
 from modelswap.patience import watch_files
+from modelswap.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
     from modelswap.launch import Launcher, Listener
 
 LOOPBACK = ("127.0.0.1", "::1")
-KILLED = 3
-"""Exit code when something had to be killed."""
 
 
 def serve(options: Options) -> int:
@@ -102,8 +101,8 @@ class Program:
         self._options = options
         self._watch = watch
         self._host, self._port = address
-        self._asked = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._shutdown = Shutdown()
+        self._service = Service()
         self._reload_wanted = asyncio.Event()
         self._reloading = asyncio.Lock()
 
@@ -126,11 +125,15 @@ class Program:
             said = why if isinstance(error, LaunchError) else f"the keeper cannot be used: {why}"
             raise StartError(f"modelswap: {said}") from error
         self._announce(loaded, bound)
+        self._service.ready()
         self._fleet.preload(plan.settings.preload)
         gc.freeze()  # what is there now stays: the collector need not look at it again
         give_back()
         async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(self._reload_when_wanted(), name="reload")]
+            helpers = [
+                tasks.create_task(self._reload_when_wanted(), name="reload"),
+                tasks.create_task(self._service.watch(), name="watchdog"),
+            ]
             if self._watch is not None:
                 watching = watch_files(
                     self._watch,
@@ -139,8 +142,10 @@ class Program:
                     warn=self._house.log.warning,
                 )
                 helpers.append(tasks.create_task(watching, name="watch files"))
-            await self._asked.wait()
-            code = await self._shut_down()
+            await self._shutdown.asked.wait()
+            self._service.stopping()
+            code = await self._shutdown.run(self._house, self._server, _nobody)
+            self._close_observers()
             for helper in helpers:
                 helper.cancel()
         return code
@@ -255,18 +260,9 @@ class Program:
     # Signals
 
     def _on_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(number, self._on_stop)
+        self._shutdown.attend()
         if sys.platform != "win32":
-            loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
-
-    def _on_stop(self) -> None:
-        """Take a signal: the first asks, the second hurries."""
-        if self._asked.is_set():
-            self._hurry.set()
-        self._asked.set()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
 
     # Reload
 
@@ -274,11 +270,13 @@ class Program:
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
+            self._service.reloading()
             try:
                 await self.reload()
             except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
                 self._on_crash(bug)
                 self._house.reject_plan([f"internal error: {bug!r}"])
+            self._service.ready()
 
     async def reload(self) -> None:
         """Load the configuration again; an invalid one changes nothing."""
@@ -348,27 +346,6 @@ class Program:
 
     # End
 
-    async def _shut_down(self) -> int:
-        """Let requests finish, stop the models; a second signal cuts both short."""
-        house = self._house
-        house.draining = True
-        log = self._house.log
-        log.info("stopping: finishing running requests")
-        killed_before = self._fleet.killed
-        self._fleet.drain()
-        house.bus.close()
-        house.logs.end_tails()
-        timeout = house.plan.settings.shutdown_timeout
-        finished = await self._unless_hurried(self._server.drain(timeout))
-        if not finished:
-            log.warning("requests were still running and are cut")
-        if not await self._unless_hurried(self._stop_models()):
-            self._fleet.kill_all()
-        await self._server.close()
-        await self._fleet.close()
-        self._close_observers()
-        return KILLED if self._fleet.killed > killed_before else 0
-
     def _close_observers(self) -> None:
         house = self._house
         house.bus.close()
@@ -377,19 +354,9 @@ class Program:
         house.store.close()
         house.logs.close()
 
-    async def _stop_models(self) -> bool:
-        await self._fleet.stop_all()
-        return True
 
-    async def _unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
-        """Return what *work* says; False when the user is in a hurry first."""
-        async with asyncio.TaskGroup() as tasks:
-            doing = tasks.create_task(work)
-            hurried = tasks.create_task(self._hurry.wait())
-            await asyncio.wait({doing, hurried}, return_when=asyncio.FIRST_COMPLETED)
-            doing.cancel()
-            hurried.cancel()
-        return doing.done() and not doing.cancelled() and doing.result()
+async def _nobody() -> None:
+    """No other process uses the models."""
 
 
 def _traced(bug: BaseException) -> str:

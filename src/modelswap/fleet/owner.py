@@ -274,10 +274,10 @@ class Fleet:
         """Stop asking."""
         self._obey(self._room.stop_all(self._now(), force=True))
 
-    async def close(self) -> None:
-        """Let go of the keeper, which then ends."""
+    async def close(self, *, stop_servers: bool = True) -> None:
+        """Let go of the keeper, which then ends, or keeps the servers for its grace."""
         self._timers.clear_all()
-        await self._launcher.close(stop_servers=True)
+        await self._launcher.close(stop_servers=stop_servers)
 
     # News from the launcher
 
