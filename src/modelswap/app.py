@@ -20,13 +20,16 @@ from modelswap import __version__
 from modelswap.api.book import Book, UnusableError, policy_of
 from modelswap.api.front import Front
 from modelswap.api.house import ConfigStatus, House
-from modelswap.config.load import diff, load
+from modelswap.config.load import load
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
-from modelswap.http import CertificateError, Server, give_back, tune_allocator
+from modelswap.handover.incoming import inheritance
+from modelswap.handover.succession import Succession
+from modelswap.http import Server, give_back, tune_allocator
 from modelswap.launch import LaunchError
 from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
+from modelswap.launch.fronts import Note
 from modelswap.launch.local import LocalLauncher
 from modelswap.launch.memory import SettlingLauncher, devices
 from modelswap.launch.state import state_directory
@@ -41,13 +44,15 @@ from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
 from modelswap.options import Options, StartError, certificate_of, parse_listen
 from modelswap.patience import watch_files
-from modelswap.shutdown import Shutdown
+from modelswap.reloading import Reloader
+from modelswap.shutdown import Shutdown, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
+    from modelswap.handover.incoming import Inheritance
     from modelswap.launch import Launcher, Listener
 
 LOOPBACK = ("127.0.0.1", "::1")
@@ -60,6 +65,16 @@ def serve(options: Options) -> int:
         StartError: something the user can mend is wrong.
     """
     fill_standard_streams()
+    before = inheritance()
+    try:
+        return _serve(options, before)
+    except StartError as error:
+        if before is not None:
+            before.refuse(error.lines)
+        raise
+
+
+def _serve(options: Options, before: Inheritance | None) -> int:
     address = parse_listen(options.listen, tls=options.tls_cert is not None)
     watch = _watch_of(options)  # before the files are read: a change after that is seen
     loaded = load(options.config, options.config_dir)
@@ -74,7 +89,7 @@ def serve(options: Options) -> int:
     raise_limit()
     if watch is not None:
         watch.look_also_at([Path(file) for file in loaded.plan.key_files])
-    return _run(Program(options, address, watch).run(loaded, loaded.plan))
+    return _run(Program(options, address, watch, before).run(loaded, loaded.plan))
 
 
 def _watch_of(options: Options) -> Watch | None:
@@ -96,15 +111,21 @@ def _run(main: Coroutine[None, None, int]) -> int:
 class Program:
     """One run of `serve`."""
 
-    def __init__(self, options: Options, address: tuple[str, int], watch: Watch | None) -> None:
-        """*watch*: has looked at the files before they were loaded."""
+    def __init__(
+        self,
+        options: Options,
+        address: tuple[str, int],
+        watch: Watch | None,
+        before: Inheritance | None,
+    ) -> None:
+        """*watch*: has looked at the files before they were loaded. *before*: hands over to us."""
+        self._before = before
         self._options = options
         self._watch = watch
         self._host, self._port = address
         self._shutdown = Shutdown()
         self._service = Service()
-        self._reload_wanted = asyncio.Event()
-        self._reloading = asyncio.Lock()
+        self._reloader = Reloader(options, watch, self._service, self._on_crash, self._on_reloaded)
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve, take down; return the exit code."""
@@ -124,28 +145,36 @@ class Program:
             why = str(error) or "no answer in time"  # the words of a TimeoutError
             said = why if isinstance(error, LaunchError) else f"the keeper cannot be used: {why}"
             raise StartError(f"modelswap: {said}") from error
+        self._note.write("start" if self._before is None else "handover", ok=True)
         self._announce(loaded, bound)
         self._service.ready()
-        self._fleet.preload(plan.settings.preload)
+        if self._before is None:
+            self._fleet.preload(plan.settings.preload)
         gc.freeze()  # what is there now stays: the collector need not look at it again
         give_back()
         async with asyncio.TaskGroup() as tasks:
             helpers = [
-                tasks.create_task(self._reload_when_wanted(), name="reload"),
+                tasks.create_task(self._reloader.attend(), name="reload"),
                 tasks.create_task(self._service.watch(), name="watchdog"),
+                tasks.create_task(
+                    self._succession.attend(self._reloader.guard, self._not_handed_over),
+                    name="hand over",
+                ),
             ]
             if self._watch is not None:
                 watching = watch_files(
                     self._watch,
-                    takes_all=self._takes_all_models,
-                    changed=self._reload_wanted.set,
+                    takes_all=self._reloader.takes_all_models,
+                    changed=self._reloader.wanted.set,
                     warn=self._house.log.warning,
                 )
                 helpers.append(tasks.create_task(watching, name="watch files"))
-            await self._shutdown.asked.wait()
-            self._service.stopping()
-            code = await self._shutdown.run(self._house, self._server, _nobody)
-            self._close_observers()
+            await first_of(self._shutdown.asked, self._succession.done)
+            await self._succession.settle()
+            is_retiring = self._succession.successor is not None
+            for helper in helpers if is_retiring else ():  # it watches files, and the watchdog
+                helper.cancel()
+            code = await self._end(is_retiring=is_retiring)
             for helper in helpers:
                 helper.cancel()
         return code
@@ -175,7 +204,7 @@ class Program:
             performance=Performance(
                 every=settings.performance_every, disabled=settings.performance_disabled
             ),
-            reload=self.reload,
+            reload=self._reloader.reload,
             status=ConfigStatus(files=plan.files, warnings=tuple(map(str, loaded.warnings))),
         )
         house.configure_logs()
@@ -188,7 +217,16 @@ class Program:
             ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
         )
-        self._fleet = house.fleet = Fleet(plan, policy_of(plan), self._launcher, house)
+        self._reloader.serve(house, self._server, self._tls)
+        house.fleet = self._new_fleet()
+        self._succession = Succession(
+            house=house,
+            server=self._server,
+            service=self._service,
+            shutdown=self._shutdown,
+            before=self._before,
+            new_fleet=self._new_fleet,
+        )
         house.metrics.watch_drops(
             activity=lambda: house.store.dropped,
             captures=lambda: captures.refused,
@@ -196,11 +234,19 @@ class Program:
             event_bytes=lambda: bus.dropped,
         )
 
+    def _new_fleet(self) -> Fleet:
+        plan = self._house.plan
+        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._house)
+        return self._fleet
+
     def _launcher(self, listener: Listener) -> Launcher:
+        options, address = self._options, f"{self._host}:{self._port}"
         try:
-            directory = state_directory(self._options.state_dir, f"{self._host}:{self._port}")
+            directory = state_directory(options.state_dir, address)
         except LaunchError as error:
             raise StartError(f"modelswap: {error}") from error
+        files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
+        self._note = Note(directory, listen=address, config=os.pathsep.join(files))
         grace = self._house.plan.settings.keeper_grace
         gpus = devices()
         if gpus is None:
@@ -218,13 +264,25 @@ class Program:
         house.store.start()
         house.performance.start()
         try:
-            bound = await self._server.bind(self._host, self._port)
+            if self._before is None:
+                bound = await self._server.bind(self._host, self._port)
+            else:
+                bound = await self._server.take(self._before.listening)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             where = f"{self._host}:{self._port}"
             raise StartError(f"modelswap: cannot listen on {where}: {why.lower()}") from error
-        await self._fleet.open()
+        if self._before is None:
+            await self._fleet.open()
+        else:
+            inherited = await self._before.take()
+            house.store.skip_to(self._before.next_id)
+            if self._before.profile in house.plan.profiles:
+                house.set_profile(self._before.profile)
+            await self._fleet.open(inherited)
         await self._server.accept()
+        if self._before is not None:
+            self._before.begin(self._fleet)
         return bound
 
     def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
@@ -262,89 +320,38 @@ class Program:
     def _on_signals(self) -> None:
         self._shutdown.attend()
         if sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGHUP, signal.SIGUSR2):
+                loop.add_signal_handler(number, self._on_signal, number)
 
-    # Reload
+    def _on_signal(self, number: signal.Signals) -> None:
+        successor = self._succession.successor
+        if successor is not None:
+            successor.pass_on(number)
+        elif number == signal.SIGHUP:
+            self._reloader.wanted.set()
+        else:
+            self._succession.wanted.set()
 
-    async def _reload_when_wanted(self) -> None:
-        while True:
-            await self._reload_wanted.wait()
-            self._reload_wanted.clear()
-            self._service.reloading()
-            try:
-                await self.reload()
-            except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
-                self._on_crash(bug)
-                self._house.reject_plan([f"internal error: {bug!r}"])
-            self._service.ready()
+    def _on_reloaded(self) -> None:
+        status = self._house.status
+        self._note.write("reload", ok=status.ok, lines=status.problems or status.warnings)
 
-    async def reload(self) -> None:
-        """Load the configuration again; an invalid one changes nothing."""
-        async with self._reloading:
-            options = self._options
-            loaded = await asyncio.to_thread(load, options.config, options.config_dir)
-            house = self._house
-            if loaded.plan is None:
-                house.reject_plan([str(problem) for problem in loaded.problems])
-                return
-            try:
-                settings = self._replace(loaded, loaded.plan)
-            except UnusableError as error:
-                house.reject_plan([str(error)])
-                return
-            if "store_path" in settings:
-                await self._change_store(loaded.plan)
-
-    async def _change_store(self, plan: Plan) -> None:
-        """Go on in another store; the rows of the old one stay there."""
-        house, old = self._house, self._house.store
-        if old.is_at(plan.settings.store_path):
-            return
-        new = store_of(plan.settings, house.captures, house.log, house.bus)
-        await new.begin()
-        new.dropped = old.dropped
-        house.ledger.settle()
-        house.store = house.ledger.store = new
-        await asyncio.to_thread(old.close, is_hurried=False)
-        house.captures.clear()
-
-    def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
-        """Take the plan over; return which settings differ."""
-        house = self._house
-        change = diff(house.plan, plan)
-        house.adopt_plan(loaded, plan)
-        self._fleet.replace(
-            plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
-        )
-        self._server.set_limits(plan.settings.limits)
-        self._reload_tls()
-        for model in change.removed:
-            self._house.logs.forget(model)
-        log = self._house.log
-        log.info(
-            f"configuration reloaded: {len(change.added)} models added, "
-            f"{len(change.changed)} changed, {len(change.removed)} removed, {len(change.same)} same"
-        )
-        for key in change.needs_restart:
-            log.warning(f"{key}: takes effect at the next start")
-        fresh = change.added | change.changed
-        self._fleet.preload([m for m in plan.settings.preload if m in fresh])
-        if self._watch is not None:
-            self._watch.look_also_at([Path(file) for file in plan.key_files])
-        return change.settings
-
-    def _reload_tls(self) -> None:
-        if self._tls is not None:
-            try:
-                self._tls.reload()
-            except CertificateError as error:
-                self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
-
-    async def _takes_all_models(self) -> bool:
-        loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
-        return loaded.plan is not None and not loaded.plan.models and bool(self._house.plan.models)
+    def _not_handed_over(self, lines: list[str]) -> None:
+        self._note.write("handover", ok=False, lines=lines)
 
     # End
+
+    async def _end(self, *, is_retiring: bool) -> int:
+        code = 0
+        if is_retiring:
+            await self._succession.retire()
+        else:
+            self._service.stopping()
+            others = _nobody if self._before is None else self._before.wait_until_unused
+            code = await self._shutdown.run(self._house, self._server, others)
+        self._close_observers()
+        return code
 
     def _close_observers(self) -> None:
         house = self._house

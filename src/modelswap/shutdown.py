@@ -70,6 +70,21 @@ class Shutdown:
         await fleet.close(stop_servers=not keeps)
         return KILLED if fleet.killed > killed_before else 0
 
+    async def finish(
+        self, work: Coroutine[None, None, bool], *, or_after: float, when: asyncio.Event
+    ) -> None:
+        """Do *work*; cut it short *or_after* seconds after *when*, or a signal, asks for the end."""
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(work)
+            limits = [
+                tasks.create_task(_wait_after(when, or_after)),
+                tasks.create_task(_wait_after(self.asked, or_after)),
+                tasks.create_task(self._hurry.wait()),
+            ]
+            await asyncio.wait({working, *limits}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (working, *limits):
+                task.cancel()
+
     async def unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
         """Return what *work* says; False when the user is in a hurry first."""
         async with asyncio.TaskGroup() as tasks:
@@ -93,6 +108,20 @@ async def _finished(server: Server, others: Callable[[], Awaitable[None]], timeo
     except TimeoutError:
         return False
     return True
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    async with asyncio.TaskGroup() as tasks:
+        waits = [tasks.create_task(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+async def _wait_after(event: asyncio.Event, seconds: float) -> None:
+    await event.wait()
+    await asyncio.sleep(seconds)
 
 
 async def _stopped(house: House) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.core.policy import Policy
     from modelswap.core.spec import ModelId
-    from modelswap.fleet import Fleet
+    from modelswap.fleet import Fleet, RemoteFleet
 
     from .filters import Edit
 
@@ -120,7 +120,7 @@ class Book:
             return self.edits[target.model]
         return self.remotes[target.peer].edit
 
-    def state_of(self, fleet: Fleet, target: str) -> TargetState:
+    def state_of(self, fleet: Fleet | RemoteFleet, target: str) -> TargetState:
         """Tell a selector how one of its targets is."""
         found = self.names.lookup(target)
         if isinstance(found, Peer) or found is None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.core.room import Reason
     from modelswap.core.spec import ClientId, ModelId, Seconds
-    from modelswap.fleet import Fleet, Server
+    from modelswap.fleet import Fleet, RemoteFleet, Server
     from modelswap.observe.captures import Captures
     from modelswap.observe.events import Bus
     from modelswap.observe.inflight import Inflight
@@ -75,7 +75,8 @@ class House:
     reload: Callable[[], Awaitable[None]]
     status: ConfigStatus
     ledger: Ledger = field(init=False)
-    fleet: Fleet = field(init=False)
+    fleet: Fleet | RemoteFleet = field(init=False)
+    """After a hand-over it is the other front's."""
     profile: str | None = None
     draining: bool = False
     shows_requests: bool = True
@@ -201,7 +202,7 @@ class _Starter:
     It gives the lease back at once: who awaits the answer may be cancelled before it is read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet | RemoteFleet) -> None:
         self.answer: asyncio.Future[None] = loop.create_future()
         self._fleet = fleet
 

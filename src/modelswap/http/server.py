@@ -22,8 +22,9 @@ from .pouring import SHARED
 from .ticker import Ticker
 
 if TYPE_CHECKING:
+    import socket
     import ssl
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
     from modelswap.config.plan import Limits
@@ -115,6 +116,26 @@ class Server:
         name = server.sockets[0].getsockname()
         return str(name[0]), int(name[1])
 
+    async def take(self, listening: Sequence[socket.socket]) -> tuple[str, int]:
+        """Use sockets that listen already, without accepting yet; return the first one's address."""
+        self._fitting = room_for(self.limits.connections)
+        for one in listening:
+            server = await self.loop.create_server(
+                lambda: Connection(self),
+                sock=one,
+                ssl=self._ssl,
+                ssl_handshake_timeout=None if self._ssl is None else self.limits.header_timeout,
+                backlog=_BACKLOG,
+                start_serving=False,
+            )
+            self._servers.append(server)
+        name = listening[0].getsockname()
+        return str(name[0]), int(name[1])
+
+    def listening(self) -> list[int]:
+        """Return the descriptors of the sockets that are accepted on."""
+        return [one.fileno() for server in self._servers for one in server.sockets]
+
     async def accept(self) -> None:
         """Accept connections on what is bound."""
         for server in self._servers:
@@ -131,17 +152,24 @@ class Server:
             server.close()
         self._servers.clear()
 
-    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's word for it
+    async def drain(self, timeout: float | None, quiet: float = 0.0) -> bool:  # noqa: ASYNC109 - the caller's word for it
         """Let running requests end; False when some were still running after `timeout`.
 
         Connections stay open for it, each for one more request: whoever asks meanwhile gets an
-        answer (most likely that we are leaving), not a closed connection.
+        answer (most likely that we are leaving), not a closed connection. They get `quiet` seconds
+        without any request to ask for it.
         """
         self.stop_accepting()
         self.draining = True
         try:
             async with asyncio.timeout(timeout):
-                while any(connection.is_busy for connection in self._open):  # noqa: ASYNC110 - connections tell nobody when they rest
+                busy = self.loop.time()
+                while self._open:
+                    now = self.loop.time()
+                    if any(connection.is_busy for connection in self._open):
+                        busy = now
+                    elif now - busy >= quiet:
+                        break
                     await asyncio.sleep(_DRAIN_LOOK)
         except TimeoutError:
             return False

@@ -17,7 +17,7 @@ from modelswap.keeper import protocol
 
 from . import Adopted, Exit, LaunchError, probe
 from .local_link import Keeper, Link, sweep, wait_for_end
-from .local_run import Found, Run, directory, ending_of, environment, is_same
+from .local_run import Found, Run, directory, ending_of, environment, is_alive
 from .local_watch import Pulse, until_ours
 from .ports import is_listening
 from .state import lock_front
@@ -180,10 +180,12 @@ class LocalLauncher:
             for s in servers
         ]
 
-    def adopt(self, job: Job) -> bool:
+    def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
         for number, found in self._found.items():
             server = found.server
-            if server.model == job.model and not server.stopping and is_same(server, job):
+            if server.model != job.model or server.stopping:
+                continue
+            if is_alive(server) and (as_it_is or server.fingerprint == job.fingerprint):
                 del self._found[number]
                 run = self._enter(Run(number, job))
                 loop = asyncio.get_running_loop()

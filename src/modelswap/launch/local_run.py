@@ -91,10 +91,9 @@ def ending_of(run: Run, code: int) -> Exit:
     )
 
 
-def is_same(server: RunningServer, job: Job) -> bool:
-    """Whether the server is what `job` would start, and still the process that was started."""
-    now = start_time(server.pid)
-    return server.fingerprint == job.fingerprint and now in (0, server.started)
+def is_alive(server: RunningServer) -> bool:
+    """Whether the server is still the process that was started."""
+    return start_time(server.pid) in (0, server.started)
 
 
 def environment(job: Job) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Final
 
 from . import AlreadyRunningError, LaunchError
 
-_LOCK_NAME = "front.lock"
+LOCK_NAME = "front.lock"
 LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
 """Folders that everybody may write to, in which a read-only system still has room."""
 _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
@@ -35,7 +35,7 @@ def state_directory(wanted: Path | None, address: str) -> Path:
         return _asked_for(wanted)
     name = _folder_name(address)
     failures: list[str] = []
-    for base, is_shared in _bases():
+    for base, is_shared in bases():
         try:
             if is_shared:
                 _made_private(base)
@@ -65,7 +65,7 @@ def _folder_name(address: str) -> str:
     return f"{plain[:48]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
 
 
-def _bases() -> list[tuple[Path, bool]]:
+def bases() -> list[tuple[Path, bool]]:
     """Return the places to try, in order, each with whether others may write beside it."""
     ours: list[Path] = []
     if home := os.environ.get("XDG_STATE_HOME"):
@@ -107,7 +107,7 @@ def _made(directory: Path) -> Path:
 def lock_front(directory: Path) -> int:
     """Become the one front of this directory; the lock lives as long as the returned descriptor."""
     try:
-        fd = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _cannot_lock(directory, error) from error
     try:
