@@ -23,6 +23,7 @@ from modelswap.api.house import ConfigStatus, House
 from modelswap.config.load import load
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
+from modelswap.handover.channel import ChannelError
 from modelswap.handover.incoming import inheritance
 from modelswap.handover.succession import Succession
 from modelswap.http import Server, give_back, tune_allocator
@@ -137,13 +138,17 @@ class Program:
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         try:
             bound = await self._open()
-        except (OSError, LaunchError, StartError) as error:
+        except (OSError, LaunchError, StartError, ChannelError) as error:
             await self._server.close()
             self._close_observers()
             if isinstance(error, StartError):
                 raise
             why = str(error) or "no answer in time"  # the words of a TimeoutError
-            said = why if isinstance(error, LaunchError) else f"the keeper cannot be used: {why}"
+            said = (
+                why
+                if isinstance(error, LaunchError | ChannelError)
+                else f"the keeper cannot be used: {why}"
+            )
             raise StartError(f"modelswap: {said}") from error
         self._note.write("start" if self._before is None else "handover", ok=True)
         self._announce(loaded, bound)

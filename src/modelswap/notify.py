@@ -1,7 +1,7 @@
 """What the program tells systemd when it runs as a service with `Type=notify`.
 
 Guarantees: without `NOTIFY_SOCKET` nothing is sent; a message that cannot be delivered is dropped,
-never waited for. The variables are taken out of our environment: model servers do not get them.
+waited for `PATIENCE` at most. The variables are taken out of our environment: model servers do not get them.
 Does not: need systemd; the protocol is one datagram per message.
 """
 
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+PATIENCE: Final = 0.5
+"""Seconds that a manager gets to read what came before; a sign of life does not wait at all."""
 _ADDRESS: Final = "NOTIFY_SOCKET"
 _WATCHDOG: Final = "WATCHDOG_USEC"
 _WATCHED_PID: Final = "WATCHDOG_PID"
@@ -53,17 +55,17 @@ class Service:
     async def watch(self) -> None:
         """Say for ever that the loop is alive, twice as often as the manager looks."""
         while self.watchdog is not None:
-            self._send("WATCHDOG=1")
+            self._send("WATCHDOG=1", within=0)
             await asyncio.sleep(self.watchdog / 2)
 
-    def _send(self, *fields: str) -> None:
+    def _send(self, *fields: str, within: float = PATIENCE) -> None:
         address = self.variables.get(_ADDRESS, "")
         if not address or not hasattr(socket, "AF_UNIX"):
             return
         if address.startswith("@"):  # the kernel's own name space
             address = "\0" + address[1:]
         with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.settimeout(0)
+            out.settimeout(within)
             out.sendto("\n".join(fields).encode(), address)
 
 

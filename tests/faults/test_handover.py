@@ -21,7 +21,7 @@ import trustme
 
 from fakes.server import parent_of, stub_config, wait_until
 from faults.crowd import CUT, Crowd, one_request, rest_of, slow_stream
-from faults.test_restart import manager, until
+from faults.test_restart import Heard, manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +152,7 @@ def test_a_request_that_waits_for_a_swap(start: StartServer) -> None:
     """It waited in the old front for a model that another's stream holds up: it is served."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=60, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=250, delay_ms=30) as stream:
         waiting = [Asked(server, "b") for _ in range(3)]
         wait_until(lambda: queued(server, "b") == 3)
         pid = hand_over(server)
@@ -176,7 +176,7 @@ def queued(server: Modelswap, model: str) -> int:
 def test_models_in_use_are_not_evicted(start: StartServer) -> None:
     """The new front knows what the old one still streams from: another model waits for it."""
     server = start(stub_config("a", "b"))
-    with slow_stream(server, "a", events=80, delay_ms=25) as stream:
+    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         hand_over(server)
         waiting = Asked(server, "b")
         assert b"data: [DONE]" in rest_of(stream)
@@ -226,10 +226,10 @@ def test_several_at_once(start: StartServer) -> None:
     """A front that has itself been handed over to hands over, while the first still streams."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=150, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=500, delay_ms=30) as stream:
         waiting = Asked(server, "b")
         second = hand_over(server)
-        with slow_stream(server, "a", events=30, delay_ms=30) as other:
+        with slow_stream(server, "a", events=150, delay_ms=30) as other:
             third = hand_over(server, second)
             assert fronts(server) == {server.pid, second, third}
             assert b"data: [DONE]" in rest_of(other)
@@ -299,7 +299,7 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
             wait_until(lambda: "not handed over" in server.log(), 20)
         assert set(crowd.endings) <= {"200"}, crowd.endings
         assert server.running()["a"] == "ready"
-        assert b"data: [DONE]" in rest_of(stream)
+        assert b"data: [DONE]" in rest_of(stream, b"[DONE]")
         assert server.stub_state("a")["pid"] == model
     waiting.join(30)
     assert waiting.ending == "200"
@@ -331,7 +331,7 @@ def test_a_stop_in_the_middle(start: StartServer) -> None:
 def test_the_new_front_waits_for_the_old_one(start: StartServer) -> None:
     """A stop of the new front lets the old one's streams finish, and stops the models then."""
     server = start(stub_config("a"))
-    with slow_stream(server, "a", events=60, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         pid = hand_over(server)
         os.kill(pid, signal.SIGTERM)
         assert b"data: [DONE]" in rest_of(stream)
@@ -361,7 +361,7 @@ def test_a_new_front_that_dies_later(start: StartServer) -> None:
     """The old front ends with what it has; the next start adopts the models."""
     server = start(stub_config("a"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=80, delay_ms=25) as stream:
+    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         os.kill(hand_over(server), signal.SIGKILL)
         assert b"data: [DONE]" in rest_of(stream)
     assert server.process is not None
@@ -377,7 +377,7 @@ def test_a_changed_model(start: StartServer) -> None:
     """Its old server finishes what runs; who comes later gets the new one."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=60, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         server.write_config(stub_config("a", flags=("--memory", "1")))
         hand_over(server)
         later = Asked(server, "a")
@@ -392,7 +392,7 @@ def test_a_removed_model(start: StartServer) -> None:
     """Its server finishes what runs, and leaves."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=60, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         server.write_config(stub_config("b"))
         hand_over(server)
         assert b"data: [DONE]" in rest_of(stream)
@@ -460,14 +460,15 @@ def test_systemd_follows(start: StartServer, tmp_path: Path) -> None:
     with manager(address) as listening:
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
         server = start(stub_config("a"), env=env)
-        until(listening, "READY=1")
+        heard = Heard(listening)
         pid = hand_over(server)
-        until(listening, f"MAINPID={pid}")
+        wait_until(lambda: f"MAINPID={pid}" in heard.fields)
         assert server.process is not None
         server.process.wait(20)
-        until(listening, "WATCHDOG=1")
+        heard.fields.clear()
+        wait_until(lambda: "WATCHDOG=1" in heard.fields)
         os.kill(pid, signal.SIGTERM)
-        until(listening, "STOPPING=1")
+        wait_until(lambda: "STOPPING=1" in heard.fields)
 
 
 def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:

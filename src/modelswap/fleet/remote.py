@@ -208,7 +208,8 @@ class RemoteFleet:
         for number, facts in list(self._asked.items()):
             ticket = self._forget(number)
             if ticket is not None:
-                fleet.enter(ticket, **{**facts, "is_new": False})
+                facts["is_new"] = False
+                fleet.enter(ticket, **facts)
 
     # News from the other front
 

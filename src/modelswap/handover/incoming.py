@@ -61,6 +61,9 @@ class Inheritance:
         """Say that all is ready, and return what the old front still does with the models.
 
         An old front that has died meanwhile leaves nothing but the sockets.
+
+        Raises:
+            ChannelError: it goes on itself.
         """
         self._channel = await Channel.over(self._socket.dup())
         self._channel.send("ready")
@@ -68,6 +71,8 @@ class Inheritance:
             message = await self._channel.receive(GO_WITHIN)
         except ChannelError:
             return Inherited()
+        if message["kind"] != "go":
+            raise ChannelError("the hand-over was called off")
         self.next_id = int(message["next_id"])
         self.profile = message["profile"]
         self._leases.update({ModelId(m): int(n) for m, n in message["leases"].items()})

@@ -109,6 +109,7 @@ class Successor:
 
     async def end(self) -> int | None:
         """See that it is gone; return its exit code when it ended by itself."""
+        self._channel.send("abort")  # else it would take our end for a crash, and serve
         self._channel.close()
         ended: int | None = None
         with suppress(subprocess.TimeoutExpired):

@@ -142,6 +142,7 @@ class Succession:
         if self._shutdown.asked.is_set():  # it came while the hand-over went on
             successor.pass_on(signal.SIGTERM)
         house.log.info(f"handed over to pid {successor.pid}; finishing running requests")
+        self._server.hand_over()
         house.bus.close()
         house.logs.end_tails()
         await self._shutdown.finish(

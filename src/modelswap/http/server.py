@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -22,7 +23,6 @@ from .pouring import SHARED
 from .ticker import Ticker
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
@@ -120,7 +120,9 @@ class Server:
         """Use sockets that listen already, without accepting yet; return the first one's address."""
         self._fitting = room_for(self.limits.connections)
         for one in listening:
-            server = await self.loop.create_server(
+            is_unix = one.family == socket.AF_UNIX
+            create = self.loop.create_unix_server if is_unix else self.loop.create_server
+            server = await create(
                 lambda: Connection(self),
                 sock=one,
                 ssl=self._ssl,
@@ -129,6 +131,8 @@ class Server:
                 start_serving=False,
             )
             self._servers.append(server)
+        if listening[0].family == socket.AF_UNIX:
+            return str(listening[0].getsockname()), 0
         name = listening[0].getsockname()
         return str(name[0]), int(name[1])
 
@@ -146,6 +150,10 @@ class Server:
         self.limits = limits
         self._fitting = room_for(limits.connections)
         self.heads.clear()
+
+    def hand_over(self) -> None:
+        """Stop accepting on an address that another process listens on from now on."""
+        self.stop_accepting()
 
     def stop_accepting(self) -> None:
         for server in self._servers:
