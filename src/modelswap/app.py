@@ -8,8 +8,8 @@ let requests finish, stop the models, let go of the keeper.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,23 +19,21 @@ from modelswap import __version__
 from modelswap.api.book import Book, UnusableError, policy_of
 from modelswap.api.front import Front
 from modelswap.api.house import ConfigStatus, House
-from modelswap.config.load import diff, load
+from modelswap.config.load import load
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
-from modelswap.http import (
-    CertificateError,
-    ListenError,
-    Server,
-    SpoolFolders,
-    give_back,
-    tune_allocator,
-)
+from modelswap.handover.channel import ChannelError
+from modelswap.handover.incoming import inheritance
+from modelswap.handover.succession import Succession
+from modelswap.http import ListenError, Server, SpoolFolders, give_back, tune_allocator
 from modelswap.launch import LaunchError
 from modelswap.launch.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.first import stay_behind_if_first
+from modelswap.launch.fronts import Note
 from modelswap.launch.local import LocalLauncher
 from modelswap.launch.memory import SettlingLauncher, devices
 from modelswap.launch.state import state_directory
+from modelswap.notify import Service
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import Bus
 from modelswap.observe.failure import traced
@@ -47,18 +45,19 @@ from modelswap.observe.prometheus import Metrics
 from modelswap.observe.redaction import HeaderMask
 from modelswap.options import Options, StartError, certificate_of, parse_listen
 from modelswap.patience import watch_files
+from modelswap.reloading import Reloader
+from modelswap.shutdown import Shutdown, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
+    from modelswap.handover.incoming import Inheritance
     from modelswap.http import ListenAddress
     from modelswap.launch import Launcher, Listener
 
 LOOPBACK = ("127.0.0.1", "::1")
-KILLED = 3
-"""Exit code when something had to be killed."""
 
 
 def serve(options: Options) -> int:
@@ -68,6 +67,16 @@ def serve(options: Options) -> int:
         StartError: something the user can mend is wrong.
     """
     fill_standard_streams()
+    before = inheritance()
+    try:
+        return _serve(options, before)
+    except StartError as error:
+        if before is not None:
+            before.refuse(error.lines)
+        raise
+
+
+def _serve(options: Options, before: Inheritance | None) -> int:
     address = parse_listen(options.listen, tls=options.tls_cert is not None)
     watch = _watch_of(options)  # before the files are read: a change after that is seen
     loaded = load(options.config, options.config_dir)
@@ -82,7 +91,7 @@ def serve(options: Options) -> int:
     raise_limit()
     if watch is not None:
         watch.look_also_at([Path(file) for file in loaded.plan.key_files])
-    return _run(Program(options, address, watch).run(loaded, loaded.plan))
+    return _run(Program(options, address, watch, before).run(loaded, loaded.plan))
 
 
 def _watch_of(options: Options) -> Watch | None:
@@ -104,15 +113,21 @@ def _run(main: Coroutine[None, None, int]) -> int:
 class Program:
     """One run of `serve`."""
 
-    def __init__(self, options: Options, address: ListenAddress, watch: Watch | None) -> None:
-        """*watch*: has looked at the files before they were loaded."""
+    def __init__(
+        self,
+        options: Options,
+        address: ListenAddress,
+        watch: Watch | None,
+        before: Inheritance | None,
+    ) -> None:
+        """*watch*: has looked at the files before they were loaded. *before*: hands over to us."""
+        self._before = before
         self._options = options
         self._watch = watch
         self._address = address
-        self._asked = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._reload_wanted = asyncio.Event()
-        self._reloading = asyncio.Lock()
+        self._shutdown = Shutdown()
+        self._service = Service()
+        self._reloader = Reloader(options, watch, self._service, self._on_crash, self._on_reloaded)
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve, take down; return the exit code."""
@@ -124,30 +139,48 @@ class Program:
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         try:
             bound = await self._open()
-        except (OSError, LaunchError, StartError) as error:
+        except (OSError, LaunchError, StartError, ChannelError) as error:
             await self._server.close()
             self._close_observers()
             if isinstance(error, StartError):
                 raise
             why = str(error) or "no answer in time"  # the words of a TimeoutError
-            said = why if isinstance(error, LaunchError) else f"the keeper cannot be used: {why}"
+            said = (
+                why
+                if isinstance(error, LaunchError | ChannelError)
+                else f"the keeper cannot be used: {why}"
+            )
             raise StartError(f"modelswap: {said}") from error
+        self._note.write("start" if self._before is None else "handover", ok=True)
         self._announce(loaded, bound)
-        self._fleet.preload(plan.settings.preload)
+        self._service.ready()
+        if self._before is None:
+            self._fleet.preload(plan.settings.preload)
         gc.freeze()  # what is there now stays: the collector need not look at it again
         give_back()
         async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(self._reload_when_wanted(), name="reload")]
+            helpers = [
+                tasks.create_task(self._reloader.attend(), name="reload"),
+                tasks.create_task(self._service.watch(), name="watchdog"),
+                tasks.create_task(
+                    self._succession.attend(self._reloader.guard, self._not_handed_over),
+                    name="hand over",
+                ),
+            ]
             if self._watch is not None:
                 watching = watch_files(
                     self._watch,
-                    takes_all=self._takes_all_models,
-                    changed=self._reload_wanted.set,
+                    takes_all=self._reloader.takes_all_models,
+                    changed=self._reloader.wanted.set,
                     warn=self._house.log.warning,
                 )
                 helpers.append(tasks.create_task(watching, name="watch files"))
-            await self._asked.wait()
-            code = await self._shut_down()
+            await first_of(self._shutdown.asked, self._succession.done)
+            await self._succession.settle()
+            is_retiring = self._succession.successor is not None
+            for helper in helpers if is_retiring else ():  # it watches files, and the watchdog
+                helper.cancel()
+            code = await self._end(is_retiring=is_retiring)
             for helper in helpers:
                 helper.cancel()
         return code
@@ -177,7 +210,7 @@ class Program:
             performance=Performance(
                 every=settings.performance_every, disabled=settings.performance_disabled
             ),
-            reload=self.reload,
+            reload=self._reloader.reload,
             status=ConfigStatus(files=plan.files, warnings=tuple(map(str, loaded.warnings))),
         )
         house.configure_logs()
@@ -191,7 +224,16 @@ class Program:
             crashed=self._on_crash,
             is_unbounded=house.stands_for_many,
         )
-        self._fleet = house.fleet = Fleet(plan, policy_of(plan), self._launcher, house)
+        self._reloader.serve(house, self._server, self._tls)
+        house.fleet = self._new_fleet()
+        self._succession = Succession(
+            house=house,
+            server=self._server,
+            service=self._service,
+            shutdown=self._shutdown,
+            before=self._before,
+            new_fleet=self._new_fleet,
+        )
         house.metrics.watch_drops(
             activity=lambda: house.store.dropped,
             captures=lambda: captures.refused,
@@ -199,12 +241,20 @@ class Program:
             event_bytes=lambda: bus.dropped,
         )
 
+    def _new_fleet(self) -> Fleet:
+        plan = self._house.plan
+        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._house)
+        return self._fleet
+
     def _launcher(self, listener: Listener) -> Launcher:
+        options, address = self._options, str(self._address)
         try:
-            directory = state_directory(self._options.state_dir, str(self._address))
+            directory = state_directory(options.state_dir, address)
         except LaunchError as error:
             raise StartError(f"modelswap: {error}") from error
         self._house.spool = SpoolFolders(directory / "spool")
+        files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
+        self._note = Note(directory, listen=address, config=os.pathsep.join(files))
         grace = self._house.plan.settings.keeper_grace
         gpus = devices()
         if gpus is None:
@@ -222,11 +272,23 @@ class Program:
         house.store.start()
         house.performance.start()
         try:
-            bound = await self._server.bind(self._address)
+            if self._before is None:
+                bound = await self._server.bind(self._address)
+            else:
+                bound = await self._server.take(self._before.listening, self._address)
         except ListenError as error:
             raise StartError(f"modelswap: cannot listen on {self._address}: {error}") from error
-        await self._fleet.open()
+        if self._before is None:
+            await self._fleet.open()
+        else:
+            inherited = await self._before.take()
+            house.store.skip_to(self._before.next_id)
+            if self._before.profile in house.plan.profiles:
+                house.set_profile(self._before.profile)
+            await self._fleet.open(inherited)
         await self._server.accept()
+        if self._before is not None:
+            self._before.begin(self._fleet)
         return bound
 
     def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
@@ -265,119 +327,40 @@ class Program:
     # Signals
 
     def _on_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(number, self._on_stop)
+        self._shutdown.attend()
         if sys.platform != "win32":
-            loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGHUP, signal.SIGUSR2):
+                loop.add_signal_handler(number, self._on_signal, number)
 
-    def _on_stop(self) -> None:
-        """Take a signal: the first asks, the second hurries."""
-        if self._asked.is_set():
-            self._hurry.set()
-        self._asked.set()
+    def _on_signal(self, number: signal.Signals) -> None:
+        successor = self._succession.successor
+        if successor is not None:
+            successor.pass_on(number)
+        elif number == signal.SIGHUP:
+            self._reloader.wanted.set()
+        else:
+            self._succession.wanted.set()
 
-    # Reload
+    def _on_reloaded(self) -> None:
+        status = self._house.status
+        self._note.write("reload", ok=status.ok, lines=status.problems or status.warnings)
 
-    async def _reload_when_wanted(self) -> None:
-        while True:
-            await self._reload_wanted.wait()
-            self._reload_wanted.clear()
-            try:
-                await self.reload()
-            except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
-                self._on_crash(bug)
-                self._house.reject_plan([f"internal error: {bug!r}"])
-
-    async def reload(self) -> None:
-        """Load the configuration again; an invalid one changes nothing."""
-        async with self._reloading:
-            options = self._options
-            loaded = await asyncio.to_thread(load, options.config, options.config_dir)
-            house = self._house
-            if loaded.plan is None:
-                house.reject_plan([str(problem) for problem in loaded.problems])
-                return
-            try:
-                settings = self._replace(loaded, loaded.plan)
-            except UnusableError as error:
-                house.reject_plan([str(error)])
-                return
-            if "store_path" in settings:
-                await self._change_store(loaded.plan)
-
-    async def _change_store(self, plan: Plan) -> None:
-        """Go on in another store; the rows of the old one stay there."""
-        house, old = self._house, self._house.store
-        if old.is_at(plan.settings.store_path):
-            return
-        new = store_of(plan.settings, house.captures, house.log, house.bus)
-        await new.begin()
-        new.dropped = old.dropped
-        house.ledger.settle()
-        house.store = house.ledger.store = new
-        await asyncio.to_thread(old.close, is_hurried=False)
-        house.captures.clear()
-
-    def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
-        """Take the plan over; return which settings differ."""
-        house = self._house
-        change = diff(house.plan, plan)
-        house.adopt_plan(loaded, plan)
-        self._fleet.replace(
-            plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
-        )
-        self._server.set_limits(plan.settings.limits)
-        self._reload_tls()
-        for model in change.removed:
-            self._house.logs.forget(model)
-        log = self._house.log
-        log.info(
-            f"configuration reloaded: {len(change.added)} models added, "
-            f"{len(change.changed)} changed, {len(change.removed)} removed, {len(change.same)} same"
-        )
-        for key in change.needs_restart:
-            log.warning(f"{key}: takes effect at the next start")
-        fresh = change.added | change.changed
-        self._fleet.preload([m for m in plan.settings.preload if m in fresh])
-        if self._watch is not None:
-            self._watch.look_also_at([Path(file) for file in plan.key_files])
-        return change.settings
-
-    def _reload_tls(self) -> None:
-        if self._tls is not None:
-            try:
-                self._tls.reload()
-            except CertificateError as error:
-                self._house.log.warning(f"the TLS certificate was not reloaded: {error}")
-
-    async def _takes_all_models(self) -> bool:
-        loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
-        return loaded.plan is not None and not loaded.plan.models and bool(self._house.plan.models)
+    def _not_handed_over(self, lines: list[str]) -> None:
+        self._note.write("handover", ok=False, lines=lines)
 
     # End
 
-    async def _shut_down(self) -> int:
-        """Let requests finish, stop the models; a second signal cuts both short."""
-        house = self._house
-        house.draining = True
-        log = self._house.log
-        log.info("stopping: finishing running requests")
-        killed_before = self._fleet.killed
-        self._fleet.drain()
-        house.bus.close()
-        house.logs.end_tails()
-        timeout = house.plan.settings.shutdown_timeout
-        finished = await self._unless_hurried(self._server.drain(timeout))
-        if not finished:
-            log.warning("requests were still running and are cut")
-        if not await self._unless_hurried(self._stop_models()):
-            self._fleet.kill_all()
-        await self._server.close()
-        await self._fleet.close()
+    async def _end(self, *, is_retiring: bool) -> int:
+        code = 0
+        if is_retiring:
+            await self._succession.retire()
+        else:
+            self._service.stopping()
+            others = _nobody if self._before is None else self._before.wait_until_unused
+            code = await self._shutdown.run(self._house, self._server, others)
         self._close_observers()
-        return KILLED if self._fleet.killed > killed_before else 0
+        return code
 
     def _close_observers(self) -> None:
         house = self._house
@@ -387,16 +370,6 @@ class Program:
         house.store.close()
         house.logs.close()
 
-    async def _stop_models(self) -> bool:
-        await self._fleet.stop_all()
-        return True
 
-    async def _unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
-        """Return what *work* says; False when the user is in a hurry first."""
-        async with asyncio.TaskGroup() as tasks:
-            doing = tasks.create_task(work)
-            hurried = tasks.create_task(self._hurry.wait())
-            await asyncio.wait({doing, hurried}, return_when=asyncio.FIRST_COMPLETED)
-            doing.cancel()
-            hurried.cancel()
-        return doing.done() and not doing.cancelled() and doing.result()
+async def _nobody() -> None:
+    """No other process uses the models."""

@@ -92,38 +92,16 @@ def remove_dead(path: str) -> None:
             Path(path).unlink()
 
 
-class ListeningSocket:
-    """A Unix socket that we listen on, and its file."""
+class SocketFile:
+    """The file of a Unix socket that we listen on."""
 
     def __init__(self, path: str) -> None:
-        """Take the path; OSError when it cannot be had."""
+        """Take charge of the socket that is at the path."""
         self._path = path
         self._inode: tuple[int, int] | None = None
         """Of our file: the path may be another server's by the time we leave it."""
-        with _locked(path):
-            found = look_at(path)
-            if found is Found.DEAD:
-                Path(path).unlink()
-            elif found is not Found.NOTHING:
-                raise OSError(errno.EADDRINUSE, found.value)
-            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                self._bind()
-            except OSError:
-                self.socket.close()
-                raise
-
-    def _bind(self) -> None:
-        before = os.umask(_NO_OTHERS)
-        try:
-            self.socket.bind(name_of(self._path))
-        finally:
-            os.umask(before)
-        # at once: a socket that is bound and does not listen looks like a dead server's
-        self.socket.listen(_BACKLOG)
-        self.socket.settimeout(0)
-        if not self._path.startswith("@"):
-            status = Path(self._path).lstat()
+        if not path.startswith("@"):
+            status = Path(path).lstat()
             self._inode = (status.st_dev, status.st_ino)
 
     def remove(self) -> None:
@@ -135,6 +113,29 @@ class ListeningSocket:
             status = Path(self._path).lstat()
             if (status.st_dev, status.st_ino) == inode:
                 Path(self._path).unlink()
+
+
+def listen(path: str) -> socket.socket:
+    """Take the path and listen there; OSError when it cannot be had."""
+    with _locked(path):
+        found = look_at(path)
+        if found is Found.DEAD:
+            Path(path).unlink()
+        elif found is not Found.NOTHING:
+            raise OSError(errno.EADDRINUSE, found.value)
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(_NO_OTHERS)
+        try:
+            one.bind(name_of(path))
+            # at once: a socket that is bound and does not listen looks like a dead server's
+            one.listen(_BACKLOG)
+        except OSError:
+            one.close()
+            raise
+        finally:
+            os.umask(before)
+        one.settimeout(0)
+        return one
 
 
 @contextlib.contextmanager

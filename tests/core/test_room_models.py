@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from core.world import FakeGroup, Process, Server, group, reasons, spec, specs, swapping
-from modelswap.core.commands import Grant, Reason
+from modelswap.core.commands import Fail, Grant, Reason, Request
 from modelswap.core.lifecycle import Event, Phase
-from modelswap.core.spec import ModelId, Seconds
+from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 ALL_TOGETHER = (group("abc", swap=False),)
@@ -172,3 +172,69 @@ def test_adopted_servers_serve() -> None:
     assert world.spawned == []
     world.obey(world.room.adopt(B, world.clock()))
     assert world.terminated == [B]
+
+
+def test_adopted_with_requests_of_another_process() -> None:
+    """They count as running: nobody is evicted under them, and the swap comes when they end."""
+    world = swapping()
+    world.processes |= {A: Process(Server())}
+    world.obey(world.room.adopt(A, world.clock(), in_flight=2, is_ready=True))
+    assert (world.room.phase(A), world.room.in_flight(A)) == (Phase.READY, 2)
+    world.arrive("b")
+    assert world.terminated == []
+    world.obey(world.room.on_finished(A, world.clock()))
+    assert world.terminated == []
+    world.obey(world.room.on_finished(A, world.clock()))
+    assert world.terminated == [A]
+
+
+def test_adopted_only_to_finish() -> None:
+    """A server that is not as configured finishes the others' requests; newcomers wait for a new one."""
+    world = swapping()
+    world.processes |= {A: Process(Server())}
+    world.obey(world.room.adopt(A, world.clock(), in_flight=1, is_ready=True, is_leaving=True))
+    waiting = world.arrive("a")
+    assert world.terminated == []
+    assert waiting not in world.answers
+    world.obey(world.room.on_finished(A, world.clock()))
+    assert world.terminated == [A]
+    world.run(5)
+    assert (world.spawned, world.answers[waiting]) == ([A], Grant(waiting, A))
+
+
+def test_a_model_that_is_not_configured_finishes() -> None:
+    """It has a place as long as requests run on it, gets no new ones, and is forgotten then."""
+    world, gone = swapping(), ModelId("z")
+    world.processes |= {gone: Process(Server())}
+    world.obey(world.room.adopt(gone, world.clock(), in_flight=1, is_ready=True, is_leaving=True))
+    assert world.arrive("z") not in world.granted
+    world.obey(world.room.on_finished(gone, world.clock()))
+    assert world.terminated == [gone]
+    world.run(5)
+    assert gone not in world.room.alive()
+
+
+def test_rivals_in_use_are_adopted_both() -> None:
+    """Another policy lets only one of them run: the second finishes its requests first."""
+    world = swapping()
+    world.processes |= {A: Process(Server()), B: Process(Server())}
+    for model in (A, B):
+        world.obey(world.room.adopt(model, world.clock(), in_flight=1, is_ready=True))
+    assert world.terminated == []
+    world.obey(world.room.on_finished(B, world.clock()))
+    assert world.terminated == [B]
+
+
+def test_requests_that_wait_elsewhere_already() -> None:
+    """They are not refused for lack of a place, neither in the queue nor with the model."""
+    world = swapping(specs=specs(a=spec(A, concurrency=1)), queue_limit=1)
+    world.processes |= {A: Process(Server())}
+    world.obey(world.room.adopt(A, world.clock(), in_flight=1, is_ready=True))
+    for number in (100, 101, 102):
+        request = Request(RequestId(number), A, ClientId("c"))
+        commands = world.room.on_arrived(request, world.clock(), is_new=False)
+        assert not any(isinstance(command, Grant | Fail) for command in commands)
+    assert [request.id for request in world.room.requests()] == [100, 101, 102]
+    newcomer = Request(RequestId(103), A, ClientId("c"))
+    commands = world.room.on_arrived(newcomer, world.clock())
+    assert any(isinstance(command, Fail) for command in commands)

@@ -184,6 +184,88 @@ def test_unwritable_state_directory(modelswap_server: StartServer) -> None:
     assert "/proc/nowhere" in server.log()
 
 
+READ_ONLY = """\
+set -e
+mount --make-rprivate /
+mount -o remount,bind,ro /
+for folder in /tmp /var/tmp /dev/shm /run; do
+  case " {writable} " in
+    *" $folder "*) mount -t tmpfs -o mode=1777 tmpfs $folder ;;
+    *) mount --bind $folder $folder && mount -o remount,bind,ro $folder ;;
+  esac
+done
+cd /
+exec env -i PATH="$PATH" HOME=/nonexistent PYTHONPATH={src} "$@"
+"""
+
+
+def read_only_root(*arguments: str, writable: str = "") -> list[str]:
+    """The command for a user without a home on a system of which only some folders can be written."""
+    src = Path(__file__).parents[2] / "src"
+    script = READ_ONLY.format(writable=writable, src=src)
+    run = [sys.executable, "-m", "modelswap", *arguments]
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *run]
+
+
+@pytest.fixture
+def can_unshare() -> None:
+    probe = read_only_root("--version")
+    if subprocess.run(probe, check=False, capture_output=True).returncode:
+        pytest.skip("cannot make mounts here")
+
+
+@pytest.mark.usefixtures("can_unshare")
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_system_that_cannot_be_written(command: str) -> None:
+    """A read-only root and no `--state-dir`, no `--dir`: one line that names the option."""
+    flags = ["/dev/stdin", "--listen", "127.0.0.1:0"] if command == "serve" else ["--once"]
+    ended = subprocess.run(
+        read_only_root(command, *flags),
+        input="models: {}\n", capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "--state-dir" in ended.stderr or "--dir" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+@pytest.mark.usefixtures("can_unshare")
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm"])  # noqa: S108 - mounted for the test
+def test_the_first_folder_that_can_be_written(folder: str) -> None:
+    """The server starts with its state there, for its user alone, and nothing is asked of the user."""
+    port = free_block()
+    flags = ["/dev/stdin", "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(
+        read_only_root("serve", *flags, writable=folder),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("models: {}\n")
+        process.stdin.close()
+        lines = iter(process.stdout.readline, "")
+        try:
+            assert any(f"127.0.0.1:{port}" in line for line in lines)
+            state = Path(f"/proc/{process.pid}/root{folder}/modelswap-{os.getuid()}")
+            assert state.stat().st_mode & 0o777 == 0o700
+            assert list(state.glob("*/front.lock"))
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def test_a_folder_that_the_demo_cannot_write() -> None:
+    """One line with the reason and the option."""
+    pytest.importorskip("xllamacpp", reason="needs modelswap[engine]")
+    ended = subprocess.run(
+        [sys.executable, "-m", "modelswap", "demo", "--once", "--dir", "/proc/nowhere"],
+        capture_output=True, text=True, timeout=30, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "name another folder with --dir" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
 def test_state_directory_vanishes(modelswap_server: StartServer) -> None:
     """Somebody deletes it under the running program: models still start, stop and end."""
     server = modelswap_server(stub_config("a", "b"))

@@ -35,8 +35,8 @@ class IdleLauncher:
     def adopted(self) -> list[Adopted]:
         return []
 
-    def adopt(self, job: Job) -> bool:
-        del job
+    def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
+        del job, as_it_is
         return False
 
 

@@ -33,15 +33,70 @@ def test_default_is_below_the_state_home(tmp_path: Path, monkeypatch: pytest.Mon
     assert {first.parent, second.parent} == {tmp_path / "modelswap"}
 
 
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a home nor a session: what is left are the folders for everybody."""
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    if Path(f"/run/user/{os.getuid()}").is_dir():
+        pytest.skip("this user has a session")
+
+
+@pytest.mark.usefixtures("no_home")
 def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a writable home it is a private place below the temporary directory, found again."""
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setenv("HOME", "/dev/null")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     first = state_directory(None, ":8080")
     assert first.is_relative_to(tmp_path)
-    assert first.stat().st_mode & 0o777 == 0o700
+    assert {first.stat().st_mode & 0o777, first.parent.stat().st_mode & 0o777} == {0o700}
     assert state_directory(None, ":8080") == first
+
+
+def test_the_session_before_the_folders_for_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's runtime folder is private already."""
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert state_directory(None, ":8080").parent == tmp_path / "modelswap"
+
+
+@pytest.mark.usefixtures("no_home")
+def test_a_link_that_somebody_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link in the place of our folder in `/tmp` is not followed; the next place is taken."""
+    shared, elsewhere, other = tmp_path / "tmp", tmp_path / "elsewhere", tmp_path / "other"
+    for folder in (shared, elsewhere, other):
+        folder.mkdir()
+    (shared / f"modelswap-{os.getuid()}").symlink_to(elsewhere)
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    monkeypatch.setattr("modelswap.launch.state.LAST_RESORTS", (other,))
+    assert state_directory(None, ":8080").is_relative_to(other)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.usefixtures("no_home")
+@pytest.mark.parametrize("temporary", ["/dev/null", None])
+def test_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch, temporary: str | None) -> None:
+    """One line that names the option, also when Python knows no temporary folder."""
+
+    def none() -> str:
+        raise FileNotFoundError(2, "no usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none if temporary is None else lambda: temporary)
+    monkeypatch.setattr("modelswap.launch.state.LAST_RESORTS", (Path("/dev/null"),))
+    with pytest.raises(LaunchError, match=r"--state-dir DIR; tried .*/dev/null") as raised:
+        state_directory(None, ":8080")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_directory_that_cannot_be_locked(tmp_path: Path) -> None:
+    """Said as it is, not as another front."""
+    (tmp_path / "front.lock").mkdir()
+    with pytest.raises(LaunchError, match="--state-dir") as raised:
+        lock_front(tmp_path)
+    assert not isinstance(raised.value, AlreadyRunningError)
 
 
 def test_lock(tmp_path: Path) -> None:

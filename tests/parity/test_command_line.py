@@ -284,3 +284,95 @@ def test_tls(tmp_path: Path) -> None:
         wire.close()
     finally:
         assert server.finish() == {}
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("start", [(), ("serve",)])
+def test_an_empty_value_is_an_option_not_given(
+    tmp_path: Path, start: tuple[str, ...], *, joined: bool
+) -> None:
+    """Units and scripts with unset variables: `-listen ""`, `--state-dir=`, `-watch-config=`."""
+    server = Modelswap(tmp_path / "s", f"models:\n{model('a')}")
+    given = ("-listen", f"127.0.0.1:{server.port}", "-config", str(server.config_file))
+    names = ("-config-dir", "--state-dir", "-tls-cert-file", "--tls-key-file")
+    empty = [x for name in names for x in ([f"{name}="] if joined else [name, ""])]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    flags = [*start, *given, *empty, "-watch-config=", ""]
+    with subprocess.Popen(
+        [sys.executable, "-m", "modelswap", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
+    ) as process:  # fmt: skip
+        try:
+            wait_until(lambda: reachable(server), seconds=10)
+            assert (tmp_path / "state" / "modelswap").is_dir()
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "--config", "", "good.yaml"),
+        ("check", "--config-dir=", "--config=", "--strict=", "--quiet=", "good.yaml"),
+        ("check", "--config", "", "--config-dir", "", ""),
+    ],
+)
+def test_an_empty_value_for_check(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """The same for `check`: the file that is named, else `config.yaml`."""
+    for name in ("good.yaml", "config.yaml"):
+        (tmp_path / name).write_text("models: {}\n")
+    ended = command(*arguments, directory=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_empty_addresses_are_the_default(tmp_path: Path) -> None:
+    """`-listen ""` and `-config ""` mean the default address and `config.yaml`."""
+    (tmp_path / "config.yaml").write_text("models: [\n")
+    ended = command("-config", "", "-listen", "", "-config-dir", "", directory=tmp_path)
+    assert ended.returncode == 1
+    assert "config.yaml:2" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("serve", "good.yaml"), ("good.yaml",), ("serve", "--config", "", "good.yaml"), ("good",)],
+)
+def test_serve_takes_a_file_as_check_does(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """`serve FILE` and `FILE` alone are `--config FILE`."""
+    text = f"models:\n{model('a')}"
+    server = Modelswap(tmp_path / "s", text)
+    for name in ("good.yaml", "good"):
+        (tmp_path / name).write_text(text)
+    flags = [*arguments, "--listen", f"127.0.0.1:{server.port}"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "modelswap", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=tmp_path,
+    ) as process:  # fmt: skip
+        try:
+            wait_until(lambda: reachable(server), seconds=10)
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("missing.yaml",), 1, "missing.yaml"),
+        (("serve", "missing.yaml"), 1, "missing.yaml"),
+        (("srve",), 2, "there are serve, check"),
+        (("good.yaml", "other.yaml"), 2, "unexpected argument: other.yaml"),
+        (("good.yaml", "--config", "other.yaml"), 2, "unexpected argument: good.yaml"),
+    ],
+)
+def test_files_and_misspelt_commands(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """A file that is missing is named; what is neither command nor file says which commands there are."""
+    (tmp_path / "good.yaml").write_text("models: {}\n")
+    ended = command(*arguments, directory=tmp_path)
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr

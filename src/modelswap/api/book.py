@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.core.policy import Policy
     from modelswap.core.spec import ModelId
-    from modelswap.fleet import Fleet
+    from modelswap.fleet import Fleet, RemoteFleet
 
     from .filters import Edit
     from .origin import Fields
@@ -136,7 +136,7 @@ class Book:
             return self.remotes[target.peer].peer.forward_authorization
         return self.plan.models[target.model].forward_authorization
 
-    def state_of(self, fleet: Fleet, target: str) -> TargetState:
+    def state_of(self, fleet: Fleet | RemoteFleet, target: str) -> TargetState:
         """Tell a selector how one of its targets is."""
         found = self.names.lookup(target)
         if isinstance(found, Peer) or found is None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.core.room import Fail
     from modelswap.core.spec import ClientId, ModelId
-    from modelswap.fleet import Fleet, Server
+    from modelswap.fleet import Fleet, RemoteFleet, Server
     from modelswap.http import SpoolFolders
     from modelswap.observe.captures import Captures
     from modelswap.observe.events import Bus
@@ -79,7 +79,8 @@ class House:
     reload: Callable[[], Awaitable[None]]
     status: ConfigStatus
     ledger: Ledger = field(init=False)
-    fleet: Fleet = field(init=False)
+    fleet: Fleet | RemoteFleet = field(init=False)
+    """After a hand-over it is the other front's."""
     spool: SpoolFolders | None = None
     """Where forms go that are too large for memory; None: the system's temporary folder."""
     profile: str | None = None
@@ -213,7 +214,9 @@ class _Starter:
     It gives the lease back at once: who awaits the answer may be cancelled before it is read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fleet: Fleet, identity: Identity) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fleet: Fleet | RemoteFleet, identity: Identity
+    ) -> None:
         self._identity = identity
         self.answer: asyncio.Future[None] = loop.create_future()
         self._fleet = fleet

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from modelswap.config.plan import Capabilities, Model, Plan
-    from modelswap.fleet import Failed, Fleet
+    from modelswap.fleet import Failed, Fleet, RemoteFleet
 
 Record = dict[str, Any]
 
@@ -39,7 +39,7 @@ def _status_in(phase: Phase) -> Record:
             return {"value": "unloaded"}
 
 
-def status_of(fleet: Fleet, model: ModelId, *, shows_line: bool) -> Record:
+def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_line: bool) -> Record:
     """Return what a model does now, and why it does not run where that is a failure.
 
     *shows_line*: the reader may see what the server said, which may hold paths.
@@ -56,7 +56,7 @@ def status_of(fleet: Fleet, model: ModelId, *, shows_line: bool) -> Record:
     return _status_in(fleet.listed_phase(model))
 
 
-def failures(fleet: Fleet, models: Iterable[ModelId]) -> list[Record]:
+def failures(fleet: Fleet | RemoteFleet, models: Iterable[ModelId]) -> list[Record]:
     """Return the models that are down because their last life ended badly, for `/running`."""
     found = ((model, fleet.failure(model)) for model in models)
     return [
@@ -167,7 +167,9 @@ def _of_model(model: Model, status: Record, created: int, *, alias: str | None =
     )
 
 
-def _local(plan: Plan, fleet: Fleet, created: int, *, shows_line: bool) -> Iterator[Record]:
+def _local(
+    plan: Plan, fleet: Fleet | RemoteFleet, created: int, *, shows_line: bool
+) -> Iterator[Record]:
     for model in plan.models.values():
         if model.unlisted:
             continue
@@ -190,7 +192,7 @@ def _peers(plan: Plan, created: int) -> Iterator[Record]:
             )
 
 
-def _selectors(plan: Plan, fleet: Fleet, created: int) -> Iterator[Record]:
+def _selectors(plan: Plan, fleet: Fleet | RemoteFleet, created: int) -> Iterator[Record]:
     for selector in plan.selectors.values():
         if selector.unlisted:
             continue
@@ -231,7 +233,9 @@ def _pins(plan: Plan, profile: str | None, created: int) -> Iterator[Record]:
             yield _record(pin, created, internal={"type": "profile"})
 
 
-def records(plan: Plan, fleet: Fleet, profile: str | None, *, shows_line: bool) -> list[Record]:
+def records(
+    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, *, shows_line: bool
+) -> list[Record]:
     """Return everything that is listed, by id."""
     created = int(datetime.now(UTC).timestamp())
     found = [
@@ -244,7 +248,7 @@ def records(plan: Plan, fleet: Fleet, profile: str | None, *, shows_line: bool) 
 
 
 def record_of(
-    plan: Plan, fleet: Fleet, profile: str | None, name: str, *, shows_line: bool
+    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, name: str, *, shows_line: bool
 ) -> Record | None:
     """Return one record of the list, or of a model or alias that the list leaves out."""
     for record in records(plan, fleet, profile, shows_line=shows_line):
@@ -261,7 +265,7 @@ def record_of(
     return None
 
 
-def statuses(plan: Plan, fleet: Fleet) -> list[Record]:
+def statuses(plan: Plan, fleet: Fleet | RemoteFleet) -> list[Record]:
     """Return the payload of a `modelStatus` event: every model, then every peer's."""
     found: list[Record] = []
     for model in sorted(plan.models.values(), key=lambda m: m.id):

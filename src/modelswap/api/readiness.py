@@ -15,7 +15,7 @@ from modelswap.errors import ConflictError, LoadingError
 
 if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
-    from modelswap.fleet import Fleet
+    from modelswap.fleet import Fleet, RemoteFleet
 
     from .house import House
 
@@ -33,7 +33,7 @@ def is_poll(method: str, rest: str) -> bool:
     return rest in _POLLS and method in {"GET", "HEAD"}
 
 
-def check_loaded(fleet: Fleet, model: ModelId, what: str) -> None:
+def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
     """Refuse what loads no model, where it is not ready; *what* names it.
 
     Raises:

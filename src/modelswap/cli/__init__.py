@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Final, Never
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Never
 
 import click
 
 from modelswap import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from click.core import ParameterSource
+
 COMMANDS: Final = {
     "serve": "Serve every model of a configuration on one port.",
     "check": "Check a configuration, or show what it amounts to.",
+    "reload": "Have the running server load its configuration again, or hand over to a new one.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",
 }
@@ -25,6 +32,16 @@ COMMANDS: Final = {
 SINGLE_DASH: Final = frozenset(
     {"config", "config-dir", "listen", "watch-config", "tls-cert-file", "tls-key-file", "version"}
 )
+
+
+class Option(click.Option):
+    """An option with a value. An empty value, as of an unset variable, is an option not given."""
+
+    def consume_value(
+        self, ctx: click.Context, opts: Mapping[str, Any]
+    ) -> tuple[Any, ParameterSource]:
+        given = {name: value for name, value in opts.items() if name != self.name or value != ""}
+        return super().consume_value(ctx, given)
 
 
 def refuse_argument(argument: str) -> Never:
@@ -53,6 +70,9 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+_SWITCHES: Final = frozenset(
+    {"--watch-config", "--version", "--strict", "--quiet", "--keep", "--once", "--binary"}
+)
 _YES: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _NO: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
@@ -68,10 +88,15 @@ def _undash(argument: str) -> str:
 
 def _switch(argument: str) -> list[str]:
     """Turn `--watch-config=true`, as Go's switches may be written, into the switch or nothing."""
-    name, _, value = argument.partition("=")
-    if name not in {"--watch-config", "--version"} or value not in _YES | _NO:
+    name, equals, value = argument.partition("=")
+    if not equals or name not in _SWITCHES or value not in _YES | _NO | {""}:
         return [argument]
     return [name] if value in _YES else []
+
+
+def _is_file(argument: str) -> bool:
+    """Say whether a first argument that is no command is meant as a configuration."""
+    return argument.endswith((".yaml", ".yml")) or Path(argument).is_file()
 
 
 def normalise(arguments: list[str]) -> list[str]:
@@ -79,9 +104,12 @@ def normalise(arguments: list[str]) -> list[str]:
     plain = [one for argument in arguments for one in _switch(_undash(argument))]
     if "--version" in plain:
         return ["--version"]
-    if plain and plain[0].startswith("-") and plain[0] not in {"-h", "--help"}:
-        return ["serve", *plain]
-    return plain
+    while plain and not plain[0]:
+        del plain[0]
+    first = plain[0] if plain else "".join(arguments)
+    is_option = first.startswith("-") and first not in {"-h", "--help"}
+    is_file = bool(plain) and first not in COMMANDS and not is_option and _is_file(first)
+    return ["serve", *plain] if is_option or is_file else plain
 
 
 @click.group(
@@ -103,5 +131,5 @@ def main() -> None:
     """Run the command line; the exit code is the command's."""
     given = sys.argv[1:]
     meant = normalise(given)
-    is_unnamed = meant[:1] == ["serve"] != given[:1]
+    is_unnamed = meant[:1] == ["serve"] != given[:1] and "".join(meant[1:2])[:1] in {"-", ""}
     sys.exit(cli.main(meant, prog_name="modelswap", standalone_mode=True, obj=is_unnamed))

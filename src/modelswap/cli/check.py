@@ -7,26 +7,34 @@ from pathlib import Path
 
 import click
 
-from . import refuse_argument
+from . import Option, refuse_argument
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration."
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration.",
+    cls=Option,
 )
 @click.option(
-    "--config-dir", type=click.Path(path_type=Path), metavar="DIR", help="A folder of more files."
+    "--config-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of more files.",
+    cls=Option,
 )
 @click.option("--strict", is_flag=True, help="Warnings, such as unknown keys, count as errors.")
 @click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
-@click.argument("files", nargs=-1, metavar="[FILE]", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE]", type=str)
 def command(
     *,
     config: Path | None,
     config_dir: Path | None,
     strict: bool,
     quiet: bool,
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
 ) -> None:
     """Check a configuration, or show what it amounts to.
 
@@ -37,10 +45,11 @@ def command(
     from modelswap.config.load import load  # noqa: PLC0415 - the same
 
     is_named = config is not None or config_dir is not None
+    files = tuple(file for file in files if file)
     for extra in files[0 if is_named else 1 :]:
-        refuse_argument(str(extra))
+        refuse_argument(extra)
     if not is_named:
-        config = files[0] if files else Path("config.yaml")
+        config = Path(files[0] if files else "config.yaml")
     loaded = load(config, config_dir)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Never
 
 import click
+
+from . import Option
 
 _PORT = 8080
 
@@ -19,12 +23,14 @@ _PORT = 8080
     "--port",
     type=click.IntRange(1, 65535),
     help="Where to listen, on 127.0.0.1.  [default: 8080, or any free port]",
+    cls=Option,
 )
 @click.option(
     "--dir",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the models and the configuration are written, and kept.  [default: a temporary one]",
+    cls=Option,
 )
 @click.option("--keep", is_flag=True, help="Keep the temporary folder.")
 @click.option("--once", is_flag=True, help="End after the tour instead of serving on.")
@@ -47,11 +53,23 @@ def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) ->
         port = _PORT if show.is_free(_PORT) else show.any_free_port()
     with ExitStack() as stack:
         if folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="modelswap-demo-"))
+            folder = _temporary_folder()
             if not keep:
                 stack.callback(_remove, folder)
-        code = show.run(folder=folder.absolute(), port=port, once=once)
+        try:
+            code = show.run(folder=folder.absolute(), port=port, once=once)
+        except show.FolderError as error:
+            _end(f"{folder} cannot be written: {error}; name another folder with --dir")
     sys.exit(code)
+
+
+def _temporary_folder() -> Path:
+    """Make a private folder in the first place that can be written."""
+    usual = [None, os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", str(Path("~").expanduser())]  # noqa: S108 - mkdtemp's are private
+    for place in usual:
+        with suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix="modelswap-demo-", dir=place or None))
+    return _end("no temporary folder can be written; name a folder with --dir")
 
 
 def _has_engine() -> bool:
@@ -65,6 +83,6 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end(message: str) -> None:
+def _end(message: str) -> Never:
     click.echo(f"modelswap demo: {message}", err=True)
     sys.exit(1)

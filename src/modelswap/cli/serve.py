@@ -7,26 +7,32 @@ from pathlib import Path
 
 import click
 
-from . import refuse_argument
+from . import Option, refuse_argument
 
 CONFIG_HERE = Path("config.yaml")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration (YAML)."
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration (YAML).",
+    cls=Option,
 )
 @click.option(
     "--config-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="A folder whose *.yaml and *.yml files are merged into it.",
+    cls=Option,
 )
 @click.option(
     "--listen",
     metavar="ADDRESS",
     help="Where to listen: HOST:PORT, :PORT (all interfaces) or unix:/PATH.  "
     "[default: 127.0.0.1:8080; with TLS 127.0.0.1:8443]",
+    cls=Option,
 )
 @click.option("--watch-config", is_flag=True, help="Reload when the configuration changes.")
 @click.option(
@@ -34,17 +40,23 @@ CONFIG_HERE = Path("config.yaml")
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Where sockets and the lock live.  [default: one per address, in the user's state home]",
+    cls=Option,
 )
 @click.option(
     "--tls-cert-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="TLS certificate (PEM).",
+    cls=Option,
 )
 @click.option(
-    "--tls-key-file", type=click.Path(path_type=Path), metavar="FILE", help="TLS key (PEM)."
+    "--tls-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TLS key (PEM).",
+    cls=Option,
 )
-@click.argument("unexpected", nargs=-1, metavar="")
+@click.argument("files", nargs=-1, metavar="[FILE]")
 @click.pass_obj
 def command(
     is_unnamed: bool | None,  # noqa: FBT001 - click gives it by position
@@ -56,7 +68,7 @@ def command(
     state_dir: Path | None,
     tls_cert_file: Path | None,
     tls_key_file: Path | None,
-    unexpected: tuple[str, ...],
+    files: tuple[str, ...],
 ) -> None:
     """Serve every model of a configuration on one port.
 
@@ -68,7 +80,7 @@ def command(
 
     \b
     Then:
-      modelswap serve --config config.yaml
+      modelswap serve config.yaml
       curl localhost:8080/v1/chat/completions -d '{"model": "qwen", "messages": [...]}'
 
     SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
@@ -77,8 +89,8 @@ def command(
     from modelswap.app import serve  # noqa: PLC0415 - --help must be quick
     from modelswap.options import Options, StartError  # noqa: PLC0415 - the same
 
-    if unexpected:
-        _on_unexpected(unexpected[0], is_unnamed=bool(is_unnamed))
+    named = _configuration([f for f in files if f], config or config_dir, bool(is_unnamed))
+    config = named or config
     if config is None and config_dir is None and CONFIG_HERE.exists():
         config = CONFIG_HERE
     if config is None and config_dir is None:
@@ -106,8 +118,14 @@ def command(
     sys.exit(code)
 
 
-def _on_unexpected(argument: str, *, is_unnamed: bool) -> None:
-    """Refuse it; a line without a command is one for llama-swap, which ignores arguments."""
-    if not is_unnamed:
-        refuse_argument(argument)
-    click.echo(f"modelswap: unexpected argument, ignored: {argument}", err=True)
+def _configuration(files: list[str], named: Path | None, is_unnamed: bool) -> Path | None:  # noqa: FBT001 - private
+    """Return the file that stands there without an option, where one may; refuse any other.
+
+    A line without a command is one for llama-swap, which ignores arguments.
+    """
+    is_taken = named is None and bool(files) and (not is_unnamed or Path(files[0]).is_file())
+    for extra in files[1 if is_taken else 0 :]:
+        if not is_unnamed:
+            refuse_argument(extra)
+        click.echo(f"modelswap: unexpected argument, ignored: {extra}", err=True)
+    return Path(files[0]) if is_taken else None

@@ -269,6 +269,8 @@ class Settings:
     """Between two keep-alives."""
     shutdown_timeout: Seconds = Seconds(30)
     keeper_grace: Seconds = Seconds(10)
+    keeper_keeps: bool = False
+    """SIGTERM leaves the models to the next start."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 

@@ -100,6 +100,13 @@ class RawKeeper:
     grace: float = key(
         "grace", Duration(), 10.0, "How long model servers outlive a front that vanished."
     )
+    on_restart: str = key(
+        "onRestart",
+        Text(("stop", "keep")),
+        "stop",
+        "What SIGTERM does to loaded models: `stop`, or `keep` them for the next start, at most "
+        "`grace` long. Ctrl-C always stops them.",
+    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -95,6 +95,7 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Places) -> Se
         loading_pulse=Seconds(max(_SHORTEST_PULSE, raw.loading.pulse)),
         shutdown_timeout=Seconds(raw.shutdown_timeout),
         keeper_grace=Seconds(raw.keeper.grace),
+        keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
     )
 

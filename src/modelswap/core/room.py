@@ -30,6 +30,7 @@ from .lifecycle import ALIVE, LEAVING, Event, Phase
 from .lives import Lives
 from .scheduler import NOTHING, Scheduler, Start, Stop
 from .seat import Seat
+from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .failure import Failure, Look
     from .policy import Policy
     from .scheduler import Decision
-    from .spec import ModelId, ModelSpec, RequestId, Seconds
+    from .spec import ModelId, RequestId, Seconds
 
 __all__ = [
     "ClearTimer",
@@ -91,9 +92,14 @@ class Room:
         seat.in_flight += 1
         return True
 
-    def on_arrived(self, request: Request, now: Seconds) -> Sequence[Command]:
-        """Decide about a request; its answer may be among the commands already."""
-        return self._answer(self._scheduler.on_arrived(request, now), now)
+    def on_arrived(
+        self, request: Request, now: Seconds, *, is_new: bool = True
+    ) -> Sequence[Command]:
+        """Decide about a request; its answer may be among the commands already.
+
+        One that is not *is_new* waits elsewhere already: it is not refused for lack of places.
+        """
+        return self._answer(self._scheduler.on_arrived(request, now, is_new=is_new), now)
 
     def on_cancelled(self, request: RequestId, now: Seconds) -> Sequence[Command]:
         """Forget a request that still waits; does nothing for one that was answered."""
@@ -134,19 +140,34 @@ class Room:
         """
         return self._answer(self._lives.on_timer(key, now, seen), now)
 
-    def adopt(self, model: ModelId, now: Seconds) -> Sequence[Command]:
+    def adopt(
+        self,
+        model: ModelId,
+        now: Seconds,
+        *,
+        in_flight: int = 0,
+        is_ready: bool = False,
+        is_leaving: bool = False,
+    ) -> Sequence[Command]:
         """Count on a server found running; `PROBE_PASSED` makes it ready.
 
-        One that may not run beside those already adopted is asked to leave.
+        One that may not run beside those already adopted is asked to leave. *in_flight* requests of
+        another process use it already; *is_ready*: its probe has passed. *is_leaving*: it is not as
+        configured, or not configured any more, so it only finishes those requests.
         """
+        if model not in self._seats and is_leaving:
+            self._seats[model] = Seat(ModelSpec(id=model), is_removed=True)
         seat = self._seats.get(model)
         if seat is None or seat.phase is not Phase.STOPPED:
             return NOTHING
-        may_stay = self._scheduler.adopt(model, now)
+        may_stay = not is_leaving and self._scheduler.adopt(model, now)
         decisions = list(self._lives.feed(model, Event.ADOPTED, now, "found running"))
+        seat.in_flight += in_flight
+        if is_ready:
+            decisions += self._lives.feed(model, Event.PROBE_PASSED, now, "found ready")
         if not may_stay:
-            self._scheduler.forget_swap(model)
-            decisions.append(Stop(model, "it may not run beside the others"))
+            why = "it is not as configured" if is_leaving else "it may not run beside the others"
+            decisions += self._retire(model, now, why)
         return self._answer(decisions, now)
 
     def unload(
@@ -238,6 +259,10 @@ class Room:
     def waiting(self, model: ModelId) -> int:
         return self._scheduler.line.count(model)
 
+    def requests(self) -> list[Request]:
+        """Return every request that waits, in order."""
+        return [waiter.request for waiter in self._line if waiter.request.id >= 0]
+
     def failure(self, model: ModelId) -> Failure | None:
         """Return why the last life ended badly, until another begins."""
         seat = self._seats.get(model)
@@ -278,12 +303,14 @@ class Room:
             return NOTHING
         return self._lives.feed(model, Event.STOP_WANTED, now, "unloaded")
 
-    def _retire(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
-        """Reload: the old server finishes its requests, however long they take."""
+    def _retire(
+        self, model: ModelId, now: Seconds, why: str = "the configuration changed"
+    ) -> Sequence[Decision]:
+        """Let the server finish its requests, however long they take, and leave."""
         self._scheduler.forget_swap(model)
         if self._seats[model].phase is Phase.READY and not self._scheduler.release(model):
             return NOTHING
-        return self._lives.feed(model, Event.STOP_WANTED, now, "the configuration changed")
+        return self._lives.feed(model, Event.STOP_WANTED, now, why)
 
     def _configure(
         self, model: ModelId, spec: ModelSpec, now: Seconds, *, is_changed: bool

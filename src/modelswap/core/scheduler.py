@@ -88,15 +88,18 @@ class Scheduler:
 
     # Requests
 
-    def on_arrived(self, request: Request, now: Seconds) -> Sequence[Decision]:
+    def on_arrived(
+        self, request: Request, now: Seconds, *, is_new: bool = True
+    ) -> Sequence[Decision]:
         """Decide about a new request; it joins the line only if it must wait."""
         if self._is_closed:
             return (Fail(request.id, Reason.SHUTTING_DOWN),)
         out = self._walk(now) if self.line.is_due(now) else []
         rivals = self._rivals(background=request.background)
-        ask = Ask(model=request.model, rivals=rivals, is_new=True, no_swap=request.no_swap)
+        ask = Ask(model=request.model, rivals=rivals, is_new=is_new, no_swap=request.no_swap)
         verdict = self._decide(ask, now)
-        if isinstance(verdict, Wait) and len(self.line) >= self._queue_limit and request.id >= 0:
+        is_full = len(self.line) >= self._queue_limit
+        if isinstance(verdict, Wait) and is_full and is_new and request.id >= 0:
             return [*out, Fail(request.id, Reason.QUEUE_FULL, "the queue is full", LATER)]
         waiter = self._enter(request, now)
         if isinstance(verdict, Serve) and not (request.background or request.no_swap):

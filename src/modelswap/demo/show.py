@@ -34,8 +34,16 @@ _GOODBYE: Final = 45.0
 _INTERRUPTED: Final = 130
 
 
+class FolderError(Exception):
+    """Models, configuration or log cannot be written; the text says why."""
+
+
 def run(*, folder: Path, port: int, once: bool) -> int:
-    """Show everything; return the exit code. With `once`, end after the tour."""
+    """Show everything; return the exit code. With `once`, end after the tour.
+
+    Raises:
+        FolderError: the folder cannot be written.
+    """
     console = Console(highlight=False, soft_wrap=True)
     with _interruptible():
         try:
@@ -50,7 +58,7 @@ def run(*, folder: Path, port: int, once: bool) -> int:
 
 def _show(console: Console, folder: Path, address: tour.Address, *, once: bool) -> int:
     console.print(f"Writing three tiny models with random weights to {escape(str(folder))}")
-    config = scenery.build(folder, start_port=_START_PORT)
+    config = _prepared(folder)
     with _program(folder, config, address) as process:
         tour.wait_until_up(address, lambda: process.poll() is None, patience=_PATIENCE)
         console.print(f"modelswap is up: [bold]http://{address}[/]\n")
@@ -60,6 +68,15 @@ def _show(console: Console, folder: Path, address: tour.Address, *, once: bool) 
         console.print(_hints(folder, address))
         process.wait()
         raise _ended(process)
+
+
+def _prepared(folder: Path) -> Path:
+    try:
+        config = scenery.build(folder, start_port=_START_PORT)
+        (folder / "modelswap.log").write_bytes(b"")
+    except OSError as error:
+        raise FolderError((error.strerror or str(error)).lower()) from error
+    return config
 
 
 def _walk(console: Console, address: tour.Address) -> None:

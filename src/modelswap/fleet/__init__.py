@@ -1,12 +1,27 @@
 """The one owner of the model servers.
 
 owner       `Fleet`: feeds the room, carries its commands out, gives leases
+adoption    which servers found running are taken over, and how
 failures    why models are down, as it is told
+remote      `RemoteFleet`: what another front owns, after a hand-over
 servers     what it holds (`Server`, `Ticket`) and whom it tells (`Waiter`, `Observer`)
 """
 
+from .adoption import Inherited
 from .failures import Failed
 from .owner import Fleet
+from .remote import RemoteFleet
 from .servers import Observer, Server, Ticket, Waiter, job_of, upstream_of
 
-__all__ = ["Failed", "Fleet", "Observer", "Server", "Ticket", "Waiter", "job_of", "upstream_of"]
+__all__ = [
+    "Failed",
+    "Fleet",
+    "Inherited",
+    "Observer",
+    "RemoteFleet",
+    "Server",
+    "Ticket",
+    "Waiter",
+    "job_of",
+    "upstream_of",
+]

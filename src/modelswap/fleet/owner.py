@@ -34,6 +34,8 @@ from modelswap.core.room import (
 from modelswap.core.spec import ClientId, ModelId, RequestId, Seconds
 from modelswap.launch.ports import NoFreePortError
 
+from .adoption import NOTHING_INHERITED, Inherited, adoption_of
+from .departures import Departures
 from .failures import Failed, Failures, redacted, unspawned
 from .ports import Ports
 from .servers import Absent, Server, Shielded, Ticket, job_of, startable, upstream_of
@@ -53,9 +55,6 @@ if TYPE_CHECKING:
 
 PORT_TRIES = 4
 """How often a model whose port a stranger took is started, each time on another port."""
-
-GONE = frozenset({Phase.STOPPED, Phase.STUCK})
-"""Nobody waits for a process that not even SIGKILL ends."""
 
 
 class Fleet:
@@ -86,9 +85,9 @@ class Fleet:
         self._obeying = False
         self._load_times = LoadTimes()
         self._failures = Failures()
-        self._watchers: set[Callable[[ModelId, Phase], None]] = set()
+        self.departures = Departures(self._room.phase)
         self.killed = 0
-        """How many kills were ordered, of servers that did not leave when asked."""
+        """Kills ordered so far, of servers that did not leave when asked."""
 
     # Requests
 
@@ -107,11 +106,25 @@ class Fleet:
         no_swap: bool = False,
     ) -> Ticket:
         """Wait for a lease; the waiter may be answered before this returns. See `Request`."""
-        ticket = Ticket(RequestId(next(self._ids)), model, waiter)
-        self._tickets[ticket.id] = ticket
-        request = Request(ticket.id, model, client, background, watched, no_swap)
-        self._obey(self._room.on_arrived(request, self._now()))
+        ticket = Ticket(RequestId(0), model, waiter)
+        self.enter(ticket, client=client, background=background, watched=watched, no_swap=no_swap)
         return ticket
+
+    def enter(
+        self,
+        ticket: Ticket,
+        *,
+        client: ClientId,
+        background: bool,
+        watched: bool,
+        no_swap: bool,
+        is_new: bool = True,
+    ) -> None:
+        """Wait with this ticket, which gets a number; not *is_new*: it waits elsewhere already."""
+        ticket.id = RequestId(next(self._ids))
+        self._tickets[ticket.id] = ticket
+        request = Request(ticket.id, ticket.model, client, background, watched, no_swap)
+        self._obey(self._room.on_arrived(request, self._now(), is_new=is_new))
 
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the load go on: its result is wanted soon."""
@@ -175,9 +188,12 @@ class Fleet:
     async def unload(self, models: Iterable[ModelId], *, force: bool = False) -> None:
         """Unload and return when they are gone. Blocks nobody else."""
         wanted = list(models)
-        for model in wanted:
+        self.begin_unload(wanted, force=force)
+        await self.departures.wait(wanted)
+
+    def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
+        for model in models:
             self._obey(self._room.unload(model, self._now(), force=force))
-        await self._until_gone(wanted)
 
     def preload(self, models: Sequence[ModelId]) -> None:
         """Start these in order, as if somebody had asked."""
@@ -191,51 +207,38 @@ class Fleet:
             self._report(model, Event.STALLED, detail)
             self.preload([model])  # up again as soon as it is down
 
-    async def _until_gone(self, models: Iterable[ModelId]) -> None:
-        """Wait until each was gone once: the next request may start it again at once."""
-        left = {model for model in models if self._room.phase(model) not in GONE}
-        gone = asyncio.Event()
-
-        def watch(model: ModelId, phase: Phase) -> None:
-            if phase in GONE:
-                left.discard(model)
-                if not left:
-                    gone.set()
-
-        self._watchers.add(watch)
-        try:
-            if left:
-                await gone.wait()
-        finally:
-            self._watchers.discard(watch)
-
     # Life of the program
 
-    async def open(self) -> None:
+    async def open(self, inherited: Inherited = NOTHING_INHERITED) -> None:
         """Connect to the keeper, and take over the servers that it still runs."""
         await self._launcher.open()
-        strangers = [f.model for f in self._launcher.adopted() if not self._adopt(f)]
+        strangers = [f.model for f in self._launcher.adopted() if not self._adopt(f, inherited)]
         if strangers:
             await self._launcher.discard(*strangers)
 
-    def _adopt(self, found: Adopted) -> bool:
-        model = self.plan.models.get(ModelId(found.model))
-        if model is None:
+    def _adopt(self, found: Adopted, inherited: Inherited) -> bool:
+        adoption = adoption_of(self.plan, found, inherited)
+        if adoption is None:
             return False
-        if found.port is not None and model.port is not None:
-            model = model.at_port(found.port)
-        job = job_of(model)
-        if job.fingerprint != found.fingerprint:
-            return False
+        model, is_same = adoption.model, adoption.is_same
         self._servers[model.id] = Server(model, upstream_of(model), found.pid)
-        if not self._launcher.adopt(job):
+        if not self._launcher.adopt(adoption.job, as_it_is=not is_same):
             del self._servers[model.id]
             return False
-        if model.port is not None:
+        if is_same and model.port is not None:
             self._ports.keep(model.id, model.port)
         self._observer.on_note("info", f"<{model.id}> found running, pid {found.pid}")
-        self._obey(self._room.adopt(model.id, self._now()))
+        facts = {"is_ready": adoption.is_ready, "is_leaving": not is_same}
+        self._obey(self._room.adopt(model.id, self._now(), in_flight=adoption.in_flight, **facts))
         return True
+
+    def estate(self) -> tuple[Inherited, list[tuple[Request, Ticket]]]:
+        """Return what another front has to know to go on: leases, ready models, who waits."""
+        alive = self._room.alive()
+        leases = {m: n for m in alive if (n := self._room.in_flight(m))}
+        ready = frozenset(m for m in alive if self._room.phase(m) is Phase.READY)
+        waiting = [(r, self._tickets[r.id]) for r in self._room.requests() if r.id in self._tickets]
+        return Inherited(leases=leases, ready=ready), waiting
 
     def replace(
         self,
@@ -270,16 +273,16 @@ class Fleet:
     async def stop_all(self) -> None:
         """Stop every server and return when all are gone."""
         self._obey(self._room.stop_all(self._now()))
-        await self._until_gone(self._room.alive())
+        await self.departures.wait(self._room.alive())
 
     def kill_all(self) -> None:
         """Stop asking."""
         self._obey(self._room.stop_all(self._now(), force=True))
 
-    async def close(self) -> None:
-        """Let go of the keeper, which then ends."""
+    async def close(self, *, stop_servers: bool = True) -> None:
+        """Let go of the keeper, which then ends, or keeps the servers for its grace."""
         self._timers.clear_all()
-        await self._launcher.close(stop_servers=True)
+        await self._launcher.close(stop_servers=stop_servers)
 
     # News from the launcher
 
@@ -377,8 +380,7 @@ class Fleet:
             case PhaseChanged(model=model, phase=phase, why=why):
                 self._load_times.on_phase(model, phase, self._now())
                 self._observer.on_phase(model, phase, why)
-                for watch in tuple(self._watchers):
-                    watch(model, phase)
+                self.departures.on_phase(model, phase)
             case _ as never:
                 assert_never(never)
 

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import cast
 
 from modelswap.address import socket_path_problem
-from modelswap.unix_sockets import ListeningSocket
+from modelswap.unix_sockets import listen
 
 EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
 _MAX_PORT = 65535
@@ -112,17 +112,16 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-async def bound(address: ListenAddress) -> tuple[list[socket.socket], ListeningSocket | None]:
-    """Take the address: its sockets, and for a Unix socket also its file.
+async def bound(address: ListenAddress) -> list[socket.socket]:
+    """Take the address, and return its sockets.
 
     Raises:
         ListenError: it cannot be had.
     """
     try:
         if address.socket_path:
-            taken = ListeningSocket(address.socket_path)
-            return [taken.socket], taken
-        return _all_bound(await _candidates(address.host, address.port), address.port), None
+            return [listen(address.socket_path)]
+        return _all_bound(await _candidates(address.host, address.port), address.port)
     except FileNotFoundError as error:
         raise ListenError("its folder does not exist") from error
     except OSError as error:

@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from modelswap.errors import retry_fields
+from modelswap.unix_sockets import SocketFile
 
 from .allocator import give_back
 from .burst import Burst
@@ -26,12 +27,12 @@ from .sockets import is_local
 from .ticker import Ticker
 
 if TYPE_CHECKING:
+    import socket
     import ssl
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
     from modelswap.config.plan import Limits
-    from modelswap.unix_sockets import ListeningSocket
 
     from .endpoint import Endpoint
     from .exchange import Exchange
@@ -79,7 +80,8 @@ class Server:
         self._crashed = crashed
         self._ssl = ssl_context
         self._servers: list[asyncio.Server] = []
-        self._socket_file: ListeningSocket | None = None
+        self._socket_path = ""
+        self._socket_file: SocketFile | None = None
         self.loop = asyncio.get_running_loop()
         self._open = Connections(self.loop, limits, is_unbounded)
         self._held = 0
@@ -116,12 +118,22 @@ class Server:
 
         The real one of a Unix socket is its path and 0.
         """
+        real = await self.take(await bound(address), address)
+        self._own_file()
+        return real
+
+    def _own_file(self) -> None:
+        if self._socket_path:
+            self._socket_file = SocketFile(self._socket_path)
+
+    async def take(
+        self, listening: Sequence[socket.socket], address: ListenAddress
+    ) -> tuple[str, int]:
+        """Use sockets that are bound to the address, without accepting yet; return the real one."""
         self._open.set_limits(self.limits)
-        sockets, self._socket_file = await bound(address)
-        create = (
-            self.loop.create_server if self._socket_file is None else self.loop.create_unix_server
-        )
-        for one in sockets:
+        self._socket_path = address.socket_path
+        create = self.loop.create_unix_server if address.socket_path else self.loop.create_server
+        for one in listening:
             server = await create(
                 lambda: Connection(self),
                 sock=one,
@@ -134,11 +146,16 @@ class Server:
             self._servers.append(server)
         if address.socket_path:
             return address.socket_path, 0
-        name = sockets[0].getsockname()
+        name = listening[0].getsockname()
         return str(name[0]), int(name[1])
 
+    def listening(self) -> list[int]:
+        """Return the descriptors of the sockets that are accepted on."""
+        return [one.fileno() for server in self._servers for one in server.sockets]
+
     async def accept(self) -> None:
-        """Accept connections on what is bound."""
+        """Accept connections on what is bound. From now on a Unix socket's file is ours to remove."""
+        self._own_file()
         for server in self._servers:
             await server.start_serving()
 
@@ -148,6 +165,11 @@ class Server:
         self._open.set_limits(limits)
         self.heads.clear()
 
+    def hand_over(self) -> None:
+        """Stop accepting on an address that another process listens on from now on."""
+        self._socket_file = None
+        self.stop_accepting()
+
     def stop_accepting(self) -> None:
         for server in self._servers:
             server.close()
@@ -155,17 +177,24 @@ class Server:
         if self._socket_file is not None:
             self._socket_file.remove()
 
-    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's word for it
+    async def drain(self, timeout: float | None, quiet: float = 0.0) -> bool:  # noqa: ASYNC109 - the caller's word for it
         """Let running requests end; False when some were still running after `timeout`.
 
         Connections stay open for it, each for one more request: whoever asks meanwhile gets an
-        answer (most likely that we are leaving), not a closed connection.
+        answer (most likely that we are leaving), not a closed connection. They get `quiet` seconds
+        without any request to ask for it.
         """
         self.stop_accepting()
         self.draining = True
         try:
             async with asyncio.timeout(timeout):
-                while any(connection.is_busy for connection in self._open):  # noqa: ASYNC110 - connections tell nobody when they rest
+                busy = self.loop.time()
+                while self._open:
+                    now = self.loop.time()
+                    if any(connection.is_busy for connection in self._open):
+                        busy = now
+                    elif now - busy >= quiet:
+                        break
                     await asyncio.sleep(_DRAIN_LOOK)
         except TimeoutError:
             return False

@@ -13,6 +13,7 @@ start, how long to be patient, what to do after a failure is decided elsewhere.
     unstartable     why a program cannot be started
     ports           which ports are free, and who holds one
     state           the state directory and its lock
+    fronts          which fronts run, and what they say of themselves
     memory          a stopped server's GPU memory is free before its exit is told
     descriptors     how many files we may hold open
     first           being process 1
@@ -108,10 +109,10 @@ class Launcher(Protocol):
         """
         ...
 
-    def adopt(self, job: Job) -> bool:
+    def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
         """Take over the running server of that model if it is the one `job` would start.
 
-        News follows as after `start`: spawned, then ready once the probe has passed.
+        *as_it_is*: whatever started it. News follows as after `start`: spawned, then ready once the probe has passed.
         """
         ...
 

@@ -17,7 +17,7 @@ from modelswap.keeper import protocol
 
 from . import Adopted, Exit, LaunchError, local_run, probe
 from .local_link import Keeper, Link, sweep, wait_for_end
-from .local_run import Found, Run, SpawnError, clear_the_way, ending_of, is_same
+from .local_run import Found, Run, SpawnError, clear_the_way, ending_of, is_alive
 from .local_watch import Pulse, is_served, until_ours
 from .state import lock_front
 
@@ -181,10 +181,12 @@ class LocalLauncher:
             for s in servers
         ]
 
-    def adopt(self, job: Job) -> bool:
+    def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
         for number, found in self._found.items():
             server = found.server
-            if server.model == job.model and not server.stopping and is_same(server, job):
+            if server.model != job.model or server.stopping:
+                continue
+            if is_alive(server) and (as_it_is or server.fingerprint == job.fingerprint):
                 del self._found[number]
                 run = self._enter(Run(number, job))
                 loop = asyncio.get_running_loop()

@@ -250,10 +250,9 @@ def stop_trouble(job: Job, code: int | None, error: SpawnError) -> str:
     return f"the stop command {said}; sending SIGTERM"
 
 
-def is_same(server: RunningServer, job: Job) -> bool:
-    """Whether the server is what `job` would start, and still the process that was started."""
-    now = start_time(server.pid)
-    return server.fingerprint == job.fingerprint and now in (0, server.started)
+def is_alive(server: RunningServer) -> bool:
+    """Whether the server is still the process that was started."""
+    return start_time(server.pid) in (0, server.started)
 
 
 def clear_the_way(job: Job) -> None:

@@ -105,8 +105,8 @@ class SettlingLauncher:
     def adopted(self) -> list[Adopted]:
         return self._inner.adopted()
 
-    def adopt(self, job: Job) -> bool:
-        return self._inner.adopt(job)
+    def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
+        return self._inner.adopt(job, as_it_is=as_it_is)
 
     async def discard(self, *models: str) -> None:
         await self._inner.discard(*models)

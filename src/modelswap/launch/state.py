@@ -1,33 +1,61 @@
 """The state directory: where it is, that it is ours alone, and the lock of the one front.
 
-Without a writable home it is a private folder below the temporary directory, with a name that a
-restarted front finds again. An explicit wish is never replaced by something else.
+Guarantees: the directory is private (mode 0700, our user's). Without `--state-dir` it is the first
+of the usual places that can be written, and a restarted front finds the same one again.
+Does not: replace a directory that was asked for by another one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from . import AlreadyRunningError, LaunchError
 
-_LOCK_NAME = "front.lock"
+LOCK_NAME = "front.lock"
+LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
+"""Folders that everybody may write to, in which a read-only system still has room."""
+_BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
 
 def state_directory(wanted: Path | None, address: str) -> Path:
-    """Return an existing, private, writable directory for the front that listens on `address`."""
+    """Return an existing, private, writable directory for the front that listens on `address`.
+
+    Raises:
+        LaunchError: there is none; the text names `--state-dir`.
+    """
     if wanted is not None:
-        return _made(wanted.absolute())
+        return _asked_for(wanted)
     name = _folder_name(address)
-    for base in _bases():
-        with contextlib.suppress(LaunchError):
+    failures: list[str] = []
+    for base, is_shared in bases():
+        try:
+            if is_shared:
+                _made_private(base)
             return _made(base / name)
-    return _made(Path(tempfile.mkdtemp(prefix="modelswap-")))
+        except OSError as error:
+            failures.append(f"{base} ({(error.strerror or str(error)).lower()})")
+        except LaunchError as error:
+            failures.append(str(error))
+    raise LaunchError(
+        "no folder for the state can be written: name one with --state-dir DIR; tried "
+        + ", ".join(failures)
+    )
+
+
+def _asked_for(wanted: Path) -> Path:
+    try:
+        return _made(wanted.absolute())
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise LaunchError(f"--state-dir {wanted} cannot be used: {why.lower()}") from error
 
 
 def _folder_name(address: str) -> str:
@@ -37,46 +65,65 @@ def _folder_name(address: str) -> str:
     return f"{plain[:48]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
 
 
-def _bases() -> list[Path]:
-    bases: list[Path] = []
+def bases() -> list[tuple[Path, bool]]:
+    """Return the places to try, in order, each with whether others may write beside it."""
+    ours: list[Path] = []
     if home := os.environ.get("XDG_STATE_HOME"):
-        bases.append(Path(home) / "modelswap")
+        ours.append(Path(home))
     with contextlib.suppress(RuntimeError):  # no home at all
-        bases.append(Path.home() / ".local" / "state" / "modelswap")
-    bases.append(Path(tempfile.gettempdir()) / f"modelswap-{os.getuid()}")
-    return bases
+        ours.append(Path.home() / ".local" / "state")
+    session = (os.environ.get("XDG_RUNTIME_DIR") or "/dev/null", f"/run/user/{os.getuid()}")
+    ours += [Path(base) for base in session if Path(base).is_dir()]  # the system's to make
+    shared = [*LAST_RESORTS]
+    with contextlib.suppress(OSError):  # none of the folders that Python knows can be written
+        shared.insert(0, Path(tempfile.gettempdir()))
+    found = [(base / "modelswap", False) for base in ours if base.is_absolute()]
+    found += [(base / f"modelswap-{os.getuid()}", True) for base in shared if base.is_absolute()]
+    return list(dict.fromkeys(found))
+
+
+def _made_private(directory: Path) -> None:
+    """Make a folder where everybody may write, and be sure that nobody else made it for us."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    status = directory.lstat()  # a link that another user put there is that user's
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise LaunchError(f"{directory} (it belongs to another user, or is no folder)")
+    directory.chmod(0o700)
 
 
 def _made(directory: Path) -> Path:
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.mkdir(exist_ok=True, mode=0o700)
-        status = directory.lstat()
-        if not stat.S_ISDIR(status.st_mode) and directory.is_symlink():
-            status = directory.stat()
-        if status.st_uid != os.geteuid():
-            raise LaunchError(f"state directory {directory} belongs to another user")
-        if directory.parent.name.startswith("modelswap-") and (
-            directory.parent.lstat().st_uid != os.geteuid()
-        ):
-            raise LaunchError(f"{directory.parent} belongs to another user")
-        directory.chmod(0o700)
-        probe, name = tempfile.mkstemp(dir=directory)
-        os.close(probe)
-        Path(name).unlink()
-    except OSError as error:
-        raise LaunchError(f"state directory {directory}: {error.strerror}") from error
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(exist_ok=True, mode=0o700)
+    if directory.stat().st_uid != os.geteuid():
+        raise LaunchError(f"state directory {directory} belongs to another user")
+    directory.chmod(0o700)
+    probe, name = tempfile.mkstemp(dir=directory)
+    os.close(probe)
+    Path(name).unlink()
     return directory
 
 
 def lock_front(directory: Path) -> int:
     """Become the one front of this directory; the lock lives as long as the returned descriptor."""
-    fd = os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot_lock(directory, error) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise AlreadyRunningError(
-            f"another modelswap is running on the state directory {directory}"
-        ) from error
+        if error.errno in _BUSY:
+            raise AlreadyRunningError(
+                f"another modelswap is running on the state directory {directory}"
+            ) from error
+        raise _cannot_lock(directory, error) from error
     return fd
+
+
+def _cannot_lock(directory: Path, error: OSError) -> LaunchError:
+    why = (error.strerror or str(error)).lower()
+    return LaunchError(
+        f"the state directory {directory} cannot be locked: {why}; name another with --state-dir"
+    )

@@ -143,6 +143,14 @@ class Store:
         self._next = first + count
         return first
 
+    def next_after(self, count: int) -> int:
+        """The id that will be the next when so many more were given."""
+        return self._next + count
+
+    def skip_to(self, first: int) -> None:
+        """Give no id below *first*: another process does."""
+        self._next = max(self._next, first)
+
     def record(self, records: Sequence[Record], drafts: Mapping[int, Draft]) -> None:
         """Keep records (with ids from `next_ids`) and by their ids the captures. Never waits."""
         if self._path is None and all(draft.is_cheap for draft in drafts.values()):

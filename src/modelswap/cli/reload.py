@@ -1,0 +1,149 @@
+"""`modelswap reload`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Never
+
+import click
+
+from . import Option, refuse_argument
+
+if TYPE_CHECKING:
+    from modelswap.launch.fronts import Front
+
+_PAUSE: Final = 0.05
+_RELOADS_WITHIN: Final = 60.0
+"""Seconds for a reload, which waits for one under way and reads files on a thread."""
+_HANDS_OVER_WITHIN: Final = 120.0
+"""Seconds for the new program to start and take over; a little more than the server waits."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--binary", is_flag=True, help="Replace the program too, as after an upgrade.")
+@click.option("--listen", metavar="HOST:PORT", help="The server that listens there.", cls=Option)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The server that has this configuration.",
+    cls=Option,
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The server with this state directory; needed when it was started with one.",
+    cls=Option,
+)
+@click.argument("extra", nargs=-1, metavar="")
+def command(
+    *,
+    binary: bool,
+    listen: str | None,
+    config: Path | None,
+    state_dir: Path | None,
+    extra: tuple[str, ...],
+) -> None:
+    """Have the running server load its configuration again.
+
+    Waits for the result: exit code 0 when the new configuration is in use, 1 with
+    every problem when the old one stays. Models that did not change run on.
+
+    With --binary a new program is started with the same command line and takes
+    over address, models and waiting requests; the old one finishes what it has
+    and ends. No request is lost. When the new one cannot start, the old one goes
+    on, and this says why.
+
+    \b
+    Without options: the one server that runs. Examples:
+      modelswap reload
+      modelswap reload --listen 127.0.0.1:9000
+      pip install --upgrade modelswap && modelswap reload --binary
+    """  # noqa: D301 - click's \b
+    for one in extra:
+        refuse_argument(one)
+    if sys.platform == "win32":
+        _end("this system has no signals; use POST /api/config/reload")
+    before = _found(listen, config, state_dir)
+    number = signal.SIGUSR2 if binary else signal.SIGHUP
+    try:
+        os.kill(before.pid, number)
+    except ProcessLookupError:
+        _end(f"the server (pid {before.pid}) has just ended")
+    except PermissionError:
+        _end(f"the server (pid {before.pid}) belongs to another user")
+    after = _answer(before, "handover" if binary else "reload")
+    for line in after.lines:
+        click.echo(line, err=not after.ok)
+    if not after.ok:
+        what = "the old program goes on" if binary else "the running configuration stays"
+        _end(f"not reloaded; {what}")
+    if binary:
+        click.echo(f"pid {after.pid} has taken over from pid {before.pid} on {after.listen}")
+    else:
+        click.echo(f"configuration reloaded by pid {after.pid} on {after.listen}")
+
+
+def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> Front:
+    from modelswap.launch.fronts import front_in, fronts  # noqa: PLC0415 - --help must be quick
+
+    running = [front_in(state_dir.absolute())] if state_dir is not None else [*fronts()]
+    found = [front for front in running if front is not None]
+    if listen is not None:
+        address = _address(listen)
+        found = [front for front in found if front.listen == address]
+    if config is not None:
+        resolved = str(config.resolve())
+        found = [front for front in found if resolved in front.config.split(os.pathsep)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        _end(
+            "several servers run; say which with --listen: "
+            + ", ".join(sorted(front.listen for front in found))
+        )
+    where = f"with the state directory {state_dir}" if state_dir is not None else "of this user"
+    return _end(
+        f"no running server {where} was found"
+        + ("" if listen is None else f" on {listen}")
+        + ("" if config is None else f" with {config}")
+        + ("" if state_dir is not None else "; was it started with --state-dir?")
+    )
+
+
+def _address(listen: str) -> str:
+    from modelswap.options import StartError, parse_listen  # noqa: PLC0415 - as above
+
+    try:
+        return str(parse_listen(listen, tls=False))
+    except StartError as error:
+        click.echo("\n".join(error.lines), err=True)
+        sys.exit(1)
+
+
+def _answer(before: Front, kind: str) -> Front:
+    """Wait until the server, or the one that took over from it, says how it went."""
+    from modelswap.launch.fronts import front_in  # noqa: PLC0415 - as above
+
+    within = _HANDS_OVER_WITHIN if kind == "handover" else _RELOADS_WITHIN
+    deadline = time.monotonic() + within
+    gone_since: float | None = None
+    while time.monotonic() < deadline:
+        now = front_in(before.directory)
+        if now is not None and now.number > before.number and now.kind == kind:
+            return now
+        gone_since = None if now is not None else gone_since or time.monotonic()
+        if gone_since is not None and time.monotonic() - gone_since > within / 4:
+            _end("the server has ended; its log says why")
+        time.sleep(_PAUSE)
+    return _end(f"the server (pid {before.pid}) did not answer within {within:g} s; see its log")
+
+
+def _end(message: str) -> Never:
+    click.echo(f"modelswap reload: {message}", err=True)
+    sys.exit(1)

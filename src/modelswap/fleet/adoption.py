@@ -1,0 +1,69 @@
+"""Which servers found running this fleet takes over, and how.
+
+One that is what the configuration would start is taken over whole. One that is not, or whose model
+is gone from the configuration, is taken over only to finish the requests of another front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from modelswap.config.plan import Model
+from modelswap.core.spec import ModelId
+
+from .servers import job_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelswap.config.plan import Plan
+    from modelswap.launch import Adopted, Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What another front still did with the model servers when it gave them to this one."""
+
+    leases: Mapping[ModelId, int] = field(default_factory=dict[ModelId, int])
+    """How many requests of it run on each model."""
+    ready: frozenset[ModelId] = frozenset()
+
+
+NOTHING_INHERITED: Final = Inherited()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    model: Model
+    """At the port that its server has."""
+    job: Job
+    is_same: bool
+    """It is what the configuration would start."""
+    in_flight: int
+    is_ready: bool
+
+
+def adoption_of(plan: Plan, found: Adopted, inherited: Inherited) -> Adoption | None:
+    """Say how to take the server over; None: nobody needs it."""
+    name = ModelId(found.model)
+    used = inherited.leases.get(name, 0)
+    model = plan.models.get(name) or _unknown(name)
+    if found.port is not None and model.port is not None:
+        model = model.at_port(found.port)
+    job = job_of(model)
+    is_same = job.fingerprint == found.fingerprint
+    if not is_same and not used:
+        return None
+    return Adoption(
+        model=model,
+        job=job if is_same else replace(job, check=None),  # its probe may be another one
+        is_same=is_same,
+        in_flight=used,
+        is_ready=name in inherited.ready or not is_same,
+    )
+
+
+def _unknown(name: ModelId) -> Model:
+    """Return what stands for a model that is not configured any more, while its server finishes."""
+    return Model(id=name, cmd="", argv=(), proxy="http://127.0.0.1:1", check_endpoint=None)

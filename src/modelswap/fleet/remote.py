@@ -1,0 +1,291 @@
+"""The fleet of another front, to which this one has handed over its model servers.
+
+The requests that this front still has go on: it asks the other front for each lease, and sends the
+request to the model server itself.
+Guarantees: a lease is the other front's; it is given back exactly once, also when this front ends.
+Does not: start, stop or probe anything.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from modelswap.core.failure import Cause, Failure
+from modelswap.core.lifecycle import ALIVE, LEAVING, Phase
+from modelswap.core.room import Fail, Reason
+from modelswap.core.spec import ModelId, RequestId, Seconds
+
+from .departures import Departures
+from .servers import Absent, Server, Ticket, upstream_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from modelswap.config.plan import Model, Plan
+    from modelswap.core.spec import ClientId
+
+    from .failures import Failed
+    from .owner import Fleet
+    from .servers import Waiter
+
+    Send = Callable[..., None]
+
+
+class RemoteFleet:
+    """Answers like a `Fleet`."""
+
+    killed = 0
+
+    def __init__(self, fleet: Fleet, plan: Plan, send: Send) -> None:
+        """Take over what *fleet* knows; `send(kind, **fields)` reaches the other front."""
+        inherited, waiting = fleet.estate()
+        self.inherited = inherited
+        """As it was at this moment."""
+        self._plan = plan
+        self._send = send
+        self.leases = Counter(inherited.leases)
+        self._servers: dict[ModelId, Server] = {}
+        self._phases: dict[ModelId, Phase] = {}
+        for model, phase, _ in fleet.running():
+            self._phases[model.id] = phase
+            if (server := fleet.server(model.id)) is not None:
+                self._servers[model.id] = server
+        self._tickets: dict[RequestId, Ticket] = {}
+        self._asked: dict[RequestId, dict[str, Any]] = {}
+        self.departures = Departures(self.phase)
+        for request, ticket in waiting:
+            facts = {
+                "client": request.client,
+                "background": request.background,
+                "watched": request.watched,
+                "no_swap": request.no_swap,
+                "is_new": False,
+            }
+            self._ask(ticket, facts)
+        highest = max((ticket.id for _, ticket in waiting), default=0)
+        self._ids = itertools.count(highest + 1)
+
+    # Requests
+
+    def lease_now(self, model: ModelId, client: ClientId) -> Server | None:  # noqa: ARG002 - as a `Fleet`
+        """Leases come by `ask` alone."""
+        return None
+
+    def ask(
+        self,
+        model: ModelId,
+        waiter: Waiter,
+        *,
+        client: ClientId,
+        background: bool = False,
+        watched: bool = False,
+        no_swap: bool = False,
+    ) -> Ticket:
+        """Wait for a lease of the other front."""
+        ticket = Ticket(RequestId(0), model, waiter)
+        self.enter(ticket, client=client, background=background, watched=watched, no_swap=no_swap)
+        return ticket
+
+    def enter(
+        self,
+        ticket: Ticket,
+        *,
+        client: ClientId,
+        background: bool,
+        watched: bool,
+        no_swap: bool,
+        is_new: bool = True,
+    ) -> None:
+        """Wait with this ticket, which gets a number."""
+        ticket.id = RequestId(next(self._ids))
+        facts = {"client": client, "background": background, "watched": watched, "no_swap": no_swap}
+        self._ask(ticket, facts | {"is_new": is_new})
+
+    def _ask(self, ticket: Ticket, facts: dict[str, Any]) -> None:
+        """Ask the other front; *facts* are what its `Fleet.enter` takes."""
+        self._tickets[ticket.id] = ticket
+        self._asked[ticket.id] = facts
+        self._send("ask", id=ticket.id, model=ticket.model, **facts)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Stop waiting, but let the load go on."""
+        if ticket.id in self._tickets:
+            ticket.waiter = Absent(self.release)
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Stop waiting. Does nothing when the wait is over."""
+        if self._forget(ticket.id) is not None:
+            self._send("cancel", id=ticket.id)
+
+    def release(self, model: ModelId) -> None:
+        """End one lease."""
+        self.leases[model] -= 1
+        self._send("release", model=model)
+
+    def _forget(self, number: RequestId) -> Ticket | None:
+        self._asked.pop(number, None)
+        return self._tickets.pop(number, None)
+
+    # Questions
+
+    def phase(self, model: ModelId) -> Phase:
+        return self._phases.get(model, Phase.STOPPED)
+
+    def server(self, model: ModelId) -> Server | None:
+        return self._servers.get(model)
+
+    def running(self) -> list[tuple[Model, Phase, int | None]]:
+        """Return (model at its port, phase, pid) of what this front has heard of, by id."""
+        found: list[tuple[Model, Phase, int | None]] = []
+        for name, phase in sorted(self._phases.items()):
+            server = self._servers.get(name)
+            model = self._plan.models.get(name) if server is None else server.model
+            if phase in ALIVE and model is not None:
+                found.append((model, phase, None if server is None else server.pid))
+        return found
+
+    def load_time_left(self, model: ModelId) -> Seconds | None:  # noqa: ARG002 - as a `Fleet`
+        """Only the other front could guess."""
+        return None
+
+    def in_flight(self, model: ModelId) -> int:
+        return self.leases[model]
+
+    def waiting(self, model: ModelId) -> int:
+        return sum(ticket.model == model for ticket in self._tickets.values())
+
+    def listed_phase(self, model: ModelId) -> Phase:
+        return self.phase(model)
+
+    def failure(self, model: ModelId) -> Failed | None:  # noqa: ARG002 - as a `Fleet`
+        """Only the other front knows."""
+        return None
+
+    # Orders
+
+    async def unload(self, models: Iterable[ModelId], *, force: bool = False) -> None:
+        """Have the other front unload; return when they are gone."""
+        wanted = list(models)
+        self.begin_unload(wanted, force=force)
+        await self.departures.wait(wanted)
+
+    def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
+        self._send("unload", models=[*models], force=force)
+
+    def stalled(self, server: Server, detail: str) -> None:
+        """Take note that a ready server did not answer in its time."""
+        self._send("stalled", model=server.model.id, detail=detail)
+
+    # For the end of the program, which is the other front's affair
+
+    def drain(self) -> None:
+        """Refuse those that wait."""
+        self.refuse_all()
+
+    async def stop_all(self) -> None:
+        """Do nothing: the servers are the other front's."""
+
+    def kill_all(self) -> None:
+        """Do nothing, as above."""
+
+    async def close(self, *, stop_servers: bool = True) -> None:
+        """Do nothing, as above."""
+
+    def refuse_all(self) -> None:
+        """The other front is gone: nobody can be served any more."""
+        for number in list(self._tickets):
+            ticket = self._forget(number)
+            if ticket is not None:
+                ticket.waiter.on_refused(Fail(number, Reason.SHUTTING_DOWN))
+        for model in list(self._phases):
+            self._on_phase(model, Phase.STOPPED)
+
+    def give_back(self, fleet: Fleet, leases: Mapping[ModelId, int]) -> None:
+        """Let *fleet*, of this front, go on: the other one has not come to be.
+
+        *leases*: those that *fleet* counts; some may have ended meanwhile.
+        """
+        for model, count in leases.items():
+            for _ in range(count - self.leases[model]):
+                fleet.release(model)
+        for number, facts in list(self._asked.items()):
+            ticket = self._forget(number)
+            if ticket is not None:
+                facts["is_new"] = False
+                fleet.enter(ticket, **facts)
+
+    # News from the other front
+
+    def on_message(self, kind: str, message: Mapping[str, Any]) -> None:
+        """Take an answer or a piece of news."""
+        match kind:
+            case "granted":
+                self._on_granted(message)
+            case "refused":
+                number = RequestId(message["id"])
+                ticket = self._forget(number)
+                if ticket is not None:
+                    ticket.waiter.on_refused(_refused(number, message))
+            case "position":
+                ticket = self._tickets.get(RequestId(message["id"]))
+                if ticket is not None:
+                    ticket.waiter.on_position(int(message["position"]))
+            case "phase":
+                self._on_phase(ModelId(message["model"]), Phase(message["phase"]))
+            case _:
+                pass
+
+    def _on_granted(self, message: Mapping[str, Any]) -> None:
+        name = ModelId(message["model"])
+        self.leases[name] += 1
+        ticket = self._forget(RequestId(message["id"]))
+        server = self._server_at(name, str(message["proxy"]), message.get("port"))
+        if ticket is None or server is None:  # it was cancelled while the grant was on its way
+            self.release(name)
+        else:
+            ticket.waiter.on_granted(server)
+
+    def _server_at(self, name: ModelId, proxy: str, port: int | None) -> Server | None:
+        server = self._servers.get(name)
+        if server is None or server.model.proxy != proxy:
+            model = self._plan.models.get(name)
+            if model is None:
+                return None
+            model = replace(model, proxy=proxy, port=port)
+            server = self._servers[name] = Server(model, upstream_of(model))
+        return server
+
+    def _on_phase(self, model: ModelId, phase: Phase) -> None:
+        self._phases[model] = phase
+        if phase in LEAVING or phase is Phase.STOPPED:
+            server = self._servers.pop(model, None)
+            if server is not None and phase is Phase.STOPPED:
+                server.upstream.orphan()
+            elif server is not None:  # an open connection delays a server's exit
+                server.upstream.close()
+        self.departures.on_phase(model, phase)
+
+
+def refusal_fields(refused: Fail) -> dict[str, Any]:
+    """Write a refusal as the fields of a message; `_refused` reads it."""
+    return {
+        "reason": refused.reason.name,
+        "detail": refused.detail,
+        "retry_after": refused.retry_after,
+        "failure": None if refused.failure is None else asdict(refused.failure),
+    }
+
+
+def _refused(number: RequestId, message: Mapping[str, Any]) -> Fail:
+    after, why = message["retry_after"], message["failure"]
+    return Fail(
+        number,
+        Reason[message["reason"]],
+        str(message["detail"]),
+        None if after is None else Seconds(after),
+        None if why is None else Failure(**why | {"cause": Cause(why["cause"])}),
+    )

@@ -1,0 +1,159 @@
+"""When a hand-over is asked for: one attempt at a time, and what this front does afterwards.
+
+Guarantees: an attempt that fails leaves this front serving, with a line that says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+from modelswap.fleet import Fleet, Inherited
+from modelswap.launch import LaunchError, first
+
+from .outgoing import HandoverError, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.api.house import House
+    from modelswap.fleet import RemoteFleet
+    from modelswap.http import Server
+    from modelswap.notify import Service
+    from modelswap.shutdown import Shutdown
+
+    from .incoming import Inheritance
+    from .outgoing import Successor
+
+RESERVED: Final = 1000
+"""Activity ids for the requests that this front still ends; gaps do no harm."""
+QUIET: Final = 2.0
+"""Seconds that kept-alive connections get for their last request, before they are closed."""
+
+
+class Succession:
+    def __init__(
+        self,
+        *,
+        house: House,
+        server: Server,
+        service: Service,
+        shutdown: Shutdown,
+        before: Inheritance | None,
+        new_fleet: Callable[[], Fleet],
+    ) -> None:
+        self._house = house
+        self._server = server
+        self._service = service
+        self._shutdown = shutdown
+        self._before = before
+        """The front that has handed over to this one, perhaps still at work."""
+        self._new_fleet = new_fleet
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self.wanted = asyncio.Event()
+        self.done = asyncio.Event()
+        self.successor: Successor | None = None
+        """The front that has taken over."""
+
+    async def attend(self, guard: asyncio.Lock, failed: Callable[[list[str]], None]) -> None:
+        """Hand over whenever it is wanted, until it succeeds; *guard* keeps reloads out meanwhile."""
+        while self.successor is None:
+            await self.wanted.wait()
+            async with guard:
+                try:
+                    await self._try()
+                except HandoverError as error:
+                    log = self._house.log
+                    for line in error.lines:
+                        log.warning(f"hand-over: {line}")
+                    log.warning("not handed over; this process goes on")
+                    failed(list(error.lines))
+            self.wanted.clear()
+
+    async def settle(self) -> None:
+        """Return when a hand-over that cannot be stopped any more is over."""
+        await self._settled.wait()
+
+    async def _try(self) -> None:
+        self._house.log.info("handing over: starting the new front")
+        successor = await start(
+            self._server.listening(),
+            variables={**self._service.variables, **first.variables()},
+            keep=first.descriptors(),
+        )
+        is_given = False
+        try:
+            await successor.ready()
+            if self._shutdown.asked.is_set():
+                raise HandoverError("the program is stopping")
+            await self._give(successor)
+            is_given = True
+        finally:
+            if not is_given:
+                await asyncio.shield(successor.end())
+        self.successor = successor
+        self._service.handed_over(successor.pid)
+        first.tell(successor.pid)
+        self.done.set()
+
+    async def _give(self, successor: Successor) -> None:
+        house, fleet = self._house, self._house.fleet
+        assert isinstance(fleet, Fleet), "there is one hand-over"
+        self._settled.clear()
+        try:
+            house.fleet = remote = successor.inherit(fleet, house.plan)
+            if self._before is not None:
+                self._before.follow(remote)
+            await fleet.close(stop_servers=False)
+            house.ledger.settle()
+            reserved = RESERVED + 4 * self._server.connections
+            try:
+                await successor.go(next_id=house.store.next_after(reserved), profile=house.profile)
+            except HandoverError:
+                await self._take_back(remote)
+                raise
+        finally:
+            self._settled.set()
+
+    async def _take_back(self, remote: RemoteFleet) -> None:
+        """Go on with a fleet of our own; the models are still with the keeper."""
+        leases = dict(remote.leases)
+        fleet = self._new_fleet()
+        try:
+            await fleet.open(Inherited(leases=leases, ready=remote.inherited.ready))
+        except (OSError, LaunchError) as error:
+            self._house.log.error(  # noqa: TRY400 - our own log
+                f"the models cannot be taken back: {error}; stopping"
+            )
+            remote.refuse_all()
+            self._shutdown.asked.set()
+            return
+        self._house.fleet = fleet
+        if self._before is not None:
+            self._before.follow(fleet)
+        remote.give_back(fleet, leases)
+
+    async def retire(self) -> None:
+        """Finish what this front still has, without a limit until somebody asks for the end."""
+        house, successor = self._house, self.successor
+        assert successor is not None
+        if self._shutdown.asked.is_set():  # it came while the hand-over went on
+            successor.pass_on(signal.SIGTERM)
+        house.log.info(f"handed over to pid {successor.pid}; finishing running requests")
+        self._server.hand_over()
+        house.bus.close()
+        house.logs.end_tails()
+        await self._shutdown.finish(
+            self._finished(),
+            or_after=house.plan.settings.shutdown_timeout,
+            when=successor.asks_to_stop,
+        )
+        await self._server.close()
+
+    async def _finished(self) -> bool:
+        await self._server.drain(None, QUIET)
+        if self._before is not None:
+            await self._before.wait_until_gone()
+        return True
