@@ -183,9 +183,8 @@ class LocalLauncher:
     def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
         for number, found in self._found.items():
             server = found.server
-            if server.model != job.model or server.stopping:
-                continue
-            if is_alive(server) and (as_it_is or server.fingerprint == job.fingerprint):
+            is_meant = server.model == job.model and not server.stopping and is_alive(server)
+            if is_meant and (as_it_is or server.fingerprint == job.fingerprint):
                 del self._found[number]
                 run = self._enter(Run(number, job))
                 loop = asyncio.get_running_loop()
@@ -313,7 +312,7 @@ class LocalLauncher:
         elif kind == "stop_ended":
             self._on_stop_ended(run, protocol.whole_or_none(message, "code"))
         elif kind == "exited":
-            self._on_exited(run, protocol.whole(message, "code"))
+            self._report(run, ending_of(run, protocol.whole(message, "code")))
 
     def _on_spawned(self, run: Run, pid: int) -> None:
         run.pid = pid
@@ -337,9 +336,6 @@ class LocalLauncher:
             self._say(run, what)
             self._listener.on_trouble(run.job.model, what)
             self._send("signal", run=run.number, how=protocol.TERMINATE)
-
-    def _on_exited(self, run: Run, code: int) -> None:
-        self._report(run, ending_of(run, code))
 
     def _report(self, run: Run, ending: Exit) -> None:
         self._cancel_probe(run)
