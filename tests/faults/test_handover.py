@@ -145,7 +145,7 @@ def test_no_request_is_lost(start: StartServer, tmp_path: Path) -> None:
     assert loyal.connections >= 20
     assert server.stub_state("a")["pid"] == model
     assert len(journal.read_text().splitlines()) == 1
-    wait_until(lambda: fronts(server) == {pid}, 20, what="the old fronts have ended")
+    wait_until(lambda: fronts(server) == {pid}, 40, what="the old fronts have ended")
 
 
 def test_a_request_that_waits_for_a_swap(start: StartServer) -> None:
@@ -162,7 +162,7 @@ def test_a_request_that_waits_for_a_swap(start: StartServer) -> None:
         one.join(60)
     assert [one.ending for one in waiting] == ["200"] * 3
     assert server.running() == {"b": "ready"}
-    wait_until(lambda: fronts(server) == {pid}, 20)
+    wait_until(lambda: fronts(server) == {pid}, 40)
 
 
 def queued(server: Modelswap, model: str) -> int:
@@ -207,7 +207,7 @@ def test_while_a_model_loads(start: StartServer, tmp_path: Path) -> None:
         one.join(30)
     assert [one.ending for one in waiting] == ["200"] * 3
     assert len(journal.read_text().splitlines()) == 1
-    wait_until(lambda: fronts(server) == {pid}, 20)
+    wait_until(lambda: fronts(server) == {pid}, 40)
 
 
 def test_waiting_under_a_limit(start: StartServer) -> None:
@@ -237,7 +237,7 @@ def test_several_at_once(start: StartServer) -> None:
         assert b"data: [DONE]" in rest_of(stream)
     waiting.join(30)
     assert waiting.ending == "200"
-    wait_until(lambda: fronts(server) == {third}, 20, what="the old fronts have ended")
+    wait_until(lambda: fronts(server) == {third}, 40, what="the old fronts have ended")
 
 
 def test_twice_in_a_moment(start: StartServer) -> None:
@@ -249,7 +249,7 @@ def test_twice_in_a_moment(start: StartServer) -> None:
         second = hand_over(server)  # the old front passes it on
         assert first != second
         assert b"data: [DONE]" in rest_of(stream)
-    wait_until(lambda: fronts(server) == {second}, 20)
+    wait_until(lambda: fronts(server) == {second}, 40)
     assert server.chat("a").status == 200
 
 
@@ -293,10 +293,10 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
         taker.start()  # has it as soon as the old front lets go
         with Crowd(server, ["a"], clients=2) as crowd:
             os.kill(server.pid, signal.SIGUSR2)
-            wait_until(lambda: "another modelswap is running" in server.log(), 20)
+            wait_until(lambda: "another modelswap is running" in server.log(), 40)
             taker.join()
             os.close(lock)
-            wait_until(lambda: "not handed over" in server.log(), 20)
+            wait_until(lambda: "not handed over" in server.log(), 40)
         assert set(crowd.endings) <= {"200"}, crowd.endings
         assert server.running()["a"] == "ready"
         assert b"data: [DONE]" in rest_of(stream, b"[DONE]")
@@ -315,7 +315,7 @@ def test_during_a_shutdown(start: StartServer) -> None:
         wait_until(lambda: "stopping: finishing" in server.log())
         server.process.send_signal(signal.SIGUSR2)
         assert b"data: [DONE]" in rest_of(stream)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(40) == 0
     assert not server.processes()
 
 
@@ -335,7 +335,7 @@ def test_the_new_front_waits_for_the_old_one(start: StartServer) -> None:
         pid = hand_over(server)
         os.kill(pid, signal.SIGTERM)
         assert b"data: [DONE]" in rest_of(stream)
-    wait_until(lambda: not server.processes(), 20, what="everything is gone")
+    wait_until(lambda: not server.processes(), 40, what="everything is gone")
 
 
 def test_the_time_for_that_is_bounded(start: StartServer) -> None:
@@ -344,7 +344,7 @@ def test_the_time_for_that_is_bounded(start: StartServer) -> None:
     with slow_stream(server, "a", events=100_000, delay_ms=20) as stream:
         os.kill(hand_over(server), signal.SIGTERM)
         assert b"[DONE]" not in rest_of(stream)
-    wait_until(lambda: not server.processes(), 20, what="everything is gone")
+    wait_until(lambda: not server.processes(), 40, what="everything is gone")
 
 
 def test_a_keeper_that_dies_later(start: StartServer) -> None:
@@ -352,9 +352,9 @@ def test_a_keeper_that_dies_later(start: StartServer) -> None:
     server = start(stub_config("a"))
     assert server.chat("a").status == 200
     pid = hand_over(server)
-    wait_until(lambda: fronts(server) == {pid}, 20)
+    wait_until(lambda: fronts(server) == {pid}, 40)
     os.kill(server.keeper_pid(), signal.SIGKILL)
-    wait_until(lambda: one_request(server, "a", 20) == "200", 20, what="it recovers")
+    wait_until(lambda: one_request(server, "a", 20) == "200", 40, what="it recovers")
 
 
 def test_a_new_front_that_dies_later(start: StartServer) -> None:
@@ -365,7 +365,7 @@ def test_a_new_front_that_dies_later(start: StartServer) -> None:
         os.kill(hand_over(server), signal.SIGKILL)
         assert b"data: [DONE]" in rest_of(stream)
     assert server.process is not None
-    assert server.process.wait(20) == 0
+    assert server.process.wait(40) == 0
     server.start()
     assert server.stub_state("a")["pid"] == model
 
@@ -448,7 +448,7 @@ def test_the_store_goes_on(start: StartServer, tmp_path: Path) -> None:
         for _ in range(5):
             assert one_request(server, "a", 10) == "200"
         assert b"data: [DONE]" in rest_of(stream)
-    wait_until(lambda: fronts(server) == {pid}, 20)
+    wait_until(lambda: fronts(server) == {pid}, 40)
     rows = server.ask("GET", "/api/metrics/activity").json()["data"]
     assert len(rows) == 7
     assert len({row["id"] for row in rows}) == 7
@@ -464,7 +464,7 @@ def test_systemd_follows(start: StartServer, tmp_path: Path) -> None:
         pid = hand_over(server)
         wait_until(lambda: f"MAINPID={pid}" in heard.fields)
         assert server.process is not None
-        server.process.wait(20)
+        server.process.wait(40)
         heard.fields.clear()
         wait_until(lambda: "WATCHDOG=1" in heard.fields)
         os.kill(pid, signal.SIGTERM)
@@ -486,16 +486,16 @@ def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
         server.process = subprocess.Popen(
             ["sh", str(script), *command], stdout=log, stderr=log, env=env
         )
-    wait_until(lambda: "models on http" in server.log(), what="it is up")
+    wait_until(lambda: "models on http" in server.log(), 30, what="it is up")
     model = server.stub_state("a")["pid"]
     first = next(pid for pid in server.processes() if parent_of(pid) == server.pid)
     for turn in (1, 2):
         os.kill(first, signal.SIGUSR2)
-        wait_until(lambda turn=turn: len(handed_over(server)) == turn, 20)
+        wait_until(lambda turn=turn: len(handed_over(server)) == turn, 40)
         assert server.stub_state("a")["pid"] == model
-        wait_until(lambda: len(fronts(server) - {server.pid, first}) == 1, 20)
+        wait_until(lambda: len(fronts(server) - {server.pid, first}) == 1, 40)
     os.kill(first, signal.SIGTERM)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(40) == 0
     wait_until(lambda: not server.processes(), 5)
 
 
@@ -507,7 +507,7 @@ def test_nothing_is_inherited_that_is_not_meant(start: StartServer) -> None:
     pid = server.pid
     for _ in range(3):
         pid = hand_over(server, pid)
-        wait_until(lambda pid=pid: fronts(server) == {pid}, 20)
+        wait_until(lambda pid=pid: fronts(server) == {pid}, 40)
     assert server.chat("b").status == 200
     model = next(iter(server.model_pids().keys() - {pid}))
     assert b"MODELSWAP_HANDOVER" not in Path(f"/proc/{model}/environ").read_bytes()
@@ -607,7 +607,7 @@ def test_a_connection_that_is_kept_is_told_to_close(start: StartServer) -> None:
     reply.read()
     wire.close()
     assert server.process is not None
-    assert server.process.wait(20) == 0
+    assert server.process.wait(40) == 0
     assert one_request(server, "a", 20) != CUT
 
 

@@ -156,11 +156,11 @@ def test_single_dashes(tmp_path: Path) -> None:
     ) as process:  # fmt: skip
         server.process = process
         try:
-            wait_until(lambda: reachable(server), seconds=10)
+            wait_until(lambda: reachable(server), seconds=30)
             assert server.chat("a").status == 200
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(40) == 0
 
 
 def reachable(server: Modelswap) -> bool:
@@ -233,7 +233,7 @@ def test_a_stop_waits_for_requests(serve: Serve) -> None:
         assert server.process is not None
         server.process.terminate()
         assert stream.read().endswith(b"data: [DONE]\n\n")
-    assert server.process.wait(20) == 0
+    assert server.process.wait(40) == 0
     assert server.processes() == {}
 
 
@@ -303,11 +303,11 @@ def test_an_empty_value_is_an_option_not_given(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: reachable(server), seconds=10)
+            wait_until(lambda: reachable(server), seconds=30)
             assert (tmp_path / "state" / "modelswap").is_dir()
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(40) == 0
 
 
 @pytest.mark.parametrize(
@@ -351,10 +351,10 @@ def test_serve_takes_a_file_as_check_does(tmp_path: Path, arguments: tuple[str, 
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=tmp_path,
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: reachable(server), seconds=10)
+            wait_until(lambda: reachable(server), seconds=30)
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(40) == 0
 
 
 @pytest.mark.parametrize(

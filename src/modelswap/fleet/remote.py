@@ -201,8 +201,9 @@ class RemoteFleet:
             ticket = self._forget(number)
             if ticket is not None:
                 ticket.waiter.on_refused(Fail(number, Reason.SHUTTING_DOWN))
-        for model in list(self._phases):
-            self._on_phase(model, Phase.STOPPED)
+        for model in list(self._phases):  # running requests go on: their servers may still live
+            self._phases[model] = Phase.STOPPED
+            self.departures.on_phase(model, Phase.STOPPED)
 
     def give_back(self, fleet: Fleet, leases: Mapping[ModelId, int]) -> None:
         """Let *fleet*, of this front, go on: the other one has not come to be.

@@ -184,9 +184,8 @@ class LocalLauncher:
     def adopt(self, job: Job, *, as_it_is: bool = False) -> bool:
         for number, found in self._found.items():
             server = found.server
-            if server.model != job.model or server.stopping:
-                continue
-            if is_alive(server) and (as_it_is or server.fingerprint == job.fingerprint):
+            is_meant = server.model == job.model and not server.stopping and is_alive(server)
+            if is_meant and (as_it_is or server.fingerprint == job.fingerprint):
                 del self._found[number]
                 run = self._enter(Run(number, job))
                 loop = asyncio.get_running_loop()
