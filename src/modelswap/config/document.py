@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
+from .found import found
 from .node import Entry, Kind, Map, Mark, Node, Problem, Scalar, ScalarValue, Seq, is_null
 from .node import text as text_node
 from .scalars import resolve
@@ -158,7 +159,9 @@ class _Builder:
 
     def _key(self, node: Node) -> tuple[str, Mark, bool]:
         if not isinstance(node, Scalar):
-            self.problems.append(Problem(node.mark, (), "a key must be text, not a collection"))
+            self.problems.append(
+                Problem(node.mark, (), "expected text as a key; found a collection")
+            )
             return "", node.mark, False
         return node.text, node.mark, node.kind is Kind.NULL and node.text == "<<"
 
@@ -196,14 +199,17 @@ class _Builder:
         if tag == "float" and kind is Kind.INT and isinstance(typed, int):
             return Kind.FLOAT, float(typed)
         if _TAGS.get(tag, kind) is not kind:
-            self.problems.append(Problem(mark, (), f"this is not of the type !!{tag}"))
+            message = f"expected a value of the type !!{tag}; found {kind}"
+            self.problems.append(Problem(mark, (), message))
         return kind, typed
 
     def _binary(self, value: str, mark: Mark) -> str:
         try:
             return base64.b64decode("".join(value.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            self.problems.append(Problem(mark, (), "!!binary needs base64 of UTF-8 text"))
+            self.problems.append(
+                Problem(mark, (), "expected base64 of UTF-8 text behind !!binary; found other text")
+            )
             return ""
 
     def _close(self, frame: _Frame) -> Node:
@@ -233,7 +239,12 @@ class _Builder:
                     yield source
                 elif not is_null(source):
                     self.problems.append(
-                        Problem(source.mark, ("<<",), "`<<` needs a mapping or a list of mappings")
+                        Problem(
+                            source.mark,
+                            ("<<",),
+                            "expected a mapping or a list of mappings behind `<<`",
+                            found=found(source, ()),
+                        )
                     )
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .command import strip_comments
-from .decode import Report, nearest, whole
+from .decode import Report, whole
+from .found import found
+from .hints import of_macro
 from .kinds import keys_of
 from .macros import (
     MODEL_ID,
@@ -28,7 +30,7 @@ from .macros import (
     overlay,
     uses,
 )
-from .node import Entry, Kind, Map, Mark, Node, Path, Problem, Scalar, is_null, kind_name, text
+from .node import Entry, Kind, Map, Mark, Node, Path, Scalar, is_null, text
 from .schema import RawModel
 
 if TYPE_CHECKING:
@@ -99,7 +101,9 @@ def _left_over(
     path: Path, mark: Mark, name: str, scope: Scope, report: Report, *, literal: bool
 ) -> None:
     if literal:
-        report.warn(mark, path, f"no macro {name!r}: ${{{name}}} stays as it is")
+        message = f"expected a macro; found none of the name {name!r}"
+        then = f"${{{name}}} stays as it is"
+        report.warn(mark, path, message, of_macro(name, [one.name for one in scope]), then=then)
         return
     names = [one.name for one in scope]
     if name in names:
@@ -107,8 +111,8 @@ def _left_over(
     elif name in {MODEL_ID, PORT, PID}:
         hint = f"{name} has no meaning here"
     else:
-        hint = nearest(name, names)
-    report.problems.append(Problem(mark, path, f"unknown macro {name!r}", hint))
+        hint = of_macro(name, names)
+    report.problem(mark, path, f"expected a macro; found an unknown macro {name!r}", hint)
 
 
 def _templates(
@@ -117,16 +121,16 @@ def _templates(
     if node is None or is_null(node):
         return ()
     if not isinstance(node, Map):
-        report.problem(node.mark, ("models",), f"expected a mapping, found {kind_name(node)}")
+        report.expected("a mapping of ids to models", node, ("models",))
         return ()
     port = start_port
-    found: list[Template] = []
+    templates: list[Template] = []
     for entry in sorted(node.entries, key=lambda e: e.key.encode("utf-8", "surrogatepass")):
         template = _template(entry, scope, port, report)
         if template is not None:
-            found.append(template)
+            templates.append(template)
             port += template.port is not None
-    return tuple(found)
+    return tuple(templates)
 
 
 def _template(entry: Entry, scope: Scope, port: int, report: Report) -> Template | None:
@@ -136,7 +140,8 @@ def _template(entry: Entry, scope: Scope, port: int, report: Report) -> Template
         blank = Map(entry.mark).with_value("proxy", text("", entry.mark))
         return Template(entry.key, entry.mark, blank, None, is_blank=True)
     if not isinstance(entry.value, Map):
-        report.problem(entry.mark, path, f"expected a mapping, found {kind_name(entry.value)}")
+        seen = found(entry.value, path)
+        report.problem(entry.mark, path, "expected a mapping of the model's keys", seen=seen)
         return None
     model = _prepared(entry.value)
     own = declared(model.get("macros"), (*path, "macros"), report)
@@ -197,7 +202,7 @@ def _id_keys(model: Map) -> list[tuple[str, Mark]]:
 
 
 def _tokens(name: str) -> list[str]:
-    return [f"${{{found}}}" for _, _, found in leftovers(text(name), ())]
+    return [f"${{{token}}}" for _, _, token in leftovers(text(name), ())]
 
 
 __all__ = ["PID_TOKEN", "Expanded", "Template", "expand_file"]

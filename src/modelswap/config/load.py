@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelswap.core.spec import ModelId, ModelSpec, Seconds
@@ -19,7 +19,7 @@ from .decode import Report, decode
 from .difference import Diff, diff
 from .expansion import Expanded, expand_file
 from .kinds import keys_of
-from .legacy import LIST_PROFILES, modernise
+from .legacy import modernise
 from .models import Common, build
 from .names import (
     Directory,
@@ -34,7 +34,8 @@ from .names import (
 from .node import Entry, Map, Problem, locate
 from .place import Places
 from .plan import Plan, Secret
-from .redact import is_secret, masked, redact
+from .present import presentable
+from .redact import is_secret, redact
 from .routing import priorities, routing
 from .schema import RawModel
 from .schema_top import RawConfig
@@ -92,30 +93,10 @@ def load_source(source: Source, *, windows: bool = False) -> Loaded:
     raw = decode(expanded.root, RawConfig, (), report)
     plan = _plan(raw, root, expanded, source, report, windows=windows)
     secrets = plan.secrets
-    problems = _presentable(report.problems, secrets)
-    warnings = _presentable(report.warnings, secrets)
+    problems = presentable(report.problems, secrets, report.written)
+    warnings = presentable(report.warnings, secrets, report.written)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
-
-
-def _presentable(found: list[Problem], secrets: tuple[Secret, ...]) -> tuple[Problem, ...]:
-    """Once each, in the order of the files, without secrets."""
-    clean = dict.fromkeys(
-        replace(
-            one,
-            path=tuple(_shown(part, secrets) for part in one.path),
-            message=masked(one.message, secrets),
-            hint=masked(one.hint, secrets),
-        )
-        for one in found
-    )
-    return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
-
-
-def _shown(part: str | int, secrets: tuple[Secret, ...]) -> str | int:
-    if isinstance(part, int):
-        return part
-    return "profiles" if part == LIST_PROFILES else masked(part, secrets)
 
 
 def _with_models(root: Map, expanded: Expanded) -> Map:

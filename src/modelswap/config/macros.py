@@ -24,7 +24,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-from .node import Entry, Kind, Map, Mark, Node, Path, Scalar, Seq, is_null, kind_name, text, walk
+from .found import Found, found
+from .node import Entry, Kind, Map, Mark, Node, Path, Scalar, Seq, is_null, text, walk
 from .scalars import canonical
 
 if TYPE_CHECKING:
@@ -65,29 +66,32 @@ def declared(node: Node | None, path: Path, report: Report) -> Scope:
     if node is None or is_null(node):
         return ()
     if not isinstance(node, Map):
-        report.problem(node.mark, path, f"expected a mapping, found {kind_name(node)}")
+        report.expected("a mapping of names to values", node, path)
         return ()
-    found = (_declared(entry, (*path, entry.key), report) for entry in node.entries)
-    return tuple(one for one in found if one is not None)
+    macros = (_declared(entry, (*path, entry.key), report) for entry in node.entries)
+    return tuple(one for one in macros if one is not None)
 
 
 def _declared(entry: Entry, path: Path, report: Report) -> Macro | None:
     name, node = entry.key, entry.value
     wrong = _wrong_name(name)
     if wrong:
-        report.problem(entry.mark, path, wrong)
+        report.problem(entry.mark, path, wrong, seen=Found("", name))
         return None
     if not isinstance(node, Scalar):
-        what = f"a macro is text, a number, true or false, not {kind_name(node)}"
-        report.problem(entry.mark, path, what)
+        what = "expected text, a number, true or false"
+        report.problem(entry.mark, path, what, seen=found(node, path))
         return None
     if name in {PID, MODEL_ID}:
         report.warn(entry.mark, path, f"hides the built-in ${{{name}}}", "use another name")
     if node.kind in {Kind.NULL, Kind.TIME}:
-        report.warn(entry.mark, path, f"a macro with {node.kind} in it is taken as text")
+        what = "expected text, a number, true or false"
+        seen = found(node, path)
+        report.warn(entry.mark, path, what, seen=seen, then="taken as text")
         return macro(name, Kind.TEXT, "" if node.kind is Kind.NULL else node.text)
     if node.kind is Kind.TEXT and f"${{{name}}}" in node.text:
-        report.problem(entry.mark, path, "a macro cannot use itself")
+        what = "expected a value without the macro itself: a macro cannot use itself"
+        report.problem(entry.mark, path, what, seen=found(node, path))
         return None
     value = node.value
     return None if value is None else macro(name, node.kind, value)
@@ -95,10 +99,10 @@ def _declared(entry: Entry, path: Path, report: Report) -> Macro | None:
 
 def _wrong_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        return "a macro's name consists of letters, digits, `_` and `-`"
+        return "expected a macro's name of letters, digits, `_` and `-`"
     if len(name) > _LONGEST_NAME:
-        return f"a macro's name has at most {_LONGEST_NAME} characters"
-    return "PORT is built in and cannot be declared" if name == PORT else ""
+        return f"expected a macro's name of at most {_LONGEST_NAME} characters"
+    return "expected a name of your own: PORT is built in" if name == PORT else ""
 
 
 def overlay(base: Scope, own: Scope) -> Scope:
@@ -154,8 +158,8 @@ def expand_key(key: str, scope: Scope) -> str:
 def with_port(node: Node, port: int) -> Node:
     """The same with `${PORT}` in place, in the keys of `filters.setParamsByID`, too."""
     scope = (macro(PORT, Kind.INT, port),)
-    found = expand(node, scope)
-    return expand_id_keys(found, scope, _no_clash) if isinstance(found, Map) else found
+    filled = expand(node, scope)
+    return expand_id_keys(filled, scope, _no_clash) if isinstance(filled, Map) else filled
 
 
 def _no_clash(_key: str, _mark: Mark) -> None:
@@ -189,5 +193,5 @@ def leftovers(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
     """Every placeholder that no macro has filled: where, and its name."""
     for place, scalar in walk(node, path):
         if scalar.kind is Kind.TEXT and "${" in scalar.text:
-            for found in PLACEHOLDER.finditer(scalar.text):
-                yield place, scalar, found[1]
+            for match in PLACEHOLDER.finditer(scalar.text):
+                yield place, scalar, match[1]

@@ -157,7 +157,7 @@ def _root(node: Node | None, problems: list[Problem]) -> tuple[Map | None, list[
         return None, problems  # an empty file, and what llama-swap takes for one
     if isinstance(node, Map):
         return node, problems
-    message = "the file must hold a mapping of keys, not a list"
+    message = "expected a mapping of keys in the file; found a list"
     return None, [*problems, Problem(node.mark, (), message)]
 
 
