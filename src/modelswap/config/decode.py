@@ -63,9 +63,16 @@ class Report:
     """Where a rewritten older form has a path of its own in the file: ours → the file's."""
 
     def problem(
-        self, mark: Mark, path: Path, message: str, hint: str = "", *, seen: Found | None = None
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: Found | None = None,
+        then: str = "",
     ) -> None:
-        self.problems.append(Problem(mark, path, message, hint, seen))
+        self.problems.append(Problem(mark, path, message, hint, seen, then))
 
     def warn(
         self,

@@ -137,6 +137,8 @@ def of_key(name: str, value: Node, cls: type, path: Path) -> str:
     meaning = MEANINGS.get(cls.__name__, {}).get(plain(name))
     if meaning:
         return meaning
+    if isinstance(value, Map) and value.get("cmd") is not None:
+        return "models stand side by side below `models:`"
     elsewhere = _elsewhere(name, value, path)
     if elsewhere:
         return f"did you mean {elsewhere!r}?"

@@ -20,6 +20,7 @@ from .difference import Diff, diff
 from .expansion import Expanded, expand_file
 from .kinds import keys_of
 from .legacy import modernise
+from .misplaced import without_misplaced
 from .models import Common, build
 from .names import (
     Directory,
@@ -88,7 +89,7 @@ def load_source(source: Source, *, windows: bool = False) -> Loaded:
     """Make the plan out of files that have been read."""
     report = Report(list(source.problems), [])
     keys = keys_of(RawConfig)
-    root = modernise(source.root, report)
+    root = modernise(without_misplaced(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)
     raw = decode(expanded.root, RawConfig, (), report)
     plan = _plan(raw, root, expanded, source, report, windows=windows)

@@ -66,7 +66,7 @@ _TOP: Final = {
     **_all(
         "ttl idletimeout idle idlettl keepalive ollamakeepalive unloadafter idleunload autounload"
         " sleepidleseconds shutdownafterinactivityseconds modelttl defaultttl maxidle maxidletime",
-        _key("globalTTL", "seconds without use until a model is unloaded"),
+        _key("globalTTL", "for all models; models.<id>.ttl for one"),
     ),
     **_all(
         "preload preloads autostart autoload startup onstartup loadonstartup prewarm warmup"

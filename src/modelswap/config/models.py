@@ -152,7 +152,7 @@ def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) 
     what, seen, hint = _wrong_address(url, path)
     if what:
         say = places.problem if strict else places.warn
-        say(path, f"expected {what}, or nothing can be sent there", hint, seen=seen)
+        say(path, f"expected {what}", hint, seen=seen, then="nothing can be sent there")
         return ""
     return url
 

@@ -22,9 +22,9 @@ class Places:
     report: Report
 
     def problem(
-        self, path: Path, message: str, hint: str = "", *, seen: Found | None = None
+        self, path: Path, message: str, hint: str = "", *, seen: Found | None = None, then: str = ""
     ) -> None:
-        self.report.problem(locate(self.root, path), path, message, hint, seen=seen)
+        self.report.problem(locate(self.root, path), path, message, hint, seen=seen, then=then)
 
     def warn(
         self, path: Path, message: str, hint: str = "", *, seen: Found | None = None, then: str = ""
