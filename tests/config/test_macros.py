@@ -100,8 +100,7 @@ WRONG = [
         "expected macros without a circle; found a -> b -> a",
     ),
     (
-        "macros: {a: '${c}${b}', b: '1${c}', c: '${d}', d: '-${b}'}\n"
-        "models: {m: {cmd: '${a}', proxy: http://h:1}}",
+        "macros: {b: '1${c}', c: '${d}', d: '-${b}'}\nmodels: {m: {cmd: '${d}'}}",
         "expected macros without a circle; found ",
     ),
     (

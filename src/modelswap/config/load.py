@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from modelswap.core.spec import ModelId, ModelSpec, Seconds
 
+from .addresses import warn_of_shared
 from .builtin import llama_server_command
+from .coresidence import routing_policy
 from .decode import Report, decode
 from .difference import Diff, diff
 from .expansion import Expanded, expand_file
@@ -44,10 +46,12 @@ from .settings import settings, start_timeout, unload_timeout
 from .source import Source, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
     from .plan import Settings
+
+    Look = Callable[[Plan, Places], None]
 
 __all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs"]
 
@@ -78,21 +82,30 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     windows: bool | None = None,
+    look: Look | None = None,
 ) -> Loaded:
-    """Load `--config` and `--config-dir`. Never raises for what the files say."""
+    """Load `--config` and `--config-dir`. Never raises for what the files say.
+
+    `look`: says more about the plan, as `preflight` does.
+    """
     variables = os.environ if environ is None else environ
     on_windows = sys.platform == "win32" if windows is None else windows
-    return load_source(read(config, config_dir, variables), windows=on_windows)
+    return load_source(read(config, config_dir, variables), windows=on_windows, look=look)
 
 
-def load_source(source: Source, *, windows: bool = False) -> Loaded:
-    """Make the plan out of files that have been read."""
+def load_source(source: Source, *, windows: bool = False, look: Look | None = None) -> Loaded:
+    """Make the plan out of files that have been read; `look` may say more about it."""
     report = Report(list(source.problems), [])
     keys = keys_of(RawConfig)
     root = modernise(without_misplaced(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)
     raw = decode(expanded.root, RawConfig, (), report)
-    plan = _plan(raw, root, expanded, source, report, windows=windows)
+    places = Places(_with_models(root, expanded), report)
+    plan = _plan(raw, expanded, source, places, windows=windows)
+    if not report.problems:
+        warn_of_shared(plan, routing_policy(plan), places)
+    if look is not None:
+        look(plan, places)
     secrets = plan.secrets
     problems = presentable(report.problems, secrets, report.written)
     warnings = presentable(report.warnings, secrets, report.written)
@@ -107,9 +120,9 @@ def _with_models(root: Map, expanded: Expanded) -> Map:
 
 
 def _plan(
-    raw: RawConfig, root: Map, expanded: Expanded, source: Source, report: Report, *, windows: bool
+    raw: RawConfig, expanded: Expanded, source: Source, places: Places, *, windows: bool
 ) -> Plan:
-    places = Places(_with_models(root, expanded), report)
+    report = places.report
     raw_models = _raw_models(expanded)
     alias_of = aliases(raw_models, places)
     offered = peers(raw.peers, places)

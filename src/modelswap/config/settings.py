@@ -175,14 +175,15 @@ def _start_port(port: int, places: Places) -> int:
 def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[PathPattern, ...]:
     if sources is None:
         return (compile_pattern(IGNORE_BY_DEFAULT),)
-    found: list[PathPattern] = []
+    found: dict[str, PathPattern] = {}
     for index, source in enumerate(sources):
         try:
-            found.append(compile_pattern(source))
+            if source not in found:
+                found[source] = compile_pattern(source)
         except PatternError as wrong:
             path = ("upstream", "ignorePaths", index)
             places.expected(path, f"a regular expression of RE2 ({wrong})")
-    return tuple(found)
+    return tuple(found.values())
 
 
 def _origins(origins: tuple[str, ...], places: Places) -> tuple[str, ...]:
