@@ -21,7 +21,7 @@ from modelswap import __version__
 from modelswap.api.book import Book, UnusableError, policy_of
 from modelswap.api.front import Front
 from modelswap.api.house import ConfigStatus, House
-from modelswap.config.load import diff, load
+from modelswap.config.load import diff, load, summary
 from modelswap.config.watching import Watch
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError, Server, give_back, tune_allocator
@@ -323,10 +323,7 @@ class Program:
         for model in change.removed:
             self._house.logs.forget(model)
         log = self._house.log
-        log.info(
-            f"configuration reloaded: {len(change.added)} models added, "
-            f"{len(change.changed)} changed, {len(change.removed)} removed, {len(change.same)} same"
-        )
+        log.info(f"configuration reloaded: {summary(change)}")
         for key in change.needs_restart:
             log.warning(f"{key}: takes effect at the next start")
         fresh = change.added | change.changed

@@ -18,7 +18,7 @@ from .addresses import warn_of_shared
 from .builtin import llama_server_command
 from .coresidence import routing_policy
 from .decode import Report, decode
-from .difference import Diff, diff
+from .difference import Diff, diff, summary
 from .expansion import Expanded, expand_file
 from .kinds import keys_of
 from .legacy import modernise
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     Look = Callable[[Plan, Places], None]
 
-__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs"]
+__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def load(
 
 def load_source(source: Source, *, windows: bool = False, look: Look | None = None) -> Loaded:
     """Make the plan out of files that have been read; `look` may say more about it."""
-    report = Report(list(source.problems), [])
+    report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
     root = modernise(without_misplaced(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)

@@ -40,6 +40,10 @@ _WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
 _RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint")
 _HOST_PORT = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
 _ADDRESS: Final = "an http:// or https:// address"
+_VERSIONED = re.compile(r"/v1(/(models|embeddings|responses|messages|(chat/)?completions))?/*$")
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NO_CHECK: Final = frozenset({"none", "false", "off", "no", "null", "disabled", "disable", "skip"})
+"""Words that are paths to llama-swap, and so to us, whatever their authors meant."""
 _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 
@@ -81,7 +85,7 @@ def build(template: Template, common: Common, report: Report, port: int | None =
         argv=_argv(raw, path, places, windows=common.windows, blank=template.is_blank),
         cmd_stop=_stop(raw.cmd_stop, windows=common.windows),
         proxy=upstream_url(raw.proxy, (*path, "proxy"), places),
-        check_endpoint=_check_endpoint(raw.check_endpoint),
+        check_endpoint=_check_endpoint(raw.check_endpoint, path, places),
         port=port,
         env=_env(raw.env, path, places),
         ttl=_ttl(raw.ttl, common, path, places),
@@ -123,6 +127,8 @@ def _argv(
     if raw.health_check_timeout is not None:
         hint = "write it at the top level"
         places.warn((*path, "healthCheckTimeout"), "has no effect in a model", hint)
+    if not raw.proxy.strip() and not blank:
+        places.odd((*path, "proxy"), "an address", "so the model cannot be started")
     if not words and not blank:
         places.warn((*path, "cmd"), "no command: the model cannot be started")
     if any("\0" in word for word in words):
@@ -141,7 +147,7 @@ def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) 
 
     What passes here, `http.Address` takes: it may not be asked from here.
     """
-    if not url:
+    if not url.strip():
         return ""
     if _HOST_PORT.fullmatch(url):
         what = "expected an http:// or https:// address"
@@ -154,6 +160,10 @@ def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) 
         say = places.problem if strict else places.warn
         say(path, f"expected {what}", hint, seen=seen, then="nothing can be sent there")
         return ""
+    if _VERSIONED.search(urlsplit(url).path):
+        seen = of_text(url, path)
+        then = "so /v1/models is asked for at /v1/v1/models"
+        places.warn(path, "expected an address without /v1", "leave it out", seen=seen, then=then)
     return url
 
 
@@ -179,10 +189,28 @@ def _wrong_address(url: str, path: Path) -> tuple[str, Found, str]:
     return "", shown, ""
 
 
-def _check_endpoint(path: str) -> str | None:
+def _check_endpoint(path: str, model: Path, places: Places) -> str | None:
     if path.strip() == "none":
         return None
+    place = (*model, "checkEndpoint")
+    if path.strip().strip("/").lower() in _NO_CHECK:
+        then = f"taken as the path /{path.strip().strip('/')}"
+        places.odd(place, "a path, or none", then, "no check is written: none")
+    elif "://" in path:
+        path = _path_of(path.strip())
+        then = f"taken as {path}"
+        places.odd(place, "a path, or none", then, "where the server listens is said by proxy")
+    elif _ESCAPE.search(path):
+        places.odd(place, "a path with whole escapes (%XX)", "sent as it is", "a % is written %25")
     return "/" + quote(path.removeprefix("/"), safe=_PATH_SAFE)
+
+
+def _path_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "/"
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _env(entries: tuple[str, ...], path: Path, places: Places) -> tuple[str, ...]:

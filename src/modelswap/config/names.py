@@ -30,6 +30,9 @@ def aliases(models: Mapping[str, RawModel], places: Places) -> dict[str, ModelId
     found: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
+            if alias in models and alias != name:
+                path = ("models", name, "aliases", index)
+                places.odd(path, "a name that is no model's id", "which goes to that model")
             if alias in found:
                 path = ("models", name, "aliases", index)
                 message = (
@@ -110,6 +113,7 @@ class Directory:
 def check_peer_names(directory: Directory, offered: Mapping[str, Peer], places: Places) -> None:
     """`peer/model` belongs to one peer's model, and to nothing else."""
     for peer in offered.values():
+        _check_edited_names(peer, directory, places)
         for model in peer.models:
             name = f"{peer.id}/{model}"
             path: Path = ("peers", peer.id, "models")
@@ -118,6 +122,19 @@ def check_peer_names(directory: Directory, offered: Mapping[str, Peer], places: 
                 places.problem(path, f"expected a free name; found {name!r} of peer {other!r}, too")
             if directory.local(name) is not None:
                 places.problem(path, f"expected a free name; found a local model's: {name!r}")
+
+
+def _check_edited_names(peer: Peer, directory: Directory, places: Places) -> None:
+    """A name in a peer's `setParamsByID` by which none of its models is asked for has no effect."""
+    for name in peer.filters.set_by_id:
+        is_bare = name in peer.models and name in directory.bare
+        is_own = is_bare and directory.local(name) is None
+        if not is_own and directory.qualified.get(name) != peer.id:
+            path: Path = ("peers", peer.id, "filters", "setParamsByID", name)
+            known = [*peer.models, *(f"{peer.id}/{model}" for model in peer.models)]
+            what = "expected a name by which a model of this peer is asked for"
+            seen = Found("", name)
+            places.warn(path, what, nearest(name, known), seen=seen, then="which has no effect")
 
 
 def selectors(

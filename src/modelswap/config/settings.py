@@ -16,6 +16,7 @@ from .access import api_keys
 from .hints import nearest
 from .patterns import IGNORE_BY_DEFAULT, PatternError, compile_pattern
 from .plan import Limits, PathPattern, Settings
+from .sites import hosts, origins
 
 if TYPE_CHECKING:
     from .place import Places
@@ -85,8 +86,8 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Places) -> Se
         api_keys=api_keys(raw.api_keys, places),
         ignore_paths=_ignore_paths(raw.upstream.ignore_paths, places),
         preload=preload,
-        allowed_hosts=raw.allowed_hosts,
-        allowed_origins=_origins(raw.allowed_origins, places),
+        allowed_hosts=hosts(raw.allowed_hosts, places),
+        allowed_origins=origins(raw.allowed_origins, places),
         trusted_proxies=_networks(raw.trusted_proxies, places),
         client_id_header=raw.client_id_header.strip() or None,
         background_header=raw.background_header.strip() or None,
@@ -184,17 +185,6 @@ def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[Path
             path = ("upstream", "ignorePaths", index)
             places.expected(path, f"a regular expression of RE2 ({wrong})")
     return tuple(found.values())
-
-
-def _origins(origins: tuple[str, ...], places: Places) -> tuple[str, ...]:
-    for index, origin in enumerate(origins):
-        if origin.strip() == "*":
-            hint = "any web page could use the models"
-            places.warn(("allowedOrigins", index), "every origin is let in", hint)
-        elif "://" not in origin and origin != "null":
-            hint = "such as https://chat.example.org"
-            places.warn(("allowedOrigins", index), "an origin has a scheme", hint)
-    return origins
 
 
 def _networks(networks: tuple[str, ...], places: Places) -> tuple[str, ...]:
