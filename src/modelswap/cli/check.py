@@ -31,17 +31,20 @@ def command(
     """Check a configuration, or show what it amounts to.
 
     Prints every problem with its file, line and key, and ends with exit code 1;
-    or prints the models, their aliases and ports, and the groups.
+    or prints the models, their aliases and ports, and the groups. Programs, model
+    files and folders that the commands name and that are not there are warnings,
+    with --strict, too: they may be there where the configuration is used.
     """
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
     from modelswap.config.load import load  # noqa: PLC0415 - the same
+    from modelswap.config.preflight import preflight  # noqa: PLC0415 - the same
 
     is_named = config is not None or config_dir is not None
     for extra in files[0 if is_named else 1 :]:
         refuse_argument(str(extra))
     if not is_named:
         config = files[0] if files else Path("config.yaml")
-    loaded = load(config, config_dir)
+    loaded = load(config, config_dir, look=preflight)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)
     for key in loaded.not_active:

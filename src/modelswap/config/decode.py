@@ -83,8 +83,10 @@ class Report:
         *,
         seen: Found | None = None,
         then: str = "",
+        of_machine: bool = False,
     ) -> None:
-        self.warnings.append(Problem(mark, path, message, hint, seen, then))
+        warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
+        self.warnings.append(warning)
 
     def is_misplaced(self, name: str) -> bool:
         return name in self.misplaced

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HIDDEN: Final = "a value that is not shown"
 LONGEST: Final = 60
 """Characters of a value in a message: more of them hide the message itself."""
+LONGEST_PATH: Final = 400
+"""Characters of a file's name in a message: its end says which file it is."""
 _SECRET_KEY = re.compile(
     r"api_?keys?$|^key(_?hash)?$|token|secret|passw|credential|authorization|cookie", re.IGNORECASE
 )
@@ -38,13 +40,14 @@ class Found:
 
     words: str
     value: str | None = None
+    longest: int = LONGEST
 
     def says(self, mask: Callable[[str], str]) -> str:
         """Return the text for a message."""
         if self.value is None:
-            return self.words
+            return mask(self.words)
         value = mask(self.value)
-        shown = value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+        shown = value if len(value) <= self.longest else f"{value[: self.longest - 1]}…"
         return f"{self.words} {shown!r}".strip()
 
 

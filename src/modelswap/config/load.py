@@ -68,12 +68,16 @@ class Loaded:
 
     def lines(self, *, strict: bool = False) -> list[str]:
         """What to print: problems first; under `strict` a warning counts as one."""
-        label = "error" if strict else "warning"
         errors = [f"error: {problem}" for problem in self.problems]
-        return [*errors, *(f"{label}: {warning}" for warning in self.warnings)]
+        for warning in self.warnings:
+            label = "error" if strict and not warning.of_machine else "warning"
+            errors.append(f"{label}: {warning}")
+        return errors
 
     def is_good(self, *, strict: bool = False) -> bool:
-        return self.plan is not None and not (strict and self.warnings)
+        """Tell whether there is a plan; under `strict` a warning about the file counts, too."""
+        of_file = any(not warning.of_machine for warning in self.warnings)
+        return self.plan is not None and not (strict and of_file)
 
 
 def load(

@@ -7,7 +7,7 @@ Nothing here reads a file or knows a key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
@@ -106,6 +106,8 @@ class Problem:
     hint: str = ""
     found: Found | None = None
     """What stands there, kept apart until the secrets are known that may be in it."""
+    of_machine: bool = field(default=False, kw_only=True)
+    """A fact of this machine, not of the file."""
     then: str = ""
     """What becomes of a value that was expected to be another one."""
 

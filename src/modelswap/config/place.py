@@ -31,6 +31,11 @@ class Places:
     ) -> None:
         self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
 
+    def missing(self, path: Path, what: str, seen: Found, why: str) -> None:
+        """Warn of what this machine does not have."""
+        mark, message = locate(self.root, path), f"expected {what} on this machine"
+        self.report.warn(mark, path, message, seen=seen, then=why, of_machine=True)
+
     def expected(self, path: Path, what: str, hint: str = "") -> None:
         """Report a mistake: what was expected at `path`, and what stands there."""
         self.problem(path, f"expected {what}", hint, seen=self.found(path))
