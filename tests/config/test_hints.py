@@ -147,9 +147,10 @@ def test_what_looks_like_a_macro(loaded: LoadText, written: str) -> None:
 def test_foreign_forms_of_the_environment(loaded: LoadText) -> None:
     """`${env:X}` stays as it is, which is said."""
     found = loaded("models: {m: {cmd: 'x ${PORT} ${env:HOME}'}}\nlogTimeFormat: $env:FORMAT")
-    assert [
-        w.hint for w in found.warnings if w.hint.startswith("write")
-    ] == ["write ${env.HOME}", "write ${env.FORMAT}"]
+    assert [w.hint for w in found.warnings if w.hint.startswith("write")] == [
+        "write ${env.HOME}",
+        "write ${env.FORMAT}",
+    ]
 
 
 MEANT = [
