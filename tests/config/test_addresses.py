@@ -88,6 +88,7 @@ APART = [
     (FIXED, "cmd: srv --port 9001\n    proxy: http://localhost:9001"),
     ("cmd: 'srv ${PORT}'", "cmd: srv ${PORT}"),
     (FIXED, "proxy: http://localhost:9000"),
+    ("cmd: srv --port 19000, proxy: 'http://localhost:9000'", SECOND),
 ]
 
 

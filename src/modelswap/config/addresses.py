@@ -7,6 +7,7 @@ something else runs: any number of such models may share it. `launch.local_watch
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -71,8 +72,11 @@ def fixed_address(model: Model) -> str:
 
 
 def _names(model: Model, address: str) -> bool:
-    where = address if address.startswith("/") else address.rpartition(":")[2]
-    return any(where in text for text in (*model.argv, *model.env))
+    texts = (*model.argv, *model.env)
+    if address.startswith("/"):
+        return any(address in text for text in texts)
+    port = re.compile(rf"(?<!\d){address.rpartition(':')[2]}(?!\d)")
+    return any(port.search(text) for text in texts)
 
 
 def warn_of_shared(plan: Plan, policy: Policy, places: Places) -> None:

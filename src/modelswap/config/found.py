@@ -23,7 +23,8 @@ LONGEST: Final = 60
 LONGEST_PATH: Final = 400
 """Characters of a file's name in a message: its end says which file it is."""
 _SECRET_KEY = re.compile(
-    r"api_?keys?$|^key(_?hash)?$|token|secret|passw|credential|^authorization$|cookie", re.IGNORECASE
+    r"api_?keys?$|^key(_?hash)?$|token|secret|passw|credential|^authorization$|cookie",
+    re.IGNORECASE,
 )
 _KEY_RECORD: Final = frozenset(
     {"name", "keyFile", "scopes", "models", "rateLimit", "expires", "background"}
