@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelswap.api.book import UnusableError, policy_of
-from modelswap.config.load import diff, load
+from modelswap.config.load import diff, load, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
@@ -118,10 +118,7 @@ class Reloader:
         for model in change.removed:
             self._house.logs.forget(model)
         log = self._house.log
-        log.info(
-            f"configuration reloaded: {len(change.added)} models added, "
-            f"{len(change.changed)} changed, {len(change.removed)} removed, {len(change.same)} same"
-        )
+        log.info(f"configuration reloaded: {summary(change)}")
         for key in change.needs_restart:
             log.warning(f"{key}: takes effect at the next start")
         fresh = change.added | change.changed

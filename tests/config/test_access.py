@@ -64,19 +64,22 @@ def test_key_file(loaded: LoadText, tmp_path: Path) -> None:
 
 BAD = [
     ("''", "cannot be empty"),
-    ("'secret word'", "cannot contain a space"),
+    ("'secret word'", "found one that contains a space"),
     ("{name: x}", "exactly one of"),
     (f"{{key: a1b2, keyHash: '{HASH}'}}", "exactly one of"),
-    ("{key: 'a b'}", "cannot contain a space"),
+    ("{key: 'a b'}", "found one that contains a space"),
     ("{keyHash: abc}", "64 hexadecimal digits"),
-    ("{keyFile: /nowhere/k}", "cannot be read"),
-    ("{keyFile: /dev/null}", "holds no key"),
+    (
+        "{keyFile: /nowhere/k}",
+        "expected a file that can be read (No such file or directory); found '/nowhere/k'",
+    ),
+    ("{keyFile: /dev/null}", "expected a file that holds a key; found an empty one"),
     ('{keyFile: "a\\0b"}', "not a readable text"),
     ("{key: abc, scopes: [amin]}", "did you mean 'admin'?"),
     ("{key: abc, rateLimit: 0}", "at least 1"),
     ("{key: abc, expires: soon}", "expected a date"),
-    ("{key: abc, name: n}, {key: def, name: n}", "given twice"),
-    ("[abc]", "expected text, found a list"),
+    ("{key: abc, name: n}, {key: def, name: n}", "expected a name of its own; found 'n'"),
+    ("[abc]", "expected text; found a list"),
 ]
 
 

@@ -41,6 +41,9 @@ TYPED: list[tuple[str, str, Json]] = [
     ("{x: ~}", "<${x}>", "<>"),
     ("{1: one}", "${1}", "one"),
     ("{x: '${unknown}'}", "fine", "fine"),
+    ("{x: '${y}', y: 5}", "${x}", 5),
+    ("{x: '${y}-${z}', z: '${y}', y: '${MODEL_ID}'}", "${x}", "m-m"),
+    ("{x: '${y}', y: '${x}'}", "unused", "unused"),
     ("{x: a}", "$x ${} ${a.b} ${a b}", "$x ${} ${a.b} ${a b}"),
     ("{llama-server: mine}", "${llama-server}", "mine"),
 ]
@@ -86,19 +89,23 @@ WRONG = [
     ("macros: {PORT: 1}", "PORT is built in"),
     ("macros: {'a b': 1}", "letters, digits"),
     (f"macros: {{{'a' * 64}: 1}}", "at most 63"),
-    ("macros: {a: [1]}", "not a list"),
-    ("macros: {a: {b: 1}}", "not a mapping"),
+    ("macros: {a: [1]}", "expected text, a number, true or false; found a list"),
+    ("macros: {a: {b: 1}}", "found a mapping"),
     ("macros: {a: 'x${a}'}", "cannot use itself"),
     ("macros: [a]", "expected a mapping"),
     ("models: {m: {cmd: '${nope}', proxy: http://h:1}}", "unknown macro 'nope'"),
     ("macros: {tmp: 1}\nmodels: {m: {cmd: '${tpm}', proxy: http://h:1}}", "did you mean 'tmp'?"),
     (
-        "macros: {a: '${b}', b: 1}\nmodels: {m: {cmd: '${a}', proxy: http://h:1}}",
-        "declared before it",
+        "macros: {a: '${b}', b: 'x${a}'}\nmodels: {m: {cmd: '${a}', proxy: http://h:1}}",
+        "expected macros without a circle; found a -> b -> a",
     ),
     (
-        "macros: {a: '${own}'}\nmodels: {m: {macros: {own: 1}, cmd: '${a}', proxy: http://h:1}}",
-        "declared before",
+        "macros: {b: '1${c}', c: '${d}', d: '-${b}'}\nmodels: {m: {cmd: '${d}'}}",
+        "expected macros without a circle; found ",
+    ),
+    (
+        "macros: {a: '${own}'}\nmodels: {m: {macros: {own: 1}, cmd: x, proxy: http://h:1}}\nlogToStdout: ${a}",
+        "unknown macro 'own'",
     ),
     ("storePath: 1\nlogTimeFormat: '${MODEL_ID}'", "has no meaning here"),
     ("models: {m: {cmd: 'x ${PID}', proxy: http://h:1}}", "has no meaning here"),
@@ -217,4 +224,4 @@ def test_macros_of_macros_do_not_fill_the_memory(loaded: LoadText) -> None:
     found = loaded(f"macros:\n  a0: xxxxxxxxxx\n{rows}models: {{m: {{cmd: '${{a29}}'}}}}")
     assert found.plan is None
     assert len(found.problems) == 1
-    assert "no value exceeds 1 MiB" in found.problems[0].hint
+    assert "at most 1 MiB with its macros" in found.problems[0].message

@@ -55,55 +55,82 @@ def test_names_that_may_be(loaded: LoadText, text: str) -> None:
 
 
 BAD = [
-    ("models: {a: {aliases: [x, x]}}", "the alias 'x' is given twice"),
-    ("models: {a: {aliases: [x]}, b: {aliases: [x]}}", "the alias 'x' is given twice (to 'a')"),
-    ("models: {a: {filters: {setParamsByID: {b: {}}}}, b: {}}", "'b' is another model"),
-    ("models: {a: {filters: {setParamsByID: {x: {}}}}, b: {aliases: [x]}}", "is an alias of 'b'"),
+    ("models: {a: {aliases: [x, x]}}", "found 'x' of 'a', too"),
+    (
+        "models: {a: {aliases: [x]}, b: {aliases: [x]}}",
+        "expected an alias of one model; found 'x' of 'a', too",
+    ),
+    (
+        "models: {a: {filters: {setParamsByID: {b: {}}}}, b: {}}",
+        "expected a free name; found another model's: 'b'",
+    ),
+    (
+        "models: {a: {filters: {setParamsByID: {x: {}}}}, b: {aliases: [x]}}",
+        "found an alias of 'b'",
+    ),
     ("peers: {p: {models: [m]}}", "needs a proxy"),
     ("peers: {p: {proxy: http://h:1}}", "needs a list of models"),
-    ("peers: {p: {proxy: 'http://[', models: [m]}}", "not an http:// or https:// address"),
+    ("peers: {p: {proxy: 'http://[', models: [m]}}", "expected an http:// or https:// address"),
     (
         "peers: {p: {proxy: http://h:1, models: [q/m]}, p/q: {proxy: http://h:1, models: [m]}}",
-        "is offered by 'p', too",
+        "found 'p/q/m' of peer 'p', too",
     ),
-    ("peers: {p: {proxy: http://h:1, models: [m]}}\nmodels: {p/m: {}}", "name of a local model"),
+    (
+        "peers: {p: {proxy: http://h:1, models: [m]}}\nmodels: {p/m: {}}",
+        "expected a free name; found a local model's: 'p/m'",
+    ),
     (
         "peers: {p: {proxy: http://h:1, models: [m]}}\nmodels: {x: {aliases: [p/m]}}",
-        "name of a local model",
+        "expected a free name; found a local model's: 'p/m'",
     ),
-    (MODELS + "selectors: {a: {strategy: pin, targets: [b]}}", "'a' is the name of a model"),
+    (
+        MODELS + "selectors: {a: {strategy: pin, targets: [b]}}",
+        "expected a free name; found a model's: 'a'",
+    ),
     (
         MODELS + "selectors: {alpha: {strategy: pin, targets: [b]}}",
-        "'alpha' is the name of a model",
+        "found a model's: 'alpha'",
     ),
-    (MODELS + "selectors: {p/m: {strategy: pin, targets: [b]}}", "'p/m' is the name of a model"),
-    (MODELS + "selectors: {' ': {strategy: pin, targets: [b]}}", "needs a name"),
-    (MODELS + "selectors: {s: }", "needs a strategy and targets"),
+    (MODELS + "selectors: {p/m: {strategy: pin, targets: [b]}}", "found a model's: 'p/m'"),
+    (
+        MODELS + "selectors: {' ': {strategy: pin, targets: [b]}}",
+        "expected a selector's name; found a blank one",
+    ),
+    (MODELS + "selectors: {s: }", "expected a mapping with strategy and targets; found null"),
     (MODELS + "selectors: {s: {targets: [b]}}", "warm, pin, spillover"),
     (MODELS + "selectors: {s: {strategy: warn, targets: [b]}}", "did you mean 'warm'?"),
     (MODELS + "selectors: {s: {strategy: pin}}", "at least one target"),
     (MODELS + "selectors: {s: {strategy: pin, targets: [b, alpa]}}", "did you mean 'alpha'?"),
-    (MODELS + "selectors: {s: {strategy: pin, targets: [shared]}}", "neither a model nor"),
+    (
+        MODELS + "selectors: {s: {strategy: pin, targets: [shared]}}",
+        "expected a model, an alias or a peer's model; found 'shared'",
+    ),
     (
         MODELS + "selectors: {s: {strategy: pin, targets: [b]}, t: {strategy: pin, targets: [s]}}",
-        "is a selector itself",
+        "found 's', a selector itself",
     ),
-    (MODELS + "selectors: {s: {strategy: warm, targets: [p/m]}}", "warm needs local models"),
+    (
+        MODELS + "selectors: {s: {strategy: warm, targets: [p/m]}}",
+        "expected a local model for warm; found a peer's: 'p/m'",
+    ),
     (
         MODELS + "selectors: {s: {strategy: spillover, targets: [a, alpha]}}",
-        "same model as an earlier",
+        "found the one of an earlier target: 'alpha'",
     ),
     (
         MODELS + "selectors: {s: {strategy: spillover, targets: [a], settings: {spillover: 0}}}",
         "at least 1",
     ),
     (MODELS + "selectors: {s: {strategy: spillover, targets: [a, b]}}", "cannot run together"),
-    (MODELS + "profiles: {' ': {pins: {a: b}}}", "needs a name"),
-    (MODELS + "profiles: {d: }", "needs pins"),
-    (MODELS + "profiles: {d: {pins: {}}}", "needs pins"),
-    (MODELS + "profiles: {d: {pins: {' ': a}}}", "a pin needs a name"),
-    (MODELS + "profiles: {d: {pins: {p/m: a}}}", "name of a peer's model"),
-    (MODELS + "profiles: {d: {pins: {x: y, y: a}}}", "'y' is neither a model"),
+    (MODELS + "profiles: {' ': {pins: {a: b}}}", "expected a profile's name; found a blank one"),
+    (MODELS + "profiles: {d: }", "expected at least one pin in pins; found none"),
+    (MODELS + "profiles: {d: {pins: {}}}", "expected at least one pin in pins; found none"),
+    (MODELS + "profiles: {d: {pins: {' ': a}}}", "expected a pin's name; found a blank one"),
+    (MODELS + "profiles: {d: {pins: {p/m: a}}}", "found a peer's model: 'p/m'"),
+    (
+        MODELS + "profiles: {d: {pins: {x: y, y: a}}}",
+        "expected a model, an alias, a peer's model or a selector; found 'y'",
+    ),
 ]
 
 
@@ -122,8 +149,8 @@ def test_preload_resolves_aliases_and_drops_the_unknown(loaded: LoadText) -> Non
     assert found.plan is not None
     assert found.plan.settings.preload == ("a", "b", "a")
     assert [w.message for w in found.warnings] == [
-        "'gone' is not a local model, left out",
-        "'p/m' is not a local model, left out",
+        "expected a local model; found 'gone', left out",
+        "expected a local model; found 'p/m', left out",
     ]
 
 
@@ -144,7 +171,7 @@ def test_list_profiles(loaded: LoadText) -> None:
         ("http://h/#f", "fragment"),
         ("http://hö/", "non-ASCII"),
         ("http://h/ö", "non-ASCII"),
-        ("http://h:0", "not an http"),
+        ("http://h:0", "expected an http"),
         ("http://h/base?q=1", ""),
         ("http://[::1]:9/a", ""),
         ("https://h", ""),

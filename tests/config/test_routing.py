@@ -112,9 +112,9 @@ BAD = [
     (SPILL + "groups: {g: {members: [a, b]}}", "cannot run together"),
     (SPILL + "groups: {g: {swap: no, members: [a]}}", "cannot run together"),
     (SPILL + "matrix: {sets: {s: a | b}}", "cannot run together"),
-    ("groups: {g: {members: [a, a]}}", "'a' is twice in this group"),
-    ("groups: {g: {members: [a, al]}}", "'al' is twice in this group"),
-    ("groups: {g: {members: [a]}, h: {members: [a]}}", "'a' is in group 'g', too"),
+    ("groups: {g: {members: [a, a]}}", "expected a model in one group, once; found 'a' twice"),
+    ("groups: {g: {members: [a, al]}}", "found 'al' twice"),
+    ("groups: {g: {members: [a]}, h: {members: [a]}}", "found 'a' in group 'g', too"),
     ("groups: {g: {members: [a]}}\nmatrix: {sets: {s: a}}", "exclude each other"),
     (
         "groups: {g: {members: [a]}}\nrouting: {router: {use: group}}",
@@ -123,19 +123,25 @@ BAD = [
     ("matrix: {sets: {s: a}}\nrouting: {router: {settings: {groups: {}}}}", "both matrix and"),
     ("groups: [a]", "expected a mapping"),
     ("routing: {router: {use: matrx}}", "did you mean 'matrix'?"),
-    ("routing: {router: {use: matrix}}", "settings.matrix is missing"),
+    (
+        "routing: {router: {use: matrix}}",
+        "expected routing.router.settings.matrix beside `use: matrix`; found nothing",
+    ),
     ("matrix: {}", "at least one set"),
     ("matrix: {sets: [a]}", "expected a mapping"),
     ("matrix: {sets: {s: }}", "matrix.sets.s"),
     ("matrix: {sets: {s: 'a &&'}}", "matrix.sets.s"),
     ("matrix: {sets: {s: 'zz'}}", "matrix.sets.s"),
     ("matrix: {vars: {a_b: a}, sets: {s: a}}", "letters, digits, dots"),
-    ("matrix: {vars: {v: zz}, sets: {s: a}}", "'zz' is not a model"),
-    ("matrix: {vars: {v: }, sets: {s: a}}", "is not a model"),
+    ("matrix: {vars: {v: zz}, sets: {s: a}}", "expected a model; found 'zz'"),
+    ("matrix: {vars: {v: }, sets: {s: a}}", "expected a model; found null"),
     ("matrix: {evict_costs: {a: 0}, sets: {s: a}}", "at least 1"),
-    ("matrix: {evict_costs: {zz: 2}, sets: {s: a}}", "neither a var nor a model"),
+    ("matrix: {evict_costs: {zz: 2}, sets: {s: a}}", "expected a var or a model; found 'zz'"),
     ("routing: {scheduler: {use: lifo}}", "expected fifo"),
-    ("routing: {scheduler: {settings: {fifo: {priority: {zz: 2}}}}}", "'zz' is not a model"),
+    (
+        "routing: {scheduler: {settings: {fifo: {priority: {zz: 2}}}}}",
+        "expected a model; found 'zz'",
+    ),
 ]
 
 
@@ -161,4 +167,4 @@ def test_matrix_that_may_be_too_much_is_a_warning(loaded: LoadText) -> None:
     pairs = " & ".join(f"({a} | {b})" for a, b in zip(names[::2], names[1::2], strict=True))
     found = loaded(models + f"matrix: {{sets: {{s: '{pairs}'}}}}")
     assert found.plan is not None
-    assert [w.key for w in found.warnings] == ["routing.router.settings.matrix.sets"]
+    assert [w.key for w in found.warnings] == ["matrix.sets"]

@@ -103,18 +103,18 @@ def test_value_of_a_model_key(
 
 
 BAD = [
-    ("unlisted: 'true'", "unlisted", "expected true or false, found text"),
+    ("unlisted: 'true'", "unlisted", "expected true or false; found text 'true'"),
     ("unlisted: 1", "unlisted", "expected true or false"),
     ("unlisted: [a]", "unlisted", "found a list"),
     ("ttl: '5'", "ttl", "remove the quotes"),
-    ("ttl: soon", "ttl", "expected a whole number, found text"),
+    ("ttl: soon", "ttl", "expected a whole number; found text 'soon'"),
     ("ttl: true", "ttl", "expected a whole number"),
     ("ttl: .inf", "ttl", "expected a whole number"),
     ("ttl: 9e30", "ttl", "expected a whole number"),
     ("ttl: {}", "ttl", "found a mapping"),
-    ("name: [a]", "name", "expected text, found a list"),
+    ("name: [a]", "name", "expected text; found a list"),
     ("cmdStop: [kill]", "cmdStop", "expected text"),
-    ("env: {A: b}", "env", "expected a list, found a mapping"),
+    ("env: {A: b}", "env", "expected a list; found a mapping"),
     ("aliases: a", "aliases", "expected a list"),
     ("metadata: [a]", "metadata", "expected a mapping"),
     ("filters: x", "filters", "expected a mapping"),
@@ -152,7 +152,7 @@ def test_all_problems_come_at_once(loaded: LoadText) -> None:
         (4, "models.b.cmd"),
         (5, "logToStdout"),
     ]
-    assert str(found.problems[3]).startswith("c.yaml:5: logToStdout: expected one of: proxy")
+    assert str(found.problems[3]).startswith("c.yaml:5: logToStdout: expected one of proxy")
     assert found.problems[0].column == 12
 
 
@@ -289,8 +289,14 @@ BAD_TOP = [
     ("limits: {body: big}", "expected a size"),
     ("limits: {body: -1}", "expected a size"),
     ("limits: {queue: 0}", "at least 1"),
-    ("limits: {headerTimeout: 0}", "c.yaml:1: limits.headerTimeout: must be more than 0"),
-    ("limits: {bodyTimeout: 0s}", "c.yaml:1: limits.bodyTimeout: must be more than 0"),
+    (
+        "limits: {headerTimeout: 0}",
+        "c.yaml:1: limits.headerTimeout: expected a duration of more than 0; found 0",
+    ),
+    (
+        "limits: {bodyTimeout: 0s}",
+        "c.yaml:1: limits.bodyTimeout: expected a duration of more than 0; found text '0s'",
+    ),
     ("trustedProxies: [lan]", "expected an address"),
     ("models: 5", "expected a mapping"),
 ]

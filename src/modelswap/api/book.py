@@ -7,13 +7,11 @@ place in one assignment. Nothing here changes, except the counts of selectors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from modelswap.config.plan import Groups, Matrix
+from modelswap.config.coresidence import policy_of
 from modelswap.core.lifecycle import Phase
-from modelswap.core.matrix import compile_matrix, legacy_profiles_policy, matrix_policy
 from modelswap.core.names import Local, Names, Peer
-from modelswap.core.policy import groups_policy
 from modelswap.core.selectors import SelectorFacts, Selectors, TargetState
 from modelswap.http import Address, Upstream
 
@@ -27,14 +25,14 @@ if TYPE_CHECKING:
 
     from modelswap.config import plan as configured
     from modelswap.config.plan import Plan
-    from modelswap.core.policy import Policy
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
 
     from .filters import Edit
     from .origin import Fields
 
-DEFAULT_GROUP = "(default)"
+__all__ = ["Book", "Remote", "UnusableError", "policy_of"]
+
 _STATES = {
     Phase.STOPPED: TargetState.STOPPED,
     Phase.STARTING: TargetState.STARTING,
@@ -44,26 +42,6 @@ _STATES = {
 
 class UnusableError(Exception):
     """The plan names something that cannot be used; the text says which key."""
-
-
-def policy_of(plan: Plan) -> Policy:
-    """Return who must leave for whom, as the configuration says."""
-    match plan.routing:
-        case Matrix() as matrix:
-            return matrix_policy(
-                compile_matrix(
-                    variables=matrix.vars,
-                    sets=matrix.sets,
-                    costs=matrix.evict_costs,
-                    models=plan.models.keys(),
-                )
-            )
-        case Groups(groups=groups):
-            if plan.legacy_profiles and all(g.id == DEFAULT_GROUP for g in groups):
-                return legacy_profiles_policy(plan.legacy_profiles)
-            return groups_policy(groups)
-        case _ as never:
-            assert_never(never)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

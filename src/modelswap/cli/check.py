@@ -39,10 +39,13 @@ def command(
     """Check a configuration, or show what it amounts to.
 
     Prints every problem with its file, line and key, and ends with exit code 1;
-    or prints the models, their aliases and ports, and the groups.
+    or prints the models, their aliases and ports, and the groups. Programs, model
+    files and folders that the commands name and that are not there are warnings,
+    with --strict, too: they may be there where the configuration is used.
     """
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
     from modelswap.config.load import load  # noqa: PLC0415 - the same
+    from modelswap.config.preflight import preflight  # noqa: PLC0415 - the same
 
     is_named = config is not None or config_dir is not None
     files = tuple(file for file in files if file)
@@ -50,7 +53,7 @@ def command(
         refuse_argument(extra)
     if not is_named:
         config = Path(files[0] if files else "config.yaml")
-    loaded = load(config, config_dir)
+    loaded = load(config, config_dir, look=preflight)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)
     for key in loaded.not_active:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final
 
-from .decode import nearest
+from .found import Found
+from .hints import nearest
 from .plan import ApiKey, Secret
 
 if TYPE_CHECKING:
@@ -56,34 +57,38 @@ def _unique_names(keys: list[ApiKey], places: Places) -> None:
     seen: set[str] = set()
     for index, one in enumerate(keys):
         if one.name in seen:
-            places.problem(("apiKeys", index), f"the name {one.name!r} is given twice")
+            what = f"expected a name of its own; found {one.name!r} a second time"
+            places.problem(("apiKeys", index), what)
         seen.add(one.name)
 
 
 def _is_usable(key: str, path: Path, places: Places) -> bool:
     if not key:
-        places.problem(path, "a key cannot be empty")
+        places.problem(path, "expected a key; found an empty text: a key cannot be empty")
     elif " " in key:
-        places.problem(path, "a key cannot contain a space")
+        places.problem(path, "expected a key without spaces; found one that contains a space")
     return bool(key) and " " not in key
 
 
 def _record(raw: RawApiKey, name: str, path: Path, places: Places) -> ApiKey:
-    given = [one for one in (raw.value, raw.key_hash, raw.key_file) if one]
+    forms = {"key": raw.value, "keyHash": raw.key_hash, "keyFile": raw.key_file}
+    given = [name for name, value in forms.items() if value]
     if len(given) != 1:
-        places.problem(path, "exactly one of key, keyHash and keyFile is needed")
+        seen = " and ".join(given) or "none"
+        places.problem(path, f"expected exactly one of key, keyHash, keyFile; found {seen}")
     secret = raw.value
     if raw.key_file:
         secret = _from_file(raw.key_file, (*path, "keyFile"), places)
     is_usable = not secret or _is_usable(secret, path, places)
     key_hash = raw.key_hash.lower()
     if key_hash and not _HASH.fullmatch(key_hash):
-        places.problem((*path, "keyHash"), "expected sha256: and 64 hexadecimal digits")
+        places.expected((*path, "keyHash"), "sha256: and 64 hexadecimal digits")
     scopes = SCOPES if raw.scopes is None else raw.scopes
     for scope in scopes:
         if scope not in SCOPES:
-            expected = f"expected one of: {', '.join(SCOPES)}"
-            places.problem((*path, "scopes"), expected, nearest(scope, SCOPES))
+            expected = f"expected one of {', '.join(SCOPES)}"
+            hint = nearest(scope, SCOPES)
+            places.problem((*path, "scopes"), expected, hint, seen=Found("", scope))
     return ApiKey(
         name=raw.name.strip() or name,
         is_named=bool(raw.name.strip()),
@@ -105,10 +110,11 @@ def _from_file(file: str, path: Path, places: Places) -> str:
             key = stream.read(_LONGEST).strip()
     except (OSError, ValueError) as failure:
         reason = getattr(failure, "strerror", None) or "not a readable text"
-        places.problem(path, f"cannot be read: {reason}")
+        what = f"expected a file that can be read ({reason})"
+        places.problem(path, what, seen=Found("", file))
         return ""
     if not key:
-        places.problem(path, "the file holds no key")
+        places.problem(path, "expected a file that holds a key; found an empty one")
     return key
 
 
@@ -119,7 +125,7 @@ def _expires(text: str, path: Path, places: Places) -> str | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        places.problem(path, "expected a date or time such as 2027-01-31T12:00:00Z")
+        places.expected(path, "a date or time such as 2027-01-31T12:00:00Z")
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")

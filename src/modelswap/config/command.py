@@ -12,6 +12,7 @@ from typing import Final
 _BLANKS: Final = " \t\n"
 _WINDOWS_BLANKS: Final = " \t\r\n"
 _WINDOWS_TOKEN = re.compile(r'\\*"+|\\+|[^\\"]')
+_PLAIN = re.compile(r"""[^ \t\n'"\\]+""")
 _ESCAPABLE: Final = '$`"\\'
 
 
@@ -24,9 +25,13 @@ def strip_comments(text: str) -> str:
 
 def split(text: str, *, windows: bool = False) -> tuple[str, ...]:
     """The arguments of a command of one or many lines; none for an empty one."""
-    lines = strip_comments(text).split("\n")
-    joined = "\n".join(_joined(line) for line in lines)
-    return _split_windows(joined) if windows else _split_posix(joined)
+    text = joined(text)
+    return _split_windows(text) if windows else _split_posix(text)
+
+
+def joined(text: str) -> str:
+    """The text without comments, its lines joined where a backslash says so."""
+    return "\n".join(_joined(line) for line in strip_comments(text).split("\n"))
 
 
 def _joined(line: str) -> str:
@@ -59,7 +64,10 @@ def _split_posix(text: str) -> tuple[str, ...]:
             word.append(text[at : at + 1].replace("\n", ""))
             at += 1
         else:
-            word.append(char)
+            run = _PLAIN.match(text, at - 1)
+            assert run is not None
+            word.append(run[0])
+            at = run.end()
     if word is not None:
         words.append("".join(word))
     return tuple(words)

@@ -3,8 +3,7 @@
 Law: go-yaml's conversions, no others: a number becomes text, a fraction is cut
 to a whole number, `yes` fills a boolean; a text never becomes a number. A
 value that does not fit is reported and its default kept, so that the rest of
-the file is still checked. Values are named by kind, never shown: they may be
-secret.
+the file is still checked. A message says what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
 
+from . import hints
+from .found import found
 from .kinds import (
     Anything,
     Bool,
@@ -20,7 +21,6 @@ from .kinds import (
     Either,
     GoDuration,
     Int,
-    Key,
     ListOf,
     MapOf,
     Record,
@@ -29,13 +29,12 @@ from .kinds import (
     Text,
     keys_of,
 )
-from .node import Kind, Map, Mark, Node, Path, Problem, Scalar, Seq, is_null, kind_name
+from .node import Entry, Kind, Map, Mark, Node, Path, Problem, Scalar, Seq, is_null
 from .scalars import YES_NO, canonical
 from .units import seconds, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from .found import Found
     from .plan import Json
 
 R = TypeVar("R")
@@ -48,6 +47,8 @@ class _Keep:
 KEEP: Final = _Keep()
 _INT_BOUND: Final = 2**63
 _SILENT_PREFIX: Final = "x-"
+_COMMANDS: Final = frozenset({"cmd", "cmdStop"})
+_MAP_HINT: Final = "a line for each name: `NAME: …`"
 
 
 @dataclass(slots=True)
@@ -56,12 +57,43 @@ class Report:
 
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
+    misplaced: set[str] = field(default_factory=set[str])
+    """Names of models that stand where no model belongs; said once, and not at each use."""
+    written: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
+    """Where a rewritten older form has a path of its own in the file: ours → the file's."""
 
-    def problem(self, mark: Mark, path: Path, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(mark, path, message, hint))
+    def problem(
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: Found | None = None,
+        then: str = "",
+    ) -> None:
+        self.problems.append(Problem(mark, path, message, hint, seen, then))
 
-    def warn(self, mark: Mark, path: Path, message: str, hint: str = "") -> None:
-        self.warnings.append(Problem(mark, path, message, hint))
+    def warn(
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: Found | None = None,
+        then: str = "",
+        of_machine: bool = False,
+    ) -> None:
+        warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
+        self.warnings.append(warning)
+
+    def is_misplaced(self, name: str) -> bool:
+        return name in self.misplaced
+
+    def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
+        """Report a value of another kind than was expected."""
+        self.problem(node.mark, path, f"expected {what}", hint, seen=found(node, path))
 
 
 def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
@@ -75,7 +107,7 @@ def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
         declared = known.get(entry.key)
         here = (*path, entry.key)
         if declared is None:
-            _unknown_key(entry.key, entry.mark, here, known, report)
+            _unknown_key(entry, cast("type", cls), here, report)
             continue
         value = _value(entry.value, declared.shape, here, report)
         if value is not KEEP:
@@ -87,25 +119,15 @@ def _record(node: Node, cls: type[object], path: Path, report: Report) -> object
     return decode(node, cls, path, report)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The hint for a misspelt name; empty when nothing is near."""
-    import difflib  # noqa: PLC0415 - a good file never needs it
-
-    names = list(known)
-    by_case = {name.lower(): name for name in names}
-    close = by_case.get(word.lower()) or next(iter(difflib.get_close_matches(word, names, 1)), "")
-    return f"did you mean {close!r}?" if close else ""
-
-
-def _unknown_key(name: str, mark: Mark, path: Path, known: dict[str, Key], report: Report) -> None:
-    if len(path) == 1 and name.startswith(_SILENT_PREFIX):
+def _unknown_key(entry: Entry, cls: type, path: Path, report: Report) -> None:
+    if len(path) == 1 and entry.key.startswith(_SILENT_PREFIX):
         return
-    visible = [key.name for key in known.values() if not key.hidden]
-    report.warn(mark, path, "unknown key, ignored", nearest(name, visible))
+    hint = hints.of_key(entry.key, entry.value, cls, path[:-1])
+    report.warn(entry.mark, path, "unknown key, ignored", hint)
 
 
-def _expected(what: str, node: Node, path: Path, report: Report) -> _Keep:
-    report.problem(node.mark, path, f"expected {what}, found {kind_name(node)}")
+def _expected(what: str, node: Node, path: Path, report: Report, hint: str = "") -> _Keep:
+    report.expected(what, node, path, hint)
     return KEEP
 
 
@@ -156,7 +178,7 @@ def _list(node: Node, item: Shape, path: Path, report: Report) -> object:
     if is_null(node):
         return ()
     if not isinstance(node, Seq):
-        return _expected("a list", node, path, report)
+        return _expected("a list", node, path, report, _list_hint(node, path))
     values = (
         _value(child, item, (*path, index), report)
         for index, child in enumerate(node.items)
@@ -165,11 +187,17 @@ def _list(node: Node, item: Shape, path: Path, report: Report) -> object:
     return tuple(value for value in values if value is not KEEP)
 
 
+def _list_hint(node: Node, path: Path) -> str:
+    if path[-1] == "env":
+        return "a line for each variable: - NAME=value"
+    return "a line for each: - NAME" if isinstance(node, Map) else "[…] around it, or - before it"
+
+
 def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
     if is_null(node):
         return {}
     if not isinstance(node, Map):
-        return _expected("a mapping", node, path, report)
+        return _expected("a mapping", node, path, report, _MAP_HINT)
     values: dict[str, object] = {}
     for entry in node.entries:
         if is_null(entry.value):
@@ -183,13 +211,13 @@ def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
 
 def _text(node: Node, shape: Text, path: Path, report: Report) -> object:
     if not isinstance(node, Scalar):
-        return _expected("text", node, path, report)
+        hint = "one text, with blanks between the words" if path[-1] in _COMMANDS else ""
+        return _expected("text", node, path, report, hint)
     value = node.text if node.from_env else canonical(node.value)
     if shape.one_of and value not in shape.one_of:
-        expected = ", ".join(shape.one_of)
-        report.problem(
-            node.mark, path, f"expected one of: {expected}", nearest(value, shape.one_of)
-        )
+        expected = f"expected one of {', '.join(shape.one_of)}"
+        seen = found(node, path, with_kind=False)
+        report.problem(node.mark, path, expected, hints.nearest(value, shape.one_of), seen=seen)
         return KEEP
     return value
 
@@ -217,15 +245,9 @@ def _int(node: Node, shape: Int, path: Path, report: Report) -> object:
     value = whole(node)
     if value is None:
         quoted = isinstance(node, Scalar) and node.kind is Kind.TEXT and node.text.isdigit()
-        if quoted:
-            report.problem(
-                node.mark, path, "expected a whole number, found text", "remove the quotes"
-            )
-            return KEEP
-        return _expected("a whole number", node, path, report)
+        return _expected("a whole number", node, path, report, "remove the quotes" * quoted)
     if shape.minimum is not None and value < shape.minimum:
-        report.problem(node.mark, path, f"must be at least {shape.minimum}")
-        return KEEP
+        return _expected(f"a whole number of at least {shape.minimum}", node, path, report)
     return value
 
 
@@ -233,8 +255,8 @@ def _go_duration(node: Node, path: Path, report: Report) -> object:
     is_text = isinstance(node, Scalar) and node.kind is Kind.TEXT
     value = seconds(node.text) if is_text and isinstance(node, Scalar) else None
     if value is None:
-        report.problem(node.mark, path, "expected a duration with its unit", "such as 5s or 1m30s")
-        return KEEP
+        what = "a duration with its unit"
+        return _expected(what, node, path, report, "such as 5s or 1m30s")
     return value
 
 
@@ -249,12 +271,11 @@ def _duration(node: Node, shape: Duration, path: Path, report: Report) -> object
     value = _number(node)
     if value is None and isinstance(node, Scalar) and node.kind is Kind.TEXT:
         value = seconds(node.text)
+    hint = "seconds, or such as 30s or 1m30s"
     if value is None or value < 0:
-        report.problem(node.mark, path, "expected a duration", "seconds, or such as 30s or 1m30s")
-        return KEEP
+        return _expected("a duration", node, path, report, hint)
     if value == 0 and not shape.takes_zero:
-        report.problem(node.mark, path, "must be more than 0", "seconds, or such as 30s or 1m30s")
-        return KEEP
+        return _expected("a duration of more than 0", node, path, report, hint)
     return value
 
 
@@ -263,8 +284,7 @@ def _size(node: Node, path: Path, report: Report) -> object:
     if value is None and isinstance(node, Scalar) and node.kind is Kind.TEXT:
         value = size(node.text)
     if value is None:
-        report.problem(node.mark, path, "expected a size", "bytes, or such as 256MiB")
-        return KEEP
+        return _expected("a size", node, path, report, "bytes, or such as 256MiB")
     return int(value)
 
 

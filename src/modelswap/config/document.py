@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
+from .found import found
 from .node import Entry, Kind, Map, Mark, Node, Problem, Scalar, ScalarValue, Seq, is_null
 from .node import text as text_node
 from .scalars import resolve
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 500_000
 """After aliases are followed: the bound against a few lines that stand for millions."""
+MAX_ALIASED: Final = 200_000
+"""Values that all aliases stand for together: 2,000 models with 100 shared values each."""
+MAX_ALIASED_TEXT: Final = 16 << 20
+"""Characters that all aliases stand for together: as many as a file may hold without them."""
+
+_TOO_MUCH: Final = (
+    f"expected aliases that stand for at most {MAX_ALIASED:,} values and "
+    f"{MAX_ALIASED_TEXT >> 20} MiB of text; found excessive aliasing"
+)
 
 _LOADER = yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
@@ -58,6 +68,9 @@ class _Frame:
     keys: list[tuple[str, Mark, bool]] = field(default_factory=list[tuple[str, Mark, bool]])
     """Text, place, and whether it is the merge key."""
     weight: int = 1
+    """Values in it, aliases followed, and itself."""
+    size: int = 0
+    """Characters of the values in it, aliases followed."""
 
 
 def parse(text: str, file: str, expand: Expand) -> tuple[Node | None, list[Problem]]:
@@ -108,13 +121,17 @@ class _Builder:
         self._file = file
         self._expand = expand
         self._stack: list[_Frame] = []
-        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._anchors: dict[str, tuple[Node, int, int]] = {}
+        """Node, values in it, characters in them."""
+        self._aliased = 0
+        self._aliased_text = 0
         self._open_anchors: set[str] = set()
 
     def on_event(self, event: yaml.Event) -> None:
         match event:
             case yaml.ScalarEvent():
-                self._add(self._scalar(event), 1, event.anchor)
+                scalar = self._scalar(event)
+                self._add(scalar, 1, len(scalar.text), event.anchor)
             case yaml.AliasEvent():
                 self._add(*self._alias(event), None)
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
@@ -122,7 +139,7 @@ class _Builder:
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                 frame = self._stack.pop()
                 self._open_anchors.discard(frame.anchor or "")
-                self._add(self._close(frame), frame.weight, frame.anchor)
+                self._add(self._close(frame), frame.weight, frame.size, frame.anchor)
             case yaml.DocumentEndEvent():
                 self.done = True
             case _:
@@ -141,16 +158,17 @@ class _Builder:
             self._open_anchors.add(event.anchor)
         self._stack.append(_Frame(mark, isinstance(event, yaml.MappingStartEvent), event.anchor))
 
-    def _add(self, node: Node, weight: int, anchor: str | None) -> None:
+    def _add(self, node: Node, weight: int, size: int, anchor: str | None) -> None:
         if anchor:
-            self._anchors[anchor] = (node, weight)
+            self._anchors[anchor] = (node, weight, size)
         if not self._stack:
             self.root = node
             return
         frame = self._stack[-1]
         frame.weight += weight
+        frame.size += size
         if frame.weight > MAX_NODES:
-            raise BrokenDocumentError(Problem(node.mark, (), "excessive aliasing"))
+            raise BrokenDocumentError(Problem(node.mark, (), _TOO_MUCH))
         if frame.is_map and len(frame.keys) == len(frame.items):
             frame.keys.append(self._key(node))
         else:
@@ -158,18 +176,25 @@ class _Builder:
 
     def _key(self, node: Node) -> tuple[str, Mark, bool]:
         if not isinstance(node, Scalar):
-            self.problems.append(Problem(node.mark, (), "a key must be text, not a collection"))
+            self.problems.append(
+                Problem(node.mark, (), "expected text as a key; found a collection")
+            )
             return "", node.mark, False
         return node.text, node.mark, node.kind is Kind.NULL and node.text == "<<"
 
-    def _alias(self, event: yaml.AliasEvent) -> tuple[Node, int]:
+    def _alias(self, event: yaml.AliasEvent) -> tuple[Node, int, int]:
         name, mark = event.anchor, self._mark(event)
         if name in self._open_anchors:
             raise BrokenDocumentError(Problem(mark, (), f"anchor {name!r} contains itself"))
         if name not in self._anchors:
             hint = "anchors do not reach from one file into another"
             raise BrokenDocumentError(Problem(mark, (), f"unknown anchor {name!r}", hint))
-        return self._anchors[name]
+        node, weight, size = self._anchors[name]
+        self._aliased += weight
+        self._aliased_text += size
+        if self._aliased > MAX_ALIASED or self._aliased_text > MAX_ALIASED_TEXT:
+            raise BrokenDocumentError(Problem(mark, (), _TOO_MUCH))
+        return node, weight, size
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         mark = self._mark(event)
@@ -196,14 +221,17 @@ class _Builder:
         if tag == "float" and kind is Kind.INT and isinstance(typed, int):
             return Kind.FLOAT, float(typed)
         if _TAGS.get(tag, kind) is not kind:
-            self.problems.append(Problem(mark, (), f"this is not of the type !!{tag}"))
+            message = f"expected a value of the type !!{tag}; found {kind}"
+            self.problems.append(Problem(mark, (), message))
         return kind, typed
 
     def _binary(self, value: str, mark: Mark) -> str:
         try:
             return base64.b64decode("".join(value.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            self.problems.append(Problem(mark, (), "!!binary needs base64 of UTF-8 text"))
+            self.problems.append(
+                Problem(mark, (), "expected base64 of UTF-8 text behind !!binary; found other text")
+            )
             return ""
 
     def _close(self, frame: _Frame) -> Node:
@@ -233,7 +261,12 @@ class _Builder:
                     yield source
                 elif not is_null(source):
                     self.problems.append(
-                        Problem(source.mark, ("<<",), "`<<` needs a mapping or a list of mappings")
+                        Problem(
+                            source.mark,
+                            ("<<",),
+                            "expected a mapping or a list of mappings behind `<<`",
+                            found=found(source, ()),
+                        )
                     )
 
 

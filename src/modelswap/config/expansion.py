@@ -11,24 +11,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .command import strip_comments
-from .decode import Report, nearest, whole
+from .decode import Report, whole
+from .found import Found, found
+from .hints import of_macro, plain
 from .kinds import keys_of
+from .lookalikes import foreign_environment, lookalikes
 from .macros import (
     MODEL_ID,
+    MOST_EXPANDED,
     PID,
     PID_TOKEN,
     PORT,
     PORT_TOKEN,
+    Budget,
     Scope,
+    circle,
     declared,
     expand,
     expand_id_keys,
+    in_order,
     leftovers,
     macro,
     overlay,
     uses,
 )
-from .node import Entry, Kind, Map, Mark, Node, Path, Problem, Scalar, is_null, kind_name, text
+from .node import Entry, Kind, Map, Mark, Node, Path, Scalar, is_null, locate, text, walk
 from .schema import RawModel
 
 if TYPE_CHECKING:
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
 DEFAULT_START_PORT: Final = 5800
+_SHORTEST_LOOKALIKE: Final = 3
+"""Letters of a macro's name: `{a}` may be anything."""
 _GIVES_PORT: Final = ("cmd", "proxy", "cmdStop", "env")
 _LITERAL_MODEL_KEYS: Final = frozenset({"env", "aliases", "useModelName"})
 _LITERAL_PLACES: Final[tuple[Path, ...]] = (
@@ -73,14 +82,26 @@ def expand_file(
     if uses(root, "${llama-server}"):
         own = macro("llama-server", Kind.TEXT, built_in())
         global_scope = overlay((own,), global_scope)
+    ordered = in_order(global_scope)
+    budget = Budget()
     rest = root.without("models", "macros")
-    entries = tuple(Entry(e.key, e.mark, expand(e.value, global_scope)) for e in rest.entries)
+    entries = tuple(Entry(e.key, e.mark, expand(e.value, ordered, budget)) for e in rest.entries)
     top = Map(root.mark, entries)
+    if budget.is_spent():
+        return _too_much(root, report)
     for entry in entries:
         if entry.key in top_keys:
             _check_top(entry, global_scope, report)
-    templates = _templates(root.get("models"), global_scope, _start_port(top), report)
-    return Expanded(top, templates)
+            _check_environment(entry.value, (entry.key,), report)
+    templates = _templates(root.get("models"), global_scope, _start_port(top), budget, report)
+    return _too_much(root, report) if budget.is_spent() else Expanded(top, templates)
+
+
+def _too_much(root: Map, report: Report) -> Expanded:
+    most = f"{MOST_EXPANDED >> 20} MiB"
+    message = f"expected macros that become at most {most} of text; found more"
+    report.problem(locate(root, ("macros",)), ("macros",), message)
+    return Expanded(Map(root.mark), ())
 
 
 def _start_port(top: Map) -> int:
@@ -99,50 +120,60 @@ def _left_over(
     path: Path, mark: Mark, name: str, scope: Scope, report: Report, *, literal: bool
 ) -> None:
     if literal:
-        report.warn(mark, path, f"no macro {name!r}: ${{{name}}} stays as it is")
+        message = f"expected a macro; found none of the name {name!r}"
+        then = f"${{{name}}} stays as it is"
+        report.warn(mark, path, message, of_macro(name, [one.name for one in scope]), then=then)
         return
     names = [one.name for one in scope]
+    way = circle(name, scope) if name in names else ()
+    if way:
+        report.problem(mark, path, f"expected macros without a circle; found {' -> '.join(way)}")
+        return
     if name in names:
-        hint = "a macro may only use those declared before it, and no value exceeds 1 MiB"
-    elif name in {MODEL_ID, PORT, PID}:
-        hint = f"{name} has no meaning here"
-    else:
-        hint = nearest(name, names)
-    report.problems.append(Problem(mark, path, f"unknown macro {name!r}", hint))
+        report.problem(mark, path, "expected a value of at most 1 MiB with its macros; found more")
+        return
+    is_built_in = name in {MODEL_ID, PORT, PID}
+    hint = f"{name} has no meaning here" if is_built_in else of_macro(name, names)
+    report.problem(mark, path, f"expected a macro; found an unknown macro {name!r}", hint)
 
 
 def _templates(
-    node: Node | None, scope: Scope, start_port: int, report: Report
+    node: Node | None, scope: Scope, start_port: int, budget: Budget, report: Report
 ) -> tuple[Template, ...]:
     if node is None or is_null(node):
         return ()
     if not isinstance(node, Map):
-        report.problem(node.mark, ("models",), f"expected a mapping, found {kind_name(node)}")
+        report.expected("a mapping of ids to models", node, ("models",))
         return ()
     port = start_port
-    found: list[Template] = []
+    templates: list[Template] = []
     for entry in sorted(node.entries, key=lambda e: e.key.encode("utf-8", "surrogatepass")):
-        template = _template(entry, scope, port, report)
+        template = _template(entry, scope, port, budget, report)
         if template is not None:
-            found.append(template)
+            templates.append(template)
             port += template.port is not None
-    return tuple(found)
+    return tuple(templates)
 
 
-def _template(entry: Entry, scope: Scope, port: int, report: Report) -> Template | None:
+def _template(
+    entry: Entry, scope: Scope, port: int, budget: Budget, report: Report
+) -> Template | None:
     path: Path = ("models", entry.key)
     if is_null(entry.value):
         report.warn(entry.mark, path, "an empty model cannot be started", "give it a cmd")
         blank = Map(entry.mark).with_value("proxy", text("", entry.mark))
         return Template(entry.key, entry.mark, blank, None, is_blank=True)
     if not isinstance(entry.value, Map):
-        report.problem(entry.mark, path, f"expected a mapping, found {kind_name(entry.value)}")
+        seen = found(entry.value, path)
+        report.problem(entry.mark, path, "expected a mapping of the model's keys", seen=seen)
         return None
     model = _prepared(entry.value)
     own = declared(model.get("macros"), (*path, "macros"), report)
     # MODEL_ID comes first, so that every other macro may use it.
-    full = overlay(overlay((macro(MODEL_ID, Kind.TEXT, entry.key),), scope), own)
-    expanded = expand(model.without("macros"), full)
+    full = in_order(overlay(overlay((macro(MODEL_ID, Kind.TEXT, entry.key),), scope), own))
+    expanded = expand(model.without("macros"), full, budget)
+    if budget.is_spent():
+        return None
     assert isinstance(expanded, Map)
 
     def on_clash(name: str, mark: Mark) -> None:
@@ -168,7 +199,7 @@ def _prepared(model: Map) -> Map:
 
 def _needs_port(model: Map, path: Path, report: Report) -> bool:
     user = next((key for key in _GIVES_PORT if uses(model.get(key), PORT_TOKEN)), None)
-    if user is not None and user != "cmd":
+    if user is not None and user != "cmd" and not _means_port(model.get("cmd")):
         node = model.get(user)
         mark = model.mark if node is None else node.mark
         message = "${PORT} is used, but not by cmd: the server must find its port by itself"
@@ -176,8 +207,41 @@ def _needs_port(model: Map, path: Path, report: Report) -> bool:
     return user is not None
 
 
+def _means_port(command: Node | None) -> bool:
+    """The command holds `{PORT}`, `${port}` or the like, which is reported as such."""
+    written = command.text if isinstance(command, Scalar) else ""
+    names = [name for _, _, name in leftovers(text(written), ())]
+    return PORT_TOKEN in [
+        *(macro_ for _, macro_ in lookalikes(written, ())),
+        *(PORT_TOKEN for name in names if plain(name) == "port"),
+    ]
+
+
+def _check_lookalikes(model: Map, path: Path, scope: Scope, report: Report) -> None:
+    names = [one.name for one in scope if len(one.name) >= _SHORTEST_LOOKALIKE]
+    for key in _GIVES_PORT:
+        node = model.get(key)
+        for place, scalar in () if node is None else walk(node, (*path, key)):
+            for written, meant in lookalikes(scalar.text, names):
+                if not (written == "$PORT" and uses(model.get("env"), "PORT=")):
+                    _stays(place, scalar, written, meant, report)
+
+
+def _check_environment(node: Node, path: Path, report: Report) -> None:
+    for place, scalar in walk(node, path):
+        for written, meant in foreign_environment(scalar.text):
+            _stays(place, scalar, written, meant, report)
+
+
+def _stays(place: Path, scalar: Scalar, written: str, meant: str, report: Report) -> None:
+    seen, then = Found("", written), "which stays as it is"
+    report.warn(scalar.mark, place, f"expected {meant}", f"write {meant}", seen=seen, then=then)
+
+
 def _check_model(model: Map, path: Path, scope: Scope, report: Report, *, has_port: bool) -> None:
     checked = keys_of(RawModel).keys() - _LITERAL_MODEL_KEYS
+    _check_lookalikes(model, path, scope, report)
+    _check_environment(model, path, report)
     for entry in model.entries:
         for place, scalar, name in leftovers(entry.value, (*path, entry.key)):
             allowed = (name == PORT and has_port) or (name == PID and entry.key == "cmdStop")
@@ -197,7 +261,7 @@ def _id_keys(model: Map) -> list[tuple[str, Mark]]:
 
 
 def _tokens(name: str) -> list[str]:
-    return [f"${{{found}}}" for _, _, found in leftovers(text(name), ())]
+    return [f"${{{token}}}" for _, _, token in leftovers(text(name), ())]
 
 
 __all__ = ["PID_TOKEN", "Expanded", "Template", "expand_file"]

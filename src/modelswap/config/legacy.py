@@ -28,6 +28,7 @@ from .node import Entry, Map, Node, Scalar, Seq, is_null, text
 
 if TYPE_CHECKING:
     from .decode import Report
+    from .node import Path
 
 LIST_PROFILES: Final = "(list profiles)"
 
@@ -58,6 +59,7 @@ def _profiles(root: Map, report: Report) -> Map:
     report.warn(lists[0].mark, ("profiles", lists[0].key), message, hint)
     kept = profiles.without(*(e.key for e in lists))
     root = root.with_value("profiles", kept)
+    report.written[(LIST_PROFILES,)] = ("profiles",)
     return root.with_value(LIST_PROFILES, Map(profiles.mark, lists))
 
 
@@ -91,6 +93,7 @@ def _routing(root: Map, report: Report) -> Map:
         "use", text("group" if name == "groups" else "matrix", value.mark)
     )
     router = router.with_value("settings", Map(value.mark).with_value(name, value))
+    report.written["routing", "router", "settings", name] = (name,)
     return root.with_value("routing", routing.with_value("router", router))
 
 
@@ -108,14 +111,19 @@ def _model(name: str, node: Node, report: Report) -> Node:
         node = node.without("cmd_stop")
         if is_null(node.get("cmdStop")):
             node = node.with_value("cmdStop", old_stop)
+            report.written["models", name, "cmdStop"] = ("models", name, "cmd_stop")
     filters = node.get("filters")
     if isinstance(filters, Map) and filters.get("strip_params") is not None:
-        node = node.with_value("filters", _filters(filters))
+        node = node.with_value("filters", _filters(name, filters, report))
     return node
 
 
-def _filters(filters: Map) -> Map:
+def _filters(name: str, filters: Map, report: Report) -> Map:
     old, new = filters.get("strip_params"), filters.get("stripParams")
     filters = filters.without("strip_params")
     is_unsaid = is_null(new) or (isinstance(new, Scalar) and new.value == "")
-    return filters.with_value("stripParams", old) if old is not None and is_unsaid else filters
+    if old is None or not is_unsaid:
+        return filters
+    path: Path = ("models", name, "filters")
+    report.written[*path, "stripParams"] = (*path, "strip_params")
+    return filters.with_value("stripParams", old)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelswap.core.spec import ModelId, ModelSpec, Seconds
 
+from .addresses import warn_of_shared
 from .builtin import llama_server_command
 from .commandsecrets import values_in
+from .coresidence import routing_policy
 from .decode import Report, decode
-from .difference import Diff, diff
+from .difference import Diff, diff, summary
 from .expansion import Expanded, expand_file
 from .kinds import keys_of
-from .legacy import LIST_PROFILES, modernise
+from .legacy import modernise
+from .misplaced import without_misplaced
 from .models import Common, build
 from .names import (
     Directory,
@@ -35,7 +38,8 @@ from .names import (
 from .node import Entry, Map, Problem, locate
 from .place import Places
 from .plan import Plan, Secret
-from .redact import is_secret, masked, redact
+from .present import presentable
+from .redact import is_secret, redact
 from .routing import priorities, routing
 from .schema import RawModel
 from .schema_top import RawConfig
@@ -43,12 +47,14 @@ from .settings import settings, start_timeout, unload_timeout
 from .source import Source, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
     from .plan import Model, Settings
 
-__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs"]
+    Look = Callable[[Plan, Places], None]
+
+__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +69,16 @@ class Loaded:
 
     def lines(self, *, strict: bool = False) -> list[str]:
         """What to print: problems first; under `strict` a warning counts as one."""
-        label = "error" if strict else "warning"
         errors = [f"error: {problem}" for problem in self.problems]
-        return [*errors, *(f"{label}: {warning}" for warning in self.warnings)]
+        for warning in self.warnings:
+            label = "error" if strict and not warning.of_machine else "warning"
+            errors.append(f"{label}: {warning}")
+        return errors
 
     def is_good(self, *, strict: bool = False) -> bool:
-        return self.plan is not None and not (strict and self.warnings)
+        """Tell whether there is a plan; under `strict` a warning about the file counts, too."""
+        of_file = any(not warning.of_machine for warning in self.warnings)
+        return self.plan is not None and not (strict and of_file)
 
 
 def load(
@@ -77,46 +87,35 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     windows: bool | None = None,
+    look: Look | None = None,
 ) -> Loaded:
-    """Load `--config` and `--config-dir`. Never raises for what the files say."""
+    """Load `--config` and `--config-dir`. Never raises for what the files say.
+
+    `look`: says more about the plan, as `preflight` does.
+    """
     variables = os.environ if environ is None else environ
     on_windows = sys.platform == "win32" if windows is None else windows
-    return load_source(read(config, config_dir, variables), windows=on_windows)
+    return load_source(read(config, config_dir, variables), windows=on_windows, look=look)
 
 
-def load_source(source: Source, *, windows: bool = False) -> Loaded:
-    """Make the plan out of files that have been read."""
-    report = Report(list(source.problems), [])
+def load_source(source: Source, *, windows: bool = False, look: Look | None = None) -> Loaded:
+    """Make the plan out of files that have been read; `look` may say more about it."""
+    report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
-    root = modernise(source.root, report)
+    root = modernise(without_misplaced(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)
     raw = decode(expanded.root, RawConfig, (), report)
-    plan = _plan(raw, root, expanded, source, report, windows=windows)
+    places = Places(_with_models(root, expanded), report)
+    plan = _plan(raw, expanded, source, places, windows=windows)
+    if not report.problems:
+        warn_of_shared(plan, routing_policy(plan), places)
+    if look is not None:
+        look(plan, places)
     secrets = plan.secrets
-    problems = _presentable(report.problems, secrets)
-    warnings = _presentable(report.warnings, secrets)
+    problems = presentable(report.problems, secrets, report.written)
+    warnings = presentable(report.warnings, secrets, report.written)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
-
-
-def _presentable(found: list[Problem], secrets: tuple[Secret, ...]) -> tuple[Problem, ...]:
-    """Once each, in the order of the files, without secrets."""
-    clean = dict.fromkeys(
-        replace(
-            one,
-            path=tuple(_shown(part, secrets) for part in one.path),
-            message=masked(one.message, secrets),
-            hint=masked(one.hint, secrets),
-        )
-        for one in found
-    )
-    return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
-
-
-def _shown(part: str | int, secrets: tuple[Secret, ...]) -> str | int:
-    if isinstance(part, int):
-        return part
-    return "profiles" if part == LIST_PROFILES else masked(part, secrets)
 
 
 def _with_models(root: Map, expanded: Expanded) -> Map:
@@ -126,9 +125,9 @@ def _with_models(root: Map, expanded: Expanded) -> Map:
 
 
 def _plan(
-    raw: RawConfig, root: Map, expanded: Expanded, source: Source, report: Report, *, windows: bool
+    raw: RawConfig, expanded: Expanded, source: Source, places: Places, *, windows: bool
 ) -> Plan:
-    places = Places(_with_models(root, expanded), report)
+    report = places.report
     raw_models = _raw_models(expanded)
     alias_of = aliases(raw_models, places)
     offered = peers(raw.peers, places)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .found import found
 from .node import Entry, Map, Node, Path, Problem, Scalar, Seq, kind_name
 
 IDENTITY: Final[frozenset[Path]] = frozenset(
@@ -58,18 +59,19 @@ def _values(known: Entry, entry: Entry, path: Path, problems: list[Problem]) -> 
             return base
         case Scalar(), Scalar():
             if (base.kind, base.text) != (added.kind, added.text):
-                problems.append(_clash(known, entry, path, "has another value"))
+                problems.append(_clash(known, entry, path, "the value"))
         case _:
-            what = f"is {kind_name(base)}, not {kind_name(added)},"
-            problems.append(_clash(known, entry, path, what))
+            problems.append(_clash(known, entry, path, kind_name(base)))
     return base
 
 
 def _united(known: Entry, entry: Entry, path: Path, problems: list[Problem]) -> Node:
     base, added = known.value, entry.value
     if not (isinstance(base, Map) and isinstance(added, Map)):
-        message = "must be a mapping in every file that has it"
-        problems.append(Problem(entry.mark, path, message, f"also in {_place(known)}"))
+        wrong = added if isinstance(base, Map) else base
+        message = "expected a mapping in every file that has it"
+        where = f"also in {_place(known)}"
+        problems.append(Problem(entry.mark, path, message, where, found(wrong, path)))
         return base
     children = {child.key: child for child in base.entries}
     for child in added.entries:
@@ -81,7 +83,8 @@ def _united(known: Entry, entry: Entry, path: Path, problems: list[Problem]) -> 
 
 
 def _clash(known: Entry, entry: Entry, path: Path, what: str) -> Problem:
-    return Problem(entry.mark, path, f"{what} in {_place(known)}", "one key, one value")
+    message = f"expected {what} that is in {_place(known)}"
+    return Problem(entry.mark, path, message, "one key, one value", found(entry.value, path))
 
 
 def _place(entry: Entry) -> str:

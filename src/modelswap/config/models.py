@@ -18,6 +18,7 @@ from modelswap.core.spec import ModelId, Seconds
 from .access import upstream_key
 from .command import split, strip_comments
 from .decode import Report, as_json, decode
+from .found import Found, of_text
 from .macros import with_port
 from .node import Map
 from .place import Places
@@ -40,7 +41,11 @@ _MEDIA: Final = ("text", "audio", "image")
 _WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
 _RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint")
 _HOST_PORT = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
-_NO_ADDRESS: Final = "not an http:// or https:// address"
+_ADDRESS: Final = "an http:// or https:// address"
+_VERSIONED = re.compile(r"/v1(/(models|embeddings|responses|messages|(chat/)?completions))?/*$")
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NO_CHECK: Final = frozenset({"none", "false", "off", "no", "null", "disabled", "disable", "skip"})
+"""Words that are paths to llama-swap, and so to us, whatever their authors meant."""
 _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 
@@ -82,7 +87,7 @@ def build(template: Template, common: Common, report: Report, port: int | None =
         argv=_argv(raw, path, places, windows=common.windows, blank=template.is_blank),
         cmd_stop=_stop(raw.cmd_stop, windows=common.windows),
         proxy=upstream_url(raw.proxy, (*path, "proxy"), places),
-        check_endpoint=_check_endpoint(raw.check_endpoint),
+        check_endpoint=_check_endpoint(raw.check_endpoint, path, places),
         port=port,
         env=_env(raw.env, path, places),
         ttl=_ttl(raw.ttl, common, path, places),
@@ -126,6 +131,8 @@ def _argv(
     if raw.health_check_timeout is not None:
         hint = "write it at the top level"
         places.warn((*path, "healthCheckTimeout"), "has no effect in a model", hint)
+    if not raw.proxy.strip() and not blank:
+        places.odd((*path, "proxy"), "an address", "so the model cannot be started")
     if not words and not blank:
         places.warn((*path, "cmd"), "no command: the model cannot be started")
     if any("\0" in word for word in words):
@@ -144,38 +151,49 @@ def upstream_url(url: str, path: Path, places: Places, *, strict: bool = False) 
 
     What passes here, `http.Address` takes: it may not be asked from here.
     """
-    if not url:
+    if not url.strip():
         return ""
     if _HOST_PORT.fullmatch(url):
-        places.warn(path, "no scheme: http:// is assumed", "write http:// or https:// before it")
+        what = "expected an http:// or https:// address"
+        seen = of_text(url, path)
+        hint = "write http:// or https:// before it"
+        places.warn(path, what, hint, seen=seen, then="http:// is assumed")
         url = f"http://{url}"
-    wrong, hint = _wrong_address(url)
-    if wrong:
+    what, seen, hint = _wrong_address(url, path)
+    if what:
         say = places.problem if strict else places.warn
-        say(path, f"{wrong}: nothing can be sent there", hint)
+        say(path, f"expected {what}", hint, seen=seen, then="nothing can be sent there")
         return ""
+    if _VERSIONED.search(urlsplit(url).path):
+        seen = of_text(url, path)
+        then = "so /v1/models is asked for at /v1/v1/models"
+        places.warn(path, "expected an address without /v1", "leave it out", seen=seen, then=then)
     return url
 
 
-def _wrong_address(url: str) -> tuple[str, str]:
-    """What is wrong, and what to do; the address itself is not shown: it may hold a secret."""
+def _wrong_address(url: str, path: Path) -> tuple[str, Found, str]:
+    """What was expected, what was found, and what to do; a secret in it is not shown."""
+    shown = of_text(url, path)
     if is_unix(url):
-        return _wrong_socket(url), ""
+        why = _wrong_socket(url)
+        return (_ADDRESS if why else ""), shown, why
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
         is_usable = is_usable and (parts.port is None or parts.port > 0)
     except ValueError:
-        return _NO_ADDRESS, ""
+        return _ADDRESS, shown, ""
     if not is_usable or not url.isprintable() or " " in url:
-        return _NO_ADDRESS, ""
+        return _ADDRESS, shown, ""
     if parts.username is not None or parts.password is not None:
-        return "an address with a user name or password", "a peer's key belongs into apiKey"
+        seen = Found("one with a user name or password, which is not shown")
+        return _ADDRESS, seen, "a peer's key belongs into apiKey"
     if parts.fragment:
-        return "an address with a fragment (#…)", "leave it out"
+        return f"{_ADDRESS} without a fragment (#…)", shown, "leave it out"
     if not url.isascii():
-        return "an address with non-ASCII characters", "write them as %XX, a host's as xn--…"
-    return "", ""
+        hint = "write them as %XX, a host's as xn--…"
+        return f"{_ADDRESS} without non-ASCII characters", shown, hint
+    return "", shown, ""
 
 
 def _wrong_socket(url: str) -> str:
@@ -186,16 +204,35 @@ def _wrong_socket(url: str) -> str:
     return ""
 
 
-def _check_endpoint(path: str) -> str | None:
+def _check_endpoint(path: str, model: Path, places: Places) -> str | None:
     if path.strip() == "none":
         return None
+    place = (*model, "checkEndpoint")
+    if path.strip().strip("/").lower() in _NO_CHECK:
+        then = f"taken as the path /{path.strip().strip('/')}"
+        places.odd(place, "a path, or none", then, "no check is written: none")
+    elif "://" in path:
+        path = _path_of(path.strip())
+        then = f"taken as {path}"
+        places.odd(place, "a path, or none", then, "where the server listens is said by proxy")
+    elif _ESCAPE.search(path):
+        places.odd(place, "a path with whole escapes (%XX)", "sent as it is", "a % is written %25")
     return "/" + quote(path.removeprefix("/"), safe=_PATH_SAFE)
+
+
+def _path_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "/"
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _env(entries: tuple[str, ...], path: Path, places: Places) -> tuple[str, ...]:
     for index, entry in enumerate(entries):
         if not entry.partition("=")[1] or entry.startswith("="):
-            places.warn((*path, "env", index), "expected NAME=value")
+            seen = of_text(entry, (*path, "env"))
+            places.warn((*path, "env", index), "expected NAME=value", seen=seen)
         if "\0" in entry:
             places.problem((*path, "env", index), "an environment variable cannot hold a NUL")
     return entries
@@ -205,7 +242,8 @@ def _ttl(ttl: int | None, common: Common, path: Path, places: Places) -> Seconds
     if ttl is None or ttl == -1:
         return common.ttl
     if ttl < 0:
-        places.warn((*path, "ttl"), "taken as never", "0 is never, -1 is globalTTL")
+        what = "seconds of at least 0, or -1"
+        places.odd((*path, "ttl"), what, "taken as never", "0 is never, -1 is globalTTL")
     return Seconds(ttl) if ttl > 0 else None
 
 
@@ -236,7 +274,8 @@ def timeouts(
         if value is None:
             return default
         if value < 0:
-            places.warn((*path, "timeouts", key), "negative: taken as no bound", "write 0")
+            place = (*path, "timeouts", key)
+            places.odd(place, "seconds of at least 0", "taken as no bound", "write 0")
         return Seconds(value) if value > 0 else None
 
     keepalive = raw.keepalive
@@ -262,8 +301,7 @@ def _capabilities(raw: RawCapabilities, path: Path, places: Places) -> Capabilit
     for key, values in (("in", raw.inputs), ("out", raw.outputs)):
         for index, value in enumerate(values):
             if value not in _MEDIA:
-                expected = f"expected one of: {', '.join(_MEDIA)}"
-                places.problem((*path, key, index), expected)
+                places.expected((*path, key, index), f"one of {', '.join(_MEDIA)}")
     return Capabilities(
         inputs=tuple(dict.fromkeys(raw.inputs)),
         outputs=tuple(dict.fromkeys(raw.outputs)),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.spec import ModelId
 
 from .access import upstream_key
-from .decode import nearest
+from .found import Found
+from .hints import nearest
 from .models import automatic_aliases, filters, timeouts, upstream_url
 from .plan import Peer, Profile, Selector, Timeouts
 
@@ -30,17 +31,24 @@ def aliases(models: Mapping[str, RawModel], places: Places) -> dict[str, ModelId
     found: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
+            if alias in models and alias != name:
+                path = ("models", name, "aliases", index)
+                places.odd(path, "a name that is no model's id", "which goes to that model")
             if alias in found:
                 path = ("models", name, "aliases", index)
-                places.problem(path, f"the alias {alias!r} is given twice", f"to {found[alias]!r}")
+                message = (
+                    f"expected an alias of one model; found {alias!r} of {found[alias]!r}, too"
+                )
+                places.problem(path, message, "the alias is given twice")
             found.setdefault(alias, ModelId(name))
     for name, raw in models.items():
         for alias in automatic_aliases(name, raw):
             place: Path = ("models", name, "filters", "setParamsByID", alias)
             if alias in models:
-                places.problem(place, f"{alias!r} is another model")
+                places.problem(place, f"expected a free name; found another model's: {alias!r}")
             elif found.setdefault(alias, ModelId(name)) != name:
-                places.problem(place, f"{alias!r} is an alias of {found[alias]!r}")
+                what = f"expected a free name; found an alias of {found[alias]!r}: {alias!r}"
+                places.problem(place, what)
     return {alias: model for alias, model in found.items() if alias not in models}
 
 
@@ -50,12 +58,13 @@ def peers(raw: Mapping[str, RawPeer | None], places: Places) -> dict[str, Peer]:
     for name, one in raw.items():
         path: Path = ("peers", name)
         if one is None:
-            places.warn(path, "an empty peer has no effect")
+            places.warn(path, "expected a mapping with proxy and models; found null, left out")
             continue
         if not one.proxy:
-            places.problem((*path, "proxy"), "a peer needs a proxy: the URL of the other server")
+            places.expected((*path, "proxy"), "the URL of the other server: a peer needs a proxy")
         if not one.models:
-            places.problem((*path, "models"), "a peer needs a list of models")
+            what = "expected at least one model: a peer needs a list of models; found none"
+            places.problem((*path, "models"), what)
         found[name] = Peer(
             id=name,
             proxy=upstream_url(one.proxy, (*path, "proxy"), places, strict=True),
@@ -106,14 +115,28 @@ class Directory:
 def check_peer_names(directory: Directory, offered: Mapping[str, Peer], places: Places) -> None:
     """`peer/model` belongs to one peer's model, and to nothing else."""
     for peer in offered.values():
+        _check_edited_names(peer, directory, places)
         for model in peer.models:
             name = f"{peer.id}/{model}"
             path: Path = ("peers", peer.id, "models")
             if directory.qualified[name] != peer.id:
-                message = f"{name!r} is offered by {directory.qualified[name]!r}, too"
-                places.problem(path, message)
+                other = directory.qualified[name]
+                places.problem(path, f"expected a free name; found {name!r} of peer {other!r}, too")
             if directory.local(name) is not None:
-                places.problem(path, f"{name!r} is the name of a local model")
+                places.problem(path, f"expected a free name; found a local model's: {name!r}")
+
+
+def _check_edited_names(peer: Peer, directory: Directory, places: Places) -> None:
+    """A name in a peer's `setParamsByID` by which none of its models is asked for has no effect."""
+    for name in peer.filters.set_by_id:
+        is_bare = name in peer.models and name in directory.bare
+        is_own = is_bare and directory.local(name) is None
+        if not is_own and directory.qualified.get(name) != peer.id:
+            path: Path = ("peers", peer.id, "filters", "setParamsByID", name)
+            known = [*peer.models, *(f"{peer.id}/{model}" for model in peer.models)]
+            what = "expected a name by which a model of this peer is asked for"
+            seen = Found("", name)
+            places.warn(path, what, nearest(name, known), seen=seen, then="which has no effect")
 
 
 def selectors(
@@ -124,11 +147,11 @@ def selectors(
     for name, one in raw.items():
         path: Path = ("selectors", name)
         if not name.strip():
-            places.problem(path, "a selector needs a name")
+            places.problem(path, "expected a selector's name; found a blank one")
         if directory.local(name) is not None or name in directory.qualified:
-            places.problem(path, f"{name!r} is the name of a model")
+            places.problem(path, f"expected a free name; found a model's: {name!r}")
         if one is None:
-            places.problem(path, "a selector needs a strategy and targets")
+            places.problem(path, "expected a mapping with strategy and targets; found null")
             continue
         _check_selector(one, path, raw, directory, places)
         found[name] = Selector(
@@ -152,24 +175,25 @@ def _check_selector(
     places: Places,
 ) -> None:
     if one.strategy not in STRATEGIES:
-        expected = f"expected one of: {', '.join(STRATEGIES)}"
-        places.problem((*path, "strategy"), expected, nearest(one.strategy, STRATEGIES))
+        hint = nearest(one.strategy, STRATEGIES)
+        places.expected((*path, "strategy"), f"one of {', '.join(STRATEGIES)}", hint)
     if not one.targets:
-        places.problem((*path, "targets"), "a selector needs at least one target")
+        places.problem((*path, "targets"), "expected at least one target; found none")
     if one.strategy == "spillover" and one.settings.spillover < 1:
-        places.problem((*path, "settings", "spillover"), "must be at least 1")
+        places.expected((*path, "settings", "spillover"), "a whole number of at least 1")
     seen: set[str] = set()
     for index, target in enumerate(one.targets):
         place = (*path, "targets", index)
         real = directory.local(target)
         if not directory.is_known(target):
-            is_selector = target in selectors_
-            what = "is a selector itself" if is_selector else "is neither a model nor a peer's"
-            places.problem(place, f"{target!r} {what}", directory.hint(target))
+            then = ", a selector itself" if target in selectors_ else ""
+            message = f"expected a model, an alias or a peer's model; found {target!r}{then}"
+            places.problem(place, message, directory.hint(target))
         elif one.strategy == "warm" and real is None:
-            places.problem(place, f"{target!r} is a peer's: warm needs local models")
+            places.problem(place, f"expected a local model for warm; found a peer's: {target!r}")
         if one.strategy == "spillover" and (real or target) in seen:
-            places.problem(place, f"{target!r} is the same model as an earlier target")
+            message = f"expected another model; found the one of an earlier target: {target!r}"
+            places.problem(place, message)
         seen.add(real or target)
 
 
@@ -184,19 +208,19 @@ def profiles(
     for name, one in raw.items():
         path: Path = ("profiles", name)
         if not name.strip():
-            places.problem(path, "a profile needs a name")
+            places.problem(path, "expected a profile's name; found a blank one")
         if one is None or not one.pins:
-            places.problem(path, "a profile needs pins")
+            places.problem(path, "expected at least one pin in pins; found none")
             continue
         for pin, target in one.pins.items():
             place = (*path, "pins", pin)
             if not pin.strip():
-                places.problem(place, "a pin needs a name")
+                places.problem(place, "expected a pin's name; found a blank one")
             if pin in directory.qualified:
-                places.problem(place, f"{pin!r} is the name of a peer's model")
+                places.problem(place, f"expected a free name; found a peer's model: {pin!r}")
             if target and not directory.is_known(target) and target not in selectors_:
-                message = f"{target!r} is neither a model, a peer's, nor a selector"
-                places.problem(place, message, directory.hint(target))
+                what = "a model, an alias, a peer's model or a selector"
+                places.expected(place, what, directory.hint(target))
         pins = {pin: target or "" for pin, target in one.pins.items()}
         found[name] = Profile(id=name, pins=pins, description=one.description)
     return found
@@ -211,8 +235,9 @@ def list_profiles(
     for name, members in raw.items():
         for member in members or ():
             if member not in known:
-                message = f"{member!r} is not a model, left out"
-                places.warn(("(list profiles)", name), message, nearest(member, known))
+                seen, hint = Found("", member), nearest(member, known)
+                path = ("(list profiles)", name)
+                places.warn(path, "expected a model", hint, seen=seen, then="left out")
         found[name] = tuple(ModelId(m) for m in dict.fromkeys(members or ()) if m in known)
     return found
 
@@ -226,6 +251,6 @@ def preload(wanted: tuple[str, ...], directory: Directory, places: Places) -> tu
             found.append(real)
         elif name.strip():
             path = ("hooks", "on_startup", "preload", index)
-            message = f"{name.strip()!r} is not a local model, left out"
-            places.warn(path, message, directory.hint(name.strip()))
+            if not places.report.is_misplaced(name.strip()):
+                places.odd(path, "a local model", "left out", directory.hint(name.strip()))
     return tuple(found)

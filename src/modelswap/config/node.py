@@ -7,12 +7,14 @@ Nothing here reads a file or knows a key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from .found import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,12 @@ class Problem:
     path: Path
     message: str
     hint: str = ""
+    found: Found | None = None
+    """What stands there, kept apart until the secrets are known that may be in it."""
+    of_machine: bool = field(default=False, kw_only=True)
+    """A fact of this machine, not of the file."""
+    then: str = ""
+    """What becomes of a value that was expected to be another one."""
 
     @property
     def file(self) -> str:
@@ -119,9 +127,14 @@ class Problem:
     def key(self) -> str:
         return dotted(self.path)
 
+    def sentence(self, mask: Callable[[str], str]) -> str:
+        """Return the message with what was found, and what becomes of it."""
+        said = "" if self.found is None else f"; found {self.found.says(mask)}"
+        return mask(self.message) + said + (f", {self.then}" if self.then else "")
+
     def __str__(self) -> str:
         where = self.file if not self.line else f"{self.file}:{self.line}"
-        parts = [part for part in (where, self.key, self.message) if part]
+        parts = [part for part in (where, self.key, self.sentence(str)) if part]
         return ": ".join(parts) + (f" ({self.hint})" if self.hint else "")
 
 
@@ -166,6 +179,19 @@ def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
                 yield from walk(entry.value, (*path, entry.key))
         case _ as never:
             assert_never(never)
+
+
+def node_at(node: Node, path: Path) -> Node | None:
+    """What stands at `path`; None where nothing does."""
+    here: Node | None = node
+    for part in path:
+        if isinstance(here, Map) and isinstance(part, str):
+            here = here.get(part)
+        elif isinstance(here, Seq) and isinstance(part, int) and part < len(here.items):
+            here = here.items[part]
+        else:
+            return None
+    return here
 
 
 def locate(node: Node, path: Path) -> Mark:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .node import locate
+from .found import found
+from .node import locate, node_at
 
 if TYPE_CHECKING:
     from .decode import Report
+    from .found import Found
     from .node import Map, Path
 
 
@@ -19,8 +21,28 @@ class Places:
     root: Map
     report: Report
 
-    def problem(self, path: Path, message: str, hint: str = "") -> None:
-        self.report.problem(locate(self.root, path), path, message, hint)
+    def problem(
+        self, path: Path, message: str, hint: str = "", *, seen: Found | None = None, then: str = ""
+    ) -> None:
+        self.report.problem(locate(self.root, path), path, message, hint, seen=seen, then=then)
 
-    def warn(self, path: Path, message: str, hint: str = "") -> None:
-        self.report.warn(locate(self.root, path), path, message, hint)
+    def warn(
+        self, path: Path, message: str, hint: str = "", *, seen: Found | None = None, then: str = ""
+    ) -> None:
+        self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
+
+    def missing(self, path: Path, what: str, seen: Found, why: str) -> None:
+        """Warn of what this machine does not have."""
+        mark, message = locate(self.root, path), f"expected {what} on this machine"
+        self.report.warn(mark, path, message, seen=seen, then=why, of_machine=True)
+
+    def expected(self, path: Path, what: str, hint: str = "") -> None:
+        """Report a mistake: what was expected at `path`, and what stands there."""
+        self.problem(path, f"expected {what}", hint, seen=self.found(path))
+
+    def odd(self, path: Path, what: str, then: str, hint: str = "") -> None:
+        """Warn of a value that is accepted in another meaning, or left out."""
+        self.warn(path, f"expected {what}", hint, seen=self.found(path), then=then)
+
+    def found(self, path: Path) -> Found:
+        return found(node_at(self.root, path), path, with_kind=False)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.spec import ModelId
 
-from .decode import nearest
+from .found import Found
+from .hints import nearest
 from .plan import Group, Groups, Matrix
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_GROUP: Final = "(default)"
 _ROUTER: Final[Path] = ("routing", "router")
 _SETTINGS: Final[Path] = (*_ROUTER, "settings")
+_APART: Final = "expected models that may run together; found targets that cannot run together"
 _VAR = re.compile(r"[A-Za-z0-9.-]{1,32}")
 
 
@@ -47,7 +49,7 @@ def routing(
             return found
         case _:
             hint = nearest(raw.use, ("group", "matrix"))
-            places.problem((*_ROUTER, "use"), "expected one of: group, matrix", hint)
+            places.expected((*_ROUTER, "use"), "one of group, matrix", hint)
             return Groups(groups=())
 
 
@@ -57,8 +59,8 @@ def _groups(raw: Mapping[str, RawGroup | None], directory: Directory, places: Pl
     for name, one in raw.items():
         path: Path = (*_SETTINGS, "groups", name)
         if name == DEFAULT_GROUP:
-            message = f"{DEFAULT_GROUP} is the group of all models in no other, left out"
-            places.warn(path, message, "use another name")
+            message = f"expected a name of your own; found {DEFAULT_GROUP}, left out"
+            places.warn(path, message, "it is the group of all models in no other")
         elif one is None:  # llama-swap's zero value, which matters to nobody without members
             groups.append(Group(id=name, members=(), swap=False, exclusive=False))
         else:
@@ -79,14 +81,12 @@ def _members(
         path = (*_SETTINGS, "groups", name, "members", index)
         real = directory.local(member)
         if real is None:
-            message = f"{member!r} is not a model, left out"
-            places.warn(path, message, nearest(member, directory.models))
+            if not places.report.is_misplaced(member):
+                places.odd(path, "a model", "left out", nearest(member, directory.models))
             continue
         if real in owner:
-            where = (
-                "twice in this group" if owner[real] == name else f"in group {owner[real]!r}, too"
-            )
-            places.problem(path, f"{member!r} is {where}")
+            where = "twice" if owner[real] == name else f"in group {owner[real]!r}, too"
+            places.problem(path, f"expected a model in one group, once; found {member!r} {where}")
             continue
         owner[real] = name
         found.append(real)
@@ -104,7 +104,7 @@ def _check_group_spillover(
         homes = {by_model[model].id for model in local if model in by_model}
         if len(homes) != 1 or by_model[local[0]].swap:
             hint = "put them into one group with swap: false"
-            places.problem(("selectors", one.id), "its targets cannot run together", hint)
+            places.problem(("selectors", one.id, "targets"), _APART, hint)
 
 
 def _local_targets(selector: Selector, directory: Directory) -> list[ModelId]:
@@ -120,10 +120,11 @@ def _matrix(
 ) -> Matrix:
     path: Path = (*_SETTINGS, "matrix")
     if raw is None:
-        places.problem((*_ROUTER, "use"), "matrix is chosen, but settings.matrix is missing")
+        message = "expected routing.router.settings.matrix beside `use: matrix`; found nothing"
+        places.problem((*_ROUTER, "use"), message)
         return Matrix(vars={}, sets={}, evict_costs={})
     if not raw.sets:
-        places.problem((*path, "sets"), "a matrix needs at least one set")
+        places.problem((*path, "sets"), "expected at least one set; found none")
     found = Matrix(
         vars=_vars(raw, path, directory, places),
         sets={name: text or "" for name, text in raw.sets.items()},
@@ -140,11 +141,12 @@ def _vars(raw: RawMatrix, path: Path, directory: Directory, places: Places) -> d
     for name, model in raw.vars.items():
         place = (*path, "vars", name)
         if not _VAR.fullmatch(name):
-            places.problem(place, "a var's name is 1 to 32 letters, digits, dots and dashes")
+            what = "expected a var's name of 1 to 32 letters, digits, dots and dashes"
+            places.problem(place, what, seen=Found("", name))
         real = directory.local(model or "")
         if real is None:
             hint = nearest(model or "", directory.models)
-            places.problem(place, f"{model!r} is not a model", hint)
+            places.expected(place, "a model", hint)
         else:
             found[name] = real
     return found
@@ -159,9 +161,10 @@ def _costs(raw: RawMatrix, path: Path, directory: Directory, places: Places) -> 
         real = directory.local(raw.vars.get(name) or name)
         if real is None:
             known = [*raw.vars, *directory.models]
-            places.problem(place, f"{name!r} is neither a var nor a model", nearest(name, known))
+            what = "expected a var or a model"
+            places.problem(place, what, nearest(name, known), seen=Found("", name))
         elif cost is not None and cost < 1:
-            places.problem(place, "must be at least 1")
+            places.expected(place, "a whole number of at least 1")
         elif cost is not None and (name == real or real not in own):
             found[real] = cost
             if name == real:
@@ -203,20 +206,21 @@ def _check_matrix_spillover(
             continue
         if choose(compiled, local[0], local[1:]).evict:
             hint = "one set must allow them all"
-            places.problem(("selectors", one.id), "its targets cannot run together", hint)
+            places.problem(("selectors", one.id, "targets"), _APART, hint)
 
 
 def priorities(raw: RawScheduler, directory: Directory, places: Places) -> dict[str, int]:
     """By real id; a model's own name wins over its alias."""
     path: Path = ("routing", "scheduler")
     if raw.use not in {"", "fifo"}:
-        places.problem((*path, "use"), "expected fifo", nearest(raw.use, ("fifo",)))
+        places.expected((*path, "use"), "fifo", nearest(raw.use, ("fifo",)))
     found: dict[str, int] = {}
     for name, number in raw.settings.fifo.priority.items():
         real = directory.local(name)
         if real is None:
             place = (*path, "settings", "fifo", "priority", name)
-            places.problem(place, f"{name!r} is not a model", nearest(name, directory.models))
+            hint = nearest(name, directory.models)
+            places.problem(place, "expected a model", hint, seen=Found("", name))
         elif name == real or real not in found:
             found[real] = number or 0
     return found

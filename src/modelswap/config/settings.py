@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.spec import Bytes, ModelId, Seconds
 
 from .access import api_keys
-from .decode import nearest
+from .hints import nearest
 from .patterns import IGNORE_BY_DEFAULT, PatternError, compile_pattern
 from .plan import Limits, PathPattern, Settings
+from .sites import hosts, origins
 
 if TYPE_CHECKING:
     from .place import Places
@@ -53,7 +54,8 @@ _SHORTEST_PULSE: Final = 0.05
 def start_timeout(raw: RawConfig, places: Places) -> Seconds:
     """How long any model may take to become ready."""
     if raw.health_check_timeout < _SHORTEST_HEALTH:
-        places.warn(("healthCheckTimeout",), f"taken as {_SHORTEST_HEALTH}, the least there is")
+        what = f"seconds of at least {_SHORTEST_HEALTH}"
+        places.odd(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
     return Seconds(max(_SHORTEST_HEALTH, raw.health_check_timeout))
 
 
@@ -84,8 +86,8 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Places) -> Se
         api_keys=api_keys(raw.api_keys, places),
         ignore_paths=_ignore_paths(raw.upstream.ignore_paths, places),
         preload=preload,
-        allowed_hosts=raw.allowed_hosts,
-        allowed_origins=_origins(raw.allowed_origins, places),
+        allowed_hosts=hosts(raw.allowed_hosts, places),
+        allowed_origins=origins(raw.allowed_origins, places),
         trusted_proxies=_networks(raw.trusted_proxies, places),
         client_id_header=raw.client_id_header.strip() or None,
         background_header=raw.background_header.strip() or None,
@@ -104,7 +106,8 @@ def _log_level(text: str, places: Places) -> str:
     level = text.strip().lower()
     if level in LEVELS:
         return level
-    places.warn(("logLevel",), "unknown level, taken as info", nearest(level, LEVELS))
+    what = f"one of {', '.join(LEVELS)}"
+    places.odd(("logLevel",), what, "taken as info", nearest(level, LEVELS))
     return "info"
 
 
@@ -112,8 +115,9 @@ def _time_format(text: str, places: Places) -> str:
     name = text.strip().lower()
     if not name or name in TIME_FORMATS:
         return name
+    what = f"one of {', '.join(TIME_FORMATS)}"
     hint = nearest(name, TIME_FORMATS)
-    places.warn(("logTimeFormat",), "unknown format, no time is shown", hint)
+    places.odd(("logTimeFormat",), what, "no time is shown", hint)
     return ""
 
 
@@ -125,19 +129,20 @@ def _retention(store: RawStore | None) -> Seconds | None:
 def store_path(store: RawStore, places: Places) -> str | None:
     """The file's path as written; a place where no file can be is a mistake."""
     path = store.path.strip()
-    wrong = "is needed: the file to keep records in" if not path else _wrong_store(path)
+    what = "a file to keep records in"
+    wrong = _wrong_store(path) if path else "a path is needed"
     if wrong:
-        places.problem(("store", "path"), wrong)
+        places.expected(("store", "path"), f"{what} ({wrong})")
     return path or None
 
 
 def _wrong_store(path: str) -> str:
     if "\0" in path:
-        return "is not a usable file name"
+        return "this is not a usable file name"
     if os.path.isdir(path):  # noqa: PTH112 - one look, no object
-        return "is a directory, not a file"
+        return "this is a directory"
     if os.path.exists(path):  # noqa: PTH110 - as above
-        return "" if os.access(path, os.W_OK) else "cannot be written"
+        return "" if os.access(path, os.W_OK) else "it cannot be written"
     parent = os.path.dirname(path) or "."  # noqa: PTH120 - as above
     if not os.path.isdir(parent):  # noqa: PTH112 - as above
         return "its directory does not exist"
@@ -157,39 +162,30 @@ def _every(span: float | None, places: Places) -> Seconds:
     if not span:
         return Seconds(_SHORTEST_SAMPLE)
     if span < _SHORTEST_SAMPLE:
-        places.problem(("performance", "every"), "must be at least 5s")
+        places.expected(("performance", "every"), "a duration of at least 5s")
     return Seconds(span)
 
 
 def _start_port(port: int, places: Places) -> int:
     if port == 0:
-        places.warn(("startPort",), f"0 is taken as {_START_PORT}, as by early releases")
+        places.odd(("startPort",), "a port of at least 1", f"taken as {_START_PORT}")
     elif port > _LAST_PORT:
-        places.problem(("startPort",), f"must be at most {_LAST_PORT}")
+        places.expected(("startPort",), f"a port of at most {_LAST_PORT}")
     return port or _START_PORT
 
 
 def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[PathPattern, ...]:
     if sources is None:
         return (compile_pattern(IGNORE_BY_DEFAULT),)
-    found: list[PathPattern] = []
+    found: dict[str, PathPattern] = {}
     for index, source in enumerate(sources):
         try:
-            found.append(compile_pattern(source))
+            if source not in found:
+                found[source] = compile_pattern(source)
         except PatternError as wrong:
-            places.problem(("upstream", "ignorePaths", index), str(wrong))
-    return tuple(found)
-
-
-def _origins(origins: tuple[str, ...], places: Places) -> tuple[str, ...]:
-    for index, origin in enumerate(origins):
-        if origin.strip() == "*":
-            hint = "any web page could use the models"
-            places.warn(("allowedOrigins", index), "every origin is let in", hint)
-        elif "://" not in origin and origin != "null":
-            hint = "such as https://chat.example.org"
-            places.warn(("allowedOrigins", index), "an origin has a scheme", hint)
-    return origins
+            path = ("upstream", "ignorePaths", index)
+            places.expected(path, f"a regular expression of RE2 ({wrong})")
+    return tuple(found.values())
 
 
 def _networks(networks: tuple[str, ...], places: Places) -> tuple[str, ...]:
@@ -198,7 +194,7 @@ def _networks(networks: tuple[str, ...], places: Places) -> tuple[str, ...]:
             ipaddress.ip_network(network.strip(), strict=False)
         except ValueError:
             path = ("trustedProxies", index)
-            places.problem(path, "expected an address or a network", "such as 10.0.0.0/8")
+            places.expected(path, "an address or a network", "such as 10.0.0.0/8")
     return tuple(network.strip() for network in networks)
 
 

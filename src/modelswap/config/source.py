@@ -26,6 +26,7 @@ _FORBIDDEN = re.compile(r"[\n\r\x00\ud800-\udfff]")
 _PASSES: Final = 2
 """A value may itself hold `${env.X}`; that one's value may not."""
 _SUFFIXES: Final = (".yml", ".yaml")
+_EMPTY: Final = "expected keys, such as models; found an empty file"
 MAX_FILE: Final = 16 << 20
 
 
@@ -37,6 +38,7 @@ class Source:
     files: tuple[str, ...]
     env_values: frozenset[str]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -74,9 +76,12 @@ def read(
     paths, problems = find(config, directory)
     environment = Environment(variables)
     root: Map | None = None
+    warnings: list[Problem] = []
     for path in paths:
         found, more = read_file(path, environment)
         problems += more
+        if not more and (found is None or not found.entries):
+            warnings.append(Problem(Mark(str(path), 1), (), _EMPTY))
         if found is None:
             continue
         if root is None:
@@ -87,7 +92,9 @@ def read(
     problems += environment.problems
     files = tuple(str(path) for path in paths)
     empty = Map(Mark(files[0] if files else ""))
-    return Source(root or empty, files, frozenset(environment.used), tuple(problems))
+    return Source(
+        root or empty, files, frozenset(environment.used), tuple(problems), tuple(warnings)
+    )
 
 
 def find(
@@ -157,7 +164,7 @@ def _root(node: Node | None, problems: list[Problem]) -> tuple[Map | None, list[
         return None, problems  # an empty file, and what llama-swap takes for one
     if isinstance(node, Map):
         return node, problems
-    message = "the file must hold a mapping of keys, not a list"
+    message = "expected a mapping of keys in the file; found a list"
     return None, [*problems, Problem(node.mark, (), message)]
 
 

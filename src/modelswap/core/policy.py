@@ -7,7 +7,7 @@ it must not log, remember or change anything. It refuses to know about requests,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,3 +76,34 @@ def _must_leave(home: GroupRules, other: GroupRules) -> bool:
     if home.id == other.id:
         return home.swap
     return home.exclusive and not other.persistent
+
+
+def apart(policy: Policy, address_of: Mapping[ModelId, str]) -> Policy:
+    """Let *policy* decide, but never let two models with one address run together.
+
+    `address_of` holds the models that listen at an address of their own; a model that is not in it
+    shares none.
+    """
+    sharers: dict[str, set[ModelId]] = {}
+    for model, address in address_of.items():
+        sharers.setdefault(address, set()).add(model)
+    in_the_way = {
+        model: frozenset(sharers[address] - {model})
+        for model, address in address_of.items()
+        if len(sharers[address]) > 1
+    }
+    if not in_the_way:
+        return policy
+
+    def decide(target: ModelId, live: Sequence[ModelId]) -> Answer:
+        answer = policy(target, live)
+        others = in_the_way.get(target)
+        if others is None or isinstance(answer, NeverFits):
+            return answer
+        taken = others.intersection(live) - answer.models
+        if not taken:
+            return answer
+        why = f"{', '.join(sorted(taken))} has the same address"
+        return Evict(answer.models | taken, "; ".join(filter(None, (answer.why, why))))
+
+    return decide

@@ -86,8 +86,7 @@ class Fleet:
         self._load_times = LoadTimes()
         self._failures = Failures()
         self.departures = Departures(self._room.phase)
-        self.killed = 0
-        """Kills ordered so far, of servers that did not leave when asked."""
+        self.killed = 0  # how often a server did not leave when asked, so far
 
     # Requests
 

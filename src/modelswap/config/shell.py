@@ -1,0 +1,168 @@
+"""Shell syntax in a command that no shell reads: what happens to it, and what to write instead.
+
+Guarantees: what is quoted is looked at only for `$` in double quotes, as a shell does; the argument
+of `sh -c` is the shell's. No value of a variable is part of a message. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .command import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_REMOTE_SHELLS: Final = frozenset({"ssh", "wsl", "wsl.exe"})
+"""Programs that give their arguments to a shell elsewhere."""
+SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish"})
+_TOKEN = re.compile(
+    r"""(?P<blank>[ \t\n]+)|'(?P<single>[^']*)(?:'|\Z)|"(?P<double>(?:\\.|[^"\\])*)(?:"|\Z)"""
+    r"""|\\(?P<escaped>.?)|(?P<plain>[^ \t\n'"\\]+)""",
+    re.DOTALL,
+)
+_COVER: Final = "\0"
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+_OPERATOR = re.compile(
+    r"&&|\|\|?|\|&|;;?|&|\d*>>?(?:&[\d-]|\|)?|&>>?|<<?<?|\d*>>?[\w./~$&-].*|&>>?[\w./~$].*|<[/~.$].*"
+)
+BUILT_IN: Final = frozenset(
+    [
+        "cd",
+        "export",
+        "source",
+        ".",
+        "set",
+        "unset",
+        "ulimit",
+        "umask",
+        "exec",
+        "eval",
+        "alias",
+        "trap",
+        "if",
+        "for",
+        "while",
+        "until",
+        "case",
+        "function",
+        "pushd",
+        "popd",
+        "shopt",
+        "declare",
+        "local",
+        "readonly",
+    ]
+)
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)[^}]*\}|([A-Za-z_]\w*))")
+_SUBSTITUTION = re.compile(r"\$\([^)\0]*\)?|`[^`\0]*`?")
+_HOME = re.compile(r"(?:^|[=:,])~(?:/|$)")
+_GLOB = re.compile(
+    r"(?:^|=)(?!https?:)[^=\0]*/[^\0]*[*]|[*][^\0/]*\.(?:gguf|safetensors|bin|onnx)\b"
+)
+_MACROS: Final = frozenset({"PORT", "PID", "MODEL_ID"})
+_IN_SHELL: Final = "write sh -c '…' around the command; exec before its program"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One argument: its text, and the same with what is quoted covered."""
+
+    text: str
+    bare: str
+    """Quoted and escaped characters covered."""
+    expandable: str
+    """Only what stands in single quotes, or is escaped, covered: a shell would expand the rest."""
+
+
+def words(command: str) -> tuple[Word, ...]:
+    """The arguments of a command, as `command.split` makes them on POSIX."""
+    found: list[Word] = []
+    parts: list[tuple[str, str, str]] = []
+    for match in _TOKEN.finditer(joined(command)):
+        kind, text = match.lastgroup, match[0]
+        if kind == "blank":
+            _end(parts, found)
+        elif kind == "plain":
+            parts.append((text, text, text))
+        else:
+            inner = match[kind or 0]
+            if kind == "double":
+                inner = re.sub(r'\\([$`"\\\n])', lambda one: one[1].strip("\n"), inner)
+                open_ = re.sub(r"\\[$`]", _COVER * 2, match["double"])
+                parts.append((inner, _COVER * len(inner), open_))
+            else:
+                parts.append((inner, _COVER * len(inner), _COVER * len(inner)))
+    _end(parts, found)
+    return tuple(found)
+
+
+def _end(parts: list[tuple[str, str, str]], found: list[Word]) -> None:
+    if parts:
+        found.append(Word(*("".join(column) for column in zip(*parts, strict=True))))
+        parts.clear()
+
+
+def script_index(arguments: Sequence[str]) -> int | None:
+    """Where the script of `sh -c SCRIPT` stands; None when no shell runs one."""
+    for index, word in enumerate(arguments):
+        if word.rpartition("/")[2] in SHELLS:
+            for at in range(index + 1, len(arguments) - 1):
+                if not arguments[at].startswith("-"):
+                    break
+                if not arguments[at].startswith("--") and arguments[at].endswith("c"):
+                    return at + 1
+    return None
+
+
+def findings(command: str) -> Iterator[tuple[str, str, str]]:
+    """What was found, what becomes of it, and what to write instead; each once."""
+    found = words(command)
+    if not found:
+        return
+    script = script_index([word.text for word in found])
+    yield from _first(found[0])
+    if found[0].text.rpartition("/")[2] in _REMOTE_SHELLS:
+        return
+    said: set[str] = set()
+    for index, word in enumerate(found):
+        if index == script:
+            continue
+        for what, then, hint in _of_word(word):
+            if what not in said:
+                said.add(what)
+                yield what, then, hint
+
+
+def _first(word: Word) -> Iterator[tuple[str, str, str]]:
+    assignment = _ASSIGNMENT.match(word.bare)
+    if assignment:
+        name = assignment[1]
+        yield (
+            f"{name}=…",
+            "which is taken for the program's name",
+            f'write env: ["{name}=…"]',
+        )
+    elif word.bare in BUILT_IN:
+        yield word.bare, "which only a shell knows", _IN_SHELL
+
+
+def _of_word(word: Word) -> Iterator[tuple[str, str, str]]:
+    if _OPERATOR.fullmatch(word.bare):
+        yield word.bare, "which the program gets as an argument", _IN_SHELL
+    elif len(word.bare) > 1 and word.bare.endswith(";"):
+        yield ";", "which the program gets as part of an argument", _IN_SHELL
+    elif "&&" in word.bare:
+        yield "&&", "which the program gets as part of an argument", _IN_SHELL
+    for match in _VARIABLE.finditer(word.expandable):
+        name = match[1] or match[2]
+        if name not in _MACROS:
+            yield match[0], "which stays as it is", f"write ${{env.{name}}}"
+    for match in _SUBSTITUTION.finditer(word.expandable):
+        yield match[0], "which stays as it is", _IN_SHELL
+    if _HOME.search(word.bare):
+        yield "~", "which stays as it is", "write ${env.HOME}"
+    if _GLOB.search(word.bare):
+        yield "*", "which names no files here", "write the files' names, or sh -c '…'"
