@@ -11,7 +11,6 @@ import contextlib
 import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local, Off
@@ -33,7 +32,7 @@ from .callers import Callers, address_of, allows_no_swap, is_background
 from .envelope import error_reply, reply_for
 from .passport import Passport, accept_of, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
-from .readiness import check_start, is_poll
+from .readiness import Readiness, is_poll
 from .routes import Model, Scope, Table, allowed, choose
 from .visit import Visit
 from .voice import speaks_anthropic
@@ -60,6 +59,7 @@ class Front:
         self.loop: asyncio.AbstractEventLoop = house.loop
         self._table = Table()
         self._callers = Callers()
+        self._readiness = Readiness(house)
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
@@ -256,10 +256,10 @@ class Front:
             is_tracked=is_traced,
         )
         name, target = match.name, match.target
-        polls = is_poll(request.method, match.rest)
-        if isinstance(target, Local) and house.fleet.phase(target.model) is not Phase.READY:
-            check_start(house, target.model, request.method, unquote(match.rest))
-            polls = False
+        if isinstance(target, Local):
+            polls = self._readiness.is_peek(target.model, request, match.rest)
+        else:
+            polls = is_poll(request.method, match.rest)
         if request.has_body:
             exchange.read_body(lambda body: visit.pass_through(name, target, body))
         else:

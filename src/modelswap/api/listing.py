@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelswap.config.redact import redact
-from modelswap.core.lifecycle import Phase
+from modelswap.core.lifecycle import ALIVE, Phase
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
@@ -26,14 +26,10 @@ SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_len
 
 
 def status_of(phase: Phase) -> Record:
-    """Say whether a model answers now. One that is stopping does not any more."""
-    match phase:
-        case Phase.READY:
-            return {"value": "loaded"}
-        case Phase.STARTING:
-            return {"value": "loading"}
-        case _:
-            return {"value": "unloaded"}
+    """Say how far a model is; one that stops counts as loaded until it is gone."""
+    if phase is Phase.STARTING:
+        return {"value": "loading"}
+    return {"value": "loaded" if phase in ALIVE else "unloaded"}
 
 
 def abilities(capabilities: Capabilities) -> dict[str, bool]:

@@ -59,9 +59,12 @@ _SHORTEST: Final = 6
 _ORDINARY: Final = frozenset({"secret", "password", "dummy-key", "no-key", "not-needed", "sk-none"})
 _DEEPEST: Final = 3
 """Commands inside quotes inside quotes."""
+_QUOTES: Final = re.compile(r"""["'\\]""")
+_WHOLE_NAME: Final = re.compile(rf"-{{0,2}}{_NAME}")
 _REFERENCE: Final = re.compile(r"\$\{?\w+\}?|%\w+%|\$\{\w+[:?+-].*\}")
 
 
+@lru_cache(maxsize=1024)
 def _is_telling(name: str, *, variable: bool = False) -> bool:
     """Whether the name of an option or a variable says that its value is a secret."""
     words = _WORDS.split(name)
@@ -125,9 +128,7 @@ def _in_words(words: tuple[str, ...], depth: int = 0) -> Iterator[str]:
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
         is_option = name.startswith("-")
-        if _is_telling(name.lstrip("-"), variable=not is_option) and re.fullmatch(
-            rf"-{{0,2}}{_NAME}", name
-        ):
+        if _WHOLE_NAME.fullmatch(name) and _is_telling(name.lstrip("-"), variable=not is_option):
             if equals:
                 yield value
             elif is_option and at + 1 < len(words) and not words[at + 1].startswith("-"):
@@ -137,7 +138,9 @@ def _in_words(words: tuple[str, ...], depth: int = 0) -> Iterator[str]:
 
 
 def _found(text: str) -> set[str]:
-    values = {text[start:end] for start, end in _spans(text)} | {*_in_words(split(text))}
+    values = {text[start:end] for start, end in _spans(text)}
+    if _QUOTES.search(text):  # else the text shows the words as they are
+        values.update(_in_words(split(text)))
     return {value for value in values if not _is_shown(value)}
 
 

@@ -140,6 +140,9 @@ class Fleet:
     def listed_phase(self, model: ModelId) -> Phase:
         return self._room.listed_phase(model)
 
+    def has_idled(self, model: ModelId) -> bool:
+        return self._room.has_idled(model)
+
     def server(self, model: ModelId) -> Server | None:
         """Return the running server of a model, whatever its phase."""
         return self._servers.get(model)
@@ -157,9 +160,8 @@ class Fleet:
 
     def load_time_left(self, model: ModelId) -> Seconds | None:
         """Guess how long at least it takes until the model is ready, from its last load."""
-        if self._room.phase(model) is Phase.READY:
-            return None
-        return self._load_times.left(model, self._now())
+        is_ready = self._room.phase(model) is Phase.READY
+        return None if is_ready else self._load_times.left(model, self._now())
 
     def in_flight(self, model: ModelId) -> int:
         return self._room.in_flight(model)
