@@ -26,6 +26,8 @@ models:
 {model("other", "--stop-takes", "1", unloadTimeout=10)}
 {model("brief", ttl=2)}
   broken: {{cmd: "sh -c 'exit 3' ${{PORT}}"}}
+profiles:
+  work: {{pins: {{pinned: nick}}}}
 selectors:
   sel: {{strategy: warm, targets: [slow, broken]}}
   fixed: {{strategy: pin, targets: [broken, slow]}}
@@ -64,12 +66,13 @@ def is_loading(answer: Answer) -> None:
 
 def test_the_list_while_a_model_loads(server: Modelswap, pool: ThreadPoolExecutor) -> None:
     """`unloaded`, `loading`, `loaded`: with its aliases and selectors, in the list and alone."""
-    names = ("slow", "nick", "sel")
+    server.ask("PUT", "/api/profiles/active", {"name": "work"})
+    names = ("slow", "nick", "sel", "pinned")
     assert {statuses(server)[name] for name in names} == {"unloaded"}
     chat = pool.submit(server.chat, "slow")
     wait_until(lambda: statuses(server)["slow"] == "loading")
     found = statuses(server)
-    assert [found[name] for name in names] == ["loading"] * 3
+    assert [found[name] for name in names] == ["loading"] * 4
     assert found["fixed"] == found["broken"] == "unloaded"
     assert server.ask("GET", "/v1/models/nick").json()["status"] == {"value": "loading"}
     assert chat.result().status == 200

@@ -165,7 +165,9 @@ def _selectors(plan: Plan, phase: Callable[[ModelId], Phase], created: int) -> I
         )
 
 
-def _pins(plan: Plan, profile: str | None, created: int) -> Iterator[Record]:
+def _pins(
+    plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None, created: int
+) -> Iterator[Record]:
     if profile is None or profile not in plan.profiles:
         return
     bare = [m for peer in plan.peers.values() for m in dict.fromkeys(peer.models)]
@@ -178,7 +180,13 @@ def _pins(plan: Plan, profile: str | None, created: int) -> Iterator[Record]:
     }
     for pin, target in plan.profiles[profile].pins.items():
         if target and pin not in known:
-            yield _record(pin, created, internal={"type": "profile"})
+            model = ModelId(target) if target in plan.models else plan.aliases.get(target)
+            yield _record(
+                pin,
+                created,
+                internal={"type": "profile"},
+                phase=Phase.STOPPED if model is None else phase(model),
+            )
 
 
 def records(plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None) -> list[Record]:
@@ -188,7 +196,7 @@ def records(plan: Plan, phase: Callable[[ModelId], Phase], profile: str | None) 
         *_local(plan, phase, created),
         *_peers(plan, created),
         *_selectors(plan, phase, created),
-        *_pins(plan, profile, created),
+        *_pins(plan, phase, profile, created),
     ]
     return sorted(found, key=lambda record: record["id"].encode())
 
