@@ -30,6 +30,7 @@ CASES = [
     ("""x --c '{"api_key": "key-99"}'""", """x --c '{"api_key": "***"}'""", {"key-99"}),
     ("sh -c 'x --api-key abc123' -y 'z'", "sh -c 'x --api-key ***' -y 'z'", {"abc123"}),
     ("# --api-key oldone\nx --port 2", "# --api-key ***\nx --port 2", {"oldone"}),
+    ("x --key abc123 --auth me:pass99", "x --key *** --auth ***", {"abc123", "me:pass99"}),
     ('x "--api-key" "abc123"', 'x "--api-key" "***"', {"abc123"}),
 ]
 
@@ -48,6 +49,7 @@ def test_values_behind_telling_names(text: str, shown: str, values: set[str]) ->
         "llama-server --api-key-file /run/key --override-kv tokenizer.ggml.add_bos_token=bool:false",
         "docker run -e HF_TOKEN -e HF_TOKEN=$HF_TOKEN --env TOKEN=${TOKEN} image",
         "vllm serve m --tokenizer t --tokenizer-mode auto --max-num-batched-tokens 9 --no-auth",
+        "server --key /etc/tls/key --ssl-key-file k --key=server.pem --auth none --keyboard us",
         "llama-server -hf unsloth/Qwen3:Q4_K_M --cache-type-k q8_0 --alias keyboard",
     ],
 )

@@ -143,7 +143,7 @@ SENSITIVE = {
         "POST /api/config/reload; POST /props; POST /lora-adapters"
     ),
     Scope.READ: (
-        "GET /slots; GET /logs; GET /logs/stream; GET /logs/stream/{id...}; GET /api/events; "
+        "GET /slots; GET /logs; GET /log; GET /logs/stream; GET /logs/stream/{id...}; GET /api/events; "
         "GET /api/metrics/activity; GET /api/metrics/stats; GET /api/metrics/export; "
         "GET /api/inflight; GET /running; GET /metrics; GET /ui/{name...}; GET /api/config/status; "
         "GET /api/hardware; GET /api/performance; GET /api/profiles; GET /api/version"

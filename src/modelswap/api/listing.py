@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from modelswap.core.lifecycle import Phase
+from modelswap.core.lifecycle import ALIVE, Phase
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
@@ -25,18 +25,14 @@ SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_len
 """Metadata keys that give way when the model's capabilities are configured."""
 
 
-_WARM = (Phase.READY, Phase.STARTING)
+_FURTHEST = (Phase.READY, Phase.STARTING)
 
 
 def _status_in(phase: Phase) -> Record:
-    """Say whether a model answers now. One that is stopping does not any more."""
-    match phase:
-        case Phase.READY:
-            return {"value": "loaded"}
-        case Phase.STARTING:
-            return {"value": "loading"}
-        case _:
-            return {"value": "unloaded"}
+    """Say how far a model is; one that stops counts as loaded until it is gone."""
+    if phase is Phase.STARTING:
+        return {"value": "loading"}
+    return {"value": "loaded" if phase in ALIVE else "unloaded"}
 
 
 def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_line: bool) -> Record:
@@ -213,11 +209,13 @@ def _selectors(plan: Plan, fleet: Fleet | RemoteFleet, created: int) -> Iterator
             description=selector.description,
             metadata=selector.metadata,
             internal=internal,
-            status=_status_in(next((p for p in _WARM if p in phases), Phase.STOPPED)),
+            status=_status_in(next((p for p in _FURTHEST if p in phases), Phase.STOPPED)),
         )
 
 
-def _pins(plan: Plan, profile: str | None, created: int) -> Iterator[Record]:
+def _pins(
+    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, created: int
+) -> Iterator[Record]:
     if profile is None or profile not in plan.profiles:
         return
     bare = [m for peer in plan.peers.values() for m in dict.fromkeys(peer.models)]
@@ -230,7 +228,13 @@ def _pins(plan: Plan, profile: str | None, created: int) -> Iterator[Record]:
     }
     for pin, target in plan.profiles[profile].pins.items():
         if target and pin not in known:
-            yield _record(pin, created, internal={"type": "profile"})
+            model = ModelId(target) if target in plan.models else plan.aliases.get(target)
+            yield _record(
+                pin,
+                created,
+                internal={"type": "profile"},
+                status=_status_in(Phase.STOPPED if model is None else fleet.listed_phase(model)),
+            )
 
 
 def records(
@@ -242,7 +246,7 @@ def records(
         *_local(plan, fleet, created, shows_line=shows_line),
         *_peers(plan, created),
         *_selectors(plan, fleet, created),
-        *_pins(plan, profile, created),
+        *_pins(plan, fleet, profile, created),
     ]
     return sorted(found, key=lambda record: record["id"].encode())
 

@@ -59,9 +59,13 @@ _SHORTEST: Final = 6
 _ORDINARY: Final = frozenset({"secret", "password", "dummy-key", "no-key", "not-needed", "sk-none"})
 _DEEPEST: Final = 3
 """Commands inside quotes inside quotes."""
+_QUOTES: Final = re.compile(r"""["'\\]""")
+_WHOLE_NAME: Final = re.compile(rf"-{{0,2}}{_NAME}")
+_FILE: Final = re.compile(r"[/\\.]")
 _REFERENCE: Final = re.compile(r"\$\{?\w+\}?|%\w+%|\$\{\w+[:?+-].*\}")
 
 
+@lru_cache(maxsize=1024)
 def _is_telling(name: str, *, variable: bool = False) -> bool:
     """Whether the name of an option or a variable says that its value is a secret."""
     words = _WORDS.split(name)
@@ -74,13 +78,26 @@ def _is_telling(name: str, *, variable: bool = False) -> bool:
     return flat.endswith(_ENDS) and not is_of_text
 
 
+def _is_secret(name: str, value: str, *, variable: bool = False) -> bool:
+    """Whether the value behind a name is a secret; a bare `--key` may name a file."""
+    if _is_telling(name, variable=variable):
+        return True
+    match re.sub(r"[-_.]", "", name).lower():
+        case "key" | "serverkey" | "openaikey" | "hfkey" | "llmkey" | "userkey" | "sessionkey":
+            return not variable and _FILE.search(value) is None
+        case "auth" | "login":
+            return not variable and ":" in value
+        case _:
+            return False
+
+
 def _spans(text: str) -> list[tuple[int, int]]:
     """Where the values stand, without their quotes; in order, none inside another."""
     found: list[tuple[int, int]] = []
     takes_several = "vllm" in text
     for pattern in (_OPTION, _VARIABLE):
         for match in pattern.finditer(text):
-            if _is_telling(match["name"], variable=pattern is _VARIABLE):
+            if _is_secret(match["name"], match["value"], variable=pattern is _VARIABLE):
                 found.append(match.span("value"))
                 if takes_several and pattern is _OPTION and "key" in match["name"].lower():
                     found += _further(text, match.end("value"))
@@ -125,19 +142,22 @@ def _in_words(words: tuple[str, ...], depth: int = 0) -> Iterator[str]:
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
         is_option = name.startswith("-")
-        if _is_telling(name.lstrip("-"), variable=not is_option) and re.fullmatch(
-            rf"-{{0,2}}{_NAME}", name
+        if not equals and is_option and at + 1 < len(words):
+            value = words[at + 1]
+        if (
+            (equals or (is_option and not value.startswith("-")))
+            and _WHOLE_NAME.fullmatch(name)
+            and _is_secret(name.lstrip("-"), value, variable=not is_option)
         ):
-            if equals:
-                yield value
-            elif is_option and at + 1 < len(words) and not words[at + 1].startswith("-"):
-                yield words[at + 1]
+            yield value
         if depth < _DEEPEST and any(blank in word for blank in " \t\n"):
             yield from _in_words(split(word), depth + 1)
 
 
 def _found(text: str) -> set[str]:
-    values = {text[start:end] for start, end in _spans(text)} | {*_in_words(split(text))}
+    values = {text[start:end] for start, end in _spans(text)}
+    if _QUOTES.search(text):  # else the text shows the words as they are
+        values.update(_in_words(split(text)))
     return {value for value in values if not _is_shown(value)}
 
 
@@ -195,7 +215,7 @@ def _with_option(value: str, text: str) -> Iterator[str]:
     for match in re.finditer(rf"(-{{0,2}}{_NAME})[= ]{re.escape(value)}(?![\w-])", text):
         name = match[1]
         is_option = name.startswith("-")
-        if _is_telling(name.lstrip("-"), variable=not is_option):
+        if _is_secret(name.lstrip("-"), value, variable=not is_option):
             yield f"{name}={value}"
             if is_option:
                 yield f"{name} {value}"

@@ -168,9 +168,8 @@ class Fleet:
 
     def load_time_left(self, model: ModelId) -> Seconds | None:
         """Guess how long at least it takes until the model is ready, from its last load."""
-        if self._room.phase(model) is Phase.READY:
-            return None
-        return self._load_times.left(model, self._now())
+        is_ready = self._room.phase(model) is Phase.READY
+        return None if is_ready else self._load_times.left(model, self._now())
 
     def in_flight(self, model: ModelId) -> int:
         return self._room.in_flight(model)
