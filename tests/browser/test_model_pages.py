@@ -124,7 +124,11 @@ def log_in(browser: webdriver.Chrome, server: Modelswap, *hosts: str) -> None:
 
 def page_of(browser: webdriver.Chrome, server: Modelswap, host: str, path: str) -> str:
     """Open a model's page as a user does, and give the key where the browser is led to."""
-    navigation = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    navigation = {
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+        "Connection": "keep-alive",
+    }
     key = {"Authorization": f"Bearer {KEY}"}
     there = {"Host": f"{host}:{server.port}"}
     answer = server.ask("GET", path, headers={**key, **navigation, **there})

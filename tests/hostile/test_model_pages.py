@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEY = "let-me-in"
 HTML = b"Content-Type: text/html\r\n"
 NAVIGATION = {
+    "Connection": "keep-alive",
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
@@ -173,6 +174,8 @@ def test_an_origin_of_its_own(server: Modelswap, host: str, dest: str) -> None:
         ("localhost", {"X-Forwarded-For": "1.2.3.4"}),
         ("localhost", {"X-Forwarded-Host": "localhost"}),
         ("localhost", {"Via": "1.1 x"}),
+        ("localhost", {"Connection": "close"}),
+        ("localhost", {"Connection": "x"}),
     ],
     ids=str,
 )

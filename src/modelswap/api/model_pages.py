@@ -174,7 +174,16 @@ def _port_of_own_origin(request: Request, host: bytes) -> bytes | None:
     is_safari = (
         b"AppleWebKit" in agent and b"Chrom" not in agent
     )  # resolves only `localhost` itself
-    is_direct = not any(request.header(name) is not None for name in _PROXIED)
-    if found is None or is_safari or not is_direct or request.scheme != "http":
+    if found is None or is_safari or request.scheme != "http" or not _is_direct(request):
         return None
     return found[1] or b""
+
+
+def _is_direct(request: Request) -> bool:
+    """Tell whether no proxy is between the browser and us.
+
+    With one, `Host` may be its name for us, which means another machine to the browser. nginx adds no
+    header of `_PROXIED` by itself, but like all proxies it drops the browser's `Connection: keep-alive`.
+    """
+    is_marked = any(request.header(name) is not None for name in _PROXIED)
+    return not is_marked and b"keep-alive" in request.connection
