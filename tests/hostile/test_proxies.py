@@ -53,6 +53,7 @@ def test_the_forwarded_name_is_ours(server: Modelswap, untrusting: Modelswap) ->
         {"X-Forwarded-Host": f"{NAME}, evil.example"},
         {"X-Forwarded-Host": f"evil.example, {NAME}"},
         {"X-Forwarded-Host": "http://localhost"},
+        {"X-Forwarded-Host": "upstream--a--0123.localhost"},
         {"Host": "evil.example", "X-Forwarded-Host": "localhost"},
         {"Host": "evil.example", "X-Forwarded-Host": NAME},
     ],
