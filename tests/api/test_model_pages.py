@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from modelswap.api.model_pages import is_page_host, page_label
+from modelswap.api.model_pages import is_page_host, loopback_port, page_label
 from modelswap.core.names import Local, Peer
 from modelswap.core.spec import ModelId
 
@@ -51,3 +51,21 @@ def test_labels() -> None:
         assert is_page_host(f"{label}.localhost:1".encode())
     assert page_label(Local(ModelId("a"), "nick")) == page_label(Local(ModelId("a"), "a"))
     assert page_label(Local(ModelId("a/b"), "a/b")) != page_label(Peer("a", "b", "b"))
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port"),
+    [
+        ("http://localhost:5800", 5800),
+        ("http://127.0.0.1:5800/base", 5800),
+        ("http://[::1]:5800", 5800),
+        ("https://127.0.0.2", 443),
+        ("http://gpu.lan:3000", None),
+        ("http://10.0.0.2:3000", None),
+        ("", None),
+        ("nonsense", None),
+    ],
+)
+def test_ports_of_this_machine(proxy: str, port: int | None) -> None:
+    """Only a server on this machine has a port that a local origin could have."""
+    assert loopback_port(proxy) == port

@@ -6,6 +6,7 @@ What a real browser makes of it is in `browser/test_model_pages.py`.
 from __future__ import annotations
 
 import http.client
+import socket as socket_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 KEY = "let-me-in"
 HTML = b"Content-Type: text/html\r\n"
 NAVIGATION = {
+    "Connection": "keep-alive",
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
@@ -173,6 +175,8 @@ def test_an_origin_of_its_own(server: Modelswap, host: str, dest: str) -> None:
         ("localhost", {"X-Forwarded-For": "1.2.3.4"}),
         ("localhost", {"X-Forwarded-Host": "localhost"}),
         ("localhost", {"Via": "1.1 x"}),
+        ("localhost", {"Connection": "close"}),
+        ("localhost", {"Connection": "x"}),
     ],
     ids=str,
 )
@@ -240,6 +244,38 @@ def test_no_name_of_that_form_is_ours(server: Modelswap, host: str) -> None:
         assert ask(server, "/unload", **headers).status == 403
         answer = ask(server, "/v1/models", **headers)
         assert "access-control-allow-origin" not in answer.headers
+
+
+def test_its_own_port(server: Modelswap, far: Liar) -> None:
+    """A model's page that the browser loads from its server directly is foreign, too."""
+    running = {"Authorization": f"Bearer {KEY}"}
+    assert server.ask("POST", "/api/models/load/victim", headers=running).status == 200
+    proxy = ask(server, "/running").json()["running"][0]["proxy"]
+    assert ask(server, "/api/models/unload/victim", "POST").status == 200
+    friend = "http://localhost:3000"
+    for origin in (proxy, proxy.replace("localhost", "127.0.0.1"), far.url):
+        assert ask(server, "/unload", Origin=origin).status == 403
+        assert (
+            ask(server, "/unload", Referer=f"{origin}/", Sec_Fetch_Site="same-site").status == 403
+        )
+        shown = ask(server, "/v1/models", Origin=origin).headers
+        assert "access-control-allow-origin" not in shown
+    assert ask(server, "/unload", Origin=friend).status == 200
+    assert ask(server, "/v1/models", Origin=friend).headers["access-control-allow-origin"] == friend
+
+
+def test_a_port_that_was_not_planned(serve: Serve) -> None:
+    """A server that had to take another port is known by it; a reload does not forget it."""
+    own = serve(f"models:\n  m:\n    cmd: {stub_command('m')}\n")
+    usual = int(own.config_text.split("startPort: ")[1].split()[0])
+    with socket_module.create_server(("127.0.0.1", usual)):
+        assert own.ask("POST", "/api/models/load/m").status == 200
+        proxy = own.ask("GET", "/running").json()["running"][0]["proxy"]
+        assert not proxy.endswith(f":{usual}")
+        for _ in range(2):
+            assert own.ask("GET", "/unload", headers={"Origin": proxy}).status == 403
+            own.write_config(own.config_text + "# changed\n")
+            assert own.ask("POST", "/api/config/reload").status == 200
 
 
 def test_comfyui(server: Modelswap) -> None:

@@ -53,6 +53,7 @@ def test_the_forwarded_name_is_ours(server: Modelswap, untrusting: Modelswap) ->
         {"X-Forwarded-Host": f"{NAME}, evil.example"},
         {"X-Forwarded-Host": f"evil.example, {NAME}"},
         {"X-Forwarded-Host": "http://localhost"},
+        {"X-Forwarded-Host": "upstream--a--0123.localhost"},
         {"Host": "evil.example", "X-Forwarded-Host": "localhost"},
         {"Host": "evil.example", "X-Forwarded-Host": NAME},
     ],
@@ -183,3 +184,17 @@ def test_changes_through_nginx(proxy: int) -> None:
     assert through(proxy, "/llm/api/models/unload", "POST", **page).status == 403
     evil = {"Host": "evil.example", "Origin": "http://evil.example"}
     assert through(proxy, "/told/api/models/unload", "POST", **evil).status == 403
+
+
+@pytest.mark.parametrize("prefix", ["llm", "told"])
+def test_no_way_around_nginx(proxy: int, prefix: str) -> None:
+    """A browser elsewhere is not led to its own loopback, although `Host` is ours behind the proxy."""
+    browser = {
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+        "Connection": "keep-alive",
+    }
+    answer = through(proxy, f"/{prefix}/upstream/qwen:1/", **browser)
+    assert answer.status == 200
+    page = through(proxy, f"/{prefix}/upstream/qwen:1/page", Accept="text/html", **browser)
+    assert page.status == 200

@@ -18,6 +18,7 @@ from modelswap.http import Address, Upstream
 from .access import Access, Failures
 from .cluster import find_cluster
 from .filters import compile_filters
+from .model_pages import page_ports
 from .origin import Origins
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class Remote:
 
 class Book:
     def __init__(
-        self, plan: Plan, *, listening: Sequence[str], failures: Failures | None = None
+        self,
+        plan: Plan,
+        *,
+        listening: Sequence[str],
+        failures: Failures | None = None,
     ) -> None:
         """`failures` are those of the book before: a reload forgives nobody.
 
@@ -89,6 +94,7 @@ class Book:
             proxies=plan.settings.trusted_proxies,
             listening=listening,
             cluster=find_cluster(),
+            servers=page_ports(plan),
         )
 
     def local(self, name: str) -> ModelId | None:

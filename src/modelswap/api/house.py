@@ -19,6 +19,7 @@ from modelswap.observe.redaction import line_redactor
 from .book import Book
 from .endings import refusal
 from .listing import statuses
+from .model_pages import loopback_port
 
 if TYPE_CHECKING:
     import asyncio
@@ -114,6 +115,8 @@ class House:
         """Take the fleet's news to the log, the watchers and the counters."""
         failed = self.fleet.failure(model) is not None
         self.metrics.phase(model, phase.shown, self.loop.time(), failed=failed)
+        if phase is Phase.READY:
+            self._distrust(self.fleet.server(model))
         if phase is Phase.STOPPED:
             self.logs.model_ended(model)
             if model not in self.plan.models:  # its last words came after the reload
@@ -124,6 +127,13 @@ class House:
         else:
             self.log.info(said)
         self.bus.publish("modelStatus", self.statuses())
+
+    def _distrust(self, server: Server | None) -> None:
+        """Keep the pages at a server's port from our API, also when the port is not the usual one."""
+        if server is not None and not server.model.trust_page:
+            port = loopback_port(server.model.proxy)
+            if port is not None:
+                self.book.origins.add_server(port)
 
     def on_output(self, model: ModelId, data: bytes) -> None:
         self.logs.model_output(model, data)
@@ -167,6 +177,8 @@ class House:
         book = Book(plan, listening=self.book.listening, failures=self.book.failures)
         self.book.close()
         self.plan, self.book = plan, book
+        for model, _, _ in self.fleet.running():
+            self._distrust(self.fleet.server(model.id))
         self.ledger.settle()
         self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer, most=most_captures(settings))

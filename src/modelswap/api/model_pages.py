@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.names import Peer
 from modelswap.errors import ForbiddenError
+from modelswap.http import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.config.plan import Plan
     from modelswap.core.names import Local
     from modelswap.http import Field, Request
 
@@ -105,6 +108,27 @@ def guard_of(book: Book, request: Request, target: Local | Peer) -> tuple[Field,
     return SANDBOX
 
 
+def page_ports(plan: Plan) -> set[int]:
+    """Return the ports at which model servers serve their pages themselves, past us.
+
+    A page there is of a loopback origin, as applications on this machine are, which may use our API.
+    """
+    proxies = [model.proxy for model in plan.models.values() if not model.trust_page]
+    proxies += [peer.proxy for peer in plan.peers.values() if not peer.trust_page]
+    ports = (loopback_port(proxy) for proxy in proxies)
+    return {port for port in ports if port is not None}
+
+
+def loopback_port(proxy: str) -> int | None:
+    """Return the port of a server's address on this machine; `None` when it is elsewhere."""
+    try:
+        address = Address.parse(proxy)
+        is_local = address.host == "localhost" or ip_address(address.host).is_loopback
+    except ValueError:
+        return None  # no address, or a name
+    return address.port if is_local else None
+
+
 class ModelPages:
     """Leads browsers to the origins of models' pages."""
 
@@ -174,7 +198,16 @@ def _port_of_own_origin(request: Request, host: bytes) -> bytes | None:
     is_safari = (
         b"AppleWebKit" in agent and b"Chrom" not in agent
     )  # resolves only `localhost` itself
-    is_direct = not any(request.header(name) is not None for name in _PROXIED)
-    if found is None or is_safari or not is_direct or request.scheme != "http":
+    if found is None or is_safari or request.scheme != "http" or not _is_direct(request):
         return None
     return found[1] or b""
+
+
+def _is_direct(request: Request) -> bool:
+    """Tell whether no proxy is between the browser and us.
+
+    With one, `Host` may be its name for us, which means another machine to the browser. nginx adds no
+    header of `_PROXIED` by itself, but like all proxies it drops the browser's `Connection: keep-alive`.
+    """
+    is_marked = any(request.header(name) is not None for name in _PROXIED)
+    return not is_marked and b"keep-alive" in request.connection

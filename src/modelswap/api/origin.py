@@ -89,8 +89,11 @@ class Origins:
         proxies: Iterable[str] = (),
         listening: Iterable[str] = ("127.0.0.1",),
         cluster: Cluster = NO_CLUSTER,
+        servers: Iterable[int] = (),
     ) -> None:
         """`listening` are the addresses we are bound to; `cluster` has more local names.
+
+        `servers` are ports of model servers on this machine, whose pages are not to be trusted.
 
         Raises:
             ValueError: a proxy is neither an address nor a network.
@@ -111,6 +114,7 @@ class Origins:
         )
         self._origins = frozenset(origin.strip().lower().rstrip("/") for origin in origins)
         self._proxies = tuple(ip_network(proxy.strip(), strict=False) for proxy in proxies)
+        self._servers = set(servers)
         self._host_verdicts: dict[bytes, bool] = {}
         self._origin_verdicts: dict[bytes, bool] = {}
         self._trusted: dict[str, bool] = {}
@@ -154,18 +158,26 @@ class Origins:
             return True
         try:
             parts = urlsplit(origin)
-            host = _host_of(parts.netloc)
+            host, port = _host_of(parts.netloc), parts.port
         except ValueError:
             return False
         if parts.scheme in _APP_SCHEMES:
             return True
         if parts.scheme not in {"http", "https"} or not host:
             return False
+        if port in self._servers:
+            return False
         address = _address(host)
         if address is not None:
             return address.is_loopback
         is_local = host == "localhost" or host.endswith(".localhost")
         return is_local and not is_page_host(host.encode("latin-1"))
+
+    def add_server(self, port: int) -> None:
+        """Trust pages at this port of the machine no more: a model server listens there."""
+        if port not in self._servers:
+            self._servers.add(port)
+            self._origin_verdicts.clear()
 
     def is_foreign(
         self,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from modelswap.errors import ForbiddenError
 
 from .forwarded import forwarded_hosts
+from .model_pages import is_page_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,9 @@ def check_host(request: Request, origins: Origins) -> None:
     """
     if not origins.is_our_host(request.header(b"host")):
         raise ForbiddenError("this Host is not served here; add it to allowedHosts")
-    if not all(map(origins.is_our_host, forwarded_hosts(request, origins))):
+    names = forwarded_hosts(request, origins)
+    is_page = is_page_host(request.header(b"host"))  # then it is a model's, also behind a proxy
+    if not all(origins.is_our_host(one) and is_page_host(one) is is_page for one in names):
         raise ForbiddenError("this X-Forwarded-Host is not served here; add it to allowedHosts")
 
 
