@@ -312,6 +312,21 @@ def form(size: int) -> tuple[bytes, dict[str, str]]:
     return data, {"Content-Type": "multipart/form-data; boundary=BB"}
 
 
+@pytest.mark.parametrize(("model_name", "growth"), [(b"far/m", -4), (b"else", 0)])
+def test_a_large_form_to_a_peer(
+    serve: Serve, counter: Counter, model_name: bytes, growth: int
+) -> None:
+    """Its qualified name is made bare on the way; the form is on disk, not in memory."""
+    server = serve(config(counter))
+    data, kind = form(SOME)
+    data = data.replace(b"\r\na\r\n", b"\r\n%b\r\n" % model_name)
+    assert server.ask("POST", "/upstream/far/m/x", b"warm").status == 200
+    with Peak(server.pid) as peak:
+        answer = server.ask("POST", "/upstream/far/m/x", data, kind)
+    assert (answer.status, answer.json()["size"]) == (200, len(data) + growth)
+    assert peak.grown < 24 * MIB
+
+
 def upload(server: Modelswap, size: int = 4 * MIB) -> int:
     data, kind = form(size)
     answer = server.ask("POST", "/v1/audio/transcriptions", data, kind)
