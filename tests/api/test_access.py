@@ -46,12 +46,20 @@ def test_without_keys_everyone_may_everything() -> None:
 @pytest.mark.parametrize("keys", [(b"k1",), (b"no", b"k1"), (b"k1", b"no"), (b"a", b"b", b"k1")])
 def test_a_right_key(keys: tuple[bytes, ...]) -> None:
     """Any right key lets in, whatever stands beside it; judged again it is the same identity."""
-    access = Access([ALICE])
+    access = Access([ApiKey(name="alice", key=Secret("k1"), rate_limit=100)])
     moment = Moment(0.0, 0.0)
     first, held = access.check(keys, "read", address=lambda: "x", moment=moment)
     assert isinstance(first, Identity)
     assert first.name == "alice"
     assert access.judge(held, "read", moment) is first
+
+
+def test_what_cannot_change_is_not_judged_again() -> None:
+    """A key without end and rate is looked up once for equal requests of one configuration."""
+    moment = Moment(0.0, 0.0)
+    found, held = Access([ALICE]).check((b"k1",), "read", address=lambda: "x", moment=moment)
+    assert isinstance(found, Identity)
+    assert held == ()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import operator
@@ -351,6 +352,17 @@ def test_a_capture(server: Modelswap) -> None:
     assert json.loads(plain(shown["req_body"])) == body
     assert json.loads(plain(shown["resp_body"]))["path"] == "/v1/rerank"
     assert "Content-Encoding" not in shown["resp_headers"]
+
+
+def test_a_capture_of_a_coded_request(server: Modelswap) -> None:
+    """What the model server got: the body itself, and no header that says otherwise."""
+    body = b'{"model":"a"}'
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    for fields in (headers, {**headers, "Accept-Encoding": "gzip"}):
+        assert server.ask("POST", "/v1/rerank", gzip.compress(body), fields).status == 200
+        shown = capture(server, rows(server, "?limit=1")[0]["id"])
+        assert plain(shown["req_body"]) == body
+        assert "Content-Encoding" not in shown["req_headers"]
 
 
 MASKS = {

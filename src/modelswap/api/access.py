@@ -103,6 +103,11 @@ class Record:
     tokens: float = 0.0
     at: float = field(default=0.0)
 
+    @property
+    def may_change(self) -> bool:
+        """Whether the same key may be judged otherwise later: it has an end or a rate."""
+        return self.expires is not None or self.per_minute is not None
+
     def is_within_rate(self, now: float) -> bool:
         """Take one from a bucket that holds a minute's worth and refills evenly."""
         if self.per_minute is None:
@@ -189,7 +194,7 @@ class Access:
     ) -> tuple[Verdict, Held]:
         """Judge all the keys that one request carries; any right one lets it in.
 
-        The second value is for `judge`, when an equal request comes.
+        The second value is for `judge`, when an equal request comes; empty: the verdict stays.
         """
         if self.is_open:
             return ANYONE, ()
@@ -197,7 +202,8 @@ class Access:
         keys = tuple(keys)
         held = tuple(record for key in keys if (record := records.get(_digest(key))) is not None)
         if held:
-            return self.judge(held, scope, moment), held
+            later = held if any(one.may_change for one in held) else ()
+            return self.judge(held, scope, moment), later
         if not keys:
             return Denied("missing"), ()
         return self._refuse(address(), moment.now), ()

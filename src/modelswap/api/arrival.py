@@ -16,9 +16,12 @@ from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Uploa
 from .bodies import PEEKED, Collected, is_large, may_be_json, refusal_of, refusal_of_form
 from .dialect import find, may_name_in_query
 from .filters import rename_query
+from .formfilters import form_edits
 from .naming import Naming
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelswap.core.names import Target
     from modelswap.http import BodyStream
 
@@ -36,7 +39,7 @@ class Arrival(Naming):
             limit = self._book.plan.settings.limits.body
             stream = DecodedStream(exchange, passport.codings, limit=limit, bad=self._on_bad_coding)
         if passport.is_form:
-            self._on_form(stream)
+            self._on_form(stream, self._on_fields)
         elif passport.codings:
             stream.stream_body(self._collected())
         elif is_large(exchange) and may_name_in_query(passport.request.method, passport.kind):
@@ -84,13 +87,13 @@ class Arrival(Naming):
         self._body = opened
         self.go(target)
 
-    def _on_form(self, stream: BodyStream) -> None:
+    def _on_form(self, stream: BodyStream, known: Callable[[dict[str, bytes]], None]) -> None:
         """Find the model in a form while it streams by."""
         try:
             self._upload = Upload(
                 stream,
                 self._passport.request.header(b"content-type") or b"",
-                known=self._on_fields,
+                known=known,
                 bad=self._on_bad_form,
                 folders=self._front.house.spool,
             )
@@ -130,8 +133,17 @@ class Arrival(Naming):
                 body.begin()
             else:
                 self.pass_through(name, target, ExchangeBody(exchange))
+        elif is_large(exchange) and passport.is_form and not passport.identity.models:
+            self._on_form(exchange, lambda fields: self._pass_form(name, target, fields))
         else:
             exchange.read_body(lambda body: self.pass_through(name, target, body))
+
+    def _pass_form(self, name: str, target: Target, fields: dict[str, bytes]) -> None:
+        """Send a form on to a peer, which knows its model by the bare name."""
+        is_qualified = fields.get("model") == target.requested.encode()
+        bare = target.rewrite if is_qualified else None
+        self._form = form_edits(None, requested=target.requested, rename=bare)
+        self.pass_through(name, target, b"")
 
     def _needs_no_body(self) -> bool:
         """Whether the body of a request to a peer names no model that has to be looked at."""

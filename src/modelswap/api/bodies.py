@@ -33,9 +33,9 @@ MARK: Final = b"\xef\xbb\xbf"
 """UTF-8's byte order mark, which some programs on Windows put before JSON."""
 PEEKED: Final = 64 << 10
 """Bytes of a large body that are read to see what it is."""
-_LARGE: Final = 1 << 20
-"""A body of more bytes goes on while it comes; a smaller one can be sent a second time, when the
-server has closed the connection meanwhile."""
+_LARGE: Final = 4 << 20
+"""A body of more bytes goes on while it comes. A smaller one, such as a prompt with a picture, can be
+sent a second time and be captured."""
 _TOO_LARGE: Final = "the request's body is too large"
 _UNCHARGED: Final = 128 << 10
 """Bytes of a decoded body that are not accounted for; more is, in steps of this."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def identify(request: Request, scope: Scope, book: Book, now: float) -> tuple[Identity, Held]:
-    """Return who asks, and the right keys for `is_still`; `now` is monotonic.
+    """Return who asks, and what `is_still` has to judge; `now` is monotonic.
 
     Raises:
         ReplyError: the request may not have this scope now.

@@ -83,7 +83,7 @@ class Passport:
         self.request = request
         self.identity = identity
         self.held: Held = ()
-        """The right keys, to be judged again with each equal request; none without `apiKeys`."""
+        """The right keys, to be judged again with each equal request where they have an end or a rate."""
         self.address = address
         """The client's, behind the proxies that are trusted."""
         self.client = client

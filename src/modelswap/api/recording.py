@@ -130,7 +130,11 @@ class Recording:
 
     @property
     def request_headers(self) -> tuple[Field, ...]:
-        return self._request.headers
+        """As they came, without the coding that was taken off the body."""
+        fields = self._request.headers
+        if not self._passport.codings:
+            return fields
+        return tuple(field for field in fields if field[0].lower() != b"content-encoding")
 
     @property
     def remote_ip(self) -> str:
@@ -207,7 +211,7 @@ class Recording:
         captures = self._house.captures
         if self.sent is None:
             return None
-        draft = captures.begin(self.recorded_path, self._request.headers, self.sent)
+        draft = captures.begin(self.recorded_path, self.request_headers, self.sent)
         if draft is not None and self._head is not None:
             captures.on_head(draft, self._head.status, self._head.headers)
             if self._piece:

@@ -95,17 +95,18 @@ class Visit(Turn):
         if upload is not None and form is not None and not self._body:
             whole = upload.whole(values=form.values, remove=form.remove)
             self._body = whole or upload.source(values=form.values, remove=form.remove)
+        body = self._body
+        is_whole = isinstance(body, bytes)
         recording = self._recording
         if recording is not None:
-            body = self._body
             if isinstance(body, bytes):
                 recording.sent = body
                 recording.sent_size = len(body)
             else:
                 recording.sent = b""
                 recording.sent_size = exchange.request.content_length or 0
-        self._relay = relay = Relay(exchange, upstream, outbound, self._body, self)
-        relay.begin()
+        self._relay = relay = Relay(exchange, upstream, outbound, body, self)
+        relay.begin(fresh=not is_whole)
 
     def on_head(self, head: ResponseHead) -> None:
         if self._recording is not None:

@@ -145,7 +145,12 @@ class RawLimits:
     idle_timeout: float = key(
         "idleTimeout", Duration(), 75.0, "A kept connection without a request."
     )
-    connections: int = key("connections", Int(1), 4096, "Open connections.")
+    connections: int = key(
+        "connections",
+        Int(1),
+        4096,
+        "Open connections; beyond it the longest idle one is closed, with none idle: 503.",
+    )
     connections_per_address: int = key(
         "connectionsPerAddress",
         Int(1),

@@ -60,6 +60,18 @@ def codings_of(values: Sequence[bytes]) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+class _Inflater(Protocol):
+    """What `zlib.decompressobj` gives."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
 class _Input:
     """The coded bytes as they came."""
 
@@ -88,7 +100,7 @@ class _Coding:
         self._name = name
         self._source = source
         self._limit = limit
-        self._inflate: zlib._Decompress | None = None
+        self._inflate: _Inflater | None = None
         self._pending = b""
         self._is_full = False
         """The last step made all that it may: there can be more without more input."""

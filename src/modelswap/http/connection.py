@@ -288,7 +288,8 @@ class Connection(Endpoint):
         if body.untouched and self._request is not None and self._request.expects:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body.expected = True
-        self._resume()
+        if not body.paused:
+            self._resume()
         self._may_pour(body)
 
     def pause_body(self) -> None:

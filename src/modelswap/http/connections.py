@@ -49,6 +49,8 @@ class Connections:
         self._idlest: dict[str | None, list[tuple[int, Endpoint]]] = {}
         """Of an address, or of all: what the last look found idle, the idlest last. A connection
         that was used since has another turn; those that became idle since are behind all of these."""
+        self._found_among = 0
+        """Connections at the last look."""
         self._fresh: set[Endpoint] = set()
         """Accepted in this turn of the loop: what they sent could not be read yet."""
         self._looks = 0
@@ -90,6 +92,8 @@ class Connections:
             self._leaving.discard(connection)
         else:
             self._uncount(peer)
+        if self._idlest and len(self._open) < self._found_among // 2:  # the crowd has gone
+            self._idlest.clear()
 
     def _has_room(self, peer: str, most: int, now: float) -> bool:
         count = self._per_address.get(peer, 0)
@@ -116,6 +120,7 @@ class Connections:
         return True
 
     def _idle_of(self, peer: str | None) -> list[tuple[int, Endpoint]]:
+        self._found_among = len(self._open)
         found = [
             (one.turn, one)
             for one in self._open

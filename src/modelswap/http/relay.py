@@ -52,9 +52,10 @@ class Relay(RelayEnds):
 
     __slots__ = ()
 
-    def begin(self) -> None:
+    def begin(self, *, fresh: bool = False) -> None:
         """Send the request with its body to the upstream, and the answer to the client.
 
+        `fresh`: on a new connection, for a body that cannot be sent again when a used one has ended.
         Takes over `exchange.on_gone` and `exchange.on_drain`. `watcher.on_end` or `on_whole` is
         called once at the end, perhaps before this returns.
         """
@@ -63,7 +64,7 @@ class Relay(RelayEnds):
             return
         self._exchange.on_gone = self._on_gone
         self._exchange.on_drain = self._on_drain
-        self._upstream.begin(self)
+        self._upstream.begin(self, fresh=fresh)
 
     def cancel(self, ending: Ending = Ending.CANCELLED, detail: str = "cancelled") -> None:
         """End the exchange now; the upstream's connection is closed."""
