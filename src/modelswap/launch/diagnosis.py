@@ -189,8 +189,8 @@ RULES: Final = _rules(
     (
         Cause.UNKNOWN_ARGUMENT,
         (
-            "argument|option|parameter|unknown|unrecogni|unexpected|flag|choice|stoi|takes a|missing|in"
-            "valid value|error: -"
+            "argument|option|parameter|requires|unknown|unrecogni|unexpected|flag|choice|stoi"
+            "|takes a|missing|invalid value|error: -"
         ),
         (
             r"error: invalid argument|error while handling argument|unrecognized (?:argument|option|command.line)|unrecognised (?:arg|opt)"
@@ -229,8 +229,9 @@ RULES: Final = _rules(
     (
         Cause.BAD_MODEL,
         (
-            "magic|architecture|bounds|incomplete|gguf|missing tensor|wrong|unsupported|inval"
-            "id|unknown p|safetensor|header|metadata|bad model|unexpected|not found in|not found in model|is a directory|isadirectory|no model"
+            "magic|architecture|bounds|incomplete|gguf|missing tensor|wrong|unsupported|invalid"
+            "|unknown p|safetensor|header|metadata|bad model|unexpected|not found in"
+            "|is a directory|isadirectory|no model"
         ),
         (
             r"invalid magic|bad magic|unknown model architecture|unknown architecture"
@@ -248,8 +249,8 @@ RULES: Final = _rules(
     (
         Cause.FILE_NOT_FOUND,
         (
-            "open|no such file|notfound|not found|exist|cannot find|enoent|no file|not a loca"
-            "l|not the path|incorrect path|validationerror|find '|repository id"
+            "open|no such file|notfound|not found|exist|cannot find|enoent|no file|not a local"
+            "|not the path|incorrect path|validationerror|find '|repository id"
         ),
         (
             r"failed to open gguf file|no such file or directory|FileNotFoundError|cannot find the file"
