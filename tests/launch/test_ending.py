@@ -43,8 +43,10 @@ def run_of(said: bytes, *, ready: bool = False, early: bytes = b"", key: str = "
             run_of(FAILED),  # SGLang kills itself after it has said why
             -9,
             Cause.FILE_NOT_FOUND,
-            "error: failed to open file '/x' (killed by signal 9, perhaps by the system for lack of "
-            "memory)",
+            (
+                "error: failed to open file '/x' (killed by signal 9, perhaps by the system for lack of "
+                "memory)"
+            ),
         ),
         (
             run_of(FAILED, ready=True),
