@@ -60,7 +60,12 @@ def run_of(said: bytes, *, ready: bool = False, early: bytes = b"", key: str = "
             Cause.OUT_OF_MEMORY,
             "CUDA error: out of memory (killed by signal 6)",
         ),
-        (run_of(b"bye\n", ready=True, early=OOM), 1, Cause.EXITED, "bye (exited with code 1)"),
+        (
+            run_of(b"bye\n", ready=True, early=OOM),
+            1,
+            Cause.EXITED,
+            "exited with code 1; its output: bye",
+        ),
         (
             run_of(b"error: wrong key: sesame\n", key="sesame"),
             1,

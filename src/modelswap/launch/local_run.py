@@ -153,7 +153,7 @@ def _why(run: Run, code: int, reason: str, found: Finding | None) -> Failure:
     """Join what a server said with how it ended."""
     cause = _cause_of(code)
     text = reason + _FOR_MEMORY if cause is Cause.KILLED and abs(code) in _KILLS else reason
-    if found is not None and _is_reason(run, cause, code, found):
+    if found is not None and _is_reason(run, cause, found):
         cause = found.cause or cause
         text = f"{found.line} ({text})"
     elif found is not None:
@@ -162,7 +162,7 @@ def _why(run: Run, code: int, reason: str, found: Finding | None) -> Failure:
     return failure(cause, text, brief=brief, exit_code=code if code >= 0 else None)
 
 
-def _is_reason(run: Run, cause: Cause, code: int, found: Finding) -> bool:
+def _is_reason(run: Run, cause: Cause, found: Finding) -> bool:
     """Whether a line stands for the end, or beside it.
 
     A server that served and was killed from outside has printed errors of requests. One that starts
@@ -170,7 +170,7 @@ def _is_reason(run: Run, cause: Cause, code: int, found: Finding) -> bool:
     """
     if cause is Cause.KILLED and run.is_ready:
         return found.cause is Cause.OUT_OF_MEMORY
-    return found.is_error or code >= 0
+    return found.is_error
 
 
 def _cause_of(code: int) -> Cause:
