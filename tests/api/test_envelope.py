@@ -9,10 +9,20 @@ import pytest
 from modelswap.api.envelope import Form, error_reply, preferred_form, reply_for
 from modelswap.errors import (
     BadRequestError,
+    BodyTooLargeError,
+    CancelledRequestError,
     ConcurrencyLimitError,
+    ConflictError,
+    ForbiddenError,
     LoadFailedError,
+    MethodNotAllowedError,
     NotFoundError,
+    RateLimitedError,
+    ReplyError,
     UnauthorizedError,
+    UnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
 )
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -133,3 +143,31 @@ def test_a_missing_key_is_challenged() -> None:
     headers = dict(reply_for(UnauthorizedError("m"), headers=(("X", "y"),)).headers)
     assert headers["WWW-Authenticate"] == 'Basic realm="llama-swap"'
     assert headers["X"] == "y"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (UnauthorizedError("x"), "false"),
+        (ForbiddenError("x"), "false"),
+        (NotFoundError("x"), "false"),
+        (MethodNotAllowedError("x"), "false"),
+        (BadRequestError("x"), "false"),
+        (BodyTooLargeError("x"), "false"),
+        (ConflictError("x"), "false"),
+        (CancelledRequestError("x"), "false"),
+        (RateLimitedError("x", retry_after=1), "true"),
+        (ConcurrencyLimitError("x", retry_after=1), "true"),
+        (UnavailableError("x", retry_after=1), "true"),
+        (LoadFailedError("x", retry_after=1), "true"),
+        (LoadFailedError("x", retry_after=1, should_retry=False), "false"),
+        (LoadFailedError("x", should_retry=False), "false"),
+        (UnavailableError("x"), None),
+        (UpstreamError("x"), None),
+        (UpstreamTimeoutError("x"), None),
+        (ReplyError("x"), None),
+    ],
+)
+def test_whether_to_try_again(error: ReplyError, hint: str | None) -> None:
+    """The hint follows from status and `Retry-After`, unless the error knows better."""
+    assert dict(reply_for(error).headers).get("x-should-retry") == hint

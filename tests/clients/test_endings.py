@@ -179,6 +179,7 @@ def test_an_unload_tells_who_waits(gated: StartGated) -> None:
         found = answer.result(20)
     assert (found.status, found.json()["error"]["code"]) == (503, "model_unloaded")
     assert "retry-after" in found.headers
+    assert found.headers["x-should-retry"] == "true"
 
 
 def test_an_unload_lets_a_stream_end(modelswap_server: StartServer) -> None:
@@ -217,6 +218,7 @@ def test_an_unload_by_force_answers_who_has_no_byte_yet(modelswap_server: StartS
         found = answer.result(20)
     assert (found.status, found.json()["error"]["code"]) == (503, "model_unloaded")
     assert "retry-after" in found.headers
+    assert found.headers["x-should-retry"] == "true"
 
 
 def test_a_reload_does_not_touch_a_stream(modelswap_server: StartServer) -> None:
@@ -282,6 +284,7 @@ def test_a_full_queue_is_said(gated: StartGated) -> None:
         assert [answer.result(20).status for answer in waiting] == [200, 200]
     assert (refused.status, refused.json()["error"]["code"]) == (503, "queue_full")
     assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["x-should-retry"] == "true"
 
 
 def test_over_the_concurrency_limit(modelswap_server: StartServer) -> None:
@@ -291,6 +294,7 @@ def test_over_the_concurrency_limit(modelswap_server: StartServer) -> None:
     sock = streamed(server, n=40, delay_ms=20)
     refused = server.chat("a")
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    assert refused.headers["x-should-retry"] == "true"
     assert refused.json()["error"]["code"] == "concurrency_limit"
     assert is_whole(rest_of(sock))
     assert server.chat("a").status == 200

@@ -146,11 +146,17 @@ IN_USE = "OSError: [Errno 98] Address already in use"
     [
         (OOM + AFTER, "exit 1", f"{OOM} (exited with code 1)", "out_of_memory", True),
         ("error: invalid argument: --foo\n", "exit 1", "--foo", "unknown_argument", False),
-        ("hello\nlast words", "exit 3", "last words (exited with code 3)", "exited", False),
+        (
+            "hello\nlast words",
+            "exit 3",
+            "exited with code 3; its output: last words",
+            "exited",
+            False,
+        ),
         ("", "exit 3", "exited with code 3", "exited", False),
-        ("loading\n", "kill -9 $$", "for lack of memory; its last line: loading", "killed", True),
-        ("loading\n", "kill -11 $$", "killed by signal 11; its last line", "crashed", False),
-        ("loading\n", "exit 137", "loading (exited with code 137, perhaps", "killed", True),
+        ("loading\n", "kill -9 $$", "for lack of memory; its output: loading", "killed", True),
+        ("loading\n", "kill -11 $$", "killed by signal 11; its output: loading", "crashed", False),
+        ("loading\n", "exit 137", "exited with code 137, perhaps", "killed", True),
         ("", "no-such-program-at-all", "no-such-program-at-all", "program_not_found", False),
     ],
 )

@@ -413,6 +413,19 @@ def test_whole_outputs(output: bytes, cause: Cause | None, expected: str) -> Non
     assert (found.cause, found.line) == (cause, expected)
 
 
+def test_a_long_help_text_hides_nothing() -> None:
+    """The whole help of an old llama-server behind the error, with words of every cause in it."""
+    option = (
+        "-x,    --no-memory N      cannot be out of memory, file not found: error (default: 0)\n"
+    )
+    tail = Tail()
+    tail.add(b"error: unknown argument: --foo\nusage: llama-server [options]\n")
+    tail.add((option + " " * 26 + "error: failed to open file, invalid argument\n").encode() * 400)
+    found = diagnose(tail.lines())
+    assert found is not None
+    assert (found.cause, found.line) == (Cause.UNKNOWN_ARGUMENT, "error: unknown argument: --foo")
+
+
 def test_nothing_said() -> None:
     """A server that printed nothing, or only notes of ours, says nothing."""
     tail = Tail()

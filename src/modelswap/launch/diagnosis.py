@@ -21,14 +21,15 @@ from modelswap.core.failure import Cause
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-TAIL: Final = 64 << 10
-"""Bytes of output that are kept: a traceback of several processes of vLLM is about 40 kB."""
+TAIL: Final = 96 << 10
+"""Bytes of output that are kept: vLLM's traceback of several processes has about 40 kB, and the help
+that older llama-servers print after an unknown argument some 60 kB."""
 LONGEST: Final = 400
 """Characters of the line: what fits into a log line and an error message."""
 LAST_WORDS: Final = 60
 """Lines at the end that say why a server ended that had been ready; earlier ones are about requests."""
-_MOST_LINES: Final = 400
-"""Lines, the last ones, that are judged: a traceback of several processes of vLLM has some 300."""
+_MOST_LINES: Final = 1200
+"""Lines, the last ones, that are judged: so many that they take some 20 ms at the most."""
 _LONGEST_LOOKED_AT: Final = 800
 """Characters of a line that the rules see: a line of any length costs a bounded time."""
 
@@ -189,8 +190,8 @@ RULES: Final = _rules(
     (
         Cause.UNKNOWN_ARGUMENT,
         (
-            "argument|option|parameter|unknown|unrecogni|unexpected|flag|choice|stoi|takes a|missing|in"
-            "valid value|error: -"
+            "argument|option|parameter|requires|unknown|unrecogni|unexpected|flag|choice|stoi"
+            "|takes a|missing|invalid value|error: -"
         ),
         (
             r"error: invalid argument|error while handling argument|unrecognized (?:argument|option|command.line)|unrecognised (?:arg|opt)"
@@ -229,8 +230,9 @@ RULES: Final = _rules(
     (
         Cause.BAD_MODEL,
         (
-            "magic|architecture|bounds|incomplete|gguf|missing tensor|wrong|unsupported|inval"
-            "id|unknown p|safetensor|header|metadata|bad model|unexpected|not found in|not found in model|is a directory|isadirectory|no model"
+            "magic|architecture|bounds|incomplete|gguf|missing tensor|wrong|unsupported|invalid"
+            "|unknown p|safetensor|header|metadata|bad model|unexpected|not found in"
+            "|is a directory|isadirectory|no model"
         ),
         (
             r"invalid magic|bad magic|unknown model architecture|unknown architecture"
@@ -248,8 +250,8 @@ RULES: Final = _rules(
     (
         Cause.FILE_NOT_FOUND,
         (
-            "open|no such file|notfound|not found|exist|cannot find|enoent|no file|not a loca"
-            "l|not the path|incorrect path|validationerror|find '|repository id"
+            "open|no such file|notfound|not found|exist|cannot find|enoent|no file|not a local"
+            "|not the path|incorrect path|validationerror|find '|repository id"
         ),
         (
             r"failed to open gguf file|no such file or directory|FileNotFoundError|cannot find the file"
@@ -356,7 +358,7 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
         is_calm, text = _split(line)
         if not text.strip():
             continue
-        rank, cause = _judge(text, is_calm=is_calm or text[0] == " ")
+        rank, cause = _judge(text, is_calm=is_calm or text[0] in " -")
         # Of causes the first is the root; of mere errors the last one is nearest to the end.
         if best is None or rank >= best[0]:
             best = rank, cause, text
@@ -369,7 +371,11 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
 
 
 def _judge(text: str, *, is_calm: bool) -> tuple[_Rank, Cause | None]:
-    """*is_calm*: an information or a warning, or an indented line: of a traceback, or of a help text."""
+    """Rank a line.
+
+    *is_calm*: an information or a warning, or a line of a traceback or a help text, which begin with a
+    space or a dash.
+    """
     lower = text.lower()
     for rule in RULES:
         if rule.fits(text, lower):

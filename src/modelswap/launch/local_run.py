@@ -134,7 +134,7 @@ def ending_of(run: Run, code: int) -> Exit:
     why = run.failure
     if why is None and clash:
         why = _clash(run, reason, found)
-    why = why or _why(code, reason, found)
+    why = why or _why(run, code, reason, found)
     return _exit(code, why.text if run.failure or clash else reason, why, port_clash=clash)
 
 
@@ -163,16 +163,28 @@ def _exit(code: int, reason: str, why: Failure | None, *, port_clash: bool = Fal
     )
 
 
-def _why(code: int, reason: str, found: Finding | None) -> Failure:
+def _why(run: Run, code: int, reason: str, found: Finding | None) -> Failure:
     """Join what a server said with how it ended."""
     cause = _cause_of(code)
     text = reason + _FOR_MEMORY if cause is Cause.KILLED and abs(code) in _KILLS else reason
-    if found is not None:
+    if found is not None and _is_reason(run, cause, found):
         cause = found.cause or cause
-        is_reason = found.is_error or code >= 0
-        text = f"{found.line} ({text})" if is_reason else f"{text}; its last line: {found.line}"
+        text = f"{found.line} ({text})"
+    elif found is not None:
+        text = f"{text}; its output: {found.line}"
     brief = reason if cause is Cause.EXITED else f"{cause.phrase} ({reason})"
     return failure(cause, text, brief=brief, exit_code=code if code >= 0 else None)
+
+
+def _is_reason(run: Run, cause: Cause, found: Finding) -> bool:
+    """Whether a line stands for the end, or beside it.
+
+    A server that served and was killed from outside has printed errors of requests. One that starts
+    may kill itself after it has said why, as SGLang does.
+    """
+    if cause is Cause.KILLED and run.is_ready:
+        return found.cause is Cause.OUT_OF_MEMORY
+    return found.is_error
 
 
 def _cause_of(code: int) -> Cause:
