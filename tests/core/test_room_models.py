@@ -238,3 +238,15 @@ def test_requests_that_wait_elsewhere_already() -> None:
     newcomer = Request(RequestId(103), A, ClientId("c"))
     commands = world.room.on_arrived(newcomer, world.clock())
     assert any(isinstance(command, Fail) for command in commands)
+
+
+def test_requests_of_another_process_on_a_server_that_is_gone() -> None:
+    """They end like those of a server that died: counted, and nothing more."""
+    world, gone = swapping(), ModelId("z")
+    for model in (A, gone):
+        world.room.add_in_flight(model, 2)
+        world.obey(world.room.on_finished(model, world.clock()))
+        assert world.room.in_flight(model) == 1
+        world.obey(world.room.on_finished(model, world.clock()))
+    assert world.room.in_flight(A) == 0
+    assert world.arrive("z") not in world.granted

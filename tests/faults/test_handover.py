@@ -152,7 +152,7 @@ def test_a_request_that_waits_for_a_swap(start: StartServer) -> None:
     """It waited in the old front for a model that another's stream holds up: it is served."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=250, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=400, delay_ms=30) as stream:
         waiting = [Asked(server, "b") for _ in range(3)]
         wait_until(lambda: queued(server, "b") == 3)
         pid = hand_over(server)
@@ -226,10 +226,10 @@ def test_several_at_once(start: StartServer) -> None:
     """A front that has itself been handed over to hands over, while the first still streams."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=500, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=700, delay_ms=30) as stream:
         waiting = Asked(server, "b")
         second = hand_over(server)
-        with slow_stream(server, "a", events=150, delay_ms=30) as other:
+        with slow_stream(server, "a", events=300, delay_ms=30) as other:
             third = hand_over(server, second)
             assert fronts(server) == {server.pid, second, third}
             assert b"data: [DONE]" in rest_of(other)
@@ -286,7 +286,7 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
     """It fails when the old one has let go already: the old one takes everything back."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=100, delay_ms=30) as stream:
+    with slow_stream(server, "a", events=400, delay_ms=30) as stream:
         waiting = Asked(server, "b")
         lock = os.open(server.state_dir / "front.lock", os.O_RDWR)
         taker = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX))

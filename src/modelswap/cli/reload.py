@@ -128,20 +128,28 @@ def _address(listen: str) -> str:
 
 def _answer(before: Front, kind: str) -> Front:
     """Wait until the server, or the one that took over from it, says how it went."""
-    from modelswap.launch.fronts import front_in  # noqa: PLC0415 - as above
+    from modelswap.launch.fronts import noted  # noqa: PLC0415 - as above
 
     within = _HANDS_OVER_WITHIN if kind == "handover" else _RELOADS_WITHIN
     deadline = time.monotonic() + within
-    gone_since: float | None = None
+    was_alive = True
     while time.monotonic() < deadline:
-        now = front_in(before.directory)
+        now = noted(before.directory)
         if now is not None and now.number > before.number and now.kind == kind:
             return now
-        gone_since = None if now is not None else gone_since or time.monotonic()
-        if gone_since is not None and time.monotonic() - gone_since > within / 4:
+        if not was_alive:
             _end("the server has ended; its log says why")
+        was_alive = _is_alive(before.pid)  # its last word may come before the next look
         time.sleep(_PAUSE)
     return _end(f"the server (pid {before.pid}) did not answer within {within:g} s; see its log")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _end(message: str) -> Never:

@@ -170,6 +170,12 @@ class Room:
             decisions += self._retire(model, now, why)
         return self._answer(decisions, now)
 
+    def add_in_flight(self, model: ModelId, count: int) -> None:
+        """Count requests of another process on a model whose server has left them."""
+        if model not in self._seats:
+            self._seats[model] = Seat(ModelSpec(id=model), is_removed=True)
+        self._seats[model].in_flight += count
+
     def unload(
         self, model: ModelId | None, now: Seconds, *, force: bool = False
     ) -> Sequence[Command]:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 from modelswap.config.plan import Model
 from modelswap.core.spec import ModelId
 
-from .servers import job_of
+from .servers import Server, job_of, upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelswap.config.plan import Plan
-    from modelswap.launch import Adopted, Job
+    from modelswap.launch import Adopted, Job, Launcher
+
+    from .ports import Ports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,23 @@ class Adoption:
     """It is what the configuration would start."""
     in_flight: int
     is_ready: bool
+    pid: int
+
+    @property
+    def facts(self) -> dict[str, bool]:
+        """For the room."""
+        return {"is_ready": self.is_ready, "is_leaving": not self.is_same}
+
+    def carry_out(self, launcher: Launcher, servers: dict[ModelId, Server], ports: Ports) -> bool:
+        """Enter the server in *servers* and take it over; say whether that was possible."""
+        model = self.model
+        servers[model.id] = Server(model, upstream_of(model), self.pid)
+        if not launcher.adopt(self.job, as_it_is=not self.is_same):
+            del servers[model.id]
+            return False
+        if self.is_same and model.port is not None:
+            ports.keep(model.id, model.port)
+        return True
 
 
 def adoption_of(plan: Plan, found: Adopted, inherited: Inherited) -> Adoption | None:
@@ -61,6 +80,7 @@ def adoption_of(plan: Plan, found: Adopted, inherited: Inherited) -> Adoption | 
         is_same=is_same,
         in_flight=used,
         is_ready=name in inherited.ready or not is_same,
+        pid=found.pid,
     )
 
 

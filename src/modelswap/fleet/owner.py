@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
 from modelswap.config.load import specs
-from modelswap.core.lifecycle import ALIVE, Event, Phase
+from modelswap.core.lifecycle import Event, Phase
 from modelswap.core.loadtimes import LoadTimes
 from modelswap.core.room import (
     ClearTimer,
@@ -38,7 +38,15 @@ from .adoption import NOTHING_INHERITED, Inherited, adoption_of
 from .departures import Departures
 from .failures import Failed, Failures, redacted, unspawned
 from .ports import Ports
-from .servers import Absent, Server, Shielded, Ticket, job_of, startable, upstream_of
+from .servers import (
+    Absent,
+    Server,
+    Shielded,
+    Ticket,
+    job_of,
+    running,
+    startable,
+)
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -157,14 +165,7 @@ class Fleet:
 
     def running(self) -> list[tuple[Model, Phase, int | None]]:
         """Return (model at its port, phase, pid) of every model that is not down, by id."""
-        found: list[tuple[Model, Phase, int | None]] = []
-        for model in sorted({*self.plan.models, *self._servers}):  # removed ones may still finish
-            phase = self._room.phase(model)
-            if phase in ALIVE:
-                server = self._servers.get(model)
-                shown = self.plan.models[model] if server is None else server.model
-                found.append((shown, phase, None if server is None else server.pid))
-        return found
+        return running(self.plan.models, self._servers, self._room.phase)
 
     def load_time_left(self, model: ModelId) -> Seconds | None:
         """Guess how long at least it takes until the model is ready, from its last load."""
@@ -213,21 +214,16 @@ class Fleet:
         strangers = [f.model for f in self._launcher.adopted() if not self._adopt(f, inherited)]
         if strangers:
             await self._launcher.discard(*strangers)
+        for name, count in inherited.leases.items():
+            self._room.add_in_flight(name, count - self._room.in_flight(name))
 
     def _adopt(self, found: Adopted, inherited: Inherited) -> bool:
         adoption = adoption_of(self.plan, found, inherited)
-        if adoption is None:
+        if adoption is None or not adoption.carry_out(self._launcher, self._servers, self._ports):
             return False
-        model, is_same = adoption.model, adoption.is_same
-        self._servers[model.id] = Server(model, upstream_of(model), found.pid)
-        if not self._launcher.adopt(adoption.job, as_it_is=not is_same):
-            del self._servers[model.id]
-            return False
-        if is_same and model.port is not None:
-            self._ports.keep(model.id, model.port)
-        self._observer.on_note("info", f"<{model.id}> found running, pid {found.pid}")
-        facts = {"is_ready": adoption.is_ready, "is_leaving": not is_same}
-        self._obey(self._room.adopt(model.id, self._now(), in_flight=adoption.in_flight, **facts))
+        name, facts = adoption.model.id, adoption.facts
+        self._observer.on_note("info", f"<{name}> found running, pid {found.pid}")
+        self._obey(self._room.adopt(name, self._now(), in_flight=adoption.in_flight, **facts))
         return True
 
     def estate(self) -> tuple[Inherited, list[tuple[Request, Ticket]]]:

@@ -14,12 +14,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from modelswap.core.failure import Cause, Failure
-from modelswap.core.lifecycle import ALIVE, LEAVING, Phase
+from modelswap.core.lifecycle import LEAVING, Phase
 from modelswap.core.room import Fail, Reason
 from modelswap.core.spec import ModelId, RequestId, Seconds
 
 from .departures import Departures
-from .servers import Absent, Server, Ticket, upstream_of
+from .servers import Absent, Server, Ticket, running, upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -140,13 +140,7 @@ class RemoteFleet:
 
     def running(self) -> list[tuple[Model, Phase, int | None]]:
         """Return (model at its port, phase, pid) of what this front has heard of, by id."""
-        found: list[tuple[Model, Phase, int | None]] = []
-        for name, phase in sorted(self._phases.items()):
-            server = self._servers.get(name)
-            model = self._plan.models.get(name) if server is None else server.model
-            if phase in ALIVE and model is not None:
-                found.append((model, phase, None if server is None else server.pid))
-        return found
+        return running(self._plan.models, self._servers, self.phase)
 
     def load_time_left(self, model: ModelId) -> Seconds | None:  # noqa: ARG002 - as a `Fleet`
         """Only the other front could guess."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol
 
 from modelswap.config.command import split
+from modelswap.core.lifecycle import ALIVE
 from modelswap.http import Address, Upstream
 from modelswap.launch import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from modelswap.config.plan import Model
     from modelswap.core.lifecycle import Phase
@@ -143,3 +144,19 @@ def upstream_of(model: Model) -> Upstream:
         ValueError: `proxy` is not a URL that can be connected to.
     """
     return Upstream(Address.parse(model.proxy), model.timeouts)
+
+
+def running(
+    models: Mapping[ModelId, Model],
+    servers: Mapping[ModelId, Server],
+    phase_of: Callable[[ModelId], Phase],
+) -> list[tuple[Model, Phase, int | None]]:
+    """Return (model at its port, phase, pid) of every model that is not down, by id."""
+    found: list[tuple[Model, Phase, int | None]] = []
+    for name in sorted({*models, *servers}):  # removed ones may still finish
+        phase = phase_of(name)
+        if phase in ALIVE:
+            server = servers.get(name)
+            shown = models[name] if server is None else server.model
+            found.append((shown, phase, None if server is None else server.pid))
+    return found

@@ -66,8 +66,11 @@ def _private(path: str, flags: int) -> int:
 
 def front_in(directory: Path) -> Front | None:
     """Return the front of a state directory, if one runs there."""
-    if not _is_locked(directory):
-        return None
+    return noted(directory) if _is_locked(directory) else None
+
+
+def noted(directory: Path) -> Front | None:
+    """Return what the last front said there, whether it runs or not."""
     note = _read(directory)
     try:
         return Front(

@@ -14,12 +14,16 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
 from . import AlreadyRunningError, LaunchError
 
 LOCK_NAME = "front.lock"
+LOOKS: Final = 3
+LOOK: Final = 0.01
+"""Seconds, some times over: a look at the lock takes microseconds."""
 LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
 """Folders that everybody may write to, in which a read-only system still has room."""
 _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
@@ -76,7 +80,9 @@ def bases() -> list[tuple[Path, bool]]:
     ours += [Path(base) for base in session if Path(base).is_dir()]  # the system's to make
     shared = [*LAST_RESORTS]
     with contextlib.suppress(OSError):  # none of the folders that Python knows can be written
-        shared.insert(0, Path(tempfile.gettempdir()))
+        temporary = Path(tempfile.gettempdir())
+        # The working directory is Python's last resort; a restart may have another one.
+        shared.insert(len(shared) if temporary == Path.cwd() else 0, temporary)
     found = [(base / "modelswap", False) for base in ours if base.is_absolute()]
     found += [(base / f"modelswap-{os.getuid()}", True) for base in shared if base.is_absolute()]
     return list(dict.fromkeys(found))
@@ -111,7 +117,7 @@ def lock_front(directory: Path) -> int:
     except OSError as error:
         raise _cannot_lock(directory, error) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(fd)
     except OSError as error:
         os.close(fd)
         if error.errno in _BUSY:
@@ -120,6 +126,16 @@ def lock_front(directory: Path) -> int:
             ) from error
         raise _cannot_lock(directory, error) from error
     return fd
+
+
+def _flock(fd: int) -> None:
+    """Take the lock; somebody who only looks whether it is held has it for an instant."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOOK)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _cannot_lock(directory: Path, error: OSError) -> LaunchError:
