@@ -219,6 +219,12 @@ def test_misplaced_models_are_one_mistake(
     assert (found.plan is not None) is is_accepted
 
 
+def test_names_that_look_like_a_model_s_key_are_none(loaded: LoadText) -> None:
+    """A var or a set called `cmd` makes no model of its mapping."""
+    text = "models: {m: {cmd: 'x ${PORT}'}}\nmatrix: {vars: {cmd: m}, evict_costs: {cmd: 2}, sets: {cmd: m}}"
+    assert loaded(text).lines() == []
+
+
 def test_shared_pieces_are_no_misplaced_models(loaded: LoadText) -> None:
     """Pieces for anchors at the top level are not taken for models."""
     text = "x-a: &a {cmd: 'x ${PORT}'}\n_b: &b {cmd: y}\nmodels: {m: *a, n: {<<: *b, proxy: 'http://h'}}"

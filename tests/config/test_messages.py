@@ -160,3 +160,11 @@ def test_secrets_are_never_shown(loaded: LoadText, text: str) -> None:
 def test_documents_are_what_they_are_taken_for() -> None:
     """The documents of the cases are YAML, too."""
     assert yaml.safe_load(_document(("a", None, "b"), 1)) == {"a": [{"b": 1}]}
+
+
+def test_an_item_behind_a_null_is_the_one_that_is_shown(loaded: LoadText) -> None:
+    """Nulls in a list are left out; what is shown is what is meant."""
+    found = loaded("groups: {g: {members: [~, zz]}}\nallowedHosts: [~, a/b]")
+    said = "\n".join(found.lines())
+    assert "found 'zz'" in said
+    assert "found 'a/b'" in said

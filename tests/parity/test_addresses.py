@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes.server import free_port, stub_command
+from fakes.server import free_block, free_port, stub_command
 
 if TYPE_CHECKING:
     from parity.world import Serve
@@ -33,3 +33,18 @@ def test_models_of_one_port_swap(serve: Serve, name: str) -> None:
         answer = server.chat(f"{prefix}{one}")
         assert answer.status == 200, answer.body
         assert set(server.running()) == {one}
+
+
+def test_a_port_that_another_model_names_is_not_given_out(serve: Serve) -> None:
+    """A `${PORT}` that would be the fixed port of another model is the next one: both run together."""
+    port = free_block()
+    fixed = stub_command("b", port=str(port))
+    server = serve(
+        f"startPort: {port}\nmodels:\n  a:\n    cmd: {stub_command('a')}\n"
+        f"  b:\n    cmd: {fixed}\n    proxy: http://127.0.0.1:{port}\n"
+        "groups:\n  g: {swap: false, members: [a, b]}\n"
+    )
+    for one in ("a", "b", "a"):
+        answer = server.chat(one)
+        assert answer.status == 200, answer.body
+    assert set(server.running()) == {"a", "b"}

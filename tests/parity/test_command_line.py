@@ -376,3 +376,30 @@ def test_files_and_misspelt_commands(
     assert ended.returncode == code
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_check_looks_at_the_machine(tmp_path: Path) -> None:
+    """A missing program or file is a warning of `check`, shell syntax an error under --strict."""
+    text = "models:\n  a:\n    cmd: no-such-program --port ${PORT} -m /no/such.gguf"
+    file = tmp_path / "c.yaml"
+    file.write_text(f"{text}\n")
+    for flags in ((), ("--strict",)):
+        ended = command("check", *flags, "c.yaml", directory=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        assert "warning: c.yaml:3: models.a.cmd: expected a program on this machine" in ended.stderr
+        assert "'no-such-program'" in ended.stderr
+        assert "'/no/such.gguf'" in ended.stderr
+    file.write_text(f"{text} > log 2>&1\n")
+    assert command("check", "c.yaml", directory=tmp_path).returncode == 0
+    ended = command("check", "--strict", "c.yaml", directory=tmp_path)
+    assert ended.returncode == 1
+    assert "error: c.yaml:3: models.a.cmd: expected no shell syntax" in ended.stderr
+
+
+def test_an_empty_file_under_strict(tmp_path: Path) -> None:
+    """An empty file is a good configuration, but not under --strict."""
+    (tmp_path / "c.yaml").touch()
+    assert command("check", "c.yaml", directory=tmp_path).returncode == 0
+    ended = command("check", "--strict", "c.yaml", directory=tmp_path)
+    assert ended.returncode == 1
+    assert "error: c.yaml:1: expected keys" in ended.stderr

@@ -273,3 +273,17 @@ def test_watching_a_folder(serve: Serve) -> None:
     (folder / "two.yml").write_text(f"models:\n{model('c')}")
     (folder / "ignored.txt").write_text("models: [")
     wait_until(lambda: names(server) == {"a", "b", "c"}, seconds=6)
+
+
+def test_a_reload_names_what_changed(serve: Serve) -> None:
+    """Filters or groups alone: the models go on, and the log says what is new."""
+    server = serve(f"models:\n{model('a')}{model('b')}")
+    assert server.chat("a").status == 200
+    before = pids(server)
+    models = f"models:\n{model('a', filters={'stripParams': 'top_k'})}{model('b')}"
+    change(server, f"{models}groups: {{g: {{swap: false, members: [a, b]}}}}\n")
+    hang_up(server)
+    said = "2 same; 1 updated without a restart: a (filters); changed: groups"
+    wait_until(lambda: said in server.log(), what=said)
+    assert server.chat("b").status == 200
+    assert pids(server)["a"] == before["a"]

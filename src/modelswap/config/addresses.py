@@ -61,6 +61,13 @@ def listening(models: Mapping[ModelId, Model]) -> dict[ModelId, str]:
     return found
 
 
+def fixed_ports(models: Mapping[ModelId, Model]) -> frozenset[int]:
+    """The ports of this machine at which models listen, whatever `${PORT}` is for the others."""
+    prefix = f"{_HERE}:"
+    found = (address for address in listening(models).values() if address.startswith(prefix))
+    return frozenset(int(address.removeprefix(prefix)) for address in found)
+
+
 def fixed_address(model: Model) -> str:
     """The address that is the same at every start; empty when there is none."""
     if not model.argv:

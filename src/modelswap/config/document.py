@@ -245,7 +245,11 @@ class _Builder:
             elif key in entries:
                 first = entries[key].mark.line
                 self.problems.append(
-                    Problem(mark, (key,), f"key given twice: first in line {first}")
+                    Problem(
+                        mark,
+                        (key,),
+                        f"expected each key once; found a key given twice: first in line {first}",
+                    )
                 )
             else:
                 entries[key] = Entry(key, mark, value)

@@ -178,7 +178,9 @@ def _template(
 
     def on_clash(name: str, mark: Mark) -> None:
         place = (*path, "filters", "setParamsByID", name)
-        report.problem(mark, place, "two names become the same one")
+        report.problem(
+            mark, place, "expected names of their own; found that two names become the same one"
+        )
 
     expanded = expand_id_keys(expanded, full, on_clash)
     needs_port = _needs_port(expanded, path, report)
@@ -251,7 +253,7 @@ def _check_model(model: Map, path: Path, scope: Scope, report: Report, *, has_po
     for name, mark in _id_keys(model):
         if any(token != PORT_TOKEN or not has_port for token in _tokens(name)):
             place = (*path, "filters", "setParamsByID", name)
-            report.problem(mark, place, "unknown macro in the name")
+            report.problem(mark, place, "expected a macro; found an unknown macro in the name")
 
 
 def _id_keys(model: Map) -> list[tuple[str, Mark]]:

@@ -78,7 +78,11 @@ def _routing(root: Map, report: Report) -> Map:
     if not old:
         return root
     if len(old) > 1:
-        report.problem(old["matrix"].mark, ("matrix",), "groups and matrix exclude each other")
+        report.problem(
+            old["matrix"].mark,
+            ("matrix",),
+            "expected groups or a matrix; found both: they exclude each other",
+        )
     name, value = next(iter(old.items()))
     routing = _sub_map(root, "routing")
     router = _sub_map(routing, "router")
@@ -88,7 +92,12 @@ def _routing(root: Map, report: Report) -> Map:
         for node in (router.get("use"), settings.get("groups"), settings.get("matrix"))
     ):
         hint = "keep one of the two"
-        report.problem(value.mark, (name,), f"both {name} and routing.router are given", hint)
+        report.problem(
+            value.mark,
+            (name,),
+            f"expected one of the two; found both {name} and routing.router",
+            hint,
+        )
     router = Map(router.mark).with_value(
         "use", text("group" if name == "groups" else "matrix", value.mark)
     )

@@ -69,11 +69,11 @@ class Loaded:
 
     def lines(self, *, strict: bool = False) -> list[str]:
         """What to print: problems first; under `strict` a warning counts as one."""
-        errors = [f"error: {problem}" for problem in self.problems]
+        out = [f"error: {problem}" for problem in self.problems]
         for warning in self.warnings:
             label = "error" if strict and not warning.of_machine else "warning"
-            errors.append(f"{label}: {warning}")
-        return errors
+            out.append(f"{label}: {warning}")
+        return out
 
     def is_good(self, *, strict: bool = False) -> bool:
         """Tell whether there is a plan; under `strict` a warning about the file counts, too."""

@@ -102,7 +102,12 @@ def _declared(entry: Entry, path: Path, report: Report) -> Macro | None:
         report.problem(entry.mark, path, what, seen=found(node, path))
         return None
     if name in {PID, MODEL_ID}:
-        report.warn(entry.mark, path, f"hides the built-in ${{{name}}}", "use another name")
+        report.warn(
+            entry.mark,
+            path,
+            f"expected a name of your own; found the built-in {name}",
+            "use another name",
+        )
     if node.kind in {Kind.NULL, Kind.TIME}:
         what = "expected text, a number, true or false"
         seen = found(node, path)

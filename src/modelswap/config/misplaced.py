@@ -27,7 +27,6 @@ _OWN: Final[dict[Path, frozenset[str]]] = {
     ("macros",): frozenset(),
     ("hooks",): frozenset(),
     ("routing",): frozenset(),
-    ("matrix",): frozenset(),
     ("models",): frozenset(),
 }
 """Where models are looked for, with keys that say that an entry is no model after all."""

@@ -301,7 +301,8 @@ def _capabilities(raw: RawCapabilities, path: Path, places: Places) -> Capabilit
     for key, values in (("in", raw.inputs), ("out", raw.outputs)):
         for index, value in enumerate(values):
             if value not in _MEDIA:
-                places.expected((*path, key, index), f"one of {', '.join(_MEDIA)}")
+                what = f"one of {', '.join(_MEDIA)}"
+                places.expected((*path, key, index), what, value=value)
     return Capabilities(
         inputs=tuple(dict.fromkeys(raw.inputs)),
         outputs=tuple(dict.fromkeys(raw.outputs)),

@@ -33,7 +33,8 @@ def aliases(models: Mapping[str, RawModel], places: Places) -> dict[str, ModelId
         for index, alias in enumerate(raw.aliases):
             if alias in models and alias != name:
                 path = ("models", name, "aliases", index)
-                places.odd(path, "a name that is no model's id", "which goes to that model")
+                what, then = "a name that is no model's id", "which goes to that model"
+                places.odd(path, what, then, value=alias)
             if alias in found:
                 path = ("models", name, "aliases", index)
                 message = (
@@ -252,5 +253,6 @@ def preload(wanted: tuple[str, ...], directory: Directory, places: Places) -> tu
         elif name.strip():
             path = ("hooks", "on_startup", "preload", index)
             if not places.report.is_misplaced(name.strip()):
-                places.odd(path, "a local model", "left out", directory.hint(name.strip()))
+                hint = directory.hint(name.strip())
+                places.odd(path, "a local model", "left out", hint, value=name.strip())
     return tuple(found)

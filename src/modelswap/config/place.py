@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .found import found
+from .found import found, of_text
 from .node import locate, node_at
 
 if TYPE_CHECKING:
@@ -36,13 +36,20 @@ class Places:
         mark, message = locate(self.root, path), f"expected {what} on this machine"
         self.report.warn(mark, path, message, seen=seen, then=why, of_machine=True)
 
-    def expected(self, path: Path, what: str, hint: str = "") -> None:
-        """Report a mistake: what was expected at `path`, and what stands there."""
-        self.problem(path, f"expected {what}", hint, seen=self.found(path))
+    def expected(self, path: Path, what: str, hint: str = "", *, value: str | None = None) -> None:
+        """Report a mistake: what was expected at `path`, and what stands there.
 
-    def odd(self, path: Path, what: str, then: str, hint: str = "") -> None:
-        """Warn of a value that is accepted in another meaning, or left out."""
-        self.warn(path, f"expected {what}", hint, seen=self.found(path), then=then)
+        `value`: of a list's item, whose place in the list is another where nulls were left out.
+        """
+        seen = self.found(path) if value is None else of_text(value, path)
+        self.problem(path, f"expected {what}", hint, seen=seen)
+
+    def odd(
+        self, path: Path, what: str, then: str, hint: str = "", *, value: str | None = None
+    ) -> None:
+        """Warn of a value that is accepted in another meaning, or left out; `value` as above."""
+        seen = self.found(path) if value is None else of_text(value, path)
+        self.warn(path, f"expected {what}", hint, seen=seen, then=then)
 
     def found(self, path: Path) -> Found:
         return found(node_at(self.root, path), path, with_kind=False)

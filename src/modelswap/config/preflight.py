@@ -221,8 +221,8 @@ def _host_sides(arguments: Sequence[str]) -> Iterator[str]:
         if option in _VOLUMES:
             yield from _paths([value.partition(":")[0]])
         elif option == "--mount" and "type=bind" in value:
-            parts = dict(part.partition("=")[::2] for part in value.split(","))
-            yield from _paths([parts.get("source") or parts.get("src") or ""])
+            parts = [part.partition("=") for part in value.split(",")]
+            yield from _paths([path for name, _, path in parts if name in {"source", "src"}])
         elif option == "--env-file":
             yield from _paths([value])
 

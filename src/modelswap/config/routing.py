@@ -82,7 +82,8 @@ def _members(
         real = directory.local(member)
         if real is None:
             if not places.report.is_misplaced(member):
-                places.odd(path, "a model", "left out", nearest(member, directory.models))
+                hint = nearest(member, directory.models)
+                places.odd(path, "a model", "left out", hint, value=member)
             continue
         if real in owner:
             where = "twice" if owner[real] == name else f"in group {owner[real]!r}, too"

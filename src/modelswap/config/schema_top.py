@@ -231,7 +231,9 @@ class RawConfig:
         "performance", Record(RawPerformance), RawPerformance, "Samples of host and GPU."
     )
     upstream: RawUpstream = keys("upstream", Record(RawUpstream), RawUpstream, "`/upstream/…`.")
-    allowed_hosts: tuple[str, ...] = key("allowedHosts", TEXTS, (), "Accepted in `Host`.")
+    allowed_hosts: tuple[str, ...] = key(
+        "allowedHosts", TEXTS, (), "Accepted in `Host`; `*.NAME`: all below it; `.NAME`: both."
+    )
     allowed_origins: tuple[str, ...] = key("allowedOrigins", TEXTS, (), "Accepted in `Origin`.")
     trusted_proxies: tuple[str, ...] = key(
         "trustedProxies",

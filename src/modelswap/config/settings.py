@@ -184,7 +184,7 @@ def _ignore_paths(sources: tuple[str, ...] | None, places: Places) -> tuple[Path
                 found[source] = compile_pattern(source)
         except PatternError as wrong:
             path = ("upstream", "ignorePaths", index)
-            places.expected(path, f"a regular expression of RE2 ({wrong})")
+            places.expected(path, f"a regular expression of RE2 ({wrong})", value=source)
     return tuple(found.values())
 
 
@@ -194,7 +194,8 @@ def _networks(networks: tuple[str, ...], places: Places) -> tuple[str, ...]:
             ipaddress.ip_network(network.strip(), strict=False)
         except ValueError:
             path = ("trustedProxies", index)
-            places.expected(path, "an address or a network", "such as 10.0.0.0/8")
+            hint = "such as 10.0.0.0/8"
+            places.expected(path, "an address or a network", hint, value=network)
     return tuple(network.strip() for network in networks)
 
 

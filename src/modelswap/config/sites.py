@@ -32,7 +32,8 @@ def hosts(names: tuple[str, ...], places: Places) -> tuple[str, ...]:
         found.append(name)
         if not _HOST.fullmatch(host) and not _is_address(host):
             what = "a host's name, or *.NAME for all below it"
-            places.odd(("allowedHosts", index), what, _NO_MATCH, _host_hint(host))
+            path = ("allowedHosts", index)
+            places.odd(path, what, _NO_MATCH, _host_hint(host), value=name)
     return tuple(found)
 
 
@@ -74,7 +75,7 @@ def origins(entries: tuple[str, ...], places: Places) -> tuple[str, ...]:
             hint = _origin_hint(origin)
             if hint:
                 what = "an origin as a browser sends it, such as https://chat.example.org"
-                places.odd(path, what, _NO_MATCH, hint)
+                places.odd(path, what, _NO_MATCH, hint, value=entry)
     return entries
 
 
