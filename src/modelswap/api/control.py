@@ -16,6 +16,7 @@ from modelswap.config.redact import redact
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError
 
+from .access import EVERY_SCOPE
 from .call import Call, Refusal, Reply, as_json, as_text
 from .listing import record_of, records
 
@@ -37,6 +38,13 @@ async def ready(call: Call) -> Reply:
 
 async def version(_: Call) -> Reply:
     return as_json({"build_date": "unknown", "commit": "unknown", "version": __version__})
+
+
+async def session(call: Call) -> Reply:
+    """Say what the caller's key may do, so that a page offers nothing else."""
+    identity = call.identity
+    scopes = sorted(scope for scope in EVERY_SCOPE if identity.may(scope))
+    return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
 
 
 async def list_models(call: Call) -> Reply:
