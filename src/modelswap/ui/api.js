@@ -94,6 +94,7 @@ export async function ask(path, options = {}) {
   const { query, json, ...init } = options;
   const headers = new Headers(init.headers);
   headers.set("X-Session-ID", SESSION);
+  headers.set("X-Modelswap-Page", "1"); // what the page reads to stay up to date is not logged
   if (json !== undefined) {
     headers.set("Content-Type", "application/json");
     init.method = init.method || "POST";
@@ -108,7 +109,8 @@ export async function ask(path, options = {}) {
   }
   if (!response.ok) {
     const text = await response.text().catch(() => "");
-    throw new Failure(response.status, messageIn(text) || `${response.status} ${response.statusText}`);
+    const message = messageIn(text) || `${response.status} ${response.statusText}`;
+    throw new Failure(response.status, response.status === 403 ? `Not allowed: ${message}` : message);
   }
   return response;
 }
