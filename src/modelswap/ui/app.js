@@ -117,7 +117,7 @@ function connection() {
   clearTimeout(late);
   const tell = () => {
     say(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}`
-      : `Connection lost, retrying. No connection to the server: what you see may be old, and nothing can be changed. ${state.reason}`);
+      : `Connection lost, retrying. No connection to the server: what you see may be old and cannot be changed. ${state.reason}`);
     banner.hidden = false;
   };
   if (state.connection === "connected") banner.hidden = true;

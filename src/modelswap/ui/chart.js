@@ -130,7 +130,7 @@ export function histogram(title, unit, data) {
       return svg("line", { class: `mark ${name}`, x1: at, x2: at, y1: 0, y2: HEIGHT });
     }));
   return h("figure", { class: "chart" }, h("h3", null, `${title}, ${unit}`, h("span", { class: "muted" }, " · requests")),
-    framed(drawing, (share) => round(most * share), [data.min, (data.min + data.max) / 2, data.max].map(round)),
+    framed(drawing, (share) => (Number.isInteger(most * share) ? count(most * share) : ""), [data.min, (data.min + data.max) / 2, data.max].map(round)),
     h("figcaption", null, marks.map((name) => h("span", { class: `mark-key ${name}` }, h("i", { "aria-hidden": "true" }),
       { p50: "half reach ", p95: "95 % below ", p99: "99 % below " }[name], h("b", null, round(data[name])))), usual));
 }

@@ -213,7 +213,10 @@ export function modelRow(model) {
       place.update(now);
       say(busy, load);
       failure.update(now);
-      if (open) open.hidden = !holds("admin");
+      if (open) {
+        open.hidden = !holds("admin");
+        open.inert = !isCurrent();
+      }
       if (local) update(now);
     },
     /** The time goes on. @param {Model} now */
