@@ -5,17 +5,23 @@ import { ago, clock } from "./format.js";
 
 /** @typedef {import("./state.js").Model} Model */
 
-/** @type {Record<string, string>} */
+/** @type {Record<string, string>} the classes of `core/failure.py`; others are shown by their name */
 const CAUSES = {
   program_not_found: "program not found",
+  cannot_start: "program cannot be started",
   file_not_found: "file not found",
-  unknown_argument: "unknown argument",
+  permission_denied: "permission denied",
+  unknown_argument: "argument not known or not valid",
+  bad_model: "model file cannot be used",
+  missing_library: "library missing",
   out_of_memory: "out of memory",
   address_in_use: "address in use",
-  permission_denied: "permission denied",
-  bad_model: "model file cannot be used",
+  no_device: "no usable GPU",
+  container: "container cannot be started",
   not_ready: "not ready in time",
-  exited: "server exited",
+  killed: "server was killed",
+  crashed: "server crashed",
+  exited: "server ended",
 };
 
 /** @param {string | undefined} text */
