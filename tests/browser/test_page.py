@@ -127,7 +127,7 @@ def test_a_load_that_fails_says_why(page: Page, modelswap_server: StartServer) -
     page.click(".model button", "Load")
     page.wait_for(".toast.error", "dies was not loaded")
     page.wait_for(".model .state", "failed")
-    page.wait_for(".model .failure", "Not loaded: exited with code 3")
+    page.wait_for(".model .failure", "exited with code 3")
 
 
 def test_chat_streams_an_answer(page: Page, modelswap_server: StartServer) -> None:

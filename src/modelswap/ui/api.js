@@ -94,12 +94,12 @@ export async function ask(path, options = {}) {
   const { query, json, ...init } = options;
   const headers = new Headers(init.headers);
   headers.set("X-Session-ID", SESSION);
-  headers.set("X-Modelswap-Page", "1"); // what the page reads to stay up to date is not logged
   if (json !== undefined) {
     headers.set("Content-Type", "application/json");
     init.method = init.method || "POST";
     init.body = JSON.stringify(json);
   }
+  if (!init.method) headers.set("X-Modelswap-Page", "1"); // what the page reads to stay up to date is not logged
   let response;
   try {
     response = await fetch(url(path, query), { cache: "no-store", ...init, headers, signal: untilLeft(init.signal) });
