@@ -48,7 +48,11 @@ export function settingsView() {
   }, { class: "primary" });
   const unload = button("Unload all models", () => ask("/api/models/unload",
     { method: "POST" }).then(() => toast("All models are being unloaded")).catch((error) => toast(error.message, "error")));
+  const link = (/** @type {string} */ path, /** @type {string} */ text) => h("li", null,
+    h("a", { href: url(path), target: "_blank", rel: "noopener" }, text));
+  const listed = link("/v1/models", "Models as JSON");
   function gate() {
+    listed.hidden = !holds("inference");
     permit(reload, "admin", { busy });
     permit(unload, "admin");
   }
@@ -68,8 +72,6 @@ export function settingsView() {
   }
   const stops = [on("config", draw), on("connection", draw), on("profile", draw), on("models", draw), on("session", draw)];
   draw();
-  const link = (/** @type {string} */ path, /** @type {string} */ text) => h("li", null,
-    h("a", { href: url(path), target: "_blank", rel: "noopener" }, text));
   return {
     title: "Settings",
     element: h("div", null, h("h1", null, "Settings"),
@@ -81,7 +83,7 @@ export function settingsView() {
       h("p", { class: "muted small-text" },
         "Keys: / goes to the search of a view, g then a letter to a view (a activity, m models, l logs, p performance, y playground, s settings).")),
       h("section", { class: "card" }, h("h2", null, "About"), about, h("ul", { class: "links" },
-        holds("inference") && link("/v1/models", "Models as JSON"), link("/running", "Running models as JSON"),
+        listed, link("/running", "Running models as JSON"),
         link("/metrics", "Figures for Prometheus")))),
     stop: () => stops.forEach((end) => end()),
   };
