@@ -87,6 +87,13 @@ class Page:
 
         self.until(press, f"a click on {selector} {text!r}")
 
+    def size(self, width: int, height: int) -> None:
+        """Show the page in a window of that size; below 500 pixels it is a phone."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+
     def text(self, selector: str) -> str:
         return "\n".join(element.text for element in self.all(selector))
 
@@ -165,4 +172,5 @@ def page(driver: webdriver.Chrome, modelswap_server: StartServer) -> Iterator[Pa
     if shown.origin:
         driver.execute_script("try { localStorage.clear() } catch {}")
     driver.get("about:blank")
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert shown.complaints() == []

@@ -36,7 +36,7 @@ MARKDOWN = {
     "**a** and *b* and ~~c~~": "<p><strong>a</strong> and <em>b</em> and <del>c</del></p>",
     "snake_case_name and 2 * 3 * 4": "<p>snake_case_name and 2 * 3 * 4</p>",
     "`<i>` and ``a`b``": "<p><code>&lt;i&gt;</code> and <code>a`b</code></p>",
-    "[x](javascript:alert(1))": "<p><span>x</span>)</p>",
+    "[x](javascript:alert(1))": "<p><span>x</span></p>",
     "[x](data:text/html,a)": "<p><span>x</span></p>",
     "[x](JaVaScRiPt:a)": "<p><span>x</span></p>",
     "- a\n- b\n  - c": "<ul><li>a</li><li><p>b</p><ul><li>c</li></ul></li></ul>",

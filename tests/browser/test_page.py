@@ -120,14 +120,14 @@ def test_any_id_works(page: Page, modelswap_server: StartServer) -> None:
 
 
 def test_a_load_that_fails_says_why(page: Page, modelswap_server: StartServer) -> None:
-    """A model that cannot start leaves a message, and its state goes back to stopped, with the reason."""
+    """A model that cannot start leaves a message, and is shown as failed, with the reason."""
     page.allowed = ("503 (Service Unavailable)",)
     server = modelswap_server(stub_config("dies", flags=("--exit-after", "0", "--exit-code", "3")))
     page.open(server.base_url, "models")
     page.click(".model button", "Load")
     page.wait_for(".toast.error", "dies was not loaded")
-    page.wait_for(".model .state", "stopped")
-    page.wait_for(".model .failure", "Not loaded: exited with code 3")
+    page.wait_for(".model .state", "failed")
+    page.wait_for(".model .failure", "exited with code 3")
 
 
 def test_chat_streams_an_answer(page: Page, modelswap_server: StartServer) -> None:

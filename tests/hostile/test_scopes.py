@@ -118,7 +118,7 @@ def test_every_row_is_decided() -> None:
     """No control row that changes or shows what is everybody's was forgotten."""
     harmless = {
         "control.list_models", "control.one_model", "control.running", "control.unload_one",
-        "control.load_one", "control.version", "control.health", "control.ready",
+        "control.load_one", "control.session", "control.version", "control.health", "control.ready",
         "observe_routes.performance", "observe_routes.hardware", "observe_routes.log_stream",
         "pages.root", "pages.ui_root", "pages.ui_file", "pages.favicon", "pages.upstream_root",
         "pages.upstream_slash",
@@ -146,7 +146,8 @@ SENSITIVE = {
         "GET /slots; GET /logs; GET /log; GET /logs/stream; GET /logs/stream/{id...}; GET /api/events; "
         "GET /api/metrics/activity; GET /api/metrics/stats; GET /api/metrics/export; "
         "GET /api/inflight; GET /running; GET /metrics; GET /ui/{name...}; GET /api/config/status; "
-        "GET /api/hardware; GET /api/performance; GET /api/profiles; GET /api/version"
+        "GET /api/hardware; GET /api/performance; GET /api/profiles; "
+        "GET /api/session; GET /api/version"
     ),
     Scope.OPEN: (
         "GET /; GET /ui; GET /upstream; ANY /upstream; GET /favicon.ico; GET /health; "

@@ -129,6 +129,7 @@ def test_without_a_key(server: Modelswap, method: str, path: str, status: int) -
         "/api/performance",
         "/api/hardware",
         "/api/version",
+        "/api/session",
         "/api/profiles",
         "/upstream/a/",
         "/comfyui/",
@@ -139,6 +140,42 @@ def test_with_a_key(server: Modelswap, path: str) -> None:
     """Everything else, the page and the metrics included (§16, 15)."""
     answer = server.ask("GET", path)
     assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Basic realm="llama-swap"')
+
+
+SCOPED = f"""
+apiKeys:
+  - {{name: looks, key: sk-looks, scopes: [read]}}
+  - {{name: asks, key: sk-asks, scopes: [inference]}}
+  - {{name: rules, key: sk-rules, scopes: [admin], models: ["a*"]}}
+models:
+{model("a")}
+"""
+
+
+def test_a_key_may_ask_what_it_may_do(serve: Serve, unlocked: Modelswap) -> None:
+    """`/api/session` tells the holder of a key its scopes and models; without keys it is everything."""
+    scoped = serve(SCOPED)
+
+    def told(key: str) -> object:
+        return scoped.ask("GET", "/api/session", headers={"X-Api-Key": key}).json()
+
+    everything = ["admin", "inference", "read"]
+    assert told("sk-looks") == {"key": "looks", "scopes": ["read"], "models": []}
+    assert told("sk-rules") == {"key": "rules", "scopes": everything, "models": ["a*"]}
+    assert unlocked.ask("GET", "/api/session").json() == {
+        "key": "",
+        "scopes": everything,
+        "models": [],
+    }
+
+
+def test_a_key_that_may_not_see_the_page_is_told(serve: Serve) -> None:
+    """A browser with a key for inference only reads which scope is missing."""
+    headers = {"X-Api-Key": "sk-asks", "Accept": "text/html"}
+    answer = serve(SCOPED).ask("GET", "/ui/", headers=headers)
+    assert answer.status == 403
+    assert b"this key lacks the scope" in answer.body
+    assert b"read" in answer.body
 
 
 # CORS

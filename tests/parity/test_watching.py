@@ -64,6 +64,40 @@ def test_the_access_log(server: Modelswap) -> None:
     assert "/metrics" not in text
 
 
+PAGE = {"X-Modelswap-Page": "1"}
+
+
+def test_the_page_leaves_no_lines(server: Modelswap) -> None:
+    """What the page reads to stay up to date is not logged; what it changes or asks in vain is."""
+    for path in ("/running?of=page", "/api/profiles?of=page", "/ui/app.js", "/ui/style.css"):
+        assert server.ask("GET", path, headers=PAGE).status == 200
+    server.ask("GET", "/v1/models/none-such", headers=PAGE)
+    server.ask("POST", "/api/models/unload/none-such", headers=PAGE)
+    server.ask("GET", "/api/profiles?of=other")
+    server.ask("GET", "/ui/")
+    server.ask("GET", "/v1/models/the-last", headers=PAGE)
+    text = wait_for_log(server, "the-last")
+    lines = re.findall(
+        r'"(\w+ /(?:running|api/profiles|ui/|v1/models/|api/models/)\S*) \S+" (\d+)', text
+    )
+    wanted = [
+        ("GET /v1/models/none-such", "404"),
+        ("POST /api/models/unload/none-such", "404"),
+        ("GET /api/profiles", "200"),
+        ("GET /ui/", "200"),
+        ("GET /v1/models/the-last", "404"),
+    ]
+    assert lines[-5:] == wanted, text
+    assert "/ui/app.js" not in text
+
+
+def test_debugging_shows_the_page_too(serve: Serve) -> None:
+    """With `logLevel: debug` the requests of the page are lines like all others."""
+    server = serve(f"logLevel: debug\nmodels:\n{model('a')}")
+    server.ask("GET", "/running", headers=PAGE)
+    assert '"GET /running HTTP/1.1" 200' in wait_for_log(server, "/running")
+
+
 def wait_for_log(server: Modelswap, needle: str) -> str:
     def text() -> str:
         return server.ask("GET", "/logs").body.decode()

@@ -16,6 +16,7 @@ from modelswap.config.commandsecrets import shown_command
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
+from .access import EVERY_SCOPE
 from .call import Call, Refusal, Reply, as_json, as_text
 from .callers import allows_no_swap
 from .listing import failures, record_of, records
@@ -38,6 +39,13 @@ async def ready(call: Call) -> Reply:
 
 async def version(_: Call) -> Reply:
     return as_json({"build_date": "unknown", "commit": "unknown", "version": __version__})
+
+
+async def session(call: Call) -> Reply:
+    """Say what the caller's key may do, so that a page offers nothing else."""
+    identity = call.identity
+    scopes = sorted(scope for scope in EVERY_SCOPE if identity.may(scope))
+    return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
 
 
 async def list_models(call: Call) -> Reply:

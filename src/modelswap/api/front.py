@@ -30,6 +30,7 @@ from .callers import Callers, address_of, allows_no_swap, is_background
 from .envelope import error_reply, reply_for
 from .identify import identify, is_still
 from .model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
+from .pages import is_page_poll
 from .passport import Passport, accept_of, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
 from .readiness import check_start, is_poll
@@ -369,11 +370,12 @@ class Front:
         self._log(exchange, 0)
 
     def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:
-        request = exchange.request
+        request, house = exchange.request, self.house
         seconds = 0.0 if begun is None else monotonic() - begun
-        if not request.path.startswith(QUIET):
-            ends = line_ends(request, address_of(request, self.house.book.origins))
-            self.house.access_line(ends[0], exchange.status, sent, ends[1], seconds)
+        is_poll = is_page_poll(request, exchange.status) and not house.logs.shows("debug")
+        if not is_poll and not request.path.startswith(QUIET):
+            ends = line_ends(request, address_of(request, house.book.origins))
+            house.access_line(ends[0], exchange.status, sent, ends[1], seconds)
 
 
 async def _close(stream: Stream) -> None:

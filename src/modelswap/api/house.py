@@ -197,7 +197,8 @@ class House:
             files=plan.files, warnings=tuple(str(w) for w in loaded.warnings)
         )
         self.bus.publish("configStatus", self.config_status())
-        self.bus.publish("modelStatus", self.statuses())
+        # After the fleet has taken the plan over: that forgives failures of changed models.
+        self.loop.call_soon(lambda: self.bus.publish("modelStatus", self.statuses()))
 
     def configure_logs(self) -> None:
         """Apply what the plan says about the logs."""

@@ -17,6 +17,8 @@ from .call import Call, Refusal, Reply
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from modelswap.http import Request
+
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; "
     "style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; "
@@ -43,6 +45,20 @@ KINDS: Final = {
     "svg": "image/svg+xml",
 }
 """Not asked of the system: some call JavaScript plain text, which browsers then refuse to run."""
+MARK: Final = b"x-modelswap-page"
+"""The header that the page sends with each request of its own."""
+
+
+def is_page_poll(request: Request, status: int) -> bool:
+    """Tell whether the page only keeps itself up to date: a successful read, or one of its files.
+
+    The first document (`/ui/`), every change and every failure are not polls.
+    """
+    if request.method not in {"GET", "HEAD"} or status >= 400:  # noqa: PLR2004 -- client errors begin
+        return False
+    if request.header(MARK) is not None:
+        return True
+    return request.path.startswith("/ui/") and "." in request.path.rsplit("/", 1)[-1]
 
 
 def _redirect(to: str, status: int) -> Reply:

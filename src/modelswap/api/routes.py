@@ -164,6 +164,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _control("GET", "/api/performance", Scope.READ, observe_routes.performance),
     _control("GET", "/api/hardware", Scope.READ, observe_routes.hardware),
     _control("GET", "/api/version", Scope.READ, control.version),
+    _control("GET", "/api/session", Scope.READ, control.session),
     _control("GET", "/api/profiles", Scope.READ, control.profiles, mixed=True),
     _control(
         "PUT", "/api/profiles/active", Scope.ADMIN, control.set_profile, changes=True, mixed=True

@@ -99,6 +99,7 @@ export async function ask(path, options = {}) {
     init.method = init.method || "POST";
     init.body = JSON.stringify(json);
   }
+  if (!init.method) headers.set("X-Modelswap-Page", "1"); // what the page reads to stay up to date is not logged
   let response;
   try {
     response = await fetch(url(path, query), { cache: "no-store", ...init, headers, signal: untilLeft(init.signal) });
@@ -108,7 +109,8 @@ export async function ask(path, options = {}) {
   }
   if (!response.ok) {
     const text = await response.text().catch(() => "");
-    throw new Failure(response.status, messageIn(text) || `${response.status} ${response.statusText}`);
+    const message = messageIn(text) || `${response.status} ${response.statusText}`;
+    throw new Failure(response.status, response.status === 403 ? `Not allowed: ${message}` : message);
   }
   return response;
 }

@@ -2,8 +2,10 @@
 /** The frame around the views: addresses, navigation, the state of the connection. */
 
 import { activityView } from "./activity.js";
+import { currentRoute, isNoted, leaveRequest, note } from "./address.js";
+import { showRequest } from "./capture.js";
 import { watchChoices } from "./choice.js";
-import { add, empty, fill, h, icon, say } from "./dom.js";
+import { add, closeDialog, empty, fill, h, icon, say } from "./dom.js";
 import { logsView } from "./logs.js";
 import { modelView } from "./model.js";
 import { modelsView } from "./models.js";
@@ -13,7 +15,7 @@ import { nextTheme, settingsView } from "./settings.js";
 import { follow, on, running, state } from "./state.js";
 
 /**
- * @typedef {{path: string[], query: URLSearchParams, setQuery: (query: Record<string, string>) => void}} Route
+ * @typedef {import("./address.js").Route} Route
  * @typedef {{title: string, element: HTMLElement, stop: () => void}} View
  */
 
@@ -35,36 +37,14 @@ const VIEWS = {
   settings: settingsView,
 };
 
-/** @param {string} text */
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
-/** @returns {Route} */
-function currentRoute() {
-  const hash = location.hash.replace(/^#\/?/, "");
-  const cut = hash.indexOf("?");
-  const path = (cut < 0 ? hash : hash.slice(0, cut)).split("/").filter(Boolean).map(decoded);
-  const query = new URLSearchParams(cut < 0 ? "" : hash.slice(cut + 1));
-  if (!Object.hasOwn(VIEWS, path[0] || "")) path.splice(0, path.length, "activity");
-  return { path, query, setQuery(wanted) {
-    const asked = new URLSearchParams(Object.entries(wanted).filter(([, value]) => value)).toString();
-    history.replaceState(null, "", `#/${path.map(encodeURIComponent).join("/")}${asked ? `?${asked}` : ""}`);
-  } };
-}
-
 const main = h("main", { id: "main", tabindex: "-1" });
 const dot = h("span", { class: "dot", "aria-hidden": "true" });
 const word = h("span", { class: "connection-word" });
 const banner = h("div", { class: "banner", role: "status", hidden: true });
 const problem = h("div", { class: "banner bad", role: "status", hidden: true });
-const live = h("span", { class: "count", hidden: true });
+const live = h("span", { class: "count idle" });
 const links = PLACES.map(([name, title, symbol]) => h("a", { href: `#/${name}`, "data-place": name },
-  icon(/** @type {any} */ (symbol)), h("span", null, title), name === "activity" && live));
+  icon(/** @type {any} */ (symbol)), h("span", { class: "place", "data-text": title }, title), name === "activity" && live));
 
 /** @type {View | null} */
 let view = null;
@@ -72,8 +52,17 @@ let first = true;
 
 function show() {
   const route = currentRoute();
+  if (!Object.hasOwn(VIEWS, route.path[0])) route.path.splice(0, route.path.length, "activity");
+  if (!view || !isNoted(route)) open(route);
+  request(route.request);
+}
+
+/** @param {Route} route */
+function open(route) {
+  closeDialog();
   view?.stop();
   view = null;
+  note(route);
   try {
     view = VIEWS[route.path[0]](route);
   } catch (error) {
@@ -91,6 +80,25 @@ function show() {
   title();
 }
 
+/** @type {{id: string, box: any}} */
+let shown = { id: "", box: null };
+
+/**
+ * Show the request that the address names, or none.
+ * @param {string} id
+ */
+function request(id) {
+  if (shown.box?.open) {
+    if (shown.id === id) return;
+    shown.box.close();
+  }
+  if (!id) return;
+  const box = showRequest(id, () => {
+    if (shown.box === box) leaveRequest(id);
+  });
+  shown = { id, box };
+}
+
 function title() {
   const mark = { connected: "", connecting: "… ", lost: "⚠ ", refused: "⚠ " }[state.connection];
   document.title = `${mark}${view ? view.title : ""} · modelswap`;
@@ -100,20 +108,21 @@ function title() {
 let late;
 
 function connection() {
-  const words = { connected: "Connected", connecting: "Connecting", lost: "Reconnecting", refused: "Not allowed" };
+  const words = { connected: "Connected", connecting: "Connecting", lost: "Retrying", refused: "Not allowed" };
   dot.className = `dot ${state.connection}`;
   say(word, words[state.connection]);
+  document.documentElement.dataset.connection = state.connection;
   title();
+  count();
   clearTimeout(late);
+  const tell = () => {
+    say(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}`
+      : `Connection lost, retrying. No connection to the server: what you see may be old and cannot be changed. ${state.reason}`);
+    banner.hidden = false;
+  };
   if (state.connection === "connected") banner.hidden = true;
-  else {
-    // A restart of the server takes a moment: no alarm for that.
-    late = setTimeout(() => {
-      say(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}`
-        : `No connection to the server; it is tried again by itself. What you see may be old. ${state.reason}`);
-      banner.hidden = false;
-    }, state.connection === "refused" ? 0 : 2500);
-  }
+  else if (state.connection === "connecting") late = setTimeout(tell, 2500); // a page that opens is no alarm
+  else tell();
 }
 
 function config() {
@@ -123,11 +132,13 @@ function config() {
     h("a", { href: "#/settings" }, "See them"));
 }
 
+/** The number keeps its place when nothing runs, so that nothing beside it moves. */
 function count() {
-  const now = running().length;
-  live.hidden = !now;
-  say(live, String(now));
-  live.setAttribute("aria-label", `${now} running`);
+  const now = state.connection === "connected" ? running().length : 0;
+  live.classList.toggle("idle", !now);
+  say(live, now > 99 ? "99+" : String(now));
+  if (now) live.setAttribute("aria-label", `${now} running`);
+  live.setAttribute("aria-hidden", String(!now));
 }
 
 let prefix = 0;
@@ -173,6 +184,7 @@ function begin() {
     main.focus();
   });
   addEventListener("hashchange", show);
+  addEventListener("modelswap-route", show);
   addEventListener("keydown", onkey);
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(/** @type {Node} */ (event.target))) menu.removeAttribute("open");

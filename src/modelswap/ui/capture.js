@@ -1,9 +1,11 @@
 // @ts-check
 /** One finished request: its figures, and what went over the wire where that was kept. */
 
+import { requestAddress } from "./address.js";
 import { EventParser, Failure, askJson, inPath } from "./api.js";
 import { button, copy, dialog, empty, fill, h, save, tabs, toast } from "./dom.js";
-import { bytes, clock, count, duration, speed } from "./format.js";
+import { bytes, clock, count, duration, speed, tokensOf } from "./format.js";
+import { holds, sessionKnown } from "./permit.js";
 import { Answer, conversation, wholeAnswer } from "./speech.js";
 import { markdown } from "./markdown.js";
 
@@ -21,6 +23,7 @@ function decode(base64) {
 /** @param {any} row */
 function facts(row) {
   const t = row.tokens;
+  const known = tokensOf(row);
   /** @type {[string, any][]} */
   const list = [
     ["Model", row.requested && row.requested !== row.model ? `${row.model} (asked for as ${row.requested})` : row.model],
@@ -33,8 +36,8 @@ function facts(row) {
     ["Waited", row.queue_ms === undefined ? "" : duration(row.queue_ms)],
     ["Of it for loading", row.load_ms ? duration(row.load_ms) : ""],
     ["First token", row.ttft_ms === undefined ? "" : duration(row.ttft_ms)],
-    ["Prompt tokens", `${count(t.input_tokens)}${t.cache_tokens > 0 ? ` + ${count(t.cache_tokens)} cached` : ""}`],
-    ["Generated tokens", count(t.output_tokens)],
+    ["Prompt tokens", `${count(known.input)}${known.cached ? ` + ${count(known.cached)} cached` : ""}`],
+    ["Generated tokens", count(known.output)],
     ["Prompt speed", t.prompt_per_second > 0 ? `${speed(t.prompt_per_second)} tokens/s` : ""],
     ["Speed", t.tokens_per_second > 0 ? `${speed(t.tokens_per_second)} tokens/s` : ""],
     ["Speed on the wall clock", row.wall_per_second ? `${speed(row.wall_per_second)} tokens/s` : ""],
@@ -173,39 +176,67 @@ function sections(capture) {
   ];
 }
 
+/** @type {Map<string, any>} rows that were on the screen a moment ago */
+const recent = new Map();
+
 /**
- * Show one row of the activity list.
- * @param {any} row
- * @param {() => void} [onclose]
+ * Keep rows at hand for when they are opened.
+ * @param {any[]} rows
  */
-export function showRow(row, onclose) {
-  const place = h("div", { class: "capture", "aria-busy": "true" });
-  dialog(`Request ${row.id}`, h("div", null, facts(row), place), onclose);
-  if (!row.has_capture) return fill(place,
-    h("p", { class: "muted" }, "Headers and bodies of this request are not kept (any more)."));
+export function atHand(rows) {
+  recent.clear();
+  for (const row of rows) recent.set(String(row.id), row);
+}
+
+/** @param {any} row @param {Element} place */
+async function fetchCapture(row, place) {
+  const none = "Headers and bodies of this request are not kept (any more).";
+  if (!row.has_capture) return fill(place, h("p", { class: "muted" }, none));
+  await sessionKnown();
+  if (!holds("admin")) return fill(place, h("p", { class: "muted" },
+    "Headers and bodies are shown to keys with the scope “admin” only."));
   fill(place, h("p", { class: "muted" }, "Fetching what was kept …"));
-  askJson(`/api/captures/${row.id}`)
-    .then((capture) => fill(place, sections(capture)))
-    .catch((error) => {
-      const gone = error instanceof Failure && error.status === 404;
-      fill(place, h("p", { class: "muted" }, gone ? "Headers and bodies of this request are not kept any more." : error.message));
-    })
-    .finally(() => place.removeAttribute("aria-busy"));
+  place.setAttribute("aria-busy", "true");
+  try {
+    fill(place, sections(await askJson(`/api/captures/${row.id}`)));
+  } catch (error) {
+    fill(place, h("p", { class: "muted" }, error instanceof Failure && error.status === 404 ? none
+      : /** @type {Error} */ (error).message));
+  }
+  place.removeAttribute("aria-busy");
 }
 
 /**
- * Show a row by its id.
- * @param {number} id
- * @param {() => void} [onclose]
+ * Open the dialog of a request.
+ * @param {string} id
+ * @param {() => void} onclose
  */
-export async function showRowById(id, onclose) {
-  try {
-    const found = await askJson("/api/metrics/activity", { query: { min_id: id, max_id: id } });
-    if (found.data.length) return showRow(found.data[0], onclose);
-    dialog(`Request ${id}`, empty("Not in the list any more"), onclose);
-  } catch (error) {
-    toast(error instanceof Error ? error.message : String(error), "error");
+export function showRequest(id, onclose) {
+  const content = h("div", null, h("p", { class: "muted" }, "…"));
+  const box = dialog(`Request ${id}`, content, { onclose,
+    focus: () => document.querySelector(`[data-id="${CSS.escape(id)}"] button`) });
+  const gone = () => fill(content, empty("Not in the list (any more)",
+    `There is no request ${id}: its row was removed, or it never was. The newest are in the `,
+    h("a", { href: "#/activity" }, "list"), "."));
+  async function draw() {
+    let row = recent.get(id);
+    if (!row && /^[1-9]\d{0,17}$/.test(id)) {
+      try {
+        row = (await askJson("/api/metrics/activity", { query: { min_id: id, max_id: id } })).data[0];
+      } catch (error) {
+        return fill(content, empty("The request could not be fetched", /** @type {Error} */ (error).message, " ",
+          button("Try again", draw, { class: "link" })));
+      }
+    }
+    if (!row) return gone();
+    const place = h("div", { class: "capture" });
+    const link = new URL(requestAddress(id), location.href).href;
+    fill(content, h("p", { class: "row request-link" }, h("a", { href: requestAddress(id), class: "mono" }, link),
+      button("Copy link", () => copy(link), { class: "quiet" })), facts(row), place);
+    fetchCapture(row, place);
   }
+  draw();
+  return box;
 }
 
 /**
@@ -216,7 +247,6 @@ export async function cancel(id) {
   try {
     await askJson(`/api/inflight/${inPath(id)}/cancel`, { method: "POST" });
   } catch (error) {
-    if (!(error instanceof Failure && error.status === 404)) toast(`Not cancelled: ${/** @type {Error} */ (error).message}`,
-      "error");
+    if (!(error instanceof Failure && error.status === 404)) toast(`Not cancelled: ${/** @type {Error} */ (error).message}`, "error");
   }
 }

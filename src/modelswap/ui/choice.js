@@ -4,6 +4,7 @@
 import { askJson } from "./api.js";
 import { h, remember, remembered } from "./dom.js";
 import { byName } from "./format.js";
+import { holds } from "./permit.js";
 import { on } from "./state.js";
 
 /** @typedef {{id: string, name: string, group: string, able: Record<string, boolean>}} Choice */
@@ -20,6 +21,7 @@ const watchers = new Set();
 let due;
 
 async function fetchChoices() {
+  if (!holds("inference")) return;
   try {
     const { data } = await askJson("/v1/models");
     known = data.map((/** @type {any} */ record) => {
@@ -42,9 +44,8 @@ export function watchChoices() {
     clearTimeout(due);
     due = setTimeout(fetchChoices, 200);
   };
-  on("config", soon);
   on("profile", soon);
-  soon();
+  on("session", soon);
 }
 
 /**

@@ -175,26 +175,61 @@ export function tabs(label, tabs, current, onchoose) {
   return bar;
 }
 
+/** @type {any} the dialog that is open; there is never a second one */
+let shown = null;
+
+/** Close the dialog that is open, if one is. */
+export function closeDialog() {
+  shown?.close();
+}
+
 /**
- * Open a modal dialog. Escape and the cross close it; the focus goes back by itself.
+ * Open a modal dialog in place of the one before. Escape, the cross and a click beside it close it. The focus returns to
+ * what had it, else to what `focus` names, else to the content of the page.
  * @param {string} title
  * @param {Child} content
- * @param {() => void} [onclose]
+ * @param {{onclose?: () => void, focus?: () => HTMLElement | null}} [options]
  */
-export function dialog(title, content, onclose) {
+export function dialog(title, content, { onclose, focus } = {}) {
+  closeDialog();
   const box = h("dialog", { "aria-label": title },
     h("header", null, h("h2", null, title), button("✕", () => box.close(), { class: "quiet", "aria-label": "Close" })),
     h("div", { class: "dialog-body" }, content));
+  let began = false; // a selection that ends outside is no click outside
   box.addEventListener("close", () => {
+    const toasts = box.querySelector("#toasts");
+    if (toasts) document.body.append(toasts);
+    if (shown === box) shown = null;
     box.remove();
+    if (!shown && document.activeElement === document.body) (focus?.() || document.getElementById("main"))?.focus({ preventScroll: true });
     if (onclose) onclose();
   });
+  box.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => { began = event.target === box; });
   box.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-    if (event.target === box) box.close();
+    if (event.target === box && began) box.close();
   });
   document.body.append(box);
+  shown = box;
   box.showModal();
   return box;
+}
+
+/**
+ * Make the children of an element these, in this order; what is in its place already is not touched.
+ * @param {Element} parent
+ * @param {Element[]} wanted
+ */
+export function arrange(parent, wanted) {
+  let at = parent.firstElementChild;
+  for (const element of wanted) {
+    if (element === at) at = at.nextElementSibling;
+    else parent.insertBefore(element, at);
+  }
+  while (at) {
+    const next = at.nextElementSibling;
+    at.remove();
+    at = next;
+  }
 }
 
 /**

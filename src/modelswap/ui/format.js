@@ -8,6 +8,51 @@ export function count(n) {
   return n === null || n === undefined || n < 0 ? "–" : whole.format(n);
 }
 
+/** Paths whose answers have no generated tokens. */
+const SILENT = /\/(?:embeddings?|rerank(?:ing)?|score|pooling|classify|tokenize|detokenize|count_tokens|input_tokens)$/;
+
+/**
+ * What is known of a row's tokens; null is unknown. A server that counted nothing is recorded with zeros (as llama-swap
+ * does), and so is each count that it did not tell.
+ * @param {any} row
+ * @returns {{input: number | null, output: number | null, cached: number | null}}
+ */
+export function tokensOf(row) {
+  const t = row.tokens || {};
+  const input = t.input_tokens > 0 ? t.input_tokens : null;
+  const cached = t.cache_tokens > 0 || (t.cache_tokens === 0 && input !== null) ? t.cache_tokens : null;
+  const isCounted = input !== null || t.cache_tokens > 0;
+  const output = t.output_tokens > 0 ? t.output_tokens
+    : t.output_tokens === 0 && isCounted && row.resp_status_code === 200 && !SILENT.test(row.req_path || "") ? 0 : null;
+  // All of the prompt came from the cache: then nothing was left to read.
+  return { input: input === null && t.input_tokens === 0 && t.cache_tokens > 0 ? 0 : input, output, cached };
+}
+
+/**
+ * Sums over rows; a sum of nothing known is unknown.
+ * @param {any} stats
+ * @returns {{input: number | null, output: number | null, cached: number | null}}
+ */
+export function tokenSums(stats) {
+  const [input, output, cached] = [stats.total_input_tokens, stats.total_output_tokens, stats.total_cache_tokens];
+  if (!stats.total_requests) return { input: 0, output: 0, cached: 0 };
+  return { input: input || null, output: output || null, cached: cached || null };
+}
+
+/**
+ * How long ago, in words.
+ * @param {number} ms
+ */
+export function ago(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 5) return "just now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  const days = Math.floor(seconds / 86_400);
+  return `${days} ${days === 1 ? "day" : "days"} ago`;
+}
+
 /**
  * Milliseconds as a duration.
  * @param {number | null | undefined} ms
@@ -79,5 +124,7 @@ export function rfc3339(at) {
  * @param {string} b
  */
 export function byName(a, b) {
-  return a.localeCompare(b, undefined, { numeric: true, sensitivity: "base" }) || (a < b ? -1 : 1);
+  return order.compare(a, b) || (a === b ? 0 : a < b ? -1 : 1);
 }
+
+const order = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });

@@ -260,7 +260,7 @@ export function streamOf(id) {
 
 const SOURCES = { proxy: "modelswap", upstream: "All models" };
 
-/** @param {import("./app.js").Route} route */
+/** @param {import("./address.js").Route} route */
 export function logsView(route) {
   const place = h("div", { class: "log-columns" });
   /** @type {(() => void)[]} */

@@ -8,8 +8,9 @@
  */
 
 import { button, copy, h } from "./dom.js";
+import { inline } from "./inline.js";
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([\w+#.-]*)/;
+const FENCE = /^ {0,3}(`{3,}(?![^`]*`)|~{3,})\s*([\w+#.-]*)/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*)$/;
 const RULE = /^ {0,3}([-*_])(?:\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
@@ -56,11 +57,19 @@ function blocksOf(lines) {
       const body = [];
       const indent = /** @type {RegExpExecArray} */ (ITEM.exec(line))[1].length;
       const ordered = /\d/.test(/** @type {RegExpExecArray} */ (ITEM.exec(line))[2]);
+      let mark = ""; // of the code that is open inside an item
       for (; at < lines.length; at += 1) {
         const here = lines[at];
         const next = lines[at + 1] || "";
         const item = ITEM.exec(here);
-        if (!here.trim()) {
+        const opened = mark ? null : FENCE.exec(item ? item[3] : here.trimStart());
+        const trimmed = here.trim();
+        if (mark) {
+          if (trimmed.startsWith(mark) && trimmed === mark[0].repeat(trimmed.length)) mark = "";
+        } else if (opened && (item || /^\s/.test(here))) {
+          if (item && item[1].length <= indent && /\d/.test(item[2]) !== ordered) break;
+          mark = opened[1];
+        } else if (!trimmed) {
           if (!/^\s{2,}\S/.test(next) && !ITEM.test(next)) break;
         } else if (item && item[1].length <= indent) {
           if (/\d/.test(item[2]) !== ordered) break;
@@ -71,7 +80,7 @@ function blocksOf(lines) {
       }
       blocks.push({ kind: "list", lines: body, more: indent });
     } else if (line.includes("|") && at + 1 < lines.length && lines[at + 1].includes("-") && lines[at + 1].length < 1000
-      && DELIMITER.test(lines[at + 1])) {
+      && DELIMITER.test(lines[at + 1]) && cells(line).length === cells(lines[at + 1]).length) {
       const body = [];
       for (; at < lines.length && lines[at].includes("|"); at += 1) body.push(lines[at]);
       blocks.push({ kind: "table", lines: body });
@@ -80,7 +89,8 @@ function blocksOf(lines) {
       for (; at < lines.length; at += 1) {
         const here = lines[at];
         if (!here.trim() || FENCE.test(here) || HEADING.test(here) || /^ {0,3}>/.test(here)) break;
-        if (body.length && (ITEM.test(here) || RULE.test(here))) break;
+        // A year at the beginning of a line begins no list.
+        if (body.length && ((ITEM.test(here) && !/^\s*(?!1[.)])\d/.test(here)) || RULE.test(here))) break;
         body.push(here);
       }
       blocks.push({ kind: "text", lines: body });
@@ -109,7 +119,7 @@ function render(block, depth) {
     case "table":
       return table(block.lines);
     default:
-      return h("p", null, block.lines.map((line, at) => [at ? h("br") : null, inline(line.trim())]));
+      return h("p", null, inline(block.lines.map((line) => line.trim()).join("\n")));
   }
 }
 
@@ -124,10 +134,22 @@ function list(block, depth) {
   const first = /** @type {RegExpExecArray} */ (ITEM.exec(block.lines[0]));
   /** @type {string[][]} */
   const items = [];
+  let offset = 0; // of an item's text: so much of the indentation belongs to the list
+  let mark = "";
   for (const line of block.lines) {
-    const item = ITEM.exec(line);
-    if (item && item[1].length <= block.more) items.push([item[3]]);
-    else items[items.length - 1].push(line.replace(/^\s{1,4}/, ""));
+    const item = mark ? null : ITEM.exec(line);
+    if (item && item[1].length <= block.more) {
+      items.push([item[3]]);
+      offset = line.length - item[3].length;
+    } else {
+      const blank = /^\s*/.exec(line)?.[0].length || 0;
+      items[items.length - 1].push(line.slice(Math.min(blank, offset)));
+    }
+    const text = items[items.length - 1].at(-1) || "";
+    const fence = FENCE.exec(text);
+    if (mark) {
+      if (text.trim().startsWith(mark) && text.trim() === mark[0].repeat(text.trim().length)) mark = "";
+    } else if (fence) mark = fence[1];
   }
   const ordered = /\d/.test(first[2]);
   return h(ordered ? "ol" : "ul", ordered ? { start: parseInt(first[2], 10) } : null, items.map((lines) => {
@@ -148,8 +170,10 @@ function cells(line) {
 /** @param {string[]} lines */
 function table(lines) {
   const sides = cells(lines[1]).map((mark) => (mark.endsWith(":") ? (mark.startsWith(":") ? "center" : "right") : "left"));
-  const row = (/** @type {string} */ line, /** @type {string} */ tag) => h("tr", null, cells(line).slice(0, 64).map((cell, at) =>
-    h(tag, { class: `to-${sides[at] || "left"}` }, inline(cell))));
+  const row = (/** @type {string} */ line, /** @type {string} */ tag) => {
+    const found = cells(line);
+    return h("tr", null, sides.slice(0, 64).map((side, at) => h(tag, { class: `to-${side}` }, inline(found[at] || ""))));
+  };
   return h("div", { class: "scroll" }, h("table", { class: "plain" },
     h("thead", null, row(lines[0], "th")), h("tbody", null, lines.slice(2).map((line) => row(line, "td")))));
 }
@@ -201,131 +225,6 @@ function highlighted(text, language) {
     from = at + token.length;
   }
   found.push(text.slice(from));
-  return found;
-}
-
-/**
- * Only addresses that lead somewhere and run nothing.
- * @param {string} text
- * @returns {string | null}
- */
-export function safeUrl(text) {
-  if (text.length > 2000) return null;
-  try {
-    const parsed = new URL(text);
-    return ["http:", "https:", "mailto:"].includes(parsed.protocol) ? parsed.href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** @param {string} address @param {any} content */
-function link(address, content) {
-  const href = safeUrl(address);
-  if (!href) return h("span", null, content);
-  return h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, content);
-}
-
-const SPECIAL = /[\\`*_~![<h]/;
-const MARKS = /** @type {const} */ ([["**", "strong"], ["__", "strong"], ["~~", "del"], ["*", "em"], ["_", "em"]]);
-const NEAR = 4000; // how far the end of a mark is looked for: keeps the time in bounds
-
-/**
- * What stands inside a line.
- * @param {string} text
- * @param {number} [depth]
- * @returns {any[]}
- */
-function inline(text, depth = 0) {
-  /** @type {any[]} */
-  const found = [];
-  let plain = "";
-  let at = 0;
-  /** @type {Map<string, number>} */
-  const ahead = new Map();
-  const put = (/** @type {any} */ node, /** @type {number} */ next) => {
-    if (plain) found.push(plain);
-    plain = "";
-    found.push(node);
-    at = next;
-  };
-  /**
-   * Where a mark ends; what was found ahead is remembered, so that the text is searched once.
-   * @param {string} mark
-   * @param {number} from
-   */
-  const endOf = (mark, from) => {
-    let end = ahead.get(mark) ?? -1;
-    if (end < from) {
-      end = text.indexOf(mark, from);
-      if (end < 0) end = Infinity;
-      ahead.set(mark, end);
-    }
-    return end - from > NEAR ? -1 : end;
-  };
-  while (at < text.length) {
-    const char = text[at];
-    if (depth > DEEPEST || !SPECIAL.test(char)) {
-      plain += char;
-      at += 1;
-      continue;
-    }
-    if (char === "\\" && at + 1 < text.length && /[!-/:-@[-`{-~]/.test(text[at + 1])) {
-      plain += text[at + 1];
-      at += 2;
-      continue;
-    }
-    if (char === "`") {
-      let mark = "`";
-      while (text[at + mark.length] === "`" && mark.length < 8) mark += "`";
-      const end = endOf(mark, at + mark.length);
-      if (end > 0) {
-        put(h("code", null, text.slice(at + mark.length, end).trim()), end + mark.length);
-        continue;
-      }
-    } else if (char === "[" || (char === "!" && text[at + 1] === "[")) {
-      const open = char === "!" ? at + 1 : at;
-      const middle = endOf("](", open);
-      const end = middle > 0 ? endOf(")", middle) : -1;
-      if (end > 0) {
-        const label = text.slice(open + 1, middle);
-        const address = text.slice(middle + 2, end).trim().split(/\s/)[0].replace(/^<|>$/g, "");
-        put(link(address, char === "!" ? `🖼 ${label || address}` : inline(label, depth + 1)), end + 1);
-        continue;
-      }
-    } else if (char === "<") {
-      const match = /^<((?:https?:\/\/|mailto:)[^\s<>]{1,1000})>/.exec(text.slice(at, at + 1100));
-      if (match) {
-        put(link(match[1], match[1]), at + match[0].length);
-        continue;
-      }
-    } else if (char === "h" && !/\w/.test(text[at - 1] || " ")) {
-      const match = /^https?:\/\/[^\s<>"'`|]{1,1000}/.exec(text.slice(at, at + 1100));
-      if (match) {
-        const address = match[0].replace(/[.,;:!?)\]*_]+$/, "");
-        put(link(address, address), at + address.length);
-        continue;
-      }
-    } else {
-      const known = MARKS.find(([mark]) => text.startsWith(mark, at));
-      if (known) {
-        const [mark, tag] = known;
-        const inside = at + mark.length;
-        const isWord = mark[0] === "_" && /\w/.test(text[at - 1] || " ");
-        const end = isWord || /\s/.test(text[inside] || " ") ? -1 : endOf(mark, inside + 1);
-        if (end > 0 && !/\s/.test(text[end - 1]) && !(mark[0] === "_" && /\w/.test(text[end + mark.length] || " "))) {
-          put(h(tag, null, inline(text.slice(inside, end), depth + 1)), end + mark.length);
-          continue;
-        }
-        plain += mark;
-        at = inside;
-        continue;
-      }
-    }
-    plain += char;
-    at += 1;
-  }
-  if (plain) found.push(plain);
   return found;
 }
 

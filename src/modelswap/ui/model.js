@@ -1,11 +1,13 @@
 // @ts-check
 /** One model in detail: its requests, its log, what is known about it. */
 
-import { activityList, runningCard } from "./activity.js";
+import { activityList } from "./activity.js";
 import { askJson, inPath } from "./api.js";
 import { empty, fill, h, say, tabs } from "./dom.js";
 import { logPanel, streamOf } from "./logs.js";
-import { loadButton, stateTag, upstreamLink } from "./models.js";
+import { failureBlock, loadButton, shownState, statePlace, upstreamLink } from "./modelrow.js";
+import { holds } from "./permit.js";
+import { runningCard } from "./running.js";
 import { modelOf, on, state } from "./state.js";
 
 /** @typedef {import("./state.js").Model} Model */
@@ -27,14 +29,16 @@ function details(model, record, live) {
       : h("p", { class: "muted" }, "Process, address and command are shown while the model runs."));
 }
 
-/** @param {import("./app.js").Route} route @param {string} asked */
+/** @param {import("./address.js").Route} route @param {string} asked */
 export function modelView(route, asked) {
   const panel = h("div", { role: "tabpanel" });
   const title = h("h1", null, asked);
-  const tag = h("span");
+  const tag = statePlace();
+  const failure = failureBlock();
   const about = h("p", { class: "muted" });
   const { control, update } = loadButton();
   const actions = h("div", { class: "row actions" });
+  const trial = h("a", { class: "button" }, "Try it");
   /** @type {(() => void)[]} */
   let stops = [];
   let tab = route.query.get("tab") || "activity";
@@ -45,7 +49,7 @@ export function modelView(route, asked) {
   async function drawDetails() {
     const model = modelOf(asked);
     if (!model) return;
-    const [record, live] = await Promise.all([askJson(`/v1/models/${inPath(model.id)}`).catch(() => null),
+    const [record, live] = await Promise.all([holds("inference") ? askJson(`/v1/models/${inPath(model.id)}`).catch(() => null) : null,
       askJson("/running").then((found) => found.running.find((/** @type {any} */ each) => each.model === model.id)).catch(() => null)]);
     if (tab === "details") fill(panel, details(model, record, live));
   }
@@ -84,28 +88,32 @@ export function modelView(route, asked) {
     say(title, model.name || model.id);
     say(about, [model.name && model.name !== model.id ? model.id : "", model.description,
       model.aliases?.length ? `also ${model.aliases.join(", ")}` : ""].filter(Boolean).join(" · "));
-    const key = model.peerID ? "remote" : model.state;
-    if (tag.dataset.state !== key) {
-      tag.dataset.state = key;
-      fill(tag, stateTag(key));
-      if (tab === "details") drawDetails();
-    }
+    if (tag.update(model) && tab === "details" && shownState(model) !== "unknown") drawDetails();
+    failure.update(model);
     update(model);
     if (shown !== model.id) {
       shown = model.id;
-      fill(actions, h("a", { href: `#/playground?model=${inPath(model.id)}`, class: "button" }, "Try it"),
-        !model.peerID && [upstreamLink(model.id), control]);
+      trial.setAttribute("href", `#/playground?model=${inPath(model.id)}`);
+      fill(actions, trial, !model.peerID && [upstreamLink(model.id), control]);
       show(tab);
     }
+    trial.hidden = !holds("inference");
+    for (const link of actions.querySelectorAll(".needs-admin")) link.hidden = !holds("admin");
   }
-  const off = on("models", draw);
+  const offs = [on("models", draw), on("connection", draw), on("session", draw)];
+  const clock = setInterval(() => {
+    const model = modelOf(asked);
+    if (model) failure.update(model);
+  }, 1000);
   draw();
   return {
     title: asked,
     element: h("div", null, h("p", { class: "crumbs" }, h("a", { href: "#/models" }, "Models"), " /"),
-      h("div", { class: "row head" }, title, tag, h("span", { class: "grow" }), actions), about, unknown, known),
+      h("div", { class: "row head" }, title, tag.element, h("span", { class: "grow" }), actions), about,
+      failure.element, unknown, known),
     stop() {
-      off();
+      offs.forEach((off) => off());
+      clearInterval(clock);
       stopPanel();
     },
   };

@@ -6,8 +6,8 @@ import { button, copy, empty, fill, h, remember, remembered, select } from "./do
 import { bytes } from "./format.js";
 import { lines } from "./chart.js";
 
-const EVERY = 5000;
-const HOUR = 3_600_000;
+const EVERY = 5000; // ms; the server samples as often
+const HOUR = 3_600_000; // ms; the server keeps as much
 
 /** @param {any} sample */
 const at = (sample) => new Date(sample.timestamp).getTime();
@@ -19,7 +19,9 @@ const at = (sample) => new Date(sample.timestamp).getTime();
  * @returns {import("./chart.js").Series}
  */
 function series(samples, name, value) {
-  return { name, points: samples.map((sample) => [at(sample), value(sample)]) };
+  /** @type {[number, number][]} */
+  const points = samples.map((sample) => [at(sample), value(sample)]);
+  return { name, points: points.filter((point) => point[1] >= 0) }; // what is not known is less than nothing
 }
 
 /**
@@ -57,7 +59,7 @@ function hostCharts(samples, from, to) {
     lines({ title: "Memory", unit: "MiB", top: last.mem_total_mb, from, to, show: (value) => bytes(value * 1048576),
       series: [series(samples, "used", (each) => each.mem_used_mb), ...(last.swap_total_mb
         ? [series(samples, "swap", (each) => each.swap_used_mb)] : [])] }),
-    lines({ title: "Load", unit: "", from, to, show: (value) => value.toFixed(2),
+    lines({ title: "Load, processes that want to run", unit: "", from, to, show: (value) => value.toFixed(2),
       series: [series(samples, "1 min", (each) => each.load_avg_1), series(samples, "5 min", (each) => each.load_avg_5),
         series(samples, "15 min", (each) => each.load_avg_15)] }),
   ];

@@ -4,6 +4,7 @@
 import { Failure, ask, askJson, url } from "./api.js";
 import { button, fill, h, remember, remembered, select, toast } from "./dom.js";
 import { clock } from "./format.js";
+import { holds, permit } from "./permit.js";
 import { on, state } from "./state.js";
 
 const THEMES = /** @type {[string, string][]} */ ([["system", "As the system"], ["light", "Light"], ["dark", "Dark"]]);
@@ -30,8 +31,10 @@ function messages(list, kind) {
 export function settingsView() {
   const status = h("div");
   const about = h("dl", { class: "facts" });
+  let busy = false;
   const reload = button("Reload the configuration", async () => {
-    reload.disabled = true;
+    busy = true;
+    gate();
     try {
       state.config = await askJson("/api/config/reload", { method: "POST" });
       toast("The configuration was loaded");
@@ -40,12 +43,21 @@ export function settingsView() {
       else toast(`Not reloaded: ${/** @type {Error} */ (error).message}`, "error");
       state.config = await askJson("/api/config/status").catch(() => state.config);
     }
-    reload.disabled = false;
+    busy = false;
     draw();
   }, { class: "primary" });
-  const check = button("Unload all models", () => ask("/api/models/unload",
+  const unload = button("Unload all models", () => ask("/api/models/unload",
     { method: "POST" }).then(() => toast("All models are being unloaded")).catch((error) => toast(error.message, "error")));
+  const link = (/** @type {string} */ path, /** @type {string} */ text) => h("li", null,
+    h("a", { href: url(path), target: "_blank", rel: "noopener" }, text));
+  const listed = link("/v1/models", "Models as JSON");
+  function gate() {
+    listed.hidden = !holds("inference");
+    permit(reload, "admin", { busy });
+    permit(unload, "admin");
+  }
   function draw() {
+    gate();
     const config = state.config;
     fill(status, !config ? h("p", { class: "muted" }, "…") : [
       h("p", null, h("span", { class: `badge ${config.ok ? "good" : "bad"}` }, config.ok ? "valid" : "mistakes"), " ",
@@ -55,17 +67,15 @@ export function settingsView() {
       messages(config.problems, "bad"), messages(config.warnings, "warn")]);
     const names = { connecting: "connecting", connected: "connected", lost: "connection lost", refused: "refused" };
     fill(about, [["modelswap", state.version || "–"], ["Event stream", names[state.connection] + (state.reason
-      ? `: ${state.reason}` : "")], ["Models", String(state.models.length)]]
+      ? `: ${state.reason}` : "")], ["Key", state.session?.key || "–"], ["It may", state.session?.scopes.join(", ") || "–"], ["Models", String(state.models.length)]]
       .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
   }
-  const stops = [on("config", draw), on("connection", draw), on("profile", draw), on("models", draw)];
+  const stops = [on("config", draw), on("connection", draw), on("profile", draw), on("models", draw), on("session", draw)];
   draw();
-  const link = (/** @type {string} */ path, /** @type {string} */ text) => h("li", null,
-    h("a", { href: url(path), target: "_blank", rel: "noopener" }, text));
   return {
     title: "Settings",
     element: h("div", null, h("h1", null, "Settings"),
-      h("section", { class: "card" }, h("h2", null, "Configuration"), status, h("div", { class: "row" }, reload, check)),
+      h("section", { class: "card" }, h("h2", null, "Configuration"), status, h("div", { class: "row" }, reload, unload)),
       h("section", { class: "card" }, h("h2", null, "This page"), h("div", { class: "field inline" },
         h("label", { for: "theme" }, "Colours"),
         select(THEMES, { id: "theme", class: "theme", value: remembered("theme", "system"),
@@ -73,7 +83,7 @@ export function settingsView() {
       h("p", { class: "muted small-text" },
         "Keys: / goes to the search of a view, g then a letter to a view (a activity, m models, l logs, p performance, y playground, s settings).")),
       h("section", { class: "card" }, h("h2", null, "About"), about, h("ul", { class: "links" },
-        link("/v1/models", "Models as JSON"), link("/running", "Running models as JSON"),
+        listed, link("/running", "Running models as JSON"),
         link("/metrics", "Figures for Prometheus")))),
     stop: () => stops.forEach((end) => end()),
   };

@@ -13,7 +13,8 @@ import { byName } from "./format.js";
 /**
  * @typedef {{id: string, name: string, description: string, state: string, unlisted: boolean,
  *   peerID: string, aliases?: string[], capabilities?: Record<string, boolean>,
- *   context_length?: number, failure?: string}} Model
+ *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string}} Model
+ * @typedef {{key: string, scopes: string[], models: string[]}} Session
  * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
  *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,
  *   resp_bytes: number, elapsed_ms: number, seen: number}} Running
@@ -39,9 +40,11 @@ export const state = {
   /** @type {string[]} */
   sessionHeaders: [],
   version: "",
+  /** @type {Session | null} what this page's key may do; null: not known yet */
+  session: null,
 };
 
-/** @typedef {"connection" | "models" | "inflight" | "profile" | "config" | "activity" | "fresh"} Topic */
+/** @typedef {"connection" | "models" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session"} Topic */
 
 /** @type {Map<Topic, Set<() => void>>} */
 const listeners = new Map();
@@ -60,7 +63,7 @@ export function on(topic, listener) {
 }
 
 /** @param {Topic} topic */
-function tell(topic) {
+export function tell(topic) {
   for (const listener of [...(listeners.get(topic) || [])]) listener();
 }
 
@@ -185,13 +188,27 @@ const takers = {
   },
 };
 
+const EVERYTHING = { key: "", scopes: ["admin", "inference", "read"], models: [] };
+
+/** Find out what the key may do. Where that cannot be found out, the server refuses what is not allowed. */
+async function askSession() {
+  try {
+    state.session = await askJson("/api/session");
+  } catch (error) {
+    if (!(error instanceof Failure) || error.status < 400) return; // the next connection tries again
+    state.session = EVERYTHING;
+  }
+  tell("session");
+}
+
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let factsDue;
 
-/** Profiles and version change with a reload or a restart only. */
+/** Profiles, version and keys change with a reload or a restart only. */
 function refreshFacts() {
   clearTimeout(factsDue);
   factsDue = setTimeout(async () => {
+    await askSession();
     try {
       const [profiles, version] = await Promise.all([askJson("/api/profiles"), askJson("/api/version")]);
       state.profiles = profiles.profiles;
@@ -218,8 +235,8 @@ function take(event) {
   if (event.id) lastId = event.id;
 }
 
-const SILENCE = 40_000; // the server says something every 15 seconds
-const HIDDEN = 60_000;
+const SILENCE = 25_000; // ms; the server says something every 15 s, and may be late by some
+const HIDDEN = 60_000; // ms
 
 /**
  * @param {"connecting" | "connected" | "lost" | "refused"} connection
@@ -255,9 +272,13 @@ async function connection() {
   };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let leave;
+  let isLeft = false; // on purpose: no loss to be told
   const look = () => {
     clearTimeout(leave);
-    if (document.hidden) leave = setTimeout(() => controller.abort(), HIDDEN);
+    if (document.hidden) leave = setTimeout(() => {
+      isLeft = true;
+      controller.abort();
+    }, HIDDEN);
   };
   document.addEventListener("visibilitychange", look);
   alive();
@@ -269,12 +290,15 @@ async function connection() {
     if (resumed) void catchUp();
     tell("fresh");
     for await (const event of events(response, alive)) take(event);
+  } catch (error) {
+    if (!isLeft) throw error;
   } finally {
     clearTimeout(silence);
     clearTimeout(leave);
     document.removeEventListener("visibilitychange", look);
     controller.abort();
   }
+  return isLeft;
 }
 
 /** Progress of requests is not replayed. */
@@ -293,8 +317,12 @@ export async function follow() {
     await visible();
     try {
       const began = performance.now();
-      await connection();
+      const isLeft = await connection();
       if (performance.now() - began > 5000) pause = 250;
+      if (isLeft) {
+        become("connecting");
+        continue;
+      }
       become("lost", "The server ended the connection");
     } catch (error) {
       const failure = error instanceof Failure ? error : null;
