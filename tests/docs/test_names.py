@@ -16,7 +16,7 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _CODE = re.compile(r"`([^`\n]+)`")
 _DOTTED = re.compile(r"([A-Za-z_]\w*(?:/\w+)*?)(?:\.py)?[. ]([A-Za-z_]\w+)")
 _FILE = re.compile(r"[a-z_]+(?:/[a-z_0-9]+)*\.py")
-FILE_ENDINGS = {"py", "yaml", "lock", "id", "log", "sock"}
+FILE_ENDINGS = {"py", "yaml", "json", "lock", "id", "log", "sock"}
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -62,7 +62,7 @@ def other_words() -> set[str]:
     keys = set(_CODE.findall((ROOT / "docs" / "configuration.md").read_text()))
     keys |= {key.removeprefix("modelswap ") for key in keys}
     keys |= {f"routing.{part}" for part in ("router", "scheduler")}
-    return keys | {f"modelswap {command}" for command in COMMANDS}
+    return keys | {f"modelswap {command}" for command in [*COMMANDS, "FILE"]}
 
 
 def _targets(node: ast.Module | ast.ClassDef) -> set[str]:
