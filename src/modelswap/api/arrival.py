@@ -14,7 +14,7 @@ from modelswap.errors import BadRequestError, BodyTooLargeError, ReplyError, Una
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 
 from .bodies import PEEKED, Collected, is_large, may_be_json, refusal_of, refusal_of_form
-from .dialect import find, may_name_in_query
+from .dialect import find, may_name_in_query, names_in_query
 from .filters import rename_query
 from .formfilters import form_edits
 from .naming import Naming
@@ -42,7 +42,11 @@ class Arrival(Naming):
             self._on_form(stream, self._on_fields)
         elif passport.codings:
             stream.stream_body(self._collected())
-        elif is_large(exchange) and may_name_in_query(passport.request.method, passport.kind):
+        elif (
+            is_large(exchange)
+            and may_name_in_query(passport.request.method, passport.kind)
+            and names_in_query(self._query)
+        ):
             opened = OpenedBody(
                 exchange,
                 most=PEEKED,
