@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 RESERVED: Final = 1000
 """Activity ids for the requests that this front still ends; gaps do no harm."""
+TAKE_BACK_TRIES: Final = 20
+TAKE_BACK_PAUSE: Final = 0.25
+"""Seconds between two tries: together well below the usual `keeper.grace`."""
 QUIET: Final = 2.0
 """Seconds that kept-alive connections get for their last request, before they are closed."""
 
@@ -119,21 +122,23 @@ class Succession:
 
     async def _take_back(self, remote: RemoteFleet) -> None:
         """Go on with a fleet of our own; the models are still with the keeper."""
-        leases = dict(remote.leases)
-        fleet = self._new_fleet()
-        try:
-            await fleet.open(Inherited(leases=leases, ready=remote.inherited.ready))
-        except (OSError, LaunchError) as error:
-            self._house.log.error(  # noqa: TRY400 - our own log
-                f"the models cannot be taken back: {error}; stopping"
-            )
-            remote.refuse_all()
-            self._shutdown.asked.set()
+        for _ in range(TAKE_BACK_TRIES):
+            leases = dict(remote.leases)
+            fleet = self._new_fleet()
+            try:
+                await fleet.open(Inherited(leases=leases, ready=remote.inherited.ready))
+            except (OSError, LaunchError) as error:
+                self._house.log.warning(f"the models cannot be taken back yet: {error}")
+                await asyncio.sleep(TAKE_BACK_PAUSE)
+                continue
+            self._house.fleet = fleet
+            if self._before is not None:
+                self._before.follow(fleet)
+            remote.give_back(fleet, leases)
             return
-        self._house.fleet = fleet
-        if self._before is not None:
-            self._before.follow(fleet)
-        remote.give_back(fleet, leases)
+        self._house.log.error("the models cannot be taken back; stopping")
+        remote.refuse_all()
+        self._shutdown.asked.set()
 
     async def retire(self) -> None:
         """Finish what this front still has, without a limit until somebody asks for the end."""
