@@ -87,17 +87,17 @@ def apart(policy: Policy, address_of: Mapping[ModelId, str]) -> Policy:
     sharers: dict[str, set[ModelId]] = {}
     for model, address in address_of.items():
         sharers.setdefault(address, set()).add(model)
-    in_the_way = {
+    sharing_with = {
         model: frozenset(sharers[address] - {model})
         for model, address in address_of.items()
         if len(sharers[address]) > 1
     }
-    if not in_the_way:
+    if not sharing_with:
         return policy
 
     def decide(target: ModelId, live: Sequence[ModelId]) -> Answer:
         answer = policy(target, live)
-        others = in_the_way.get(target)
+        others = sharing_with.get(target)
         if others is None or isinstance(answer, NeverFits):
             return answer
         taken = others.intersection(live) - answer.models
