@@ -119,7 +119,11 @@ def test_other_codings(server: Modelswap, coding: str, kind: str) -> None:
     assert coding.rsplit(", ", maxsplit=1)[-1] in error_of(answer)["message"]
 
 
-@pytest.mark.parametrize("make", [BODY, gzip.compress(BODY)[:-3], gzip.compress(BODY) + b"x"])
+@pytest.mark.parametrize(
+    "make",
+    [BODY, gzip.compress(BODY)[:-3], gzip.compress(BODY) + b"x"],
+    ids=["not packed", "cut short", "more behind it"],
+)
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=BB"])
 def test_broken_codings(server: Modelswap, make: bytes, kind: str) -> None:
     """400 that says so."""
