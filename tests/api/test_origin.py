@@ -62,6 +62,14 @@ def test_listening_everywhere(address: str) -> None:
     assert not rules.is_our_host(b"evil.com")
 
 
+def test_addresses_may_be_named() -> None:
+    """`allowedHosts` takes addresses, too: those of a forwarded port or another container's host."""
+    rules = Origins(hosts=["192.168.1.20", "[fd00::5]", "0.0.0.0"])
+    assert rules.is_our_host(b"192.168.1.20:8080")
+    assert rules.is_our_host(b"[fd00::5]:8080")
+    assert not rules.is_our_host(b"192.168.1.21:8080")
+
+
 def test_any_host() -> None:
     """`*` switches the rule off."""
     assert Origins(hosts=["*"]).is_our_host(b"evil.com")

@@ -106,11 +106,12 @@ class Origins:
             *_LOCAL_SUFFIXES,
             *(host[1:] for host in named if host.startswith("*.")),
         )
-        bound = tuple(listening)
-        addresses = [_address(text.strip("[]")) for text in bound]
-        self._listening = frozenset(address for address in addresses if address is not None)
-        self._everywhere = any(address.is_unspecified for address in self._listening) or "" in set(
-            listening
+        bound = {text.strip("[]") for text in listening}
+        addresses = {text: _address(text) for text in bound | named}
+        self._ours = frozenset(one for one in addresses.values() if one is not None)
+        """Addresses that `Host` may name: those we are bound to, and those of `hosts`."""
+        self._everywhere = "" in bound or any(
+            one.is_unspecified for text in bound if (one := addresses[text]) is not None
         )
         self._origins = frozenset(origin.strip().lower().rstrip("/") for origin in origins)
         self._proxies = tuple(ip_network(proxy.strip(), strict=False) for proxy in proxies)
@@ -139,7 +140,7 @@ class Origins:
             return False
         address = _address(host)
         if address is not None:
-            return address.is_loopback or self._everywhere or address in self._listening
+            return address.is_loopback or self._everywhere or address in self._ours
         is_ours = "." not in host or host in self._hosts or host.endswith(self._suffixes)
         return is_ours or self._cluster.has(host)
 
