@@ -118,21 +118,23 @@ def test_a_head_of_health_loads(server: Modelswap) -> None:
 
 
 def test_polls_of_a_ready_model_keep_it_not(server: Modelswap) -> None:
-    """`ttl` counts from the load on, however often its health is asked; then health loads it again."""
+    """`ttl` counts from the load on, however often its health is asked; then the monitor loads nothing."""
+    monitor = {"User-Agent": "monitor"}
     assert server.ask("GET", "/upstream/brief/health").status == 200
-    pids: set[int] = set()
 
-    def has_another() -> bool:
+    def is_gone() -> bool:
         with contextlib.suppress(HTTPException, OSError):  # the server may leave in the middle
-            server.ask("GET", "/upstream/brief/health")
-        pids.update(one["pid"] for one in server.ask("GET", "/running").json()["running"])
-        return len(pids) > 1
+            server.ask("GET", "/upstream/brief/health", headers=monitor)
+        return "brief" not in server.running()
 
-    wait_until(has_another, 15)
+    wait_until(is_gone, 8)
+    assert server.ask("GET", "/upstream/brief/health", headers=monitor).status == 409
+    assert server.ask("GET", "/upstream/brief/health").status == 200
+    assert server.ask("GET", "/upstream/brief/health", headers=monitor).status == 200
 
 
 def test_health_loads_again_what_was_unloaded_or_swapped_out(server: Modelswap) -> None:
-    """Scripts switch from model to model."""
+    """Only a monitor's model that idled out stays down: scripts switch from model to model."""
     for name in ("slow", "other", "slow"):
         for _ in range(2):
             assert server.ask("GET", f"/upstream/{name}/health").status == 200

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 from modelswap.core.lifecycle import Phase
 from modelswap.core.names import Local, Off, Peer
@@ -33,7 +32,7 @@ from .model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .pages import is_page_poll
 from .passport import Passport, accept_of, line_ends
 from .paths import cleaned, escapes, forwarded_path, is_unclean
-from .readiness import check_start, is_poll
+from .readiness import Readiness, is_poll
 from .redirects import below_prefix, location
 from .routes import Model, Scope, Table, allowed, choose
 from .sites import check_host, check_site, preflight
@@ -64,6 +63,7 @@ class Front:
         self._table = Table()
         self._callers = Callers()
         self._pages = ModelPages(self.loop.time, house.log.once)
+        self._readiness = Readiness(house)
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
@@ -234,10 +234,10 @@ class Front:
             is_tracked=is_traced,
         )
         name, target = match.name, match.target
-        polls = is_poll(request.method, match.rest)
-        if isinstance(target, Local) and house.fleet.phase(target.model) is not Phase.READY:
-            check_start(house, target.model, request.method, unquote(match.rest))
-            polls = False
+        if isinstance(target, Local):
+            polls = self._readiness.is_peek(target.model, request, match.rest)
+        else:
+            polls = is_poll(request.method, match.rest)
         visit.pass_on(name, target, polls=polls)
 
     def _moves(self, exchange: Exchange, target: Local | Peer) -> bool:

@@ -159,6 +159,7 @@ class Lives:
         if now < seat.used + ttl:
             self._set(TimerKey(Timer.IDLE, model), Seconds(seat.used + ttl))
             return NOTHING
+        seat.has_idled = True
         return self.feed(model, Event.STOP_WANTED, now, f"not used for {ttl:g} s")
 
     def watch_idle(self, model: ModelId, now: Seconds) -> None:

@@ -258,6 +258,11 @@ class Room:
         is_wanted = model in self._scheduler.coming or self.waiting(model)
         return Phase.STARTING if is_wanted and phase is not Phase.READY else phase
 
+    def has_idled(self, model: ModelId) -> bool:
+        """Say whether its time to live is what stopped it."""
+        seat = self._seats.get(model)
+        return seat is not None and seat.has_idled
+
     def in_flight(self, model: ModelId) -> int:
         seat = self._seats.get(model)
         return 0 if seat is None else seat.in_flight

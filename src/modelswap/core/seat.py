@@ -42,6 +42,8 @@ class Seat:
     """When it became ready, or when the last use ended."""
     clear_in: int = 0
     """The scheduler's epoch in which nothing stood in the way of a new request."""
+    has_idled: bool = False
+    """It was stopped because nobody used it for its time to live; until it is ready again."""
     is_removed: bool = False
     """No longer configured; it stays until its process and its requests have ended."""
     failure: Failure | None = None
@@ -73,6 +75,7 @@ class Seat:
 
     def note_ready(self, now: Seconds) -> None:
         self.used = self._ready_at = now
+        self.has_idled = False
         self._failed_starts = 0
 
     def note_failed_start(self, why: Failure, now: Seconds) -> None:

@@ -159,6 +159,9 @@ class Fleet:
     def listed_phase(self, model: ModelId) -> Phase:
         return self._room.listed_phase(model)
 
+    def has_idled(self, model: ModelId) -> bool:
+        return self._room.has_idled(model)
+
     def server(self, model: ModelId) -> Server | None:
         """Return the running server of a model, whatever its phase."""
         return self._servers.get(model)

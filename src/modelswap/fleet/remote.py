@@ -155,6 +155,10 @@ class RemoteFleet:
     def listed_phase(self, model: ModelId) -> Phase:
         return self.phase(model)
 
+    def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
+        """Only the other front knows."""
+        return False
+
     def failure(self, model: ModelId) -> Failed | None:  # noqa: ARG002 - as a `Fleet`
         """Only the other front knows."""
         return None
