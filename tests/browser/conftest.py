@@ -94,8 +94,19 @@ class Page:
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
         )
 
+    def read(self, look: Callable[[], Any], seconds: float = 15.0) -> Any:
+        """Return what a look finds; look again when an element was replaced in the middle of it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return look()
+            except StaleElementReferenceException:
+                if time.monotonic() > deadline:
+                    raise
+
     def text(self, selector: str) -> str:
-        return "\n".join(element.text for element in self.all(selector))
+        found: str = self.read(lambda: "\n".join(one.text for one in self.all(selector)))
+        return found
 
     def script(self, code: str, *arguments: Any) -> Any:
         return self.driver.execute_script(code, *arguments)

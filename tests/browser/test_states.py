@@ -33,9 +33,13 @@ def chat_with(server: Modelswap, key: str) -> None:
 
 def live_buttons(page: Page) -> list[str]:
     """What can be clicked in the content of the page, by its text."""
-    return [
-        e.text for e in page.all("main button, main select") if e.is_displayed() and e.is_enabled()
-    ]
+
+    def look() -> list[str]:
+        buttons = page.all("main button, main select")
+        return [one.text for one in buttons if one.is_displayed() and one.is_enabled()]
+
+    found: list[str] = page.read(look)
+    return found
 
 
 def test_a_lost_connection_is_seen(page: Page, modelswap_server: StartServer) -> None:
@@ -52,7 +56,8 @@ def test_a_lost_connection_is_seen(page: Page, modelswap_server: StartServer) ->
     page.wait_for(".model .state.unknown", "unknown")
     assert not page.all(".state.ready")
     assert live_buttons(page) == []
-    assert page.all(".model button")[0].get_attribute("title") == "No connection to the server"
+    title = page.read(lambda: page.all(".model button")[0].get_attribute("title"))
+    assert title == "No connection to the server"
     page.go("models/alpha")
     page.wait_for("main .state.unknown", "unknown")
     page.go("settings")
