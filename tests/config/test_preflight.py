@@ -75,6 +75,18 @@ PLAIN = [
     "true -ot \"\\.ffn_.*_exps\\.=CPU\" -ot 'blk\\.(1|2)$' --cost 5$ 100% --origins * https://*/x",
     "ssh host cd /x && true $HOME",
     "true 'a;b' a;b",
+    "true -r </s> --stop </think>",
+    'bash -o pipefail -c "a | b $X"',
+    'bash -euo pipefail -c "a | b $X"',
+    'bash --rcfile /x -ic "a | b $X"',
+    'docker run --rm --entrypoint bash img -c "a | b $X"',
+    'docker run --rm --entrypoint=/bin/sh img -c "a | b $X"',
+    'su - user -c "cd /x && $HOME/y"',
+    'sshpass -p x ssh host "cd ~/x && $Y"',
+    "timeout 9 autossh host cd ~/x && $Y",
+    'tmux new-session -d "a $X; b"',
+    'powershell -Command "$env:A=1; $x | y"',
+    "cmd.exe /c a && b",
 ]
 
 
@@ -147,6 +159,30 @@ THERE = [
 def test_what_is_no_file_is_not_looked_for(tmp_path: Path, command: str) -> None:
     """A name that the server looks up elsewhere, a module, a path inside a container."""
     assert _check(tmp_path, command).lines() == []
+
+
+ELSEWHERE = [
+    "sudo -E docker run img -m /no/x.gguf --chat-template-file /no/t.jinja",
+    "timeout 1d podman run img -m /no/x.gguf",
+    "nice docker run img -m /no/x.gguf",
+    "flatpak-spawn --host llama-server -m /no/x.gguf",
+    "limactl shell default llama-server -m /no/x.gguf",
+    "ramalama serve /no/x.gguf",
+    "ssh.exe host llama-server -m /no/x.gguf",
+    "llama-server --model-url https://h/x.gguf -m /no/x.gguf",
+    "llama-server -hf org/repo -m /no/x.gguf",
+    "uv run --directory /x main.py --config c.yml",
+]
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_files_of_other_places_are_not_looked_for(tmp_path: Path, command: str) -> None:
+    """What a container or another machine has, what will be downloaded, what is in another folder."""
+    for name in ("docker", command.split(maxsplit=1)[0]):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    variables = f"PATH={tmp_path}" + (", MODEL=/no/x.gguf" if "docker" in command else "")
+    assert _check(tmp_path, command, f"env: [{variables}]").lines() == []
 
 
 def test_container_paths_are_not_looked_for(tmp_path: Path) -> None:
