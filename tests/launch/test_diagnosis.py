@@ -477,6 +477,15 @@ def test_words_about_tokens_stay() -> None:
     assert diagnosis.shown(said) == said
 
 
+def test_no_half_of_a_word_is_shown() -> None:
+    """A secret that the plan knows is masked later, and only whole."""
+    secret = "s3cr3tsecret"
+    for before in range(diagnosis.LONGEST - 30, diagnosis.LONGEST):
+        line = diagnosis.shown(f"error: {'x ' * (before // 2)}{secret} more")
+        assert secret in line or "s3" not in line
+        assert len(line) <= diagnosis.LONGEST
+
+
 def test_bounds() -> None:
     """Any amount of output costs bounded memory and time, and gives a short line."""
     tail = Tail()

@@ -391,6 +391,9 @@ def _judge(text: str, *, is_calm: bool) -> tuple[_Rank, Cause | None]:
 
 
 def shown(line: str) -> str:
-    """Make a line fit to be shown: masked, one line, bounded."""
+    """Make a line fit to be shown: masked, one line, bounded; the half of a secret is no known one."""
     text = masked(" ".join(line.split()))
-    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+    if len(text) <= LONGEST:
+        return text
+    text = text[: LONGEST - 2]
+    return f"{text[: max(text.rfind(' '), LONGEST // 2)]} …"
