@@ -113,7 +113,7 @@ def test_a_file_that_is_there(
             "cd",
             "cd: not found (no such program on the PATH); it is a shell's own word: use sh -c '…'",
         ),
-        ("", "the empty name: not found (no such program on the PATH)"),
+        ("", "the command's first word, its program, is empty"),
         ("x" * 300, "x" * 300 + ": not found (no such program on the PATH)"),
     ],
 )

@@ -54,7 +54,9 @@ def explain(
 def _explain(
     name: str, env: Mapping[str, str], cwd: str, code: int | None, said: str
 ) -> tuple[Cause, str]:
-    program = shown(name) or "the empty name"
+    if not name:
+        return Cause.PROGRAM_NOT_FOUND, "the command's first word, its program, is empty"
+    program = shown(name) or "a blank name"
     if code in _PASSING:
         cause = Cause.OUT_OF_MEMORY if code == errno.ENOMEM else Cause.CANNOT_START
         return cause, f"{program}: {_PASSING[code]}"
@@ -81,8 +83,6 @@ def _explain(
 
 def _found(name: str, env: Mapping[str, str], cwd: str) -> Path | None:
     """Find the file that was tried; one that may be executed before one that may not."""
-    if not name:
-        return None
     if "/" in name:
         candidates = [Path(cwd) / name]
     else:
