@@ -54,15 +54,13 @@ def explain(
 def _explain(
     name: str, env: Mapping[str, str], cwd: str, code: int | None, said: str
 ) -> tuple[Cause, str]:
-    if not name:
-        return Cause.PROGRAM_NOT_FOUND, "the command's first word, its program, is empty"
-    program = shown(name) or "a blank name"
+    program = shown(name) or "the empty name"
     if code in _PASSING:
         cause = Cause.OUT_OF_MEMORY if code == errno.ENOMEM else Cause.CANNOT_START
         return cause, f"{program}: {_PASSING[code]}"
     if code == errno.E2BIG:
         return Cause.CANNOT_START, f"{program}: the command and its environment are too long"
-    if code == errno.EINVAL:
+    if code == errno.EINVAL and name:
         return Cause.CANNOT_START, f"{program}: a NUL character in an argument or a variable"
     if not Path(cwd).is_dir():
         return Cause.FILE_NOT_FOUND, f"{program}: the working directory {cwd} does not exist"
@@ -83,6 +81,8 @@ def _explain(
 
 def _found(name: str, env: Mapping[str, str], cwd: str) -> Path | None:
     """Find the file that was tried; one that may be executed before one that may not."""
+    if not name:
+        return None
     if "/" in name:
         candidates = [Path(cwd) / name]
     else:
