@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,9 @@ from modelswap.config.preflight import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from modelswap.config.place import Places
+    from modelswap.config.plan import Plan
 
 
 def _check(folder: Path, command: str, *more: str) -> Loaded:
@@ -209,6 +213,32 @@ def test_a_file_that_may_not_be_executed(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o644)
     assert "which may not be executed" in _check(tmp_path, str(program)).lines()[0]
+
+
+def test_a_folder_that_a_shell_would_enter(tmp_path: Path) -> None:
+    """Beside the `cd` that no shell reads, files in that folder are not called missing."""
+    lines = _check(tmp_path, "cd /opt && ./run -m x.gguf").lines()
+    assert all("no shell reads" in line for line in lines)
+
+
+def test_what_this_user_may_not_see_is_not_missing(tmp_path: Path) -> None:
+    """`check` may be run by another user than the service: what it cannot see is not called missing."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir(mode=0o700)
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"models:\n  m: {{cmd: '{hidden}/run -m {hidden}/x.gguf', proxy: http://h:9}}\n"
+    )
+
+    def look(plan: Plan, places: Places) -> None:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            try:
+                preflight(plan, places)
+            finally:
+                os.seteuid(0)
+
+    assert load(file, environ={}, look=look).lines() == []
 
 
 def test_files_that_are_there(tmp_path: Path) -> None:

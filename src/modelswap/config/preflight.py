@@ -170,7 +170,8 @@ def _look_at_arguments(arguments: list[str], model: Model, path: Path, places: P
         return
     script = shell.script_index(arguments)
     if script is None:
-        takes_relative = not any(word.partition("=")[0] in _GOES_TO for word in arguments)
+        goes = any(word.partition("=")[0] in _GOES_TO for word in arguments)
+        takes_relative = not goes and arguments[0] not in shell.BUILT_IN  # such as `cd`
         for value, kind in _named(arguments, takes_relative=takes_relative):
             _look_for(value, kind, path, places)
     else:
@@ -213,9 +214,9 @@ def _look_for_program(program: str, model: Model, path: Path, places: Places) ->
     if "/" in program:
         if os.path.isdir(program):  # noqa: PTH112 - a text
             _miss(program, "a program", "which is a folder", path, places)
-        elif not os.path.exists(program):  # noqa: PTH110 - a text
+        elif not _may_exist(program):
             _miss(program, "a program", "which is not there", path, places)
-        elif not os.access(program, os.X_OK):
+        elif os.path.isfile(program) and not os.access(program, os.X_OK):  # noqa: PTH113 - a text
             _miss(program, "a program", "which may not be executed", path, places)
     elif shutil.which(program, path=search) is None:
         where = "the PATH that env sets" if own else "the PATH"
@@ -288,11 +289,22 @@ def _look_for(value: str, kind: str, path: Path, places: Places) -> None:
     if _OPEN.search(value) or "\0" in value:
         return
     for one in _parts(value):
-        if not os.path.exists(one):  # noqa: PTH110 - a text
+        if not _may_exist(one):
             _miss(one, kind, _not_there(one), path, places)
             return
-    if kind == "a folder" and not os.path.isdir(value):  # noqa: PTH112 - a text
+    if kind == "a folder" and os.path.isfile(value):  # noqa: PTH113 - a text
         _miss(value, kind, "which is a file", path, places)
+
+
+def _may_exist(value: str) -> bool:
+    """Whether something is there, or cannot be seen by this user; the server may run as another."""
+    try:
+        os.stat(value)  # noqa: PTH116 - a text
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a NUL in it
+        return False
+    return True
 
 
 def _not_there(value: str) -> str:
