@@ -40,6 +40,14 @@ def test_an_anthropic_error_has_its_own_form() -> None:
     assert other == {"type": "api_error", "message": "m"}
 
 
+def test_what_a_wait_does_not_mend_is_not_overload() -> None:
+    """Claude Code tries again whatever calls itself overloaded, and shows nothing meanwhile."""
+    event = error_event(Voice.MESSAGES, 503, "m", should_retry=False)
+    assert data_of(event)["error"] == {"type": "api_error", "message": "m"}
+    event = error_event(Voice.MESSAGES, 503, "m", should_retry=True)
+    assert data_of(event)["error"] == {"type": "overloaded_error", "message": "m"}
+
+
 def test_a_responses_error_has_its_own_form() -> None:
     """The API's members at the top, and `error`, at which the clients raise."""
     event = error_event(Voice.RESPONSES, 503, "m", "model_load_failed")

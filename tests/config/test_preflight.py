@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,9 @@ from modelswap.config.preflight import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from modelswap.config.place import Places
+    from modelswap.config.plan import Plan
 
 
 def _check(folder: Path, command: str, *more: str) -> Loaded:
@@ -75,6 +79,18 @@ PLAIN = [
     "true -ot \"\\.ffn_.*_exps\\.=CPU\" -ot 'blk\\.(1|2)$' --cost 5$ 100% --origins * https://*/x",
     "ssh host cd /x && true $HOME",
     "true 'a;b' a;b",
+    "true -r </s> --stop </think>",
+    'bash -o pipefail -c "a | b $X"',
+    'bash -euo pipefail -c "a | b $X"',
+    'bash --rcfile /x -ic "a | b $X"',
+    'docker run --rm --entrypoint bash img -c "a | b $X"',
+    'docker run --rm --entrypoint=/bin/sh img -c "a | b $X"',
+    'su - user -c "cd /x && $HOME/y"',
+    'sshpass -p x ssh host "cd ~/x && $Y"',
+    "timeout 9 autossh host cd ~/x && $Y",
+    'tmux new-session -d "a $X; b"',
+    'powershell -Command "$env:A=1; $x | y"',
+    "cmd.exe /c a && b",
 ]
 
 
@@ -149,6 +165,30 @@ def test_what_is_no_file_is_not_looked_for(tmp_path: Path, command: str) -> None
     assert _check(tmp_path, command).lines() == []
 
 
+ELSEWHERE = [
+    "sudo -E docker run img -m /no/x.gguf --chat-template-file /no/t.jinja",
+    "timeout 1d podman run img -m /no/x.gguf",
+    "nice docker run img -m /no/x.gguf",
+    "flatpak-spawn --host llama-server -m /no/x.gguf",
+    "limactl shell default llama-server -m /no/x.gguf",
+    "ramalama serve /no/x.gguf",
+    "ssh.exe host llama-server -m /no/x.gguf",
+    "llama-server --model-url https://h/x.gguf -m /no/x.gguf",
+    "llama-server -hf org/repo -m /no/x.gguf",
+    "uv run --directory /x main.py --config c.yml",
+]
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_files_of_other_places_are_not_looked_for(tmp_path: Path, command: str) -> None:
+    """What a container or another machine has, what will be downloaded, what is in another folder."""
+    for name in ("docker", command.split(maxsplit=1)[0]):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    variables = f"PATH={tmp_path}" + (", MODEL=/no/x.gguf" if "docker" in command else "")
+    assert _check(tmp_path, command, f"env: [{variables}]").lines() == []
+
+
 def test_container_paths_are_not_looked_for(tmp_path: Path) -> None:
     """Of a container's command only its program and the folders of this machine count."""
     (tmp_path / "docker").write_text("#!/bin/sh\n")
@@ -173,6 +213,32 @@ def test_a_file_that_may_not_be_executed(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o644)
     assert "which may not be executed" in _check(tmp_path, str(program)).lines()[0]
+
+
+def test_a_folder_that_a_shell_would_enter(tmp_path: Path) -> None:
+    """Beside the `cd` that no shell reads, files in that folder are not called missing."""
+    lines = _check(tmp_path, "cd /opt && ./run -m x.gguf").lines()
+    assert all("no shell reads" in line for line in lines)
+
+
+def test_what_this_user_may_not_see_is_not_missing(tmp_path: Path) -> None:
+    """`check` may be run by another user than the service: what it cannot see is not called missing."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir(mode=0o700)
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        f"models:\n  m: {{cmd: '{hidden}/run -m {hidden}/x.gguf', proxy: http://h:9}}\n"
+    )
+
+    def look(plan: Plan, places: Places) -> None:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            try:
+                preflight(plan, places)
+            finally:
+                os.seteuid(0)
+
+    assert load(file, environ={}, look=look).lines() == []
 
 
 def test_files_that_are_there(tmp_path: Path) -> None:

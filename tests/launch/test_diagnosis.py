@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelswap.core.failure import Cause
-from modelswap.launch import diagnosis
+from modelswap.launch import diagnosis, symptoms
 from modelswap.launch.diagnosis import Tail, diagnose
 
 LLAMA = "0.00.004.374 E "
@@ -252,6 +252,21 @@ SINGLE: list[tuple[Cause | None, str]] = [
             "[[gpu]]."
         ),
     ),
+    (Cause.NETWORK, "ssh: connect to host gpu port 22: Connection refused"),
+    (Cause.NETWORK, "ssh: Could not resolve hostname gpu: Name or service not known"),
+    (Cause.NETWORK, "common_download_file_single: could not resolve host: huggingface.co"),
+    (Cause.NETWORK, "socket.gaierror: [Errno -3] Temporary failure in name resolution"),
+    (
+        Cause.NETWORK,
+        "docker: Error response from daemon: Get x: dial tcp: lookup ghcr.io: no such host",
+    ),
+    (Cause.FILE_NOT_FOUND, "clip_init: failed to open /models/mmproj.gguf"),
+    (Cause.FILE_NOT_FOUND, "Cannot find text model file: /models/x.gguf"),
+    (
+        Cause.BAD_MODEL,
+        "[ERROR] stable-diffusion.cpp:200  - init model loader from file failed: '/m/sd.gguf'",
+    ),
+    (Cause.OUT_OF_MEMORY, "Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
     (Cause.NO_DEVICE, "RuntimeError: No CUDA GPUs are available"),
     (Cause.NO_DEVICE, "RuntimeError: Failed to infer device type, please set the environment"),
     (
@@ -477,6 +492,15 @@ def test_words_about_tokens_stay() -> None:
     assert diagnosis.shown(said) == said
 
 
+def test_no_half_of_a_word_is_shown() -> None:
+    """A secret that the plan knows is masked later, and only whole."""
+    secret = "s3cr3tsecret"
+    for before in range(diagnosis.LONGEST - 30, diagnosis.LONGEST):
+        line = diagnosis.shown(f"error: {'x ' * (before // 2)}{secret} more")
+        assert secret in line or "s3" not in line
+        assert len(line) <= diagnosis.LONGEST
+
+
 def test_bounds() -> None:
     """Any amount of output costs bounded memory and time, and gives a short line."""
     tail = Tail()
@@ -492,6 +516,6 @@ def test_bounds() -> None:
 @given(st.data())
 def test_signs_are_in_every_line_that_a_rule_fits(data: st.DataObject) -> None:
     """The quick look for a sign never hides a line from its rule."""
-    for rule in diagnosis.RULES:
+    for rule in symptoms.RULES:
         line = data.draw(st.from_regex(rule.pattern, alphabet=st.characters(codec="ascii")))
         assert rule.fits(line, line.lower()), (rule.cause, line)

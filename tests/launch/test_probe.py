@@ -30,6 +30,15 @@ def test_target(url: str, check: str, expected: tuple[str, int, str, bool]) -> N
     assert (where.host, where.port, where.path, where.tls) == expected
 
 
+def test_what_is_told_holds_no_query() -> None:
+    """Keys stand in queries and before the host; every client may read the short form."""
+    where = probe.target("http://u:s3cret@h:1/base", "/health?key=s3cret")
+    told = probe.answered(where, b"HTTP/1.1 404 Not Found").told()
+    assert "http://h:1/base/health?… last answered 404" in told.text
+    assert "endpoint /base/health?… last answered 404" in told.brief
+    assert "s3cret" not in told.text + told.brief
+
+
 @pytest.mark.parametrize(
     ("url", "check"),
     [("ftp://h", "/"), ("http://", "/"), ("http://h:99999", "/"), ("http://h", "/a\r\nb")],

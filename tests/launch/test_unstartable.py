@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -122,6 +123,13 @@ def test_a_program_that_is_not_there(name: str, said: str, tmp_path: Path) -> No
     why = explain([name, "--secret"], {"PATH": str(tmp_path)}, str(tmp_path), 2, "No such file")
     assert (why.cause, why.text) == (Cause.PROGRAM_NOT_FOUND, said)
     assert why.brief == "the program was not found"
+
+
+def test_an_empty_name_is_no_argument_with_a_nul(tmp_path: Path) -> None:
+    """The keeper gives the same number for both."""
+    why = explain([""], {"PATH": str(tmp_path)}, str(tmp_path), errno.EINVAL, "Invalid argument")
+    assert why.cause is Cause.PROGRAM_NOT_FOUND
+    assert "the empty name: not found" in why.text
 
 
 def test_the_working_directory(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import TYPE_CHECKING
@@ -77,6 +79,24 @@ def test_the_list_while_a_model_loads(server: Modelswap, pool: ThreadPoolExecuto
     assert server.ask("GET", "/v1/models/nick").json()["status"] == {"value": "loading"}
     assert chat.result().status == 200
     assert {statuses(server)[name] for name in names} == {"loaded"}
+
+
+def test_the_list_when_what_failed_is_wanted_again(
+    server: Modelswap, pool: ThreadPoolExecutor
+) -> None:
+    """A model that failed loads, too, as soon as a request waits for it."""
+    assert server.chat("slow").status == 200
+    (entry,) = server.ask("GET", "/running").json()["running"]
+    os.kill(entry["pid"], signal.SIGKILL)
+    wait_until(lambda: statuses(server)["slow"] == "failed")
+    assert server.chat("other").status == 200
+    busy = pool.submit(server.chat, "other", delay_ms=500)
+    wait_until(lambda: server.ask("GET", "/api/inflight").json()["requests"])
+    chat = pool.submit(server.chat, "slow")
+    wait_until(lambda: statuses(server)["slow"] == "loading")
+    assert statuses(server)["other"] == "loaded"
+    is_loading(server.ask("GET", "/upstream/slow/health"))
+    assert busy.result().status == chat.result().status == 200
 
 
 def test_the_list_while_a_swap_is_pending(server: Modelswap, pool: ThreadPoolExecutor) -> None:

@@ -29,6 +29,7 @@ from modelswap.http import ACCEPTED
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of the original look for this name."""
 CHALLENGE: Final = f'Basic realm="{SOURCE}"'
+_OVERLOADED: Final = "overloaded_error"
 _ANTHROPIC: Final = {
     401: "authentication_error",
     403: "permission_error",
@@ -36,7 +37,7 @@ _ANTHROPIC: Final = {
     408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
-    503: "overloaded_error",
+    503: _OVERLOADED,
     504: "timeout_error",
 }
 _EXACT, _SUBTYPE, _ANY = 2, 1, 0
@@ -114,20 +115,27 @@ def openai_error(message: str, kind: str, code: str) -> bytes:
     )
 
 
-def anthropic_type(status: int) -> str:
-    """Give the `type` that Anthropic's API has for a status."""
+def anthropic_type(status: int, *, should_retry: bool | None = None) -> str:
+    """Give the `type` that Anthropic's API has for a status.
+
+    Claude Code tries again whatever calls itself overloaded, before it looks at `x-should-retry`:
+    what another try cannot mend is not called so.
+    """
     known = _ANTHROPIC.get(status)
-    if known is not None:
+    if known is not None and not (known == _OVERLOADED and should_retry is False):
         return known
     return "invalid_request_error" if 400 <= status < 500 else "api_error"  # noqa: PLR2004 -- the class of client errors
 
 
-def anthropic_error(status: int, message: str, code: str, request_id: str) -> bytes:
+def anthropic_error(
+    status: int, message: str, code: str, request_id: str, *, should_retry: bool | None = None
+) -> bytes:
     """Write the error object that Anthropic's clients read, with our code in it."""
+    kind = anthropic_type(status, should_retry=should_retry)
     return _document(
         {
             "type": "error",
-            "error": {"type": anthropic_type(status), "message": message, "code": code},
+            "error": {"type": kind, "message": message, "code": code},
             "request_id": request_id,
             "src": SOURCE,
         }
@@ -185,7 +193,9 @@ def error_reply(
         request_id = f"req_{token_hex(12)}"
         lines.append(("Request-Id", request_id))
         if form is Form.JSON:
-            body = anthropic_error(status, message, code or usual, request_id)
+            body = anthropic_error(
+                status, message, code or usual, request_id, should_retry=should_retry
+            )
     return ErrorReply(status, (*lines, *headers), body)
 
 

@@ -40,7 +40,8 @@ def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_line: bool) -
 
     *shows_line*: the reader may see what the server said, which may hold paths.
     """
-    failed = fleet.failure(model)
+    phase = fleet.listed_phase(model)
+    failed = None if phase is Phase.STARTING else fleet.failure(model)
     if failed is not None:
         why = failed.why
         status: Record = {
@@ -49,7 +50,7 @@ def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_line: bool) -
             **_reason(failed, shows_line=shows_line),
         }
         return status if why.exit_code is None else status | {"exit_code": why.exit_code}
-    return _status_in(fleet.listed_phase(model))
+    return _status_in(phase)
 
 
 def failures(fleet: Fleet | RemoteFleet, models: Iterable[ModelId]) -> list[Record]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from modelswap.core.names import Target
     from modelswap.http import Outbound, Outcome, ResponseHead, Upstream
 
+    from .voice import Voice
+
 
 RETRIES: Final = 4
 """How often a request is tried again whose server died before the request had begun."""
@@ -141,7 +143,7 @@ class Visit(Turn):
 
     def error_event(self, outcome: Outcome) -> bytes | None:
         error = self._broken(outcome)
-        return error_event(voice_of(self._path), error.status, error.text, error.code)
+        return _event(voice_of(self._path), error)
 
     def on_end(self, outcome: Outcome) -> None:
         self._relay = None
@@ -221,8 +223,7 @@ class Visit(Turn):
         exchange = self._exchange
         if exchange.started:
             if not exchange.finished:
-                voice = voice_of(self._path)
-                exchange.end(error_event(voice, error.status, error.text, error.code))
+                exchange.end(_event(voice_of(self._path), error))
         else:
             self._replied = self._front.send_error(exchange, error, headers)
         if error.detail:
@@ -303,3 +304,7 @@ class Visit(Turn):
             house.logs.request_line(
                 passport.before, status, sent, passport.after, now - self._begun
             )
+
+
+def _event(voice: Voice | None, error: ReplyError) -> bytes:
+    return error_event(voice, error.status, error.text, error.code, should_retry=error.should_retry)

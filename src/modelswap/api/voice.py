@@ -86,12 +86,19 @@ def chunk(kind: str, choice: object, *, model: str, created: int, ident: str = "
     )
 
 
-def error_event(voice: Voice | None, status: int, message: str, code: str | None = None) -> bytes:
+def error_event(
+    voice: Voice | None,
+    status: int,
+    message: str,
+    code: str | None = None,
+    *,
+    should_retry: bool | None = None,
+) -> bytes:
     """Write an error as the last event of a stream whose status cannot be changed any more."""
     kind, usual = fault_of(status)
     match voice:
         case Voice.MESSAGES:
-            kind = anthropic_type(status)
+            kind = anthropic_type(status, should_retry=should_retry)
             return event(
                 {"type": "error", "error": {"type": kind, "message": message}}, name="error"
             )

@@ -25,6 +25,8 @@ _FORMS = re.compile(
 )
 _REAL = re.compile(r"\$\{[A-Za-z0-9_-]+\}")
 _ENV = re.compile(r"\$\{?(?i:env)[:.]\s*([A-Za-z_][A-Za-z0-9_]*)\}?")
+_POWERSHELL = re.compile(r"\b(?:powershell|pwsh)\b", re.IGNORECASE)
+"""Where it runs the command, `$env:HOME` is its own syntax."""
 _BUILT_IN: Final = {"port": "PORT", "modelid": "MODEL_ID", "pid": "PID"}
 
 
@@ -45,7 +47,7 @@ def lookalikes(text: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
 
 def foreign_environment(text: str) -> Iterator[tuple[str, str]]:
     """`${env:HOME}`, `$env:HOME`: as above, for `${env.HOME}`."""
-    if "$" not in text:
+    if "$" not in text or _POWERSHELL.search(text):
         return
     for match in _ENV.finditer(text):
         yield match[0], f"${{env.{match[1]}}}"

@@ -96,7 +96,6 @@ _ELSEWHERE: Final = frozenset(
         "lxc",
         "incus",
         "wsl",
-        "wsl.exe",
         "apptainer",
         "singularity",
         "distrobox",
@@ -106,6 +105,8 @@ _ELSEWHERE: Final = frozenset(
         "flatpak",
         "chroot",
         "docker-compose",
+        *("autossh", "mosh", "limactl", "multipass", "vagrant", "pct", "crun", "runc", "ctr"),
+        *("container", "ramalama", "finch", "oc", "microk8s", "k3s", "flatpak-spawn", "host-spawn"),
     ]
 )
 """Programs whose arguments name files of another machine or a container."""
@@ -118,6 +119,12 @@ _KINDS: Final = {
     **dict.fromkeys(_FILES | _ALWAYS_FILES, "a file"),
     **dict.fromkeys(_FOLDERS, "a folder"),
 }
+_DOWNLOADS: Final = frozenset({"-mu", "--model-url", "-hf", "-hfr", "--hf-repo"})
+"""Options by which llama.cpp gets the model: `-m` is where it will lie."""
+_GOES_TO: Final = frozenset(
+    ["--directory", "--chdir", "--cwd", "--workdir", "--working-directory", "--working-dir"]
+)
+"""Options of programs that run the rest in another folder."""
 _VOLUMES: Final = frozenset({"-v", "--volume"})
 _OPEN: Final = re.compile(r"[$*`~{}]")
 """Left-over syntax: the path is not what will be meant; `shell` says so."""
@@ -132,7 +139,8 @@ def preflight(plan: Plan, places: Places) -> None:
         _look_at(model.cmd_stop, model, (*path, "cmdStop"), places)
         for index, entry in enumerate(model.env):
             value = entry.partition("=")[2]
-            if _MODEL_FILE.search(value) and os.path.isabs(value):  # noqa: PTH117 - a text
+            is_here = os.path.isabs(value) and not _goes_elsewhere(model.argv)  # noqa: PTH117 - a text
+            if is_here and _MODEL_FILE.search(value):
                 _look_for(value, "a file", (*path, "env", index), places)
 
 
@@ -153,17 +161,18 @@ def _look_at_arguments(arguments: list[str], model: Model, path: Path, places: P
     if not arguments or "=" in arguments[0]:
         return
     _look_for_program(arguments[0], model, path, places)
-    program = _name(arguments[0])
-    if program in _WRAPPERS:
+    if shell.name_of(arguments[0]) in _WRAPPERS:
         _look_at_arguments(_behind_wrapper(arguments), model, path, places)
         return
-    if program in _ELSEWHERE:
+    if _goes_elsewhere(arguments):
         for folder in _host_sides(arguments):
             _look_for(folder, "a file or folder", path, places)
         return
     script = shell.script_index(arguments)
     if script is None:
-        for value, kind in _named(arguments, takes_relative=True):
+        goes = any(word.partition("=")[0] in _GOES_TO for word in arguments)
+        takes_relative = not goes and arguments[0] not in shell.BUILT_IN  # such as `cd`
+        for value, kind in _named(arguments, takes_relative=takes_relative):
             _look_for(value, kind, path, places)
     else:
         _look_at_script([w.text for w in shell.words(arguments[script])], model, path, places)
@@ -171,7 +180,7 @@ def _look_at_arguments(arguments: list[str], model: Model, path: Path, places: P
 
 def _look_at_script(words: list[str], model: Model, path: Path, places: Places) -> None:
     """A shell's script: only whole paths are looked for, since it may go elsewhere (`cd`)."""
-    if _ELSEWHERE & {_name(word) for word in words}:
+    if _goes_elsewhere(words):
         return
     for before, word in zip(["", *words], words, strict=False):
         if os.path.isabs(word) and (before in _BEFORE_PROGRAM or before.endswith(";")):  # noqa: PTH117 - a text
@@ -180,8 +189,9 @@ def _look_at_script(words: list[str], model: Model, path: Path, places: Places) 
         _look_for(value.rstrip(";"), kind, path, places)
 
 
-def _name(program: str) -> str:
-    return program.replace("\\", "/").rpartition("/")[2].lower()
+def _goes_elsewhere(words: Sequence[str]) -> bool:
+    """Whether `docker`, `ssh` and the like run the rest, behind `sudo` or any other program, too."""
+    return not _ELSEWHERE.isdisjoint(map(shell.name_of, words))
 
 
 def _behind_wrapper(arguments: Sequence[str]) -> list[str]:
@@ -204,9 +214,9 @@ def _look_for_program(program: str, model: Model, path: Path, places: Places) ->
     if "/" in program:
         if os.path.isdir(program):  # noqa: PTH112 - a text
             _miss(program, "a program", "which is a folder", path, places)
-        elif not os.path.exists(program):  # noqa: PTH110 - a text
+        elif not _may_exist(program):
             _miss(program, "a program", "which is not there", path, places)
-        elif not os.access(program, os.X_OK):
+        elif os.path.isfile(program) and not os.access(program, os.X_OK):  # noqa: PTH113 - a text
             _miss(program, "a program", "which may not be executed", path, places)
     elif shutil.which(program, path=search) is None:
         where = "the PATH that env sets" if own else "the PATH"
@@ -234,7 +244,7 @@ def _paths(values: Sequence[str]) -> Iterator[str]:
 
 def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[str, str]]:
     """Files and folders that the arguments name, each with its kind."""
-    is_python = _name(arguments[0]).startswith("python")
+    is_python = shell.name_of(arguments[0]).startswith("python")
     is_first = takes_relative
     at = 1
     while at < len(arguments):
@@ -253,6 +263,8 @@ def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[
             at += 1
         for one in _list(value) if option in _FILES else [value]:
             is_path = _is_path(one) or (option not in _FILES and bool(one))
+            if option in {"-m", "--model"} and not _DOWNLOADS.isdisjoint(arguments):
+                continue
             if is_path and (takes_relative or os.path.isabs(one)):  # noqa: PTH117 - a text
                 yield one, kind
 
@@ -277,11 +289,22 @@ def _look_for(value: str, kind: str, path: Path, places: Places) -> None:
     if _OPEN.search(value) or "\0" in value:
         return
     for one in _parts(value):
-        if not os.path.exists(one):  # noqa: PTH110 - a text
+        if not _may_exist(one):
             _miss(one, kind, _not_there(one), path, places)
             return
-    if kind == "a folder" and not os.path.isdir(value):  # noqa: PTH112 - a text
+    if kind == "a folder" and os.path.isfile(value):  # noqa: PTH113 - a text
         _miss(value, kind, "which is a file", path, places)
+
+
+def _may_exist(value: str) -> bool:
+    """Whether something is there, or cannot be seen by this user; the server may run as another."""
+    try:
+        os.stat(value)  # noqa: PTH116 - a text
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a NUL in it
+        return False
+    return True
 
 
 def _not_there(value: str) -> str:

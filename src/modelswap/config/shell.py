@@ -15,9 +15,16 @@ from .command import joined
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_REMOTE_SHELLS: Final = frozenset({"ssh", "wsl", "wsl.exe"})
-"""Programs that give their arguments to a shell elsewhere."""
+_OTHER_SHELLS: Final = frozenset(
+    [
+        *("ssh", "autossh", "mosh", "wsl"),
+        *("su", "runuser", "script", "tmux", "nix-shell"),
+        *("powershell", "pwsh", "cmd", "nu"),
+    ]
+)
+"""Programs that are shells of another kind, or give their arguments to a shell, here or elsewhere."""
 SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish"})
+_LONG_WITH_WORD: Final = frozenset({"--rcfile", "--init-file"})
 _TOKEN = re.compile(
     r"""(?P<blank>[ \t\n]+)|'(?P<single>[^']*)(?:'|\Z)|"(?P<double>(?:\\.|[^"\\])*)(?:"|\Z)"""
     r"""|\\(?P<escaped>.?)|(?P<plain>[^ \t\n'"\\]+)""",
@@ -26,7 +33,8 @@ _TOKEN = re.compile(
 _COVER: Final = "\0"
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 _OPERATOR = re.compile(
-    r"&&|\|\|?|\|&|;;?|&|\d*>>?(?:&[\d-]|\|)?|&>>?|<<?<?|\d*>>?[\w./~$&-].*|&>>?[\w./~$].*|<[/~.$].*"
+    r"&&|\|\|?|\|&|;;?|&|\d*>>?(?:&[\d-]|\|)?|&>>?|<<?<?|\d*>>?[\w./~$&-].*|&>>?[\w./~$].*"
+    r"|<[/~.$](?:.*[^>])?"  # not `</s>`, a token that ends a text
 )
 BUILT_IN: Final = frozenset(
     [
@@ -105,15 +113,36 @@ def _end(parts: list[tuple[str, str, str]], found: list[Word]) -> None:
         parts.clear()
 
 
+def name_of(program: str) -> str:
+    """The name of a program without its folder and `.exe`, in small letters."""
+    return program.replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")
+
+
 def script_index(arguments: Sequence[str]) -> int | None:
     """Where the script of `sh -c SCRIPT` stands; None when no shell runs one."""
     for index, word in enumerate(arguments):
-        if word.rpartition("/")[2] in SHELLS:
-            for at in range(index + 1, len(arguments) - 1):
-                if not arguments[at].startswith("-"):
-                    break
-                if not arguments[at].startswith("--") and arguments[at].endswith("c"):
-                    return at + 1
+        option, _, value = word.partition("=")
+        is_entrypoint = option == "--entrypoint" or arguments[max(index - 1, 0)] == "--entrypoint"
+        if name_of(value if value and is_entrypoint else word) not in SHELLS:
+            continue
+        found = _script_after(arguments, index + 1, is_entrypoint=is_entrypoint)
+        if found is not None:
+            return found
+    return None
+
+
+def _script_after(arguments: Sequence[str], at: int, *, is_entrypoint: bool) -> int | None:
+    """*is_entrypoint*: of a container, whose options and image come before those of the shell."""
+    while at < len(arguments) - 1:
+        option = arguments[at]
+        if not option.startswith(("-", "+")) and not is_entrypoint:
+            return None
+        at += 1
+        letters = "" if option.startswith("--") else option[1:]
+        takes_word = option in _LONG_WITH_WORD or "o" in letters.lower()  # `-euo pipefail`
+        if "c" in letters and option.startswith("-"):
+            return at + takes_word
+        at += takes_word and not is_entrypoint
     return None
 
 
@@ -124,10 +153,10 @@ def findings(command: str) -> Iterator[tuple[str, str, str]]:
         return
     script = script_index([word.text for word in found])
     yield from _first(found[0])
-    if found[0].text.rpartition("/")[2] in _REMOTE_SHELLS:
-        return
     said: set[str] = set()
     for index, word in enumerate(found):
+        if name_of(word.text) in _OTHER_SHELLS:
+            return
         if index == script:
             continue
         for what, then, hint in _of_word(word):

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     ADDRESS_IN_USE = "address_in_use"
     NO_DEVICE = "no_device"
     CONTAINER = "container"
+    NETWORK = "network"
     NOT_READY = "not_ready"
     KILLED = "killed"
     CRASHED = "crashed"
@@ -56,15 +57,16 @@ _PHRASES: Final = {
     Cause.ADDRESS_IN_USE: "the address is in use",
     Cause.NO_DEVICE: "no usable GPU",
     Cause.CONTAINER: "the container cannot be started",
+    Cause.NETWORK: "another machine cannot be reached",
     Cause.NOT_READY: "not ready in time",
     Cause.KILLED: "the server was killed",
     Cause.CRASHED: "the server crashed",
     Cause.EXITED: "the server ended",
 }
 _PASSING: Final = frozenset(
-    {Cause.OUT_OF_MEMORY, Cause.ADDRESS_IN_USE, Cause.NOT_READY, Cause.KILLED}
+    {Cause.OUT_OF_MEMORY, Cause.ADDRESS_IN_USE, Cause.NETWORK, Cause.NOT_READY, Cause.KILLED}
 )
-"""Memory and ports become free; a slow start may be faster the next time."""
+"""Memory and ports become free, networks come back; a slow start may be faster the next time."""
 
 
 @dataclass(frozen=True, slots=True)

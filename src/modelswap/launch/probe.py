@@ -118,16 +118,18 @@ class Glance:
         return not self.what
 
     def told(self) -> Look:
-        """Put it into a sentence, with and without the address."""
+        """Put it into a sentence, with and without the address; a query may hold a secret."""
         end = f"last {self.what}{self.advice}"
         where = self.where
+        path, mark, _ = where.path.partition("?")
+        path += "?…" if mark else ""
         scheme = "https" if where.tls else "http"
-        url = f"{scheme}://{where.authority}{where.path}"
+        url = f"{scheme}://{where.authority}{path}"
         if where.socket_path:
-            url = f"{where.path} of unix:{where.socket_path}"
+            url = f"{path} of unix:{where.socket_path}"
         return Look(
             f"the check endpoint {url} {end}",
-            f"the check endpoint {self.where.path} {end}",
+            f"the check endpoint {path} {end}",
             self.is_lasting,
         )
 

@@ -60,7 +60,7 @@ def _explain(
         return cause, f"{program}: {_PASSING[code]}"
     if code == errno.E2BIG:
         return Cause.CANNOT_START, f"{program}: the command and its environment are too long"
-    if code == errno.EINVAL:
+    if code == errno.EINVAL and name:
         return Cause.CANNOT_START, f"{program}: a NUL character in an argument or a variable"
     if not Path(cwd).is_dir():
         return Cause.FILE_NOT_FOUND, f"{program}: the working directory {cwd} does not exist"

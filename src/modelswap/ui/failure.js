@@ -18,6 +18,7 @@ const CAUSES = {
   address_in_use: "address in use",
   no_device: "no usable GPU",
   container: "container cannot be started",
+  network: "another machine cannot be reached",
   not_ready: "not ready in time",
   killed: "server was killed",
   crashed: "server crashed",
