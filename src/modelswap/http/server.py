@@ -55,9 +55,6 @@ _SOON = 1.0
 """Seconds after which it may come."""
 _DRAIN_LOOK = 0.02
 """Seconds between two looks whether requests still run, in a drain."""
-_ASK_AGAIN = b"1"
-"""Seconds, in `Retry-After` of a 503: a connection or a body ends soon."""
-_UNAVAILABLE = 503
 
 
 class Server:
@@ -311,8 +308,6 @@ class Server:
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         ]
-        if status == _UNAVAILABLE:
-            headers.append((b"Retry-After", _ASK_AGAIN))
         if request is not None and request.method == "HEAD":
             body = b""
         return b"".join((status_line(status), written(headers), self.date_line(), b"\r\n", body))
