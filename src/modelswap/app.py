@@ -219,7 +219,7 @@ class Program:
         self._server = Server(
             front,
             limits=plan.settings.limits,
-            error=front.error_body,
+            error=front.refusal,
             ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
             is_unbounded=house.stands_for_many,
