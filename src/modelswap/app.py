@@ -277,7 +277,9 @@ class Program:
             else:
                 bound = await self._server.take(self._before.listening, self._address)
         except ListenError as error:
-            raise StartError(f"modelswap: cannot listen on {self._address}: {error}") from error
+            raise StartError(
+                f"modelswap: cannot listen on {self._address.shown}: {error}"
+            ) from error
         if self._before is None:
             await self._fleet.open()
         else:
