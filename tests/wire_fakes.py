@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelswap.config.plan import Limits, Timeouts
+from modelswap.errors import retry_fields
 from modelswap.http import (
     Address,
     Ending,
     Exchange,
     Outbound,
     Outcome,
+    Refused,
     Relay,
-    Request,
     ResponseHead,
     Server,
     Upstream,
@@ -28,14 +29,18 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from modelswap.http import Field
+
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 PATIENCE = 10.0
 
 
-def error(request: Request | None, status: int, text: str) -> tuple[bytes, bytes]:
-    del request, status
-    return b"text/plain", text.encode()
+def error(refused: Refused) -> tuple[list[Field], bytes]:
+    fields = [(b"Content-Type", b"text/plain")]
+    for name, value in retry_fields(refused.status, refused.retry_after):
+        fields.append((name.encode(), value.encode()))
+    return fields, refused.text.encode()
 
 
 @dataclass

@@ -219,7 +219,7 @@ class Program:
         self._server = Server(
             front,
             limits=plan.settings.limits,
-            error=front.error_body,
+            error=front.refusal,
             ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
             is_unbounded=house.stands_for_many,
@@ -277,7 +277,9 @@ class Program:
             else:
                 bound = await self._server.take(self._before.listening, self._address)
         except ListenError as error:
-            raise StartError(f"modelswap: cannot listen on {self._address}: {error}") from error
+            raise StartError(
+                f"modelswap: cannot listen on {self._address.shown}: {error}"
+            ) from error
         if self._before is None:
             await self._fleet.open()
         else:

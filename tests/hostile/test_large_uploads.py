@@ -180,6 +180,15 @@ CHUNKED = {"Transfer-Encoding": "chunked"}
         ("/upstream/a/x", {"Content-Type": "application/json"}, SOME),
         ("/upstream/a/x", {"Content-Type": "multipart/form-data; boundary=x"}, SOME),
         ("/upstream/far/m/x", OCTETS, SOME),
+        (
+            "/upstream/far/m/x",
+            {
+                **OCTETS,
+                "Content-Type": "multipart/form-data; boundary=x",
+                "Content-Encoding": "gzip",
+            },
+            SOME,
+        ),
         ("/v1/audio/transcriptions?model=a", OCTETS, SOME),
         ("/v1/audio/transcriptions?model=far/m", {**OCTETS, **CHUNKED}, SOME),
     ],

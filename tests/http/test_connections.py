@@ -124,6 +124,10 @@ async def test_without_an_idle_one_the_new_one_is_refused(limits: Limits) -> Non
             said = (await refused[0].read()).lower()
             assert said.startswith(b"http/1.1 503 ")
             assert b"retry-after: 1\r\n" in said
+            names = [
+                line.partition(b":")[0] for line in said.partition(b"\r\n\r\n")[0].split(b"\r\n")
+            ]
+            assert len(names) == len(set(names))  # no header twice
             assert b"connection: close\r\n" in said
         begun[1].write(get()[10:])
         assert (await read_answer(begun[0]))[0] == 200

@@ -89,6 +89,43 @@ def test_too_large(server: Modelswap, path: str) -> None:
     assert found[:2] == (413, "request_too_large")
 
 
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (
+            "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        ("POST {}/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("POST {} HTTP/1.1\r\n" + "X: y\r\n" * 1000 + "\r\n", 431),
+        ("POST {}?" + "x" * 70_000, 414),
+        ("POST {} HTTP/1.1\r\nHost: x\r\nno header\r\n", 400),
+        ("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
+        ("POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    ],
+    ids=["framing", "escape", "headers", "line", "malformed", "body", "chunk"],
+)
+def test_what_the_http_layer_refuses(server: Modelswap, path: str, head: str, status: int) -> None:
+    """Heads that cannot be read, and bodies that are broken off: the shape, and the `Request-Id`."""
+    answer = server.raw(head.replace("{}", path).encode())
+    fields, _, body = answer.partition(b"\r\n\r\n")
+    document = json.loads(body)
+    assert int(fields.split(b" ")[1]) == status
+    assert document["type"] == "error", document
+    assert f"request-id: {document['request_id']}".encode() in fields.lower()
+
+
+def test_pages_may_read_refusals_of_the_http_layer(server: Modelswap) -> None:
+    """A page of an allowed origin hears that its body is too large, not that the network failed."""
+    answer = server.raw(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:3000\r\n"
+        b"Content-Length: 99999999\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"access-control-allow-origin: http://localhost:3000\r\n" in answer.lower()
+
+
 @pytest.mark.parametrize("path", PATHS[:4])
 @pytest.mark.parametrize(
     ("body", "expected"),

@@ -173,6 +173,33 @@ def test_below_upstream_it_goes_on_as_it_is(server: Modelswap, peer: Listener) -
     assert peer.last.body == b'{"model":"m"}'
 
 
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nfar/m\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nsound\r\n--x--\r\n'
+)
+
+
+@pytest.mark.parametrize("path", ["/upstream/far/m/v1/x", "/upstream/m/v1/x"])
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])
+def test_below_upstream_a_peer_gets_it_as_it_is(
+    server: Modelswap, peer: Listener, path: str, coding: str, kind: str
+) -> None:
+    """A coded body cannot be looked into: it is no malformed form."""
+    packed = gzip.compress(FORM)
+    headers = {"Content-Type": kind, "Content-Encoding": coding}
+    assert server.ask("POST", path, packed, headers).status == 200
+    assert peer.last.body == packed
+
+
+def test_a_byte_order_mark_below_upstream(server: Modelswap, peer: Listener) -> None:
+    """The peer knows the model by its bare name, also behind a mark."""
+    server.ask("POST", "/upstream/far/m/v1/rerank", MARK + b'{"model":"far/m"}', KIND)
+    assert peer.last.body == b'{"model":"m"}'
+    server.ask("POST", "/upstream/far/m/v1/rerank", MARK + b'{"model":"m"}', KIND)
+    assert peer.last.body == MARK + b'{"model":"m"}'
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
 @pytest.mark.parametrize("coding", ["", "gzip"])
 def test_a_byte_order_mark(server: Modelswap, kind: str, coding: str) -> None:

@@ -210,6 +210,7 @@ def test_every_interface_is_both_families(tmp_path: Path, host: str) -> None:
         ("unix:m.sock", "found a Unix socket whose path is not absolute: 'm.sock'"),
         ("nosuch.invalid:80", "on nosuch.invalid:80: the name 'nosuch.invalid' is not known here"),
         ("1.2.3.4:80", "cannot listen on 1.2.3.4:80: cannot assign requested address"),
+        ("[fd00::7]:80", "cannot listen on [fd00::7]:80: cannot assign requested address"),
         ("unix:/nosuch/m.sock", "cannot listen on unix:/nosuch/m.sock: its folder does not exist"),
     ],
 )  # fmt: skip

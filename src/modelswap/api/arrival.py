@@ -150,7 +150,8 @@ class Arrival(Naming):
         self.pass_through(name, target, b"")
 
     def _needs_no_body(self) -> bool:
-        """Whether the body of a request to a peer names no model that has to be looked at."""
+        """Whether the body of a request to a peer names no model that has to and can be looked at."""
         passport = self._passport
-        named = may_name_in_query(passport.request.method, passport.kind)
-        return named and not passport.identity.models
+        if passport.identity.models:
+            return False
+        return passport.is_coded or may_name_in_query(passport.request.method, passport.kind)

@@ -42,7 +42,7 @@ from .voice import speaks_anthropic
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelswap.http import Exchange, Field, Request
+    from modelswap.http import Exchange, Field, Refused, Request
 
     from .access import Held, Identity
     from .house import House
@@ -340,12 +340,17 @@ class Front:
         exchange.reply(reply.status, self._with_cors(request, reply.headers), reply.body)
         return len(reply.body)
 
-    def error_body(self, request: Request | None, status: int, text: str) -> tuple[bytes, bytes]:
+    def refusal(self, refused: Refused) -> tuple[Sequence[Field], bytes]:
         """Word a refusal of the HTTP layer."""
-        accept = None if request is None else accept_of(request)
-        anthropic = request is not None and speaks_anthropic(request.path)
-        reply = error_reply(status, text, accept=accept, anthropic=anthropic)
-        return reply.headers[0][1].encode("latin-1"), reply.body
+        request = refused.request
+        reply = error_reply(
+            refused.status,
+            refused.text,
+            accept=None if request is None else accept_of(request),
+            retry_after=refused.retry_after,
+            anthropic=speaks_anthropic(refused.path if request is None else request.path),
+        )
+        return self._with_cors(request, reply.headers), reply.body
 
     def _fields(
         self, request: Request, content_type: str, headers: tuple[tuple[str, str], ...]
@@ -353,10 +358,11 @@ class Front:
         return self._with_cors(request, (("Content-Type", content_type), *headers))
 
     def _with_cors(
-        self, request: Request, headers: tuple[tuple[str, str], ...]
+        self, request: Request | None, headers: tuple[tuple[str, str], ...]
     ) -> list[tuple[bytes, bytes]]:
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        fields += self.cors(request)
+        if request is not None:
+            fields += self.cors(request)
         return fields
 
     def cors(self, request: Request) -> Sequence[Field]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.errors import ForbiddenError, ReplyError
 
+from .bodies import MARK
 from .dialect import Ask, Source, find, names_in_query
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def refuse_others_below(
     ask = Ask("", stream=False, source=Source.JSON)
     if body:
         try:
-            ask = find(method, kind, query, body)
+            ask = find(method, kind, query, body.removeprefix(MARK))
         except ReplyError:
             raise ForbiddenError(
                 "this key is limited to some models: name the model in the body"

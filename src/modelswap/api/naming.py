@@ -223,7 +223,8 @@ class Naming:
                     body=body if isinstance(body, bytes) else b"?",
                 )
             if isinstance(target, Peer) and target.rewrite is not None:
-                kind = request.header(b"content-type")
+                coded = self._passport.is_coded
+                kind = None if coded else request.header(b"content-type")
                 known = body if isinstance(body, bytes) else b""
                 made = made_bare(target, request.method, kind, self._query, known)
                 self._query = made.query

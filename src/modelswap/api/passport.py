@@ -124,6 +124,12 @@ class Passport:
             self.codings = readable_codings(values)
             self.is_plain = False
 
+    @property
+    def is_coded(self) -> bool:
+        """Whether the body is sent in a coding, so that nothing can be read in it as it stands."""
+        coding = self.request.header(b"content-encoding")
+        return coding is not None and coding.strip().lower() not in {b"", b"identity"}
+
     def remember(self, name: str, target: Local) -> None:
         """Let `name` be `direct` from now on, unless each request's names are checked."""
         if self.identity.models:

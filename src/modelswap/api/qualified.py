@@ -1,8 +1,8 @@
 """Requests below `/upstream/<peer>/<model>/…`: the peer knows its model by the bare name.
 
 Law: only a `model` that equals the qualified name is changed, and nothing else.
-A body that cannot be read passes as it is, except a malformed form, which is
-refused as the other routes refuse it.
+A body that cannot be read (a coded one: without a content type) passes as it is,
+except a malformed form, which is refused as the other routes refuse it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from modelswap.errors import BadRequestError, ReplyError
 from modelswap.http import FormEdit, FormScan
 
+from .bodies import MARK
 from .dialect import Source, find, source_of
 from .filters import Rewritten, rewrite
 
@@ -32,13 +33,14 @@ def made_bare(
         return Rewritten(body, query)
     if content_type is not None and body and source_of(method, kind) is Source.MULTIPART:
         return Rewritten(_form(target.rewrite, target.requested, content_type, body), query)
+    text = body.removeprefix(MARK)
     try:
-        ask = find(method, kind, query, body)
+        ask = find(method, kind, query, text)
     except ReplyError:
         return Rewritten(body, query)
     if ask.model != target.requested:
         return Rewritten(body, query)
-    return rewrite(None, target, ask.source, body, query)
+    return rewrite(None, target, ask.source, text, query)
 
 
 def _form(name: str, qualified: str, content_type: bytes, body: bytes) -> bytes:

@@ -34,7 +34,7 @@ from .listening import ListenAddress, ListenError
 from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
 from .relay import Relay
 from .request import Request, forward_headers
-from .server import Server
+from .server import Refused, Server
 from .sockets import is_local
 from .sources import ExchangeBody, OpenedBody
 from .spool import Spool, SpoolFolders
@@ -65,6 +65,7 @@ __all__ = [
     "OpenedBody",
     "Outbound",
     "Outcome",
+    "Refused",
     "Relay",
     "Request",
     "ResponseHead",

@@ -117,7 +117,7 @@ class Connection(Endpoint):
             try:
                 request = Request(self._read_head(head), self.peer, self._scheme)
             except RefusedError as refused:
-                self._refuse(refused.status, refused.text)
+                self._refuse(refused.status, refused.text, head)
                 return
             self._head = head
             self._request = request

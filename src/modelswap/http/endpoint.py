@@ -224,8 +224,9 @@ class Endpoint(asyncio.Protocol):
             self._closes_at = self._server.ticker.now + _FLUSH
             transport.close()
 
-    def _refuse(self, status: int, text: str) -> None:
-        """Answer with an error, if that is still possible, and close."""
+    def _refuse(self, status: int, text: str, head: bytes = b"") -> None:
+        """Answer with an error, if that is still possible, and close; `head` is what is no request."""
+        head = head or bytes(self._partial)
         exchange = self._exchange
         request = exchange.request if exchange is not None else None
         self._partial = bytearray()
@@ -237,7 +238,7 @@ class Endpoint(asyncio.Protocol):
             self._drop_exchange()
             self.break_off(reset=True)
             return
-        self.write(self._server.error_answer(request, status, text))
+        self.write(self._server.error_answer(request, status, text, head))
         self._drop_exchange()
         self._close(linger=True)
 

@@ -139,6 +139,12 @@ class EarlyCheck:
         return True
 
 
+def path_in(head: bytes) -> str:
+    """Return the path that a head, perhaps malformed or incomplete, seems to ask for."""
+    words = head.partition(b"\r\n")[0].split(b" ", 2)
+    return words[1].partition(b"?")[0].decode("latin-1") if len(words) > 1 else ""
+
+
 def parse_request(head: bytes) -> RequestHead:
     """Read a request's head up to and with its empty line; raise RefusedError."""
     lines = head.split(b"\r\n")

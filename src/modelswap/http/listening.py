@@ -69,8 +69,13 @@ class ListenAddress:
         return cls(_host(host), _port(port))
 
     def __str__(self) -> str:
-        """Name it for messages and for the state directory."""
+        """Name it for the state directory."""
         return f"unix:{self.socket_path}" if self.socket_path else f"{self.host}:{self.port}"
+
+    @property
+    def shown(self) -> str:
+        """Name it for messages, as it is written behind `--listen`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else str(self)
 
 
 def _port(text: str) -> int:

@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelswap.errors import retry_fields
 from modelswap.unix_sockets import SocketFile
 
 from .allocator import give_back
@@ -21,6 +20,7 @@ from .burst import Burst
 from .connection import Connection
 from .connections import Connections
 from .fields import status_line, written
+from .head import path_in
 from .listening import ListenAddress, bound
 from .pouring import SHARED
 from .sockets import is_local
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .endpoint import Endpoint
     from .exchange import Exchange
+    from .fields import Field
     from .head import RequestHead
     from .request import Request
 
@@ -55,9 +56,18 @@ _SOON = 1.0
 """Seconds after which it may come."""
 _DRAIN_LOOK = 0.02
 """Seconds between two looks whether requests still run, in a drain."""
-_ASK_AGAIN = b"1"
-"""Seconds, in `Retry-After` of a 503: a connection or a body ends soon."""
-_UNAVAILABLE = 503
+
+
+class Refused(NamedTuple):
+    """A refusal that has no words yet."""
+
+    status: int
+    text: str
+    retry_after: float | None
+    """Seconds."""
+    request: Request | None
+    path: str = ""
+    """Where there is no request: its path, as far as it can be told."""
 
 
 class Server:
@@ -66,12 +76,12 @@ class Server:
         handler: Callable[[Exchange], None],
         *,
         limits: Limits,
-        error: Callable[[Request | None, int, str], tuple[bytes, bytes]],
+        error: Callable[[Refused], tuple[Sequence[Field], bytes]],
         ssl_context: ssl.SSLContext | None = None,
         crashed: Callable[[BaseException], None] | None = None,
         is_unbounded: Callable[[str], bool] = is_local,
     ) -> None:
-        """`error` gives content type and body of a refusal; `crashed` hears of a handler's exceptions.
+        """`error` gives headers and body of a refusal; `crashed` hears of a handler's exceptions.
 
         `is_unbounded` tells whether an address may have any number of connections.
         """
@@ -298,21 +308,18 @@ class Server:
         if exchange.started:
             exchange.abort()
             return
-        content_type, body = self._error(exchange.request, 500, "internal error")
-        exchange.reply(500, [(b"Content-Type", content_type)], body)
+        fields, body = self._error(Refused(500, "internal error", None, exchange.request))
+        exchange.reply(500, fields, body)
 
-    def error_answer(self, request: Request | None, status: int, text: str) -> bytes:
-        """A refusal, complete; the connection closes after it."""
-        content_type, body = self._error(request, status, text)
+    def error_answer(self, request: Request | None, status: int, text: str, head: bytes) -> bytes:
+        """A refusal, complete; the connection closes after it. `head` is what is no request."""
         after = _SOON if status in _PASSING else None
+        fields, body = self._error(Refused(status, text, after, request, path_in(head)))
         headers = [
-            (b"Content-Type", content_type),
-            *((n.encode("ascii"), v.encode("ascii")) for n, v in retry_fields(status, after)),
+            *fields,
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         ]
-        if status == _UNAVAILABLE:
-            headers.append((b"Retry-After", _ASK_AGAIN))
         if request is not None and request.method == "HEAD":
             body = b""
         return b"".join((status_line(status), written(headers), self.date_line(), b"\r\n", body))
