@@ -107,3 +107,11 @@ def test_sections_below_models(tmp_path: Path) -> None:
 
 def test_a_model_may_have_the_name_of_a_section(tmp_path: Path) -> None:
     assert not lines(tmp_path, "models: {store: {cmd: '/bin/sh ${PORT}'}}\n")
+
+
+@pytest.mark.parametrize("key", ["a\\nb", "\\e[31m", "a\\u2028b", "\\x7f"])
+def test_a_message_is_one_line_without_controls(tmp_path: Path, key: str) -> None:
+    """Also where the file's keys hold them."""
+    (line,) = lines(tmp_path, f'"{key}": 1\n{MODEL}')
+    assert line.isprintable()
+    assert line.endswith(": unknown key, ignored")
