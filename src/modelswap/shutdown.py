@@ -37,6 +37,11 @@ class Shutdown:
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(number, self._on_signal, number)
 
+    @property
+    def signal(self) -> signal.Signals:
+        """What to send to another process that is to end in the same way."""
+        return signal.SIGINT if self._is_interrupted else signal.SIGTERM
+
     def _on_signal(self, number: int) -> None:
         """Take a signal: the first asks, the second hurries."""
         if number == signal.SIGINT:

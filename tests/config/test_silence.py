@@ -96,15 +96,21 @@ def test_a_leading_dot_is_a_domain_and_all_below_it(loaded: LoadText) -> None:
     assert plan.settings.allowed_hosts == ("example.org", "*.example.org", "b")
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "just words\n", "{}\n", "---\n"])
-def test_an_empty_file(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "found_"),
+    [
+        *[(text, "an empty file") for text in ("", "\n\n", "# nothing\n", "---\n")],
+        *[(text, "none, as in an empty file") for text in ("just words\n", "models = 3\n", "{}\n")],
+    ],
+)
+def test_an_empty_file(tmp_path: Path, text: str, found_: str) -> None:
     """A file without keys is accepted, and an error under strict."""
     file = tmp_path / "c.yaml"
     file.write_text(text)
     found = load(file, environ={})
     assert found.is_good()
     assert not found.is_good(strict=True)
-    assert f"{file}:1: expected keys, such as models; found an empty file" in found.lines()[0]
+    assert f"{file}:1: expected keys, such as models; found {found_}" in found.lines()[0]
 
 
 BIG = "x" * 100_000

@@ -14,6 +14,8 @@ from modelswap.http.listening import ListenAddress, ListenError, bound
 from wire_fakes import error, get, read_answer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelswap.http import Exchange
 
 
@@ -167,3 +169,18 @@ async def test_a_port_that_one_family_lacks_is_taken(family: int) -> None:
         other.listen()
         with pytest.raises(ListenError, match="address already in use"):
             await bound(ListenAddress("::", other.getsockname()[1]))
+
+
+async def test_the_file_of_a_socket_that_was_handed_over_stays(tmp_path: Path) -> None:
+    """Python 3.13 and later remove it with the server that closes."""
+
+    def never(exchange: Exchange) -> None:
+        raise AssertionError(exchange)
+
+    path = tmp_path / "a.sock"
+    server = Server(never, limits=Limits(), error=error)
+    await server.bind(ListenAddress("", 0, str(path)))
+    await server.accept()
+    server.hand_over()
+    await server.close()
+    assert path.exists()

@@ -106,3 +106,28 @@ def test_lock(tmp_path: Path) -> None:
         lock_front(tmp_path)
     os.close(held)
     os.close(lock_front(tmp_path))
+
+
+def test_a_folder_that_is_there_for_more_keeps_its_mode(tmp_path: Path) -> None:
+    """`--state-dir /` must not shut everybody else out of the machine."""
+    (tmp_path / "other").mkdir()
+    tmp_path.chmod(0o755)
+    for _ in range(2):  # the second time our own files are there, too
+        assert state_directory(tmp_path, "h:1") == tmp_path
+        os.close(lock_front(tmp_path))
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_for_everybody_is_no_state_directory(tmp_path: Path) -> None:
+    """As `--state-dir /tmp`: others could put their files in the place of ours."""
+    (tmp_path / "other").touch()
+    tmp_path.chmod(0o1777)
+    with pytest.raises(LaunchError, match="everybody writes to"):
+        state_directory(tmp_path, "h:1")
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_volume_of_our_own_becomes_private(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    tmp_path.chmod(0o777)
+    assert state_directory(tmp_path, "h:1").stat().st_mode & 0o777 == 0o700

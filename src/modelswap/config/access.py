@@ -48,7 +48,9 @@ def upstream_key(text: str, path: Path, places: Places) -> Secret | None:
         places.problem(path, "a key has to be text")
         return None
     if any(one <= " " or one == "\x7f" for one in key):
-        places.problem(path, "a key cannot hold a space or a control character")
+        places.problem(
+            path, "expected a key without spaces or control characters; found some in it"
+        )
         return None
     return Secret(key) if key else None
 

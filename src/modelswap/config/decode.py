@@ -57,6 +57,8 @@ class Report:
 
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
+    wrong: set[Path] = field(default_factory=set["Path"])
+    """Where a value of another kind stood: what follows from it is not said."""
     misplaced: set[str] = field(default_factory=set[str])
     """Names of models that stand where no model belongs; said once, and not at each use."""
     written: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
@@ -88,11 +90,16 @@ class Report:
         warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
         self.warnings.append(warning)
 
+    def is_wrong(self, path: Path) -> bool:
+        """Tell whether the value there, or one that holds it, was no value of its kind."""
+        return bool(self.wrong) and any(path[:n] in self.wrong for n in range(1, len(path) + 1))
+
     def is_misplaced(self, name: str) -> bool:
         return name in self.misplaced
 
     def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
         """Report a value of another kind than was expected."""
+        self.wrong.add(path)
         self.problem(node.mark, path, f"expected {what}", hint, seen=found(node, path))
 
 

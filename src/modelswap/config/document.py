@@ -12,12 +12,13 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
 from .found import found
-from .node import Entry, Kind, Map, Mark, Node, Problem, Scalar, ScalarValue, Seq, is_null
+from .node import Entry, Kind, Map, Mark, Node, Path, Problem, Scalar, ScalarValue, Seq, is_null
 from .node import text as text_node
 from .scalars import resolve
 
@@ -82,7 +83,7 @@ def parse(text: str, file: str, expand: Expand) -> tuple[Node | None, list[Probl
             if builder.done:
                 break
     except yaml.MarkedYAMLError as broken:
-        raise BrokenDocumentError(_syntax(broken, file)) from None
+        raise BrokenDocumentError(_syntax(broken, text, file)) from None
     except yaml.YAMLError as broken:
         raise BrokenDocumentError(_unreadable(broken, text, file)) from None
     return builder.root, builder.problems
@@ -96,14 +97,31 @@ def _events(text: str) -> Iterator[yaml.Event]:
     return events
 
 
+_UNEXPECTED: Final = "found character"
+_TAB: Final = "a tab is there; YAML is indented with spaces"
+_SECOND_COLON: Final = "mapping values are not allowed"
+_COLON: Final = "a value that holds `: ` needs quotes; else look at the indentation"
+
+
 def _unshield(text: str) -> str:
     return _SHIELDED.sub(r"${\1}", text) if "\ue000" in text else text
 
 
-def _syntax(broken: yaml.MarkedYAMLError, file: str) -> Problem:
+def _syntax(broken: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     at = broken.problem_mark or broken.context_mark
     mark = Mark(file, at.line + 1, at.column + 1) if at else Mark(file)
-    return Problem(mark, (), f"not valid YAML: {broken.problem or 'broken'}", broken.context or "")
+    what = broken.problem or "broken"
+    hint = broken.context or ""
+    if at is not None and what.startswith(_UNEXPECTED):
+        line = next(islice(text.split("\n"), at.line, None), "")
+        here = line[at.column : at.column + 1]
+        if "\t" in (here, line[:1]):
+            hint = _TAB
+        elif here and here in "@`%":
+            hint = f"write quotes around a value that begins with {here}"
+    elif what.startswith(_SECOND_COLON):
+        hint = _COLON
+    return Problem(mark, (), f"not valid YAML: {what}", hint)
 
 
 def _unreadable(broken: yaml.YAMLError, text: str, file: str) -> Problem:
@@ -247,7 +265,7 @@ class _Builder:
                 self.problems.append(
                     Problem(
                         mark,
-                        (key,),
+                        (*self._path(), key),
                         f"expected each key once; found a key given twice: first in line {first}",
                     )
                 )
@@ -258,6 +276,10 @@ class _Builder:
                 entries.setdefault(entry.key, entry)
         return Map(frame.mark, tuple(entries.values()))
 
+    def _path(self) -> Path:
+        """Where the collection stands that has just ended."""
+        return tuple(one.keys[-1][0] if one.is_map else len(one.items) for one in self._stack)
+
     def _merge_sources(self, merged: list[Node]) -> Iterator[Map]:
         for value in merged:
             for source in value.items if isinstance(value, Seq) else (value,):
@@ -267,7 +289,7 @@ class _Builder:
                     self.problems.append(
                         Problem(
                             source.mark,
-                            ("<<",),
+                            (*self._path(), "<<"),
                             "expected a mapping or a list of mappings behind `<<`",
                             found=found(source, ()),
                         )

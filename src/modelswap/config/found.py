@@ -27,7 +27,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _KEY_RECORD: Final = frozenset(
-    {"name", "keyFile", "scopes", "models", "rateLimit", "expires", "background"}
+    {"name", "keyFile", "scopes", "models", "rateLimit", "expires", "background", "noSwap"}
 )
 """Parts of an `apiKeys` record that are no secret."""
 _PLAIN_WORDS = re.compile(r"[A-Za-z_ ]{1,40}")

@@ -100,6 +100,8 @@ _TOP: Final = {
         _key("models", "each with its id and cmd"),
     ),
     **_all("model", _key("models", "a mapping of ids to models")),
+    **_all("group", _key("groups")),
+    **_all("matrices", _key("matrix")),
     **_all("peer remote remotes providers upstreams remotemodels", _key("peers")),
     **_all("vars variables defines constants snippets", _key("macros")),
     **_all(
@@ -170,7 +172,7 @@ _MODEL: Final = {
     **_all("title displayname label modelname", _key("name")),
     **_all("hidden hide private unlist invisible", _key("unlisted", "true or false")),
     **_all(
-        "vision multimodal image images modality modalities input inputs inputmodalities audio",
+        "vision multimodal images modality modalities input inputs inputmodalities audio",
         _key("capabilities.in", "a list of text, audio, image"),
     ),
     **_all("output outputs outputmodalities", _key("capabilities.out")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .found import found
 from .kinds import keys_of
 from .node import Map, Scalar, Seq, is_null
 from .schema import RawModel
@@ -32,11 +33,16 @@ _OWN: Final[dict[Path, frozenset[str]]] = {
 """Where models are looked for, with keys that say that an entry is no model after all."""
 _TELLING: Final = frozenset({"checkEndpoint", "cmdStop", "useModelName", "aliases", "ttl", "proxy"})
 _MOST_NAMES: Final = 5
+_OLD_SECTIONS: Final = ("groups", "matrix")
+"""Which llama-swap knows at the top level, too."""
 _HINT: Final = "models stand below `models:`, which stands at the beginning of its line"
 
 
 def without_misplaced(root: Map, top_keys: Collection[str], report: Report) -> Map:
     """Take misplaced models out of the tree, with one message for each place."""
+    models = root.get("models")
+    if isinstance(models, Map):
+        root = root.with_value("models", _without_sections(models, top_keys, report))
     for path, own in _OWN.items():
         root = _cleaned(root, path, own, report)
     return _top(root, top_keys, report)
@@ -46,11 +52,11 @@ def _cleaned(root: Map, path: Path, own: frozenset[str], report: Report) -> Map:
     section = root
     above: list[Map] = []
     for part in path:
-        found = section.get(str(part))
-        if not isinstance(found, Map):
+        below = section.get(str(part))
+        if not isinstance(below, Map):
             return root
         above.append(section)
-        section = found
+        section = below
     is_right = path == ("models",)
     wrong = [
         entry
@@ -66,8 +72,31 @@ def _cleaned(root: Map, path: Path, own: frozenset[str], report: Report) -> Map:
     return cleaned
 
 
+def _without_sections(models: Map, top_keys: Collection[str], report: Report) -> Map:
+    """Take out `groups:`, `logLevel:` and the like, one level too deep."""
+    sections = {*top_keys, *_OLD_SECTIONS} - {"models"}
+    wrong = [entry for entry in models.entries if entry.key in sections and _is_section(entry)]
+    for entry in wrong:
+        path, hint = ("models", entry.key), f"{entry.key}: stands at the beginning of its line"
+        if isinstance(entry.value, Map):
+            message = f"expected models; found the keys of {entry.key}, left out"
+            report.warn(entry.mark, path, message, hint)
+        else:
+            what, seen = "expected a mapping of the model's keys", found(entry.value, (entry.key,))
+            report.problem(entry.mark, path, what, hint, seen=seen)
+    return models.without(*(entry.key for entry in wrong))
+
+
+def _is_section(entry: Entry) -> bool:
+    value = entry.value
+    if isinstance(value, Map):
+        names = {one.key for one in value.entries}
+        return bool(names) and not names & keys_of(RawModel).keys()
+    return not is_null(value)
+
+
 def _top(root: Map, top_keys: Collection[str], report: Report) -> Map:
-    known = {*top_keys, "groups", "matrix"}
+    known = {*top_keys, *_OLD_SECTIONS}
     wrong = [
         entry
         for entry in root.entries

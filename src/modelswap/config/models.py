@@ -46,6 +46,8 @@ _VERSIONED = re.compile(r"/v1(/(models|embeddings|responses|messages|(chat/)?com
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NO_CHECK: Final = frozenset({"none", "false", "off", "no", "null", "disabled", "disable", "skip"})
 """Words that are paths to llama-swap, and so to us, whatever their authors meant."""
+_CHECKED: Final = frozenset({"true", "yes", "on", "enabled", "enable"})
+"""The same for those who want one."""
 _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 
@@ -211,9 +213,15 @@ def _check_endpoint(path: str, model: Path, places: Places) -> str | None:
     if path.strip().strip("/").lower() in _NO_CHECK:
         then = f"taken as the path /{path.strip().strip('/')}"
         places.odd(place, "a path, or none", then, "no check is written: none")
+    elif path.strip().strip("/").lower() in _CHECKED:
+        then = f"taken as the path /{path.strip().strip('/')}"
+        places.odd(place, "a path, or none", then, "left out, it is /health")
     elif "://" in path:
         path = _path_of(path.strip())
         then = f"taken as {path}"
+        places.odd(place, "a path, or none", then, "where the server listens is said by proxy")
+    elif _HOST_PORT.fullmatch(path.strip()):
+        then = f"taken as the path /{path.strip()}"
         places.odd(place, "a path, or none", then, "where the server listens is said by proxy")
     elif _ESCAPE.search(path):
         places.odd(place, "a path with whole escapes (%XX)", "sent as it is", "a % is written %25")

@@ -135,7 +135,14 @@ class Problem:
     def __str__(self) -> str:
         where = self.file if not self.line else f"{self.file}:{self.line}"
         parts = [part for part in (where, self.key, self.sentence(str)) if part]
-        return ": ".join(parts) + (f" ({self.hint})" if self.hint else "")
+        return _one_line(": ".join(parts) + (f" ({self.hint})" if self.hint else ""))
+
+
+def _one_line(text: str) -> str:
+    """Write out line breaks and a terminal's controls, which may stand in keys and names of files."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def text(value: str, mark: Mark = NOWHERE) -> Scalar:

@@ -24,12 +24,14 @@ class Places:
     def problem(
         self, path: Path, message: str, hint: str = "", *, seen: Found | None = None, then: str = ""
     ) -> None:
-        self.report.problem(locate(self.root, path), path, message, hint, seen=seen, then=then)
+        if not self.report.is_wrong(path):
+            self.report.problem(locate(self.root, path), path, message, hint, seen=seen, then=then)
 
     def warn(
         self, path: Path, message: str, hint: str = "", *, seen: Found | None = None, then: str = ""
     ) -> None:
-        self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
+        if not self.report.is_wrong(path):
+            self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
 
     def missing(self, path: Path, what: str, seen: Found, why: str) -> None:
         """Warn of what this machine does not have."""

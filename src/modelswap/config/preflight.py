@@ -132,7 +132,8 @@ _OPEN: Final = re.compile(r"[$*`~{}]")
 
 def preflight(plan: Plan, places: Places) -> None:
     """Warn of what the commands name and this machine does not have, and of shell syntax."""
-    warn_of_unnamed(plan, routing_policy(plan), places)
+    if not places.report.problems:  # else there may be no routing to go by
+        warn_of_unnamed(plan, routing_policy(plan), places)
     for model in plan.models.values():
         path = ("models", model.id)
         _look_at(model.cmd, model, (*path, "cmd"), places)

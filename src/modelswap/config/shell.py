@@ -70,7 +70,8 @@ _HOME = re.compile(r"(?:^|[=:,])~(?:/|$)")
 _GLOB = re.compile(
     r"(?:^|=)(?!https?:)[^=\0]*/[^\0]*[*]|[*][^\0/]*\.(?:gguf|safetensors|bin|onnx)\b"
 )
-_MACROS: Final = frozenset({"PORT", "PID", "MODEL_ID"})
+_PLACEHOLDER = re.compile(r"\$\{[A-Za-z0-9_-]+\}")
+"""A macro: one that is not known is a mistake of its own."""
 _IN_SHELL: Final = "write sh -c '…' around the command; exec before its program"
 
 
@@ -187,7 +188,7 @@ def _of_word(word: Word) -> Iterator[tuple[str, str, str]]:
         yield "&&", "which the program gets as part of an argument", _IN_SHELL
     for match in _VARIABLE.finditer(word.expandable):
         name = match[1] or match[2]
-        if name not in _MACROS:
+        if not _PLACEHOLDER.fullmatch(match[0]):
             yield match[0], "which stays as it is", f"write ${{env.{name}}}"
     for match in _SUBSTITUTION.finditer(word.expandable):
         yield match[0], "which stays as it is", _IN_SHELL

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from .document import BrokenDocumentError, parse
 from .merge import merge
-from .node import Map, Mark, Node, Problem, Scalar
+from .node import Map, Mark, Node, Problem, Scalar, is_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ _PASSES: Final = 2
 """A value may itself hold `${env.X}`; that one's value may not."""
 _SUFFIXES: Final = (".yml", ".yaml")
 _EMPTY: Final = "expected keys, such as models; found an empty file"
+_NO_KEYS: Final = "expected keys, such as models; found none, as in an empty file"
 MAX_FILE: Final = 16 << 20
 
 
@@ -81,7 +82,8 @@ def read(
         found, more = read_file(path, environment)
         problems += more
         if not more and (found is None or not found.entries):
-            warnings.append(Problem(Mark(str(path), 1), (), _EMPTY))
+            empty = _EMPTY if found is None else _NO_KEYS
+            warnings.append(Problem(Mark(str(path), 1), (), empty))
         if found is None:
             continue
         if root is None:
@@ -91,9 +93,9 @@ def read(
             problems += clashes
     problems += environment.problems
     files = tuple(str(path) for path in paths)
-    empty = Map(Mark(files[0] if files else ""))
+    nothing = Map(Mark(files[0] if files else ""))
     return Source(
-        root or empty, files, frozenset(environment.used), tuple(problems), tuple(warnings)
+        root or nothing, files, frozenset(environment.used), tuple(problems), tuple(warnings)
     )
 
 
@@ -160,8 +162,10 @@ def read_text(text: str, file: str, environment: Environment) -> tuple[Map | Non
 
 
 def _root(node: Node | None, problems: list[Problem]) -> tuple[Map | None, list[Problem]]:
-    if node is None or isinstance(node, Scalar):
-        return None, problems  # an empty file, and what llama-swap takes for one
+    if node is None or is_null(node):
+        return None, problems
+    if isinstance(node, Scalar):
+        return Map(node.mark), problems  # llama-swap takes it for an empty file
     if isinstance(node, Map):
         return node, problems
     message = "expected a mapping of keys in the file; found a list"

@@ -6,7 +6,6 @@ Guarantees: an attempt that fails leaves this front serving, with a line that sa
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Final
 
 from modelswap.fleet import Fleet, Inherited
@@ -145,7 +144,7 @@ class Succession:
         house, successor = self._house, self.successor
         assert successor is not None
         if self._shutdown.asked.is_set():  # it came while the hand-over went on
-            successor.pass_on(signal.SIGTERM)
+            successor.pass_on(self._shutdown.signal)
         house.log.info(f"handed over to pid {successor.pid}; finishing running requests")
         self._server.hand_over()
         house.bus.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
@@ -143,6 +144,9 @@ class Server:
         self._open.set_limits(self.limits)
         self._socket_path = address.socket_path
         create = self.loop.create_unix_server if address.socket_path else self.loop.create_server
+        # From 3.13 on the loop would remove the file, which may be the next front's by then.
+        keeps_file = bool(address.socket_path) and sys.version_info >= (3, 13)
+        more: dict[str, Any] = {"cleanup_socket": False} if keeps_file else {}
         for one in listening:
             server = await create(
                 lambda: Connection(self),
@@ -152,6 +156,7 @@ class Server:
                 ssl_handshake_timeout=None if self._ssl is None else self.limits.header_timeout,
                 backlog=_BACKLOG,
                 start_serving=False,
+                **more,
             )
             self._servers.append(server)
         if address.socket_path:

@@ -74,9 +74,9 @@ def _watch(program: int, reader: int, watched: frozenset[signal.Signals]) -> int
             with suppress(ProcessLookupError):
                 os.kill(program, number)
             continue
-        codes = _reap()
-        if codes is None or program in codes:
-            return (codes or {}).get(program, 1)
+        codes, is_alone = _reap()
+        if is_alone or program in codes:
+            return codes.get(program, 1)
 
 
 def _newest(program: int, reader: int) -> int:
@@ -86,13 +86,16 @@ def _newest(program: int, reader: int) -> int:
     return program
 
 
-def _reap() -> dict[int, int] | None:
-    """Wait for all that have ended; return their exit codes, `None` when nobody is left at all."""
+def _reap() -> tuple[dict[int, int], bool]:
+    """Wait for all that have ended; return their exit codes, and whether nobody is left at all.
+
+    The program may be gone without a code: the front before it has waited for it.
+    """
     codes: dict[int, int] = {}
     try:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             code = os.waitstatus_to_exitcode(ended[1])
             codes[ended[0]] = code if code >= 0 else 128 - code
     except ChildProcessError:
-        return codes or None
-    return codes
+        return codes, True
+    return codes, False

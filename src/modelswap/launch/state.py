@@ -1,6 +1,7 @@
 """The state directory: where it is, that it is ours alone, and the lock of the one front.
 
-Guarantees: the directory is private (mode 0700, our user's). Without `--state-dir` it is the first
+Guarantees: the directory is our user's, and nobody else writes to it. It is private (mode 0700) unless
+it was asked for and holds other things, whose mode is left alone. Without `--state-dir` it is the first
 of the usual places that can be written, and a restarted front finds the same one again.
 Does not: replace a directory that was asked for by another one.
 """
@@ -26,6 +27,8 @@ LOOK: Final = 0.01
 """Seconds, some times over: a look at the lock takes microseconds."""
 LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
 """Folders that everybody may write to, in which a read-only system still has room."""
+_OUR_FILES: Final = ("front.", "keeper.", "spool", "tmp", "lost+found")
+"""How the names in a state directory begin, and what a file system of its own has."""
 _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
 
@@ -103,11 +106,23 @@ def _made(directory: Path) -> Path:
     directory.mkdir(exist_ok=True, mode=0o700)
     if directory.stat().st_uid != os.geteuid():
         raise LaunchError(f"state directory {directory} belongs to another user")
-    directory.chmod(0o700)
+    _close_to_others(directory)
     probe, name = tempfile.mkstemp(dir=directory)
     os.close(probe)
     Path(name).unlink()
     return directory
+
+
+def _close_to_others(directory: Path) -> None:
+    """Keep others out, but leave the mode of a folder that is there for more than our state."""
+    mode = directory.stat().st_mode
+    is_ours_alone = all(one.name.startswith(_OUR_FILES) for one in directory.iterdir())
+    if is_ours_alone or (mode & stat.S_IWGRP and not mode & stat.S_IWOTH):
+        directory.chmod(0o700)
+    elif mode & stat.S_IWOTH:
+        raise LaunchError(
+            f"state directory {directory} is a folder that everybody writes to; name one of its own"
+        )
 
 
 def lock_front(directory: Path) -> int:
