@@ -277,3 +277,11 @@ def test_a_proxy_has_to_be_an_address() -> None:
     with pytest.raises(ValueError, match="example"):
         Origins(proxies=["proxy.example"])
     assert not Origins().trusts("127.0.0.1")
+
+
+def test_a_server_at_the_usual_port() -> None:
+    """A browser leaves out the port where it is the scheme's own."""
+    origins = Origins(servers={80, 443})
+    for origin in (b"http://localhost", b"https://localhost", b"http://127.0.0.1:80"):
+        assert not origins.is_allowed(origin, None)
+    assert origins.is_allowed(b"http://localhost:3000", None)

@@ -169,6 +169,32 @@ def test_important_columns_are_seen(page: Page, server: Modelswap, width: int) -
         assert "path" in visible(page)
 
 
+LONGEST = """
+const cells = {id: '123456', duration: '12 min 34 s', prompt: '131,072', generated: '32,768', speed: '\u2248 1,234',
+  first: '12 min 34 s', waited: '12 min 34 s'};
+const table = document.querySelector(arguments[0] + ' table');
+for (const row of table.querySelectorAll('tbody tr')) {
+  for (const [name, text] of Object.entries(cells)) {
+    const cell = row.querySelector('.col-' + name);
+    if (cell) (cell.querySelector('button') || cell).textContent = text;
+  }
+  row.querySelector('.model-link').textContent = 'unsloth/DeepSeek-R1-0528-Qwen3-235B-A22B-GGUF:Q4_K_M';
+  row.querySelector('.badge').innerHTML = '502<span class="ending"> upstream aborted</span>';
+}
+const {scrollWidth, clientWidth} = document.documentElement;
+return [table.closest('.scroll').scrollWidth - table.closest('.scroll').clientWidth, scrollWidth - clientWidth];
+"""
+
+
+@pytest.mark.parametrize("width", [1920, 1600, 1440, 1366, 1280, 1100, 1024, 1000, 820, 640, 390])
+def test_long_values_fit(page: Page, server: Modelswap, width: int) -> None:
+    """Neither the table nor the page is wider than its place, with the longest values that occur."""
+    page.size(width, 850)
+    page.open(server.base_url)
+    page.wait_for(f"{FINISHED} tbody tr[data-id='3']")
+    assert page.script(LONGEST, FINISHED) == [0, 0]
+
+
 def test_chosen_columns_are_not_taken_away(page: Page, server: Modelswap) -> None:
     """A column that the user has switched on is there on a narrow screen too, by scrolling the table."""
     page.size(900, 800)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -37,6 +38,17 @@ document.title = [answer.path, localStorage.getItem("mine"), location.search].jo
 """
 
 
+ASKING = {
+    "/refresh": {"Refresh": "0; url=/unload"},
+    "/link": {"Link": "</unload>; rel=preload; as=image"},
+    "/rules": {"Speculation-Rules": '"rules.json"'},
+    "/redirect": {"Location": "/unload"},
+    "/redirect-other": {"Location": "../other/"},
+}
+"""What responses without any script ask the browser for."""
+RULES = b'{"prerender": [{"source": "list", "urls": ["/unload"], "eagerness": "immediate"}]}'
+
+
 class Pages(BaseHTTPRequestHandler):
     """A model server with a web page: `/` is hostile, `/friendly` is not."""
 
@@ -49,8 +61,11 @@ class Pages(BaseHTTPRequestHandler):
             "/friendly": ("text/html", FRIENDLY),
             "/own.js": ("text/javascript", OWN),
             "/worker.js": ("text/javascript", b""),
+            "/rules.json": ("application/speculationrules+json", RULES),
         }.get(name, ("application/json", json.dumps({"path": self.path}).encode()))
-        self.send_response(200)
+        self.send_response(302 if name.startswith("/redirect") else 200)
+        for field in ASKING.get(name, {}).items():
+            self.send_header(*field)
         self.send_header("Content-Type", kind)
         self.send_header("Service-Worker-Allowed", "/")
         self.send_header("Content-Length", str(len(body)))
@@ -157,6 +172,19 @@ def test_a_hostile_page(chromium: webdriver.Chrome, server: Modelswap, host: str
     # to plain HTTP names browsers say nothing of an <img>: see the threat model's "left open"
     includes = is_led_away
     assert chromium.execute_async_script(ATTACK, bases, main, includes) == []
+    assert running(server) == ["victim"]
+
+
+@pytest.mark.parametrize("path", ASKING)
+def test_fields_that_ask(chromium: webdriver.Chrome, server: Modelswap, path: str) -> None:
+    """Without a script a response asks for nothing in our name, nor in that of who opened it."""
+    main = f"http://nas.localhost:{server.port}"  # a name that browsers trust, without a redirect
+    log_in(chromium, server, "nas.localhost")
+    chromium.get(f"{main}/upstream/evil{path}")
+    time.sleep(1)  # there is nothing to wait for: nothing may happen
+    chromium.get(f"{main}/ui/")
+    chromium.execute_script("location.href = arguments[0]", f"/upstream/evil{path}")
+    time.sleep(1)
     assert running(server) == ["victim"]
 
 

@@ -46,11 +46,19 @@ def page(sock: socket.socket, request: bytes) -> None:
         b"/none": b"",
         b"/own": HTML + b"Content-Security-Policy: default-src 'self'\r\n",
         b"/clear": b"Content-Type: application/json\r\nClear-Site-Data: *\r\n",
+        b"/pdf": b"Content-Type: application/pdf\r\n",
+        b"/link": b"Content-Type: application/json\r\nLink: </unload>; rel=preload\r\n",
+        b"/away": b"Content-Type: application/json\r\nLocation: /unload\r\n",
+        b"/on": b"Content-Type: application/json\r\nlocation:  next?x \r\n",
         b"/chunked": HTML + b"Transfer-Encoding: chunked\r\n",
     }.get(path, HTML + b"Service-Worker-Allowed: /\r\nAlt-Svc: h2=:1\r\n")
     body = b"5\r\nhello\r\n0\r\n\r\n" if path == b"/chunked" else b"hello"
     length = b"" if path == b"/chunked" else b"Content-Length: 5\r\n"
-    sock.sendall(b"HTTP/1.1 200 OK\r\n" + kind + length + b"\r\n" + body)
+    status = {b"/away": b"307 Away", b"/on": b"302 On"}.get(path, b"200 OK")
+    if b"\r\nIf-None-Match:" in request:
+        sock.sendall(b"HTTP/1.1 304 Old\r\nContent-Security-Policy: default-src *\r\n\r\n")
+        return
+    sock.sendall(b"HTTP/1.1 " + status + b"\r\n" + kind + length + b"\r\n" + body)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +101,7 @@ def own_host(server: Modelswap, path: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["a:1/b", "evil/a:1/b"])
-@pytest.mark.parametrize("path", ["", "svg", "none", "chunked", "clear"])
+@pytest.mark.parametrize("path", ["", "svg", "none", "chunked", "clear", "pdf", "link"])
 @pytest.mark.parametrize("host", ["localhost", "ai.example", "127.0.0.1:1", "nas.lan"])
 def test_the_sandbox(server: Modelswap, name: str, path: str, host: str) -> None:
     """What could be run has no origin, and sets nothing for ours; under every name of ours."""
@@ -119,6 +127,28 @@ def test_no_page_by_another_way(server: Modelswap, path: str) -> None:
     )
     assert answer.headers[POLICY].startswith("sandbox ")
     assert answer.headers["access-control-allow-origin"] == "http://localhost:1"
+
+
+def test_an_old_page_stays_in_the_sandbox(server: Modelswap) -> None:
+    """The fields of a 304 replace those in the browser's cache."""
+    raw = server.raw(
+        b"GET /upstream/second/ HTTP/1.1\r\nHost: ai.example\r\nConnection: close\r\n"
+        b"If-None-Match: x\r\nAuthorization: Bearer %b\r\n\r\n" % KEY.encode()
+    )
+    assert raw.startswith(b"HTTP/1.1 304 ")
+    assert b"\r\nContent-Security-Policy: sandbox " in raw
+
+
+@pytest.mark.parametrize("host", ["ai.example", "own"])
+def test_a_redirect_of_a_model(server: Modelswap, host: str) -> None:
+    """It leads a browser to nothing of ours but the model's own path; other clients see it as it is."""
+    name = own_host(server, "/upstream/second/") if host == "own" else host
+    browser = {"Host": name, "Sec_Fetch_Site": "same-origin"}
+    assert "location" not in ask(server, "/upstream/second/away", **browser).headers
+    assert ask(server, "/upstream/second/on", **browser).headers["location"] == "next?x"
+    assert ask(server, "/upstream/second/away", Host=name).headers["location"] == "/unload"
+    trusted = ask(server, "/upstream/trusted/away", Host="ai.example", Sec_Fetch_Site="none")
+    assert trusted.headers["location"] == "/unload"
 
 
 def test_its_own_policy_stays(server: Modelswap, far: Liar) -> None:

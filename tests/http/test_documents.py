@@ -30,6 +30,7 @@ from modelswap.http.head import parse_response
         ([b"application/xml"], True),
         ([b"text/xml"], True),
         ([b"application/rss+xml"], True),
+        ([b"application/pdf"], True),
         ([b"image/svg+xml"], True),
         ([b"image/SVG+xml"], True),
         ([b"multipart/x-mixed-replace; boundary=a"], True),
@@ -56,3 +57,24 @@ def test_fields_of_the_origin(name: str) -> None:
     raw = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{name}: x\r\nContent-Length: 2\r\n\r\n"
     assert parse_response(raw.encode()).is_active
     assert not parse_response(raw.replace(f"{name}: x\r\n", "").encode()).is_active
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Link", "Refresh", "Location", "Speculation-Rules", "Content-Security-Policy-Report-Only"],
+)
+@pytest.mark.parametrize("body", ["", "hi"])
+def test_fields_that_ask(name: str, body: str) -> None:
+    """What makes a browser send requests makes any response active, an empty one too."""
+    raw = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{name}: x\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    assert parse_response(raw.encode()).is_active
+    assert not parse_response(raw.replace(f"{name}: x\r\n", "").encode()).is_active
+
+
+def test_what_changes_a_page_in_the_cache() -> None:
+    """The fields of a 304 replace those of the page that the browser has kept."""
+    assert parse_response(b"HTTP/1.1 304 Not Modified\r\n\r\n").is_active
+    assert not parse_response(b"HTTP/1.1 204 No Content\r\n\r\n").is_active

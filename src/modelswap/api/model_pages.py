@@ -13,8 +13,10 @@ Does not: touch responses of known inert types, or clients that are no browsers.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -123,10 +125,24 @@ def loopback_port(proxy: str) -> int | None:
     """Return the port of a server's address on this machine; `None` when it is elsewhere."""
     try:
         address = Address.parse(proxy)
-        is_local = address.host == "localhost" or ip_address(address.host).is_loopback
     except ValueError:
-        return None  # no address, or a name
-    return address.port if is_local else None
+        return None
+    is_here = not address.socket_path and _is_here(address.host.rstrip("."))
+    return address.port if is_here else None
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether a connection to a host stays on this machine, in every spelling of it."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    with contextlib.suppress(OSError):  # also `127.1` and `0`, as the system's resolver does
+        host = socket.inet_ntoa(socket.inet_aton(host))
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return False  # a name
+    found = getattr(found, "ipv4_mapped", None) or found
+    return found.is_loopback or found.is_unspecified
 
 
 class ModelPages:

@@ -50,6 +50,7 @@ _APP_SCHEMES: Final = frozenset(
         "vscode-webview",
     }
 )
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _EXPOSED: Final = b"Retry-After, X-Should-Retry, Request-Id, X-Request-Id"
@@ -166,7 +167,7 @@ class Origins:
             return True
         if parts.scheme not in {"http", "https"} or not host:
             return False
-        if port in self._servers:
+        if (port or _USUAL_PORTS[parts.scheme]) in self._servers:
             return False
         address = _address(host)
         if address is not None:

@@ -21,6 +21,7 @@ from .callers import NO_SWAP
 from .credentials import without_any, without_keys
 from .dialect import Source, source_of
 from .model_pages import guard_of
+from .model_redirects import redirect_rule
 
 if TYPE_CHECKING:
     from modelswap.core.names import Local, Target
@@ -182,6 +183,7 @@ class Passport:
             request.header(b"upgrade") if request.upgrade else None,
             self.book.origins.cors(request.header(b"origin")),
             guard=guard_of(self.book, request, target),
+            leads=redirect_rule(self.book, request, target, self.path),
         )
 
     def _with_credentials(self, headers: list[Field], target: Target) -> list[Field]:

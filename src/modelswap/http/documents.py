@@ -1,8 +1,8 @@
 """Which responses a browser could run, or let change everything of our origin.
 
 Guarantees: a response counts as active unless its one `Content-Type` is known
-to be inert: browsers guess the type of what has none, and of several types in
-one header they take the last.
+to be inert (browsers guess the type of what has none, and of several types in
+one header they take the last) and no header field of it asks for more.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _INERT: Final = re.compile(
     rb"""(?:
         text/(?:plain | event-stream | css | csv | javascript)
       | application/(?:json | [a-z0-9.-]+\+json | x-ndjson | jsonl | json-seq | octet-stream
-                      | javascript | x-javascript | pdf | wasm | zip | gzip)
+                      | javascript | x-javascript | wasm | zip | gzip)
       | (?:audio | video | font)/[a-z0-9.-]+
       | image/(?!svg)[a-z0-9.-]+
     )[ \t]*(?:;[^,]*)?""",
@@ -33,11 +33,37 @@ ORIGIN_WIDE: Final = (
     b"strict-transport-security",
 )
 """Header fields that a browser applies to the whole origin, not to the response."""
+_REQUESTING: Final = (
+    b"content-security-policy",
+    b"content-security-policy-report-only",
+    b"link",
+    b"location",
+    b"refresh",
+    b"speculation-rules",
+)
+"""Header fields by which a response of any type, even an empty one, makes a browser send requests:
+preloads, reports, the next page. Without a sandbox these come from our origin."""
+_ORIGIN_WIDE_LINE: Final = re.compile(rb"(?im)^(?:%b):[^\r\n]*\r\n" % b"|".join(ORIGIN_WIDE))
+_LOCATION: Final = re.compile(rb"(?im)^location:[ \t]*([^\r\n]*?)[ \t]*\r\n")
+_ASKING: Final = frozenset((*ORIGIN_WIDE, *_REQUESTING))
 
 
 def is_active(values: Mapping[bytes, Sequence[bytes]], *, has_body: bool) -> bool:
-    """Tell whether a response with these fields (lower-case names) needs the guard of pages."""
-    if any(name in values for name in ORIGIN_WIDE):
+    """Tell whether a response with these fields (lower-case names) needs the guard of pages.
+
+    (A 304 always does: its fields may replace those of a page in the browser's cache.)
+    """
+    if not _ASKING.isdisjoint(values):
         return True
     types = values.get(b"content-type", ())
     return has_body and (len(types) != 1 or _INERT.fullmatch(types[0].strip(b" \t")) is None)
+
+
+def without_origin_wide(block: bytes) -> bytes:
+    """Take what concerns the whole origin out of the lines of a head."""
+    return _ORIGIN_WIDE_LINE.sub(b"", block)
+
+
+def without_leading(block: bytes, leads: Callable[[bytes], bool]) -> bytes:
+    """Take each `Location` that may not stay out of the lines of a head."""
+    return _LOCATION.sub(lambda line: line[0] if leads(line[1]) else b"", block)

@@ -256,7 +256,8 @@ def _parse_response(head: bytes) -> ResponseHead:
         block=block,
         length_block=block + length_line + b"\r\n",
         chunked_block=block + b"Transfer-Encoding: chunked\r\n\r\n",
-        is_active=is_active(values, has_body=not (bodiless or length == 0)),
+        is_active=status == NOT_MODIFIED
+        or is_active(values, has_body=not (bodiless or length == 0)),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from .fields import written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .fields import Field
     from .head import ResponseHead
@@ -103,7 +103,7 @@ class BodySource(Protocol):
 class Outbound:
     """A request as the upstream gets it, without body and framing; may be sent many times."""
 
-    __slots__ = ("answer", "block", "guard", "method", "upgrade")
+    __slots__ = ("answer", "block", "guard", "leads", "method", "upgrade")
 
     def __init__(
         self,
@@ -114,12 +114,14 @@ class Outbound:
         answer: Sequence[Field] = (),
         *,
         guard: Sequence[Field] = (),
+        leads: Callable[[bytes], bool] | None = None,
     ) -> None:
         """`target` is path and query: `Address.join`. `upgrade` is the value of the client's `Upgrade`.
 
         `answer` are fields that the answer gets on its way to the client; `Access-Control-*` of the
         upstream give way to them. `guard` are fields that an answer gets when a browser could run it
         as a page; fields of the upstream that concern the whole origin give way to them.
+        `leads` tells whether the `Location` of a redirect may stay; without it, all may.
         ValueError for a header that would break out of its line.
         """
         self.method = method
@@ -128,3 +130,4 @@ class Outbound:
         """Request line and headers, each with its CRLF."""
         self.answer = written(answer)
         self.guard = written(guard)
+        self.leads = leads

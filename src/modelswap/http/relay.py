@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .documents import ORIGIN_WIDE
+from .documents import without_leading, without_origin_wide
 from .outcome import Ending, Outcome
 from .tunnel import RelayEnds
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .wire import Wire
 
 _OK = 200
+_REDIRECTION = 3
 _ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
-_ORIGIN_WIDE = re.compile(rb"(?im)^(?:%b):[^\r\n]*\r\n" % b"|".join(ORIGIN_WIDE))
 _EXPOSED = re.compile(rb"(?im)^access-control-expose-headers:[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _EXPOSES = b"Access-Control-Expose-Headers: "
 _JOIN_BELOW = 65536
@@ -165,8 +165,11 @@ class Relay(RelayEnds):
         length = head.content_length
         answer = self._outbound.answer
         guard = self._outbound.guard if head.is_active else b""
-        if answer or guard:
-            block = _ORIGIN_WIDE.sub(b"", head.block) + guard if guard else head.block
+        leads = self._outbound.leads if head.is_active else None
+        if answer or guard or leads:
+            block = without_origin_wide(head.block) + guard if guard else head.block
+            if leads is not None and head.status // 100 == _REDIRECTION:
+                block = without_leading(block, leads)
             if answer:
                 block = with_fields(block, answer)
             exchange.start_block(head.status, block, length)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .documents import without_origin_wide
 from .fields import status_line
 from .outcome import Ending, Outbound, Outcome
 
@@ -97,6 +98,8 @@ class RelayEnds:
             switched[0] if switched else upgrade
         )
         own = head.block.partition(b"\r\n")[2]
+        if self._outbound.guard:
+            own = without_origin_wide(own)
         exchange.connection.tunnel(self, status_line(101) + own + lines)
 
     def from_upstream(self, data: bytes) -> None:

@@ -102,7 +102,7 @@ export async function ask(path, options = {}) {
   if (!init.method) headers.set("X-Modelswap-Page", "1"); // what the page reads to stay up to date is not logged
   let response;
   try {
-    response = await fetch(url(path, query), { cache: "no-store", ...init, headers, signal: untilLeft(init.signal) });
+    response = await fetch(url(path, query), { cache: "no-store", redirect: "error", ...init, headers, signal: untilLeft(init.signal) });
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new Failure(0, "The server does not answer");
