@@ -56,6 +56,8 @@ def test_where_the_keys_are(lines: list[str], keys: list[bytes]) -> None:
         ("Authorization: Token k1", None),
         ("Authorization: Bearer  k1", None),
         ("Authorization: k1", None),
+        ("Authorization: Bearer k1, Bearer foreign", None),
+        ('Authorization: Token "k1"', None),
         (basic("u:k1"), None),
         (basic("k1:"), None),
         ("x-api-key: k1", None),

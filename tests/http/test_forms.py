@@ -13,6 +13,7 @@ from wire_fakes import Front, connect, post, read_answer, read_request, serving,
 
 if TYPE_CHECKING:
     import asyncio
+import itertools
 
 TYPE = b"multipart/form-data; boundary=XX"
 
@@ -113,6 +114,24 @@ def test_a_spool_gives_back_what_it_got(size: int) -> None:
     assert spool.in_memory == (size < 1 << 20)
     assert b"".join(spool.chunks()) == data
     spool.close()
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_a_spool_that_outgrows_memory_while_it_is_read(ahead: int) -> None:
+    """What comes faster than it goes is moved into a file: nothing is lost, nothing comes twice."""
+    spool = Spool()
+    sent = [bytes([number]) * (100 << 10) for number in range(40)]
+    waiting = iter(sent)
+    given: list[bytes] = []
+    for piece in itertools.islice(waiting, 5):
+        spool.write(piece)
+    for data in spool.chunks():
+        given.append(data)
+        for piece in itertools.islice(waiting, ahead):
+            spool.write(piece)
+    assert not spool.in_memory
+    spool.close()
+    assert b"".join(given) == b"".join(sent)
 
 
 @pytest.mark.parametrize("late", [False, True])

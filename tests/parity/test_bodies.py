@@ -179,6 +179,18 @@ FORM = (
 )
 
 
+@pytest.mark.parametrize("size", [100, 900_000, 1_200_000, 3_500_000])
+@pytest.mark.parametrize("packed", [gzip.compress, zlib.compress])
+def test_a_large_coded_form(server: Modelswap, packed: Any, size: int) -> None:
+    """Every byte of it arrives, also where it outgrows memory while it is sent on."""
+    form = FORM.replace(b"far/m", b"a").replace(b"sound", hashlib.shake_128().digest(size))
+    coding = "gzip" if packed is gzip.compress else "deflate"
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": coding}
+    got = seen(server.ask("POST", "/v1/rerank", packed(form), headers))
+    assert got["received"] == len(form)
+    assert got["body_sha256"] == sha(form)
+
+
 @pytest.mark.parametrize("path", ["/upstream/far/m/v1/x", "/upstream/m/v1/x"])
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])

@@ -22,6 +22,8 @@ _SUBPROTOCOL_KEY: Final = b"openai-insecure-api-key."
 """Browsers cannot set headers on a WebSocket: OpenAI's clients send the key as a subprotocol."""
 HEADERS: Final = frozenset({_AUTHORIZATION, b"x-api-key", b"api-key"})
 """Fields that are credentials and nothing else. `api-key` is Azure's."""
+_MARKS: Final = b",;\"'"
+"""What lists and quotes put around a key."""
 _PLACES: Final = (_AUTHORIZATION, b"x-api-key", b"api-key", _SUBPROTOCOLS)
 """In the order in which keys are looked for."""
 
@@ -94,7 +96,9 @@ def _without_subprotocol(value: bytes, is_ours: Callable[[bytes], bool]) -> byte
 
 def _anything_in(value: bytes) -> Sequence[bytes]:
     """Give whatever in a field could be a key, however it was meant."""
-    return [value, *value.split(), *_basic(value.partition(b" ")[2])]
+    words = value.split()
+    bare = [word.strip(_MARKS) for word in words]
+    return [value, *words, *bare, *_basic(value.partition(b" ")[2])]
 
 
 def _tokens(value: bytes) -> list[bytes]:

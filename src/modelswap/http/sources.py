@@ -60,6 +60,7 @@ class OpenedBody:
     __slots__ = (
         "_exchange",
         "_has_ended",
+        "_is_paused",
         "_is_told",
         "_known",
         "_most",
@@ -79,6 +80,8 @@ class OpenedBody:
         self._size = 0
         self._is_told = False
         self._has_ended = False
+        self._is_paused = False
+        """By the taker, perhaps while it is given the beginning."""
         self._sink: OutboundSink | BodySink | None = None
 
     def begin(self) -> None:
@@ -122,13 +125,15 @@ class OpenedBody:
             sink.on_data(part)
         if self._has_ended:
             self._end()
-        else:
+        elif not self._is_paused:
             self._exchange.resume_body()
 
     def pause(self) -> None:
+        self._is_paused = True
         self._exchange.pause_body()
 
     def resume(self) -> None:
+        self._is_paused = False
         self._exchange.resume_body()
 
     def stop(self) -> None:

@@ -104,12 +104,15 @@ class Spool:
 
     def chunks(self) -> Iterator[bytes]:
         """Read all that was written, piece by piece; what is written meanwhile comes last."""
-        if self._file is None:
-            while self._parts:
-                yield self._parts.pop(0)
-            return
-        at = 0
-        while at < self.size:
+        given = 0
+        while self._file is None:
+            if not self._parts:
+                return
+            data = self._parts.pop(0)
+            given += len(data)
+            yield data
+        at = 0  # the file was begun behind what was given from memory
+        while at < self.size - given:
             self._file.seek(at)
             data = self._file.read(CHUNK)
             if not data:
