@@ -39,6 +39,15 @@ def test_what_is_told_holds_no_query() -> None:
     assert "s3cret" not in told.text + told.brief
 
 
+async def test_an_unknown_host_is_named_in_the_long_form_only() -> None:
+    """Clients that may not read logs are not told names of machines."""
+    where = probe.target("http://gpu.internal:1", "/health")
+    told = (await probe.look(where, [], None)).told()
+    assert "gpu.internal" in told.text
+    assert "host name is not known" in told.brief
+    assert "gpu.internal" not in told.brief
+
+
 @pytest.mark.parametrize(
     ("url", "check"),
     [("ftp://h", "/"), ("http://", "/"), ("http://h:99999", "/"), ("http://h", "/a\r\nb")],

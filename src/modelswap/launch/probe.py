@@ -167,7 +167,7 @@ def answered(where: Target, status_line: bytes) -> Glance:
 async def look(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> Glance:
     """Take one look; of several addresses the first that lets us connect counts."""
     if not addresses:
-        return Glance(where, f"could not be reached: the name {where.host} is not known")
+        return Glance(where, "could not be reached: its host name is not known")
     refused = _REFUSED
     for address in addresses:
         connection = await _connected(where, address)
