@@ -77,6 +77,22 @@ def test_hundreds_of_models_fit(page: Page, modelswap_server: StartServer) -> No
     page.until(lambda: sum(name.startswith("qwen") for name in rows(page)) == 20, "it stays open")
 
 
+def test_names_on_a_phone(page: Page, modelswap_server: StartServer) -> None:
+    """Names that begin alike are told apart: none is cut, and none makes the page wider."""
+    names = [f"unsloth/DeepSeek-R1-Distill-{n:03}-GGUF" for n in range(20)]
+    server = modelswap_server(stub_config(*names))
+    page.size(390, 844)
+    page.open(server.base_url, "models")
+    page.until(lambda: rows(page) == names, "rows")
+    cut = page.script(
+        "return [...document.querySelectorAll('.model-title > a')].filter((e) =>"
+        " e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline'"
+        " || e.parentElement.scrollWidth > e.parentElement.clientWidth + 1).map((e) => e.textContent)"
+    )
+    assert cut == []
+    assert page.script("return document.documentElement.scrollWidth") == 390
+
+
 def test_an_event_touches_its_row_only(page: Page, modelswap_server: StartServer) -> None:
     """Loading one of 300 models changes its row and moves it; the other rows are not drawn again."""
     server = modelswap_server(many(300))
