@@ -594,6 +594,26 @@ def test_which_server_to_reload(start: StartServer, tmp_path: Path) -> None:
     assert reload(servers[0], "--state-dir", str(tmp_path / "nowhere")).returncode == 1
 
 
+def test_reload_signals_no_process_of_another_container(start: StartServer) -> None:
+    """The pid in a shared state directory is counted in the container: here it is somebody else's."""
+    server = start(stub_config("a"))
+    note = server.state_dir / "front.json"
+    facts = json.loads(note.read_bytes())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        note.write_text(json.dumps({**facts, "pid": bystander.pid, "namespace": "pid:[1]"}))
+        done = subprocess.run(
+            [sys.executable, "-m", "modelswap", "reload", "--state-dir", str(server.state_dir)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert bystander.poll() is None
+        bystander.communicate(b"\n")
+    assert done.returncode == 1
+    assert "in another container" in done.stderr
+
+
 def test_a_connection_that_is_kept_is_told_to_close(start: StartServer) -> None:
     """A kept-alive connection gets one more answer from the old front, with `Connection: close`."""
     server = start(stub_config("a"))

@@ -70,6 +70,7 @@ def command(
     if sys.platform == "win32":
         _end("this system has no signals; use POST /api/config/reload")
     before = _found(listen, config, state_dir)
+    _refuse_elsewhere(before)
     number = signal.SIGUSR2 if binary else signal.SIGHUP
     try:
         os.kill(before.pid, number)
@@ -114,6 +115,18 @@ def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> F
         + ("" if config is None else f" with {config}")
         + ("" if state_dir is not None else "; was it started with --state-dir?")
     )
+
+
+def _refuse_elsewhere(front: Front) -> None:
+    """Its pid is another process's here when it runs in a container and we do not."""
+    from modelswap.launch.fronts import pid_namespace  # noqa: PLC0415 - as above
+
+    ours = pid_namespace()
+    if ours and front.namespace and front.namespace != ours:
+        _end(
+            f"the server on {front.listen} runs in another container, or in one; "
+            "reload it from there (docker exec CONTAINER modelswap reload)"
+        )
 
 
 def _address(listen: str) -> str:

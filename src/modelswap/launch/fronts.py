@@ -13,13 +13,13 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .state import LOCK_NAME, bases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 _NOTE: Final = "front.json"
 
@@ -30,6 +30,8 @@ class Front:
 
     directory: Path
     pid: int
+    namespace: str
+    """The system's name for what this pid is counted in: a container has its own."""
     listen: str
     config: str
     """The configuration's files, as it was started with them."""
@@ -47,7 +49,12 @@ class Note:
 
     def __init__(self, directory: Path, *, listen: str, config: str) -> None:
         self._directory = directory
-        self._facts = {"pid": os.getpid(), "listen": listen, "config": config}
+        self._facts = {
+            "pid": os.getpid(),
+            "namespace": pid_namespace(),
+            "listen": listen,
+            "config": config,
+        }
 
     def write(self, kind: str, *, ok: bool, lines: Sequence[str] = ()) -> None:
         """Say how something went; the number follows the one that stands there."""
@@ -58,6 +65,14 @@ class Note:
             with open(new, "w", encoding="utf-8", opener=_private) as file:
                 json.dump(facts, file)
             new.replace(self._directory / _NOTE)
+
+
+def pid_namespace() -> str:
+    """Say in what our pid is counted; empty where the system does not tell."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def _private(path: str, flags: int) -> int:
@@ -76,6 +91,7 @@ def noted(directory: Path) -> Front | None:
         return Front(
             directory=directory,
             pid=int(note["pid"]),
+            namespace=str(note.get("namespace", "")),
             listen=str(note["listen"]),
             config=str(note["config"]),
             number=int(note["number"]),
