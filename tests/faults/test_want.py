@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -186,23 +187,29 @@ def test_unwritable_state_directory(modelswap_server: StartServer) -> None:
 
 READ_ONLY = """\
 set -e
+exec 9< {root}
 mount --make-rprivate /
 mount -o remount,bind,ro /
 for folder in /tmp /var/tmp /dev/shm /run; do
   case " {writable} " in
-    *" $folder "*) mount -t tmpfs -o mode=1777 tmpfs $folder ;;
+    *" $folder "*)
+      mount -t tmpfs -o mode=1777 tmpfs $folder
+      case {root} in $folder/*) mkdir -p {root} && mount --bind /proc/self/fd/9 {root} ;; esac ;;
     *) mount --bind $folder $folder && mount -o remount,bind,ro $folder ;;
   esac
 done
 cd /
-exec env -i PATH="$PATH" HOME=/nonexistent PYTHONPATH={src} "$@"
+exec env -i PATH="$PATH" HOME=/nonexistent PYTHONPATH={root}/src "$@" 9<&-
 """
 
 
 def read_only_root(*arguments: str, writable: str = "") -> list[str]:
-    """The command for a user without a home on a system of which only some folders can be written."""
-    src = Path(__file__).parents[2] / "src"
-    script = READ_ONLY.format(writable=writable, src=src)
+    """The command for a user without a home on a system of which only some folders can be written.
+
+    The checkout, which may lie below one of them, stays where it is.
+    """
+    root = shlex.quote(str(Path(__file__).parents[2]))
+    script = READ_ONLY.format(writable=writable, root=root)
     run = [sys.executable, "-m", "modelswap", *arguments]
     return ["unshare", "--mount", "sh", "-c", script, "sh", *run]
 
