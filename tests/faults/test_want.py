@@ -194,7 +194,7 @@ for folder in /tmp /var/tmp /dev/shm /run; do
   case " {writable} " in
     *" $folder "*)
       mount -t tmpfs -o mode=1777 tmpfs $folder
-      case {root} in $folder/*) mkdir -p {root} && mount --bind /proc/self/fd/9 {root} ;; esac ;;
+      case {root} in $folder/*) mkdir -p {root} && mount -c --bind /proc/self/fd/9 {root} ;; esac ;;
     *) mount --bind $folder $folder && mount -o remount,bind,ro $folder ;;
   esac
 done
