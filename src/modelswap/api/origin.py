@@ -31,8 +31,6 @@ _K = TypeVar("_K")
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
-FOREIGN_HOST: Final = "this name is not one of this server's; see allowedHosts"
-FOREIGN_ORIGIN: Final = "requests from other sites are refused; see allowedOrigins"
 
 _REMEMBERED: Final = 1024
 _LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
