@@ -62,8 +62,8 @@ check: $(STAMP)
 ALONE = { echo "make: these failed; once more, alone:" >&2; $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test: check browser
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/integration || $(ALONE) --ignore tests/integration; }
-	$(BIN)/pytest tests/integration || $(ALONE) tests/integration; }
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/system/integration || $(ALONE) --ignore tests/system/integration; }
+	$(BIN)/pytest tests/system/integration || $(ALONE) tests/system/integration; }
 
 # Browser tests need chromium and its driver: installed where that is possible, else skipped by name.
 browser:
@@ -84,10 +84,10 @@ bench: $(STAMP)
 	$(BIN)/python -m bench
 
 deep: $(STAMP)
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 --timeout 0 tests/core tests/config tests/api
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 --timeout 0 tests/unit/core tests/unit/config tests/unit/api
 
 fuzz: $(STAMP)
-	$(BIN)/python tests/http/fuzz_h11.py
+	$(BIN)/python tests/unit/http/message/fuzz_h11.py
 
 soak: $(STAMP)
 	$(BIN)/python -m bench.soak --seconds $(SOAK_SECONDS)

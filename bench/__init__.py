@@ -9,4 +9,4 @@ shown. Refuses to remember: no figure comes from another run.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # the fakes live there
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # support lives there

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.proc import memory_mb, resident_mb
 from bench.swap import is_healthy
 from bench.table import Figure
-from fakes.server import Modelswap, stub_config
+from support.server import Modelswap, stub_config
 
 
 def startup(rounds: int, *, quick: bool) -> list[Figure]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bench.load import nginx_path
 from bench.upstream import SMALL
-from fakes.server import Modelswap, free_port, wait_until
+from support.server import Modelswap, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,7 @@ import uvloop
 
 from bench.load import Call, judge, request
 from bench.proc import open_files, resident_mb
-from fakes.server import Modelswap, stub_command
+from support.server import Modelswap, stub_command
 
 MODELS = tuple(f"m{number}" for number in range(8))
 PATIENCE = 90.0

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.table import Figure
-from fakes.server import Answer, Modelswap, engine_command, free_port, stub_command
+from support.server import Answer, Modelswap, engine_command, free_port, stub_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fakes.server import Modelswap
+from support.server import Modelswap
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from . import control, observe_routes, pages
+from .control import models, observability
+from .pages import static_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from .call import Call, Reply, Stream
+    from .control.control_request import ControlRequest, Reply, StreamReply
 
-    Handler = Callable[[Call], Awaitable[Reply | Stream]]
+    Handler = Callable[[ControlRequest], Awaitable[Reply | StreamReply]]
 
 
 class Scope(Enum):
@@ -30,7 +31,7 @@ class Scope(Enum):
     ADMIN = "admin"
 
 
-class Model(Enum):
+class ModelLocation(Enum):
     """Where a route finds its model, or what else it does."""
 
     NONE = "a control route: a coroutine answers"
@@ -47,7 +48,7 @@ class Route:
     """`ANY` for all methods. A GET row answers HEAD too."""
     path: str
     scope: Scope
-    model: Model = Model.NONE
+    model: ModelLocation = ModelLocation.NONE
     handler: Handler | None = None
     changes: bool = False
     """Changes what runs or what is set: refused when another site asks."""
@@ -61,7 +62,7 @@ class Route:
 
 def _models(
     paths: str,
-    model: Model,
+    model: ModelLocation,
     method: str = "POST",
     scope: Scope = Scope.INFERENCE,
     *,
@@ -104,81 +105,85 @@ ROUTES: Final[tuple[Route, ...]] = (
         " /infill /completion /v1/audio/speech /v1/audio/voices /v1/images/generations"
         " /sdapi/v1/txt2img /sdapi/v1/img2img /audioapi/v1/tasks/run"
         " /v1/audio/transcriptions /v1/images/edits",
-        Model.BODY,
+        ModelLocation.BODY,
         traced_below=True,
     ),
-    *_models(VERSIONLESS, Model.BODY, traced_below=True),
+    *_models(VERSIONLESS, ModelLocation.BODY, traced_below=True),
     # llama-server and vLLM have these; llama-swap has them under /upstream only
     *_models(
         "/tokenize /detokenize /apply-template /embedding /embeddings"
         " /completions /chat/completions /v1/audio/translations /v1/images/variations"
         " /v1/chat/completions/input_tokens /v1/responses/{rest...} /v1/score /score /v1/pooling"
         " /pooling /v1/classify /classify /v1/moderations /v1/videos /v1/videos/{rest...}",
-        Model.BODY,
+        ModelLocation.BODY,
     ),
     # these change the model server for everybody
-    *_models("/lora-adapters /props", Model.BODY, scope=Scope.ADMIN),
-    *_models("/v1/audio/voices /sdapi/v1/loras /props", Model.QUERY, "GET", traced_below=True),
-    *_models("/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}", Model.QUERY, "GET"),
-    *_models("/lora-adapters", Model.POLL, "GET"),
-    *_models("/slots", Model.POLL, "GET", Scope.READ),  # shows what others ask
-    *_models("/v1/responses/{rest...} /v1/videos/{rest...}", Model.QUERY, "DELETE"),
-    _control("GET", "/v1/models", Scope.INFERENCE, control.list_models),
-    _control("GET", "/v1/models/", Scope.INFERENCE, control.list_models),
-    _control("GET", "/models", Scope.INFERENCE, control.list_models),
-    _control("GET", "/models/", Scope.INFERENCE, control.list_models),
-    _control("GET", "/v1/models/{id...}", Scope.INFERENCE, control.one_model),
-    _control("GET", "/running", Scope.READ, control.running),
-    _control("GET", "/unload", Scope.ADMIN, control.unload_get, changes=True, mixed=True),
-    _control("POST", "/unload", Scope.ADMIN, control.unload_get, changes=True, mixed=True),
-    _control(
-        "POST", "/api/models/unload", Scope.ADMIN, control.unload_all, changes=True, mixed=True
+    *_models("/lora-adapters /props", ModelLocation.BODY, scope=Scope.ADMIN),
+    *_models(
+        "/v1/audio/voices /sdapi/v1/loras /props", ModelLocation.QUERY, "GET", traced_below=True
     ),
-    _control(
-        "POST", "/api/models/unload/{model...}", Scope.ADMIN, control.unload_one, changes=True
+    *_models(
+        "/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}", ModelLocation.QUERY, "GET"
     ),
-    _control("POST", "/api/models/load/{model...}", Scope.ADMIN, control.load_one, changes=True),
-    Route(method="ANY", path="/upstream/{path...}", scope=Scope.ADMIN, model=Model.PATH),
-    _control("GET", "/upstream", Scope.OPEN, pages.upstream_root),
-    _control("ANY", "/upstream", Scope.OPEN, pages.upstream_slash),
-    Route(method="ANY", path="/comfyui", scope=Scope.INFERENCE, model=Model.COMFYUI),
-    Route(method="ANY", path="/comfyui/{path...}", scope=Scope.INFERENCE, model=Model.COMFYUI),
-    _control("GET", "/logs", Scope.READ, observe_routes.logs, mixed=True),
-    _control("GET", "/log", Scope.READ, observe_routes.logs, mixed=True),
-    _control("GET", "/logs/stream", Scope.READ, observe_routes.log_stream, mixed=True),
-    _control("GET", "/logs/stream/{id...}", Scope.READ, observe_routes.log_stream),
-    _control("GET", "/api/events", Scope.READ, observe_routes.events, mixed=True),
-    _control("GET", "/api/metrics/activity", Scope.READ, observe_routes.activity, mixed=True),
-    _control("GET", "/api/metrics/stats", Scope.READ, observe_routes.stats, mixed=True),
-    _control("GET", "/api/metrics/export", Scope.READ, observe_routes.export, mixed=True),
-    _control("GET", "/api/captures/{id}", Scope.ADMIN, observe_routes.capture, mixed=True),
-    _control("GET", "/api/inflight", Scope.READ, observe_routes.inflight, mixed=True),
+    *_models("/lora-adapters", ModelLocation.POLL, "GET"),
+    *_models("/slots", ModelLocation.POLL, "GET", Scope.READ),  # shows what others ask
+    *_models("/v1/responses/{rest...} /v1/videos/{rest...}", ModelLocation.QUERY, "DELETE"),
+    _control("GET", "/v1/models", Scope.INFERENCE, models.list_models),
+    _control("GET", "/v1/models/", Scope.INFERENCE, models.list_models),
+    _control("GET", "/models", Scope.INFERENCE, models.list_models),
+    _control("GET", "/models/", Scope.INFERENCE, models.list_models),
+    _control("GET", "/v1/models/{id...}", Scope.INFERENCE, models.one_model),
+    _control("GET", "/running", Scope.READ, models.running),
+    _control("GET", "/unload", Scope.ADMIN, models.unload_get, changes=True, mixed=True),
+    _control("POST", "/unload", Scope.ADMIN, models.unload_get, changes=True, mixed=True),
+    _control(
+        "POST", "/api/models/unload", Scope.ADMIN, models.unload_all, changes=True, mixed=True
+    ),
+    _control("POST", "/api/models/unload/{model...}", Scope.ADMIN, models.unload_one, changes=True),
+    _control("POST", "/api/models/load/{model...}", Scope.ADMIN, models.load_one, changes=True),
+    Route(method="ANY", path="/upstream/{path...}", scope=Scope.ADMIN, model=ModelLocation.PATH),
+    _control("GET", "/upstream", Scope.OPEN, static_files.upstream_root),
+    _control("ANY", "/upstream", Scope.OPEN, static_files.upstream_slash),
+    Route(method="ANY", path="/comfyui", scope=Scope.INFERENCE, model=ModelLocation.COMFYUI),
+    Route(
+        method="ANY", path="/comfyui/{path...}", scope=Scope.INFERENCE, model=ModelLocation.COMFYUI
+    ),
+    _control("GET", "/logs", Scope.READ, observability.logs, mixed=True),
+    _control("GET", "/log", Scope.READ, observability.logs, mixed=True),
+    _control("GET", "/logs/stream", Scope.READ, observability.log_stream, mixed=True),
+    _control("GET", "/logs/stream/{id...}", Scope.READ, observability.log_stream),
+    _control("GET", "/api/events", Scope.READ, observability.events, mixed=True),
+    _control("GET", "/api/metrics/activity", Scope.READ, observability.activity, mixed=True),
+    _control("GET", "/api/metrics/stats", Scope.READ, observability.stats, mixed=True),
+    _control("GET", "/api/metrics/export", Scope.READ, observability.export, mixed=True),
+    _control("GET", "/api/captures/{id}", Scope.ADMIN, observability.capture, mixed=True),
+    _control("GET", "/api/inflight", Scope.READ, observability.inflight, mixed=True),
     _control(
         "POST",
         "/api/inflight/{id}/cancel",
         Scope.ADMIN,
-        observe_routes.cancel,
+        observability.cancel,
         changes=True,
         mixed=True,
     ),
-    _control("GET", "/api/performance", Scope.READ, observe_routes.performance),
-    _control("GET", "/api/hardware", Scope.READ, observe_routes.hardware),
-    _control("GET", "/api/version", Scope.READ, control.version),
-    _control("GET", "/api/session", Scope.READ, control.session),
-    _control("GET", "/api/profiles", Scope.READ, control.profiles, mixed=True),
+    _control("GET", "/api/performance", Scope.READ, observability.performance),
+    _control("GET", "/api/hardware", Scope.READ, observability.hardware),
+    _control("GET", "/api/version", Scope.READ, models.version),
+    _control("GET", "/api/session", Scope.READ, models.session),
+    _control("GET", "/api/profiles", Scope.READ, models.profiles, mixed=True),
     _control(
-        "PUT", "/api/profiles/active", Scope.ADMIN, control.set_profile, changes=True, mixed=True
+        "PUT", "/api/profiles/active", Scope.ADMIN, models.set_profile, changes=True, mixed=True
     ),
-    _control("GET", "/api/config/status", Scope.READ, control.config_status, mixed=True),
-    _control("POST", "/api/config/reload", Scope.ADMIN, control.reload, changes=True, mixed=True),
-    _control("GET", "/metrics", Scope.READ, observe_routes.metrics, mixed=True),
-    _control("GET", "/health", Scope.OPEN, control.health),
-    _control("GET", "/wol-health", Scope.OPEN, control.health),
-    _control("GET", "/ready", Scope.OPEN, control.ready),
-    _control("GET", "/", Scope.OPEN, pages.root),
-    _control("GET", "/ui", Scope.OPEN, pages.ui_root),
-    _control("GET", "/ui/{name...}", Scope.READ, pages.ui_file),
-    _control("GET", "/favicon.ico", Scope.OPEN, pages.favicon),
+    _control("GET", "/api/config/status", Scope.READ, models.config_status, mixed=True),
+    _control("POST", "/api/config/reload", Scope.ADMIN, models.reload, changes=True, mixed=True),
+    _control("GET", "/metrics", Scope.READ, observability.metrics, mixed=True),
+    _control("GET", "/health", Scope.OPEN, models.health),
+    _control("GET", "/wol-health", Scope.OPEN, models.health),
+    _control("GET", "/ready", Scope.OPEN, models.ready),
+    _control("GET", "/", Scope.OPEN, static_files.root),
+    _control("GET", "/ui", Scope.OPEN, static_files.ui_root),
+    _control("GET", "/ui/{name...}", Scope.READ, static_files.ui_file),
+    _control("GET", "/favicon.ico", Scope.OPEN, static_files.favicon),
 )
 
 

@@ -45,20 +45,20 @@ def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) ->
         _end(
             "the engine is not installed here: pip install xllamacpp gguf numpy (modelswap's extra `engine`)"
         )
-    from modelswap.demo import show  # noqa: PLC0415 - numpy, and only when installed
+    from modelswap.demo import terminal  # noqa: PLC0415 - numpy, and only when installed
 
-    if port is not None and not show.is_free(port):
+    if port is not None and not terminal.is_free(port):
         _end(f"port {port} is taken; leave --port out for any free one")
     if port is None:
-        port = _PORT if show.is_free(_PORT) else show.any_free_port()
+        port = _PORT if terminal.is_free(_PORT) else terminal.any_free_port()
     with ExitStack() as stack:
         if folder is None:
             folder = _temporary_folder()
             if not keep:
                 stack.callback(_remove, folder)
         try:
-            code = show.run(folder=folder.absolute(), port=port, once=once)
-        except show.FolderError as error:
+            code = terminal.run(folder=folder.absolute(), port=port, once=once)
+        except terminal.FolderError as error:
             _end(f"{folder} cannot be written: {error}; name another folder with --dir")
     sys.exit(code)
 

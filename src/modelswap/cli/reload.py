@@ -14,7 +14,7 @@ import click
 from . import Option, refuse_argument
 
 if TYPE_CHECKING:
-    from modelswap.launch.fronts import Front
+    from modelswap.launch.local.fronts import RunningFront
 
 _PAUSE: Final = 0.05
 _RELOADS_WITHIN: Final = 60.0
@@ -90,8 +90,8 @@ def command(
         click.echo(f"configuration reloaded by pid {after.pid} on {after.listen}")
 
 
-def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> Front:
-    from modelswap.launch.fronts import front_in, fronts  # noqa: PLC0415 - --help must be quick
+def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> RunningFront:
+    from modelswap.launch.local.fronts import front_in, fronts  # noqa: PLC0415 - --help must be quick
 
     running = [front_in(state_dir.absolute())] if state_dir is not None else [*fronts()]
     found = [front for front in running if front is not None]
@@ -117,9 +117,9 @@ def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> F
     )
 
 
-def _refuse_elsewhere(front: Front) -> None:
+def _refuse_elsewhere(front: RunningFront) -> None:
     """Its pid is another process's here when it runs in a container and we do not."""
-    from modelswap.launch.fronts import pid_namespace  # noqa: PLC0415 - as above
+    from modelswap.launch.local.fronts import pid_namespace  # noqa: PLC0415 - as above
 
     ours = pid_namespace()
     if ours and front.namespace and front.namespace != ours:
@@ -130,7 +130,7 @@ def _refuse_elsewhere(front: Front) -> None:
 
 
 def _address(listen: str) -> str:
-    from modelswap.options import StartError, parse_listen  # noqa: PLC0415 - as above
+    from modelswap.app.options import StartError, parse_listen  # noqa: PLC0415 - as above
 
     try:
         return str(parse_listen(listen, tls=False))
@@ -139,9 +139,9 @@ def _address(listen: str) -> str:
         sys.exit(1)
 
 
-def _answer(before: Front, kind: str) -> Front:
+def _answer(before: RunningFront, kind: str) -> RunningFront:
     """Wait until the server, or the one that took over from it, says how it went."""
-    from modelswap.launch.fronts import noted  # noqa: PLC0415 - as above
+    from modelswap.launch.local.fronts import noted  # noqa: PLC0415 - as above
 
     within = _HANDS_OVER_WITHIN if kind == "handover" else _RELOADS_WITHIN
     deadline = time.monotonic() + within

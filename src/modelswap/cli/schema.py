@@ -15,6 +15,6 @@ def command() -> None:
     With the YAML language server, in the configuration's first line:
       # yaml-language-server: $schema=./modelswap.schema.json
     """  # noqa: D301 - click's \b
-    from modelswap.config.reference import json_schema  # noqa: PLC0415 - --help must be quick
+    from modelswap.config.schema.reference import json_schema  # noqa: PLC0415 - --help must be quick
 
     click.echo(json.dumps(json_schema(), indent=2))

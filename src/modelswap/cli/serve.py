@@ -86,8 +86,8 @@ def command(
     SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
     a second one hurries.
     """  # noqa: D301 - click's \b
-    from modelswap.app import serve  # noqa: PLC0415 - --help must be quick
-    from modelswap.options import Options, StartError  # noqa: PLC0415 - the same
+    from modelswap.app.options import Options, StartError  # noqa: PLC0415 - the same
+    from modelswap.app.program import serve  # noqa: PLC0415 - --help must be quick
 
     named = _configuration([f for f in files if f], config or config_dir, bool(is_unnamed))
     config = named or config

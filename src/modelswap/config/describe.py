@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .command import split
-from .commandsecrets import shown_command
+from .compile.command_secrets import shown_command
+from .macros.command import split
 from .plan import Groups
 
 if TYPE_CHECKING:

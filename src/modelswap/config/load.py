@@ -12,21 +12,15 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelswap.core.spec import ModelId, ModelSpec, Seconds
+from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.units import Seconds
 
-from .addresses import warn_of_shared
-from .builtin import llama_server_command
-from .commandsecrets import values_in
-from .coresidence import routing_policy
-from .decode import Report, decode
-from .difference import Diff, diff, summary
-from .expansion import Expanded, expand_file
-from .kinds import keys_of
-from .legacy import modernise
-from .misplaced import without_misplaced
-from .models import Common, build
-from .names import (
-    Directory,
+from .compile.addresses import warn_of_shared
+from .compile.command_secrets import values_in
+from .compile.coresidence import routing_policy
+from .compile.models import Common, build
+from .compile.name_index import (
+    NameIndex,
     aliases,
     check_peer_names,
     list_profiles,
@@ -35,16 +29,23 @@ from .names import (
     profiles,
     selectors,
 )
-from .node import Entry, Map, Problem, locate
-from .place import Places
+from .compile.routing import priorities, routing
+from .compile.settings import settings, start_timeout, unload_timeout
+from .diff import Diff, diff, summary
+from .macros.builtin import llama_server_command
+from .macros.expansion import Expanded, expand_file
+from .messages.diagnostics import Diagnostics
+from .messages.misplaced import without_misplaced
+from .messages.present import presentable
 from .plan import Plan, Secret
-from .present import presentable
 from .redact import is_secret, redact
-from .routing import priorities, routing
-from .schema import RawModel
-from .schema_top import RawConfig
-from .settings import settings, start_timeout, unload_timeout
-from .source import Source, read
+from .schema.decode import Report, decode
+from .schema.field_types import keys_of
+from .schema.schema import RawModel
+from .schema.schema_root import RawConfig
+from .source.legacy import modernise
+from .source.node import Map, MapEntry, Problem, locate
+from .source.source import Source, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from .plan import Model, Settings
 
-    Look = Callable[[Plan, Places], None]
+    Look = Callable[[Plan, Diagnostics], None]
 
 __all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs", "summary"]
 
@@ -105,7 +106,7 @@ def load_source(source: Source, *, windows: bool = False, look: Look | None = No
     root = modernise(without_misplaced(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)
     raw = decode(expanded.root, RawConfig, (), report)
-    places = Places(_with_models(root, expanded), report)
+    places = Diagnostics(_with_models(root, expanded), report)
     plan = _plan(raw, expanded, source, places, windows=windows)
     if not report.problems:
         warn_of_shared(plan, routing_policy(plan), places)
@@ -120,18 +121,18 @@ def load_source(source: Source, *, windows: bool = False, look: Look | None = No
 
 def _with_models(root: Map, expanded: Expanded) -> Map:
     """The tree in which places are looked up: as it stands after the macros."""
-    entries = tuple(Entry(t.id, t.mark, t.tree) for t in expanded.templates)
+    entries = tuple(MapEntry(t.id, t.mark, t.tree) for t in expanded.templates)
     return expanded.root.with_value("models", Map(locate(root, ("models",)), entries))
 
 
 def _plan(
-    raw: RawConfig, expanded: Expanded, source: Source, places: Places, *, windows: bool
+    raw: RawConfig, expanded: Expanded, source: Source, places: Diagnostics, *, windows: bool
 ) -> Plan:
     report = places.report
     raw_models = _raw_models(expanded)
     alias_of = aliases(raw_models, places)
     offered = peers(raw.peers, places)
-    directory = Directory(raw_models, alias_of, offered)
+    directory = NameIndex(raw_models, alias_of, offered)
     check_peer_names(directory, offered, places)
     chosen = selectors(raw.selectors, directory, places)
     common = Common(

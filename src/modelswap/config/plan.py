@@ -5,15 +5,14 @@ change one. A reload makes a new one. Secrets are `Secret`, so that no `repr`,
 log line or error can show them by accident.
 """
 
-# ruff: noqa: RUF009 - Seconds and Bytes are NewTypes: nothing is called
-
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from modelswap.core.spec import Bytes, ModelId, Seconds
+from modelswap.core.spec import ModelId
+from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modelswap.units import Seconds
+
     from .failure import Failure
-    from .lifecycle import Phase, Timer
-    from .spec import ClientId, ModelId, RequestId, Seconds
+    from .models.lifecycle import Phase, Timer
+    from .spec import ClientId, ModelId, RequestId
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LeaseRequest:
     """Ids are not negative and not used twice; *client* is who it counts for."""
 
     id: RequestId

@@ -82,7 +82,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProbeObservation:
     """What the probe of a starting server saw at its last look."""
 
     text: str
@@ -105,7 +105,7 @@ def failure(
     return Failure(cause, text, brief or cause.phrase, lasting, exit_code)
 
 
-def unready(timeout: float, seen: Look | None) -> Failure:
+def unready(timeout: float, seen: ProbeObservation | None) -> Failure:
     """Say that a server was not ready in time, and what its check endpoint did instead."""
     said = f"not ready within {timeout:g} s"
     if seen is None:

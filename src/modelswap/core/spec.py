@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NewType
 
+from modelswap.units import Seconds
+
 ModelId = NewType("ModelId", str)
 ClientId = NewType("ClientId", str)
 RequestId = NewType("RequestId", int)
-Seconds = NewType("Seconds", float)
-Bytes = NewType("Bytes", int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from modelswap.config.plan import Model
 from modelswap.core.spec import ModelId
 
-from .servers import Server, job_of, upstream_of
+from .servers import ModelServer, launch_spec_of, upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelswap.config.plan import Plan
-    from modelswap.launch import Adopted, Job, Launcher
+    from modelswap.launch.protocol import Launcher, LaunchSpec, RunningServer
 
     from .ports import Ports
 
@@ -39,7 +39,7 @@ NOTHING_INHERITED: Final = Inherited()
 class Adoption:
     model: Model
     """At the port that its server has."""
-    job: Job
+    job: LaunchSpec
     is_same: bool
     """It is what the configuration would start."""
     in_flight: int
@@ -51,10 +51,12 @@ class Adoption:
         """For the room."""
         return {"is_ready": self.is_ready, "is_leaving": not self.is_same}
 
-    def carry_out(self, launcher: Launcher, servers: dict[ModelId, Server], ports: Ports) -> bool:
+    def carry_out(
+        self, launcher: Launcher, servers: dict[ModelId, ModelServer], ports: Ports
+    ) -> bool:
         """Enter the server in *servers* and take it over; say whether that was possible."""
         model = self.model
-        servers[model.id] = Server(model, upstream_of(model), self.pid)
+        servers[model.id] = ModelServer(model, upstream_of(model), self.pid)
         if not launcher.adopt(self.job, as_it_is=not self.is_same):
             del servers[model.id]
             return False
@@ -63,14 +65,14 @@ class Adoption:
         return True
 
 
-def adoption_of(plan: Plan, found: Adopted, inherited: Inherited) -> Adoption | None:
+def adoption_of(plan: Plan, found: RunningServer, inherited: Inherited) -> Adoption | None:
     """Say how to take the server over; None: nobody needs it."""
     name = ModelId(found.model)
     used = inherited.leases.get(name, 0)
     model = plan.models.get(name) or _unknown(name)
     if found.port is not None and model.port is not None:
         model = model.at_port(found.port)
-    job = job_of(model)
+    job = launch_spec_of(model)
     is_same = job.fingerprint == found.fingerprint
     if not is_same and not used:
         return None

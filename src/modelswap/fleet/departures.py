@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.lifecycle import Phase
+from modelswap.core.models.lifecycle import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

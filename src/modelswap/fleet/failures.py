@@ -11,18 +11,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from modelswap.config.redact import redact
-from modelswap.core.failure import Cause, Failure, Look, failure
+from modelswap.core.failure import Cause, Failure, ProbeObservation, failure
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
-    from modelswap.core.room import Room
-    from modelswap.core.spec import ModelId, Seconds
+    from modelswap.core.controller import Controller
+    from modelswap.core.spec import ModelId
+    from modelswap.units import Seconds
 
-Said = TypeVar("Said", Failure, Look)
+Said = TypeVar("Said", Failure, ProbeObservation)
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ModelFailure:
     """A model that is down because its last life ended badly."""
 
     why: Failure
@@ -31,25 +32,27 @@ class Failed:
     """Until then it backs off; `None`: a request may start it at once."""
 
 
-class Failures:
+class ModelFailures:
     """Dates failures; each keeps the date that it got when it was first asked for."""
 
     def __init__(self) -> None:
         self._dates: dict[ModelId, tuple[Seconds, datetime]] = {}
 
-    def of(self, room: Room, model: ModelId, now: Seconds) -> Failed | None:
+    def of(self, controller: Controller, model: ModelId, now: Seconds) -> ModelFailure | None:
         """Return why a model is down, if its last life ended badly and no other has begun."""
-        why = room.failure(model)
+        why = controller.failure(model)
         if why is None:
             self._dates.pop(model, None)
             return None
-        since = room.failed_at(model)
+        since = controller.failed_at(model)
         known = self._dates.get(model)
         if known is None or known[0] != since:
             known = self._dates[model] = since, datetime.now(UTC) - timedelta(seconds=now - since)
-        until = room.retry_at(model, now)
+        until = controller.retry_at(model, now)
         at = known[1]
-        return Failed(why, at, None if until is None else at + timedelta(seconds=until - since))
+        return ModelFailure(
+            why, at, None if until is None else at + timedelta(seconds=until - since)
+        )
 
 
 def redacted(plan: Plan, said: Said) -> Said:

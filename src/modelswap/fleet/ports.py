@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from modelswap.config.addresses import fixed_ports
-from modelswap.launch.ports import NoFreePortError, free_port
+from modelswap.config.compile.addresses import fixed_ports
+from modelswap.launch.local.ports import NoFreePortError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

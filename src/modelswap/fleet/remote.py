@@ -13,13 +13,14 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from modelswap.core.controller import Fail, Reason
 from modelswap.core.failure import Cause, Failure
-from modelswap.core.lifecycle import LEAVING, Phase
-from modelswap.core.room import Fail, Reason
-from modelswap.core.spec import ModelId, RequestId, Seconds
+from modelswap.core.models.lifecycle import LEAVING, Phase
+from modelswap.core.spec import ModelId, RequestId
+from modelswap.units import Seconds
 
 from .departures import Departures
-from .servers import Absent, Server, Ticket, running, upstream_of
+from .servers import DetachedWaiter, ModelServer, Ticket, running, upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Model, Plan
     from modelswap.core.spec import ClientId
 
-    from .failures import Failed
-    from .owner import Fleet
+    from .failures import ModelFailure
+    from .fleet import Fleet
     from .servers import Waiter
 
     Send = Callable[..., None]
@@ -48,7 +49,7 @@ class RemoteFleet:
         self._plan = plan
         self._send = send
         self.leases = Counter(inherited.leases)
-        self._servers: dict[ModelId, Server] = {}
+        self._servers: dict[ModelId, ModelServer] = {}
         self._phases: dict[ModelId, Phase] = {}
         for model, phase, _ in fleet.running():
             self._phases[model.id] = phase
@@ -71,7 +72,7 @@ class RemoteFleet:
 
     # Requests
 
-    def lease_now(self, model: ModelId, client: ClientId) -> Server | None:  # noqa: ARG002 - as a `Fleet`
+    def lease_now(self, model: ModelId, client: ClientId) -> ModelServer | None:  # noqa: ARG002 - as a `Fleet`
         """Leases come by `ask` alone."""
         return None
 
@@ -114,7 +115,7 @@ class RemoteFleet:
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the load go on."""
         if ticket.id in self._tickets:
-            ticket.waiter = Absent(self.release)
+            ticket.waiter = DetachedWaiter(self.release)
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop waiting. Does nothing when the wait is over."""
@@ -135,7 +136,7 @@ class RemoteFleet:
     def phase(self, model: ModelId) -> Phase:
         return self._phases.get(model, Phase.STOPPED)
 
-    def server(self, model: ModelId) -> Server | None:
+    def server(self, model: ModelId) -> ModelServer | None:
         return self._servers.get(model)
 
     def running(self) -> list[tuple[Model, Phase, int | None]]:
@@ -159,7 +160,7 @@ class RemoteFleet:
         """Only the other front knows."""
         return False
 
-    def failure(self, model: ModelId) -> Failed | None:  # noqa: ARG002 - as a `Fleet`
+    def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
         """Only the other front knows."""
         return None
 
@@ -174,7 +175,7 @@ class RemoteFleet:
     def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
         self._send("unload", models=[*models], force=force)
 
-    def stalled(self, server: Server, detail: str) -> None:
+    def stalled(self, server: ModelServer, detail: str) -> None:
         """Take note that a ready server did not answer in its time."""
         self._send("stalled", model=server.model.id, detail=detail)
 
@@ -248,14 +249,14 @@ class RemoteFleet:
         else:
             ticket.waiter.on_granted(server)
 
-    def _server_at(self, name: ModelId, proxy: str, port: int | None) -> Server | None:
+    def _server_at(self, name: ModelId, proxy: str, port: int | None) -> ModelServer | None:
         server = self._servers.get(name)
         if server is None or server.model.proxy != proxy:
             model = self._plan.models.get(name)
             if model is None:
                 return None
             model = replace(model, proxy=proxy, port=port)
-            server = self._servers[name] = Server(model, upstream_of(model))
+            server = self._servers[name] = ModelServer(model, upstream_of(model))
         return server
 
     def _on_phase(self, model: ModelId, phase: Phase) -> None:

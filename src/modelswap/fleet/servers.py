@@ -10,17 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol
 
-from modelswap.config.command import split
-from modelswap.core.lifecycle import ALIVE
-from modelswap.http import Address, Upstream
-from modelswap.launch import Job
+from modelswap.config.macros.command import split
+from modelswap.core.models.lifecycle import ALIVE
+from modelswap.http import Address, UpstreamPool
+from modelswap.launch.protocol import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from modelswap.config.plan import Model
-    from modelswap.core.lifecycle import Phase
-    from modelswap.core.room import Fail
+    from modelswap.core.controller import Fail
+    from modelswap.core.models.lifecycle import Phase
     from modelswap.core.spec import ModelId, RequestId
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 class Waiter(Protocol):
     """Somebody whose request could not be served at once."""
 
-    def on_granted(self, server: Server) -> None:
+    def on_granted(self, server: ModelServer) -> None:
         """Have the lease, now: end it with `Fleet.release`."""
 
     def on_refused(self, refused: Fail) -> None:
@@ -47,7 +47,7 @@ class Observer(Protocol):
     def on_note(self, level: str, text: str) -> None: ...
 
 
-class Shielded:
+class SafeObserver:
     """An observer before another one, whose bug is its own: news and orders go on."""
 
     def __init__(self, observer: Observer) -> None:
@@ -71,11 +71,11 @@ class Shielded:
 
 
 @dataclass(slots=True, eq=False)
-class Server:
+class ModelServer:
     """One model server, from its start to its exit."""
 
     model: Model
-    upstream: Upstream
+    upstream: UpstreamPool
     pid: int | None = None
     tries: int = 1
 
@@ -95,13 +95,13 @@ class Ticket:
     waiter: Waiter
 
 
-class Absent:
+class DetachedWaiter:
     """Waits in the place of somebody who left but comes back."""
 
     def __init__(self, release: Callable[[ModelId], None]) -> None:
         self._release = release
 
-    def on_granted(self, server: Server) -> None:
+    def on_granted(self, server: ModelServer) -> None:
         self._release(server.model.id)
 
     def on_refused(self, refused: Fail) -> None:
@@ -111,9 +111,9 @@ class Absent:
         """Nobody is there to be told."""
 
 
-def job_of(model: Model) -> Job:
+def launch_spec_of(model: Model) -> LaunchSpec:
     """Say to the launcher what the configuration says."""
-    return Job(
+    return LaunchSpec(
         model=model.id,
         argv=model.argv,
         env=model.env,
@@ -126,7 +126,7 @@ def job_of(model: Model) -> Job:
     )
 
 
-def startable(model: Model) -> Upstream:
+def startable(model: Model) -> UpstreamPool:
     """Return the pool of a model that is to be started.
 
     Raises:
@@ -137,18 +137,18 @@ def startable(model: Model) -> Upstream:
     return upstream_of(model)
 
 
-def upstream_of(model: Model) -> Upstream:
+def upstream_of(model: Model) -> UpstreamPool:
     """Return a pool of connections to the model's server; none is open yet.
 
     Raises:
         ValueError: `proxy` is not a URL that can be connected to.
     """
-    return Upstream(Address.parse(model.proxy), model.timeouts)
+    return UpstreamPool(Address.parse(model.proxy), model.timeouts)
 
 
 def running(
     models: Mapping[ModelId, Model],
-    servers: Mapping[ModelId, Server],
+    servers: Mapping[ModelId, ModelServer],
     phase_of: Callable[[ModelId], Phase],
 ) -> list[tuple[Model, Phase, int | None]]:
     """Return (model at its port, phase, pid) of every model that is not down, by id."""

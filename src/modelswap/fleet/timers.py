@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.spec import Seconds
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from modelswap.core.room import TimerKey
+    from modelswap.core.controller import TimerKey
 
 FROZEN: Final = Seconds(1.0)
 

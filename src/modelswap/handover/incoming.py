@@ -23,9 +23,9 @@ from .channel import Channel, ChannelError
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-    from modelswap.core.lifecycle import Phase
-    from modelswap.core.room import Fail
-    from modelswap.fleet import Fleet, RemoteFleet, Server
+    from modelswap.core.controller import Fail
+    from modelswap.core.models.lifecycle import Phase
+    from modelswap.fleet import Fleet, ModelServer, RemoteFleet
 
     from .channel import Message
 
@@ -106,7 +106,7 @@ class Inheritance:
 
     # For waiters
 
-    def granted(self, number: int, server: Server) -> None:
+    def granted(self, number: int, server: ModelServer) -> None:
         model = server.model
         self._tickets.pop(number, None)
         self._leases[model.id] += 1
@@ -185,7 +185,7 @@ class _Waiter:
         self._inheritance = inheritance
         self._number = number
 
-    def on_granted(self, server: Server) -> None:
+    def on_granted(self, server: ModelServer) -> None:
         self._inheritance.granted(self._number, server)
 
     def on_refused(self, refused: Fail) -> None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.fleet import RemoteFleet
-from modelswap.launch.descriptors import lower_for
+from modelswap.launch.local.descriptors import lower_for
 
 from .channel import Channel, ChannelError
 from .incoming import VARIABLE

@@ -9,18 +9,19 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from modelswap.fleet import Fleet, Inherited
-from modelswap.launch import LaunchError, first
+from modelswap.launch.local import pid1
+from modelswap.launch.protocol import LaunchError
 
 from .outgoing import HandoverError, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.api.house import House
+    from modelswap.api.services import Services
+    from modelswap.app.shutdown import Shutdown
+    from modelswap.app.systemd import Service
     from modelswap.fleet import RemoteFleet
     from modelswap.http import Server
-    from modelswap.notify import Service
-    from modelswap.shutdown import Shutdown
 
     from .incoming import Inheritance
     from .outgoing import Successor
@@ -38,14 +39,14 @@ class Succession:
     def __init__(
         self,
         *,
-        house: House,
+        services: Services,
         server: Server,
         service: Service,
         shutdown: Shutdown,
         before: Inheritance | None,
         new_fleet: Callable[[], Fleet],
     ) -> None:
-        self._house = house
+        self._services = services
         self._server = server
         self._service = service
         self._shutdown = shutdown
@@ -67,7 +68,7 @@ class Succession:
                 try:
                     await self._try()
                 except HandoverError as error:
-                    log = self._house.log
+                    log = self._services.log
                     for line in error.lines:
                         log.warning(f"hand-over: {line}")
                     log.warning("not handed over; this process goes on")
@@ -79,11 +80,11 @@ class Succession:
         await self._settled.wait()
 
     async def _try(self) -> None:
-        self._house.log.info("handing over: starting the new front")
+        self._services.log.info("handing over: starting the new front")
         successor = await start(
             self._server.listening(),
-            variables={**self._service.variables, **first.variables()},
-            keep=first.descriptors(),
+            variables={**self._service.variables, **pid1.variables()},
+            keep=pid1.descriptors(),
         )
         is_given = False
         try:
@@ -97,22 +98,24 @@ class Succession:
                 await asyncio.shield(successor.end())
         self.successor = successor
         self._service.handed_over(successor.pid)
-        first.tell(successor.pid)
+        pid1.tell(successor.pid)
         self.done.set()
 
     async def _give(self, successor: Successor) -> None:
-        house, fleet = self._house, self._house.fleet
+        services, fleet = self._services, self._services.fleet
         assert isinstance(fleet, Fleet), "there is one hand-over"
         self._settled.clear()
         try:
-            house.fleet = remote = successor.inherit(fleet, house.plan)
+            services.fleet = remote = successor.inherit(fleet, services.plan)
             if self._before is not None:
                 self._before.follow(remote)
             await fleet.close(stop_servers=False)
-            house.ledger.settle()
+            services.completions.settle()
             reserved = RESERVED + 4 * self._server.connections
             try:
-                await successor.go(next_id=house.store.next_after(reserved), profile=house.profile)
+                await successor.go(
+                    next_id=services.store.next_after(reserved), profile=services.profile
+                )
             except HandoverError:
                 await self._take_back(remote)
                 raise
@@ -127,31 +130,31 @@ class Succession:
             try:
                 await fleet.open(Inherited(leases=leases, ready=remote.inherited.ready))
             except (OSError, LaunchError) as error:
-                self._house.log.warning(f"the models cannot be taken back yet: {error}")
+                self._services.log.warning(f"the models cannot be taken back yet: {error}")
                 await asyncio.sleep(TAKE_BACK_PAUSE)
                 continue
-            self._house.fleet = fleet
+            self._services.fleet = fleet
             if self._before is not None:
                 self._before.follow(fleet)
             remote.give_back(fleet, leases)
             return
-        self._house.log.error("the models cannot be taken back; stopping")
+        self._services.log.error("the models cannot be taken back; stopping")
         remote.refuse_all()
         self._shutdown.asked.set()
 
     async def retire(self) -> None:
         """Finish what this front still has, without a limit until somebody asks for the end."""
-        house, successor = self._house, self.successor
+        services, successor = self._services, self.successor
         assert successor is not None
         if self._shutdown.asked.is_set():  # it came while the hand-over went on
             successor.pass_on(self._shutdown.signal)
-        house.log.info(f"handed over to pid {successor.pid}; finishing running requests")
+        services.log.info(f"handed over to pid {successor.pid}; finishing running requests")
         self._server.hand_over()
-        house.bus.close()
-        house.logs.end_tails()
+        services.bus.close()
+        services.logs.end_tails()
         await self._shutdown.finish(
             self._finished(),
-            or_after=house.plan.settings.shutdown_timeout,
+            or_after=services.plan.settings.shutdown_timeout,
             when=successor.asks_to_stop,
         )
         await self._server.close()

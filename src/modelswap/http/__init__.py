@@ -1,7 +1,7 @@
 """The byte path: HTTP in, HTTP out, nothing but bytes in between.
 
 `Server` takes connections and gives an `Exchange` per request to its handler;
-`Relay` sends one to an `Upstream` and the answer back, and tells a `Watcher`
+`Relay` sends one to an `UpstreamPool` and the answer back, and tells a `RelayObserver`
 how it went. Everything is callbacks on asyncio protocols: a small request costs
 no task and no future. Heads are read by llhttp (httptools) and checked further
 in `head`; framing is refused where it is not exactly one thing.
@@ -11,11 +11,9 @@ It knows nothing of models, keys, queues or configuration (only the types of
 (`repair`), and nothing that a client sends.
 """
 
-from modelswap.address import Address
+from modelswap.net.address import Address
 
-from .allocator import give_back, tune_allocator
-from .certificate import Certificate, CertificateError
-from .codings import (
+from .body.codings import (
     ACCEPTED,
     BadCodingError,
     BodyStream,
@@ -25,21 +23,23 @@ from .codings import (
     codings_of,
     decoded,
 )
-from .exchange import BodySink, Exchange
-from .fields import Field
-from .forms import FormEdit, FormScan
-from .head import ResponseHead
-from .listening import EXPECTED as LISTEN_EXPECTED
-from .listening import ListenAddress, ListenError
-from .outcome import BodySource, Ending, Outbound, Outcome, Watcher
-from .relay import Relay
-from .request import Request, forward_headers
-from .server import Refused, Server
-from .sockets import is_local
-from .sources import ExchangeBody, OpenedBody
-from .spool import Spool, SpoolFolders
-from .upload import Fault, Upload
-from .upstream import Upstream
+from .body.forms import FormEdit, FormScan
+from .body.sources import ExchangeBody, OpenedBody
+from .body.spool import Spool, SpoolFolders
+from .body.upload import Fault, Upload
+from .client.pool import UpstreamPool
+from .client.relay import Relay
+from .client.result import BodySource, EndReason, RelayObserver, RelayResult, UpstreamRequest
+from .message.fields import Field
+from .message.head import ResponseHead
+from .message.request import Request, forward_headers
+from .server.exchange import BodySink, Exchange
+from .server.server import Refused, Server
+from .transport.certificate import Certificate, CertificateError
+from .transport.listening import EXPECTED as LISTEN_EXPECTED
+from .transport.listening import ListenAddress, ListenError
+from .transport.malloc_trim import malloc_trim, tune_allocator
+from .transport.sockets import is_local
 
 __all__ = [
     "ACCEPTED",
@@ -52,7 +52,7 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "DecodedStream",
-    "Ending",
+    "EndReason",
     "Exchange",
     "ExchangeBody",
     "Fault",
@@ -63,10 +63,10 @@ __all__ = [
     "ListenAddress",
     "ListenError",
     "OpenedBody",
-    "Outbound",
-    "Outcome",
     "Refused",
     "Relay",
+    "RelayObserver",
+    "RelayResult",
     "Request",
     "ResponseHead",
     "Server",
@@ -74,12 +74,12 @@ __all__ = [
     "SpoolFolders",
     "UnknownCodingError",
     "Upload",
-    "Upstream",
-    "Watcher",
+    "UpstreamPool",
+    "UpstreamRequest",
     "codings_of",
     "decoded",
     "forward_headers",
-    "give_back",
     "is_local",
+    "malloc_trim",
     "tune_allocator",
 ]

@@ -64,7 +64,7 @@ def encode_output(run: int, data: bytes) -> bytes:
     return _HEAD.pack(len(data), _OUTPUT, run) + data
 
 
-class Decoder:
+class FrameDecoder:
     """Bytes in, frames out."""
 
     def __init__(self) -> None:

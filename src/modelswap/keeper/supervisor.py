@@ -18,12 +18,12 @@ import time
 
 from . import protocol
 from .child import become_reaper_of_orphans, spawn
-from .door import Door, Front
+from .control_socket import ControlSocket, FrontConnection
 from .guard import Guard
+from .process_tree import children, read_bytes
 from .protocol import KILL, MARKER, TERMINATE, encode
-from .run import Run, send
+from .server_process import ServerProcess, send
 from .sweep import sweep
-from .tree import children, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ _GROUP_POLL = 0.1
 class Supervisor:
     """Everything the keeper knows and does."""
 
-    def __init__(self, door: Door, grace: float) -> None:
+    def __init__(self, door: ControlSocket, grace: float) -> None:
         self._door = door
         self._grace = grace
         self.id = f"{os.getpid()}-{os.urandom(8).hex()}"
         self._guard = Guard(self.id)
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, ServerProcess] = {}
         self._next_run = 1
-        self._front: Front | None = None
+        self._front: FrontConnection | None = None
         self._deadline: float | None = time.monotonic() + grace
         self._closing = False
         self._finished = False
@@ -125,14 +125,14 @@ class Supervisor:
         if front is not None:
             self._watch(front.fileno(), lambda: self._on_front(front))
 
-    def _on_front(self, front: Front) -> None:
+    def _on_front(self, front: FrontConnection) -> None:
         try:
             for message in front.receive():
                 self._on_order(front, message)
         except (OSError, EOFError, protocol.ProtocolError):
             self._drop(front)
 
-    def _drop(self, front: Front) -> None:
+    def _drop(self, front: FrontConnection) -> None:
         self._forget(front.fileno())
         front.close()
         if front is self._front:
@@ -140,7 +140,7 @@ class Supervisor:
             if not self._closing:
                 self._deadline = time.monotonic() + (self._grace if self._runs else 0)
 
-    def _welcome(self, front: Front, message: Mapping[str, object]) -> None:
+    def _welcome(self, front: FrontConnection, message: Mapping[str, object]) -> None:
         if self._front is not None and front is not self._front:
             self._drop(self._front)  # the newest is the one that holds the front's lock
         self._front = front
@@ -177,14 +177,14 @@ class Supervisor:
         wanted = select.POLLIN | (select.POLLOUT if front.is_behind() else 0)
         self._poll.modify(front.fileno(), wanted)
 
-    def _fetch(self, run: Run) -> None:
+    def _fetch(self, run: ServerProcess) -> None:
         data = run.output.take()
         if data:
             self._post(protocol.encode_output(run.number, data))
 
     # Orders
 
-    def _on_order(self, front: Front, message: Mapping[str, object]) -> None:
+    def _on_order(self, front: FrontConnection, message: Mapping[str, object]) -> None:
         kind = protocol.text(message, "kind")
         if kind == "hello":
             self._welcome(front, message)
@@ -205,10 +205,10 @@ class Supervisor:
             else:
                 self._run_stop_command(run, message)
 
-    def _environment(self, run: Run, message: Mapping[str, object]) -> dict[str, str]:
+    def _environment(self, run: ServerProcess, message: Mapping[str, object]) -> dict[str, str]:
         return {**protocol.text_map(message, "env"), MARKER: self._mark(run)}
 
-    def _mark(self, run: Run) -> str:
+    def _mark(self, run: ServerProcess) -> str:
         return f"{self.id}.{run.number}"
 
     def _spawn(self, message: Mapping[str, object]) -> None:
@@ -217,7 +217,7 @@ class Supervisor:
         self._next_run = max(self._next_run, number + 1)
         argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
         try:
-            run = self._started(Run(number, model, tag), argv, message, cwd)
+            run = self._started(ServerProcess(number, model, tag), argv, message, cwd)
         except OSError as error:  # also: no descriptors left for its output
             reason = error.strerror or str(error)
             self._post(encode("spawn_failed", run=number, reason=reason, errno=error.errno))
@@ -226,7 +226,9 @@ class Supervisor:
         self._watch(run.output.reader, lambda: self._pump(run))
         self._post(encode("spawned", run=number, pid=run.pid, started=run.started))
 
-    def _started(self, run: Run, argv: list[str], message: Mapping[str, object], cwd: str) -> Run:
+    def _started(
+        self, run: ServerProcess, argv: list[str], message: Mapping[str, object], cwd: str
+    ) -> ServerProcess:
         try:
             if self._closing:
                 raise OSError("the keeper is stopping")  # noqa: TRY301 - fails like the others
@@ -237,10 +239,10 @@ class Supervisor:
         return run
 
     @staticmethod
-    def _pump(run: Run) -> None:
+    def _pump(run: ServerProcess) -> None:
         run.output.pump()
 
-    def _run_stop_command(self, run: Run, message: Mapping[str, object]) -> None:
+    def _run_stop_command(self, run: ServerProcess, message: Mapping[str, object]) -> None:
         run.stopping = True
         if run.stopper is not None:
             return  # asked twice; the first one is still at it
@@ -262,7 +264,7 @@ class Supervisor:
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._settle()
 
-    def _signal(self, runs: Iterable[Run], how: str) -> None:
+    def _signal(self, runs: Iterable[ServerProcess], how: str) -> None:
         """Look anew whose the orphans are first: the number of one that has gone may be a stranger's."""
         self._hand_out_orphans()
         for run in runs:
@@ -302,7 +304,7 @@ class Supervisor:
                 send(pid, signal.SIGKILL)
             self._finished = self._closing and not strays
 
-    def _settle_one(self, run: Run) -> None:
+    def _settle_one(self, run: ServerProcess) -> None:
         left = run.members()
         if not left:
             self._end(run)
@@ -327,7 +329,7 @@ class Supervisor:
             strays = [pid for pid in strays if pid not in owned]
         return strays
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: ServerProcess) -> None:
         if run.stopper is not None:
             send(-run.stopper, signal.SIGKILL)
         while run.output.pump():
@@ -343,7 +345,7 @@ def _only_wake(number: int, frame: object) -> None:
     """Do nothing: the wake-up pipe carries the news."""
 
 
-def _describe(run: Run) -> dict[str, object]:
+def _describe(run: ServerProcess) -> dict[str, object]:
     return {
         "run": run.number,
         "model": run.model,
@@ -358,7 +360,7 @@ def main(arguments: list[str]) -> int:
     """Serve in the given state directory until everything has ended."""
     os.chdir(arguments[0])  # so that the socket's own path is short, however long the directory's
     grace = float(arguments[1]) if len(arguments) > 1 else DEFAULT_GRACE
-    with Door() as door:
+    with ControlSocket() as door:
         _bury_predecessor()
         supervisor = Supervisor(door, grace)
         _leave_name(supervisor.id)

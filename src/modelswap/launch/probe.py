@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from modelswap.address import Address, is_unix
-from modelswap.core.failure import Look
-from modelswap.unix_sockets import name_of
+from modelswap.core.failure import ProbeObservation
+from modelswap.net.address import Address, is_unix
+from modelswap.net.unix_sockets import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def deadline_after(waited: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ProbeTarget:
     """Where to look."""
 
     host: str
@@ -69,7 +69,7 @@ class Target:
         ).encode("utf-8", "surrogateescape")
 
 
-def target(url: str, check: str, key: str = "") -> Target:
+def target(url: str, check: str, key: str = "") -> ProbeTarget:
     """Join the base path of `url` with `check`; raise `ValueError` for what is no HTTP URL."""
     if is_unix(url):
         return _unix_target(Address.parse(url), check, key)
@@ -82,14 +82,16 @@ def target(url: str, check: str, key: str = "") -> Target:
     tls = parts.scheme == "https"
     port = parts.port if parts.port is not None else (443 if tls else 80)
     authority = parts.netloc.rpartition("@")[2]
-    return Target(host=parts.hostname, port=port, path=path, authority=authority, tls=tls, key=key)
+    return ProbeTarget(
+        host=parts.hostname, port=port, path=path, authority=authority, tls=tls, key=key
+    )
 
 
-def _unix_target(address: Address, check: str, key: str) -> Target:
+def _unix_target(address: Address, check: str, key: str) -> ProbeTarget:
     path = f"{address.base_path}/{check.lstrip('/')}"
     if any(c <= " " or c == "\x7f" for c in path):
         raise ValueError("the check endpoint holds a space or a control character")
-    return Target(
+    return ProbeTarget(
         host=address.host,
         port=0,
         path=path,
@@ -104,7 +106,7 @@ def _unix_target(address: Address, check: str, key: str) -> Target:
 class Glance:
     """What one look at a check endpoint saw."""
 
-    where: Target
+    where: ProbeTarget
     what: str
     """What the endpoint did, as the rest of a sentence; empty: it answered 200."""
     advice: str = ""
@@ -117,7 +119,7 @@ class Glance:
     def is_ready(self) -> bool:
         return not self.what
 
-    def told(self) -> Look:
+    def told(self) -> ProbeObservation:
         """Put it into a sentence, with and without the address; a query may hold a secret."""
         end = f"last {self.what}{self.advice}"
         where = self.where
@@ -127,7 +129,7 @@ class Glance:
         url = f"{scheme}://{where.authority}{path}"
         if where.socket_path:
             url = f"{path} of unix:{where.socket_path}"
-        return Look(
+        return ProbeObservation(
             f"the check endpoint {url} {end}",
             f"the check endpoint {path} {end}",
             self.is_lasting,
@@ -145,7 +147,7 @@ _SET_ENDPOINT: Final = "; set `checkEndpoint` to a path that answers 200, or to 
 _PASSING: Final = frozenset({408, 425, 429})
 
 
-def answered(where: Target, status_line: bytes) -> Glance:
+def answered(where: ProbeTarget, status_line: bytes) -> Glance:
     """Judge the first line of an answer."""
     version, _, rest = status_line.strip().partition(b" ")
     code = rest[:3]
@@ -164,7 +166,7 @@ def answered(where: Target, status_line: bytes) -> Glance:
     return Glance(where, what, advice, is_lasting, has_answered=True)
 
 
-async def look(where: Target, addresses: list[str], trust: ssl.SSLContext | None) -> Glance:
+async def look(where: ProbeTarget, addresses: list[str], trust: ssl.SSLContext | None) -> Glance:
     """Take one look; of several addresses the first that lets us connect counts."""
     if not addresses:
         return Glance(where, "could not be reached: its host name is not known")
@@ -183,7 +185,9 @@ _REFUSED: Final = "refused the connection"
 _ADVICE_REFUSED: Final = "; does the server listen at that address and port?"
 
 
-async def _asked(where: Target, connection: socket.socket, trust: ssl.SSLContext | None) -> Glance:
+async def _asked(
+    where: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
+) -> Glance:
     try:
         reader, writer = await asyncio.open_connection(
             sock=connection,
@@ -205,7 +209,7 @@ async def _asked(where: Target, connection: socket.socket, trust: ssl.SSLContext
         writer.close()
 
 
-def _broken(where: Target, error: OSError) -> Glance:
+def _broken(where: ProbeTarget, error: OSError) -> Glance:
     if isinstance(error, ssl.SSLError):
         why = getattr(error, "verify_message", "") or error.reason or "unknown"
         said = str(why).lower().replace("_", " ")
@@ -213,7 +217,7 @@ def _broken(where: Target, error: OSError) -> Glance:
     return Glance(where, _NO_ANSWER)
 
 
-async def _connected(where: Target, address: str) -> socket.socket | OSError:
+async def _connected(where: ProbeTarget, address: str) -> socket.socket | OSError:
     """Connect without the resolver: nearly all looks end here, so a refusal has to be cheap."""
     found: tuple[str, int] | str = (address, where.port)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -235,7 +239,7 @@ async def _connected(where: Target, address: str) -> socket.socket | OSError:
     return connection
 
 
-async def addresses_of(where: Target) -> list[str]:
+async def addresses_of(where: ProbeTarget) -> list[str]:
     """Resolve once: a look every few milliseconds must not ask the resolver each time."""
     if where.socket_path:
         return [where.socket_path]
@@ -250,7 +254,7 @@ async def addresses_of(where: Target) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
-async def until_ready(where: Target, note: Callable[[Glance], None]) -> None:
+async def until_ready(where: ProbeTarget, note: Callable[[Glance], None]) -> None:
     """Return as soon as the endpoint answers 200; look for as long as it takes.
 
     `note` hears what each look saw.

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from .decoding import DecodingFailedError, decode_whole, decoder_for
+from .usage.decoding import DecodingFailedError, decode_whole, decoder_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .redaction import HeaderMask, Headers
+    from .logs.redaction import HeaderMask, Headers
 
 STEP: Final = 64 << 10
 """Gathered bytes are reserved in steps of this size."""
@@ -35,7 +35,7 @@ FIELD: Final = 128
 _OK: Final = 200
 
 
-class Part(Flag):
+class CapturePart(Flag):
     """What of an exchange is kept."""
 
     REQUEST_HEADERS = auto()
@@ -44,32 +44,32 @@ class Part(Flag):
     RESPONSE_BODY = auto()
 
 
-_H: Final = Part.REQUEST_HEADERS | Part.RESPONSE_HEADERS
-ALL: Final = _H | Part.REQUEST_BODY | Part.RESPONSE_BODY
+_H: Final = CapturePart.REQUEST_HEADERS | CapturePart.RESPONSE_HEADERS
+ALL: Final = _H | CapturePart.REQUEST_BODY | CapturePart.RESPONSE_BODY
 MASKS: Final = {
-    "/v1/audio/speech": _H | Part.REQUEST_BODY,
-    "/v1/audio/voices": _H | Part.RESPONSE_BODY,
-    "/v1/audio/transcriptions": _H | Part.RESPONSE_BODY,
-    "/v1/audio/translations": _H | Part.RESPONSE_BODY,
-    "/v1/images/generations": _H | Part.REQUEST_BODY,
+    "/v1/audio/speech": _H | CapturePart.REQUEST_BODY,
+    "/v1/audio/voices": _H | CapturePart.RESPONSE_BODY,
+    "/v1/audio/transcriptions": _H | CapturePart.RESPONSE_BODY,
+    "/v1/audio/translations": _H | CapturePart.RESPONSE_BODY,
+    "/v1/images/generations": _H | CapturePart.REQUEST_BODY,
     "/v1/images/edits": _H,
     "/v1/images/variations": _H,
-    "/sdapi/v1/txt2img": _H | Part.REQUEST_BODY,
+    "/sdapi/v1/txt2img": _H | CapturePart.REQUEST_BODY,
     "/sdapi/v1/img2img": _H,
 }
 
 
-def mask_of(path: str) -> Part:
+def mask_of(path: str) -> CapturePart:
     """What is kept of a request to this path: never sound, images or uploads."""
     return MASKS.get(path, ALL)
 
 
-def _keeps(path: str, part: Part) -> bool:
+def _keeps(path: str, part: CapturePart) -> bool:
     """Whether that part is in the mask; asking a flag costs more than looking the path up."""
     return path not in MASKS or part in MASKS[path]
 
 
-class Draft:
+class CaptureBuilder:
     """One exchange while it runs."""
 
     __slots__ = (
@@ -191,16 +191,16 @@ class Captures:
 
     def takes(self, path: str, size: int) -> bool:
         """Whether a request to *path* may be kept with a body of *size* bytes."""
-        return size <= self._most_each and _keeps(path, Part.REQUEST_BODY)
+        return size <= self._most_each and _keeps(path, CapturePart.REQUEST_BODY)
 
     # While the exchange runs: loop thread
 
-    def begin(self, path: str, headers: Headers, body: bytes) -> Draft | None:
+    def begin(self, path: str, headers: Headers, body: bytes) -> CaptureBuilder | None:
         """Start gathering; `None` when captures are off."""
         if self._limit <= 0:
             return None
-        draft = Draft(path, headers)
-        if body and _keeps(path, Part.REQUEST_BODY):
+        draft = CaptureBuilder(path, headers)
+        if body and _keeps(path, CapturePart.REQUEST_BODY):
             if self._reserve(draft, len(body)):
                 draft.request_body = body
                 draft.size = len(body)
@@ -208,12 +208,12 @@ class Captures:
                 draft.request_truncated = True
         return draft
 
-    def on_head(self, draft: Draft, status: int, headers: Headers) -> None:
+    def on_head(self, draft: CaptureBuilder, status: int, headers: Headers) -> None:
         draft.response_headers = headers
-        if status == _OK and _keeps(draft.path, Part.RESPONSE_BODY):
+        if status == _OK and _keeps(draft.path, CapturePart.RESPONSE_BODY):
             draft.chunks = []
 
-    def on_data(self, draft: Draft, chunk: bytes) -> None:
+    def on_data(self, draft: CaptureBuilder, chunk: bytes) -> None:
         """Take the next bytes of the answer, unless the item has become too large."""
         if draft.chunks is None or draft.truncated:
             return
@@ -224,7 +224,7 @@ class Captures:
         draft.size = size
         draft.chunks.append(chunk)
 
-    def _reserve(self, draft: Draft, more: int) -> bool:
+    def _reserve(self, draft: CaptureBuilder, more: int) -> bool:
         step = more if more > STEP else STEP  # noqa: FURB136 -- `max` costs three times as much here
         if draft.reserved + step > self._most_each or self._gathering + step > self._most_gathered:
             return False
@@ -232,14 +232,14 @@ class Captures:
         self._gathering += step
         return True
 
-    def drop(self, draft: Draft) -> None:
+    def drop(self, draft: CaptureBuilder) -> None:
         """Give back what a draft had reserved: it was kept, or will not be."""
         self._gathering -= draft.reserved
         draft.reserved = 0
 
     # Afterwards: the store's thread
 
-    def keep(self, capture_id: int, draft: Draft) -> bool:
+    def keep(self, capture_id: int, draft: CaptureBuilder) -> bool:
         """Put a finished draft into the buffer. False when it does not fit at all."""
         chunks = draft.chunks
         body = request = None
@@ -315,7 +315,9 @@ class Captures:
         shown: dict[str, object] = {
             "id": capture_id,
             "req_path": kept.path,
-            "req_headers": self._flat(kept.request_headers, keep=Part.REQUEST_HEADERS in parts),
+            "req_headers": self._flat(
+                kept.request_headers, keep=CapturePart.REQUEST_HEADERS in parts
+            ),
             "req_body": _base64(kept.request_body.data if kept.request_body else None),
             "resp_headers": self.mask.flatten(kept.response_headers, without=without),
             "resp_body": _base64(body),
@@ -337,8 +339,8 @@ def weight(headers: Headers) -> int:
 
 def _of_whole(whole: Whole) -> _Kept:
     parts = mask_of(whole.recorded_path)
-    sent = whole.request_body if Part.REQUEST_BODY in parts else b""
-    answer = whole.response_body if Part.RESPONSE_BODY in parts else b""
+    sent = whole.request_body if CapturePart.REQUEST_BODY in parts else b""
+    answer = whole.response_body if CapturePart.RESPONSE_BODY in parts else b""
     return _Kept(
         whole.id,
         whole.recorded_path,

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from .outbox import Outbox
+from .bounded_stream import BoundedStream
 
 REMEMBERED: Final = 1000
 REMEMBERED_BYTES: Final = 1 << 20
@@ -42,14 +42,14 @@ def frame(kind: str, payload: object, event_id: str = "") -> bytes:
     )
 
 
-class Client:
+class EventSubscriber:
     """One reader of the stream. Iterate over it; `close` it when the reader left."""
 
-    def __init__(self, bus: Bus, initial: Initial, first: bytes) -> None:
+    def __init__(self, bus: EventBus, initial: Initial, first: bytes) -> None:
         self._bus = bus
         self._initial = initial
         self._first = first
-        self.outbox = Outbox(QUEUE, self._resync)
+        self.stream = BoundedStream(QUEUE, self._resync)
 
     def _resync(self, missing: int) -> bytes:
         note = f": {missing} bytes of events dropped; the present state follows\n\n".encode()
@@ -59,7 +59,7 @@ class Client:
         """The present state or what was missed, then what happens, with keep-alive comments."""
         try:
             yield self._first
-            while (data := await self.outbox.take(KEEP_ALIVE)) is not None:
+            while (data := await self.stream.take(KEEP_ALIVE)) is not None:
                 yield data or b": keep-alive\n\n"
         finally:
             self.close()
@@ -68,7 +68,7 @@ class Client:
         self._bus.leave(self)
 
 
-class Bus:
+class EventBus:
     """Takes what happens to everyone who listens."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Bus:
         self._count = 0
         self._past: deque[tuple[int, str, object, int]] = deque()
         self._past_size = 0
-        self._clients: list[Client] = []
+        self._clients: list[EventSubscriber] = []
         self._logs: list[tuple[str, bytes]] = []
         self._logs_due: asyncio.TimerHandle | None = None
         self._closed = False
@@ -87,7 +87,7 @@ class Bus:
 
     @property
     def dropped(self) -> int:
-        return sum(client.outbox.dropped for client in self._clients)
+        return sum(client.stream.dropped for client in self._clients)
 
     def publish(self, kind: str, payload: object, *, remember: bool = True) -> None:
         """Tell everyone. What is not remembered is not replayed: state that a snapshot repairs."""
@@ -150,7 +150,7 @@ class Bus:
 
     def _send(self, data: bytes) -> None:
         for client in self._clients:
-            client.outbox.put(data)
+            client.stream.put(data)
 
     def sequence(self, happenings: Iterable[Happening]) -> bytes:
         """Several events in one piece; the last carries the id reached."""
@@ -159,15 +159,17 @@ class Bus:
             frames[-1] = frames[-1][:-1] + f"id:{self._id()}\n\n".encode()
         return b"".join(frames)
 
-    def subscribe(self, initial: Initial, last_id: str = "") -> Client:
+    def subscribe(self, initial: Initial, last_id: str = "") -> EventSubscriber:
         """Let a client in; `initial` composes the present state, now and after a loss."""
         if self._logs_due is not None:  # what waits is in the initial history already
             self._logs_due.cancel()
             self._flush_logs()
         missed = self._missed(last_id)
-        client = Client(self, initial, self.sequence(initial()) if missed is None else missed)
+        client = EventSubscriber(
+            self, initial, self.sequence(initial()) if missed is None else missed
+        )
         if self._closed:
-            client.outbox.close()
+            client.stream.close()
         else:
             self._clients.append(client)
             self.listening = self._is_known = True
@@ -187,7 +189,7 @@ class Bus:
         ]
         return b"".join(frames) or b": nothing missed\n\n"
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: EventSubscriber) -> None:
         if client in self._clients:
             self._clients.remove(client)
             self.listening = bool(self._clients)
@@ -199,4 +201,4 @@ class Bus:
             self._logs_due.cancel()
             self._logs_due = None
         for client in self._clients:
-            client.outbox.close()
+            client.stream.close()

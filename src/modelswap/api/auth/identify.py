@@ -1,0 +1,70 @@
+"""Whose request it is: the keys that it carries, judged for its route.
+
+Raises what the client is told: 401 without a right key, 403 without the scope, 429 beyond a rate.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, assert_never
+
+from modelswap.api.routes import Scope
+from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
+
+from .auth import ANYONE, UNAUTHORIZED, Denied, Identity, Lacks, Moment, SlowDown
+from .client_identity import address_of
+from .credentials import keys_of
+
+if TYPE_CHECKING:
+    from modelswap.api.proxy.context import RequestContext
+    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.http import Request
+
+    from .auth import Held, Verdict
+
+
+def identify(
+    request: Request, scope: Scope, snapshot: ConfigSnapshot, now: float
+) -> tuple[Identity, Held]:
+    """Return who asks, and what `is_still` has to judge; `now` is monotonic.
+
+    Raises:
+        ReplyError: the request may not have this scope now.
+    """
+    if snapshot.access.is_open or scope.value is None:
+        return ANYONE, ()
+    verdict, held = snapshot.access.check(
+        keys_of(request),
+        scope.value,
+        address=lambda: address_of(request, snapshot.origins),
+        moment=_moment(now),
+    )
+    return _identity(verdict), held
+
+
+def is_still(context: RequestContext, now: float) -> bool:
+    """Judge the keys of an equal request again; False: they stand for another identity now.
+
+    Raises:
+        ReplyError: the request may not have this scope now.
+    """
+    verdict = context.snapshot.access.judge(context.held, Scope.INFERENCE.value, _moment(now))
+    return _identity(verdict) is context.identity
+
+
+def _moment(now: float) -> Moment:
+    return Moment(now, time.time())  # noqa: TID251 - keys expire by the calendar
+
+
+def _identity(verdict: Verdict) -> Identity:
+    match verdict:
+        case Identity():
+            return verdict
+        case Denied():
+            raise UnauthorizedError(UNAUTHORIZED)
+        case Lacks(scope):
+            raise ForbiddenError(f"this key lacks the scope {scope!r}")
+        case SlowDown(reason, retry_after):
+            raise RateLimitedError(reason, retry_after=retry_after)
+        case _ as never:
+            assert_never(never)

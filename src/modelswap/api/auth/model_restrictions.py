@@ -1,0 +1,65 @@
+"""Keys that are limited to some models: one request names no other model beside the one that counts.
+
+Law: which place counts is `dialect`'s decision, but a peer may look elsewhere (a
+form's field behind a query, a compressed body), so for such keys every place
+that can be read must name what is granted, and none may be unreadable.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelswap.api.proxy.bodies import MARK
+from modelswap.api.routing.model_selector import ModelRequest, NameLocation, find, names_in_query
+from modelswap.errors import ForbiddenError, ReplyError
+
+if TYPE_CHECKING:
+    from modelswap.core.naming.names import Names
+
+    from .auth import Identity
+
+
+def refuse_others(
+    identity: Identity,
+    names: Names,
+    ask: ModelRequest,
+    *,
+    query: str,
+    field: str = "",
+    body: bytes = b"",
+) -> None:
+    """Look at what else the request names; `field` is a form's model, `body` one that was not a form's.
+
+    Raises:
+        ForbiddenError: another model, or a body in which there could be one.
+    """
+    if not identity.models:
+        return
+    if ask.source is NameLocation.QUERY and body:
+        raise ForbiddenError("this key is limited to some models: name the model in the body")
+    for name in (*names_in_query(query), field):
+        target = names.lookup(name)
+        known = () if target is None else (target.model,)
+        if name and not identity.may_use(name, *known):
+            raise ForbiddenError(f"this key may not use the model {name!r}")
+
+
+def refuse_others_below(
+    identity: Identity, names: Names, *, method: str, kind: str | None, query: str, body: bytes
+) -> None:
+    """Do the same for a request that goes to a peer by its path, and name the model again within.
+
+    Raises:
+        ForbiddenError: another model, or a body in which there could be one.
+    """
+    if not identity.models:
+        return
+    ask = ModelRequest("", stream=False, source=NameLocation.JSON)
+    if body:
+        try:
+            ask = find(method, kind, query, body.removeprefix(MARK))
+        except ReplyError:
+            raise ForbiddenError(
+                "this key is limited to some models: name the model in the body"
+            ) from None
+    refuse_others(identity, names, ask, query=query, field=ask.model, body=body)

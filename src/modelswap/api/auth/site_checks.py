@@ -1,0 +1,65 @@
+"""Whether the site that made a request may make it.
+
+Guarantees: `Host`, and each name that a trusted proxy was asked for, is one of
+ours before anything else is looked at.
+Does not: hold the rules; they are the configuration's (`origin`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelswap.api.pages.model_pages import is_page_host
+from modelswap.api.routing.forwarded import forwarded_hosts
+from modelswap.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.http import Field, Request
+
+    from .host_and_cors import HostAndOriginRules
+
+
+def check_host(request: Request, origins: HostAndOriginRules) -> None:
+    """Refuse a request for a name that is not ours.
+
+    Raises:
+        ForbiddenError: the name is not ours. A page that reached us by DNS rebinding can send any
+            `X-Forwarded-Host`, so that one adds to `Host` and never stands in for it.
+    """
+    if not origins.is_our_host(request.header(b"host")):
+        raise ForbiddenError("this Host is not served here; add it to allowedHosts")
+    names = forwarded_hosts(request, origins)
+    is_page = is_page_host(request.header(b"host"))  # then it is a model's, also behind a proxy
+    if not all(origins.is_our_host(one) and is_page_host(one) is is_page for one in names):
+        raise ForbiddenError("this X-Forwarded-Host is not served here; add it to allowedHosts")
+
+
+def check_site(request: Request, origins: HostAndOriginRules) -> None:
+    """Refuse a request that a page of another site made.
+
+    Raises:
+        ForbiddenError: it did.
+    """
+    if origins.is_foreign(
+        origin=request.header(b"origin"),
+        host=request.header(b"host"),
+        sec_fetch_site=request.header(b"sec-fetch-site"),
+        referer=request.header(b"referer"),
+        forwarded=forwarded_hosts(request, origins),
+    ):
+        raise ForbiddenError(
+            "refused: the request comes from a page of another site; "
+            "if that is meant, add its origin to allowedOrigins"
+        )
+
+
+def preflight(request: Request, origins: HostAndOriginRules) -> Sequence[Field]:
+    """Return the headers of the 204 that answers any `OPTIONS`."""
+    return origins.preflight(
+        origin=request.header(b"origin"),
+        host=request.header(b"host"),
+        request_headers=request.header(b"access-control-request-headers"),
+        private_network=request.header(b"access-control-request-private-network"),
+    )

@@ -1,0 +1,309 @@
+"""The observing routes: logs, events, activity, captures, in-flight, figures.
+
+They read what `observe` keeps, and start no model. What is slow is asked on the
+store's thread for questions, never on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import msgspec
+
+from modelswap import __version__
+from modelswap.core.naming.names import LocalTarget
+from modelswap.errors import ForbiddenError, UnavailableError
+from modelswap.observe.activity.export import as_csv, as_lines
+from modelswap.observe.activity.query import SORTS, Filter, Page
+from modelswap.observe.activity.store import StoreFailedError
+from modelswap.observe.logs.logs import COMBINED, PROXY, UPSTREAM, model_source
+from modelswap.observe.metrics import prometheus
+from modelswap.observe.metrics.counters import ModelCounters
+from modelswap.observe.metrics.hardware import snapshot
+
+from .control_request import ControlRequest, Refusal, Reply, StreamReply, as_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from modelswap.api.services import Services
+
+PLAIN: Final = "text/plain"
+LIVE: Final = (("X-Content-Type-Options", "nosniff"), ("X-Accel-Buffering", "no"))
+MOST_ROWS: Final = 999
+MOST_EXPORTED: Final = 100_000
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
+)
+_STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
+
+# Logs
+
+
+async def logs(call: ControlRequest) -> Reply:
+    """Return the combined log, or the page that shows it to a browser."""
+    if "text/html" in call.header("accept"):
+        return Reply(302, b"", "text/html; charset=utf-8", (("Location", "/ui/"),))
+    return Reply(200, call.services.logs.history(COMBINED), PLAIN)
+
+
+async def log_stream(call: ControlRequest) -> StreamReply:
+    """Follow one log: the history first, then every line as it is written."""
+    source = _source(call)
+    kept = call.services.logs
+    tail = kept.subscribe(source, history="no-history" not in call.query)
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            while (data := await tail.take()) is not None:
+                yield data
+        finally:
+            kept.unsubscribe(source, tail)
+
+    return StreamReply(lines(), PLAIN, 200, LIVE)
+
+
+def _source(call: ControlRequest) -> str:
+    name = unquote(call.params.get("id", "")).strip("/")
+    if name in {"", PROXY, UPSTREAM}:
+        if call.identity.models:
+            raise ForbiddenError("this key is limited to some models, and this log is of them all")
+        return name
+    services = call.services
+    match = services.snapshot.names.split_path(name, services.profile)
+    if match is None or not isinstance(match.target, LocalTarget):
+        raise Refusal(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE)
+    if not call.identity.may_use(match.target.model, match.target.requested):
+        raise ForbiddenError(f"this key may not use the model {match.name!r}")
+    return model_source(match.target.model)
+
+
+# Events
+
+
+async def events(call: ControlRequest) -> StreamReply:
+    """Stream what happens; the present state comes first."""
+    services = call.services
+    services.completions.settle()
+    client = services.bus.subscribe(lambda: _present(services), call.header("last-event-id"))
+    headers = (("Cache-Control", "no-cache"), *LIVE)
+    return StreamReply(client.frames(), "text/event-stream", 200, headers)
+
+
+def _present(services: Services) -> Iterator[tuple[str, object]]:
+    for source in (PROXY, UPSTREAM):
+        text = services.logs.history(source).decode("utf-8", "replace")
+        yield "logData", {"data": text, "source": source}
+    yield "modelStatus", services.statuses()
+    yield "uiConfig", {"activity": {"session_id": list(services.plan.settings.session_headers)}}
+    yield "profileChanged", {"active": services.profile}
+    yield "inflight", services.inflight.snapshot()
+    yield "configStatus", services.config_status()
+
+
+# Activity
+
+
+def _moment(call: ControlRequest, name: str) -> datetime | None:
+    text = call.arg(name)
+    if text is None:
+        return None
+    try:
+        if _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    raise Refusal(400, f"invalid '{name}' timestamp, use RFC3339 format")
+
+
+def _seconds(call: ControlRequest, name: str) -> int | None:
+    moment = _moment(call, name)
+    return None if moment is None else int(moment.timestamp())
+
+
+def _at_least_one(call: ControlRequest, name: str) -> int | None:
+    text = call.arg(name)
+    if text is None:
+        return None
+    if not _is_count(text) or int(text) < 1:
+        raise Refusal(400, f"{name} must be >= 1")
+    return int(text)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 18  # noqa: PLR2004 -- fits SQLite
+
+
+def _filter(call: ControlRequest) -> Filter:
+    start, end = _seconds(call, "start"), _seconds(call, "end")
+    if start is not None and end is not None and start > end:
+        raise Refusal(400, "start must be before end")
+    low, high = _at_least_one(call, "min_id"), _at_least_one(call, "max_id")
+    if low is not None and high is not None and low > high:
+        raise Refusal(400, "min_id must be <= max_id")
+    return Filter(
+        models=_values(call, "model"),
+        start=start,
+        end=end,
+        min_id=low,
+        max_id=high,
+        statuses=[_status(text) for text in _values(call, "status")],
+        paths=_values(call, "path"),
+        keys=_values(call, "key"),
+        clients=_values(call, "client"),
+        text=call.arg("q") or "",
+    )
+
+
+def _values(call: ControlRequest, name: str) -> list[str]:
+    return [value for value in call.query.get(name, ()) if value.strip()][:100]
+
+
+def _status(text: str) -> tuple[int, int]:
+    if not _STATUS.fullmatch(text):
+        raise Refusal(400, "status must be a code such as 404, or a class such as 5xx")
+    if text.endswith("xx"):
+        return int(text[0]) * 100, int(text[0]) * 100 + 99
+    return int(text), int(text)
+
+
+def _page(call: ControlRequest) -> Page:
+    limit, number = call.arg("limit") or "25", call.arg("page") or "1"
+    if not _is_count(limit.removeprefix("-")):
+        raise Refusal(400, "invalid limit")
+    if not 1 <= int(limit) <= MOST_ROWS:
+        raise Refusal(400, f"limit must be between 1 and {MOST_ROWS}")
+    if not _is_count(number) or not 1 <= int(number) <= 1 << 40:
+        raise Refusal(400, "page must be >= 1")
+    return _ordered(call, int(limit), int(number))
+
+
+def _ordered(call: ControlRequest, limit: int, number: int = 1) -> Page:
+    sort, order = call.arg("sort") or "id", (call.arg("order") or "desc").lower()
+    if sort not in SORTS:
+        raise Refusal(400, "invalid sort column")
+    if order not in {"asc", "desc"}:
+        raise Refusal(400, "order must be asc or desc")
+    cursor = _at_least_one(call, "cursor")
+    if cursor is not None and sort != "id":
+        raise Refusal(400, "a cursor needs sort=id")
+    return Page(limit=limit, number=number, sort=sort, ascending=order == "asc", cursor=cursor)
+
+
+async def _asked(call: ControlRequest, question: Callable[[], Any], failed: str) -> Any:
+    try:
+        return await call.services.completions.ask(question)
+    except StoreFailedError as error:
+        call.services.log.warning(f"activity store: {error}")
+        raise Refusal(500, failed) from error
+
+
+async def activity(call: ControlRequest) -> Reply:
+    """List finished requests."""
+    of, page, store = _filter(call), _page(call), call.services.store
+    listing = await _asked(call, lambda: store.listing(of, page), "failed to get activity")
+    return as_json(listing)
+
+
+async def stats(call: ControlRequest) -> Reply:
+    """Add up finished requests."""
+    models = _values(call, "model")[:1]
+    of = Filter(models=models, start=_seconds(call, "start"), end=_seconds(call, "end"))
+    store = call.services.store
+    return as_json(await _asked(call, lambda: store.stats(of), "failed to get activity stats"))
+
+
+async def export(call: ControlRequest) -> Reply:
+    """Give the rows to take away: `format=csv`, `json` (default) or `jsonl`."""
+    of, page, store = _filter(call), _ordered(call, MOST_EXPORTED), call.services.store
+    kind = (call.arg("format") or "json").lower()
+    makers: dict[str, tuple[Callable[[Any], bytes], str]] = {
+        "json": (msgspec.json.encode, "application/json"),
+        "jsonl": (as_lines, "application/x-ndjson"),
+        "csv": (as_csv, "text/csv; charset=utf-8"),
+    }
+    if kind not in makers:
+        raise Refusal(400, "format must be json, jsonl or csv")
+    make, content_type = makers[kind]
+    body = await _asked(call, lambda: make(store.export(of, page)), "failed to export activity")
+    named = (("Content-Disposition", f'attachment; filename="modelswap-activity.{kind}"'),)
+    return Reply(200, body, content_type, named)
+
+
+# Captures and running requests
+
+
+async def capture(call: ControlRequest) -> Reply:
+    """Show one kept exchange."""
+    text = call.params["id"]
+    if not _is_count(text.removeprefix("-")):
+        raise Refusal(400, "invalid capture ID")
+    captures = call.services.captures
+    shown = await call.services.completions.ask(lambda: captures.show(int(text)))
+    if shown is None:
+        raise Refusal(404, "capture not found")
+    return as_json(shown, newline=False)
+
+
+async def inflight(call: ControlRequest) -> Reply:
+    """List the running requests."""
+    return as_json({"requests": call.services.inflight.snapshot().get("requests", [])})
+
+
+async def cancel(call: ControlRequest) -> Reply:
+    """End a running request."""
+    if not call.services.inflight.cancel(unquote(call.params["id"])):
+        raise Refusal(404, "inflight request not found")
+    return as_json({"msg": "ok"})
+
+
+# Figures
+
+
+async def performance(call: ControlRequest) -> Reply:
+    """Give the samples of host and GPUs."""
+    samples = call.services.performance
+    if not samples.enabled:
+        return as_json({"enabled": False}, 503)
+    after = _moment(call, "after")
+    fraction = 0 if after is None else _fraction(call.arg("after") or "")
+    floor = None if after is None else int(after.replace(microsecond=0).timestamp()) * 10**9
+    return as_json(samples.report(None if floor is None else floor + fraction))
+
+
+def _fraction(text: str) -> int:
+    """Nanoseconds of a time that Python cuts to microseconds."""
+    digits = re.search(r"\.(\d+)", text)
+    return int(digits.group(1).ljust(9, "0")) if digits else 0
+
+
+_hardware: list[asyncio.Future[Any]] = []
+
+
+async def hardware(call: ControlRequest) -> Reply:
+    """Say what this machine is; found out once, at the first question."""
+    if not _hardware or _hardware[0].get_loop() is not call.services.loop:
+        _hardware[:] = [call.services.loop.run_in_executor(None, snapshot, __version__)]
+    facts = await asyncio.shield(_hardware[0])
+    if facts is None:
+        raise UnavailableError("hardware detection unavailable", should_retry=False)
+    return as_json(facts)
+
+
+async def metrics(call: ControlRequest) -> Reply:
+    """Give the counters and the newest samples as Prometheus text."""
+    services, fleet = call.services, call.services.fleet
+    states = [
+        ModelCounters(model, fleet.phase(model).shown, fleet.in_flight(model), fleet.waiting(model))
+        for model in services.plan.models
+    ]
+    host, gpus = services.performance.latest()
+    running = len(services.inflight)
+    body = await services.completions.ask(
+        lambda: services.metrics.text(states, host, gpus, in_flight=running)
+    )
+    return Reply(200, body, prometheus.CONTENT_TYPE)

@@ -1,0 +1,1 @@
+"""Reasons and exceptions as HTTP errors."""

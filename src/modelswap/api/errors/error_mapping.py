@@ -1,0 +1,103 @@
+"""How a visit that failed is told to its client.
+
+Pure: what the room or the relay reports becomes one of the few errors that
+clients know, with words that hold no command line and no header.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+from modelswap.core.controller import Reason
+from modelswap.errors import (
+    BadRequestError,
+    CancelledRequestError,
+    ConcurrencyLimitError,
+    LoadFailedError,
+    NotFoundError,
+    ReplyError,
+    UnavailableError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+from modelswap.http import EndReason
+
+if TYPE_CHECKING:
+    from modelswap.api.auth.auth import Identity
+    from modelswap.core.controller import Fail
+    from modelswap.http import RelayResult
+
+NO_ROUTER: Final = "no router for requested model"
+
+
+def refusal(refused: Fail, identity: Identity) -> ReplyError:
+    """Say to a client why its wait ended without a turn.
+
+    What a model server said, which may hold paths, is for `admin`; names of other models are for
+    those who may use every model.
+    """
+    retry_after, detail = refused.retry_after, refused.detail
+    match refused.reason:
+        case Reason.LOAD_FAILED | Reason.BACKING_OFF:
+            why, said = refused.failure, detail
+            if why is not None:
+                said = why.text if identity.may("admin") else why.brief
+            return LoadFailedError(
+                f"the model could not be loaded: {said}",
+                retry_after=retry_after,
+                should_retry=why is None or not why.is_lasting,
+            )
+        case Reason.QUEUE_FULL:
+            return UnavailableError(
+                "too many requests are waiting", code="queue_full", retry_after=retry_after or 1
+            )
+        case Reason.OVER_LIMIT:
+            return ConcurrencyLimitError("Too many requests", retry_after=1)
+        case Reason.UNLOADED:
+            return UnavailableError(
+                "the model was unloaded while the request waited",
+                code="model_unloaded",
+                retry_after=1,
+            )
+        case Reason.SHUTTING_DOWN:
+            return UnavailableError("the server is shutting down", retry_after=5)
+        case Reason.REMOVED | Reason.NO_SUCH_MODEL:
+            is_removed = refused.reason is Reason.REMOVED
+            return NotFoundError(
+                "the model was removed from the configuration" if is_removed else NO_ROUTER
+            )
+        case Reason.WOULD_SWAP:
+            others = "another model" if identity.models else detail
+            return UnavailableError(
+                f"the model is not loaded, and {others} would have to leave for it; "
+                "the request allows no swap",
+                code="swap_refused",
+                should_retry=False,
+            )
+        case Reason.NEVER_FITS:
+            return LoadFailedError(f"the model can never be loaded: {detail}", should_retry=False)
+        case _ as never:
+            assert_never(never)
+
+
+def cancelled() -> ReplyError:
+    """Say that somebody ended the request: a status that no client takes for a reason to retry."""
+    return CancelledRequestError("the request was cancelled", code="cancelled")
+
+
+def broken(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
+    """Say to a client what became of the upstream."""
+    said = f"{'peer proxy' if by_peer else 'upstream'} error: {outcome.detail}"
+    match outcome.ending:
+        case EndReason.HEADER_TIMEOUT | EndReason.CONNECT_TIMEOUT | EndReason.STALLED:
+            return UpstreamTimeoutError(said)
+        case EndReason.UPSTREAM_LOST:
+            return UnavailableError(
+                "the model was stopped before its answer was complete",
+                code="model_unloaded",
+                retry_after=1,
+            )
+        case EndReason.BODY_FAILED:
+            return BadRequestError(outcome.detail)
+        case _:
+            return UpstreamError(said)

@@ -1,0 +1,79 @@
+"""Redirects by model servers, in a browser.
+
+A browser counts a redirected request as one of the page that began it: of ours,
+or of the user who typed the address. So a model server could send it to
+`/unload` or to another model in their name.
+
+Guarantees: where a browser says who begins a request (`Sec-Fetch-Site`), the
+`Location` of a model that is not trusted stays only if it leads below the
+model's own path, or to a server that we are not. Whatever browsers might read
+in another way than we do is dropped.
+Does not: rewrite a `Location`, or touch it for clients that are no browsers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from .model_pages import trusts_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.api.auth.host_and_cors import HostAndOriginRules
+    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.core.naming.names import LocalTarget, PeerTarget
+    from modelswap.http import Request
+
+_ELSEWHERE: Final = re.compile(
+    rb"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(\d+))?(?:[/?#][^\t\\]*)?", re.IGNORECASE
+)
+_NUMBER: Final = re.compile(rb"(?:.*\.)?(?:0x[0-9a-f]*|\d+)\.?", re.IGNORECASE)
+"""Browsers take such a host for an IPv4 address, also `127.1` and `0x7f.1`."""
+_FOUR: Final = re.compile(rb"[1-9]\d*(?:\.(?:0|[1-9]\d*)){3}")
+_PLAIN: Final = re.compile(rb"[^\t\\]*")
+"""Browsers take a backslash for a slash, and leave tabs out."""
+_CLIMBS: Final = re.compile(rb"(?:^|/)(?:\.|%2e){1,2}(?:[/?#]|$)", re.IGNORECASE)
+_RELATIVE: Final = re.compile(rb"(?:\./)?(?:[?#].*|[^/:?#]+(?:[/?#].*)?)?", re.DOTALL)
+
+
+def redirect_rule(
+    snapshot: ConfigSnapshot, request: Request, target: LocalTarget | PeerTarget, path: str
+) -> Callable[[bytes], bool] | None:
+    """Return what tells whether a `Location` of the model may stay; `None`: any may.
+
+    `path` is what the model is asked for: the end of the request's own path, below the model's.
+    """
+    if request.header(b"sec-fetch-site") is None or trusts_page(snapshot, target):
+        return None
+    asked = request.target.partition(b"?")[0]
+    rest = path.encode("latin-1", "replace")
+    home = asked.removesuffix(rest) + b"/" if rest and asked.endswith(rest) else b"/"
+    host = request.header(b"host") or b""
+    return lambda location: may_lead_to(location, home, host, snapshot.origins)
+
+
+def may_lead_to(location: bytes, home: bytes, host: bytes, origins: HostAndOriginRules) -> bool:
+    """Tell whether a browser stays below `home` (`/`: there is no such place), or leaves us."""
+    elsewhere = _ELSEWHERE.fullmatch(location)
+    if elsewhere is not None:
+        name = elsewhere[1]
+        if _NUMBER.fullmatch(name) and not _FOUR.fullmatch(name):
+            return False
+        ours = host.rpartition(b":")[2] if re.search(rb":\d+$", host) else b""
+        port = elsewhere[2] or b""
+        is_ours = origins.is_our_host(name)
+        return not is_ours or _usual(port) != _usual(ours)
+    if home == b"/" or not _PLAIN.fullmatch(location) or _CLIMBS.search(_path_of(location)):
+        return False
+    return location.startswith(home) or _RELATIVE.fullmatch(location) is not None
+
+
+def _path_of(location: bytes) -> bytes:
+    path = re.split(rb"[?#]", location, maxsplit=1)[0]
+    return path.removeprefix(b"./")
+
+
+def _usual(port: bytes) -> bytes:
+    return b"" if port in {b"80", b"443"} else port.lstrip(b"0")

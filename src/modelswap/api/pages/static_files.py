@@ -1,0 +1,129 @@
+"""The web page and the redirects that lead to it.
+
+Files come from `modelswap/ui` and nowhere else: names are looked up in a
+listing made once, never joined to a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from modelswap.api.control.control_request import ControlRequest, Refusal, Reply
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from modelswap.http import Request
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; "
+    "style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+)
+UNFRAMED = (
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+"""Pages of other origins (those of model servers among them) cannot hold ours in a frame or window."""
+GUARDS = (
+    ("Content-Security-Policy", POLICY),
+    *UNFRAMED,
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-cache"),
+)
+KINDS: Final = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "ico": "image/vnd.microsoft.icon",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+"""Not asked of the system: some call JavaScript plain text, which browsers then refuse to run."""
+MARK: Final = b"x-modelswap-page"
+"""The header that the page sends with each request of its own."""
+
+
+def is_page_poll(request: Request, status: int) -> bool:
+    """Tell whether the page only keeps itself up to date: a successful read, or one of its files.
+
+    The first document (`/ui/`), every change and every failure are not polls.
+    """
+    if request.method not in {"GET", "HEAD"} or status >= 400:  # noqa: PLR2004 -- client errors begin
+        return False
+    if request.header(MARK) is not None:
+        return True
+    return request.path.startswith("/ui/") and "." in request.path.rsplit("/", 1)[-1]
+
+
+def _redirect(to: str, status: int) -> Reply:
+    return Reply(status, b"", "text/html; charset=utf-8", (*UNFRAMED, ("Location", to)))
+
+
+async def root(_: ControlRequest) -> Reply:
+    return _redirect("/ui", 302)
+
+
+async def ui_root(_: ControlRequest) -> Reply:
+    return _redirect("/ui/", 307)
+
+
+async def upstream_slash(_: ControlRequest) -> Reply:
+    return _redirect("/upstream/", 307)
+
+
+async def upstream_root(_: ControlRequest) -> Reply:
+    return _redirect("/ui/models", 302)  # the page knows this path
+
+
+@lru_cache(maxsize=1)
+def _listing() -> dict[str, Traversable]:
+    found: dict[str, Traversable] = {}
+
+    def walk(folder: Traversable, prefix: str) -> None:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                walk(entry, f"{prefix}{entry.name}/")
+            elif not entry.name.endswith((".py", ".pyc")):
+                found[prefix + entry.name] = entry
+
+    walk(files("modelswap") / "ui", "")
+    return found
+
+
+@lru_cache(maxsize=256)
+def _content(name: str) -> tuple[bytes, str] | None:
+    """Return a file and its entity tag."""
+    entry = _listing().get(name)
+    if entry is None:
+        return None
+    body = entry.read_bytes()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+
+
+def _file(call: ControlRequest, name: str) -> Reply:
+    found = _content(name)
+    if found is None:
+        raise Refusal(404, "no such file")
+    body, tag = found
+    headers = (*GUARDS, ("ETag", tag))
+    kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
+    if tag in call.header("if-none-match"):
+        return Reply(304, b"", kind, headers)
+    return Reply(200, body, kind, headers)
+
+
+async def ui_file(call: ControlRequest) -> Reply:
+    name = unquote(call.params["name"]) or "index.html"
+    if _listing().get(name) is None and "." not in name.rsplit("/", 1)[-1]:
+        name = "index.html"  # the page's own routes
+    return _file(call, name)
+
+
+async def favicon(call: ControlRequest) -> Reply:
+    return _file(call, "favicon.ico")

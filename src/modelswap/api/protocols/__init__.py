@@ -1,0 +1,1 @@
+"""What a client's protocol says in a stream."""

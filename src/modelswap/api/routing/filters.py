@@ -1,0 +1,185 @@
+"""A model's edits of the requests that go to it: rename, strip, set.
+
+Law: what no edit touches goes out byte for byte; `model` changes by rename
+only. Compiled once per configuration; `None` means that the body stays as it
+is. An edit that cannot be made is left out and named, for the log; it never
+fails the request. It refuses multipart forms (`http.forms` renames in those).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl, quote_plus, urlencode
+
+import msgspec
+
+from modelswap.core.naming.jsonpath import (
+    Delete,
+    NotApplicableError,
+    Set,
+    UnreadableError,
+    apply,
+    member_value,
+    parse_path,
+)
+from modelswap.core.naming.jsonpath import Edit as Step
+
+from .model_selector import NameLocation, only_model_key, raw_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from modelswap.config.plan import Filters, Json
+    from modelswap.core.naming.names import Target
+
+_MODEL = "model"
+_FORM_MODEL = re.compile(
+    rb"(^|&)(?:m|%6[dD])(?:o|%6[fF])(?:d|%64)(?:e|%65)(?:l|%6[cC])(?:=[^&]*+)?(?=&|$)"
+)
+WHOLE_BODY = "(body)"
+"""Stands in `Edited.failed` for a body that is no object: nothing could be edited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What one model does to a JSON request."""
+
+    model: str | None = None
+    """`useModelName`."""
+    steps: tuple[Step, ...] = ()
+    by_id: Mapping[str, tuple[Step, ...]] = field(default_factory=dict[str, tuple[Step, ...]])
+    """Edits for one requested name, made after the others."""
+    labels: Mapping[Step, str] = field(default_factory=dict[Step, str])
+    """How an edit is called in the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    body: bytes
+    failed: tuple[str, ...] = ()
+    """Keys whose edit could not be made: log each once per model."""
+
+
+class Rewritten(NamedTuple):
+    body: bytes
+    query: str
+    failed: tuple[str, ...] = ()
+
+
+def compile_filters(filters: Filters, use_model_name: str = "") -> Edit | None:
+    """Prepare a model's or peer's filters; `None`: there is nothing to do."""
+    labels: dict[Step, str] = {}
+    deletes = _deletes(filters.strip, labels)
+    sets = _sets(filters.set, labels)
+    by_id = {name: _sets(params, labels) for name, params in filters.set_by_id.items()}
+    by_id = {name: steps for name, steps in by_id.items() if steps}
+    if not (use_model_name or deletes or sets or by_id):
+        return None
+    return Edit(use_model_name or None, (*deletes, *sets), by_id, labels)
+
+
+def _deletes(keys: Iterable[str], labels: dict[Step, str]) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for key in sorted(set(keys)):
+        path = parse_path(key)
+        if key and path[0].removeprefix(":") != _MODEL:
+            step = Delete(path)
+            labels[step] = key
+            steps.append(step)
+    return tuple(steps)
+
+
+def _sets(params: Mapping[str, Json], labels: dict[Step, str]) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for key, value in sorted(params.items()):
+        path = parse_path(key)
+        if key and path[0].removeprefix(":") != _MODEL:
+            step = Set(path, msgspec.json.encode(value))
+            labels[step] = key
+            steps.append(step)
+    return tuple(steps)
+
+
+def rewrite(
+    edit: Edit | None, target: Target, source: NameLocation, body: bytes, query: str
+) -> Rewritten:
+    """Make of a request what its target has to get; multipart bodies stay as they are.
+
+    `useModelName` and the filters touch JSON only; a new name goes wherever the old one was.
+    """
+    name = target.rewrite
+    match source:
+        case NameLocation.JSON:
+            edited = edit_json(body, edit, requested=target.requested, rename=name)
+            return Rewritten(edited.body, query, edited.failed)
+        case NameLocation.QUERY if name is not None:
+            return Rewritten(body, rename_query(query, name))
+        case NameLocation.FORM if name is not None:
+            return Rewritten(rename_form(body, name), query)
+        case _:
+            return Rewritten(body, query)
+
+
+def edit_json(
+    body: bytes, edit: Edit | None, *, requested: str, rename: str | None = None
+) -> Edited:
+    """Edit a JSON request that `dialect.find_in_json` accepted.
+
+    `rename` is what pin, selector or peer made of the name; `useModelName` has the last word.
+    """
+    if edit is None:
+        return Edited(body) if rename is None else rename_json(body, rename)
+    name = edit.model or rename
+    steps = (*edit.steps, *edit.by_id.get(requested, ()))
+    if name is not None and not steps:
+        return rename_json(body, name)
+    if name is not None:
+        steps = (_rename(name), *steps)
+    return _edit(body, steps, edit.labels) if steps else Edited(body)
+
+
+def rename_json(body: bytes, name: str) -> Edited:
+    """Put another name into a JSON request that `dialect.find_in_json` accepted."""
+    after_key = only_model_key(body)
+    if after_key is None:
+        return _edit(body, (_rename(name),), {})
+    try:
+        start, end = member_value(body, after_key)
+    except UnreadableError:
+        return _edit(body, (_rename(name),), {})
+    encoded = msgspec.json.encode(name)
+    if body[start:end] == encoded:
+        return Edited(body)
+    return Edited(b"".join((memoryview(body)[:start], encoded, memoryview(body)[end:])))
+
+
+def _rename(name: str) -> Set:
+    return Set((_MODEL,), msgspec.json.encode(name))
+
+
+def _edit(body: bytes, steps: tuple[Step, ...], labels: Mapping[Step, str]) -> Edited:
+    try:
+        text, failed = apply(body, steps, raw_values)
+    except (NotApplicableError, UnreadableError):
+        return Edited(body, (WHOLE_BODY,))
+    return Edited(text, tuple(labels.get(step, _MODEL) for step in failed))
+
+
+def rename_query(query: str, name: str) -> str:
+    """Put another model into a query; like the original, with the keys in order afterwards."""
+    pairs = [
+        (key, value)
+        for key, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+        if key != _MODEL
+    ]
+    pairs.append((_MODEL, name))
+    return urlencode(sorted(pairs, key=lambda pair: pair[0]), errors="surrogateescape")
+
+
+def rename_form(body: bytes, name: str) -> bytes:
+    """Put another model into an urlencoded body; every other byte stays."""
+    pair = b"model=" + quote_plus(name).encode("ascii")
+    renamed, count = _FORM_MODEL.subn(lambda found: found.group(1) + pair, body)
+    return renamed if count else b"&".join(filter(None, (body, pair)))

@@ -1,0 +1,69 @@
+"""The `Location` of our own redirects.
+
+Guarantees: a redirect stays on the host that the client named, and below the
+path prefix that a reverse proxy put in front of us: the location is relative to
+the path that we received, or begins with the prefix that a trusted proxy names.
+The query is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING
+
+from .forwarded import forwarded_prefix
+from .paths import is_unclean
+
+if TYPE_CHECKING:
+    from modelswap.api.auth.host_and_cors import HostAndOriginRules
+    from modelswap.api.control.control_request import Reply
+    from modelswap.http import Request
+
+
+def below_prefix(reply: Reply, request: Request, origins: HostAndOriginRules) -> Reply:
+    """Return a redirect to one of our own paths with its `Location` as the client needs it."""
+    to = dict(reply.headers)["Location"]
+    where = location(request, to, origins)
+    kept = tuple(field for field in reply.headers if field[0] != "Location")
+    body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
+    return replace(reply, body=body, headers=(*kept, ("Location", where)))
+
+
+def location(request: Request, to: str, origins: HostAndOriginRules) -> str:
+    """Return the `Location` that leads from the request to our absolute path `to`."""
+    prefix = forwarded_prefix(request, origins)
+    path = prefix + to if prefix else relative(request.path, to)
+    return f"{path}?{request.query}" if request.query else path
+
+
+def relative(base: str, to: str) -> str:
+    """Write the clean absolute path `to` as a relative reference (RFC 3986, 4.2) from `base`.
+
+    A base with empty or dotted segments is left up to the root: programs differ
+    in how they count such segments, and all of them stop at the root.
+    """
+    folder = base.split("/")[1:-1]
+    wanted = to[1:].split("/")
+    shared = 0
+    if is_unclean(base):
+        folder = _resolved(folder)
+    else:
+        while shared < min(len(folder), len(wanted) - 1) and folder[shared] == wanted[shared]:
+            shared += 1
+    reference = "../" * (len(folder) - shared) + "/".join(wanted[shared:])
+    if not reference or ":" in reference.partition("/")[0]:
+        reference = "./" + reference  # "a:b" alone would be read as a scheme
+    return reference.replace("\\", "%5C")  # browsers read a backslash as a slash
+
+
+def _resolved(folder: list[str]) -> list[str]:
+    """Apply the dots; empty segments count, as RFC 3986 counts them."""
+    kept: list[str] = []
+    for segment in folder:
+        if segment == "..":
+            if kept:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    return kept

@@ -1,0 +1,1 @@
+"""The composition root: build everything, serve, reload, shut down."""

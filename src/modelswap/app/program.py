@@ -1,0 +1,380 @@
+"""The composition root: build everything, serve, reload, shut down.
+
+Order at the start: configuration, address (a taken port must not leave a model
+running), keeper and adoption, then requests. Order at the end: stop accepting,
+let requests finish, stop the models, let go of the keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelswap import __version__
+from modelswap.api.gateway import Gateway
+from modelswap.api.services import ReloadStatus, Services
+from modelswap.api.snapshot import ConfigSnapshot, UnusableError, policy_of
+from modelswap.config.load import load
+from modelswap.config.source.reload_debounce import watch_files
+from modelswap.config.source.watching import Watch
+from modelswap.fleet import Fleet
+from modelswap.handover.channel import ChannelError
+from modelswap.handover.incoming import inheritance
+from modelswap.handover.succession import Succession
+from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim, tune_allocator
+from modelswap.launch.local.descriptors import fill_standard_streams, raise_limit
+from modelswap.launch.local.fronts import Note
+from modelswap.launch.local.launcher import LocalLauncher
+from modelswap.launch.local.pid1 import stay_behind_if_first
+from modelswap.launch.local.state import state_directory
+from modelswap.launch.memory_release import MemoryReleaseLauncher, devices
+from modelswap.launch.protocol import LaunchError
+from modelswap.observe.activity.failure_text import traced
+from modelswap.observe.activity.inflight import Inflight
+from modelswap.observe.activity.store_factory import most_captures, open_store_of
+from modelswap.observe.captures import Captures
+from modelswap.observe.events import EventBus
+from modelswap.observe.logs.logs import Logger, Logs
+from modelswap.observe.logs.redaction import HeaderMask
+from modelswap.observe.metrics.performance import Performance
+from modelswap.observe.metrics.prometheus import Metrics
+
+from .options import Options, StartError, certificate_of, parse_listen
+from .reload import Reloader
+from .shutdown import Shutdown, first_of
+from .systemd import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from modelswap.config.load import Loaded
+    from modelswap.config.plan import Plan
+    from modelswap.handover.incoming import Inheritance
+    from modelswap.http import ListenAddress
+    from modelswap.launch.protocol import Launcher, Listener
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def serve(options: Options) -> int:
+    """Serve until told to stop; return the exit code.
+
+    Raises:
+        StartError: something the user can mend is wrong.
+    """
+    fill_standard_streams()
+    before = inheritance()
+    try:
+        return _serve(options, before)
+    except StartError as error:
+        if before is not None:
+            before.refuse(error.lines)
+        raise
+
+
+def _serve(options: Options, before: Inheritance | None) -> int:
+    address = parse_listen(options.listen, tls=options.tls_cert is not None)
+    watch = _watch_of(options)  # before the files are read: a change after that is seen
+    loaded = load(options.config, options.config_dir)
+    if loaded.plan is None:
+        raise StartError(
+            *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
+        )
+    ended = stay_behind_if_first()
+    if ended is not None:
+        return ended
+    tune_allocator()
+    raise_limit()
+    if watch is not None:
+        watch.look_also_at([Path(file) for file in loaded.plan.key_files])
+    return _run(Program(options, address, watch, before).run(loaded, loaded.plan))
+
+
+def _watch_of(options: Options) -> Watch | None:
+    if not options.watch:
+        return None
+    files = [options.config, options.tls_cert, options.tls_key]
+    return Watch([f for f in files if f is not None], options.config_dir)
+
+
+def _run(main: Coroutine[None, None, int]) -> int:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every system
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+class Program:
+    """One run of `serve`."""
+
+    def __init__(
+        self,
+        options: Options,
+        address: ListenAddress,
+        watch: Watch | None,
+        before: Inheritance | None,
+    ) -> None:
+        """*watch*: has looked at the files before they were loaded. *before*: hands over to us."""
+        self._before = before
+        self._options = options
+        self._watch = watch
+        self._address = address
+        self._shutdown = Shutdown()
+        self._service = Service()
+        self._reloader = Reloader(options, watch, self._service, self._on_crash, self._on_reloaded)
+
+    async def run(self, loaded: Loaded, plan: Plan) -> int:
+        """Build, serve, take down; return the exit code."""
+        try:
+            self._build(loaded, plan)
+        except UnusableError as error:
+            raise StartError(f"modelswap: {error}") from error
+        self._on_signals()
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+        try:
+            bound = await self._open()
+        except (OSError, LaunchError, StartError, ChannelError) as error:
+            await self._server.close()
+            self._close_observers()
+            if isinstance(error, StartError):
+                raise
+            why = str(error) or "no answer in time"  # the words of a TimeoutError
+            said = (
+                why
+                if isinstance(error, LaunchError | ChannelError)
+                else f"the keeper cannot be used: {why}"
+            )
+            raise StartError(f"modelswap: {said}") from error
+        self._note.write("start" if self._before is None else "handover", ok=True)
+        self._announce(loaded, bound)
+        self._service.ready()
+        if self._before is None:
+            self._fleet.preload(plan.settings.preload)
+        gc.freeze()  # what is there now stays: the collector need not look at it again
+        malloc_trim()
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [
+                tasks.create_task(self._reloader.attend(), name="reload"),
+                tasks.create_task(self._service.watch(), name="watchdog"),
+                tasks.create_task(
+                    self._succession.attend(self._reloader.guard, self._not_handed_over),
+                    name="hand over",
+                ),
+            ]
+            if self._watch is not None:
+                watching = watch_files(
+                    self._watch,
+                    takes_all=self._reloader.takes_all_models,
+                    changed=self._reloader.wanted.set,
+                    warn=self._services.log.warning,
+                )
+                helpers.append(tasks.create_task(watching, name="watch files"))
+            await first_of(self._shutdown.asked, self._succession.done)
+            await self._succession.settle()
+            is_retiring = self._succession.successor is not None
+            for helper in helpers if is_retiring else ():  # it watches files, and the watchdog
+                helper.cancel()
+            code = await self._end(is_retiring=is_retiring)
+            for helper in helpers:
+                helper.cancel()
+        return code
+
+    # Start
+
+    def _build(self, loaded: Loaded, plan: Plan) -> None:
+        options = self._options
+        settings = plan.settings
+        logs = Logs(to_stdout=settings.log_to_stdout)
+        log = Logger(logs)
+        bus = EventBus()
+        logs.on_lines = bus.log
+        mask = HeaderMask(settings.redact_headers)
+        captures = Captures(settings.capture_buffer, mask, most=most_captures(settings))
+        self._services = services = Services(
+            loop=asyncio.get_running_loop(),
+            plan=plan,
+            snapshot=ConfigSnapshot(
+                plan, listening=[] if self._address.socket_path else [self._address.host]
+            ),
+            logs=logs,
+            log=log,
+            bus=bus,
+            inflight=Inflight(bus, mask),
+            captures=captures,
+            store=open_store_of(settings, captures, log, bus),
+            metrics=Metrics(version=__version__),
+            performance=Performance(
+                every=settings.performance_every, disabled=settings.performance_disabled
+            ),
+            reload=self._reloader.reload,
+            status=ReloadStatus(files=plan.files, warnings=tuple(map(str, loaded.warnings))),
+        )
+        services.configure_logs()
+        front = Gateway(services)
+        self._tls = certificate_of(options)
+        self._server = Server(
+            front,
+            limits=plan.settings.limits,
+            error=front.refusal,
+            ssl_context=None if self._tls is None else self._tls.context,
+            crashed=self._on_crash,
+            is_unbounded=services.stands_for_many,
+        )
+        self._reloader.serve(services, self._server, self._tls)
+        services.fleet = self._new_fleet()
+        self._succession = Succession(
+            services=services,
+            server=self._server,
+            service=self._service,
+            shutdown=self._shutdown,
+            before=self._before,
+            new_fleet=self._new_fleet,
+        )
+        services.metrics.watch_drops(
+            activity=lambda: services.store.dropped,
+            captures=lambda: captures.refused,
+            stdout_bytes=lambda: logs.dropped,
+            event_bytes=lambda: bus.dropped,
+        )
+
+    def _new_fleet(self) -> Fleet:
+        plan = self._services.plan
+        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._services)
+        return self._fleet
+
+    def _launcher(self, listener: Listener) -> Launcher:
+        options, address = self._options, str(self._address)
+        try:
+            directory = state_directory(options.state_dir, address)
+        except LaunchError as error:
+            raise StartError(f"modelswap: {error}") from error
+        self._services.spool = SpoolFolders(directory / "spool")
+        files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
+        self._note = Note(directory, listen=address, config=os.pathsep.join(files))
+        grace = self._services.plan.settings.keeper_grace
+        gpus = devices()
+        if gpus is None:
+            return LocalLauncher(directory, listener, grace=grace)
+        return MemoryReleaseLauncher(
+            lambda inner: LocalLauncher(directory, inner, grace=grace),
+            listener,
+            gpus.used,
+            is_ending=lambda: self._services.draining,
+        )
+
+    async def _open(self) -> tuple[str, int]:
+        services = self._services
+        services.store.open()
+        services.store.start()
+        services.performance.start()
+        try:
+            if self._before is None:
+                bound = await self._server.bind(self._address)
+            else:
+                bound = await self._server.take(self._before.listening, self._address)
+        except ListenError as error:
+            raise StartError(
+                f"modelswap: cannot listen on {self._address.shown}: {error}"
+            ) from error
+        if self._before is None:
+            await self._fleet.open()
+        else:
+            inherited = await self._before.take()
+            services.store.skip_to(self._before.next_id)
+            if self._before.profile in services.plan.profiles:
+                services.set_profile(self._before.profile)
+            await self._fleet.open(inherited)
+        await self._server.accept()
+        if self._before is not None:
+            self._before.begin(self._fleet)
+        return bound
+
+    def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
+        log = self._services.log
+        for warning in loaded.warnings:
+            log.warning(str(warning))
+        for key in loaded.not_active:
+            log.info(f"{key}: not active in this version")
+        host, port = bound
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        where = f"{'http' if self._tls is None else 'https'}://{shown}"
+        if self._address.socket_path:
+            where = str(self._address)
+        plan = self._services.plan
+        log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
+        is_open = host not in LOOPBACK and not self._address.socket_path
+        if is_open and not plan.settings.api_keys:
+            log.warning(
+                f"{shown} can be reached from other machines and no apiKeys are set: "
+                "everybody there can use and stop the models"
+            )
+
+    def _on_crash(self, bug: BaseException) -> None:
+        self._services.log.error(f"internal error, please report: {traced(bug)}")
+
+    def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log it: the loop's own way writes to stderr, which may be a pipe that nobody reads."""
+        bug = context.get("exception")
+        if isinstance(bug, OSError):  # no descriptors left, a peer that vanished
+            self._services.log.once(f"loop {bug.errno}", f"{context.get('message')}: {bug}")
+        elif isinstance(bug, BaseException):
+            self._on_crash(bug)
+        else:
+            self._services.log.warning(str(context.get("message")))
+
+    # Signals
+
+    def _on_signals(self) -> None:
+        self._shutdown.attend()
+        if sys.platform != "win32":
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGHUP, signal.SIGUSR2):
+                loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        successor = self._succession.successor
+        if successor is not None:
+            successor.pass_on(number)
+        elif number == signal.SIGHUP:
+            self._reloader.wanted.set()
+        else:
+            self._succession.wanted.set()
+
+    def _on_reloaded(self) -> None:
+        status = self._services.status
+        self._note.write("reload", ok=status.ok, lines=status.problems or status.warnings)
+
+    def _not_handed_over(self, lines: list[str]) -> None:
+        self._note.write("handover", ok=False, lines=lines)
+
+    # End
+
+    async def _end(self, *, is_retiring: bool) -> int:
+        code = 0
+        if is_retiring:
+            await self._succession.retire()
+        else:
+            self._service.stopping()
+            others = _nobody if self._before is None else self._before.wait_until_unused
+            code = await self._shutdown.run(self._services, self._server, others)
+        self._close_observers()
+        return code
+
+    def _close_observers(self) -> None:
+        services = self._services
+        services.bus.close()
+        services.performance.close()
+        services.completions.settle()
+        services.store.close()
+        services.logs.close()
+
+
+async def _nobody() -> None:
+    """No other process uses the models."""

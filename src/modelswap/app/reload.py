@@ -1,0 +1,142 @@
+"""Loading the configuration again while requests run.
+
+Guarantees: an invalid configuration changes nothing; models that are the same run on untouched. One
+reload at a time, and none while the program hands over to a new front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelswap.api.snapshot import UnusableError, policy_of
+from modelswap.config.load import diff, load, summary
+from modelswap.errors import UnavailableError
+from modelswap.fleet import Fleet
+from modelswap.http import CertificateError
+from modelswap.observe.activity.store_factory import open_store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.api.services import Services
+    from modelswap.config.load import Loaded
+    from modelswap.config.plan import Plan
+    from modelswap.config.source.watching import Watch
+    from modelswap.http import Certificate, Server
+
+    from .options import Options
+    from .systemd import Service
+
+
+class Reloader:
+    def __init__(
+        self,
+        options: Options,
+        watch: Watch | None,
+        service: Service,
+        crashed: Callable[[BaseException], None],
+        reloaded: Callable[[], None],
+    ) -> None:
+        """*reloaded*: hears of the end of each attempt; the house knows how it went."""
+        self._reloaded = reloaded
+        self._options = options
+        self._watch = watch
+        self._service = service
+        self._crashed = crashed
+        self.wanted = asyncio.Event()
+        self.guard = asyncio.Lock()
+        """Held during a reload or a hand-over."""
+
+    def serve(self, services: Services, server: Server, tls: Certificate | None) -> None:
+        """Say what is reloaded."""
+        self._services, self._server, self._tls = services, server, tls
+
+    async def attend(self) -> None:
+        while True:
+            await self.wanted.wait()
+            self.wanted.clear()
+            self._service.reloading()
+            try:
+                await self.reload()
+            except UnavailableError:
+                return  # it came too late: another process has loaded everything anew
+            except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
+                self._crashed(bug)
+                self._services.reject_plan([f"internal error: {bug!r}"])
+            self._service.ready()
+
+    async def reload(self) -> None:
+        """Load the configuration again; an invalid one changes nothing."""
+        async with self.guard:
+            if not isinstance(self._services.fleet, Fleet):
+                raise UnavailableError("another process has taken over; ask again", retry_after=1)
+            options = self._options
+            loaded = await asyncio.to_thread(load, options.config, options.config_dir)
+            try:
+                await self._take(loaded)
+            finally:
+                self._reloaded()
+
+    async def _take(self, loaded: Loaded) -> None:
+        services = self._services
+        if loaded.plan is None:
+            services.reject_plan([str(problem) for problem in loaded.problems])
+            return
+        try:
+            settings = self._replace(loaded, loaded.plan)
+        except UnusableError as error:
+            services.reject_plan([str(error)])
+            return
+        if "store_path" in settings:
+            await self._change_store(loaded.plan)
+
+    async def _change_store(self, plan: Plan) -> None:
+        """Go on in another store; the rows of the old one stay there."""
+        services, old = self._services, self._services.store
+        if old.is_at(plan.settings.store_path):
+            return
+        new = open_store_of(plan.settings, services.captures, services.log, services.bus)
+        await new.begin()
+        new.dropped = old.dropped
+        services.completions.settle()
+        services.store = services.completions.store = new
+        await asyncio.to_thread(old.close, is_hurried=False)
+        services.captures.clear()
+
+    def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
+        """Take the plan over; return which settings differ."""
+        services, fleet = self._services, self._services.fleet
+        assert isinstance(fleet, Fleet)
+        change = diff(services.plan, plan)
+        services.adopt_plan(loaded, plan)
+        fleet.replace(
+            plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
+        )
+        self._server.set_limits(plan.settings.limits)
+        self._reload_tls()
+        for model in change.removed:
+            self._services.logs.forget(model)
+        log = self._services.log
+        log.info(f"configuration reloaded: {summary(change)}")
+        for key in change.needs_restart:
+            log.warning(f"{key}: takes effect at the next start")
+        fresh = change.added | change.changed
+        fleet.preload([m for m in plan.settings.preload if m in fresh])
+        if self._watch is not None:
+            self._watch.look_also_at([Path(file) for file in plan.key_files])
+        return change.settings
+
+    def _reload_tls(self) -> None:
+        if self._tls is not None:
+            try:
+                self._tls.reload()
+            except CertificateError as error:
+                self._services.log.warning(f"the TLS certificate was not reloaded: {error}")
+
+    async def takes_all_models(self) -> bool:
+        loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
+        return (
+            loaded.plan is not None and not loaded.plan.models and bool(self._services.plan.models)
+        )

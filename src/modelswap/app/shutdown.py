@@ -1,0 +1,136 @@
+"""The orderly end of the program, and the signals that ask for it.
+
+SIGTERM asks once and hurries when it comes again. With `keeper.onRestart: keep` it leaves the models
+running with the keeper, for the next start. SIGINT (Ctrl-C) does the same, but always stops them.
+Guarantees: what runs has `shutdownTimeout`; everything after that is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from modelswap.api.services import Services
+    from modelswap.http import Server
+
+KILLED: Final = 3
+"""Exit code when something had to be killed."""
+
+
+class Shutdown:
+    """Whether the end was asked for, and how."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._is_interrupted = False
+
+    def attend(self) -> None:
+        """Take the signals from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, self._on_signal, number)
+
+    @property
+    def signal(self) -> signal.Signals:
+        """What to send to another process that is to end in the same way."""
+        return signal.SIGINT if self._is_interrupted else signal.SIGTERM
+
+    def _on_signal(self, number: int) -> None:
+        """Take a signal: the first asks, the second hurries."""
+        if number == signal.SIGINT:
+            self._is_interrupted = True
+        if self.asked.is_set():
+            self._hurry.set()
+        self.asked.set()
+
+    async def run(
+        self, services: Services, server: Server, others: Callable[[], Awaitable[None]]
+    ) -> int:
+        """Let requests finish, stop the models or leave them to the keeper; return the exit code.
+
+        *others* returns when no other process uses the models any more.
+        """
+        services.draining = True
+        log, fleet = services.log, services.fleet
+        log.info("stopping: finishing running requests")
+        killed_before = fleet.killed
+        fleet.drain()
+        services.bus.close()
+        services.logs.end_tails()
+        timeout = services.plan.settings.shutdown_timeout
+        if not await self.unless_hurried(_finished(server, others, timeout)):
+            log.warning("requests were still running and are cut")
+        keeps = services.plan.settings.keeper_keeps and not self._is_interrupted
+        if keeps and fleet.running():
+            grace = services.plan.settings.keeper_grace
+            log.info(f"models stay loaded; without a new start within {grace:g} s they are stopped")
+        elif not await self.unless_hurried(_stopped(services)):
+            fleet.kill_all()
+        await server.close()
+        await fleet.close(stop_servers=not keeps)
+        return KILLED if fleet.killed > killed_before else 0
+
+    async def finish(
+        self, work: Coroutine[None, None, bool], *, or_after: float, when: asyncio.Event
+    ) -> None:
+        """Do *work*; cut it short *or_after* seconds after *when*, or a signal, asks for the end."""
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(work)
+            limits = [
+                tasks.create_task(_wait_after(when, or_after)),
+                tasks.create_task(_wait_after(self.asked, or_after)),
+                tasks.create_task(self._hurry.wait()),
+            ]
+            await asyncio.wait({working, *limits}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (working, *limits):
+                task.cancel()
+
+    async def unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
+        """Return what *work* says; False when the user is in a hurry first."""
+        async with asyncio.TaskGroup() as tasks:
+            doing = tasks.create_task(work)
+            hurried = tasks.create_task(self._hurry.wait())
+            await asyncio.wait({doing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            doing.cancel()
+            hurried.cancel()
+        return doing.done() and not doing.cancelled() and doing.result()
+
+
+async def _finished(server: Server, others: Callable[[], Awaitable[None]], timeout: float) -> bool:  # noqa: ASYNC109 - the configuration's word for it
+    """Return whether all running requests, here and in *others*, ended within the time."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + timeout
+    if not await server.drain(timeout):
+        return False
+    try:
+        async with asyncio.timeout_at(ends):
+            await others()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    async with asyncio.TaskGroup() as tasks:
+        waits = [tasks.create_task(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+async def _wait_after(event: asyncio.Event, seconds: float) -> None:
+    await event.wait()
+    await asyncio.sleep(seconds)
+
+
+async def _stopped(services: Services) -> bool:
+    await services.fleet.stop_all()
+    return True

@@ -1,0 +1,234 @@
+"""Which models run together: groups or matrix, and the priorities.
+
+Law: an alias counts as its model everywhere. Every model ends up in exactly
+one group; what a matrix means is for `core.matrix`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from modelswap.config.messages.found import FoundValue
+from modelswap.config.messages.hints import nearest
+from modelswap.config.plan import Group, Groups, Matrix
+from modelswap.core.spec import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelswap.config.messages.diagnostics import Diagnostics
+    from modelswap.config.plan import Selector
+    from modelswap.config.schema.schema import RawGroup, RawMatrix, RawRouter, RawScheduler
+    from modelswap.config.source.node import Path
+    from modelswap.core.placement.matrix import Compiled
+
+    from .name_index import NameIndex
+
+DEFAULT_GROUP: Final = "(default)"
+_ROUTER: Final[Path] = ("routing", "router")
+_SETTINGS: Final[Path] = (*_ROUTER, "settings")
+_APART: Final = "expected models that may run together; found targets that cannot run together"
+_VAR = re.compile(r"[A-Za-z0-9.-]{1,32}")
+
+
+def routing(
+    raw: RawRouter, directory: NameIndex, selectors: Mapping[str, Selector], places: Diagnostics
+) -> Groups | Matrix:
+    """The router that the file chooses, with all its models."""
+    match raw.use:
+        case "matrix":
+            return _matrix(raw.settings.matrix, directory, selectors, places)
+        case "" | "group":
+            found = _groups(raw.settings.groups, directory, places)
+            _check_group_spillover(found, directory, selectors, places)
+            if raw.settings.matrix is not None:
+                hint = "use: matrix would choose it"
+                places.warn((*_SETTINGS, "matrix"), "has no effect beside the groups", hint)
+            return found
+        case _:
+            hint = nearest(raw.use, ("group", "matrix"))
+            places.expected((*_ROUTER, "use"), "one of group, matrix", hint)
+            return Groups(groups=())
+
+
+def _groups(
+    raw: Mapping[str, RawGroup | None], directory: NameIndex, places: Diagnostics
+) -> Groups:
+    owner: dict[ModelId, str] = {}
+    groups: list[Group] = []
+    for name, one in raw.items():
+        path: Path = (*_SETTINGS, "groups", name)
+        if name == DEFAULT_GROUP:
+            message = f"expected a name of your own; found {DEFAULT_GROUP}, left out"
+            places.warn(path, message, "it is the group of all models in no other")
+        elif one is None:  # llama-swap's zero value, which matters to nobody without members
+            groups.append(Group(id=name, members=(), swap=False, exclusive=False))
+        else:
+            members = _members(name, one, owner, directory, places)
+            flags = {"swap": one.swap, "exclusive": one.exclusive, "persistent": one.persistent}
+            groups.append(Group(id=name, members=members, **flags))
+    rest = tuple(sorted(ModelId(model) for model in directory.models if model not in owner))
+    if rest:
+        groups.append(Group(id=DEFAULT_GROUP, members=rest))
+    return Groups(groups=tuple(groups))
+
+
+def _members(
+    name: str, one: RawGroup, owner: dict[ModelId, str], directory: NameIndex, places: Diagnostics
+) -> tuple[ModelId, ...]:
+    found: list[ModelId] = []
+    for index, member in enumerate(one.members):
+        path = (*_SETTINGS, "groups", name, "members", index)
+        real = directory.local(member)
+        if real is None:
+            if not places.report.is_misplaced(member):
+                hint = nearest(member, directory.models)
+                places.odd(path, "a model", "left out", hint, value=member)
+            continue
+        if real in owner:
+            where = "twice" if owner[real] == name else f"in group {owner[real]!r}, too"
+            places.problem(path, f"expected a model in one group, once; found {member!r} {where}")
+            continue
+        owner[real] = name
+        found.append(real)
+    return tuple(found)
+
+
+def _check_group_spillover(
+    groups: Groups, directory: NameIndex, selectors: Mapping[str, Selector], places: Diagnostics
+) -> None:
+    by_model = {member: group for group in groups.groups for member in group.members}
+    for one in selectors.values():
+        local = _local_targets(one, directory)
+        if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
+            continue
+        homes = {by_model[model].id for model in local if model in by_model}
+        if len(homes) != 1 or by_model[local[0]].swap:
+            hint = "put them into one group with swap: false"
+            places.problem(("selectors", one.id, "targets"), _APART, hint)
+
+
+def _local_targets(selector: Selector, directory: NameIndex) -> list[ModelId]:
+    found = (directory.local(target) for target in selector.targets)
+    return [model for model in found if model is not None]
+
+
+def _matrix(
+    raw: RawMatrix | None,
+    directory: NameIndex,
+    selectors: Mapping[str, Selector],
+    places: Diagnostics,
+) -> Matrix:
+    path: Path = (*_SETTINGS, "matrix")
+    if raw is None:
+        message = "expected routing.router.settings.matrix beside `use: matrix`; found nothing"
+        places.problem((*_ROUTER, "use"), message)
+        return Matrix(vars={}, sets={}, evict_costs={})
+    if not raw.sets:
+        places.problem((*path, "sets"), "expected at least one set; found none")
+    found = Matrix(
+        vars=_vars(raw, path, directory, places),
+        sets={name: text or "" for name, text in raw.sets.items()},
+        evict_costs=_costs(raw, path, directory, places),
+    )
+    compiled = _compile(found, path, directory, places) if raw.sets else None
+    if compiled is not None:
+        _check_matrix_spillover(compiled, directory, selectors, places)
+    return found
+
+
+def _vars(
+    raw: RawMatrix, path: Path, directory: NameIndex, places: Diagnostics
+) -> dict[str, ModelId]:
+    found: dict[str, ModelId] = {}
+    for name, model in raw.vars.items():
+        place = (*path, "vars", name)
+        if not _VAR.fullmatch(name):
+            what = "expected a var's name of 1 to 32 letters, digits, dots and dashes"
+            places.problem(place, what, seen=FoundValue("", name))
+        real = directory.local(model or "")
+        if real is None:
+            hint = nearest(model or "", directory.models)
+            places.expected(place, "a model", hint)
+        else:
+            found[name] = real
+    return found
+
+
+def _costs(
+    raw: RawMatrix, path: Path, directory: NameIndex, places: Diagnostics
+) -> dict[ModelId, int]:
+    """By model; where a var and its model are both given, the model's own name wins."""
+    found: dict[ModelId, int] = {}
+    own: set[ModelId] = set()
+    for name, cost in raw.evict_costs.items():
+        place = (*path, "evict_costs", name)
+        real = directory.local(raw.vars.get(name) or name)
+        if real is None:
+            known = [*raw.vars, *directory.models]
+            what = "expected a var or a model"
+            places.problem(place, what, nearest(name, known), seen=FoundValue("", name))
+        elif cost is not None and cost < 1:
+            places.expected(place, "a whole number of at least 1")
+        elif cost is not None and (name == real or real not in own):
+            found[real] = cost
+            if name == real:
+                own.add(real)
+    return found
+
+
+def _compile(
+    matrix: Matrix, path: Path, directory: NameIndex, places: Diagnostics
+) -> Compiled | None:
+    from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
+        MatrixError,
+        compile_matrix,
+        warnings,
+    )
+
+    try:
+        compiled = compile_matrix(
+            variables=matrix.vars,
+            sets=matrix.sets,
+            costs=matrix.evict_costs,
+            models=[ModelId(model) for model in sorted(directory.models)],
+        )
+    except MatrixError as broken:
+        for name, text in broken.problems:
+            places.problem((*path, "sets", name), text)
+        return None
+    for text in warnings(compiled):
+        places.warn((*path, "sets"), text)
+    return compiled
+
+
+def _check_matrix_spillover(
+    compiled: Compiled, directory: NameIndex, selectors: Mapping[str, Selector], places: Diagnostics
+) -> None:
+    from modelswap.core.placement.matrix import choose  # noqa: PLC0415 - most files have no matrix
+
+    for one in selectors.values():
+        local = _local_targets(one, directory)
+        if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
+            continue
+        if choose(compiled, local[0], local[1:]).evict:
+            hint = "one set must allow them all"
+            places.problem(("selectors", one.id, "targets"), _APART, hint)
+
+
+def priorities(raw: RawScheduler, directory: NameIndex, places: Diagnostics) -> dict[str, int]:
+    """By real id; a model's own name wins over its alias."""
+    path: Path = ("routing", "scheduler")
+    if raw.use not in {"", "fifo"}:
+        places.expected((*path, "use"), "fifo", nearest(raw.use, ("fifo",)))
+    found: dict[str, int] = {}
+    for name, number in raw.settings.fifo.priority.items():
+        real = directory.local(name)
+        if real is None:
+            place = (*path, "settings", "fifo", "priority", name)
+            hint = nearest(name, directory.models)
+            places.problem(place, "expected a model", hint, seen=FoundValue("", name))
+        elif name == real or real not in found:
+            found[real] = number or 0
+    return found

@@ -1,0 +1,144 @@
+"""What changed between two plans, so that a reload touches nothing else. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from .plan import Matrix
+from .schema.field_types import keys_of
+from .schema.schema import RawModel
+from .schema.schema_root import RawConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from modelswap.core.spec import ModelId
+
+    from .plan import Group, Plan, Settings
+
+NEEDS_RESTART: Final = {
+    "log_to_stdout": "logToStdout",
+    "keeper_grace": "keeper.grace",
+}
+_MOST_SHOWN: Final = 5
+"""Models named in the log line."""
+_DEFAULT_GROUP: Final = "(default)"
+_OF_THE_SERVER: Final = frozenset(
+    {"id", "cmd", "argv", "cmd_stop", "proxy", "check_endpoint", "port", "env", "identity"}
+)
+"""Parts of a model that are in its identity, or follow from them."""
+_MODEL_KEYS: Final = {
+    **{key.attribute: key.name for key in keys_of(RawModel).values()},
+    "start_timeout": "healthCheckTimeout",
+    "ignore_websockets": "compat",
+}
+_SETTING_KEYS: Final = {
+    **{key.attribute: key.name for key in keys_of(RawConfig).values()},
+    "store_path": "store",
+    "store_retention": "store",
+    "store_rows": "store",
+    "session_headers": "ui",
+    "performance_disabled": "performance",
+    "performance_every": "performance",
+    "ignore_paths": "upstream",
+    "preload": "hooks",
+    "redact_headers": "captures",
+    "loading_grace": "loading",
+    "loading_pulse": "loading",
+    "keeper_grace": "keeper",
+    "max_wait": "routing.scheduler",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Models by what a reload means for them; `same` ones may differ in all but their server."""
+
+    added: frozenset[ModelId]
+    removed: frozenset[ModelId]
+    changed: frozenset[ModelId]
+    same: frozenset[ModelId]
+    settings: tuple[str, ...] = ()
+    """Attributes of `Settings` that differ."""
+    updated: tuple[tuple[ModelId, tuple[str, ...]], ...] = ()
+    """The `same` ones that differ in something else, with its keys: they go on running."""
+    sections: tuple[str, ...] = ()
+    """Keys of the top level that differ, models left out."""
+    needs_restart: tuple[str, ...] = ()
+    """Keys whose new value counts from the next start of the program."""
+
+
+def diff(old: Plan, new: Plan) -> Diff:
+    """Compare by identity: a port that shifted is no change, a new command is one."""
+    both = old.models.keys() & new.models.keys()
+    changed = {name for name in both if old.models[name].identity != new.models[name].identity}
+    settings = _settings(old.settings, new.settings)
+    return Diff(
+        added=frozenset(new.models.keys() - both),
+        removed=frozenset(old.models.keys() - both),
+        changed=frozenset(changed),
+        same=frozenset(both - changed),
+        settings=settings,
+        updated=tuple(_updated(old, new, sorted(both - changed))),
+        sections=_sections(old, new, settings),
+        needs_restart=tuple(NEEDS_RESTART[name] for name in settings if name in NEEDS_RESTART),
+    )
+
+
+def _updated(
+    old: Plan, new: Plan, names: Iterable[ModelId]
+) -> Iterator[tuple[ModelId, tuple[str, ...]]]:
+    for name in names:
+        before, now = old.models[name], new.models[name]
+        if before.port is not None:
+            now = now.at_port(before.port)  # a port that shifted is no change
+        keys = {
+            _MODEL_KEYS.get(one.name, one.name)
+            for one in fields(before)
+            if one.compare
+            and one.name not in _OF_THE_SERVER
+            and getattr(before, one.name) != getattr(now, one.name)
+        }
+        if keys:
+            yield name, tuple(sorted(keys))
+
+
+def _sections(old: Plan, new: Plan, settings: Iterable[str]) -> tuple[str, ...]:
+    found = dict.fromkeys(_SETTING_KEYS.get(name, name) for name in settings)
+    if old.routing != new.routing:
+        # A model that came or went changes the group of those in no other, and nothing was said.
+        is_matrix = isinstance(new.routing, Matrix)
+        if is_matrix or _own_groups(old) != _own_groups(new):
+            found["matrix" if is_matrix else "groups"] = None
+    for name in ("peers", "selectors", "profiles", "legacy_profiles"):
+        if getattr(old, name) != getattr(new, name):
+            found[name.removeprefix("legacy_")] = None
+    return tuple(found)
+
+
+def _own_groups(plan: Plan) -> tuple[Group, ...] | None:
+    if isinstance(plan.routing, Matrix):
+        return None
+    return tuple(group for group in plan.routing.groups if group.id != _DEFAULT_GROUP)
+
+
+def summary(change: Diff) -> str:
+    """What a reload changed, in one line for the log; keys and ids, no values."""
+    text = (
+        f"{len(change.added)} models added, {len(change.changed)} changed, "
+        f"{len(change.removed)} removed, {len(change.same)} same"
+    )
+    if change.updated:
+        shown = [f"{name} ({', '.join(keys)})" for name, keys in change.updated[:_MOST_SHOWN]]
+        more = len(change.updated) - len(shown)
+        shown += [f"{more} more"] if more else []
+        text += f"; {len(change.updated)} updated without a restart: {', '.join(shown)}"
+    if change.sections:
+        text += f"; changed: {', '.join(change.sections)}"
+    return text
+
+
+def _settings(old: Settings, new: Settings) -> tuple[str, ...]:
+    names = (one.name for one in fields(old))
+    return tuple(name for name in names if getattr(old, name) != getattr(new, name))

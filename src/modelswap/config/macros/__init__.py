@@ -1,0 +1,1 @@
+"""`${name}` in values, and commands as words."""

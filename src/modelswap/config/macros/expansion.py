@@ -1,0 +1,282 @@
+"""The macros at work on a whole file: scopes, ports in order, what is left over.
+
+Law: models are taken by id in byte order, and each that needs a port gets the
+next one. A model is kept with `${PORT}` still in it, so that it can be had for
+another port later. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from modelswap.config.messages.found import FoundValue, found
+from modelswap.config.messages.hints import of_macro, plain
+from modelswap.config.schema.decode import Report, whole
+from modelswap.config.schema.field_types import keys_of
+from modelswap.config.schema.schema import RawModel
+from modelswap.config.source.node import (
+    Map,
+    MapEntry,
+    Mark,
+    Node,
+    NodeKind,
+    Path,
+    Scalar,
+    is_null,
+    locate,
+    text,
+    walk,
+)
+
+from .command import strip_comments
+from .lookalikes import foreign_environment, lookalikes
+from .macros import (
+    MODEL_ID,
+    MOST_EXPANDED,
+    PID,
+    PID_TOKEN,
+    PORT,
+    PORT_TOKEN,
+    Budget,
+    Scope,
+    circle,
+    declared,
+    expand,
+    expand_id_keys,
+    in_order,
+    leftovers,
+    macro,
+    overlay,
+    uses,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
+DEFAULT_START_PORT: Final = 5800
+_SHORTEST_LOOKALIKE: Final = 3
+"""Letters of a macro's name: `{a}` may be anything."""
+_GIVES_PORT: Final = ("cmd", "proxy", "cmdStop", "env")
+_LITERAL_MODEL_KEYS: Final = frozenset({"env", "aliases", "useModelName"})
+_LITERAL_PLACES: Final[tuple[Path, ...]] = (
+    ("routing", "router", "settings", "groups"),
+    ("(list profiles)",),
+    ("profiles",),
+    ("logLevel",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A model's tree with everything in place but `${PORT}`."""
+
+    id: str
+    mark: Mark
+    tree: Map
+    port: int | None
+    is_blank: bool = False
+    """Nothing stood behind its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    root: Map
+    """Without `models` and `macros`."""
+    templates: tuple[Template, ...]
+
+
+def expand_file(
+    root: Map, top_keys: frozenset[str], built_in: Callable[[], str], report: Report
+) -> Expanded:
+    """Put every macro in place. `built_in` gives the command behind `${llama-server}`."""
+    global_scope = declared(root.get("macros"), ("macros",), report)
+    if uses(root, "${llama-server}"):
+        own = macro("llama-server", NodeKind.TEXT, built_in())
+        global_scope = overlay((own,), global_scope)
+    ordered = in_order(global_scope)
+    budget = Budget()
+    rest = root.without("models", "macros")
+    entries = tuple(MapEntry(e.key, e.mark, expand(e.value, ordered, budget)) for e in rest.entries)
+    top = Map(root.mark, entries)
+    if budget.is_spent():
+        return _too_much(root, report)
+    for entry in entries:
+        if entry.key in top_keys:
+            _check_top(entry, global_scope, report)
+            _check_environment(entry.value, (entry.key,), report)
+    templates = _templates(root.get("models"), global_scope, _start_port(top), budget, report)
+    return _too_much(root, report) if budget.is_spent() else Expanded(top, templates)
+
+
+def _too_much(root: Map, report: Report) -> Expanded:
+    most = f"{MOST_EXPANDED >> 20} MiB"
+    message = f"expected macros that become at most {most} of text; found more"
+    report.problem(locate(root, ("macros",)), ("macros",), message)
+    return Expanded(Map(root.mark), ())
+
+
+def _start_port(top: Map) -> int:
+    node = top.get("startPort")
+    number = None if node is None else whole(node)
+    return number if number is not None and number > 0 else DEFAULT_START_PORT
+
+
+def _check_top(entry: MapEntry, scope: Scope, report: Report) -> None:
+    for path, scalar, name in leftovers(entry.value, (entry.key,)):
+        literal = any(path[: len(place)] == place for place in _LITERAL_PLACES)
+        _left_over(path, scalar.mark, name, scope, report, literal=literal)
+
+
+def _left_over(
+    path: Path, mark: Mark, name: str, scope: Scope, report: Report, *, literal: bool
+) -> None:
+    if literal:
+        message = f"expected a macro; found none of the name {name!r}"
+        then = f"${{{name}}} stays as it is"
+        report.warn(mark, path, message, of_macro(name, [one.name for one in scope]), then=then)
+        return
+    names = [one.name for one in scope]
+    way = circle(name, scope) if name in names else ()
+    if way:
+        report.problem(mark, path, f"expected macros without a circle; found {' -> '.join(way)}")
+        return
+    if name in names:
+        report.problem(mark, path, "expected a value of at most 1 MiB with its macros; found more")
+        return
+    is_built_in = name in {MODEL_ID, PORT, PID}
+    hint = f"{name} has no meaning here" if is_built_in else of_macro(name, names)
+    report.problem(mark, path, f"expected a macro; found an unknown macro {name!r}", hint)
+
+
+def _templates(
+    node: Node | None, scope: Scope, start_port: int, budget: Budget, report: Report
+) -> tuple[Template, ...]:
+    if node is None or is_null(node):
+        return ()
+    if not isinstance(node, Map):
+        report.expected("a mapping of ids to models", node, ("models",))
+        return ()
+    port = start_port
+    templates: list[Template] = []
+    for entry in sorted(node.entries, key=lambda e: e.key.encode("utf-8", "surrogatepass")):
+        template = _template(entry, scope, port, budget, report)
+        if template is not None:
+            templates.append(template)
+            port += template.port is not None
+    return tuple(templates)
+
+
+def _template(
+    entry: MapEntry, scope: Scope, port: int, budget: Budget, report: Report
+) -> Template | None:
+    path: Path = ("models", entry.key)
+    if is_null(entry.value):
+        report.warn(entry.mark, path, "an empty model cannot be started", "give it a cmd")
+        blank = Map(entry.mark).with_value("proxy", text("", entry.mark))
+        return Template(entry.key, entry.mark, blank, None, is_blank=True)
+    if not isinstance(entry.value, Map):
+        seen = found(entry.value, path)
+        report.problem(entry.mark, path, "expected a mapping of the model's keys", seen=seen)
+        return None
+    model = _prepared(entry.value)
+    own = declared(model.get("macros"), (*path, "macros"), report)
+    # MODEL_ID comes first, so that every other macro may use it.
+    full = in_order(overlay(overlay((macro(MODEL_ID, NodeKind.TEXT, entry.key),), scope), own))
+    expanded = expand(model.without("macros"), full, budget)
+    if budget.is_spent():
+        return None
+    assert isinstance(expanded, Map)
+
+    def on_clash(name: str, mark: Mark) -> None:
+        place = (*path, "filters", "setParamsByID", name)
+        report.problem(
+            mark, place, "expected names of their own; found that two names become the same one"
+        )
+
+    expanded = expand_id_keys(expanded, full, on_clash)
+    needs_port = _needs_port(expanded, path, report)
+    _check_model(expanded, path, full, report, has_port=needs_port)
+    return Template(entry.key, entry.mark, expanded, port if needs_port else None)
+
+
+def _prepared(model: Map) -> Map:
+    """Comments out of the commands, and the default address in."""
+    for key in ("cmd", "cmdStop"):
+        node = model.get(key)
+        if isinstance(node, Scalar) and node.kind is NodeKind.TEXT and "#" in node.text:
+            model = model.with_value(key, text(strip_comments(str(node.value)), node.mark))
+    if is_null(model.get("proxy")):
+        model = model.with_value("proxy", text(DEFAULT_PROXY, model.mark))
+    return model
+
+
+def _needs_port(model: Map, path: Path, report: Report) -> bool:
+    user = next((key for key in _GIVES_PORT if uses(model.get(key), PORT_TOKEN)), None)
+    if user is not None and user != "cmd" and not _means_port(model.get("cmd")):
+        node = model.get(user)
+        mark = model.mark if node is None else node.mark
+        message = "${PORT} is used, but not by cmd: the server must find its port by itself"
+        report.warn(mark, (*path, user), message, "write ${PORT} into cmd, or a port into proxy")
+    return user is not None
+
+
+def _means_port(command: Node | None) -> bool:
+    """The command holds `{PORT}`, `${port}` or the like, which is reported as such."""
+    written = command.text if isinstance(command, Scalar) else ""
+    names = [name for _, _, name in leftovers(text(written), ())]
+    return PORT_TOKEN in [
+        *(macro_ for _, macro_ in lookalikes(written, ())),
+        *(PORT_TOKEN for name in names if plain(name) == "port"),
+    ]
+
+
+def _check_lookalikes(model: Map, path: Path, scope: Scope, report: Report) -> None:
+    names = [one.name for one in scope if len(one.name) >= _SHORTEST_LOOKALIKE]
+    for key in _GIVES_PORT:
+        node = model.get(key)
+        for place, scalar in () if node is None else walk(node, (*path, key)):
+            for written, meant in lookalikes(scalar.text, names):
+                if not (written == "$PORT" and uses(model.get("env"), "PORT=")):
+                    _stays(place, scalar, written, meant, report)
+
+
+def _check_environment(node: Node, path: Path, report: Report) -> None:
+    for place, scalar in walk(node, path):
+        for written, meant in foreign_environment(scalar.text):
+            _stays(place, scalar, written, meant, report)
+
+
+def _stays(place: Path, scalar: Scalar, written: str, meant: str, report: Report) -> None:
+    seen, then = FoundValue("", written), "which stays as it is"
+    report.warn(scalar.mark, place, f"expected {meant}", f"write {meant}", seen=seen, then=then)
+
+
+def _check_model(model: Map, path: Path, scope: Scope, report: Report, *, has_port: bool) -> None:
+    checked = keys_of(RawModel).keys() - _LITERAL_MODEL_KEYS
+    _check_lookalikes(model, path, scope, report)
+    _check_environment(model, path, report)
+    for entry in model.entries:
+        for place, scalar, name in leftovers(entry.value, (*path, entry.key)):
+            allowed = (name == PORT and has_port) or (name == PID and entry.key == "cmdStop")
+            if not allowed:
+                literal = entry.key not in checked
+                _left_over(place, scalar.mark, name, scope, report, literal=literal)
+    for name, mark in _id_keys(model):
+        if any(token != PORT_TOKEN or not has_port for token in _tokens(name)):
+            place = (*path, "filters", "setParamsByID", name)
+            report.problem(mark, place, "expected a macro; found an unknown macro in the name")
+
+
+def _id_keys(model: Map) -> list[tuple[str, Mark]]:
+    filters = model.get("filters")
+    by_id = filters.get("setParamsByID") if isinstance(filters, Map) else None
+    return [(e.key, e.mark) for e in by_id.entries] if isinstance(by_id, Map) else []
+
+
+def _tokens(name: str) -> list[str]:
+    return [f"${{{token}}}" for _, _, token in leftovers(text(name), ())]
+
+
+__all__ = ["PID_TOKEN", "Expanded", "Template", "expand_file"]

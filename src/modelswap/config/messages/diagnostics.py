@@ -1,0 +1,71 @@
+"""Reporting by path: the place in the file is looked up when something is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelswap.config.source.node import locate, node_at
+
+from .found import found, of_text
+
+if TYPE_CHECKING:
+    from modelswap.config.schema.decode import Report
+    from modelswap.config.source.node import Map, Path
+
+    from .found import FoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """A report, and the tree in which its paths stand."""
+
+    root: Map
+    report: Report
+
+    def problem(
+        self,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: FoundValue | None = None,
+        then: str = "",
+    ) -> None:
+        if not self.report.is_wrong(path):
+            self.report.problem(locate(self.root, path), path, message, hint, seen=seen, then=then)
+
+    def warn(
+        self,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: FoundValue | None = None,
+        then: str = "",
+    ) -> None:
+        if not self.report.is_wrong(path):
+            self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
+
+    def missing(self, path: Path, what: str, seen: FoundValue, why: str) -> None:
+        """Warn of what this machine does not have."""
+        mark, message = locate(self.root, path), f"expected {what} on this machine"
+        self.report.warn(mark, path, message, seen=seen, then=why, of_machine=True)
+
+    def expected(self, path: Path, what: str, hint: str = "", *, value: str | None = None) -> None:
+        """Report a mistake: what was expected at `path`, and what stands there.
+
+        `value`: of a list's item, whose place in the list is another where nulls were left out.
+        """
+        seen = self.found(path) if value is None else of_text(value, path)
+        self.problem(path, f"expected {what}", hint, seen=seen)
+
+    def odd(
+        self, path: Path, what: str, then: str, hint: str = "", *, value: str | None = None
+    ) -> None:
+        """Warn of a value that is accepted in another meaning, or left out; `value` as above."""
+        seen = self.found(path) if value is None else of_text(value, path)
+        self.warn(path, f"expected {what}", hint, seen=seen, then=then)
+
+    def found(self, path: Path) -> FoundValue:
+        return found(node_at(self.root, path), path, with_kind=False)

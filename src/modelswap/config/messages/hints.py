@@ -1,0 +1,264 @@
+"""What the author of a configuration most likely meant.
+
+Guarantees: a hint names a key only when the word is near to it and the value is of its kind, or when
+another program calls the same thing so (`meanings`). No hint is better than a wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Final
+
+from modelswap.config.schema.field_types import (
+    Anything,
+    Bool,
+    Duration,
+    Either,
+    GoDuration,
+    Int,
+    ListOf,
+    MapOf,
+    Record,
+    Shape,
+    Size,
+    Text,
+    keys_of,
+)
+from modelswap.config.schema.units import seconds, size
+from modelswap.config.source.node import Map, NodeKind, Scalar, Seq, is_null
+from modelswap.config.source.scalars import YES_NO
+
+from .meanings import MEANINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from modelswap.config.source.node import Node, Path
+
+MOST_NAMES: Final = 2000
+"""Names that are compared: about 2 ms for one misspelt word."""
+_LONGEST_WORD: Final = 64
+"""Characters: longer words are compared as a whole."""
+_NEAR: Final = ((2, 0), (5, 1), (11, 2), (_LONGEST_WORD, 3))
+"""Up to this length of a word, so many letters may differ."""
+_VAGUE: Final = frozenset(
+    [
+        "name",
+        "description",
+        "path",
+        "use",
+        "settings",
+        "key",
+        "in",
+        "out",
+        "body",
+        "queue",
+        "headers",
+        "connections",
+        "models",
+        "every",
+        "scopes",
+        "expires",
+        "background",
+        "disabled",
+        "context",
+        "sets",
+        "vars",
+        "grace",
+        "pulse",
+        "macros",
+        "filters",
+    ]
+)
+"""Words that mean too much to be moved from one place to another."""
+_BUILT_IN: Final = {
+    **dict.fromkeys(("port", "modelport", "serverport", "llamaport", "autoport"), "PORT"),
+    **dict.fromkeys(("model", "modelid", "modelname", "id", "name"), "MODEL_ID"),
+    "pid": "PID",
+}
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_ENV_PREFIX = re.compile(r"env[_-]([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4 * MOST_NAMES)
+def plain(word: str) -> str:
+    """The word without case, `_` and `-`: as most people remember it."""
+    return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint for a misspelt name; empty when nothing is near."""
+    names = list(known)
+    close = _same(word, names) or _near(word, names)
+    return f"did you mean {close!r}?" if close else ""
+
+
+def _same(word: str, names: list[str]) -> str:
+    wanted = plain(word)
+    return next((name for name in names if wanted and plain(name) == wanted), "")
+
+
+def _near(word: str, names: list[str]) -> str:
+    if len(names) > MOST_NAMES:
+        return ""
+    low = word.lower()
+    bound = next((allowed for length, allowed in _NEAR if len(word) <= length), 0)
+    best, found = bound + 1, ""
+    letters = _letters(low)
+    for name in names:
+        if abs(len(name) - len(word)) < best and name:
+            # one change takes away one letter and brings one at most
+            if len(letters ^ _letters(name)) > 2 * (best - 1):
+                continue
+            away = _distance(low, name.lower(), best)
+            if away < min(best, len(name)):
+                best, found = away, name
+    return found
+
+
+@lru_cache(maxsize=4 * MOST_NAMES)
+def _letters(name: str) -> frozenset[str]:
+    return frozenset(name.lower())
+
+
+def _distance(left: str, right: str, bound: int) -> int:
+    """Letters to insert, drop, change or exchange with a neighbour; `bound` when not fewer."""
+    before: list[int] = []
+    above = list(range(len(right) + 1))
+    for row, one in enumerate(left, 1):
+        here = [row]
+        for column, other in enumerate(right, 1):
+            step = min(above[column] + 1, here[-1] + 1, above[column - 1] + (one != other))
+            if row > 1 and column > 1 and one == right[column - 2] and other == left[row - 2]:
+                step = min(step, before[column - 2] + 1)
+            here.append(step)
+        if min(here) >= bound:
+            return bound
+        before, above = above, here
+    return min(above[-1], bound)
+
+
+def of_key(name: str, value: Node, cls: type, path: Path) -> str:
+    """The hint for a key that the record `cls`, which stands at `path`, does not have."""
+    keys = {key.name: key.shape for key in keys_of(cls).values() if not key.hidden}
+    same = _same(name, list(keys))
+    if same:
+        return f"did you mean {same!r}?"
+    meaning = MEANINGS.get(cls.__name__, {}).get(plain(name))
+    if meaning:
+        return meaning
+    if isinstance(value, Map) and value.get("cmd") is not None:
+        return "models stand side by side below `models:`"
+    elsewhere = _elsewhere(name, value, path)
+    if elsewhere:
+        return f"did you mean {elsewhere!r}?"
+    close = _near(name, [known for known, shape in keys.items() if fits(value, shape)])
+    return f"did you mean {close!r}?" if close else ""
+
+
+def fits(node: Node, shape: Shape) -> bool:
+    """Tell whether a value is of a kind; what is still to be filled in may be of any."""
+    if is_null(node) or (isinstance(node, Scalar) and "${" in node.text):
+        return True
+    match shape:
+        case Anything():
+            return True
+        case ListOf():
+            return isinstance(node, Seq)
+        case MapOf() | Record():
+            return isinstance(node, Map)
+        case Either():
+            return not isinstance(node, Seq)
+        case _:
+            return isinstance(node, Scalar) and _fits(node, shape)
+
+
+def _fits(node: Scalar, shape: Bool | Int | Text | GoDuration | Duration | Size) -> bool:
+    is_number = node.kind in {NodeKind.INT, NodeKind.FLOAT}
+    match shape:
+        case Bool():
+            return node.kind is NodeKind.BOOL or node.text in YES_NO
+        case Int():
+            return is_number
+        case Duration():
+            return is_number or seconds(node.text) is not None
+        case GoDuration():
+            return seconds(node.text) is not None
+        case Size():
+            return is_number or size(node.text) is not None
+        case _:
+            return node.kind is NodeKind.TEXT
+
+
+@cache
+def _places() -> tuple[tuple[str, Path, Shape], ...]:
+    """Every key of the file: its plain word, where it stands (`<id>` for any name), its kind."""
+    from modelswap.config.schema.schema_root import RawConfig  # noqa: PLC0415 - it is made of records that need this module
+
+    return tuple(_below(RawConfig, ()))
+
+
+def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, Shape]]:
+    for key in keys_of(cls).values():
+        if key.hidden:
+            continue
+        here, shape = (*path, key.name), key.shape
+        yield plain(key.name), here, shape
+        if isinstance(shape, MapOf):
+            here, shape = (*here, "<id>"), shape.value
+        if isinstance(shape, Record):
+            yield from _below(shape.cls, here)
+
+
+def _elsewhere(name: str, value: Node, path: Path) -> str:
+    """Where in the file a key of this name belongs: below this record first."""
+    wanted = plain(name)
+    if wanted in _VAGUE or not wanted:
+        return ""
+    at = _anonymous(path)
+    found = [
+        place
+        for word, place, shape in _places()
+        if word == wanted and fits(value, shape) and _is_reachable(at, place)
+    ]
+    if not found:
+        return ""
+    own = [place for place in found if place[: len(at)] == at]
+    return ".".join(map(str, (own or found)[0][len(at) if own else 0 :])).replace(
+        "routing.router.settings.groups", "groups"
+    )
+
+
+def _anonymous(path: Path) -> Path:
+    named = ("models", "peers", "selectors", "profiles", "groups")
+    return tuple(
+        "<id>" if index and path[index - 1] in named else part for index, part in enumerate(path)
+    )
+
+
+def _is_reachable(at: Path, place: Path) -> bool:
+    """A key of a peer, say, is never meant for a model; one of a model may be meant for all."""
+    if not at or place[: len(at)] == at:
+        return True
+    return place[0] == at[0] or (at[0] == "models" and (len(place) == 1 or place[0] == "hooks"))
+
+
+def of_macro(name: str, known: Iterable[str]) -> str:
+    """The hint for `${name}` that no macro fills."""
+    names = list(known)
+    same = _same(name, names)
+    if same:
+        return f"did you mean '${{{same}}}'?"
+    built_in = _BUILT_IN.get(plain(name))
+    if built_in and built_in != name:
+        return f"did you mean '${{{built_in}}}'?"
+    prefixed = _ENV_PREFIX.fullmatch(name)
+    if prefixed:
+        return f"an environment variable is written ${{env.{prefixed[1]}}}"
+    close = _near(name, names)
+    if close:
+        return f"did you mean {close!r}?"
+    if _VARIABLE.fullmatch(name):
+        return f"an environment variable is written ${{env.{name}}}"
+    return ""

@@ -1,0 +1,50 @@
+"""Mistakes and warnings as they are printed: in the file's order, by the file's own paths.
+
+Guarantees: no secret is in a message, a hint or a path; each is said once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from modelswap.config.redact import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelswap.config.plan import Secret
+    from modelswap.config.source.node import Path, Problem
+
+
+def presentable(
+    found: list[Problem], secrets: tuple[Secret, ...], written: Mapping[Path, Path]
+) -> tuple[Problem, ...]:
+    """Put secrets out, and the paths in that stand in the file (`written`: ours → the file's)."""
+
+    def mask(text: str) -> str:
+        return masked(text, secrets)
+
+    clean = dict.fromkeys(
+        replace(
+            one,
+            path=tuple(
+                part if isinstance(part, int) else mask(part)
+                for part in _as_in_file(one.path, written)
+            ),
+            message=one.sentence(mask),
+            hint=mask(one.hint),
+            found=None,
+            then="",
+        )
+        for one in found
+    )
+    return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
+
+
+def _as_in_file(path: Path, written: Mapping[Path, Path]) -> Path:
+    for length in range(len(path), 0, -1):
+        own = written.get(path[:length])
+        if own is not None:
+            return (*own, *path[length:])
+    return path

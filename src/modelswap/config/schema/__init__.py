@@ -1,0 +1,1 @@
+"""Every key, its type, and how a tree becomes typed records."""

@@ -1,0 +1,322 @@
+"""From the tree to typed records, collecting every mistake on the way.
+
+Law: go-yaml's conversions, no others: a number becomes text, a fraction is cut
+to a whole number, `yes` fills a boolean; a text never becomes a number. A
+value that does not fit is reported and its default kept, so that the rest of
+the file is still checked. A message says what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
+
+from modelswap.config.messages import hints
+from modelswap.config.messages.found import found
+from modelswap.config.source.node import (
+    Map,
+    MapEntry,
+    Mark,
+    Node,
+    NodeKind,
+    Path,
+    Problem,
+    Scalar,
+    Seq,
+    is_null,
+)
+from modelswap.config.source.scalars import YES_NO, canonical
+
+from .field_types import (
+    Anything,
+    Bool,
+    Duration,
+    Either,
+    GoDuration,
+    Int,
+    ListOf,
+    MapOf,
+    Record,
+    Shape,
+    Size,
+    Text,
+    keys_of,
+)
+from .units import seconds, size
+
+if TYPE_CHECKING:
+    from modelswap.config.messages.found import FoundValue
+    from modelswap.config.plan import Json
+
+R = TypeVar("R")
+
+
+class _Keep:
+    """Stands for "no usable value: keep the default"."""
+
+
+KEEP: Final = _Keep()
+_INT_BOUND: Final = 2**63
+_SILENT_PREFIX: Final = "x-"
+_COMMANDS: Final = frozenset({"cmd", "cmdStop"})
+_MAP_HINT: Final = "a line for each name: `NAME: …`"
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects mistakes and warnings."""
+
+    problems: list[Problem] = field(default_factory=list[Problem])
+    warnings: list[Problem] = field(default_factory=list[Problem])
+    wrong: set[Path] = field(default_factory=set["Path"])
+    """Where a value of another kind stood: what follows from it is not said."""
+    misplaced: set[str] = field(default_factory=set[str])
+    """Names of models that stand where no model belongs; said once, and not at each use."""
+    written: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
+    """Where a rewritten older form has a path of its own in the file: ours → the file's."""
+
+    def problem(
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: FoundValue | None = None,
+        then: str = "",
+    ) -> None:
+        self.problems.append(Problem(mark, path, message, hint, seen, then))
+
+    def warn(
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: FoundValue | None = None,
+        then: str = "",
+        of_machine: bool = False,
+    ) -> None:
+        warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
+        self.warnings.append(warning)
+
+    def is_wrong(self, path: Path) -> bool:
+        """Tell whether the value there, or one that holds it, was no value of its kind."""
+        return bool(self.wrong) and any(path[:n] in self.wrong for n in range(1, len(path) + 1))
+
+    def is_misplaced(self, name: str) -> bool:
+        return name in self.misplaced
+
+    def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
+        """Report a value of another kind than was expected."""
+        self.wrong.add(path)
+        self.problem(node.mark, path, f"expected {what}", hint, seen=found(node, path))
+
+
+def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
+    """Fill a record from a mapping; what is absent has its default."""
+    if not isinstance(node, Map):
+        _expected("a mapping", node, path, report)
+        return cls()
+    known = keys_of(cast("type", cls))
+    values: dict[str, Any] = {}
+    for entry in node.entries:
+        declared = known.get(entry.key)
+        here = (*path, entry.key)
+        if declared is None:
+            _unknown_key(entry, cast("type", cls), here, report)
+            continue
+        value = _value(entry.value, declared.shape, here, report)
+        if value is not KEEP:
+            values[declared.attribute] = value
+    return cls(**values)
+
+
+def _record(node: Node, cls: type[object], path: Path, report: Report) -> object:
+    return decode(node, cls, path, report)
+
+
+def _unknown_key(entry: MapEntry, cls: type, path: Path, report: Report) -> None:
+    if len(path) == 1 and entry.key.startswith(_SILENT_PREFIX):
+        return
+    hint = hints.of_key(entry.key, entry.value, cls, path[:-1])
+    report.warn(entry.mark, path, "unknown key, ignored", hint)
+
+
+def _expected(what: str, node: Node, path: Path, report: Report, hint: str = "") -> _Keep:
+    report.expected(what, node, path, hint)
+    return KEEP
+
+
+def _value(node: Node, shape: Shape, path: Path, report: Report) -> object:
+    match shape:
+        case ListOf():
+            return _list(node, shape.item, path, report)
+        case MapOf():
+            return _map(node, shape.value, path, report)
+        case Record():
+            return KEEP if is_null(node) else _record(node, shape.cls, path, report)
+        case Either():
+            if isinstance(node, Map):
+                return _record(node, shape.cls, path, report)
+            return _text(node, Text(), path, report)
+        case Anything():
+            return as_json(node)
+        case _:
+            return _leaf(node, shape, path, report)
+
+
+def _leaf(
+    node: Node,
+    shape: Bool | Int | Text | GoDuration | Duration | Size,
+    path: Path,
+    report: Report,
+) -> object:
+    if is_null(node):
+        return KEEP
+    match shape:
+        case Text():
+            return _text(node, shape, path, report)
+        case Bool():
+            return _bool(node, path, report)
+        case Int():
+            return _int(node, shape, path, report)
+        case GoDuration():
+            return _go_duration(node, path, report)
+        case Duration():
+            return _duration(node, shape, path, report)
+        case Size():
+            return _size(node, path, report)
+        case _ as never:
+            assert_never(never)
+
+
+def _list(node: Node, item: Shape, path: Path, report: Report) -> object:
+    if is_null(node):
+        return ()
+    if not isinstance(node, Seq):
+        return _expected("a list", node, path, report, _list_hint(node, path))
+    values = (
+        _value(child, item, (*path, index), report)
+        for index, child in enumerate(node.items)
+        if not is_null(child)
+    )
+    return tuple(value for value in values if value is not KEEP)
+
+
+def _list_hint(node: Node, path: Path) -> str:
+    if path[-1] == "env":
+        return "a line for each variable: - NAME=value"
+    return "a line for each: - NAME" if isinstance(node, Map) else "[…] around it, or - before it"
+
+
+def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
+    if is_null(node):
+        return {}
+    if not isinstance(node, Map):
+        return _expected("a mapping", node, path, report, _MAP_HINT)
+    values: dict[str, object] = {}
+    for entry in node.entries:
+        if is_null(entry.value):
+            values[entry.key] = None
+            continue
+        value = _value(entry.value, shape, (*path, entry.key), report)
+        if value is not KEEP:
+            values[entry.key] = value
+    return values
+
+
+def _text(node: Node, shape: Text, path: Path, report: Report) -> object:
+    if not isinstance(node, Scalar):
+        hint = "one text, with blanks between the words" if path[-1] in _COMMANDS else ""
+        return _expected("text", node, path, report, hint)
+    value = node.text if node.from_env else canonical(node.value)
+    if shape.one_of and value not in shape.one_of:
+        expected = f"expected one of {', '.join(shape.one_of)}"
+        seen = found(node, path, with_kind=False)
+        report.problem(node.mark, path, expected, hints.nearest(value, shape.one_of), seen=seen)
+        return KEEP
+    return value
+
+
+def _bool(node: Node, path: Path, report: Report) -> object:
+    if isinstance(node, Scalar):
+        if isinstance(node.value, bool):
+            return node.value
+        if node.kind is NodeKind.TEXT and node.value in YES_NO:
+            return YES_NO[str(node.value)]
+    return _expected("true or false", node, path, report)
+
+
+def whole(node: Node) -> int | None:
+    """The whole number that a node holds, a fraction cut off."""
+    if not isinstance(node, Scalar) or isinstance(node.value, bool):
+        return None
+    value = node.value
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    return value if isinstance(value, int) and -_INT_BOUND <= value < _INT_BOUND else None
+
+
+def _int(node: Node, shape: Int, path: Path, report: Report) -> object:
+    value = whole(node)
+    if value is None:
+        quoted = isinstance(node, Scalar) and node.kind is NodeKind.TEXT and node.text.isdigit()
+        return _expected("a whole number", node, path, report, "remove the quotes" * quoted)
+    if shape.minimum is not None and value < shape.minimum:
+        return _expected(f"a whole number of at least {shape.minimum}", node, path, report)
+    return value
+
+
+def _go_duration(node: Node, path: Path, report: Report) -> object:
+    is_text = isinstance(node, Scalar) and node.kind is NodeKind.TEXT
+    value = seconds(node.text) if is_text and isinstance(node, Scalar) else None
+    if value is None:
+        what = "a duration with its unit"
+        return _expected(what, node, path, report, "such as 5s or 1m30s")
+    return value
+
+
+def _number(node: Node) -> float | None:
+    if not isinstance(node, Scalar) or node.kind not in {NodeKind.INT, NodeKind.FLOAT}:
+        return None
+    value = float(cast("float", node.value))
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _duration(node: Node, shape: Duration, path: Path, report: Report) -> object:
+    value = _number(node)
+    if value is None and isinstance(node, Scalar) and node.kind is NodeKind.TEXT:
+        value = seconds(node.text)
+    hint = "seconds, or such as 30s or 1m30s"
+    if value is None or value < 0:
+        return _expected("a duration", node, path, report, hint)
+    if value == 0 and not shape.takes_zero:
+        return _expected("a duration of more than 0", node, path, report, hint)
+    return value
+
+
+def _size(node: Node, path: Path, report: Report) -> object:
+    value = _number(node)
+    if value is None and isinstance(node, Scalar) and node.kind is NodeKind.TEXT:
+        value = size(node.text)
+    if value is None:
+        return _expected("a size", node, path, report, "bytes, or such as 256MiB")
+    return int(value)
+
+
+def as_json(node: Node) -> Json:
+    """Any value, as JSON can say it: not-a-number and the infinities become text."""
+    match node:
+        case Map():
+            return {entry.key: as_json(entry.value) for entry in node.entries}
+        case Seq():
+            return [as_json(item) for item in node.items]
+        case Scalar(value=float() as value) if not math.isfinite(value):
+            return canonical(value)
+        case Scalar():
+            return node.value
+        case _ as never:
+            assert_never(never)

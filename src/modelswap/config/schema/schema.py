@@ -1,0 +1,349 @@
+"""Every key of the file: its name, kind, default and meaning.
+
+Law: this is the one list. The decoder reads it, the JSON Schema and
+docs/configuration.md are made from it. Bounds that depend on other keys are
+not here but where the records become a plan. Records have no repr, since they
+hold secrets, and no slots, since building such classes costs the start-up time.
+"""
+
+# ruff: noqa: RUF009 - the calls in defaults are fields in disguise: key() and keys()
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from modelswap.config.plan import Json
+
+from .field_types import (
+    Anything,
+    Bool,
+    Duration,
+    Either,
+    Int,
+    ListOf,
+    MapOf,
+    Record,
+    Text,
+    key,
+    keys,
+    mapping,
+)
+
+TEXTS: Final = ListOf(Text())
+JSON_MAP: Final = MapOf(Anything())
+JsonMap = Mapping[str, Json]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawTimeouts:
+    connect: int | None = key(
+        "connect", Int(), None, "Seconds to connect; 0: no bound.", shown="30"
+    )
+    keepalive: int | None = key(
+        "keepalive",
+        Int(),
+        None,
+        "Seconds between TCP keep-alives; 0: the system's; negative: none.",
+        shown="30",
+    )
+    response_header: int | None = key(
+        "responseHeader",
+        Int(),
+        None,
+        "Seconds until the answer begins; 0: no bound.",
+        shown="0; peers: 60",
+    )
+    tls_handshake: int | None = key(
+        "tlsHandshake", Int(), None, "Seconds for the TLS handshake; 0: no bound.", shown="10"
+    )
+    expect_continue: int | None = key(
+        "expectContinue",
+        Int(),
+        None,
+        "Accepted without effect: `Expect: 100-continue` is answered here.",
+        shown="1",
+    )
+    idle_connection: int | None = key(
+        "idleConn", Int(), None, "Seconds an unused connection is kept; 0: no bound.", shown="90"
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawFilters:
+    strip: str = key(
+        "stripParams", Text(), "", "Parameters to delete from JSON bodies, with commas between."
+    )
+    set: JsonMap = mapping("setParams", Anything(), "Parameters to set in JSON bodies.")
+    set_by_id: Mapping[str, JsonMap | None] = mapping(
+        "setParamsByID",
+        JSON_MAP,
+        "Parameters to set when this name was asked for; each name becomes an alias.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawCapabilities:
+    inputs: tuple[str, ...] = key("in", TEXTS, (), "What it takes: `text`, `audio`, `image`.")
+    outputs: tuple[str, ...] = key("out", TEXTS, (), "What it gives: `text`, `audio`, `image`.")
+    tools: bool = key("tools", Bool(), False, "Can call tools.")  # noqa: FBT003 - a default
+    reranker: bool = key("reranker", Bool(), False, "Is a reranker.")  # noqa: FBT003 - a default
+    context: int = key("context", Int(0), 0, "Context length in tokens; 0: not said.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawCompat:
+    ignore_websockets: bool = key(
+        "ignoreWebsockets",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "WebSockets neither start the model nor keep it loaded.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawModel:
+    cmd: str = key("cmd", Text(), "", "The command that runs the server.")
+    cmd_stop: str | None = key(
+        "cmdStop", Text(), None, "The command that stops it, with `${PID}`; else SIGTERM."
+    )
+    proxy: str = key(
+        "proxy",
+        Text(),
+        "",
+        "Where the server listens: a URL, or a Unix socket as `unix:/run/a.sock`, `unix:///run/a.sock`, "
+        "`http://unix:/run/a.sock:/base` or `http+unix://%2Frun%2Fa.sock/base`.",
+        shown="`http://localhost:${PORT}`",
+    )
+    check_endpoint: str = key(
+        "checkEndpoint", Text(), "/health", "Path that answers 200 once ready; `none`: no check."
+    )
+    ttl: int | None = key(
+        "ttl", Int(), None, "Seconds without use until unloading; 0: never; -1: `globalTTL`."
+    )
+    unload_timeout: int = key(
+        "unloadTimeout", Int(0), 0, "Seconds a stop waits; 0: the global `unloadTimeout`."
+    )
+    health_check_timeout: int | None = key(
+        "healthCheckTimeout", Int(), None, "Accepted without effect: the global key counts."
+    )
+    env: tuple[str, ...] = key("env", TEXTS, (), "`NAME=value` added to the environment.")
+    name: str = key("name", Text(), "", "Shown in lists.")
+    description: str = key("description", Text(), "", "Shown in lists.")
+    aliases: tuple[str, ...] = key("aliases", TEXTS, (), "Other names of the model.")
+    unlisted: bool = key("unlisted", Bool(), False, "Left out of lists.")  # noqa: FBT003 - a default
+    use_model_name: str = key(
+        "useModelName", Text(), "", "The name sent to the server instead of the requested one."
+    )
+    concurrency: int = key("concurrencyLimit", Int(), 0, "Requests that run at once; 0: no limit.")
+    send_loading_state: bool | None = key(
+        "sendLoadingState", Bool(), None, "As the global key, for this model."
+    )
+    metadata: JsonMap = mapping("metadata", Anything(), "Anything; shown in `/v1/models`.")
+    macros: JsonMap = mapping("macros", Anything(), "Macros of this model alone.")
+    filters: RawFilters = keys("filters", Record(RawFilters), RawFilters, "Edits of requests.")
+    timeouts: RawTimeouts = keys(
+        "timeouts", Record(RawTimeouts), RawTimeouts, "Of connections to the server."
+    )
+    compat: RawCompat = keys("compat", Record(RawCompat), RawCompat, "For odd clients.")
+    capabilities: RawCapabilities = keys(
+        "capabilities", Record(RawCapabilities), RawCapabilities, "Shown in lists."
+    )
+    api_key: str = key(
+        "apiKey",
+        Text(),
+        "",
+        "Sent to the server as Bearer, by the readiness check too, instead of what the client sent.",
+    )
+    forward_authorization: bool = key(
+        "forwardAuthorization",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Let `apiKeys` of this file through to a server without `apiKey`; other keys do go through.",
+    )
+    trust_page: bool = key(
+        "trustPage",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Its web page gets this server's origin, so it may use the whole API with the browser's "
+        "credentials; else a sandbox, or on `localhost` an origin of its own.",
+    )
+    stall_timeout: float | None = key(
+        "stallTimeout",
+        Duration(),
+        None,
+        "Longest silence of a server that owes an answer, or more of it.",
+    )
+    restart_on_stall: bool = key(
+        "restartOnStall",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Restart a server that has stalled.",
+    )
+    restore_on_failure: bool = key(
+        "restoreOnFailure",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "When the model fails to start, bring back what was evicted for it.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawPeer:
+    proxy: str = key(
+        "proxy",
+        Text(),
+        "",
+        "URL of the other server, or a Unix socket (see `models.<name>.proxy`). Required.",
+    )
+    models: tuple[str, ...] = key("models", TEXTS, (), "Its models. Required.")
+    api_key: str = key(
+        "apiKey", Text(), "", "Sent as Bearer and `x-api-key`, instead of what the client sent."
+    )
+    filters: RawFilters = keys("filters", Record(RawFilters), RawFilters, "Edits of requests.")
+    timeouts: RawTimeouts = keys(
+        "timeouts", Record(RawTimeouts), RawTimeouts, "Of connections to the peer."
+    )
+    forward_authorization: bool = key(
+        "forwardAuthorization",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Let `apiKeys` of this file through to a peer without `apiKey`; other keys do go through.",
+    )
+    trust_page: bool = key(
+        "trustPage",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "As the key of a model, for the pages of all its models.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawSelectorSettings:
+    spillover: int = key("spillover", Int(), 1, "Requests per target before the next one starts.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawSelector:
+    strategy: str = key("strategy", Text(), "", "`warm`, `pin` or `spillover`. Required.")
+    targets: tuple[str, ...] = key("targets", TEXTS, (), "Models, aliases or peers. Required.")
+    settings: RawSelectorSettings = keys(
+        "settings", Record(RawSelectorSettings), RawSelectorSettings, "For `spillover`."
+    )
+    name: str = key("name", Text(), "", "Shown in lists.")
+    description: str = key("description", Text(), "", "Shown in lists.")
+    unlisted: bool = key("unlisted", Bool(), False, "Left out of lists.")  # noqa: FBT003 - a default
+    metadata: JsonMap = mapping("metadata", Anything(), "Anything; shown in `/v1/models`.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawProfile:
+    description: str = key("description", Text(), "", "Shown in lists.")
+    pins: Mapping[str, str | None] = mapping(
+        "pins", Text(), "Requested name to target; empty: the name is off."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawGroup:
+    swap: bool = key("swap", Bool(), True, "One member at a time.")  # noqa: FBT003 - a default
+    exclusive: bool = key(
+        "exclusive",
+        Bool(),
+        True,  # noqa: FBT003 - a default
+        "Loading a member unloads other groups.",
+    )
+    persistent: bool = key(
+        "persistent",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Other groups do not unload its members.",
+    )
+    members: tuple[str, ...] = key("members", TEXTS, (), "The models in it.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawMatrix:
+    vars: Mapping[str, str | None] = mapping("vars", Text(), "Short name to model.")
+    evict_costs: Mapping[str, int | None] = mapping(
+        "evict_costs", Int(), "Var or model to the cost of unloading it; default 1."
+    )
+    sets: Mapping[str, str | None] = mapping(
+        "sets", Text(), "Name to an expression of `&`, `|`, `( )`, `+set`."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawRouterSettings:
+    groups: Mapping[str, RawGroup | None] = mapping("groups", Record(RawGroup), "Groups of models.")
+    matrix: RawMatrix | None = key("matrix", Record(RawMatrix), None, "Sets that may run together.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawRouter:
+    use: str = key("use", Text(), "", "`group` or `matrix`.", shown="`group`")
+    settings: RawRouterSettings = keys(
+        "settings", Record(RawRouterSettings), RawRouterSettings, "Of the routers."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawFifo:
+    priority: Mapping[str, int | None] = mapping(
+        "priority", Int(), "Model to priority: the higher is served first."
+    )
+    max_wait: float | None = key(
+        "maxWait", Duration(), 30.0, "A waiting swap is served within this time; 0: no bound."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawSchedulerSettings:
+    fifo: RawFifo = keys("fifo", Record(RawFifo), RawFifo, "Of the queue.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawScheduler:
+    use: str = key("use", Text(), "", "`fifo`.", shown="`fifo`")
+    settings: RawSchedulerSettings = keys(
+        "settings", Record(RawSchedulerSettings), RawSchedulerSettings, "Of the scheduler."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawRouting:
+    router: RawRouter = keys("router", Record(RawRouter), RawRouter, "Which models run together.")
+    scheduler: RawScheduler = keys(
+        "scheduler", Record(RawScheduler), RawScheduler, "Who is served first."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawApiKey:
+    name: str = key("name", Text(), "", "Names the client in records; never the key.")
+    value: str = key("key", Text(), "", "The key itself. One of `key`, `keyHash`, `keyFile`.")
+    key_hash: str = key("keyHash", Text(), "", "`sha256:` and the hex digest of the key.")
+    key_file: str = key("keyFile", Text(), "", "A file that holds the key.")
+    scopes: tuple[str, ...] | None = key(
+        "scopes", TEXTS, None, "`inference`, `read`, `admin`.", shown="all"
+    )
+    models: tuple[str, ...] = key("models", TEXTS, (), "Patterns of allowed models.", shown="all")
+    rate_limit: int | None = key("rateLimit", Int(1), None, "Requests per minute.")
+    expires: str = key("expires", Text(), "", "RFC 3339 date or time after which it is refused.")
+    background: bool = key(
+        "background",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Its requests wait for all others.",
+    )
+    no_swap: bool = key(
+        "noSwap",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Its requests are refused (503 `swap_refused`) where another model would have to be unloaded "
+        "for them, as with the header `X-Modelswap-No-Swap: true`. For health checkers.",
+    )
+
+
+API_KEY: Final = Either(RawApiKey)

@@ -1,0 +1,263 @@
+"""The top level of the file. Its parts are in `schema`."""
+
+# ruff: noqa: RUF009 - the calls in defaults are fields in disguise: key() and keys()
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .field_types import (
+    Anything,
+    Bool,
+    Duration,
+    GoDuration,
+    Int,
+    ListOf,
+    Record,
+    Size,
+    Text,
+    key,
+    keys,
+    mapping,
+)
+from .schema import (
+    API_KEY,
+    TEXTS,
+    JsonMap,
+    RawApiKey,
+    RawModel,
+    RawPeer,
+    RawProfile,
+    RawRouting,
+    RawSelector,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawStore:
+    path: str = key("path", Text(), "", "SQLite file for the activity records. Required.")
+    retention_days: float | None = key(
+        "retentionDays", Int(1), None, "Records older than this many days are deleted."
+    )
+    retention_rows: int | None = key("retentionRows", Int(1), None, "At most this many records.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawActivity:
+    session_id: tuple[str, ...] | None = key(
+        "session_id",
+        TEXTS,
+        ("X-Session-ID", "X-Litellm-Session-Id"),
+        "Headers that name a session.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawUi:
+    activity: RawActivity = keys("activity", Record(RawActivity), RawActivity, "Its records.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawPerformance:
+    disabled: bool = key("disabled", Bool(), False, "Do not sample.")  # noqa: FBT003 - a default
+    every: float | None = key("every", GoDuration(), None, "At least `5s`.", shown="`5s`")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawUpstream:
+    ignore_paths: tuple[str, ...] | None = key(
+        "ignorePaths",
+        TEXTS,
+        None,
+        "Regular expressions: such paths never start a model; `[]`: none.",
+        shown="files of web pages",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawOnStartup:
+    preload: tuple[str, ...] = key("preload", TEXTS, (), "Models to load, in order.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawHooks:
+    on_startup: RawOnStartup = keys("on_startup", Record(RawOnStartup), RawOnStartup, "At start.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawCaptures:
+    redact_headers: tuple[str, ...] = key(
+        "redactHeaders", TEXTS, (), "Headers to blank beside the known credentials."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawKeeper:
+    grace: float = key(
+        "grace", Duration(), 10.0, "How long model servers outlive a front that vanished."
+    )
+    on_restart: str = key(
+        "onRestart",
+        Text(("stop", "keep")),
+        "stop",
+        "What SIGTERM does to loaded models: `stop`, or `keep` them for the next start, at most "
+        "`grace` long. Ctrl-C always stops them.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawLoading:
+    grace: float = key(
+        "grace",
+        Duration(),
+        5.0,
+        "How long a streaming request waits before its stream is opened: until then a failure "
+        "has its status.",
+    )
+    pulse: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawLimits:
+    body: int = key("body", Size(), 256 << 20, "Largest request body.", shown="`256MiB`")
+    headers: int = key("headers", Size(), 64 << 10, "All headers together.", shown="`64KiB`")
+    header_count: int = key("headerCount", Int(1), 100, "Number of headers.")
+    request_line: int = key("requestLine", Size(), 8 << 10, "The first line.", shown="`8KiB`")
+    header_timeout: float = key(
+        "headerTimeout",
+        Duration(takes_zero=False),
+        10.0,
+        "From the first byte to the end of the headers.",
+    )
+    body_timeout: float = key(
+        "bodyTimeout",
+        Duration(takes_zero=False),
+        60.0,
+        "How long a body may stand still or be slow.",
+    )
+    body_min_rate: int = key(
+        "bodyMinRate", Size(), 1 << 10, "Bytes per second over that span.", shown="`1KiB`"
+    )
+    idle_timeout: float = key(
+        "idleTimeout", Duration(), 75.0, "A kept connection without a request."
+    )
+    connections: int = key(
+        "connections",
+        Int(1),
+        4096,
+        "Open connections; beyond it the longest idle one is closed, with none idle: 503.",
+    )
+    connections_per_address: int = key(
+        "connectionsPerAddress",
+        Int(1),
+        1024,
+        "Open connections of one client address; not of this machine and `trustedProxies`.",
+    )
+    queue: int = key("queue", Int(1), 1000, "Waiting requests.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawConfig:
+    models: Mapping[str, RawModel | None] = mapping("models", Record(RawModel), "The models by id.")
+    health_check_timeout: int = key(
+        "healthCheckTimeout", Int(), 120, "Seconds a model may take to become ready; at least 15."
+    )
+    start_port: int = key("startPort", Int(0), 5800, "The first `${PORT}`.")
+    global_ttl: int = key(
+        "globalTTL", Int(0), 0, "Seconds without use until a model is unloaded; 0: never."
+    )
+    unload_timeout: int = key("unloadTimeout", Int(0), 10, "Seconds a stop waits; 0: 10.")
+    send_loading_state: bool = key(
+        "sendLoadingState",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Tell a streaming client how the load goes.",
+    )
+    include_aliases_in_list: bool = key(
+        "includeAliasesInList",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "List aliases in `/v1/models`.",
+    )
+    macros: JsonMap = mapping("macros", Anything(), "Texts and numbers for `${name}`.")
+    routing: RawRouting = keys(
+        "routing", Record(RawRouting), RawRouting, "Which models run together, who comes first."
+    )
+    hooks: RawHooks = keys("hooks", Record(RawHooks), RawHooks, "What to do when.")
+    profiles: Mapping[str, RawProfile | None] = mapping(
+        "profiles", Record(RawProfile), "Sets of pins to switch between."
+    )
+    list_profiles: Mapping[str, tuple[str, ...] | None] = mapping(
+        "(list profiles)", TEXTS, "The earliest form of profiles.", hidden=True
+    )
+    selectors: Mapping[str, RawSelector | None] = mapping(
+        "selectors", Record(RawSelector), "Names that choose among models."
+    )
+    peers: Mapping[str, RawPeer | None] = mapping(
+        "peers", Record(RawPeer), "Other servers whose models are offered here."
+    )
+    api_keys: tuple[str | RawApiKey, ...] = key(
+        "apiKeys", ListOf(API_KEY), (), "Accepted keys: texts or records; none: no check."
+    )
+    log_level: str = key("logLevel", Text(), "info", "`debug`, `info`, `warn`, `error`.")
+    log_time_format: str = key("logTimeFormat", Text(), "", "Such as `rfc3339`; empty: no time.")
+    log_to_stdout: str | None = key(
+        "logToStdout",
+        Text(("proxy", "upstream", "both", "none")),
+        None,
+        "What stdout shows; given, `/logs` and `/logs/stream` show the same, else proxy and models.",
+        shown="`proxy`",
+    )
+    log_requests: bool = key(
+        "logRequests",
+        Bool(),
+        False,  # noqa: FBT003 - a default
+        "Accepted without effect.",
+    )
+    metrics_max_in_memory: int = key(
+        "metricsMaxInMemory", Int(), 1000, "Activity records kept without `store`."
+    )
+    capture_buffer: int = key(
+        "captureBuffer", Int(), 5, "MiB for captures of the records kept in memory; 0: none."
+    )
+    store: RawStore | None = key("store", Record(RawStore), None, "Where records are kept.")
+    captures: RawCaptures = keys("captures", Record(RawCaptures), RawCaptures, "Of requests.")
+    ui: RawUi = keys("ui", Record(RawUi), RawUi, "The web pages.")
+    performance: RawPerformance = keys(
+        "performance", Record(RawPerformance), RawPerformance, "Samples of host and GPU."
+    )
+    upstream: RawUpstream = keys("upstream", Record(RawUpstream), RawUpstream, "`/upstream/…`.")
+    allowed_hosts: tuple[str, ...] = key(
+        "allowedHosts", TEXTS, (), "Accepted in `Host`; `*.NAME`: all below it; `.NAME`: both."
+    )
+    allowed_origins: tuple[str, ...] = key("allowedOrigins", TEXTS, (), "Accepted in `Origin`.")
+    trusted_proxies: tuple[str, ...] = key(
+        "trustedProxies",
+        TEXTS,
+        (),
+        "Networks whose `X-Forwarded-For`, `-Host` and `-Prefix` are believed; "
+        "a Unix socket's clients are 127.0.0.1.",
+    )
+    client_id_header: str = key(
+        "clientIdHeader",
+        Text(),
+        "",
+        "Header that names a client, for the sharing of turns; a key with a `name` comes before it.",
+    )
+    background_header: str = key(
+        "backgroundHeader",
+        Text(),
+        "",
+        "Header that marks a request as background work, unless its value is empty, `0`, `false`, "
+        "`no` or `off`.",
+    )
+    limits: RawLimits = keys("limits", Record(RawLimits), RawLimits, "Of requests.")
+    loading: RawLoading = keys("loading", Record(RawLoading), RawLoading, "While a model loads.")
+    shutdown_timeout: float = key(
+        "shutdownTimeout", Duration(), 30.0, "How long a stop waits for running requests."
+    )
+    keeper: RawKeeper = keys("keeper", Record(RawKeeper), RawKeeper, "The supervisor.")

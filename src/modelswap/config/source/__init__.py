@@ -1,0 +1,1 @@
+"""Files: found, read as trees with marks, merged, watched."""

@@ -1,0 +1,218 @@
+"""The configuration as a tree that remembers where everything stood.
+
+Law: a node never changes; every step of the pipeline builds a new tree and
+keeps the marks, so that a mistake found late still points at file and line.
+Nothing here reads a file or knows a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from modelswap.config.messages.found import FoundValue
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a file; line and column count from 1, 0 means unknown."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+
+NOWHERE = Mark("")
+
+Path = tuple[str | int, ...]
+"""Keys and list positions from the root to a node."""
+
+
+class NodeKind(StrEnum):
+    """What a scalar is once typed; the text is how a message names it."""
+
+    NULL = "nothing"
+    BOOL = "true or false"
+    INT = "a whole number"
+    FLOAT = "a number"
+    TEXT = "text"
+    TIME = "a date"
+
+
+ScalarValue = None | bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    mark: Mark
+    kind: NodeKind
+    value: ScalarValue
+    text: str
+    """As written in the file (after `${env.X}`)."""
+    empty: bool = False
+    """Null because nothing stood there, not because `null` or `~` did."""
+    from_env: bool = False
+    """The whole text came out of the environment: a text field takes it verbatim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    mark: Mark
+    items: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MapEntry:
+    key: str
+    mark: Mark
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    mark: Mark
+    entries: tuple[MapEntry, ...] = ()
+
+    def get(self, key: str) -> Node | None:
+        return next((e.value for e in self.entries if e.key == key), None)
+
+    def with_value(self, key: str, value: Node) -> Map:
+        """The same mapping with `key` replaced in place, or appended."""
+        if self.get(key) is None:
+            return Map(self.mark, (*self.entries, MapEntry(key, value.mark, value)))
+        return Map(
+            self.mark,
+            tuple(MapEntry(key, e.mark, value) if e.key == key else e for e in self.entries),
+        )
+
+    def without(self, *keys: str) -> Map:
+        return Map(self.mark, tuple(e for e in self.entries if e.key not in keys))
+
+
+Node = Scalar | Seq | Map
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake, or one warning, with what to do about it."""
+
+    mark: Mark
+    path: Path
+    message: str
+    hint: str = ""
+    found: FoundValue | None = None
+    """What stands there, kept apart until the secrets are known that may be in it."""
+    of_machine: bool = field(default=False, kw_only=True)
+    """A fact of this machine, not of the file."""
+    then: str = ""
+    """What becomes of a value that was expected to be another one."""
+
+    @property
+    def file(self) -> str:
+        return self.mark.file
+
+    @property
+    def line(self) -> int:
+        return self.mark.line
+
+    @property
+    def column(self) -> int:
+        return self.mark.column
+
+    @property
+    def key(self) -> str:
+        return dotted(self.path)
+
+    def sentence(self, mask: Callable[[str], str]) -> str:
+        """Return the message with what was found, and what becomes of it."""
+        said = "" if self.found is None else f"; found {self.found.says(mask)}"
+        return mask(self.message) + said + (f", {self.then}" if self.then else "")
+
+    def __str__(self) -> str:
+        where = self.file if not self.line else f"{self.file}:{self.line}"
+        parts = [part for part in (where, self.key, self.sentence(str)) if part]
+        return _one_line(": ".join(parts) + (f" ({self.hint})" if self.hint else ""))
+
+
+def _one_line(text: str) -> str:
+    """Write out line breaks and a terminal's controls, which may stand in keys and names of files."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def text(value: str, mark: Mark = NOWHERE) -> Scalar:
+    """A scalar that is text."""
+    return Scalar(mark, NodeKind.TEXT, value, value)
+
+
+def is_null(node: Node | None) -> bool:
+    """Absent, or there and null."""
+    return node is None or (isinstance(node, Scalar) and node.kind is NodeKind.NULL)
+
+
+def kind_name(node: Node) -> str:
+    """What a message calls a node."""
+    if isinstance(node, Map):
+        return "a mapping"
+    return "a list" if isinstance(node, Seq) else str(node.kind)
+
+
+def dotted(path: Path) -> str:
+    """`("models", "a/b", "env", 0)` → `models.a/b.env[0]`."""
+    out = ""
+    for part in path:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        else:
+            out += f".{part}" if out else part
+    return out
+
+
+def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
+    """Every scalar value below `node` (keys are not values)."""
+    match node:
+        case Scalar():
+            yield path, node
+        case Seq():
+            for index, item in enumerate(node.items):
+                yield from walk(item, (*path, index))
+        case Map():
+            for entry in node.entries:
+                yield from walk(entry.value, (*path, entry.key))
+        case _ as never:
+            assert_never(never)
+
+
+def node_at(node: Node, path: Path) -> Node | None:
+    """What stands at `path`; None where nothing does."""
+    here: Node | None = node
+    for part in path:
+        if isinstance(here, Map) and isinstance(part, str):
+            here = here.get(part)
+        elif isinstance(here, Seq) and isinstance(part, int) and part < len(here.items):
+            here = here.items[part]
+        else:
+            return None
+    return here
+
+
+def locate(node: Node, path: Path) -> Mark:
+    """Where `path` stands: its key if it has one, else the deepest part of it that exists."""
+    mark = node.mark
+    for part in path:
+        if isinstance(node, Map) and isinstance(part, str):
+            entry = next((e for e in node.entries if e.key == part), None)
+            if entry is None:
+                return mark
+            node, mark = entry.value, entry.mark
+        elif isinstance(node, Seq) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+            mark = node.mark
+        else:
+            return mark
+    return mark

@@ -1,0 +1,58 @@
+"""When a file that changed on disk is to be loaded.
+
+Law: an ordinary change counts as soon as `config.watching` tells it. One that
+takes every model away may be a file that is being written, so it has to stand
+still for `PATIENCE` looks first. It refuses to load anything itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .watching import Watch
+
+EVERY: Final = 0.5
+"""Seconds between two looks; a look is a few `stat` calls."""
+PATIENCE: Final = 10
+"""Looks for which a file without models has to stand still."""
+
+
+async def watch_files(
+    watch: Watch,
+    *,
+    takes_all: Callable[[], Awaitable[bool]],
+    changed: Callable[[], None],
+    warn: Callable[[str], None],
+    every: float = EVERY,
+) -> None:
+    """Call `changed` for each change that counts; `takes_all` says whether it removes every model."""
+    still: int | None = None
+    was_gone = False
+    while True:
+        await asyncio.sleep(every)
+        if watch.has_changed():
+            still = 0 if await _is_doubtful(takes_all) else PATIENCE
+            if still == 0:
+                warn(
+                    "the configuration on disk has no models any more; it is loaded "
+                    f"when it has stood still for {EVERY * PATIENCE:g} s"
+                )
+        elif still is not None:
+            still = still + 1 if watch.is_still else 0
+        if still == PATIENCE:
+            still = None
+            changed()
+        if watch.is_gone and not was_gone:
+            warn("the configuration file is missing; the running configuration stays")
+        was_gone = watch.is_gone
+
+
+async def _is_doubtful(takes_all: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await takes_all()
+    except Exception:  # noqa: BLE001 - a border: the reload, which loads again, tells of it
+        return False

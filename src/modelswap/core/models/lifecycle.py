@@ -1,0 +1,171 @@
+"""The life of one model server, as a table.
+
+Every transition lives in this file: a process, a timer or a request may *cause* an event, but only
+`step` changes a phase. The table is total: each (phase, event) pair is in exactly one of
+`TRANSITIONS`, `IGNORED` and `IMPOSSIBLE`, so a pair nobody thought about is a failing test.
+
+It refuses to remember: how often a model failed, and whether a start is owed, are facts of the
+scheduler. A phase has at most one timer; a transition always replaces it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from modelswap.units import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from modelswap.core.spec import ModelSpec
+
+ABORT_GRACE: Final = Seconds(5.0)
+"""A server that is not ready yet has nothing to finish: it gets this long to leave."""
+KILL_AGAIN: Final = Seconds(5.0)
+"""A killed process that is still there is killed again after this long."""
+
+
+class Phase(StrEnum):
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    KILLING = "killing"
+    STUCK = "stuck"
+
+    @property
+    def shown(self) -> str:
+        """The state's name towards clients, who know no more than four."""
+        return "stopping" if self in LEAVING else self.value
+
+
+# It was asked to leave, then told; `STUCK` did not obey even that.
+LEAVING: Final = frozenset({Phase.STOPPING, Phase.KILLING, Phase.STUCK})
+# Phases in which a process (or container, or actor) exists or may exist.
+ALIVE: Final = LEAVING | {Phase.STARTING, Phase.READY}
+
+
+class Event(StrEnum):
+    START_WANTED = "start wanted"
+    ADOPTED = "adopted"
+    PROBE_PASSED = "probe passed"
+    SPAWN_FAILED = "spawn failed"
+    STALLED = "stalled"
+    STOP_WANTED = "stop wanted"
+    KILL_WANTED = "kill wanted"
+    EXITED = "exited"
+    START_TIMED_OUT = "start timed out"
+    GRACE_EXPIRED = "grace expired"
+
+
+class Act(StrEnum):
+    SPAWN = "create the process and begin probing it"
+    TERMINATE = "ask the process to leave"
+    KILL = "stop asking"
+
+
+class Timer(StrEnum):
+    """`START` and `GRACE` belong to the table; the others to the room."""
+
+    START = "start"
+    GRACE = "grace"
+    IDLE = "idle"
+    DRAIN = "drain"
+    HOLD = "hold"
+
+
+class ImpossibleTransitionError(Exception):
+    """Something was reported that cannot have happened: a bug, never a user error."""
+
+    def __init__(self, phase: Phase, event: Event) -> None:
+        super().__init__(f"{event!s} while {phase!s}")
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    timer: Timer
+    delay: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    target: Phase
+    act: Act | None = None
+    alarm: Callable[[ModelSpec], Alarm] | None = None
+
+
+def _start(spec: ModelSpec) -> Alarm:
+    return Alarm(Timer.START, spec.start_timeout)
+
+
+def _grace(spec: ModelSpec) -> Alarm:
+    return Alarm(Timer.GRACE, spec.stop_grace)
+
+
+def _abort(_: ModelSpec) -> Alarm:
+    return Alarm(Timer.GRACE, ABORT_GRACE)
+
+
+def _again(_: ModelSpec) -> Alarm:
+    return Alarm(Timer.GRACE, KILL_AGAIN)
+
+
+P, E, T = Phase, Event, Transition
+
+TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
+    (P.STOPPED, E.START_WANTED): T(P.STARTING, Act.SPAWN, _start),
+    (P.STOPPED, E.ADOPTED): T(P.STARTING, None, _start),
+    (P.STARTING, E.PROBE_PASSED): T(P.READY),
+    (P.STARTING, E.SPAWN_FAILED): T(P.STOPPED),
+    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Act.TERMINATE, _abort),
+    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Act.KILL, _again),
+    (P.STARTING, E.EXITED): T(P.STOPPED),
+    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Act.TERMINATE, _abort),
+    (P.READY, E.SPAWN_FAILED): T(P.STOPPED),
+    (P.READY, E.STALLED): T(P.STOPPING, Act.TERMINATE, _abort),
+    (P.READY, E.STOP_WANTED): T(P.STOPPING, Act.TERMINATE, _grace),
+    (P.READY, E.KILL_WANTED): T(P.KILLING, Act.KILL, _again),
+    (P.READY, E.EXITED): T(P.STOPPED),
+    (P.STOPPING, E.SPAWN_FAILED): T(P.STOPPED),
+    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Act.KILL, _again),
+    (P.STOPPING, E.EXITED): T(P.STOPPED),
+    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Act.KILL, _again),
+    (P.KILLING, E.SPAWN_FAILED): T(P.STOPPED),
+    (P.KILLING, E.EXITED): T(P.STOPPED),
+    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Act.KILL, _again),
+    (P.STUCK, E.SPAWN_FAILED): T(P.STOPPED),
+    (P.STUCK, E.EXITED): T(P.STOPPED),
+    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Act.KILL, _again),
+}
+
+# A start is decided for a stopped model only; a timer that is not running cannot end.
+IMPOSSIBLE: Final = frozenset(
+    {
+        *((p, E.START_WANTED) for p in ALIVE),
+        *((p, E.ADOPTED) for p in ALIVE),
+        *((p, E.START_TIMED_OUT) for p in Phase if p is not P.STARTING),
+        *((p, E.GRACE_EXPIRED) for p in Phase if p not in LEAVING),
+    }
+)
+
+# Late, early or repeated news, which changes nothing.
+IGNORED: Final = frozenset(
+    {
+        *((P.STOPPED, e) for e in (E.PROBE_PASSED, E.SPAWN_FAILED, E.STALLED)),
+        *((P.STOPPED, e) for e in (E.STOP_WANTED, E.KILL_WANTED, E.EXITED)),
+        (P.STARTING, E.STALLED),
+        (P.READY, E.PROBE_PASSED),
+        *((p, e) for p in LEAVING for e in (E.PROBE_PASSED, E.STALLED, E.STOP_WANTED)),
+        *((p, E.KILL_WANTED) for p in (P.KILLING, P.STUCK)),
+    }
+)
+
+
+def step(phase: Phase, event: Event) -> Transition | None:
+    """Return what *event* changes, or `None` for news that changes nothing."""
+    transition = TRANSITIONS.get((phase, event))
+    if transition is None and (phase, event) in IMPOSSIBLE:
+        raise ImpossibleTransitionError(phase, event)
+    return transition

@@ -1,0 +1,1 @@
+"""What a model name in a request stands for."""

@@ -1,0 +1,241 @@
+"""A request's model name → what it stands for.
+
+Law: names are only looked up, in tables made once from the configuration: the
+active profile's pin, then a selector, then a model or an alias, then a peer's
+model. Nothing a client writes is ever joined to a path or a command here. It
+refuses to know how a selector chooses, and whether a model runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from modelswap.core.spec import ModelId
+
+_SEPARATOR = re.compile(r"/|%2[fF]")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTarget:
+    """A model of this server."""
+
+    model: ModelId
+    requested: str
+    """The name after pin and selector: filters are looked up by it."""
+    rewrite: str | None = None
+    """What `model` in the request has to become; `None`: it stays as it is."""
+    selector: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTarget:
+    """A model of another server."""
+
+    peer: str
+    model: str
+    requested: str
+    rewrite: str | None = None
+    selector: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """The active profile switches this name off."""
+
+    requested: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoTarget:
+    """The selector has nothing to offer now."""
+
+    selector: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    requested: str
+
+
+Target = LocalTarget | PeerTarget
+Resolution = Target | Off | NoTarget | Unknown
+Select = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatch:
+    """A path that begins with a name."""
+
+    name: str
+    """As the client wrote it, decoded."""
+    target: Target | Off
+    rest: str
+    """What follows, as raw or decoded as it came; begins with `/`, or is empty when nothing follows."""
+
+
+class Names:
+    """All names of one configuration. Never changes."""
+
+    def __init__(
+        self,
+        *,
+        models: Collection[ModelId],
+        aliases: Mapping[str, ModelId],
+        peers: Mapping[str, Iterable[str]] | None = None,
+        selectors: Mapping[str, Iterable[str]] | None = None,
+        profiles: Mapping[str, Mapping[str, str]] | None = None,
+        legacy_profiles: Mapping[str, Iterable[ModelId]] | None = None,
+    ) -> None:
+        self._plain: dict[str, Target] = {}
+        self._add_locals(models, aliases)
+        self._add_peers({peer: tuple(offered) for peer, offered in (peers or {}).items()})
+        self._add_legacy(legacy_profiles or {})
+        self._selected = {
+            selector: {target: self._rewritten(target, selector) for target in targets}
+            for selector, targets in (selectors or {}).items()
+        }
+        self._pinned = {
+            profile: {name: self._pin(name, target) for name, target in pins.items()}
+            for profile, pins in (profiles or {}).items()
+        }
+        self._depth = max((name.count("/") + 1 for name in self._every_name()), default=1)
+
+    def resolve(self, name: str, active_profile: str | None, select: Select) -> Resolution:
+        """Say what `name` stands for now.
+
+        `select` gets a selector's id and gives one of its targets, spelled as configured, or `None`.
+        """
+        if active_profile is not None:
+            pin = self._pinned.get(active_profile, {}).get(name)
+            if pin is not None:
+                return self._select(pin, select) if isinstance(pin, str) else pin
+        if name in self._selected:
+            return self._select(name, select)
+        return self._plain.get(name) or Unknown(name)
+
+    def lookup(self, name: str) -> Target | None:
+        """Find a model, an alias or a peer's model; no pins, no selectors."""
+        return self._plain.get(name)
+
+    def is_known(self, name: str) -> bool:
+        """Tell whether a name stands for something without any profile."""
+        return name in self._plain or name in self._selected
+
+    def split_path(self, path: str, active_profile: str | None = None) -> PathMatch | None:
+        """Find the longest name at the beginning of a decoded path. Selectors are not looked at."""
+        return self._split(path, re.compile("/"), str, active_profile)
+
+    def split_raw_path(self, path: str, active_profile: str | None = None) -> PathMatch | None:
+        """Do the same for a path as it came: `a%2Fb` finds `a/b`, the rest keeps its escapes."""
+        return self._split(path, _SEPARATOR, unquote, active_profile)
+
+    def _split(
+        self,
+        path: str,
+        separator: re.Pattern[str],
+        decode: Callable[[str], str],
+        active_profile: str | None,
+    ) -> PathMatch | None:
+        pins = self._pinned.get(active_profile, {}) if active_profile is not None else {}
+        found: tuple[str, int, Target] | None = None
+        pinned: tuple[str, int, Target | Off | Unknown | str] | None = None
+        for name, end in _beginnings(path, separator, decode, self._depth):
+            pin = pins.get(name)
+            if pin is not None:
+                pinned = (name, end, pin)
+            target = self._plain.get(name)
+            if target is not None:
+                found = (name, end, target)
+        if pinned is not None:
+            name, end, pin = pinned
+            if isinstance(pin, (str, Unknown)):
+                return None
+            return PathMatch(name, pin, _rest(path, end))
+        if found is None:
+            return None
+        name, end, target = found
+        return PathMatch(name, target, _rest(path, end))
+
+    def _select(self, selector: str, select: Select) -> Resolution:
+        chosen = select(selector)
+        if chosen is None:
+            return NoTarget(selector)
+        return self._selected[selector].get(chosen) or Unknown(chosen)
+
+    def _rewritten(self, name: str, selector: str | None = None) -> Target | Unknown:
+        """Resolve a name that the proxy, not the client, puts into the request."""
+        target = self._plain.get(name)
+        if target is None:
+            return Unknown(name)
+        rewrite = name if target.rewrite is None else target.rewrite
+        return replace(target, rewrite=rewrite, selector=selector)
+
+    def _pin(self, name: str, target: str) -> Target | Off | Unknown | str:
+        if not target:
+            return Off(name)
+        return target if target in self._selected else self._rewritten(target)
+
+    def _add_locals(self, models: Collection[ModelId], aliases: Mapping[str, ModelId]) -> None:
+        self._plain.update({model: LocalTarget(model, model) for model in models})
+        for alias, model in aliases.items():
+            if alias:
+                self._plain.setdefault(alias, LocalTarget(model, alias))
+        self._plain.pop("", None)
+
+    def _add_peers(self, peers: Mapping[str, Sequence[str]]) -> None:
+        bare: dict[str, set[str]] = {}
+        for peer, offered in peers.items():
+            for model in offered:
+                name = f"{peer}/{model}"
+                self._plain.setdefault(name, PeerTarget(peer, model, name, rewrite=model))
+                bare.setdefault(model, set()).add(peer)
+        for model, owners in bare.items():
+            if len(owners) == 1:
+                self._plain.setdefault(model, PeerTarget(next(iter(owners)), model, model))
+
+    def _add_legacy(self, profiles: Mapping[str, Iterable[ModelId]]) -> None:
+        """Make `profile:model` known, and `profile/model`, which the first two releases used."""
+        names: dict[ModelId, list[str]] = {}
+        for name, target in self._plain.items():
+            if isinstance(target, LocalTarget):
+                names.setdefault(target.model, []).append(name)
+        for profile, members in profiles.items():
+            for model in members:
+                for name in names.get(model, ()):
+                    target = LocalTarget(model, name, rewrite=name)
+                    self._plain.setdefault(f"{profile}:{name}", target)
+                    self._plain.setdefault(f"{profile}/{name}", target)
+
+    def _every_name(self) -> Iterable[str]:
+        yield from self._plain
+        for pins in self._pinned.values():
+            yield from pins
+
+
+def _beginnings(
+    path: str, separator: re.Pattern[str], decode: Callable[[str], str], depth: int
+) -> Iterable[tuple[str, int]]:
+    """Give `seg1`, `seg1/seg2`, … with the place where each ends; empty segments do not count."""
+    pieces: list[str] = []
+    start = 0
+    while len(pieces) < depth and start <= len(path):
+        cut = separator.search(path, start)
+        end = cut.start() if cut else len(path)
+        if end > start:
+            pieces.append(decode(path[start:end]))
+            yield "/".join(pieces), end
+        start = cut.end() if cut else len(path) + 1
+
+
+def _rest(path: str, end: int) -> str:
+    rest = path[end:]
+    if not rest or rest.startswith("/"):
+        return rest
+    return "/" + rest[len("%2F") :]

@@ -1,0 +1,1 @@
+"""Which models may run together, and which one has to leave."""

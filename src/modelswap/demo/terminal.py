@@ -1,0 +1,197 @@
+"""The demonstration in a terminal: set the scene, start modelswap, tour, serve until Ctrl-C.
+
+Law: the program it starts is stopped on every way out, and gets a process group
+of its own, so that Ctrl-C reaches it once (a second one would mean "hurry").
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from . import requests, workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+    from types import FrameType
+
+HOST: Final = "127.0.0.1"
+_START_PORT: Final = 15800
+"""For the model servers: away from 5800, where a real installation has its own."""
+_PATIENCE: Final = 30.0
+_GOODBYE: Final = 45.0
+_INTERRUPTED: Final = 130
+
+
+class FolderError(Exception):
+    """Models, configuration or log cannot be written; the text says why."""
+
+
+def run(*, folder: Path, port: int, once: bool) -> int:
+    """Show everything; return the exit code. With `once`, end after the tour.
+
+    Raises:
+        FolderError: the folder cannot be written.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    with _interruptible():
+        try:
+            return _show(console, folder, requests.ServerAddress(HOST, port), once=once)
+        except requests.TourError as error:
+            console.print(f"[bold red]modelswap demo:[/] {escape(str(error))}")
+            console.print(f"The log: {escape(str(folder / 'modelswap.log'))}")
+            return 1
+        except KeyboardInterrupt:
+            return _INTERRUPTED if once else 0
+
+
+def _show(console: Console, folder: Path, address: requests.ServerAddress, *, once: bool) -> int:
+    console.print(f"Writing three tiny models with random weights to {escape(str(folder))}")
+    config = _prepared(folder)
+    with _program(folder, config, address) as process:
+        requests.wait_until_up(address, lambda: process.poll() is None, patience=_PATIENCE)
+        console.print(f"modelswap is up: [bold]http://{address}[/]\n")
+        _walk(console, address)
+        if once:
+            return 0
+        console.print(_hints(folder, address))
+        process.wait()
+        raise _ended(process)
+
+
+def _prepared(folder: Path) -> Path:
+    try:
+        config = workspace.build(folder, start_port=_START_PORT)
+        (folder / "modelswap.log").write_bytes(b"")
+    except OSError as error:
+        raise FolderError((error.strerror or str(error)).lower()) from error
+    return config
+
+
+def _walk(console: Console, address: requests.ServerAddress) -> None:
+    """Visit every model, each shown as soon as it has answered."""
+    table = Table(title="One port, one model at a time", title_justify="left")
+    for heading in ("model", "it answered", "first request", "again", "swap"):
+        table.add_column(heading, justify="left" if "it" in heading else "right")
+    table.columns[0].justify = "left"
+    for visit in requests.visits(address):
+        console.print(f"  {visit.model.id} answered after {_milliseconds(visit.cold)}")
+        table.add_row(
+            f"[bold]{visit.model.id}[/]",
+            escape(visit.answer),
+            _milliseconds(visit.cold),
+            _milliseconds(visit.warm),
+            f"[green]{_milliseconds(visit.swap)}[/]",
+        )
+    console.print()
+    console.print(table)
+    console.print("swap = first request - again: stop the old server, start the next one\n")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _hints(folder: Path, address: requests.ServerAddress) -> str:
+    base = f"http://{address}"
+    asks = (f"  curl {base}{_arguments(model)}" for model in workspace.MODELS)
+    lines = (
+        "[bold]Try it[/]",
+        *map(escape, asks),
+        f"  curl {base}/v1/models       the models",
+        f"  curl {base}/running         what runs now",
+        f"  curl -N {base}/logs/stream  the log, live",
+        f"  {base}/ui/                  the same in a browser",
+        "",
+        f"Configuration: {escape(str(folder / 'config.yaml'))}",
+        f"Log:           {escape(str(folder / 'modelswap.log'))}",
+        "Ctrl-C ends it.",
+    )
+    return "\n".join(lines)
+
+
+def _arguments(model: workspace.DemoModel) -> str:
+    path, body = requests.request_for(model)
+    return f"{path} -d {shlex.quote(json.dumps(body))}"
+
+
+@contextmanager
+def _program(
+    folder: Path, config: Path, address: requests.ServerAddress
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run `modelswap serve`; it has ended, and its models with it, when the block is left."""
+    command = (
+        *(sys.executable, "-m", "modelswap", "serve"),
+        *("--config", str(config)),
+        *("--listen", str(address)),
+        *("--state-dir", str(folder / "state")),
+    )
+    with (folder / "modelswap.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+        )
+        try:
+            yield process
+        except requests.TourError:
+            if process.poll() is None:
+                raise
+            raise _ended(process) from None
+        finally:
+            _stop(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> requests.TourError:
+    return requests.TourError(f"modelswap ended by itself (exit code {process.returncode})")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GOODBYE)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.terminate()  # the second one means "hurry"
+        process.wait()
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Let a terminal's hang-up and a plain kill end the demonstration as Ctrl-C does."""
+    before = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def is_free(port: int) -> bool:
+    """Say whether the port can be bound now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def any_free_port() -> int:
+    """Let the system choose."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

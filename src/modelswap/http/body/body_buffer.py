@@ -1,0 +1,76 @@
+"""The memory of one large body whose length is known, filled by whoever reads the socket.
+
+Law: what `whole` gives is the memory itself, once, when every byte of it was
+written; until then nobody else sees it, so that filling a `bytes` breaks no
+promise. Memory that nothing was written to yet is only reserved: the system
+gives a page when a byte comes. It refuses what is beyond its end.
+
+Gathering pieces and joining them moved each byte twice more, which was a fifth of
+the CPU time of a body of 20 MB.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEAST = 512 << 10
+"""Shorter bodies come in a read or two: joining those costs no more."""
+MOST = 64 << 20
+"""Longer ones are gathered: a length is only a promise, and reserving is bounded too."""
+_WRITABLE = 0x200
+"""`PyBUF_WRITE`"""
+_MOST_AT_ONCE = 4 << 20
+"""No one read keeps the loop longer than these take."""
+
+# The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.
+_new = ctypes.pythonapi["PyBytes_FromStringAndSize"]
+_new.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
+_new.restype = ctypes.py_object
+_address_of = ctypes.pythonapi["PyBytes_AsString"]
+_address_of.argtypes = (ctypes.py_object,)
+_address_of.restype = ctypes.c_void_p
+_view_of = ctypes.pythonapi["PyMemoryView_FromMemory"]
+_view_of.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
+_view_of.restype = ctypes.py_object
+_made = cast("Callable[[None, int], bytes]", _new)
+_viewed = cast("Callable[[int, int, int], memoryview]", _view_of)
+
+
+class BodyBuffer:
+    """`take` pieces, or fill its `room`, until it is full; then `whole`."""
+
+    __slots__ = ("_bytes", "_filled", "_length", "_view")
+
+    def __init__(self, length: int) -> None:
+        """MemoryError when the system does not give so much."""
+        self._bytes = _made(None, length)
+        self._view = _viewed(_address_of(self._bytes), length, _WRITABLE)
+        self._length = length
+        self._filled = 0
+
+    def take(self, piece: bytes | memoryview) -> None:
+        """Copy what was read elsewhere; never more than there is room for."""
+        start = self._filled
+        end = start + len(piece)
+        self._view[start:end] = piece
+        self._filled = end
+
+    def room(self) -> memoryview:
+        """Where the next bytes belong; `add` tells how many came."""
+        start = self._filled
+        return self._view[start : start + _MOST_AT_ONCE]
+
+    def add(self, count: int) -> None:
+        """So many bytes were written into `room`."""
+        self._filled += count
+
+    def whole(self) -> bytes:
+        """Give the complete body; the vessel is of no more use."""
+        if self._filled != self._length:
+            raise ValueError(f"{self._filled} of {self._length} bytes of a body")
+        self._view.release()
+        return self._bytes

@@ -1,0 +1,157 @@
+"""Bodies that are sent while they come.
+
+Guarantees: what is held is the beginning that was asked for and one read beyond it. Until it starts
+nothing more is read, so that the client waits and no memory fills.
+Does not: start twice: what is gone is gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.http.client.result import UpstreamSink
+    from modelswap.http.server.exchange import BodySink, Exchange
+
+
+class ExchangeBody:
+    """The client's body, byte for byte, as fast as the upstream takes it."""
+
+    __slots__ = ("_exchange", "_sink")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._sink: UpstreamSink | None = None
+
+    @property
+    def length(self) -> int | None:
+        request = self._exchange.request
+        return None if request.chunked else request.content_length or 0
+
+    def start(self, sink: UpstreamSink) -> None:
+        self._sink = sink
+        self._exchange.stream_body(self)
+
+    def pause(self) -> None:
+        self._exchange.pause_body()
+
+    def resume(self) -> None:
+        self._exchange.resume_body()
+
+    def stop(self) -> None:
+        self._sink = None
+        self._exchange.resume_body()
+
+    def on_data(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.on_data(data)
+
+    def on_end(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.on_end()
+
+
+class OpenedBody:
+    """The client's body, of which the beginning was read: all of it when it is small."""
+
+    __slots__ = (
+        "_exchange",
+        "_has_ended",
+        "_is_paused",
+        "_is_told",
+        "_known",
+        "_most",
+        "_parts",
+        "_sink",
+        "_size",
+    )
+
+    def __init__(
+        self, exchange: Exchange, *, most: int, known: Callable[[bytes, bool], None]
+    ) -> None:
+        """`known(beginning, whole)` is called once, when `most` bytes or all are there."""
+        self._exchange = exchange
+        self._most = most
+        self._known = known
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._is_told = False
+        self._has_ended = False
+        self._is_paused = False
+        """By the taker, perhaps while it is given the beginning."""
+        self._sink: UpstreamSink | BodySink | None = None
+
+    def begin(self) -> None:
+        """Start to read; `known` may be called before this returns."""
+        self._exchange.stream_body(self)
+
+    def on_data(self, data: bytes) -> None:
+        """Take more of the client's body."""
+        if self._sink is not None:
+            self._sink.on_data(data)
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= self._most:
+            self._exchange.pause_body()
+            self._tell()
+
+    def on_end(self) -> None:
+        """The client's body is complete."""
+        self._has_ended = True
+        self._tell()
+        if self._sink is not None:
+            self._end()
+
+    def _tell(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._known(b"".join(self._parts), self._has_ended)
+
+    # As a body to send
+
+    @property
+    def length(self) -> int | None:
+        return self._exchange.body_length
+
+    def start(self, sink: UpstreamSink | BodySink) -> None:
+        """Give the beginning, and what comes."""
+        self._sink = sink
+        parts, self._parts = self._parts, []
+        for part in parts:
+            sink.on_data(part)
+        if self._has_ended:
+            self._end()
+        elif not self._is_paused:
+            self._exchange.resume_body()
+
+    def pause(self) -> None:
+        self._is_paused = True
+        self._exchange.pause_body()
+
+    def resume(self) -> None:
+        self._is_paused = False
+        self._exchange.resume_body()
+
+    def stop(self) -> None:
+        self._sink = _Nowhere()
+        self._parts = []
+        self._exchange.resume_body()
+
+    def _end(self) -> None:
+        sink, self._sink = self._sink, _Nowhere()
+        if sink is not None:
+            sink.on_end()
+
+
+class _Nowhere:
+    """Takes what nobody wants any more."""
+
+    def on_data(self, data: bytes) -> None:
+        """Forget it."""
+
+    def on_end(self) -> None:
+        """Nobody waits for it."""

@@ -1,0 +1,1 @@
+"""HTTP messages: heads, fields and framing, read and written."""

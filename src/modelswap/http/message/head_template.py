@@ -1,0 +1,75 @@
+"""What a head is apart from the length that it announces.
+
+Law: of two heads that differ in nothing but the digits of their one
+`Content-Length`, both whole numbers above zero, one reading gives the other.
+So clients whose bodies differ cost no parsing. It refuses everything else: a
+sign, a leading zero, a space, a nineteenth digit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .fields import Field
+
+CONTENT_LENGTH = b"content-length"
+_DIGITS = 18
+_LARGEST = 4096
+"""Bytes of a head whose shape is kept."""
+_ZERO = 0x30
+_LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,17})\r\n")
+
+
+class HeadTemplate:
+    """A head's two parts, before and behind the digits. The head must have been accepted."""
+
+    __slots__ = ("_after", "_before", "_start", "size")
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._start = len(before)
+        self.size = len(before) + len(after)
+        """Of the head without the digits."""
+
+    def digits(self, data: bytes) -> bytes:
+        """Return the length that `data` announces if it begins with a head like this, else nothing."""
+        if not data.startswith(self._before):
+            return b""
+        start = self._start
+        end = data.find(b"\r", start, start + _DIGITS + 1)
+        if end < 0 or not data.startswith(self._after, end):
+            return b""
+        digits = data[start:end]
+        return digits if digits.isdigit() and digits[0] != _ZERO else b""
+
+
+def head_template(head: bytes) -> HeadTemplate | None:
+    """Return the shape of an accepted head, if it is an ordinary one with a length."""
+    found = cut(head)
+    if found is None:
+        return None
+    start, end = found
+    return HeadTemplate(head[:start], head[end:])
+
+
+def cut(head: bytes) -> tuple[int, int] | None:
+    """Return where the digits of the length are."""
+    found = _LINE.search(head) if len(head) <= _LARGEST else None
+    return None if found is None else found.span(1)
+
+
+def place_of_length(headers: tuple[Field, ...]) -> int:
+    """Return which of the headers is `Content-Length`, of a head that has one."""
+    return next(
+        at
+        for at, (name, _) in enumerate(headers)
+        if len(name) == len(CONTENT_LENGTH) and name.lower() == CONTENT_LENGTH
+    )
+
+
+def with_length(headers: tuple[Field, ...], at: int, digits: bytes) -> tuple[Field, ...]:
+    """Return the headers with another length at that place."""
+    return (*headers[:at], (headers[at][0], digits), *headers[at + 1 :])

@@ -1,0 +1,140 @@
+"""One request as the program sees it: its head, and who sent it.
+
+Law: a request is read-only, and the same object may stand for several
+requests of one connection that were equal byte for byte. It refuses to hold a
+body: bodies belong to the exchange.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .fields import Field, forwardable
+from .head_template import CONTENT_LENGTH, place_of_length, with_length
+
+if TYPE_CHECKING:
+    from .head import RequestHead
+
+
+class Request:
+    __slots__ = (
+        "chunked",
+        "client",
+        "connection",
+        "content_length",
+        "expects",
+        "has_body",
+        "headers",
+        "index",
+        "is_plain",
+        "keep_alive",
+        "length_at",
+        "memo",
+        "method",
+        "path",
+        "query",
+        "scheme",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(self, head: RequestHead, client: str, scheme: str) -> None:
+        self.connection = head.connection
+        """Lower-case tokens of `Connection`."""
+        self.method = head.method
+        self.target = head.target
+        """As received."""
+        self.path = head.path
+        """Percent-encoding kept, without the query."""
+        self.query = head.query
+        self.headers = head.headers
+        """As received: case, order and repetition kept."""
+        self.index = head.index
+        """Lower-case name → first value."""
+        self.version = head.version
+        self.client = client
+        self.scheme = scheme
+        self.content_length = head.content_length
+        self.chunked = head.chunked
+        self.has_body = head.chunked or bool(head.content_length)
+        self.upgrade = head.upgrade is not None
+        self.expects = head.expects
+        self.keep_alive = head.keep_alive
+        self.is_plain = head.version == "1.1" and head.method != "HEAD"
+        """Answered by a head with framing and a body."""
+        self.length_at = -1
+        """Which of the headers is `Content-Length`; -1: nobody asked yet."""
+        self.memo: object = None
+        """Whatever the handler wants to find again with an equal request, or one that differs only in
+        the length of its body."""
+
+    def of_length(self, digits: bytes) -> Request:
+        """The same request with another length, when this one has a length too; neither is 0."""
+        if self.length_at < 0:
+            self.length_at = place_of_length(self.headers)
+        it = Request.__new__(Request)
+        it.connection = self.connection
+        it.method = self.method
+        it.target = self.target
+        it.path = self.path
+        it.query = self.query
+        it.headers = with_length(self.headers, self.length_at, digits)
+        it.index = {**self.index, CONTENT_LENGTH: digits}
+        it.version = self.version
+        it.client = self.client
+        it.scheme = self.scheme
+        it.content_length = int(digits)
+        it.chunked = self.chunked
+        it.has_body = self.has_body
+        it.upgrade = self.upgrade
+        it.expects = self.expects
+        it.keep_alive = self.keep_alive
+        it.is_plain = self.is_plain
+        it.length_at = self.length_at
+        it.memo = self.memo
+        return it
+
+    def header(self, name: bytes) -> bytes | None:
+        """First value of a header; `name` in lower case."""
+        return self.index.get(name)
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """All values of a header, in order; `name` in lower case."""
+        return [value for other, value in self.headers if other.lower() == name]
+
+    def forward_headers(
+        self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
+    ) -> list[Field]:
+        """See `forward_headers`."""
+        if host is not None:
+            drop |= {b"host"}
+        kept = forwardable(self.headers, self.connection, drop, forwarded=forwarded and trust)
+        if host is not None:
+            kept.insert(0, (b"Host", host))
+        elif b"host" not in self.index:
+            kept.insert(0, (b"Host", b"localhost"))
+        if forwarded:
+            before = self.header_values(b"x-forwarded-for") if trust else []
+            kept.append(
+                (b"X-Forwarded-For", b", ".join([*before, self.client.encode("ascii", "replace")]))
+            )
+        return kept
+
+
+def forward_headers(
+    request: Request,
+    *,
+    drop: frozenset[bytes] = frozenset(),
+    trust_forwarded: bool,
+    forwarded: bool = True,
+    host: bytes | None = None,
+) -> list[Field]:
+    """A new list of the headers to send upstream; framing is added by `relay`.
+
+    Hop-by-hop headers, those that `Connection` names and those in `drop` (lower
+    case) are left out. `forwarded`: add `X-Forwarded-For`, to the one that came
+    when `trust_forwarded`, else alone, and without the other `X-Forwarded-*`;
+    False (peers) removes them all. `host` replaces the client's.
+    """
+    return request.forward_headers(drop, trust=trust_forwarded, forwarded=forwarded, host=host)

@@ -1,0 +1,1 @@
+"""The listening side: connections of clients, one exchange per request."""

@@ -1,0 +1,69 @@
+"""Clients that may have gone: one that takes nothing more, and one that sends nothing more.
+
+The kernel says neither by itself: it buffers megabytes for a client that reads nothing, and a client
+that closes its sending side may still wait for its answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from modelswap.http.transport.sockets import unsent
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from modelswap.config.plan import Limits
+
+_PROBES: Final = (0.02, 0.25, 1.0)
+"""Seconds until the next sign: a reset comes back within a round trip."""
+
+
+class SlowReader:
+    """How much a client that does not keep up takes of what was written to it."""
+
+    __slots__ = ("_since", "_unsent")
+
+    def __init__(self, transport: asyncio.Transport | None, now: float) -> None:
+        self._unsent = 0 if transport is None else unsent(transport)
+        self._since = now
+
+    def is_given_up(self, transport: asyncio.Transport, now: float, limits: Limits) -> bool:
+        """Whether it takes its answer more slowly than a body may come: it keeps a model."""
+        if now - self._since <= limits.body_timeout:
+            return False
+        left = unsent(transport)
+        taken, self._unsent, self._since = self._unsent - left, left, now
+        return taken < max(1, limits.body_min_rate * limits.body_timeout)
+
+
+class HalfClosedProbe:
+    """Finds out whether a client that sends no more still listens: a closed socket answers with a reset."""
+
+    __slots__ = ("_handle", "_is_wanted", "_loop", "_write")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        write: Callable[[bytes], None],
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        """Send a first sign; `is_wanted` is asked before each."""
+        self._loop = loop
+        self._write = write
+        self._is_wanted = is_wanted
+        self._handle: asyncio.TimerHandle | None = None
+        self._send(0)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _send(self, count: int) -> None:
+        self._handle = None
+        if not self._is_wanted():
+            return
+        self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if count < len(_PROBES):
+            self._handle = self._loop.call_later(_PROBES[count], self._send, count + 1)

@@ -1,0 +1,239 @@
+"""The body of one request on its way in.
+
+Law: the body ends where its framing says, and nothing behind it is taken for a
+part of it. It is counted before it is kept. Until somebody asks for the body at
+most `HELD` bytes (and one read) are held. A large body of known length that somebody
+collects goes into memory of its own. It refuses to join pieces more than once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from modelswap.http.body.body_buffer import LEAST, MOST, BodyBuffer
+from modelswap.http.message.chunked import ChunkError, ChunkReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.http.message.request import Request
+
+    from .exchange import BodySink
+
+HELD = 64 << 10
+SMALL = 4096
+GATHERED = 64 << 10
+_BEGUN = 16 << 10
+"""Bytes that must have come before room is made for the rest."""
+_UNKNOWN = 1 << 62
+"""What is left of a body that does not say its length."""
+
+
+class BodyIntake:
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_discarding",
+        "_done",
+        "_limit",
+        "_parts",
+        "_sink",
+        "_small",
+        "_span_start",
+        "complete",
+        "expected",
+        "last",
+        "left",
+        "over_limit",
+        "paused",
+        "received",
+        "span_since",
+    )
+
+    def __init__(self, request: Request, limit: int, now: float) -> None:
+        self._chunks = ChunkReader() if request.chunked else None
+        self.left = _UNKNOWN if request.chunked else (request.content_length or 0)
+        self._limit = limit
+        self._parts: list[bytes | memoryview] = []
+        self._small = bytearray()
+        """Small pieces behind the parts."""
+        self._buffer: BodyBuffer | None = None
+        """Holds a large body instead of the parts."""
+        self._done: Callable[[bytes], None] | None = None
+        self._sink: BodySink | None = None
+        self._discarding = False
+        self._span_start = 0
+        self.received = 0
+        self.complete = False
+        self.expected = False
+        """Somebody asked for the body: the client's deadlines run."""
+        self.over_limit = False
+        self.paused = False
+        self.last = now
+        self.span_since = now
+
+    @property
+    def untouched(self) -> bool:
+        return self.received == 0
+
+    @property
+    def consumed(self) -> bool:
+        """Somebody takes the body."""
+        return self._done is not None or self._sink is not None or self._discarding
+
+    @property
+    def is_kept(self) -> bool:
+        """The body is held in memory, not passed on."""
+        return self._sink is None and not self._discarding
+
+    @property
+    def must_wait(self) -> bool:
+        """More must not be read until somebody takes the body."""
+        return not self.consumed and self.received > HELD
+
+    def exceeds(self, limit: int) -> bool:
+        """Set a lower limit; True when it is already passed."""
+        self._limit = min(self._limit, limit)
+        return self.received > self._limit or (
+            self._chunks is None and self.received + self.left > limit
+        )
+
+    def feed(self, data: bytes) -> bytes:
+        """Take received bytes; return those behind the body. May raise ChunkError."""
+        rest = b""
+        if self._chunks is None:
+            extra = len(data) - self.left
+            if extra > 0:
+                data, rest = data[: self.left], data[self.left :]
+            self.left -= len(data)
+            self.complete = not self.left
+            self._take(data)
+            return rest
+        pieces = self._chunks.feed(data)
+        if pieces:  # one piece of them: a chunk of two bytes must not cost fifty
+            self._take(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if self._chunks.error:
+            raise ChunkError(self._chunks.error)
+        if self._chunks.done:
+            self.complete = True
+            rest = self._chunks.rest
+        return rest
+
+    def begin(self, data: bytes, start: int) -> bytes:
+        """Take what came behind the head, like `feed`."""
+        count = len(data) - start
+        if self._chunks is not None or count > self.left or count < SMALL:
+            return self.feed(data[start:])
+        # Nobody has asked for the body yet, so it will be copied: once is enough.
+        self._count(count)
+        self._parts.append(memoryview(data)[start:])
+        return b""
+
+    def _count(self, count: int) -> None:
+        """So many bytes of a known length have come."""
+        self.received += count
+        self.left -= count
+        self.complete = not self.left
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes belong, if they need not be copied; `pour` tells how many came."""
+        buffer = self._buffer
+        return None if buffer is None or not self.left else buffer.room()
+
+    def pour(self, count: int) -> None:
+        """Take bytes that were read into `room`."""
+        if self._buffer is not None:
+            self._buffer.add(count)
+        self._count(count)
+
+    def _may_have_vessel(self) -> bool:
+        return (
+            self._done is not None
+            and self._chunks is None
+            and self.received >= _BEGUN
+            and LEAST <= self.received + self.left <= MOST
+        )
+
+    def _open_vessel(self) -> None:
+        """Make room for the whole body, and move what is held there; without room, gather on."""
+        with suppress(MemoryError):
+            buffer = BodyBuffer(self.received + self.left)
+            for part in self._held():
+                buffer.take(part)
+            self._buffer = buffer
+
+    def _take(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.received > self._limit and not self._discarding:
+            self.over_limit = True
+            self._held()
+        elif self._sink is not None:
+            self._sink.on_data(data)
+        elif not self._discarding:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Hold a piece; small ones are gathered, because each would cost an object of its own."""
+        if self._buffer is None and self._may_have_vessel():
+            self._open_vessel()
+        if self._buffer is not None:
+            self._buffer.take(data)
+            return
+        if len(data) >= SMALL and not self._small:
+            self._parts.append(data)
+            return
+        self._small += data
+        if len(self._small) >= GATHERED:
+            self._parts.append(bytes(self._small))
+            self._small.clear()
+
+    def _held(self) -> list[bytes | memoryview]:
+        parts, self._parts = self._parts, []
+        if self._small:
+            parts.append(bytes(self._small))
+            self._small.clear()
+        return parts
+
+    def collect(self, done: Callable[[bytes], None]) -> None:
+        """Give the whole body to `done` at `finish`."""
+        self._done = done
+        if self._may_have_vessel():
+            self._open_vessel()
+
+    def stream(self, sink: BodySink) -> None:
+        """Give the body to `sink` from now on, and what is held at once."""
+        self._sink = sink
+        for part in self._held():
+            sink.on_data(part if isinstance(part, bytes) else bytes(part))
+
+    def discard(self) -> None:
+        """Nobody wants the rest."""
+        self._discarding = True
+        self._held()
+        self._sink = self._done = self._buffer = None
+
+    def finish(self) -> None:
+        """The body is complete, and somebody takes it: tell."""
+        if self._sink is not None:
+            self._sink.on_end()
+        elif self._done is not None:
+            buffer, self._buffer = self._buffer, None
+            self._done(b"".join(self._held()) if buffer is None else buffer.whole())
+
+    def too_slow(self, now: float, timeout: float, min_rate: float) -> bool:
+        """Whether the client stood still for `timeout`, or sent less than `min_rate` over such a span."""
+        if self.complete or not (self.expected or self._discarding):
+            return False
+        if self.paused:
+            self.last = self.span_since = now
+            self._span_start = self.received
+            return False
+        if now - self.last > timeout:
+            return True
+        if now - self.span_since < timeout:
+            return False
+        slow = self.received - self._span_start < min_rate * timeout
+        self.span_since = now
+        self._span_start = self.received
+        return slow

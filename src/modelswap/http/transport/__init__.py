@@ -1,0 +1,1 @@
+"""Sockets, TLS, timers and memory below HTTP."""

@@ -1,0 +1,124 @@
+"""The keeper's socket, and the connection of a front.
+
+The socket lies in the state directory (mode 0700) with mode 0600, and the peer's user is looked at
+where the system tells it: only the same user (or root) may give orders. What a front does not fetch
+is bounded: output waits in each run's ring, and only messages, which are few and small, pile up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+
+from .protocol import SOCKET_NAME, FrameDecoder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+_LOCK_NAME = "keeper.lock"
+_BEHIND = 256 << 10
+"""A front with this much unsent gets no more output for now."""
+_CREDENTIALS = struct.Struct("iII")
+
+
+class FrontConnection:
+    """One connection, non-blocking both ways."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(0)
+        self._connection = connection
+        self._decoder = FrameDecoder()
+        self._outbox = bytearray()
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def receive(self) -> Iterator[Mapping[str, object]]:
+        """Yield the orders that have come; raise `EOFError` when it has left."""
+        try:
+            data = self._connection.recv(65536)
+        except BlockingIOError:
+            return
+        if not data:
+            raise EOFError
+        for frame in self._decoder.feed(data):
+            if frame.message is not None:
+                yield frame.message
+
+    def post(self, frame: bytes) -> None:
+        self._outbox += frame
+
+    def has_room(self) -> bool:
+        return len(self._outbox) < _BEHIND
+
+    def is_behind(self) -> bool:
+        return bool(self._outbox)
+
+    def flush(self) -> None:
+        """Send what goes without waiting."""
+        with contextlib.suppress(BlockingIOError):
+            while self._outbox:
+                sent = self._connection.send(self._outbox)
+                del self._outbox[:sent]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class ControlSocket:
+    """The listening socket in the current directory; a keeper that is leaving is waited for."""
+
+    def __enter__(self) -> Self:
+        self._lock = os.open(_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOCKET_NAME)  # noqa: PTH108 - left by one that was killed
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        try:
+            self._socket.bind(SOCKET_NAME)
+        finally:
+            os.umask(mask)  # the servers get the front's
+        self._socket.listen(8)
+        self._socket.settimeout(0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            os.unlink(SOCKET_NAME)  # noqa: PTH108 - while the lock is still held
+        os.close(self._lock)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def accept(self) -> FrontConnection | None:
+        """The next front, if there is one and it may come in."""
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return None
+        if not _may_enter(connection):
+            connection.close()
+            return None
+        return FrontConnection(connection)
+
+
+def _may_enter(connection: socket.socket) -> bool:
+    option: int | None = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return True  # the directory's mode has already decided
+    raw = connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(raw)
+    return user in (os.geteuid(), 0)

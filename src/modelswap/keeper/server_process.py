@@ -1,0 +1,155 @@
+"""One model server: its main process, its output, and what is left of it.
+
+A run has ended when its main process *and* everything that process started are gone. A wrapper that
+leaves its server behind has therefore not ended, and neither has a server whose workers live on.
+
+Output goes through one pipe of which the keeper holds both ends, so that it never has to tell "closed
+for now" from "closed for good". Of what nobody has fetched yet, the newest `RING` bytes are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from .process_tree import HAS_PROC, mark_of, start_time, subtree
+from .protocol import KILL, MARKER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+RING = 100 << 10
+_CHUNK = 64 << 10
+
+
+class Output:
+    """The pipe of one run, and the bounded rest that is not fetched yet."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        self._pending = bytearray()
+        self._dropped = 0
+
+    def pump(self) -> bool:
+        """Take in one chunk; say whether there was one."""
+        try:
+            data = os.read(self.reader, _CHUNK)
+        except BlockingIOError:
+            return False
+        self._pending += data
+        excess = len(self._pending) - RING
+        if excess > 0:
+            del self._pending[:excess]
+            self._dropped += excess
+        return True
+
+    def take(self) -> bytes:
+        """Hand out what is there, with a line in it where something is missing."""
+        data = bytes(self._pending)
+        self._pending.clear()
+        if self._dropped:
+            data = b"\n[modelswap: %d bytes of output dropped]\n" % self._dropped + data
+            self._dropped = 0
+        return data
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+class ServerProcess:
+    """One server, from its start until nothing is left of it."""
+
+    def __init__(self, number: int, model: str, tag: Mapping[str, object]) -> None:
+        self.number = number
+        self.model = model
+        self.tag = tag
+        """The front's own facts (fingerprint, port), handed back to the next front as they are."""
+        self.output = Output()
+        self.pid = 0
+        self.started = 0
+        self.code: int | None = None
+        """Of the main process: exit code, or minus the signal; `None` while it lives."""
+        self.stopping = False
+        self.killing = False
+        self.stopper: int | None = None
+        """Pid of the stop command, while it runs."""
+        self.is_bereft_told = False
+        """Whether the front knows that the main process left others behind."""
+        self._told: set[int] = set()
+        self._orphans: set[int] = set()
+        self._known: set[int] = set()
+
+    def has_started(self, pid: int) -> None:
+        self.pid = pid
+        self.started = start_time(pid)
+
+    def owns(self, orphan: int, mark: str) -> bool:
+        """Whether a process that came to the keeper as an orphan belongs to this run."""
+        if orphan in self._known or mark_of(orphan, MARKER) == mark:
+            return True
+        try:
+            return self.pid in (os.getpgid(orphan), os.getsid(orphan))
+        except OSError:
+            return False
+
+    def adopt(self, orphans: Iterable[int]) -> None:
+        self._orphans = set(orphans)
+
+    def members(self) -> list[int]:
+        """Every living process of the run that can be signalled."""
+        roots = [*([self.pid] if self.code is None else []), *sorted(self._orphans)]
+        found = [pid for pid in subtree(roots) if _can_signal(pid)]
+        self._known.update(found)
+        if not HAS_PROC and not found and self.code is not None and _can_signal(-self.pid):
+            return [-self.pid]  # only the group is known
+        return found
+
+    def signal(self, how: str) -> None:
+        """Send the polite or the final signal to all members, group or not."""
+        number = signal.SIGTERM
+        if how == KILL:
+            number = signal.SIGKILL
+            self.killing = True
+        self.stopping = True
+        members = self.members()
+        self._told.update(members)
+        # Once the main process is waited for and its group is empty, the number may be a stranger's.
+        if self.code is None or any(_in_group(pid, self.pid) for pid in members):
+            send(-self.pid, number)
+        for pid in members:
+            if not _in_group(pid, self.pid):
+                send(pid, number)
+        if self.stopper is not None and how == KILL:
+            send(-self.stopper, number)
+
+    def untold(self, members: Iterable[int]) -> list[int]:
+        """Those that no polite signal has reached yet; they count as told from now on."""
+        fresh = [pid for pid in members if pid not in self._told]
+        self._told.update(fresh)
+        return fresh
+
+
+def send(target: int, number: int) -> None:
+    """Signal a process, or a group when negative; one that is gone or not ours is left alone."""
+    try:
+        os.kill(target, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _can_signal(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _in_group(pid: int, group: int) -> bool:
+    try:
+        return pid < 0 or os.getpgid(pid) == group
+    except ProcessLookupError:
+        return True

@@ -1,0 +1,1 @@
+"""The launcher of this machine: a client of the keeper."""

@@ -1,0 +1,134 @@
+"""Which fronts run on this machine, and what each says of itself in its state directory.
+
+Guarantees: a front is found only while it holds its lock; a note that cannot be written is not
+missed by anybody but `modelswap reload`.
+Does not: talk to a front; signals do.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .state import LOCK_NAME, bases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_NOTE: Final = "front.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningFront:
+    """A running front, and how the last thing that was asked of it went."""
+
+    directory: Path
+    pid: int
+    namespace: str
+    """The system's name for what this pid is counted in: a container has its own."""
+    listen: str
+    config: str
+    """The configuration's files, as it was started with them."""
+    number: int
+    """Grows with everything that it was asked for."""
+    kind: str
+    """`start`, `reload` or `handover`."""
+    ok: bool
+    lines: tuple[str, ...]
+    """Why not, or what is to be said beside."""
+
+
+class Note:
+    """What this front says of itself."""
+
+    def __init__(self, directory: Path, *, listen: str, config: str) -> None:
+        self._directory = directory
+        self._facts = {
+            "pid": os.getpid(),
+            "namespace": pid_namespace(),
+            "listen": listen,
+            "config": config,
+        }
+
+    def write(self, kind: str, *, ok: bool, lines: Sequence[str] = ()) -> None:
+        """Say how something went; the number follows the one that stands there."""
+        with suppress(OSError):
+            number = int(_read(self._directory).get("number", 0)) + 1
+            facts = {**self._facts, "number": number, "kind": kind, "ok": ok, "lines": [*lines]}
+            new = self._directory / f"{_NOTE}.new"
+            with open(new, "w", encoding="utf-8", opener=_private) as file:
+                json.dump(facts, file)
+            new.replace(self._directory / _NOTE)
+
+
+def pid_namespace() -> str:
+    """Say in what our pid is counted; empty where the system does not tell."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def front_in(directory: Path) -> RunningFront | None:
+    """Return the front of a state directory, if one runs there."""
+    return noted(directory) if _is_locked(directory) else None
+
+
+def noted(directory: Path) -> RunningFront | None:
+    """Return what the last front said there, whether it runs or not."""
+    note = _read(directory)
+    try:
+        return RunningFront(
+            directory=directory,
+            pid=int(note["pid"]),
+            namespace=str(note.get("namespace", "")),
+            listen=str(note["listen"]),
+            config=str(note["config"]),
+            number=int(note["number"]),
+            kind=str(note["kind"]),
+            ok=bool(note["ok"]),
+            lines=tuple(map(str, note["lines"])),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def fronts() -> Iterator[RunningFront]:
+    """Yield every front of this user that was started without `--state-dir`."""
+    for base, _ in bases():
+        with suppress(OSError):
+            for directory in sorted(base.iterdir()):
+                if directory.is_dir() and (front := front_in(directory)) is not None:
+                    yield front
+
+
+def _is_locked(directory: Path) -> bool:
+    try:
+        fd = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN)
+    finally:
+        os.close(fd)
+    return False
+
+
+def _read(directory: Path) -> dict[str, Any]:
+    try:
+        found: object = json.loads((directory / _NOTE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON

@@ -1,0 +1,160 @@
+"""The state directory: where it is, that it is ours alone, and the lock of the one front.
+
+Guarantees: the directory is our user's, and nobody else writes to it. It is private (mode 0700) unless
+it was asked for and holds other things, whose mode is left alone. Without `--state-dir` it is the first
+of the usual places that can be written, and a restarted front finds the same one again.
+Does not: replace a directory that was asked for by another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from modelswap.launch.protocol import AlreadyRunningError, LaunchError
+
+LOCK_NAME = "front.lock"
+LOOKS: Final = 3
+LOOK: Final = 0.01
+"""Seconds, some times over: a look at the lock takes microseconds."""
+LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
+"""Folders that everybody may write to, in which a read-only system still has room."""
+_OUR_FILES: Final = ("front.", "keeper.", "spool", "tmp", "lost+found")
+"""How the names in a state directory begin, and what a file system of its own has."""
+_BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
+
+
+def state_directory(wanted: Path | None, address: str) -> Path:
+    """Return an existing, private, writable directory for the front that listens on `address`.
+
+    Raises:
+        LaunchError: there is none; the text names `--state-dir`.
+    """
+    if wanted is not None:
+        return _asked_for(wanted)
+    name = _folder_name(address)
+    failures: list[str] = []
+    for base, is_shared in bases():
+        try:
+            if is_shared:
+                _made_private(base)
+            return _made(base / name)
+        except OSError as error:
+            failures.append(f"{base} ({(error.strerror or str(error)).lower()})")
+        except LaunchError as error:
+            failures.append(str(error))
+    raise LaunchError(
+        "no folder for the state can be written: name one with --state-dir DIR; tried "
+        + ", ".join(failures)
+    )
+
+
+def _asked_for(wanted: Path) -> Path:
+    try:
+        return _made(wanted.absolute())
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise LaunchError(f"--state-dir {wanted} cannot be used: {why.lower()}") from error
+
+
+def _folder_name(address: str) -> str:
+    plain = "".join(c if c.isalnum() or c in ".-" else "_" for c in address)
+    if plain == address and len(plain) < 64:  # noqa: PLR2004 - any bound will do
+        return plain or "default"
+    return f"{plain[:48]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+
+
+def bases() -> list[tuple[Path, bool]]:
+    """Return the places to try, in order, each with whether others may write beside it."""
+    ours: list[Path] = []
+    if home := os.environ.get("XDG_STATE_HOME"):
+        ours.append(Path(home))
+    with contextlib.suppress(RuntimeError):  # no home at all
+        ours.append(Path.home() / ".local" / "state")
+    session = (os.environ.get("XDG_RUNTIME_DIR") or "/dev/null", f"/run/user/{os.getuid()}")
+    ours += [Path(base) for base in session if Path(base).is_dir()]  # the system's to make
+    shared = [*LAST_RESORTS]
+    with contextlib.suppress(OSError):  # none of the folders that Python knows can be written
+        temporary = Path(tempfile.gettempdir())
+        # The working directory is Python's last resort; a restart may have another one.
+        shared.insert(len(shared) if temporary == Path.cwd() else 0, temporary)
+    found = [(base / "modelswap", False) for base in ours if base.is_absolute()]
+    found += [(base / f"modelswap-{os.getuid()}", True) for base in shared if base.is_absolute()]
+    return list(dict.fromkeys(found))
+
+
+def _made_private(directory: Path) -> None:
+    """Make a folder where everybody may write, and be sure that nobody else made it for us."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    status = directory.lstat()  # a link that another user put there is that user's
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise LaunchError(f"{directory} (it belongs to another user, or is no folder)")
+    directory.chmod(0o700)
+
+
+def _made(directory: Path) -> Path:
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(exist_ok=True, mode=0o700)
+    if directory.stat().st_uid != os.geteuid():
+        raise LaunchError(f"state directory {directory} belongs to another user")
+    _close_to_others(directory)
+    probe, name = tempfile.mkstemp(dir=directory)
+    os.close(probe)
+    Path(name).unlink()
+    return directory
+
+
+def _close_to_others(directory: Path) -> None:
+    """Keep others out, but leave the mode of a folder that is there for more than our state."""
+    mode = directory.stat().st_mode
+    is_ours_alone = all(one.name.startswith(_OUR_FILES) for one in directory.iterdir())
+    if is_ours_alone or (mode & stat.S_IWGRP and not mode & stat.S_IWOTH):
+        directory.chmod(0o700)
+    elif mode & stat.S_IWOTH:
+        raise LaunchError(
+            f"state directory {directory} is a folder that everybody writes to; name one of its own"
+        )
+
+
+def lock_front(directory: Path) -> int:
+    """Become the one front of this directory; the lock lives as long as the returned descriptor."""
+    try:
+        fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot_lock(directory, error) from error
+    try:
+        _flock(fd)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in _BUSY:
+            raise AlreadyRunningError(
+                f"another modelswap is running on the state directory {directory}"
+            ) from error
+        raise _cannot_lock(directory, error) from error
+    return fd
+
+
+def _flock(fd: int) -> None:
+    """Take the lock; somebody who only looks whether it is held has it for an instant."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOOK)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _cannot_lock(directory: Path, error: OSError) -> LaunchError:
+    why = (error.strerror or str(error)).lower()
+    return LaunchError(
+        f"the state directory {directory} cannot be locked: {why}; name another with --state-dir"
+    )

@@ -1,0 +1,152 @@
+"""Unix sockets in the file system: whether a server lives behind one, and taking one over.
+
+Guarantees: only the socket of a dead server is removed; a file that is no socket, and the socket of a
+living server, stay. Taking and removing happen under a lock on the folder, so two programs that start
+at once do not take the same path.
+Does not: read HTTP, or wait for a server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_BACKLOG = 1024
+_PEER = struct.Struct("3i")
+"""`struct ucred` of Linux: process, user, group."""
+_NO_OTHERS = 0o117
+"""umask: the owner and the group may connect, which takes the right to write."""
+
+
+class SocketState(Enum):
+    """What is at a path."""
+
+    NOTHING = "nothing"
+    DEAD = "a socket that no server listens on"
+    LIVING = "another server listens there"
+    FOREIGN = "a file that is not a socket is there"
+
+
+def name_of(path: str) -> str:
+    """Return what the system calls this: `@name` is a name in Linux' abstract namespace."""
+    return "\0" + path[1:] if path.startswith("@") else path
+
+
+def look_at(path: str) -> SocketState:
+    """Find out what is at the path; OSError when the system does not let us."""
+    if not path.startswith("@"):
+        try:
+            mode = Path(path).lstat().st_mode
+        except FileNotFoundError:
+            return SocketState.NOTHING
+        if not stat.S_ISSOCK(mode):
+            return SocketState.FOREIGN
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(name_of(path))
+        except ConnectionRefusedError:
+            return SocketState.NOTHING if path.startswith("@") else SocketState.DEAD
+        except FileNotFoundError:
+            return SocketState.NOTHING
+        except BlockingIOError:  # its queue is full
+            return SocketState.LIVING
+        except OSError as error:
+            if error.errno == errno.EPROTOTYPE:  # of another kind: datagrams
+                return SocketState.LIVING
+            raise
+    return SocketState.LIVING
+
+
+def holder_of(path: str) -> int:
+    """Return the process that listens there; 0 when nobody does or the system does not say."""
+    if sys.platform != "linux":
+        return 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        with contextlib.suppress(OSError):
+            probe.connect(name_of(path))
+            data = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+            return int(_PEER.unpack(data)[0])
+    return 0
+
+
+def remove_dead(path: str) -> None:
+    """Remove the socket that a server left behind: most servers cannot bind over it."""
+    if path.startswith("@"):
+        return
+    with contextlib.suppress(OSError), _locked(path):
+        if look_at(path) is SocketState.DEAD:
+            Path(path).unlink()
+
+
+class SocketFile:
+    """The file of a Unix socket that we listen on."""
+
+    def __init__(self, path: str) -> None:
+        """Take charge of the socket that is at the path."""
+        self._path = path
+        self._inode: tuple[int, int] | None = None
+        """Of our file: the path may be another server's by the time we leave it."""
+        if not path.startswith("@"):
+            status = Path(path).lstat()
+            self._inode = (status.st_dev, status.st_ino)
+
+    def remove(self) -> None:
+        """Remove our file."""
+        inode, self._inode = self._inode, None
+        if inode is None:
+            return
+        with contextlib.suppress(OSError), _locked(self._path):
+            status = Path(self._path).lstat()
+            if (status.st_dev, status.st_ino) == inode:
+                Path(self._path).unlink()
+
+
+def listen(path: str) -> socket.socket:
+    """Take the path and listen there; OSError when it cannot be had."""
+    with _locked(path):
+        found = look_at(path)
+        if found is SocketState.DEAD:
+            Path(path).unlink()
+        elif found is not SocketState.NOTHING:
+            raise OSError(errno.EADDRINUSE, found.value)
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(_NO_OTHERS)
+        try:
+            one.bind(name_of(path))
+            # at once: a socket that is bound and does not listen looks like a dead server's
+            one.listen(_BACKLOG)
+        except OSError:
+            one.close()
+            raise
+        finally:
+            os.umask(before)
+        one.settimeout(0)
+        return one
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Generator[None]:
+    """Hold the folder of the path: no lock file is left behind."""
+    if path.startswith("@"):
+        yield
+        return
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

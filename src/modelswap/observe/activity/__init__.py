@@ -1,0 +1,1 @@
+"""Requests: the running ones, and the record of the completed ones."""

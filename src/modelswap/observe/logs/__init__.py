@@ -1,0 +1,1 @@
+"""Log lines, where they go, and what is masked in them."""

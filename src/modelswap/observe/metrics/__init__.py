@@ -1,0 +1,1 @@
+"""Counters, samples of the machine, and Prometheus text."""

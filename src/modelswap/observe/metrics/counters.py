@@ -1,0 +1,163 @@
+"""What is counted while requests run; `exposition` makes text of it.
+
+Law: counting is one or two dictionary operations. The number of label values
+is bounded: a client that invents names cannot fill the memory. Loop thread.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DURATIONS: Final = (
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
+WAITS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+MOST_SERIES: Final = 2000
+OTHER: Final = "other"
+KINDS: Final = ("prompt", "cached", "generated", "drafted", "accepted")
+
+
+class Histogram:
+    """Counts per bucket and their sum; the last bucket is everything above."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def add_zero(self) -> None:
+        """Like `add(0)`: bounds are above it."""
+        self.counts[0] += 1
+
+
+class ModelCounters(NamedTuple):
+    """What the fleet knows of one model at the moment of a scrape."""
+
+    model: str
+    state: str
+    in_flight: int
+    waiting: int
+
+
+class Series:
+    """Everything that is counted for one model, path and status."""
+
+    __slots__ = ("count", "duration", "ttft")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.duration = Histogram(DURATIONS)
+        self.ttft: Histogram | None = None
+
+    def add_first_byte(self, seconds: float) -> None:
+        """Count how long the first byte of a stream took."""
+        if self.ttft is None:
+            self.ttft = Histogram(DURATIONS)
+        self.ttft.add(seconds)
+
+
+class Use:
+    """What requests to one model used and waited for."""
+
+    __slots__ = ("accepted", "cached", "drafted", "generated", "prompt", "waits")
+
+    def __init__(self) -> None:
+        self.prompt = 0
+        self.cached = 0
+        self.generated = 0
+        self.drafted = 0
+        self.accepted = 0
+        self.waits = Histogram(WAITS)
+
+
+class Counters:
+    """The program's counters since its start."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str, int], Series] = {}
+        self._uses: dict[str, Use] = {}
+        self.loads: dict[str, Histogram] = {}
+        self.load_failures: dict[str, int] = {}
+        self.swaps = 0
+        self.connections: Callable[[], int] | None = None
+        self.drops: dict[str, Callable[[], int]] = {}
+        """Where something can be dropped, and how much was."""
+
+    def series(self, model: str, path: str, status: int) -> Series:
+        """Where requests are counted; `model` must be a configured name, `""` for others."""
+        key = model, path, status
+        series = self.requests.get(key)
+        if series is None:
+            if len(self.requests) >= MOST_SERIES:
+                key = OTHER, OTHER, status
+            series = self.requests.setdefault(key, Series())
+        return series
+
+    def use(self, model: str) -> Use:
+        """Where tokens and waits of a model are counted."""
+        use = self._uses.get(model)
+        if use is None:
+            if len(self._uses) >= MOST_SERIES:
+                model = OTHER
+            use = self._uses.setdefault(model, Use())
+        return use
+
+    @property
+    def tokens(self) -> dict[tuple[str, str], int]:
+        """Tokens by model and kind; what never came is left out."""
+        return {
+            (model, kind): count
+            for model, use in list(self._uses.items())
+            for kind in KINDS
+            if (count := getattr(use, kind)) > 0
+        }
+
+    @property
+    def waits(self) -> dict[str, Histogram]:
+        """How long requests waited for a model; 0 when it was ready."""
+        return {
+            model: use.waits for model, use in list(self._uses.items()) if any(use.waits.counts)
+        }
+
+    def loaded(self, model: str, seconds: float) -> None:
+        """Count a model that became ready, and how long that took."""
+        self._histogram(self.loads, model).add(seconds)
+
+    def load_failed(self, model: str) -> None:
+        self.load_failures[model] = self.load_failures.get(model, 0) + 1
+
+    def swapped(self) -> None:
+        """Count a start that made another model leave."""
+        self.swaps += 1
+
+    @staticmethod
+    def _histogram(of: dict[str, Histogram], model: str) -> Histogram:
+        histogram = of.get(model)
+        if histogram is None:
+            if len(of) >= MOST_SERIES:
+                model = OTHER
+            histogram = of.setdefault(model, Histogram(WAITS))
+        return histogram

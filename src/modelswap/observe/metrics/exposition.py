@@ -1,0 +1,246 @@
+"""`GET /metrics`: the counters and the newest samples in Prometheus text.
+
+Law: the original's host and GPU families keep their names; ours begin with
+`modelswap_`, base units, `_total` for what only grows. prometheus_client is
+loaded at the first scrape. Runs off the loop; it only reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from .performance import GpuSample, HostSample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from .counters import Counters, Histogram, ModelCounters
+
+STATES: Final = ("stopped", "starting", "ready", "stopping")
+_MIB: Final = 1 << 20
+_REQUEST: Final = ("model", "path", "status")
+
+Gpus = list[GpuSample]
+
+
+class Scrape:
+    """One answer: what the counters, the fleet and the sampler say now."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        states: list[ModelCounters],
+        host: HostSample | None,
+        gpus: Gpus,
+        *,
+        version: str,
+        in_flight: int,
+    ) -> None:
+        self._counters = counters
+        self._states = states
+        self._host = host
+        self._gpus = gpus
+        self._version = version
+        self._in_flight = in_flight
+
+    def text(self) -> bytes:
+        """The exposition; not for the loop's thread."""
+        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- loaded at the first scrape
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterable[Metric]:
+        if self._host is not None:
+            yield from _host(self._host)
+        if self._gpus:
+            yield from _gpu(self._gpus)
+        yield from self._program()
+        yield from self._requests()
+        yield from self._models()
+
+    def _program(self) -> Iterator[Metric]:
+        counters = self._counters
+        yield _gauge(
+            "modelswap_build_info", "The running version", ("version",), [((self._version,), 1)]
+        )
+        yield _gauge(
+            "modelswap_in_flight", "Requests running or waiting now", (), [((), self._in_flight)]
+        )
+        if counters.connections is not None:
+            yield _gauge(
+                "modelswap_connections",
+                "Open client connections",
+                (),
+                [((), counters.connections())],
+            )
+        drops = [((where,), count()) for where, count in counters.drops.items()]
+        yield _counter(
+            "modelswap_dropped",
+            "Items of observation lost to a full queue or disk",
+            ("where",),
+            drops,
+        )
+
+    def _requests(self) -> Iterator[Metric]:
+        counters = self._counters
+        series = [((m, p, str(s)), v) for (m, p, s), v in list(counters.requests.items())]
+        yield _counter(
+            "modelswap_requests", "Finished requests", _REQUEST, [(k, v.count) for k, v in series]
+        )
+        yield _histogram(
+            "modelswap_request_duration_seconds",
+            "From the request's arrival to the answer's last byte",
+            _REQUEST,
+            [(k, v.duration) for k, v in series],
+        )
+        yield _histogram(
+            "modelswap_time_to_first_token_seconds",
+            "From the request's arrival to the first byte of the answer's body",
+            _REQUEST,
+            [(k, v.ttft) for k, v in series if v.ttft is not None],
+        )
+        yield _counter(
+            "modelswap_tokens",
+            "Tokens by kind: prompt, cached, generated, drafted, accepted",
+            ("model", "kind"),
+            list(counters.tokens.items()),
+        )
+
+    def _models(self) -> Iterator[Metric]:
+        counters = self._counters
+        states = self._states
+        model: Labels = ("model",)
+        yield _gauge(
+            "modelswap_queue_length",
+            "Requests waiting for their model",
+            model,
+            [((s.model,), s.waiting) for s in states],
+        )
+        yield _gauge(
+            "modelswap_model_in_flight",
+            "Requests a model serves now",
+            model,
+            [((s.model,), s.in_flight) for s in states],
+        )
+        yield _gauge(
+            "modelswap_model_state",
+            "1 for the state a model is in",
+            ("model", "state"),
+            [((s.model, state), int(s.state == state)) for s in states for state in STATES],
+        )
+        yield _histogram(
+            "modelswap_queue_wait_seconds",
+            "How long requests waited for their model",
+            model,
+            [((k,), v) for k, v in list(counters.waits.items())],
+        )
+        yield _histogram(
+            "modelswap_load_duration_seconds",
+            "From the start of a model server until it was ready",
+            model,
+            [((k,), v) for k, v in list(counters.loads.items())],
+        )
+        yield _counter(
+            "modelswap_swaps", "Starts that made another model leave", (), [((), counters.swaps)]
+        )
+        yield _counter(
+            "modelswap_load_failures",
+            "Model servers that did not become ready",
+            model,
+            [((k,), v) for k, v in list(counters.load_failures.items())],
+        )
+
+
+Labels = tuple[str, ...]
+Samples = list[tuple[Labels, float]]
+
+
+def _gauge(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
+    from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
+
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def _counter(name: str, text: str, labels: Labels, samples: Iterable[tuple[Any, float]]) -> Metric:
+    from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
+
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def _histogram(
+    name: str, text: str, labels: Labels, samples: Iterable[tuple[Labels, Histogram]]
+) -> Metric:
+    from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
+
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in samples:
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip(
+            (*map(repr, histogram.bounds), "+Inf"), histogram.counts, strict=True
+        ):
+            total += count
+            buckets.append((bound, total))
+        family.add_metric(values, buckets, histogram.sum)
+    return family
+
+
+def _host(host: HostSample) -> Iterator[Metric]:
+    cores: Samples = [((str(core),), used) for core, used in enumerate(host.cpu_util_per_core)]
+    yield _gauge("llamaswap_cpu_util_percent", "CPU utilisation per core", ("core",), cores)
+    for name, text, mib in (
+        ("memory_total", "Memory installed", host.mem_total_mb),
+        ("memory_used", "Memory in use", host.mem_used_mb),
+        ("memory_free", "Memory free", host.mem_free_mb),
+        ("swap_total", "Swap space", host.swap_total_mb),
+        ("swap_used", "Swap space in use", host.swap_used_mb),
+    ):
+        yield _gauge(f"llamaswap_{name}_bytes", text, (), [((), mib * _MIB)])
+    loads: Samples = [
+        (("1m",), host.load_avg_1),
+        (("5m",), host.load_avg_5),
+        (("15m",), host.load_avg_15),
+    ]
+    yield _gauge("llamaswap_load_average", "Load average", ("interval",), loads)
+    traffic: Samples = []
+    for link in host.net_io or ():
+        traffic += [((link.name, "recv"), link.bytes_recv), ((link.name, "sent"), link.bytes_sent)]
+    if traffic:
+        yield _counter(
+            "llamaswap_network_bytes", "Bytes over the network", ("interface", "direction"), traffic
+        )
+
+
+_GPU: Final = (
+    ("temperature_celsius", "GPU temperature", "temp_c", 1),
+    ("vram_temperature_celsius", "GPU memory temperature", "vram_temp_c", 1),
+    ("util_percent", "GPU utilisation", "gpu_util_pct", 1),
+    ("memory_util_percent", "GPU memory utilisation", "mem_util_pct", 1),
+    ("memory_used_bytes", "GPU memory in use", "mem_used_mb", _MIB),
+    ("memory_total_bytes", "GPU memory installed", "mem_total_mb", _MIB),
+    ("fan_speed_percent", "GPU fan speed", "fan_speed_pct", 1),
+    ("power_draw_watts", "GPU power draw", "power_draw_w", 1),
+)
+
+
+def _gpu(gpus: Gpus) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
+
+    for name, text, attribute, factor in _GPU:
+        family = GaugeMetricFamily(f"llamaswap_gpu_{name}", text)
+        for gpu in gpus:
+            labels = {"id": str(gpu.id), "name": gpu.name}
+            if gpu.uuid:
+                labels["uuid"] = gpu.uuid
+            family.add_sample(family.name, labels, getattr(gpu, attribute) * factor)
+        yield family

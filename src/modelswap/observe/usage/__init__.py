@@ -1,0 +1,1 @@
+"""Token figures out of responses."""

@@ -1,0 +1,368 @@
+"""Reads token figures out of an answer while it streams by.
+
+Law: the common event costs an append, many together a few byte searches, and no JSON; memory is bounded
+however large the answer or its lines; what cannot be read is simply not
+reported. It never changes or delays a byte, and never raises over content.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from modelswap.observe.activity.failure_text import describe
+
+from .decoding import DecodingFailedError, ResponseDecoder, decoder_for
+from .usage import Answer, Body, Counts, Figures, Plain, Tokens, combine, told
+
+if TYPE_CHECKING:
+    from modelswap.observe.logs.redaction import Headers
+
+WHOLE: Final = 1 << 20
+"""A body up to this size is parsed whole; of a larger one only head and tail are searched."""
+ENDS: Final = 64 << 10
+LONGEST_LINE: Final = 1 << 20
+ERROR_BODY: Final = 64 << 10
+_OK: Final = 200
+GATHER: Final = 16 << 10
+"""Bytes of an event stream that are gathered before they are looked at."""
+
+_answer = msgspec.json.Decoder(Answer)
+_body = msgspec.json.Decoder(Body)
+_bodies = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder()
+_plain = msgspec.json.Decoder(Plain)
+_UNSET: Final = msgspec.UNSET
+_OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
+"""An object with at most one level of objects in it, as usage and timings are."""
+_LOOK: Final = 4096
+_REASON: Final = re.compile(rb'"(?:finish|stop)_reason"\s*:\s*"([A-Za-z_]{1,32})"')
+
+
+class Meter:
+    """The figures of one answer. `on_head`, then `on_data` as it comes, then `finish`."""
+
+    __slots__ = (
+        "_before_last",
+        "_carry",
+        "_carry_size",
+        "_counts",
+        "_decoder",
+        "_error",
+        "_events",
+        "_first",
+        "_gathered",
+        "_gathered_size",
+        "_last",
+        "_last_at",
+        "_metrics",
+        "_parts",
+        "_path",
+        "_size",
+        "_sse",
+        "_started",
+        "_status",
+        "_tail",
+        "_timings",
+    )
+
+    def __init__(self, path: str, started: float) -> None:
+        """`path` as recorded; `started` on the clock of `on_data`'s `now`, in seconds."""
+        self._path = path
+        self._started = started
+        self._status = 0
+        self._sse = False
+        self._decoder: ResponseDecoder | None = None
+        self._first: float | None = None
+        self._last_at = started
+        self._events = 0
+        self._counts: Counts | None = None
+        self._timings: bytes | None = None
+        self._metrics: bytes | None = None
+        self._gathered: list[bytes] = []
+        """Pieces of an event stream that nobody has looked at yet."""
+        self._gathered_size = 0
+        self._carry: list[bytes] = []
+        self._carry_size = 0
+        self._last = self._before_last = b""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._tail = b""
+        self._error = ""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self._status = status
+        for name, value in headers:
+            length = len(name)
+            if length == 12 and name.lower() == b"content-type":  # noqa: PLR2004 -- length of the name
+                self._sse = status == _OK and b"text/event-stream" in value.lower()
+            elif length == 16 and name.lower() == b"content-encoding":  # noqa: PLR2004 -- the same
+                self._decoder = decoder_for(value)
+
+    def on_data(self, chunk: bytes, now: float) -> None:
+        """Take the next bytes of the body, as they go to the client."""
+        if self._first is None:
+            if not chunk:
+                return
+            self._first = now
+        self._last_at = now
+        if self._sse and self._decoder is None:
+            self._gathered.append(chunk)
+            self._gathered_size += len(chunk)
+            if self._gathered_size > GATHER:
+                self._look()
+        elif self._decoder is not None:
+            self._decode(chunk)
+        elif self._size == 0:
+            self._parts.append(chunk)
+            self._size = len(chunk)
+        else:
+            self._on_body(chunk)
+
+    def _decode(self, chunk: bytes) -> None:
+        if self._error or self._decoder is None:
+            return
+        try:
+            for part in self._decoder.feed(chunk):
+                if self._sse:
+                    self._gathered.append(part)
+                    self._look()
+                else:
+                    self._on_body(part)
+        except DecodingFailedError as failure:
+            self._error = str(failure)
+
+    # Streams
+
+    def _look(self) -> None:
+        """Look at what was gathered: many events at once cost little more than one."""
+        gathered = self._gathered
+        if gathered:
+            self._before_last = gathered[-2] if len(gathered) > 1 else self._last
+            self._last = gathered[-1]
+            chunk = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+            gathered.clear()
+            self._gathered_size = 0
+            self._on_events(chunk)
+
+    def _on_events(self, chunk: bytes) -> None:
+        if self._carry or not chunk.endswith(b"\n"):
+            chunk = self._complete(chunk)
+            if not chunk:
+                return
+        self._events += chunk.count(b"\ndata:") + chunk.startswith(b"data:")
+        find = chunk.rfind  # three times as fast as `in`
+        if find(b'"usage"') >= 0 or find(b'"timings"') >= 0 or find(b'"metrics"') >= 0:
+            for line in chunk.split(b"\n"):
+                if b'"usage"' in line or b'"timings"' in line or b'"metrics"' in line:
+                    self._on_line(line.strip())
+
+    def _complete(self, chunk: bytes) -> bytes:
+        """The whole lines among what was kept and `chunk`; the rest is kept."""
+        end = chunk.rfind(b"\n") + 1
+        if end == 0:
+            self._carry_size += len(chunk)
+            if self._carry_size <= LONGEST_LINE:
+                self._carry.append(chunk)
+            else:  # not a line of ours: forget it, but remember that we are inside one
+                self._carry = [b"\0"]
+            return b""
+        whole = b"".join(self._carry) + chunk[:end]
+        rest = chunk[end:]
+        self._carry = [rest] if rest else []
+        self._carry_size = len(rest)
+        return whole
+
+    def _on_line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        if b'"timings"' in line:
+            self._timings = line
+        if b'"metrics"' in line:
+            self._metrics = line
+        if line.count(b'"usage"') > line.count(b'"usage":null'):
+            answer = _answer_of(line)
+            for usage in answer.usages() if answer else ():
+                counts = self._counts or Counts()
+                if counts.take(usage):
+                    self._counts = counts
+
+    # Bodies
+
+    def _on_body(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size <= WHOLE or not self._parts:
+            self._parts.append(chunk)
+            return
+        if not self._tail:
+            head = b"".join(self._parts)
+            self._parts = [head[:ENDS]]
+            self._tail = head[-ENDS:]
+        self._tail = (self._tail + chunk)[-ENDS:] if len(chunk) < ENDS else chunk[-ENDS:]
+
+    # The end
+
+    def finish(self, now: float) -> Tokens:
+        """Add everything up; `now` is the end of the request."""
+        wall = max(0, int((now - self._started) * 1000))
+        ttft = -1 if self._first is None else max(0, int((self._first - self._started) * 1000))
+        if self._error:
+            return Tokens(duration_ms=wall, ttft_ms=ttft, error=self._error)
+        if self._status == 0:  # no answer, so nothing to say about it
+            return Tokens(duration_ms=wall)
+        if self._status != _OK:
+            return Tokens(duration_ms=wall, ttft_ms=ttft, error=self._failure())
+        figures = self._of_stream(wall) if self._sse else self._of_body(wall)
+        if figures is None:
+            return Tokens(
+                duration_ms=wall, ttft_ms=ttft, events=self._events, finish_reason=self._reason()
+            )
+        return told(
+            figures,
+            ttft_ms=ttft,
+            reason=self._reason(),
+            wall_per_second=self._wall_speed(figures[4]),
+            events=self._events,
+        )
+
+    def _of_stream(self, wall: int) -> Figures | None:
+        self._look()
+        if self._carry:
+            self._on_events(b"\n")  # a last line without its end
+        last = _answer_of(self._timings), _answer_of(self._metrics)
+        timings: object = last[0].timings if last[0] else None
+        metrics: object = last[1].metrics if last[1] else None
+        if self._counts is None and not _is_object(timings) and not _is_object(metrics):
+            return None
+        return combine(
+            self._counts or Counts(),
+            timings,
+            metrics,
+            wall_ms=wall,
+        )
+
+    def _of_body(self, wall: int) -> Figures | None:
+        if self._tail:
+            return _figures(_searched(self._parts[0], self._tail), wall)
+        return figures_of(self._path, self._whole(), wall)
+
+    def _whole(self) -> bytes:
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0] if self._parts else b""
+
+    def _failure(self) -> str:
+        body = self._whole() if not self._tail else b""
+        return describe(self._status, body if len(body) <= ERROR_BODY else b"")
+
+    def _wall_speed(self, made: int) -> float:
+        span = 0.0 if self._first is None else self._last_at - self._first
+        return (made - 1) / span if self._sse and made > 1 and span > 0 else -1.0
+
+    def _reason(self) -> str:
+        if self._sse:
+            end = self._before_last[-ENDS:] + self._last[-ENDS:]
+        else:
+            end = self._tail or self._whole()
+            end = end[:_LOOK] + end[-_LOOK:] if len(end) > 2 * _LOOK else end
+        return _reason_in(end)
+
+
+def tokens_of(path: str, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
+    """The figures of an answer that came in one piece; `wall` and `ttft` in milliseconds."""
+    if status != _OK:
+        return Tokens(duration_ms=wall, ttft_ms=ttft, error=describe(status, body))
+    if not path.startswith("/infill"):
+        try:
+            plain = _plain.decode(body)
+        except (ValueError, RecursionError):
+            pass  # other types, or no JSON: looked at more closely
+        else:
+            if plain.metrics is _UNSET:
+                return plain.tokens(wall, ttft)
+    figures = figures_of(path, body, wall)
+    reason = _reason_in(body)
+    if figures is None:
+        return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
+    return told(figures, ttft_ms=ttft, reason=reason)
+
+
+def figures_of(path: str, body: bytes, wall: int) -> Figures | None:
+    """What a whole body reports."""
+    if path.startswith("/infill"):
+        return _figures(_of_infill(body), wall)
+    return _figures(_parsed(body), wall)
+
+
+def _figures(answer: Body | None, wall: int) -> Figures | None:
+    if answer is None or not answer.reports():
+        return None
+    counts = Counts()
+    counts.take(answer.usage)
+    if answer.timings is _UNSET and answer.metrics is _UNSET:
+        return counts.cached, -1, -1, counts.input, counts.output, -1.0, -1.0, wall
+    return combine(counts, answer.timings, answer.metrics, wall_ms=wall)
+
+
+def _parsed(body: bytes) -> Body | None:
+    try:
+        return _body.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _of_infill(body: bytes) -> Body | None:
+    """The last of a list of answers, of which only the timings count."""
+    try:
+        if body.lstrip()[:1] != b"[":
+            return Body(timings=_body.decode(body).timings)
+        rows = _bodies.decode(body)
+        return Body(timings=_body.decode(rows[-1]).timings) if rows else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _reason_in(end: bytes) -> str:
+    at = end.rfind(b'_reason"')
+    if at < 0:
+        return ""
+    value = end[at + 8 : at + 48].lstrip(b": ")
+    if value[:1] == b'"':  # found without a pattern
+        return value[1 : value.find(b'"', 1)].decode("latin-1")
+    found = _REASON.findall(end)
+    return found[-1].decode() if found else ""
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _answer_of(line: bytes | None) -> Answer | None:
+    if line is None:
+        return None
+    try:
+        return _answer.decode(line[5:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _searched(head: bytes, tail: bytes) -> Body | None:
+    """The figures of a body too large to be parsed: its last or first objects of those names."""
+    return Body(
+        usage=_object(b'"usage"', head, tail),
+        timings=_object(b'"timings"', head, tail),
+        metrics=_object(b'"metrics"', head, tail),
+    )
+
+
+def _object(name: bytes, head: bytes, tail: bytes) -> object:
+    for text in (tail, head):
+        at = text.rfind(name)
+        if at >= 0 and (found := _OBJECT.match(text, at + len(name))):
+            try:
+                return _any.decode(found.group(1))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+    return msgspec.UNSET

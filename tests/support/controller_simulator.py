@@ -1,0 +1,356 @@
+"""A machine room on virtual time: real decisions, fake servers and clients, every law checked.
+
+Servers are slow, deaf (they ignore to be asked), stubborn (they survive a kill for a while),
+crashing and flapping, as a test wants them; whoever breaks a law of the room fails an assertion.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from modelswap.core.controller import (
+    ClearTimer,
+    Command,
+    Controller,
+    Fail,
+    Grant,
+    Kill,
+    LeaseRequest,
+    PhaseChanged,
+    Position,
+    Reason,
+    SetTimer,
+    Spawn,
+    Terminate,
+    TimerKey,
+)
+from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
+from modelswap.core.placement.policy import groups_policy
+from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
+from modelswap.units import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MAX_WAIT = Seconds(30.0)
+MODELS = [ModelId(c) for c in "abcdefgh"]
+
+
+@dataclass(frozen=True)
+class FakeGroup:
+    id: str
+    members: tuple[ModelId, ...]
+    swap: bool = True
+    exclusive: bool = True
+    persistent: bool = False
+
+
+def group(
+    name: str, *, swap: bool = True, exclusive: bool = True, persistent: bool = False
+) -> FakeGroup:
+    return FakeGroup(name, tuple(ModelId(c) for c in name), swap, exclusive, persistent)
+
+
+GROUPS = (
+    group("abc"),
+    group("de", swap=False, exclusive=False),
+    group("f", persistent=True),
+    group("gh"),
+)
+
+
+def spec(name: str, **settings: object) -> ModelSpec:
+    return replace(ModelSpec(id=ModelId(name), stop_grace=Seconds(2)), **settings)  # type: ignore[arg-type]  # typed by use
+
+
+def specs(**changes: ModelSpec) -> dict[ModelId, ModelSpec]:
+    """Return three plain models, some of them replaced."""
+    plain = {ModelId(m): spec(m) for m in "abc"}
+    return plain | {ModelId(name): changed for name, changed in changes.items()}
+
+
+def waiting_in(controller: Controller) -> list[LeaseRequest]:
+    """Return what waits, the room's own wishes (under negative ids) included."""
+    return [w.request for w in controller._line]
+
+
+@dataclass(frozen=True)
+class Server:
+    """How the next process of a model behaves."""
+
+    starts_in: float = 0.5
+    fails: bool = False
+    dies_in: float | None = None
+    leaves_in: float | None = 0.1
+    dies_after_kill_in: float = 0.01
+
+
+@dataclass
+class Open:
+    request: LeaseRequest
+    arrived: float
+    due: float
+
+
+@dataclass
+class Process:
+    server: Server
+    is_gone: bool = False
+
+
+@dataclass
+class World:
+    """Carries out what the room says, and keeps the account of every request."""
+
+    specs: dict[ModelId, ModelSpec]
+    max_wait: Seconds | None = MAX_WAIT
+    queue_limit: int = 200
+    groups: tuple[FakeGroup, ...] = GROUPS
+    server_of: Callable[[ModelId], Server] = lambda _: Server()
+    seconds_of_work: Callable[[], float] = lambda: 0.2
+    now: float = 0.0
+    open: dict[RequestId, Open] = field(default_factory=dict)
+    running: dict[RequestId, ModelId] = field(default_factory=dict)
+    answers: dict[RequestId, Grant | Fail] = field(default_factory=dict)
+    granted: list[RequestId] = field(default_factory=list)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    spawned: list[ModelId] = field(default_factory=list)
+    terminated: list[ModelId] = field(default_factory=list)
+    killed: list[ModelId] = field(default_factory=list)
+    told: list[PhaseChanged] = field(default_factory=list)
+    positions: dict[RequestId, int] = field(default_factory=dict)
+    processes: dict[ModelId, Process] = field(default_factory=dict)
+    timers: dict[TimerKey, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.controller = Controller(
+            self.specs,
+            groups_policy(self.groups),
+            max_wait=self.max_wait,
+            queue_limit=self.queue_limit,
+        )
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = itertools.count()
+        self._ids = itertools.count()
+
+    # What happens
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (when, next(self._serial), what))
+
+    def step(self) -> bool:
+        """Let the next thing happen; say whether there was one."""
+        if not self._agenda:
+            return False
+        when, _, what = heapq.heappop(self._agenda)
+        self.now = max(self.now, when)
+        what()
+        self.check()
+        return True
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._agenda and self._agenda[0][0] <= end:
+            self.step()
+        self.now = end
+
+    def clock(self) -> Seconds:
+        return Seconds(self.now)
+
+    def arrive(
+        self,
+        model: str,
+        client: str = "c",
+        *,
+        background: bool = False,
+        watched: bool = False,
+        no_swap: bool = False,
+    ) -> RequestId:
+        id_ = RequestId(next(self._ids))
+        name = ModelId(model)
+        if not background and self.controller.serve_now(name):
+            self.answers[id_] = Grant(id_, name)
+            if self.timers.get(TimerKey(Timer.HOLD), self.now + 1) > self.now:
+                self.check_overtaking(name, self.now)  # after a leap, the timer comes next
+            self.begin(id_, name)
+            return id_
+        request = LeaseRequest(id_, name, ClientId(client), background, watched, no_swap)
+        due = self.now + (self.max_wait if self.max_wait is not None else float("inf"))
+        self.open[id_] = Open(request, self.now, due)
+        self.obey(self.controller.on_arrived(request, self.clock()))
+        return id_
+
+    def leave(self, id_: RequestId) -> None:
+        """The client goes away, whether it waits or runs."""
+        if self.open.pop(id_, None) is not None:
+            self.obey(self.controller.on_cancelled(id_, self.clock()))
+            self.positions.pop(id_, None)
+        elif id_ in self.running:
+            self.finish(id_)
+
+    def begin(self, id_: RequestId, model: ModelId) -> None:
+        assert self.controller.phase(model) is Phase.READY, "granted on a server that is not ready"
+        self.granted.append(id_)
+        self.running[id_] = model
+        self.at(self.now + self.seconds_of_work(), lambda: self.finish(id_))
+
+    def finish(self, id_: RequestId) -> None:
+        model = self.running.pop(id_, None)
+        if model is not None:
+            self.obey(self.controller.on_finished(model, self.clock()))
+
+    def event(self, model: str, event: Event, detail: str = "") -> None:
+        self.obey(self.controller.on_event(ModelId(model), event, self.clock(), detail))
+
+    def exit(self, model: str, detail: str = "exit code 1") -> None:
+        """The process ends, and with it whatever ran on it."""
+        name = ModelId(model)
+        process = self.processes.pop(name, None)
+        if process is None or process.is_gone:
+            return
+        process.is_gone = True
+        self.event(name, Event.EXITED, detail)
+        for id_ in [r for r, m in self.running.items() if m == name]:
+            self.finish(id_)
+
+    # What the room wants
+
+    def obey(self, commands: Iterable[Command]) -> None:  # noqa: C901 - one arm per command
+        for command in commands:
+            match command:
+                case Grant(id=id_, model=model):
+                    self.check_overtaking(model, self.open[id_].arrived)
+                    self.close(id_, command)
+                    self.begin(id_, model)
+                case Fail(id=id_, reason=reason):
+                    self.close(id_, command)
+                    self.reasons[reason] += 1
+                case Position(id=id_, position=position):
+                    assert id_ in self.open
+                    self.positions[id_] = position
+                case Spawn(model=model):
+                    self.spawn(model)
+                case Terminate(model=model):
+                    self.terminate(model)
+                case Kill(model=model):
+                    self.kill(model)
+                case SetTimer(key=key, at=at):
+                    self.set_timer(key, at)
+                case ClearTimer(key=key):
+                    assert self.timers.pop(key, None) is not None, "a timer that does not run"
+                case PhaseChanged():
+                    self.told.append(command)
+                    if command.why.startswith("making room for "):
+                        target = ModelId(command.why.split()[3])
+                        self.check_eviction(command.model, target)
+
+    def close(self, id_: RequestId, answer: Grant | Fail) -> None:
+        assert id_ in self.open, f"answered twice or after it left: {answer}"
+        self.answers[id_] = answer
+        del self.open[id_]
+        self.positions.pop(id_, None)
+
+    def spawn(self, model: ModelId) -> None:
+        assert model not in self.processes, "two processes of one model"
+        process = self.processes[model] = Process(self.server_of(model))
+        self.spawned.append(model)
+        server = process.server
+        if server.fails:
+            self.at(self.now + server.starts_in, lambda: self.end(model, process))
+            return
+        self.at(self.now + server.starts_in, lambda: self.probe(model, process))
+        if server.dies_in is not None:
+            self.at(self.now + server.dies_in, lambda: self.end(model, process))
+
+    def probe(self, model: ModelId, process: Process) -> None:
+        if self.processes.get(model) is process:
+            self.event(model, Event.PROBE_PASSED)
+
+    def end(self, model: ModelId, process: Process) -> None:
+        if self.processes.get(model) is process:
+            self.exit(model)
+
+    def terminate(self, model: ModelId) -> None:
+        process = self.processes[model]
+        self.terminated.append(model)
+        leaves_in = process.server.leaves_in
+        if leaves_in is not None:
+            self.at(self.now + leaves_in, lambda: self.end(model, process))
+
+    def kill(self, model: ModelId) -> None:
+        process = self.processes[model]
+        self.killed.append(model)
+        self.at(self.now + process.server.dies_after_kill_in, lambda: self.end(model, process))
+
+    def set_timer(self, key: TimerKey, at: Seconds) -> None:
+        self.timers[key] = at
+        self.at(at, lambda: self.fire(key, at))
+
+    def fire(self, key: TimerKey, at: Seconds) -> None:
+        if self.timers.get(key) == at:
+            del self.timers[key]
+            self.obey(self.controller.on_timer(key, self.clock()))
+
+    # What must hold
+
+    def evicts(self, target: ModelId, victim: ModelId) -> bool:
+        answer = groups_policy(self.groups)(target, [victim])
+        return victim in getattr(answer, "models", ())
+
+    def check_overtaking(self, model: ModelId, arrived: float) -> None:
+        """Nobody who came after another was overdue is served where that one needs the room."""
+        for other in self.open.values():
+            theirs = other.request
+            is_patient = theirs.background or theirs.no_swap
+            if not is_patient and theirs.model != model and arrived > other.due:
+                assert not self.evicts(theirs.model, model), (
+                    f"{theirs.id} is overtaken for too long"
+                )
+
+    def check_eviction(self, victim: ModelId, target: ModelId) -> None:
+        """A swap cuts nobody off; one for background requests takes nothing from the others."""
+        assert victim not in self.running.values(), "a swap cut off a running request"
+        wanted = [o.request for o in self.open.values() if o.request.model == target]
+        waiting = [o for o in self.open.values() if o.arrived < self.now]
+        others = [o.request for o in waiting if o.request.model == victim]
+        if all(r.background for r in wanted):
+            assert all(r.background for r in others), "a background request took a model away"
+        is_wished = any(r.id < 0 and r.model == target for r in waiting_in(self.controller))
+        if wanted and not is_wished:
+            assert not all(r.no_swap for r in wanted), (
+                "a model had to leave for a request without swap"
+            )
+
+    def check(self) -> None:
+        for model in self.specs:
+            alive = self.controller.phase(model) in ALIVE
+            assert alive == (model in self.processes), "a phase without its process"
+            assert self.controller.in_flight(model) == sum(
+                m == model for m in self.running.values()
+            )
+            waiting = sum(o.request.model == model for o in self.open.values())
+            assert self.controller.waiting(model) >= waiting, "a waiting request was lost"
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Inside a swapping group, two servers never live at once."""
+        for group_ in self.groups:
+            if group_.swap:
+                alive = [m for m in group_.members if m in self.processes]
+                assert len(alive) <= 1, f"together: {alive}"
+
+
+def swapping(**settings: object) -> World:
+    """Return a world in which one model runs at a time, unless told otherwise."""
+    defaults: dict[str, object] = {"specs": specs(), "groups": (group("abc"),)}
+    return World(**(defaults | settings))  # type: ignore[arg-type]  # typed by use
+
+
+def reasons(world: World, *ids: RequestId) -> list[Reason | None]:
+    """Return why each was refused; `None` for those that were granted."""
+    answers = [world.answers[i] for i in ids]
+    return [a.reason if isinstance(a, Fail) else None for a in answers]

@@ -1,0 +1,185 @@
+"""Random life in a world on virtual time, for as long as one likes; the long form of the tests.
+
+`PYTHONPATH=src:tests python -m core.simulation --steps 2000000` runs it by hand (`make deep`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from modelswap.core.models.lifecycle import Event
+from modelswap.core.placement.policy import groups_policy
+from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.units import Seconds
+from support.controller_simulator import MAX_WAIT, MODELS, Server, World
+
+
+@dataclass
+class Chaos:
+    """Random life in a world, all of it from one seed."""
+
+    seed: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
+        r = self.random
+        specs = {
+            m: ModelSpec(
+                id=m,
+                start_timeout=Seconds(5.0),
+                stop_grace=Seconds(2.0),
+                ttl=Seconds(20.0) if m in "cdg" else None,
+                concurrency=2 if m in "bd" else None,
+                priority=3 if m == "g" else 0,
+                restore_on_failure=m in "ah",
+            )
+            for m in MODELS
+        }
+        self.world = World(
+            specs,
+            queue_limit=40,
+            server_of=lambda _: self.server(),
+            seconds_of_work=lambda: r.expovariate(1.0),
+        )
+
+    def server(self) -> Server:
+        r = self.random
+        return Server(
+            starts_in=r.choice([0.05, 0.5, 3.0, 8.0]),
+            fails=r.random() < 0.1,
+            dies_in=r.expovariate(0.05) if r.random() < 0.2 else None,
+            leaves_in=None if r.random() < 0.1 else r.choice([0.01, 1.0, 4.0]),
+            dies_after_kill_in=r.choice([0.01, 0.01, 0.01, 14.0]),
+        )
+
+    def poke(self) -> None:
+        """Do one random thing from outside."""
+        what = self.random.choices(
+            ["arrive", "flood", "leave", "unload", "stall", "crash", "leap", "reload", "preload"],
+            [60, 2, 12, 2, 1, 2, 1, 1, 1],
+        )[0]
+        self.counts[what] += 1
+        getattr(self, what)()
+        self.world.check()
+
+    def arrive(self) -> None:
+        r = self.random
+        self.world.arrive(
+            r.choice(MODELS),
+            f"client {r.randrange(6)}",
+            background=r.random() < 0.15,
+            watched=r.random() < 0.2,
+            no_swap=r.random() < 0.15,
+        )
+
+    def flood(self) -> None:
+        model = self.random.choice(MODELS)
+        for _ in range(30):
+            self.world.arrive(model, "flooder")
+
+    def leave(self) -> None:
+        w = self.world
+        ids = sorted([*w.open, *w.running])
+        if ids:
+            w.leave(self.random.choice(ids))
+
+    def unload(self) -> None:
+        w = self.world
+        model = self.random.choice([None, *MODELS])
+        w.obey(w.controller.unload(model, w.clock(), force=self.random.random() < 0.3))
+
+    def stall(self) -> None:
+        self.world.event(self.random.choice(MODELS), Event.STALLED)
+
+    def crash(self) -> None:
+        if self.world.processes:
+            self.world.exit(self.random.choice(sorted(self.world.processes)))
+
+    def leap(self) -> None:
+        self.world.now += self.random.choice([1.0, 60.0, 5000.0])
+
+    def preload(self) -> None:
+        w = self.world
+        w.obey(w.controller.preload(self.random.sample(MODELS, 2), w.clock()))
+
+    def reload(self) -> None:
+        w = self.world
+        model = self.random.choice(MODELS)
+        specs = dict(w.specs)
+        is_removed = self.random.random() < 0.5
+        if is_removed:
+            del specs[model]
+        else:
+            specs[model] = replace(specs[model], priority=self.random.randrange(4))
+        self._replace(specs, model, is_removed=is_removed)
+        if is_removed:  # and comes back later, as an editor's undo does
+            self._replace(w.specs, model, is_removed=False)
+
+    def _replace(
+        self, specs: dict[ModelId, ModelSpec], model: ModelId, *, is_removed: bool
+    ) -> None:
+        w = self.world
+        w.obey(
+            w.controller.replace(
+                specs,
+                groups_policy(w.groups),
+                changed=frozenset() if is_removed else frozenset({model}),
+                removed=frozenset({model}) if is_removed else frozenset(),
+                max_wait=MAX_WAIT,
+                queue_limit=40,
+                now=w.clock(),
+            )
+        )
+
+    def run(self, steps: int) -> None:
+        r = self.random
+        busy = True
+        for n in range(steps):
+            if n % 500 == 0:
+                busy = r.random() < 0.7  # quiet times too, in which the servers idle
+            if r.random() < (0.3 if busy else 0.03) or not self.world.step():
+                self.poke()
+
+    def settle(self) -> None:
+        """Let the world run on alone: everybody is answered, and nothing is left running on."""
+        w = self.world
+        for _ in range(200_000):
+            if not w.open and not w.running:
+                break
+            assert w.step(), f"nothing happens any more, and these wait: {w.open}"
+        assert not w.open, f"never answered: {w.open}"
+        assert len(w.granted) == len(set(w.granted))
+        for command in (w.controller.drain(w.clock()), w.controller.stop_all(w.clock())):
+            w.obey(command)
+        while w.processes:
+            assert w.step(), f"never stopped: {w.processes}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the decisions for long, on virtual time.")
+    parser.add_argument("--steps", type=int, default=2_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    done, begun, run_length = 0, time.monotonic(), 50_000
+    for seed in itertools.count(chosen.seed):
+        chaos = Chaos(seed)
+        chaos.run(min(run_length, chosen.steps - done))
+        chaos.settle()
+        done += run_length
+        world = chaos.world
+        print(  # noqa: T201 - the entry of a command
+            f"seed {seed}: {len(world.answers)} answers, {len(world.spawned)} starts,"
+            f" {len(world.killed)} kills, {world.now:.0f} virtual s, {time.monotonic() - begun:.1f} s"
+        )
+        if done >= chosen.steps:
+            break
+
+
+if __name__ == "__main__":
+    main()

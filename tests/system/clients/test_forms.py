@@ -1,0 +1,74 @@
+"""Which form of a keep-alive the clients survive: the evidence for decision 0006.
+
+Every form that was a candidate, before a plain stream, through every kind of
+parser. What does not survive is listed; the form in use survives everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from modelswap.api.protocols.stream_dialect import COMMENT, StreamDialect, keep_alive
+from support.event_parsers import PARSERS
+
+TEXT = "one two three"
+BASE = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "a"}
+
+
+def event(value: object) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def chunk(delta: dict[str, str], **fields: object) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return event({**BASE, "choices": [choice], **fields})
+
+
+# This engine's first chunk has text in it already.
+STREAM = (
+    chunk({"role": "assistant", "content": "one "})
+    + chunk({"content": "two "})
+    + chunk({"content": "three"})
+    + event({**BASE, "choices": [], "usage": {}})
+    + b"data: [DONE]\n\n"
+)
+IN_USE = keep_alive(StreamDialect.CHAT, model="a", created=5)
+EVERYBODY = frozenset(PARSERS)
+STUMBLE: dict[str, tuple[bytes, frozenset[str]]] = {
+    "comment and empty line": (
+        b": keep-alive\n\n",
+        frozenset({"openai-go", "openai-go accumulator", "every line"}),
+    ),
+    "comment": (COMMENT, frozenset({"blocks", "every line"})),
+    "bare colon": (b":\n", frozenset({"blocks", "every line"})),
+    "empty line": (b"\n", frozenset({"openai-go", "openai-go accumulator", "blocks"})),
+    "comment as data": (b"data: : keep-alive\n\n", EVERYBODY),
+    "ping event": (b'event: ping\ndata: {"type": "ping"}\n\n', EVERYBODY - {"blocks"}),
+    "chunk with an id of its own": (
+        chunk({"content": ""}, id="chatcmpl-2"),
+        frozenset({"openai-go accumulator"}),
+    ),
+    "chunk without an id": (IN_USE, frozenset()),
+}
+
+
+def survives(parser: str, stream: bytes) -> bool:
+    try:
+        return PARSERS[parser](stream) == TEXT
+    except (ValueError, KeyError):
+        return False
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_every_parser_reads_a_plain_stream(parser: str) -> None:
+    """Without a keep-alive the parsers agree, so what fails below is the keep-alive's doing."""
+    assert survives(parser, STREAM)
+
+
+@pytest.mark.parametrize("form", STUMBLE)
+def test_who_stumbles_over_which_form(form: str) -> None:
+    """Each form fails exactly the parsers that are listed for it."""
+    keeps, stumble = STUMBLE[form]
+    assert {p for p in PARSERS if not survives(p, keeps * 3 + STREAM)} == stumble

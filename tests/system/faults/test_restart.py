@@ -1,0 +1,215 @@
+"""A restart that was asked for: what it unloads, what it keeps, and what systemd hears of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.load import rest_of, slow_stream
+from support.server import stub_config, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import StartServer
+    from support.server import Modelswap
+
+KEEP = "keeper: {onRestart: keep, grace: 5}"
+
+
+def signalled(server: Modelswap, *numbers: int) -> int:
+    """Send the signals, each when the one before was heard; the exit code."""
+    assert server.process is not None
+    for number in numbers:
+        server.process.send_signal(number)
+        wait_until(lambda: "stopping: finishing" in server.log(), what="it has taken note")
+    return server.process.wait(30)
+
+
+def test_a_restart_unloads_by_default(modelswap_server: StartServer) -> None:
+    """SIGTERM: no model is left when the program has ended."""
+    server = modelswap_server(stub_config("a"))
+    assert server.chat("a").status == 200
+    assert signalled(server, signal.SIGTERM) == 0
+    assert not server.processes()
+
+
+def test_a_restart_that_keeps_the_models(modelswap_server: StartServer, tmp_path: Path) -> None:
+    """SIGTERM and a start with `onRestart: keep`: the same process answers, twice in a row."""
+    journal = tmp_path / "starts"
+    text = stub_config("a", extra=KEEP, flags=("--journal", str(journal)))
+    server = modelswap_server(text)
+    before = server.stub_state("a")["pid"]
+    for _ in range(2):
+        assert signalled(server, signal.SIGTERM) == 0
+        assert before in server.processes()
+        server.start()
+        wait_until(lambda: server.running() == {"a": "ready"}, what="adoption")
+        assert server.stub_state("a")["pid"] == before
+    assert len(journal.read_text().splitlines()) == 1
+
+
+def test_running_requests_finish_before(modelswap_server: StartServer) -> None:
+    """A stream in progress reaches its end, and the model stays."""
+    server = modelswap_server(stub_config("a", extra=KEEP))
+    with slow_stream(server, "a", events=40, delay_ms=25) as connection:
+        assert server.process is not None
+        server.process.terminate()
+        assert b"data: [DONE]" in rest_of(connection)
+    assert server.process.wait(20) == 0
+    assert "models stay loaded" in server.log()
+    server.start()
+    wait_until(lambda: server.running() == {"a": "ready"})
+
+
+def test_without_a_new_start(modelswap_server: StartServer) -> None:
+    """Nobody comes within the grace: the keeper stops the models and leaves."""
+    server = modelswap_server(stub_config("a", extra="keeper: {onRestart: keep, grace: 1}"))
+    assert server.chat("a").status == 200
+    assert signalled(server, signal.SIGTERM) == 0
+    assert server.processes()
+    wait_until(lambda: not server.processes(), 15, what="everything is gone")
+
+
+def test_nothing_to_keep(modelswap_server: StartServer) -> None:
+    """Without a model the keeper leaves at once."""
+    server = modelswap_server(stub_config("a", extra="keeper: {onRestart: keep, grace: 60}"))
+    assert signalled(server, signal.SIGTERM) == 0
+    wait_until(lambda: not server.processes(), 5, what="everything is gone")
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_models(modelswap_server: StartServer, first: int) -> None:
+    """SIGINT means the end, also after a SIGTERM."""
+    server = modelswap_server(stub_config("a", extra=KEEP))
+    with slow_stream(server, "a", events=100_000, delay_ms=20):
+        signalled(server, first, signal.SIGINT)
+    wait_until(lambda: not server.processes(), 5, what="everything is gone")
+
+
+def test_a_second_sigterm_cuts_the_requests_only(modelswap_server: StartServer) -> None:
+    """In a hurry the requests are cut; the models stay all the same."""
+    server = modelswap_server(stub_config("a", extra=KEEP))
+    before = server.stub_state("a")["pid"]
+    with slow_stream(server, "a", events=100_000, delay_ms=20):
+        assert signalled(server, signal.SIGTERM, signal.SIGTERM) == 0
+    server.start()
+    assert server.stub_state("a")["pid"] == before
+
+
+def test_a_model_that_is_loading_is_kept(modelswap_server: StartServer, tmp_path: Path) -> None:
+    """It is not ready yet: the next start waits for it instead of beginning anew."""
+    journal = tmp_path / "starts"
+    flags = ("--journal", str(journal), "--ready-after", "2")
+    server = modelswap_server(
+        stub_config("a", extra=f"hooks: {{on_startup: {{preload: [a]}}}}\n{KEEP}", flags=flags)
+    )
+    wait_until(lambda: server.running() == {"a": "starting"})
+    assert signalled(server, signal.SIGTERM) == 0
+    server.start()
+    wait_until(lambda: server.running() == {"a": "ready"})
+    assert len(journal.read_text().splitlines()) == 1
+
+
+# systemd
+
+
+@contextmanager
+def manager(address: str) -> Iterator[socket.socket]:
+    """What systemd listens on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+        yield listening
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+class Heard(threading.Thread):
+    """Reads all messages, as systemd does, until the socket is closed."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._listening = listening
+        self.fields: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.fields += self._listening.recv(4096).decode().split("\n")
+
+    def next(self, field: str) -> None:
+        """Wait for a field that has not come yet."""
+        count = self.fields.count(field)
+        wait_until(lambda: self.fields.count(field) > count, what=field)
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_systemd_hears(modelswap_server: StartServer, tmp_path: Path, kind: str) -> None:
+    """READY when requests are accepted, RELOADING around a reload, STOPPING, and signs of life."""
+    address = str(tmp_path / "notify") if kind == "path" else f"@modelswap-test-{os.getpid()}"
+    with manager(address) as listening:
+        heard = Heard(listening)
+        env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
+        server = modelswap_server(stub_config("a"), start=False, env=env)
+        process = server.spawn()
+        wait_until(lambda: "READY=1" in heard.fields)
+        assert f"MAINPID={process.pid}" in heard.fields
+        assert server.ask("GET", "/health").status == 200
+        for _ in range(3):
+            heard.next("WATCHDOG=1")
+        assert server.chat("a").status == 200
+        model = next(iter(server.model_pids()))
+        assert b"NOTIFY_SOCKET" not in Path(f"/proc/{model}/environ").read_bytes()
+        heard.fields.clear()
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "READY=1" in heard.fields)
+        assert heard.fields.index("RELOADING=1") < heard.fields.index("READY=1")
+        assert any(field.startswith("MONOTONIC_USEC=") for field in heard.fields)
+        process.terminate()
+        wait_until(lambda: "STOPPING=1" in heard.fields)
+        assert process.wait(20) == 0
+
+
+def test_systemd_hears_nothing_of_a_loop_that_hangs(
+    modelswap_server: StartServer, tmp_path: Path
+) -> None:
+    """The signs of life come from the loop: when that stands still, so do they."""
+    address = str(tmp_path / "notify")
+    with manager(address) as listening:
+        env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"}
+        server = modelswap_server(stub_config("a"), start=False, env=env)
+        process = server.spawn()
+        heard = Heard(listening)
+        wait_until(lambda: "READY=1" in heard.fields)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(0.2)  # what was on its way has come
+            heard.fields.clear()
+            time.sleep(0.5)
+            assert not heard.fields
+        finally:
+            process.send_signal(signal.SIGCONT)
+        heard.next("WATCHDOG=1")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"NOTIFY_SOCKET": "/nowhere/notify", "WATCHDOG_USEC": "200000"},
+        {"NOTIFY_SOCKET": "", "WATCHDOG_USEC": ""},
+        {"NOTIFY_SOCKET": "x" * 300, "WATCHDOG_USEC": "soon", "WATCHDOG_PID": "1"},
+    ],
+)
+def test_a_manager_that_cannot_be_told(modelswap_server: StartServer, env: dict[str, str]) -> None:
+    """Nothing depends on it."""
+    server = modelswap_server(stub_config("a"), env=env)
+    assert server.chat("a").status == 200
+    assert server.stop() == 0

@@ -1,0 +1,136 @@
+"""Reloads, unloads and flapping models without pause, under load: no deadlock, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from support.load import Crowd, one_request, rest_of, slow_stream
+from support.server import stub_command, stub_config, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import StartServer
+    from support.server import Modelswap
+
+EIGHT = [f"m{number}" for number in range(8)]
+
+
+def again_and_again(times: int, pause: float, what: Callable[[int], object]) -> None:
+    for turn in range(times):
+        what(turn)
+        time.sleep(pause)
+
+
+def serves_all(server: Modelswap, models: list[str]) -> bool:
+    return all(one_request(server, model, 20) == "200" for model in models)
+
+
+def test_eight_models_in_one_place(modelswap_server: StartServer) -> None:
+    """Sixteen clients want eight models of which one may run: every request ends well."""
+    server = modelswap_server(stub_config(*EIGHT))
+    with Crowd(server, EIGHT, clients=16, n=2) as crowd:
+        time.sleep(4)
+    assert crowd.endings == {"200": crowd.asked}
+    assert len(server.running()) == 1
+
+
+def test_reloads_under_load(modelswap_server: StartServer) -> None:
+    """Valid, changed and broken configurations in a row: who is not changed notices nothing."""
+    server = modelswap_server("startPort: 28300\n" + stub_config("stays", "turns", extra=APART))
+    stream = slow_stream(server, "stays", events=100, delay_ms=30)
+    before = server.stub_state("stays")["pid"]
+
+    def reload(turn: int) -> None:
+        text = "models: [" if turn % 3 == 2 else changed(turn)
+        server.write_config(f"startPort: 28300\n{text}")
+        os.kill(server.pid, signal.SIGHUP)
+
+    with Crowd(server, ["stays"], clients=3, n=2) as untouched, Crowd(server, ["turns"]) as touched:
+        again_and_again(16, 0.12, reload)
+    assert untouched.endings == {"200": untouched.asked}
+    touched.assert_all_ended()
+    assert set(touched.endings) <= {"200", "503 error event"}
+    assert b"[DONE]" in rest_of(stream, end=b"[DONE]")
+    stream.close()
+    assert server.stub_state("stays")["pid"] == before
+    assert serves_all(server, ["stays", "turns"])
+
+
+APART = "groups:\n  apart: {swap: false, members: [stays, turns]}"
+
+
+def changed(turn: int) -> str:
+    """The configuration in which one model has another command each turn."""
+    rows = [
+        f"  stays:\n    cmd: {stub_command('stays')}\n",
+        f"  turns:\n    cmd: {stub_command('turns', '--exit-code', str(2 + turn))}\n",
+    ]
+    return f"{APART}\nmodels:\n{''.join(rows)}"
+
+
+def test_unloads_under_load(modelswap_server: StartServer) -> None:
+    """Unloading one and all in a loop: each request is served or told, and nothing sticks."""
+    server = modelswap_server(stub_config("a", "b"))
+    paths = ["/api/models/unload", "/api/models/unload/a", "/api/models/unload/b?force=true"]
+    with Crowd(server, ["a", "b"], clients=8, delay_ms=10) as crowd:
+        again_and_again(
+            15, 0.1, lambda turn: server.ask("POST", paths[turn % 3], seconds=20).status
+        )
+    crowd.assert_all_ended()
+    assert serves_all(server, ["a", "b"])
+
+
+def test_models_that_flap(modelswap_server: StartServer) -> None:
+    """A model that dies soon after each start backs off; its neighbour is served all along."""
+    flapping = stub_command("flaps", "--exit-after", "0.15")
+    server = modelswap_server(
+        f"groups:\n  apart: {{swap: false, members: [flaps, good]}}\nmodels:\n"
+        f"  flaps:\n    cmd: {flapping}\n  good:\n    cmd: {stub_command('good')}\n"
+    )
+    with Crowd(server, ["flaps"], n=1) as flaps, Crowd(server, ["good"], n=1) as good:
+        time.sleep(3)
+    assert good.endings == {"200": good.asked}
+    flaps.assert_all_ended()
+    assert any(ending.startswith("503") for ending in flaps.endings), flaps.endings
+    refused = server.chat("flaps")
+    assert refused.status in {200, 502, 503}
+    starts = server.log().count("<flaps> starting")
+    assert starts < 30, "it backs off"
+
+
+def test_clients_that_come_and_go(modelswap_server: StartServer) -> None:
+    """Clients that leave while they wait free their place; the others are served."""
+    server = modelswap_server(stub_config("a", "b", flags=("--ready-after", "0.2")))
+
+    def leave(turn: int) -> None:
+        connection = server_connection(server, "ab"[turn % 2])
+        time.sleep(0.02)
+        connection.close()
+
+    leaving = threading.Thread(target=again_and_again, args=(60, 0.01, leave))
+    leaving.start()
+    with Crowd(server, ["a", "b"], clients=4, n=1) as crowd:
+        leaving.join()
+    assert crowd.endings == {"200": crowd.asked}
+    wait_until(
+        lambda: all(server.stub_state(m)["open"] == 0 for m in server.running()),
+        what="nobody's request is open any more",
+    )
+
+
+def server_connection(server: Modelswap, model: str) -> socket.socket:
+    """Ask, and do not wait for the answer."""
+    body = json.dumps({"model": model, "messages": [], "delay_ms": 50, "n": 20}).encode()
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    connection.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    return connection

@@ -1,0 +1,255 @@
+"""Bounds inside one process: all bodies together, slow readers, invented identities, guessed keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from modelswap.api.auth.auth import ANYONE, FailedAttempts, Identity
+from modelswap.api.auth.client_identity import MOST_CLAIMS, Callers, address_of, is_background
+from modelswap.api.auth.host_and_cors import HostAndOriginRules
+from modelswap.config.plan import Limits
+from modelswap.http.server import server as listening
+from modelswap.http.transport.descriptors import room_for
+from modelswap.units import Bytes, Seconds
+from support.raw_requests import bearer, status_of, statuses
+from support.sockets import connect, get, read_answer, serving
+
+if TYPE_CHECKING:
+    from modelswap.http import Exchange
+    from support.streams import Serve
+
+MIB = 1 << 20
+
+
+async def test_all_bodies_in_memory_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address may hold half of it; beyond: 503, and again room when others are done."""
+    monkeypatch.setattr(listening, "_MOST_HELD", 4 * MIB)
+    monkeypatch.setattr(listening, "_BODIES_HELD", 1)
+    limits = Limits(body=Bytes(MIB))
+
+    def handler(exchange: Exchange) -> None:
+        exchange.read_body(lambda body: exchange.reply(200, [], b"%d" % len(body)))
+
+    head = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % MIB
+    part = b"x" * (900 << 10)
+    async with serving(handler, limits) as (server, port), asyncio.timeout(20):
+        held = [await connect(port) for _ in range(2)]
+        for _, writer in held:
+            writer.write(head + part)
+            await writer.drain()
+        while server.held < 2 * len(part) - 2 * (128 << 10):  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+        reader, writer = await connect(port)
+        writer.write(head + part)
+        status, _, _ = await read_answer(reader)
+        assert status == 503
+        writer.close()
+        held[0][1].write(b"x" * (MIB - len(part)))
+        status, _, _ = await read_answer(held[0][0])
+        assert status == 200
+        held[1][1].close()
+        while server.held:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        reader, writer = await connect(port)
+        writer.write(head + b"x" * MIB)
+        status, _, body = await read_answer(reader)
+        assert (status, body) == (200, b"%d" % MIB)
+        writer.close()
+        for _, one in held:
+            one.close()
+
+
+@pytest.mark.parametrize(("piece", "is_kept"), [(16, False), (1024, False), (32 << 10, True)])
+async def test_who_reads_too_slowly_is_given_up(piece: int, *, is_kept: bool) -> None:
+    """A client that takes less than `bodyMinRate` of a waiting answer does not keep its model."""
+    limits = Limits(body_timeout=Seconds(0.5), body_min_rate=Bytes(128 << 10))
+    gone = asyncio.Event()
+
+    def handler(exchange: Exchange) -> None:
+        exchange.on_gone = gone.set
+        exchange.start(200, [], length=64 * MIB)
+        exchange.write(b"x" * (32 * MIB))
+
+    async with serving(handler, limits) as (_, port), asyncio.timeout(20):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(4096, piece))
+            sock.setblocking(False)  # noqa: FBT003 - the library's name
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+            await loop.sock_sendall(sock, get())
+            for _ in range(60):
+                if gone.is_set():
+                    break
+                with contextlib.suppress(ConnectionError):
+                    await loop.sock_recv(sock, piece)
+                await asyncio.sleep(0.05)
+            assert gone.is_set() is not is_kept
+
+
+async def test_an_endless_handshake_ends() -> None:
+    """A client that never finishes its TLS handshake is gone after `headerTimeout`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    limits = Limits(header_timeout=Seconds(0.5))
+
+    def handler(exchange: Exchange) -> None:
+        exchange.reply(200, [])
+
+    async with serving(handler, limits, context) as (_, port), asyncio.timeout(10):
+        reader, writer = await connect(port)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+def request(client: str, **headers: str) -> Any:
+    fields = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return SimpleNamespace(
+        client=client,
+        header=fields.get,
+        header_values=lambda name: [fields[name]] if name in fields else [],
+    )
+
+
+def book(*proxies: str) -> Any:
+    settings = SimpleNamespace(client_id_header="X-User", background_header="X-Background")
+    return SimpleNamespace(
+        origins=HostAndOriginRules(proxies=proxies), plan=SimpleNamespace(settings=settings)
+    )
+
+
+def test_one_address_is_not_a_thousand_clients() -> None:
+    """Names that a client gives itself count up to a bound; beyond it they are its address."""
+    callers, rules = Callers(), book()
+    names = {
+        callers.client_of(request("9.9.9.9", x_user=f"u{n}"), ANYONE, rules) for n in range(500)
+    }
+    assert len(names) == MOST_CLAIMS + 1
+    assert "9.9.9.9" in names
+    assert callers.client_of(request("9.9.9.9", x_user="u3"), ANYONE, rules) == "u3"
+    for n in range(5000):
+        callers.client_of(request(f"a{n}", x_user="u"), ANYONE, rules)
+    assert len(callers._claims) <= 1024
+    assert len(callers.client_of(request("8.8.8.8", x_user="y" * 5000), ANYONE, rules)) <= 128
+
+
+def test_where_proxies_are_trusted_nobody_else_names_clients() -> None:
+    """A trusted proxy speaks for any number of clients, everybody else for itself."""
+    callers, rules = Callers(), book("10.0.0.0/8")
+    through = {
+        callers.client_of(request("10.0.0.1", x_user=f"u{n}"), ANYONE, rules) for n in range(500)
+    }
+    assert len(through) == 500
+    assert callers.client_of(request("9.9.9.9", x_user="u3"), ANYONE, rules) == "9.9.9.9"
+
+
+def test_a_key_is_who_it_is() -> None:
+    """A header makes no other client of a key."""
+    caller = Callers().client_of(request("9.9.9.9", x_user="other"), Identity("me"), book())
+    assert caller == "me"
+
+
+def test_a_key_without_a_name_of_its_own_is_many() -> None:
+    """A name made up for a key is nobody: the header counts before it, and it before the address."""
+    callers, key = Callers(), Identity("key-1", is_named=False)
+    assert callers.client_of(request("9.9.9.9", x_user="ann"), key, book()) == "ann"
+    assert callers.client_of(request("9.9.9.9"), key, book()) == "key-1"
+    assert callers.client_of(request("9.9.9.9", x_user=""), key, book()) == "key-1"
+    for n in range(500):
+        callers.client_of(request("9.9.9.9", x_user=f"u{n}"), key, book())
+    assert callers.client_of(request("9.9.9.9", x_user="one more"), key, book()) == "key-1"
+
+
+def test_background_takes_nothing_from_others() -> None:
+    """Anyone may say of himself that he can wait."""
+    assert is_background(request("9.9.9.9", x_background="1"), ANYONE, book())
+    assert not is_background(request("9.9.9.9"), ANYONE, book())
+
+
+@pytest.mark.parametrize("value", ["", " ", "0", "false", "False", "no", "OFF"])
+def test_background_can_be_denied(value: str) -> None:
+    """Who says that the request is no background work is not put behind the others."""
+    assert not is_background(request("9.9.9.9", x_background=value), ANYONE, book())
+
+
+def test_forged_forwarding_headers() -> None:
+    """They count from trusted proxies only, and only as far as their chain reaches."""
+    forged = {"x_forwarded_for": "1.2.3.4", "x_real_ip": "1.2.3.4"}
+    assert address_of(request("9.9.9.9", **forged), HostAndOriginRules()) == "9.9.9.9"
+    assert (
+        address_of(request("9.9.9.9", **forged), HostAndOriginRules(proxies=["10.0.0.0/8"]))
+        == "9.9.9.9"
+    )
+    behind = request("10.0.0.1", x_forwarded_for="6.6.6.6, 1.2.3.4")
+    assert address_of(behind, HostAndOriginRules(proxies=["10.0.0.0/8"])) == "1.2.3.4"
+
+
+def test_a_forged_address_is_not_in_the_log(serve: Serve) -> None:
+    """The line of a request names the peer, whatever `X-Forwarded-For` says; wrong keys count for it."""
+    server = serve("apiKeys: [right-key]\nmodels: {}\n")
+    found = [
+        status_of(
+            server, "GET", "/v1/models",
+            headers={**bearer("wrong"), "X-Forwarded-For": f"6.6.6.{n}", "X-Real-IP": f"6.6.6.{n}"},
+        )
+        for n in range(14)
+    ]  # fmt: skip
+    assert found[-1] == 429
+    assert "6.6.6." not in server.ask("GET", "/logs", headers=bearer("right-key")).body.decode()
+
+
+def test_a_whole_ipv6_network_is_one_guesser() -> None:
+    """Changing the lower half of an IPv6 address gives no new guesses; IPv4 addresses are apart."""
+    failures = FailedAttempts()
+    for n in range(30):
+        failures.on_failure(f"2001:db8::{n:x}", 100.0)
+    assert failures.wait("2001:db8::ffff", 100.0) > 0
+    assert failures.wait("2001:db8:0:1::1", 100.0) == 0
+    for n in range(30):
+        failures.on_failure(f"10.0.0.{n}", 100.0)
+    assert failures.wait("10.0.0.200", 100.0) == 0
+
+
+def test_refusing_begins_before_descriptors_are_gone() -> None:
+    """The number of connections that fit leaves room for their upstreams and for ourselves."""
+    import resource  # noqa: PLC0415 - not there on every system
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert room_for(16) == 16
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
+    if hard != resource.RLIM_INFINITY:
+        assert room_for(hard * 2) < hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_control_route_takes_no_large_body(serve: Serve) -> None:
+    """What is a few words is 413 when it is a hundred thousand."""
+    body = b'{"name":"' + b"x" * 100_000 + b'"}'
+    assert _kept(serve).ask("PUT", "/api/profiles/active", body).status == 413
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/logs/stream", "/logs/stream/proxy"])
+def test_the_head_of_an_endless_stream_ends(serve: Serve, path: str) -> None:
+    """`HEAD` of a live stream is answered, and leaves no reader behind."""
+    head = f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    raw = _kept(serve).raw(head * 5 + last)
+    assert statuses(raw) == [200] * 6
+    assert raw.endswith(b"\r\n\r\nOK")
+
+
+_KEPT: dict[str, Any] = {}
+
+
+def _kept(serve: Serve) -> Any:
+    if "one" not in _KEPT:
+        _KEPT["one"] = serve("models: {}\n")
+    return _KEPT["one"]

@@ -1,0 +1,52 @@
+"""Why the program does not start is said as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BROKEN_KEEPER = """
+import sys
+from modelswap.app.program import serve
+from modelswap.fleet import Fleet
+from modelswap.app.options import Options, StartError
+from pathlib import Path
+
+async def open_(self):
+    raise {error}
+
+Fleet.open = open_
+try:
+    serve(Options(config=Path(sys.argv[1]), config_dir=None, listen="127.0.0.1:0"))
+except StartError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("TimeoutError", "modelswap: the keeper cannot be used: no answer in time"),
+        ("OSError(24, 'Too many')", "modelswap: the keeper cannot be used: [Errno 24] Too many"),
+    ],
+)
+def test_a_keeper_that_fails_is_no_taken_port(tmp_path: Path, error: str, said: str) -> None:
+    """Only the address's own failure is called one of the address."""
+    config = tmp_path / "config.yaml"
+    config.write_text("models: {}")
+    script = BROKEN_KEEPER.format(error=error)
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(config)],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=30,
+        env={"MODELSWAP_STATE_DIR": str(tmp_path), "HOME": str(tmp_path)},
+    )
+    assert found.stdout.splitlines()[-1] == said

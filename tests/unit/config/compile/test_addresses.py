@@ -1,0 +1,131 @@
+"""Models with one address: they swap, and the configuration says so where it could surprise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelswap.config.compile.addresses import address_of
+from modelswap.config.compile.coresidence import policy_of
+from modelswap.core.placement.policy import Evict, NeverFits, apart
+from modelswap.core.spec import ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.core.placement.policy import Answer
+    from unit.config.conftest import LoadText
+
+A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
+
+ONE_ADDRESS = [
+    ("http://localhost:9000", "http://127.0.0.1:9000/v1"),
+    ("http://[::1]:9000", "http://0.0.0.0:9000"),
+    ("http://LOCALHOST:9000", "http://[::]:9000"),
+    ("http://127.0.0.2:9000", "http://x.localhost:9000"),
+    ("http://box:9000", "http://BOX.:9000/base"),
+    ("http://h", "http://h:80"),
+    ("https://h", "https://h:443"),
+    ("unix:/run/a.sock", "unix:///run/a.sock"),
+    ("unix:/run/a.sock", "unix:/run/a.sock:/base"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ONE_ADDRESS)
+def test_spellings_of_one_address(one: str, other: str) -> None:
+    """Spellings of one address are one."""
+    assert address_of(one) == address_of(other) != ""
+
+
+@pytest.mark.parametrize("other", ["http://localhost:9001", "http://box:9000", "unix:/9000", ""])
+def test_other_addresses(other: str) -> None:
+    """Another host or port is another address."""
+    assert address_of("http://localhost:9000") != address_of(other)
+
+
+def _pair(first: str, second: str, routing: str) -> str:
+    return f"models:\n  a: {{{first}}}\n  b:\n    {second}\n{routing}"
+
+
+FIXED = "cmd: srv --port 9000, proxy: 'http://localhost:9000'"
+SECOND = "cmd: srv -p 9000:8080\n    proxy: http://127.0.0.1:9000"
+TOGETHER = [
+    "groups: {g: {swap: no, members: [a, b]}}",
+    "groups: {g: {members: [a], exclusive: no}, h: {members: [b], exclusive: no}}",
+    "groups: {g: {members: [a], persistent: yes}, h: {members: [b]}}",
+    "matrix: {sets: {s: a & b}}",
+    "profiles: {p: [a, b]}",
+]
+
+
+@pytest.mark.parametrize("routing", TOGETHER)
+def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
+    """Whatever the routing says, one is unloaded for the other; a warning says so once."""
+    found = loaded(_pair(FIXED, SECOND, routing))
+    assert found.plan is not None, found.lines()
+    policy = policy_of(found.plan)
+    assert policy(B, [A]) == Evict(frozenset({A}))
+    assert policy(A, [B]) == Evict(frozenset({B}))
+    (warning,) = [w for w in found.warnings if w.key == "models.b.proxy"]
+    assert warning.line == 5
+    assert "found that of 'a', so one is unloaded for the other" in warning.message
+
+
+def test_models_that_swap_anyway_are_fine(loaded: LoadText) -> None:
+    """Where groups never let them run together, nothing is said."""
+    assert loaded(_pair(FIXED, SECOND, "")).lines() == []
+
+
+APART = [
+    (
+        "cmd: sleep 99, proxy: 'http://localhost:9000'",
+        "cmd: sleep 99\n    proxy: http://localhost:9000",
+    ),
+    (FIXED, "cmd: srv --port 9001\n    proxy: http://localhost:9001"),
+    ("cmd: 'srv ${PORT}'", "cmd: srv ${PORT}"),
+    (FIXED, "proxy: http://localhost:9000"),
+    ("cmd: srv --port 19000, proxy: 'http://localhost:9000'", SECOND),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), APART)
+def test_models_that_stay_together(loaded: LoadText, first: str, second: str) -> None:
+    """Commands that stand for another program's server, and models with own ports, run together."""
+    found = loaded(_pair(first, second, TOGETHER[0]))
+    assert found.plan is not None
+    assert policy_of(found.plan)(B, [A]) == Evict(frozenset())
+
+
+_MODELS = st.sampled_from([ModelId(name) for name in "abcdef"])
+_ADDRESSES = st.dictionaries(_MODELS, st.sampled_from(["p", "q", "r"]))
+
+
+@given(_ADDRESSES, _MODELS, st.lists(_MODELS, unique=True), st.frozensets(_MODELS))
+def test_apart_adds_the_sharers_and_nothing_else(
+    addresses: dict[ModelId, str],
+    target: ModelId,
+    live: list[ModelId],
+    chosen: frozenset[ModelId],
+) -> None:
+    """The answer is the policy's and every other live model of the target's address; once they left, it is empty."""
+
+    def policy(model: ModelId, there: Sequence[ModelId]) -> Answer:
+        return Evict(chosen.intersection(there) - {model})
+
+    decide = apart(policy, addresses)
+    answer = decide(target, live)
+    assert isinstance(answer, Evict)
+    mine = addresses.get(target)
+    sharers = {m for m in live if m != target and mine is not None and addresses.get(m) == mine}
+    assert answer.models == (chosen.intersection(live) - {target}) | sharers
+    rest = [m for m in live if m not in answer.models]
+    assert decide(target, rest) == Evict(frozenset())
+
+
+def test_what_never_fits_stays_so() -> None:
+    """An address changes nothing for a model that fits nowhere."""
+    answer = NeverFits("too big")
+    assert apart(lambda *_: answer, {A: "p", B: "p"})(A, [B, C]) == answer

@@ -1,0 +1,117 @@
+"""Mistakes that are said once, where they stand, and in words that help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelswap.config.load import load
+from modelswap.config.messages.preflight import preflight
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = "models:\n  m:\n    cmd: /bin/sh --port ${PORT}\n"
+
+
+def lines(tmp_path: Path, text: str) -> list[str]:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    found = load(file, environ={"PATH": "/usr/bin:/bin"}, look=preflight)
+    return [line.replace(f"{file}:", "") for line in found.lines()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'matrix: {sets: {a: "m & x"}}\n' + MODEL,
+            "error: 1: matrix.sets.a: 'x' at column 5 is neither a var nor a model",
+        ),
+        ("matrix: {}\n" + MODEL, "error: 1: matrix.sets: expected at least one set; found none"),
+    ],
+)
+def test_check_looks_at_a_file_whose_matrix_is_wrong(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert lines(tmp_path, text) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("store: x\n", "error: 1: store: expected a mapping; found text 'x'"),
+        ("profiles: {p: m}\n", "error: 1: profiles.p: expected a mapping; found text 'm'"),
+        (
+            "selectors: {s: {strategy: warm, targets: x}}\n",
+            "error: 1: selectors.s.targets: expected a list; found text 'x'",
+        ),
+        ("peers: {p: x}\n", "error: 1: peers.p: expected a mapping; found text 'x'"),
+        ("models: {m: {cmd: [a], proxy: http://h:1}}\n", "error: 1: models.m.cmd: expected text"),
+        (
+            MODEL + "    cmdStop: /bin/sh ${HOME}\n",
+            "error: 4: models.m.cmdStop: expected a macro; found an unknown macro 'HOME'",
+        ),
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_said(tmp_path: Path, text: str, expected: str) -> None:
+    (line,) = lines(tmp_path, text)
+    assert line.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("models:\n\tm: {}\n", "a tab is there; YAML is indented with spaces"),
+        ("models:\n  m:\n    cmd: x: y\n", "a value that holds `: ` needs quotes"),
+        ("models:\n  m:\n    cmd: @x\n", "write quotes around a value that begins with @"),
+        ("models:\n  m:\n    cmd: x\n    cmd: y\n", "4: models.m.cmd: expected each key once"),
+        ("l: [{a: 1, a: 2}]\n", "1: l[0].a: expected each key once"),
+        ("group: {g: {members: []}}\n", "did you mean 'groups'?"),
+        ("apiKeys: [{key: k, noSwap: perhaps}]\n", "expected true or false; found text 'perhaps'"),
+    ],
+)
+def test_a_message_says_where_and_what(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in lines(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize("value", ["true", '"yes"', "localhost:8080/health"])
+def test_a_check_endpoint_that_is_no_path(tmp_path: Path, value: str) -> None:
+    (line,) = lines(tmp_path, f"{MODEL}    checkEndpoint: {value}\n")
+    assert "checkEndpoint: expected a path, or none; found" in line
+    assert "taken as the path /" in line
+
+
+def test_sections_below_models(tmp_path: Path) -> None:
+    """One level too deep: each is said once, where it belongs, and no secret with it."""
+    text = MODEL + (
+        "  logLevel: debug\n  groups:\n    g:\n      members: [m]\n  apiKeys: sk-very-secret\n"
+    )
+    found = lines(tmp_path, text)
+    assert found == [
+        (
+            "error: 4: models.logLevel: expected a mapping of the model's keys; found text 'debug' "
+            "(logLevel: stands at the beginning of its line)"
+        ),
+        (
+            "error: 8: models.apiKeys: expected a mapping of the model's keys; found text that is not "
+            "shown (apiKeys: stands at the beginning of its line)"
+        ),
+        (
+            "warning: 5: models.groups: expected models; found the keys of groups, left out "
+            "(groups: stands at the beginning of its line)"
+        ),
+    ]
+
+
+def test_a_model_may_have_the_name_of_a_section(tmp_path: Path) -> None:
+    assert not lines(tmp_path, "models: {store: {cmd: '/bin/sh ${PORT}'}}\n")
+
+
+@pytest.mark.parametrize("key", ["a\\nb", "\\e[31m", "a\\u2028b", "\\x7f"])
+def test_a_message_is_one_line_without_controls(tmp_path: Path, key: str) -> None:
+    """Also where the file's keys hold them."""
+    (line,) = lines(tmp_path, f'"{key}": 1\n{MODEL}')
+    assert line.isprintable()
+    assert line.endswith(": unknown key, ignored")

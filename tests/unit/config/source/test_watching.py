@@ -1,0 +1,61 @@
+"""What counts as a change of the configuration on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelswap.config.load import load
+from modelswap.config.source.watching import Watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_change_is_told_once_it_stands_still(tmp_path: Path) -> None:
+    """One look sees it, the next tells it, and the one after that is silent."""
+    file = tmp_path / "config.yaml"
+    file.write_text("models: {}")
+    watch = Watch([file], None)
+    assert not watch.has_changed()
+    file.write_text("models: {} # more")
+    assert [watch.has_changed() for _ in range(3)] == [False, True, False]
+
+
+def test_a_key_file_counts(tmp_path: Path) -> None:
+    """A key that is written anew is a change, and so is one that is gone."""
+    file, key = tmp_path / "config.yaml", tmp_path / "key"
+    file.write_text(f"apiKeys: [{{keyFile: '{key}'}}]\nmodels: {{}}")
+    key.write_text("first")
+    watch = Watch([file], None)
+    plan = load(file).plan
+    assert plan is not None
+    assert plan.key_files == (str(key),)
+    watch.look_also_at([key])
+    assert [watch.has_changed() for _ in range(2)] == [False, False]
+    key.write_text("second-one")
+    assert [watch.has_changed() for _ in range(3)] == [False, True, False]
+    key.unlink()
+    assert [watch.has_changed() for _ in range(3)] == [False, True, False]
+
+
+def test_looking_at_more_forgets_nothing(tmp_path: Path) -> None:
+    """A change of the file between its first look and the key files' one is told."""
+    file, key = tmp_path / "config.yaml", tmp_path / "key"
+    file.write_text("models: {}")
+    key.write_text("k")
+    watch = Watch([file], None)
+    file.write_text("models: {} # more")
+    watch.look_also_at([key])
+    watch.look_also_at([key])
+    assert [watch.has_changed() for _ in range(3)] == [False, True, False]
+
+
+def test_files_that_are_all_gone_are_no_change(tmp_path: Path) -> None:
+    """A configuration that is being replaced, or cannot be named, is waited for."""
+    file, key = tmp_path / "config.yaml", tmp_path / "key"
+    file.write_text("models: {}")
+    key.write_text("k")
+    watch = Watch([file, tmp_path / "a\0b"], tmp_path / "nowhere")
+    watch.look_also_at([key])
+    file.unlink()
+    assert [watch.has_changed() for _ in range(3)] == [False, False, False]

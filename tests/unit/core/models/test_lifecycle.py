@@ -1,0 +1,94 @@
+"""The life-cycle table is total and legal, and its picture is current."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from modelswap.core.models.lifecycle import (
+    ABORT_GRACE,
+    ALIVE,
+    IGNORED,
+    IMPOSSIBLE,
+    TRANSITIONS,
+    Act,
+    Alarm,
+    Event,
+    ImpossibleTransitionError,
+    Phase,
+    Timer,
+    step,
+)
+from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.units import Seconds
+
+SPEC = ModelSpec(id=ModelId("m"), start_timeout=Seconds(60), stop_grace=Seconds(7))
+PAGE = Path(__file__).parents[4] / "docs" / "lifecycle.md"
+
+
+def test_every_pair_is_decided_exactly_once() -> None:
+    """No (phase, event) pair is missing, and none is in two sets."""
+    sets = [set(TRANSITIONS), set(IGNORED), set(IMPOSSIBLE)]
+    assert set.union(*sets) == set(product(Phase, Event))
+    assert sum(map(len, sets)) == len(Phase) * len(Event)
+
+
+@pytest.mark.parametrize("pair", sorted(IMPOSSIBLE))
+def test_impossible_news_is_a_bug(pair: tuple[Phase, Event]) -> None:
+    """Impossible news raises and names both the phase and the event."""
+    with pytest.raises(ImpossibleTransitionError, match=f"{pair[1]} while {pair[0]}"):
+        step(*pair)
+
+
+@pytest.mark.parametrize("pair", sorted(IGNORED))
+def test_late_news_changes_nothing(pair: tuple[Phase, Event]) -> None:
+    """Late or repeated news is no step."""
+    assert step(*pair) is None
+
+
+def test_a_process_begins_and_ends_only_with_its_phase() -> None:
+    """`SPAWN` leads from stopped to alive, and only the end of a process leads back."""
+    ends = {Event.EXITED, Event.SPAWN_FAILED}
+    for (phase, event), transition in TRANSITIONS.items():
+        begins = transition.act is Act.SPAWN or event is Event.ADOPTED
+        assert begins == (phase not in ALIVE and transition.target in ALIVE)
+        assert (event in ends) == (transition.target is Phase.STOPPED)
+
+
+def test_every_alive_phase_can_end_and_every_wait_has_a_timer() -> None:
+    """Whoever waits for the process waits with a deadline, in every phase but ready."""
+    for phase in ALIVE:
+        assert TRANSITIONS[phase, Event.EXITED].target is Phase.STOPPED
+    for transition in TRANSITIONS.values():
+        waits = transition.target in ALIVE - {Phase.READY}
+        assert waits == (transition.alarm is not None)
+
+
+def test_graces_are_the_configured_ones() -> None:
+    """A ready server gets its own grace, one that is still starting the short one."""
+
+    def alarm(phase: Phase, event: Event) -> Alarm | None:
+        make = TRANSITIONS[phase, event].alarm
+        return None if make is None else make(SPEC)
+
+    assert alarm(Phase.STOPPED, Event.START_WANTED) == Alarm(Timer.START, Seconds(60))
+    assert alarm(Phase.READY, Event.STOP_WANTED) == Alarm(Timer.GRACE, Seconds(7))
+    assert alarm(Phase.STARTING, Event.STOP_WANTED) == Alarm(Timer.GRACE, ABORT_GRACE)
+    assert alarm(Phase.STARTING, Event.START_TIMED_OUT) == Alarm(Timer.GRACE, ABORT_GRACE)
+
+
+def test_clients_know_four_states() -> None:
+    """The world outside sees stopped, starting, ready and stopping."""
+    assert {p.shown for p in Phase} == {"stopped", "starting", "ready", "stopping"}
+
+
+def diagram() -> str:
+    edges = [f"    {p} --> {t.target}: {e}" for (p, e), t in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> stopped", *edges])
+
+
+def test_the_picture_is_current() -> None:
+    """The diagram in docs/lifecycle.md is the transition table, drawn."""
+    assert diagram() in PAGE.read_text()

@@ -1,0 +1,312 @@
+"""Rings, live readers, levels, redaction."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelswap.observe.logs.logs import (
+    COMBINED,
+    MOST_GATHERED,
+    PROXY,
+    RING,
+    UPSTREAM,
+    Lines,
+    Logger,
+    Logs,
+    model_source,
+)
+from modelswap.observe.logs.redaction import HeaderMask, line_redactor
+from modelswap.observe.logs.stdout import Stdout
+from modelswap.observe.logs.timestamps import FORMATS, go_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def silent(to_stdout: str | None = "none") -> Logs:
+    return Logs(to_stdout=to_stdout, stdout=Stdout(os.open(os.devnull, os.O_WRONLY)))
+
+
+@given(st.text(alphabet="aß€😀\n\r ", max_size=80), st.lists(st.integers(1, 30), max_size=20))
+def test_fragments_become_whole_lines(text: str, sizes: list[int]) -> None:
+    """However output is cut, nothing is lost and every piece ends a line and a character."""
+    data = text.encode()
+    lines, pieces = Lines(), list[bytes]()
+    for size in [*sizes, len(data)]:
+        pieces.append(lines.feed(data[:size]))
+        data = data[size:]
+    for piece in pieces:
+        piece.decode()
+        assert not piece or piece[-1:] in {b"\n", b"\r"}
+    assert b"".join([*pieces, lines.flush()]).decode() == text
+
+
+def test_a_line_without_end_is_bounded() -> None:
+    """A server that never ends its line does not fill the memory, and no character is split."""
+    lines = Lines()
+    pieces = [lines.feed("€".encode()[at % 3 : at % 3 + 1]) for at in range(60_000)]
+    assert all(piece.decode() is not None for piece in pieces)
+    assert len(lines.flush()) <= 16_384
+
+
+def test_rings_keep_the_last_bytes_from_a_line_on() -> None:
+    """A full ring holds at most its size and starts at the beginning of a line."""
+    logs = silent()
+    for number in range(20_000):
+        logs.model_output("m", b"line %d\n" % number)
+    history = logs.history(model_source("m"))
+    assert RING - 20 < len(history) <= RING
+    assert re.fullmatch(rb"line \d+", history.split(b"\n")[0])
+    assert history.endswith(b"line 19999\n")
+
+
+@pytest.mark.parametrize(
+    ("mode", "combined"),
+    [("proxy", b"[INFO] p\n"), ("upstream", b"u\n"), ("both", b"[INFO] p\nu\n"), ("none", b"")],
+)
+def test_stdout_and_the_combined_log_are_the_same(mode: str, combined: bytes) -> None:
+    """`logToStdout` decides what the combined log holds; the others always fill."""
+    read, write = os.pipe()
+    logs = Logs(to_stdout=mode, stdout=Stdout(write))
+    logs.proxy_line("info", "p")
+    logs.model_output("m", b"u\n")
+    logs.close()
+    os.close(write)
+    assert os.read(read, 100) == logs.history(COMBINED) == combined
+    assert (logs.history(PROXY), logs.history(UPSTREAM)) == (b"[INFO] p\n", b"u\n")
+    os.close(read)
+
+
+def test_without_the_setting_the_combined_log_is_of_everything() -> None:
+    """Stdout shows the proxy's lines only; `/logs/stream` carries the models', too."""
+    read, write = os.pipe()
+    logs = Logs(stdout=Stdout(write))
+    tail = logs.subscribe(COMBINED)
+    logs.proxy_line("info", "p")
+    logs.model_output("m", b"eval time\n")
+    logs.close()
+    os.close(write)
+    assert os.read(read, 100) == b"[INFO] p\n"
+    assert logs.history(COMBINED) == b"[INFO] p\neval time\n"
+    logs.unsubscribe(COMBINED, tail)
+    os.close(read)
+
+
+def test_a_blocked_stdout_blocks_nobody() -> None:
+    """Lines for a pipe that nobody reads are dropped beyond a bound, and counted."""
+    read, write = os.pipe()
+    logs = Logs(to_stdout="proxy", stdout=Stdout(write, limit=100_000))
+    for _ in range(5_000):
+        logs.proxy_line("info", "x" * 100)
+    assert logs.dropped > 0
+    os.close(read)
+    logs.close()
+    os.close(write)
+
+
+def test_levels_and_unknown_names() -> None:
+    """The level filters our own lines only; a name that is none means info."""
+    logs = silent()
+    log = Logger(logs)
+    log.debug("hidden")
+    logs.configure(level=" DEBUG ")
+    log.debug("shown")
+    logs.configure(level="loud", time_format="nonsense")
+    log.debug("hidden")
+    log.once("k", "first")
+    log.once("k", "second")
+    assert logs.history(PROXY) == b"[DEBUG] shown\n[WARN] first\n"
+
+
+async def test_lines_about_requests_come_in_order_and_complete() -> None:
+    """They are gathered, but another line, a reader or the end finds them written."""
+    logs = silent()
+    logs.request_line('Request 1 "GET /a" ', 200, 7, ' "curl" ', 0.25)
+    logs.proxy_line("warn", "between")
+    logs.request_line('Request 1 "GET /b" ', 404, 0, ' "curl" ', 2.0)
+    assert logs.history(PROXY) == (
+        b'[INFO] Request 1 "GET /a" 200 7 "curl" 250ms\n'
+        b"[WARN] between\n"
+        b'[INFO] Request 1 "GET /b" 404 0 "curl" 2s\n'
+    )
+    told: list[bytes] = []
+    logs.on_lines = lambda _, data: told.append(data)
+    for _ in range(MOST_GATHERED):
+        logs.request_line("r ", 200, 1, " a ", 1.0)
+    assert told[0].count(b"\n") == MOST_GATHERED
+
+
+async def test_lines_about_requests_are_redacted() -> None:
+    """A secret in a path or an agent's name never reaches a log."""
+    logs = silent()
+    logs.configure(redact=line_redactor(["sk-123456"]))
+    logs.request_line("Request /?key=sk-123456 ", 200, 1, ' "sk-123456" ', 1.0)
+    assert b"sk-123456" not in logs.history(PROXY)
+    assert logs.history(PROXY).count(b"***") == 2
+
+
+def test_nobody_forges_a_line() -> None:
+    """A line feed in a message stays inside its line."""
+    logs = silent()
+    logs.proxy_line("info", 'GET /a\n[ERROR] forged "\x1b[2J"')
+    assert logs.history(PROXY).count(b"\n") == 1
+    assert b"\x1b" not in logs.history(PROXY)
+
+
+def test_secrets_are_masked_across_fragments() -> None:
+    """A secret that arrives in two pieces is masked in every log."""
+    logs = silent("both")
+    logs.configure(redact=line_redactor(["sk-123456", "x"]))
+    logs.model_output("m", b"key sk-12")
+    logs.model_output("m", b"3456 x\n")
+    logs.proxy_line("info", "with sk-123456")
+    for source in (model_source("m"), UPSTREAM, PROXY, COMBINED):
+        assert b"sk-123456" not in logs.history(source)
+        assert b"***" in logs.history(source)
+
+
+def test_the_last_line_of_a_dead_server_is_kept() -> None:
+    """Output without a line end appears when the server ended."""
+    logs = silent()
+    logs.model_output("m", b"fatal")
+    assert logs.history(model_source("m")) == b""
+    logs.model_ended("m")
+    assert logs.history(model_source("m")) == b"fatal"
+
+
+async def test_a_reader_gets_history_then_live_lines() -> None:
+    """A live reader sees each line once, in order, and ends with the logs."""
+    logs = silent()
+    logs.model_output("m", b"old\nhalf")
+    tail = logs.subscribe(model_source("m"))
+    assert await tail.take() == b"old\n"
+    logs.model_output("m", b" line\n")
+    assert await tail.take() == b"half line\n"
+    logs.close()
+    assert await tail.take() is None
+    logs.unsubscribe(model_source("m"), tail)
+    assert logs.readers == 0
+
+
+async def test_a_slow_reader_is_told_what_it_lost() -> None:
+    """Beyond the bound lines are dropped, and the stream says how many bytes."""
+    logs = silent()
+    tail = logs.subscribe(PROXY)
+    for _ in range(20):
+        logs.proxy_line("info", "y" * 65_536)
+    data = await tail.take()
+    assert data is not None
+    assert re.search(rb"\n\xe2\x80\x94 \d+ bytes dropped \xe2\x80\x94\n$", data)
+    logs.proxy_line("info", "after")
+    assert await tail.take() == b"[INFO] after\n"
+
+
+SHAPES = {
+    "ansic": r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}",
+    "unixdate": r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}",
+    "rubydate": r"\w{3} \w{3} \d\d \d\d:\d\d:\d\d [+-]\d{4} \d{4}",
+    "rfc822": r"\d\d \w{3} \d\d \d\d:\d\d \S+",
+    "rfc822z": r"\d\d \w{3} \d\d \d\d:\d\d [+-]\d{4}",
+    "rfc850": r"\w+day, \d\d-\w{3}-\d\d \d\d:\d\d:\d\d \S+",
+    "rfc1123": r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \S+",
+    "rfc1123z": r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}",
+    "rfc3339": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)",
+    "rfc3339nano": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.1234567(Z|[+-]\d\d:\d\d)",
+    "kitchen": r"\d{1,2}:\d\d[AP]M",
+    "stamp": r"\w{3} [ \d]\d \d\d:\d\d:\d\d",
+    "stampmilli": r"\w{3} [ \d]\d \d\d:\d\d:\d\d\.123",
+    "stampmicro": r"\w{3} [ \d]\d \d\d:\d\d:\d\d\.123456",
+    "stampnano": r"\w{3} [ \d]\d \d\d:\d\d:\d\d\.123456700",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_time_formats_have_their_shape(name: str) -> None:
+    """Every name of `logTimeFormat` writes the shape of the original."""
+    assert re.fullmatch(SHAPES[name], FORMATS[name](1_790_000_000_123_456_700))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0000171, "17.1µs"),
+        (0.0012345, "1.2345ms"),
+        (0.5, "500ms"),
+        (1.5, "1.5s"),
+        (123.4, "2m3.4s"),
+        (3723, "1h2m3s"),
+    ],
+)
+def test_durations_read_like_the_originals(seconds: float, text: str) -> None:
+    """The access log's durations have the original's notation."""
+    assert go_duration(seconds) == text
+
+
+def test_credentials_in_headers_are_masked() -> None:
+    """Every header that may carry a credential is masked, others are not; the first value counts."""
+    hidden = (
+        b"authorization proxy-authorization COOKIE set-cookie x-api-key api-key x-goog-api-key "
+        b"x-auth-token x-custom proxy-thing"
+    ).split()
+    plain = (
+        b"user-agent x-session-id x-litellm-session-id anthropic-ratelimit-tokens-remaining".split()
+    )
+    mask = HeaderMask(["X-Custom"])
+    flat = mask.flatten([(name, b"v") for name in (*hidden, *plain, b"Host", b"user-agent")])
+    assert {name.lower().encode() for name, value in flat.items() if value == "[REDACTED]"} == {
+        name.lower() for name in hidden
+    }
+    assert "Host" not in flat
+    assert flat["X-Session-Id"] == "v"
+
+
+def test_short_keys_are_masked() -> None:
+    """A key of three characters does not show, as in every other text."""
+    logs = silent()
+    logs.configure(redact=line_redactor(["kEy"]))
+    logs.proxy_line("info", "with kEy")
+    assert logs.history(PROXY) == b"[INFO] with ***\n"
+
+
+@given(st.integers(15_000, 17_000), st.integers(1, 5_000))
+def test_no_secret_is_cut_in_two(before: int, size: int) -> None:
+    """In a line that never ends a secret is masked wherever it lies and however it arrives."""
+    logs = silent()
+    logs.configure(redact=line_redactor(["sk-" + "1234567" * 10]))
+    data = b"." * before + b"sk-" + b"1234567" * 10 + b"." * 20_000
+    for at in range(0, len(data), size):
+        logs.model_output("m", data[at : at + size])
+    logs.model_ended("m")
+    shown = logs.history(model_source("m"))
+    assert shown == b"." * before + b"***" + b"." * 20_000
+
+
+def test_a_full_disk_is_not_the_end(tmp_path: Path) -> None:
+    """What could not be written is counted and said; the lines after it are written."""
+    out = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    full = os.open("/dev/full", os.O_WRONLY)
+    place = os.dup(full)
+    stdout = Stdout(place)
+    stdout.write(b"lost\n")
+    wait_for(lambda: stdout.dropped == 5)
+    os.dup2(out, place)
+    stdout.write(b"kept\n")
+    stdout.close()
+    assert (tmp_path / "log").read_text() == "kept\n\n— 5 bytes dropped —\n"
+    for one in (out, full, place):
+        os.close(one)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.005)
