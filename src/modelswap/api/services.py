@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.spec import ClientId, ModelId
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
     from modelswap.http import SpoolFolders

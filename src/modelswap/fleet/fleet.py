@@ -16,9 +16,8 @@ from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
 from modelswap.config.load import specs
-from modelswap.core.controller import (
+from modelswap.core.commands import (
     ClearTimer,
-    Controller,
     Fail,
     Grant,
     Kill,
@@ -29,6 +28,7 @@ from modelswap.core.controller import (
     Spawn,
     Terminate,
 )
+from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.models.load_times import LoadTimes
 from modelswap.core.spec import ClientId, ModelId, RequestId
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from modelswap.config.plan import Model, Plan
-    from modelswap.core.controller import Command, TimerKey
+    from modelswap.core.commands import Command, TimerKey
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Policy
     from modelswap.launch.protocol import Exit, Launcher, Listener, RunningServer
@@ -131,8 +131,8 @@ class Fleet:
         """Wait with this ticket, which gets a number; not *is_new*: it waits elsewhere already."""
         ticket.id = RequestId(next(self._ids))
         self._tickets[ticket.id] = ticket
-        request = LeaseRequest(ticket.id, ticket.model, client, background, watched, no_swap)
-        self._obey(self._controller.on_arrived(request, self._now(), is_new=is_new))
+        request = LeaseRequest(ticket.model, client, background, watched, no_swap)
+        self._obey(self._controller.on_arrived(ticket.id, request, self._now(), is_new=is_new))
 
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the load go on: its result is wanted soon."""
@@ -236,7 +236,7 @@ class Fleet:
         leases = {m: n for m in alive if (n := self._controller.in_flight(m))}
         ready = frozenset(m for m in alive if self._controller.phase(m) is Phase.READY)
         waiting = [
-            (r, self._tickets[r.id]) for r in self._controller.requests() if r.id in self._tickets
+            (r, self._tickets[i]) for i, r in self._controller.requests() if i in self._tickets
         ]
         return Inherited(leases=leases, ready=ready), waiting
 

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from modelswap.core.controller import Fail, Reason
+from modelswap.core.commands import Fail, Reason
 from modelswap.core.failure import Cause, Failure
 from modelswap.core.models.lifecycle import LEAVING, Phase
 from modelswap.core.spec import ModelId, RequestId

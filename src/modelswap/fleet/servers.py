@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from modelswap.config.plan import Model
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.models.lifecycle import Phase
     from modelswap.core.spec import ModelId, RequestId
 

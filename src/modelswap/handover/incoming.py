@@ -23,7 +23,7 @@ from .channel import Channel, ChannelError
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.models.lifecycle import Phase
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
 

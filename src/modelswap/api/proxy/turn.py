@@ -21,7 +21,7 @@ from .keep_alive_stream import KeepAliveStream, announced_timeout, before
 
 if TYPE_CHECKING:
     from modelswap.api.protocols.stream_dialect import StreamDialect
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.fleet import ModelServer
     from modelswap.http import UpstreamPool
 
