@@ -30,12 +30,23 @@ from .control.control_request import ControlRequest, Refusal, Reply, StreamReply
 from .errors.error_responses import error_reply, reply_for
 from .pages.model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .pages.static_files import is_page_poll
-from .protocols.stream_dialect import speaks_anthropic
 from .proxy.bodies import plain_body
 from .proxy.context import RequestContext, accept_of, line_ends
 from .proxy.proxy_request import ProxyRequest
-from .proxy.readiness import Readiness, is_poll
-from .routes import ModelLocation, Scope, Table, allowed, choose
+from .proxy.readiness import Readiness
+from .routes import (
+    QUIET_PATHS,
+    UI,
+    UPSTREAM,
+    ModelLocation,
+    Scope,
+    Starts,
+    Table,
+    allowed,
+    choose,
+    speaks_anthropic,
+    starts_below,
+)
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 from .routing.redirects import below_prefix, location
 
@@ -49,8 +60,6 @@ if TYPE_CHECKING:
     from .services import Services
 
 COMFYUI: Final = ModelId("comfyui_auto")
-QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
-"""Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
@@ -137,6 +146,8 @@ class Gateway:
                     lambda body: self._control(exchange, route, params, identity, body),
                     CONTROL_BODY,
                 )
+            case ModelLocation.BODY | ModelLocation.QUERY if route.starts is Starts.NEVER:
+                self._poll(exchange, route, identity)
             case ModelLocation.BODY | ModelLocation.QUERY:
                 context = self.context(
                     exchange.request,
@@ -151,8 +162,6 @@ class Gateway:
                     context.held = held
                     exchange.request.memo = context
                 self._model(exchange, context)
-            case ModelLocation.POLL:
-                self._poll(exchange, route, identity)
             case ModelLocation.PATH:
                 self._upstream(exchange, params["path"], identity)
             case ModelLocation.COMFYUI:
@@ -219,7 +228,7 @@ class Gateway:
         request = exchange.request
         if not match.rest:
             status = _FOUND_AGAIN.get(request.method, 308)
-            self._redirect(exchange, f"/upstream/{path}/", status)
+            self._redirect(exchange, f"{UPSTREAM}{path}/", status)
             return
         if self._moves(exchange, match.target):
             return
@@ -237,7 +246,7 @@ class Gateway:
         if isinstance(target, LocalTarget):
             polls = self._readiness.is_peek(target.model, request, match.rest)
         else:
-            polls = is_poll(request.method, match.rest)
+            polls = starts_below(request.method, match.rest) is not Starts.ALWAYS
         visit.pass_on(name, target, polls=polls)
 
     def _moves(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
@@ -251,7 +260,8 @@ class Gateway:
     def _comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
         services = self.services
         if path is None:
-            self._redirect(exchange, "/comfyui/", _FOUND_AGAIN.get(exchange.request.method, 308))
+            request = exchange.request
+            self._redirect(exchange, request.path + "/", _FOUND_AGAIN.get(request.method, 308))
             return
         if COMFYUI not in services.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
@@ -382,8 +392,8 @@ class Gateway:
     def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:
         request, services = exchange.request, self.services
         seconds = 0.0 if begun is None else monotonic() - begun
-        is_poll = is_page_poll(request, exchange.status) and not services.logs.shows("debug")
-        if not is_poll and not request.path.startswith(QUIET):
+        is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
+        if not is_poll and not request.path.startswith(QUIET_PATHS):
             ends = line_ends(request, address_of(request, services.snapshot.origins))
             services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
 
