@@ -80,7 +80,7 @@ class Gateway:
             context = exchange.request.memo
             if (
                 isinstance(context, RequestContext)
-                and context.snapshot is self.services.snapshot
+                and context.snapshot is self.services.config.snapshot
                 and (not context.held or is_still(context, self.loop.time()))
             ):
                 self._model(exchange, context)
@@ -93,7 +93,7 @@ class Gateway:
 
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
-        snapshot = self.services.snapshot
+        snapshot = self.services.config.snapshot
         origins = snapshot.origins
         check_host(request, origins)
         if request.method == "OPTIONS":
@@ -185,12 +185,12 @@ class Gateway:
     ) -> RequestContext:
         """Say who asks; the upstream gets `path`."""
         return RequestContext(
-            self.services.snapshot,
+            self.services.config.snapshot,
             request,
             identity,
-            address=address_of(request, self.services.snapshot.origins),
-            client=self._callers.client_of(request, identity, self.services.snapshot),
-            background=is_background(request, identity, self.services.snapshot),
+            address=address_of(request, self.services.config.snapshot.origins),
+            client=self._callers.client_of(request, identity, self.services.config.snapshot),
+            background=is_background(request, identity, self.services.config.snapshot),
             no_swap=allows_no_swap(request, identity),
             path=path,
             is_recorded=is_recorded,
@@ -220,7 +220,7 @@ class Gateway:
 
     def _upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
         services = self.services
-        match = services.snapshot.names.split_raw_path(path, services.profile)
+        match = services.config.snapshot.names.split_raw_path(path, services.profile)
         if match is None or isinstance(match.target, Off):
             raise NotFoundError("model not found")
         if not identity.may_use(match.target.model, match.target.requested):
@@ -251,7 +251,7 @@ class Gateway:
 
     def _moves(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
         """Lead a browser to the origin of the model's page, if it has to be there."""
-        to = self._pages.move(exchange.request, target, self.services.snapshot)
+        to = self._pages.move(exchange.request, target, self.services.config.snapshot)
         if to is not None:
             exchange.reply(307, [(b"Location", to)])
             self._log(exchange, 0)
@@ -263,7 +263,7 @@ class Gateway:
             request = exchange.request
             self._redirect(exchange, request.path + "/", _FOUND_AGAIN.get(request.method, 308))
             return
-        if COMFYUI not in services.plan.models:
+        if COMFYUI not in services.config.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
         if not identity.may_use(COMFYUI):
             raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
@@ -301,7 +301,7 @@ class Gateway:
             call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self.services.snapshot.origins)
+                reply = below_prefix(reply, call.request, self.services.config.snapshot.origins)
         except ReplyError as error:
             headers = error.headers if isinstance(error, Refusal) else ()
             self._log(exchange, self.send_error(exchange, error, headers), begun)
@@ -382,10 +382,10 @@ class Gateway:
     def cors(self, request: Request) -> Sequence[Field]:
         """Return what lets a page of an allowed origin read the answer."""
         origin = request.header(b"origin")
-        return () if origin is None else self.services.snapshot.origins.cors(origin)
+        return () if origin is None else self.services.config.snapshot.origins.cors(origin)
 
     def _redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        where = location(exchange.request, to, self.services.snapshot.origins)
+        where = location(exchange.request, to, self.services.config.snapshot.origins)
         exchange.reply(status, [(b"Location", where.encode("ascii"))])
         self._log(exchange, 0)
 
@@ -394,7 +394,7 @@ class Gateway:
         seconds = 0.0 if begun is None else monotonic() - begun
         is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
         if not is_poll and not request.path.startswith(QUIET_PATHS):
-            ends = line_ends(request, address_of(request, services.snapshot.origins))
+            ends = line_ends(request, address_of(request, services.config.snapshot.origins))
             services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
 
 

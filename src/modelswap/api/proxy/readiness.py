@@ -72,7 +72,9 @@ class Readiness:
         if polls:
             self._check_poll(fleet, model, request, rest, starts)
         plain = unquote(rest)
-        if any(pattern.search(plain) for pattern in self._services.plan.settings.ignore_paths):
+        if any(
+            pattern.search(plain) for pattern in self._services.config.plan.settings.ignore_paths
+        ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False
 
