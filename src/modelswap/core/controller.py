@@ -185,7 +185,7 @@ class Controller:
         """Decide anew by other facts about devices; a known epoch changes nothing."""
         return self._execute_all(self._scheduler.on_facts(facts, now), now)
 
-    # The whole
+    # Configuration and end
 
     def replace(
         self,
