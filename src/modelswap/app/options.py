@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCAL = "127.0.0.1"
+LOCAL: Final = "127.0.0.1"
 
 
 class StartError(Exception):

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelswap import __version__
 from modelswap.api.gateway import Gateway
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from modelswap.http import ListenAddress
     from modelswap.launch.protocol import Launcher, Listener
 
-LOOPBACK = ("127.0.0.1", "::1")
+LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def serve(options: Options) -> int:
@@ -136,22 +136,9 @@ class Program:
             self._build(loaded, plan)
         except UnusableError as error:
             raise StartError(f"modelswap: {error}") from error
-        self._on_signals()
+        self._handle_signals()
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-        try:
-            bound = await self._open()
-        except (OSError, LaunchError, StartError, ChannelError) as error:
-            await self._server.close()
-            self._close_observers()
-            if isinstance(error, StartError):
-                raise
-            why = str(error) or "no answer in time"  # a TimeoutError has no text
-            text = (
-                why
-                if isinstance(error, LaunchError | ChannelError)
-                else f"the keeper cannot be used: {why}"
-            )
-            raise StartError(f"modelswap: {text}") from error
+        bound = await self._open()
         self._note.write("start" if self._old_front is None else "handover", ok=True)
         self._announce(loaded, bound)
         self._manager.ready()
@@ -159,8 +146,12 @@ class Program:
             self._fleet.preload(plan.settings.preload)
         gc.freeze()  # these objects stay: the collector need not scan them again
         malloc_trim()
+        return await self._serve()
+
+    async def _serve(self) -> int:
+        """Reload and hand over when asked; return the exit code after the end."""
         async with asyncio.TaskGroup() as tasks:
-            helpers = [
+            background = [
                 tasks.create_task(self._reloader.run(), name="reload"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
                 tasks.create_task(
@@ -173,17 +164,17 @@ class Program:
                     self._watch,
                     takes_all=self._reloader.takes_all_models,
                     changed=self._reloader.wanted.set,
-                    warn=self._managers.log.warning,
+                    warn=self._services.log.warning,
                 )
-                helpers.append(tasks.create_task(watching, name="watch files"))
+                background.append(tasks.create_task(watching, name="watch files"))
             await first_of(self._shutdown.asked, self._handover.done)
             await self._handover.wait_settled()
             is_handed_over = self._handover.new_front is not None
-            for helper in helpers if is_handed_over else ():  # the new process does their work
-                helper.cancel()
+            for task in background if is_handed_over else ():  # the new process does their work
+                task.cancel()
             code = await self._end(is_handed_over=is_handed_over)
-            for helper in helpers:
-                helper.cancel()
+            for task in background:
+                task.cancel()
         return code
 
     # Start
@@ -197,7 +188,7 @@ class Program:
         logs.on_lines = bus.log
         mask = HeaderMask(settings.redact_headers)
         captures = Captures(settings.capture_buffer, mask, most=most_captures(settings))
-        self._managers = services = Services(
+        self._services = services = Services(
             loop=asyncio.get_running_loop(),
             config=ActiveConfig(
                 ConfigSnapshot(
@@ -246,8 +237,8 @@ class Program:
         )
 
     def _new_fleet(self) -> Fleet:
-        plan = self._managers.config.plan
-        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._managers.fleet_events)
+        plan = self._services.config.plan
+        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._services.fleet_events)
         return self._fleet
 
     def _launcher(self, listener: Listener) -> Launcher:
@@ -256,10 +247,10 @@ class Program:
             directory = state_directory(options.state_dir, address)
         except LaunchError as error:
             raise StartError(f"modelswap: {error}") from error
-        self._managers.spool = SpoolFolders(directory / "spool")
+        self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
         self._note = Note(directory, listen=address, config=os.pathsep.join(files))
-        grace = self._managers.config.plan.settings.keeper_grace
+        grace = self._services.config.plan.settings.keeper_grace
         gpus = devices()
         if gpus is None:
             return LocalLauncher(directory, listener, grace=grace)
@@ -267,11 +258,25 @@ class Program:
             lambda inner: LocalLauncher(directory, inner, grace=grace),
             listener,
             gpus.used,
-            is_ending=lambda: self._managers.draining,
+            is_ending=lambda: self._services.draining,
         )
 
     async def _open(self) -> tuple[str, int]:
-        services = self._managers
+        """Accept requests; return the address."""
+        try:
+            return await self._accept()
+        except (OSError, LaunchError, StartError, ChannelError) as error:
+            await self._server.close()
+            self._close_observers()
+            if isinstance(error, StartError):
+                raise
+            why = str(error) or "no answer in time"  # a TimeoutError has no text
+            if not isinstance(error, LaunchError | ChannelError):
+                why = f"the keeper cannot be used: {why}"
+            raise StartError(f"modelswap: {why}") from error
+
+    async def _accept(self) -> tuple[str, int]:
+        services = self._services
         services.store.open()
         services.store.start()
         services.performance.start()
@@ -298,7 +303,7 @@ class Program:
         return bound
 
     def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
-        log = self._managers.log
+        log = self._services.log
         for warning in loaded.warnings:
             log.warning(str(warning))
         for key in loaded.not_active:
@@ -308,7 +313,7 @@ class Program:
         where = f"{'http' if self._tls is None else 'https'}://{shown}"
         if self._address.socket_path:
             where = str(self._address)
-        plan = self._managers.config.plan
+        plan = self._services.config.plan
         log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
         is_open = host not in LOOPBACK and not self._address.socket_path
         if is_open and not plan.settings.api_keys:
@@ -318,21 +323,21 @@ class Program:
             )
 
     def _on_crash(self, bug: BaseException) -> None:
-        self._managers.log.error(f"internal error, please report: {traced(bug)}")
+        self._services.log.error(f"internal error, please report: {traced(bug)}")
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log it: asyncio writes to stderr, which may be a pipe without a reader."""
         bug = context.get("exception")
         if isinstance(bug, OSError):  # no descriptors left, a peer that vanished
-            self._managers.log.once(f"loop {bug.errno}", f"{context.get('message')}: {bug}")
+            self._services.log.once(f"loop {bug.errno}", f"{context.get('message')}: {bug}")
         elif isinstance(bug, BaseException):
             self._on_crash(bug)
         else:
-            self._managers.log.warning(str(context.get("message")))
+            self._services.log.warning(str(context.get("message")))
 
     # Signals
 
-    def _on_signals(self) -> None:
+    def _handle_signals(self) -> None:
         self._shutdown.handle_signals()
         if sys.platform != "win32":
             loop = asyncio.get_running_loop()
@@ -349,7 +354,7 @@ class Program:
             self._handover.wanted.set()
 
     def _on_reloaded(self) -> None:
-        status = self._managers.reload_status
+        status = self._services.reload_status
         self._note.write("reload", ok=status.ok, lines=status.problems or status.warnings)
 
     def _not_handed_over(self, lines: list[str]) -> None:
@@ -364,12 +369,12 @@ class Program:
         else:
             self._manager.stopping()
             others = _no_other if self._old_front is None else self._old_front.wait_until_unused
-            code = await self._shutdown.run(self._managers, self._server, others)
+            code = await self._shutdown.run(self._services, self._server, others)
         self._close_observers()
         return code
 
     def _close_observers(self) -> None:
-        services = self._managers
+        services = self._services
         services.bus.close()
         services.performance.close()
         services.completions.settle()
