@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from modelswap.config.redact import redact
-from modelswap.core.failure import Cause, Failure, ProbeObservation, failure
+from modelswap.core.failure import Failure, ProbeObservation
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
@@ -58,9 +58,3 @@ class ModelFailures:
 def redacted(plan: Plan, said: Said) -> Said:
     """Take the plan's secrets out of both texts."""
     return replace(said, text=redact(plan, said.text), brief=redact(plan, said.brief))
-
-
-def unspawned(why: Exception) -> Failure:
-    """Say why a model is not even given to the launcher; a port may become free, a setting does not."""
-    said = str(why)
-    return failure(Cause.CANNOT_START, said, brief=said, is_lasting=isinstance(why, ValueError))
