@@ -29,7 +29,8 @@ from modelswap.core.controller import (
     TimerKey,
 )
 from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
+from modelswap.core.placement.policy import NeverFits, Question
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
 
@@ -298,8 +299,8 @@ class World:
     # What must hold
 
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
-        answer = groups_policy(self.groups)(target, [victim])
-        return victim in getattr(answer, "models", ())
+        plan = groups_policy(self.groups)(Question(target, [victim]))
+        return not isinstance(plan, NeverFits) and victim in plan.evicted
 
     def check_overtaking(self, model: ModelId, arrived: float) -> None:
         """Nobody who came after another was overdue is served where that one needs the room."""

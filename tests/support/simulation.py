@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
 from support.controller_simulator import MAX_WAIT, MODELS, Server, World

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from .placement.policy import ANYWHERE
+
 if TYPE_CHECKING:
     from modelswap.units import Seconds
 
     from .failure import Failure
     from .models.lifecycle import Phase, Timer
+    from .placement.policy import Placement
     from .spec import ClientId, ModelId, RequestId
 
 
@@ -79,6 +82,7 @@ class Spawn:
     """Create the process and begin probing it."""
 
     model: ModelId
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from modelswap.units import Seconds
 
     from .failure import Failure, ProbeObservation
-    from .placement.policy import Policy
+    from .placement.policy import Facts, Policy
     from .scheduling.scheduler import Decision
     from .spec import ModelId, RequestId
 
@@ -201,6 +201,10 @@ class Controller:
         """Load these one after another, as if somebody asked for each and left."""
         self._preload.extend(models)
         return self._answer((), now)
+
+    def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Command]:
+        """Decide anew by what is known of devices and needs; nothing follows from a known epoch."""
+        return self._answer(self._scheduler.on_facts(facts, now), now)
 
     # Life of the program
 
@@ -372,9 +376,11 @@ class Controller:
                 elif decision.id == self._preloading:
                     self._preloading = None
                 return NOTHING
-            case Start(model, why):
+            case Start(model, why, placement):
+                self._seats[model].placement = placement
                 return self._lives.feed(model, Event.START_WANTED, now, why)
             case Stop(model, why):
+                # No launcher can put a server to sleep yet, so each eviction is a stop.
                 return self._lives.feed(model, Event.STOP_WANTED, now, why)
             case _ as never:
                 assert_never(never)

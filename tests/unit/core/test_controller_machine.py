@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
 from support.controller_simulator import Server, World, group

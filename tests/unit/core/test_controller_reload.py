@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
 from support.controller_simulator import Server, World, group, reasons, spec, specs, swapping

@@ -77,7 +77,7 @@ class LifecycleDriver:
     def _act(self, model: ModelId, act: Act | None) -> None:
         match act:
             case Act.SPAWN:
-                self.out.append(Spawn(model))
+                self.out.append(Spawn(model, self._seats[model].placement))
             case Act.TERMINATE:
                 self.out.append(Terminate(model))
             case Act.KILL:

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.placement.policy import ANYWHERE
 from modelswap.units import Seconds
 
 from .lifecycle import ALIVE, Phase
 
 if TYPE_CHECKING:
     from modelswap.core.failure import Failure
+    from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelSpec
 
 LONG_AGO: Final = Seconds(-inf)
@@ -43,6 +45,8 @@ class ModelState:
     """When it became ready, or when the last use ended."""
     clear_in: int = 0
     """The scheduler's epoch in which nothing stood in the way of a new request."""
+    placement: Placement = ANYWHERE
+    """Where its server was last started."""
     has_idled: bool = False
     """It was stopped because nobody used it for its time to live; until it is ready again."""
     is_removed: bool = False

@@ -18,14 +18,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .expressions import Both, Either, Leaf, MatrixError, Node, Ref, read_sets
-from .policy import ROOM_ENOUGH, Evict
+from .policy import NO_EVICTIONS, stop
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from modelswap.core.spec import ModelId
 
-    from .policy import Policy
+    from .policy import PlacementPlan, Policy, Question
 
 STATES: Final = 10_000
 """Choices kept for one expression before the greedy walk takes over."""
@@ -345,15 +345,16 @@ def matrix_policy(compiled: Compiled) -> Policy:
         return _cheapest(compiled, target, live)
 
     @lru_cache(maxsize=1024)
-    def said(choice: Choice) -> Evict:
-        return Evict(choice.evict, _reason(compiled, choice))
+    def plan_of(choice: Choice) -> PlacementPlan:
+        return stop(choice.evict, _reason(compiled, choice))
 
-    def policy(target: ModelId, live: Sequence[ModelId]) -> Evict:
-        others = [model for model in live if model != target]
-        if target in live or not others:
-            return ROOM_ENOUGH
+    def policy(question: Question) -> PlacementPlan:
+        target = question.target
+        others = [model for model in question.live if model != target]
+        if not others or target in question.live:
+            return NO_EVICTIONS
         found = cheapest(target, frozenset(others))
-        return said(_least_recent(compiled, target, others, found))
+        return plan_of(_least_recent(compiled, target, others, found))
 
     return policy
 

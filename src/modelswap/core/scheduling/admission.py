@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.placement.policy import NeverFits
+from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Evict, Policy
+    from modelswap.core.placement.policy import Evict, Facts, Placement, PlacementPlan, Policy
     from modelswap.core.spec import ModelId
 
 SOON: Final = Seconds(1.0)
@@ -42,6 +42,7 @@ class ClusterView:
     leaving: AbstractSet[ModelId]
     abandoned: AbstractSet[ModelId]
     now: Seconds
+    facts: Facts = NO_FACTS
 
     def live(self) -> list[ModelId]:
         """Return what runs or will, from the least to the most recently used.
@@ -90,7 +91,8 @@ class Wait:
 class Swap:
     """Start the model once these are gone."""
 
-    evict: frozenset[ModelId]
+    evict: frozenset[Evict] = frozenset()
+    placement: Placement = ANYWHERE
     why: str = field(default="", compare=False)
     """Why these, for the log."""
 
@@ -117,23 +119,27 @@ def decide(ask: AdmissionRequest, world: ClusterView, policy: Policy) -> Verdict
     live = world.live()
     if ask.no_swap and (refused := _swap_refused(model, seat, live, world, policy)) is not None:
         return refused
-    if any(displaces(rival, model, live, policy) for rival in ask.rivals if rival != model):
+    if any(
+        displaces(rival, model, live, world.facts, policy) for rival in ask.rivals if rival != model
+    ):
         return Wait(WaitReason.HELD)
     if model in world.coming:
         return Wait(WaitReason.LOADING)
-    answer = policy(model, live)
-    if isinstance(answer, NeverFits):
-        return Refuse(Reason.NEVER_FITS, answer.why)
-    if answer.models and not (ask.no_swap and seat.phase is Phase.READY):
-        return _with_eviction(ask, answer, world)
-    return _with_room(ask, seat)
+    plan = policy(Question(model, live, world.facts))
+    if isinstance(plan, NeverFits):
+        return Refuse(Reason.NEVER_FITS, plan.why)
+    if plan.evictions and not (ask.no_swap and seat.phase is Phase.READY):
+        return _with_eviction(ask, plan, world)
+    return _with_room(ask, seat, plan)
 
 
-def displaces(rival: ModelId, model: ModelId, live: list[ModelId], policy: Policy) -> bool:
+def displaces(
+    rival: ModelId, model: ModelId, live: list[ModelId], facts: Facts, policy: Policy
+) -> bool:
     """Say whether *rival*, to run, would have to stop *model* if that were running."""
     beside = live if model in live else [*live, model]
-    answer = policy(rival, beside)
-    return not isinstance(answer, NeverFits) and model in answer.models
+    plan = policy(Question(rival, beside, facts))
+    return not isinstance(plan, NeverFits) and any(e.model == model for e in plan.evictions)
 
 
 def _down(model: ModelId, seat: ModelState, world: ClusterView) -> Verdict | None:
@@ -154,12 +160,12 @@ def _swap_refused(
     """Refuse a load for which others would have to leave; those that leave anyway do not count."""
     if seat.phase is Phase.READY or model in world.coming:
         return None
-    answer = policy(model, live)
-    if isinstance(answer, NeverFits):
+    plan = policy(Question(model, live, world.facts))
+    if isinstance(plan, NeverFits):
         return None
     victims = [
         victim
-        for victim in sorted(answer.models)
+        for victim in sorted(plan.evicted)
         if victim not in world.leaving and world.seats[victim].phase not in LEAVING
     ]
     return Refuse(Reason.WOULD_SWAP, ", ".join(victims)) if victims else None
@@ -169,8 +175,8 @@ def _stuck(model: ModelId) -> Refuse:
     return Refuse(Reason.LOAD_FAILED, f"{model} was killed but does not exit", LATER)
 
 
-def _with_eviction(ask: AdmissionRequest, answer: Evict, world: ClusterView) -> Verdict:
-    evict = answer.models
+def _with_eviction(ask: AdmissionRequest, plan: PlacementPlan, world: ClusterView) -> Verdict:
+    evict = plan.evicted
     for model in sorted(evict):
         if world.seats[model].phase is Phase.STUCK:
             return _stuck(model)
@@ -180,12 +186,12 @@ def _with_eviction(ask: AdmissionRequest, answer: Evict, world: ClusterView) -> 
         return Wait(WaitReason.SETTLING)
     if any(world.seats[m].in_flight and world.seats[m].phase is Phase.READY for m in evict):
         return Wait(WaitReason.BUSY)
-    return Swap(evict, answer.why)
+    return Swap(plan.evictions, plan.placement, plan.why)
 
 
-def _with_room(ask: AdmissionRequest, seat: ModelState) -> Verdict:
+def _with_room(ask: AdmissionRequest, seat: ModelState, plan: PlacementPlan) -> Verdict:
     if seat.phase is not Phase.READY:
-        return Swap(frozenset())
+        return Swap(placement=plan.placement)
     if seat.in_flight < seat.limit:
         return Serve()
     if ask.is_new:

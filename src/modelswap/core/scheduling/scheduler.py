@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO
-from modelswap.core.placement.policy import Evict
+from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, EvictionMode, NeverFits, Question
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Policy
+    from modelswap.core.placement.policy import Facts, Placement, Policy
     from modelswap.core.spec import ModelId
     from modelswap.units import Seconds
 
@@ -54,12 +54,14 @@ if TYPE_CHECKING:
 class Start:
     model: ModelId
     why: str
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     model: ModelId
     why: str
+    how: EvictionMode = EvictionMode.STOP
 
 
 Decision = Grant | Fail | Start | Stop
@@ -76,6 +78,7 @@ class PendingSwap:
 
     awaiting: set[ModelId]
     evicted: tuple[ModelId, ...] = ()
+    placement: Placement = ANYWHERE
 
 
 class Scheduler:
@@ -94,6 +97,7 @@ class Scheduler:
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._seats = seats
         self._policy = policy
+        self._facts = NO_FACTS
         self._max_wait = max_wait
         self._queue_limit = queue_limit
         self._is_closed = False
@@ -209,9 +213,9 @@ class Scheduler:
     def adopt(self, model: ModelId, now: Seconds) -> bool:
         """Count on a server that already runs; say whether it may stay."""
         self.epoch += 1
-        answer = self._policy(model, self._world(now).live())
+        plan = self._policy(Question(model, self._world(now).live(), self._facts))
         self.coming[model] = PendingSwap(set())
-        return isinstance(answer, Evict) and not answer.models
+        return not isinstance(plan, NeverFits) and not plan.evictions
 
     def release(self, model: ModelId) -> bool:
         """Let nobody new in; say whether nobody is left inside."""
@@ -228,6 +232,14 @@ class Scheduler:
             out += self._fail(self.line.of(model), reason, "", None)
             self._drop_unwanted(model)
         return [*out, *self._walk(now)]
+
+    def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Decision]:
+        """Decide anew by other facts; does nothing for the epoch that is known already."""
+        if facts.epoch == self._facts.epoch:
+            return NOTHING
+        self.epoch += 1
+        self._facts = facts
+        return self._walk(now)
 
     # Life of the program
 
@@ -293,6 +305,7 @@ class Scheduler:
             leaving=self.leaving,
             abandoned={m for m in self.coming if not self.line.count(m)},
             now=now,
+            facts=self._facts,
         )
 
     def _decide(self, ask: AdmissionRequest, now: Seconds) -> Verdict:
@@ -306,8 +319,8 @@ class Scheduler:
                 return (self._grant(waiter, now),)
             case Wait():
                 return NOTHING
-            case Swap(evict, why):
-                return self._swap(waiter.request.model, evict, why)
+            case Swap():
+                return self._swap(waiter.request.model, verdict)
             case Refuse(reason, why, retry_after, failure):
                 out = self._fail((waiter,), reason, why, retry_after, failure)
                 self._drop_unwanted(waiter.request.model)
@@ -338,19 +351,20 @@ class Scheduler:
             out.append(Fail(waiter.request.id, reason, why, retry_after, failure))
         return out
 
-    def _swap(self, model: ModelId, evict: frozenset[ModelId], why: str) -> list[Decision]:
+    def _swap(self, model: ModelId, swap: Swap) -> list[Decision]:
         self.epoch += 1
-        for victim in evict:
+        how = {eviction.model: eviction.how for eviction in swap.evict}
+        for victim in how:
             self.coming.pop(victim, None)  # an abandoned load
-        awaiting = {m for m in evict if self._seats[m].is_alive}
+        awaiting = {m for m in how if self._seats[m].is_alive}
         ready = [m for m in awaiting if self._seats[m].phase is Phase.READY]
         recent = sorted(ready, key=lambda m: self._seats[m].used, reverse=True)
-        self.coming[model] = PendingSwap(awaiting, tuple(recent))
+        self.coming[model] = PendingSwap(awaiting, tuple(recent), swap.placement)
         self.leaving |= awaiting
         if not awaiting:
-            return [Start(model, "requested")]
-        said = f"making room for {model}" + (f" ({why})" if why else "")
-        return [Stop(m, said) for m in sorted(awaiting)]
+            return [Start(model, "requested", swap.placement)]
+        said = f"making room for {model}" + (f" ({swap.why})" if swap.why else "")
+        return [Stop(m, said, how[m]) for m in sorted(awaiting)]
 
     def _go(self, model: ModelId, now: Seconds) -> list[Decision]:
         """Bring up a model whose room is free now."""
@@ -358,7 +372,7 @@ class Scheduler:
             case Phase.READY:  # others had to leave beside it, nothing more
                 return self._welcome(model, now)
             case Phase.STOPPED:
-                return [Start(model, "there is room now")]
+                return [Start(model, "there is room now", self.coming[model].placement)]
             case _:  # it was ready, and is on its way out meanwhile: decide anew when it is gone
                 del self.coming[model]
                 return []
@@ -393,7 +407,7 @@ class Scheduler:
             (
                 due
                 for rival, due in bounds.items()
-                if rival != model and displaces(rival, model, live, self._policy)
+                if rival != model and displaces(rival, model, live, self._facts, self._policy)
             ),
             default=NEVER,
         )
