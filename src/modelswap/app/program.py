@@ -27,13 +27,13 @@ from modelswap.handover.channel import ChannelError
 from modelswap.handover.incoming import inheritance
 from modelswap.handover.succession import Succession
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim, tune_allocator
-from modelswap.launch.local.descriptors import fill_standard_streams, raise_limit
 from modelswap.launch.local.fronts import Note
 from modelswap.launch.local.launcher import LocalLauncher
 from modelswap.launch.local.pid1 import stay_behind_if_first
 from modelswap.launch.local.state import state_directory
 from modelswap.launch.memory_release import MemoryReleaseLauncher, devices
 from modelswap.launch.protocol import LaunchError
+from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.failure_text import traced
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.store_factory import most_captures, open_store_of

@@ -119,7 +119,7 @@ def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> R
 
 def _refuse_elsewhere(front: RunningFront) -> None:
     """Its pid is another process's here when it runs in a container and we do not."""
-    from modelswap.launch.local.fronts import pid_namespace  # noqa: PLC0415 - as above
+    from modelswap.procfs import pid_namespace  # noqa: PLC0415 - as above
 
     ours = pid_namespace()
     if ours and front.namespace and front.namespace != ours:

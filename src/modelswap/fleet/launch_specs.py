@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.config.compile.addresses import fixed_ports
+from modelswap.core.placement.policy import ANYWHERE
 from modelswap.launch.protocol import LaunchSpec
 
 from .model_server import server_id_of
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelswap.config.plan import Model
+    from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId
 
 
@@ -23,7 +25,7 @@ class LaunchSpecs:
         self._usual = frozenset(m.port for m in models.values() if m.port is not None)
         self._fixed = fixed_ports(models)
 
-    def of(self, model: Model) -> LaunchSpec:
+    def of(self, model: Model, placement: Placement = ANYWHERE) -> LaunchSpec:
         """Say to the launcher what the configuration says of one model."""
         reserved = self._fixed if model.port is None else self._usual - {model.port} | self._fixed
         return LaunchSpec(
@@ -36,5 +38,8 @@ class LaunchSpecs:
             key="" if model.api_key is None else model.api_key.reveal(),
             port=model.port,
             reserved_ports=reserved,
-            render=None if model.render is None else lambda port: self.of(model.at_port(port)),
+            placement=placement,
+            render=None
+            if model.render is None
+            else lambda port: self.of(model.at_port(port), placement),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from modelswap.core.controller import Fail, Reason
@@ -20,18 +20,20 @@ from modelswap.core.spec import ModelId, RequestId
 from modelswap.units import Seconds
 
 from .departures import Departures
-from .servers import DetachedWaiter, ModelServer, Ticket, running, upstream_of
+from .model_server import ModelServer, running
+from .waiting import DetachedWaiter, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from modelswap.config.plan import Model, Plan
+    from modelswap.core.controller import LeaseRequest
     from modelswap.core.spec import ClientId
 
     from .failures import ModelFailure
     from .fleet import Fleet
-    from .servers import Waiter
+    from .waiting import LeaseWaiter
 
     Send = Callable[..., None]
 
@@ -56,17 +58,10 @@ class RemoteFleet:
             if (server := fleet.server(model.id)) is not None:
                 self._servers[model.id] = server
         self._tickets: dict[RequestId, Ticket] = {}
-        self._asked: dict[RequestId, dict[str, Any]] = {}
+        self._requests: dict[RequestId, LeaseRequest] = {}
         self.departures = Departures(self.phase)
         for request, ticket in waiting:
-            facts = {
-                "client": request.client,
-                "background": request.background,
-                "watched": request.watched,
-                "no_swap": request.no_swap,
-                "is_new": False,
-            }
-            self._ask(ticket, facts)
+            self._ask(ticket, request, is_new=False)
         highest = max((ticket.id for _, ticket in waiting), default=0)
         self._ids = itertools.count(highest + 1)
 
@@ -76,41 +71,21 @@ class RemoteFleet:
         """Leases come by `ask` alone."""
         return None
 
-    def ask(
-        self,
-        model: ModelId,
-        waiter: Waiter,
-        *,
-        client: ClientId,
-        background: bool = False,
-        watched: bool = False,
-        no_swap: bool = False,
-    ) -> Ticket:
+    def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> Ticket:
         """Wait for a lease of the other front."""
-        ticket = Ticket(RequestId(0), model, waiter)
-        self.enter(ticket, client=client, background=background, watched=watched, no_swap=no_swap)
+        ticket = Ticket(RequestId(0), request.model, waiter)
+        self.enter(ticket, request)
         return ticket
 
-    def enter(
-        self,
-        ticket: Ticket,
-        *,
-        client: ClientId,
-        background: bool,
-        watched: bool,
-        no_swap: bool,
-        is_new: bool = True,
-    ) -> None:
+    def enter(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = True) -> None:
         """Wait with this ticket, which gets a number."""
         ticket.id = RequestId(next(self._ids))
-        facts = {"client": client, "background": background, "watched": watched, "no_swap": no_swap}
-        self._ask(ticket, facts | {"is_new": is_new})
+        self._ask(ticket, request, is_new=is_new)
 
-    def _ask(self, ticket: Ticket, facts: dict[str, Any]) -> None:
-        """Ask the other front; *facts* are what its `Fleet.enter` takes."""
+    def _ask(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool) -> None:
         self._tickets[ticket.id] = ticket
-        self._asked[ticket.id] = facts
-        self._send("ask", id=ticket.id, model=ticket.model, **facts)
+        self._requests[ticket.id] = request
+        self._send("ask", id=ticket.id, is_new=is_new, **asdict(request))
 
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the load go on."""
@@ -128,7 +103,7 @@ class RemoteFleet:
         self._send("release", model=model)
 
     def _forget(self, number: RequestId) -> Ticket | None:
-        self._asked.pop(number, None)
+        self._requests.pop(number, None)
         return self._tickets.pop(number, None)
 
     # Questions
@@ -212,11 +187,10 @@ class RemoteFleet:
         for model, count in leases.items():
             for _ in range(count - self.leases[model]):
                 fleet.release(model)
-        for number, facts in list(self._asked.items()):
+        for number, request in list(self._requests.items()):
             ticket = self._forget(number)
             if ticket is not None:
-                facts["is_new"] = False
-                fleet.enter(ticket, **facts)
+                fleet.enter(ticket, request, is_new=False)
 
     # News from the other front
 
@@ -251,12 +225,14 @@ class RemoteFleet:
 
     def _server_at(self, name: ModelId, proxy: str, port: int | None) -> ModelServer | None:
         server = self._servers.get(name)
-        if server is None or server.model.proxy != proxy:
+        if server is None or server.address != proxy:
             model = self._plan.models.get(name)
             if model is None:
                 return None
-            model = replace(model, proxy=proxy, port=port)
-            server = self._servers[name] = ModelServer(model, upstream_of(model))
+            server = self._servers[name] = ModelServer(
+                model if port is None else model.at_port(port)
+            )
+            server.on_address(proxy)
         return server
 
     def _on_phase(self, model: ModelId, phase: Phase) -> None:
@@ -264,9 +240,9 @@ class RemoteFleet:
         if phase in LEAVING or phase is Phase.STOPPED:
             server = self._servers.pop(model, None)
             if server is not None and phase is Phase.STOPPED:
-                server.upstream.orphan()
-            elif server is not None:  # an open connection delays a server's exit
-                server.upstream.close()
+                server.on_exited()
+            elif server is not None:
+                server.close()
         self.departures.on_phase(model, phase)
 
 

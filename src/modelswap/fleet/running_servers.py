@@ -17,11 +17,12 @@ from .launch_specs import LaunchSpecs
 from .model_server import ModelServer, model_of, server_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
-    from modelswap.config.plan import Model, Plan
+    from modelswap.config.plan import Plan
     from modelswap.core.failure import Failure, ProbeObservation
+    from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId, ServerId
     from modelswap.launch.protocol import Exit, Handle, Launcher, Listener
 
@@ -84,10 +85,10 @@ class RunningServers:
             if name in plan.models and name not in changed:
                 server.on_reload(plan.models[name])
 
-    def start(self, name: ModelId) -> None:
+    def start(self, name: ModelId, placement: Placement) -> None:
         model = self._plan.models[name]
         if model.argv:
-            self._start(ModelServer(model, self._specs.of(model)))
+            self._start(ModelServer(model, self._specs.of(model, placement)))
             return
         said = "the command is empty: set `cmd`"
         why = failure(Cause.CANNOT_START, said, brief=said, is_lasting=True)
@@ -139,7 +140,9 @@ class RunningServers:
             if self._may_retry(found, ending):
                 why = ending.reason if ending.failure is None else ending.failure.brief
                 self._observer.on_note("warn", f"<{name}> {why}; starting it again")
-                self._start(ModelServer(self._plan.models[name], found.spec, starts=found.starts + 1))
+                self._start(
+                    ModelServer(self._plan.models[name], found.spec, starts=found.starts + 1)
+                )
                 return
         self._report(name, Event.EXITED, ending.failure or ending.reason)
 

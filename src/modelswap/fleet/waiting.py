@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.core.controller import Fail, LeaseRequest
+    from modelswap.core.controller import Fail
     from modelswap.core.spec import ModelId, RequestId
 
     from .model_server import ModelServer
@@ -32,7 +32,7 @@ class Ticket:
     """A place in the queue. `Fleet.cancel` gives it up."""
 
     id: RequestId
-    request: LeaseRequest
+    model: ModelId
     waiter: LeaseWaiter
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.core.placement.policy import ANYWHERE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
     from modelswap.core.failure import Failure, ProbeObservation
+    from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ServerId
 
 
@@ -38,6 +41,8 @@ class LaunchSpec:
     """What `${PORT}` stands for in the fields above; `None`: they do not use it."""
     reserved_ports: AbstractSet[int] = field(default=frozenset(), repr=False)
     """Ports of other servers, which this one must not get."""
+    placement: Placement = ANYWHERE
+    """Where it shall run; a launcher of one machine and no devices of its own passes over it."""
     render: Callable[[int], LaunchSpec] | None = field(default=None, compare=False, repr=False)
     """Makes the specification for another port; `None` where there is no `${PORT}`."""
 

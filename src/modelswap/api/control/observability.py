@@ -23,7 +23,6 @@ from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.logs.logs import COMBINED, PROXY, UPSTREAM, model_source
 from modelswap.observe.metrics import prometheus
 from modelswap.observe.metrics.counters import ModelCounters
-from modelswap.observe.metrics.hardware import snapshot
 
 from .control_request import ControlRequest, Refusal, Reply, StreamReply, as_json
 

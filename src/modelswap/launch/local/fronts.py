@@ -13,13 +13,15 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from modelswap import procfs
 
 from .state import LOCK_NAME, bases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _NOTE: Final = "front.json"
 
@@ -51,7 +53,7 @@ class Note:
         self._directory = directory
         self._facts = {
             "pid": os.getpid(),
-            "namespace": pid_namespace(),
+            "namespace": procfs.pid_namespace(),
             "listen": listen,
             "config": config,
         }
@@ -65,14 +67,6 @@ class Note:
             with open(new, "w", encoding="utf-8", opener=_private) as file:
                 json.dump(facts, file)
             new.replace(self._directory / _NOTE)
-
-
-def pid_namespace() -> str:
-    """Say in what our pid is counted; empty where the system does not tell."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
 
 
 def _private(path: str, flags: int) -> int:
