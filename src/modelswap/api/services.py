@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.http import is_local
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.spec import ClientId, ModelId
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
     from modelswap.http import SpoolFolders
@@ -160,7 +161,7 @@ class Services:
             ReplyError: it cannot be loaded now.
         """
         waiter = _Starter(self.loop, self.fleet, identity)
-        ticket = self.fleet.ask(model, waiter, client=client, no_swap=no_swap)
+        ticket = self.fleet.ask(LeaseRequest(model, client, no_swap=no_swap), waiter)
         try:
             await waiter.answer
         finally:

@@ -22,6 +22,7 @@ from modelswap.api.snapshot import ConfigSnapshot, UnusableError, policy_of
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch
+from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
 from modelswap.handover.channel import ChannelError
 from modelswap.handover.incoming import inheritance
@@ -31,7 +32,7 @@ from modelswap.launch.local.fronts import Note
 from modelswap.launch.local.launcher import LocalLauncher
 from modelswap.launch.local.pid1 import stay_behind_if_first
 from modelswap.launch.local.state import state_directory
-from modelswap.launch.memory_release import MemoryReleaseLauncher, devices
+from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
 from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.failure_text import traced
@@ -259,7 +260,7 @@ class Program:
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
         self._note = Note(directory, listen=address, config=os.pathsep.join(files))
         grace = self._services.plan.settings.keeper_grace
-        gpus = devices()
+        gpus = gpu_memory()
         if gpus is None:
             return LocalLauncher(directory, listener, grace=grace)
         return MemoryReleaseLauncher(

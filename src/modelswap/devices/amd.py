@@ -71,9 +71,7 @@ def reading(device: Path, index: int) -> GpuReading:
 def facts(device: Path) -> dict[str, Any]:
     """Return what a card is; `bus` is where it sits."""
     size = read_text(device / "mem_info_vram_total")
-    limit = next(
-        (read_text(path) for path in sorted(device.glob("hwmon/hwmon*/power1_cap"))), ""
-    )
+    limit = next((read_text(path) for path in sorted(device.glob("hwmon/hwmon*/power1_cap"))), "")
     return {
         "bus": device.resolve().name,
         "vendor": "AMD",

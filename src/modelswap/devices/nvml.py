@@ -55,7 +55,10 @@ class Nvml:
 
     def handles(self) -> list[tuple[int, Any]]:
         """Return index and handle of each card that answers."""
-        found = ((i, self.ask("DeviceGetHandleByIndex", i)) for i in range(self.ask("DeviceGetCount") or 0))
+        found = (
+            (i, self.ask("DeviceGetHandleByIndex", i))
+            for i in range(self.ask("DeviceGetCount") or 0)
+        )
         return [(index, handle) for index, handle in found if handle is not None]
 
     def ask(self, function: str, *args: Any) -> Any:

@@ -16,9 +16,8 @@ from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
 from modelswap.config.load import specs
-from modelswap.core.controller import (
+from modelswap.core.commands import (
     ClearTimer,
-    Controller,
     Fail,
     Grant,
     Kill,
@@ -28,6 +27,7 @@ from modelswap.core.controller import (
     Spawn,
     Terminate,
 )
+from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.models.load_times import LoadTimes
 from modelswap.core.spec import RequestId
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from modelswap.config.plan import Model, Plan
-    from modelswap.core.controller import Command, LeaseRequest, TimerKey
+    from modelswap.core.commands import Command, LeaseRequest, TimerKey
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Policy
     from modelswap.core.spec import ClientId, ModelId

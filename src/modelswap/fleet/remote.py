@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modelswap.core.controller import Fail, Reason
+from modelswap.core.commands import Fail, Reason
 from modelswap.core.failure import Cause, Failure
 from modelswap.core.models.lifecycle import LEAVING, Phase
 from modelswap.core.spec import ModelId, RequestId
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from modelswap.config.plan import Model, Plan
-    from modelswap.core.controller import LeaseRequest
+    from modelswap.core.commands import LeaseRequest
     from modelswap.core.spec import ClientId
 
     from .failures import ModelFailure

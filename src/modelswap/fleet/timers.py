@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from modelswap.core.controller import TimerKey
+    from modelswap.core.commands import TimerKey
 
 FROZEN: Final = Seconds(1.0)
 

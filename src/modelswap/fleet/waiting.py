@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.spec import ModelId, RequestId
 
     from .model_server import ModelServer

@@ -164,7 +164,7 @@ class Supervisor:
 
     def _send(self, news: bytes) -> None:
         if self._front is not None:
-            self._front.post(news)
+            self._front.send(news)
 
     def _send_output(self) -> None:
         front = self._front

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.plan import Plan
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.fleet import ModelServer
     from modelswap.launch.protocol import LaunchSpec, Listener, RunningServer
 

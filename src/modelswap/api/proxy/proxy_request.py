@@ -269,7 +269,7 @@ class ProxyRequest(Turn):
         if self._upload is not None:
             self._upload.close()
         if self._selected is not None:
-            self._snapshot.selectors.release(*self._selected)
+            self._snapshot.selectors.decrement(*self._selected)
         if self._holds:
             self._release()
 

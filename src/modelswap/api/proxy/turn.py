@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import refusal
 from modelswap.api.protocols.stream_dialect import stream_dialect_of
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import ReplyError, UnavailableError
@@ -21,7 +22,7 @@ from .keep_alive_stream import KeepAliveStream, announced_timeout, before
 
 if TYPE_CHECKING:
     from modelswap.api.protocols.stream_dialect import StreamDialect
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.fleet import ModelServer
     from modelswap.http import UpstreamPool
 
@@ -61,14 +62,10 @@ class Turn(Arrival):
                 self._granted(server)
                 return
         self._exchange.on_gone = self._left
-        ticket = fleet.ask(
-            target.model,
-            self,
-            client=context.client,
-            background=context.background,
-            watched=self._shows_state(),
-            no_swap=context.no_swap,
+        request = LeaseRequest(
+            target.model, context.client, context.background, self._shows_state(), context.no_swap
         )
+        ticket = fleet.ask(request, self)
         if self._ended or self._holds:
             return
         self._ticket = ticket

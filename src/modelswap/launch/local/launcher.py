@@ -254,9 +254,12 @@ class LocalLauncher:
         return server
 
     def _used_ports(self) -> Iterator[int]:
-        for one in (*self._servers.values(), *(found.reported for found in self._found.values())):
-            if one.port is not None:
-                yield one.port
+        for server in self._servers.values():
+            if server.port is not None:
+                yield server.port
+        for found in self._found.values():
+            if found.reported.port is not None:
+                yield found.reported.port
 
     def _order_spawn(self, server: LocalServer) -> None:
         remove_dead_socket(server.spec)

@@ -19,7 +19,6 @@ import msgspec
 from modelswap.devices.gpus import Gpus
 from modelswap.observe.logs.timestamps import rfc3339
 
-
 if TYPE_CHECKING:
     from typing import Any
 

@@ -13,7 +13,7 @@ from modelswap.core.models.lifecycle import (
     IGNORED,
     IMPOSSIBLE,
     TRANSITIONS,
-    Act,
+    Action,
     Alarm,
     Event,
     ImpossibleTransitionError,
@@ -52,7 +52,7 @@ def test_a_process_begins_and_ends_only_with_its_phase() -> None:
     """`SPAWN` leads from stopped to alive, and only the end of a process leads back."""
     ends = {Event.EXITED, Event.SPAWN_FAILED}
     for (phase, event), transition in TRANSITIONS.items():
-        begins = transition.act is Act.SPAWN or event is Event.ADOPTED
+        begins = transition.action is Action.SPAWN or event is Event.ADOPTED
         assert begins == (phase not in ALIVE and transition.target in ALIVE)
         assert (event in ends) == (transition.target is Phase.STOPPED)
 
@@ -80,7 +80,7 @@ def test_graces_are_the_configured_ones() -> None:
 
 
 def test_clients_know_four_states() -> None:
-    """The world outside sees stopped, starting, ready and stopping."""
+    """Clients see stopped, starting, ready and stopping."""
     assert {p.shown for p in Phase} == {"stopped", "starting", "ready", "stopping"}
 
 

@@ -1,47 +1,39 @@
-"""The lives of all models, and every timer: one step of the table at a time.
+"""Moves each model through its life cycle, one step of the table at a time, and keeps all timers.
 
-The only place where a phase changes. A step puts its commands into `out`, and hands what it means
-for the requests to the scheduler, whose decisions it returns. A phase's timers end with it, and no
-timer makes the owner busy while requests come and go: one that fires early is set again.
+Guarantees: a phase changes only here. A phase's timers end with it. A timer that fires early is set
+again, so busy models do not set timers for each request.
+Does not: decide about requests: each step tells the scheduler, and returns the scheduler's decisions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.core.commands import (
-    ClearTimer,
-    Kill,
-    PhaseChanged,
-    SetTimer,
-    Spawn,
-    Terminate,
-    TimerKey,
-)
-from modelswap.core.failure import Cause, failure, unready
-from modelswap.core.scheduling.scheduler import NOTHING
 from modelswap.units import Seconds
 
-from .lifecycle import Act, Event, Phase, Timer, step
+from .commands import ClearTimer, Kill, PhaseChanged, SetTimer, Spawn, Terminate, TimerKey
+from .failure import Cause, failure, not_ready
+from .models.lifecycle import Action, Event, Phase, Timer, step
+from .scheduling.decisions import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modelswap.core.commands import Command
-    from modelswap.core.failure import Failure, ProbeObservation
-    from modelswap.core.scheduling.scheduler import Decision, Scheduler
-    from modelswap.core.spec import ModelId
+    from .commands import Command
+    from .failure import Failure, ProbeObservation
+    from .models.state import ModelState
+    from .scheduling.decisions import Decision
+    from .scheduling.scheduler import Scheduler
+    from .spec import ModelId
 
-    from .state import ModelState
-
-_OF_A_PHASE = (Timer.START, Timer.GRACE, Timer.IDLE, Timer.DRAIN)
-_HOLD = TimerKey(Timer.HOLD)
+_OF_A_PHASE: Final = (Timer.START, Timer.GRACE, Timer.IDLE, Timer.DRAIN)
+_OVERDUE: Final = TimerKey(Timer.OVERDUE)
 
 
 class LifecycleDriver:
-    def __init__(self, seats: Mapping[ModelId, ModelState], scheduler: Scheduler) -> None:
+    def __init__(self, states: Mapping[ModelId, ModelState], scheduler: Scheduler) -> None:
         self.out: list[Command] = []
-        self._seats = seats
+        self._states = states
         self._scheduler = scheduler
         self._timers: dict[TimerKey, Seconds] = {}
 
@@ -57,30 +49,30 @@ class LifecycleDriver:
     def feed(
         self, model: ModelId, event: Event, now: Seconds, why: str | Failure
     ) -> Sequence[Decision]:
-        """Take one step of a model's life, if *event* means one."""
-        seat = self._seats[model]
-        before = seat.phase
+        """Take one step of a model's life cycle, if *event* causes one."""
+        state = self._states[model]
+        before = state.phase
         transition = step(before, event)
         if transition is None:
             return NOTHING
-        seat.phase = transition.target
+        state.phase = transition.target
         for timer in _OF_A_PHASE:
             self._clear(TimerKey(timer, model))
         if transition.alarm is not None:
-            alarm = transition.alarm(seat.spec)
+            alarm = transition.alarm(state.spec)
             self._set(TimerKey(alarm.timer, model), Seconds(now + alarm.delay))
-        self._act(model, transition.act)
-        said = why if isinstance(why, str) else why.text
-        self.out.append(PhaseChanged(model, seat.phase, said))
-        return self._on_phase(model, seat, before, why, now)
+        self._command(model, state, transition.action)
+        text = why if isinstance(why, str) else why.text
+        self.out.append(PhaseChanged(model, state.phase, text))
+        return self._on_phase(model, state, before, why, now)
 
-    def _act(self, model: ModelId, act: Act | None) -> None:
-        match act:
-            case Act.SPAWN:
-                self.out.append(Spawn(model, self._seats[model].placement))
-            case Act.TERMINATE:
+    def _command(self, model: ModelId, state: ModelState, action: Action | None) -> None:
+        match action:
+            case Action.SPAWN:
+                self.out.append(Spawn(model, state.placement))
+            case Action.TERMINATE:
                 self.out.append(Terminate(model))
-            case Act.KILL:
+            case Action.KILL:
                 self.out.append(Kill(model))
             case None:
                 pass
@@ -88,43 +80,43 @@ class LifecycleDriver:
                 assert_never(never)
 
     def _on_phase(
-        self, model: ModelId, seat: ModelState, before: Phase, why: str | Failure, now: Seconds
+        self, model: ModelId, state: ModelState, before: Phase, why: str | Failure, now: Seconds
     ) -> Sequence[Decision]:
-        match seat.phase:
+        match state.phase:
             case Phase.STARTING:
-                seat.note_start()
+                state.on_started()
                 return NOTHING
             case Phase.READY:
-                seat.note_ready(now)
+                state.on_ready(now)
                 self.watch_idle(model, now)
                 return self._scheduler.on_ready(model, now)
             case Phase.STOPPING | Phase.KILLING:
                 if before is Phase.READY:
-                    seat.forgive()
+                    state.reset_backoff()
                 self._scheduler.on_stopping(model)
                 return NOTHING
             case Phase.STUCK:
                 return NOTHING if before is Phase.STUCK else self._scheduler.on_stuck(model, now)
             case Phase.STOPPED:
-                return self._on_stopped(model, seat, before, why, now)
+                return self._on_stopped(model, state, before, why, now)
             case _ as never:
                 assert_never(never)
 
     def _on_stopped(
-        self, model: ModelId, seat: ModelState, before: Phase, said: str | Failure, now: Seconds
+        self, model: ModelId, state: ModelState, before: Phase, cause: str | Failure, now: Seconds
     ) -> Sequence[Decision]:
         failed: Sequence[Decision] = NOTHING
-        why = failure(Cause.EXITED, said, brief=said) if isinstance(said, str) else said
+        why = failure(Cause.EXITED, cause, brief=cause) if isinstance(cause, str) else cause
         if before is Phase.STARTING:
-            failed = self._on_start_failed(model, seat, why, now)
+            failed = self._on_start_failed(model, state, why, now)
         elif before is Phase.READY:
-            seat.note_death(why, now)
+            state.on_exited(why, now)
         return [*failed, *self._scheduler.on_stopped(model, now)]
 
     def _on_start_failed(
-        self, model: ModelId, seat: ModelState, why: Failure, now: Seconds
+        self, model: ModelId, state: ModelState, why: Failure, now: Seconds
     ) -> Sequence[Decision]:
-        seat.note_failed_start(why, now)
+        state.on_start_failed(why, now)
         return self._scheduler.on_start_failed(model, why, now)
 
     # Timers
@@ -144,58 +136,58 @@ class LifecycleDriver:
     def _on_time(
         self, timer: Timer, model: ModelId | None, now: Seconds, seen: ProbeObservation | None
     ) -> Sequence[Decision]:
-        if timer is Timer.HOLD or model is None:
+        if timer is Timer.OVERDUE or model is None:
             return self._scheduler.on_time(now)
-        seat = self._seats[model]
+        state = self._states[model]
         match timer:
             case Timer.START:
-                late = unready(seat.spec.start_timeout, seen)
+                late = not_ready(state.spec.start_timeout, seen)
                 decisions = self.feed(model, Event.START_TIMED_OUT, now, late)
-                return [*decisions, *self._on_start_failed(model, seat, late, now)]
+                return [*decisions, *self._on_start_failed(model, state, late, now)]
             case Timer.GRACE:
                 return self.feed(model, Event.GRACE_EXPIRED, now, "it did not leave in time")
             case Timer.DRAIN:
                 why = "its requests did not end in time"
                 return self.feed(model, Event.STOP_WANTED, now, why)
             case Timer.IDLE:
-                return self._on_idle(model, seat, now)
+                return self._on_idle(model, state, now)
             case _ as never:
                 assert_never(never)
 
-    def _on_idle(self, model: ModelId, seat: ModelState, now: Seconds) -> Sequence[Decision]:
-        ttl = seat.spec.ttl
+    def _on_idle(self, model: ModelId, state: ModelState, now: Seconds) -> Sequence[Decision]:
+        ttl = state.spec.ttl
         assert ttl is not None  # the timer is set with a ttl and cleared with it
-        if seat.in_flight or self._scheduler.line.count(model):
+        if state.in_flight or self._scheduler.queue.count(model):
             self._set(TimerKey(Timer.IDLE, model), Seconds(now + ttl))
             return NOTHING
-        if now < seat.used + ttl:
-            self._set(TimerKey(Timer.IDLE, model), Seconds(seat.used + ttl))
+        if now < state.used + ttl:
+            self._set(TimerKey(Timer.IDLE, model), Seconds(state.used + ttl))
             return NOTHING
-        seat.has_idled = True
+        state.has_idled = True
         return self.feed(model, Event.STOP_WANTED, now, f"not used for {ttl:g} s")
 
     def watch_idle(self, model: ModelId, now: Seconds) -> None:
         """Begin to count the time to live, by the present configuration."""
-        seat = self._seats[model]
+        state = self._states[model]
         key = TimerKey(Timer.IDLE, model)
         self._clear(key)
-        if seat.phase is Phase.READY and seat.spec.ttl is not None:
-            self._set(key, Seconds(max(now, seat.used + seat.spec.ttl)))
+        if state.phase is Phase.READY and state.spec.ttl is not None:
+            self._set(key, Seconds(max(now, state.used + state.spec.ttl)))
 
     def watch_drain(self, model: ModelId, now: Seconds) -> None:
-        """Give running requests their grace; asking twice gives no more of it."""
+        """Give running requests their grace period; a second call does not extend it."""
         key = TimerKey(Timer.DRAIN, model)
         if key not in self._timers:
-            self._set(key, Seconds(now + self._seats[model].spec.stop_grace))
+            self._set(key, Seconds(now + self._states[model].spec.stop_grace))
 
-    def watch_line(self) -> None:
-        """Wake up when the next waiting request becomes overdue, or earlier."""
-        due = self._scheduler.line.next_due()
-        armed = self._timers.get(_HOLD)
+    def watch_queue(self) -> None:
+        """Wake up when the next queued request becomes overdue, or earlier."""
+        due = self._scheduler.queue.next_due()
+        armed = self._timers.get(_OVERDUE)
         if due is None:
-            self._clear(_HOLD)
+            self._clear(_OVERDUE)
         elif armed is None or due < armed:
-            self._set(_HOLD, due)
+            self._set(_OVERDUE, due)
 
     def _set(self, key: TimerKey, at: Seconds) -> None:
         self._timers[key] = at
