@@ -39,16 +39,16 @@ class HandLauncher:
     async def close(self, *, stop_servers: bool) -> None: ...
     async def discard(self, *models: str) -> None: ...
 
-    def adopted(self) -> list[RunningServer]:
+    def found_servers(self) -> list[RunningServer]:
         return []
 
-    def adopt(self, job: LaunchSpec, *, as_it_is: bool = False) -> bool:
-        del job, as_it_is
+    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> bool:
+        del spec, as_it_is
         return False
 
-    def start(self, job: LaunchSpec) -> None:
-        self.orders.append(f"start {job.model}")
-        asyncio.get_running_loop().call_soon(self.listener.on_ready, job.model)
+    def start(self, spec: LaunchSpec) -> None:
+        self.orders.append(f"start {spec.model}")
+        asyncio.get_running_loop().call_soon(self.listener.on_ready, spec.model)
 
     def terminate(self, model: str) -> None:
         self.orders.append(f"terminate {model}")
@@ -56,7 +56,7 @@ class HandLauncher:
     def kill(self, model: str) -> None:
         self.orders.append(f"kill {model}")
 
-    def last_look(self, model: str) -> None: ...
+    def last_observation(self, model: str) -> None: ...
 
     def leave(self, model: str) -> None:
         self.listener.on_exited(model, Exit(code=0, reason="exited with code 0"))
@@ -214,7 +214,7 @@ async def test_port_in_the_command_is_not_tried_again(tmp_path: Path) -> None:
     world.fleet.replace(plan, policy_of(plan), changed={A}, removed={B})
     asker = Asker()
     world.fleet.ask(A, asker, client=SOMEBODY)
-    world.launcher.listener.on_exited("a", Exit(code=1, reason="taken", port_clash=True))
+    world.launcher.listener.on_exited("a", Exit(code=1, reason="taken", retryable=True))
     assert asker.answers == ["load failed"]
     assert world.launcher.orders == ["start a"]
 
@@ -239,7 +239,7 @@ async def test_bug_of_an_observer_harms_nobody(tmp_path: Path) -> None:
     """News that an observer breaks over is obeyed all the same, and whoever brought it goes on."""
     world = World(tmp_path, BrokenNotes())
     await world.ready(A)
-    world.launcher.listener.on_spawned("a", 1)
+    world.launcher.listener.on_started("a", 1)
     world.launcher.listener.on_output("a", b"text\n")
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         tasks.create_task(world.fleet.unload([A]))

@@ -30,7 +30,7 @@ class PortAssignment:
             NoFreePortError: there is none.
         """
         usual = spec.port
-        if usual is None:
+        if usual is None or spec.render is None:
             return spec
         known, first = self._moved.get(spec.server, (usual, usual))
         port = free_port(first if known == usual else usual, {*used, *spec.reserved_ports})
