@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Any
 from . import amd, nvml
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from .reading import GpuReading
+
+    OpenNvml = Callable[[], nvml.Nvml | None]
 
 
 class Gpus:
     """The driver is opened once and asked often."""
 
-    def __init__(self, drm: Path = amd.DRM) -> None:
+    def __init__(self, drm: Path = amd.DRM, open_nvml: OpenNvml = nvml.Nvml.open) -> None:
         self._drm = drm
+        self._open_nvml = open_nvml
         self._nvml: nvml.Nvml | None = None
         self._is_open = False
 
     def read(self) -> list[GpuReading]:
         if not self._is_open:
             self._is_open = True
-            self._nvml = nvml.Nvml.open()
+            self._nvml = self._open_nvml()
         found = [] if self._nvml is None else list(self._nvml.readings())
         for card in amd.cards(self._drm):
             found.append(amd.reading(card, len(found)))
@@ -40,8 +44,9 @@ class Gpus:
 class GpuMemory:
     """How much memory of each GPU is in use, whatever uses it. Threads may share it."""
 
-    def __init__(self, cards: list[Path]) -> None:
+    def __init__(self, cards: list[Path], open_nvml: OpenNvml = nvml.Nvml.open) -> None:
         self._amd = cards
+        self._open_nvml = open_nvml
         self._lock = threading.Lock()
         self._nvml: nvml.Nvml | None = None
         self._handles: list[Any] | None = None
@@ -50,7 +55,7 @@ class GpuMemory:
         """Return the used bytes of each device; raise when a device does not tell."""
         with self._lock:
             if self._handles is None:
-                self._nvml = nvml.Nvml.open()
+                self._nvml = self._open_nvml()
                 self._handles = [] if self._nvml is None else [h for _, h in self._nvml.handles()]
             nvidia = (
                 []

@@ -17,7 +17,8 @@ from modelswap.observe.logs.logs import Logger, Logs, model_source
 from modelswap.observe.metrics.prometheus import Metrics
 
 if TYPE_CHECKING:
-    from modelswap.fleet import Waiter
+    from modelswap.core.commands import LeaseRequest
+    from modelswap.fleet import LeaseWaiter
 
 A = ModelId("a")
 
@@ -27,12 +28,10 @@ class OneLeaseFleet:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.waiter: Waiter | None = None
+        self.waiter: LeaseWaiter | None = None
 
-    def ask(
-        self, model: ModelId, waiter: Waiter, *, client: ClientId, no_swap: bool = False
-    ) -> None:
-        del model, client, no_swap
+    def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> None:
+        del request
         self.waiter = waiter
 
     def grant(self) -> None:
