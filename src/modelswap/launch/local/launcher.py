@@ -20,7 +20,7 @@ from modelswap.net.address import Address
 from modelswap.units import Seconds
 
 from . import exits
-from .keeper_session import ORDER_TIMEOUT, KeeperSession
+from .keeper_client.session import ORDER_TIMEOUT, KeeperSession
 from .port_assignment import PortAssignment
 from .ports import NoFreePortError
 from .readiness import is_served, wait_until_ready

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modelswap.launch.probe import ProbeResult
     from modelswap.launch.protocol import LaunchSpec
 
-    from .link import ReportedServer
+    from .keeper_client.link import ReportedServer
     from .ports import Holder
 
 EARLY_FRAMES: Final = 16

@@ -17,8 +17,8 @@ import pytest
 from modelswap.core.failure import Cause, failure
 from modelswap.core.spec import ServerId
 from modelswap.keeper.protocol import ProtocolError
+from modelswap.launch.local.keeper_client.link import Keeper
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.local.link import Keeper
 from modelswap.launch.protocol import AlreadyRunningError, Exit, LaunchError, LaunchSpec
 
 M = ServerId("m")
@@ -310,7 +310,7 @@ async def test_start_without_keeper_fails_honestly(
     pid = await news.until("started")
     await news.until("ready")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    monkeypatch.setattr("modelswap.launch.local.keeper_session.sweep", _nothing_to_sweep)
+    monkeypatch.setattr("modelswap.launch.local.keeper_client.session.sweep", _nothing_to_sweep)
     os.kill(parent_of(pid), signal.SIGKILL)
     await news.until("exited")
     launcher.start(spec())

@@ -284,7 +284,7 @@ async def test_hung_keeper_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A keeper that accepts but does not answer is killed, its servers with it, and replaced."""
-    monkeypatch.setattr("modelswap.launch.local.link._ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr("modelswap.launch.local.keeper_client.link._ANSWER_TIMEOUT", 0.3)
     first = front(spec())
     os.kill(first.keeper, signal.SIGSTOP)
     first.kill()
