@@ -28,9 +28,9 @@ from modelswap.handover.channel import ChannelError
 from modelswap.handover.incoming import inheritance
 from modelswap.handover.succession import Succession
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim, tune_allocator
-from modelswap.launch.local.fronts import Note
+from modelswap.launch.local.fronts import StatusFile
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.local.pid1 import stay_behind_if_first
+from modelswap.launch.local.pid1 import run_as_pid1
 from modelswap.launch.local.state import state_directory
 from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
@@ -86,7 +86,7 @@ def _serve(options: Options, before: Inheritance | None) -> int:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
         )
-    ended = stay_behind_if_first()
+    ended = run_as_pid1()
     if ended is not None:
         return ended
     tune_allocator()
@@ -258,7 +258,7 @@ class Program:
             raise StartError(f"modelswap: {error}") from error
         self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
-        self._note = Note(directory, listen=address, config=os.pathsep.join(files))
+        self._note = StatusFile(directory, listen=address, config=os.pathsep.join(files))
         grace = self._services.plan.settings.keeper_grace
         gpus = gpu_memory()
         if gpus is None:

@@ -141,13 +141,13 @@ def _address(listen: str) -> str:
 
 def _answer(before: RunningFront, kind: str) -> RunningFront:
     """Wait until the server, or the one that took over from it, says how it went."""
-    from modelswap.launch.local.fronts import noted  # noqa: PLC0415 - as above
+    from modelswap.launch.local.fronts import last_status  # noqa: PLC0415 - as above
 
     within = _HANDS_OVER_WITHIN if kind == "handover" else _RELOADS_WITHIN
     deadline = time.monotonic() + within
     was_alive = True
     while time.monotonic() < deadline:
-        now = noted(before.directory)
+        now = last_status(before.directory)
         if now is not None and now.number > before.number and now.kind == kind:
             return now
         if not was_alive:

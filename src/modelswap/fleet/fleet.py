@@ -1,6 +1,6 @@
 """The owner of the model servers: feeds the controller and executes its commands.
 
-Everybody else holds a lease (a running request) or a ticket (a queued one). All of it happens in plain
+Each request holds a lease while it runs, or a ticket while it is queued. Everything happens in plain
 calls on the one event loop.
 
 Guarantees: the commands of a decision are executed before the call returns, in order, also when one

@@ -2,6 +2,7 @@
 
 The requests that this front still has go on: it asks the other front for each lease, and sends the
 request to the model server itself.
+
 Guarantees: a lease is the other front's; it is given back exactly once, also when this front ends.
 Does not: start, stop or probe anything.
 """
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class RemoteFleet:
-    """Answers like a `Fleet`."""
+    """Has the methods of a `Fleet` that a front needs to finish its requests."""
 
     killed = 0
 
@@ -68,7 +69,7 @@ class RemoteFleet:
     # Requests
 
     def lease_now(self, model: ModelId, client: ClientId) -> ModelServer | None:  # noqa: ARG002 - as a `Fleet`
-        """Leases come by `ask` alone."""
+        """Return None: a lease comes by `ask` alone."""
         return None
 
     def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> Ticket:
@@ -119,7 +120,7 @@ class RemoteFleet:
         return running(self._plan.models, self._servers, self.phase)
 
     def load_time_left(self, model: ModelId) -> Seconds | None:  # noqa: ARG002 - as a `Fleet`
-        """Only the other front could guess."""
+        """Return None: only the other front could estimate it."""
         return None
 
     def in_flight(self, model: ModelId) -> int:
@@ -132,17 +133,17 @@ class RemoteFleet:
         return self.phase(model)
 
     def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
-        """Only the other front knows."""
+        """Return False: only the other front knows."""
         return False
 
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
-        """Only the other front knows."""
+        """Return None: only the other front knows."""
         return None
 
     # Orders
 
     async def unload(self, models: Iterable[ModelId], *, force: bool = False) -> None:
-        """Have the other front unload; return when they are gone."""
+        """Have the other front unload; return when they are down."""
         wanted = list(models)
         self.begin_unload(wanted, force=force)
         await self.departures.wait(wanted)
@@ -154,10 +155,10 @@ class RemoteFleet:
         """Take note that a ready server did not answer in its time."""
         self._send("stalled", model=server.model.id, detail=detail)
 
-    # For the end of the program, which is the other front's affair
+    # The end of the program: the servers are the other front's
 
     def drain(self) -> None:
-        """Refuse those that wait."""
+        """Refuse the requests that wait."""
         self.refuse_all()
 
     async def stop_all(self) -> None:
@@ -170,7 +171,7 @@ class RemoteFleet:
         """Do nothing, as above."""
 
     def refuse_all(self) -> None:
-        """The other front is gone: nobody can be served any more."""
+        """Refuse all that wait: the other front is gone."""
         for number in list(self._tickets):
             ticket = self._forget(number)
             if ticket is not None:
@@ -180,7 +181,7 @@ class RemoteFleet:
             self.departures.on_phase(model, Phase.STOPPED)
 
     def give_back(self, fleet: Fleet, leases: Mapping[ModelId, int]) -> None:
-        """Let *fleet*, of this front, go on: the other one has not come to be.
+        """Let *fleet*, of this front, go on: the hand-over has failed.
 
         *leases*: those that *fleet* counts; some may have ended meanwhile.
         """
@@ -192,10 +193,10 @@ class RemoteFleet:
             if ticket is not None:
                 fleet.enter(ticket, request, is_new=False)
 
-    # News from the other front
+    # Messages of the other front
 
     def on_message(self, kind: str, message: Mapping[str, Any]) -> None:
-        """Take an answer or a piece of news."""
+        """Take a message of the other front."""
         match kind:
             case "granted":
                 self._on_granted(message)

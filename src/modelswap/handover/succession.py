@@ -98,7 +98,7 @@ class Succession:
                 await asyncio.shield(successor.end())
         self.successor = successor
         self._service.handed_over(successor.pid)
-        pid1.tell(successor.pid)
+        pid1.announce(successor.pid)
         self.done.set()
 
     async def _give(self, successor: Successor) -> None:

@@ -1,10 +1,10 @@
-"""Fork and exec of one process, done by hand.
+"""Starts one process by fork and exec.
 
 Each server leads its own process group (so that a signal reaches what it started) but stays in the
 keeper's session: a new session would gain nothing, since the keeper has no terminal, and would hide
-the servers from whoever stops the session. Standard input is null.
+the servers from a tool that stops the session. Standard input is null.
 
-On Linux the server is killed when the keeper dies, however it dies. That signal is tied to the
+On Linux the server is killed when the keeper exits, however it exits. That signal is tied to the
 *thread* that forked; the keeper has only one.
 """
 

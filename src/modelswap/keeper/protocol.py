@@ -6,7 +6,7 @@ the process. This module does no I/O.
 
 Orders (front → keeper): `hello`, `spawn`, `signal`, `stop_command`, `stop_all`.
 News (keeper → front): `welcome`, `spawned`, `spawn_failed`, `main_gone`, `stop_ended`, `exited`, and
-output frames. All output of a run comes before its `exited`.
+output frames. All output of a run arrives before its `exited`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ProtocolError(Exception):
 
 
 class Frame:
-    """One thing received: a message, or output of a run."""
+    """A message, or output of a run."""
 
     __slots__ = ("message", "output", "run")
 

@@ -76,7 +76,7 @@ class ServerProcess:
         self.pid = 0
         self.started = 0
         self.code: int | None = None
-        """Of the main process: exit code, or minus the signal; `None` while it lives."""
+        """Of the main process: exit code, or minus the signal; `None` while it runs."""
         self.stopping = False
         self.killing = False
         self.stop_command_pid: int | None = None

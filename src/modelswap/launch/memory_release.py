@@ -66,7 +66,7 @@ class MemoryBaseline:
         """Whether what it took is free again: as before its start, or fallen by nearly as much."""
         took, stop = self.took(), self.stop or self.ready
         if not len(now) == len(took) == len(stop):
-            return True  # a device came or went: nothing can be said
+            return True  # a device appeared or vanished: nothing is known
         devices = zip(now, took, self.before, stop, strict=True)
         return all(
             used <= max(before + SLACK, high - RELEASED_SHARE * size)

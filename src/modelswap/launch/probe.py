@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MIN_PAUSE: Final = Seconds(0.003)
 """A refused connection costs about 0.1 ms, so a server that starts at once is seen almost at once."""
 MAX_PAUSE: Final = Seconds(0.25)
-"""Added to a load of minutes, nobody notices it."""
+"""Not noticeable after a load of minutes."""
 PAUSE_SHARE: Final = 0.015
 """Of the time waited so far: the delay that a pause adds stays below 1.5 %."""
 MIN_DEADLINE: Final = Seconds(1.0)

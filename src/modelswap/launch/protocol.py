@@ -42,7 +42,7 @@ class LaunchSpec:
     reserved_ports: AbstractSet[int] = field(default=frozenset(), repr=False)
     """Ports of other servers, which this one must not get."""
     placement: Placement = ANYWHERE
-    """Where it shall run; a launcher of one machine and no devices of its own passes over it."""
+    """Where it shall run; the local launcher does not place servers."""
     render: Callable[[int], LaunchSpec] | None = field(default=None, compare=False, repr=False)
     """Makes the specification for another port; `None` where there is no `${PORT}`."""
 
@@ -146,7 +146,7 @@ class Launcher(Protocol):
         ...
 
     async def discard(self, *servers: ServerId) -> None:
-        """Stop servers found at `open`, all when none is named; return when they are gone."""
+        """Stop servers found at `open`, all when none is named; return when they have exited."""
         ...
 
     def start(self, spec: LaunchSpec) -> None: ...
@@ -157,7 +157,7 @@ class Launcher(Protocol):
     def kill(self, server: ServerId) -> None: ...
 
     def last_observation(self, server: ServerId) -> ProbeObservation | None:
-        """Say what the probe of a starting server saw last; `None` when it did not look."""
+        """Return what the probe of a starting server saw last; `None` when it was not probed."""
         ...
 
     async def close(self, *, stop_servers: bool) -> None:

@@ -95,7 +95,7 @@ class LocalLauncher:
         if stop_servers:
             await self._keeper.stop_all()
         else:
-            await self._keeper.leave()
+            await self._keeper.disconnect()
         self._changed.set()
         if self._root is not None:
             await self._root

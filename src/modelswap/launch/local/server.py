@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap import procfs
-from modelswap.launch.diagnosis.diagnosis import LAST_WORDS, MASK, Tail, diagnose, secrets_in
+from modelswap.launch.diagnosis.diagnosis import FINAL_LINES, MASK, OutputTail, diagnose, secrets_in
 from modelswap.launch.protocol import Handle
 from modelswap.net.address import Address
 from modelswap.net.unix_sockets import remove_dead
@@ -50,7 +50,7 @@ class LocalServer:
     probe: asyncio.Task[None] | None = None
     probe_result: ProbeResult | None = None
     """The last one."""
-    tail: Tail = field(default_factory=Tail)
+    tail: OutputTail = field(default_factory=OutputTail)
     """The last of its output."""
 
     @property
@@ -82,7 +82,7 @@ class LocalServer:
     def finding(self) -> Finding | None:
         """Choose the line of output that says why it ended, without the secrets of its command."""
         lines = self.tail.lines()
-        found = diagnose(lines[-LAST_WORDS:] if self.is_ready else lines)
+        found = diagnose(lines[-FINAL_LINES:] if self.is_ready else lines)
         if found is None:
             return None
         line = found.line

@@ -41,7 +41,7 @@ _SWEEP_PAUSE: Final = Seconds(0.5)
 _MAX_SOCKET_PATH: Final = 90
 """Bytes: a socket address holds 104 on macOS and 108 on Linux; this leaves some room."""
 _CONNECT_TRIES: Final = 3
-"""A keeper that is leaving, and one of another version, are each replaced once."""
+"""A keeper that is exiting, and one of another version, are each replaced once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +301,7 @@ def _server(facts: Mapping[str, object]) -> ReportedServer:
 
 
 def wait_for_end(pid: int, within: float) -> None:
-    """Block until the process is gone, where the system lets us wait for one that is no child."""
+    """Block until a process has exited, where the system allows that for one that is no child."""
     if sys.platform != "linux":
         return
     try:

@@ -61,7 +61,7 @@ class KeeperSession:
         return state.next_run, state.servers
 
     def begin(self) -> None:
-        """Tell frames, those since `connect` first, and the loss of the keeper."""
+        """Pass on frames, those since `connect` first, and the loss of the keeper."""
         if self._link is not None:
             self._link.begin(self._on_frame, self._lost)
 
@@ -81,7 +81,7 @@ class KeeperSession:
             await asyncio.to_thread(self._keeper.end)
         await sweep(self.id)
 
-    async def leave(self) -> None:
+    async def disconnect(self) -> None:
         """Disconnect; the servers run on for the keeper's grace."""
         if self._link is not None:
             link = self._link

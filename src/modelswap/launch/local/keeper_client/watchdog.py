@@ -10,15 +10,12 @@ to be read, so there is a second, shorter, wait.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from modelswap.units import Seconds
+from modelswap.suspension import SUSPENDED_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_READ_TIMEOUT: Final = Seconds(1.0)
-"""For an answer that has arrived to be read, after this process was suspended."""
 
 
 class KeeperWatchdog:
@@ -42,7 +39,7 @@ class KeeperWatchdog:
             self._timer = None
 
     def _wait_again(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_READ_TIMEOUT, self._end)
+        self._timer = asyncio.get_running_loop().call_later(SUSPENDED_AFTER, self._end)
 
     def _end(self) -> None:
         self._timer = None
