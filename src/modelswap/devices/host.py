@@ -26,6 +26,17 @@ _ARCHITECTURES: Final = {
 }
 _FAMILIES: Final = {"Linux": "linux", "Darwin": "macos", "Windows": "windows", "FreeBSD": "freebsd"}
 _UNKNOWN: Final = frozenset({"", "n/a", "unknown", "none"})
+_HYPERVISORS: Final = {
+    "qemu": "KVM",
+    "kvm": "KVM",
+    "google": "KVM",
+    "amazon ec2": "KVM",
+    "vmware": "VMware",
+    "innotek": "VirtualBox",
+    "virtualbox": "VirtualBox",
+    "microsoft corporation": "Hyper-V",
+    "xen": "Xen",
+}
 
 Facts = dict[str, Any]
 
@@ -76,53 +87,36 @@ def operating_system() -> Facts:
     return facts
 
 
-def environment(proc: Path) -> Facts:
-    def kind(name: str, shown: str | None = None) -> Facts:
-        return {"kind": name, "name": shown, "version": None}
+def _environment(kind: str, name: str | None = None) -> Facts:
+    return {"kind": kind, "name": name, "version": None}
 
+
+def environment(proc: Path) -> Facts:
     kernel = platform.release().lower()
     if "microsoft" in kernel or "wsl" in kernel:
-        return kind("wsl", "WSL")
+        return _environment("wsl", "WSL")
     if sys.platform != "linux":
-        return kind("unknown")
+        return _environment("unknown")
     if Path("/.dockerenv").exists():
-        return kind("container", "Docker")
+        return _environment("container", "Docker")
     if Path("/run/.containerenv").exists():
-        return kind("container", "Podman")
+        return _environment("container", "Podman")
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return kind("container", "Kubernetes")
+        return _environment("container", "Kubernetes")
     group = read_text(proc / "1/cgroup")
-    for mark, shown in (("docker", "Docker"), ("lxc", "LXC"), ("kubepods", "Kubernetes")):
+    for mark, name in (("docker", "Docker"), ("lxc", "LXC"), ("kubepods", "Kubernetes")):
         if mark in group:
-            return kind("container", shown)
-    return _machine(kind)
+            return _environment("container", name)
+    return _machine()
 
 
-_VENDORS: Final = {
-    "qemu": "KVM",
-    "kvm": "KVM",
-    "google": "KVM",
-    "amazon ec2": "KVM",
-    "vmware": "VMware",
-    "innotek": "VirtualBox",
-    "virtualbox": "VirtualBox",
-    "microsoft corporation": "Hyper-V",
-    "xen": "Xen",
-}
-
-
-def _machine(kind: Any) -> Facts:
+def _machine() -> Facts:
     vendor = read_text(Path("/sys/class/dmi/id/sys_vendor")).lower()
     product = read_text(Path("/sys/class/dmi/id/product_name")).lower()
-    for mark, shown in _VENDORS.items():
+    for mark, name in _HYPERVISORS.items():
         if mark in vendor or mark in product:
-            found: Facts = kind("virtual_machine", shown)
-            return found
-    if not vendor:
-        unsure: Facts = kind("unknown")
-        return unsure
-    native: Facts = kind("native")
-    return native
+            return _environment("virtual_machine", name)
+    return _environment("native" if vendor else "unknown")
 
 
 def cpu(proc: Path) -> Facts:

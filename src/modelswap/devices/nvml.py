@@ -106,10 +106,9 @@ class Nvml:
         capability = self.ask("DeviceGetCudaComputeCapability", handle)
         memory = self.ask("DeviceGetMemoryInfo", handle)
         bus = self.ask("DeviceGetPciInfo", handle)
-        bus_id = bus.busId if bus else ""
         watts = self.ask("DeviceGetPowerManagementLimit", handle)
         return {
-            "bus": bus_id,
+            "bus": bus.busId if bus else "",
             "vendor": "NVIDIA",
             "model": self.ask("DeviceGetName", handle),
             "architecture": architecture(*capability) if capability else None,

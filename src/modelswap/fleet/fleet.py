@@ -77,6 +77,11 @@ class Fleet:
             max_wait=plan.settings.max_wait,
             queue_limit=plan.settings.limits.queue,
         )
+        self.phase = self._controller.phase
+        self.listed_phase = self._controller.listed_phase
+        self.has_idled = self._controller.has_idled
+        self.in_flight = self._controller.in_flight
+        self.waiting = self._controller.waiting
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
@@ -133,15 +138,6 @@ class Fleet:
         """How often a server did not exit when asked, so far."""
         return self._running.killed
 
-    def phase(self, model: ModelId) -> Phase:
-        return self._controller.phase(model)
-
-    def listed_phase(self, model: ModelId) -> Phase:
-        return self._controller.listed_phase(model)
-
-    def has_idled(self, model: ModelId) -> bool:
-        return self._controller.has_idled(model)
-
     def server(self, model: ModelId) -> ModelServer | None:
         """Return the running server of a model, whatever its phase."""
         return self._servers.get(model)
@@ -152,14 +148,8 @@ class Fleet:
 
     def load_time_left(self, model: ModelId) -> Seconds | None:
         """Estimate from its last load how long at least it takes until the model is ready."""
-        is_ready = self._controller.phase(model) is Phase.READY
+        is_ready = self.phase(model) is Phase.READY
         return None if is_ready else self._load_times.left(model, self._now())
-
-    def in_flight(self, model: ModelId) -> int:
-        return self._controller.in_flight(model)
-
-    def waiting(self, model: ModelId) -> int:
-        return self._controller.waiting(model)
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""

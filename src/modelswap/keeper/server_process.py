@@ -79,7 +79,7 @@ class ServerProcess:
         """Of the main process: exit code, or minus the signal; `None` while it runs."""
         self.stopping = False
         self.killing = False
-        self.stop_command_pid: int | None = None
+        self.stop_pid: int | None = None
         """Pid of the stop command, while it runs."""
         self.is_main_exit_reported = False
         """Whether the front knows that the main process has exited and others run on."""
@@ -127,8 +127,8 @@ class ServerProcess:
         for pid in members:
             if not _in_group(pid, self.pid):
                 send(pid, number)
-        if self.stop_command_pid is not None and how == KILL:
-            send(-self.stop_command_pid, number)
+        if self.stop_pid is not None and how == KILL:
+            send(-self.stop_pid, number)
 
     def not_terminated(self, members: Iterable[int]) -> list[int]:
         """Return those that got no SIGTERM yet; they count as terminated from now on."""

@@ -55,7 +55,7 @@ class Supervisor:
         self._closing = False
         self._finished = False
         self._poll = select.poll()
-        self._on_readable: dict[int, Callable[[], None]] = {}
+        self._on_readable: dict[int, Callable[[], object]] = {}
         self._writable_fd: int | None = None
         self._wake, wake_writer = os.pipe()
         os.set_blocking(self._wake, False)
@@ -81,7 +81,7 @@ class Supervisor:
 
     # The loop
 
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+    def _watch(self, fd: int, handler: Callable[[], object]) -> None:
         self._on_readable[fd] = handler
         self._poll.register(fd, select.POLLIN)
 
@@ -209,9 +209,6 @@ class Supervisor:
             else:
                 self._run_stop_command(server, message)
 
-    def _environment(self, server: ServerProcess, message: Mapping[str, object]) -> dict[str, str]:
-        return {**protocol.text_map(message, "env"), MARKER: self._marker(server)}
-
     def _marker(self, server: ServerProcess) -> str:
         return f"{self.id}.{server.number}"
 
@@ -219,52 +216,42 @@ class Supervisor:
         number = protocol.whole(message, "run")
         model, tag = protocol.text(message, "model"), protocol.mapping(message.get("tag"))
         self._next_run = max(self._next_run, number + 1)
-        argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
         try:
-            server = self._started(ServerProcess(number, model, tag), argv, message, cwd)
+            server = self._started(ServerProcess(number, model, tag), message)
         except OSError as error:  # also: no descriptors left for its output
-            reason = error.strerror or str(error)
-            self._send(encode("spawn_failed", run=number, reason=reason, errno=error.errno))
+            facts = {"reason": error.strerror or str(error), "errno": error.errno}
+            self._send(encode("spawn_failed", run=number, **facts))
             return
         self._servers[number] = server
-        self._watch(server.output.reader, lambda: self._pump(server))
+        self._watch(server.output.reader, server.output.pump)
         self._send(encode("spawned", run=number, pid=server.pid, started=server.started))
 
-    def _started(
-        self, server: ServerProcess, argv: list[str], message: Mapping[str, object], cwd: str
-    ) -> ServerProcess:
+    def _started(self, server: ServerProcess, message: Mapping[str, object]) -> ServerProcess:
         try:
             if self._closing:
                 raise OSError("the keeper is stopping")  # noqa: TRY301 - fails like the others
-            server.on_started(
-                spawn(argv, self._environment(server, message), cwd, server.output.writer)
-            )
-        except OSError:
+            server.on_started(self._fork(server, message))
+        except (OSError, protocol.ProtocolError):
             server.output.close()
             raise
         return server
 
-    @staticmethod
-    def _pump(server: ServerProcess) -> None:
-        server.output.pump()
+    def _fork(self, server: ServerProcess, message: Mapping[str, object]) -> int:
+        argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
+        env = {**protocol.text_map(message, "env"), MARKER: self._marker(server)}
+        return spawn(argv, env, cwd, server.output.writer)
 
     def _run_stop_command(self, server: ServerProcess, message: Mapping[str, object]) -> None:
         server.stopping = True
-        if server.stop_command_pid is not None:
+        if server.stop_pid is not None:
             return  # asked twice; the first one is still at it
-        argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
         self._assign_orphans()
         server.members()  # so that what it leaves behind is recognised
         try:
-            server.stop_command_pid = spawn(
-                argv, self._environment(server, message), cwd, server.output.writer
-            )
+            server.stop_pid = self._fork(server, message)
         except OSError as error:
-            reason = error.strerror or str(error)
-            news = encode(
-                "stop_ended", run=server.number, code=None, reason=reason, errno=error.errno
-            )
-            self._send(news)
+            facts = {"reason": error.strerror or str(error), "errno": error.errno}
+            self._send(encode("stop_ended", run=server.number, code=None, **facts))
 
     def _stop_all(self, grace: float) -> None:
         if not self._closing:
@@ -299,8 +286,8 @@ class Supervisor:
         for server in self._servers.values():
             if pid == server.pid and server.code is None:
                 server.code = code
-            elif pid == server.stop_command_pid:
-                server.stop_command_pid = None
+            elif pid == server.stop_pid:
+                server.stop_pid = None
                 self._send(encode("stop_ended", run=server.number, code=code, reason=""))
 
     def _settle(self) -> None:
@@ -329,12 +316,7 @@ class Supervisor:
 
     def _assign_orphans(self) -> list[int]:
         """Assign each orphan to the server it came from; return those of unknown origin."""
-        known = {server.pid for server in self._servers.values()}
-        known |= {
-            server.stop_command_pid
-            for server in self._servers.values()
-            if server.stop_command_pid is not None
-        }
+        known = {pid for one in self._servers.values() for pid in (one.pid, one.stop_pid)}
         orphans = [pid for pid in children(os.getpid()) if pid not in known | {self._guard.pid}]
         for server in self._servers.values():
             marker = self._marker(server)
@@ -344,8 +326,8 @@ class Supervisor:
         return orphans
 
     def _end(self, server: ServerProcess) -> None:
-        if server.stop_command_pid is not None:
-            send(-server.stop_command_pid, signal.SIGKILL)
+        if server.stop_pid is not None:
+            send(-server.stop_pid, signal.SIGKILL)
         while server.output.pump():
             pass
         self._fetch(server)

@@ -99,13 +99,11 @@ class Listener(Protocol):
     def on_started(self, server: ServerId, handle: Handle) -> None: ...
     def on_ready(self, server: ServerId, address: str) -> None:
         """Learn that requests may be sent to *address*, a URL, perhaps with a base path."""
-        ...
 
     def on_exited(self, server: ServerId, ending: Exit) -> None: ...
     def on_output(self, server: ServerId, data: bytes) -> None: ...
     def on_trouble(self, server: ServerId, what: str) -> None:
         """Learn what the operator should know, beside the server's own output."""
-        ...
 
 
 class Capability(StrEnum):
@@ -128,14 +126,12 @@ class Launcher(Protocol):
 
     async def open(self) -> None:
         """Take possession; raise `AlreadyRunningError` when another front has."""
-        ...
 
     def found_servers(self) -> list[RunningServer]:
         """Return the servers that ran at `open` and were neither adopted nor discarded yet.
 
         One that is already stopping is among them; it cannot be adopted.
         """
-        ...
 
     def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
         """Take over the running server if it is the one that `spec` would start.
@@ -143,26 +139,21 @@ class Launcher(Protocol):
         Return its address; `None`: it was not taken over. *as_it_is*: whatever started it.
         News follows as after `start`: started, then ready once the probe has passed.
         """
-        ...
 
     async def discard(self, *servers: ServerId) -> None:
         """Stop servers found at `open`, all when none is named; return when they have exited."""
-        ...
 
     def start(self, spec: LaunchSpec) -> None: ...
     def terminate(self, server: ServerId) -> None:
         """Ask the server to exit: its stop command, else SIGTERM to all its processes."""
-        ...
 
     def kill(self, server: ServerId) -> None: ...
 
     def last_observation(self, server: ServerId) -> ProbeObservation | None:
         """Return what the probe of a starting server saw last; `None` when it was not probed."""
-        ...
 
     async def close(self, *, stop_servers: bool) -> None:
         """Give up possession; the servers stop now, or run on for the keeper's grace."""
-        ...
 
 
 class SleepingLauncher(Launcher, Protocol):
@@ -170,11 +161,9 @@ class SleepingLauncher(Launcher, Protocol):
 
     def sleep(self, server: ServerId) -> None:
         """Free the memory of a ready server; it serves no request until `wake`."""
-        ...
 
     def wake(self, server: ServerId) -> None:
         """Load it again; `on_ready` follows once more."""
-        ...
 
 
 class PrefetchingLauncher(Launcher, Protocol):
@@ -182,7 +171,6 @@ class PrefetchingLauncher(Launcher, Protocol):
 
     def prefetch(self, spec: LaunchSpec) -> None:
         """Begin to read or fetch the files; no news follows."""
-        ...
 
 
 class LaunchError(Exception):

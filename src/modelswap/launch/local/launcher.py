@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ServerId
     from modelswap.launch.protocol import Capability, LaunchSpec, Listener
 
+    Watch = Callable[[LocalServer, str], Coroutine[None, None, None]]
+
 DISCARD_GRACE: Final = Seconds(3.0)
 """From SIGTERM to SIGKILL, and again to giving up, for servers that no client uses any more; the front
 does not serve before they are gone."""
@@ -364,24 +366,14 @@ class LocalLauncher:
         """Add a line of our own to the server's output."""
         self._listener.on_output(server.id, f"[modelswap: {text}]\n".encode())
 
-    def _watch(
-        self,
-        server: LocalServer,
-        watch: Callable[[LocalServer, str], Coroutine[None, None, None]],
-        check: str,
-    ) -> None:
+    def _watch(self, server: LocalServer, watch: Watch, check: str) -> None:
         if self._tasks is None:
             raise LaunchError("the launcher is not open")
         server.probe = self._tasks.create_task(
             self._watch_safely(watch, server, check), name=f"watch {server.id}"
         )
 
-    async def _watch_safely(
-        self,
-        watch: Callable[[LocalServer, str], Coroutine[None, None, None]],
-        server: LocalServer,
-        check: str,
-    ) -> None:
+    async def _watch_safely(self, watch: Watch, server: LocalServer, check: str) -> None:
         """Let a bug around one server end that server, not the root task."""
         try:
             await watch(server, check)
