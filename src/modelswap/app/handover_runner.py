@@ -100,7 +100,7 @@ class HandoverRunner:
                 await asyncio.shield(new_front.stop())
         self.new_front = new_front
         self._manager.handed_over(new_front.pid)
-        pid1.tell(new_front.pid)
+        pid1.announce(new_front.pid)
         self.done.set()
 
     async def _give(self, new_front: NewFront) -> None:

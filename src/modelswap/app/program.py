@@ -22,17 +22,18 @@ from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError, 
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch
+from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
 from modelswap.handover.channel import ChannelError
 from modelswap.handover.incoming import find_old_front
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim, tune_allocator
-from modelswap.launch.local.descriptors import fill_standard_streams, raise_limit
-from modelswap.launch.local.fronts import Note
+from modelswap.launch.local.fronts import StatusFile
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.local.pid1 import stay_behind_if_first
+from modelswap.launch.local.pid1 import run_as_pid1
 from modelswap.launch.local.state import state_directory
-from modelswap.launch.memory_release import MemoryReleaseLauncher, devices
+from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
+from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.failure_text import traced
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.store_factory import most_captures, open_store_of
@@ -85,7 +86,7 @@ def _serve(options: Options, old_front: OldFront | None) -> int:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
         )
-    ended = stay_behind_if_first()
+    ended = run_as_pid1()
     if ended is not None:
         return ended
     tune_allocator()
@@ -249,9 +250,9 @@ class Program:
             raise StartError(f"modelswap: {error}") from error
         self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
-        self._note = Note(directory, listen=address, config=os.pathsep.join(files))
+        self._note = StatusFile(directory, listen=address, config=os.pathsep.join(files))
         grace = self._services.config.plan.settings.keeper_grace
-        gpus = devices()
+        gpus = gpu_memory()
         if gpus is None:
             return LocalLauncher(directory, listener, grace=grace)
         return MemoryReleaseLauncher(

@@ -115,7 +115,7 @@ def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> R
 
 def _refuse_elsewhere(front: RunningFront) -> None:
     """Refuse a server of another container: its pid means another process here."""
-    from modelswap.launch.local.fronts import pid_namespace  # noqa: PLC0415 - as above
+    from modelswap.procfs import pid_namespace  # noqa: PLC0415 - as above
 
     ours = pid_namespace()
     if ours and front.namespace and front.namespace != ours:
@@ -137,13 +137,13 @@ def _address(listen: str) -> str:
 
 def _answer(before: RunningFront, kind: str) -> RunningFront:
     """Wait until the server, or the one that took over from it, notes the result."""
-    from modelswap.launch.local.fronts import noted  # noqa: PLC0415 - as above
+    from modelswap.launch.local.fronts import last_status  # noqa: PLC0415 - as above
 
     within = _HANDOVER_TIMEOUT if kind == "handover" else _RELOAD_TIMEOUT
     deadline = time.monotonic() + within
     was_alive = True
     while time.monotonic() < deadline:
-        now = noted(before.directory)
+        now = last_status(before.directory)
         if now is not None and now.number > before.number and now.kind == kind:
             return now
         if not was_alive:

@@ -13,6 +13,8 @@ from modelswap.units import Seconds
 ModelId = NewType("ModelId", str)
 ClientId = NewType("ClientId", str)
 RequestId = NewType("RequestId", int)
+ServerId = NewType("ServerId", str)
+"""One running server. A model has one server today, whose id is the model's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

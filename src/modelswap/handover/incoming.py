@@ -14,6 +14,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.fleet import Inherited, Ticket
 from modelswap.fleet.remote import refusal_fields
@@ -153,14 +154,14 @@ class OldFront:
         number = int(message["id"])
         ticket = Ticket(RequestId(0), ModelId(message["model"]), _Waiter(self, number))
         self._tickets[number] = ticket
-        fleet.enter(
-            ticket,
-            client=ClientId(message["client"]),
+        request = LeaseRequest(
+            ticket.model,
+            ClientId(message["client"]),
             background=bool(message["background"]),
             watched=bool(message["watched"]),
             no_swap=bool(message["no_swap"]),
-            is_new=bool(message["is_new"]),
         )
+        fleet.enter(ticket, request, is_new=bool(message["is_new"]))
 
     def _release(self, model: ModelId) -> None:
         if self._leases[model] > 0 and self._fleet is not None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.fleet import RemoteFleet
-from modelswap.launch.local.descriptors import lower_for
+from modelswap.net.descriptors import restore_limit_of
 from modelswap.units import Seconds
 
 from .channel import Channel, ChannelError
@@ -165,5 +165,5 @@ async def start(
         except OSError as error:
             ours.close()
             raise HandoverError(f"the new front cannot be started: {error.strerror}") from error
-    lower_for(process.pid)
+    restore_limit_of(process.pid)
     return NewFront(process, await Channel.over(ours))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
-from modelswap.launch.local.watchdog import KeeperWatchdog
+from modelswap.launch.local.keeper_client.watchdog import KeeperWatchdog
 from support.load import one_request, rest_of, slow_stream
 from support.server import stub_config, wait_until
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.api.errors.error_mapping import refusal
+from modelswap.core.commands import LeaseRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,7 +36,7 @@ async def load(
         ReplyError: it cannot be loaded now.
     """
     waiter = _LoadWaiter(loop, fleet, identity)
-    ticket = fleet.ask(model, waiter, client=client, no_swap=no_swap)
+    ticket = fleet.ask(LeaseRequest(model, client, no_swap=no_swap), waiter)
     try:
         await waiter.result
     finally:

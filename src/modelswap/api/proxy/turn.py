@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import refusal
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import ReplyError, UnavailableError
@@ -59,14 +60,10 @@ class Turn(Arrival):
                 self._granted(server)
                 return
         self._exchange.on_gone = self._left
-        ticket = fleet.ask(
-            target.model,
-            self,
-            client=context.client,
-            background=context.background,
-            watched=self._shows_state(),
-            no_swap=context.no_swap,
+        request = LeaseRequest(
+            target.model, context.client, context.background, self._shows_state(), context.no_swap
         )
+        ticket = fleet.ask(request, self)
         if self._ended or self._holds:
             return
         self._ticket = ticket

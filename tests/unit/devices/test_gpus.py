@@ -5,14 +5,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from modelswap.observe.metrics.gpu import Gpus, Reading
+from modelswap.devices.gpus import GpuMemory, Gpus, gpu_memory
+from modelswap.devices.nvml import Nvml, architecture
+from modelswap.devices.reading import GpuReading
 from modelswap.observe.metrics.performance import gpu_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
 
-class HalfDeafDriver:
+
+def no_driver() -> None:
+    """As on a machine without NVIDIA's driver."""
+
+
+class DriverWithGaps:
     """An NVML with one card that knows neither its fan nor its memory's temperature."""
 
     class NVMLError(Exception):
@@ -43,10 +51,11 @@ class HalfDeafDriver:
 
 
 def test_nvidia_cards_answer_what_they_know(tmp_path: Path) -> None:
-    """What a card does not know is 0; the rest is in the original's units."""
-    gpus = Gpus(tmp_path)
-    gpus._looked, gpus._nvml = True, HalfDeafDriver()
-    assert gpus.read() == [Reading(0, "Example RTX", "GPU-1", 55, 0, 37.0, 1024, 4096, 0.0, 120.5)]
+    """What a card does not know is 0; the rest is in llama-swap's units."""
+    gpus = Gpus(tmp_path, lambda: Nvml(DriverWithGaps()))
+    assert gpus.read() == [
+        GpuReading(0, "Example RTX", "GPU-1", 55, 0, 37.0, 1024, 4096, 0.0, 120.5)
+    ]
     assert gpu_samples(gpus, "now")[0].mem_util_pct == 25.0
 
 
@@ -71,13 +80,44 @@ def test_amd_cards_are_read_from_the_kernel(tmp_path: Path) -> None:
         "hwmon/hwmon3/temp3_input": "not a number",
     }.items():
         (device / name).write_text(text + "\n")
-    gpus = Gpus(tmp_path)
-    gpus._looked = True
-    assert gpus.read() == [Reading(0, "Radeon Example", "abc", 41, 0, 12.0, 1024, 8192, 20.0, 33.0)]
+    gpus = Gpus(tmp_path, no_driver)
+    assert gpus.read() == [
+        GpuReading(0, "Radeon Example", "abc", 41, 0, 12.0, 1024, 8192, 20.0, 33.0)
+    ]
 
 
 def test_no_hardware_is_no_reading(tmp_path: Path) -> None:
     """Where no card is, the list is empty."""
-    gpus = Gpus(tmp_path / "missing")
-    gpus._looked = True
+    gpus = Gpus(tmp_path / "missing", no_driver)
     assert gpus.read() == []
+
+
+def test_used_memory(tmp_path: Path) -> None:
+    """The totals of NVIDIA's cards come first, then AMD's in their order."""
+    cards = []
+    for card, used in (("card0", 5), ("card1", 7)):
+        folder = tmp_path / card / "device"
+        folder.mkdir(parents=True)
+        (folder / "mem_info_vram_used").write_text(f"{used}\n")
+        (folder / "mem_info_vram_total").write_text("9\n")
+        (folder / "vendor").write_text("0x1002\n")
+        cards.append(folder)
+    assert GpuMemory(cards, lambda: Nvml(DriverWithGaps())).used() == (1 << 30, 5, 7)
+    assert GpuMemory(cards, no_driver).used() == (5, 7)
+    found = gpu_memory(tmp_path)
+    assert found is not None
+    assert found.used()[-2:] == (5, 7)
+
+
+def test_no_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU there is nothing to read."""
+    monkeypatch.setattr("modelswap.devices.nvml._DRIVER_FILES", ())
+    assert gpu_memory(tmp_path) is None
+    assert Nvml.open() is None
+
+
+def test_architecture() -> None:
+    """Two major numbers stand for two generations each."""
+    assert [architecture(*number) for number in ((7, 0), (7, 5), (8, 6), (8, 9), (9, 0), (99, 0))] == [
+        "Volta", "Turing", "Ampere", "Ada Lovelace", "Hopper", None,
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""The connection to the keeper: find it, start it, talk to it.
+"""The connection to the keeper: found or started, and its frames.
 
 The keeper is started in a session of its own, so that a Ctrl-C in the terminal reaches the front only.
-A keeper that accepts but does not answer is killed (its servers die with it) and replaced.
+A keeper that accepts but does not answer is killed, and its servers with it, and replaced.
 """
 
 from __future__ import annotations
@@ -12,45 +12,59 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.spec import ServerId
 from modelswap.keeper import protocol
-from modelswap.launch.protocol import LaunchError
-
-from .descriptors import lower_for
+from modelswap.launch.protocol import Handle, LaunchError
+from modelswap.net.descriptors import restore_limit_of
+from modelswap.procfs import peer_of
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-_ANSWER_WITHIN: Final = 5.0
-_START_WITHIN: Final = 10.0
-_STOP_GRACE: Final = 5.0
+_ANSWER_TIMEOUT: Final = Seconds(5.0)
+"""A keeper answers within milliseconds; one that is swapped out may need seconds."""
+_START_TIMEOUT: Final = Seconds(10.0)
+"""It starts within a few hundredths of a second on an idle machine."""
+_STOP_GRACE: Final = Seconds(5.0)
+"""For the servers of a keeper of another version, whose configuration is not known here."""
 _SWEEP_TRIES: Final = 10
-_SWEEP_PAUSE: Final = 0.5
-_LONGEST_SOCKET_PATH: Final = 90  # 104 on macOS and 108 on Linux, with some room
-_CREDENTIALS: Final = struct.Struct("iII")
+"""With the pause, five seconds for a machine without a free process to get one."""
+_SWEEP_PAUSE: Final = Seconds(0.5)
+"""Between two of these tries."""
+_MAX_SOCKET_PATH: Final = 90
+"""Bytes: a socket address holds 104 on macOS and 108 on Linux; this leaves some room."""
+_CONNECT_TRIES: Final = 3
+"""A keeper that is exiting, and one of another version, are each replaced once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedServer:
-    """A server that the keeper already had when we came."""
+    """A server that the keeper already had when this front connected."""
 
     run: int
-    model: str
+    server: ServerId
     pid: int
     started: int
     stopping: bool
     fingerprint: str
     port: int | None
 
+    @property
+    def handle(self) -> Handle:
+        return Handle(text=f"pid {self.pid}", pid=self.pid, port=self.port)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Welcome:
+class KeeperState:
+    """What the keeper says at the beginning."""
+
     keeper: str
     pid: int
     next_run: int
@@ -58,7 +72,7 @@ class Welcome:
 
 
 class KeeperLink(asyncio.Protocol):
-    """One connection. After `begin`, frames and its end are told, on the loop and in order."""
+    """One connection. After `begin`, frames and the end are passed on, on the loop and in order."""
 
     def __init__(self) -> None:
         self._decoder = protocol.FrameDecoder()
@@ -73,7 +87,7 @@ class KeeperLink(asyncio.Protocol):
     def begin(
         self, on_frame: Callable[[protocol.Frame], None], on_lost: Callable[[], None]
     ) -> None:
-        """Tell what has come since the welcome, and everything from now on."""
+        """Pass on the frames since the first answer, and everything from now on."""
         self._on_frame, self._on_lost = on_frame, on_lost
         early, self._early = self._early, []
         try:
@@ -91,11 +105,11 @@ class KeeperLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for frame in self._decoder.feed(data):
-                self._take(frame)
+                self._on_frame_received(frame)
         except protocol.ProtocolError:
             self.close()
 
-    def _take(self, frame: protocol.Frame) -> None:
+    def _on_frame_received(self, frame: protocol.Frame) -> None:
         if self._on_frame is not None:
             self._on_frame(frame)
         elif self.first.done():
@@ -114,7 +128,7 @@ class KeeperLink(asyncio.Protocol):
             self._on_lost()
 
     def send(self, frame: bytes) -> None:
-        """Send an order; without effect when the keeper is gone, whose news says so."""
+        """Send an order; without effect when the keeper is gone, which `on_lost` reports."""
         if self._transport is not None:
             self._transport.write(frame)
 
@@ -132,22 +146,22 @@ class Keeper:
     child: int | None = None
     """Its pid, when we are its parent and have to wait for it."""
 
-    async def connect(self) -> tuple[KeeperLink, Welcome]:
+    async def connect(self) -> tuple[KeeperLink, KeeperState]:
         """Return the connection to a keeper that answers, starting one where there is none."""
-        for _ in range(3):
-            connection = self._dial()
+        for _ in range(_CONNECT_TRIES):
+            connection = self._open_connection()
             if connection is None:
                 await self._start()
-                connection = self._dial()
+                connection = self._open_connection()
             if connection is None:
                 continue
-            met = await self._meet(connection)
-            if met is not None:
-                return met
+            greeted = await self._greet(connection)
+            if greeted is not None:
+                return greeted
         raise LaunchError(f"the keeper cannot be reached; see {self.directory / 'keeper.log'}")
 
     def greeting(self) -> bytes:
-        """Return the order that the keeper answers with its welcome, each time it comes."""
+        """Return the order that the keeper answers each time."""
         return protocol.encode("hello", version=protocol.VERSION, grace=self.grace)
 
     def end(self) -> None:
@@ -158,7 +172,7 @@ class Keeper:
                 os.waitpid(self.child, 0)
             self.child = None
 
-    def _dial(self) -> socket.socket | None:
+    def _open_connection(self) -> socket.socket | None:
         with _short_path(self.directory / protocol.SOCKET_NAME) as path:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -169,40 +183,40 @@ class Keeper:
         connection.settimeout(0)
         return connection
 
-    async def _meet(self, connection: socket.socket) -> tuple[KeeperLink, Welcome] | None:
-        other = _peer(connection)
+    async def _greet(self, connection: socket.socket) -> tuple[KeeperLink, KeeperState] | None:
+        peer = peer_of(connection)
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(KeeperLink, sock=connection)
         link.send(self.greeting())
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
+            async with asyncio.timeout(_ANSWER_TIMEOUT):
                 message = await asyncio.shield(link.first)
         except TimeoutError:
             link.close()
-            self._replace(other)
+            self._replace(0 if peer is None else peer[0])
             return None
         except asyncio.CancelledError:
             if not link.first.cancelled():
                 link.close()
                 raise
-            return None  # it left while we came in
+            return None  # it left while this front connected
         if message.get("version") != protocol.VERSION:
-            await self._dismiss(link)
+            await self._stop_other_version(link)
             return None
         try:
-            return link, _welcome(message)
+            return link, _keeper_state(message)
         except protocol.ProtocolError as error:
             link.close()
             raise LaunchError(f"the keeper speaks nonsense: {error}") from error
 
-    async def _dismiss(self, link: KeeperLink) -> None:
-        """Have the keeper of another release stop all and leave."""
+    async def _stop_other_version(self, link: KeeperLink) -> None:
+        """Have the keeper of another version stop all and exit."""
         link.send(protocol.encode("stop_all", grace=_STOP_GRACE))
         async with asyncio.timeout(2 * _STOP_GRACE):
             await link.ended
 
-    def _replace(self, pid: int | None) -> None:
-        if pid is None:
+    def _replace(self, pid: int) -> None:
+        if pid == 0:
             raise LaunchError("the keeper does not answer")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -215,7 +229,7 @@ class Keeper:
         reader, writer = os.pipe()
         try:
             self.child = _spawn_detached(argv, writer, self.directory / "keeper.log")
-            lower_for(self.child)
+            restore_limit_of(self.child)
         except OSError as error:
             raise LaunchError(f"the keeper cannot be started: {error.strerror}") from error
         finally:
@@ -243,13 +257,13 @@ def _spawn_detached(argv: list[str], output: int, log: Path) -> int:
 def _is_ready(reader: int) -> bool:
     poll = select.poll()
     poll.register(reader, select.POLLIN)
-    return bool(poll.poll(_START_WITHIN * 1000)) and os.read(reader, 64) == protocol.READY_LINE
+    return bool(poll.poll(_START_TIMEOUT * 1000)) and os.read(reader, 64) == protocol.READY_LINE
 
 
 @contextlib.contextmanager
 def _short_path(path: Path) -> Generator[str]:
     """Yield a name of the socket that fits into a socket address."""
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         yield str(path)
     elif sys.platform == "linux":
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -264,17 +278,8 @@ def _short_path(path: Path) -> Generator[str]:
             yield str(link / path.name)
 
 
-def _peer(connection: socket.socket) -> int | None:
-    option: int | None = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return None
-    raw = connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
-    pid: int = _CREDENTIALS.unpack(raw)[0]
-    return pid or None
-
-
-def _welcome(message: Mapping[str, object]) -> Welcome:
-    return Welcome(
+def _keeper_state(message: Mapping[str, object]) -> KeeperState:
+    return KeeperState(
         keeper=protocol.text(message, "keeper"),
         pid=protocol.whole(message, "pid"),
         next_run=protocol.whole(message, "next_run"),
@@ -286,7 +291,7 @@ def _server(facts: Mapping[str, object]) -> ReportedServer:
     tag = protocol.mapping(facts.get("tag"))
     return ReportedServer(
         run=protocol.whole(facts, "run"),
-        model=protocol.text(facts, "model"),
+        server=ServerId(protocol.text(facts, "model")),
         pid=protocol.whole(facts, "pid"),
         started=protocol.whole(facts, "started"),
         stopping=facts.get("stopping") is True,
@@ -296,7 +301,7 @@ def _server(facts: Mapping[str, object]) -> ReportedServer:
 
 
 def wait_for_end(pid: int, within: float) -> None:
-    """Block until the process is gone, where the system lets us wait for one that is no child."""
+    """Block until a process has exited, where the system allows that for one that is no child."""
     if sys.platform != "linux":
         return
     try:
@@ -314,7 +319,7 @@ def wait_for_end(pid: int, within: float) -> None:
 async def sweep(keeper: str) -> None:
     """Kill what a dead keeper's servers left behind; return when nothing is left.
 
-    The guard does the same: when we cannot start a process for so long, it is left to that.
+    The guard does the same: where no process can be started for so long, that must do.
     """
     script = str(Path(protocol.__file__).with_name("sweep.py"))
     for _ in range(_SWEEP_TRIES):

@@ -17,11 +17,13 @@ from typing import Any
 import psutil
 import pytest
 
+from modelswap.core.spec import ServerId
 from modelswap.keeper.protocol import SOCKET_NAME
 from modelswap.launch.local.launcher import LocalLauncher
 from modelswap.launch.protocol import LaunchSpec
 
-MakeJob = Callable[..., LaunchSpec]
+M = ServerId("m")
+MakeSpec = Callable[..., LaunchSpec]
 
 FRONT = """
 import asyncio, json, sys
@@ -30,8 +32,8 @@ from modelswap.launch.protocol import LaunchSpec
 from modelswap.launch.local.launcher import LocalLauncher
 
 class Printer:
-    def on_spawned(self, model, pid): print("spawned", pid, flush=True)
-    def on_ready(self, model): print("ready", model, flush=True)
+    def on_started(self, server, handle): print("started", handle.pid, flush=True)
+    def on_ready(self, server, address): print("ready", server, flush=True)
     def on_exited(self, model, ending): print("exited", ending, flush=True)
     def on_output(self, model, data): pass
     def on_trouble(self, model, what): pass
@@ -50,21 +52,21 @@ asyncio.run(main())
 class Front:
     """A front in a process of its own, with one ready server."""
 
-    def __init__(self, state: Path, job: LaunchSpec, grace: float) -> None:
+    def __init__(self, state: Path, spec: LaunchSpec, grace: float) -> None:
         import json  # noqa: PLC0415 - one use
 
         facts = {
-            "model": job.model,
-            "argv": job.argv,
-            "env": job.env,
-            "url": job.url,
-            "port": job.port,
-            "check": job.check,
+            "server": spec.server,
+            "argv": spec.argv,
+            "env": spec.env,
+            "url": spec.url,
+            "port": spec.port,
+            "check": spec.check,
         }
         argv = [sys.executable, "-c", FRONT, str(state), json.dumps(facts), str(grace)]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / "src")}
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True)
-        self.server = int(self._line("spawned").split()[1])
+        self.server = int(self._line("started").split()[1])
         self._line("ready")
         self.keeper = keeper_of(state)
 
@@ -118,8 +120,8 @@ def wait_for_end(pid: int) -> None:
 def front(state: Path) -> Iterator[Callable[..., Front]]:
     fronts: list[Front] = []
 
-    def make(job: LaunchSpec, grace: float = 20.0) -> Front:
-        fronts.append(Front(state, job, grace))
+    def make(spec: LaunchSpec, grace: float = 20.0) -> Front:
+        fronts.append(Front(state, spec, grace))
         return fronts[-1]
 
     yield make
@@ -131,49 +133,49 @@ def front(state: Path) -> Iterator[Callable[..., Front]]:
 
 
 async def test_killed_front_is_succeeded(
-    front: Callable[..., Front], job: MakeJob, state: Path, news: Any
+    front: Callable[..., Front], spec: MakeSpec, state: Path, news: Any
 ) -> None:
     """A server outlives a killed front and is adopted by the next: same process, still ready."""
-    first = front(job())
+    first = front(spec())
     first.kill()
     second = LocalLauncher(state, news)
     await second.open()
-    assert [(one.model, one.pid, one.port) for one in second.adopted()] == [
-        ("m", first.server, job().port)
+    assert [(one.server, one.handle.pid, one.handle.port) for one in second.found_servers()] == [
+        ("m", first.server, spec().port)
     ]
-    assert second.adopt(job())
-    assert await news.until("spawned") == first.server
+    assert second.adopt(spec())
+    assert await news.until("started") == first.server
     await news.until("ready")
-    assert second.adopted() == []
+    assert second.found_servers() == []
     await second.close(stop_servers=True)
     assert not is_alive(first.server)
     assert not is_alive(first.keeper)
 
 
-async def test_changed_job_is_not_adopted(
-    front: Callable[..., Front], job: MakeJob, state: Path, news: Any
+async def test_changed_specification_is_not_adopted(
+    front: Callable[..., Front], spec: MakeSpec, state: Path, news: Any
 ) -> None:
     """A server that this configuration would start otherwise is refused, and discarded on demand."""
-    first = front(job("deaf"))
+    first = front(spec("deaf"))
     first.kill()
     second = LocalLauncher(state, news)
     await second.open()
-    assert not second.adopt(replace(job("deaf"), cwd="/"))
-    assert not second.adopt(replace(job("deaf"), model="other"))
+    assert not second.adopt(replace(spec("deaf"), cwd="/"))
+    assert not second.adopt(replace(spec("deaf"), server=ServerId("other")))
     os.kill(first.server, signal.SIGKILL)  # it is deaf; the test has no ten seconds
     await second.discard()
-    assert second.adopted() == []
-    second.start(job())
+    assert second.found_servers() == []
+    second.start(spec())
     await news.until("ready")
     await second.close(stop_servers=True)
 
 
 async def test_output_is_kept_without_a_front(
-    front: Callable[..., Front], job: MakeJob, state: Path, news: Any
+    front: Callable[..., Front], spec: MakeSpec, state: Path, news: Any
 ) -> None:
     """What a server says while there is no front reaches the next one."""
     script = "echo one; sleep 0.5; echo two; exec sleep 1000"
-    late = job(argv=("sh", "-c", script), check=None)
+    late = spec(argv=("sh", "-c", script), check=None)
     first = front(late)
     first.kill()
     second = LocalLauncher(state, news)
@@ -185,10 +187,10 @@ async def test_output_is_kept_without_a_front(
 
 
 async def test_front_gone_for_good(
-    front: Callable[..., Front], shell_job: MakeJob, state: Path, gone: Callable[[], None]
+    front: Callable[..., Front], shell_spec: MakeSpec, state: Path, gone: Callable[[], None]
 ) -> None:
     """After the grace nothing is left: no server, no grandchild, no keeper, no guard, no socket."""
-    first = front(shell_job("setsid sleep 1000 & $SERVER & wait"), grace=0.3)
+    first = front(shell_spec("setsid sleep 1000 & $SERVER & wait"), grace=0.3)
     guard = guard_of(first.keeper)
     assert guard is not None
     first.kill()
@@ -198,9 +200,9 @@ async def test_front_gone_for_good(
     assert not (state / SOCKET_NAME).exists()
 
 
-async def test_grace_lets_servers_live(front: Callable[..., Front], job: MakeJob) -> None:
-    """Within the grace the server goes on serving nobody's orders."""
-    first = front(job())
+async def test_grace_lets_servers_live(front: Callable[..., Front], spec: MakeSpec) -> None:
+    """Within the grace the server goes on without a front."""
+    first = front(spec())
     first.kill()
     await asyncio.sleep(0.3)
     assert is_alive(first.server)
@@ -211,30 +213,30 @@ async def test_keeper_killed(
     launcher: LocalLauncher,
     *,
     news: Any,
-    shell_job: MakeJob,
-    job: MakeJob,
+    shell_spec: MakeSpec,
+    spec: MakeSpec,
     survivors: Callable[[], list[int]],
     attempt: int,
 ) -> None:
     """A killed keeper takes servers and grandchildren along; the front says so and starts anew."""
     del attempt  # the same again: it is a race
-    launcher.start(shell_job("setsid sleep 1000 & $SERVER & wait"))
-    pid = await news.until("spawned")
+    launcher.start(shell_spec("setsid sleep 1000 & $SERVER & wait"))
+    pid = await news.until("started")
     await news.until("ready")
     os.kill(parent_of(pid), signal.SIGKILL)
     ending = await news.until("exited")
     assert ending.reason == "the keeper died"
     assert survivors() == []
-    launcher.start(job())
+    launcher.start(spec())
     await news.until("ready")
 
 
 @pytest.mark.parametrize("order", ["front keeper", "keeper front"])
 async def test_front_and_keeper_killed(
-    front: Callable[..., Front], shell_job: MakeJob, gone: Callable[[], None], order: str
+    front: Callable[..., Front], shell_spec: MakeSpec, gone: Callable[[], None], order: str
 ) -> None:
     """When both are killed, in either order, nothing is left at once."""
-    first = front(shell_job("setsid sleep 1000 & $SERVER & exit 0"))
+    first = front(shell_spec("setsid sleep 1000 & $SERVER & exit 0"))
     for who in order.split():
         if who == "front":
             first.kill()
@@ -244,10 +246,10 @@ async def test_front_and_keeper_killed(
 
 
 async def test_guard_killed_first(
-    front: Callable[..., Front], shell_job: MakeJob, gone: Callable[[], None]
+    front: Callable[..., Front], shell_spec: MakeSpec, gone: Callable[[], None]
 ) -> None:
     """A killed guard is replaced, so that a later death of all the others leaves nothing either."""
-    first = front(shell_job("setsid sleep 1000 & $SERVER & wait"))
+    first = front(shell_spec("setsid sleep 1000 & $SERVER & wait"))
     old = guard_of(first.keeper)
     assert old is not None
     os.kill(old, signal.SIGKILL)
@@ -261,10 +263,10 @@ async def test_guard_killed_first(
 
 
 async def test_keeper_terminated(
-    front: Callable[..., Front], job: MakeJob, gone: Callable[[], None]
+    front: Callable[..., Front], spec: MakeSpec, gone: Callable[[], None]
 ) -> None:
     """SIGTERM to the keeper stops all servers and ends it; SIGINT and SIGHUP do nothing."""
-    first = front(job())
+    first = front(spec())
     os.kill(first.keeper, signal.SIGINT)
     os.kill(first.keeper, signal.SIGHUP)
     await asyncio.sleep(0.1)
@@ -276,46 +278,46 @@ async def test_keeper_terminated(
 
 async def test_hung_keeper_is_replaced(
     front: Callable[..., Front],
-    job: MakeJob,
+    spec: MakeSpec,
     state: Path,
     news: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A keeper that accepts but does not answer is killed, its servers with it, and replaced."""
-    monkeypatch.setattr("modelswap.launch.local.link._ANSWER_WITHIN", 0.3)
-    first = front(job())
+    monkeypatch.setattr("modelswap.launch.local.keeper_client.link._ANSWER_TIMEOUT", 0.3)
+    first = front(spec())
     os.kill(first.keeper, signal.SIGSTOP)
     first.kill()
     second = LocalLauncher(state, news)
     await second.open()
-    assert second.adopted() == []
+    assert second.found_servers() == []
     wait_for_end(first.server)
-    second.start(job())
+    second.start(spec())
     await news.until("ready")
     await second.close(stop_servers=True)
 
 
 async def test_hung_keeper_recovers_while_running(
-    job: MakeJob, state: Path, news: Any, gone: Callable[[], None]
+    spec: MakeSpec, state: Path, news: Any, gone: Callable[[], None]
 ) -> None:
     """A keeper that stops taking orders is killed after a while; the next start has a new one."""
-    launcher = LocalLauncher(state, news, patience=0.3)
+    launcher = LocalLauncher(state, news, order_timeout=0.3)
     await launcher.open()
-    launcher.start(job())
+    launcher.start(spec())
     await news.until("ready")
     keeper = keeper_of(state)
     os.kill(keeper, signal.SIGSTOP)
-    launcher.terminate("m")
+    launcher.terminate(M)
     assert (await news.until("exited")).reason == "the keeper died"
     gone()
-    launcher.start(job())
+    launcher.start(spec())
     await news.until("ready")
     assert keeper_of(state) != keeper
     await launcher.close(stop_servers=True)
 
 
 async def test_bug_in_a_watch_ends_one_server(
-    launcher: LocalLauncher, news: Any, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong around one server is told as its end; the next start works."""
 
@@ -323,38 +325,38 @@ async def test_bug_in_a_watch_ends_one_server(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("modelswap.launch.local.launcher.until_ours", broken)
-        launcher.start(job())
+        patch.setattr("modelswap.launch.local.launcher.wait_until_ready", broken)
+        launcher.start(spec())
         assert (await news.until("exited")).reason == "it cannot be watched"
-    launcher.start(job())
+    launcher.start(spec())
     await news.until("ready")
 
 
 async def test_many_fronts(
-    front: Callable[..., Front], job: MakeJob, state: Path, news: Any
+    front: Callable[..., Front], spec: MakeSpec, state: Path, news: Any
 ) -> None:
-    """One server passes through ten fronts without a scratch."""
-    first = front(job())
+    """One server passes through ten fronts unharmed."""
+    first = front(spec())
     first.kill()
     for _ in range(10):
         one = LocalLauncher(state, news)
         await one.open()
-        assert one.adopt(job())
-        assert await news.until("spawned") == first.server
+        assert one.adopt(spec())
+        assert await news.until("started") == first.server
         await news.until("ready")
         await one.close(stop_servers=False)
     last = LocalLauncher(state, news)
     await last.open()
-    await last.discard("m")
+    await last.discard(M)
     assert not is_alive(first.server)
     await last.close(stop_servers=True)
 
 
 async def test_parent_death_signal(
-    front: Callable[..., Front], job: MakeJob, gone: Callable[[], None]
+    front: Callable[..., Front], spec: MakeSpec, gone: Callable[[], None]
 ) -> None:
     """Where not even front and guard are left to sweep, a dead keeper still takes its servers along."""
-    first = front(job())
+    first = front(spec())
     guard = guard_of(first.keeper)
     assert guard is not None
     os.kill(first.keeper, signal.SIGSTOP)  # it must not replace its guard

@@ -1,4 +1,4 @@
-"""What follows from how a run ended and what it said."""
+"""What follows from how a server ended and what it said."""
 
 from __future__ import annotations
 
@@ -7,40 +7,46 @@ import signal
 import pytest
 
 from modelswap.core.failure import Cause
-from modelswap.launch.local.server import LocalServer, ending_of
+from modelswap.core.spec import ServerId
+from modelswap.launch.local.exits import exit_of
+from modelswap.launch.local.server import LocalServer
 from modelswap.launch.protocol import LaunchSpec
 
 OOM = b"CUDA error: out of memory\n"
 FAILED = b"error: failed to open file '/x'\n"
 
 
-def run_of(said: bytes, *, ready: bool = False, early: bytes = b"", key: str = "") -> LocalServer:
+def server_of(
+    said: bytes, *, ready: bool = False, early: bytes = b"", key: str = ""
+) -> LocalServer:
     argv = ("server", "--api-key", key) if key else ("server",)
-    run = LocalServer(1, LaunchSpec(model="m", argv=argv, url="http://127.0.0.1:1"), pid=1)
-    run.hear(early)
+    server = LocalServer(
+        1, LaunchSpec(server=ServerId("m"), argv=argv, url="http://127.0.0.1:1"), pid=1
+    )
+    server.on_output(early)
     if ready:
-        run.note_ready()
-    run.hear(said)
-    return run
+        server.on_ready()
+    server.on_output(said)
+    return server
 
 
 @pytest.mark.parametrize(
-    ("run", "code", "cause", "text"),
+    ("server", "code", "cause", "text"),
     [
-        (run_of(b""), 3, Cause.EXITED, "exited with code 3"),
-        (run_of(b""), -15, Cause.KILLED, "killed by signal 15"),
-        (run_of(b""), -4, Cause.CRASHED, "killed by signal 4"),
-        (run_of(b""), 127, Cause.PROGRAM_NOT_FOUND, "exited with code 127"),
-        (run_of(b""), 139, Cause.CRASHED, "exited with code 139"),
-        (run_of(b""), 200, Cause.EXITED, "exited with code 200"),
+        (server_of(b""), 3, Cause.EXITED, "exited with code 3"),
+        (server_of(b""), -15, Cause.KILLED, "killed by signal 15"),
+        (server_of(b""), -4, Cause.CRASHED, "killed by signal 4"),
+        (server_of(b""), 127, Cause.PROGRAM_NOT_FOUND, "exited with code 127"),
+        (server_of(b""), 139, Cause.CRASHED, "exited with code 139"),
+        (server_of(b""), 200, Cause.EXITED, "exited with code 200"),
         (
-            run_of(b""),
+            server_of(b""),
             -9,
             Cause.KILLED,
             "killed by signal 9, perhaps by the system for lack of memory",
         ),
         (
-            run_of(FAILED),  # SGLang kills itself after it has said why
+            server_of(FAILED),  # SGLang kills itself after it has said why
             -9,
             Cause.FILE_NOT_FOUND,
             (
@@ -49,34 +55,34 @@ def run_of(said: bytes, *, ready: bool = False, early: bytes = b"", key: str = "
             ),
         ),
         (
-            run_of(FAILED, ready=True),
+            server_of(FAILED, ready=True),
             -15,
             Cause.KILLED,
             "killed by signal 15; its output: error: failed to open file '/x'",
         ),
         (
-            run_of(OOM, ready=True),
+            server_of(OOM, ready=True),
             -6,
             Cause.OUT_OF_MEMORY,
             "CUDA error: out of memory (killed by signal 6)",
         ),
         (
-            run_of(b"bye\n", ready=True, early=OOM),
+            server_of(b"bye\n", ready=True, early=OOM),
             1,
             Cause.EXITED,
             "exited with code 1; its output: bye",
         ),
         (
-            run_of(b"error: wrong key: sesame\n", key="sesame"),
+            server_of(b"error: wrong key: sesame\n", key="sesame"),
             1,
             Cause.EXITED,
             "error: wrong key: *** (exited with code 1)",
         ),
     ],
 )
-def test_why_it_ended(run: LocalServer, code: int, cause: Cause, text: str) -> None:
+def test_why_it_ended(server: LocalServer, code: int, cause: Cause, text: str) -> None:
     """The line stands for the end where it is the reason, and beside it where it need not be."""
-    ending = ending_of(run, code)
+    ending = exit_of(server, code)
     assert ending.failure is not None
     assert (ending.failure.cause, ending.failure.text) == (cause, text)
     assert ending.failure.is_lasting is cause.is_lasting
@@ -85,7 +91,7 @@ def test_why_it_ended(run: LocalServer, code: int, cause: Cause, text: str) -> N
 
 def test_an_end_that_was_asked_for_is_no_failure() -> None:
     """Whatever it printed."""
-    run = run_of(FAILED, ready=True)
-    run.is_stopping = True
-    ending = ending_of(run, -signal.SIGTERM)
+    server = server_of(FAILED, ready=True)
+    server.is_stopping = True
+    ending = exit_of(server, -signal.SIGTERM)
     assert (ending.failure, ending.signal) == (None, 15)
