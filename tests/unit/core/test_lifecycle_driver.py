@@ -29,7 +29,7 @@ def driver_of(state: ModelState) -> LifecycleDriver:
 
 
 def test_a_start_spawns_and_sets_its_deadline() -> None:
-    """A step gives its commands in order: timer, process, news; a flush hands them over once."""
+    """A step gives its commands in order: timer, process, phase; a flush returns them once."""
     state = ModelState(ModelSpec(id=A, start_timeout=Seconds(7)), placement=THERE)
     driver = driver_of(state)
     assert driver.feed(A, Event.START_WANTED, NOW, "requested") == ()
