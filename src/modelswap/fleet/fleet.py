@@ -85,6 +85,7 @@ class Fleet:
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
+        self.capabilities = self._running.capabilities
         self._servers = self._running.by_model
         self._tickets: dict[RequestId, Ticket] = {}
         self._timers = Timers(self._loop, self._on_timer)

@@ -49,10 +49,7 @@ class ModelServer:
 
     def on_started(self, handle: Handle) -> None:
         self.handle = handle
-        if handle.port is not None:
-            self.model = self.model.at_port(handle.port)
-        if self.address:
-            self.model = replace(self.model, proxy=self.address)
+        self._show(self.model)
 
     def on_address(self, address: str) -> None:
         """Learn where the server answers; no connection is open yet.
@@ -63,15 +60,18 @@ class ModelServer:
         if address != self.address:
             self.upstream = UpstreamPool(Address.parse(address), self.model.timeouts)
             self.address = address
-            self.model = replace(self.model, proxy=address)
+            self._show(self.model)
 
     def on_reload(self, model: Model) -> None:
         """Go on with what a reload says about the same server: name, priority, timeouts."""
-        self.model = model
-        if self.handle is not None:
-            self.on_started(self.handle)
+        self._show(model)
         if self.address:
             self.upstream.timeouts = model.timeouts
+
+    def _show(self, model: Model) -> None:
+        port = None if self.handle is None else self.handle.port
+        model = model if port is None else model.at_port(port)
+        self.model = replace(model, proxy=self.address) if self.address else model
 
     def close(self) -> None:
         """Close its connections: an open one delays the server's exit."""

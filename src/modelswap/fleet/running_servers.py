@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modelswap.core.failure import Failure, ProbeObservation
     from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId, ServerId
-    from modelswap.launch.protocol import Exit, Handle, Launcher, Listener
+    from modelswap.launch.protocol import Capability, Exit, Handle, Launcher, Listener
 
     from .adoption import Adoption, Inherited
     from .observers import SafeObserver
@@ -56,6 +56,11 @@ class RunningServers:
         self._report = report
         self._phase = phase
         self._launcher = launcher(self)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the launcher can do beside starting and stopping."""
+        return self._launcher.capabilities
 
     # Orders
 

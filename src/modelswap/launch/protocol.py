@@ -132,6 +132,7 @@ class Launcher(Protocol):
 
         One that is already stopping is among them; it cannot be adopted.
         """
+        ...
 
     def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
         """Take over the running server if it is the one that `spec` would start.

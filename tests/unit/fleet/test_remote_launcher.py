@@ -86,7 +86,7 @@ class FutureWaiter:
     def on_position(self, position: int) -> None: ...
 
 
-class RemoteFleetUnderTest:
+class FleetOnRemoteLauncher:
     """A real fleet on a remote launcher."""
 
     def __init__(self, plan: Plan, failing_starts: int) -> None:
@@ -133,15 +133,15 @@ def get(address: str, path: str) -> bytes:
 @pytest.fixture
 async def remote(
     tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[RemoteFleetUnderTest]:
-    one = RemoteFleetUnderTest(plan_of(tmp_path), getattr(request, "param", 0))
+) -> AsyncIterator[FleetOnRemoteLauncher]:
+    one = FleetOnRemoteLauncher(plan_of(tmp_path), getattr(request, "param", 0))
     await one.fleet.open()
     yield one
     await one.fleet.close()
     assert one.launcher.processes == {}
 
 
-async def test_the_address_comes_from_the_launcher(remote: RemoteFleetUnderTest) -> None:
+async def test_the_address_comes_from_the_launcher(remote: FleetOnRemoteLauncher) -> None:
     """A server is used where the launcher says that it answers, and shown without a pid."""
     address = await remote.serve(A)
     port = urlsplit(address).port
@@ -152,7 +152,7 @@ async def test_the_address_comes_from_the_launcher(remote: RemoteFleetUnderTest)
     assert "debug: <a> started, slot 1 of node-b" in remote.observer.notes
 
 
-async def test_swap_on_remote_servers(remote: RemoteFleetUnderTest) -> None:
+async def test_swap_on_remote_servers(remote: FleetOnRemoteLauncher) -> None:
     """The other model's server is stopped before this one starts, and each gets its requests."""
     await remote.serve(A)
     await remote.serve(B)
@@ -162,7 +162,7 @@ async def test_swap_on_remote_servers(remote: RemoteFleetUnderTest) -> None:
     assert [spec.server for spec in remote.launcher.specs] == ["a", "b", "a"]
 
 
-async def test_crash_on_a_remote_node(remote: RemoteFleetUnderTest) -> None:
+async def test_crash_on_a_remote_node(remote: FleetOnRemoteLauncher) -> None:
     """A server that dies by itself is reported once, and the next request starts another."""
     await remote.serve(A)
     remote.launcher.processes[ServerId("a")].kill()
@@ -175,7 +175,7 @@ async def test_crash_on_a_remote_node(remote: RemoteFleetUnderTest) -> None:
 
 
 @pytest.mark.parametrize("remote", [2], indirect=True)
-async def test_retryable_exits_are_tried_again(remote: RemoteFleetUnderTest) -> None:
+async def test_retryable_exits_are_tried_again(remote: FleetOnRemoteLauncher) -> None:
     """The request does not hear of a start that the launcher can do otherwise."""
     await remote.serve(A)
     assert [spec.server for spec in remote.launcher.specs] == ["a", "a", "a"]
@@ -184,7 +184,7 @@ async def test_retryable_exits_are_tried_again(remote: RemoteFleetUnderTest) -> 
 
 
 @pytest.mark.parametrize("remote", [9], indirect=True)
-async def test_retries_are_bounded(remote: RemoteFleetUnderTest) -> None:
+async def test_retries_are_bounded(remote: FleetOnRemoteLauncher) -> None:
     """After four starts the failure is the model's."""
     waiter = FutureWaiter()
     remote.fleet.ask(LeaseRequest(A, CLIENT), waiter)
@@ -194,7 +194,7 @@ async def test_retries_are_bounded(remote: RemoteFleetUnderTest) -> None:
     assert len(remote.launcher.specs) == 4
 
 
-async def test_unload(remote: RemoteFleetUnderTest) -> None:
+async def test_unload(remote: FleetOnRemoteLauncher) -> None:
     """An unload returns when the server has exited; a stop without a pid works like any other."""
     await remote.serve(A)
     await remote.fleet.unload([A])
