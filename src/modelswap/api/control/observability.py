@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -16,14 +17,15 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.core.naming.names import LocalTarget
+from modelswap.devices.facts import hardware_facts
 from modelswap.errors import ForbiddenError, UnavailableError
 from modelswap.observe.activity.export import as_csv, as_lines
 from modelswap.observe.activity.query import SORTS, Filter, Page
 from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.logs.logs import COMBINED, PROXY, UPSTREAM, model_source
+from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.observe.metrics import prometheus
 from modelswap.observe.metrics.counters import ModelCounters
-from modelswap.observe.metrics.hardware import snapshot
 
 from .control_request import ControlRequest, Refusal, Reply, StreamReply, as_json
 
@@ -45,9 +47,7 @@ _STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
 
 
 async def logs(call: ControlRequest) -> Reply:
-    """Return the combined log, or the page that shows it to a browser."""
-    if "text/html" in call.header("accept"):
-        return Reply(302, b"", "text/html; charset=utf-8", (("Location", "/ui/"),))
+    """Return the combined log."""
     return Reply(200, call.services.logs.history(COMBINED), PLAIN)
 
 
@@ -74,7 +74,7 @@ def _source(call: ControlRequest) -> str:
             raise ForbiddenError("this key is limited to some models, and this log is of them all")
         return name
     services = call.services
-    match = services.snapshot.names.split_path(name, services.profile)
+    match = services.config.snapshot.names.split_path(name, services.profile)
     if match is None or not isinstance(match.target, LocalTarget):
         raise Refusal(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE)
     if not call.identity.may_use(match.target.model, match.target.requested):
@@ -98,11 +98,14 @@ def _present(services: Services) -> Iterator[tuple[str, object]]:
     for source in (PROXY, UPSTREAM):
         text = services.logs.history(source).decode("utf-8", "replace")
         yield "logData", {"data": text, "source": source}
-    yield "modelStatus", services.statuses()
-    yield "uiConfig", {"activity": {"session_id": list(services.plan.settings.session_headers)}}
+    yield "modelStatus", services.fleet_events.statuses()
+    yield (
+        "uiConfig",
+        {"activity": {"session_id": list(services.config.plan.settings.session_headers)}},
+    )
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
-    yield "configStatus", services.config_status()
+    yield "configStatus", services.reload_status.shown()
 
 
 # Activity
@@ -287,7 +290,9 @@ _hardware: list[asyncio.Future[Any]] = []
 async def hardware(call: ControlRequest) -> Reply:
     """Say what this machine is; found out once, at the first question."""
     if not _hardware or _hardware[0].get_loop() is not call.services.loop:
-        _hardware[:] = [call.services.loop.run_in_executor(None, snapshot, __version__)]
+        now = rfc3339(time.time_ns(), 0)
+        asking = call.services.loop.run_in_executor(None, hardware_facts, __version__, now)
+        _hardware[:] = [asking]
     facts = await asyncio.shield(_hardware[0])
     if facts is None:
         raise UnavailableError("hardware detection unavailable", should_retry=False)
@@ -299,7 +304,7 @@ async def metrics(call: ControlRequest) -> Reply:
     services, fleet = call.services, call.services.fleet
     states = [
         ModelCounters(model, fleet.phase(model).shown, fleet.in_flight(model), fleet.waiting(model))
-        for model in services.plan.models
+        for model in services.config.plan.models
     ]
     host, gpus = services.performance.latest()
     running = len(services.inflight)

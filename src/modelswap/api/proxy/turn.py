@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import refusal
-from modelswap.api.protocols.stream_dialect import stream_dialect_of
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import ReplyError, UnavailableError
@@ -21,7 +21,7 @@ from .keep_alive_stream import KeepAliveStream, announced_timeout, before
 
 if TYPE_CHECKING:
     from modelswap.api.protocols.stream_dialect import StreamDialect
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.fleet import ModelServer
     from modelswap.http import UpstreamPool
 
@@ -29,7 +29,6 @@ ASK_AGAIN: Final = 5.0
 """Seconds until a client that could not wait may ask again, when nothing better is known."""
 ASK_AGAIN_BY: Final = 60.0
 """Clients give up when they are told to wait much longer than this."""
-STATE_PATH: Final = "/v1/chat/completions"
 """The only one on which `sendLoadingState` has an effect."""
 
 
@@ -61,14 +60,10 @@ class Turn(Arrival):
                 self._granted(server)
                 return
         self._exchange.on_gone = self._left
-        ticket = fleet.ask(
-            target.model,
-            self,
-            client=context.client,
-            background=context.background,
-            watched=self._shows_state(),
-            no_swap=context.no_swap,
+        request = LeaseRequest(
+            target.model, context.client, context.background, self._shows_state(), context.no_swap
         )
+        ticket = fleet.ask(request, self)
         if self._ended or self._holds:
             return
         self._ticket = ticket
@@ -81,7 +76,8 @@ class Turn(Arrival):
         return (
             self._stream
             and self._snapshot.plan.models[target.model].send_loading_state
-            and self._exchange.request.path == STATE_PATH
+            and self._context.endpoint.shows_loading
+            and self._exchange.request.path == self._path
             and services.fleet.phase(target.model) is not Phase.READY
         )
 
@@ -90,7 +86,7 @@ class Turn(Arrival):
             self._loading.resume()
             return
         patience = announced_timeout(self._exchange.request.header)
-        stream_dialect = stream_dialect_of(self._path) if self._stream else None
+        stream_dialect = self._context.endpoint.dialect if self._stream else None
         if stream_dialect is not None:
             self._keep_alive(stream_dialect, patience)
         elif patience is not None and self._deadline is None:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.suspension import time_lost
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
 PERIOD = 0.25
 """Seconds between two looks."""
-FROZEN = 1.0
-"""A look that comes so much too late means that we did not run."""
 
 
 class DeadlineSweeper:
@@ -48,9 +48,7 @@ class DeadlineSweeper:
     def _tick(self) -> None:
         self._handle = None
         time = self._loop.time()
-        late = time - self._due
-        if late > FROZEN:
-            self._skipped += late
+        self._skipped += time_lost(self._due, time)
         self.now = time - self._skipped
         if self._sweep(self.now) and self._handle is None:
             self._look_later(time)
