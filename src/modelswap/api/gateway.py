@@ -26,7 +26,7 @@ from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
 from .proxy.forwarder import Forwarder
 from .responder import Responder
-from .routes import ModelLocation, Scope, Table, allowed, choose
+from .routes import ModelLocation, Scope, Starts, Table, allowed, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class Gateway:
         match route.model:
             case ModelLocation.NONE:
                 self._control.begin(exchange, route, params, identity)
-            case ModelLocation.BODY | ModelLocation.QUERY:
+            case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
                 self._begin(exchange, route, identity, held)
-            case ModelLocation.POLL:
+            case ModelLocation.BODY | ModelLocation.QUERY:
                 context = self._forwarder.context(
                     exchange.request, identity, route.path, unleased="polls"
                 )

@@ -9,8 +9,8 @@ from modelswap.core.naming.names import LocalTarget, Off
 from modelswap.core.spec import ModelId
 from modelswap.errors import ConflictError, ForbiddenError, NotFoundError
 
-from .proxy.readiness import Readiness, is_poll
-from .routes import choose
+from .proxy.readiness import Readiness
+from .routes import UPSTREAM, Starts, choose, starts_below
 
 if TYPE_CHECKING:
     from modelswap.core.naming.names import PeerTarget
@@ -59,7 +59,7 @@ class ModelPathHandler:
             raise ForbiddenError(f"this key may not use the model {match.name!r}")
         if not match.rest:
             status = _FOUND_AGAIN.get(request.method, 308)
-            self._responder.redirect(exchange, f"/upstream/{path}/", status)
+            self._responder.redirect(exchange, f"{UPSTREAM}{path}/", status)
             return
         if self._redirects_page(exchange, target):
             return
@@ -81,7 +81,8 @@ class ModelPathHandler:
         """Say what the request is called, when it loads no model and keeps none loaded."""
         request = exchange.request
         if not isinstance(target, LocalTarget):
-            return "polls" if is_poll(request.method, rest) else ""
+            is_poll = starts_below(request.method, rest) is not Starts.ALWAYS
+            return "polls" if is_poll else ""
         if self._readiness.is_unleased(target.model, request, rest):
             return "polls"
         model = self._services.plan.models[target.model]
@@ -103,7 +104,7 @@ class ModelPathHandler:
         services, request = self._services, exchange.request
         if path is None:
             status = _FOUND_AGAIN.get(request.method, 308)
-            self._responder.redirect(exchange, "/comfyui/", status)
+            self._responder.redirect(exchange, request.path + "/", status)
             return
         if COMFYUI not in services.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .auth.client_identity import address_of
 from .errors.error_responses import error_reply
 from .pages.static_files import is_page_poll
-from .protocols.stream_dialect import speaks_anthropic
 from .responses import accept_of, fields_of, line_ends, send_error
+from .routes import QUIET_PATHS, UI, speaks_anthropic
 from .routing.redirects import location
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from .responses import Headers
     from .services import Services
-
-QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
-"""Paths whose requests are polls: not worth a line in the log."""
 
 
 class Responder:
@@ -75,7 +72,7 @@ class Responder:
         """Log a request that is over; `sent` bytes of body went to the client."""
         request, services = exchange.request, self._services
         seconds = 0.0 if began is None else monotonic() - began
-        is_poll = is_page_poll(request, exchange.status) and not services.logs.shows("debug")
-        if not is_poll and not request.path.startswith(QUIET):
+        is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
+        if not is_poll and not request.path.startswith(QUIET_PATHS):
             ends = line_ends(request, address_of(request, services.snapshot.origins))
             services.access_line(ends[0], exchange.status, sent, ends[1], seconds)

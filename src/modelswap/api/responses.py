@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelswap.observe.logs.logs import printable
 
 from .errors.error_responses import reply_for
-from .protocols.stream_dialect import speaks_anthropic
+from .routes import speaks_anthropic
 
 if TYPE_CHECKING:
     from modelswap.errors import ReplyError

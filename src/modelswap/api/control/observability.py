@@ -45,9 +45,7 @@ _STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
 
 
 async def logs(call: ControlRequest) -> Reply:
-    """Return the combined log, or the page that shows it to a browser."""
-    if "text/html" in call.header("accept"):
-        return Reply(302, b"", "text/html; charset=utf-8", (("Location", "/ui/"),))
+    """Return the combined log."""
     return Reply(200, call.services.logs.history(COMBINED), PLAIN)
 
 

@@ -15,6 +15,7 @@ from modelswap.api.auth.credentials import without_any, without_keys
 from modelswap.api.pages.model_pages import guard_of
 from modelswap.api.pages.model_redirects import redirect_rule
 from modelswap.api.responses import line_ends
+from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
 from modelswap.core.naming.names import PeerTarget
 from modelswap.http import UpstreamRequest, forward_headers
@@ -50,6 +51,7 @@ class RequestContext:
         "before",
         "client",
         "codings",
+        "endpoint",
         "held",
         "identity",
         "is_form",
@@ -101,7 +103,9 @@ class RequestContext:
         self.background: Final = background
         self.no_swap: Final = no_swap
         self.path: Final = path
-        self.shown_path: Final = path if request.path.startswith("/upstream/") else request.path
+        self.endpoint: Final = endpoint_of(path)
+        """What the table of routes says about `path`."""
+        self.shown_path: Final = path if request.path.startswith(UPSTREAM) else request.path
         self.is_recorded: Final = is_recorded
         self.is_tracked: Final = is_tracked
         self.named: Final = named

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import broken, cancelled
-from modelswap.api.protocols.stream_dialect import error_event, stream_dialect_of
+from modelswap.api.protocols.stream_dialect import error_event
 from modelswap.api.responses import send_error
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
@@ -309,7 +309,7 @@ class ProxyRequest:
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
         """Put a response that is no stream into the one that was already open for the keep-alives."""
-        dialect = stream_dialect_of(self._context.path)
+        dialect = self._context.endpoint.dialect
         if status < BAD_REQUEST:
             kind = content_type.decode("latin-1") or "no content type"
             return error_event(
@@ -433,7 +433,7 @@ class ProxyRequest:
         self._finish(reason, monotonic(), sent, status, error=error.text)
 
     def _event(self, error: ReplyError) -> bytes:
-        dialect = stream_dialect_of(self._context.path)
+        dialect = self._context.endpoint.dialect
         return error_event(
             dialect, error.status, error.text, error.code, should_retry=error.should_retry
         )

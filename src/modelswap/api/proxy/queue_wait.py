@@ -14,7 +14,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import refusal
-from modelswap.api.protocols.stream_dialect import stream_dialect_of
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import UnavailableError
 from modelswap.units import Seconds
@@ -40,8 +39,6 @@ ASK_AGAIN_BY: Final = Seconds(60.0)
 """Clients give up when they are told to wait much longer than this."""
 ASK_AGAIN_FROM: Final = Seconds(1.0)
 """`Retry-After` has whole seconds."""
-STATE_PATH: Final = "/v1/chat/completions"
-"""The only one on which `sendLoadingState` has an effect."""
 
 
 class LeaseReceiver(Protocol):
@@ -148,10 +145,12 @@ class QueueWait:
 
     def _shows_state(self) -> bool:
         """Tell whether `sendLoadingState` applies to this request."""
+        context = self._context
         return (
             self._stream
-            and self._context.snapshot.plan.models[self._model].send_loading_state
-            and self._exchange.request.path == STATE_PATH
+            and context.snapshot.plan.models[self._model].send_loading_state
+            and context.endpoint.shows_loading
+            and context.path == context.request.path
             and self._services.fleet.phase(self._model) is not Phase.READY
         )
 
@@ -160,7 +159,7 @@ class QueueWait:
             self._keep_alives.resume()
             return
         timeout = announced_timeout(self._exchange.request.header)
-        dialect = stream_dialect_of(self._context.path) if self._stream else None
+        dialect = self._context.endpoint.dialect if self._stream else None
         if dialect is not None:
             self._start_keep_alives(dialect, timeout, shows_state=shows_state)
         elif timeout is not None:
