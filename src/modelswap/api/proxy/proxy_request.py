@@ -108,19 +108,11 @@ class ProxyRequest(Turn):
             else:
                 record.sent = b""
                 record.sent_size = exchange.request.content_length or 0
-        self._relay = relay = Relay(exchange, upstream, outbound, body, self)
+        self._relay = relay = Relay(exchange, upstream, outbound, body, self, record)
         relay.begin(fresh=not is_whole)
 
-    def on_head(self, head: ResponseHead) -> None:
-        if self._record is not None:
-            self._record.on_head(head)
-
-    def on_data(self, data: bytes) -> None:
-        if self._record is not None:
-            self._record.on_data(data)
-
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """See `http.Watcher`: with this, all is over."""
+        """See `http.RelayOwner`: with this, all is over."""
         self._relay = None
         record = self._record
         now = monotonic()
@@ -149,7 +141,7 @@ class ProxyRequest(Turn):
     def on_end(self, outcome: RelayResult) -> None:
         self._relay = None
         self._release()
-        ending = outcome.ending
+        ending = outcome.reason
         if ending is DONE:
             self._end(outcome)
             return
@@ -167,13 +159,13 @@ class ProxyRequest(Turn):
         self.fail(self._broken(outcome), outcome=outcome)
 
     def _broken(self, outcome: RelayResult) -> ReplyError:
-        if outcome.ending is EndReason.BODY_FAILED and self._upload is not None:
+        if outcome.reason is EndReason.BODY_FAILED and self._upload is not None:
             return self._form_error()
         return broken(outcome, by_peer=isinstance(self._target, PeerTarget))
 
     def _may_retry(self, outcome: RelayResult) -> bool:
         is_used_up = not isinstance(self._body, bytes)
-        if is_used_up and not (outcome.never_ran and outcome.ending in _UNBEGUN):
+        if is_used_up and not (outcome.never_ran and outcome.reason in _UNBEGUN):
             return False
         return (
             (outcome.never_ran or outcome.was_reset)
@@ -205,7 +197,7 @@ class ProxyRequest(Turn):
 
     def _report_stall(self, outcome: RelayResult) -> None:
         server = self._server
-        if server is not None and outcome.ending in {EndReason.HEADER_TIMEOUT, EndReason.STALLED}:
+        if server is not None and outcome.reason in {EndReason.HEADER_TIMEOUT, EndReason.STALLED}:
             self._front.services.fleet.stalled(server, outcome.detail)
 
     # Endings
@@ -283,14 +275,14 @@ class ProxyRequest(Turn):
         ending = "refused" if is_refused else "cancelled"
         if outcome is not None:
             sent += outcome.bytes_sent
-            if outcome.ending is DONE:  # the hash of an Enum's member costs a call
+            if outcome.reason is DONE:  # the hash of an Enum's member costs a call
                 ending = _DONE
             else:
-                ending = _ENDINGS[outcome.ending]
-                is_cancelled = outcome.ending is EndReason.CANCELLED and not outcome.started
-                if outcome.ending is CLIENT_GONE or is_cancelled:
+                ending = _ENDINGS[outcome.reason]
+                is_cancelled = outcome.reason is EndReason.CANCELLED and not outcome.started
+                if outcome.reason is CLIENT_GONE or is_cancelled:
                     status = CLIENT_CLOSED
-                elif error is None and outcome.ending not in _ORDERLY:
+                elif error is None and outcome.reason not in _ORDERLY:
                     # the status is out already; the row shall tell
                     error = broken(outcome, by_peer=isinstance(self._target, PeerTarget))
         if record is not None:
