@@ -202,8 +202,8 @@ class RequestContext:
             self._with_credentials(headers, target),
             request.header(b"upgrade") if request.upgrade else None,
             self.snapshot.origins.cors(request.header(b"origin")),
-            guard=guard_of(self.snapshot, request, target),
-            leads=redirect_rule(self.snapshot, request, target, self.path),
+            page_guard=guard_of(self.snapshot, request, target),
+            may_redirect=redirect_rule(self.snapshot, request, target, self.path),
         )
 
     def _with_credentials(self, headers: list[Field], target: Target) -> list[Field]:

@@ -288,16 +288,8 @@ class ProxyRequest:
                 record.sent = b""
                 record.sent_size = exchange.request.content_length or 0
         self._phase = RELAYING
-        self._relay = relay = Relay(exchange, pool, request, body, self)
+        self._relay = relay = Relay(exchange, pool, request, body, self, record)
         relay.begin(fresh=not is_whole)
-
-    def on_head(self, head: ResponseHead) -> None:
-        if self._record is not None:
-            self._record.on_head(head)
-
-    def on_data(self, data: bytes) -> None:
-        if self._record is not None:
-            self._record.on_data(data)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
         """End with a response that came in one piece."""
@@ -317,76 +309,76 @@ class ProxyRequest:
             )
         return error_event(dialect, status, describe(status, body))
 
-    def error_event(self, outcome: RelayResult) -> bytes:
+    def error_event(self, result: RelayResult) -> bytes:
         """Give the last event of a stream that breaks."""
-        return self._event(self._error_of(outcome))
+        return self._event(self._error_of(result))
 
-    def on_end(self, outcome: RelayResult) -> None:
+    def on_end(self, result: RelayResult) -> None:
         """End, or try again, when the relay ended."""
         self._relay = None
-        reason = outcome.ending
+        reason = result.reason
         if reason is DONE:
-            self._finish(_DONE, monotonic(), outcome.bytes_sent)
+            self._finish(_DONE, monotonic(), result.bytes_sent)
             return
         self._release()
-        self._report_stall(outcome)
+        self._report_stall(result)
         if reason is EndReason.CLIENT_GONE:
-            self._finish(_REASONS[reason], monotonic(), outcome.bytes_sent, CLIENT_CLOSED)
-        elif outcome.started:  # the status is out already; the record shall tell
-            error = "" if reason in _ORDERLY else broken(outcome, by_peer=self._is_for_peer).text
-            self._finish(_REASONS[reason], monotonic(), outcome.bytes_sent, error=error)
+            self._finish(_REASONS[reason], monotonic(), result.bytes_sent, CLIENT_CLOSED)
+        elif result.started:  # the status is out already; the record shall tell
+            error = "" if reason in _ORDERLY else broken(result, by_peer=self._is_for_peer).text
+            self._finish(_REASONS[reason], monotonic(), result.bytes_sent, error=error)
         elif reason is EndReason.CANCELLED:
-            self.fail(cancelled(), outcome=outcome)
-        elif self._may_retry(outcome):
+            self.fail(cancelled(), result=result)
+        elif self._may_retry(result):
             self._exchange.on_gone = self._on_client_gone
-            self._retry_later(outcome)
+            self._retry_later(result)
         else:
-            self.fail(self._error_of(outcome), outcome=outcome)
+            self.fail(self._error_of(result), result=result)
 
     @property
     def _is_for_peer(self) -> bool:
         return isinstance(self._resolved.target, PeerTarget)
 
-    def _error_of(self, outcome: RelayResult) -> ReplyError:
-        if outcome.ending is EndReason.BODY_FAILED and self._arrival is not None:
+    def _error_of(self, result: RelayResult) -> ReplyError:
+        if result.reason is EndReason.BODY_FAILED and self._arrival is not None:
             error = self._arrival.form_error()
             if error is not None:
                 return error
-        return broken(outcome, by_peer=self._is_for_peer)
+        return broken(result, by_peer=self._is_for_peer)
 
-    def _report_stall(self, outcome: RelayResult) -> None:
+    def _report_stall(self, result: RelayResult) -> None:
         server = self._server
-        if server is not None and outcome.ending in {EndReason.HEADER_TIMEOUT, EndReason.STALLED}:
-            self._services.fleet.stalled(server, outcome.detail)
+        if server is not None and result.reason in {EndReason.HEADER_TIMEOUT, EndReason.STALLED}:
+            self._services.fleet.stalled(server, result.detail)
 
     # Retries
 
-    def _may_retry(self, outcome: RelayResult) -> bool:
+    def _may_retry(self, result: RelayResult) -> bool:
         is_used_up = not isinstance(self._body, bytes)
-        if is_used_up and not (outcome.never_ran and outcome.ending in _UNBEGUN):
+        if is_used_up and not (result.never_ran and result.reason in _UNBEGUN):
             return False
         return (
-            (outcome.never_ran or outcome.was_reset)
+            (result.never_ran or result.was_reset)
             and isinstance(self._resolved.target, LocalTarget)
             and self._tries < RETRIES
             and not self._exchange.finished
         )
 
-    def _retry_later(self, outcome: RelayResult) -> None:
+    def _retry_later(self, result: RelayResult) -> None:
         self._phase = RequestPhase.RETRYING
         delay = RETRY_PAUSE * 2**self._tries
         self._tries += 1
-        self._retry = self._services.loop.call_later(delay, self._retry_now, outcome)
+        self._retry = self._services.loop.call_later(delay, self._retry_now, result)
 
-    def _retry_now(self, outcome: RelayResult) -> None:
+    def _retry_now(self, result: RelayResult) -> None:
         """Ask anew, when it is certain now that the request had not begun."""
         self._retry = None
-        if outcome.never_ran or self._has_server_exited():
+        if result.never_ran or self._has_server_exited():
             self._dispatch()
         elif self._tries < RETRIES:
-            self._retry_later(outcome)
+            self._retry_later(result)
         else:
-            self.fail(self._error_of(outcome), outcome=outcome)
+            self.fail(self._error_of(result), result=result)
 
     def _has_server_exited(self) -> bool:
         target = self._resolved.target
@@ -406,7 +398,7 @@ class ProxyRequest:
         """End it: the client has left while no relay had the request."""
         self._finish("cancelled", monotonic(), 0, CLIENT_CLOSED)
 
-    def fail(self, error: ReplyError, *, outcome: RelayResult | None = None) -> None:
+    def fail(self, error: ReplyError, *, result: RelayResult | None = None) -> None:
         """Answer with an error, in whatever form the client can still read."""
         if self._phase is FINISHED:
             return
@@ -423,12 +415,12 @@ class ProxyRequest:
         if self._record is not None:
             self._record.replied(error.status)
         status = None
-        if outcome is None:
+        if result is None:
             reason = "cancelled" if error.status == CLIENT_CLOSED else "refused"
         else:
-            reason = _REASONS[outcome.ending]
-            sent += outcome.bytes_sent
-            if outcome.ending is EndReason.CANCELLED:
+            reason = _REASONS[result.reason]
+            sent += result.bytes_sent
+            if result.reason is EndReason.CANCELLED:
                 status = CLIENT_CLOSED
         self._finish(reason, monotonic(), sent, status, error=error.text)
 
