@@ -17,7 +17,7 @@ from modelswap.api.auth.client_identity import MOST_CLAIMS, Callers, address_of,
 from modelswap.api.auth.host_and_cors import HostAndOriginRules
 from modelswap.config.plan import Limits
 from modelswap.http.server import server as listening
-from modelswap.http.transport.descriptors import room_for
+from modelswap.net.descriptors import connections_that_fit
 from modelswap.units import Bytes, Seconds
 from support.raw_requests import bearer, status_of, statuses
 from support.sockets import connect, get, read_answer, serving
@@ -223,10 +223,10 @@ def test_refusing_begins_before_descriptors_are_gone() -> None:
     import resource  # noqa: PLC0415 - not there on every system
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert room_for(16) == 16
+    assert connections_that_fit(16) == 16
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
     if hard != resource.RLIM_INFINITY:
-        assert room_for(hard * 2) < hard
+        assert connections_that_fit(hard * 2) < hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.api.proxy.bodies import MARK
-from modelswap.api.routing.model_selector import ModelRequest, NameLocation, find, names_in_query
+from modelswap.api.routing.model_selector import (
+    BYTE_ORDER_MARK,
+    ModelRequest,
+    NameLocation,
+    find,
+    names_in_query,
+)
 from modelswap.errors import ForbiddenError, ReplyError
 
 if TYPE_CHECKING:
@@ -57,7 +62,7 @@ def refuse_others_below(
     ask = ModelRequest("", stream=False, source=NameLocation.JSON)
     if body:
         try:
-            ask = find(method, kind, query, body.removeprefix(MARK))
+            ask = find(method, kind, query, body.removeprefix(BYTE_ORDER_MARK))
         except ReplyError:
             raise ForbiddenError(
                 "this key is limited to some models: name the model in the body"

@@ -88,7 +88,7 @@ def cancelled() -> ReplyError:
 def broken(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
     """Say to a client what became of the upstream."""
     said = f"{'peer proxy' if by_peer else 'upstream'} error: {outcome.detail}"
-    match outcome.ending:
+    match outcome.reason:
         case EndReason.HEADER_TIMEOUT | EndReason.CONNECT_TIMEOUT | EndReason.STALLED:
             return UpstreamTimeoutError(said)
         case EndReason.UPSTREAM_LOST:

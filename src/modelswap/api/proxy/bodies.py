@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.api.routing.model_selector import BYTE_ORDER_MARK
 from modelswap.errors import (
     BadRequestError,
     BodyTooLargeError,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from modelswap.http import Exchange, Request, Upload
 
-MARK: Final = b"\xef\xbb\xbf"
-"""UTF-8's byte order mark, which some programs on Windows put before JSON."""
 PEEKED: Final = 64 << 10
 """Bytes of a large body that are read to see what it is."""
 _LARGE: Final = 4 << 20
@@ -49,7 +48,7 @@ def is_large(exchange: Exchange) -> bool:
 
 def may_be_json(beginning: bytes) -> bool:
     """Whether a body that does not say so may be a JSON object."""
-    return beginning.removeprefix(MARK).lstrip(b" \t\r\n")[:1] in {b"", b"{"}
+    return beginning.removeprefix(BYTE_ORDER_MARK).lstrip(b" \t\r\n")[:1] in {b"", b"{"}
 
 
 def readable_codings(values: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -65,6 +64,16 @@ def readable_codings(values: Sequence[bytes]) -> tuple[bytes, ...]:
             f"the request body's Content-Encoding cannot be read here: {str(error)!r}; "
             f"send it without one, or in one of: {ACCEPTED}"
         ) from None
+
+
+def codings_to_remove(request: Request) -> tuple[bytes, ...]:
+    """Return the codings of the body, which are taken off on its way.
+
+    Raises:
+        UnsupportedCodingError: a coding that cannot be taken off.
+    """
+    values = request.header_values(b"content-encoding")
+    return readable_codings(values) if values and request.has_body else ()
 
 
 def refusal_of(wrong: Exception) -> ReplyError:
@@ -85,7 +94,7 @@ def plain_body(request: Request, body: bytes, limit: int) -> bytes:
         body = decoded(body, codings, limit)
     except (BadCodingError, GrownError) as wrong:
         raise refusal_of(wrong) from None
-    return body.removeprefix(MARK)
+    return body.removeprefix(BYTE_ORDER_MARK)
 
 
 def refusal_of_form(upload: Upload) -> ReplyError:

@@ -17,10 +17,11 @@ from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import ConflictError, LoadingError
 
 if TYPE_CHECKING:
-    from modelswap.api.services import Services
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.http import Request
+
+    from .services import ProxyServices
 
 POLLING: Final = 30.0
 """Seconds: who asks more often is a monitor. Kubernetes asks every 10 s."""
@@ -51,12 +52,12 @@ def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
 class Readiness:
     """Decides what a request below `/upstream/<model>` does; remembers who polls which health."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: ProxyServices) -> None:
         self._services = services
         self._polled: dict[_Poller, float] = {}
         """When each last asked for the health of a ready model."""
 
-    def is_peek(self, model: ModelId, request: Request, rest: str) -> bool:
+    def is_unleased(self, model: ModelId, request: Request, rest: str) -> bool:
         """Say whether a request passes as a poll: without a lease, to a server that is ready.
 
         Raises:
@@ -73,7 +74,8 @@ class Readiness:
             self._check_poll(fleet, model, request, rest, starts)
         plain = unquote(rest)
         if any(
-            pattern.search(plain) for pattern in self._services.config.plan.settings.ignore_paths
+            pattern.search(plain)
+            for pattern in self._services.config.snapshot.plan.settings.ignore_paths
         ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False

@@ -22,12 +22,12 @@ from modelswap.observe.usage.usage import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.api.services import Services
     from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
+    from .services import RecordServices
 
 _OK: Final = 200
 _bags: dict[tuple[int | None, str | None], str] = {}
@@ -77,7 +77,7 @@ class RequestRecord:
 
     def __init__(  # noqa: PLR0917 - keywords cost, and each request makes one
         self,
-        services: Services,
+        services: RecordServices,
         context: RequestContext,
         request: Request,
         began: float,

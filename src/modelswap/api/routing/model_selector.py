@@ -32,6 +32,8 @@ _LONG: Final = 4 << 10
 _BACKSLASH: Final = 0x5C
 MOST_FORM: Final = 1 << 20
 """An urlencoded body is read with a pattern, on the loop: no more of it than this."""
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which some programs on Windows put before JSON."""
 MOST_NAME: Final = 1024
 """Bytes of a model's name: it goes into answers, logs and records."""
 _KEY = b'"model"'
@@ -54,6 +56,8 @@ class NameLocation(Enum):
     MULTIPART = auto()
     FORM = auto()
     """An urlencoded body."""
+    PATH = auto()
+    """Below `/upstream/<model>`: the body and the query need not name it."""
 
 
 class ModelRequest(msgspec.Struct, frozen=True, gc=False):
@@ -102,6 +106,12 @@ _fast = msgspec.json.Decoder(_Fast)
 _plain = msgspec.json.Decoder(_Plain)
 _slow = msgspec.json.Decoder(_Slow)
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def is_marked(body: bytes) -> bool:
+    """Tell whether a body begins with one byte order mark; two marks are not JSON."""
+    mark = BYTE_ORDER_MARK
+    return body.startswith(mark) and not body.startswith(mark, len(mark))
 
 
 def source_of(method: str, content_type: str | None) -> NameLocation:

@@ -1,0 +1,111 @@
+"""Runs the coroutine of a control route and sends what it returns.
+
+Guarantees: a stream is closed when the client leaves or the server stops, and is not read faster
+than the client reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from modelswap.errors import ReplyError
+from modelswap.units import Bytes
+
+from .control.control_request import ControlRequest, Refusal, Reply, StreamReply
+from .proxy.bodies import plain_body
+from .responses import fields_of
+from .routing.redirects import below_prefix
+
+if TYPE_CHECKING:
+    from modelswap.http import Exchange, Request
+
+    from .auth.auth import Identity
+    from .responder import Responder
+    from .responses import Headers
+    from .routes import Route
+    from .services import Services
+
+CONTROL_BODY: Final = Bytes(64 << 10)
+"""The largest body of a control request: the handlers read a few short fields."""
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
+
+
+class ControlHandler:
+    def __init__(self, services: Services, responder: Responder) -> None:
+        self._services = services
+        self._responder = responder
+
+    def begin(
+        self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
+    ) -> None:
+        """Read the body and start the route's coroutine."""
+
+        def on_body(body: bytes) -> None:
+            call = ControlRequest(
+                request=exchange.request,
+                services=self._services,
+                identity=identity,
+                params=params,
+                body=body,
+            )
+            exchange.spawn(self._answer(exchange, route, call))
+
+        exchange.read_body(on_body, CONTROL_BODY)
+
+    async def _answer(self, exchange: Exchange, route: Route, call: ControlRequest) -> None:
+        assert route.handler is not None
+        began = monotonic()
+        try:
+            call.body = plain_body(call.request, call.body, CONTROL_BODY)
+            reply = await route.handler(call)
+            if isinstance(reply, Reply) and reply.status in _REDIRECTS:
+                reply = below_prefix(reply, call.request, self._services.config.snapshot.origins)
+        except ReplyError as error:
+            headers = error.headers if isinstance(error, Refusal) else ()
+            self._responder.error(exchange, error, headers, began)
+            return
+        match reply:
+            case Reply(status, body, content_type, headers):
+                fields = self._fields(exchange.request, content_type, headers)
+                self._responder.reply(exchange, status, fields, body, began)
+            case StreamReply():
+                await self._stream(exchange, reply, began)
+
+    async def _stream(self, exchange: Exchange, stream: StreamReply, began: float) -> None:
+        fields = self._fields(exchange.request, stream.content_type, stream.headers)
+        if exchange.request.method == "HEAD":  # the stream has no end, but its head has
+            with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                async with asyncio.timeout(0):  # only what has begun cleans up after itself
+                    await anext(stream.chunks)
+            await _close(stream)
+            self._responder.reply(exchange, stream.status, fields, began=began)
+            return
+        exchange.start(stream.status, fields)
+        drained = asyncio.Event()
+        exchange.on_drain = drained.set
+        sent = 0
+        try:
+            async for chunk in stream.chunks:
+                drained.clear()
+                sent += len(chunk)
+                if not exchange.write(chunk):
+                    await drained.wait()
+        finally:
+            self._responder.log(exchange, sent, began)
+            await _close(stream)
+        exchange.end()
+
+    def _fields(
+        self, request: Request, content_type: str, headers: Headers
+    ) -> list[tuple[bytes, bytes]]:
+        origins = self._services.config.snapshot.origins
+        return fields_of((("Content-Type", content_type), *headers), request, origins)
+
+
+async def _close(stream: StreamReply) -> None:
+    close = getattr(stream.chunks, "aclose", None)
+    if close is not None:  # other iterators need no end
+        await close()
