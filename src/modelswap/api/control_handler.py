@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.errors import ReplyError
 from modelswap.units import Bytes
 
-from .control.control_request import ControlRequest, Refusal, Reply, StreamReply
+from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from .proxy.bodies import plain_body
 from .responses import fields_of
 from .routing.redirects import below_prefix
@@ -62,9 +62,9 @@ class ControlHandler:
             call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self._services.config.snapshot.origins)
+                reply = below_prefix(reply, call.request, self._services.config.snapshot.proxies)
         except ReplyError as error:
-            headers = error.headers if isinstance(error, Refusal) else ()
+            headers = error.headers if isinstance(error, ControlError) else ()
             self._responder.error(exchange, error, headers, began)
             return
         match reply:
@@ -101,8 +101,8 @@ class ControlHandler:
     def _fields(
         self, request: Request, content_type: str, headers: Headers
     ) -> list[tuple[bytes, bytes]]:
-        origins = self._services.config.snapshot.origins
-        return fields_of((("Content-Type", content_type), *headers), request, origins)
+        rules = self._services.config.snapshot.site_rules
+        return fields_of((("Content-Type", content_type), *headers), request, rules)
 
 
 async def _close(stream: StreamReply) -> None:

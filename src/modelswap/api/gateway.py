@@ -17,11 +17,11 @@ from modelswap.errors import (
     ReplyError,
 )
 
-from .auth.identify import identify, is_still
+from .auth.identify import has_same_identity, identify
 from .auth.site_checks import check_host, check_site, preflight
 from .control_handler import ControlHandler
 from .model_path_handler import ModelPathHandler
-from .pages.model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
+from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages, is_page_host
 from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
 from .proxy.forwarder import Forwarder
@@ -32,7 +32,7 @@ from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 if TYPE_CHECKING:
     from modelswap.http import Exchange
 
-    from .auth.auth import Held, Identity
+    from .auth.auth import Identity, ValidKeys
     from .routes import Route
     from .services import Services
 
@@ -58,7 +58,7 @@ class Gateway:
             if (
                 isinstance(context, RequestContext)
                 and context.snapshot is self._config.snapshot
-                and (not context.held or is_still(context, self._loop.time()))
+                and (not context.valid_keys or has_same_identity(context, self._loop.time()))
             ):
                 self._forwarder.begin(exchange, context)
             else:
@@ -71,10 +71,10 @@ class Gateway:
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
         snapshot = self._config.snapshot
-        origins = snapshot.origins
-        check_host(request, origins)
+        rules = snapshot.site_rules
+        check_host(request, rules, snapshot.proxies)
         if request.method == "OPTIONS":
-            self._responder.reply(exchange, 204, preflight(request, origins))
+            self._responder.reply(exchange, 204, preflight(request, rules))
             return
         path = request.path
         found = self._table.find(path)
@@ -94,15 +94,15 @@ class Gateway:
         is_page = is_page_host(request.header(b"host"))
         if is_page and route.model not in {ModelLocation.PATH, ModelLocation.COMFYUI}:
             raise NotFoundError("this host name serves the page of one model and nothing else")
-        identity, held = identify(request, route.scope, snapshot, self._loop.time())
-        if is_page and self._pages.arrives(request):
-            self._responder.reply(exchange, 200, ARRIVAL_FIELDS, ARRIVAL)
+        identity, valid_keys = identify(request, route.scope, snapshot, self._loop.time())
+        if is_page and self._pages.follows_redirect(request):
+            self._responder.reply(exchange, 200, LANDING_FIELDS, LANDING_PAGE)
             return
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not ModelLocation.NONE:
-            check_site(request, origins)
-        self._handle(exchange, route, params, identity, held)
+            check_site(request, rules, snapshot.proxies)
+        self._handle(exchange, route, params, identity, valid_keys)
 
     # Handling
 
@@ -112,13 +112,13 @@ class Gateway:
         route: Route,
         params: dict[str, str],
         identity: Identity,
-        held: Held,
+        valid_keys: ValidKeys,
     ) -> None:
         match route.model:
             case ModelLocation.NONE:
                 self._control.begin(exchange, route, params, identity)
             case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
-                self._begin(exchange, route, identity, held)
+                self._begin(exchange, route, identity, valid_keys)
             case ModelLocation.BODY | ModelLocation.QUERY:
                 context = self._forwarder.context(
                     exchange.request, identity, route.path, unleased="polls"
@@ -129,7 +129,9 @@ class Gateway:
             case ModelLocation.COMFYUI:
                 self._paths.comfyui(exchange, params.get("path"), identity)
 
-    def _begin(self, exchange: Exchange, route: Route, identity: Identity, held: Held) -> None:
+    def _begin(
+        self, exchange: Exchange, route: Route, identity: Identity, valid_keys: ValidKeys
+    ) -> None:
         request = exchange.request
         is_kept = route.scope is Scope.INFERENCE
         context = self._forwarder.context(
@@ -138,7 +140,7 @@ class Gateway:
             forwarded_path(request.path),
             is_recorded=route.recorded,
             is_tracked=True,
-            held=held if is_kept else (),
+            valid_keys=valid_keys if is_kept else (),
             codings=codings_to_remove(request) if route.model is ModelLocation.BODY else (),
         )
         if is_kept:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.observe.logs.logs import printable
 
-from .errors.error_responses import reply_for
+from .errors.error_responses import response_for
 from .routes import speaks_anthropic
 
 if TYPE_CHECKING:
@@ -22,27 +22,27 @@ Headers = tuple[tuple[str, str], ...]
 
 
 def send_error(
-    exchange: Exchange, error: ReplyError, origins: HostAndOriginRules, headers: Headers = ()
+    exchange: Exchange, error: ReplyError, rules: HostAndOriginRules, headers: Headers = ()
 ) -> int:
     """Answer in the error envelope; return the body's size."""
     request = exchange.request
-    reply = reply_for(
+    reply = response_for(
         error,
         accept=accept_of(request),
         headers=headers,
         anthropic=speaks_anthropic(request.path),
     )
-    exchange.reply(reply.status, fields_of(reply.headers, request, origins), reply.body)
+    exchange.reply(reply.status, fields_of(reply.headers, request, rules), reply.body)
     return len(reply.body)
 
 
 def fields_of(
-    headers: Headers, request: Request | None, origins: HostAndOriginRules
+    headers: Headers, request: Request | None, rules: HostAndOriginRules
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers, and what lets a page of an allowed origin read the response."""
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if request is not None:
-        fields += origins.cors(request.header(b"origin"))
+        fields += rules.cors(request.header(b"origin"))
     return fields
 
 

@@ -18,6 +18,7 @@ from modelswap.http import Address, UpstreamPool, is_local
 from .auth.auth import FailedAttempts, KeyAuthenticator
 from .auth.host_and_cors import HostAndOriginRules
 from .auth.kubernetes import find_cluster
+from .auth.trusted_proxies import TrustedProxies
 from .pages.model_pages import page_ports
 from .routing.filters import compile_filters
 
@@ -87,11 +88,11 @@ class ConfigSnapshot:
             m.id: compile_filters(m.filters, m.use_model_name) for m in plan.models.values()
         }
         self.remotes = {p.id: _remote(p) for p in plan.peers.values()}
-        self.access = KeyAuthenticator(plan.settings.api_keys, self.failures)
-        self.origins = HostAndOriginRules(
+        self.authenticator = KeyAuthenticator(plan.settings.api_keys, self.failures)
+        self.proxies = TrustedProxies(plan.settings.trusted_proxies)
+        self.site_rules = HostAndOriginRules(
             hosts=plan.settings.allowed_hosts,
             origins=plan.settings.allowed_origins,
-            proxies=plan.settings.trusted_proxies,
             listening=listening,
             cluster=find_cluster(),
             servers=page_ports(plan),
@@ -157,7 +158,7 @@ class ActiveConfig:
 
     def is_shared_address(self, address: str) -> bool:
         """Tell whether many clients send from an address: this machine's, or a trusted proxy's."""
-        return is_local(address) or self.snapshot.origins.trusts(address)
+        return is_local(address) or self.snapshot.proxies.is_trusted(address)
 
 
 def _remote(peer: configured.Peer) -> PeerUpstream:

@@ -31,7 +31,7 @@ class Watched:
         self.plan = SimpleNamespace(models={A: None}, peers={}, selectors={})
         config: Any = SimpleNamespace(
             plan=self.plan,
-            snapshot=SimpleNamespace(origins=SimpleNamespace(add_server=self.forbidden.append)),
+            snapshot=SimpleNamespace(site_rules=SimpleNamespace(deny_port=self.forbidden.append)),
         )
         bus: Any = SimpleNamespace(publish=lambda kind, _: self.published.append(kind))
         self.model = SimpleNamespace(proxy="http://127.0.0.1:9999", trust_page=False)

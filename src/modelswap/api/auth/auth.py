@@ -53,12 +53,12 @@ class Identity:
         )
 
 
-ANYONE: Final = Identity("")
+ANONYMOUS: Final = Identity("")
 """The caller where no keys are configured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class Unauthenticated:
     """No valid key: 401."""
 
     reason: str
@@ -66,7 +66,7 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowDown:
+class Throttled:
     """A wrong key after too many from there, or too many requests with this key: 429."""
 
     reason: str
@@ -74,16 +74,16 @@ class SlowDown:
 
 
 @dataclass(frozen=True, slots=True)
-class Lacks:
+class MissingScope:
     """A valid key that does not grant this scope: 403."""
 
     scope: str
 
 
-Verdict = Identity | Denied | SlowDown | Lacks
+Verdict = Identity | Unauthenticated | Throttled | MissingScope
 
 
-class Moment(NamedTuple):
+class RequestTime(NamedTuple):
     """When a request is judged, in seconds."""
 
     now: float
@@ -121,7 +121,7 @@ class KeyRecord:
         return True
 
 
-Held = tuple[KeyRecord, ...]
+ValidKeys = tuple[KeyRecord, ...]
 """The right keys of one request, in the order in which they were found."""
 
 
@@ -190,46 +190,48 @@ class KeyAuthenticator:
         return _digest(key) in self._records
 
     def check(
-        self, keys: Iterable[bytes], scope: str, *, address: Callable[[], str], moment: Moment
-    ) -> tuple[Verdict, Held]:
+        self, keys: Iterable[bytes], scope: str, *, address: Callable[[], str], moment: RequestTime
+    ) -> tuple[Verdict, ValidKeys]:
         """Judge all the keys that one request carries; any right one lets it in.
 
         The second value is for `judge`, when an equal request comes; empty: the verdict stays.
         """
         if self.is_open:
-            return ANYONE, ()
+            return ANONYMOUS, ()
         records = self._records
         keys = tuple(keys)
-        held = tuple(record for key in keys if (record := records.get(_digest(key))) is not None)
-        if held:
-            later = held if any(one.may_change for one in held) else ()
-            return self.judge(held, scope, moment), later
+        valid_keys = tuple(
+            record for key in keys if (record := records.get(_digest(key))) is not None
+        )
+        if valid_keys:
+            later = valid_keys if any(one.may_change for one in valid_keys) else ()
+            return self.authorize(valid_keys, scope, moment), later
         if not keys:
-            return Denied("missing"), ()
+            return Unauthenticated("missing"), ()
         return self._refuse(address(), moment.now), ()
 
-    def judge(self, held: Held, scope: str, moment: Moment) -> Verdict:
+    def authorize(self, valid_keys: ValidKeys, scope: str, moment: RequestTime) -> Verdict:
         """Choose among right keys: of those with the scope the first without a list of models.
 
         Without such a one it is the first that has the scope.
         """
-        valid = [one for one in held if one.expires is None or moment.wall < one.expires]
+        valid = [one for one in valid_keys if one.expires is None or moment.wall < one.expires]
         if not valid:
-            return Denied("expired")
+            return Unauthenticated("expired")
         fit = [one for one in valid if one.identity.may(scope)]
         if not fit:
-            return Lacks(scope)
+            return MissingScope(scope)
         chosen = next((one for one in fit if not one.identity.models), fit[0])
         if chosen.per_minute is not None and not chosen.is_within_rate(moment.now):
-            return SlowDown("too many requests for this key", _MINUTE / chosen.per_minute)
+            return Throttled("too many requests for this key", _MINUTE / chosen.per_minute)
         return chosen.identity
 
-    def _refuse(self, address: str, now: float) -> Denied | SlowDown:
+    def _refuse(self, address: str, now: float) -> Unauthenticated | Throttled:
         wait = self._failures.wait(address, now)
         if wait > 0:
-            return SlowDown("too many wrong API keys", wait)
+            return Throttled("too many wrong API keys", wait)
         self._failures.on_failure(address, now)
-        return Denied("wrong")
+        return Unauthenticated("wrong")
 
 
 def _household(address: str) -> str:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, assert_never
 from modelswap.api.routes import Scope
 from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 
-from .auth import ANYONE, UNAUTHORIZED, Denied, Identity, Lacks, Moment, SlowDown
+from .auth import (
+    ANONYMOUS,
+    UNAUTHORIZED,
+    Identity,
+    MissingScope,
+    RequestTime,
+    Throttled,
+    Unauthenticated,
+)
 from .client_identity import address_of
 from .credentials import keys_of
 
@@ -20,51 +28,53 @@ if TYPE_CHECKING:
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.http import Request
 
-    from .auth import Held, Verdict
+    from .auth import ValidKeys, Verdict
 
 
 def identify(
     request: Request, scope: Scope, snapshot: ConfigSnapshot, now: float
-) -> tuple[Identity, Held]:
+) -> tuple[Identity, ValidKeys]:
     """Return who asks, and what `is_still` has to judge; `now` is monotonic.
 
     Raises:
         ReplyError: the request may not have this scope now.
     """
-    if snapshot.access.is_open or scope.value is None:
-        return ANYONE, ()
-    verdict, held = snapshot.access.check(
+    if snapshot.authenticator.is_open or scope.value is None:
+        return ANONYMOUS, ()
+    verdict, valid_keys = snapshot.authenticator.check(
         keys_of(request),
         scope.value,
-        address=lambda: address_of(request, snapshot.origins),
+        address=lambda: address_of(request, snapshot.proxies),
         moment=_moment(now),
     )
-    return _identity(verdict), held
+    return _identity(verdict), valid_keys
 
 
-def is_still(context: RequestContext, now: float) -> bool:
+def has_same_identity(context: RequestContext, now: float) -> bool:
     """Judge the keys of an equal request again; False: they stand for another identity now.
 
     Raises:
         ReplyError: the request may not have this scope now.
     """
-    verdict = context.snapshot.access.judge(context.held, Scope.INFERENCE.value, _moment(now))
+    verdict = context.snapshot.authenticator.authorize(
+        context.valid_keys, Scope.INFERENCE.value, _moment(now)
+    )
     return _identity(verdict) is context.identity
 
 
-def _moment(now: float) -> Moment:
-    return Moment(now, time.time())  # noqa: TID251 - keys expire by the calendar
+def _moment(now: float) -> RequestTime:
+    return RequestTime(now, time.time())  # noqa: TID251 - keys expire by the calendar
 
 
 def _identity(verdict: Verdict) -> Identity:
     match verdict:
         case Identity():
             return verdict
-        case Denied():
+        case Unauthenticated():
             raise UnauthorizedError(UNAUTHORIZED)
-        case Lacks(scope):
+        case MissingScope(scope):
             raise ForbiddenError(f"this key lacks the scope {scope!r}")
-        case SlowDown(reason, retry_after):
+        case Throttled(reason, retry_after):
             raise RateLimitedError(reason, retry_after=retry_after)
         case _ as never:
             assert_never(never)

@@ -54,7 +54,7 @@ class StreamReply:
     headers: Headers = ()
 
 
-class Refusal(ReplyError):  # noqa: N818 - it is an answer, raised because it ends the handling
+class ControlError(ReplyError):
     """An answer in the error envelope: raise it anywhere in a control handler."""
 
     def __init__(

@@ -18,7 +18,7 @@ from modelswap.config.compile.command_secrets import shown_command
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
-from .control_request import ControlRequest, Refusal, Reply, as_json, as_text
+from .control_request import ControlError, ControlRequest, Reply, as_json, as_text
 from .model_loading import load, unload
 from .models_endpoint import failures, record_of, records
 
@@ -74,7 +74,7 @@ async def one_model(call: ControlRequest) -> Reply:
         services.config.plan, services.fleet, services.profile, wanted, shows_line=shows_line
     )
     if record is None or not call.identity.may_use(*_names_of(record)):
-        raise Refusal(404, f"model {wanted!r} not found", "not_found")
+        raise ControlError(404, f"model {wanted!r} not found", "not_found")
     return as_json(record)
 
 
@@ -122,7 +122,7 @@ def _local(call: ControlRequest) -> ModelId:
     name = unquote(call.params["model"])
     model = call.services.config.snapshot.local(name)
     if model is None:
-        raise Refusal(404, "model not found", "not_found")
+        raise ControlError(404, "model not found", "not_found")
     if not call.identity.may_use(model, name):
         raise ForbiddenError(f"this key may not use the model {name!r}")
     return model
@@ -161,14 +161,14 @@ async def set_profile(call: ControlRequest) -> Reply:
     try:
         wanted = msgspec.json.decode(call.body, type=dict[str, Any])
     except msgspec.DecodeError:
-        raise Refusal(400, "invalid profile request") from None
+        raise ControlError(400, "invalid profile request") from None
     if "name" not in wanted:
-        raise Refusal(400, "profile name is required")
+        raise ControlError(400, "profile name is required")
     name = wanted["name"]
     if name is not None and not isinstance(name, str):
-        raise Refusal(400, "profile name must be a string or null")
+        raise ControlError(400, "profile name must be a string or null")
     if name and name not in call.services.config.plan.profiles:
-        raise Refusal(404, f'profile "{name}" not found')
+        raise ControlError(404, f'profile "{name}" not found')
     call.services.set_profile(name or None)
     return as_json({"active": call.services.profile})
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NO_ROUTER: Final = "no router for requested model"
 
 
-def refusal(refused: Fail, identity: Identity) -> ReplyError:
+def wait_error(refused: Fail, identity: Identity) -> ReplyError:
     """Say to a client why its wait ended without a turn.
 
     What a model server said, which may hold paths, is for `admin`; names of other models are for
@@ -80,12 +80,12 @@ def refusal(refused: Fail, identity: Identity) -> ReplyError:
             assert_never(never)
 
 
-def cancelled() -> ReplyError:
+def cancelled_error() -> ReplyError:
     """Say that somebody ended the request: a status that no client takes for a reason to retry."""
     return CancelledRequestError("the request was cancelled", code="cancelled")
 
 
-def broken(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
+def relay_error(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
     """Say to a client what became of the upstream."""
     said = f"{'peer proxy' if by_peer else 'upstream'} error: {outcome.detail}"
     match outcome.reason:

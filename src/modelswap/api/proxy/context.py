@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.api.auth.client_identity import NO_SWAP
 from modelswap.api.auth.credentials import without_any, without_keys
-from modelswap.api.pages.model_pages import guard_of
+from modelswap.api.pages.model_pages import sandbox_fields
 from modelswap.api.pages.model_redirects import redirect_rule
 from modelswap.api.responses import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
@@ -23,7 +23,7 @@ from modelswap.observe.captures import weight
 from modelswap.observe.usage.decoding import readable
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Held, Identity
+    from modelswap.api.auth.auth import Identity, ValidKeys
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
     from modelswap.core.spec import ClientId
@@ -52,7 +52,6 @@ class RequestContext:
         "client",
         "codings",
         "endpoint",
-        "held",
         "identity",
         "is_form",
         "is_plain",
@@ -70,6 +69,7 @@ class RequestContext:
         "source",
         "unleased",
         "upstream_requests",
+        "valid_keys",
         "weight",
     )
 
@@ -86,7 +86,7 @@ class RequestContext:
         path: str,
         is_recorded: bool,
         is_tracked: bool,
-        held: Held = (),
+        valid_keys: ValidKeys = (),
         codings: tuple[bytes, ...] = (),
         named: tuple[str, Target] | None = None,
         unleased: str = "",
@@ -95,7 +95,7 @@ class RequestContext:
         self.snapshot: Final = snapshot
         self.request: Final = request
         self.identity: Final = identity
-        self.held: Final = held
+        self.valid_keys: Final = valid_keys
         """The right keys, to be judged again with each equal request where they have an end or a rate."""
         self.address: Final = address
         """The client's, behind the proxies that are trusted."""
@@ -201,8 +201,8 @@ class RequestContext:
             pool.address.join(self.path, query),
             self._with_credentials(headers, target),
             request.header(b"upgrade") if request.upgrade else None,
-            self.snapshot.origins.cors(request.header(b"origin")),
-            page_guard=guard_of(self.snapshot, request, target),
+            self.snapshot.site_rules.cors(request.header(b"origin")),
+            page_guard=sandbox_fields(self.snapshot, request, target),
             may_redirect=redirect_rule(self.snapshot, request, target, self.path),
         )
 
@@ -212,6 +212,6 @@ class RequestContext:
         own = snapshot.credentials_of(target)
         if own:
             return [*without_any(headers), *own]
-        if snapshot.access.is_open or snapshot.keeps_credentials(target):
+        if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
-        return without_keys(headers, snapshot.access.is_ours)
+        return without_keys(headers, snapshot.authenticator.is_ours)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.api.auth.client_identity import (
-    Callers,
+    ClientIdentities,
     address_of,
     allows_no_swap,
     is_background,
@@ -18,7 +18,7 @@ from .context import RequestContext
 from .proxy_request import ProxyRequest
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Held, Identity
+    from modelswap.api.auth.auth import Identity, ValidKeys
     from modelswap.core.naming.names import Target
     from modelswap.http import Exchange, Request
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Forwarder:
     def __init__(self, services: ProxyServices) -> None:
         self._services = services
-        self._callers = Callers()
+        self._callers = ClientIdentities()
 
     def context(
         self,
@@ -38,7 +38,7 @@ class Forwarder:
         *,
         is_recorded: bool = False,
         is_tracked: bool = False,
-        held: Held = (),
+        valid_keys: ValidKeys = (),
         codings: tuple[bytes, ...] = (),
         named: tuple[str, Target] | None = None,
         unleased: str = "",
@@ -49,14 +49,14 @@ class Forwarder:
             snapshot,
             request,
             identity,
-            address=address_of(request, snapshot.origins),
+            address=address_of(request, snapshot.proxies),
             client=self._callers.client_of(request, identity, snapshot),
             background=is_background(request, identity, snapshot),
             no_swap=allows_no_swap(request, identity),
             path=path,
             is_recorded=is_recorded,
             is_tracked=is_tracked,
-            held=held,
+            valid_keys=valid_keys,
             codings=codings,
             named=named,
             unleased=unleased,

@@ -16,7 +16,7 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from modelswap.api.errors.error_mapping import broken, cancelled
+from modelswap.api.errors.error_mapping import cancelled_error, relay_error
 from modelswap.api.protocols.stream_dialect import error_event
 from modelswap.api.responses import send_error
 from modelswap.core.naming.names import LocalTarget, PeerTarget
@@ -325,10 +325,12 @@ class ProxyRequest:
         if reason is EndReason.CLIENT_GONE:
             self._finish(_REASONS[reason], monotonic(), result.bytes_sent, CLIENT_CLOSED)
         elif result.started:  # the status is out already; the record shall tell
-            error = "" if reason in _ORDERLY else broken(result, by_peer=self._is_for_peer).text
+            error = (
+                "" if reason in _ORDERLY else relay_error(result, by_peer=self._is_for_peer).text
+            )
             self._finish(_REASONS[reason], monotonic(), result.bytes_sent, error=error)
         elif reason is EndReason.CANCELLED:
-            self.fail(cancelled(), result=result)
+            self.fail(cancelled_error(), result=result)
         elif self._may_retry(result):
             self._exchange.on_gone = self._on_client_gone
             self._retry_later(result)
@@ -344,7 +346,7 @@ class ProxyRequest:
             error = self._arrival.form_error()
             if error is not None:
                 return error
-        return broken(result, by_peer=self._is_for_peer)
+        return relay_error(result, by_peer=self._is_for_peer)
 
     def _report_stall(self, result: RelayResult) -> None:
         server = self._server
@@ -392,7 +394,7 @@ class ProxyRequest:
         if self._relay is not None:
             self._relay.cancel()
         else:
-            self.fail(cancelled())
+            self.fail(cancelled_error())
 
     def _on_client_gone(self) -> None:
         """End it: the client has left while no relay had the request."""
@@ -407,7 +409,7 @@ class ProxyRequest:
         exchange = self._exchange
         sent = 0
         if not exchange.started:
-            sent = send_error(exchange, error, self._context.snapshot.origins)
+            sent = send_error(exchange, error, self._context.snapshot.site_rules)
         elif not exchange.finished:
             exchange.end(self._event(error))
         if error.detail:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from modelswap.api.errors.error_mapping import refusal
+from modelswap.api.errors.error_mapping import wait_error
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import UnavailableError
 from modelswap.units import Seconds
@@ -134,7 +134,7 @@ class QueueWait:
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
         self._is_over = True
-        self._receiver.fail(refusal(refused, self._context.identity))
+        self._receiver.fail(wait_error(refused, self._context.identity))
 
     def on_position(self, position: int) -> None:
         self._position = position
@@ -184,7 +184,7 @@ class QueueWait:
             model=self._model,
             grace=max(0.0, grace - waited),
             interval=interval,
-            fields=snapshot.origins.cors(request.header(b"origin")),
+            fields=snapshot.site_rules.cors(request.header(b"origin")),
             shows_state=shows_state,
         )
         if self._position:

@@ -7,14 +7,14 @@ import hashlib
 import pytest
 
 from modelswap.api.auth.auth import (
-    ANYONE,
-    Denied,
+    ANONYMOUS,
     FailedAttempts,
     Identity,
     KeyAuthenticator,
-    Lacks,
-    Moment,
-    SlowDown,
+    MissingScope,
+    RequestTime,
+    Throttled,
+    Unauthenticated,
     Verdict,
 )
 from modelswap.config.plan import ApiKey, Secret
@@ -28,7 +28,7 @@ def ask(
     wall: float = 0.0,
     address: str = "1.1.1.1",
 ) -> Verdict:
-    return access.check(keys, scope, address=lambda: address, moment=Moment(now, wall))[0]
+    return access.check(keys, scope, address=lambda: address, moment=RequestTime(now, wall))[0]
 
 
 ALICE = ApiKey(name="alice", key=Secret("k1"))
@@ -38,30 +38,30 @@ def test_without_keys_everyone_may_everything() -> None:
     """No keys configured: no check."""
     access = KeyAuthenticator([])
     assert access.is_open
-    assert ask(access, b"whatever") is ANYONE
-    assert ANYONE.may("admin")
-    assert ANYONE.may_use("anything")
+    assert ask(access, b"whatever") is ANONYMOUS
+    assert ANONYMOUS.may("admin")
+    assert ANONYMOUS.may_use("anything")
 
 
 @pytest.mark.parametrize("keys", [(b"k1",), (b"no", b"k1"), (b"k1", b"no"), (b"a", b"b", b"k1")])
 def test_a_right_key(keys: tuple[bytes, ...]) -> None:
     """Any right key lets in, whatever stands beside it; judged again it is the same identity."""
     access = KeyAuthenticator([ApiKey(name="alice", key=Secret("k1"), rate_limit=100)])
-    moment = Moment(0.0, 0.0)
-    first, held = access.check(keys, "read", address=lambda: "x", moment=moment)
+    moment = RequestTime(0.0, 0.0)
+    first, valid_keys = access.check(keys, "read", address=lambda: "x", moment=moment)
     assert isinstance(first, Identity)
     assert first.name == "alice"
-    assert access.judge(held, "read", moment) is first
+    assert access.authorize(valid_keys, "read", moment) is first
 
 
 def test_what_cannot_change_is_not_judged_again() -> None:
     """A key without end and rate is looked up once for equal requests of one configuration."""
-    moment = Moment(0.0, 0.0)
-    found, held = KeyAuthenticator([ALICE]).check(
+    moment = RequestTime(0.0, 0.0)
+    found, valid_keys = KeyAuthenticator([ALICE]).check(
         (b"k1",), "read", address=lambda: "x", moment=moment
     )
     assert isinstance(found, Identity)
-    assert held == ()
+    assert valid_keys == ()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_cannot_change_is_not_judged_again() -> None:
 )
 def test_a_wrong_key(keys: tuple[bytes, ...], reason: str) -> None:
     """Anything but the exact key is refused."""
-    assert ask(KeyAuthenticator([ALICE]), *keys) == Denied(reason)
+    assert ask(KeyAuthenticator([ALICE]), *keys) == Unauthenticated(reason)
 
 
 def test_which_of_several_right_keys_counts() -> None:
@@ -100,8 +100,8 @@ def test_which_of_several_right_keys_counts() -> None:
     assert name(b"r", b"s", b"o") == "some"
     assert name(b"e", b"o") == "other"
     assert name(b"r", b"s", scope="read") == "reader"
-    assert ask(access, b"r", b"e", wall=20.0) == Lacks("inference")
-    assert ask(access, b"no", b"e", wall=20.0) == Denied("expired")
+    assert ask(access, b"r", b"e", wall=20.0) == MissingScope("inference")
+    assert ask(access, b"no", b"e", wall=20.0) == Unauthenticated("expired")
 
 
 def test_hashed_keys() -> None:
@@ -109,7 +109,7 @@ def test_hashed_keys() -> None:
     digest = hashlib.sha256(b"k9").hexdigest().upper()
     access = KeyAuthenticator([ApiKey(name="h", key_hash=f"sha256:{digest}"), ApiKey(name="none")])
     assert isinstance(ask(access, b"k9"), Identity)
-    assert ask(access, digest.lower().encode()) == Denied("wrong")
+    assert ask(access, digest.lower().encode()) == Unauthenticated("wrong")
 
 
 def test_no_key_is_kept() -> None:
@@ -124,18 +124,18 @@ def test_expiry(expires: str) -> None:
     """A key ends at its time, also when it was used before."""
     access = KeyAuthenticator([ApiKey(name="e", key=Secret("k"), expires=expires)])
     assert isinstance(ask(access, b"k", wall=99.9), Identity)
-    assert ask(access, b"k", wall=100.0) == Denied("expired")
+    assert ask(access, b"k", wall=100.0) == Unauthenticated("expired")
 
 
 def test_rate_limit() -> None:
     """A minute's worth at once, then one for each part of a minute."""
     access = KeyAuthenticator([ApiKey(name="r", key=Secret("k"), rate_limit=2)])
     verdicts = [ask(access, b"k", now=1000.0) for _ in range(3)]
-    assert [type(v) for v in verdicts] == [Identity, Identity, SlowDown]
-    assert verdicts[2] == SlowDown("too many requests for this key", 30.0)
-    assert isinstance(ask(access, b"k", now=1029.0), SlowDown)
+    assert [type(v) for v in verdicts] == [Identity, Identity, Throttled]
+    assert verdicts[2] == Throttled("too many requests for this key", 30.0)
+    assert isinstance(ask(access, b"k", now=1029.0), Throttled)
     assert isinstance(ask(access, b"k", now=1031.0), Identity)
-    assert isinstance(ask(access, b"k", now=1031.0), SlowDown)
+    assert isinstance(ask(access, b"k", now=1031.0), Throttled)
 
 
 def test_scopes() -> None:
@@ -157,12 +157,12 @@ def test_guessing_becomes_slow() -> None:
     """After ten wrong keys an address has to wait, longer each time; others do not."""
     access = KeyAuthenticator([ALICE])
     for _ in range(FailedAttempts.FREE):
-        assert ask(access, b"no") == Denied("wrong")
-    assert ask(access, b"no") == Denied("wrong")
-    assert ask(access, b"no", now=0.5) == SlowDown("too many wrong API keys", 0.5)
-    assert ask(access, b"no", now=0.5, address="2.2.2.2") == Denied("wrong")
-    assert ask(access, b"no", now=1.0) == Denied("wrong")
-    assert ask(access, b"no", now=1.0) == SlowDown("too many wrong API keys", 2.0)
+        assert ask(access, b"no") == Unauthenticated("wrong")
+    assert ask(access, b"no") == Unauthenticated("wrong")
+    assert ask(access, b"no", now=0.5) == Throttled("too many wrong API keys", 0.5)
+    assert ask(access, b"no", now=0.5, address="2.2.2.2") == Unauthenticated("wrong")
+    assert ask(access, b"no", now=1.0) == Unauthenticated("wrong")
+    assert ask(access, b"no", now=1.0) == Throttled("too many wrong API keys", 2.0)
 
 
 def test_a_right_key_is_never_slowed() -> None:
@@ -170,11 +170,11 @@ def test_a_right_key_is_never_slowed() -> None:
     access = KeyAuthenticator([ALICE])
     for _ in range(50):
         ask(access, b"no")
-    assert isinstance(ask(access, b"no"), SlowDown)
+    assert isinstance(ask(access, b"no"), Throttled)
     assert isinstance(ask(access, b"k1"), Identity)
     assert isinstance(ask(access, b"no", b"k1"), Identity)
-    assert isinstance(ask(access, b"no"), SlowDown)
-    assert ask(access) == Denied("missing")
+    assert isinstance(ask(access, b"no"), Throttled)
+    assert ask(access) == Unauthenticated("missing")
 
 
 def test_failures_are_forgiven_and_bounded() -> None:

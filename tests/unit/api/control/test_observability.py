@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.auth.auth import ANYONE
+from modelswap.api.auth.auth import ANONYMOUS
 from modelswap.api.control import observability as routes
-from modelswap.api.control.control_request import ControlRequest, Refusal, Reply, StreamReply
+from modelswap.api.control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from modelswap.observe.activity.rows import Row
 from support.services import close, make_services
 
@@ -52,7 +52,7 @@ async def services() -> AsyncIterator[Services]:
 
 def call(services: Services, query: str = "", headers: Any = None, **params: str) -> ControlRequest:
     request: Any = AskedRequest(query, headers or {})
-    return ControlRequest(request=request, services=services, identity=ANYONE, params=params)
+    return ControlRequest(request=request, services=services, identity=ANONYMOUS, params=params)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def call(services: Services, query: str = "", headers: Any = None, **params: str
 )
 async def test_a_bad_question_is_told(services: Services, query: str, message: str) -> None:
     """Each mistake in the query of the activity list has its message."""
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ControlError) as caught:
         await routes.activity(call(services, query))
     assert (caught.value.status, caught.value.text) == (400, message)
 
@@ -113,7 +113,7 @@ async def test_what_is_not_there(services: Services) -> None:
             "invalid logger. Use 'proxy', 'upstream' or a model's ID",
         ),
     ):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(ControlError) as caught:
             await handler(call(services, **params))
         assert (caught.value.status, caught.value.text) == (status, message)
     off = await routes.performance(call(services))
