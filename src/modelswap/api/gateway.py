@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.config.plan import KeyScope
 from modelswap.errors import (
     BadRequestError,
     ForbiddenError,
@@ -26,7 +27,7 @@ from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
 from .proxy.forwarder import Forwarder
 from .responder import Responder
-from .routes import ModelLocation, Scope, Starts, Table, allowed, choose
+from .routes import ModelLocation, Starts, Table, allowed, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Gateway:
         self, exchange: Exchange, route: Route, identity: Identity, valid_keys: ValidKeys
     ) -> None:
         request = exchange.request
-        is_kept = route.scope is Scope.INFERENCE
+        is_kept = route.scope is KeyScope.INFERENCE
         context = self._forwarder.context(
             request,
             identity,

@@ -17,13 +17,14 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from modelswap.config.plan import KeyScope
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from modelswap.config.plan import ApiKey
 
 UNAUTHORIZED: Final = "unauthorized: invalid or missing API key"
-EVERY_SCOPE: Final = frozenset({"inference", "read", "admin"})
 _MINUTE: Final = 60.0
 
 
@@ -33,7 +34,7 @@ class Identity:
 
     name: str
     """The key's name; empty where no keys are configured."""
-    scopes: frozenset[str] = EVERY_SCOPE
+    scopes: frozenset[str] = frozenset(KeyScope)
     models: tuple[str, ...] = ()
     """Shell patterns of the models it may use; empty: all."""
     background: bool = False
@@ -42,9 +43,9 @@ class Identity:
     is_named: bool = True
     """The name was given by the user, so it says who asks; one made up says only which key."""
 
-    def may(self, scope: str) -> bool:
+    def may(self, scope: KeyScope) -> bool:
         """Tell whether a scope is granted; `admin` holds the others, `read` does not hold inference."""
-        return scope in self.scopes or "admin" in self.scopes
+        return scope in self.scopes or KeyScope.ADMIN in self.scopes
 
     def may_use(self, *names: str) -> bool:
         """Tell whether a model may be used, known by any of these names (id, alias as asked for)."""
@@ -77,7 +78,7 @@ class Throttled:
 class MissingScope:
     """A valid key that does not grant this scope: 403."""
 
-    scope: str
+    scope: KeyScope
 
 
 Verdict = Identity | Unauthenticated | Throttled | MissingScope
@@ -190,7 +191,12 @@ class KeyAuthenticator:
         return _digest(key) in self._records
 
     def check(
-        self, keys: Iterable[bytes], scope: str, *, address: Callable[[], str], moment: RequestTime
+        self,
+        keys: Iterable[bytes],
+        scope: KeyScope,
+        *,
+        address: Callable[[], str],
+        moment: RequestTime,
     ) -> tuple[Verdict, ValidKeys]:
         """Judge all the keys that one request carries; any right one lets it in.
 
@@ -210,7 +216,7 @@ class KeyAuthenticator:
             return Unauthenticated("missing"), ()
         return self._refuse(address(), moment.now), ()
 
-    def authorize(self, valid_keys: ValidKeys, scope: str, moment: RequestTime) -> Verdict:
+    def authorize(self, valid_keys: ValidKeys, scope: KeyScope, moment: RequestTime) -> Verdict:
         """Choose among right keys: of those with the scope the first without a list of models.
 
         Without such a one it is the first that has the scope.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, assert_never
 
-from modelswap.api.routes import Scope
+from modelswap.config.plan import KeyScope
 from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 
 from .auth import (
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 
 def identify(
-    request: Request, scope: Scope, snapshot: ConfigSnapshot, now: float
+    request: Request, scope: KeyScope | None, snapshot: ConfigSnapshot, now: float
 ) -> tuple[Identity, ValidKeys]:
     """Return who asks, and what `is_still` has to judge; `now` is monotonic.
 
     Raises:
         ReplyError: the request may not have this scope now.
     """
-    if snapshot.authenticator.is_open or scope.value is None:
+    if snapshot.authenticator.is_open or scope is None:
         return ANONYMOUS, ()
     verdict, valid_keys = snapshot.authenticator.check(
         keys_of(request),
-        scope.value,
+        scope,
         address=lambda: address_of(request, snapshot.proxies),
         moment=_moment(now),
     )
@@ -57,7 +57,7 @@ def has_same_identity(context: RequestContext, now: float) -> bool:
         ReplyError: the request may not have this scope now.
     """
     verdict = context.snapshot.authenticator.authorize(
-        context.valid_keys, Scope.INFERENCE.value, _moment(now)
+        context.valid_keys, KeyScope.INFERENCE, _moment(now)
     )
     return _identity(verdict) is context.identity
 
@@ -73,7 +73,7 @@ def _identity(verdict: Verdict) -> Identity:
         case Unauthenticated():
             raise UnauthorizedError(UNAUTHORIZED)
         case MissingScope(scope):
-            raise ForbiddenError(f"this key lacks the scope {scope!r}")
+            raise ForbiddenError(f"this key lacks the scope {scope.value!r}")
         case Throttled(reason, retry_after):
             raise RateLimitedError(reason, retry_after=retry_after)
         case _ as never:

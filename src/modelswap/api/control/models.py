@@ -12,9 +12,9 @@ from urllib.parse import unquote
 import msgspec
 
 from modelswap import __version__
-from modelswap.api.auth.auth import EVERY_SCOPE
 from modelswap.api.auth.client_identity import allows_no_swap
 from modelswap.config.compile.command_secrets import shown_command
+from modelswap.config.plan import KeyScope
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
@@ -47,13 +47,13 @@ async def version(_: ControlRequest) -> Reply:
 async def session(call: ControlRequest) -> Reply:
     """Say what the caller's key may do, so that a page offers nothing else."""
     identity = call.identity
-    scopes = sorted(scope for scope in EVERY_SCOPE if identity.may(scope))
+    scopes = sorted(scope for scope in KeyScope if identity.may(scope))
     return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
 
 
 async def list_models(call: ControlRequest) -> Reply:
     services = call.services
-    shows_line = call.identity.may("read")
+    shows_line = call.identity.may(KeyScope.READ)
     listed = records(services.config.plan, services.fleet, services.profile, shows_line=shows_line)
     visible = [record for record in listed if call.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
@@ -69,7 +69,7 @@ async def one_model(call: ControlRequest) -> Reply:
     """One record of the list, unlisted models and aliases included."""
     wanted = unquote(call.params["id"]).rstrip("/")
     services = call.services
-    shows_line = call.identity.may("read")
+    shows_line = call.identity.may(KeyScope.READ)
     record = record_of(
         services.config.plan, services.fleet, services.profile, wanted, shows_line=shows_line
     )

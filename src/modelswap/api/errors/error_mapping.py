@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
+from modelswap.config.plan import KeyScope
 from modelswap.core.controller import Reason
 from modelswap.errors import (
     BadRequestError,
@@ -41,7 +42,7 @@ def wait_error(refused: Fail, identity: Identity) -> ReplyError:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
             why, said = refused.failure, detail
             if why is not None:
-                said = why.text if identity.may("admin") else why.brief
+                said = why.text if identity.may(KeyScope.ADMIN) else why.brief
             return LoadFailedError(
                 f"the model could not be loaded: {said}",
                 retry_after=retry_after,

@@ -17,13 +17,13 @@ from modelswap.api.auth.auth import (
     Unauthenticated,
     Verdict,
 )
-from modelswap.config.plan import ApiKey, Secret
+from modelswap.config.plan import ApiKey, KeyScope, Secret
 
 
 def ask(
     access: KeyAuthenticator,
     *keys: bytes,
-    scope: str = "inference",
+    scope: KeyScope = KeyScope.INFERENCE,
     now: float = 0.0,
     wall: float = 0.0,
     address: str = "1.1.1.1",
@@ -39,7 +39,7 @@ def test_without_keys_everyone_may_everything() -> None:
     access = KeyAuthenticator([])
     assert access.is_open
     assert ask(access, b"whatever") is ANONYMOUS
-    assert ANONYMOUS.may("admin")
+    assert ANONYMOUS.may(KeyScope.ADMIN)
     assert ANONYMOUS.may_use("anything")
 
 
@@ -48,17 +48,17 @@ def test_a_right_key(keys: tuple[bytes, ...]) -> None:
     """Any right key lets in, whatever stands beside it; judged again it is the same identity."""
     access = KeyAuthenticator([ApiKey(name="alice", key=Secret("k1"), rate_limit=100)])
     moment = RequestTime(0.0, 0.0)
-    first, valid_keys = access.check(keys, "read", address=lambda: "x", moment=moment)
+    first, valid_keys = access.check(keys, KeyScope.READ, address=lambda: "x", moment=moment)
     assert isinstance(first, Identity)
     assert first.name == "alice"
-    assert access.authorize(valid_keys, "read", moment) is first
+    assert access.authorize(valid_keys, KeyScope.READ, moment) is first
 
 
 def test_what_cannot_change_is_not_judged_again() -> None:
     """A key without end and rate is looked up once for equal requests of one configuration."""
     moment = RequestTime(0.0, 0.0)
     found, valid_keys = KeyAuthenticator([ALICE]).check(
-        (b"k1",), "read", address=lambda: "x", moment=moment
+        (b"k1",), KeyScope.READ, address=lambda: "x", moment=moment
     )
     assert isinstance(found, Identity)
     assert valid_keys == ()
@@ -91,7 +91,7 @@ def test_which_of_several_right_keys_counts() -> None:
         ]
     )
 
-    def name(*keys: bytes, scope: str = "inference") -> str:
+    def name(*keys: bytes, scope: KeyScope = KeyScope.INFERENCE) -> str:
         found = ask(access, *keys, scope=scope, wall=20.0)
         assert isinstance(found, Identity)
         return found.name
@@ -99,8 +99,8 @@ def test_which_of_several_right_keys_counts() -> None:
     assert name(b"r", b"s", b"f") == "all"
     assert name(b"r", b"s", b"o") == "some"
     assert name(b"e", b"o") == "other"
-    assert name(b"r", b"s", scope="read") == "reader"
-    assert ask(access, b"r", b"e", wall=20.0) == MissingScope("inference")
+    assert name(b"r", b"s", scope=KeyScope.READ) == "reader"
+    assert ask(access, b"r", b"e", wall=20.0) == MissingScope(KeyScope.INFERENCE)
     assert ask(access, b"no", b"e", wall=20.0) == Unauthenticated("expired")
 
 
@@ -141,8 +141,8 @@ def test_rate_limit() -> None:
 def test_scopes() -> None:
     """`admin` holds everything; the others only themselves."""
     reader = Identity("r", frozenset({"read"}))
-    assert [reader.may(s) for s in ("inference", "read", "admin")] == [False, True, False]
-    assert Identity("a", frozenset({"admin"})).may("inference")
+    assert [reader.may(s) for s in KeyScope] == [False, True, False]
+    assert Identity("a", frozenset({"admin"})).may(KeyScope.INFERENCE)
 
 
 def test_model_patterns() -> None:
