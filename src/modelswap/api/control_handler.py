@@ -22,7 +22,7 @@ from .routing.redirects import below_prefix
 if TYPE_CHECKING:
     from modelswap.http import Exchange, Request
 
-    from .auth.auth import Identity
+    from .auth.identity import Identity
     from .responder import Responder
     from .responses import Headers
     from .routes import Route

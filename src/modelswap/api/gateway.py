@@ -18,7 +18,7 @@ from modelswap.errors import (
     ReplyError,
 )
 
-from .auth.identify import has_same_identity, identify
+from .auth.authentication import has_same_identity, identify
 from .auth.site_checks import check_host, check_site, preflight
 from .control_handler import ControlHandler
 from .model_path_handler import ModelPathHandler
@@ -33,7 +33,8 @@ from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 if TYPE_CHECKING:
     from modelswap.http import Exchange
 
-    from .auth.auth import Identity, ValidKeys
+    from .auth.identity import Identity
+    from .auth.keys import ValidKeys
     from .routes import Route
     from .services import Services
 
@@ -59,13 +60,21 @@ class Gateway:
             if (
                 isinstance(context, RequestContext)
                 and context.snapshot is self._config.snapshot
-                and (not context.valid_keys or has_same_identity(context, self._loop.time()))
+                and (not context.valid_keys or self._has_same_identity(context))
             ):
                 self._forwarder.begin(exchange, context)
             else:
                 self._admit(exchange)
         except ReplyError as error:
             self._responder.error(exchange, error)
+
+    def _has_same_identity(self, context: RequestContext) -> bool:
+        return has_same_identity(
+            context.snapshot.authenticator,
+            context.valid_keys,
+            context.identity,
+            self._loop.time(),
+        )
 
     # Admission
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import PeerTarget
     from modelswap.http import Exchange
 
-    from .auth.auth import Identity
+    from .auth.identity import Identity
     from .pages.model_pages import ModelPages
     from .proxy.forwarder import Forwarder
     from .responder import Responder

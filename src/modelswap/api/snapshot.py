@@ -15,8 +15,9 @@ from modelswap.core.naming.names import LocalTarget, Names, PeerTarget
 from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetState
 from modelswap.http import Address, UpstreamPool, is_local
 
-from .auth.auth import FailedAttempts, KeyAuthenticator
+from .auth.failed_attempts import FailedAttempts
 from .auth.host_and_cors import HostAndOriginRules
+from .auth.keys import KeyAuthenticator
 from .auth.kubernetes import find_cluster
 from .auth.trusted_proxies import TrustedProxies
 from .pages.model_pages import page_ports

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.http import Request
 
-    from .auth import Identity
+    from .identity import Identity
     from .trusted_proxies import TrustedProxies
 
 MOST_CLAIMS: Final = 64

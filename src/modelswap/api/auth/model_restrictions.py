@@ -21,7 +21,7 @@ from modelswap.errors import ForbiddenError, ReplyError
 if TYPE_CHECKING:
     from modelswap.core.naming.names import Names
 
-    from .auth import Identity
+    from .identity import Identity
 
 
 def check_other_names(

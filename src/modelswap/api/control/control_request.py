@@ -21,7 +21,7 @@ from modelswap.errors import ReplyError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.api.services import Services
     from modelswap.http import Request
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.api.fleet_events import FleetEvents
     from modelswap.core.controller import Fail
     from modelswap.core.spec import ClientId, ModelId

@@ -24,7 +24,7 @@ from modelswap.errors import (
 from modelswap.http import EndReason
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.core.controller import Fail
     from modelswap.http import RelayResult
 

@@ -23,7 +23,8 @@ from modelswap.observe.captures import weight
 from modelswap.observe.usage.decoding import readable
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Identity, ValidKeys
+    from modelswap.api.auth.identity import Identity
+    from modelswap.api.auth.keys import ValidKeys
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
     from modelswap.core.spec import ClientId

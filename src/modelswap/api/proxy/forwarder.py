@@ -18,7 +18,8 @@ from .context import RequestContext
 from .proxy_request import ProxyRequest
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Identity, ValidKeys
+    from modelswap.api.auth.identity import Identity
+    from modelswap.api.auth.keys import ValidKeys
     from modelswap.core.naming.names import Target
     from modelswap.http import Exchange, Request
 

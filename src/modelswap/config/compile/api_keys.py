@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelswap.config.source.node import Path
 
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
-SCOPES: Final = tuple(KeyScope)
+SCOPES: Final = tuple(scope.value for scope in KeyScope)
 _LONGEST: Final = 64 << 10
 
 

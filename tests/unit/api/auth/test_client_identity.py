@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from modelswap.api.auth.auth import ANONYMOUS, Identity
 from modelswap.api.auth.client_identity import (
     MOST_CLAIMS,
     ClientIdentities,
     address_of,
     is_background,
 )
+from modelswap.api.auth.identity import ANONYMOUS, Identity
 from modelswap.api.auth.trusted_proxies import TrustedProxies
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from modelswap.api.auth.auth import ANONYMOUS
+from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.control.model_loading import load, unload
 from modelswap.core.spec import ClientId, ModelId
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.auth.auth import ANONYMOUS
+from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.control import observability as routes
 from modelswap.api.control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from modelswap.observe.activity.rows import Row

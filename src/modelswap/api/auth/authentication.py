@@ -1,75 +1,69 @@
-"""Whose request it is: the keys that it carries, judged for its route.
+"""Authenticates one request: finds its keys and raises what the client is told.
 
-Raises what the client is told: 401 without a right key, 403 without the scope, 429 beyond a rate.
+The errors are 401 without a valid key, 403 without the scope, 429 beyond a rate.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.config.plan import KeyScope
 from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 
-from .auth import (
-    ANONYMOUS,
-    UNAUTHORIZED,
-    Identity,
-    MissingScope,
-    RequestTime,
-    Throttled,
-    Unauthenticated,
-)
 from .client_identity import address_of
 from .credentials import keys_of
+from .identity import ANONYMOUS, Identity
+from .keys import MissingScope, RequestTime, Throttled, Unauthenticated
 
 if TYPE_CHECKING:
-    from modelswap.api.proxy.context import RequestContext
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.http import Request
 
-    from .auth import ValidKeys, Verdict
+    from .keys import AuthResult, KeyAuthenticator, ValidKeys
+
+UNAUTHORIZED: Final = "unauthorized: invalid or missing API key"
 
 
 def identify(
     request: Request, scope: KeyScope | None, snapshot: ConfigSnapshot, now: float
 ) -> tuple[Identity, ValidKeys]:
-    """Return who asks, and what `is_still` has to judge; `now` is monotonic.
+    """Return the identity, and the keys for `has_same_identity`; `now` is monotonic.
 
     Raises:
         ReplyError: the request may not have this scope now.
     """
     if snapshot.authenticator.is_open or scope is None:
         return ANONYMOUS, ()
-    verdict, valid_keys = snapshot.authenticator.check(
+    result, valid_keys = snapshot.authenticator.authenticate(
         keys_of(request),
         scope,
         address=lambda: address_of(request, snapshot.proxies),
-        moment=_moment(now),
+        at=_at(now),
     )
-    return _identity(verdict), valid_keys
+    return _identity_of(result), valid_keys
 
 
-def has_same_identity(context: RequestContext, now: float) -> bool:
-    """Judge the keys of an equal request again; False: they stand for another identity now.
+def has_same_identity(
+    authenticator: KeyAuthenticator, keys: ValidKeys, identity: Identity, now: float
+) -> bool:
+    """Authorize the keys of an equal request for inference again.
 
     Raises:
         ReplyError: the request may not have this scope now.
     """
-    verdict = context.snapshot.authenticator.authorize(
-        context.valid_keys, KeyScope.INFERENCE, _moment(now)
-    )
-    return _identity(verdict) is context.identity
+    result = authenticator.authorize(keys, KeyScope.INFERENCE, _at(now))
+    return _identity_of(result) is identity
 
 
-def _moment(now: float) -> RequestTime:
+def _at(now: float) -> RequestTime:
     return RequestTime(now, time.time())  # noqa: TID251 - keys expire by the calendar
 
 
-def _identity(verdict: Verdict) -> Identity:
-    match verdict:
+def _identity_of(result: AuthResult) -> Identity:
+    match result:
         case Identity():
-            return verdict
+            return result
         case Unauthenticated():
             raise UnauthorizedError(UNAUTHORIZED)
         case MissingScope(scope):
