@@ -12,8 +12,7 @@ import json
 from enum import Enum
 from typing import Final, assert_never
 
-from modelswap.api.errors.error_responses import anthropic_type, openai_error
-from modelswap.errors import fault_of
+from modelswap.api.errors.error_objects import anthropic_type, fault_of, openai_error
 
 
 class StreamDialect(Enum):

@@ -1,4 +1,4 @@
-"""Error replies in the form that the client prefers."""
+"""Error responses in the format that the client prefers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import json
 import pytest
 
 from modelswap.api.errors.error_responses import (
-    Form,
     error_response,
-    preferred_format,
     response_for,
 )
 from modelswap.errors import (
@@ -31,36 +29,6 @@ from modelswap.errors import (
 )
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
-
-
-@pytest.mark.parametrize(
-    ("accept", "form"),
-    [
-        (None, Form.JSON),
-        ("", Form.JSON),
-        ("*/*", Form.JSON),
-        ("application/json, text/plain, */*", Form.JSON),
-        ("text/plain", Form.TEXT),
-        ("TEXT/PLAIN; charset=utf-8", Form.TEXT),
-        ("text/html", Form.HTML),
-        (BROWSER, Form.HTML),
-        ("text/*", Form.TEXT),
-        ("text/plain;q=0.5, application/json;q=0.9", Form.JSON),
-        ("text/plain;q=0.9, application/json;q=0.5", Form.TEXT),
-        ("text/html;q=0.5, text/plain;q=0.9", Form.TEXT),
-        ("text/html, text/plain;q=0.9", Form.HTML),
-        ("application/*;q=0.1, text/html;q=0.2", Form.HTML),
-        ("*/*;q=0.5, text/plain;q=0", Form.JSON),
-        ("text/event-stream", Form.JSON),
-        ("text/html;q=nonsense", Form.JSON),
-        ("text/html;q=nan", Form.JSON),
-        ("text/html;level=1;q=7", Form.HTML),
-        (",;,", Form.JSON),
-    ],
-)
-def test_negotiation(accept: str | None, form: Form) -> None:
-    """JSON, unless HTML or plain text is preferred by quality and specificity."""
-    assert preferred_format(accept) is form
 
 
 @pytest.mark.parametrize(
@@ -91,8 +59,8 @@ def test_type_and_code(status: int, kind: str, code: str) -> None:
     assert dict(reply.headers)["Content-Type"] == "application/json"
 
 
-def test_the_bytes_of_the_original() -> None:
-    """The JSON is compact, in the original's order, and ends without a newline."""
+def test_the_bytes_of_llama_swap() -> None:
+    """The JSON is compact, in llama-swap's order, and ends without a newline."""
     assert error_response(404, "model not found").body == (
         b'{"src":"llama-swap","error":{"message":"model not found",'
         b'"type":"invalid_request_error","param":null,"code":"not_found"}}'
@@ -100,7 +68,7 @@ def test_the_bytes_of_the_original() -> None:
 
 
 def test_text_and_html() -> None:
-    """Plain text has the original's prefix; HTML is escaped."""
+    """Plain text has llama-swap's prefix; HTML is escaped."""
     text = error_response(404, 'no "<b>"', accept="text/plain")
     assert text.body == b'llama-swap: no "<b>"'
     assert dict(text.headers)["Content-Type"].startswith("text/plain")
