@@ -17,6 +17,7 @@ from modelswap.errors import (
     ReplyError,
 )
 
+from .auth.client_identity import Callers
 from .auth.identify import identify, is_still
 from .auth.site_checks import check_host, check_site, preflight
 from .control_handler import ControlHandler
@@ -24,7 +25,8 @@ from .model_path_handler import ModelPathHandler
 from .pages.model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
-from .proxy.forwarder import Forwarder
+from .proxy.proxy_request import ProxyRequest
+from .proxy.readiness import Readiness
 from .responder import Responder
 from .routes import ModelLocation, Scope, Starts, Table, allowed, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
@@ -44,10 +46,10 @@ class Gateway:
         self._table = Table()
         self._pages = ModelPages(self._loop.time, services.log.once)
         self._responder = responder = Responder(services)
-        self._forwarder = Forwarder(services)
+        self._callers = Callers()
         self._control = ControlHandler(services, responder)
         self._paths = ModelPathHandler(
-            services, responder, self._forwarder, self._pages, self._table
+            services, Readiness(services), responder, self._callers, self._pages, self._table
         )
         self.refusal = responder.refusal
 
@@ -60,7 +62,7 @@ class Gateway:
                 and context.snapshot is self._services.snapshot
                 and (not context.held or is_still(context, self._loop.time()))
             ):
-                self._forwarder.begin(exchange, context)
+                ProxyRequest(self._services, exchange, context).receive()
             else:
                 self._admit(exchange)
         except ReplyError as error:
@@ -120,10 +122,15 @@ class Gateway:
             case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
                 self._begin(exchange, route, identity, held)
             case ModelLocation.BODY | ModelLocation.QUERY:
-                context = self._forwarder.context(
-                    exchange.request, identity, route.path, unleased="polls"
+                context = RequestContext(
+                    self._services.snapshot,
+                    exchange.request,
+                    identity,
+                    self._callers,
+                    path=route.path,
+                    unleased="polls",
                 )
-                self._forwarder.begin_poll(exchange, context)
+                ProxyRequest(self._services, exchange, context).receive()
             case ModelLocation.PATH:
                 self._paths.upstream(exchange, params["path"], identity)
             case ModelLocation.COMFYUI:
@@ -132,10 +139,12 @@ class Gateway:
     def _begin(self, exchange: Exchange, route: Route, identity: Identity, held: Held) -> None:
         request = exchange.request
         is_kept = route.scope is Scope.INFERENCE
-        context = self._forwarder.context(
+        context = RequestContext(
+            self._services.snapshot,
             request,
             identity,
-            forwarded_path(request.path),
+            self._callers,
+            path=forwarded_path(request.path),
             is_recorded=route.recorded,
             is_tracked=True,
             held=held if is_kept else (),
@@ -143,4 +152,4 @@ class Gateway:
         )
         if is_kept:
             request.memo = context
-        self._forwarder.begin(exchange, context)
+        ProxyRequest(self._services, exchange, context).receive()

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 from modelswap.api.errors.error_responses import anthropic_type, openai_error
 from modelswap.errors import fault_of
+from modelswap.observe.activity.failure_text import describe
 
 
 class StreamDialect(Enum):
@@ -27,6 +28,8 @@ class StreamDialect(Enum):
 COMMENT: Final = b": keep-alive\n"
 """One line feed: two would dispatch an empty event in parsers that count blank lines."""
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
+_BAD_REQUEST: Final = 400
+"""The first status that is an error."""
 
 
 def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> bytes:
@@ -92,6 +95,16 @@ def error_event(
             return b"data: " + openai_error(message, kind, code or usual) + b"\n\n"
         case _ as never:
             assert_never(never)
+
+
+def late_error_event(
+    dialect: StreamDialect | None, status: int, content_type: bytes, body: bytes
+) -> bytes:
+    """Write a response that is no event stream as the last event of one that was already open."""
+    if status < _BAD_REQUEST:
+        kind = content_type.decode("latin-1") or "no content type"
+        return error_event(dialect, 502, f"the upstream answered {status} with {kind}, not events")
+    return error_event(dialect, status, describe(status, body))
 
 
 def event(value: object, *, name: str = "") -> bytes:

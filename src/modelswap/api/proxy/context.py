@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.api.auth.client_identity import NO_SWAP
+from modelswap.api.auth.client_identity import (
+    NO_SWAP,
+    address_of,
+    allows_no_swap,
+    is_background,
+)
 from modelswap.api.auth.credentials import without_any, without_keys
 from modelswap.api.pages.model_pages import guard_of
 from modelswap.api.pages.model_redirects import redirect_rule
-from modelswap.api.responses import line_ends
+from modelswap.api.responder import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
 from modelswap.core.naming.names import PeerTarget
@@ -24,9 +29,9 @@ from modelswap.observe.usage.decoding import readable
 
 if TYPE_CHECKING:
     from modelswap.api.auth.auth import Held, Identity
+    from modelswap.api.auth.client_identity import Callers
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
-    from modelswap.core.spec import ClientId
     from modelswap.http import Field, Request, UpstreamPool
 
     from .resolve import ResolvedRequest
@@ -78,14 +83,11 @@ class RequestContext:
         snapshot: ConfigSnapshot,
         request: Request,
         identity: Identity,
+        callers: Callers,
         *,
-        address: str,
-        client: ClientId,
-        background: bool,
-        no_swap: bool,
         path: str,
-        is_recorded: bool,
-        is_tracked: bool,
+        is_recorded: bool = False,
+        is_tracked: bool = False,
         held: Held = (),
         codings: tuple[bytes, ...] = (),
         named: tuple[str, Target] | None = None,
@@ -97,11 +99,11 @@ class RequestContext:
         self.identity: Final = identity
         self.held: Final = held
         """The right keys, to be judged again with each equal request where they have an end or a rate."""
-        self.address: Final = address
+        self.address: Final = address_of(request, snapshot.origins)
         """The client's, behind the proxies that are trusted."""
-        self.client: Final = client
-        self.background: Final = background
-        self.no_swap: Final = no_swap
+        self.client: Final = callers.client_of(request, identity, snapshot)
+        self.background: Final = is_background(request, identity, snapshot)
+        self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)
         """What the table of routes says about `path`."""
@@ -133,7 +135,7 @@ class RequestContext:
             self.source is NameLocation.JSON or not request.has_body
         )
         """The body, if there is one, is JSON as it stands."""
-        self.before, self.after = line_ends(request, address)
+        self.before, self.after = line_ends(request, self.address)
         self.weight: Final = weight(request.headers)
         self.known: Final[dict[str, ResolvedRequest]] = {}
         """What names lead to whatever else happens: without a profile, nothing to check or edit."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
+    from .resolve import ResolvedRequest
     from .services import RecordServices
 
 _OK: Final = 200
@@ -81,10 +82,13 @@ class RequestRecord:
         context: RequestContext,
         request: Request,
         began: float,
-        model: str,
-        requested: str,
+        resolved: ResolvedRequest,
+        cancel: Callable[[], None],
     ) -> None:
-        """`began` is monotonic; `request` may be another of the passport's requests."""
+        """Enter it into the running ones, where they are tracked; `cancel` ends the request.
+
+        `began` is monotonic. `request` may be another one of equal requests than the context's.
+        """
         self._services = services
         self._context = context
         self._request = request
@@ -104,11 +108,11 @@ class RequestRecord:
         self._draft: CaptureBuilder | None = None
         self.began = began
         self.began_ns = 0
-        self.model = model
-        self.requested = requested
-        self.stream = False
+        self.model = resolved.model
+        self.requested = resolved.name
+        self.stream = resolved.stream
         self.priority: int | None = None
-        self.selector: str | None = None
+        self.selector = None if resolved.selection is None else resolved.selection[0]
         self.queue_ms = -1
         self.number = 0
         """In the list of running requests; 0: not listed."""
@@ -117,6 +121,9 @@ class RequestRecord:
         self.received = 0
         """Bytes of the answer's body."""
         self.shown = 0
+        if context.is_tracked and resolved.target is not None:
+            self.cancel = cancel
+            services.inflight.enter(self)
 
     # As an entry of the list of running requests
 
