@@ -1,9 +1,9 @@
-"""The dialect of an event stream: what may be said in it before and after the model speaks.
+"""Writes our own events of a stream in the form that the clients of its protocol read.
 
-Law: only paths whose clients are known to expect events have a voice; in an
-answer of any other path not one byte of ours appears. Which form a keep-alive
-has was decided by running the clients (`docs/decisions/0006-keep-alive-form.md`,
-`tests/clients`). It refuses to decide when something is said.
+Guarantees: only endpoints whose clients are known to expect events have a dialect; no other
+response gets a byte of ours. The form of a keep-alive was decided by running the clients
+(`docs/decisions/0006-keep-alive-form.md`, `tests/system/clients`).
+Does not: decide when an event is sent.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from modelswap.observe.activity.failure_text import describe
 
 
 class StreamDialect(Enum):
+    """The conventions of a client protocol for event streams."""
+
     CHAT = "OpenAI chat completions"
     TEXT = "OpenAI text completions"
     RESPONSES = "OpenAI responses"
@@ -33,11 +35,10 @@ _BAD_REQUEST: Final = 400
 
 
 def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> bytes:
-    """Write what keeps a client of a silent stream waiting.
+    """Write an event without meaning, so that the client of a silent stream goes on waiting.
 
-    An empty piece of text where a parser is known that stumbles over comments
-    or loses the event behind one. Its `id` is empty so that clients that hold
-    all later chunks against the first one's take the model's.
+    It is an empty piece of text where a known parser fails at comments or loses the event behind
+    one. Its `id` is empty: clients that compare the `id` of all chunks then take the model's.
     """
     match stream_dialect:
         case StreamDialect.CHAT:

@@ -3,7 +3,7 @@
 Guarantees: a body whose model is known from path or query is not gathered in memory when it is
 large. While the model loads it is not read, and the client waits. The receiver is called once.
 Does not: look at plain JSON, which comes whole and needs nothing of this; resolve a model.
-Memory: what `Collected`, `Upload` and `OpenedBody` bound.
+Memory: what `BodyCollector`, `Upload` and `OpenedBody` bound.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import BadRequestError, BodyTooLargeError, UnavailableError
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 
-from .bodies import PEEKED, Collected, is_large, may_be_json, refusal_of, refusal_of_form
+from .bodies import PEEKED, BodyCollector, coding_error, form_error_of, is_large, may_be_json
 
 if TYPE_CHECKING:
     from modelswap.api.routing.form_filters import FormEdits
@@ -69,7 +69,7 @@ class BodyArrival:
         if context.is_form:
             self._begin_form(stream)
         elif context.codings:
-            stream.stream_body(self._collected())
+            stream.stream_body(self._collector())
         elif (
             is_large(exchange)
             and may_name_in_query(context.request.method, context.kind)
@@ -96,7 +96,7 @@ class BodyArrival:
                 f"spool {upload.detail}",
                 f"a form could not be stored: {upload.detail}; such requests get 507",
             )
-        return refusal_of_form(upload)
+        return form_error_of(upload)
 
     def close(self) -> None:
         """Drop what is held."""
@@ -132,14 +132,14 @@ class BodyArrival:
 
     # Whole bodies
 
-    def _collected(self) -> Collected:
-        return Collected(self.exchange, done=self.receiver.on_body, full=self._on_full)
+    def _collector(self) -> BodyCollector:
+        return BodyCollector(self.exchange, done=self.receiver.on_body, full=self._on_full)
 
     def _on_full(self) -> None:
         self.receiver.fail(UnavailableError("too many large requests at once", retry_after=1))
 
     def _on_bad_coding(self, wrong: Exception) -> None:
-        error = refusal_of(wrong)
+        error = coding_error(wrong)
         if self._upload is None:
             self.receiver.fail(error)
         else:
@@ -163,7 +163,7 @@ class BodyArrival:
         if whole:
             self.receiver.on_body(beginning)
         elif context.named is None and (may_be_json(beginning) or context.identity.models):
-            body.start(self._collected())
+            body.start(self._collector())
         else:
             self.receiver.on_stream(beginning, body)
 

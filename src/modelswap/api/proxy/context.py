@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _CONTENT_CODING: Final = frozenset({b"content-encoding"})
 _OURS: Final = frozenset({NO_SWAP})
-"""Said to this program; a peer is told what it amounts to."""
+"""Meant for this program; a peer gets a header of its own instead."""
 _MOST_UPSTREAMS: Final = 8
 """Upstreams whose request is kept; a head has one for each model that it is used with."""
 _MOST_NAMES: Final = 64
@@ -47,7 +47,7 @@ _MOST_NAMES: Final = 64
 
 
 class RequestContext:
-    """What is known of equal requests before their bodies are read."""
+    """The facts of all requests with an equal head."""
 
     __slots__ = (
         "address",
@@ -98,7 +98,7 @@ class RequestContext:
         self.request: Final = request
         self.identity: Final = identity
         self.held: Final = held
-        """The right keys, to be judged again with each equal request where they have an end or a rate."""
+        """The valid keys that expire or have a rate: each equal request is judged by them again."""
         self.address: Final = address_of(request, snapshot.origins)
         """The client's, behind the proxies that are trusted."""
         self.client: Final = callers.client_of(request, identity, snapshot)
@@ -142,7 +142,7 @@ class RequestContext:
         self.known_streams: Final[dict[str, ResolvedRequest]] = {}
         """The same for requests of an event stream."""
         self.upstream_requests: Final[dict[UpstreamPool, UpstreamRequest]] = {}
-        """What `upstream_request` made for this very query and a client whose response has not begun."""
+        """What `upstream_request` made for this query and a client whose response has not begun."""
 
     @property
     def is_coded(self) -> bool:

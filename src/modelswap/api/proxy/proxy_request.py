@@ -325,7 +325,7 @@ class ProxyRequest:
         if error.detail:
             self.services.log.warning(f"{error.text}: {error.detail}")
         if self._record is not None:
-            self._record.replied(error.status)
+            self._record.on_own_error(error.status)
         status = None
         if result is None:
             reason = "cancelled" if error.status == CLIENT_CLOSED else "refused"

@@ -38,7 +38,7 @@ from modelswap.errors import (
 )
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.model_selector import ModelRequest
+    from modelswap.api.routing.model_selector import NamedModel
     from modelswap.core.naming.names import Target
 
     from .context import RequestContext
@@ -106,7 +106,7 @@ def resolve(
 
 
 def _resolve_named(
-    context: RequestContext, ask: ModelRequest, body: bytes, query: str, state: RoutingState
+    context: RequestContext, ask: NamedModel, body: bytes, query: str, state: RoutingState
 ) -> ResolvedRequest:
     """Resolve a request that names its model in body or query, for the first time."""
     resolved = ResolvedRequest(stream=ask.stream)
