@@ -84,13 +84,13 @@ def resolve(
     text = body
     try:
         if source is NameLocation.JSON:
-            ask = find_in_json(body)
+            found = find_in_json(body)
         elif source is NameLocation.PATH:
             return _resolve_path(context, body, query)
         else:
             text = body.removeprefix(BYTE_ORDER_MARK)
             method = "GET" if source is NameLocation.QUERY else context.request.method
-            ask = find(method, context.kind, query, text)
+            found = find(method, context.kind, query, text)
     except ReplyError as refusal:
         if source is NameLocation.JSON and is_marked(body):
             text = body.removeprefix(BYTE_ORDER_MARK)
@@ -98,27 +98,27 @@ def resolve(
             return resolved if resolved.body is not None else _with_body(resolved, text)
         return ResolvedRequest(refusal=refusal)
     if state.profile is None:
-        known = (context.known_streams if ask.stream else context.known).get(ask.model)
+        known = (context.known_streams if found.stream else context.known).get(found.model)
         if known is not None:
             return known if text is body else _with_body(known, text)
-    resolved = _resolve_named(context, ask, text, query, state)
+    resolved = _resolve_named(context, found, text, query, state)
     return resolved if text is body or resolved.body is not None else _with_body(resolved, text)
 
 
 def _resolve_named(
-    context: RequestContext, ask: NamedModel, body: bytes, query: str, state: RoutingState
+    context: RequestContext, found: NamedModel, body: bytes, query: str, state: RoutingState
 ) -> ResolvedRequest:
     """Resolve a request that names its model in body or query, for the first time."""
-    resolved = ResolvedRequest(stream=ask.stream)
+    resolved = ResolvedRequest(stream=found.stream)
     try:
-        target = _find_target(resolved, context, ask.model, state)
-        refuse_others(context.identity, context.snapshot.names, ask, query=query, body=body)
+        target = _find_target(resolved, context, found.model, state)
+        refuse_others(context.identity, context.snapshot.names, found, query=query, body=body)
     except ReplyError as refusal:
         resolved.refusal = refusal
         return resolved
     edit = context.snapshot.edit_of(target)
     if edit is not None or target.rewrite is not None:
-        edited = rewrite(edit, target, ask.source, body, query)
+        edited = rewrite(edit, target, found.source, body, query)
         resolved.body, resolved.failed_edits = edited.body, edited.failed
         resolved.query = None if edited.query is query else edited.query
     elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
@@ -140,9 +140,9 @@ def resolve_stream(
         return resolved
     resolved = ResolvedRequest()
     try:
-        ask = find(context.request.method, context.kind, query, beginning)
-        resolved.stream = ask.stream
-        target = _find_target(resolved, context, ask.model, state)
+        found = find(context.request.method, context.kind, query, beginning)
+        resolved.stream = found.stream
+        target = _find_target(resolved, context, found.model, state)
     except ReplyError as refusal:
         resolved.refusal = refusal
     else:
@@ -162,16 +162,16 @@ def resolve_form(
     texts = {name: value.decode("utf-8", "replace") for name, value in fields.items()}
     resolved = ResolvedRequest()
     try:
-        ask = find_in_multipart(query, texts)
-        resolved.stream = ask.stream
-        target = _find_target(resolved, context, ask.model, state)
+        found = find_in_multipart(query, texts)
+        resolved.stream = found.stream
+        target = _find_target(resolved, context, found.model, state)
         field = texts.get("model", "")
-        refuse_others(context.identity, context.snapshot.names, ask, query=query, field=field)
+        refuse_others(context.identity, context.snapshot.names, found, query=query, field=field)
     except ReplyError as refusal:
         resolved.refusal = refusal
         return resolved
     name = target.rewrite
-    if ask.source is NameLocation.QUERY and name is not None:
+    if found.source is NameLocation.QUERY and name is not None:
         resolved.query = rename_query(query, name)
         name = None
     edit = context.snapshot.edit_of(target)

@@ -146,12 +146,12 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Name
 
 def find_in_json(body: bytes) -> NamedModel:
     """Find the top-level `model` of a JSON text."""
-    ask = _in_small_json(body) if len(body) < _SMALL else None
-    if ask is None:
-        ask = _in_json(body)
-    if not ask.model:
+    found = _in_small_json(body) if len(body) < _SMALL else None
+    if found is None:
+        found = _in_json(body)
+    if not found.model:
         raise NotFoundError(NO_MODEL)
-    return ask
+    return found
 
 
 def find_in_multipart(query: str, fields: Mapping[str, str]) -> NamedModel:
@@ -188,10 +188,10 @@ def raw_values(text: bytes) -> Mapping[str, bytes] | None:
         return None
 
 
-def _required(ask: NamedModel) -> NamedModel:
-    if not ask.model:
+def _required(found: NamedModel) -> NamedModel:
+    if not found.model:
         raise NotFoundError(NO_MODEL)
-    return ask
+    return found
 
 
 def _in_body(content_type: str | None, query: str, body: bytes) -> NamedModel:
@@ -199,22 +199,22 @@ def _in_body(content_type: str | None, query: str, body: bytes) -> NamedModel:
     problem: BadRequestError | None = None
     if body.lstrip(b" \t\r\n")[:1] == b"{":
         try:
-            ask = _in_json(body)
+            found = _in_json(body)
         except BadRequestError as error:
             problem = error
-            ask = NamedModel("", stream=False, source=NameLocation.JSON)
-        if ask.model:
-            return ask
+            found = NamedModel("", stream=False, source=NameLocation.JSON)
+        if found.model:
+            return found
     if content_type and "urlencoded" in content_type.lower():
         if len(body) > MOST_FORM:
             raise BodyTooLargeError("the form is too large")
-        ask = _in_pairs(body.decode("utf-8", "replace"), NameLocation.FORM, one_only=True)
-        if ask.model:
-            return ask
-    ask = _in_pairs(query, NameLocation.QUERY)
-    if not ask.model and problem is not None:
+        found = _in_pairs(body.decode("utf-8", "replace"), NameLocation.FORM, one_only=True)
+        if found.model:
+            return found
+    found = _in_pairs(query, NameLocation.QUERY)
+    if not found.model and problem is not None:
         raise problem
-    return _required(ask)
+    return _required(found)
 
 
 def _in_pairs(text: str, source: NameLocation, *, one_only: bool = False) -> NamedModel:
@@ -242,7 +242,7 @@ def _in_json(body: bytes) -> NamedModel:
     try:
         stream = _fast.decode(body).stream
     except msgspec.ValidationError:
-        ask = _unusual(body)
+        found = _unusual(body)
     except RecursionError:
         raise BadRequestError("the JSON body is nested too deeply") from None
     except ValueError as error:
@@ -251,10 +251,10 @@ def _in_json(body: bytes) -> NamedModel:
     else:
         if len(names) > 1:
             raise BadRequestError(_TWO_MODELS)
-        ask = NamedModel(names[0] if names else "", stream, NameLocation.JSON)
+        found = NamedModel(names[0] if names else "", stream, NameLocation.JSON)
     if not body.isascii():
         _check_utf8(body)
-    return ask
+    return found
 
 
 def _in_small_json(body: bytes) -> NamedModel | None:

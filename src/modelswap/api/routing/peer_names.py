@@ -27,12 +27,12 @@ def bare_request(
     """Return body and query with the bare name; a form is edited while it is sent (`bare_form`)."""
     text = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        ask = find(method, content_type, query, text)
+        found = find(method, content_type, query, text)
     except ReplyError:
         return EditedRequest(body, query)
-    if ask.model != target.requested:
+    if found.model != target.requested:
         return EditedRequest(body, query)
-    return rewrite(None, target, ask.source, text, query)
+    return rewrite(None, target, found.source, text, query)
 
 
 def bare_form(target: Target, fields: dict[str, bytes]) -> FormEdits:
