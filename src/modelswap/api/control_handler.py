@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.errors import ReplyError
 from modelswap.units import Bytes
 
-from .control.control_request import ControlRequest, Refusal, Reply, StreamReply
+from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from .proxy.bodies import plain_body
 from .responder import fields_of
 from .routing.redirects import below_prefix
@@ -23,7 +23,7 @@ from .routing.redirects import below_prefix
 if TYPE_CHECKING:
     from modelswap.http import Exchange, Request
 
-    from .auth.auth import Identity
+    from .auth.identity import Identity
     from .responder import Headers, Responder
     from .routes import Route
     from .services import Services
@@ -62,9 +62,9 @@ class ControlHandler:
             call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self.services.snapshot.origins)
+                reply = below_prefix(reply, call.request, self.services.config.snapshot.proxies)
         except ReplyError as error:
-            headers = error.headers if isinstance(error, Refusal) else ()
+            headers = error.headers if isinstance(error, ControlError) else ()
             self.responder.error(exchange, error, headers, began)
             return
         match reply:
@@ -101,8 +101,8 @@ class ControlHandler:
     def _fields(
         self, request: Request, content_type: str, headers: Headers
     ) -> list[tuple[bytes, bytes]]:
-        origins = self.services.snapshot.origins
-        return fields_of((("Content-Type", content_type), *headers), request, origins)
+        rules = self.services.config.snapshot.site_rules
+        return fields_of((("Content-Type", content_type), *headers), request, rules)
 
 
 async def _close(stream: StreamReply) -> None:

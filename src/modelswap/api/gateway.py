@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.config.plan import KeyScope
 from modelswap.errors import (
     BadRequestError,
     ForbiddenError,
@@ -17,24 +18,25 @@ from modelswap.errors import (
     ReplyError,
 )
 
-from .auth.client_identity import Callers
-from .auth.identify import identify, is_still
+from .auth.authentication import has_same_identity, identify
+from .auth.client_identity import ClientIdentities
 from .auth.site_checks import check_host, check_site, preflight
 from .control_handler import ControlHandler
 from .model_path_handler import ModelPathHandler
-from .pages.model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
+from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages, is_page_host
 from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
 from .proxy.proxy_request import ProxyRequest
 from .proxy.readiness import Readiness
 from .responder import Responder
-from .routes import ModelLocation, Scope, Starts, Table, allowed, choose
+from .routes import ModelLocation, Starts, Table, allowed, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 
 if TYPE_CHECKING:
     from modelswap.http import Exchange
 
-    from .auth.auth import Held, Identity
+    from .auth.identity import Identity
+    from .auth.keys import ValidKeys
     from .routes import Route
     from .services import Services
 
@@ -42,14 +44,15 @@ if TYPE_CHECKING:
 class Gateway:
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._config = services.config
         self._loop = services.loop
         self._table = Table()
         self._pages = ModelPages(self._loop.time, services.log.once)
         self._responder = responder = Responder(services)
-        self._callers = Callers()
+        self._clients = ClientIdentities()
         self._control = ControlHandler(services, responder)
         self._paths = ModelPathHandler(
-            services, Readiness(services), responder, self._callers, self._pages, self._table
+            services, Readiness(services), responder, self._clients, self._pages, self._table
         )
         self.refusal = responder.refusal
 
@@ -59,8 +62,16 @@ class Gateway:
             context = exchange.request.memo
             if (
                 isinstance(context, RequestContext)
-                and context.snapshot is self._services.snapshot
-                and (not context.held or is_still(context, self._loop.time()))
+                and context.snapshot is self._config.snapshot
+                and (
+                    not context.valid_keys
+                    or has_same_identity(
+                        context.snapshot.authenticator,
+                        context.valid_keys,
+                        context.identity,
+                        self._loop.time(),
+                    )
+                )
             ):
                 ProxyRequest(self._services, exchange, context).receive()
             else:
@@ -72,11 +83,11 @@ class Gateway:
 
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
-        snapshot = self._services.snapshot
-        origins = snapshot.origins
-        check_host(request, origins)
+        snapshot = self._config.snapshot
+        rules, proxies = snapshot.site_rules, snapshot.proxies
+        check_host(request, rules, proxies)
         if request.method == "OPTIONS":
-            self._responder.reply(exchange, 204, preflight(request, origins))
+            self._responder.reply(exchange, 204, preflight(request, rules))
             return
         path = request.path
         found = self._table.find(path)
@@ -96,15 +107,15 @@ class Gateway:
         is_page = is_page_host(request.header(b"host"))
         if is_page and route.model not in {ModelLocation.PATH, ModelLocation.COMFYUI}:
             raise NotFoundError("this host name serves the page of one model and nothing else")
-        identity, held = identify(request, route.scope, snapshot, self._loop.time())
-        if is_page and self._pages.arrives(request):
-            self._responder.reply(exchange, 200, ARRIVAL_FIELDS, ARRIVAL)
+        identity, valid_keys = identify(request, route.scope, snapshot, self._loop.time())
+        if is_page and self._pages.follows_redirect(request):
+            self._responder.reply(exchange, 200, LANDING_FIELDS, LANDING_PAGE)
             return
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not ModelLocation.NONE:
-            check_site(request, origins)
-        self._handle(exchange, route, params, identity, held)
+            check_site(request, rules, proxies)
+        self._handle(exchange, route, params, identity, valid_keys)
 
     # Handling
 
@@ -114,19 +125,19 @@ class Gateway:
         route: Route,
         params: dict[str, str],
         identity: Identity,
-        held: Held,
+        valid_keys: ValidKeys,
     ) -> None:
         match route.model:
             case ModelLocation.NONE:
                 self._control.begin(exchange, route, params, identity)
             case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
-                self._begin(exchange, route, identity, held)
+                self._begin(exchange, route, identity, valid_keys)
             case ModelLocation.BODY | ModelLocation.QUERY:
                 context = RequestContext(
-                    self._services.snapshot,
+                    self._config.snapshot,
                     exchange.request,
                     identity,
-                    self._callers,
+                    self._clients,
                     path=route.path,
                     unleased="polls",
                 )
@@ -136,18 +147,20 @@ class Gateway:
             case ModelLocation.COMFYUI:
                 self._paths.comfyui(exchange, params.get("path"), identity)
 
-    def _begin(self, exchange: Exchange, route: Route, identity: Identity, held: Held) -> None:
+    def _begin(
+        self, exchange: Exchange, route: Route, identity: Identity, valid_keys: ValidKeys
+    ) -> None:
         request = exchange.request
-        is_kept = route.scope is Scope.INFERENCE
+        is_kept = route.scope is KeyScope.INFERENCE
         context = RequestContext(
-            self._services.snapshot,
+            self._config.snapshot,
             request,
             identity,
-            self._callers,
+            self._clients,
             path=forwarded_path(request.path),
             is_recorded=route.recorded,
             is_tracked=True,
-            held=held if is_kept else (),
+            valid_keys=valid_keys if is_kept else (),
             codings=codings_to_remove(request) if route.model is ModelLocation.BODY else (),
         )
         if is_kept:

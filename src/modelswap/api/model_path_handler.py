@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import PeerTarget
     from modelswap.http import Exchange
 
-    from .auth.auth import Identity
-    from .auth.client_identity import Callers
+    from .auth.client_identity import ClientIdentities
+    from .auth.identity import Identity
     from .pages.model_pages import ModelPages
     from .proxy.readiness import Readiness
     from .responder import Responder
@@ -36,7 +36,7 @@ class ModelPathHandler:
     services: Services
     readiness: Readiness
     responder: Responder
-    callers: Callers
+    clients: ClientIdentities
     pages: ModelPages
     table: Table
 
@@ -47,7 +47,7 @@ class ModelPathHandler:
             ReplyError: there is no such model, or this request may not use it now.
         """
         services, request = self.services, exchange.request
-        match = services.snapshot.names.split_raw_path(path, services.profile)
+        match = services.config.snapshot.names.split_raw_path(path, services.profile)
         if match is None or isinstance(match.target, Off):
             raise NotFoundError("model not found")
         target = match.target
@@ -63,10 +63,10 @@ class ModelPathHandler:
         route = choose(found[0], request.method) if found else None
         is_traced = route is not None and route.traced_below
         context = RequestContext(
-            services.snapshot,
+            services.config.snapshot,
             request,
             identity,
-            self.callers,
+            self.clients,
             path=match.rest,
             is_recorded=is_traced and route is not None and route.recorded,
             is_tracked=is_traced,
@@ -83,12 +83,12 @@ class ModelPathHandler:
             return "polls" if is_poll else ""
         if self.readiness.is_unleased(target.model, request, rest):
             return "polls"
-        model = self.services.plan.models[target.model]
+        model = self.services.config.plan.models[target.model]
         return "ignored websocket requests" if request.upgrade and model.ignore_websockets else ""
 
     def _redirects_page(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
         """Lead a browser to the origin of the model's page, if it has to be there."""
-        to = self.pages.move(exchange.request, target, self.services.snapshot)
+        to = self.pages.move(exchange.request, target, self.services.config.snapshot)
         if to is not None:
             self.responder.reply(exchange, 307, [(b"Location", to)])
         return to is not None
@@ -104,7 +104,7 @@ class ModelPathHandler:
             status = _FOUND_AGAIN.get(request.method, 308)
             self.responder.redirect(exchange, request.path + "/", status)
             return
-        if COMFYUI not in services.plan.models:
+        if COMFYUI not in services.config.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
         if not identity.may_use(COMFYUI):
             raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
@@ -114,10 +114,10 @@ class ModelPathHandler:
         if path and services.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
         context = RequestContext(
-            services.snapshot,
+            services.config.snapshot,
             request,
             identity,
-            self.callers,
+            self.clients,
             path="/" + path,
             named=(COMFYUI, target),
         )

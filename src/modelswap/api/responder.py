@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from modelswap.observe.logs.logs import printable
 
 from .auth.client_identity import address_of
-from .errors.error_responses import error_reply, reply_for
+from .errors.error_responses import error_response, response_for
 from .pages.static_files import is_page_poll
 from .routes import QUIET_PATHS, UI, speaks_anthropic
 from .routing.redirects import location
@@ -53,25 +53,27 @@ class Responder:
         began: float | None = None,
     ) -> None:
         """Answer in the error envelope."""
-        sent = send_error(exchange, error, self.services.snapshot.origins, headers)
+        sent = send_error(exchange, error, self.services.config.snapshot.site_rules, headers)
         self.log(exchange, sent, began)
 
     def redirect(self, exchange: Exchange, to: str, status: int) -> None:
         """Lead the client to our absolute path `to`."""
-        where = location(exchange.request, to, self.services.snapshot.origins)
+        where = location(exchange.request, to, self.services.config.snapshot.proxies)
         self.reply(exchange, status, [(b"Location", where.encode("ascii"))])
 
     def refusal(self, refused: Refused) -> tuple[Sequence[Field], bytes]:
         """Word a refusal of the HTTP layer."""
         request = refused.request
-        reply = error_reply(
+        reply = error_response(
             refused.status,
             refused.text,
             accept=None if request is None else accept_of(request),
             retry_after=refused.retry_after,
             anthropic=speaks_anthropic(refused.path if request is None else request.path),
         )
-        return fields_of(reply.headers, request, self.services.snapshot.origins), reply.body
+        return fields_of(
+            reply.headers, request, self.services.config.snapshot.site_rules
+        ), reply.body
 
     def log(self, exchange: Exchange, sent: int, began: float | None = None) -> None:
         """Log a request that is over; `sent` bytes of body went to the client."""
@@ -79,32 +81,32 @@ class Responder:
         seconds = 0.0 if began is None else monotonic() - began
         is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
         if not is_poll and not request.path.startswith(QUIET_PATHS):
-            ends = line_ends(request, address_of(request, services.snapshot.origins))
+            ends = line_ends(request, address_of(request, services.config.snapshot.proxies))
             services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
 
 
 def send_error(
-    exchange: Exchange, error: ReplyError, origins: HostAndOriginRules, headers: Headers = ()
+    exchange: Exchange, error: ReplyError, rules: HostAndOriginRules, headers: Headers = ()
 ) -> int:
     """Answer in the error envelope; return the body's size."""
     request = exchange.request
-    reply = reply_for(
+    reply = response_for(
         error,
         accept=accept_of(request),
         headers=headers,
         anthropic=speaks_anthropic(request.path),
     )
-    exchange.reply(reply.status, fields_of(reply.headers, request, origins), reply.body)
+    exchange.reply(reply.status, fields_of(reply.headers, request, rules), reply.body)
     return len(reply.body)
 
 
 def fields_of(
-    headers: Headers, request: Request | None, origins: HostAndOriginRules
+    headers: Headers, request: Request | None, rules: HostAndOriginRules
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers, and what lets a page of an allowed origin read the response."""
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     if request is not None:
-        fields += origins.cors(request.header(b"origin"))
+        fields += rules.cors(request.header(b"origin"))
     return fields
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.http import Request
 
-    from .auth import Identity
-    from .host_and_cors import HostAndOriginRules
+    from .identity import Identity
+    from .trusted_proxies import TrustedProxies
 
 MOST_CLAIMS: Final = 64
 """Clients that one address may pretend to be with `clientIdHeader`."""
@@ -28,11 +28,11 @@ _YES: Final = frozenset({b"1", b"true", b"yes", b"on"})
 _NOT_MARKED: Final = frozenset({b"", b"0", b"false", b"no", b"off"})
 
 
-def address_of(request: Request, origins: HostAndOriginRules) -> str:
+def address_of(request: Request, proxies: TrustedProxies) -> str:
     """Return the client's address, behind the proxies that are trusted."""
-    if not origins.trusts(request.client):
+    if not proxies.is_trusted(request.client):
         return request.client
-    return origins.client_address(
+    return proxies.client_address(
         request.client, request.header_values(b"x-forwarded-for"), request.header(b"x-real-ip")
     )
 
@@ -54,7 +54,7 @@ def allows_no_swap(request: Request, identity: Identity) -> bool:
     return value is not None and value.strip().lower() in _YES
 
 
-class Callers:
+class ClientIdentities:
     """Names that clients gave themselves, counted by address."""
 
     def __init__(self) -> None:
@@ -71,23 +71,23 @@ class Callers:
         value = None if header is None else request.header(header.lower().encode())
         if value:
             name = value.decode("latin-1")[:MOST_CLAIMED]
-            if self._is_believed(request, name, snapshot.origins):
+            if self._is_believed(request, name, snapshot.proxies):
                 return ClientId(name)
-        return ClientId(identity.name or address_of(request, snapshot.origins))
+        return ClientId(identity.name or address_of(request, snapshot.proxies))
 
-    def _is_believed(self, request: Request, name: str, origins: HostAndOriginRules) -> bool:
+    def _is_believed(self, request: Request, name: str, proxies: TrustedProxies) -> bool:
         """Believe a name that the client gave itself: a trusted proxy always, others in bounds.
 
         Otherwise one client could be a thousand, and have a thousand turns. Where proxies
         are trusted, nobody else is believed.
         """
-        if origins.trusts(request.client):
+        if proxies.is_trusted(request.client):
             return True
-        if origins.has_proxies:
+        if proxies:
             return False
         if len(self._claims) >= _ADDRESSES:
             self._claims.clear()
-        claims = self._claims.setdefault(address_of(request, origins), set())
+        claims = self._claims.setdefault(address_of(request, proxies), set())
         if name not in claims and len(claims) >= MOST_CLAIMS:
             return False
         claims.add(name)

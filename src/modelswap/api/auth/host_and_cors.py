@@ -14,21 +14,18 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from modelswap.api.pages.model_pages import is_page_host
+from modelswap.bounded_cache import BoundedCache
 
 from .kubernetes import NO_CLUSTER, Cluster
+from .trusted_proxies import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from ipaddress import IPv4Address
 
-    Address = IPv4Address | IPv6Address
-
-_K = TypeVar("_K")
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
@@ -65,15 +62,6 @@ def _host_of(authority: str) -> str | None:
     return found.group(1).strip("[]").removesuffix(".") if found else None
 
 
-def _address(text: str) -> Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
-
-
 def _without_usual_port(authority: str) -> str:
     return re.sub(r":(?:80|443)?$", "", authority.strip().lower())
 
@@ -86,7 +74,6 @@ class HostAndOriginRules:
         *,
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
-        proxies: Iterable[str] = (),
         listening: Iterable[str] = ("127.0.0.1",),
         cluster: Cluster = NO_CLUSTER,
         servers: Iterable[int] = (),
@@ -94,9 +81,6 @@ class HostAndOriginRules:
         """`listening` are the addresses we are bound to; `cluster` has more local names.
 
         `servers` are ports of model servers on this machine, whose pages are not to be trusted.
-
-        Raises:
-            ValueError: a proxy is neither an address nor a network.
         """
         named = {_host_of(host) or host.strip().lower() for host in hosts}
         self._any_host = "*" in named
@@ -107,18 +91,16 @@ class HostAndOriginRules:
             *(host[1:] for host in named if host.startswith("*.")),
         )
         bound = {text.strip("[]") for text in listening}
-        addresses = {text: _address(text) for text in bound | named}
+        addresses = {text: parse_address(text) for text in bound | named}
         self._ours = frozenset(one for one in addresses.values() if one is not None)
         """Addresses that `Host` may name: those we are bound to, and those of `hosts`."""
         self._everywhere = "" in bound or any(
             one.is_unspecified for text in bound if (one := addresses[text]) is not None
         )
         self._origins = frozenset(origin.strip().lower().rstrip("/") for origin in origins)
-        self._proxies = tuple(ip_network(proxy.strip(), strict=False) for proxy in proxies)
         self._servers = set(servers)
-        self._host_verdicts: dict[bytes, bool] = {}
-        self._origin_verdicts: dict[bytes, bool] = {}
-        self._trusted: dict[str, bool] = {}
+        self._host_verdicts = BoundedCache[bytes, bool](_REMEMBERED)
+        self._origin_verdicts = BoundedCache[bytes, bool](_REMEMBERED)
 
     # Host
 
@@ -129,7 +111,7 @@ class HostAndOriginRules:
         known = self._host_verdicts.get(host)
         if known is None:
             known = self._judge_host(host.decode("latin-1"))
-            _remember(self._host_verdicts, host, known)
+            self._host_verdicts[host] = known
         return known
 
     def _judge_host(self, authority: str) -> bool:
@@ -138,7 +120,7 @@ class HostAndOriginRules:
         host = _host_of(authority)
         if not host:
             return False
-        address = _address(host)
+        address = parse_address(host)
         if address is not None:
             return address.is_loopback or self._everywhere or address in self._ours
         is_ours = "." not in host or host in self._hosts or host.endswith(self._suffixes)
@@ -151,7 +133,7 @@ class HostAndOriginRules:
         known = self._origin_verdicts.get(origin)
         if known is None:
             known = self._judge_origin(origin.decode("latin-1").strip().lower())
-            _remember(self._origin_verdicts, origin, known)
+            self._origin_verdicts[origin] = known
         return known or (host is not None and _is_same(origin, host))
 
     def _judge_origin(self, origin: str) -> bool:
@@ -168,19 +150,19 @@ class HostAndOriginRules:
             return False
         if (port or _USUAL_PORTS[parts.scheme]) in self._servers:
             return False
-        address = _address(host)
+        address = parse_address(host)
         if address is not None:
             return address.is_loopback
         is_local = host == "localhost" or host.endswith(".localhost")
         return is_local and not is_page_host(host.encode("latin-1"))
 
-    def add_server(self, port: int) -> None:
+    def deny_port(self, port: int) -> None:
         """Trust pages at this port of the machine no more: a model server listens there."""
         if port not in self._servers:
             self._servers.add(port)
             self._origin_verdicts.clear()
 
-    def is_foreign(
+    def is_cross_site(
         self,
         *,
         origin: bytes | None,
@@ -256,51 +238,6 @@ class HostAndOriginRules:
                 fields.append((b"Access-Control-Allow-Private-Network", b"true"))
         return tuple(fields)
 
-    # Proxies
-
-    @property
-    def has_proxies(self) -> bool:
-        return bool(self._proxies)
-
-    def trusts(self, address: str) -> bool:
-        """Tell whether what this address says about its clients is believed."""
-        if not self._proxies:
-            return False
-        known = self._trusted.get(address)
-        if known is None:
-            parsed = _address(address)
-            known = parsed is not None and any(parsed in network for network in self._proxies)
-            _remember(self._trusted, address, known)
-        return known
-
-    def client_address(
-        self, peer: str, forwarded_for: Sequence[bytes] = (), real_ip: bytes | None = None
-    ) -> str:
-        """Find the client behind trusted proxies: the right-most address that is no proxy.
-
-        `forwarded_for` are all values of `X-Forwarded-For`, in order.
-        """
-        if not self.trusts(peer):
-            return peer
-        entries = b",".join(forwarded_for).decode("latin-1").split(",")
-        client = peer
-        for entry in reversed(entries if forwarded_for else []):
-            address = _forwarded_address(entry)
-            if address is None:
-                break
-            client = address
-            if not self.trusts(address):
-                break
-        if not forwarded_for and real_ip is not None:
-            return _forwarded_address(real_ip.decode("latin-1")) or peer
-        return client
-
-
-def _remember(verdicts: dict[_K, bool], key: _K, verdict: bool) -> None:  # noqa: FBT001 -- it is the value
-    if len(verdicts) >= _REMEMBERED:
-        verdicts.clear()
-    verdicts[key] = verdict
-
 
 def _is_same(origin: bytes, host: bytes) -> bool:
     scheme, _, authority = origin.decode("latin-1").partition("://")
@@ -322,14 +259,3 @@ def _accepted_headers(asked: bytes | None) -> bytes:
         return _USUAL_HEADERS
     names = (name.strip() for name in asked.decode("latin-1").split(","))
     return ", ".join(name for name in names if _TOKEN.fullmatch(name)).encode("latin-1")
-
-
-def _forwarded_address(entry: str) -> str | None:
-    """Read one entry of `X-Forwarded-For`, its port dropped; `None` when it is no address."""
-    text = entry.strip().strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    address = _address(text)
-    return None if address is None else str(address)

@@ -21,10 +21,10 @@ from modelswap.errors import ForbiddenError, ReplyError
 if TYPE_CHECKING:
     from modelswap.core.naming.names import Names
 
-    from .auth import Identity
+    from .identity import Identity
 
 
-def refuse_others(
+def check_other_names(
     identity: Identity,
     names: Names,
     ask: NamedModel,
@@ -49,7 +49,7 @@ def refuse_others(
             raise ForbiddenError(f"this key may not use the model {name!r}")
 
 
-def refuse_others_below(
+def check_names_below(
     identity: Identity, names: Names, *, method: str, kind: str | None, query: str, body: bytes
 ) -> None:
     """Do the same for a request that goes to a peer by its path, and name the model again within.
@@ -67,4 +67,4 @@ def refuse_others_below(
             raise ForbiddenError(
                 "this key is limited to some models: name the model in the body"
             ) from None
-    refuse_others(identity, names, ask, query=query, field=ask.model, body=body)
+    check_other_names(identity, names, ask, query=query, field=ask.model, body=body)

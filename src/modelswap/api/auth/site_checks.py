@@ -19,35 +19,36 @@ if TYPE_CHECKING:
     from modelswap.http import Field, Request
 
     from .host_and_cors import HostAndOriginRules
+    from .trusted_proxies import TrustedProxies
 
 
-def check_host(request: Request, origins: HostAndOriginRules) -> None:
+def check_host(request: Request, rules: HostAndOriginRules, proxies: TrustedProxies) -> None:
     """Refuse a request for a name that is not ours.
 
     Raises:
         ForbiddenError: the name is not ours. A page that reached us by DNS rebinding can send any
             `X-Forwarded-Host`, so that one adds to `Host` and never stands in for it.
     """
-    if not origins.is_our_host(request.header(b"host")):
+    if not rules.is_our_host(request.header(b"host")):
         raise ForbiddenError("this Host is not served here; add it to allowedHosts")
-    names = forwarded_hosts(request, origins)
+    names = forwarded_hosts(request, proxies)
     is_page = is_page_host(request.header(b"host"))  # then it is a model's, also behind a proxy
-    if not all(origins.is_our_host(one) and is_page_host(one) is is_page for one in names):
+    if not all(rules.is_our_host(one) and is_page_host(one) is is_page for one in names):
         raise ForbiddenError("this X-Forwarded-Host is not served here; add it to allowedHosts")
 
 
-def check_site(request: Request, origins: HostAndOriginRules) -> None:
+def check_site(request: Request, rules: HostAndOriginRules, proxies: TrustedProxies) -> None:
     """Refuse a request that a page of another site made.
 
     Raises:
         ForbiddenError: it did.
     """
-    if origins.is_foreign(
+    if rules.is_cross_site(
         origin=request.header(b"origin"),
         host=request.header(b"host"),
         sec_fetch_site=request.header(b"sec-fetch-site"),
         referer=request.header(b"referer"),
-        forwarded=forwarded_hosts(request, origins),
+        forwarded=forwarded_hosts(request, proxies),
     ):
         raise ForbiddenError(
             "refused: the request comes from a page of another site; "
@@ -55,9 +56,9 @@ def check_site(request: Request, origins: HostAndOriginRules) -> None:
         )
 
 
-def preflight(request: Request, origins: HostAndOriginRules) -> Sequence[Field]:
+def preflight(request: Request, rules: HostAndOriginRules) -> Sequence[Field]:
     """Return the headers of the 204 that answers any `OPTIONS`."""
-    return origins.preflight(
+    return rules.preflight(
         origin=request.header(b"origin"),
         host=request.header(b"host"),
         request_headers=request.header(b"access-control-request-headers"),

@@ -21,7 +21,7 @@ from modelswap.errors import ReplyError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.api.services import Services
     from modelswap.http import Request
 
@@ -54,7 +54,7 @@ class StreamReply:
     headers: Headers = ()
 
 
-class Refusal(ReplyError):  # noqa: N818 - it is an answer, raised because it ends the handling
+class ControlError(ReplyError):
     """An answer in the error envelope: raise it anywhere in a control handler."""
 
     def __init__(

@@ -25,7 +25,7 @@ from modelswap.observe.metrics import prometheus
 from modelswap.observe.metrics.counters import ModelCounters
 from modelswap.observe.metrics.hardware import snapshot
 
-from .control_request import ControlRequest, Refusal, Reply, StreamReply, as_json
+from .control_request import ControlError, ControlRequest, Reply, StreamReply, as_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -72,9 +72,11 @@ def _source(call: ControlRequest) -> str:
             raise ForbiddenError("this key is limited to some models, and this log is of them all")
         return name
     services = call.services
-    match = services.snapshot.names.split_path(name, services.profile)
+    match = services.config.snapshot.names.split_path(name, services.profile)
     if match is None or not isinstance(match.target, LocalTarget):
-        raise Refusal(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE)
+        raise ControlError(
+            400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE
+        )
     if not call.identity.may_use(match.target.model, match.target.requested):
         raise ForbiddenError(f"this key may not use the model {match.name!r}")
     return model_source(match.target.model)
@@ -96,11 +98,14 @@ def _present(services: Services) -> Iterator[tuple[str, object]]:
     for source in (PROXY, UPSTREAM):
         text = services.logs.history(source).decode("utf-8", "replace")
         yield "logData", {"data": text, "source": source}
-    yield "modelStatus", services.statuses()
-    yield "uiConfig", {"activity": {"session_id": list(services.plan.settings.session_headers)}}
+    yield "modelStatus", services.fleet_events.statuses()
+    yield (
+        "uiConfig",
+        {"activity": {"session_id": list(services.config.plan.settings.session_headers)}},
+    )
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
-    yield "configStatus", services.config_status()
+    yield "configStatus", services.reload_status.shown()
 
 
 # Activity
@@ -115,7 +120,7 @@ def _moment(call: ControlRequest, name: str) -> datetime | None:
             return datetime.fromisoformat(text)
     except ValueError:
         pass
-    raise Refusal(400, f"invalid '{name}' timestamp, use RFC3339 format")
+    raise ControlError(400, f"invalid '{name}' timestamp, use RFC3339 format")
 
 
 def _seconds(call: ControlRequest, name: str) -> int | None:
@@ -128,7 +133,7 @@ def _at_least_one(call: ControlRequest, name: str) -> int | None:
     if text is None:
         return None
     if not _is_count(text) or int(text) < 1:
-        raise Refusal(400, f"{name} must be >= 1")
+        raise ControlError(400, f"{name} must be >= 1")
     return int(text)
 
 
@@ -139,10 +144,10 @@ def _is_count(text: str) -> bool:
 def _filter(call: ControlRequest) -> Filter:
     start, end = _seconds(call, "start"), _seconds(call, "end")
     if start is not None and end is not None and start > end:
-        raise Refusal(400, "start must be before end")
+        raise ControlError(400, "start must be before end")
     low, high = _at_least_one(call, "min_id"), _at_least_one(call, "max_id")
     if low is not None and high is not None and low > high:
-        raise Refusal(400, "min_id must be <= max_id")
+        raise ControlError(400, "min_id must be <= max_id")
     return Filter(
         models=_values(call, "model"),
         start=start,
@@ -163,7 +168,7 @@ def _values(call: ControlRequest, name: str) -> list[str]:
 
 def _status(text: str) -> tuple[int, int]:
     if not _STATUS.fullmatch(text):
-        raise Refusal(400, "status must be a code such as 404, or a class such as 5xx")
+        raise ControlError(400, "status must be a code such as 404, or a class such as 5xx")
     if text.endswith("xx"):
         return int(text[0]) * 100, int(text[0]) * 100 + 99
     return int(text), int(text)
@@ -172,23 +177,23 @@ def _status(text: str) -> tuple[int, int]:
 def _page(call: ControlRequest) -> Page:
     limit, number = call.arg("limit") or "25", call.arg("page") or "1"
     if not _is_count(limit.removeprefix("-")):
-        raise Refusal(400, "invalid limit")
+        raise ControlError(400, "invalid limit")
     if not 1 <= int(limit) <= MOST_ROWS:
-        raise Refusal(400, f"limit must be between 1 and {MOST_ROWS}")
+        raise ControlError(400, f"limit must be between 1 and {MOST_ROWS}")
     if not _is_count(number) or not 1 <= int(number) <= 1 << 40:
-        raise Refusal(400, "page must be >= 1")
+        raise ControlError(400, "page must be >= 1")
     return _ordered(call, int(limit), int(number))
 
 
 def _ordered(call: ControlRequest, limit: int, number: int = 1) -> Page:
     sort, order = call.arg("sort") or "id", (call.arg("order") or "desc").lower()
     if sort not in SORTS:
-        raise Refusal(400, "invalid sort column")
+        raise ControlError(400, "invalid sort column")
     if order not in {"asc", "desc"}:
-        raise Refusal(400, "order must be asc or desc")
+        raise ControlError(400, "order must be asc or desc")
     cursor = _at_least_one(call, "cursor")
     if cursor is not None and sort != "id":
-        raise Refusal(400, "a cursor needs sort=id")
+        raise ControlError(400, "a cursor needs sort=id")
     return Page(limit=limit, number=number, sort=sort, ascending=order == "asc", cursor=cursor)
 
 
@@ -197,7 +202,7 @@ async def _asked(call: ControlRequest, question: Callable[[], Any], failed: str)
         return await call.services.completions.ask(question)
     except StoreFailedError as error:
         call.services.log.warning(f"activity store: {error}")
-        raise Refusal(500, failed) from error
+        raise ControlError(500, failed) from error
 
 
 async def activity(call: ControlRequest) -> Reply:
@@ -225,7 +230,7 @@ async def export(call: ControlRequest) -> Reply:
         "csv": (as_csv, "text/csv; charset=utf-8"),
     }
     if kind not in makers:
-        raise Refusal(400, "format must be json, jsonl or csv")
+        raise ControlError(400, "format must be json, jsonl or csv")
     make, content_type = makers[kind]
     body = await _asked(call, lambda: make(store.export(of, page)), "failed to export activity")
     named = (("Content-Disposition", f'attachment; filename="modelswap-activity.{kind}"'),)
@@ -239,11 +244,11 @@ async def capture(call: ControlRequest) -> Reply:
     """Show one kept exchange."""
     text = call.params["id"]
     if not _is_count(text.removeprefix("-")):
-        raise Refusal(400, "invalid capture ID")
+        raise ControlError(400, "invalid capture ID")
     captures = call.services.captures
     shown = await call.services.completions.ask(lambda: captures.show(int(text)))
     if shown is None:
-        raise Refusal(404, "capture not found")
+        raise ControlError(404, "capture not found")
     return as_json(shown, newline=False)
 
 
@@ -255,7 +260,7 @@ async def inflight(call: ControlRequest) -> Reply:
 async def cancel(call: ControlRequest) -> Reply:
     """End a running request."""
     if not call.services.inflight.cancel(unquote(call.params["id"])):
-        raise Refusal(404, "inflight request not found")
+        raise ControlError(404, "inflight request not found")
     return as_json({"msg": "ok"})
 
 
@@ -297,7 +302,7 @@ async def metrics(call: ControlRequest) -> Reply:
     services, fleet = call.services, call.services.fleet
     states = [
         ModelCounters(model, fleet.phase(model).shown, fleet.in_flight(model), fleet.waiting(model))
-        for model in services.plan.models
+        for model in services.config.plan.models
     ]
     host, gpus = services.performance.latest()
     running = len(services.inflight)

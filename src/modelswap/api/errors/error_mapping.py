@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
+from modelswap.config.plan import KeyScope
 from modelswap.core.controller import Reason
 from modelswap.errors import (
     BadRequestError,
@@ -23,14 +24,14 @@ from modelswap.errors import (
 from modelswap.http import EndReason
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.core.controller import Fail
     from modelswap.http import RelayResult
 
 NO_ROUTER: Final = "no router for requested model"
 
 
-def refusal(refused: Fail, identity: Identity) -> ReplyError:
+def wait_error(refused: Fail, identity: Identity) -> ReplyError:
     """Say to a client why its wait ended without a turn.
 
     What a model server said, which may hold paths, is for `admin`; names of other models are for
@@ -41,7 +42,7 @@ def refusal(refused: Fail, identity: Identity) -> ReplyError:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
             why, said = refused.failure, detail
             if why is not None:
-                said = why.text if identity.may("admin") else why.brief
+                said = why.text if identity.may(KeyScope.ADMIN) else why.brief
             return LoadFailedError(
                 f"the model could not be loaded: {said}",
                 retry_after=retry_after,
@@ -80,12 +81,12 @@ def refusal(refused: Fail, identity: Identity) -> ReplyError:
             assert_never(never)
 
 
-def cancelled() -> ReplyError:
+def cancelled_error() -> ReplyError:
     """Say that somebody ended the request: a status that no client takes for a reason to retry."""
     return CancelledRequestError("the request was cancelled", code="cancelled")
 
 
-def broken(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
+def relay_error(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
     """Say to a client what became of the upstream."""
     said = f"{'peer proxy' if by_peer else 'upstream'} error: {outcome.detail}"
     match outcome.reason:

@@ -50,7 +50,7 @@ class Form(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorReply:
+class ErrorResponse:
     """Ready to be sent; `Content-Length` is the sender's business."""
 
     status: int
@@ -89,7 +89,7 @@ def _preference(ranges: list[tuple[str, float]], form: Form) -> float:
 
 
 @lru_cache(maxsize=256)
-def preferred_form(accept: str | None) -> Form:
+def preferred_format(accept: str | None) -> Form:
     """Choose by proper negotiation; ties and nothing acceptable mean JSON."""
     if not accept:
         return Form.JSON
@@ -168,7 +168,7 @@ def _body(form: Form, message: str, kind: str, code: str) -> bytes:
             assert_never(never)
 
 
-def error_reply(
+def error_response(
     status: int,
     message: str,
     *,
@@ -178,13 +178,13 @@ def error_reply(
     should_retry: bool | None = None,
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
-) -> ErrorReply:
+) -> ErrorResponse:
     """Write one error. `code` defaults to the one that the status has, as do the hints to retry.
 
     *anthropic*: where it is JSON, it has the shape of Anthropic's API.
     """
     kind, usual = fault_of(status)
-    form = preferred_form(accept)
+    form = preferred_format(accept)
     charset = "" if form is Form.JSON else "; charset=utf-8"
     lines = [("Content-Type", form.value + charset), ("X-Content-Type-Options", "nosniff")]
     lines += retry_fields(status, retry_after, should_retry=should_retry)
@@ -196,19 +196,21 @@ def error_reply(
             body = anthropic_error(
                 status, message, code or usual, request_id, should_retry=should_retry
             )
-    return ErrorReply(status, (*lines, *headers), body)
+    return ErrorResponse(status, (*lines, *headers), body)
 
 
-def reply_for(
+def response_for(
     error: ReplyError,
     *,
     accept: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
-) -> ErrorReply:
+) -> ErrorResponse:
     """Write the reply that an exception asks for."""
     if isinstance(error, LoadingError):
-        made = error_reply(error.status, error.text, retry_after=error.retry_after, headers=headers)
+        made = error_response(
+            error.status, error.text, retry_after=error.retry_after, headers=headers
+        )
         return replace(made, body=LOADING)
     if isinstance(error, ConcurrencyLimitError):
         accept = None
@@ -216,7 +218,7 @@ def reply_for(
         headers = (*headers, ("WWW-Authenticate", CHALLENGE))
     if isinstance(error, UnsupportedCodingError):
         headers = (*headers, ("Accept-Encoding", ACCEPTED))
-    return error_reply(
+    return error_response(
         error.status,
         error.text,
         accept=accept,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.snapshot import ConfigSnapshot
-    from modelswap.config.plan import Plan
+    from modelswap.config.plan import Model, Plan
     from modelswap.core.naming.names import LocalTarget
     from modelswap.http import Field, Request
 
@@ -39,12 +39,12 @@ _POLICY: Final = (
 SANDBOX: Final[tuple[Field, ...]] = ((b"Content-Security-Policy", _POLICY),)
 """Without `allow-same-origin`. A window that the page opens may leave the sandbox, since the page
 cannot reach into a window of another origin."""
-ARRIVAL: Final = (
+LANDING_PAGE: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0">'
     b"<title>Opening the page</title>"
 )
 """Loads its own address again: that request, and each later reload, then comes from its own origin."""
-ARRIVAL_FIELDS: Final[tuple[Field, ...]] = (
+LANDING_FIELDS: Final[tuple[Field, ...]] = (
     (b"Content-Type", b"text/html; charset=utf-8"),
     (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"Cache-Control", b"no-store"),
@@ -102,7 +102,7 @@ def trusts_page(snapshot: ConfigSnapshot, target: LocalTarget | PeerTarget) -> b
     return snapshot.plan.models[target.model].trust_page
 
 
-def guard_of(
+def sandbox_fields(
     snapshot: ConfigSnapshot, request: Request, target: LocalTarget | PeerTarget
 ) -> tuple[Field, ...]:
     """Return the fields for responses of the model that a browser could run."""
@@ -120,6 +120,13 @@ def page_ports(plan: Plan) -> set[int]:
     proxies += [peer.proxy for peer in plan.peers.values() if not peer.trust_page]
     ports = (loopback_port(proxy) for proxy in proxies)
     return {port for port in ports if port is not None}
+
+
+def forbid_page(snapshot: ConfigSnapshot, model: Model) -> None:
+    """Keep the pages at a server's own port from our API, also when the port is not the usual one."""
+    port = None if model.trust_page else loopback_port(model.proxy)
+    if port is not None:
+        snapshot.site_rules.deny_port(port)
 
 
 def loopback_port(proxy: str) -> int | None:
@@ -189,7 +196,7 @@ class ModelPages:
             self._expected.clear()
         self._expected[host, target] = self._clock() + _EXPECTED_FOR
 
-    def arrives(self, request: Request) -> bool:
+    def follows_redirect(self, request: Request) -> bool:
         """Tell whether a navigation follows a redirect of ours, once for each redirect.
 
         The browser calls it cross-site, since it began on another host name of ours; a page of

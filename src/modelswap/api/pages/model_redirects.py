@@ -51,10 +51,10 @@ def redirect_rule(
     rest = path.encode("latin-1", "replace")
     home = asked.removesuffix(rest) + b"/" if rest and asked.endswith(rest) else b"/"
     host = request.header(b"host") or b""
-    return lambda location: may_lead_to(location, home, host, snapshot.origins)
+    return lambda location: may_lead_to(location, home, host, snapshot.site_rules)
 
 
-def may_lead_to(location: bytes, home: bytes, host: bytes, origins: HostAndOriginRules) -> bool:
+def may_lead_to(location: bytes, home: bytes, host: bytes, rules: HostAndOriginRules) -> bool:
     """Tell whether a browser stays below `home` (`/`: there is no such place), or leaves us."""
     elsewhere = _ELSEWHERE.fullmatch(location)
     if elsewhere is not None:
@@ -63,7 +63,7 @@ def may_lead_to(location: bytes, home: bytes, host: bytes, origins: HostAndOrigi
             return False
         ours = host.rpartition(b":")[2] if re.search(rb":\d+$", host) else b""
         port = elsewhere[2] or b""
-        is_ours = origins.is_our_host(name)
+        is_ours = rules.is_our_host(name)
         return not is_ours or _usual(port) != _usual(ours)
     if home == b"/" or not _PLAIN.fullmatch(location) or _CLIMBS.search(_path_of(location)):
         return False

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from modelswap.api.control.control_request import ControlRequest, Refusal, Reply
+from modelswap.api.control.control_request import ControlError, ControlRequest, Reply
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -31,7 +31,7 @@ UNFRAMED = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 """Pages of other origins (those of model servers among them) cannot hold ours in a frame or window."""
-GUARDS = (
+SECURITY_HEADERS = (
     ("Content-Security-Policy", POLICY),
     *UNFRAMED,
     ("X-Content-Type-Options", "nosniff"),
@@ -110,9 +110,9 @@ def _content(name: str) -> tuple[bytes, str] | None:
 def _file(call: ControlRequest, name: str) -> Reply:
     found = _content(name)
     if found is None:
-        raise Refusal(404, "no such file")
+        raise ControlError(404, "no such file")
     body, tag = found
-    headers = (*GUARDS, ("ETag", tag))
+    headers = (*SECURITY_HEADERS, ("ETag", tag))
     kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
     if tag in call.header("if-none-match"):
         return Reply(304, b"", kind, headers)

@@ -17,7 +17,7 @@ from modelswap.api.auth.client_identity import (
     is_background,
 )
 from modelswap.api.auth.credentials import without_any, without_keys
-from modelswap.api.pages.model_pages import guard_of
+from modelswap.api.pages.model_pages import sandbox_fields
 from modelswap.api.pages.model_redirects import redirect_rule
 from modelswap.api.responder import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
@@ -28,8 +28,9 @@ from modelswap.observe.captures import weight
 from modelswap.observe.usage.decoding import readable
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Held, Identity
-    from modelswap.api.auth.client_identity import Callers
+    from modelswap.api.auth.client_identity import ClientIdentities
+    from modelswap.api.auth.identity import Identity
+    from modelswap.api.auth.keys import ValidKeys
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
     from modelswap.http import Field, Request, UpstreamPool
@@ -57,7 +58,6 @@ class RequestContext:
         "client",
         "codings",
         "endpoint",
-        "held",
         "identity",
         "is_form",
         "is_plain",
@@ -75,6 +75,7 @@ class RequestContext:
         "source",
         "unleased",
         "upstream_requests",
+        "valid_keys",
         "weight",
     )
 
@@ -83,12 +84,12 @@ class RequestContext:
         snapshot: ConfigSnapshot,
         request: Request,
         identity: Identity,
-        callers: Callers,
+        clients: ClientIdentities,
         *,
         path: str,
         is_recorded: bool = False,
         is_tracked: bool = False,
-        held: Held = (),
+        valid_keys: ValidKeys = (),
         codings: tuple[bytes, ...] = (),
         named: tuple[str, Target] | None = None,
         unleased: str = "",
@@ -97,11 +98,11 @@ class RequestContext:
         self.snapshot: Final = snapshot
         self.request: Final = request
         self.identity: Final = identity
-        self.held: Final = held
+        self.valid_keys: Final = valid_keys
         """The valid keys that expire or have a rate: each equal request is judged by them again."""
-        self.address: Final = address_of(request, snapshot.origins)
+        self.address: Final = address_of(request, snapshot.proxies)
         """The client's, behind the proxies that are trusted."""
-        self.client: Final = callers.client_of(request, identity, snapshot)
+        self.client: Final = clients.client_of(request, identity, snapshot)
         self.background: Final = is_background(request, identity, snapshot)
         self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
@@ -203,8 +204,8 @@ class RequestContext:
             pool.address.join(self.path, query),
             self._with_credentials(headers, target),
             request.header(b"upgrade") if request.upgrade else None,
-            self.snapshot.origins.cors(request.header(b"origin")),
-            page_guard=guard_of(self.snapshot, request, target),
+            self.snapshot.site_rules.cors(request.header(b"origin")),
+            page_guard=sandbox_fields(self.snapshot, request, target),
             may_redirect=redirect_rule(self.snapshot, request, target, self.path),
         )
 
@@ -214,6 +215,6 @@ class RequestContext:
         own = snapshot.credentials_of(target)
         if own:
             return [*without_any(headers), *own]
-        if snapshot.access.is_open or snapshot.keeps_credentials(target):
+        if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
-        return without_keys(headers, snapshot.access.is_ours)
+        return without_keys(headers, snapshot.authenticator.is_ours)

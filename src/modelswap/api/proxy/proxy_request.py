@@ -17,7 +17,7 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from modelswap.api.errors.error_mapping import broken, cancelled
+from modelswap.api.errors.error_mapping import cancelled_error, relay_error
 from modelswap.api.protocols.stream_dialect import error_event, late_error_event
 from modelswap.api.responder import send_error
 from modelswap.core.naming.names import LocalTarget, PeerTarget
@@ -253,7 +253,7 @@ class ProxyRequest:
             error = "" if reason in _ORDERLY else self._broken(result).text
             self._finish(_REASONS[reason], monotonic(), sent, error=error)
         elif reason is EndReason.CANCELLED:
-            self.fail(cancelled(), result=result)
+            self.fail(cancelled_error(), result=result)
         elif self._may_retry(result):
             self.exchange.on_gone = self._on_client_gone
             self._retry_later(result)
@@ -266,7 +266,7 @@ class ProxyRequest:
         return self._broken(result)
 
     def _broken(self, result: RelayResult) -> ReplyError:
-        return broken(result, by_peer=isinstance(self._resolved.target, PeerTarget))
+        return relay_error(result, by_peer=isinstance(self._resolved.target, PeerTarget))
 
     # Retries
 
@@ -304,7 +304,7 @@ class ProxyRequest:
         if self._relay is not None:
             self._relay.cancel()
         else:
-            self.fail(cancelled())
+            self.fail(cancelled_error())
 
     def _on_client_gone(self) -> None:
         """End it: the client has left while no relay had the request."""
@@ -319,7 +319,7 @@ class ProxyRequest:
         exchange = self.exchange
         sent = 0
         if not exchange.started:
-            sent = send_error(exchange, error, self.context.snapshot.origins)
+            sent = send_error(exchange, error, self.context.snapshot.site_rules)
         elif not exchange.finished:
             exchange.end(self._event(error))
         if error.detail:

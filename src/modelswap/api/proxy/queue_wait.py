@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from modelswap.api.errors.error_mapping import refusal
+from modelswap.api.errors.error_mapping import wait_error
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import UnavailableError
 from modelswap.units import Seconds
@@ -111,7 +111,7 @@ class QueueWait:
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
         self._is_over = True
-        self.receiver.fail(refusal(refused, self.context.identity))
+        self.receiver.fail(wait_error(refused, self.context.identity))
 
     def on_position(self, position: int) -> None:
         self._position = position
@@ -161,7 +161,7 @@ class QueueWait:
             model=self.model,
             grace=max(0.0, grace - waited),
             interval=interval,
-            fields=snapshot.origins.cors(request.header(b"origin")),
+            fields=snapshot.site_rules.cors(request.header(b"origin")),
             shows_state=shows_state,
         )
         if self._position:

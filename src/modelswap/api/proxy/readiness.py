@@ -76,7 +76,8 @@ class Readiness:
             self._check_poll(fleet, model, request, rest, starts)
         plain = unquote(rest)
         if any(
-            pattern.search(plain) for pattern in self._services.snapshot.plan.settings.ignore_paths
+            pattern.search(plain)
+            for pattern in self._services.config.snapshot.plan.settings.ignore_paths
         ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False

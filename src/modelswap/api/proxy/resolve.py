@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
-from modelswap.api.auth.model_restrictions import refuse_others, refuse_others_below
+from modelswap.api.auth.model_restrictions import check_names_below, check_other_names
 from modelswap.api.errors.error_mapping import NO_ROUTER
 from modelswap.api.routing.filters import rename_query, rewrite
 from modelswap.api.routing.form_filters import FormEdits, form_edits
@@ -112,7 +112,7 @@ def _resolve_named(
     resolved = ResolvedRequest(stream=found.stream)
     try:
         target = _find_target(resolved, context, found.model, state)
-        refuse_others(context.identity, context.snapshot.names, found, query=query, body=body)
+        check_other_names(context.identity, context.snapshot.names, found, query=query, body=body)
     except ReplyError as refusal:
         resolved.refusal = refusal
         return resolved
@@ -166,7 +166,7 @@ def resolve_form(
         resolved.stream = found.stream
         target = _find_target(resolved, context, found.model, state)
         field = texts.get("model", "")
-        refuse_others(context.identity, context.snapshot.names, found, query=query, field=field)
+        check_other_names(context.identity, context.snapshot.names, found, query=query, field=field)
     except ReplyError as refusal:
         resolved.refusal = refusal
         return resolved
@@ -189,7 +189,7 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
     kind = context.kind
     if context.identity.models:
         try:
-            refuse_others_below(
+            check_names_below(
                 context.identity,
                 context.snapshot.names,
                 method=context.request.method,

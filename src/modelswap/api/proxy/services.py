@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
-    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.api.snapshot import ActiveConfig
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.http import SpoolFolders
     from modelswap.observe.activity.completion_batcher import CompletionBatcher
@@ -41,7 +41,7 @@ class ProxyServices(RecordServices, RoutingState, Protocol):
     """What a request to a model needs."""
 
     loop: asyncio.AbstractEventLoop
-    snapshot: ConfigSnapshot
+    config: ActiveConfig
     spool: SpoolFolders | None
     log: Logger
     logs: Logs

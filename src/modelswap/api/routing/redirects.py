@@ -16,23 +16,23 @@ from .forwarded import forwarded_prefix
 from .paths import is_unclean
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.host_and_cors import HostAndOriginRules
+    from modelswap.api.auth.trusted_proxies import TrustedProxies
     from modelswap.api.control.control_request import Reply
     from modelswap.http import Request
 
 
-def below_prefix(reply: Reply, request: Request, origins: HostAndOriginRules) -> Reply:
+def below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:
     """Return a redirect to one of our own paths with its `Location` as the client needs it."""
     to = dict(reply.headers)["Location"]
-    where = location(request, to, origins)
+    where = location(request, to, proxies)
     kept = tuple(field for field in reply.headers if field[0] != "Location")
     body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
     return replace(reply, body=body, headers=(*kept, ("Location", where)))
 
 
-def location(request: Request, to: str, origins: HostAndOriginRules) -> str:
+def location(request: Request, to: str, proxies: TrustedProxies) -> str:
     """Return the `Location` that leads from the request to our absolute path `to`."""
-    prefix = forwarded_prefix(request, origins)
+    prefix = forwarded_prefix(request, proxies)
     path = prefix + to if prefix else relative(request.path, to)
     return f"{path}?{request.query}" if request.query else path
 

@@ -6,7 +6,12 @@ import json
 
 import pytest
 
-from modelswap.api.errors.error_responses import Form, error_reply, preferred_form, reply_for
+from modelswap.api.errors.error_responses import (
+    Form,
+    error_response,
+    preferred_format,
+    response_for,
+)
 from modelswap.errors import (
     BadRequestError,
     BodyTooLargeError,
@@ -55,7 +60,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
 )
 def test_negotiation(accept: str | None, form: Form) -> None:
     """JSON, unless HTML or plain text is preferred by quality and specificity."""
-    assert preferred_form(accept) is form
+    assert preferred_format(accept) is form
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,7 @@ def test_negotiation(accept: str | None, form: Form) -> None:
 )
 def test_type_and_code(status: int, kind: str, code: str) -> None:
     """Each status has its type and code."""
-    reply = error_reply(status, "m")
+    reply = error_response(status, "m")
     assert reply.status == status
     assert json.loads(reply.body) == {
         "src": "llama-swap",
@@ -88,7 +93,7 @@ def test_type_and_code(status: int, kind: str, code: str) -> None:
 
 def test_the_bytes_of_the_original() -> None:
     """The JSON is compact, in the original's order, and ends without a newline."""
-    assert error_reply(404, "model not found").body == (
+    assert error_response(404, "model not found").body == (
         b'{"src":"llama-swap","error":{"message":"model not found",'
         b'"type":"invalid_request_error","param":null,"code":"not_found"}}'
     )
@@ -96,17 +101,17 @@ def test_the_bytes_of_the_original() -> None:
 
 def test_text_and_html() -> None:
     """Plain text has the original's prefix; HTML is escaped."""
-    text = error_reply(404, 'no "<b>"', accept="text/plain")
+    text = error_response(404, 'no "<b>"', accept="text/plain")
     assert text.body == b'llama-swap: no "<b>"'
     assert dict(text.headers)["Content-Type"].startswith("text/plain")
-    page = error_reply(404, "<script>alert('x')</script>", accept=BROWSER)
+    page = error_response(404, "<script>alert('x')</script>", accept=BROWSER)
     assert b"<script>" not in page.body
     assert b"<h1>llama-swap</h1><p>&lt;script&gt;" in page.body
 
 
 def test_no_markup_in_json() -> None:
     """A browser that guesses the type finds no markup; any text can be shown."""
-    body = error_reply(404, "<img>&\u2028\udcff\u00e9").body
+    body = error_response(404, "<img>&\u2028\udcff\u00e9").body
     assert b"<" not in body
     assert b"&" not in body
     assert json.loads(body)["error"]["message"] == "<img>&\u2028?\u00e9"
@@ -114,33 +119,33 @@ def test_no_markup_in_json() -> None:
 
 def test_retry_after() -> None:
     """Whole seconds, rounded up, at least one."""
-    assert dict(error_reply(503, "m", retry_after=2.1).headers)["Retry-After"] == "3"
-    assert dict(error_reply(503, "m", retry_after=0).headers)["Retry-After"] == "1"
-    assert "Retry-After" not in dict(error_reply(503, "m").headers)
+    assert dict(error_response(503, "m", retry_after=2.1).headers)["Retry-After"] == "3"
+    assert dict(error_response(503, "m", retry_after=0).headers)["Retry-After"] == "1"
+    assert "Retry-After" not in dict(error_response(503, "m").headers)
 
 
 def test_errors_know_their_reply() -> None:
     """An exception gives status, code, text and headers; its detail is not shown."""
-    reply = reply_for(LoadFailedError("it crashed", detail="argv", retry_after=5))
+    reply = response_for(LoadFailedError("it crashed", detail="argv", retry_after=5))
     assert reply.status == 503
     assert json.loads(reply.body)["error"]["code"] == "model_load_failed"
     assert b"argv" not in reply.body
     assert dict(reply.headers)["Retry-After"] == "5"
-    assert json.loads(reply_for(BadRequestError("m", code="x")).body)["error"]["code"] == "x"
+    assert json.loads(response_for(BadRequestError("m", code="x")).body)["error"]["code"] == "x"
 
 
 def test_the_limit_is_always_told_in_json() -> None:
     """Over `concurrencyLimit` the answer is JSON whatever was asked for."""
-    reply = reply_for(
+    reply = response_for(
         ConcurrencyLimitError("Too many requests", retry_after=1), accept="text/plain"
     )
     assert json.loads(reply.body)["error"]["code"] == "concurrency_limit"
-    assert reply_for(NotFoundError("m"), accept="text/plain").body == b"llama-swap: m"
+    assert response_for(NotFoundError("m"), accept="text/plain").body == b"llama-swap: m"
 
 
 def test_a_missing_key_is_challenged() -> None:
     """401 makes browsers ask for a password, beside other headers."""
-    headers = dict(reply_for(UnauthorizedError("m"), headers=(("X", "y"),)).headers)
+    headers = dict(response_for(UnauthorizedError("m"), headers=(("X", "y"),)).headers)
     assert headers["WWW-Authenticate"] == 'Basic realm="llama-swap"'
     assert headers["X"] == "y"
 
@@ -170,4 +175,4 @@ def test_a_missing_key_is_challenged() -> None:
 )
 def test_whether_to_try_again(error: ReplyError, hint: str | None) -> None:
     """The hint follows from status and `Retry-After`, unless the error knows better."""
-    assert dict(reply_for(error).headers).get("x-should-retry") == hint
+    assert dict(response_for(error).headers).get("x-should-retry") == hint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.auth.client_identity import Callers
+from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
 from modelswap.api.proxy.resolve import ResolvedRequest
@@ -75,14 +75,14 @@ def begun(
     )
     identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
     snapshot: Any = SimpleNamespace(
-        origins=SimpleNamespace(trusts=lambda _: False),
+        proxies=SimpleNamespace(is_trusted=lambda _: False),
         plan=SimpleNamespace(settings=SimpleNamespace(background_header=None)),
     )
     context = RequestContext(
         snapshot,
         asked,
         identity,
-        Callers(),
+        ClientIdentities(),
         path=path,
         is_recorded=True,
         is_tracked=True,

@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from modelswap.api.auth.host_and_cors import HostAndOriginRules
+from modelswap.api.auth.trusted_proxies import TrustedProxies
 from modelswap.api.routing.forwarded import forwarded_prefix
 from modelswap.api.routing.redirects import location, relative
 
@@ -83,17 +83,17 @@ def asked(path: str, query: str = "", client: str = "10.0.0.1", **headers: str) 
 )
 def test_prefixes(prefix: str, read: str) -> None:
     """A plain absolute path of a trusted proxy counts; nothing else does."""
-    rules = HostAndOriginRules(proxies=["10.0.0.0/8"])
+    proxies = TrustedProxies(["10.0.0.0/8"])
     request = asked("/", x_forwarded_prefix=prefix)
-    assert forwarded_prefix(request, rules) == read  # type: ignore[arg-type]  # what is used of a request
+    assert forwarded_prefix(request, proxies) == read  # type: ignore[arg-type]  # what is used of a request
     stranger = asked("/", client="9.9.9.9", x_forwarded_prefix=prefix)
-    assert forwarded_prefix(stranger, rules) == ""  # type: ignore[arg-type]  # what is used of a request
+    assert forwarded_prefix(stranger, proxies) == ""  # type: ignore[arg-type]  # what is used of a request
 
 
 def test_locations() -> None:
     """The query is kept; a trusted prefix stands before our path."""
-    rules = HostAndOriginRules(proxies=["10.0.0.0/8"])
+    proxies = TrustedProxies(["10.0.0.0/8"])
     plain = asked("/upstream/a", "x=1&y=%2F")
-    assert location(plain, "/upstream/a/", rules) == "a/?x=1&y=%2F"  # type: ignore[arg-type]  # see above
+    assert location(plain, "/upstream/a/", proxies) == "a/?x=1&y=%2F"  # type: ignore[arg-type]  # see above
     behind = asked("/upstream/a", "x=1", x_forwarded_prefix="/llm")
-    assert location(behind, "/upstream/a/", rules) == "/llm/upstream/a/?x=1"  # type: ignore[arg-type]  # see above
+    assert location(behind, "/upstream/a/", proxies) == "/llm/upstream/a/?x=1"  # type: ignore[arg-type]  # see above
