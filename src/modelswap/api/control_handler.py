@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +17,14 @@ from modelswap.units import Bytes
 
 from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from .proxy.bodies import plain_body
-from .responses import fields_of
+from .responder import fields_of
 from .routing.redirects import below_prefix
 
 if TYPE_CHECKING:
     from modelswap.http import Exchange, Request
 
     from .auth.identity import Identity
-    from .responder import Responder
-    from .responses import Headers
+    from .responder import Headers, Responder
     from .routes import Route
     from .services import Services
 
@@ -33,10 +33,10 @@ CONTROL_BODY: Final = Bytes(64 << 10)
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 
 
+@dataclass(slots=True, eq=False)
 class ControlHandler:
-    def __init__(self, services: Services, responder: Responder) -> None:
-        self._services = services
-        self._responder = responder
+    services: Services
+    responder: Responder
 
     def begin(
         self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
@@ -46,7 +46,7 @@ class ControlHandler:
         def on_body(body: bytes) -> None:
             call = ControlRequest(
                 request=exchange.request,
-                services=self._services,
+                services=self.services,
                 identity=identity,
                 params=params,
                 body=body,
@@ -62,15 +62,15 @@ class ControlHandler:
             call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self._services.config.snapshot.proxies)
+                reply = below_prefix(reply, call.request, self.services.config.snapshot.proxies)
         except ReplyError as error:
             headers = error.headers if isinstance(error, ControlError) else ()
-            self._responder.error(exchange, error, headers, began)
+            self.responder.error(exchange, error, headers, began)
             return
         match reply:
             case Reply(status, body, content_type, headers):
                 fields = self._fields(exchange.request, content_type, headers)
-                self._responder.reply(exchange, status, fields, body, began)
+                self.responder.reply(exchange, status, fields, body, began)
             case StreamReply():
                 await self._stream(exchange, reply, began)
 
@@ -81,7 +81,7 @@ class ControlHandler:
                 async with asyncio.timeout(0):  # only what has begun cleans up after itself
                     await anext(stream.chunks)
             await _close(stream)
-            self._responder.reply(exchange, stream.status, fields, began=began)
+            self.responder.reply(exchange, stream.status, fields, began=began)
             return
         exchange.start(stream.status, fields)
         drained = asyncio.Event()
@@ -94,14 +94,14 @@ class ControlHandler:
                 if not exchange.write(chunk):
                     await drained.wait()
         finally:
-            self._responder.log(exchange, sent, began)
+            self.responder.log(exchange, sent, began)
             await _close(stream)
         exchange.end()
 
     def _fields(
         self, request: Request, content_type: str, headers: Headers
     ) -> list[tuple[bytes, bytes]]:
-        rules = self._services.config.snapshot.site_rules
+        rules = self.services.config.snapshot.site_rules
         return fields_of((("Content-Type", content_type), *headers), request, rules)
 
 

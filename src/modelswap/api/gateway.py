@@ -19,13 +19,15 @@ from modelswap.errors import (
 )
 
 from .auth.authentication import has_same_identity, identify
+from .auth.client_identity import ClientIdentities
 from .auth.site_checks import check_host, check_site, preflight
 from .control_handler import ControlHandler
 from .model_path_handler import ModelPathHandler
 from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages, is_page_host
 from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
-from .proxy.forwarder import Forwarder
+from .proxy.proxy_request import ProxyRequest
+from .proxy.readiness import Readiness
 from .responder import Responder
 from .routes import ModelLocation, Starts, Table, allowed, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
@@ -41,15 +43,16 @@ if TYPE_CHECKING:
 
 class Gateway:
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._config = services.config
         self._loop = services.loop
         self._table = Table()
         self._pages = ModelPages(self._loop.time, services.log.once)
         self._responder = responder = Responder(services)
-        self._forwarder = Forwarder(services)
+        self._clients = ClientIdentities()
         self._control = ControlHandler(services, responder)
         self._paths = ModelPathHandler(
-            services, responder, self._forwarder, self._pages, self._table
+            services, Readiness(services), responder, self._clients, self._pages, self._table
         )
         self.refusal = responder.refusal
 
@@ -60,29 +63,29 @@ class Gateway:
             if (
                 isinstance(context, RequestContext)
                 and context.snapshot is self._config.snapshot
-                and (not context.valid_keys or self._has_same_identity(context))
+                and (
+                    not context.valid_keys
+                    or has_same_identity(
+                        context.snapshot.authenticator,
+                        context.valid_keys,
+                        context.identity,
+                        self._loop.time(),
+                    )
+                )
             ):
-                self._forwarder.begin(exchange, context)
+                ProxyRequest(self._services, exchange, context).receive()
             else:
                 self._admit(exchange)
         except ReplyError as error:
             self._responder.error(exchange, error)
-
-    def _has_same_identity(self, context: RequestContext) -> bool:
-        return has_same_identity(
-            context.snapshot.authenticator,
-            context.valid_keys,
-            context.identity,
-            self._loop.time(),
-        )
 
     # Admission
 
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
         snapshot = self._config.snapshot
-        rules = snapshot.site_rules
-        check_host(request, rules, snapshot.proxies)
+        rules, proxies = snapshot.site_rules, snapshot.proxies
+        check_host(request, rules, proxies)
         if request.method == "OPTIONS":
             self._responder.reply(exchange, 204, preflight(request, rules))
             return
@@ -111,7 +114,7 @@ class Gateway:
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not ModelLocation.NONE:
-            check_site(request, rules, snapshot.proxies)
+            check_site(request, rules, proxies)
         self._handle(exchange, route, params, identity, valid_keys)
 
     # Handling
@@ -130,10 +133,15 @@ class Gateway:
             case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
                 self._begin(exchange, route, identity, valid_keys)
             case ModelLocation.BODY | ModelLocation.QUERY:
-                context = self._forwarder.context(
-                    exchange.request, identity, route.path, unleased="polls"
+                context = RequestContext(
+                    self._config.snapshot,
+                    exchange.request,
+                    identity,
+                    self._clients,
+                    path=route.path,
+                    unleased="polls",
                 )
-                self._forwarder.begin_poll(exchange, context)
+                ProxyRequest(self._services, exchange, context).receive()
             case ModelLocation.PATH:
                 self._paths.upstream(exchange, params["path"], identity)
             case ModelLocation.COMFYUI:
@@ -144,10 +152,12 @@ class Gateway:
     ) -> None:
         request = exchange.request
         is_kept = route.scope is KeyScope.INFERENCE
-        context = self._forwarder.context(
+        context = RequestContext(
+            self._config.snapshot,
             request,
             identity,
-            forwarded_path(request.path),
+            self._clients,
+            path=forwarded_path(request.path),
             is_recorded=route.recorded,
             is_tracked=True,
             valid_keys=valid_keys if is_kept else (),
@@ -155,4 +165,4 @@ class Gateway:
         )
         if is_kept:
             request.memo = context
-        self._forwarder.begin(exchange, context)
+        ProxyRequest(self._services, exchange, context).receive()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from modelswap.fleet import Fleet, RemoteFleet
 
     from .auth.host_and_cors import Fields
-    from .routing.filters import Edit
+    from .routing.filters import RequestEdits
 
 __all__ = ["ConfigSnapshot", "PeerUpstream", "UnusableError", "policy_of"]
 
@@ -53,7 +53,7 @@ class PeerUpstream:
 
     peer: configured.Peer
     upstream: UpstreamPool
-    edit: Edit | None
+    edit: RequestEdits | None
     credentials: Fields
     """Headers that stand in for the client's own."""
 
@@ -85,7 +85,7 @@ class ConfigSnapshot:
         self.selectors = Selectors(
             SelectorFacts(s.id, s.strategy, s.targets, s.spillover) for s in plan.selectors.values()
         )
-        self.edits: dict[ModelId, Edit | None] = {
+        self.edits: dict[ModelId, RequestEdits | None] = {
             m.id: compile_filters(m.filters, m.use_model_name) for m in plan.models.values()
         }
         self.remotes = {p.id: _remote(p) for p in plan.peers.values()}
@@ -104,7 +104,7 @@ class ConfigSnapshot:
         target = self.names.lookup(name)
         return target.model if isinstance(target, LocalTarget) else None
 
-    def edit_of(self, target: LocalTarget | PeerTarget) -> Edit | None:
+    def edit_of(self, target: LocalTarget | PeerTarget) -> RequestEdits | None:
         if isinstance(target, LocalTarget):
             return self.edits[target.model]
         return self.remotes[target.peer].edit

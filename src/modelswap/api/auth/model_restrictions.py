@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.api.routing.model_selector import (
     BYTE_ORDER_MARK,
-    ModelRequest,
+    NamedModel,
     NameLocation,
     find,
     names_in_query,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def check_other_names(
     identity: Identity,
     names: Names,
-    ask: ModelRequest,
+    ask: NamedModel,
     *,
     query: str,
     field: str = "",
@@ -59,7 +59,7 @@ def check_names_below(
     """
     if not identity.models:
         return
-    ask = ModelRequest("", stream=False, source=NameLocation.JSON)
+    ask = NamedModel("", stream=False, source=NameLocation.JSON)
     if body:
         try:
             ask = find(method, kind, query, body.removeprefix(BYTE_ORDER_MARK))

@@ -3,11 +3,12 @@
 Guarantees: a body whose model is known from path or query is not gathered in memory when it is
 large. While the model loads it is not read, and the client waits. The receiver is called once.
 Does not: look at plain JSON, which comes whole and needs nothing of this; resolve a model.
-Memory: what `Collected`, `Upload` and `OpenedBody` bound.
+Memory: what `BodyCollector`, `Upload` and `OpenedBody` bound.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from modelswap.api.routing.model_selector import may_name_in_query, names_in_query
@@ -15,7 +16,7 @@ from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import BadRequestError, BodyTooLargeError, UnavailableError
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 
-from .bodies import PEEKED, Collected, is_large, may_be_json, refusal_of, refusal_of_form
+from .bodies import PEEKED, BodyCollector, coding_error, form_error_of, is_large, may_be_json
 
 if TYPE_CHECKING:
     from modelswap.api.routing.form_filters import FormEdits
@@ -42,29 +43,24 @@ class BodyReceiver(Protocol):
         """Answer a body that cannot be taken."""
 
 
+@dataclass(slots=True, eq=False)
 class BodyArrival:
     """The body of one request, on its way in."""
 
-    __slots__ = ("_context", "_exchange", "_receiver", "_services", "_upload")
-
-    def __init__(
-        self,
-        services: ProxyServices,
-        exchange: Exchange,
-        context: RequestContext,
-        receiver: BodyReceiver,
-    ) -> None:
-        self._services = services
-        self._exchange = exchange
-        self._context = context
-        self._receiver = receiver
-        self._upload: Upload | None = None
+    services: ProxyServices
+    exchange: Exchange
+    context: RequestContext
+    receiver: BodyReceiver
+    _upload: Upload | None = field(default=None, init=False)
 
     def begin(self) -> None:
         """Start to read; the receiver may be called before this returns."""
-        context, exchange = self._context, self._exchange
+        context, exchange = self.context, self.exchange
         if context.named is not None:
             self._begin_named(*context.named)
+            return
+        if context.unleased:  # a poll: its body, if it has one, counts for nothing
+            exchange.read_body(lambda _: self.receiver.on_body(b""))
             return
         stream: BodyStream = exchange
         if context.codings:
@@ -73,7 +69,7 @@ class BodyArrival:
         if context.is_form:
             self._begin_form(stream)
         elif context.codings:
-            stream.stream_body(self._collected())
+            stream.stream_body(self._collector())
         elif (
             is_large(exchange)
             and may_name_in_query(context.request.method, context.kind)
@@ -81,7 +77,7 @@ class BodyArrival:
         ):
             self._open()
         else:
-            exchange.read_body(self._receiver.on_body)
+            exchange.read_body(self.receiver.on_body)
 
     def form_body(self, edits: FormEdits) -> bytes | BodySource:
         """Return the edited form: its bytes when it is small and complete, else a source."""
@@ -96,11 +92,11 @@ class BodyArrival:
         if upload is None:
             return None
         if upload.fault is Fault.NO_ROOM:
-            self._services.log.once(
+            self.services.log.once(
                 f"spool {upload.detail}",
                 f"a form could not be stored: {upload.detail}; such requests get 507",
             )
-        return refusal_of_form(upload)
+        return form_error_of(upload)
 
     def close(self) -> None:
         """Drop what is held."""
@@ -109,7 +105,7 @@ class BodyArrival:
 
     def _begin_named(self, _: str, target: object) -> None:
         """Take the body of a request whose path says which model it means."""
-        context, exchange, receiver = self._context, self._exchange, self._receiver
+        context, exchange, receiver = self.context, self.exchange, self.receiver
         is_large_body = is_large(exchange)
         if not context.request.has_body:
             receiver.on_body(b"")
@@ -125,27 +121,27 @@ class BodyArrival:
 
     def _needs_no_body(self) -> bool:
         """Tell whether a body for a peer names no model that has to and can be looked at."""
-        context = self._context
+        context = self.context
         if context.identity.models:
             return False
         return context.is_coded or may_name_in_query(context.request.method, context.kind)
 
     def _may_be_edited(self) -> bool:
         """Tell whether a form for a peer can be read, and its key may use every model."""
-        return not (self._context.identity.models or self._context.is_coded)
+        return not (self.context.identity.models or self.context.is_coded)
 
     # Whole bodies
 
-    def _collected(self) -> Collected:
-        return Collected(self._exchange, done=self._receiver.on_body, full=self._on_full)
+    def _collector(self) -> BodyCollector:
+        return BodyCollector(self.exchange, done=self.receiver.on_body, full=self._on_full)
 
     def _on_full(self) -> None:
-        self._receiver.fail(UnavailableError("too many large requests at once", retry_after=1))
+        self.receiver.fail(UnavailableError("too many large requests at once", retry_after=1))
 
     def _on_bad_coding(self, wrong: Exception) -> None:
-        error = refusal_of(wrong)
+        error = coding_error(wrong)
         if self._upload is None:
-            self._receiver.fail(error)
+            self.receiver.fail(error)
         else:
             fault = Fault.TOO_LARGE if isinstance(error, BodyTooLargeError) else Fault.UNPACKED
             self._upload.give_up(fault, error.text)
@@ -155,7 +151,7 @@ class BodyArrival:
     def _open(self) -> None:
         """Read the beginning of a large body."""
         body = OpenedBody(
-            self._exchange,
+            self.exchange,
             most=PEEKED,
             known=lambda beginning, whole: self._on_beginning(body, beginning, whole=whole),
         )
@@ -163,13 +159,13 @@ class BodyArrival:
 
     def _on_beginning(self, body: OpenedBody, beginning: bytes, *, whole: bool) -> None:
         """Go on with all of it where it may be JSON that names a model, else while it comes."""
-        context = self._context
+        context = self.context
         if whole:
-            self._receiver.on_body(beginning)
+            self.receiver.on_body(beginning)
         elif context.named is None and (may_be_json(beginning) or context.identity.models):
-            body.start(self._collected())
+            body.start(self._collector())
         else:
-            self._receiver.on_stream(beginning, body)
+            self.receiver.on_stream(beginning, body)
 
     # Forms
 
@@ -178,17 +174,17 @@ class BodyArrival:
         try:
             self._upload = Upload(
                 stream,
-                self._context.request.header(b"content-type") or b"",
-                known=self._receiver.on_form,
+                self.context.request.header(b"content-type") or b"",
+                known=self.receiver.on_form,
                 bad=self._on_bad_form,
-                folders=self._services.spool,
+                folders=self.services.spool,
             )
         except ValueError as error:
-            self._receiver.fail(BadRequestError(str(error)))
+            self.receiver.fail(BadRequestError(str(error)))
             return
         self._upload.begin()
 
     def _on_bad_form(self, _: str) -> None:
         error = self.form_error()
         assert error is not None
-        self._receiver.fail(error)
+        self.receiver.fail(error)

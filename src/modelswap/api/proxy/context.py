@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.api.auth.client_identity import NO_SWAP
+from modelswap.api.auth.client_identity import (
+    NO_SWAP,
+    address_of,
+    allows_no_swap,
+    is_background,
+)
 from modelswap.api.auth.credentials import without_any, without_keys
 from modelswap.api.pages.model_pages import sandbox_fields
 from modelswap.api.pages.model_redirects import redirect_rule
-from modelswap.api.responses import line_ends
+from modelswap.api.responder import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
 from modelswap.core.naming.names import PeerTarget
@@ -23,11 +28,11 @@ from modelswap.observe.captures import weight
 from modelswap.observe.usage.decoding import readable
 
 if TYPE_CHECKING:
+    from modelswap.api.auth.client_identity import ClientIdentities
     from modelswap.api.auth.identity import Identity
     from modelswap.api.auth.keys import ValidKeys
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
-    from modelswap.core.spec import ClientId
     from modelswap.http import Field, Request, UpstreamPool
 
     from .resolve import ResolvedRequest
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _CONTENT_CODING: Final = frozenset({b"content-encoding"})
 _OURS: Final = frozenset({NO_SWAP})
-"""Said to this program; a peer is told what it amounts to."""
+"""Meant for this program; a peer gets a header of its own instead."""
 _MOST_UPSTREAMS: Final = 8
 """Upstreams whose request is kept; a head has one for each model that it is used with."""
 _MOST_NAMES: Final = 64
@@ -43,7 +48,7 @@ _MOST_NAMES: Final = 64
 
 
 class RequestContext:
-    """What is known of equal requests before their bodies are read."""
+    """The facts of all requests with an equal head."""
 
     __slots__ = (
         "address",
@@ -79,14 +84,11 @@ class RequestContext:
         snapshot: ConfigSnapshot,
         request: Request,
         identity: Identity,
+        clients: ClientIdentities,
         *,
-        address: str,
-        client: ClientId,
-        background: bool,
-        no_swap: bool,
         path: str,
-        is_recorded: bool,
-        is_tracked: bool,
+        is_recorded: bool = False,
+        is_tracked: bool = False,
         valid_keys: ValidKeys = (),
         codings: tuple[bytes, ...] = (),
         named: tuple[str, Target] | None = None,
@@ -97,12 +99,12 @@ class RequestContext:
         self.request: Final = request
         self.identity: Final = identity
         self.valid_keys: Final = valid_keys
-        """The right keys, to be judged again with each equal request where they have an end or a rate."""
-        self.address: Final = address
+        """The valid keys that expire or have a rate: each equal request is judged by them again."""
+        self.address: Final = address_of(request, snapshot.proxies)
         """The client's, behind the proxies that are trusted."""
-        self.client: Final = client
-        self.background: Final = background
-        self.no_swap: Final = no_swap
+        self.client: Final = clients.client_of(request, identity, snapshot)
+        self.background: Final = is_background(request, identity, snapshot)
+        self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)
         """What the table of routes says about `path`."""
@@ -134,14 +136,14 @@ class RequestContext:
             self.source is NameLocation.JSON or not request.has_body
         )
         """The body, if there is one, is JSON as it stands."""
-        self.before, self.after = line_ends(request, address)
+        self.before, self.after = line_ends(request, self.address)
         self.weight: Final = weight(request.headers)
         self.known: Final[dict[str, ResolvedRequest]] = {}
         """What names lead to whatever else happens: without a profile, nothing to check or edit."""
         self.known_streams: Final[dict[str, ResolvedRequest]] = {}
         """The same for requests of an event stream."""
         self.upstream_requests: Final[dict[UpstreamPool, UpstreamRequest]] = {}
-        """What `upstream_request` made for this very query and a client whose response has not begun."""
+        """What `upstream_request` made for this query and a client whose response has not begun."""
 
     @property
     def is_coded(self) -> bool:

@@ -10,6 +10,7 @@ Does not: answer the client, or hold the lease.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -51,57 +52,33 @@ class LeaseReceiver(Protocol):
         """Answer a request that got no lease."""
 
 
+@dataclass(slots=True, eq=False)
 class QueueWait:
     """One request's wait: place in the queue, deadline and keep-alives."""
 
-    __slots__ = (
-        "_began",
-        "_context",
-        "_deadline",
-        "_exchange",
-        "_is_over",
-        "_keep_alives",
-        "_model",
-        "_position",
-        "_receiver",
-        "_services",
-        "_stream",
-        "_ticket",
-    )
-
-    def __init__(
-        self,
-        services: ProxyServices,
-        exchange: Exchange,
-        context: RequestContext,
-        receiver: LeaseReceiver,
-        model: ModelId,
-        *,
-        stream: bool,
-        began: float,
-    ) -> None:
-        """`began` is when the request came (monotonic); `stream`: it asks for an event stream."""
-        self._services = services
-        self._exchange = exchange
-        self._context = context
-        self._receiver = receiver
-        self._model = model
-        self._stream = stream
-        self._began = began
-        self._ticket: Ticket | None = None
-        self._is_over = False
-        self._deadline: asyncio.TimerHandle | None = None
-        self._keep_alives: KeepAliveStream | None = None
-        self._position = 0
-        """The last place that was told; it may come before `_keep_alives` is there."""
+    services: ProxyServices
+    exchange: Exchange
+    context: RequestContext
+    receiver: LeaseReceiver
+    model: ModelId
+    stream: bool
+    """The client wants an event stream."""
+    began: float
+    """When the request came (monotonic)."""
+    _ticket: Ticket | None = field(default=None, init=False)
+    _is_over: bool = field(default=False, init=False)
+    _deadline: asyncio.TimerHandle | None = field(default=None, init=False)
+    _keep_alives: KeepAliveStream | None = field(default=None, init=False)
+    _position: int = field(default=0, init=False)
+    """The last place that was told; it may come before `_keep_alives` is there."""
 
     def enter(self) -> None:
         """Take a place in the queue; the receiver may be called before this returns."""
         self._is_over = False
-        context = self._context
+        context = self.context
         shows_state = self._shows_state()
-        ticket = self._services.fleet.ask(
-            self._model,
+        ticket = self.services.fleet.ask(
+            self.model,
             self,
             client=context.client,
             background=context.background,
@@ -122,19 +99,19 @@ class QueueWait:
         if self._keep_alives is not None:
             self._keep_alives.finish(failed=failed)
         if ticket is not None:
-            self._services.fleet.cancel(ticket)
+            self.services.fleet.cancel(ticket)
 
     # As a waiter of the fleet
 
     def on_granted(self, server: ModelServer) -> None:
         self._ticket = None
         self.close()
-        self._receiver.on_lease(server, int((monotonic() - self._began) * 1000))
+        self.receiver.on_lease(server, int((monotonic() - self.began) * 1000))
 
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
         self._is_over = True
-        self._receiver.fail(wait_error(refused, self._context.identity))
+        self.receiver.fail(wait_error(refused, self.context.identity))
 
     def on_position(self, position: int) -> None:
         self._position = position
@@ -145,21 +122,21 @@ class QueueWait:
 
     def _shows_state(self) -> bool:
         """Tell whether `sendLoadingState` applies to this request."""
-        context = self._context
+        context = self.context
         return (
-            self._stream
-            and context.snapshot.plan.models[self._model].send_loading_state
+            self.stream
+            and context.snapshot.plan.models[self.model].send_loading_state
             and context.endpoint.shows_loading
             and context.path == context.request.path
-            and self._services.fleet.phase(self._model) is not Phase.READY
+            and self.services.fleet.phase(self.model) is not Phase.READY
         )
 
     def _inform_client(self, *, shows_state: bool) -> None:
         if self._keep_alives is not None:
             self._keep_alives.resume()
             return
-        timeout = announced_timeout(self._exchange.request.header)
-        dialect = self._context.endpoint.dialect if self._stream else None
+        timeout = announced_timeout(self.exchange.request.header)
+        dialect = self.context.endpoint.dialect if self.stream else None
         if dialect is not None:
             self._start_keep_alives(dialect, timeout, shows_state=shows_state)
         elif timeout is not None:
@@ -169,19 +146,19 @@ class QueueWait:
         self, dialect: StreamDialect, timeout: float | None, *, shows_state: bool
     ) -> None:
         """Keep a client that streams waiting, however long it takes."""
-        snapshot = self._context.snapshot
+        snapshot = self.context.snapshot
         settings = snapshot.plan.settings
         grace: float = settings.loading_grace
         interval: float = settings.loading_pulse
         if timeout is not None:
             grace, interval = min(grace, before(timeout)), min(interval, timeout / 2)
-        waited = monotonic() - self._began
-        request = self._exchange.request
+        waited = monotonic() - self.began
+        request = self.exchange.request
         self._keep_alives = KeepAliveStream(
-            self._exchange,
-            self._services.loop,
+            self.exchange,
+            self.services.loop,
             stream_dialect=dialect,
-            model=self._model,
+            model=self.model,
             grace=max(0.0, grace - waited),
             interval=interval,
             fields=snapshot.site_rules.cors(request.header(b"origin")),
@@ -192,21 +169,21 @@ class QueueWait:
 
     def _start_deadline(self, timeout: float) -> None:
         """Answer a client before it gives up; at once when it is known that it will."""
-        left = before(timeout) - (monotonic() - self._began)
-        needed = self._services.fleet.load_time_left(self._model)
+        left = before(timeout) - (monotonic() - self.began)
+        needed = self.services.fleet.load_time_left(self.model)
         if needed is not None and needed > left:
             left = 0.0
-        self._deadline = self._services.loop.call_later(max(0.0, left), self._on_deadline)
+        self._deadline = self.services.loop.call_later(max(0.0, left), self._on_deadline)
 
     def _on_deadline(self) -> None:
         self._deadline = None
         ticket, self._ticket = self._ticket, None
-        fleet = self._services.fleet
-        needed = fleet.load_time_left(self._model)
+        fleet = self.services.fleet
+        needed = fleet.load_time_left(self.model)
         if ticket is not None:
             fleet.leave(ticket)  # the load goes on: the client asks again
         after = ASK_AGAIN if needed is None else min(max(needed, ASK_AGAIN_FROM), ASK_AGAIN_BY)
-        self._receiver.fail(
+        self.receiver.fail(
             UnavailableError(
                 "the model is still loading; ask again", code="model_loading", retry_after=after
             )

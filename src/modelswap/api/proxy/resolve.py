@@ -38,14 +38,14 @@ from modelswap.errors import (
 )
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.model_selector import ModelRequest
+    from modelswap.api.routing.model_selector import NamedModel
     from modelswap.core.naming.names import Target
-    from modelswap.fleet import Fleet, RemoteFleet
 
     from .context import RequestContext
+    from .services import RoutingState
 
 
-class ResolvedRequest(msgspec.Struct):
+class ResolvedRequest(msgspec.Struct, eq=False):
     """What a request means. Equal requests share one: nobody changes it after `resolve`."""
 
     name: str = ""
@@ -67,64 +67,61 @@ class ResolvedRequest(msgspec.Struct):
     refusal: ReplyError | None = None
     """Why the request ends here."""
 
+    @property
+    def model(self) -> str:
+        """The model's id; what the client wrote, when it is a peer's or nobody's."""
+        return self.target.model if isinstance(self.target, LocalTarget) else self.name
+
 
 UNRESOLVED = ResolvedRequest()
 
 
 def resolve(
-    context: RequestContext,
-    body: bytes,
-    query: str,
-    profile: str | None,
-    fleet: Fleet | RemoteFleet,
+    context: RequestContext, body: bytes, query: str, state: RoutingState
 ) -> ResolvedRequest:
     """Resolve a request whose whole body is here, or which has none."""
     source = context.source
     text = body
     try:
         if source is NameLocation.JSON:
-            ask = find_in_json(body)
+            found = find_in_json(body)
         elif source is NameLocation.PATH:
             return _resolve_path(context, body, query)
         else:
             text = body.removeprefix(BYTE_ORDER_MARK)
             method = "GET" if source is NameLocation.QUERY else context.request.method
-            ask = find(method, context.kind, query, text)
+            found = find(method, context.kind, query, text)
     except ReplyError as refusal:
         if source is NameLocation.JSON and is_marked(body):
             text = body.removeprefix(BYTE_ORDER_MARK)
-            resolved = resolve(context, text, query, profile, fleet)
+            resolved = resolve(context, text, query, state)
             return resolved if resolved.body is not None else _with_body(resolved, text)
         return ResolvedRequest(refusal=refusal)
-    if profile is None:
-        known = (context.known_streams if ask.stream else context.known).get(ask.model)
+    if state.profile is None:
+        known = (context.known_streams if found.stream else context.known).get(found.model)
         if known is not None:
             return known if text is body else _with_body(known, text)
-    resolved = _resolve_named(context, ask, text, query, profile, fleet)
+    resolved = _resolve_named(context, found, text, query, state)
     return resolved if text is body or resolved.body is not None else _with_body(resolved, text)
 
 
-def _resolve_named(  # noqa: PLR0917 - as `resolve`
-    context: RequestContext,
-    ask: ModelRequest,
-    body: bytes,
-    query: str,
-    profile: str | None,
-    fleet: Fleet | RemoteFleet,
+def _resolve_named(
+    context: RequestContext, found: NamedModel, body: bytes, query: str, state: RoutingState
 ) -> ResolvedRequest:
     """Resolve a request that names its model in body or query, for the first time."""
-    resolved = ResolvedRequest(stream=ask.stream)
+    resolved = ResolvedRequest(stream=found.stream)
     try:
-        target = _find_target(resolved, context, ask.model, profile, fleet)
-        check_other_names(context.identity, context.snapshot.names, ask, query=query, body=body)
+        target = _find_target(resolved, context, found.model, state)
+        check_other_names(context.identity, context.snapshot.names, found, query=query, body=body)
     except ReplyError as refusal:
         resolved.refusal = refusal
         return resolved
     edit = context.snapshot.edit_of(target)
     if edit is not None or target.rewrite is not None:
-        edited = rewrite(edit, target, ask.source, body, query)
-        resolved.body, resolved.query, resolved.failed_edits = edited
-    elif profile is None and resolved.selection is None and isinstance(target, LocalTarget):
+        edited = rewrite(edit, target, found.source, body, query)
+        resolved.body, resolved.failed_edits = edited.body, edited.failed
+        resolved.query = None if edited.query is query else edited.query
+    elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
         context.remember(resolved)
     return resolved
 
@@ -134,11 +131,7 @@ def _with_body(resolved: ResolvedRequest, body: bytes) -> ResolvedRequest:
 
 
 def resolve_stream(
-    context: RequestContext,
-    beginning: bytes,
-    query: str,
-    profile: str | None,
-    fleet: Fleet | RemoteFleet,
+    context: RequestContext, beginning: bytes, query: str, state: RoutingState
 ) -> ResolvedRequest:
     """Resolve a request whose large body is sent as it comes; `beginning` is what was read of it."""
     if context.source is NameLocation.PATH:
@@ -147,9 +140,9 @@ def resolve_stream(
         return resolved
     resolved = ResolvedRequest()
     try:
-        ask = find(context.request.method, context.kind, query, beginning)
-        resolved.stream = ask.stream
-        target = _find_target(resolved, context, ask.model, profile, fleet)
+        found = find(context.request.method, context.kind, query, beginning)
+        resolved.stream = found.stream
+        target = _find_target(resolved, context, found.model, state)
     except ReplyError as refusal:
         resolved.refusal = refusal
     else:
@@ -159,11 +152,7 @@ def resolve_stream(
 
 
 def resolve_form(
-    context: RequestContext,
-    fields: dict[str, bytes],
-    query: str,
-    profile: str | None,
-    fleet: Fleet | RemoteFleet,
+    context: RequestContext, fields: dict[str, bytes], query: str, state: RoutingState
 ) -> ResolvedRequest:
     """Resolve a multipart form of which `fields` are known; the rest may still come."""
     if context.named is not None:
@@ -173,16 +162,16 @@ def resolve_form(
     texts = {name: value.decode("utf-8", "replace") for name, value in fields.items()}
     resolved = ResolvedRequest()
     try:
-        ask = find_in_multipart(query, texts)
-        resolved.stream = ask.stream
-        target = _find_target(resolved, context, ask.model, profile, fleet)
+        found = find_in_multipart(query, texts)
+        resolved.stream = found.stream
+        target = _find_target(resolved, context, found.model, state)
         field = texts.get("model", "")
-        check_other_names(context.identity, context.snapshot.names, ask, query=query, field=field)
+        check_other_names(context.identity, context.snapshot.names, found, query=query, field=field)
     except ReplyError as refusal:
         resolved.refusal = refusal
         return resolved
     name = target.rewrite
-    if ask.source is NameLocation.QUERY and name is not None:
+    if found.source is NameLocation.QUERY and name is not None:
         resolved.query = rename_query(query, name)
         name = None
     edit = context.snapshot.edit_of(target)
@@ -220,11 +209,7 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
 
 
 def _find_target(
-    resolved: ResolvedRequest,
-    context: RequestContext,
-    name: str,
-    profile: str | None,
-    fleet: Fleet | RemoteFleet,
+    resolved: ResolvedRequest, context: RequestContext, name: str, state: RoutingState
 ) -> Target:
     """Look the name up, and enter into `resolved` what is known.
 
@@ -236,12 +221,12 @@ def _find_target(
     snapshot = context.snapshot
 
     def select(selector: str) -> str | None:
-        chosen = snapshot.selectors.take(selector, lambda t: snapshot.state_of(fleet, t))
+        chosen = snapshot.selectors.take(selector, lambda t: snapshot.state_of(state.fleet, t))
         if chosen is not None:
             resolved.selection = selector, chosen
         return chosen
 
-    found = snapshot.names.resolve(name, profile, select)
+    found = snapshot.names.resolve(name, state.profile, select)
     match found:
         case LocalTarget() | PeerTarget():
             resolved.name, resolved.target = name, found

@@ -24,32 +24,25 @@ if TYPE_CHECKING:
 class RecordServices(Protocol):
     """Where the record of a request goes."""
 
-    @property
-    def bus(self) -> EventBus: ...
-    @property
-    def captures(self) -> Captures: ...
-    @property
-    def completions(self) -> CompletionBatcher: ...
-    @property
-    def inflight(self) -> Inflight: ...
+    bus: EventBus
+    captures: Captures
+    completions: CompletionBatcher
+    inflight: Inflight
 
 
-class ProxyServices(RecordServices, Protocol):
+class RoutingState(Protocol):
+    """What beside the configuration decides which model a request means."""
+
+    profile: str | None
+    fleet: Fleet | RemoteFleet
+
+
+class ProxyServices(RecordServices, RoutingState, Protocol):
     """What a request to a model needs."""
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-    @property
-    def fleet(self) -> Fleet | RemoteFleet: ...
-    @property
-    def config(self) -> ActiveConfig: ...
-    @property
-    def profile(self) -> str | None: ...
-    @property
-    def spool(self) -> SpoolFolders | None: ...
-    @property
-    def log(self) -> Logger: ...
-    @property
-    def logs(self) -> Logs: ...
-    @property
-    def shows_requests(self) -> bool: ...
+    loop: asyncio.AbstractEventLoop
+    config: ActiveConfig
+    spool: SpoolFolders | None
+    log: Logger
+    logs: Logs
+    shows_requests: bool

@@ -1,9 +1,9 @@
-"""What a trusted reverse proxy says about the request that it received.
+"""Reads what a trusted reverse proxy says about the request that it received.
 
 Guarantees: only the addresses in `trustedProxies` are believed. A path prefix
 is used only when it is a plain absolute path, so it cannot lead to another
 host (`//evil.example`) or start another header line.
-Does not: decide whether a host name is ours (`origin`).
+Does not: decide whether a host name is ours (`host_and_cors`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelswap.http import Request
 
 _LARGEST_PREFIX: Final = 1024
-"""Characters. A prefix is repeated in each `Location`, and clients limit a header line to a few KiB."""
+"""In characters: a prefix is repeated in each `Location`, and clients limit a header line to a few KiB."""
 _PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@%-]+)+", re.ASCII)
 
 

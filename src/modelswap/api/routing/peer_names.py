@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.errors import ReplyError
 
-from .filters import Rewritten, rewrite
+from .filters import EditedRequest, rewrite
 from .form_filters import form_edits
 from .model_selector import BYTE_ORDER_MARK, find
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 def bare_request(
     target: PeerTarget, method: str, content_type: str | None, query: str, body: bytes
-) -> Rewritten:
+) -> EditedRequest:
     """Return body and query with the bare name; a form is edited while it is sent (`bare_form`)."""
     text = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        ask = find(method, content_type, query, text)
+        found = find(method, content_type, query, text)
     except ReplyError:
-        return Rewritten(body, query)
-    if ask.model != target.requested:
-        return Rewritten(body, query)
-    return rewrite(None, target, ask.source, text, query)
+        return EditedRequest(body, query)
+    if found.model != target.requested:
+        return EditedRequest(body, query)
+    return rewrite(None, target, found.source, text, query)
 
 
 def bare_form(target: Target, fields: dict[str, bytes]) -> FormEdits:

@@ -1,4 +1,4 @@
-"""The `Location` of our own redirects.
+"""Makes the `Location` of our own redirects.
 
 Guarantees: a redirect stays on the host that the client named, and below the
 path prefix that a reverse proxy put in front of us: the location is relative to

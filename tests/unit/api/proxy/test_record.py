@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
+from modelswap.api.proxy.resolve import ResolvedRequest
+from modelswap.core.naming.names import LocalTarget
+from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -61,6 +65,7 @@ def begun(
 ) -> RequestRecord:
     """A recording of a request that was sent."""
     asked: Any = SimpleNamespace(
+        client="10.0.0.1",
         method="POST",
         path=path,
         version="1.1",
@@ -68,23 +73,23 @@ def begun(
         has_body=True,
         header=dict([TYPE]).get,
     )
-    snapshot: Any = None
-    identity: Any = SimpleNamespace(name="key")
+    identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
+    snapshot: Any = SimpleNamespace(
+        proxies=SimpleNamespace(is_trusted=lambda _: False),
+        plan=SimpleNamespace(settings=SimpleNamespace(background_header=None)),
+    )
     context = RequestContext(
         snapshot,
         asked,
         identity,
-        address="10.0.0.1",
-        client=None,  # type: ignore[arg-type]  # counts for nobody
-        background=False,
-        no_swap=False,
+        ClientIdentities(),
         path=path,
         is_recorded=True,
         is_tracked=True,
     )
     shared: Any = services
-    record = RequestRecord(shared, context, context.request, 1.0, "m", "alias")
-    services.inflight.enter(record)
+    resolved = ResolvedRequest("alias", LocalTarget(ModelId("m"), "alias"))
+    record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
     record.sent, record.sent_size = sent, len(sent)
     return record
 
