@@ -44,25 +44,27 @@ class ControlHandler:
         """Read the body and start the route's coroutine."""
 
         def on_body(body: bytes) -> None:
-            call = ControlRequest(
-                request=exchange.request,
+            request = ControlRequest(
+                http_request=exchange.request,
                 services=self.services,
                 identity=identity,
                 params=params,
                 body=body,
             )
-            exchange.spawn(self._answer(exchange, route, call))
+            exchange.spawn(self._answer(exchange, route, request))
 
         exchange.read_body(on_body, CONTROL_BODY)
 
-    async def _answer(self, exchange: Exchange, route: Route, call: ControlRequest) -> None:
+    async def _answer(self, exchange: Exchange, route: Route, request: ControlRequest) -> None:
         assert route.handler is not None
         began = monotonic()
         try:
-            call.body = plain_body(call.request, call.body, CONTROL_BODY)
-            reply = await route.handler(call)
+            request.body = plain_body(request.http_request, request.body, CONTROL_BODY)
+            reply = await route.handler(request)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self.services.config.snapshot.proxies)
+                reply = below_prefix(
+                    reply, request.http_request, self.services.config.snapshot.proxies
+                )
         except ReplyError as error:
             headers = error.headers if isinstance(error, ControlError) else ()
             self.responder.error(exchange, error, headers, began)

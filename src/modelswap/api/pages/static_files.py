@@ -107,24 +107,24 @@ def _content(name: str) -> tuple[bytes, str] | None:
     return body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
-def _file(call: ControlRequest, name: str) -> Reply:
+def _file(request: ControlRequest, name: str) -> Reply:
     found = _content(name)
     if found is None:
         raise ControlError(404, "no such file")
     body, tag = found
     headers = (*SECURITY_HEADERS, ("ETag", tag))
     kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
-    if tag in call.header("if-none-match"):
+    if tag in request.header("if-none-match"):
         return Reply(304, b"", kind, headers)
     return Reply(200, body, kind, headers)
 
 
-async def ui_file(call: ControlRequest) -> Reply:
-    name = unquote(call.params["name"]) or "index.html"
+async def ui_file(request: ControlRequest) -> Reply:
+    name = unquote(request.params["name"]) or "index.html"
     if _listing().get(name) is None and "." not in name.rsplit("/", 1)[-1]:
         name = "index.html"  # the page's own routes
-    return _file(call, name)
+    return _file(request, name)
 
 
-async def favicon(call: ControlRequest) -> Reply:
-    return _file(call, "favicon.ico")
+async def favicon(request: ControlRequest) -> Reply:
+    return _file(request, "favicon.ico")

@@ -15,7 +15,7 @@ def control_request(accept: str = "") -> ControlRequest:
     nothing: Any = None
     headers = {b"accept": accept.encode()}
     asked: Any = SimpleNamespace(header=headers.get, query="")
-    return ControlRequest(request=asked, services=nothing, identity=nothing)
+    return ControlRequest(http_request=asked, services=nothing, identity=nothing)
 
 
 async def test_a_redirect_cannot_be_framed() -> None:
