@@ -1,8 +1,10 @@
-"""Keys that are limited to some models: one request names no other model beside the one that counts.
+"""Rejects requests with a limited key that name another model beside the selected one.
 
-Law: which place counts is `dialect`'s decision, but a peer may look elsewhere (a
-form's field behind a query, a compressed body), so for such keys every place
-that can be read must name what is granted, and none may be unreadable.
+`model_selector` decides which name counts, but a peer may read another place (a form's field behind a
+query, a compressed body).
+
+Guarantees: with a key that is limited to some models, every place that can be read names a granted
+model, and none is unreadable.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def check_other_names(
     field: str = "",
     body: bytes = b"",
 ) -> None:
-    """Look at what else the request names; `field` is a form's model, `body` one that was not a form's.
+    """Check the other names in a request; `field` is a form's model, `body` a body that is no form.
 
     Raises:
         ForbiddenError: another model, or a body in which there could be one.
@@ -52,7 +54,7 @@ def check_other_names(
 def check_names_below(
     identity: Identity, names: Names, *, method: str, kind: str | None, query: str, body: bytes
 ) -> None:
-    """Do the same for a request that goes to a peer by its path, and name the model again within.
+    """Do the same for a request to a peer by its path, which may name a model again within.
 
     Raises:
         ForbiddenError: another model, or a body in which there could be one.

@@ -1,8 +1,7 @@
-"""Whether the site that made a request may make it.
+"""Checks of one request against the rules for `Host` and `Origin`.
 
-Guarantees: `Host`, and each name that a trusted proxy was asked for, is one of
-ours before anything else is looked at.
-Does not: hold the rules; they are the configuration's (`origin`).
+Guarantees: `Host`, and each host name that a trusted proxy forwards, is checked before anything else.
+Does not: hold the rules (`host_and_cors`).
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def check_host(request: Request, rules: HostAndOriginRules, proxies: TrustedProxies) -> None:
-    """Refuse a request for a name that is not ours.
+    """Reject a request for a host name that is not served here.
 
     Raises:
-        ForbiddenError: the name is not ours. A page that reached us by DNS rebinding can send any
-            `X-Forwarded-Host`, so that one adds to `Host` and never stands in for it.
+        ForbiddenError: the name is not served here. A page that got here by DNS rebinding can send
+            any `X-Forwarded-Host`, so that header is checked beside `Host`, never instead of it.
     """
     if not rules.is_our_host(request.header(b"host")):
         raise ForbiddenError("this Host is not served here; add it to allowedHosts")
@@ -38,7 +37,7 @@ def check_host(request: Request, rules: HostAndOriginRules, proxies: TrustedProx
 
 
 def check_site(request: Request, rules: HostAndOriginRules, proxies: TrustedProxies) -> None:
-    """Refuse a request that a page of another site made.
+    """Reject a request that a page of another site made.
 
     Raises:
         ForbiddenError: it did.

@@ -1,13 +1,12 @@
-"""Web pages of model servers, kept apart from our own page and API.
+"""Separates the web pages of model servers from modelswap's own page and API.
 
-A page below `/upstream/<model>/` or `/comfyui/` is the model server's, but a
-browser would give it our origin, our remembered key included.
+A page below `/upstream/<model>/` or `/comfyui/` comes from the model server, but a browser would give
+it modelswap's origin, and with it the key that the web page remembers.
 
-Guarantees: unless `trustPage` is set, such a page never has our origin. On a
-loopback name a browser's navigation is led to `http://<label>.localhost:PORT`,
-which every browser but Safari resolves to loopback, and where nothing is served
-but that model. Elsewhere each response that a browser could run carries a
-sandbox (`SANDBOX`), which gives it an origin that equals no other.
+Guarantees: unless `trustPage` is set, such a page never has modelswap's origin. On a loopback name a
+browser's navigation is redirected to `http://<label>.localhost:PORT`, which every browser but Safari
+resolves to loopback, and where only that model is served. Elsewhere each response that a browser could
+run carries a sandbox (`SANDBOX`), which gives it an origin that equals no other.
 Does not: touch responses of known inert types, or clients that are no browsers.
 """
 
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.naming.names import PeerTarget
 from modelswap.errors import ForbiddenError
 from modelswap.http import Address
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,26 +37,26 @@ _POLICY: Final = (
     b"allow-popups-to-escape-sandbox"
 )
 SANDBOX: Final[tuple[Field, ...]] = ((b"Content-Security-Policy", _POLICY),)
-"""Without `allow-same-origin`. A window that the page opens may leave the sandbox, since the page
-cannot reach into a window of another origin."""
+"""Without `allow-same-origin`. A window that the page opens may leave the sandbox: the page cannot
+access a window of another origin."""
 LANDING_PAGE: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0">'
     b"<title>Opening the page</title>"
 )
-"""Loads its own address again: that request, and each later reload, then comes from its own origin."""
+"""Reloads its own address: that request, and each later one, then comes from its own origin."""
 LANDING_FIELDS: Final[tuple[Field, ...]] = (
     (b"Content-Type", b"text/html; charset=utf-8"),
     (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"Cache-Control", b"no-store"),
 )
 _MARK: Final = "upstream--"
-_MOST_SLUG: Final = 32
+_MAX_SLUG: Final = 32
 """Characters of a model's name in a label, which DNS limits to 63 in all."""
-_DIGITS: Final = 12
+_HASH_DIGITS: Final = 12
 """Hex digits of the hash in a label: 48 bits, so that two models of one file never share one."""
-_EXPECTED_FOR: Final = 300.0
-"""Seconds that a browser has to follow a redirect of ours: its user may have to type the key there."""
-_MOST_EXPECTED: Final = 256
+_EXPECTED_FOR: Final = Seconds(300)
+"""A browser has so long to follow a redirect to a page: its user may have to type the key there."""
+_MAX_EXPECTED: Final = 256
 """Redirects remembered at once, so that endless ones do not fill the memory; a user needs one."""
 _SANDBOXED: Final = (
     "<{}> its web page is shown in a sandbox, where it can call no API, not even its own: open it as "
@@ -70,7 +70,7 @@ _PROXIED: Final = (
     b"x-forwarded-host",
     b"x-forwarded-proto",
 )
-"""Set by proxies, which may not forward the label's name."""
+"""Set by proxies, which may not forward the host name of the label."""
 _DOCUMENTS: Final = frozenset({b"document", b"frame", b"iframe"})
 """Values of `Sec-Fetch-Dest` for which a browser makes a page of the response."""
 
@@ -78,7 +78,7 @@ _DOCUMENTS: Final = frozenset({b"document", b"frame", b"iframe"})
 def is_page_host(host: bytes | None) -> bool:
     """Tell whether a `Host` or an origin's authority is of the form that models' pages have.
 
-    By form, not by configuration: the page of a model that is gone must not become ours.
+    By form, not by configuration: the page of a removed model must not get modelswap's own page.
     """
     if host is None or b"--" not in host:
         return False
@@ -90,13 +90,13 @@ def page_label(target: LocalTarget | PeerTarget) -> str:
     """Return the label of a model's own host name: the same at every start."""
     is_peer = isinstance(target, PeerTarget)
     name = f"{target.peer}/{target.model}" if isinstance(target, PeerTarget) else target.model
-    slug = re.sub("[^a-z0-9]+", "-", name.lower())[:_MOST_SLUG].strip("-") or "model"
+    slug = re.sub("[^a-z0-9]+", "-", name.lower())[:_MAX_SLUG].strip("-") or "model"
     digest = hashlib.sha256(f"{is_peer} {name}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{_MARK}{slug}--{digest[:_DIGITS]}"
+    return f"{_MARK}{slug}--{digest[:_HASH_DIGITS]}"
 
 
 def trusts_page(snapshot: ConfigSnapshot, target: LocalTarget | PeerTarget) -> bool:
-    """Tell whether the configuration lets the model's page have our origin."""
+    """Tell whether the configuration lets the model's page have modelswap's origin."""
     if isinstance(target, PeerTarget):
         return snapshot.remotes[target.peer].peer.trust_page
     return snapshot.plan.models[target.model].trust_page
@@ -112,9 +112,9 @@ def sandbox_fields(
 
 
 def page_ports(plan: Plan) -> set[int]:
-    """Return the ports at which model servers serve their pages themselves, past us.
+    """Return the ports at which browsers can reach the pages of model servers directly.
 
-    A page there is of a loopback origin, as applications on this machine are, which may use our API.
+    A page there has a loopback origin. Applications on this machine have one too, and may use the API.
     """
     proxies = [model.proxy for model in plan.models.values() if not model.trust_page]
     proxies += [peer.proxy for peer in plan.peers.values() if not peer.trust_page]
@@ -123,7 +123,7 @@ def page_ports(plan: Plan) -> set[int]:
 
 
 def forbid_page(snapshot: ConfigSnapshot, model: Model) -> None:
-    """Keep the pages at a server's own port from our API, also when the port is not the usual one."""
+    """Let no page at the port of a running server use the API, also at a port that no plan names."""
     port = None if model.trust_page else loopback_port(model.proxy)
     if port is not None:
         snapshot.site_rules.deny_port(port)
@@ -154,23 +154,23 @@ def _is_here(host: str) -> bool:
 
 
 class ModelPages:
-    """Leads browsers to the origins of models' pages."""
+    """Redirects browsers to the origins of models' pages."""
 
     def __init__(self, clock: Callable[[], float], warn: Callable[[str, str], None]) -> None:
         """`warn` takes a key and a text, and logs each key's text once."""
         self._clock = clock
         self._warn = warn
         self._expected: dict[tuple[bytes, bytes], float] = {}
-        """Host and target of redirects of ours, with the time until which they may be followed."""
+        """Host and target of redirects, with the time until which a browser may follow them."""
 
     def move(
         self, request: Request, target: LocalTarget | PeerTarget, snapshot: ConfigSnapshot
     ) -> bytes | None:
-        """Return where a navigation to the model's page has to go; `None`: it may stay.
+        """Return where a navigation to the model's page is redirected; `None`: nowhere.
 
         Raises:
             ForbiddenError: this host name is another model's, or a service worker would be
-                registered on our origin.
+                registered on modelswap's origin.
         """
         label = page_label(target).encode("ascii")
         host = request.header(b"host") or b""
@@ -192,15 +192,15 @@ class ModelPages:
         return b"http://" + own + request.target
 
     def _expect(self, host: bytes, target: bytes) -> None:
-        if len(self._expected) >= _MOST_EXPECTED:
+        if len(self._expected) >= _MAX_EXPECTED:
             self._expected.clear()
         self._expected[host, target] = self._clock() + _EXPECTED_FOR
 
     def follows_redirect(self, request: Request) -> bool:
-        """Tell whether a navigation follows a redirect of ours, once for each redirect.
+        """Tell whether a navigation follows a redirect of `move`, once for each redirect.
 
-        The browser calls it cross-site, since it began on another host name of ours; a page of
-        another site cannot be expected, since our redirects are refused to it.
+        The browser calls it cross-site, since it began on another host name of modelswap. A page of
+        another site gets no such redirect.
         """
         if request.header(b"sec-fetch-site") not in {b"cross-site", b"same-site"}:
             return False
@@ -230,9 +230,9 @@ def _port_of_own_origin(request: Request, host: bytes) -> bytes | None:
 
 
 def _is_direct(request: Request) -> bool:
-    """Tell whether no proxy is between the browser and us.
+    """Tell whether no proxy is between the browser and modelswap.
 
-    With one, `Host` may be its name for us, which means another machine to the browser. nginx adds no
+    With one, `Host` may be the proxy's name for modelswap: another machine to the browser. nginx adds no
     header of `_PROXIED` by itself, but like all proxies it drops the browser's `Connection: keep-alive`.
     """
     is_marked = any(request.header(name) is not None for name in _PROXIED)

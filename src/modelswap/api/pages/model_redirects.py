@@ -1,13 +1,11 @@
-"""Redirects by model servers, in a browser.
+"""Decides where a model server may redirect a browser.
 
-A browser counts a redirected request as one of the page that began it: of ours,
-or of the user who typed the address. So a model server could send it to
-`/unload` or to another model in their name.
+A browser attributes a redirected request to the page that began it, or to the user who typed the
+address. So a model server could send the browser to `/unload` or to another model in their name.
 
-Guarantees: where a browser says who begins a request (`Sec-Fetch-Site`), the
-`Location` of a model that is not trusted stays only if it leads below the
-model's own path, or to a server that we are not. Whatever browsers might read
-in another way than we do is dropped.
+Guarantees: for a browser (`Sec-Fetch-Site`), the `Location` of a model that is not trusted stays only
+if it leads below the model's own path, or to another server. A `Location` that browsers might read in
+another way is dropped.
 Does not: rewrite a `Location`, or touch it for clients that are no browsers.
 """
 
@@ -43,7 +41,7 @@ def redirect_rule(
 ) -> Callable[[bytes], bool] | None:
     """Return what tells whether a `Location` of the model may stay; `None`: any may.
 
-    `path` is what the model is asked for: the end of the request's own path, below the model's.
+    `path` is the upstream path: the end of the request's own path, below the model's.
     """
     if request.header(b"sec-fetch-site") is None or trusts_page(snapshot, target):
         return None
@@ -55,7 +53,7 @@ def redirect_rule(
 
 
 def may_lead_to(location: bytes, home: bytes, host: bytes, rules: HostAndOriginRules) -> bool:
-    """Tell whether a browser stays below `home` (`/`: there is no such place), or leaves us."""
+    """Tell whether a `Location` stays below `home` (`/`: there is no such path), or leaves modelswap."""
     elsewhere = _ELSEWHERE.fullmatch(location)
     if elsewhere is not None:
         name = elsewhere[1]

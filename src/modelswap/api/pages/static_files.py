@@ -1,7 +1,7 @@
-"""The web page and the redirects that lead to it.
+"""The files of the web page, and redirects to it.
 
-Files come from `modelswap/ui` and nowhere else: names are looked up in a
-listing made once, never joined to a path.
+Guarantees: files come from `modelswap/ui` and nowhere else: names are looked up in a list that is made
+once, never joined to a path.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; "
     "base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 )
-UNFRAMED = (
+NO_FRAMES = (
     ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-"""Pages of other origins (those of model servers among them) cannot hold ours in a frame or window."""
+"""Pages of other origins, also of model servers, cannot show this page in a frame or a window."""
 SECURITY_HEADERS = (
     ("Content-Security-Policy", POLICY),
-    *UNFRAMED,
+    *NO_FRAMES,
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
@@ -45,26 +45,26 @@ KINDS: Final = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-"""Not asked of the system: some call JavaScript plain text, which browsers then refuse to run."""
-MARK: Final = b"x-modelswap-page"
+"""Not looked up in the system: some call JavaScript plain text, and browsers do not run that."""
+PAGE_HEADER: Final = b"x-modelswap-page"
 """The header that the page sends with each request of its own."""
 
 
 def is_page_poll(request: Request, status: int, folder: str) -> bool:
-    """Tell whether the page only keeps itself up to date: a successful read, or one of its files.
+    """Tell whether the page only refreshes itself: a successful read, or one of its files.
 
     The first document (*folder* itself), every change and every failure are not polls.
     """
     if request.method not in {"GET", "HEAD"} or status >= 400:  # noqa: PLR2004 -- client errors begin
         return False
-    if request.header(MARK) is not None:
+    if request.header(PAGE_HEADER) is not None:
         return True
     return request.path.startswith(folder) and "." in request.path.rsplit("/", 1)[-1]
 
 
 def redirect(to: str, status: int) -> Handler:
     """Return a handler that leads to another path."""
-    reply = Reply(status, b"", KINDS["html"], (*UNFRAMED, ("Location", to)))
+    reply = Reply(status, b"", KINDS["html"], (*NO_FRAMES, ("Location", to)))
 
     async def handler(_: ControlRequest) -> Reply:
         return reply
@@ -97,7 +97,7 @@ def _listing() -> dict[str, Traversable]:
     return found
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # more than the page has files
 def _content(name: str) -> tuple[bytes, str] | None:
     """Return a file and its entity tag."""
     entry = _listing().get(name)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelswap.api.auth.client_identity import (
-    MOST_CLAIMS,
+    MAX_CLAIMED_NAMES,
     ClientIdentities,
     address_of,
     is_background,
@@ -37,7 +37,7 @@ def test_one_address_is_not_a_thousand_clients() -> None:
     names = {
         clients.client_of(request("9.9.9.9", x_user=f"u{n}"), ANONYMOUS, config) for n in range(500)
     }
-    assert len(names) == MOST_CLAIMS + 1
+    assert len(names) == MAX_CLAIMED_NAMES + 1
     assert "9.9.9.9" in names
     assert clients.client_of(request("9.9.9.9", x_user="u3"), ANONYMOUS, config) == "u3"
     for n in range(5000):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelswap.api.control.control_request import ControlRequest, Reply
-from modelswap.api.pages.static_files import MARK, is_page_poll, redirect, redirect_browsers
+from modelswap.api.pages.static_files import PAGE_HEADER, is_page_poll, redirect, redirect_browsers
 
 
 def control_request(accept: str = "") -> ControlRequest:
@@ -53,6 +53,6 @@ def test_what_the_page_polls(
     method: str, path: str, status: int, *, marked: bool, expected: bool
 ) -> None:
     """Files and reads of the page are polls; documents, changes and failures are not."""
-    headers = {MARK: b"1"} if marked else {}
+    headers = {PAGE_HEADER: b"1"} if marked else {}
     request: Any = SimpleNamespace(method=method, path=path, header=headers.get)
     assert is_page_poll(request, status, "/page/") is expected
