@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import escape
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +19,13 @@ from modelswap.units import Bytes
 from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from .proxy.bodies import plain_body
 from .responder import fields_of
-from .routing.redirects import below_prefix
+from .routing.redirects import location
 
 if TYPE_CHECKING:
     from modelswap.http import Exchange, Request
 
     from .auth.identity import Identity
+    from .hosts.trusted_proxies import TrustedProxies
     from .responder import Headers, Responder
     from .routes import Route
     from .services import Services
@@ -62,7 +64,7 @@ class ControlHandler:
             request.body = plain_body(request.http_request, request.body, CONTROL_BODY)
             reply = await route.handler(request)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(
+                reply = _below_prefix(
                     reply, request.http_request, self.services.config.snapshot.proxies
                 )
         except ReplyError as error:
@@ -105,6 +107,15 @@ class ControlHandler:
     ) -> list[tuple[bytes, bytes]]:
         rules = self.services.config.snapshot.site_rules
         return fields_of((("Content-Type", content_type), *headers), request, rules)
+
+
+def _below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:
+    """Return a redirect to a path of the program with its `Location` as the client needs it."""
+    to = dict(reply.headers)["Location"]
+    where = location(request, to, proxies)
+    kept = tuple(field for field in reply.headers if field[0] != "Location")
+    body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
+    return replace(reply, body=body, headers=(*kept, ("Location", where)))
 
 
 async def _close(stream: StreamReply) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 
-from .control.models_endpoint import statuses
-from .pages.model_pages import forbid_page
+from .models_endpoint import statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +56,7 @@ class FleetEvents:
         failed = fleet.failure(model) is not None
         self._metrics.phase(model, phase.shown, self._now(), failed=failed)
         if phase is Phase.READY and (server := fleet.server(model)) is not None:
-            forbid_page(self._config.snapshot, server.model)
+            self._config.snapshot.deny_page(server.model)
         if phase is Phase.STOPPED:
             self._logs.model_ended(model)
             if model not in self._config.plan.models:  # its last output came after the reload

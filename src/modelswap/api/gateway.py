@@ -20,10 +20,11 @@ from modelswap.errors import (
 
 from .auth.authentication import has_same_identity, identify
 from .auth.client_identity import ClientIdentities
-from .auth.site_checks import check_host, check_site, preflight
 from .control_handler import ControlHandler
+from .hosts.page_hosts import is_page_host
+from .hosts.site_checks import check_host, check_site, preflight
 from .model_path_handler import ModelPathHandler
-from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages, is_page_host
+from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages
 from .proxy.bodies import codings_to_remove
 from .proxy.context import RequestContext
 from .proxy.proxy_request import ProxyRequest
@@ -107,7 +108,9 @@ class Gateway:
         is_page = is_page_host(request.header(b"host"))
         if is_page and route.model not in {ModelLocation.PATH, ModelLocation.COMFYUI}:
             raise NotFoundError("this host name serves the page of one model and nothing else")
-        identity, valid_keys = identify(request, route.scope, snapshot, self._loop.time())
+        identity, valid_keys = identify(
+            request, route.scope, snapshot.authenticator, snapshot.proxies, self._loop.time()
+        )
         if is_page and self._pages.follows_redirect(request):
             self._responder.reply(exchange, 200, LANDING_FIELDS, LANDING_PAGE)
             return

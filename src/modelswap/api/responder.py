@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelswap.errors import ReplyError
     from modelswap.http import Exchange, Field, Refused, Request
 
-    from .auth.host_and_cors import HostAndOriginRules
+    from .hosts.host_and_cors import HostAndOriginRules
     from .services import Services
 
 

@@ -15,21 +15,21 @@ from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetStat
 from modelswap.http import Address, UpstreamPool, is_local
 
 from .auth.failed_attempts import FailedAttempts
-from .auth.host_and_cors import HostAndOriginRules
 from .auth.keys import KeyAuthenticator
-from .auth.kubernetes import find_cluster
-from .auth.trusted_proxies import TrustedProxies
-from .pages.model_pages import page_ports
+from .hosts.host_and_cors import HostAndOriginRules
+from .hosts.kubernetes import find_cluster
+from .hosts.page_hosts import loopback_port, page_ports
+from .hosts.trusted_proxies import TrustedProxies
 from .routing.filters import compile_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelswap.config.plan import Peer, Plan, Secret
+    from modelswap.config.plan import Model, Peer, Plan, Secret
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
 
-    from .auth.host_and_cors import Fields
+    from .hosts.host_and_cors import Fields
     from .routing.filters import RequestEdits
 
 _STATES = {
@@ -124,6 +124,12 @@ class ConfigSnapshot:
         if isinstance(found, PeerTarget) or found is None:
             return TargetState.PEER
         return _STATES.get(fleet.phase(found.model), TargetState.STOPPING)
+
+    def deny_page(self, model: Model) -> None:
+        """Let no page at the port of a running server use the API, also at a port that no plan names."""
+        port = None if model.trust_page else loopback_port(model.proxy)
+        if port is not None:
+            self.site_rules.deny_port(port)
 
     def close(self) -> None:
         """Close the idle connections to peers; running requests go on."""

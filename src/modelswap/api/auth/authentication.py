@@ -17,7 +17,7 @@ from .identity import ANONYMOUS, Identity
 from .keys import MissingScope, RequestTime, Throttled, Unauthenticated
 
 if TYPE_CHECKING:
-    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Request
 
     from .keys import AuthResult, KeyAuthenticator, ValidKeys
@@ -26,19 +26,23 @@ UNAUTHORIZED: Final = "unauthorized: invalid or missing API key"
 
 
 def identify(
-    request: Request, scope: KeyScope | None, snapshot: ConfigSnapshot, now: float
+    request: Request,
+    scope: KeyScope | None,
+    authenticator: KeyAuthenticator,
+    proxies: TrustedProxies,
+    now: float,
 ) -> tuple[Identity, ValidKeys]:
     """Return the identity, and the keys for `has_same_identity`; `now` is monotonic.
 
     Raises:
         ReplyError: the request may not have this scope now.
     """
-    if snapshot.authenticator.is_open or scope is None:
+    if authenticator.is_open or scope is None:
         return ANONYMOUS, ()
-    result, valid_keys = snapshot.authenticator.authenticate(
+    result, valid_keys = authenticator.authenticate(
         keys_of(request),
         scope,
-        address=lambda: address_of(request, snapshot.proxies),
+        address=lambda: address_of(request, proxies),
         at=_at(now),
     )
     return _identity_of(result), valid_keys

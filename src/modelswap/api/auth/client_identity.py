@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.spec import ClientId
 
 if TYPE_CHECKING:
-    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Request
 
     from .identity import Identity
-    from .trusted_proxies import TrustedProxies
 
 MAX_CLAIMED_NAMES: Final = 64
 """Names that one address may claim with `clientIdHeader`: more than a household or a team has."""
@@ -39,11 +38,10 @@ def address_of(request: Request, proxies: TrustedProxies) -> str:
     )
 
 
-def is_background(request: Request, identity: Identity, snapshot: ConfigSnapshot) -> bool:
+def is_background(request: Request, identity: Identity, header: str | None) -> bool:
     """Tell whether the request may wait for all others; any client may say so of its own."""
     if identity.background:
         return True
-    header = snapshot.plan.settings.background_header
     value = None if header is None else request.header(header.lower().encode())
     return value is not None and value.strip().lower() not in _NOT_MARKED
 
@@ -62,20 +60,21 @@ class ClientIdentities:
     def __init__(self) -> None:
         self._claims: dict[str, set[str]] = {}
 
-    def client_of(self, request: Request, identity: Identity, snapshot: ConfigSnapshot) -> ClientId:
+    def client_of(
+        self, request: Request, identity: Identity, header: str | None, proxies: TrustedProxies
+    ) -> ClientId:
         """Return the client for which the request counts in fair queueing.
 
         That is the key by its given name, else the name in the header, else the key, else the address.
         """
         if identity.name and identity.is_named:
             return ClientId(identity.name)
-        header = snapshot.plan.settings.client_id_header
         value = None if header is None else request.header(header.lower().encode())
         if value:
             name = value.decode("latin-1")[:MAX_NAME]
-            if self._may_claim(request, name, snapshot.proxies):
+            if self._may_claim(request, name, proxies):
                 return ClientId(name)
-        return ClientId(identity.name or address_of(request, snapshot.proxies))
+        return ClientId(identity.name or address_of(request, proxies))
 
     def _may_claim(self, request: Request, name: str, proxies: TrustedProxies) -> bool:
         """Accept a claimed name: from a trusted proxy always, from others within bounds.

@@ -12,6 +12,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.api.auth.client_identity import allows_no_swap
+from modelswap.api.models_endpoint import failures, record_of, records
 from modelswap.config.compile.command_secrets import shown_command
 from modelswap.config.plan import KeyScope
 from modelswap.core.spec import ClientId
@@ -19,7 +20,6 @@ from modelswap.errors import ForbiddenError, UnavailableError
 
 from .control_request import ControlError, ControlRequest, Reply, as_json, as_text
 from .model_loading import load, unload
-from .models_endpoint import failures, record_of, records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

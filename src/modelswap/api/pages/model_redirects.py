@@ -19,7 +19,7 @@ from .model_pages import trusts_page
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.api.auth.host_and_cors import HostAndOriginRules
+    from modelswap.api.hosts.host_and_cors import HostAndOriginRules
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import LocalTarget, PeerTarget
     from modelswap.http import Request

@@ -102,8 +102,11 @@ class RequestContext:
         """The valid keys that expire or have a rate: each equal request is judged by them again."""
         self.address: Final = address_of(request, snapshot.proxies)
         """The client's, behind the proxies that are trusted."""
-        self.client: Final = clients.client_of(request, identity, snapshot)
-        self.background: Final = is_background(request, identity, snapshot)
+        settings = snapshot.plan.settings
+        self.client: Final = clients.client_of(
+            request, identity, settings.client_id_header, snapshot.proxies
+        )
+        self.background: Final = is_background(request, identity, settings.background_header)
         self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)

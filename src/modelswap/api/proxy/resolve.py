@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
-from modelswap.api.auth.model_restrictions import check_names_below, check_other_names
 from modelswap.api.errors.error_mapping import NO_ROUTER
 from modelswap.api.routing.filters import rename_query, rewrite
 from modelswap.api.routing.form_filters import FormEdits, form_edits
+from modelswap.api.routing.model_restrictions import check_names_below, check_other_names
 from modelswap.api.routing.model_selector import (
     BYTE_ORDER_MARK,
     MOST_NAME,

@@ -12,6 +12,8 @@ from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
 from modelswap.api.proxy.resolve import ResolvedRequest
+from modelswap.api.snapshot import ConfigSnapshot
+from modelswap.config.plan import Plan
 from modelswap.core.naming.names import LocalTarget
 from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
@@ -74,12 +76,8 @@ def begun(
         header=dict([TYPE]).get,
     )
     identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
-    snapshot: Any = SimpleNamespace(
-        proxies=SimpleNamespace(is_trusted=lambda _: False),
-        plan=SimpleNamespace(settings=SimpleNamespace(background_header=None)),
-    )
     context = RequestContext(
-        snapshot,
+        ConfigSnapshot(Plan(), listening=[]),
         asked,
         identity,
         ClientIdentities(),

@@ -7,8 +7,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from modelswap.api.auth.trusted_proxies import TrustedProxies
-from modelswap.api.routing.forwarded import forwarded_prefix
+from modelswap.api.hosts.forwarded import forwarded_prefix
+from modelswap.api.hosts.trusted_proxies import TrustedProxies
 from modelswap.api.routing.redirects import location, relative
 
 

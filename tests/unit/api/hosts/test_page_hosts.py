@@ -1,4 +1,4 @@
-"""Names of the origins of models' pages."""
+"""Host names of models' pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from modelswap.api.pages.model_pages import is_page_host, loopback_port, page_label
+from modelswap.api.hosts.page_hosts import is_page_host, loopback_port, page_label
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.core.spec import ModelId
 

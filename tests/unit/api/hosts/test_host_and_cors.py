@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelswap.api.auth.host_and_cors import HostAndOriginRules
+from modelswap.api.hosts.host_and_cors import HostAndOriginRules
 
 
 @pytest.mark.parametrize(

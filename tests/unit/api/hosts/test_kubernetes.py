@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.api.auth.host_and_cors import HostAndOriginRules
-from modelswap.api.auth.kubernetes import NO_CLUSTER, Cluster, find_cluster
+from modelswap.api.hosts.host_and_cors import HostAndOriginRules
+from modelswap.api.hosts.kubernetes import NO_CLUSTER, Cluster, find_cluster
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,9 +21,8 @@ from modelswap.api.routing.model_selector import (
 from modelswap.errors import ForbiddenError, ReplyError
 
 if TYPE_CHECKING:
+    from modelswap.api.auth.identity import Identity
     from modelswap.core.naming.names import Names
-
-    from .identity import Identity
 
 
 def check_other_names(

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.api.pages.model_pages import is_page_host
-from modelswap.api.routing.forwarded import forwarded_hosts
+from modelswap.api.hosts.forwarded import forwarded_hosts
+from modelswap.api.hosts.page_hosts import is_page_host
 from modelswap.errors import ForbiddenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modelswap.api.hosts.host_and_cors import HostAndOriginRules
+    from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Field, Request
-
-    from .host_and_cors import HostAndOriginRules
-    from .trusted_proxies import TrustedProxies
 
 
 def check_host(request: Request, rules: HostAndOriginRules, proxies: TrustedProxies) -> None:

@@ -17,11 +17,10 @@ import socket
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from modelswap.api.pages.model_pages import is_page_host
+from modelswap.api.hosts.kubernetes import NO_CLUSTER, Cluster
+from modelswap.api.hosts.page_hosts import is_page_host
+from modelswap.api.hosts.trusted_proxies import parse_address
 from modelswap.bounded_cache import BoundedCache
-
-from .kubernetes import NO_CLUSTER, Cluster
-from .trusted_proxies import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

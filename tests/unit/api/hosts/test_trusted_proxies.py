@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelswap.api.auth.trusted_proxies import TrustedProxies
+from modelswap.api.hosts.trusted_proxies import TrustedProxies
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.trusted_proxies import TrustedProxies
+    from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Request
 
 _LARGEST_PREFIX: Final = 1024
