@@ -38,10 +38,10 @@ def test_where_the_model_is_and_how_the_body_is_read(
 def test_names_are_kept_apart_by_stream_and_bounded() -> None:
     """A client with endless names does not fill the memory."""
     context = context_of(request_of(length=9))
-    context.remember(ResolvedRequest("m", HERE[1], stream=True))
+    context.remember(ResolvedRequest("m", "m", HERE[1], stream=True))
     assert (list(context.known), list(context.known_streams)) == ([], ["m"])
     for number in range(200):
-        context.remember(ResolvedRequest(f"m{number}", HERE[1]))
+        context.remember(ResolvedRequest(f"m{number}", "m", HERE[1]))
     assert len(context.known) <= 64
 
 
