@@ -50,6 +50,8 @@ class ResolvedRequest(msgspec.Struct, eq=False):
 
     name: str = ""
     """The model as the client wrote it; empty when the request names none."""
+    model: str = ""
+    """The model's id; for a model that is not of this server, the name."""
     target: Target | None = None
     """`None` with a refusal, when nothing here has the name."""
     stream: bool = False
@@ -66,11 +68,6 @@ class ResolvedRequest(msgspec.Struct, eq=False):
     """The selector and the target that it counts; give it back with `Selectors.release`."""
     refusal: ReplyError | None = None
     """Why the request ends here."""
-
-    @property
-    def model(self) -> str:
-        """The model's id; what the client wrote, when it is a peer's or nobody's."""
-        return self.target.model if isinstance(self.target, LocalTarget) else self.name
 
 
 UNRESOLVED = ResolvedRequest()
@@ -183,9 +180,9 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
     """Resolve a request whose path named its model; the path's key was checked with it."""
     assert context.named is not None
     name, target = context.named
-    resolved = ResolvedRequest(name=name, target=target)
-    if not isinstance(target, PeerTarget):
-        return resolved
+    if isinstance(target, LocalTarget):
+        return ResolvedRequest(name, target.model, target)
+    resolved = ResolvedRequest(name, name, target)
     kind = context.kind
     if context.identity.models:
         try:
@@ -230,6 +227,7 @@ def _find_target(
     match found:
         case LocalTarget() | PeerTarget():
             resolved.name, resolved.target = name, found
+            resolved.model = found.model if isinstance(found, LocalTarget) else name
             if not context.identity.may_use(found.model, found.requested):
                 raise ForbiddenError(f"this key may not use the model {name!r}")
             return found
@@ -240,7 +238,7 @@ def _find_target(
                 f'selector "{selector}" has no available spillover targets', retry_after=1
             )
         case Unknown():
-            resolved.name = name
+            resolved.name = resolved.model = name
             raise NotFoundError(f"{NO_ROUTER}: {name!r}")
         case _ as never:
             assert_never(never)

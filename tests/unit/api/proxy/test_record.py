@@ -86,7 +86,7 @@ def begun(
         is_tracked=True,
     )
     shared: Any = services
-    resolved = ResolvedRequest("alias", LocalTarget(ModelId("m"), "alias"))
+    resolved = ResolvedRequest("alias", "m", LocalTarget(ModelId("m"), "alias"))
     record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
     record.sent, record.sent_size = sent, len(sent)
     return record
