@@ -1,4 +1,4 @@
-"""Reads what a trusted reverse proxy says about the request that it received.
+"""Reads the headers in which a trusted reverse proxy describes the request that it received.
 
 Guarantees: only the addresses in `trustedProxies` are believed. A path prefix
 is used only when it is a plain absolute path, so it cannot lead to another
