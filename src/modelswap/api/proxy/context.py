@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from modelswap.api.auth.client_identity import ClientIdentities
     from modelswap.api.auth.identity import Identity
     from modelswap.api.auth.keys import ValidKeys
+    from modelswap.api.routing.resolved_request import ResolvedRequest
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
     from modelswap.http import Field, Request, UpstreamPool
 
-    from .resolve import ResolvedRequest
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _CONTENT_CODING: Final = frozenset({b"content-encoding"})

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.api.errors.error_mapping import cancelled_error, relay_error
 from modelswap.api.protocols.stream_dialect import error_event, late_error_event
 from modelswap.api.responder import send_error
+from modelswap.api.routing.resolved_request import UNRESOLVED, ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
@@ -28,7 +29,7 @@ from .body_arrival import BodyArrival
 from .queue_wait import QueueWait
 from .readiness import check_loaded
 from .record import RequestRecord
-from .resolve import UNRESOLVED, ResolvedRequest, resolve, resolve_form, resolve_stream
+from .resolve import resolve, resolve_form, resolve_stream
 from .retries import Retries, may_resend
 
 if TYPE_CHECKING:

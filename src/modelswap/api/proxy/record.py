@@ -22,12 +22,12 @@ from modelswap.observe.usage.usage import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.api.routing.resolved_request import ResolvedRequest
     from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
-    from .resolve import ResolvedRequest
     from .services import RecordServices
 
 _OK: Final = 200

@@ -15,7 +15,7 @@ import msgspec
 
 from modelswap.api.errors.error_mapping import NO_ROUTER
 from modelswap.api.routing.filters import rename_query, rewrite
-from modelswap.api.routing.form_filters import FormEdits, form_edits
+from modelswap.api.routing.form_filters import form_edits
 from modelswap.api.routing.model_restrictions import check_names_below, check_other_names
 from modelswap.api.routing.model_selector import (
     BYTE_ORDER_MARK,
@@ -28,6 +28,7 @@ from modelswap.api.routing.model_selector import (
     is_marked,
 )
 from modelswap.api.routing.peer_names import bare_form, bare_request
+from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, NoTarget, Off, PeerTarget, Unknown
 from modelswap.errors import (
     BadRequestError,
@@ -43,34 +44,6 @@ if TYPE_CHECKING:
 
     from .context import RequestContext
     from .services import RoutingState
-
-
-class ResolvedRequest(msgspec.Struct, eq=False):
-    """What a request means. Equal requests share one: nobody changes it after `resolve`."""
-
-    name: str = ""
-    """The model as the client wrote it; empty when the request names none."""
-    model: str = ""
-    """The model's id; for a model that is not of this server, the name."""
-    target: Target | None = None
-    """`None` with a refusal, when nothing here has the name."""
-    stream: bool = False
-    """The client wants an event stream."""
-    body: bytes | None = None
-    """The body for the upstream; `None`: as it came."""
-    query: str | None = None
-    """The query for the upstream; `None`: as it came."""
-    form: FormEdits | None = None
-    """Edits of a form, which are made while it is sent."""
-    failed_edits: tuple[str, ...] = ()
-    """Filters that could not be applied."""
-    selection: tuple[str, str] | None = None
-    """The selector and the target that it counts; give it back with `Selectors.release`."""
-    refusal: ReplyError | None = None
-    """Why the request ends here."""
-
-
-UNRESOLVED = ResolvedRequest()
 
 
 def resolve(

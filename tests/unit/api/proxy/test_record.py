@@ -11,7 +11,7 @@ import pytest
 from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
-from modelswap.api.proxy.resolve import ResolvedRequest
+from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.config.plan import Plan
 from modelswap.core.naming.names import LocalTarget

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from modelswap.api.auth.identity import Identity
-from modelswap.api.proxy.resolve import ResolvedRequest, resolve, resolve_form, resolve_stream
+from modelswap.api.proxy.resolve import resolve, resolve_form, resolve_stream
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from support.proxy_units import JSON, FakeFleet, M, context_of, request_of, snapshot_of
+
+if TYPE_CHECKING:
+    from modelswap.api.routing.resolved_request import ResolvedRequest
 
 FORM = (("Content-Type", "multipart/form-data; boundary=x"),)
 MARK = b"\xef\xbb\xbf"
