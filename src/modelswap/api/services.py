@@ -183,7 +183,7 @@ class Services:
         self.plan, self.snapshot = plan, snapshot
         for model, _, _ in self.fleet.running():
             self._distrust(self.fleet.server(model.id))
-        self.completions.settle()
+        self.completions.flush()
         self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer, most=most_captures(settings))
         self.store.configure(

@@ -371,7 +371,7 @@ class Program:
         services = self._services
         services.bus.close()
         services.performance.close()
-        services.completions.settle()
+        services.completions.flush()
         services.store.close()
         services.logs.close()
 

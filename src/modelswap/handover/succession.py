@@ -110,7 +110,7 @@ class Succession:
             if self._before is not None:
                 self._before.follow(remote)
             await fleet.close(stop_servers=False)
-            services.completions.settle()
+            services.completions.flush()
             reserved = RESERVED + 4 * self._server.connections
             try:
                 await successor.go(

@@ -9,7 +9,6 @@ first client came.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -17,6 +16,9 @@ from typing import Final
 
 import msgspec
 
+from modelswap.units import Seconds
+
+from .batcher import Batcher
 from .bounded_stream import BoundedStream
 
 REMEMBERED: Final = 1000
@@ -25,7 +27,7 @@ QUEUE: Final = 1 << 20
 KEEP_ALIVE: Final = 15.0
 _USUAL_SIZE: Final = 256
 _SLACK: Final = 100
-LOG_PAUSE: Final = 0.03
+LOG_PAUSE: Final = Seconds(0.03)
 """Seconds that log lines are gathered before they go out as one event."""
 
 Happening = tuple[str, object]
@@ -77,8 +79,7 @@ class EventBus:
         self._past: deque[tuple[int, str, object, int]] = deque()
         self._past_size = 0
         self._clients: list[EventSubscriber] = []
-        self._logs: list[tuple[str, bytes]] = []
-        self._logs_due: asyncio.TimerHandle | None = None
+        self._logs: Batcher[tuple[str, bytes]] = Batcher(self._send_logs, LOG_PAUSE)
         self._closed = False
         self._is_known = False
         """Somebody has listened, and may come back with an id."""
@@ -118,15 +119,10 @@ class EventBus:
 
     def log(self, source: str, data: bytes) -> None:
         """Tell of log lines; several within a moment become one event."""
-        if not self._clients:
-            return
-        self._logs.append((source, data))
-        if self._logs_due is None:
-            self._logs_due = asyncio.get_running_loop().call_later(LOG_PAUSE, self._flush_logs)
+        if self._clients:
+            self._logs.add((source, data))
 
-    def _flush_logs(self) -> None:
-        self._logs_due = None
-        logs, self._logs = self._logs, []
+    def _send_logs(self, logs: list[tuple[str, bytes]]) -> None:
         for source in ("proxy", "upstream"):
             data = b"".join(piece for of, piece in logs if of == source)
             if data:
@@ -161,9 +157,7 @@ class EventBus:
 
     def subscribe(self, initial: Initial, last_id: str = "") -> EventSubscriber:
         """Let a client in; `initial` composes the present state, now and after a loss."""
-        if self._logs_due is not None:  # what waits is in the initial history already
-            self._logs_due.cancel()
-            self._flush_logs()
+        self._logs.flush()  # what waits is in the initial history already
         missed = self._missed(last_id)
         client = EventSubscriber(
             self, initial, self.sequence(initial()) if missed is None else missed
@@ -197,8 +191,6 @@ class EventBus:
     def close(self) -> None:
         """End every stream."""
         self._closed = True
-        if self._logs_due is not None:
-            self._logs_due.cancel()
-            self._logs_due = None
+        self._logs.discard()
         for client in self._clients:
             client.stream.close()

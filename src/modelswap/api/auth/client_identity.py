@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.spec import ClientId
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Callers:
     """Names that clients gave themselves, counted by address."""
 
     def __init__(self) -> None:
-        self._claims: dict[str, set[str]] = {}
+        self._claims: BoundedCache[str, set[str]] = BoundedCache(_ADDRESSES)
 
     def client_of(self, request: Request, identity: Identity, snapshot: ConfigSnapshot) -> ClientId:
         """Return whom the request counts for when turns are shared out.
@@ -85,9 +86,10 @@ class Callers:
             return True
         if origins.has_proxies:
             return False
-        if len(self._claims) >= _ADDRESSES:
-            self._claims.clear()
-        claims = self._claims.setdefault(address_of(request, origins), set())
+        address = address_of(request, origins)
+        claims = self._claims.get(address)
+        if claims is None:
+            claims = self._claims[address] = set()
         if name not in claims and len(claims) >= MOST_CLAIMS:
             return False
         claims.add(name)

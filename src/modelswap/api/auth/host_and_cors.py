@@ -15,10 +15,11 @@ from __future__ import annotations
 import re
 import socket
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from modelswap.api.pages.model_pages import is_page_host
+from modelswap.bounded_cache import BoundedCache
 
 from .kubernetes import NO_CLUSTER, Cluster
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     Address = IPv4Address | IPv6Address
 
-_K = TypeVar("_K")
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
@@ -116,9 +116,9 @@ class HostAndOriginRules:
         self._origins = frozenset(origin.strip().lower().rstrip("/") for origin in origins)
         self._proxies = tuple(ip_network(proxy.strip(), strict=False) for proxy in proxies)
         self._servers = set(servers)
-        self._host_verdicts: dict[bytes, bool] = {}
-        self._origin_verdicts: dict[bytes, bool] = {}
-        self._trusted: dict[str, bool] = {}
+        self._host_verdicts: BoundedCache[bytes, bool] = BoundedCache(_REMEMBERED)
+        self._origin_verdicts: BoundedCache[bytes, bool] = BoundedCache(_REMEMBERED)
+        self._trusted: BoundedCache[str, bool] = BoundedCache(_REMEMBERED)
 
     # Host
 
@@ -129,7 +129,7 @@ class HostAndOriginRules:
         known = self._host_verdicts.get(host)
         if known is None:
             known = self._judge_host(host.decode("latin-1"))
-            _remember(self._host_verdicts, host, known)
+            self._host_verdicts[host] = known
         return known
 
     def _judge_host(self, authority: str) -> bool:
@@ -151,7 +151,7 @@ class HostAndOriginRules:
         known = self._origin_verdicts.get(origin)
         if known is None:
             known = self._judge_origin(origin.decode("latin-1").strip().lower())
-            _remember(self._origin_verdicts, origin, known)
+            self._origin_verdicts[origin] = known
         return known or (host is not None and _is_same(origin, host))
 
     def _judge_origin(self, origin: str) -> bool:
@@ -270,7 +270,7 @@ class HostAndOriginRules:
         if known is None:
             parsed = _address(address)
             known = parsed is not None and any(parsed in network for network in self._proxies)
-            _remember(self._trusted, address, known)
+            self._trusted[address] = known
         return known
 
     def client_address(
@@ -294,12 +294,6 @@ class HostAndOriginRules:
         if not forwarded_for and real_ip is not None:
             return _forwarded_address(real_ip.decode("latin-1")) or peer
         return client
-
-
-def _remember(verdicts: dict[_K, bool], key: _K, verdict: bool) -> None:  # noqa: FBT001 -- it is the value
-    if len(verdicts) >= _REMEMBERED:
-        verdicts.clear()
-    verdicts[key] = verdict
 
 
 def _is_same(origin: bytes, host: bytes) -> bool:

@@ -88,7 +88,7 @@ def _source(call: ControlRequest) -> str:
 async def events(call: ControlRequest) -> StreamReply:
     """Stream what happens; the present state comes first."""
     services = call.services
-    services.completions.settle()
+    services.completions.flush()
     client = services.bus.subscribe(lambda: _present(services), call.header("last-event-id"))
     headers = (("Cache-Control", "no-cache"), *LIVE)
     return StreamReply(client.frames(), "text/event-stream", 200, headers)

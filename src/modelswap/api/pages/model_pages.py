@@ -20,6 +20,7 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
 from modelswap.errors import ForbiddenError
 from modelswap.http import Address
@@ -153,7 +154,7 @@ class ModelPages:
         """`warn` takes a key and a text, and logs each key's text once."""
         self._clock = clock
         self._warn = warn
-        self._expected: dict[tuple[bytes, bytes], float] = {}
+        self._expected: BoundedCache[tuple[bytes, bytes], float] = BoundedCache(_MOST_EXPECTED)
         """Host and target of redirects of ours, with the time until which they may be followed."""
 
     def move(
@@ -185,8 +186,6 @@ class ModelPages:
         return b"http://" + own + request.target
 
     def _expect(self, host: bytes, target: bytes) -> None:
-        if len(self._expected) >= _MOST_EXPECTED:
-            self._expected.clear()
         self._expected[host, target] = self._clock() + _EXPECTED_FOR
 
     def arrives(self, request: Request) -> bool:

@@ -15,6 +15,7 @@ from modelswap.api.auth.credentials import without_any, without_keys
 from modelswap.api.pages.model_pages import guard_of
 from modelswap.api.pages.model_redirects import redirect_rule
 from modelswap.api.routing.model_selector import NameLocation, source_of
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
 from modelswap.http import UpstreamRequest, forward_headers
 from modelswap.observe.captures import weight
@@ -108,9 +109,9 @@ class RequestContext:
         """The body, if there is one, is JSON as it stands."""
         self.before, self.after = line_ends(request, address)
         self.weight = weight(request.headers)
-        self.direct: dict[str, LocalTarget] = {}
+        self.direct: BoundedCache[str, LocalTarget] = BoundedCache(_MOST_NAMES)
         """Names that lead to a model whatever else happens: without a profile, nothing to check or edit."""
-        self.usual: dict[UpstreamPool, UpstreamRequest] = {}
+        self.usual: BoundedCache[UpstreamPool, UpstreamRequest] = BoundedCache(_MOST_OUTBOUNDS)
         """What `outbound` made for this very query and a client whose answer has not begun."""
 
     def take_off_codings(self) -> None:
@@ -132,11 +133,8 @@ class RequestContext:
 
     def remember(self, name: str, target: LocalTarget) -> None:
         """Let `name` be `direct` from now on, unless each request's names are checked."""
-        if self.identity.models:
-            return
-        if len(self.direct) >= _MOST_NAMES:
-            self.direct.clear()
-        self.direct[name] = target
+        if not self.identity.models:
+            self.direct[name] = target
 
     def outbound(
         self, upstream: UpstreamPool, query: str, target: Target, *, begun: bool
@@ -150,8 +148,6 @@ class RequestContext:
         if known is None:
             known = self._make_outbound(upstream, query, target, begun=begun)
             if is_usual:
-                if len(self.usual) >= _MOST_OUTBOUNDS:
-                    self.usual.clear()
                 self.usual[upstream] = known
         return known
 

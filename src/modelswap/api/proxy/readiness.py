@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import ConflictError, LoadingError
 
@@ -60,7 +61,7 @@ class Readiness:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._polled: dict[_Poller, float] = {}
+        self._polled: BoundedCache[_Poller, float] = BoundedCache(_MOST_POLLERS)
         """When each last asked for the health of a ready model."""
 
     def is_peek(self, model: ModelId, request: Request, rest: str) -> bool:
@@ -73,7 +74,8 @@ class Readiness:
         polls = is_poll(request.method, rest)
         if fleet.phase(model) is Phase.READY:
             if polls and rest in HEALTH:
-                self._remember((model, request.client, request.header(b"user-agent")))
+                poller = model, request.client, request.header(b"user-agent")
+                self._polled[poller] = self._services.loop.time()
             return polls
         if polls:
             self._check_poll(fleet, model, request, rest)
@@ -91,13 +93,8 @@ class Readiness:
         last = self._polled.get(poller)
         now = self._services.loop.time()
         if last is not None and now - last < POLLING and fleet.has_idled(model):
-            self._remember(poller)
+            self._polled[poller] = now
             raise ConflictError(
                 f"model {model} is not loaded: nobody used it for its ttl; "
                 "whoever polls its health all the while does not load it again"
             )
-
-    def _remember(self, poller: _Poller) -> None:
-        if len(self._polled) >= _MOST_POLLERS:
-            self._polled.clear()
-        self._polled[poller] = self._services.loop.time()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.observe.activity.failure_text import describe
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from .context import RequestContext
 
 _OK: Final = 200
-_bags: dict[tuple[int | None, str | None], str] = {}
 _MOST_BAGS: Final = 1024
+_bags: BoundedCache[tuple[int | None, str | None], str] = BoundedCache(_MOST_BAGS)
 
 
 class RequestRecord:
@@ -240,9 +241,9 @@ class RequestRecord:
             completions = self._services.completions
             completions.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
             if self._draft is not None:
-                completions.settle()
+                completions.flush()
 
-    def settle(self, number: int, epoch: float) -> CaptureBuilder | None:
+    def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
         """See `ledger.Entry`."""
         ended = self._ended
         self._wall = wall = int((ended - self.began) * 1000)
@@ -338,8 +339,6 @@ def _bag(priority: int | None, selector: str | None) -> str:
     key = priority, selector
     text = _bags.get(key)
     if text is None:
-        if len(_bags) >= _MOST_BAGS:
-            _bags.clear()
         facts: dict[str, str] = {}
         if priority is not None:
             facts["fifo_priority"] = str(priority)

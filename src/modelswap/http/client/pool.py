@@ -13,6 +13,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.http.message.head import of_length
 from modelswap.http.message.head_template import cut
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
@@ -53,9 +54,9 @@ class UpstreamPool:
         """`ssl_context` replaces the default one for https."""
         self.address = address
         self.timeouts = timeouts
-        self.heads: dict[bytes, ResponseHead] = {}
+        self.heads: BoundedCache[bytes, ResponseHead] = BoundedCache(_KNOWN_HEADS)
         """Heads read before: equal bytes have an equal reading."""
-        self._shapes: dict[bytes, ResponseHead] = {}
+        self._shapes: BoundedCache[bytes, ResponseHead] = BoundedCache(_KNOWN_HEADS)
         """The same, by what they are without the digits of their length."""
         self._ssl = ssl_context
         self._loop = asyncio.get_running_loop()
@@ -140,9 +141,6 @@ class UpstreamPool:
     def remember(self, head: bytes, reading: ResponseHead, *, was_repaired: bool = False) -> None:
         """Keep a reading. A repaired head has no shape: it may hold its length twice."""
         if len(head) <= _KNOWN_HEAD_SIZE:
-            if len(self.heads) >= _KNOWN_HEADS:
-                self.heads.clear()
-                self._shapes.clear()
             self.heads[head] = reading
             digits = None if was_repaired else cut(head)
             if digits is not None:

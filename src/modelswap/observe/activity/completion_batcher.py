@@ -15,25 +15,25 @@ from __future__ import annotations
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from modelswap.observe.batcher import Batcher
 from modelswap.observe.captures import Whole
 from modelswap.observe.metrics.prometheus import Finished
+from modelswap.units import Bytes, Seconds
 
 from .rows import ActivityRecord
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
+    from modelswap.observe.batcher import Later
     from modelswap.observe.captures import CaptureBuilder, Captures
     from modelswap.observe.metrics.prometheus import Metrics
 
     from .store import Store
 
-    Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
-
-GATHER: Final = 0.02
+GATHER: Final = Seconds(0.02)
 MOST: Final = 256
-MOST_HELD: Final = 4 << 20
+MOST_HELD: Final = Bytes(4 << 20)
 """Bytes of large bodies."""
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ T = TypeVar("T")
 class CompletedRequest(ActivityRecord, Finished, Whole, Protocol):
     """A request that is over."""
 
-    def settle(self, number: int, epoch: float) -> CaptureBuilder | None:
+    def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
         """Work out its figures; return the capture it gathered, if any.
 
         *number* is its id, *epoch* what monotonic time is behind the clock's. A `size` other than 0
@@ -54,50 +54,29 @@ class CompletedRequest(ActivityRecord, Finished, Whole, Protocol):
 class CompletionBatcher:
     """Takes what is over to store, captures and counters."""
 
-    def __init__(self, store: Store, captures: Captures, metrics: Metrics, later: Later) -> None:
-        """*later*: the loop's `call_later`."""
+    def __init__(
+        self, store: Store, captures: Captures, metrics: Metrics, later: Later | None = None
+    ) -> None:
         self.store = store
         self._captures = captures
         self._metrics = metrics
-        self._later = later
-        self._waiting: list[CompletedRequest] = []
-        self._held = 0
-        self._due: asyncio.TimerHandle | None = None
-
-    def add(self, entry: CompletedRequest, held: int = 0) -> None:
-        """Enter it soon. *held*: the bytes of its body, when that is large."""
-        waiting = self._waiting
-        waiting.append(entry)
-        if self._due is None:
-            self._due = self._later(GATHER, self.settle)
-        elif len(waiting) >= MOST:
-            self.settle()
-            return
-        if held:
-            self._held += held
-            if self._held >= MOST_HELD:
-                self.settle()
+        batcher = Batcher(self._record, GATHER, most=MOST, most_bytes=MOST_HELD, later=later)
+        self.add = batcher.add
+        self.flush = batcher.flush
+        """Record what waits."""
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Ask the books something slow, off the loop; all that has ended before is in them."""
-        self.settle()
+        self.flush()
         return await self.store.ask(question)
 
-    def settle(self) -> None:
-        """Enter what waits."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        entries, self._waiting = self._waiting, []
-        self._held = 0
-        if not entries:
-            return
+    def _record(self, entries: list[CompletedRequest]) -> None:
         number = self.store.next_ids(len(entries))
         epoch = time_ns() / 1e9 - monotonic()
         drafts: dict[int, CaptureBuilder] = {}
         whole: list[CompletedRequest] = []
         for entry in entries:
-            draft = entry.settle(number, epoch)
+            draft = entry.finalize(number, epoch)
             if entry.size:
                 whole.append(entry)
             elif draft is not None:

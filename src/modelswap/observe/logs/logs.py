@@ -8,11 +8,12 @@ refuses to be called from another.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from modelswap.observe.batcher import Batcher
 from modelswap.observe.bounded_stream import BoundedStream
+from modelswap.units import Seconds
 
 from .stdout import Stdout
 from .timestamps import FORMATS, Stamp, go_duration
@@ -32,7 +33,7 @@ PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
 COMBINED: Final = ""
 
-GATHER: Final = 0.02
+GATHER: Final = Seconds(0.02)
 """Seconds that lines about requests are gathered before they are written together."""
 MOST_GATHERED: Final = 256
 
@@ -148,8 +149,9 @@ class Logs:
         self._rings: dict[str, Ring] = {PROXY: Ring(), UPSTREAM: Ring(), COMBINED: Ring()}
         self._lines: dict[str, Lines] = {}
         self._tails: dict[str, list[BoundedStream]] = {}
-        self._requests: list[tuple[str, int, int, str, float]] = []
-        self._due: asyncio.TimerHandle | None = None
+        self._requests = Batcher(self._write_requests, GATHER, most=MOST_GATHERED)
+        self.flush = self._requests.flush
+        """Write the lines that were gathered."""
         self.on_lines: Callable[[str, bytes], None] | None = None
         """Told of every piece of the proxy and upstream logs (for the event stream)."""
 
@@ -173,8 +175,7 @@ class Logs:
         """Write one line of our own; `level` is debug, info, warn or error."""
         if _LEVELS[level] < self._threshold:
             return
-        if self._requests:
-            self.flush()
+        self.flush()
         message = printable(message)
         stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
         line = f"{stamp}[{level.upper()}] {message}\n".encode("utf-8", "replace")
@@ -191,28 +192,17 @@ class Logs:
             before = f"{self._stamp(time.time_ns())} [INFO] {before}"
         else:
             before = "[INFO] " + before
-        requests = self._requests
-        requests.append((before, status, sent, after, seconds))
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(GATHER, self.flush)
-        elif len(requests) >= MOST_GATHERED:
-            self.flush()
+        self._requests.add((before, status, sent, after, seconds))
 
-    def flush(self) -> None:
-        """Write the lines that were gathered."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        if self._requests:
-            requests, self._requests = self._requests, []
-            text = "".join(
-                [
-                    f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
-                    for before, status, sent, after, seconds in requests
-                ]
-            )
-            data = text.encode("utf-8", "replace")
-            self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
+    def _write_requests(self, requests: list[tuple[str, int, int, str, float]]) -> None:
+        text = "".join(
+            [
+                f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
+                for before, status, sent, after, seconds in requests
+            ]
+        )
+        data = text.encode("utf-8", "replace")
+        self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:
         """Take any fragment of a model server's output."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.config import redact as shown
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -37,7 +38,7 @@ class HeaderMask:
 
     def __init__(self, extra: Iterable[str] = ()) -> None:
         self._extra: frozenset[bytes] = frozenset()
-        self._known: dict[bytes, tuple[str, bool]] = {}
+        self._known: BoundedCache[bytes, tuple[str, bool]] = BoundedCache(_MOST_NAMES)
         self.configure(extra)
 
     def configure(self, extra: Iterable[str]) -> None:
@@ -60,8 +61,6 @@ class HeaderMask:
     def _judge(self, raw: bytes) -> tuple[str, bool]:
         lower = raw.lower()
         verdict = canonical(lower), lower in self._extra or _HIDDEN.search(lower) is not None
-        if len(self._known) >= _MOST_NAMES:
-            self._known.clear()
         self._known[raw] = verdict
         return verdict
 

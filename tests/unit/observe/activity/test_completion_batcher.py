@@ -29,10 +29,7 @@ class Books:
         self.store.open()
         self.metrics = Metrics()
         self.done: list[int] = []
-        loop = asyncio.get_running_loop()
-        self.completions = CompletionBatcher(
-            self.store, self.captures, self.metrics, loop.call_later
-        )
+        self.completions = CompletionBatcher(self.store, self.captures, self.metrics)
 
     def on_done(self, ids: Any) -> None:
         self.done += ids
@@ -57,7 +54,7 @@ class Over:
         self.tokens = Tokens(input=3)
         self.id = 0
 
-    def settle(self, number: int, _epoch: float) -> CaptureBuilder | None:
+    def finalize(self, number: int, _epoch: float) -> CaptureBuilder | None:
         self.id = number
         return CaptureBuilder("/v1/x", ()) if self._drafted else None
 
@@ -77,7 +74,7 @@ async def test_what_is_over_is_in_the_books_a_moment_later() -> None:
     await asyncio.sleep(3 * GATHER)
     assert books.done == [1, 2, 3]
     assert books.metrics.counters.tokens == {(name, "prompt"): 3 for name in "abc"}
-    books.completions.settle()
+    books.completions.flush()
     assert books.done == [1, 2, 3]
 
 
@@ -115,7 +112,7 @@ async def test_captures_of_both_kinds() -> None:
     books = Books()
     small, drafted = books.over("a", 100), books.over("b", drafted=True)
     huge, plain = books.over("c", 20_000), books.over("d")
-    books.completions.settle()
+    books.completions.flush()
     assert books.captures.ids() == {small.id, drafted.id}
     assert (small.request_body, huge.request_body, plain.request_body) == (b"in", b"", b"in")
     assert books.captures.refused == 1
