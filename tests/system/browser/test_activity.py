@@ -64,7 +64,7 @@ def test_a_slow_answer_opens_nothing_later(page: Page, server: Modelswap) -> Non
     )
     page.wait_for(".model", "alpha")
     page.until(lambda: not page.all("dialog"), "nothing lies over the models")
-    page.script("return import('/ui/api.js').then((api) => api.askJson('/api/version'))")
+    page.script("return import('/ui/api/client.js').then((api) => api.askJson('/api/version'))")
     assert page.all("dialog") == []
 
 
@@ -268,7 +268,7 @@ def test_what_is_known_of_tokens(page: Page, server: Modelswap) -> None:
         for counts, path, status, _ in TOKENS
     ]  # fmt: skip
     found = page.module(
-        "format.js",
+        "lib/format.js",
         "return args[0].map((row) => { const t = m.tokensOf(row); return [t.input, t.output, t.cached]; });",
         [*rows, {"tokens": {}}, {}],
     )

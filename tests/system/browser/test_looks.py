@@ -38,7 +38,7 @@ def shown(page: Page, modelswap_server: StartServer) -> Page:
 def test_charts_have_axes(shown: Page) -> None:
     """Values with their unit at the left, times below, a legend for each line, and the value under the pointer."""
     found = shown.module(
-        "chart.js",
+        "lib/chart.js",
         "const from = new Date(2026, 4, 4, 12, 0, 0).getTime(); const chart = m.lines({title: 'GPU', unit: '%', top: 100,"
         " from, to: from + 2 * args[0], series: [{name: 'one', points: [[from, 10], [from + args[0], 55.5],"
         " [from + 2 * args[0], 30]]}, {name: 'two', points: []}]}); document.body.append(chart);"
@@ -60,7 +60,7 @@ def test_charts_have_axes(shown: Page) -> None:
 def test_a_chart_of_nothing_says_so(shown: Page) -> None:
     """Without a point there is no drawing but a sentence; what is unknown is no zero."""
     found = shown.module(
-        "chart.js",
+        "lib/chart.js",
         "return [m.lines({title: 'GPU', unit: '%', from: 0, to: 1, series: [{name: 'a', points: []}]}).textContent,"
         " m.histogram('Prompt', 'tokens/s', null).textContent];",
     )
@@ -82,7 +82,7 @@ def test_a_histogram_has_axes(shown: Page) -> None:
         "p99": 40,
     }
     found = shown.module(
-        "chart.js",
+        "lib/chart.js",
         "const e = m.histogram('Prompt', 'tokens/s', args[0]); const texts = (of) =>"
         " [...e.querySelectorAll(of)].map((each) => each.textContent.trim());"
         "e.querySelector('.bar').dispatchEvent(new PointerEvent('pointerenter'));"

@@ -304,7 +304,7 @@ def test_a_page_that_is_left_holds_nothing(page: Page, modelswap_server: StartSe
     server.chat("alpha")
     page.open(server.base_url, "models")
     page.script(
-        "import('/ui/api.js').then((api) => api.ask('/v1/chat/completions',"
+        "import('/ui/api/client.js').then((api) => api.ask('/v1/chat/completions',"
         " {json: {model: 'alpha', delay_ms: 30000}}).catch(() => {}))"
     )
     page.wait_for(".model .busy", "1 running")
