@@ -23,6 +23,7 @@ from modelswap.observe.metrics.hardware import nvidia_architecture, snapshot
 from modelswap.observe.metrics.performance import GpuSample, Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -136,13 +137,13 @@ async def test_in_flight_entries_come_and_go() -> None:
     ]
     cancelled: list[int] = []
     entry = Running(cancel=lambda: cancelled.append(1))
-    running.enter(entry)
+    running.add(entry)
     entry.response_headers = JSON
-    running.answered(entry)
+    running.on_response_head(entry)
     entry.received = 5
     assert (running.cancel("1"), running.cancel("2"), cancelled) == (True, False, [1])
-    running.leave(entry)
-    running.leave(entry)
+    running.remove(entry)
+    running.remove(entry)
     told = parsed(await following(frames))
     assert [payload["operation"] for _, payload in told] == ["upsert", "upsert", "upsert", "remove"]
     shown = told[2][1]["request"]
@@ -161,11 +162,11 @@ async def test_progress_is_told_at_intervals() -> None:
     frames = bus.subscribe(list).frames()
     await following(frames)
     entry = Running()
-    running.enter(entry)
+    running.add(entry)
     await following(frames)
     entry.received = 9
     assert parsed(await following(frames))[0][1]["request"]["resp_bytes"] == 9
-    running.leave(entry)
+    running.remove(entry)
     bus.close()
 
 
@@ -245,7 +246,7 @@ class Answered:
 
 
 def families(metrics: Metrics, gpus: list[GpuSample] | None = None) -> dict[str, Any]:
-    host = Performance(every=5)
+    host = Performance(every=Seconds(5.0))
     host._gpus = NoGpus()
     host.sample()
     text = metrics.text(
@@ -313,7 +314,7 @@ def test_invented_labels_are_bounded() -> None:
 
 def test_samples_are_reported_after_a_moment() -> None:
     """Only newer samples are reported; an empty series is null, or a list when asked with a moment."""
-    performance = Performance(every=5, gpus=NoGpus())
+    performance = Performance(every=Seconds(5.0), gpus=NoGpus())
     assert performance.report(None) == {"enabled": True, "gpu_stats": None, "sys_stats": None}
     performance.sample()
     report: Any = performance.report(0)
@@ -324,9 +325,9 @@ def test_samples_are_reported_after_a_moment() -> None:
 
 def test_sampling_begins_when_it_is_switched_on() -> None:
     """Off at the start, on by a reload: samples come, and the answer is no longer that it is off."""
-    performance = Performance(every=5, disabled=True, gpus=NoGpus())
+    performance = Performance(every=Seconds(5.0), disabled=True, gpus=NoGpus())
     was = performance.enabled
-    performance.configure(every=5, disabled=False)
+    performance.configure(every=Seconds(5.0), disabled=False)
     try:
         assert (was, performance.enabled) == (False, True)
         assert performance._thread is not None

@@ -196,7 +196,7 @@ def _ordered(call: ControlRequest, limit: int, number: int = 1) -> Page:
 
 async def _asked(call: ControlRequest, question: Callable[[], Any], failed: str) -> Any:
     try:
-        return await call.services.completions.ask(question)
+        return await call.services.completions.query(question)
     except StoreFailedError as error:
         call.services.log.warning(f"activity store: {error}")
         raise Refusal(500, failed) from error
@@ -243,7 +243,7 @@ async def capture(call: ControlRequest) -> Reply:
     if not _is_count(text.removeprefix("-")):
         raise Refusal(400, "invalid capture ID")
     captures = call.services.captures
-    shown = await call.services.completions.ask(lambda: captures.show(int(text)))
+    shown = await call.services.completions.query(lambda: captures.show(int(text)))
     if shown is None:
         raise Refusal(404, "capture not found")
     return as_json(shown, newline=False)
@@ -303,7 +303,7 @@ async def metrics(call: ControlRequest) -> Reply:
     ]
     host, gpus = services.performance.latest()
     running = len(services.inflight)
-    body = await services.completions.ask(
+    body = await services.completions.query(
         lambda: services.metrics.text(states, host, gpus, in_flight=running)
     )
     return Reply(200, body, prometheus.CONTENT_TYPE)

@@ -307,6 +307,6 @@ class Naming:
         self._record = record
         if context.is_tracked and target is not None:
             record.cancel = self.cancel
-            services.inflight.enter(record)
+            services.inflight.add(record)
         if self._selected is not None:
             record.selector = self._selected[0]

@@ -150,7 +150,7 @@ class RequestRecord:
         self._type = head.type_text
         self.response_headers = head.headers
         if self.number:
-            self._services.inflight.answered(self)
+            self._services.inflight.on_response_head(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
         """An answer in one piece."""
@@ -166,7 +166,7 @@ class RequestRecord:
         self._piece = data
         self._piece_at = now
         if self._services.bus.listening:
-            self._services.inflight.answered(self)
+            self._services.inflight.on_response_head(self)
 
     def on_data(self, chunk: bytes, now: float = 0.0) -> None:
         """The next bytes of the answer's body, after they went to the client.
@@ -230,7 +230,7 @@ class RequestRecord:
             return
         self._is_ended = True
         if self.number:
-            self._services.inflight.leave(self)
+            self._services.inflight.remove(self)
             self.cancel = None
         if status is not None:
             self.status = status

@@ -1,13 +1,9 @@
-"""Finished requests, entered into the books several at once.
+"""Completed requests are recorded in batches: row, counters, capture and event.
 
-Row, counters, capture and event of one request are a few dictionary operations
-each; what costs is going to each of them for every request. So finished ones
-wait for a moment and are taken along together.
+Each of the four costs a few dictionary operations; going to each for every request costs more.
 
-Law: what is added is in the books `GATHER` seconds later, at once when `MOST`
-wait or somebody asks (`settle` before every question), in the order in which it
-ended. It refuses to hold on to more than `MOST_HELD` bytes of large bodies. Loop
-thread.
+Guarantees: a completed request is recorded `GATHER` seconds later, or at once when `MOST` requests or
+`MOST_HELD` bytes wait, or before a query (`flush`). The order is that of completion. Loop thread.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from modelswap.observe.batcher import Batcher
 from modelswap.observe.captures import Whole
-from modelswap.observe.metrics.prometheus import Finished
+from modelswap.observe.metrics.prometheus import CountedRequest
 from modelswap.units import Bytes, Seconds
 
 from .rows import ActivityRecord
@@ -32,27 +28,29 @@ if TYPE_CHECKING:
     from .store import Store
 
 GATHER: Final = Seconds(0.02)
+"""Long enough for a batch under load, too short to be noticed in a list of requests."""
 MOST: Final = 256
+"""Requests in one batch: recording them takes about a millisecond of the loop."""
 MOST_HELD: Final = Bytes(4 << 20)
-"""Bytes of large bodies."""
+"""Large bodies that wait in one batch: they count against no capture buffer yet."""
 
 T = TypeVar("T")
 
 
-class CompletedRequest(ActivityRecord, Finished, Whole, Protocol):
-    """A request that is over."""
+class CompletedRequest(ActivityRecord, CountedRequest, Whole, Protocol):
+    """A request that has ended."""
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
-        """Work out its figures; return the capture it gathered, if any.
+        """Compute its figures; return the capture that it built, if any.
 
-        *number* is its id, *epoch* what monotonic time is behind the clock's. A `size` other than 0
-        says afterwards that it is a whole capture itself.
+        `number` is its id; `epoch` plus monotonic time is the time since 1970. Afterwards a `size`
+        other than 0 says that the request is a complete exchange itself.
         """
         ...
 
 
 class CompletionBatcher:
-    """Takes what is over to store, captures and counters."""
+    """Records completed requests in store, captures and counters."""
 
     def __init__(
         self, store: Store, captures: Captures, metrics: Metrics, later: Later | None = None
@@ -63,26 +61,26 @@ class CompletionBatcher:
         batcher = Batcher(self._record, GATHER, most=MOST, most_bytes=MOST_HELD, later=later)
         self.add = batcher.add
         self.flush = batcher.flush
-        """Record what waits."""
+        """Record the requests that wait."""
 
-    async def ask(self, question: Callable[[], T]) -> T:
-        """Ask the books something slow, off the loop; all that has ended before is in them."""
+    async def query(self, query: Callable[[], T]) -> T:
+        """Run a slow query off the loop; it sees every request that has ended before."""
         self.flush()
-        return await self.store.ask(question)
+        return await self.store.run_query(query)
 
     def _record(self, entries: list[CompletedRequest]) -> None:
         number = self.store.next_ids(len(entries))
         epoch = time_ns() / 1e9 - monotonic()
-        drafts: dict[int, CaptureBuilder] = {}
-        whole: list[CompletedRequest] = []
+        builders: dict[int, CaptureBuilder] = {}
+        complete: list[CompletedRequest] = []
         for entry in entries:
-            draft = entry.finalize(number, epoch)
+            builder = entry.finalize(number, epoch)
             if entry.size:
-                whole.append(entry)
-            elif draft is not None:
-                drafts[number] = draft
+                complete.append(entry)
+            elif builder is not None:
+                builders[number] = builder
             number += 1
-        if whole:
-            self._captures.keep_all(whole)
-        self.store.record(entries, drafts)
+        if complete:
+            self._captures.keep_all(complete)
+        self.store.record(entries, builders)
         self._metrics.requests(entries)

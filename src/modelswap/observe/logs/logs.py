@@ -1,9 +1,7 @@
-"""The logs: our own lines and the output of every model server.
+"""The logs: the program's own lines and the output of every model server.
 
-Law: a log never slows what it reports. Rings hold the last 102,400 bytes of
-each source; live readers get whole lines or a note saying what is missing;
-every line passes the redactor first. Belongs to the event loop's thread; it
-refuses to be called from another.
+Guarantees: a log never delays what it reports. Each source keeps its last `RING` bytes. Live readers
+get whole lines, or a note that says what is missing. Every line passes the redactor first. Loop thread.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.observe.batcher import Batcher
 from modelswap.observe.bounded_stream import BoundedStream
-from modelswap.units import Seconds
+from modelswap.units import Bytes, Seconds
 
 from .stdout import Stdout
 from .timestamps import FORMATS, Stamp, go_duration
@@ -23,40 +21,43 @@ if TYPE_CHECKING:
 
     Redact = Callable[[bytes], bytes]
 
-RING: Final = 102_400
-LONGEST_LINE: Final = 16_384
+RING: Final = Bytes(102_400)
+"""History of one source, as much as llama-swap keeps."""
+LONGEST_LINE: Final = Bytes(16_384)
 """A line that grows beyond this is passed on in pieces, each ending at a whole character."""
-OVERLAP: Final = 4_096
-"""Of such a line this much stays for its next piece, so that no secret is cut in two."""
-LIVE: Final = 512 << 10
+OVERLAP: Final = Bytes(4_096)
+"""The end of such a piece stays for the next one, so that no secret is cut in two."""
+LIVE: Final = Bytes(512 << 10)
+"""Waits for one slow live reader; then it loses lines."""
 PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
 COMBINED: Final = ""
 
 GATHER: Final = Seconds(0.02)
-"""Seconds that lines about requests are gathered before they are written together."""
+"""Lines about requests are gathered for so long, then written together."""
 MOST_GATHERED: Final = 256
+"""Lines that are written together at most: formatting them takes less than a millisecond."""
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
-_NEWLINE: Final = 10
+_NEWLINE: Final = 10  # the byte
 
 
 def model_source(model: str) -> str:
-    """Name of the log of one model; cannot be mistaken for the others'."""
+    """Name the log of one model; no other source has such a name."""
     return "model:" + model
 
 
 def dropped_note(count: int) -> bytes:
-    """Say in a text stream how much is missing."""
+    """Write the note that says how much is missing in a stream."""
     return f"\n— {count} bytes dropped —\n".encode()
 
 
-class Ring:
-    """The last bytes of a stream of whole lines; starts at the beginning of a line."""
+class LogRing:
+    """The last bytes of a stream of whole lines; `read` begins with a whole line."""
 
     __slots__ = ("_cut", "_data", "_size")
 
-    def __init__(self, size: int = RING) -> None:
+    def __init__(self, size: Bytes = RING) -> None:
         self._size = size
         self._data = bytearray()
         self._cut = False
@@ -86,7 +87,7 @@ def _character_start(data: bytes) -> int:
 
 
 def _character_end(data: bytes) -> int:
-    """Length of the part of `data` that ends with a whole UTF-8 character."""
+    """Return the length of the part of `data` that ends with a whole UTF-8 character."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 == 0x80:  # noqa: PLR2004 -- a continuation byte: look further back
@@ -96,7 +97,7 @@ def _character_end(data: bytes) -> int:
     return len(data)
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream of fragments into whole lines."""
 
     __slots__ = ("_rest",)
@@ -105,7 +106,7 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes, redact: Redact | None = None) -> bytes:
-        """The whole lines that are there now, as one piece; what is cut is redacted before."""
+        """Take a fragment; return the whole lines. A line that is cut is redacted before."""
         if data and data[-1] == _NEWLINE and not self._rest:
             return data
         data = self._rest + data
@@ -118,26 +119,26 @@ class Lines:
         return data[:end]
 
     def flush(self) -> bytes:
-        """What is left of a stream that ended."""
+        """Return the rest of a stream that ended."""
         rest, self._rest = self._rest, b""
         return rest
 
 
 def _line_end(data: bytes) -> int:
-    """Just behind the last line feed, or the last carriage return of a progress bar."""
+    """Find the end of the last line feed, or of a progress bar's last carriage return."""
     newline = data.rfind(b"\n")
     bar = data.rfind(b"\r", newline + 1, len(data) - 1)
     return max(newline, bar) + 1
 
 
 class Logs:
-    """Every log of the program."""
+    """All logs of the program."""
 
     def __init__(self, *, to_stdout: str | None = None, stdout: Stdout | None = None) -> None:
-        """`to_stdout` is `proxy`, `upstream`, `both` or `none`, for as long as the process lives.
+        """`to_stdout` is `proxy`, `upstream`, `both` or `none`; a reload does not change it.
 
         The combined log holds the same. `None`: stdout shows the proxy's lines, and the combined
-        log holds everything, as it did before there was such a setting.
+        log holds everything, as before this setting existed.
         """
         self._stdout = stdout or Stdout()
         self._combines_all = to_stdout is None
@@ -146,14 +147,18 @@ class Logs:
         self._threshold = _LEVELS["info"]
         self._stamp: Stamp | None = None
         self._redact: Redact | None = None
-        self._rings: dict[str, Ring] = {PROXY: Ring(), UPSTREAM: Ring(), COMBINED: Ring()}
-        self._lines: dict[str, Lines] = {}
+        self._rings: dict[str, LogRing] = {
+            PROXY: LogRing(),
+            UPSTREAM: LogRing(),
+            COMBINED: LogRing(),
+        }
+        self._lines: dict[str, LineSplitter] = {}
         self._tails: dict[str, list[BoundedStream]] = {}
         self._requests = Batcher(self._write_requests, GATHER, most=MOST_GATHERED)
         self.flush = self._requests.flush
         """Write the lines that were gathered."""
         self.on_lines: Callable[[str, bytes], None] | None = None
-        """Told of every piece of the proxy and upstream logs (for the event stream)."""
+        """Called with every piece of the proxy and upstream logs (for the event stream)."""
 
     def configure(
         self,
@@ -162,7 +167,7 @@ class Logs:
         time_format: str = "",
         redact: Redact | None = None,
     ) -> None:
-        """Take over the settings that may change while running. Unknown names mean the default."""
+        """Apply the settings that a reload may change. Unknown names mean the default."""
         self._threshold = _LEVELS.get(level.strip().lower(), _LEVELS["info"])
         self._stamp = FORMATS.get(time_format.strip().lower())
         self._redact = redact
@@ -172,7 +177,7 @@ class Logs:
         return _LEVELS[level] >= self._threshold
 
     def proxy_line(self, level: str, message: str) -> None:
-        """Write one line of our own; `level` is debug, info, warn or error."""
+        """Write one line of the program; `level` is debug, info, warn or error."""
         if _LEVELS[level] < self._threshold:
             return
         self.flush()
@@ -184,9 +189,9 @@ class Logs:
         self._spread(line, PROXY, show=self._show_proxy)
 
     def request_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
-        """Write one line about a request, a moment later, with those of others.
+        """Write one line about a request, a moment later, together with others.
 
-        `before` and `after` are its printable ends. Needs a running loop.
+        `before` and `after` are the printable text around status and size. Needs a running loop.
         """
         if self._stamp:
             before = f"{self._stamp(time.time_ns())} [INFO] {before}"
@@ -205,20 +210,20 @@ class Logs:
         self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:
-        """Take any fragment of a model server's output."""
+        """Add any fragment of a model server's output."""
         lines = self._lines.get(model)
         if lines is None:
-            lines = self._lines[model] = Lines()
+            lines = self._lines[model] = LineSplitter()
         if whole := lines.feed(data, self._redact):
             self._from_model(model, whole)
 
     def model_ended(self, model: str) -> None:
-        """Pass on a last line without an end. The history stays."""
+        """Write a last line that has no end. The history stays."""
         if (lines := self._lines.get(model)) and (rest := lines.flush()):
             self._from_model(model, rest)
 
     def forget(self, model: str) -> None:
-        """Drop the history of a model that is configured no more; its readers come to an end."""
+        """Drop the history of a model that is no longer configured, and end its live readers."""
         source = model_source(model)
         self._lines.pop(model, None)
         self._rings.pop(source, None)
@@ -232,7 +237,7 @@ class Logs:
             data = self._redact(data)
         ring = self._rings.get(source)
         if ring is None:
-            ring = self._rings[source] = Ring()
+            ring = self._rings[source] = LogRing()
         ring.add(data)
         for tail in self._tails.get(source, ()):
             tail.put(data)
@@ -254,13 +259,13 @@ class Logs:
             self._stdout.write(data)
 
     def history(self, source: str) -> bytes:
-        """What the ring of a source holds; empty for one that has written nothing."""
+        """Read the ring of a source; empty when it has written nothing."""
         self.flush()
         ring = self._rings.get(source)
         return ring.read() if ring else b""
 
     def subscribe(self, source: str, *, history: bool = True) -> BoundedStream:
-        """A live reader; end it with `unsubscribe`."""
+        """Add a live reader; end it with `unsubscribe`."""
         self.flush()
         tail = BoundedStream(LIVE, dropped_note)
         if history and (past := self.history(source)):
@@ -291,14 +296,14 @@ class Logs:
             for tail in tails:
                 tail.close()
 
-    def close(self, timeout: float = 1.0) -> None:
-        """End every live reader and write out what standard output still owes."""
+    def close(self, timeout: Seconds = Seconds(1.0)) -> None:
+        """End every live reader and write the queued lines to standard output."""
         self.end_tails()
         self._stdout.close(timeout)
 
 
 def printable(message: str) -> str:
-    """One line without control characters: nobody forges a second one with a path or a header."""
+    """Escape control characters: a path or a header must not forge a second line."""
     if message.isprintable():
         return message
     return "".join(
@@ -307,7 +312,7 @@ def printable(message: str) -> str:
 
 
 class Logger:
-    """The program's own voice."""
+    """Writes the program's own lines."""
 
     __slots__ = ("_logs", "_once")
 

@@ -1,8 +1,8 @@
-"""`GET /metrics`: the counters and the newest samples in Prometheus text.
+"""Writes the counters and the newest samples as Prometheus text.
 
-Law: the original's host and GPU families keep their names; ours begin with
-`modelswap_`, base units, `_total` for what only grows. prometheus_client is
-loaded at the first scrape. Runs off the loop; it only reads.
+Guarantees: llama-swap's host and GPU families keep their names. Other names begin with `modelswap_`,
+use base units, and end in `_total` when they only grow. prometheus_client is loaded at the first scrape.
+Not for the loop's thread; it only reads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Gpus = list[GpuSample]
 
 
 class Scrape:
-    """One answer: what the counters, the fleet and the sampler say now."""
+    """One scrape: counters, states of the models, and samples of the machine."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Scrape:
         self._in_flight = in_flight
 
     def text(self) -> bytes:
-        """The exposition; not for the loop's thread."""
+        """Make the text. Not for the loop's thread."""
         from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- loaded at the first scrape
 
         registry = CollectorRegistry(auto_describe=False)

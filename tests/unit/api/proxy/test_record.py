@@ -82,7 +82,7 @@ def begun(services: Observers, sent: bytes = b'{"model":"m"}') -> RequestRecord:
     )
     shared: Any = services
     record = RequestRecord(shared, context, context.request, 1.0, "m", "alias")
-    services.inflight.enter(record)
+    services.inflight.add(record)
     record.sent, record.sent_size = sent, len(sent)
     return record
 

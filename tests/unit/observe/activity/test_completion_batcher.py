@@ -25,7 +25,7 @@ class Books:
 
     def __init__(self) -> None:
         self.captures = Captures(10_000, HeaderMask())
-        self.store = Store(self.captures, warn=print, done=self.on_done)
+        self.store = Store(self.captures, warn=print, on_recorded=self.on_done)
         self.store.open()
         self.metrics = Metrics()
         self.done: list[int] = []
@@ -83,7 +83,7 @@ async def test_a_question_sees_all_that_ended_before_it() -> None:
     books = Books()
     for number in range(5):
         books.over(f"m{number}")
-    listing: Any = await books.completions.ask(lambda: books.store.listing(Filter(), Page()))
+    listing: Any = await books.completions.query(lambda: books.store.listing(Filter(), Page()))
     assert [row["model"] for row in listing["data"]] == [f"m{4 - n}" for n in range(5)]
 
 

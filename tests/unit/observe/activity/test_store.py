@@ -53,7 +53,7 @@ class Ground:
             self.captures,
             path=None if path is None else str(path),
             warn=self.said.append,
-            done=self.done.extend,
+            on_recorded=self.done.extend,
             **settings,  # type: ignore[arg-type]  # settings of the store
         )
         self.store.open()
@@ -80,12 +80,12 @@ async def test_a_recorded_row_is_listed_and_told() -> None:
         ground.done.extend(ids)
         told.set()
 
-    ground.store._done = on_done
+    ground.store._on_recorded = on_done
     ground.store.start()
     ground.store.record([a_row(ground.store, requested="alias", key_name="k")], {})
     async with asyncio.timeout(5):
         await told.wait()
-    listing = await ground.store.ask(lambda: ground.store.listing(Filter(), Page()))
+    listing = await ground.store.run_query(lambda: ground.store.listing(Filter(), Page()))
     entry = listing["data"][0]  # type: ignore[index]  # a list
     assert ground.done == [entry["id"]] == [1]
     assert entry["tokens"]["input_tokens"] == 12
@@ -310,11 +310,11 @@ async def test_another_store_takes_over(tmp_path: Path) -> None:
     first, second = stores
     first.record([a_row(first)], {})
     async with asyncio.TaskGroup() as tasks:
-        asked = tasks.create_task(first.ask(lambda: first.listing(Filter(), Page())))
+        asked = tasks.create_task(first.run_query(lambda: first.listing(Filter(), Page())))
         await asyncio.sleep(0)
         await asyncio.to_thread(first.close, is_hurried=False)
     assert asked.result()["total"] == 1
-    assert (await second.ask(lambda: second.listing(Filter(), Page())))["total"] == 0
+    assert (await second.run_query(lambda: second.listing(Filter(), Page())))["total"] == 0
     assert first.is_at(str(tmp_path / "." / "a.db"))
     assert not first.is_at(str(tmp_path / "b.db"))
     assert not first.is_at(None)

@@ -17,7 +17,7 @@ from modelswap.observe.logs.logs import (
     PROXY,
     RING,
     UPSTREAM,
-    Lines,
+    LineSplitter,
     Logger,
     Logs,
     model_source,
@@ -25,6 +25,7 @@ from modelswap.observe.logs.logs import (
 from modelswap.observe.logs.redaction import HeaderMask, line_redactor
 from modelswap.observe.logs.stdout import Stdout
 from modelswap.observe.logs.timestamps import FORMATS, go_duration
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def silent(to_stdout: str | None = "none") -> Logs:
 def test_fragments_become_whole_lines(text: str, sizes: list[int]) -> None:
     """However output is cut, nothing is lost and every piece ends a line and a character."""
     data = text.encode()
-    lines, pieces = Lines(), list[bytes]()
+    lines, pieces = LineSplitter(), list[bytes]()
     for size in [*sizes, len(data)]:
         pieces.append(lines.feed(data[:size]))
         data = data[size:]
@@ -51,7 +52,7 @@ def test_fragments_become_whole_lines(text: str, sizes: list[int]) -> None:
 
 def test_a_line_without_end_is_bounded() -> None:
     """A server that never ends its line does not fill the memory, and no character is split."""
-    lines = Lines()
+    lines = LineSplitter()
     pieces = [lines.feed("€".encode()[at % 3 : at % 3 + 1]) for at in range(60_000)]
     assert all(piece.decode() is not None for piece in pieces)
     assert len(lines.flush()) <= 16_384
@@ -101,9 +102,9 @@ def test_without_the_setting_the_combined_log_is_of_everything() -> None:
 
 
 def test_a_blocked_stdout_blocks_nobody() -> None:
-    """Lines for a pipe that nobody reads are dropped beyond a bound, and counted."""
+    """Lines for a pipe without a reader are dropped beyond a bound, and counted."""
     read, write = os.pipe()
-    logs = Logs(to_stdout="proxy", stdout=Stdout(write, limit=100_000))
+    logs = Logs(to_stdout="proxy", stdout=Stdout(write, limit=Bytes(100_000)))
     for _ in range(5_000):
         logs.proxy_line("info", "x" * 100)
     assert logs.dropped > 0
