@@ -30,12 +30,23 @@ from .control.control_request import ControlRequest, Refusal, Reply, StreamReply
 from .errors.error_responses import error_reply, reply_for
 from .pages.model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
 from .pages.static_files import is_page_poll
-from .protocols.stream_dialect import speaks_anthropic
 from .proxy.bodies import plain_body
 from .proxy.context import RequestContext, accept_of, line_ends
 from .proxy.proxy_request import ProxyRequest
-from .proxy.readiness import Readiness, is_poll
-from .routes import ModelLocation, Scope, Table, allowed, choose
+from .proxy.readiness import Readiness
+from .routes import (
+    QUIET_PATHS,
+    UI,
+    UPSTREAM,
+    ModelLocation,
+    Scope,
+    Starts,
+    Table,
+    allowed,
+    choose,
+    speaks_anthropic,
+    starts_below,
+)
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 from .routing.redirects import below_prefix, location
 
@@ -49,8 +60,6 @@ if TYPE_CHECKING:
     from .services import Services
 
 COMFYUI: Final = ModelId("comfyui_auto")
-QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
-"""Paths whose requests are polls: not worth a line in the log."""
 CONTROL_BODY: Final = 64 << 10
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
@@ -71,7 +80,7 @@ class Gateway:
             context = exchange.request.memo
             if (
                 isinstance(context, RequestContext)
-                and context.snapshot is self.services.snapshot
+                and context.snapshot is self.services.config.snapshot
                 and (not context.held or is_still(context, self.loop.time()))
             ):
                 self._model(exchange, context)
@@ -84,7 +93,7 @@ class Gateway:
 
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
-        snapshot = self.services.snapshot
+        snapshot = self.services.config.snapshot
         origins = snapshot.origins
         check_host(request, origins)
         if request.method == "OPTIONS":
@@ -137,6 +146,8 @@ class Gateway:
                     lambda body: self._control(exchange, route, params, identity, body),
                     CONTROL_BODY,
                 )
+            case ModelLocation.BODY | ModelLocation.QUERY if route.starts is Starts.NEVER:
+                self._poll(exchange, route, identity)
             case ModelLocation.BODY | ModelLocation.QUERY:
                 context = self.context(
                     exchange.request,
@@ -151,8 +162,6 @@ class Gateway:
                     context.held = held
                     exchange.request.memo = context
                 self._model(exchange, context)
-            case ModelLocation.POLL:
-                self._poll(exchange, route, identity)
             case ModelLocation.PATH:
                 self._upstream(exchange, params["path"], identity)
             case ModelLocation.COMFYUI:
@@ -176,12 +185,12 @@ class Gateway:
     ) -> RequestContext:
         """Say who asks; the upstream gets `path`."""
         return RequestContext(
-            self.services.snapshot,
+            self.services.config.snapshot,
             request,
             identity,
-            address=address_of(request, self.services.snapshot.origins),
-            client=self._callers.client_of(request, identity, self.services.snapshot),
-            background=is_background(request, identity, self.services.snapshot),
+            address=address_of(request, self.services.config.snapshot.origins),
+            client=self._callers.client_of(request, identity, self.services.config.snapshot),
+            background=is_background(request, identity, self.services.config.snapshot),
             no_swap=allows_no_swap(request, identity),
             path=path,
             is_recorded=is_recorded,
@@ -211,7 +220,7 @@ class Gateway:
 
     def _upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
         services = self.services
-        match = services.snapshot.names.split_raw_path(path, services.profile)
+        match = services.config.snapshot.names.split_raw_path(path, services.profile)
         if match is None or isinstance(match.target, Off):
             raise NotFoundError("model not found")
         if not identity.may_use(match.target.model, match.target.requested):
@@ -219,7 +228,7 @@ class Gateway:
         request = exchange.request
         if not match.rest:
             status = _FOUND_AGAIN.get(request.method, 308)
-            self._redirect(exchange, f"/upstream/{path}/", status)
+            self._redirect(exchange, f"{UPSTREAM}{path}/", status)
             return
         if self._moves(exchange, match.target):
             return
@@ -237,12 +246,12 @@ class Gateway:
         if isinstance(target, LocalTarget):
             polls = self._readiness.is_peek(target.model, request, match.rest)
         else:
-            polls = is_poll(request.method, match.rest)
+            polls = starts_below(request.method, match.rest) is not Starts.ALWAYS
         visit.pass_on(name, target, polls=polls)
 
     def _moves(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
         """Lead a browser to the origin of the model's page, if it has to be there."""
-        to = self._pages.move(exchange.request, target, self.services.snapshot)
+        to = self._pages.move(exchange.request, target, self.services.config.snapshot)
         if to is not None:
             exchange.reply(307, [(b"Location", to)])
             self._log(exchange, 0)
@@ -251,9 +260,10 @@ class Gateway:
     def _comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
         services = self.services
         if path is None:
-            self._redirect(exchange, "/comfyui/", _FOUND_AGAIN.get(exchange.request.method, 308))
+            request = exchange.request
+            self._redirect(exchange, request.path + "/", _FOUND_AGAIN.get(request.method, 308))
             return
-        if COMFYUI not in services.plan.models:
+        if COMFYUI not in services.config.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
         if not identity.may_use(COMFYUI):
             raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
@@ -291,7 +301,7 @@ class Gateway:
             call.body = plain_body(call.request, call.body, CONTROL_BODY)
             reply = await route.handler(call)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self.services.snapshot.origins)
+                reply = below_prefix(reply, call.request, self.services.config.snapshot.origins)
         except ReplyError as error:
             headers = error.headers if isinstance(error, Refusal) else ()
             self._log(exchange, self.send_error(exchange, error, headers), begun)
@@ -372,19 +382,19 @@ class Gateway:
     def cors(self, request: Request) -> Sequence[Field]:
         """Return what lets a page of an allowed origin read the answer."""
         origin = request.header(b"origin")
-        return () if origin is None else self.services.snapshot.origins.cors(origin)
+        return () if origin is None else self.services.config.snapshot.origins.cors(origin)
 
     def _redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        where = location(exchange.request, to, self.services.snapshot.origins)
+        where = location(exchange.request, to, self.services.config.snapshot.origins)
         exchange.reply(status, [(b"Location", where.encode("ascii"))])
         self._log(exchange, 0)
 
     def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:
         request, services = exchange.request, self.services
         seconds = 0.0 if begun is None else monotonic() - begun
-        is_poll = is_page_poll(request, exchange.status) and not services.logs.shows("debug")
-        if not is_poll and not request.path.startswith(QUIET):
-            ends = line_ends(request, address_of(request, services.snapshot.origins))
+        is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
+        if not is_poll and not request.path.startswith(QUIET_PATHS):
+            ends = line_ends(request, address_of(request, services.config.snapshot.origins))
             services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
 
 

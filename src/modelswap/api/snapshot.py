@@ -13,7 +13,7 @@ from modelswap.config.compile.coresidence import policy_of
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Names, PeerTarget
 from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetState
-from modelswap.http import Address, UpstreamPool
+from modelswap.http import Address, UpstreamPool, is_local
 
 from .auth.auth import FailedAttempts, KeyAuthenticator
 from .auth.host_and_cors import HostAndOriginRules
@@ -131,6 +131,33 @@ class ConfigSnapshot:
         """Let go of the peers' connections; running requests to them go on."""
         for remote in self.remotes.values():
             remote.upstream.close_idle()
+
+
+class ActiveConfig:
+    """Holds the snapshot in use. A reload replaces it in one assignment."""
+
+    __slots__ = ("snapshot",)
+
+    def __init__(self, snapshot: ConfigSnapshot) -> None:
+        self.snapshot = snapshot
+
+    @property
+    def plan(self) -> Plan:
+        return self.snapshot.plan
+
+    def replace(self, plan: Plan) -> None:
+        """Compile another plan and use it from now on; counts of wrong keys go on.
+
+        Raises:
+            UnusableError: the plan cannot be used; the snapshot stays.
+        """
+        before = self.snapshot
+        self.snapshot = ConfigSnapshot(plan, listening=before.listening, failures=before.failures)
+        before.close()
+
+    def is_shared_address(self, address: str) -> bool:
+        """Tell whether many clients send from an address: this machine's, or a trusted proxy's."""
+        return is_local(address) or self.snapshot.origins.trusts(address)
 
 
 def _remote(peer: configured.Peer) -> PeerUpstream:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from modelswap import __version__
 from modelswap.api.gateway import Gateway
-from modelswap.api.services import ReloadStatus, Services
-from modelswap.api.snapshot import ConfigSnapshot, UnusableError, policy_of
+from modelswap.api.reload_status import ReloadStatus
+from modelswap.api.services import Services
+from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError, policy_of
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch
@@ -199,9 +200,10 @@ class Program:
         captures = Captures(settings.capture_buffer, mask, most=most_captures(settings))
         self._services = services = Services(
             loop=asyncio.get_running_loop(),
-            plan=plan,
-            snapshot=ConfigSnapshot(
-                plan, listening=[] if self._address.socket_path else [self._address.host]
+            config=ActiveConfig(
+                ConfigSnapshot(
+                    plan, listening=[] if self._address.socket_path else [self._address.host]
+                )
             ),
             logs=logs,
             log=log,
@@ -214,7 +216,7 @@ class Program:
                 every=settings.performance_every, disabled=settings.performance_disabled
             ),
             reload=self._reloader.reload,
-            status=ReloadStatus(files=plan.files, warnings=tuple(map(str, loaded.warnings))),
+            reload_status=ReloadStatus(bus, log, files=plan.files, warnings=loaded.warnings),
         )
         services.configure_logs()
         front = Gateway(services)
@@ -225,7 +227,7 @@ class Program:
             error=front.refusal,
             ssl_context=None if self._tls is None else self._tls.context,
             crashed=self._on_crash,
-            is_unbounded=services.stands_for_many,
+            is_unbounded=services.config.is_shared_address,
         )
         self._reloader.serve(services, self._server, self._tls)
         services.fleet = self._new_fleet()
@@ -245,8 +247,8 @@ class Program:
         )
 
     def _new_fleet(self) -> Fleet:
-        plan = self._services.plan
-        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._services)
+        plan = self._services.config.plan
+        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._services.fleet_events)
         return self._fleet
 
     def _launcher(self, listener: Listener) -> Launcher:
@@ -258,7 +260,7 @@ class Program:
         self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
         self._note = Note(directory, listen=address, config=os.pathsep.join(files))
-        grace = self._services.plan.settings.keeper_grace
+        grace = self._services.config.plan.settings.keeper_grace
         gpus = devices()
         if gpus is None:
             return LocalLauncher(directory, listener, grace=grace)
@@ -288,7 +290,7 @@ class Program:
         else:
             inherited = await self._before.take()
             services.store.skip_to(self._before.next_id)
-            if self._before.profile in services.plan.profiles:
+            if self._before.profile in services.config.plan.profiles:
                 services.set_profile(self._before.profile)
             await self._fleet.open(inherited)
         await self._server.accept()
@@ -307,7 +309,7 @@ class Program:
         where = f"{'http' if self._tls is None else 'https'}://{shown}"
         if self._address.socket_path:
             where = str(self._address)
-        plan = self._services.plan
+        plan = self._services.config.plan
         log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
         is_open = host not in LOOPBACK and not self._address.socket_path
         if is_open and not plan.settings.api_keys:
@@ -348,7 +350,7 @@ class Program:
             self._succession.wanted.set()
 
     def _on_reloaded(self) -> None:
-        status = self._services.status
+        status = self._services.reload_status
         self._note.write("reload", ok=status.ok, lines=status.problems or status.warnings)
 
     def _not_handed_over(self, lines: list[str]) -> None:

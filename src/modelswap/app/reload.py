@@ -64,7 +64,7 @@ class Reloader:
                 return  # it came too late: another process has loaded everything anew
             except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
                 self._crashed(bug)
-                self._services.reject_plan([f"internal error: {bug!r}"])
+                self._services.reload_status.reject([f"internal error: {bug!r}"])
             self._service.ready()
 
     async def reload(self) -> None:
@@ -82,12 +82,12 @@ class Reloader:
     async def _take(self, loaded: Loaded) -> None:
         services = self._services
         if loaded.plan is None:
-            services.reject_plan([str(problem) for problem in loaded.problems])
+            services.reload_status.reject([str(problem) for problem in loaded.problems])
             return
         try:
             settings = self._replace(loaded, loaded.plan)
         except UnusableError as error:
-            services.reject_plan([str(error)])
+            services.reload_status.reject([str(error)])
             return
         if "store_path" in settings:
             await self._change_store(loaded.plan)
@@ -109,8 +109,9 @@ class Reloader:
         """Take the plan over; return which settings differ."""
         services, fleet = self._services, self._services.fleet
         assert isinstance(fleet, Fleet)
-        change = diff(services.plan, plan)
-        services.adopt_plan(loaded, plan)
+        change = diff(services.config.plan, plan)
+        services.adopt(plan)
+        services.reload_status.adopt(plan.files, loaded.warnings)
         fleet.replace(
             plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
         )
@@ -138,5 +139,7 @@ class Reloader:
     async def takes_all_models(self) -> bool:
         loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
         return (
-            loaded.plan is not None and not loaded.plan.models and bool(self._services.plan.models)
+            loaded.plan is not None
+            and not loaded.plan.models
+            and bool(self._services.config.plan.models)
         )

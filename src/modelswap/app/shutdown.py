@@ -64,12 +64,12 @@ class Shutdown:
         fleet.drain()
         services.bus.close()
         services.logs.end_tails()
-        timeout = services.plan.settings.shutdown_timeout
+        timeout = services.config.plan.settings.shutdown_timeout
         if not await self.unless_hurried(_finished(server, others, timeout)):
             log.warning("requests were still running and are cut")
-        keeps = services.plan.settings.keeper_keeps and not self._is_interrupted
+        keeps = services.config.plan.settings.keeper_keeps and not self._is_interrupted
         if keeps and fleet.running():
-            grace = services.plan.settings.keeper_grace
+            grace = services.config.plan.settings.keeper_grace
             log.info(f"models stay loaded; without a new start within {grace:g} s they are stopped")
         elif not await self.unless_hurried(_stopped(services)):
             fleet.kill_all()

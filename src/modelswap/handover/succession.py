@@ -106,7 +106,7 @@ class Succession:
         assert isinstance(fleet, Fleet), "there is one hand-over"
         self._settled.clear()
         try:
-            services.fleet = remote = successor.inherit(fleet, services.plan)
+            services.fleet = remote = successor.inherit(fleet, services.config.plan)
             if self._before is not None:
                 self._before.follow(remote)
             await fleet.close(stop_servers=False)
@@ -154,7 +154,7 @@ class Succession:
         services.logs.end_tails()
         await self._shutdown.finish(
             self._finished(),
-            or_after=services.plan.settings.shutdown_timeout,
+            or_after=services.config.plan.settings.shutdown_timeout,
             when=successor.asks_to_stop,
         )
         await self._server.close()

@@ -63,7 +63,7 @@ def target(route: Route, model: str = "nobody") -> tuple[str, str, bytes | None]
     method = "POST" if route.method == "ANY" else route.method
     path = re.sub(r"\{path\.\.\.\}", f"{model}/x", route.path)
     path = re.sub(r"\{\w+(\.\.\.)?\}", "7" if "captures" in path else model, path)
-    if route.model in {ModelLocation.QUERY, ModelLocation.POLL}:
+    if route.model is ModelLocation.QUERY:
         return method, f"{path}?model={model}", None
     body = b'{"model":"%s"}' % model.encode() if method in {"POST", "PUT"} else None
     return method, path, body
@@ -119,16 +119,15 @@ def test_a_limited_key_uses_its_models_alone(
 def test_every_row_is_decided() -> None:
     """No control row that changes or shows what is everybody's was forgotten."""
     harmless = {
-        "control.list_models", "control.one_model", "control.running", "control.unload_one",
-        "control.load_one", "control.session", "control.version", "control.health", "control.ready",
-        "observe_routes.performance", "observe_routes.hardware", "observe_routes.log_stream",
-        "pages.root", "pages.ui_root", "pages.ui_file", "pages.favicon", "pages.upstream_root",
-        "pages.upstream_slash",
+        "models.list_models", "models.one_model", "models.running", "models.unload_one",
+        "models.load_one", "models.session", "models.version", "models.health", "models.ready",
+        "observability.performance", "observability.hardware", "observability.log_stream",
+        "static_files.ui_file", "static_files.favicon", "static_files.redirect.<locals>.handler",
     }  # fmt: skip
     for route in ROUTES:
         if route.model is ModelLocation.NONE and not route.mixed:
             assert route.handler is not None
-            where = f"{route.handler.__module__.rpartition('.')[2]}.{route.handler.__name__}"
+            where = f"{route.handler.__module__.rpartition('.')[2]}.{route.handler.__qualname__}"
             assert where in harmless, name(route)
         if route.changes:
             assert route.scope is Scope.ADMIN, name(route)

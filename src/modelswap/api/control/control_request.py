@@ -8,6 +8,7 @@ Model routes do not come this way: they are callbacks on the byte path
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,8 @@ class ControlRequest:
         value = self.request.header(name.lower().encode())
         return "" if value is None else value.decode("latin-1")
 
+
+Handler = Callable[[ControlRequest], Awaitable[Reply | StreamReply]]
 
 _encode = msgspec.json.Encoder().encode
 

@@ -19,9 +19,12 @@ from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
 from .control_request import ControlRequest, Refusal, Reply, as_json, as_text
+from .model_loading import load, unload
 from .models_endpoint import failures, record_of, records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelswap.core.spec import ModelId
 
 
@@ -51,7 +54,7 @@ async def session(call: ControlRequest) -> Reply:
 async def list_models(call: ControlRequest) -> Reply:
     services = call.services
     shows_line = call.identity.may("read")
-    listed = records(services.plan, services.fleet, services.profile, shows_line=shows_line)
+    listed = records(services.config.plan, services.fleet, services.profile, shows_line=shows_line)
     visible = [record for record in listed if call.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
 
@@ -68,7 +71,7 @@ async def one_model(call: ControlRequest) -> Reply:
     services = call.services
     shows_line = call.identity.may("read")
     record = record_of(
-        services.plan, services.fleet, services.profile, wanted, shows_line=shows_line
+        services.config.plan, services.fleet, services.profile, wanted, shows_line=shows_line
     )
     if record is None or not call.identity.may_use(*_names_of(record)):
         raise Refusal(404, f"model {wanted!r} not found", "not_found")
@@ -81,8 +84,8 @@ async def running(call: ControlRequest) -> Reply:
         {
             "model": model.id,
             "state": phase.shown,
-            "cmd": shown_command(services.plan, model.cmd),
-            "proxy": shown_command(services.plan, model.proxy),
+            "cmd": shown_command(services.config.plan, model.cmd),
+            "proxy": shown_command(services.config.plan, model.proxy),
             "ttl": int(model.ttl or 0),
             "name": model.name,
             "description": model.description,
@@ -93,28 +96,31 @@ async def running(call: ControlRequest) -> Reply:
         for model, phase, pid in services.fleet.running()
         if call.identity.may_use(model.id)
     ]
-    known = [model for model in sorted(services.plan.models) if call.identity.may_use(model)]
+    known = [model for model in sorted(services.config.plan.models) if call.identity.may_use(model)]
     failed = failures(services.fleet, known)  # llama-swap's answer has `running` alone
     return as_json({"running": items, "failed": failed} if failed else {"running": items})
 
 
-def _is_forced(call: ControlRequest) -> bool:
-    return call.arg("force") in {"1", "true", "yes"}
+async def _unload(call: ControlRequest, models: Sequence[ModelId] | None = None) -> None:
+    services = call.services
+    wanted = sorted(services.config.plan.models) if models is None else models
+    is_forced = call.arg("force") in {"1", "true", "yes"}
+    await unload(services.fleet, services.fleet_events, wanted, force=is_forced)
 
 
 async def unload_get(call: ControlRequest) -> Reply:
-    await call.services.unload(sorted(call.services.plan.models), force=_is_forced(call))
+    await _unload(call)
     return as_text("OK")
 
 
 async def unload_all(call: ControlRequest) -> Reply:
-    await call.services.unload(sorted(call.services.plan.models), force=_is_forced(call))
+    await _unload(call)
     return as_json({"msg": "ok"})
 
 
 def _local(call: ControlRequest) -> ModelId:
     name = unquote(call.params["model"])
-    model = call.services.snapshot.local(name)
+    model = call.services.config.snapshot.local(name)
     if model is None:
         raise Refusal(404, "model not found", "not_found")
     if not call.identity.may_use(model, name):
@@ -123,7 +129,7 @@ def _local(call: ControlRequest) -> ModelId:
 
 
 async def unload_one(call: ControlRequest) -> Reply:
-    await call.services.unload([_local(call)], force=_is_forced(call))
+    await _unload(call, [_local(call)])
     return as_text("OK")
 
 
@@ -131,7 +137,9 @@ async def load_one(call: ControlRequest) -> Reply:
     """Start a model and answer when it is ready, or why it is not."""
     model = _local(call)
     identity = call.identity
-    await call.services.load(
+    await load(
+        call.services.loop,
+        call.services.fleet,
         model,
         ClientId(identity.name),
         identity,
@@ -144,7 +152,7 @@ async def profiles(call: ControlRequest) -> Reply:
     services = call.services
     shown = [
         {"id": p.id, "description": p.description, "pins": dict(p.pins)}
-        for p in sorted(services.plan.profiles.values(), key=lambda p: p.id)
+        for p in sorted(services.config.plan.profiles.values(), key=lambda p: p.id)
     ]
     return as_json({"active": services.profile, "profiles": shown})
 
@@ -159,7 +167,7 @@ async def set_profile(call: ControlRequest) -> Reply:
     name = wanted["name"]
     if name is not None and not isinstance(name, str):
         raise Refusal(400, "profile name must be a string or null")
-    if name and name not in call.services.plan.profiles:
+    if name and name not in call.services.config.plan.profiles:
         raise Refusal(404, f'profile "{name}" not found')
     call.services.set_profile(name or None)
     return as_json({"active": call.services.profile})
@@ -167,11 +175,11 @@ async def set_profile(call: ControlRequest) -> Reply:
 
 async def config_status(call: ControlRequest) -> Reply:
     """Say whether the file on disk is what runs, and if not, why."""
-    return as_json(call.services.config_status())
+    return as_json(call.services.reload_status.shown())
 
 
 async def reload(call: ControlRequest) -> Reply:
     """Load the configuration again, as SIGHUP does."""
     await call.services.reload()
-    status = call.services.config_status()
+    status = call.services.reload_status.shown()
     return as_json(status, 200 if status["ok"] else 409)

@@ -45,9 +45,7 @@ _STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
 
 
 async def logs(call: ControlRequest) -> Reply:
-    """Return the combined log, or the page that shows it to a browser."""
-    if "text/html" in call.header("accept"):
-        return Reply(302, b"", "text/html; charset=utf-8", (("Location", "/ui/"),))
+    """Return the combined log."""
     return Reply(200, call.services.logs.history(COMBINED), PLAIN)
 
 
@@ -74,7 +72,7 @@ def _source(call: ControlRequest) -> str:
             raise ForbiddenError("this key is limited to some models, and this log is of them all")
         return name
     services = call.services
-    match = services.snapshot.names.split_path(name, services.profile)
+    match = services.config.snapshot.names.split_path(name, services.profile)
     if match is None or not isinstance(match.target, LocalTarget):
         raise Refusal(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE)
     if not call.identity.may_use(match.target.model, match.target.requested):
@@ -98,11 +96,14 @@ def _present(services: Services) -> Iterator[tuple[str, object]]:
     for source in (PROXY, UPSTREAM):
         text = services.logs.history(source).decode("utf-8", "replace")
         yield "logData", {"data": text, "source": source}
-    yield "modelStatus", services.statuses()
-    yield "uiConfig", {"activity": {"session_id": list(services.plan.settings.session_headers)}}
+    yield "modelStatus", services.fleet_events.statuses()
+    yield (
+        "uiConfig",
+        {"activity": {"session_id": list(services.config.plan.settings.session_headers)}},
+    )
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
-    yield "configStatus", services.config_status()
+    yield "configStatus", services.reload_status.shown()
 
 
 # Activity
@@ -299,7 +300,7 @@ async def metrics(call: ControlRequest) -> Reply:
     services, fleet = call.services, call.services.fleet
     states = [
         ModelCounters(model, fleet.phase(model).shown, fleet.in_flight(model), fleet.waiting(model))
-        for model in services.plan.models
+        for model in services.config.plan.models
     ]
     host, gpus = services.performance.latest()
     running = len(services.inflight)

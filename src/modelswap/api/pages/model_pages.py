@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.snapshot import ConfigSnapshot
-    from modelswap.config.plan import Plan
+    from modelswap.config.plan import Model, Plan
     from modelswap.core.naming.names import LocalTarget
     from modelswap.http import Field, Request
 
@@ -121,6 +121,13 @@ def page_ports(plan: Plan) -> set[int]:
     proxies += [peer.proxy for peer in plan.peers.values() if not peer.trust_page]
     ports = (loopback_port(proxy) for proxy in proxies)
     return {port for port in ports if port is not None}
+
+
+def forbid_page(snapshot: ConfigSnapshot, model: Model) -> None:
+    """Keep the pages at a server's own port from our API, also when the port is not the usual one."""
+    port = None if model.trust_page else loopback_port(model.proxy)
+    if port is not None:
+        snapshot.origins.add_server(port)
 
 
 def loopback_port(proxy: str) -> int | None:

@@ -17,6 +17,7 @@ from modelswap.api.control.control_request import ControlRequest, Refusal, Reply
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from modelswap.api.control.control_request import Handler, StreamReply
     from modelswap.http import Request
 
 POLICY = (
@@ -49,36 +50,36 @@ MARK: Final = b"x-modelswap-page"
 """The header that the page sends with each request of its own."""
 
 
-def is_page_poll(request: Request, status: int) -> bool:
+def is_page_poll(request: Request, status: int, folder: str) -> bool:
     """Tell whether the page only keeps itself up to date: a successful read, or one of its files.
 
-    The first document (`/ui/`), every change and every failure are not polls.
+    The first document (*folder* itself), every change and every failure are not polls.
     """
     if request.method not in {"GET", "HEAD"} or status >= 400:  # noqa: PLR2004 -- client errors begin
         return False
     if request.header(MARK) is not None:
         return True
-    return request.path.startswith("/ui/") and "." in request.path.rsplit("/", 1)[-1]
+    return request.path.startswith(folder) and "." in request.path.rsplit("/", 1)[-1]
 
 
-def _redirect(to: str, status: int) -> Reply:
-    return Reply(status, b"", "text/html; charset=utf-8", (*UNFRAMED, ("Location", to)))
+def redirect(to: str, status: int) -> Handler:
+    """Return a handler that leads to another path."""
+    reply = Reply(status, b"", KINDS["html"], (*UNFRAMED, ("Location", to)))
+
+    async def handler(_: ControlRequest) -> Reply:
+        return reply
+
+    return handler
 
 
-async def root(_: ControlRequest) -> Reply:
-    return _redirect("/ui", 302)
+def redirect_browsers(to: str, handler: Handler) -> Handler:
+    """Return a handler that leads a browser to a page, and replies to others as *handler* does."""
+    reply = Reply(302, b"", KINDS["html"], (("Location", to),))
 
+    async def either(request: ControlRequest) -> Reply | StreamReply:
+        return reply if "text/html" in request.header("accept") else await handler(request)
 
-async def ui_root(_: ControlRequest) -> Reply:
-    return _redirect("/ui/", 307)
-
-
-async def upstream_slash(_: ControlRequest) -> Reply:
-    return _redirect("/upstream/", 307)
-
-
-async def upstream_root(_: ControlRequest) -> Reply:
-    return _redirect("/ui/models", 302)  # the page knows this path
+    return either
 
 
 @lru_cache(maxsize=1)

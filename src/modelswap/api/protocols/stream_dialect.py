@@ -9,7 +9,6 @@ has was decided by running the clients (`docs/decisions/0006-keep-alive-form.md`
 from __future__ import annotations
 
 import json
-import re
 from enum import Enum
 from typing import Final, assert_never
 
@@ -25,35 +24,9 @@ class StreamDialect(Enum):
     NATIVE = "llama.cpp's own"
 
 
-_PATHS: Final = {
-    "/v1/chat/completions": StreamDialect.CHAT,
-    "/chat/completions": StreamDialect.CHAT,
-    "/v1/completions": StreamDialect.TEXT,
-    "/v1/responses": StreamDialect.RESPONSES,
-    "/responses": StreamDialect.RESPONSES,
-    "/v1/messages": StreamDialect.MESSAGES,
-    "/messages": StreamDialect.MESSAGES,
-    "/completions": StreamDialect.NATIVE,
-    "/completion": StreamDialect.NATIVE,
-    "/infill": StreamDialect.NATIVE,
-}
 COMMENT: Final = b": keep-alive\n"
 """One line feed: two would dispatch an empty event in parsers that count blank lines."""
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
-_MESSAGES: Final = re.compile(r"(?:/v1?|^(?:/upstream/[^/]+)?)/messages(?:/|$)")
-
-
-def stream_dialect_of(path: str) -> StreamDialect | None:
-    """Say which events the clients of an upstream path expect; None: none that we know."""
-    return _PATHS.get(path)
-
-
-def speaks_anthropic(path: str) -> bool:
-    """Say whether the clients of a path, as they send it, expect Anthropic's errors.
-
-    `/v1/messages` and what is below it, also under `/upstream/<model>` and any other prefix.
-    """
-    return _MESSAGES.search(path) is not None
 
 
 def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> bytes:

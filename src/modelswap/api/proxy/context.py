@@ -14,6 +14,7 @@ from modelswap.api.auth.client_identity import NO_SWAP
 from modelswap.api.auth.credentials import without_any, without_keys
 from modelswap.api.pages.model_pages import guard_of
 from modelswap.api.pages.model_redirects import redirect_rule
+from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
 from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
@@ -48,6 +49,7 @@ class RequestContext:
         "client",
         "codings",
         "direct",
+        "endpoint",
         "held",
         "identity",
         "is_form",
@@ -91,7 +93,9 @@ class RequestContext:
         self.background = background
         self.no_swap = no_swap
         self.path = path
-        self.shown_path = path if request.path.startswith("/upstream/") else request.path
+        self.endpoint = endpoint_of(path)
+        """What the table of routes says about `path`."""
+        self.shown_path = path if request.path.startswith(UPSTREAM) else request.path
         self.is_recorded = is_recorded
         self.is_tracked = is_tracked
         kind = request.header(b"content-type")

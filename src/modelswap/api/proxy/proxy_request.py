@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import broken, cancelled
-from modelswap.api.protocols.stream_dialect import error_event, stream_dialect_of
+from modelswap.api.protocols.stream_dialect import error_event
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
@@ -134,7 +134,7 @@ class ProxyRequest(Turn):
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
         """Put an answer that is no stream into the one that was already open for the keep-alives."""
-        stream_dialect = stream_dialect_of(self._path)
+        stream_dialect = self._context.endpoint.dialect
         if status < BAD_REQUEST:
             kind = content_type.decode("latin-1") or "no content type"
             return error_event(
@@ -144,7 +144,7 @@ class ProxyRequest(Turn):
 
     def error_event(self, outcome: RelayResult) -> bytes | None:
         error = self._broken(outcome)
-        return _event(stream_dialect_of(self._path), error)
+        return _event(self._context.endpoint.dialect, error)
 
     def on_end(self, outcome: RelayResult) -> None:
         self._relay = None
@@ -224,7 +224,7 @@ class ProxyRequest(Turn):
         exchange = self._exchange
         if exchange.started:
             if not exchange.finished:
-                exchange.end(_event(stream_dialect_of(self._path), error))
+                exchange.end(_event(self._context.endpoint.dialect, error))
         else:
             self._replied = self._front.send_error(exchange, error, headers)
         if error.detail:

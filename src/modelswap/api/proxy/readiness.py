@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from modelswap.api.routes import Starts, starts_below
 from modelswap.bounded_cache import BoundedCache
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import ConflictError, LoadingError
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.http import Request
 
-HEALTH: Final = frozenset({"/health", "/v1/health"})
-MONITORS: Final = frozenset({"/metrics", "/slots"})
-_POLLS: Final = HEALTH | MONITORS
 POLLING: Final = 30.0
 """Seconds: who asks more often is a monitor. Kubernetes asks every 10 s."""
 _MOST_POLLERS: Final = 1024
@@ -34,11 +32,6 @@ SOON: Final = 1.0
 """Seconds until the next look, when nothing is known of the load: a look costs little."""
 LATEST: Final = 60.0
 """Seconds: nobody is told to look later than this."""
-
-
-def is_poll(method: str, rest: str) -> bool:
-    """Whether a request below `/upstream/<model>` asks for the state of its server only."""
-    return rest in _POLLS and method in {"GET", "HEAD"}
 
 
 def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
@@ -71,23 +64,31 @@ class Readiness:
             ReplyError: the model is not ready, and this request may not load it.
         """
         fleet = self._services.fleet
-        polls = is_poll(request.method, rest)
+        starts = starts_below(request.method, rest)
+        polls = starts is not Starts.ALWAYS
         if fleet.phase(model) is Phase.READY:
-            if polls and rest in HEALTH:
+            if starts is Starts.UNLESS_POLLED:
                 poller = model, request.client, request.header(b"user-agent")
                 self._polled[poller] = self._services.loop.time()
             return polls
         if polls:
-            self._check_poll(fleet, model, request, rest)
+            self._check_poll(fleet, model, request, rest, starts)
         plain = unquote(rest)
-        if any(pattern.search(plain) for pattern in self._services.plan.settings.ignore_paths):
+        if any(
+            pattern.search(plain) for pattern in self._services.config.plan.settings.ignore_paths
+        ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False
 
     def _check_poll(
-        self, fleet: Fleet | RemoteFleet, model: ModelId, request: Request, rest: str
+        self,
+        fleet: Fleet | RemoteFleet,
+        model: ModelId,
+        request: Request,
+        rest: str,
+        starts: Starts,
     ) -> None:
-        if rest in MONITORS or fleet.listed_phase(model) is Phase.STARTING:
+        if starts is Starts.NEVER or fleet.listed_phase(model) is Phase.STARTING:
             check_loaded(fleet, model, rest)
         poller = model, request.client, request.header(b"user-agent")
         last = self._polled.get(poller)

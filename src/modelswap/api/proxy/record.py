@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from modelswap.api.services import Services
     from modelswap.http import Field, Request, ResponseHead
-    from modelswap.observe.captures import CaptureBuilder
+    from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
@@ -201,7 +201,7 @@ class RequestRecord:
 
     def _follow(self, head: ResponseHead) -> None:
         """More will come: take it as a stream."""
-        self._meter = meter = Meter(self.recorded_path, self.began)
+        self._meter = meter = Meter(self._context.endpoint.usage, self.began)
         meter.on_head(head.status, head.headers)
         if self._piece_at is not None:
             meter.on_data(self._piece, self._piece_at)
@@ -212,7 +212,9 @@ class RequestRecord:
         captures = self._services.captures
         if self.sent is None:
             return None
-        draft = captures.begin(self.recorded_path, self.request_headers, self.sent)
+        draft = captures.begin(
+            self.recorded_path, self.capture_mask, self.request_headers, self.sent
+        )
         if draft is not None and self._head is not None:
             captures.on_head(draft, self._head.status, self._head.headers)
             if self._piece:
@@ -257,12 +259,13 @@ class RequestRecord:
             else:
                 first = self._piece_at
                 ttft = -1 if first is None else int((first - self.began) * 1000)
-                self.tokens = tokens_of(self.recorded_path, status, self._piece, wall, ttft)
+                usage_format = self._context.endpoint.usage
+                self.tokens = tokens_of(usage_format, status, self._piece, wall, ttft)
             if sent is not None and (self.received or status != _OK):
                 captures = self._services.captures
                 if not captures.enabled:
                     pass
-                elif len(sent) < SMALL or captures.takes(self.recorded_path, len(sent)):
+                elif len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
                     # it is the capture itself
                     if status != _OK:
                         self._piece = b""
@@ -319,6 +322,10 @@ class RequestRecord:
         )
 
     # As a whole capture
+
+    @property
+    def capture_mask(self) -> CaptureMask:
+        return self._context.endpoint.captured
 
     @property
     def request_body(self) -> bytes:

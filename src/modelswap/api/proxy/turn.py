@@ -11,7 +11,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import refusal
-from modelswap.api.protocols.stream_dialect import stream_dialect_of
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import ReplyError, UnavailableError
@@ -29,7 +28,6 @@ ASK_AGAIN: Final = 5.0
 """Seconds until a client that could not wait may ask again, when nothing better is known."""
 ASK_AGAIN_BY: Final = 60.0
 """Clients give up when they are told to wait much longer than this."""
-STATE_PATH: Final = "/v1/chat/completions"
 """The only one on which `sendLoadingState` has an effect."""
 
 
@@ -81,7 +79,8 @@ class Turn(Arrival):
         return (
             self._stream
             and self._snapshot.plan.models[target.model].send_loading_state
-            and self._exchange.request.path == STATE_PATH
+            and self._context.endpoint.shows_loading
+            and self._exchange.request.path == self._path
             and services.fleet.phase(target.model) is not Phase.READY
         )
 
@@ -90,7 +89,7 @@ class Turn(Arrival):
             self._loading.resume()
             return
         patience = announced_timeout(self._exchange.request.header)
-        stream_dialect = stream_dialect_of(self._path) if self._stream else None
+        stream_dialect = self._context.endpoint.dialect if self._stream else None
         if stream_dialect is not None:
             self._keep_alive(stream_dialect, patience)
         elif patience is not None and self._deadline is None:

@@ -56,11 +56,13 @@ def services(request: pytest.FixtureRequest) -> Iterator[Observers]:
     observers.store.close()
 
 
-def begun(services: Observers, sent: bytes = b'{"model":"m"}') -> RequestRecord:
+def begun(
+    services: Observers, sent: bytes = b'{"model":"m"}', path: str = "/v1/chat/completions"
+) -> RequestRecord:
     """A recording of a request that was sent."""
     asked: Any = SimpleNamespace(
         method="POST",
-        path="/v1/chat/completions",
+        path=path,
         version="1.1",
         headers=(TYPE,),
         has_body=True,
@@ -76,7 +78,7 @@ def begun(services: Observers, sent: bytes = b'{"model":"m"}') -> RequestRecord:
         client=None,  # type: ignore[arg-type]  # counts for nobody
         background=False,
         no_swap=False,
-        path="/v1/chat/completions",
+        path=path,
         is_recorded=True,
         is_tracked=True,
     )
@@ -182,8 +184,7 @@ def test_a_large_prompt_is_captured_within_bounds(
 ) -> None:
     """Whole up to half of the buffer; of a route whose bodies are never kept, not at all."""
     services = Observers(1 << 20)
-    record = begun(services, b"x" * size)
-    record.recorded_path = path
+    record = begun(services, b"x" * size, path)
     record.on_whole(head(), ANSWER, 2.0)
     record.end("done", 3.0)
     [entry] = services.listed()

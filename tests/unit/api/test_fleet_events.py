@@ -1,0 +1,102 @@
+"""What becomes of the fleet's news."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from modelswap.api.fleet_events import FleetEvents
+from modelswap.core.models.lifecycle import Phase
+from modelswap.core.spec import ModelId
+from modelswap.observe.logs.logs import PROXY, Logger, Logs, model_source
+from modelswap.observe.metrics.prometheus import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+A = ModelId("a")
+
+
+class Watched:
+    """Fleet events with everything that they write to."""
+
+    def __init__(self) -> None:
+        self.logs = Logs(to_stdout="none")
+        self.metrics = Metrics()
+        self.published: list[str] = []
+        self.forbidden: list[int] = []
+        self.failed = False
+        self.plan = SimpleNamespace(models={A: None}, peers={}, selectors={})
+        config: Any = SimpleNamespace(
+            plan=self.plan,
+            snapshot=SimpleNamespace(origins=SimpleNamespace(add_server=self.forbidden.append)),
+        )
+        bus: Any = SimpleNamespace(publish=lambda kind, _: self.published.append(kind))
+        self.model = SimpleNamespace(proxy="http://127.0.0.1:9999", trust_page=False)
+        fleet: Any = SimpleNamespace(
+            failure=lambda _: "it crashed" if self.failed else None,
+            server=lambda _: SimpleNamespace(model=self.model),
+        )
+        self.events = FleetEvents(
+            config,
+            lambda: fleet,
+            logs=self.logs,
+            log=Logger(self.logs),
+            bus=bus,
+            metrics=self.metrics,
+            now=lambda: 7.0,
+        )
+        self.events.statuses = list  # type: ignore[method-assign]  # has tests of its own
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    watched = Watched()
+    yield watched
+    watched.logs.close()
+
+
+@pytest.mark.parametrize("is_configured", [False, True])
+def test_history_of_a_removed_model_leaves_with_it(
+    watched: Watched, *, is_configured: bool
+) -> None:
+    """What a removed model still writes while it ends is not kept for ever."""
+    if not is_configured:
+        watched.plan.models = {}
+        watched.logs.forget(A)  # as the reload does
+    watched.events.on_output(A, b"bye\n")
+    watched.events.on_phase(A, Phase.STOPPED, "")
+    assert bool(watched.logs.history(model_source(A))) is is_configured
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_phase_is_logged_counted_and_published(watched: Watched, *, failed: bool) -> None:
+    """One line, a warning where the model failed; watchers get the statuses."""
+    watched.failed = failed
+    watched.events.on_phase(A, Phase.STOPPED, "exit 1")
+    line = watched.logs.history(PROXY).decode()
+    assert line.rstrip().endswith("<a> stopped: exit 1")
+    assert ("[WARN]" in line) is failed
+    assert watched.published == ["modelStatus"]
+
+
+@pytest.mark.parametrize(("trusted", "expected"), [(False, [9999]), (True, [])])
+def test_the_page_of_a_ready_server_may_not_use_our_api(
+    watched: Watched, *, trusted: bool, expected: list[int]
+) -> None:
+    """Also at a port that the configuration does not name; `trustPage` allows it."""
+    watched.model.trust_page = trusted
+    watched.events.on_phase(A, Phase.STARTING, "")
+    assert watched.forbidden == []
+    watched.events.on_phase(A, Phase.READY, "")
+    assert watched.forbidden == expected
+
+
+def test_notes_and_output_reach_the_log(watched: Watched) -> None:
+    """A note keeps its level; output goes to the model's own history."""
+    watched.events.on_note("warn", "<a> is stuck")
+    watched.events.on_output(A, b"hello\n")
+    assert "[WARN] <a> is stuck" in watched.logs.history(PROXY).decode()
+    assert b"hello" in watched.logs.history(model_source(A))
