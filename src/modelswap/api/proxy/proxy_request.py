@@ -20,7 +20,7 @@ from modelswap.api.protocols.stream_dialect import error_event
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
-from modelswap.observe.activity.failure_text import describe
+from modelswap.observe.usage.failure_text import describe
 
 from .readiness import check_loaded
 from .turn import Turn

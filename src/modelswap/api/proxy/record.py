@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from modelswap.bounded_cache import BoundedCache
-from modelswap.observe.activity.failure_text import describe
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
+from modelswap.observe.usage.failure_text import describe
 from modelswap.observe.usage.meter import Meter, tokens_of
 from modelswap.observe.usage.usage import Tokens
 

@@ -12,7 +12,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from modelswap.observe.batcher import Batcher
-from modelswap.observe.captures import Whole
+from modelswap.observe.captures import CompleteExchange
 from modelswap.observe.metrics.prometheus import CountedRequest
 from modelswap.units import Bytes, Seconds
 
@@ -37,7 +37,7 @@ MOST_HELD: Final = Bytes(4 << 20)
 T = TypeVar("T")
 
 
-class CompletedRequest(ActivityRecord, CountedRequest, Whole, Protocol):
+class CompletedRequest(ActivityRecord, CountedRequest, CompleteExchange, Protocol):
     """A request that has ended."""
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:

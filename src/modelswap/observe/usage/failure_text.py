@@ -1,4 +1,4 @@
-"""The one line that says why a request failed. Pure."""
+"""Finds the one line that says why a request failed. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Final
 
 import msgspec
 
-from modelswap.observe.usage.usage import member
+from modelswap.units import Bytes
 
-LONGEST: Final = 500
+from .usage import member
+
+LONGEST: Final = Bytes(500)
+"""Of a reason in UTF-8, as in llama-swap: a body may be a page of HTML."""
 _any = msgspec.json.Decoder()
 
 
@@ -45,7 +48,7 @@ def _named(status: int) -> str:
 
 
 def traced(bug: BaseException) -> str:
-    """Return the exception and where it came from, in one line."""
+    """Write an exception and its newest four frames in one line."""
     frames = traceback.extract_tb(bug.__traceback__)[-4:]
     where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
     return f"{bug!r} at {where}"
