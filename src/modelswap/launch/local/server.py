@@ -18,7 +18,7 @@ from modelswap.launch.diagnosis.diagnosis import LAST_WORDS, MASK, Tail, diagnos
 from modelswap.launch.diagnosis.unstartable import explain
 from modelswap.launch.protocol import Exit
 from modelswap.net.address import Address, is_unix
-from modelswap.net.unix_sockets import remove_dead
+from modelswap.net.unix_sockets import remove_unused
 
 from .ports import is_listening, start_time
 
@@ -272,7 +272,7 @@ def clear_the_way(job: LaunchSpec) -> None:
     """Remove a Unix socket that the last server at the job's address left: most cannot bind over it."""
     with suppress(ValueError):  # an address that cannot be probed: said when it is
         if job.url and (path := Address.parse(job.url).socket_path):
-            remove_dead(path)
+            remove_unused(path)
 
 
 def environment(job: LaunchSpec) -> dict[str, str]:

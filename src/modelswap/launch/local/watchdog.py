@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
 from modelswap.launch import probe
-from modelswap.net.unix_sockets import SocketState, look_at
+from modelswap.net.unix_sockets import SocketState, state_of
 
 from .ports import Holder, belongs_to, holds_port, is_listening, stranger_behind, stranger_on
 from .server import clash_text, taken
@@ -116,7 +116,7 @@ def is_served(where: probe.ProbeTarget) -> bool:
     """Whether somebody listens at an address of this machine; also True when that cannot be known."""
     if where.socket_path:
         with suppress(OSError):
-            return look_at(where.socket_path) is SocketState.LIVING
+            return state_of(where.socket_path) is SocketState.IN_USE
         return True
     return not where.is_loopback or is_listening(where.port)
 

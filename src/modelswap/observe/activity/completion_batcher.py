@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GATHER: Final = Seconds(0.02)
 """Long enough for a batch under load, too short to be noticed in a list of requests."""
 MOST: Final = 256
-"""Requests in one batch: recording them takes about a millisecond of the loop."""
+"""Requests in one batch, so that recording them does not block the loop for long."""
 MOST_HELD: Final = Bytes(4 << 20)
 """Large bodies that wait in one batch: they count against no capture buffer yet."""
 

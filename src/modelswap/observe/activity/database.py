@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BUSY: Final = Seconds(5.0)
 """To wait for a lock that another process holds on the file: longer than a checkpoint takes."""
 CHECKED: Final = Bytes(32 << 20)
-"""Files up to this size are checked completely when they are opened; that takes about 0.1 s."""
+"""Files up to this size are checked completely when they are opened; more would delay the start."""
 _VERSIONS: Final = (
     "CREATE TABLE IF NOT EXISTS goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT,"
     " version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL,"

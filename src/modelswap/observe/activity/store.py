@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelswap.observe.captures import CaptureBuilder, Captures
 
 QUEUE: Final = 20_000
-"""Rows that may wait for the disk: some seconds of full load, about 20 MB."""
+"""Rows that may wait for a slow disk: some seconds of full load."""
 BATCH: Final = 500
 """Rows of one transaction: a larger one is hardly faster, and blocks queries longer."""
 GATHER: Final = Seconds(0.05)

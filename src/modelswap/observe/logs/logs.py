@@ -36,7 +36,7 @@ COMBINED: Final = ""
 GATHER: Final = Seconds(0.02)
 """Lines about requests are gathered for so long, then written together."""
 MOST_GATHERED: Final = 256
-"""Lines that are written together at most: formatting them takes less than a millisecond."""
+"""Lines that are written together at most, so that formatting them does not block the loop for long."""
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NEWLINE: Final = 10  # the byte

@@ -32,7 +32,7 @@ DURATIONS: Final = (
 WAITS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds, upper bounds: from a free slot to the load of a large model."""
 MOST_SERIES: Final = 2000
-"""Label combinations; more are counted as `OTHER`. A scrape of so many takes about 0.1 s."""
+"""Label combinations: bounds memory and the size of a scrape. More are counted as `OTHER`."""
 OTHER: Final = "other"
 KINDS: Final = ("prompt", "cached", "generated", "drafted", "accepted")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HOUR: Final = Seconds(3600.0)
-"""Samples are kept so long, as llama-swap keeps them."""
+"""Samples are kept so long: the page draws one hour."""
 FIRST: Final = Seconds(1.0)
 """Until the first sample, so that it does not slow the start-up."""
 _MIB: Final = Bytes(1 << 20)

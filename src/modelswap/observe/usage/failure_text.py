@@ -14,7 +14,7 @@ from modelswap.units import Bytes
 from .usage import member
 
 LONGEST: Final = Bytes(500)
-"""Of a reason in UTF-8, as in llama-swap: a body may be a page of HTML."""
+"""Of a reason in UTF-8: an error body may hold a whole page."""
 _any = msgspec.json.Decoder()
 
 

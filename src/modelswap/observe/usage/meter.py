@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from modelswap.observe.logs.redaction import Headers
 
 WHOLE: Final = Bytes(1 << 20)
-"""A body up to this size is parsed whole (1 ms); of a larger one the ends are searched."""
+"""A body up to this size is parsed whole; of a larger one the ends are searched."""
 ENDS: Final = Bytes(64 << 10)
 """Of head and tail of a larger body: usage is written first or last."""
 LONGEST_LINE: Final = Bytes(1 << 20)
@@ -198,8 +198,8 @@ class Meter:
         if b'"metrics"' in line:
             self._metrics = line
         if line.count(b'"usage"') > line.count(b'"usage":null'):
-            answer = _event_of(line)
-            for usage in answer.usages() if answer else ():
+            event = _event_of(line)
+            for usage in event.usages() if event else ():
                 counts = self._counts or Counts()
                 if counts.take(usage):
                     self._counts = counts
@@ -311,14 +311,14 @@ def figures_of(usage_format: UsageFormat, body: bytes, wall: int) -> Figures | N
     return _figures(_parsed(body), wall)
 
 
-def _figures(answer: UsageBody | None, wall: int) -> Figures | None:
-    if answer is None or not answer.reports():
+def _figures(body: UsageBody | None, wall: int) -> Figures | None:
+    if body is None or not body.reports():
         return None
     counts = Counts()
-    counts.take(answer.usage)
-    if answer.timings is _UNSET and answer.metrics is _UNSET:
+    counts.take(body.usage)
+    if body.timings is _UNSET and body.metrics is _UNSET:
         return counts.cached, -1, -1, counts.input, counts.output, -1.0, -1.0, wall
-    return combine(counts, answer.timings, answer.metrics, wall_ms=wall)
+    return combine(counts, body.timings, body.metrics, wall_ms=wall)
 
 
 def _parsed(body: bytes) -> UsageBody | None:
