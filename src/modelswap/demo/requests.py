@@ -23,7 +23,7 @@ _TIMEOUT: Final = Seconds(120.0)
 """For one request with a model start: the configuration allows a start 60 s."""
 _PAUSE: Final = Seconds(0.01)
 """Between two checks whether the program is up, so that they hardly add to its start."""
-_OK: Final = 200
+_OK: Final = 200  # HTTP status
 ROUND: Final = (*MODELS, MODELS[0])
 """Every model once, and the first again: even that is a swap."""
 

@@ -33,10 +33,9 @@ STEP: Final = Bytes(64 << 10)
 """Memory is reserved in steps of this size, so that not every chunk is counted."""
 SMALL: Final = Bytes(64 << 10)
 """A body below this size is joined or copied on the loop: that takes some microseconds."""
-ITEM: Final = Bytes(512)
-FIELD: Final = Bytes(128)
-"""Estimates of what Python itself takes for one capture and one header field."""
-_OK: Final = 200
+ITEM: Final = Bytes(512)  # what Python itself takes for one capture, about
+FIELD: Final = Bytes(128)  # what Python itself takes for one header field, about
+_OK: Final = 200  # HTTP status
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +53,9 @@ class CaptureBuilder:
     """The capture of a running request."""
 
     __slots__ = (
-        "chunks",
-        "mask",
-        "path",
-        "request_body",
-        "request_headers",
-        "request_truncated",
-        "reserved",
-        "response_headers",
-        "size",
-        "truncated",
-    )
+        "chunks", "mask", "path", "request_body", "request_headers", "request_truncated",
+        "reserved", "response_headers", "size", "truncated",
+    )  # fmt: skip
 
     def __init__(self, path: str, mask: CaptureMask, headers: Headers) -> None:
         self.path = path

@@ -94,7 +94,7 @@ def test_shows_every_swap_and_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_serves_on_until_told_to_end(tmp_path: Path, signum: signal.Signals) -> None:
+def test_serves_until_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
     """After the tour it goes on serving; Ctrl-C or a kill ends all of it, with code 0."""
     port = terminal.any_free_port()
     process = subprocess.Popen(
@@ -114,7 +114,7 @@ def test_serves_on_until_told_to_end(tmp_path: Path, signum: signal.Signals) -> 
 
 
 def test_reports_a_program_that_cannot_start(tmp_path: Path) -> None:
-    """A state folder that cannot be is told in one line, with the place of the log."""
+    """A state folder that cannot be made is reported in one line, with the place of the log."""
     (tmp_path / "state").write_text("not a folder")
     done = demo("--once", "--dir", tmp_path, "--port", str(terminal.any_free_port()))
     assert done.returncode == 1

@@ -39,7 +39,7 @@ SWEEP: Final = Seconds(60.0)
 """Between two searches for rows that are too old: retention is configured in hours or days."""
 DEFAULT_ROWS: Final = 1000
 """Rows in memory without a setting, as llama-swap keeps them."""
-_OK: Final = 200
+_OK: Final = 200  # HTTP status
 
 Warn = Callable[[str], None]
 T = TypeVar("T")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .performance import GpuSample, HostSample
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_NOT_FOUND: Final = 404
+_NOT_FOUND: Final = 404  # HTTP status
 
 
 class CountedRequest(Protocol):

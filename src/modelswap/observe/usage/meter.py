@@ -39,7 +39,7 @@ LONGEST_LINE: Final = Bytes(1 << 20)
 """A longer line of a stream is not an event with figures, and is dropped."""
 ERROR_BODY: Final = Bytes(64 << 10)
 """An error body up to this size is searched for its reason."""
-_OK: Final = 200
+_OK: Final = 200  # HTTP status
 GATHER: Final = Bytes(16 << 10)
 """Of an event stream, gathered before one search."""
 
@@ -60,28 +60,10 @@ class Meter:
     """Meters one response: `on_head`, then `on_data` for each chunk, then `finish`."""
 
     __slots__ = (
-        "_before_last",
-        "_carry",
-        "_carry_size",
-        "_counts",
-        "_decoder",
-        "_error",
-        "_events",
-        "_first",
-        "_format",
-        "_gathered",
-        "_gathered_size",
-        "_last",
-        "_last_at",
-        "_metrics",
-        "_parts",
-        "_size",
-        "_sse",
-        "_started",
-        "_status",
-        "_tail",
-        "_timings",
-    )
+        "_before_last", "_carry", "_carry_size", "_counts", "_decoder", "_error", "_events",
+        "_first", "_format", "_gathered", "_gathered_size", "_last", "_last_at", "_metrics",
+        "_parts", "_size", "_sse", "_started", "_status", "_tail", "_timings",
+    )  # fmt: skip
 
     def __init__(self, usage_format: UsageFormat, started: float) -> None:
         """`started` on the clock of `on_data`'s `now`, in seconds."""

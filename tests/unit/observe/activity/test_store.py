@@ -323,7 +323,7 @@ async def test_another_store_replaces_one(tmp_path: Path) -> None:
 
 
 async def test_the_warning_about_an_unusable_file_comes_on_the_loop(tmp_path: Path) -> None:
-    """An unusable file found off the loop is told on it, and memory takes its place."""
+    """The warning about a file found unusable off the loop comes on it, and memory takes its place."""
     (tmp_path / "a.db").write_text("no database at all")
     warnings: list[str] = []
     store = Store(Captures(0, HeaderMask()), path=str(tmp_path / "a.db"), warn=warnings.append)

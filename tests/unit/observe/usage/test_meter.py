@@ -256,7 +256,7 @@ def test_figures_of_a_very_large_body_are_found(first: bool) -> None:  # noqa: F
     ],
 )
 def test_the_reason_of_a_failure_is_found(status: int, body: bytes, error: str) -> None:
-    """An error body's text is taken where the original takes it, else the status is named."""
+    """An error body's text is read where llama-swap reads it, else the status is named."""
     assert metered(body, status=status).error == error
 
 
