@@ -24,8 +24,7 @@ _TIMEOUT: Final = Seconds(120.0)
 _PAUSE: Final = Seconds(0.01)
 """Between two checks whether the program is up, so that they hardly add to its start."""
 _OK: Final = 200  # HTTP status
-ROUND: Final = (*MODELS, MODELS[0])
-"""Every model once, and the first again: even that is a swap."""
+ROUND: Final = (*MODELS, MODELS[0])  # every model once, and the first again: even that is a swap
 
 
 class DemoError(Exception):

@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 _START_PORT: Final = 15800
 """First port of the model servers: not 5800, where a real installation has its own."""
-_START_TIMEOUT: Final = Seconds(30.0)
-"""For the program to listen, also on a slow disk."""
+_START_TIMEOUT: Final = Seconds(30.0)  # for the program to listen, also on a slow disk
 _STOP_TIMEOUT: Final = Seconds(45.0)
 """For the program to drain and stop its models; then it is told to stop at once."""
-_INTERRUPTED: Final = 130
-"""Exit code of a shell for SIGINT."""
+_INTERRUPTED: Final = 130  # exit code of a shell for SIGINT
 
 
 class FolderError(Exception):

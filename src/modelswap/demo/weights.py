@@ -29,15 +29,13 @@ CHAT_TEMPLATE: Final = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _CONTROL: Final = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
-_SPECIAL: Final = 1 + len(_CONTROL) + 256
-"""Tokens that are not text: unknown, control, bytes."""
+_SPECIAL: Final = 1 + len(_CONTROL) + 256  # tokens that are not text: unknown, control, bytes
 _SYLLABLES: Final = tuple(a + b for a, b in product("bdfgklmnprstvz", "aeiou"))
 _SMALLEST: Final = _SPECIAL + 1 + 94  # tokens: the special ones, a space, printable ASCII
 _LARGEST: Final = _SMALLEST + sum(len(_SYLLABLES) ** n for n in (1, 2, 3))
 """Tokens of the largest vocabulary: all words of up to three syllables."""
 _SPACE: Final = "\N{LOWER ONE EIGHTH BLOCK}"
-_HEAD: Final = 32
-"""Dimensions of one attention head; `embd` is a multiple of it."""
+_HEAD: Final = 32  # dimensions of one attention head; `embd` is a multiple of it
 
 
 class ShapeError(ValueError):

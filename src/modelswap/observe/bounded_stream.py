@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 
 class BoundedStream:
-    """A queue of bytes with a bound and one reader."""
-
     def __init__(self, limit: Bytes, note: Callable[[int], bytes]) -> None:
         """`note` makes the text for a number of dropped bytes."""
         self._limit = limit

@@ -273,7 +273,6 @@ class Captures:
             oldest.forget()
 
     def ids(self) -> frozenset[int]:
-        """The ids of the kept captures."""
         with self._lock:
             return frozenset(kept.id for kept in self._kept)
 

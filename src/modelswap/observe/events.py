@@ -22,10 +22,8 @@ from .bounded_stream import BoundedStream
 
 HISTORY: Final = 1000
 """Events: some minutes of a busy server, which a reconnecting client may have missed."""
-HISTORY_BYTES: Final = Bytes(1 << 20)
-"""Of the events in the history: log lines can be long."""
-QUEUE: Final = Bytes(1 << 20)
-"""Waits for one slow subscriber; then it loses events."""
+HISTORY_BYTES: Final = Bytes(1 << 20)  # of the events in the history: log lines can be long
+QUEUE: Final = Bytes(1 << 20)  # waits for one slow subscriber; then it loses events
 KEEP_ALIVE: Final = Seconds(15.0)
 """Between comments without events, so that no proxy closes the stream as idle."""
 _USUAL_SIZE: Final = Bytes(256)

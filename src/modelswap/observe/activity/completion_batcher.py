@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 GATHER: Final = Seconds(0.02)
 """Long enough for a batch under load, too short to be noticed in a list of requests."""
-MOST: Final = 256
-"""Requests in one batch, so that recording them does not block the loop for long."""
+MOST: Final = 256  # requests in one batch, so that recording them does not block the loop for long
 MOST_HELD: Final = Bytes(4 << 20)
 """Large bodies that wait in one batch: they count against no capture buffer yet."""
 
@@ -50,8 +49,6 @@ class CompletedRequest(ActivityRecord, CountedRequest, CompleteExchange, Protoco
 
 
 class CompletionBatcher:
-    """Records completed requests in store, captures and counters."""
-
     def __init__(
         self, store: Store, captures: Captures, metrics: Metrics, later: Later | None = None
     ) -> None:

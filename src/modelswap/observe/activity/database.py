@@ -35,7 +35,6 @@ class UnusableDatabaseError(Exception):
 
 
 def open_memory() -> sqlite3.Connection:
-    """Create an empty database in memory."""
     import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
 
     connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)

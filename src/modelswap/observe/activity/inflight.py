@@ -27,8 +27,6 @@ Payload = dict[str, object]
 
 
 class EventSink(Protocol):
-    """Publishes changes."""
-
     @property
     def listening(self) -> bool: ...
 
@@ -36,8 +34,6 @@ class EventSink(Protocol):
 
 
 class InflightRequest(Protocol):
-    """One running request, as its owner records it."""
-
     number: int
     """Its id, given by `add`."""
     began: float
@@ -77,7 +73,6 @@ class Inflight:
         return len(self._entries)
 
     def add(self, entry: InflightRequest) -> None:
-        """A request begins."""
         self._count = entry.number = number = self._count + 1
         self._entries[number] = entry
         if self._bus.listening:
@@ -107,7 +102,6 @@ class Inflight:
         return True
 
     def snapshot(self) -> Payload:
-        """All running requests, oldest first."""
         if self._entries:
             self._schedule_progress()
         entries = self._entries.values()

@@ -102,13 +102,11 @@ class Page:
 
 
 def count_sql(of: Filter) -> tuple[str, list[object]]:
-    """Count the rows."""
     where, values = of.where()
     return f"SELECT COUNT(*) FROM activity{where}", values  # noqa: S608 -- values are bound
 
 
 def page_sql(of: Filter, page: Page) -> tuple[str, list[object]]:
-    """Select one page of rows, all columns."""
     where, values = of.where()
     direction = "ASC" if page.ascending else "DESC"
     if page.cursor is not None:

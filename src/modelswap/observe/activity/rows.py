@@ -66,8 +66,7 @@ class ActivityRecord(Protocol):
 
 
 COLUMNS: Final = Row._fields
-REFERENCE: Final = COLUMNS[:16]
-"""The columns of a file of llama-swap."""
+REFERENCE: Final = COLUMNS[:16]  # the columns of a file of llama-swap
 EXTRA: Final = COLUMNS[16:]
 
 _TYPES: Final = {int: "INTEGER", float: "REAL", str: "TEXT"}

@@ -27,18 +27,14 @@ if TYPE_CHECKING:
 
     from modelswap.observe.captures import CaptureBuilder, Captures
 
-QUEUE: Final = 20_000
-"""Rows that may wait for a slow disk: some seconds of full load."""
+QUEUE: Final = 20_000  # rows that may wait for a slow disk: some seconds of full load
 BATCH: Final = 500
 """Rows of one transaction: a larger one is hardly faster, and blocks queries longer."""
-GATHER: Final = Seconds(0.05)
-"""Rows are gathered for so long, then one transaction writes them."""
-SETTLE: Final = Seconds(1.0)
-"""A query waits at most so long for rows that were recorded before it."""
+GATHER: Final = Seconds(0.05)  # rows are gathered for so long, then one transaction writes them
+SETTLE: Final = Seconds(1.0)  # a query waits at most so long for rows that were recorded before it
 SWEEP: Final = Seconds(60.0)
 """Between two searches for rows that are too old: retention is configured in hours or days."""
-DEFAULT_ROWS: Final = 1000
-"""Rows in memory without a setting, as llama-swap keeps them."""
+DEFAULT_ROWS: Final = 1000  # rows in memory without a setting, as llama-swap keeps them
 _OK: Final = 200  # HTTP status
 
 Warn = Callable[[str], None]
@@ -52,8 +48,6 @@ class StoreFailedError(Exception):
 
 
 class Store:
-    """Rows of completed requests, in memory or in a file."""
-
     def __init__(
         self,
         captures: Captures,
@@ -121,7 +115,6 @@ class Store:
         self._thread.start()
 
     async def begin(self) -> None:
-        """Open the store off the loop, and start it."""
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self.open)
         self.start()
@@ -179,8 +172,8 @@ class Store:
         if not self._wake.is_set():
             self._wake.set()
 
-    def close(self, timeout: float = 2.0, *, is_hurried: bool = True) -> None:
-        """Write what is queued, for at most `timeout` seconds, and close.
+    def close(self, timeout: Seconds = Seconds(2.0), *, is_hurried: bool = True) -> None:
+        """Write what is queued, for at most `timeout`, and close.
 
         `is_hurried`: running queries are interrupted.
         """

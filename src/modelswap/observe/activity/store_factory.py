@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 
 def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: EventBus) -> Store:
-    """Build the store; it is not open yet."""
-
     def publish(ids: Iterable[int]) -> None:
         bus.publish_all("activity", ({"id": number} for number in ids))
 

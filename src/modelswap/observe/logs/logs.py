@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
     Redact = Callable[[bytes], bytes]
 
-RING: Final = Bytes(102_400)
-"""History of one source, as much as llama-swap keeps."""
+RING: Final = Bytes(102_400)  # history of one source, as much as llama-swap keeps
 LONGEST_LINE: Final = Bytes(16_384)
 """A line that grows beyond this is passed on in pieces, each ending at a whole character."""
 OVERLAP: Final = Bytes(4_096)
 """The end of such a piece stays for the next one, so that no secret is cut in two."""
-LIVE: Final = Bytes(512 << 10)
-"""Waits for one slow live reader; then it loses lines."""
+LIVE: Final = Bytes(512 << 10)  # waits for one slow live reader; then it loses lines
 PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
 COMBINED: Final = ""
@@ -132,8 +130,6 @@ def _line_end(data: bytes) -> int:
 
 
 class Logs:
-    """All logs of the program."""
-
     def __init__(self, *, to_stdout: str | None = None, stdout: Stdout | None = None) -> None:
         """`to_stdout` is `proxy`, `upstream`, `both` or `none`; a reload does not change it.
 
@@ -290,7 +286,6 @@ class Logs:
         return self._stdout.dropped
 
     def end_tails(self) -> None:
-        """End every live reader."""
         self.flush()
         for tails in self._tails.values():
             for tail in tails:
@@ -312,8 +307,6 @@ def printable(message: str) -> str:
 
 
 class Logger:
-    """Writes the program's own lines."""
-
     __slots__ = ("_logs", "_once")
 
     def __init__(self, logs: Logs) -> None:

@@ -25,8 +25,7 @@ _HIDDEN: Final = re.compile(
     rb"|^(?:x[-_])?token$|^x-amz-security|^x-jwt|^x-forwarded-client-cert$|^x-signature"
     rb"|^sec-websocket-protocol$"  # OpenAI clients put the key there
 )
-_MOST_NAMES: Final = 2048
-"""Header names in the cache: clients use some dozens."""
+_MOST_NAMES: Final = 2048  # header names in the cache: clients use some dozens
 
 
 def canonical(name: bytes) -> str:

@@ -15,10 +15,8 @@ from typing import Final
 
 from modelswap.units import Bytes, Seconds
 
-LIMIT: Final = Bytes(1 << 20)
-"""Lines that wait for a slow reader: some seconds of a busy log."""
-_GATHER: Final = Seconds(0.05)
-"""Lines are gathered for so long before one write carries them all."""
+LIMIT: Final = Bytes(1 << 20)  # lines that wait for a slow reader: some seconds of a busy log
+_GATHER: Final = Seconds(0.05)  # lines are gathered for so long before one write carries them all
 
 
 class Stdout:

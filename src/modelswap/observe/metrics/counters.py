@@ -44,8 +44,6 @@ class Histogram:
 
 
 class ModelCounters(NamedTuple):
-    """The state of one model at a scrape."""
-
     model: str
     state: str
     in_flight: int
@@ -53,8 +51,6 @@ class ModelCounters(NamedTuple):
 
 
 class RequestSeries:
-    """The counts of one model, path and status."""
-
     __slots__ = ("count", "duration", "ttft")
 
     def __init__(self) -> None:
@@ -84,8 +80,6 @@ class ModelUsage:
 
 
 class Counters:
-    """The program's counters since its start."""
-
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, int], RequestSeries] = {}
         self._usages: dict[str, ModelUsage] = {}
@@ -107,7 +101,6 @@ class Counters:
         return series
 
     def usage(self, model: str) -> ModelUsage:
-        """The usage of a model."""
         usage = self._usages.get(model)
         if usage is None:
             if len(self._usages) >= MOST_SERIES:

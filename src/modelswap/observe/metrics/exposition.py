@@ -14,9 +14,11 @@ from .performance import GpuSample, HostSample
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
     from .counters import Counters, Histogram, ModelCounters
+
+    Family = CounterMetricFamily | GaugeMetricFamily
 
 STATES: Final = ("stopped", "starting", "ready", "stopping")
 _MIB: Final = 1 << 20  # bytes
@@ -26,8 +28,6 @@ Gpus = list[GpuSample]
 
 
 class Scrape:
-    """One scrape: counters, states of the models, and samples of the machine."""
-
     def __init__(
         self,
         counters: Counters,
@@ -142,7 +142,7 @@ def _gauge(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
     return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
 
 
-def _filled(family: Any, samples: Iterable[tuple[Any, float]]) -> Metric:
+def _filled(family: Family, samples: Iterable[tuple[Any, float]]) -> Metric:
     for values, number in samples:
         family.add_metric(values, number)
     return family

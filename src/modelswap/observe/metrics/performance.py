@@ -24,12 +24,9 @@ from .gpu import Gpus
 if TYPE_CHECKING:
     from typing import Any
 
-HOUR: Final = Seconds(3600.0)
-"""Samples are kept so long: the page draws one hour."""
-FIRST: Final = Seconds(1.0)
-"""Until the first sample, so that it does not slow the start-up."""
-_MIB: Final = Bytes(1 << 20)
-"""The API reports memory in MiB."""
+HOUR: Final = Seconds(3600.0)  # samples are kept so long: the page draws one hour
+FIRST: Final = Seconds(1.0)  # until the first sample, so that it does not slow the start-up
+_MIB: Final = Bytes(1 << 20)  # the API reports memory in MiB
 
 
 class NetworkInterface(msgspec.Struct, frozen=True):
@@ -101,7 +98,6 @@ def _interfaces(counters: dict[str, Any]) -> list[NetworkInterface]:
 
 
 def gpu_samples(gpus: Gpus, stamp: str) -> list[GpuSample]:
-    """Take one sample of each GPU."""
     return [
         GpuSample(
             timestamp=stamp,
@@ -113,8 +109,6 @@ def gpu_samples(gpus: Gpus, stamp: str) -> list[GpuSample]:
 
 
 class Performance:
-    """The samples of the last hour."""
-
     def __init__(
         self, *, every: Seconds = Seconds(5.0), disabled: bool = False, gpus: Gpus | None = None
     ) -> None:
@@ -140,7 +134,7 @@ class Performance:
             )
             self._thread.start()
 
-    def close(self, timeout: float = 1.0) -> None:
+    def close(self, timeout: Seconds = Seconds(1.0)) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout)

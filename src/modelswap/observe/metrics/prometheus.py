@@ -22,8 +22,6 @@ _NOT_FOUND: Final = 404  # HTTP status
 
 
 class CountedRequest(Protocol):
-    """What is counted of a completed request."""
-
     @property
     def model(self) -> str: ...
     @property
@@ -41,8 +39,6 @@ class CountedRequest(Protocol):
 
 
 class Metrics:
-    """The program's metrics since its start."""
-
     def __init__(self, *, version: str = "") -> None:
         self._version = version
         self.counters = Counters()
@@ -55,7 +51,6 @@ class Metrics:
         self.counters.drops.update(where)
 
     def requests(self, completed: Iterable[CountedRequest]) -> None:
-        """Count completed requests."""
         counters = self.counters
         last: tuple[str, str, int] | None = None
         series = usage = None

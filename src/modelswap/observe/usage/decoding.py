@@ -14,8 +14,7 @@ from modelswap.units import Bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PIECE: Final = Bytes(64 << 10)
-"""Output of one step: fits into a processor's cache."""
+PIECE: Final = Bytes(64 << 10)  # output of one step: fits into a processor's cache
 MOST: Final = Bytes(64 << 20)
 """Of decoded output; a larger body is too large to be read, or a decompression bomb."""
 

@@ -13,8 +13,7 @@ from modelswap.units import Bytes
 
 from .usage import member
 
-LONGEST: Final = Bytes(500)
-"""Of a reason in UTF-8: an error body may hold a whole page."""
+LONGEST: Final = Bytes(500)  # of a reason in UTF-8: an error body may hold a whole page
 _any = msgspec.json.Decoder()
 
 

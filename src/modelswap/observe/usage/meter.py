@@ -33,15 +33,12 @@ if TYPE_CHECKING:
 
 WHOLE: Final = Bytes(1 << 20)
 """A body up to this size is parsed whole; of a larger one the ends are searched."""
-ENDS: Final = Bytes(64 << 10)
-"""Of head and tail of a larger body: usage is written first or last."""
+ENDS: Final = Bytes(64 << 10)  # of head and tail of a larger body: usage is written first or last
 LONGEST_LINE: Final = Bytes(1 << 20)
 """A longer line of a stream is not an event with figures, and is dropped."""
-ERROR_BODY: Final = Bytes(64 << 10)
-"""An error body up to this size is searched for its reason."""
+ERROR_BODY: Final = Bytes(64 << 10)  # an error body up to this size is searched for its reason
 _OK: Final = 200  # HTTP status
-GATHER: Final = Bytes(16 << 10)
-"""Of an event stream, gathered before one search."""
+GATHER: Final = Bytes(16 << 10)  # of an event stream, gathered before one search
 
 _event_decoder = msgspec.json.Decoder(UsageEvent)
 _body_decoder = msgspec.json.Decoder(UsageBody)
@@ -51,8 +48,7 @@ _common_decoder = msgspec.json.Decoder(CommonBody)
 _UNSET: Final = msgspec.UNSET
 _OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 """An object with at most one level of objects in it, as usage and timings are."""
-_REASON_ENDS: Final = Bytes(4096)
-"""Of each end of a body, searched for the finish reason."""
+_REASON_ENDS: Final = Bytes(4096)  # of each end of a body, searched for the finish reason
 _REASON: Final = re.compile(rb'"(?:finish|stop)_reason"\s*:\s*"([A-Za-z_]{1,32})"')
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, cast
 import msgspec
 
 _NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite, also after sums
+_LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite
 _LARGEST_REAL: Final = 1e300  # tokens per second: far from an overflow
 _UNSET: Final = msgspec.UNSET
 
