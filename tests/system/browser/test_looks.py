@@ -57,8 +57,8 @@ def test_charts_have_axes(shown: Page) -> None:
     assert found[4] == [f"at {times[1]}"]
 
 
-def test_a_chart_of_nothing_says_so(shown: Page) -> None:
-    """Without a point there is no drawing but a sentence; what is unknown is no zero."""
+def test_an_empty_chart_is_a_sentence(shown: Page) -> None:
+    """Without points there is a sentence and no drawing; an unknown value is not zero."""
     found = shown.module(
         "lib/chart.js",
         "return [m.lines({title: 'GPU', unit: '%', from: 0, to: 1, series: [{name: 'a', points: []}]}).textContent,"
@@ -156,7 +156,7 @@ def test_everything_has_a_name_and_can_be_read(shown: Page, scheme: str) -> None
         shown.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_nothing_moves_for_those_who_ask(shown: Page) -> None:
+def test_reduced_motion_stops_animations(shown: Page) -> None:
     """With reduced motion asked for, no element is animated."""
     features = [{"name": "prefers-reduced-motion", "value": "reduce"}]
     shown.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -78,7 +78,7 @@ def test_hundreds_of_models_fit(page: Page, modelswap_server: StartServer) -> No
 
 
 def test_names_on_a_phone(page: Page, modelswap_server: StartServer) -> None:
-    """Names that begin alike are told apart: none is cut, and none makes the page wider."""
+    """Names that begin alike can be distinguished: none is cut, and none makes the page wider."""
     names = [f"unsloth/DeepSeek-R1-Distill-{n:03}-GGUF" for n in range(20)]
     server = modelswap_server(stub_config(*names))
     page.size(390, 844)
@@ -122,7 +122,7 @@ def test_an_event_touches_its_row_only(page: Page, modelswap_server: StartServer
 
 
 def test_a_moved_row_keeps_the_focus(page: Page, modelswap_server: StartServer) -> None:
-    """Who loads a model with the keyboard is still at its button when the row has moved."""
+    """A user who loads a model with the keyboard is still at its button when the row has moved."""
     server = modelswap_server(many(40))
     page.open(server.base_url, "models")
     page.until(lambda: len(rows(page)) >= 20, "rows")
@@ -190,7 +190,7 @@ FAILURES = [
 
 
 def test_failures_in_words(page: Page, modelswap_server: StartServer) -> None:
-    """Cause, reason, since when and until when; what is not told is left out."""
+    """Cause, reason, since when and until when; unknown parts are left out."""
     page.open(modelswap_server(stub_config("alpha")).base_url)
     found = page.module(
         "api/model_failure.js",

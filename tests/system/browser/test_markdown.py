@@ -118,7 +118,7 @@ MARKDOWN = {
 }  # fmt: skip
 
 
-def test_what_stands_in_a_line(shown: Page) -> None:
+def test_inline_markup(shown: Page) -> None:
     """Emphasis nests, code keeps its marks, escapes and entities are characters, HTML is text."""
     found = shown.module(
         "lib/markdown.js",
@@ -191,7 +191,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_text_takes_no_time(shown: Page) -> None:
+def test_hostile_text_is_drawn_quickly(shown: Page) -> None:
     """Marks that could be paired in many ways are drawn within a second each, and nothing is lost."""
     found = shown.module(
         "lib/markdown.js",

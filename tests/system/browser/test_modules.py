@@ -55,7 +55,7 @@ def test_markdown_becomes_nodes(shown: Page) -> None:
 
 
 def test_links_and_pictures(shown: Page) -> None:
-    """Links open elsewhere without telling where from; pictures are links and load nothing."""
+    """Links open in another tab without a referrer; pictures are links and load nothing."""
     link, picture, bare = rendered(
         shown, ["[a](https://x.test/b)", "![p](https://x.test/p.png)", "see https://x.test/c."]
     )
@@ -136,7 +136,7 @@ def test_events_may_be_cut_anywhere(shown: Page) -> None:
 
 
 def said(page: Page, events: list[Any]) -> list[Any]:
-    """What an answer's events amount to: content, thought, loading text, calls, finish, error."""
+    """Assemble a response's events: content, reasoning, loading text, calls, finish, error."""
     found: list[Any] = page.module(
         "api/dialects.js",
         "const a = new m.ChatResponse(); for (const each of args[0]) a.take(each);"
@@ -150,7 +150,7 @@ def chunk(**delta: Any) -> dict[str, Any]:
     return {"choices": [{"delta": delta}]}
 
 
-def test_answers_are_put_together(shown: Page) -> None:
+def test_streamed_responses_are_assembled(shown: Page) -> None:
     """Chat chunks with loading text, reasoning and a tool call; Anthropic; Responses; an error."""
     call = {"index": 0, "function": {"name": "look", "arguments": "{}"}}
     loading = f"{RULE}\nloading a\nDone! (1.00s)\n{RULE}\n \n"
