@@ -67,6 +67,6 @@ def make_services(plan: Plan | None = None, fleet: object = None) -> Services:
 
 def close(services: Services) -> None:
     services.bus.close()
-    services.completions.settle()
+    services.completions.flush()
     services.store.close()
     services.logs.close()

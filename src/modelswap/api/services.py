@@ -92,7 +92,7 @@ class Services:
         for model, _, _ in self.fleet.running():
             if (server := self.fleet.server(model.id)) is not None:
                 self.config.snapshot.deny_page(server.model)
-        self.completions.settle()
+        self.completions.flush()
         self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer, most=most_captures(settings))
         self.store.configure(

@@ -112,7 +112,7 @@ class HandoverRunner:
             if self._old_front is not None:
                 self._old_front.use_fleet(remote)
             await fleet.close(stop_servers=False)
-            services.completions.settle()
+            services.completions.flush()
             reserved = RESERVED + 4 * self._server.connections
             try:
                 await new_front.go(

@@ -35,7 +35,6 @@ from modelswap.launch.local.state import state_directory
 from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
 from modelswap.net.descriptors import fill_standard_streams, raise_limit
-from modelswap.observe.activity.failure_text import traced
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.store_factory import most_captures, open_store_of
 from modelswap.observe.captures import Captures
@@ -44,6 +43,7 @@ from modelswap.observe.logs.logs import Logger, Logs
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
+from modelswap.observe.usage.failure_text import traced
 
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of, parse_listen
@@ -379,7 +379,7 @@ class Program:
         services = self._services
         services.bus.close()
         services.performance.close()
-        services.completions.settle()
+        services.completions.flush()
         services.store.close()
         services.logs.close()
 

@@ -101,7 +101,7 @@ class Reloader:
         new = open_store_of(plan.settings, services.captures, services.log, services.bus)
         await new.begin()
         new.dropped = old.dropped
-        services.completions.settle()
+        services.completions.flush()
         services.store = services.completions.store = new
         await asyncio.to_thread(old.close, is_hurried=False)
         services.captures.clear()

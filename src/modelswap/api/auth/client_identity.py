@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.spec import ClientId
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ClientIdentities:
     """Gives each request its client; counts the names that each address claims."""
 
     def __init__(self) -> None:
-        self._claims: dict[str, set[str]] = {}
+        self._claims: BoundedCache[str, set[str]] = BoundedCache(_MAX_ADDRESSES)
 
     def client_of(
         self, request: Request, identity: Identity, header: str | None, proxies: TrustedProxies
@@ -86,9 +87,10 @@ class ClientIdentities:
             return True
         if proxies:
             return False
-        if len(self._claims) >= _MAX_ADDRESSES:
-            self._claims.clear()
-        claims = self._claims.setdefault(address_of(request, proxies), set())
+        address = address_of(request, proxies)
+        claims = self._claims.get(address)
+        if claims is None:
+            claims = self._claims[address] = set()
         if name not in claims and len(claims) >= MAX_CLAIMED_NAMES:
             return False
         claims.add(name)

@@ -93,7 +93,7 @@ def _source(request: ControlRequest) -> str:
 async def events(request: ControlRequest) -> StreamReply:
     """Stream events; the present state comes first."""
     services = request.services
-    services.completions.settle()
+    services.completions.flush()
     client = services.bus.subscribe(
         lambda: _initial_events(services), request.header("last-event-id")
     )
@@ -206,7 +206,7 @@ def _ordered(request: ControlRequest, limit: int, number: int = 1) -> Page:
 
 async def _query(request: ControlRequest, question: Callable[[], Any], failed: str) -> Any:
     try:
-        return await request.services.completions.ask(question)
+        return await request.services.completions.query(question)
     except StoreFailedError as error:
         request.services.log.warning(f"activity store: {error}")
         raise ControlError(500, failed) from error
@@ -253,7 +253,7 @@ async def capture(request: ControlRequest) -> Reply:
     if not _is_count(text.removeprefix("-")):
         raise ControlError(400, "invalid capture ID")
     captures = request.services.captures
-    shown = await request.services.completions.ask(lambda: captures.show(int(text)))
+    shown = await request.services.completions.query(lambda: captures.show(int(text)))
     if shown is None:
         raise ControlError(404, "capture not found")
     return as_json(shown, newline=False)
@@ -316,7 +316,7 @@ async def metrics(request: ControlRequest) -> Reply:
     ]
     host, gpus = services.performance.latest()
     running = len(services.inflight)
-    body = await services.completions.ask(
+    body = await services.completions.query(
         lambda: services.metrics.text(states, host, gpus, in_flight=running)
     )
     return Reply(200, body, prometheus.CONTENT_TYPE)

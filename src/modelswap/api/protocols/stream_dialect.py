@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final, assert_never
 
 from modelswap.api.errors.error_objects import anthropic_type, fault_of, openai_error
-from modelswap.observe.activity.failure_text import describe
+from modelswap.observe.usage.failure_text import describe
 
 
 class StreamDialect(Enum):

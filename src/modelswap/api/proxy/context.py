@@ -22,8 +22,10 @@ from modelswap.api.pages.model_redirects import redirect_rule
 from modelswap.api.responder import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
+from modelswap.api.routing.resolved_request import ResolvedRequest
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
-from modelswap.http import UpstreamRequest, forward_headers
+from modelswap.http import UpstreamPool, UpstreamRequest, forward_headers
 from modelswap.observe.captures import weight
 from modelswap.observe.usage.decoding import readable
 
@@ -31,10 +33,9 @@ if TYPE_CHECKING:
     from modelswap.api.auth.client_identity import ClientIdentities
     from modelswap.api.auth.identity import Identity
     from modelswap.api.auth.keys import ValidKeys
-    from modelswap.api.routing.resolved_request import ResolvedRequest
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
-    from modelswap.http import Field, Request, UpstreamPool
+    from modelswap.http import Field, Request
 
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
@@ -141,11 +142,11 @@ class RequestContext:
         """The body, if there is one, is JSON as it stands."""
         self.before, self.after = line_ends(request, self.address)
         self.weight: Final = weight(request.headers)
-        self.known: Final[dict[str, ResolvedRequest]] = {}
+        self.known: Final = BoundedCache[str, ResolvedRequest](_MOST_NAMES)
         """What names lead to whatever else happens: without a profile, nothing to check or edit."""
-        self.known_streams: Final[dict[str, ResolvedRequest]] = {}
+        self.known_streams: Final = BoundedCache[str, ResolvedRequest](_MOST_NAMES)
         """The same for requests of an event stream."""
-        self.upstream_requests: Final[dict[UpstreamPool, UpstreamRequest]] = {}
+        self.upstream_requests: Final = BoundedCache[UpstreamPool, UpstreamRequest](_MOST_UPSTREAMS)
         """What `upstream_request` made for this query and a client whose response has not begun."""
 
     @property
@@ -159,8 +160,6 @@ class RequestContext:
         if self.identity.models:
             return
         cache = self.known_streams if resolved.stream else self.known
-        if len(cache) >= _MOST_NAMES:
-            cache.clear()
         cache[resolved.name] = resolved
 
     def upstream_request(
@@ -175,8 +174,6 @@ class RequestContext:
         if known is None:
             known = self._make_upstream_request(pool, query, target, started=started)
             if is_usual:
-                if len(self.upstream_requests) >= _MOST_UPSTREAMS:
-                    self.upstream_requests.clear()
                 self.upstream_requests[pool] = known
         return known
 

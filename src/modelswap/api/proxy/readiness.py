@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from modelswap.api.routes import Starts, starts_below
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import ConflictError, LoadingError
 from modelswap.units import Seconds
@@ -56,7 +57,7 @@ class Readiness:
 
     def __init__(self, services: ProxyServices) -> None:
         self._services = services
-        self._polled: dict[_Poller, float] = {}
+        self._polled: BoundedCache[_Poller, float] = BoundedCache(_MOST_POLLERS)
         """When each last polled the health of a ready model (loop clock)."""
 
     def is_unleased(self, model: ModelId, request: Request, rest: str) -> bool:
@@ -70,7 +71,8 @@ class Readiness:
         polls = starts is not Starts.ALWAYS
         if fleet.phase(model) is Phase.READY:
             if starts is Starts.UNLESS_POLLED:
-                self._remember((model, request.client, request.header(b"user-agent")))
+                poller = model, request.client, request.header(b"user-agent")
+                self._polled[poller] = self._services.loop.time()
             return polls
         if polls:
             self._check_poll(fleet, model, request, rest, starts)
@@ -96,13 +98,8 @@ class Readiness:
         last = self._polled.get(poller)
         now = self._services.loop.time()
         if last is not None and now - last < POLLING and fleet.has_idled(model):
-            self._remember(poller)
+            self._polled[poller] = now
             raise ConflictError(
                 f"model {model} is not loaded: it was not used for its ttl; "
                 "a client that kept polling its health does not load it again"
             )
-
-    def _remember(self, poller: _Poller) -> None:
-        if len(self._polled) >= _MOST_POLLERS:
-            self._polled.clear()
-        self._polled[poller] = self._services.loop.time()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from modelswap.observe.activity.failure_text import describe
+from modelswap.bounded_cache import BoundedCache
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
+from modelswap.observe.usage.failure_text import describe
 from modelswap.observe.usage.meter import Meter, tokens_of
 from modelswap.observe.usage.usage import Tokens
 
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 
 _OK: Final = 200
 """The one status whose body is kept in captures."""
-_metadata_texts: dict[tuple[int | None, str | None], str] = {}
 _MOST_METADATA_TEXTS: Final = 1024
 """Priorities times selectors are few; this bounds what reloads add."""
+_metadata_texts: BoundedCache[tuple[int | None, str | None], str] = BoundedCache(
+    _MOST_METADATA_TEXTS
+)
 
 
 class RequestRecord:
@@ -125,7 +128,7 @@ class RequestRecord:
         self.shown = 0
         if context.is_tracked and resolved.target is not None:
             self.cancel = cancel
-            services.inflight.enter(self)
+            services.inflight.add(self)
 
     # As an entry of the list of running requests
 
@@ -158,7 +161,7 @@ class RequestRecord:
         self._type = head.type_text
         self.response_headers = head.headers
         if self.number:
-            self._services.inflight.answered(self)
+            self._services.inflight.on_response_head(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
         """Take a response that came in one piece."""
@@ -174,7 +177,7 @@ class RequestRecord:
         self._first_chunk = data
         self._first_chunk_at = now
         if self._services.bus.listening:
-            self._services.inflight.answered(self)
+            self._services.inflight.on_response_head(self)
 
     def on_data(self, chunk: bytes, now: float = 0.0) -> None:
         """Take the next bytes of the response's body, after they went to the client.
@@ -240,7 +243,7 @@ class RequestRecord:
             return
         self._is_ended = True
         if self.number:
-            self._services.inflight.leave(self)
+            self._services.inflight.remove(self)
             self.cancel = None
         if status is not None:
             self.status = status
@@ -251,9 +254,9 @@ class RequestRecord:
             completions = self._services.completions
             completions.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
             if self._capture is not None:
-                completions.settle()
+                completions.flush()
 
-    def settle(self, number: int, epoch: float) -> CaptureBuilder | None:
+    def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
         """See `CompletedRequest`."""
         ended = self._ended
         self._wall_ms = wall = int((ended - self.began) * 1000)
@@ -356,8 +359,6 @@ def _metadata(priority: int | None, selector: str | None) -> str:
     key = priority, selector
     text = _metadata_texts.get(key)
     if text is None:
-        if len(_metadata_texts) >= _MOST_METADATA_TEXTS:
-            _metadata_texts.clear()
         facts: dict[str, str] = {}
         if priority is not None:
             facts["fifo_priority"] = str(priority)

@@ -14,6 +14,7 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.http.body.buffered_protocol import SHARED
 from modelswap.http.message.fields import status_line, written
 from modelswap.http.message.head import path_in
@@ -106,7 +107,7 @@ class Server:
         self.coalescer = WriteCoalescer(self.loop)
         self._quiet: asyncio.TimerHandle | None = None
         self.limits = limits
-        self.heads: dict[bytes, RequestHead] = {}
+        self.heads: BoundedCache[bytes, RequestHead] = BoundedCache(_KNOWN_HEADS)
         """Heads read before: equal bytes have an equal reading."""
         self.draining = False
         self.turn = 0
@@ -283,8 +284,6 @@ class Server:
 
     def remember(self, head: bytes, reading: RequestHead) -> RequestHead:
         if len(head) <= _KNOWN_HEAD_SIZE:
-            if len(self.heads) >= _KNOWN_HEADS:
-                self.heads.clear()
             self.heads[head] = reading
         return reading
 

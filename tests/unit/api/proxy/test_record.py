@@ -46,11 +46,11 @@ class Observers:
         self.completions = CompletionBatcher(self.store, self.captures, self.metrics, self.later)
 
     def later(self, _delay: float, _call: Callable[[], None]) -> Any:
-        """Nothing here waits: the tests settle."""
+        """Nothing here waits: the tests flush."""
         return SimpleNamespace(cancel=lambda: None)
 
     def listed(self) -> list[Any]:
-        self.completions.settle()
+        self.completions.flush()
         found: Any = self.store.listing(Filter(), Page())["data"]
         return list(found)
 
@@ -152,7 +152,7 @@ def test_what_is_not_captured_is_let_go(*, size: int, event_stream: bool) -> Non
     record.on_head(head(event_stream=event_stream))
     record.on_data(b"data: {}\n\n" * 10)
     record.end("done", 3.0)
-    services.completions.settle()
+    services.completions.flush()
     assert (record.request_body, record.response_body, record._meter) == (b"", b"", None)
     assert record.cancel is None
     assert services.listed()[0]["bytes_in"] == size
@@ -166,7 +166,7 @@ def test_an_evicted_capture_lets_its_bodies_go() -> None:
     for record in recordings:
         record.on_whole(head(), ANSWER, 2.0)
         record.end("done", 3.0)
-    services.completions.settle()
+    services.completions.flush()
     held = [record for record in recordings if record.request_body]
     assert services.captures.size <= 20_000
     assert len(held) == len(services.captures.ids()) < 10

@@ -89,7 +89,7 @@ def seven(tokens: Tokens) -> tuple[float, ...]:
         ({"usage": {"prompt_tokens": 1e400}}, (-1, -1, -1, 0, 0, -1, -1)),
     ],
 )
-def test_a_json_body_gives_the_figures_of_the_original(
+def test_a_json_body_gives_the_figures_of_llama_swap(
     body: Any, expected: tuple[float, ...]
 ) -> None:
     """Each verified example of the reference gives its seven figures."""
@@ -208,7 +208,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 @given(st.sampled_from([gzip.compress, zlib.compress, raw_deflate]), st.integers(1, 40))
-def test_compressed_answers_are_read(press: Any, size: int) -> None:
+def test_compressed_responses_are_read(press: Any, size: int) -> None:
     """Gzip and both kinds of deflate are undone, in any pieces."""
     coding = b"gzip" if press is gzip.compress else b"deflate"
     data = press(LLAMA)
@@ -224,7 +224,7 @@ def test_a_body_that_is_not_what_its_coding_says_is_an_error() -> None:
     assert seven(tokens) == (0,) * 7
 
 
-def test_a_bomb_is_given_up() -> None:
+def test_a_decompression_bomb_is_an_error() -> None:
     """A small body that grows without bound is not read to its end."""
     bomb = gzip.compress(bytes(80 << 20), 1)
     tokens = metered(bomb, headers=(*JSON, (b"content-encoding", b"gzip")))
@@ -256,11 +256,11 @@ def test_figures_of_a_very_large_body_are_found(first: bool) -> None:  # noqa: F
     ],
 )
 def test_the_reason_of_a_failure_is_found(status: int, body: bytes, error: str) -> None:
-    """An error body's text is taken where the original takes it, else the status is named."""
+    """An error body's text is read where llama-swap reads it, else the status is named."""
     assert metered(body, status=status).error == error
 
 
-def test_the_clock_gives_what_the_server_does_not() -> None:
+def test_the_clock_gives_what_the_server_does_not_report() -> None:
     """Time to the first byte and tokens after it are measured."""
     usage = event({"usage": {"prompt_tokens": 1, "completion_tokens": 5}})
     tokens = metered(DELTA, DELTA, usage, headers=SSE)
