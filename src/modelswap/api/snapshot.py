@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Names, PeerTarget
 from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetState
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from .auth.host_and_cors import Fields
     from .routing.filters import Edit
 
-__all__ = ["ConfigSnapshot", "PeerUpstream", "UnusableError", "policy_of"]
+__all__ = ["ConfigSnapshot", "PeerUpstream", "UnusableError"]
 
 _STATES = {
     Phase.STOPPED: TargetState.STOPPED,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from modelswap import __version__
 from modelswap.api.gateway import Gateway
 from modelswap.api.services import ReloadStatus, Services
-from modelswap.api.snapshot import ConfigSnapshot, UnusableError, policy_of
+from modelswap.api.snapshot import ConfigSnapshot, UnusableError
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch
@@ -246,7 +246,7 @@ class Program:
 
     def _new_fleet(self) -> Fleet:
         plan = self._services.plan
-        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._services)
+        self._fleet = Fleet(plan, plan.policy, self._launcher, self._services)
         return self._fleet
 
     def _launcher(self, listener: Listener) -> Launcher:

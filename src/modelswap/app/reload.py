@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelswap.api.snapshot import UnusableError, policy_of
+from modelswap.api.snapshot import UnusableError
 from modelswap.config.load import diff, load, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
@@ -111,9 +111,7 @@ class Reloader:
         assert isinstance(fleet, Fleet)
         change = diff(services.plan, plan)
         services.adopt_plan(loaded, plan)
-        fleet.replace(
-            plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
-        )
+        fleet.replace(plan, plan.policy, changed=set(change.changed), removed=set(change.removed))
         self._server.set_limits(plan.settings.limits)
         self._reload_tls()
         for model in change.removed:

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .compile.command_secrets import shown_command
-from .macros.command import split
+from .commands.secrets import shown_command
+from .commands.words import split
 from .plan import Groups
 
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ def _row(plan: Plan, model: Model, group: str) -> ModelRow:
         port=model.port,
         proxy=shown_command(plan, model.proxy),
         group=group,
-        ttl=model.ttl,
+        ttl=model.spec.ttl,
         command=" ".join(split(shown_command(plan, shlex.join(model.argv)))),
     )

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.core.spec import ModelId
 from modelswap.units import Seconds
 
-from .compile.addresses import warn_of_shared
-from .compile.command_secrets import values_in
-from .compile.coresidence import routing_policy
+from .checks.shared_addresses import warn_of_shared
+from .commands.secrets import values_in
+from .compile.decode import decode
 from .compile.models import Common, build
 from .compile.name_index import (
     NameIndex,
@@ -29,23 +29,24 @@ from .compile.name_index import (
     profiles,
     selectors,
 )
+from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
 from .diff import Diff, diff, summary
 from .macros.builtin import llama_server_command
 from .macros.expansion import Expanded, expand_file
 from .messages.diagnostics import Diagnostics
-from .messages.misplaced import without_misplaced
-from .messages.present import presentable
+from .messages.presentation import presentable
+from .messages.report import Problem, Report
 from .plan import Plan, Secret
 from .redact import is_secret, redact
-from .schema.decode import Report, decode
 from .schema.field_types import keys_of
 from .schema.schema import RawModel
 from .schema.schema_root import RawConfig
 from .source.legacy import modernise
-from .source.node import Map, MapEntry, Problem, locate
+from .source.misindented import without_misplaced
 from .source.source import Source, read
+from .tree.node import Map, MapEntry, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
     Look = Callable[[Plan, Diagnostics], None]
 
-__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs", "summary"]
+__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ def load_source(source: Source, *, windows: bool = False, look: Look | None = No
     plan = _plan(raw, expanded, source, places, windows=windows)
     if not report.problems:
         warn_of_shared(plan, routing_policy(plan), places)
+        plan = replace(plan, policy=compile_policy(plan))
     if look is not None:
         look(plan, places)
     secrets = plan.secrets
@@ -186,19 +188,3 @@ def _secrets(
     public = [name for one in models.values() for name in (one.id, *one.aliases)]
     values |= values_in(texts, names=public)
     return tuple(Secret(value) for value in sorted(values - {""}))
-
-
-def specs(plan: Plan) -> dict[ModelId, ModelSpec]:
-    """The facts that the decisions need, per model."""
-    return {
-        name: ModelSpec(
-            id=name,
-            start_timeout=model.start_timeout,
-            stop_grace=model.unload_timeout,
-            ttl=model.ttl,
-            concurrency=model.concurrency,
-            priority=model.priority,
-            restore_on_failure=model.restore_on_failure,
-        )
-        for name, model in plan.models.items()
-    }

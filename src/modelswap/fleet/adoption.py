@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.plan import Model
-from modelswap.core.spec import ModelId
+from modelswap.core.spec import ModelId, ModelSpec
 
 from .servers import ModelServer, launch_spec_of, upstream_of
 
@@ -88,4 +88,11 @@ def adoption_of(plan: Plan, found: RunningServer, inherited: Inherited) -> Adopt
 
 def _unknown(name: ModelId) -> Model:
     """Return what stands for a model that is not configured any more, while its server finishes."""
-    return Model(id=name, cmd="", argv=(), proxy="http://127.0.0.1:1", check_endpoint=None)
+    return Model(
+        id=name,
+        spec=ModelSpec(id=name),
+        cmd="",
+        argv=(),
+        proxy="http://127.0.0.1:1",
+        check_endpoint=None,
+    )

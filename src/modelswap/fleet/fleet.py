@@ -15,7 +15,6 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from modelswap.config.load import specs
 from modelswap.core.controller import (
     ClearTimer,
     Controller,
@@ -80,7 +79,7 @@ class Fleet:
         self._observer = SafeObserver(observer)
         self._loop = asyncio.get_running_loop()
         self._controller = Controller(
-            specs(plan),
+            plan.specs,
             policy,
             max_wait=plan.settings.max_wait,
             queue_limit=plan.settings.limits.queue,
@@ -256,7 +255,7 @@ class Fleet:
                 server.take_over(plan.models[name])
         self._obey(
             self._controller.replace(
-                specs(plan),
+                plan.specs,
                 policy,
                 changed=changed,
                 removed=removed,

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol
 
-from modelswap.config.macros.command import split
 from modelswap.core.models.lifecycle import ALIVE
 from modelswap.http import Address, UpstreamPool
 from modelswap.launch.protocol import LaunchSpec
@@ -118,7 +117,7 @@ def launch_spec_of(model: Model) -> LaunchSpec:
         argv=model.argv,
         env=model.env,
         cwd=None,
-        stop_command=split(model.cmd_stop),
+        stop_command=model.stop_command,
         url=model.proxy,
         check=model.check_endpoint,
         key="" if model.api_key is None else model.api_key.reveal(),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.api.snapshot import policy_of
 from modelswap.config.load import load
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId
@@ -112,7 +111,7 @@ class World:
             launchers.append(HandLauncher(listener))
             return launchers[-1]
 
-        self.fleet = Fleet(plan, policy_of(plan), make, self.notes)
+        self.fleet = Fleet(plan, plan.policy, make, self.notes)
         self.launcher = launchers[0]
 
     async def ready(self, model: ModelId) -> None:
@@ -194,7 +193,7 @@ async def test_reload_without_a_free_port(
 
     monkeypatch.setattr("modelswap.fleet.ports.free_port", none_free)
     plan = plan_of(tmp_path, "macros: {x: y}")
-    world.fleet.replace(plan, policy_of(plan), changed={A}, removed=set())
+    world.fleet.replace(plan, plan.policy, changed={A}, removed=set())
     asker = Asker()
     world.fleet.ask(A, asker, client=SOMEBODY)
     world.launcher.leave(B)
@@ -211,7 +210,7 @@ async def test_port_in_the_command_is_not_tried_again(tmp_path: Path) -> None:
     file.write_text("models: {a: {cmd: server --port 9, proxy: 'http://127.0.0.1:9'}}\n")
     plan = load(file, None).plan
     assert plan is not None
-    world.fleet.replace(plan, policy_of(plan), changed={A}, removed={B})
+    world.fleet.replace(plan, plan.policy, changed={A}, removed={B})
     asker = Asker()
     world.fleet.ask(A, asker, client=SOMEBODY)
     world.launcher.listener.on_exited("a", Exit(code=1, reason="taken", port_clash=True))

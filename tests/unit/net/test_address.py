@@ -6,8 +6,8 @@ import pytest
 
 from modelswap.config.compile.models import upstream_url
 from modelswap.config.messages.diagnostics import Diagnostics
-from modelswap.config.schema.decode import Report
-from modelswap.config.source.node import Map, Mark
+from modelswap.config.messages.report import Report
+from modelswap.config.tree.node import Map, Mark
 from modelswap.net.address import Address, is_unix
 
 

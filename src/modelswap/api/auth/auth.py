@@ -17,13 +17,15 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from modelswap.config.schema.schema import SCOPES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from modelswap.config.plan import ApiKey
 
 UNAUTHORIZED: Final = "unauthorized: invalid or missing API key"
-EVERY_SCOPE: Final = frozenset({"inference", "read", "admin"})
+EVERY_SCOPE: Final = frozenset(SCOPES)
 _MINUTE: Final = 60.0
 
 

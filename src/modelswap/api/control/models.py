@@ -14,7 +14,7 @@ import msgspec
 from modelswap import __version__
 from modelswap.api.auth.auth import EVERY_SCOPE
 from modelswap.api.auth.client_identity import allows_no_swap
-from modelswap.config.compile.command_secrets import shown_command
+from modelswap.config.commands.secrets import shown_command
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
@@ -83,7 +83,7 @@ async def running(call: ControlRequest) -> Reply:
             "state": phase.shown,
             "cmd": shown_command(services.plan, model.cmd),
             "proxy": shown_command(services.plan, model.proxy),
-            "ttl": int(model.ttl or 0),
+            "ttl": int(model.spec.ttl or 0),
             "name": model.name,
             "description": model.description,
             "pid": pid,

@@ -145,7 +145,7 @@ class Turn(Arrival):
         record = self._record
         if record is not None:
             record.queue_ms = waited_ms
-            record.priority = server.model.priority
+            record.priority = server.model.spec.priority
         if self._ended:  # the client left while the grant was on its way
             self._release()
             return

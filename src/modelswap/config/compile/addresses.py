@@ -10,20 +10,18 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+
+from modelswap.net.address import split_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from modelswap.config.messages.diagnostics import Diagnostics
-    from modelswap.config.plan import Model, Plan
-    from modelswap.core.placement.policy import Policy
+    from modelswap.config.plan import Model
     from modelswap.core.spec import ModelId
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_HERE: Final = "localhost"
+LOCALHOST: Final = "localhost"
+"""Stands for every name of the loopback interface."""
 _UNIX: Final = "unix:"
-_HINT: Final = "write ${PORT} into cmd, or give each a port of its own"
 
 
 def address_of(proxy: str) -> str:
@@ -31,17 +29,17 @@ def address_of(proxy: str) -> str:
     if proxy.startswith(_UNIX):
         return proxy.removeprefix(_UNIX).removeprefix("//").split(":", 1)[0]
     try:
-        parts = urlsplit(proxy)
-        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        parts = split_url(proxy)
     except ValueError:
         return ""
-    if not host or port is None:
+    if not parts.host or parts.effective_port is None:
         return ""
-    return f"{_HERE if _is_here(host) else host.removesuffix('.')}:{port}"
+    host = LOCALHOST if _is_here(parts.host) else parts.host.removesuffix(".")
+    return f"{host}:{parts.effective_port}"
 
 
 def _is_here(host: str) -> bool:
-    if host == _HERE or host.endswith(".localhost"):
+    if host == LOCALHOST or host.endswith(".localhost"):
         return True
     try:
         address = ip_address(host)
@@ -62,7 +60,7 @@ def listening(models: Mapping[ModelId, Model]) -> dict[ModelId, str]:
 
 def fixed_ports(models: Mapping[ModelId, Model]) -> frozenset[int]:
     """The ports of this machine at which models listen, whatever `${PORT}` is for the others."""
-    prefix = f"{_HERE}:"
+    prefix = f"{LOCALHOST}:"
     found = (address for address in listening(models).values() if address.startswith(prefix))
     return frozenset(int(address.removeprefix(prefix)) for address in found)
 
@@ -83,40 +81,3 @@ def _names(model: Model, address: str) -> bool:
         return any(address in text for text in texts)
     port = re.compile(rf"(?<!\d){address.rpartition(':')[2]}(?!\d)")
     return any(port.search(text) for text in texts)
-
-
-def warn_of_shared(plan: Plan, policy: Policy, places: Diagnostics) -> None:
-    """Say which models share an address though the routing lets them run together."""
-    for name, other in _shared(listening(plan.models), policy):
-        message = f"expected an address of its own; found that of {other!r}"
-        places.warn(
-            ("models", name, "proxy"), message, _HINT, then="so one is unloaded for the other"
-        )
-
-
-def warn_of_unnamed(plan: Plan, policy: Policy, places: Diagnostics) -> None:
-    """The same for commands that do not name the port: they may share a server, or not."""
-    own = listening(plan.models)
-    fixed = {name: fixed_address(model) for name, model in plan.models.items()}
-    here = {name: at for name, at in fixed.items() if at.startswith((f"{_HERE}:", "/"))}
-    for name, other in _shared(here, policy):
-        if name not in own or other not in own:
-            message = f"expected an address of its own; found that of {other!r}"
-            then = "so only one of their commands may start a server"
-            places.warn(("models", name, "proxy"), message, _HINT, then=then)
-
-
-def _shared(addresses: Mapping[ModelId, str], policy: Policy) -> Iterator[tuple[ModelId, ModelId]]:
-    """Each model that may run beside an earlier one of the same address."""
-    first: dict[str, ModelId] = {}
-    for name, address in addresses.items():
-        other = first.setdefault(address, name)
-        if other != name and _together(policy, name, other):
-            yield name, other
-
-
-def _together(policy: Policy, one: ModelId, other: ModelId) -> bool:
-    from modelswap.core.placement.policy import Evict  # noqa: PLC0415 - most files have no shared address
-
-    answers = (policy(one, [other]), policy(other, [one]))
-    return any(isinstance(answer, Evict) and not answer.models for answer in answers)

@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue
+from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import ApiKey, Secret
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema import SCOPES, ApiKeyKeys
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawApiKey
-    from modelswap.config.source.node import Path
+    from modelswap.config.tree.node import Path
 
-SCOPES: Final = ("inference", "read", "admin")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST: Final = 64 << 10
 
@@ -97,11 +98,8 @@ def _record(raw: RawApiKey, name: str, path: Path, places: Diagnostics) -> ApiKe
         key=Secret(secret) if secret and is_usable else None,
         key_hash=key_hash or None,
         scopes=frozenset(scopes),
-        models=raw.models,
-        rate_limit=raw.rate_limit,
         expires=_expires(raw.expires, (*path, "expires"), places),
-        background=raw.background,
-        no_swap=raw.no_swap,
+        **values_of(raw, ApiKeyKeys),
     )
 
 

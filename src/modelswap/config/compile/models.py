@@ -10,32 +10,34 @@ import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from modelswap.config.macros.command import split, strip_comments
+from modelswap.config.commands.words import split, strip_comments
 from modelswap.config.macros.macros import with_port
 from modelswap.config.messages.diagnostics import Diagnostics
-from modelswap.config.messages.found import FoundValue, of_text
+from modelswap.config.messages.found_value import FoundValue, of_text
+from modelswap.config.messages.report import Report
 from modelswap.config.plan import Capabilities, Filters, Model, Timeouts
-from modelswap.config.schema.decode import Report, as_json, decode
-from modelswap.config.schema.schema import RawModel
-from modelswap.config.source.node import Map
-from modelswap.core.spec import ModelId
-from modelswap.net.address import Address, is_unix
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema import CapabilityKeys, CoreKeys, ModelKeys, RawModel
+from modelswap.config.tree.node import Map
+from modelswap.config.tree.values import as_json
+from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.net.address import DEFAULT_PORTS, LAST_PORT, Address, is_unix, split_url
 from modelswap.units import Seconds
 
 from .api_keys import upstream_key
+from .decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelswap.config.macros.expansion import Template
-    from modelswap.config.plan import Json
     from modelswap.config.schema.schema import RawCapabilities, RawFilters, RawTimeouts
-    from modelswap.config.source.node import Path
+    from modelswap.config.tree.node import Path
+    from modelswap.config.tree.values import Json
 
 COMFYUI: Final = "comfyui_auto"
-LAST_PORT: Final = 65_535
 _COMFYUI_CONCURRENCY: Final = 50
 _OS_KEEPALIVE: Final = 15
 _MEDIA: Final = ("text", "audio", "image")
@@ -79,43 +81,45 @@ def build(template: Template, common: Common, report: Report, port: int | None =
     def render(other: int) -> Model:
         return build(template, common, Report(), other)
 
-    comfyui = template.id == COMFYUI
-    concurrency = raw.concurrency if raw.concurrency > 0 else None
-    if comfyui and concurrency is not None:
-        concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
+    is_comfyui = template.id == COMFYUI
     loading = raw.send_loading_state
+    cmd_stop = _stop(raw.cmd_stop, windows=common.windows)
     return Model(
         id=ModelId(template.id),
+        spec=_spec(template.id, raw, common, places),
         cmd=raw.cmd,
         argv=_argv(raw, path, places, windows=common.windows, blank=template.is_blank),
-        cmd_stop=_stop(raw.cmd_stop, windows=common.windows),
+        cmd_stop=cmd_stop,
+        stop_command=split(cmd_stop, windows=common.windows),
         proxy=upstream_url(raw.proxy, (*path, "proxy"), places),
         check_endpoint=_check_endpoint(raw.check_endpoint, path, places),
         port=port,
         env=_env(raw.env, path, places),
-        ttl=_ttl(raw.ttl, common, path, places),
-        unload_timeout=Seconds(raw.unload_timeout or common.unload_timeout),
-        start_timeout=common.start_timeout,
-        name=raw.name.strip(),
-        description=raw.description.strip(),
         aliases=(*raw.aliases, *automatic_aliases(template.id, raw)),
-        unlisted=raw.unlisted,
-        use_model_name=raw.use_model_name,
-        concurrency=concurrency,
         send_loading_state=common.send_loading_state if loading is None else loading,
-        metadata=raw.metadata,
         filters=filters(raw.filters),
         timeouts=timeouts(raw.timeouts, Timeouts(), path, places, stall=raw.stall_timeout),
-        ignore_websockets=comfyui or raw.compat.ignore_websockets,
+        ignore_websockets=is_comfyui or raw.compat.ignore_websockets,
         capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), places),
         api_key=upstream_key(raw.api_key, (*path, "apiKey"), places),
-        forward_authorization=raw.forward_authorization,
-        trust_page=raw.trust_page,
-        priority=common.priorities.get(template.id, 0),
-        restart_on_stall=raw.restart_on_stall,
-        restore_on_failure=raw.restore_on_failure,
         identity=_identity(template.tree),
         render=render if template.port is not None else None,
+        **values_of(raw, ModelKeys),
+    )
+
+
+def _spec(name: str, raw: RawModel, common: Common, places: Diagnostics) -> ModelSpec:
+    concurrency = raw.concurrency if raw.concurrency > 0 else None
+    if name == COMFYUI and concurrency is not None:
+        concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
+    return ModelSpec(
+        id=ModelId(name),
+        start_timeout=common.start_timeout,
+        stop_grace=Seconds(raw.unload_timeout or common.unload_timeout),
+        ttl=_ttl(raw.ttl, common, ("models", name), places),
+        concurrency=concurrency,
+        priority=common.priorities.get(name, 0),
+        **values_of(raw, CoreKeys),
     )
 
 
@@ -167,7 +171,7 @@ def upstream_url(url: str, path: Path, places: Diagnostics, *, strict: bool = Fa
         say = places.problem if strict else places.warn
         say(path, f"expected {what}", hint, seen=seen, then="nothing can be sent there")
         return ""
-    if _VERSIONED.search(urlsplit(url).path):
+    if _VERSIONED.search(split_url(url).path):
         seen = of_text(url, path)
         then = "so /v1/models is asked for at /v1/v1/models"
         places.warn(path, "expected an address without /v1", "leave it out", seen=seen, then=then)
@@ -181,14 +185,13 @@ def _wrong_address(url: str, path: Path) -> tuple[str, FoundValue, str]:
         why = _wrong_socket(url)
         return (_ADDRESS if why else ""), shown, why
     try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        is_usable = is_usable and (parts.port is None or parts.port > 0)
+        parts = split_url(url)
+        is_usable = parts.scheme in DEFAULT_PORTS and bool(parts.host) and parts.port != 0
     except ValueError:
         return _ADDRESS, shown, ""
     if not is_usable or not url.isprintable() or " " in url:
         return _ADDRESS, shown, ""
-    if parts.username is not None or parts.password is not None:
+    if parts.has_credentials:
         seen = FoundValue("one with a user name or password, which is not shown")
         return _ADDRESS, seen, "a peer's key belongs into apiKey"
     if parts.fragment:
@@ -231,7 +234,7 @@ def _check_endpoint(path: str, model: Path, places: Diagnostics) -> str | None:
 
 def _path_of(url: str) -> str:
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError:
         return "/"
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -315,7 +318,6 @@ def _capabilities(raw: RawCapabilities, path: Path, places: Diagnostics) -> Capa
     return Capabilities(
         inputs=tuple(dict.fromkeys(raw.inputs)),
         outputs=tuple(dict.fromkeys(raw.outputs)),
-        tools=raw.tools,
-        reranker=raw.reranker,
         context=raw.context or None,
+        **values_of(raw, CapabilityKeys),
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue
+from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import Peer, Profile, Selector, Timeouts
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema import PeerKeys, SelectorKeys
 from modelswap.core.spec import ModelId
 
 from .api_keys import upstream_key
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawModel, RawPeer, RawProfile, RawSelector
-    from modelswap.config.source.node import Path
+    from modelswap.config.tree.node import Path
 
 STRATEGIES: Final = ("warm", "pin", "spillover")
 
@@ -73,8 +75,7 @@ def peers(raw: Mapping[str, RawPeer | None], places: Diagnostics) -> dict[str, P
             api_key=upstream_key(one.api_key, (*path, "apiKey"), places),
             filters=filters(one.filters),
             timeouts=timeouts(one.timeouts, _peer_timeouts(), path, places),
-            forward_authorization=one.forward_authorization,
-            trust_page=one.trust_page,
+            **values_of(one, PeerKeys),
         )
     return found
 
@@ -159,13 +160,8 @@ def selectors(
         _check_selector(one, path, raw, directory, places)
         found[name] = Selector(
             id=name,
-            strategy=one.strategy,
-            targets=one.targets,
             spillover=one.settings.spillover,
-            name=one.name.strip(),
-            description=one.description.strip(),
-            unlisted=one.unlisted,
-            metadata=one.metadata,
+            **values_of(one, SelectorKeys),
         )
     return found
 

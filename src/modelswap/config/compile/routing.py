@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue
+from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
-from modelswap.config.plan import Group, Groups, Matrix
+from modelswap.config.plan import DEFAULT_GROUP, Group, Groups, Matrix
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema import GroupKeys
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
@@ -20,12 +22,11 @@ if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.plan import Selector
     from modelswap.config.schema.schema import RawGroup, RawMatrix, RawRouter, RawScheduler
-    from modelswap.config.source.node import Path
+    from modelswap.config.tree.node import Path
     from modelswap.core.placement.matrix import Compiled
 
     from .name_index import NameIndex
 
-DEFAULT_GROUP: Final = "(default)"
 _ROUTER: Final[Path] = ("routing", "router")
 _SETTINGS: Final[Path] = (*_ROUTER, "settings")
 _APART: Final = "expected models that may run together; found targets that cannot run together"
@@ -66,8 +67,7 @@ def _groups(
             groups.append(Group(id=name, members=(), swap=False, exclusive=False))
         else:
             members = _members(name, one, owner, directory, places)
-            flags = {"swap": one.swap, "exclusive": one.exclusive, "persistent": one.persistent}
-            groups.append(Group(id=name, members=members, **flags))
+            groups.append(Group(id=name, members=members, **values_of(one, GroupKeys)))
     rest = tuple(sorted(ModelId(model) for model in directory.models if model not in owner))
     if rest:
         groups.append(Group(id=DEFAULT_GROUP, members=rest))

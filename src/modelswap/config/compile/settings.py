@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import Limits, PathPattern, Settings
-from modelswap.config.schema.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
+from modelswap.config.regex.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema_root import FIRST_PORT, LOG_LEVELS, RawLimits, SettingKeys
+from modelswap.net.address import LAST_PORT
 from modelswap.units import Bytes, Seconds
 
 from .api_keys import api_keys
@@ -20,10 +23,9 @@ from .sites import hosts, origins
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
-    from modelswap.config.schema.schema_root import RawConfig, RawLimits, RawStore
+    from modelswap.config.schema.schema_root import RawConfig, RawStore
     from modelswap.core.spec import ModelId
 
-LEVELS: Final = ("debug", "info", "warn", "error")
 TIME_FORMATS: Final = (
     "ansic",
     "unixdate",
@@ -45,8 +47,6 @@ _SHORTEST_HEALTH: Final = 15
 _SHORTEST_SAMPLE: Final = 5.0
 _DAY: Final = 86_400
 _RECORDS: Final = 1000
-_START_PORT: Final = 5800
-_LAST_PORT: Final = 65_535
 _UNLOAD: Final = 10
 _SHORTEST_PULSE: Final = 0.05
 """Seconds between keep-alives; more of them help nobody."""
@@ -73,7 +73,6 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Diagnostics) 
     return Settings(
         log_level=_log_level(raw.log_level, places),
         log_time_format=_time_format(raw.log_time_format, places),
-        log_to_stdout=raw.log_to_stdout,
         metrics_max_in_memory=records if records > 0 else _RECORDS,
         capture_buffer=Bytes(max(0, raw.capture_buffer) << 20),
         store_path=None if store is None else store_path(store, places),
@@ -83,7 +82,6 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Diagnostics) 
         performance_disabled=raw.performance.disabled,
         performance_every=_every(raw.performance.every, places),
         start_port=_start_port(raw.start_port, places),
-        include_aliases_in_list=raw.include_aliases_in_list,
         api_keys=api_keys(raw.api_keys, places),
         ignore_paths=_ignore_paths(raw.upstream.ignore_paths, places),
         preload=preload,
@@ -93,22 +91,22 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Diagnostics) 
         client_id_header=raw.client_id_header.strip() or None,
         background_header=raw.background_header.strip() or None,
         redact_headers=_headers(raw.captures.redact_headers),
-        limits=_limits(raw.limits),
+        limits=Limits(**values_of(raw.limits, RawLimits)),
         loading_grace=Seconds(raw.loading.grace),
         loading_pulse=Seconds(max(_SHORTEST_PULSE, raw.loading.pulse)),
-        shutdown_timeout=Seconds(raw.shutdown_timeout),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
+        **values_of(raw, SettingKeys),
     )
 
 
 def _log_level(text: str, places: Diagnostics) -> str:
     level = text.strip().lower()
-    if level in LEVELS:
+    if level in LOG_LEVELS:
         return level
-    what = f"one of {', '.join(LEVELS)}"
-    places.odd(("logLevel",), what, "taken as info", nearest(level, LEVELS))
+    what = f"one of {', '.join(LOG_LEVELS)}"
+    places.odd(("logLevel",), what, "taken as info", nearest(level, LOG_LEVELS))
     return "info"
 
 
@@ -169,10 +167,10 @@ def _every(span: float | None, places: Diagnostics) -> Seconds:
 
 def _start_port(port: int, places: Diagnostics) -> int:
     if port == 0:
-        places.odd(("startPort",), "a port of at least 1", f"taken as {_START_PORT}")
-    elif port > _LAST_PORT:
-        places.expected(("startPort",), f"a port of at most {_LAST_PORT}")
-    return port or _START_PORT
+        places.odd(("startPort",), "a port of at least 1", f"taken as {FIRST_PORT}")
+    elif port > LAST_PORT:
+        places.expected(("startPort",), f"a port of at most {LAST_PORT}")
+    return port or FIRST_PORT
 
 
 def _ignore_paths(sources: tuple[str, ...] | None, places: Diagnostics) -> tuple[PathPattern, ...]:
@@ -198,19 +196,3 @@ def _networks(networks: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]
             hint = "such as 10.0.0.0/8"
             places.expected(path, "an address or a network", hint, value=network)
     return tuple(network.strip() for network in networks)
-
-
-def _limits(raw: RawLimits) -> Limits:
-    return Limits(
-        body=Bytes(raw.body),
-        headers=Bytes(raw.headers),
-        header_count=raw.header_count,
-        request_line=Bytes(raw.request_line),
-        header_timeout=Seconds(raw.header_timeout),
-        body_timeout=Seconds(raw.body_timeout),
-        body_min_rate=Bytes(raw.body_min_rate),
-        idle_timeout=Seconds(raw.idle_timeout),
-        connections=raw.connections,
-        connections_per_address=raw.connections_per_address,
-        queue=raw.queue,
-    )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+
+from modelswap.net.address import split_url
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
@@ -57,7 +58,7 @@ def _host_hint(host: str) -> str:
 
 def _host_of(url: str) -> str:
     try:
-        return urlsplit(url).hostname or url
+        return split_url(url).host or url
     except ValueError:
         return url
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue, found
+from modelswap.config.commands.words import strip_comments
+from modelswap.config.messages.found_value import FoundValue, found
 from modelswap.config.messages.hints import of_macro, plain
-from modelswap.config.schema.decode import Report, whole
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema import RawModel
-from modelswap.config.source.node import (
+from modelswap.config.schema.schema_root import FIRST_PORT
+from modelswap.config.tree.node import (
     Map,
     MapEntry,
     Mark,
@@ -28,9 +29,9 @@ from modelswap.config.source.node import (
     text,
     walk,
 )
+from modelswap.config.tree.values import whole_number
 
-from .command import strip_comments
-from .lookalikes import foreign_environment, lookalikes
+from .foreign_syntax import foreign_environment, lookalikes
 from .macros import (
     MODEL_ID,
     MOST_EXPANDED,
@@ -54,8 +55,9 @@ from .macros import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.config.messages.report import Report
+
 DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
-DEFAULT_START_PORT: Final = 5800
 _SHORTEST_LOOKALIKE: Final = 3
 """Letters of a macro's name: `{a}` may be anything."""
 _GIVES_PORT: Final = ("cmd", "proxy", "cmdStop", "env")
@@ -119,8 +121,8 @@ def _too_much(root: Map, report: Report) -> Expanded:
 
 def _start_port(top: Map) -> int:
     node = top.get("startPort")
-    number = None if node is None else whole(node)
-    return number if number is not None and number > 0 else DEFAULT_START_PORT
+    number = None if node is None else whole_number(node)
+    return number if number is not None and number > 0 else FIRST_PORT
 
 
 def _check_top(entry: MapEntry, scope: Scope, report: Report) -> None:

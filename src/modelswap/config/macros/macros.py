@@ -25,8 +25,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.config.messages.found import FoundValue, found
-from modelswap.config.source.node import (
+from modelswap.config.messages.found_value import FoundValue, found
+from modelswap.config.tree.node import (
     Map,
     MapEntry,
     Mark,
@@ -39,12 +39,12 @@ from modelswap.config.source.node import (
     text,
     walk,
 )
-from modelswap.config.source.scalars import canonical
+from modelswap.config.tree.scalars import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from modelswap.config.schema.decode import Report
+    from modelswap.config.messages.report import Report
 
 PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
 PORT, PID, MODEL_ID = "PORT", "PID", "MODEL_ID"

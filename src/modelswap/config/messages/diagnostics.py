@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelswap.config.source.node import locate, node_at
+from modelswap.config.tree.node import locate, node_at
 
-from .found import found, of_text
+from .found_value import found, of_text
 
 if TYPE_CHECKING:
-    from modelswap.config.schema.decode import Report
-    from modelswap.config.source.node import Map, Path
+    from modelswap.config.tree.node import Map, Path
 
-    from .found import FoundValue
+    from .found_value import FoundValue
+    from .report import Report
 
 
 @dataclass(frozen=True, slots=True)

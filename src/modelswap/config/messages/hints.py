@@ -25,16 +25,16 @@ from modelswap.config.schema.field_types import (
     Text,
     keys_of,
 )
-from modelswap.config.schema.units import seconds, size
-from modelswap.config.source.node import Map, NodeKind, Scalar, Seq, is_null
-from modelswap.config.source.scalars import YES_NO
+from modelswap.config.schema.quantities import seconds, size
+from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
+from modelswap.config.tree.scalars import YES_NO
 
-from .meanings import MEANINGS
+from .foreign_names import MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from modelswap.config.source.node import Node, Path
+    from modelswap.config.tree.node import Node, Path
 
 MOST_NAMES: Final = 2000
 """Names that are compared: about 2 ms for one misspelt word."""

@@ -32,6 +32,8 @@ class Int:
 @dataclass(frozen=True, slots=True)
 class Text:
     one_of: tuple[str, ...] = ()
+    is_trimmed: bool = False
+    """Without the blanks around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,11 @@ def key(
     return cast("T", field(default=cast("Any", default), metadata=meta))
 
 
+def flag(name: str, about: str, *, default: bool = False) -> bool:
+    """Declare a key that is true or false."""
+    return key(name, Bool(), default, about)
+
+
 def keys(name: str, shape: Shape, make: Callable[[], T], about: str) -> T:
     """Declare a key whose default is made anew."""
     meta = {"key": Key(name, shape, about)}
@@ -127,9 +134,10 @@ def mapping(name: str, value: Shape, about: str, *, hidden: bool = False) -> Map
 
 @cache
 def keys_of(cls: type) -> dict[str, Key]:
-    """The keys of a record by their names in the file, in order of declaration."""
+    """The keys of a record by their names in the file: its own in order, then those of its bases."""
     found: dict[str, Key] = {}
-    for item in fields(cls):
+    own = cls.__annotations__
+    for item in sorted(fields(cls), key=lambda one: one.name not in own):
         declared = item.metadata["key"]
         default = item.default if item.default is not MISSING else None
         found[declared.name] = Key(
@@ -142,3 +150,8 @@ def keys_of(cls: type) -> dict[str, Key]:
             default,
         )
     return found
+
+
+def values_of(record: T, cls: type[T]) -> dict[str, Any]:
+    """The values of those keys that the base class `cls` of the record declares."""
+    return {one.name: getattr(record, one.name) for one in fields(cast("Any", cls))}

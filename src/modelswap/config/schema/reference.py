@@ -28,7 +28,7 @@ from .schema_root import RawConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from modelswap.config.plan import Json
+    from modelswap.config.tree.values import Json
 
 _OLD: Final[dict[str, tuple[str, ...]]] = {
     "RawModel": ("cmd_stop",),

@@ -17,23 +17,22 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
-from modelswap.config.messages.found import found
-
-from .node import (
+from modelswap.config.messages.found_value import found
+from modelswap.config.messages.report import Problem
+from modelswap.config.tree.node import (
     Map,
     MapEntry,
     Mark,
     Node,
     NodeKind,
     Path,
-    Problem,
     Scalar,
     ScalarValue,
     Seq,
     is_null,
 )
-from .node import text as text_node
-from .scalars import resolve
+from modelswap.config.tree.node import text as text_node
+from modelswap.config.tree.scalars import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

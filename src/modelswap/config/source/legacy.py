@@ -24,12 +24,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .node import Map, MapEntry, Node, Scalar, Seq, is_null, text
+from modelswap.config.tree.node import Map, MapEntry, Node, Scalar, Seq, is_null, text
 
 if TYPE_CHECKING:
-    from modelswap.config.schema.decode import Report
-
-    from .node import Path
+    from modelswap.config.messages.report import Report
+    from modelswap.config.tree.node import Path
 
 LIST_PROFILES: Final = "(list profiles)"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelswap.config.messages.found import found
-
-from .node import Map, MapEntry, Node, Path, Problem, Scalar, Seq, kind_name
+from modelswap.config.messages.found_value import found
+from modelswap.config.messages.report import Problem
+from modelswap.config.tree.node import Map, MapEntry, Node, Path, Scalar, Seq, kind_name
 
 IDENTITY: Final[frozenset[Path]] = frozenset(
     {

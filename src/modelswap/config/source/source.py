@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.messages.report import Problem
+from modelswap.config.tree.node import Map, Mark, Node, Scalar, is_null
+
 from .document import BrokenDocumentError, parse
 from .merge import merge
-from .node import Map, Mark, Node, Problem, Scalar, is_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

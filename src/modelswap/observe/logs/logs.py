@@ -12,6 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.schema.schema_root import LOG_LEVELS
 from modelswap.observe.bounded_stream import BoundedStream
 
 from .stdout import Stdout
@@ -36,7 +37,7 @@ GATHER: Final = 0.02
 """Seconds that lines about requests are gathered before they are written together."""
 MOST_GATHERED: Final = 256
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+_LEVELS: Final = {level: at for at, level in enumerate(LOG_LEVELS)}
 _NEWLINE: Final = 10
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelswap.config.compile.addresses import address_of
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.core.placement.policy import Evict, NeverFits, apart
 from modelswap.core.spec import ModelId
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelswap.core.placement.policy import Answer
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 
@@ -66,7 +65,7 @@ def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
     """Whatever the routing says, one is unloaded for the other; a warning says so once."""
     found = loaded(_pair(FIXED, SECOND, routing))
     assert found.plan is not None, found.lines()
-    policy = policy_of(found.plan)
+    policy = found.plan.policy
     assert policy(B, [A]) == Evict(frozenset({A}))
     assert policy(A, [B]) == Evict(frozenset({B}))
     (warning,) = [w for w in found.warnings if w.key == "models.b.proxy"]
@@ -96,7 +95,7 @@ def test_models_that_stay_together(loaded: LoadText, first: str, second: str) ->
     """Commands that stand for another program's server, and models with own ports, run together."""
     found = loaded(_pair(first, second, TOGETHER[0]))
     assert found.plan is not None
-    assert policy_of(found.plan)(B, [A]) == Evict(frozenset())
+    assert found.plan.policy(B, [A]) == Evict(frozenset())
 
 
 _MODELS = st.sampled_from([ModelId(name) for name in "abcdef"])

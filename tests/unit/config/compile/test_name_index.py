@@ -10,7 +10,7 @@ from modelswap.http import Address
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 MODELS = """
 models:

@@ -9,7 +9,7 @@ import pytest
 from modelswap.config.plan import Group, Groups, Matrix
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 MODELS = (
     "models: {a: {cmd: 'x ${PORT}', aliases: [al]}, b: {cmd: 'x ${PORT}'}, c: {cmd: 'x ${PORT}'}}\n"
@@ -91,7 +91,7 @@ def test_priorities(loaded: LoadText) -> None:
     text = "routing: {scheduler: {settings: {fifo: {priority: {b: -2, a: 5, al: 7, c: }}}}}"
     found = loaded(MODELS + text)
     assert found.plan is not None
-    assert [m.priority for m in found.plan.models.values()] == [5, -2, 0]
+    assert [m.spec.priority for m in found.plan.models.values()] == [5, -2, 0]
 
 
 SPILL = "selectors: {s: {strategy: spillover, targets: [a, b]}, one: {strategy: spillover, targets: [c]}}\n"

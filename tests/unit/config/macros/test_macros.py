@@ -9,8 +9,9 @@ import pytest
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from modelswap.config.plan import Json, Model
-    from unit.config.conftest import LoadText
+    from modelswap.config.plan import Model
+    from modelswap.config.tree.values import Json
+    from support.config import LoadText
 
 
 def _model(loaded: LoadText, text: str, name: str = "m") -> Model:
@@ -81,7 +82,7 @@ def test_macros_reach_every_value_but_no_key(loaded: LoadText) -> None:
     model = _model(loaded, text)
     assert model.metadata == {"${a}": [{"k": "x"}]}
     assert model.aliases == ("x-m-5800",)
-    assert model.ttl == Seconds(5)
+    assert model.spec.ttl == Seconds(5)
 
 
 WRONG = [

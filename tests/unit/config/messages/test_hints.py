@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.config.messages.foreign_names import MEANINGS
 from modelswap.config.messages.hints import nearest
-from modelswap.config.messages.meanings import MEANINGS
 from modelswap.config.schema.field_types import keys_of
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 TOP = [
     ("listen: 0.0.0.0:8080", "--listen"),

@@ -12,7 +12,7 @@ from modelswap.config.load import load
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 MODEL = "models: {m: {cmd: 'x ${PORT}', metadata: {v: %s}}}"
 

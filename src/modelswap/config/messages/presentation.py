@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelswap.config.plan import Secret
-    from modelswap.config.source.node import Path, Problem
+    from modelswap.config.tree.node import Path
+
+    from .report import Problem
 
 
 def presentable(

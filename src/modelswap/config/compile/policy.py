@@ -1,28 +1,30 @@
-"""Which models may run together, as a plan says: its routing, and addresses that only one can have."""
+"""From a plan to the policy of the core: which models may run together, and at which addresses.
+
+Guarantees: this is the only place where a plan's routing becomes a policy.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from modelswap.config.plan import Groups, Matrix
-from modelswap.core.placement.policy import apart, groups_policy
+from modelswap.config.plan import DEFAULT_GROUP, Groups, Matrix
+from modelswap.core.placement.policy import Evict, apart, groups_policy
 
 from .addresses import listening
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.core.placement.policy import Policy
+    from modelswap.core.spec import ModelId
 
-DEFAULT_GROUP: Final = "(default)"
 
-
-def policy_of(plan: Plan) -> Policy:
-    """Return who must leave for whom, as the configuration says."""
+def compile_policy(plan: Plan) -> Policy:
+    """Join what the routing says with the addresses that only one model can have."""
     return apart(routing_policy(plan), listening(plan.models))
 
 
 def routing_policy(plan: Plan) -> Policy:
-    """Return who must leave for whom by groups, matrix or early profiles alone."""
+    """Say which model has to leave for which by groups, matrix or early profiles alone."""
     from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
         compile_matrix,
         legacy_profiles_policy,
@@ -45,3 +47,9 @@ def routing_policy(plan: Plan) -> Policy:
             return groups_policy(groups)
         case _ as never:
             assert_never(never)
+
+
+def may_run_together(policy: Policy, one: ModelId, other: ModelId) -> bool:
+    """Tell whether either model can start while the other one runs."""
+    answers = (policy(one, [other]), policy(other, [one]))
+    return any(isinstance(answer, Evict) and not answer.models for answer in answers)

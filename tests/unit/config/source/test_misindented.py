@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.config.checks.preflight import preflight
 from modelswap.config.load import load
-from modelswap.config.messages.preflight import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.config.checks.preflight import preflight
+from modelswap.config.commands import shell_syntax
+from modelswap.config.commands.words import split
 from modelswap.config.load import Loaded, load
-from modelswap.config.macros import shell
-from modelswap.config.macros.command import split
-from modelswap.config.messages.preflight import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def test_no_shell_syntax(tmp_path: Path, command: str) -> None:
 )
 def test_words_are_those_of_the_command(command: str) -> None:
     """The words that are looked at are those that the program gets."""
-    assert tuple(word.text for word in shell.words(command)) == split(command)
+    assert tuple(word.text for word in shell_syntax.words(command)) == split(command)
 
 
 def test_no_value_of_a_variable_is_shown(tmp_path: Path) -> None:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.messages.found_value import found
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema import RawModel
-from modelswap.config.source.node import Map, Scalar, Seq, is_null
-
-from .found import found
+from modelswap.config.tree.node import Map, Scalar, Seq, is_null
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from modelswap.config.schema.decode import Report
-    from modelswap.config.source.node import MapEntry, Path
+    from modelswap.config.messages.report import Report
+    from modelswap.config.tree.node import MapEntry, Path
 
 _OWN: Final[dict[Path, frozenset[str]]] = {
     ("groups",): frozenset({"members"}),

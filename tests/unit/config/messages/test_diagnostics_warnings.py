@@ -12,7 +12,7 @@ from modelswap.config.load import diff, load, summary
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 M = "models:\n  m:\n    cmd: x ${PORT}\n"
 PEER = "peers:\n  p:\n    proxy: http://h:1%s\n    models: [a, b]\n"

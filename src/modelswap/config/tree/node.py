@@ -7,14 +7,12 @@ Nothing here reads a file or knows a key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from modelswap.config.messages.found import FoundValue
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,55 +92,6 @@ class Map:
 
 
 Node = Scalar | Seq | Map
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake, or one warning, with what to do about it."""
-
-    mark: Mark
-    path: Path
-    message: str
-    hint: str = ""
-    found: FoundValue | None = None
-    """What stands there, kept apart until the secrets are known that may be in it."""
-    of_machine: bool = field(default=False, kw_only=True)
-    """A fact of this machine, not of the file."""
-    then: str = ""
-    """What becomes of a value that was expected to be another one."""
-
-    @property
-    def file(self) -> str:
-        return self.mark.file
-
-    @property
-    def line(self) -> int:
-        return self.mark.line
-
-    @property
-    def column(self) -> int:
-        return self.mark.column
-
-    @property
-    def key(self) -> str:
-        return dotted(self.path)
-
-    def sentence(self, mask: Callable[[str], str]) -> str:
-        """Return the message with what was found, and what becomes of it."""
-        said = "" if self.found is None else f"; found {self.found.says(mask)}"
-        return mask(self.message) + said + (f", {self.then}" if self.then else "")
-
-    def __str__(self) -> str:
-        where = self.file if not self.line else f"{self.file}:{self.line}"
-        parts = [part for part in (where, self.key, self.sentence(str)) if part]
-        return _one_line(": ".join(parts) + (f" ({self.hint})" if self.hint else ""))
-
-
-def _one_line(text: str) -> str:
-    """Write out line breaks and a terminal's controls, which may stand in keys and names of files."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def text(value: str, mark: Mark = NOWHERE) -> Scalar:

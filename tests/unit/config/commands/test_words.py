@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.config.macros.command import split, strip_comments
+from modelswap.config.commands.words import split, strip_comments
 
 POSIX = [
     ("", []),

@@ -10,7 +10,7 @@ import pytest
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 M = "models: {m: {cmd: 'x ${PORT}', %s}}"
 
@@ -19,12 +19,12 @@ GOOD = [
     ("unlisted: 'yes'", "unlisted", True),
     ("unlisted: Off", "unlisted", False),
     ("unlisted: ", "unlisted", False),
-    ("ttl: 30.5", "ttl", 30),
-    ("ttl: 010", "ttl", 8),
-    ("ttl: ", "ttl", None),
-    ("ttl: 0", "ttl", None),
-    ("ttl: -1", "ttl", None),
-    ("ttl: -7", "ttl", None),
+    ("ttl: 30.5", "spec.ttl", 30),
+    ("ttl: 010", "spec.ttl", 8),
+    ("ttl: ", "spec.ttl", None),
+    ("ttl: 0", "spec.ttl", None),
+    ("ttl: -1", "spec.ttl", None),
+    ("ttl: -7", "spec.ttl", None),
     ("name: 1.10", "name", "1.1"),
     ("name: 2024-01-01", "name", "2024-01-01T00:00:00Z"),
     ("name: true", "name", "true"),
@@ -57,12 +57,12 @@ GOOD = [
     ("proxy: 'http://h:0'", "proxy", ""),
     ("proxy: 'ftp://h'", "proxy", ""),
     ("proxy: 'http://a b'", "proxy", ""),
-    ("concurrencyLimit: 0", "concurrency", None),
-    ("concurrencyLimit: -3", "concurrency", None),
-    ("concurrencyLimit: 3", "concurrency", 3),
-    ("unloadTimeout: 0", "unload_timeout", 10),
-    ("unloadTimeout: 5", "unload_timeout", 5),
-    ("healthCheckTimeout: 500", "start_timeout", 120),
+    ("concurrencyLimit: 0", "spec.concurrency", None),
+    ("concurrencyLimit: -3", "spec.concurrency", None),
+    ("concurrencyLimit: 3", "spec.concurrency", 3),
+    ("unloadTimeout: 0", "spec.stop_grace", 10),
+    ("unloadTimeout: 5", "spec.stop_grace", 5),
+    ("healthCheckTimeout: 500", "spec.start_timeout", 120),
     ("sendLoadingState: on", "send_loading_state", True),
     ("cmdStop: '# only'", "cmd_stop", ""),
     ("cmdStop: ", "cmd_stop", ""),
@@ -192,7 +192,7 @@ def test_comfyui_gets_room(loaded: LoadText) -> None:
         plan = loaded(f"models: {{comfyui_auto: {{cmd: 'x ${{PORT}}', {limit}}}}}").plan
         assert plan is not None
         (model,) = plan.models.values()
-        assert (model.concurrency, model.ignore_websockets) == (expected, True)
+        assert (model.spec.concurrency, model.ignore_websockets) == (expected, True)
 
 
 TOP = [
@@ -261,7 +261,7 @@ def test_global_values_reach_the_models(loaded: LoadText) -> None:
     plan = loaded(text + M % "unlisted: no").plan
     assert plan is not None
     (model,) = plan.models.values()
-    assert [model.ttl, model.unload_timeout, model.start_timeout] == [
+    assert [model.spec.ttl, model.spec.stop_grace, model.spec.start_timeout] == [
         Seconds(60),
         Seconds(10),
         Seconds(15),
@@ -354,5 +354,5 @@ def test_a_model_s_health_check_timeout_has_no_effect(loaded: LoadText) -> None:
     """The global key counts; the model's own is accepted with a warning."""
     found = loaded(f"healthCheckTimeout: 30\n{M % 'healthCheckTimeout: 60'}")
     assert found.plan is not None
-    assert [model.start_timeout for model in found.plan.models.values()] == [Seconds(30)]
+    assert [model.spec.start_timeout for model in found.plan.models.values()] == [Seconds(30)]
     assert found.warnings[0].path == ("models", "m", "healthCheckTimeout")

@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.config.source.node import Map, NodeKind, Scalar, Seq
+from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.config.source.node import Node, Path
+    from modelswap.config.tree.node import Node, Path
 
 HIDDEN: Final = "a value that is not shown"
 LONGEST: Final = 60

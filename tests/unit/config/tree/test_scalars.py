@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.config.source.node import NodeKind
-from modelswap.config.source.scalars import canonical, resolve
+from modelswap.config.tree.node import NodeKind
+from modelswap.config.tree.scalars import canonical, resolve
 
 WORDS = [
     ("", NodeKind.NULL, None),

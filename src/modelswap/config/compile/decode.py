@@ -9,26 +9,11 @@ the file is still checked. A message says what was expected and what was found.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
 
 from modelswap.config.messages import hints
-from modelswap.config.messages.found import found
-from modelswap.config.source.node import (
-    Map,
-    MapEntry,
-    Mark,
-    Node,
-    NodeKind,
-    Path,
-    Problem,
-    Scalar,
-    Seq,
-    is_null,
-)
-from modelswap.config.source.scalars import YES_NO, canonical
-
-from .field_types import (
+from modelswap.config.messages.found_value import found
+from modelswap.config.schema.field_types import (
     Anything,
     Bool,
     Duration,
@@ -43,11 +28,22 @@ from .field_types import (
     Text,
     keys_of,
 )
-from .units import seconds, size
+from modelswap.config.schema.quantities import seconds, size
+from modelswap.config.tree.node import (
+    Map,
+    MapEntry,
+    Node,
+    NodeKind,
+    Path,
+    Scalar,
+    Seq,
+    is_null,
+)
+from modelswap.config.tree.scalars import YES_NO, canonical
+from modelswap.config.tree.values import as_json, whole_number
 
 if TYPE_CHECKING:
-    from modelswap.config.messages.found import FoundValue
-    from modelswap.config.plan import Json
+    from modelswap.config.messages.report import Report
 
 R = TypeVar("R")
 
@@ -61,58 +57,6 @@ _INT_BOUND: Final = 2**63
 _SILENT_PREFIX: Final = "x-"
 _COMMANDS: Final = frozenset({"cmd", "cmdStop"})
 _MAP_HINT: Final = "a line for each name: `NAME: …`"
-
-
-@dataclass(slots=True)
-class Report:
-    """Collects mistakes and warnings."""
-
-    problems: list[Problem] = field(default_factory=list[Problem])
-    warnings: list[Problem] = field(default_factory=list[Problem])
-    wrong: set[Path] = field(default_factory=set["Path"])
-    """Where a value of another kind stood: what follows from it is not said."""
-    misplaced: set[str] = field(default_factory=set[str])
-    """Names of models that stand where no model belongs; said once, and not at each use."""
-    written: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
-    """Where a rewritten older form has a path of its own in the file: ours → the file's."""
-
-    def problem(
-        self,
-        mark: Mark,
-        path: Path,
-        message: str,
-        hint: str = "",
-        *,
-        seen: FoundValue | None = None,
-        then: str = "",
-    ) -> None:
-        self.problems.append(Problem(mark, path, message, hint, seen, then))
-
-    def warn(
-        self,
-        mark: Mark,
-        path: Path,
-        message: str,
-        hint: str = "",
-        *,
-        seen: FoundValue | None = None,
-        then: str = "",
-        of_machine: bool = False,
-    ) -> None:
-        warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
-        self.warnings.append(warning)
-
-    def is_wrong(self, path: Path) -> bool:
-        """Tell whether the value there, or one that holds it, was no value of its kind."""
-        return bool(self.wrong) and any(path[:n] in self.wrong for n in range(1, len(path) + 1))
-
-    def is_misplaced(self, name: str) -> bool:
-        return name in self.misplaced
-
-    def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
-        """Report a value of another kind than was expected."""
-        self.wrong.add(path)
-        self.problem(node.mark, path, f"expected {what}", hint, seen=found(node, path))
 
 
 def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
@@ -233,6 +177,7 @@ def _text(node: Node, shape: Text, path: Path, report: Report) -> object:
         hint = "one text, with blanks between the words" if path[-1] in _COMMANDS else ""
         return _expected("text", node, path, report, hint)
     value = node.text if node.from_env else canonical(node.value)
+    value = value.strip() if shape.is_trimmed else value
     if shape.one_of and value not in shape.one_of:
         expected = f"expected one of {', '.join(shape.one_of)}"
         seen = found(node, path, with_kind=False)
@@ -250,18 +195,8 @@ def _bool(node: Node, path: Path, report: Report) -> object:
     return _expected("true or false", node, path, report)
 
 
-def whole(node: Node) -> int | None:
-    """The whole number that a node holds, a fraction cut off."""
-    if not isinstance(node, Scalar) or isinstance(node.value, bool):
-        return None
-    value = node.value
-    if isinstance(value, float) and math.isfinite(value):
-        value = int(value)
-    return value if isinstance(value, int) and -_INT_BOUND <= value < _INT_BOUND else None
-
-
 def _int(node: Node, shape: Int, path: Path, report: Report) -> object:
-    value = whole(node)
+    value = whole_number(node)
     if value is None:
         quoted = isinstance(node, Scalar) and node.kind is NodeKind.TEXT and node.text.isdigit()
         return _expected("a whole number", node, path, report, "remove the quotes" * quoted)
@@ -305,18 +240,3 @@ def _size(node: Node, path: Path, report: Report) -> object:
     if value is None:
         return _expected("a size", node, path, report, "bytes, or such as 256MiB")
     return int(value)
-
-
-def as_json(node: Node) -> Json:
-    """Any value, as JSON can say it: not-a-number and the infinities become text."""
-    match node:
-        case Map():
-            return {entry.key: as_json(entry.value) for entry in node.entries}
-        case Seq():
-            return [as_json(item) for item in node.items]
-        case Scalar(value=float() as value) if not math.isfinite(value):
-            return canonical(value)
-        case Scalar():
-            return node.value
-        case _ as never:
-            assert_never(never)

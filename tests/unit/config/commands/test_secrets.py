@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from modelswap.config.compile.command_secrets import masked_command, values_in
+from modelswap.config.commands.secrets import masked_command, values_in
 
 CASES = [
     ("x --api-key sk-abc123 -m x", "x --api-key *** -m x", {"sk-abc123"}),

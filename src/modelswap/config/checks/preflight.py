@@ -11,19 +11,18 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.compile.addresses import warn_of_unnamed
-from modelswap.config.compile.coresidence import routing_policy
-from modelswap.config.macros import shell
+from modelswap.config.commands import shell_syntax
+from modelswap.config.compile.policy import routing_policy
+from modelswap.config.messages.found_value import LONGEST_PATH, FoundValue
 
-from .found import LONGEST_PATH, FoundValue
+from .shared_addresses import warn_of_unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.plan import Model, Plan
-    from modelswap.config.source.node import Path
-
-    from .diagnostics import Diagnostics
+    from modelswap.config.tree.node import Path
 
 _MODEL_FILE = re.compile(r"\.(?:gguf|ggml|bin|safetensors|onnx|pt|pth|mlpackage|nemo)$")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -150,35 +149,37 @@ def preflight(plan: Plan, places: Diagnostics) -> None:
 def _look_at(command: str, model: Model, path: Path, places: Diagnostics) -> None:
     given = any(entry.startswith("PORT=") for entry in model.env)
     together: dict[tuple[str, str], list[str]] = {}
-    for what, then, hint in shell.findings(command):
+    for what, then, hint in shell_syntax.findings(command):
         if not (what == "$PORT" and given):
             together.setdefault((then, hint), []).append(what)
     for (then, hint), found in together.items():
         message = "expected no shell syntax: no shell reads a command"
         seen = FoundValue(", ".join(map(repr, found)))
         places.warn(path, message, hint, seen=seen, then=then)
-    _look_at_arguments([word.text for word in shell.words(command)], model, path, places)
+    _look_at_arguments([word.text for word in shell_syntax.words(command)], model, path, places)
 
 
 def _look_at_arguments(arguments: list[str], model: Model, path: Path, places: Diagnostics) -> None:
     if not arguments or "=" in arguments[0]:
         return
     _look_for_program(arguments[0], model, path, places)
-    if shell.name_of(arguments[0]) in _WRAPPERS:
+    if shell_syntax.name_of(arguments[0]) in _WRAPPERS:
         _look_at_arguments(_behind_wrapper(arguments), model, path, places)
         return
     if _goes_elsewhere(arguments):
         for folder in _host_sides(arguments):
             _look_for(folder, "a file or folder", path, places)
         return
-    script = shell.script_index(arguments)
+    script = shell_syntax.script_index(arguments)
     if script is None:
         goes = any(word.partition("=")[0] in _GOES_TO for word in arguments)
-        takes_relative = not goes and arguments[0] not in shell.BUILT_IN  # such as `cd`
+        takes_relative = not goes and arguments[0] not in shell_syntax.BUILT_IN  # such as `cd`
         for value, kind in _named(arguments, takes_relative=takes_relative):
             _look_for(value, kind, path, places)
     else:
-        _look_at_script([w.text for w in shell.words(arguments[script])], model, path, places)
+        _look_at_script(
+            [w.text for w in shell_syntax.words(arguments[script])], model, path, places
+        )
 
 
 def _look_at_script(words: list[str], model: Model, path: Path, places: Diagnostics) -> None:
@@ -194,7 +195,7 @@ def _look_at_script(words: list[str], model: Model, path: Path, places: Diagnost
 
 def _goes_elsewhere(words: Sequence[str]) -> bool:
     """Whether `docker`, `ssh` and the like run the rest, behind `sudo` or any other program, too."""
-    return not _ELSEWHERE.isdisjoint(map(shell.name_of, words))
+    return not _ELSEWHERE.isdisjoint(map(shell_syntax.name_of, words))
 
 
 def _behind_wrapper(arguments: Sequence[str]) -> list[str]:
@@ -210,7 +211,7 @@ def _behind_wrapper(arguments: Sequence[str]) -> list[str]:
 
 
 def _look_for_program(program: str, model: Model, path: Path, places: Diagnostics) -> None:
-    if program.startswith("~") or _OPEN.search(program) or program in shell.BUILT_IN:
+    if program.startswith("~") or _OPEN.search(program) or program in shell_syntax.BUILT_IN:
         return
     own = [entry.partition("=")[2] for entry in model.env if entry.startswith("PATH=")]
     search = own[-1] if own else os.environ.get("PATH", os.defpath)
@@ -247,7 +248,7 @@ def _paths(values: Sequence[str]) -> Iterator[str]:
 
 def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[str, str]]:
     """Files and folders that the arguments name, each with its kind."""
-    is_python = shell.name_of(arguments[0]).startswith("python")
+    is_python = shell_syntax.name_of(arguments[0]).startswith("python")
     is_first = takes_relative
     at = 1
     while at < len(arguments):

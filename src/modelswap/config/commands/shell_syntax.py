@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .command import joined
+from .words import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

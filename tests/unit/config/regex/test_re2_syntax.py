@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.config.schema.linear_regex import Linear
-from modelswap.config.schema.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
+from modelswap.config.regex.linear_regex import Linear
+from modelswap.config.regex.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
 
 FOUND = [
     (IGNORE_BY_DEFAULT, "/a/b.css", True),

@@ -13,8 +13,9 @@ import shlex
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.macros.command import split
 from modelswap.config.redact import MASK, is_secret, redact
+
+from .words import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

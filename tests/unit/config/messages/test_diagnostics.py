@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modelswap.config.schema.field_types import Shape
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 Steps = tuple[str | None, ...]
 """Keys from the top to a field; None: one item of a list."""

@@ -1,0 +1,1 @@
+"""Commands: split into words, and searched for shell syntax and secrets."""

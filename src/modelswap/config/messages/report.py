@@ -1,0 +1,117 @@
+"""Problems and warnings as values, collected on the way from the files to the plan.
+
+Guarantees: a problem knows its place in the file, its path, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modelswap.config.tree.node import Mark, Node, Path, dotted
+
+from .found_value import FoundValue, found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake, or one warning, with what to do about it."""
+
+    mark: Mark
+    path: Path
+    message: str
+    hint: str = ""
+    found: FoundValue | None = None
+    """What stands there, kept apart until the secrets are known that may be in it."""
+    of_machine: bool = field(default=False, kw_only=True)
+    """A fact of this machine, not of the file."""
+    then: str = ""
+    """What becomes of a value that was expected to be another one."""
+
+    @property
+    def file(self) -> str:
+        return self.mark.file
+
+    @property
+    def line(self) -> int:
+        return self.mark.line
+
+    @property
+    def column(self) -> int:
+        return self.mark.column
+
+    @property
+    def key(self) -> str:
+        return dotted(self.path)
+
+    def sentence(self, mask: Callable[[str], str]) -> str:
+        """Return the message with what was found, and what becomes of it."""
+        said = "" if self.found is None else f"; found {self.found.says(mask)}"
+        return mask(self.message) + said + (f", {self.then}" if self.then else "")
+
+    def __str__(self) -> str:
+        where = self.file if not self.line else f"{self.file}:{self.line}"
+        parts = [part for part in (where, self.key, self.sentence(str)) if part]
+        return _one_line(": ".join(parts) + (f" ({self.hint})" if self.hint else ""))
+
+
+def _one_line(text: str) -> str:
+    """Write out line breaks and a terminal's controls, which may stand in keys and names of files."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects mistakes and warnings."""
+
+    problems: list[Problem] = field(default_factory=list[Problem])
+    warnings: list[Problem] = field(default_factory=list[Problem])
+    wrong: set[Path] = field(default_factory=set["Path"])
+    """Where a value of another kind stood: what follows from it is not said."""
+    misplaced: set[str] = field(default_factory=set[str])
+    """Names of models that stand where no model belongs; said once, and not at each use."""
+    written: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
+    """Where a rewritten older form has a path of its own in the file: ours → the file's."""
+
+    def problem(
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: FoundValue | None = None,
+        then: str = "",
+    ) -> None:
+        self.problems.append(Problem(mark, path, message, hint, seen, then))
+
+    def warn(
+        self,
+        mark: Mark,
+        path: Path,
+        message: str,
+        hint: str = "",
+        *,
+        seen: FoundValue | None = None,
+        then: str = "",
+        of_machine: bool = False,
+    ) -> None:
+        warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
+        self.warnings.append(warning)
+
+    def is_wrong(self, path: Path) -> bool:
+        """Tell whether the value there, or one that holds it, was no value of its kind."""
+        return bool(self.wrong) and any(path[:n] in self.wrong for n in range(1, len(path) + 1))
+
+    def is_misplaced(self, name: str) -> bool:
+        return name in self.misplaced
+
+    def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
+        """Report a value of another kind than was expected."""
+        self.wrong.add(path)
+        self.problem(node.mark, path, f"expected {what}", hint, seen=found(node, path))
