@@ -91,7 +91,7 @@ def _serve(options: Options, before: Inheritance | None) -> int:
     tune_allocator()
     raise_limit()
     if watch is not None:
-        watch.look_also_at([Path(file) for file in loaded.plan.key_files])
+        watch.watch_also([Path(file) for file in loaded.plan.key_files])
     return _run(Program(options, address, watch, before).run(loaded, loaded.plan))
 
 

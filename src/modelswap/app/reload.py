@@ -123,7 +123,7 @@ class Reloader:
         fresh = change.added | change.changed
         fleet.preload([m for m in plan.settings.preload if m in fresh])
         if self._watch is not None:
-            self._watch.look_also_at([Path(file) for file in plan.key_files])
+            self._watch.watch_also([Path(file) for file in plan.key_files])
         return change.settings
 
     def _reload_tls(self) -> None:

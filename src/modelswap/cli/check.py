@@ -53,7 +53,7 @@ def command(
         refuse_argument(extra)
     if not is_named:
         config = Path(files[0] if files else "config.yaml")
-    loaded = load(config, config_dir, look=preflight)
+    loaded = load(config, config_dir, check=preflight)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)
     for key in loaded.not_active:

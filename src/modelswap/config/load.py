@@ -44,7 +44,7 @@ from .schema.field_types import keys_of
 from .schema.schema import RawModel
 from .schema.schema_root import RawConfig
 from .source.legacy import modernise
-from .source.misindented import without_misplaced
+from .source.misindented import without_misindented
 from .source.source import Source, read
 from .tree.node import Map, MapEntry, locate
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from .plan import Model, Settings
 
-    Look = Callable[[Plan, Diagnostics], None]
+    Check = Callable[[Plan, Diagnostics], None]
 
 __all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "summary"]
 
@@ -89,7 +89,7 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     windows: bool | None = None,
-    look: Look | None = None,
+    check: Check | None = None,
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
@@ -97,26 +97,26 @@ def load(
     """
     variables = os.environ if environ is None else environ
     on_windows = sys.platform == "win32" if windows is None else windows
-    return load_source(read(config, config_dir, variables), windows=on_windows, look=look)
+    return load_source(read(config, config_dir, variables), windows=on_windows, check=check)
 
 
-def load_source(source: Source, *, windows: bool = False, look: Look | None = None) -> Loaded:
+def load_source(source: Source, *, windows: bool = False, check: Check | None = None) -> Loaded:
     """Make the plan out of files that have been read; `look` may say more about it."""
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
-    root = modernise(without_misplaced(source.root, keys.keys(), report), report)
+    root = modernise(without_misindented(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)
     raw = decode(expanded.root, RawConfig, (), report)
-    places = Diagnostics(_with_models(root, expanded), report)
-    plan = _plan(raw, expanded, source, places, windows=windows)
+    diagnostics = Diagnostics(_with_models(root, expanded), report)
+    plan = _plan(raw, expanded, source, diagnostics, windows=windows)
     if not report.problems:
-        warn_of_shared(plan, routing_policy(plan), places)
+        warn_of_shared(plan, routing_policy(plan), diagnostics)
         plan = replace(plan, policy=compile_policy(plan))
-    if look is not None:
-        look(plan, places)
+    if check is not None:
+        check(plan, diagnostics)
     secrets = plan.secrets
-    problems = presentable(report.problems, secrets, report.written)
-    warnings = presentable(report.warnings, secrets, report.written)
+    problems = presentable(report.problems, secrets, report.file_paths)
+    warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
 
@@ -128,34 +128,34 @@ def _with_models(root: Map, expanded: Expanded) -> Map:
 
 
 def _plan(
-    raw: RawConfig, expanded: Expanded, source: Source, places: Diagnostics, *, windows: bool
+    raw: RawConfig, expanded: Expanded, source: Source, diagnostics: Diagnostics, *, windows: bool
 ) -> Plan:
-    report = places.report
+    report = diagnostics.report
     raw_models = _raw_models(expanded)
-    alias_of = aliases(raw_models, places)
-    offered = peers(raw.peers, places)
-    directory = NameIndex(raw_models, alias_of, offered)
-    check_peer_names(directory, offered, places)
-    chosen = selectors(raw.selectors, directory, places)
+    alias_of = aliases(raw_models, diagnostics)
+    offered = peers(raw.peers, diagnostics)
+    names = NameIndex(raw_models, alias_of, offered)
+    check_peer_names(names, offered, diagnostics)
+    chosen = selectors(raw.selectors, names, diagnostics)
     common = Common(
-        start_timeout=start_timeout(raw, places),
+        start_timeout=start_timeout(raw, diagnostics),
         unload_timeout=unload_timeout(raw),
         ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
         send_loading_state=raw.send_loading_state,
-        priorities=priorities(raw.routing.scheduler, directory, places),
+        priorities=priorities(raw.routing.scheduler, names, diagnostics),
         windows=windows,
     )
     models = {ModelId(t.id): build(t, common, report) for t in expanded.templates}
-    top = settings(raw, preload(raw.hooks.on_startup.preload, directory, places), places)
+    top = settings(raw, preload(raw.hooks.on_startup.preload, names, diagnostics), diagnostics)
     return Plan(
         settings=top,
         models=models,
         aliases=alias_of,
         peers=offered,
         selectors=chosen,
-        profiles=profiles(raw.profiles, chosen, directory, places),
-        legacy_profiles=list_profiles(raw.list_profiles, raw_models, places),
-        routing=routing(raw.routing.router, directory, chosen, places),
+        profiles=profiles(raw.profiles, chosen, names, diagnostics),
+        legacy_profiles=list_profiles(raw.list_profiles, raw_models, diagnostics),
+        routing=routing(raw.routing.router, names, chosen, diagnostics),
         secrets=_secrets(raw, raw_models, top, source, models),
         files=source.files,
         key_files=tuple(

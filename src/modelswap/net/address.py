@@ -12,10 +12,10 @@ prefix, and `http+unix://%2Frun%2Fa.sock/base`. `@name` is a name in Linux' abst
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
@@ -40,11 +40,16 @@ class UrlParts:
     """Host and port as written, without a user name."""
     host: str
     """In small letters, without brackets; empty where none is given."""
-    port: int | None
     path: str
     query: str
     fragment: str
     has_credentials: bool
+    _split: SplitResult = field(repr=False)
+
+    @property
+    def port(self) -> int | None:
+        """The port as written; raise ValueError where it is none."""
+        return self._split.port
 
     @property
     def effective_port(self) -> int | None:
@@ -54,17 +59,17 @@ class UrlParts:
 
 @lru_cache(maxsize=256)  # as many URLs as a large configuration and its clients use again and again
 def split_url(url: str) -> UrlParts:
-    """Split a URL; raise ValueError where brackets or the port are no URL's."""
+    """Split a URL; raise ValueError where its brackets are none."""
     parts = urlsplit(url)
     return UrlParts(
         scheme=parts.scheme,
         authority=parts.netloc.rpartition("@")[2],
         host=parts.hostname or "",
-        port=parts.port,
         path=parts.path,
         query=parts.query,
         fragment=parts.fragment,
         has_credentials=parts.username is not None,
+        _split=parts,
     )
 
 

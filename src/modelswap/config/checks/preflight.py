@@ -131,22 +131,22 @@ _OPEN: Final = re.compile(r"[$*`~{}]")
 """Left-over syntax: the path is not what will be meant; `shell` says so."""
 
 
-def preflight(plan: Plan, places: Diagnostics) -> None:
+def preflight(plan: Plan, diagnostics: Diagnostics) -> None:
     """Warn of what the commands name and this machine does not have, and of shell syntax."""
-    if not places.report.problems:  # else there may be no routing to go by
-        warn_of_unnamed(plan, routing_policy(plan), places)
+    if not diagnostics.report.problems:  # else there may be no routing to go by
+        warn_of_unnamed(plan, routing_policy(plan), diagnostics)
     for model in plan.models.values():
         path = ("models", model.id)
-        _look_at(model.cmd, model, (*path, "cmd"), places)
-        _look_at(model.cmd_stop, model, (*path, "cmdStop"), places)
+        _check_command(model.cmd, model, (*path, "cmd"), diagnostics)
+        _check_command(model.cmd_stop, model, (*path, "cmdStop"), diagnostics)
         for index, entry in enumerate(model.env):
             value = entry.partition("=")[2]
             is_here = os.path.isabs(value) and not _goes_elsewhere(model.argv)  # noqa: PTH117 - a text
             if is_here and _MODEL_FILE.search(value):
-                _look_for(value, "a file", (*path, "env", index), places)
+                _check_exists(value, "a file", (*path, "env", index), diagnostics)
 
 
-def _look_at(command: str, model: Model, path: Path, places: Diagnostics) -> None:
+def _check_command(command: str, model: Model, path: Path, diagnostics: Diagnostics) -> None:
     given = any(entry.startswith("PORT=") for entry in model.env)
     together: dict[tuple[str, str], list[str]] = {}
     for what, then, hint in shell_syntax.findings(command):
@@ -155,42 +155,44 @@ def _look_at(command: str, model: Model, path: Path, places: Diagnostics) -> Non
     for (then, hint), found in together.items():
         message = "expected no shell syntax: no shell reads a command"
         seen = FoundValue(", ".join(map(repr, found)))
-        places.warn(path, message, hint, seen=seen, then=then)
-    _look_at_arguments([word.text for word in shell_syntax.words(command)], model, path, places)
+        diagnostics.warn(path, message, hint, seen=seen, then=then)
+    _check_arguments([word.text for word in shell_syntax.words(command)], model, path, diagnostics)
 
 
-def _look_at_arguments(arguments: list[str], model: Model, path: Path, places: Diagnostics) -> None:
+def _check_arguments(
+    arguments: list[str], model: Model, path: Path, diagnostics: Diagnostics
+) -> None:
     if not arguments or "=" in arguments[0]:
         return
-    _look_for_program(arguments[0], model, path, places)
+    _check_program(arguments[0], model, path, diagnostics)
     if shell_syntax.name_of(arguments[0]) in _WRAPPERS:
-        _look_at_arguments(_behind_wrapper(arguments), model, path, places)
+        _check_arguments(_behind_wrapper(arguments), model, path, diagnostics)
         return
     if _goes_elsewhere(arguments):
         for folder in _host_sides(arguments):
-            _look_for(folder, "a file or folder", path, places)
+            _check_exists(folder, "a file or folder", path, diagnostics)
         return
     script = shell_syntax.script_index(arguments)
     if script is None:
         goes = any(word.partition("=")[0] in _GOES_TO for word in arguments)
         takes_relative = not goes and arguments[0] not in shell_syntax.BUILT_IN  # such as `cd`
         for value, kind in _named(arguments, takes_relative=takes_relative):
-            _look_for(value, kind, path, places)
+            _check_exists(value, kind, path, diagnostics)
     else:
-        _look_at_script(
-            [w.text for w in shell_syntax.words(arguments[script])], model, path, places
+        _check_script(
+            [w.text for w in shell_syntax.words(arguments[script])], model, path, diagnostics
         )
 
 
-def _look_at_script(words: list[str], model: Model, path: Path, places: Diagnostics) -> None:
+def _check_script(words: list[str], model: Model, path: Path, diagnostics: Diagnostics) -> None:
     """A shell's script: only whole paths are looked for, since it may go elsewhere (`cd`)."""
     if _goes_elsewhere(words):
         return
     for before, word in zip(["", *words], words, strict=False):
         if os.path.isabs(word) and (before in _BEFORE_PROGRAM or before.endswith(";")):  # noqa: PTH117 - a text
-            _look_for_program(word.rstrip(";"), model, path, places)
+            _check_program(word.rstrip(";"), model, path, diagnostics)
     for value, kind in _named(["", *words], takes_relative=False):
-        _look_for(value.rstrip(";"), kind, path, places)
+        _check_exists(value.rstrip(";"), kind, path, diagnostics)
 
 
 def _goes_elsewhere(words: Sequence[str]) -> bool:
@@ -210,21 +212,21 @@ def _behind_wrapper(arguments: Sequence[str]) -> list[str]:
     return list(arguments[at:])
 
 
-def _look_for_program(program: str, model: Model, path: Path, places: Diagnostics) -> None:
+def _check_program(program: str, model: Model, path: Path, diagnostics: Diagnostics) -> None:
     if program.startswith("~") or _OPEN.search(program) or program in shell_syntax.BUILT_IN:
         return
     own = [entry.partition("=")[2] for entry in model.env if entry.startswith("PATH=")]
     search = own[-1] if own else os.environ.get("PATH", os.defpath)
     if "/" in program:
         if os.path.isdir(program):  # noqa: PTH112 - a text
-            _miss(program, "a program", "which is a folder", path, places)
+            _warn_missing(program, "a program", "which is a folder", path, diagnostics)
         elif not _may_exist(program):
-            _miss(program, "a program", "which is not there", path, places)
+            _warn_missing(program, "a program", "which is not there", path, diagnostics)
         elif os.path.isfile(program) and not os.access(program, os.X_OK):  # noqa: PTH113 - a text
-            _miss(program, "a program", "which may not be executed", path, places)
+            _warn_missing(program, "a program", "which may not be executed", path, diagnostics)
     elif shutil.which(program, path=search) is None:
         where = "the PATH that env sets" if own else "the PATH"
-        _miss(program, "a program", f"which is not in {where}", path, places)
+        _warn_missing(program, "a program", f"which is not in {where}", path, diagnostics)
 
 
 def _host_sides(arguments: Sequence[str]) -> Iterator[str]:
@@ -289,15 +291,15 @@ def _is_path(value: str) -> bool:
     return is_rooted or (_MODEL_FILE.search(value) is not None and "://" not in value)
 
 
-def _look_for(value: str, kind: str, path: Path, places: Diagnostics) -> None:
+def _check_exists(value: str, kind: str, path: Path, diagnostics: Diagnostics) -> None:
     if _OPEN.search(value) or "\0" in value:
         return
     for one in _parts(value):
         if not _may_exist(one):
-            _miss(one, kind, _not_there(one), path, places)
+            _warn_missing(one, kind, _not_there(one), path, diagnostics)
             return
     if kind == "a folder" and os.path.isfile(value):  # noqa: PTH113 - a text
-        _miss(value, kind, "which is a file", path, places)
+        _warn_missing(value, kind, "which is a file", path, diagnostics)
 
 
 def _may_exist(value: str) -> bool:
@@ -326,5 +328,5 @@ def _parts(value: str) -> list[str]:
     return [value, *(f"{stem}-{n:05}-of-{found[2]}.gguf" for n in range(1, count + 1))]
 
 
-def _miss(value: str, kind: str, why: str, path: Path, places: Diagnostics) -> None:
-    places.missing(path, kind, FoundValue("", value, LONGEST_PATH), why)
+def _warn_missing(value: str, kind: str, why: str, path: Path, diagnostics: Diagnostics) -> None:
+    diagnostics.missing(path, kind, FoundValue("", value, LONGEST_PATH), why)

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _HINT: Final = "write ${PORT} into cmd, or give each a port of its own"
 
 
-def warn_of_shared(plan: Plan, policy: Policy, places: Diagnostics) -> None:
+def warn_of_shared(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None:
     """Say which models share an address though the routing lets them run together."""
     for name, other in _shared(listening(plan.models), policy):
         message = f"expected an address of its own; found that of {other!r}"
-        places.warn(
+        diagnostics.warn(
             ("models", name, "proxy"), message, _HINT, then="so one is unloaded for the other"
         )
 
 
-def warn_of_unnamed(plan: Plan, policy: Policy, places: Diagnostics) -> None:
+def warn_of_unnamed(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None:
     """The same for commands that do not name the port: they may share a server, or not."""
     own = listening(plan.models)
     fixed = {name: fixed_address(model) for name, model in plan.models.items()}
@@ -36,7 +36,7 @@ def warn_of_unnamed(plan: Plan, policy: Policy, places: Diagnostics) -> None:
         if name not in own or other not in own:
             message = f"expected an address of its own; found that of {other!r}"
             then = "so only one of their commands may start a server"
-            places.warn(("models", name, "proxy"), message, _HINT, then=then)
+            diagnostics.warn(("models", name, "proxy"), message, _HINT, then=then)
 
 
 def _shared(addresses: Mapping[ModelId, str], policy: Policy) -> Iterator[tuple[ModelId, ModelId]]:

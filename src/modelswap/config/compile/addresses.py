@@ -30,15 +30,16 @@ def address_of(proxy: str) -> str:
         return proxy.removeprefix(_UNIX).removeprefix("//").split(":", 1)[0]
     try:
         parts = split_url(proxy)
+        port = parts.effective_port
     except ValueError:
         return ""
-    if not parts.host or parts.effective_port is None:
+    if not parts.host or port is None:
         return ""
-    host = LOCALHOST if _is_here(parts.host) else parts.host.removesuffix(".")
-    return f"{host}:{parts.effective_port}"
+    host = LOCALHOST if _is_loopback(parts.host) else parts.host.removesuffix(".")
+    return f"{host}:{port}"
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     if host == LOCALHOST or host.endswith(".localhost"):
         return True
     try:
@@ -53,7 +54,7 @@ def listening(models: Mapping[ModelId, Model]) -> dict[ModelId, str]:
     found: dict[ModelId, str] = {}
     for name, model in models.items():
         address = fixed_address(model)
-        if address and _names(model, address):
+        if address and _mentions(model, address):
             found[name] = address
     return found
 
@@ -75,7 +76,7 @@ def fixed_address(model: Model) -> str:
     return address
 
 
-def _names(model: Model, address: str) -> bool:
+def _mentions(model: Model, address: str) -> bool:
     texts = (*model.argv, *model.env)
     if address.startswith("/"):
         return any(address in text for text in texts)

@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
 
 from modelswap.config.messages import hints
-from modelswap.config.messages.found_value import found
+from modelswap.config.messages.found_value import describe_node
 from modelswap.config.schema.field_types import (
     Anything,
     Bool,
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class _Keep:
+class _UseDefault:
     """Stands for "no usable value: keep the default"."""
 
 
-KEEP: Final = _Keep()
+USE_DEFAULT: Final = _UseDefault()
 _INT_BOUND: Final = 2**63
 _SILENT_PREFIX: Final = "x-"
 _COMMANDS: Final = frozenset({"cmd", "cmdStop"})
@@ -73,7 +73,7 @@ def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
             _unknown_key(entry, cast("type", cls), here, report)
             continue
         value = _value(entry.value, declared.shape, here, report)
-        if value is not KEEP:
+        if value is not USE_DEFAULT:
             values[declared.attribute] = value
     return cls(**values)
 
@@ -89,9 +89,9 @@ def _unknown_key(entry: MapEntry, cls: type, path: Path, report: Report) -> None
     report.warn(entry.mark, path, "unknown key, ignored", hint)
 
 
-def _expected(what: str, node: Node, path: Path, report: Report, hint: str = "") -> _Keep:
+def _expected(what: str, node: Node, path: Path, report: Report, hint: str = "") -> _UseDefault:
     report.expected(what, node, path, hint)
-    return KEEP
+    return USE_DEFAULT
 
 
 def _value(node: Node, shape: Shape, path: Path, report: Report) -> object:
@@ -101,7 +101,7 @@ def _value(node: Node, shape: Shape, path: Path, report: Report) -> object:
         case MapOf():
             return _map(node, shape.value, path, report)
         case Record():
-            return KEEP if is_null(node) else _record(node, shape.cls, path, report)
+            return USE_DEFAULT if is_null(node) else _record(node, shape.cls, path, report)
         case Either():
             if isinstance(node, Map):
                 return _record(node, shape.cls, path, report)
@@ -119,7 +119,7 @@ def _leaf(
     report: Report,
 ) -> object:
     if is_null(node):
-        return KEEP
+        return USE_DEFAULT
     match shape:
         case Text():
             return _text(node, shape, path, report)
@@ -147,7 +147,7 @@ def _list(node: Node, item: Shape, path: Path, report: Report) -> object:
         for index, child in enumerate(node.items)
         if not is_null(child)
     )
-    return tuple(value for value in values if value is not KEEP)
+    return tuple(value for value in values if value is not USE_DEFAULT)
 
 
 def _list_hint(node: Node, path: Path) -> str:
@@ -167,7 +167,7 @@ def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
             values[entry.key] = None
             continue
         value = _value(entry.value, shape, (*path, entry.key), report)
-        if value is not KEEP:
+        if value is not USE_DEFAULT:
             values[entry.key] = value
     return values
 
@@ -180,9 +180,9 @@ def _text(node: Node, shape: Text, path: Path, report: Report) -> object:
     value = value.strip() if shape.is_trimmed else value
     if shape.one_of and value not in shape.one_of:
         expected = f"expected one of {', '.join(shape.one_of)}"
-        seen = found(node, path, with_kind=False)
+        seen = describe_node(node, path, with_kind=False)
         report.problem(node.mark, path, expected, hints.nearest(value, shape.one_of), seen=seen)
-        return KEEP
+        return USE_DEFAULT
     return value
 
 

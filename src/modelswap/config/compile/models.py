@@ -15,7 +15,7 @@ from urllib.parse import quote
 from modelswap.config.commands.words import split, strip_comments
 from modelswap.config.macros.macros import with_port
 from modelswap.config.messages.diagnostics import Diagnostics
-from modelswap.config.messages.found_value import FoundValue, of_text
+from modelswap.config.messages.found_value import FoundValue, describe_text
 from modelswap.config.messages.report import Report
 from modelswap.config.plan import Capabilities, Filters, Model, Timeouts
 from modelswap.config.schema.field_types import values_of
@@ -73,10 +73,10 @@ def build(template: Template, common: Common, report: Report, port: int | None =
     path: Path = ("models", template.id)
     raw = decode(tree, RawModel, path, report)
     root = Map(template.mark).with_value("models", Map(template.mark).with_value(template.id, tree))
-    places = Diagnostics(root, report)
+    diagnostics = Diagnostics(root, report)
     if port is not None and port > LAST_PORT:
         hint = "begin lower with `startPort`"
-        places.warn(path, f"no port is left for it: {port} is beyond {LAST_PORT}", hint)
+        diagnostics.warn(path, f"no port is left for it: {port} is beyond {LAST_PORT}", hint)
 
     def render(other: int) -> Model:
         return build(template, common, Report(), other)
@@ -86,29 +86,29 @@ def build(template: Template, common: Common, report: Report, port: int | None =
     cmd_stop = _stop(raw.cmd_stop, windows=common.windows)
     return Model(
         id=ModelId(template.id),
-        spec=_spec(template.id, raw, common, places),
+        spec=_spec(template.id, raw, common, diagnostics),
         cmd=raw.cmd,
-        argv=_argv(raw, path, places, windows=common.windows, blank=template.is_blank),
+        argv=_argv(raw, path, diagnostics, windows=common.windows, blank=template.is_blank),
         cmd_stop=cmd_stop,
         stop_command=split(cmd_stop, windows=common.windows),
-        proxy=upstream_url(raw.proxy, (*path, "proxy"), places),
-        check_endpoint=_check_endpoint(raw.check_endpoint, path, places),
+        proxy=upstream_url(raw.proxy, (*path, "proxy"), diagnostics),
+        check_endpoint=_check_endpoint(raw.check_endpoint, path, diagnostics),
         port=port,
-        env=_env(raw.env, path, places),
+        env=_env(raw.env, path, diagnostics),
         aliases=(*raw.aliases, *automatic_aliases(template.id, raw)),
         send_loading_state=common.send_loading_state if loading is None else loading,
         filters=filters(raw.filters),
-        timeouts=timeouts(raw.timeouts, Timeouts(), path, places, stall=raw.stall_timeout),
+        timeouts=timeouts(raw.timeouts, Timeouts(), path, diagnostics, stall=raw.stall_timeout),
         ignore_websockets=is_comfyui or raw.compat.ignore_websockets,
-        capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), places),
-        api_key=upstream_key(raw.api_key, (*path, "apiKey"), places),
+        capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), diagnostics),
+        api_key=upstream_key(raw.api_key, (*path, "apiKey"), diagnostics),
         identity=_identity(template.tree),
         render=render if template.port is not None else None,
         **values_of(raw, ModelKeys),
     )
 
 
-def _spec(name: str, raw: RawModel, common: Common, places: Diagnostics) -> ModelSpec:
+def _spec(name: str, raw: RawModel, common: Common, diagnostics: Diagnostics) -> ModelSpec:
     concurrency = raw.concurrency if raw.concurrency > 0 else None
     if name == COMFYUI and concurrency is not None:
         concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
@@ -116,7 +116,7 @@ def _spec(name: str, raw: RawModel, common: Common, places: Diagnostics) -> Mode
         id=ModelId(name),
         start_timeout=common.start_timeout,
         stop_grace=Seconds(raw.unload_timeout or common.unload_timeout),
-        ttl=_ttl(raw.ttl, common, ("models", name), places),
+        ttl=_ttl(raw.ttl, common, ("models", name), diagnostics),
         concurrency=concurrency,
         priority=common.priorities.get(name, 0),
         **values_of(raw, CoreKeys),
@@ -132,18 +132,18 @@ def _identity(tree: Map) -> str:
 
 
 def _argv(
-    raw: RawModel, path: Path, places: Diagnostics, *, windows: bool, blank: bool
+    raw: RawModel, path: Path, diagnostics: Diagnostics, *, windows: bool, blank: bool
 ) -> tuple[str, ...]:
     words = split(raw.cmd, windows=windows)
     if raw.health_check_timeout is not None:
         hint = "write it at the top level"
-        places.warn((*path, "healthCheckTimeout"), "has no effect in a model", hint)
+        diagnostics.warn((*path, "healthCheckTimeout"), "has no effect in a model", hint)
     if not raw.proxy.strip() and not blank:
-        places.odd((*path, "proxy"), "an address", "so the model cannot be started")
+        diagnostics.tolerated((*path, "proxy"), "an address", "so the model cannot be started")
     if not words and not blank:
-        places.warn((*path, "cmd"), "no command: the model cannot be started")
+        diagnostics.warn((*path, "cmd"), "no command: the model cannot be started")
     if any("\0" in word for word in words):
-        places.problem((*path, "cmd"), "a command cannot hold a NUL")
+        diagnostics.problem((*path, "cmd"), "a command cannot hold a NUL")
     return words
 
 
@@ -153,7 +153,7 @@ def _stop(command: str | None, *, windows: bool) -> str:
     return command if strip_comments(command).strip() else ""
 
 
-def upstream_url(url: str, path: Path, places: Diagnostics, *, strict: bool = False) -> str:
+def upstream_url(url: str, path: Path, diagnostics: Diagnostics, *, strict: bool = False) -> str:
     """The address of a server; empty when it is none, with a warning, or a problem if `strict`.
 
     What passes here, `http.Address` takes: it may not be asked from here.
@@ -162,25 +162,27 @@ def upstream_url(url: str, path: Path, places: Diagnostics, *, strict: bool = Fa
         return ""
     if _HOST_PORT.fullmatch(url):
         what = "expected an http:// or https:// address"
-        seen = of_text(url, path)
+        seen = describe_text(url, path)
         hint = "write http:// or https:// before it"
-        places.warn(path, what, hint, seen=seen, then="http:// is assumed")
+        diagnostics.warn(path, what, hint, seen=seen, then="http:// is assumed")
         url = f"http://{url}"
     what, seen, hint = _wrong_address(url, path)
     if what:
-        say = places.problem if strict else places.warn
+        say = diagnostics.problem if strict else diagnostics.warn
         say(path, f"expected {what}", hint, seen=seen, then="nothing can be sent there")
         return ""
     if _VERSIONED.search(split_url(url).path):
-        seen = of_text(url, path)
+        seen = describe_text(url, path)
         then = "so /v1/models is asked for at /v1/v1/models"
-        places.warn(path, "expected an address without /v1", "leave it out", seen=seen, then=then)
+        diagnostics.warn(
+            path, "expected an address without /v1", "leave it out", seen=seen, then=then
+        )
     return url
 
 
 def _wrong_address(url: str, path: Path) -> tuple[str, FoundValue, str]:
     """What was expected, what was found, and what to do; a secret in it is not shown."""
-    shown = of_text(url, path)
+    shown = describe_text(url, path)
     if is_unix(url):
         why = _wrong_socket(url)
         return (_ADDRESS if why else ""), shown, why
@@ -210,25 +212,31 @@ def _wrong_socket(url: str) -> str:
     return ""
 
 
-def _check_endpoint(path: str, model: Path, places: Diagnostics) -> str | None:
+def _check_endpoint(path: str, model: Path, diagnostics: Diagnostics) -> str | None:
     if path.strip() == "none":
         return None
     place = (*model, "checkEndpoint")
     if path.strip().strip("/").lower() in _NO_CHECK:
         then = f"taken as the path /{path.strip().strip('/')}"
-        places.odd(place, "a path, or none", then, "no check is written: none")
+        diagnostics.tolerated(place, "a path, or none", then, "no check is written: none")
     elif path.strip().strip("/").lower() in _CHECKED:
         then = f"taken as the path /{path.strip().strip('/')}"
-        places.odd(place, "a path, or none", then, "left out, it is /health")
+        diagnostics.tolerated(place, "a path, or none", then, "left out, it is /health")
     elif "://" in path:
         path = _path_of(path.strip())
         then = f"taken as {path}"
-        places.odd(place, "a path, or none", then, "where the server listens is said by proxy")
+        diagnostics.tolerated(
+            place, "a path, or none", then, "where the server listens is said by proxy"
+        )
     elif _HOST_PORT.fullmatch(path.strip()):
         then = f"taken as the path /{path.strip()}"
-        places.odd(place, "a path, or none", then, "where the server listens is said by proxy")
+        diagnostics.tolerated(
+            place, "a path, or none", then, "where the server listens is said by proxy"
+        )
     elif _ESCAPE.search(path):
-        places.odd(place, "a path with whole escapes (%XX)", "sent as it is", "a % is written %25")
+        diagnostics.tolerated(
+            place, "a path with whole escapes (%XX)", "sent as it is", "a % is written %25"
+        )
     return "/" + quote(path.removeprefix("/"), safe=_PATH_SAFE)
 
 
@@ -240,22 +248,22 @@ def _path_of(url: str) -> str:
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _env(entries: tuple[str, ...], path: Path, places: Diagnostics) -> tuple[str, ...]:
+def _env(entries: tuple[str, ...], path: Path, diagnostics: Diagnostics) -> tuple[str, ...]:
     for index, entry in enumerate(entries):
         if not entry.partition("=")[1] or entry.startswith("="):
-            seen = of_text(entry, (*path, "env"))
-            places.warn((*path, "env", index), "expected NAME=value", seen=seen)
+            seen = describe_text(entry, (*path, "env"))
+            diagnostics.warn((*path, "env", index), "expected NAME=value", seen=seen)
         if "\0" in entry:
-            places.problem((*path, "env", index), "an environment variable cannot hold a NUL")
+            diagnostics.problem((*path, "env", index), "an environment variable cannot hold a NUL")
     return entries
 
 
-def _ttl(ttl: int | None, common: Common, path: Path, places: Diagnostics) -> Seconds | None:
+def _ttl(ttl: int | None, common: Common, path: Path, diagnostics: Diagnostics) -> Seconds | None:
     if ttl is None or ttl == -1:
         return common.ttl
     if ttl < 0:
         what = "seconds of at least 0, or -1"
-        places.odd((*path, "ttl"), what, "taken as never", "0 is never, -1 is globalTTL")
+        diagnostics.tolerated((*path, "ttl"), what, "taken as never", "0 is never, -1 is globalTTL")
     return Seconds(ttl) if ttl > 0 else None
 
 
@@ -278,7 +286,12 @@ def _settable(values: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def timeouts(
-    raw: RawTimeouts, base: Timeouts, path: Path, places: Diagnostics, *, stall: float | None = None
+    raw: RawTimeouts,
+    base: Timeouts,
+    path: Path,
+    diagnostics: Diagnostics,
+    *,
+    stall: float | None = None,
 ) -> Timeouts:
     """Seconds, where 0 has meant "no bound"; a `stallTimeout` bounds the wait for a head too."""
 
@@ -287,7 +300,7 @@ def timeouts(
             return default
         if value < 0:
             place = (*path, "timeouts", key)
-            places.odd(place, "seconds of at least 0", "taken as no bound", "write 0")
+            diagnostics.tolerated(place, "seconds of at least 0", "taken as no bound", "write 0")
         return Seconds(value) if value > 0 else None
 
     keepalive = raw.keepalive
@@ -309,12 +322,12 @@ def timeouts(
     )
 
 
-def _capabilities(raw: RawCapabilities, path: Path, places: Diagnostics) -> Capabilities:
+def _capabilities(raw: RawCapabilities, path: Path, diagnostics: Diagnostics) -> Capabilities:
     for key, values in (("in", raw.inputs), ("out", raw.outputs)):
         for index, value in enumerate(values):
             if value not in _MEDIA:
                 what = f"one of {', '.join(_MEDIA)}"
-                places.expected((*path, key, index), what, value=value)
+                diagnostics.expected((*path, key, index), what, value=value)
     return Capabilities(
         inputs=tuple(dict.fromkeys(raw.inputs)),
         outputs=tuple(dict.fromkeys(raw.outputs)),

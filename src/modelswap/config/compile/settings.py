@@ -48,15 +48,15 @@ _SHORTEST_SAMPLE: Final = 5.0
 _DAY: Final = 86_400
 _RECORDS: Final = 1000
 _UNLOAD: Final = 10
-_SHORTEST_PULSE: Final = 0.05
+_SHORTEST_KEEP_ALIVE: Final = 0.05
 """Seconds between keep-alives; more of them help nobody."""
 
 
-def start_timeout(raw: RawConfig, places: Diagnostics) -> Seconds:
+def start_timeout(raw: RawConfig, diagnostics: Diagnostics) -> Seconds:
     """How long any model may take to become ready."""
     if raw.health_check_timeout < _SHORTEST_HEALTH:
         what = f"seconds of at least {_SHORTEST_HEALTH}"
-        places.odd(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
+        diagnostics.tolerated(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
     return Seconds(max(_SHORTEST_HEALTH, raw.health_check_timeout))
 
 
@@ -65,35 +65,35 @@ def unload_timeout(raw: RawConfig) -> Seconds:
     return Seconds(raw.unload_timeout or _UNLOAD)
 
 
-def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Diagnostics) -> Settings:
+def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnostics) -> Settings:
     """The settings of the whole program."""
     fifo = raw.routing.scheduler.settings.fifo
     records = raw.metrics_max_in_memory
     store = raw.store
     return Settings(
-        log_level=_log_level(raw.log_level, places),
-        log_time_format=_time_format(raw.log_time_format, places),
+        log_level=_log_level(raw.log_level, diagnostics),
+        log_time_format=_time_format(raw.log_time_format, diagnostics),
         metrics_max_in_memory=records if records > 0 else _RECORDS,
         capture_buffer=Bytes(max(0, raw.capture_buffer) << 20),
-        store_path=None if store is None else store_path(store, places),
+        store_path=None if store is None else store_path(store, diagnostics),
         store_retention=_retention(store),
         store_rows=None if store is None else store.retention_rows,
         session_headers=_headers(raw.ui.activity.session_id or ()),
         performance_disabled=raw.performance.disabled,
-        performance_every=_every(raw.performance.every, places),
-        start_port=_start_port(raw.start_port, places),
-        api_keys=api_keys(raw.api_keys, places),
-        ignore_paths=_ignore_paths(raw.upstream.ignore_paths, places),
+        performance_every=_every(raw.performance.every, diagnostics),
+        start_port=_start_port(raw.start_port, diagnostics),
+        api_keys=api_keys(raw.api_keys, diagnostics),
+        ignore_paths=_ignore_paths(raw.upstream.ignore_paths, diagnostics),
         preload=preload,
-        allowed_hosts=hosts(raw.allowed_hosts, places),
-        allowed_origins=origins(raw.allowed_origins, places),
-        trusted_proxies=_networks(raw.trusted_proxies, places),
+        allowed_hosts=hosts(raw.allowed_hosts, diagnostics),
+        allowed_origins=origins(raw.allowed_origins, diagnostics),
+        trusted_proxies=_networks(raw.trusted_proxies, diagnostics),
         client_id_header=raw.client_id_header.strip() or None,
         background_header=raw.background_header.strip() or None,
         redact_headers=_headers(raw.captures.redact_headers),
         limits=Limits(**values_of(raw.limits, RawLimits)),
         loading_grace=Seconds(raw.loading.grace),
-        loading_pulse=Seconds(max(_SHORTEST_PULSE, raw.loading.pulse)),
+        loading_pulse=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.pulse)),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
@@ -101,22 +101,22 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Diagnostics) 
     )
 
 
-def _log_level(text: str, places: Diagnostics) -> str:
+def _log_level(text: str, diagnostics: Diagnostics) -> str:
     level = text.strip().lower()
     if level in LOG_LEVELS:
         return level
     what = f"one of {', '.join(LOG_LEVELS)}"
-    places.odd(("logLevel",), what, "taken as info", nearest(level, LOG_LEVELS))
+    diagnostics.tolerated(("logLevel",), what, "taken as info", nearest(level, LOG_LEVELS))
     return "info"
 
 
-def _time_format(text: str, places: Diagnostics) -> str:
+def _time_format(text: str, diagnostics: Diagnostics) -> str:
     name = text.strip().lower()
     if not name or name in TIME_FORMATS:
         return name
     what = f"one of {', '.join(TIME_FORMATS)}"
     hint = nearest(name, TIME_FORMATS)
-    places.odd(("logTimeFormat",), what, "no time is shown", hint)
+    diagnostics.tolerated(("logTimeFormat",), what, "no time is shown", hint)
     return ""
 
 
@@ -125,13 +125,13 @@ def _retention(store: RawStore | None) -> Seconds | None:
     return None if days is None else Seconds(days * _DAY)
 
 
-def store_path(store: RawStore, places: Diagnostics) -> str | None:
+def store_path(store: RawStore, diagnostics: Diagnostics) -> str | None:
     """The file's path as written; a place where no file can be is a mistake."""
     path = store.path.strip()
     what = "a file to keep records in"
     wrong = _wrong_store(path) if path else "a path is needed"
     if wrong:
-        places.expected(("store", "path"), f"{what} ({wrong})")
+        diagnostics.expected(("store", "path"), f"{what} ({wrong})")
     return path or None
 
 
@@ -157,23 +157,25 @@ def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _every(span: float | None, places: Diagnostics) -> Seconds:
+def _every(span: float | None, diagnostics: Diagnostics) -> Seconds:
     if not span:
         return Seconds(_SHORTEST_SAMPLE)
     if span < _SHORTEST_SAMPLE:
-        places.expected(("performance", "every"), "a duration of at least 5s")
+        diagnostics.expected(("performance", "every"), "a duration of at least 5s")
     return Seconds(span)
 
 
-def _start_port(port: int, places: Diagnostics) -> int:
+def _start_port(port: int, diagnostics: Diagnostics) -> int:
     if port == 0:
-        places.odd(("startPort",), "a port of at least 1", f"taken as {FIRST_PORT}")
+        diagnostics.tolerated(("startPort",), "a port of at least 1", f"taken as {FIRST_PORT}")
     elif port > LAST_PORT:
-        places.expected(("startPort",), f"a port of at most {LAST_PORT}")
+        diagnostics.expected(("startPort",), f"a port of at most {LAST_PORT}")
     return port or FIRST_PORT
 
 
-def _ignore_paths(sources: tuple[str, ...] | None, places: Diagnostics) -> tuple[PathPattern, ...]:
+def _ignore_paths(
+    sources: tuple[str, ...] | None, diagnostics: Diagnostics
+) -> tuple[PathPattern, ...]:
     if sources is None:
         return (compile_pattern(IGNORE_BY_DEFAULT),)
     found: dict[str, PathPattern] = {}
@@ -183,16 +185,16 @@ def _ignore_paths(sources: tuple[str, ...] | None, places: Diagnostics) -> tuple
                 found[source] = compile_pattern(source)
         except PatternError as wrong:
             path = ("upstream", "ignorePaths", index)
-            places.expected(path, f"a regular expression of RE2 ({wrong})", value=source)
+            diagnostics.expected(path, f"a regular expression of RE2 ({wrong})", value=source)
     return tuple(found.values())
 
 
-def _networks(networks: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
+def _networks(networks: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
     for index, network in enumerate(networks):
         try:
             ipaddress.ip_network(network.strip(), strict=False)
         except ValueError:
             path = ("trustedProxies", index)
             hint = "such as 10.0.0.0/8"
-            places.expected(path, "an address or a network", hint, value=network)
+            diagnostics.expected(path, "an address or a network", hint, value=network)
     return tuple(network.strip() for network in networks)

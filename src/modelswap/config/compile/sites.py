@@ -22,7 +22,7 @@ _USUAL: Final = {"http": ":80", "https": ":443"}
 _NO_MATCH: Final = "which never matches"
 
 
-def hosts(names: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
+def hosts(names: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
     """The names as they are compared: `.example.org` is the domain and all names below it."""
     found: list[str] = []
     for index, name in enumerate(names):
@@ -34,7 +34,7 @@ def hosts(names: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
         if not _HOST.fullmatch(host) and not _is_address(host):
             what = "a host's name, or *.NAME for all below it"
             path = ("allowedHosts", index)
-            places.odd(path, what, _NO_MATCH, _host_hint(host), value=name)
+            diagnostics.tolerated(path, what, _NO_MATCH, _host_hint(host), value=name)
     return tuple(found)
 
 
@@ -63,7 +63,7 @@ def _host_of(url: str) -> str:
         return url
 
 
-def origins(entries: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
+def origins(entries: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
     """The origins as written; each that no browser sends is said."""
     for index, entry in enumerate(entries):
         origin = entry.strip().lower().rstrip("/")
@@ -71,12 +71,12 @@ def origins(entries: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
         if origin == "*":
             hint = "any web page could use the models"
             message = "expected the origins of your pages; found '*', so every origin is let in"
-            places.warn(path, message, hint)
+            diagnostics.warn(path, message, hint)
         elif origin != "null":
             hint = _origin_hint(origin)
             if hint:
                 what = "an origin as a browser sends it, such as https://chat.example.org"
-                places.odd(path, what, _NO_MATCH, hint, value=entry)
+                diagnostics.tolerated(path, what, _NO_MATCH, hint, value=entry)
     return entries
 
 

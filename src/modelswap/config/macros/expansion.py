@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.commands.words import strip_comments
-from modelswap.config.messages.found_value import FoundValue, found
-from modelswap.config.messages.hints import of_macro, plain
+from modelswap.config.messages.found_value import FoundValue, describe_node
+from modelswap.config.messages.hints import normalised, of_macro
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema import RawModel
 from modelswap.config.schema.schema_root import FIRST_PORT
@@ -31,7 +31,7 @@ from modelswap.config.tree.node import (
 )
 from modelswap.config.tree.values import whole_number
 
-from .foreign_syntax import foreign_environment, lookalikes
+from .foreign_syntax import foreign_environment, foreign_placeholders
 from .macros import (
     MODEL_ID,
     MOST_EXPANDED,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from modelswap.config.messages.report import Report
 
 DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
-_SHORTEST_LOOKALIKE: Final = 3
+_SHORTEST_FOREIGN: Final = 3
 """Letters of a macro's name: `{a}` may be anything."""
 _GIVES_PORT: Final = ("cmd", "proxy", "cmdStop", "env")
 _LITERAL_MODEL_KEYS: Final = frozenset({"env", "aliases", "useModelName"})
@@ -179,7 +179,7 @@ def _template(
         blank = Map(entry.mark).with_value("proxy", text("", entry.mark))
         return Template(entry.key, entry.mark, blank, None, is_blank=True)
     if not isinstance(entry.value, Map):
-        seen = found(entry.value, path)
+        seen = describe_node(entry.value, path)
         report.problem(entry.mark, path, "expected a mapping of the model's keys", seen=seen)
         return None
     model = _prepared(entry.value)
@@ -229,35 +229,35 @@ def _means_port(command: Node | None) -> bool:
     written = command.text if isinstance(command, Scalar) else ""
     names = [name for _, _, name in leftovers(text(written), ())]
     return PORT_TOKEN in [
-        *(macro_ for _, macro_ in lookalikes(written, ())),
-        *(PORT_TOKEN for name in names if plain(name) == "port"),
+        *(macro_ for _, macro_ in foreign_placeholders(written, ())),
+        *(PORT_TOKEN for name in names if normalised(name) == "port"),
     ]
 
 
-def _check_lookalikes(model: Map, path: Path, scope: Scope, report: Report) -> None:
-    names = [one.name for one in scope if len(one.name) >= _SHORTEST_LOOKALIKE]
+def _check_foreign_placeholders(model: Map, path: Path, scope: Scope, report: Report) -> None:
+    names = [one.name for one in scope if len(one.name) >= _SHORTEST_FOREIGN]
     for key in _GIVES_PORT:
         node = model.get(key)
         for place, scalar in () if node is None else walk(node, (*path, key)):
-            for written, meant in lookalikes(scalar.text, names):
+            for written, meant in foreign_placeholders(scalar.text, names):
                 if not (written == "$PORT" and uses(model.get("env"), "PORT=")):
-                    _stays(place, scalar, written, meant, report)
+                    _warn_unexpanded(place, scalar, written, meant, report)
 
 
 def _check_environment(node: Node, path: Path, report: Report) -> None:
     for place, scalar in walk(node, path):
         for written, meant in foreign_environment(scalar.text):
-            _stays(place, scalar, written, meant, report)
+            _warn_unexpanded(place, scalar, written, meant, report)
 
 
-def _stays(place: Path, scalar: Scalar, written: str, meant: str, report: Report) -> None:
+def _warn_unexpanded(place: Path, scalar: Scalar, written: str, meant: str, report: Report) -> None:
     seen, then = FoundValue("", written), "which stays as it is"
     report.warn(scalar.mark, place, f"expected {meant}", f"write {meant}", seen=seen, then=then)
 
 
 def _check_model(model: Map, path: Path, scope: Scope, report: Report, *, has_port: bool) -> None:
     checked = keys_of(RawModel).keys() - _LITERAL_MODEL_KEYS
-    _check_lookalikes(model, path, scope, report)
+    _check_foreign_placeholders(model, path, scope, report)
     _check_environment(model, path, report)
     for entry in model.entries:
         for place, scalar, name in leftovers(entry.value, (*path, entry.key)):

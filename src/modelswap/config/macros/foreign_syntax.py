@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.hints import plain
+from modelswap.config.messages.hints import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -30,7 +30,7 @@ _POWERSHELL = re.compile(r"\b(?:powershell|pwsh)\b", re.IGNORECASE)
 _BUILT_IN: Final = {"port": "PORT", "modelid": "MODEL_ID", "pid": "PID"}
 
 
-def lookalikes(text: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
+def foreign_placeholders(text: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Each text that stands there for a macro, and the macro as it is written."""
     if not any(char in text for char in "{$%<"):
         return
@@ -39,7 +39,7 @@ def lookalikes(text: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
         if _REAL.fullmatch(written):
             continue  # a real placeholder: filled, or reported as unknown
         word = next(group for group in match.groups() if group is not None)
-        name = word if word in names else _BUILT_IN.get(plain(word))
+        name = word if word in names else _BUILT_IN.get(normalised(word))
         if name is None or f"${{{name}}}" in text or f"{word}=" in text:
             continue
         yield written, f"${{{name}}}"

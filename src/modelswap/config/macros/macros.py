@@ -25,7 +25,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.config.messages.found_value import FoundValue, found
+from modelswap.config.messages.found_value import FoundValue, describe_node
 from modelswap.config.tree.node import (
     Map,
     MapEntry,
@@ -111,7 +111,7 @@ def _declared(entry: MapEntry, path: Path, report: Report) -> Macro | None:
         return None
     if not isinstance(node, Scalar):
         what = "expected text, a number, true or false"
-        report.problem(entry.mark, path, what, seen=found(node, path))
+        report.problem(entry.mark, path, what, seen=describe_node(node, path))
         return None
     if name in {PID, MODEL_ID}:
         report.warn(
@@ -122,12 +122,12 @@ def _declared(entry: MapEntry, path: Path, report: Report) -> Macro | None:
         )
     if node.kind in {NodeKind.NULL, NodeKind.TIME}:
         what = "expected text, a number, true or false"
-        seen = found(node, path)
+        seen = describe_node(node, path)
         report.warn(entry.mark, path, what, seen=seen, then="taken as text")
         return macro(name, NodeKind.TEXT, "" if node.kind is NodeKind.NULL else node.text)
     if node.kind is NodeKind.TEXT and f"${{{name}}}" in node.text:
         what = "expected a value without the macro itself: a macro cannot use itself"
-        report.problem(entry.mark, path, what, seen=found(node, path))
+        report.problem(entry.mark, path, what, seen=describe_node(node, path))
         return None
     value = node.value
     return None if value is None else macro(name, node.kind, value)

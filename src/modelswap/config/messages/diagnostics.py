@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.config.tree.node import locate, node_at
 
-from .found_value import found, of_text
+from .found_value import describe_node, describe_text
 
 if TYPE_CHECKING:
     from modelswap.config.tree.node import Map, Path
@@ -57,15 +57,15 @@ class Diagnostics:
 
         `value`: of a list's item, whose place in the list is another where nulls were left out.
         """
-        seen = self.found(path) if value is None else of_text(value, path)
+        seen = self._at(path) if value is None else describe_text(value, path)
         self.problem(path, f"expected {what}", hint, seen=seen)
 
-    def odd(
+    def tolerated(
         self, path: Path, what: str, then: str, hint: str = "", *, value: str | None = None
     ) -> None:
         """Warn of a value that is accepted in another meaning, or left out; `value` as above."""
-        seen = self.found(path) if value is None else of_text(value, path)
+        seen = self._at(path) if value is None else describe_text(value, path)
         self.warn(path, f"expected {what}", hint, seen=seen, then=then)
 
-    def found(self, path: Path) -> FoundValue:
-        return found(node_at(self.root, path), path, with_kind=False)
+    def _at(self, path: Path) -> FoundValue:
+        return describe_node(node_at(self.root, path), path, with_kind=False)

@@ -231,7 +231,7 @@ _GROUP: Final = {
     **_all("pinned keep keeploaded alwayson sticky", _key("persistent")),
 }
 
-MEANINGS: Final[dict[str, dict[str, str]]] = {
+FOREIGN_NAMES: Final[dict[str, dict[str, str]]] = {
     "RawConfig": _TOP,
     "RawModel": _MODEL,
     "RawFilters": _FILTERS,

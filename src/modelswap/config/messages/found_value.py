@@ -62,7 +62,7 @@ def is_secret_path(path: Path) -> bool:
     return any(_SECRET_KEY.search(name) for name in names)
 
 
-def found(node: Node | None, path: Path, *, with_kind: bool = True) -> FoundValue:
+def describe_node(node: Node | None, path: Path, *, with_kind: bool = True) -> FoundValue:
     """Describe a node: its kind, and a short value where it may be shown.
 
     `with_kind`: a text is called one, for messages that expected something else.
@@ -89,10 +89,10 @@ def _scalar(node: Scalar, path: Path, *, with_kind: bool) -> FoundValue:
     if node.kind in {NodeKind.BOOL, NodeKind.INT, NodeKind.FLOAT}:
         return FoundValue(node.text if len(node.text) <= LONGEST else f"{node.text[:LONGEST]}…")
     words = ("text" if with_kind else "") if is_text else str(node.kind)
-    return of_text(node.text, path, words=words)
+    return describe_text(node.text, path, words=words)
 
 
-def of_text(value: str, path: Path, *, words: str = "") -> FoundValue:
+def describe_text(value: str, path: Path, *, words: str = "") -> FoundValue:
     """Describe a text that may not stand in the file as such."""
     if is_secret_path(path):
         return FoundValue(HIDDEN)

@@ -29,7 +29,7 @@ from modelswap.config.schema.quantities import seconds, size
 from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO
 
-from .foreign_names import MEANINGS
+from .foreign_names import FOREIGN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,7 +82,7 @@ _ENV_PREFIX = re.compile(r"env[_-]([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4 * MOST_NAMES)
-def plain(word: str) -> str:
+def normalised(word: str) -> str:
     """The word without case, `_` and `-`: as most people remember it."""
     return re.sub(r"[^a-z0-9]", "", word.lower())
 
@@ -95,8 +95,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _same(word: str, names: list[str]) -> str:
-    wanted = plain(word)
-    return next((name for name in names if wanted and plain(name) == wanted), "")
+    wanted = normalised(word)
+    return next((name for name in names if wanted and normalised(name) == wanted), "")
 
 
 def _near(word: str, names: list[str]) -> str:
@@ -145,9 +145,9 @@ def of_key(name: str, value: Node, cls: type, path: Path) -> str:
     same = _same(name, list(keys))
     if same:
         return f"did you mean {same!r}?"
-    meaning = MEANINGS.get(cls.__name__, {}).get(plain(name))
-    if meaning:
-        return meaning
+    foreign = FOREIGN_NAMES.get(cls.__name__, {}).get(normalised(name))
+    if foreign:
+        return foreign
     if isinstance(value, Map) and value.get("cmd") is not None:
         return "models stand side by side below `models:`"
     elsewhere = _elsewhere(name, value, path)
@@ -192,7 +192,7 @@ def _fits(node: Scalar, shape: Bool | Int | Text | GoDuration | Duration | Size)
 
 
 @cache
-def _places() -> tuple[tuple[str, Path, Shape], ...]:
+def _all_keys() -> tuple[tuple[str, Path, Shape], ...]:
     """Every key of the file: its plain word, where it stands (`<id>` for any name), its kind."""
     from modelswap.config.schema.schema_root import RawConfig  # noqa: PLC0415 - it is made of records that need this module
 
@@ -204,7 +204,7 @@ def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, Shape]]:
         if key.hidden:
             continue
         here, shape = (*path, key.name), key.shape
-        yield plain(key.name), here, shape
+        yield normalised(key.name), here, shape
         if isinstance(shape, MapOf):
             here, shape = (*here, "<id>"), shape.value
         if isinstance(shape, Record):
@@ -213,13 +213,13 @@ def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, Shape]]:
 
 def _elsewhere(name: str, value: Node, path: Path) -> str:
     """Where in the file a key of this name belongs: below this record first."""
-    wanted = plain(name)
+    wanted = normalised(name)
     if wanted in _VAGUE or not wanted:
         return ""
     at = _anonymous(path)
     found = [
         place
-        for word, place, shape in _places()
+        for word, place, shape in _all_keys()
         if word == wanted and fits(value, shape) and _is_reachable(at, place)
     ]
     if not found:
@@ -250,7 +250,7 @@ def of_macro(name: str, known: Iterable[str]) -> str:
     same = _same(name, names)
     if same:
         return f"did you mean '${{{same}}}'?"
-    built_in = _BUILT_IN.get(plain(name))
+    built_in = _BUILT_IN.get(normalised(name))
     if built_in and built_in != name:
         return f"did you mean '${{{built_in}}}'?"
     prefixed = _ENV_PREFIX.fullmatch(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.config.tree.node import Mark, Node, Path, dotted
 
-from .found_value import FoundValue, found
+from .found_value import FoundValue, describe_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +73,9 @@ class Report:
     warnings: list[Problem] = field(default_factory=list[Problem])
     wrong: set[Path] = field(default_factory=set["Path"])
     """Where a value of another kind stood: what follows from it is not said."""
-    misplaced: set[str] = field(default_factory=set[str])
+    misindented: set[str] = field(default_factory=set[str])
     """Names of models that stand where no model belongs; said once, and not at each use."""
-    written: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
+    file_paths: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
     """Where a rewritten older form has a path of its own in the file: ours → the file's."""
 
     def problem(
@@ -108,10 +108,10 @@ class Report:
         """Tell whether the value there, or one that holds it, was no value of its kind."""
         return bool(self.wrong) and any(path[:n] in self.wrong for n in range(1, len(path) + 1))
 
-    def is_misplaced(self, name: str) -> bool:
-        return name in self.misplaced
+    def is_misindented(self, name: str) -> bool:
+        return name in self.misindented
 
     def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
         """Report a value of another kind than was expected."""
         self.wrong.add(path)
-        self.problem(node.mark, path, f"expected {what}", hint, seen=found(node, path))
+        self.problem(node.mark, path, f"expected {what}", hint, seen=describe_node(node, path))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
-from modelswap.config.messages.found_value import found
+from modelswap.config.messages.found_value import describe_node
 from modelswap.config.messages.report import Problem
 from modelswap.config.tree.node import (
     Map,
@@ -303,7 +303,7 @@ class _Builder:
                             source.mark,
                             (*self._path(), "<<"),
                             "expected a mapping or a list of mappings behind `<<`",
-                            found=found(source, ()),
+                            found=describe_node(source, ()),
                         )
                     )
 

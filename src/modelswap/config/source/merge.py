@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelswap.config.messages.found_value import found
+from modelswap.config.messages.found_value import describe_node
 from modelswap.config.messages.report import Problem
 from modelswap.config.tree.node import Map, MapEntry, Node, Path, Scalar, Seq, kind_name
 
@@ -72,7 +72,7 @@ def _united(known: MapEntry, entry: MapEntry, path: Path, problems: list[Problem
         wrong = added if isinstance(base, Map) else base
         message = "expected a mapping in every file that has it"
         where = f"also in {_place(known)}"
-        problems.append(Problem(entry.mark, path, message, where, found(wrong, path)))
+        problems.append(Problem(entry.mark, path, message, where, describe_node(wrong, path)))
         return base
     children = {child.key: child for child in base.entries}
     for child in added.entries:
@@ -85,7 +85,9 @@ def _united(known: MapEntry, entry: MapEntry, path: Path, problems: list[Problem
 
 def _clash(known: MapEntry, entry: MapEntry, path: Path, what: str) -> Problem:
     message = f"expected {what} that is in {_place(known)}"
-    return Problem(entry.mark, path, message, "one key, one value", found(entry.value, path))
+    return Problem(
+        entry.mark, path, message, "one key, one value", describe_node(entry.value, path)
+    )
 
 
 def _place(entry: MapEntry) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found_value import found
+from modelswap.config.messages.found_value import describe_node
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema import RawModel
 from modelswap.config.tree.node import Map, Scalar, Seq, is_null
@@ -38,7 +38,7 @@ _OLD_SECTIONS: Final = ("groups", "matrix")
 _HINT: Final = "models stand below `models:`, which stands at the beginning of its line"
 
 
-def without_misplaced(root: Map, top_keys: Collection[str], report: Report) -> Map:
+def without_misindented(root: Map, top_keys: Collection[str], report: Report) -> Map:
     """Take misplaced models out of the tree, with one message for each place."""
     models = root.get("models")
     if isinstance(models, Map):
@@ -65,7 +65,7 @@ def _cleaned(root: Map, path: Path, own: frozenset[str], report: Report) -> Map:
     ]
     if not wrong:
         return root
-    _say(wrong, path, report)
+    _report(wrong, path, report)
     cleaned = section.without(*(entry.key for entry in wrong))
     for parent, part in zip(reversed(above), reversed(path), strict=True):
         cleaned = parent.with_value(str(part), cleaned)
@@ -82,7 +82,10 @@ def _without_sections(models: Map, top_keys: Collection[str], report: Report) ->
             message = f"expected models; found the keys of {entry.key}, left out"
             report.warn(entry.mark, path, message, hint)
         else:
-            what, seen = "expected a mapping of the model's keys", found(entry.value, (entry.key,))
+            what, seen = (
+                "expected a mapping of the model's keys",
+                describe_node(entry.value, (entry.key,)),
+            )
             report.problem(entry.mark, path, what, hint, seen=seen)
     return models.without(*(entry.key for entry in wrong))
 
@@ -104,7 +107,7 @@ def _top(root: Map, top_keys: Collection[str], report: Report) -> Map:
         if _is_model(entry, frozenset())
     ]
     if wrong:
-        _say(wrong, (), report)
+        _report(wrong, (), report)
     return root.without(*(entry.key for entry in wrong))
 
 
@@ -129,9 +132,9 @@ def _holds_models(entry: MapEntry) -> bool:
     return any(_is_model(one, frozenset()) for one in value.entries)
 
 
-def _say(wrong: list[MapEntry], path: Path, report: Report) -> None:
+def _report(wrong: list[MapEntry], path: Path, report: Report) -> None:
     names = [name for entry in wrong for name in _names(entry)]
-    report.misplaced.update(names)
+    report.misindented.update(names)
     shown = ", ".join(map(repr, names[:_MOST_NAMES]))
     more = len(names) - _MOST_NAMES
     shown += f" and {more} more" if more > 0 else ""

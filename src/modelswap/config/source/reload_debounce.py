@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from .watching import Watch
 
-EVERY: Final = 0.5
+POLL_INTERVAL: Final = 0.5
 """Seconds between two looks; a look is a few `stat` calls."""
-PATIENCE: Final = 10
+STABLE_POLLS: Final = 10
 """Looks for which a file without models has to stand still."""
 
 
@@ -27,7 +27,7 @@ async def watch_files(
     takes_all: Callable[[], Awaitable[bool]],
     changed: Callable[[], None],
     warn: Callable[[str], None],
-    every: float = EVERY,
+    every: float = POLL_INTERVAL,
 ) -> None:
     """Call `changed` for each change that counts; `takes_all` says whether it removes every model."""
     still: int | None = None
@@ -35,15 +35,15 @@ async def watch_files(
     while True:
         await asyncio.sleep(every)
         if watch.has_changed():
-            still = 0 if await _is_doubtful(takes_all) else PATIENCE
+            still = 0 if await _is_doubtful(takes_all) else STABLE_POLLS
             if still == 0:
                 warn(
                     "the configuration on disk has no models any more; it is loaded "
-                    f"when it has stood still for {EVERY * PATIENCE:g} s"
+                    f"when it has stood still for {POLL_INTERVAL * STABLE_POLLS:g} s"
                 )
         elif still is not None:
-            still = still + 1 if watch.is_still else 0
-        if still == PATIENCE:
+            still = still + 1 if watch.is_stable else 0
+        if still == STABLE_POLLS:
             still = None
             changed()
         if watch.is_gone and not was_gone:

@@ -26,10 +26,10 @@ class Watch:
         self._files = files
         self._folder = folder
         self._named: tuple[Path, ...] = ()
-        self._seen: tuple[Stamp, Stamp] = self._look()
+        self._seen: tuple[Stamp, Stamp] = self._poll()
         self._pending: tuple[Stamp, Stamp] = self._seen
 
-    def look_also_at(self, named: Sequence[Path]) -> None:
+    def watch_also(self, named: Sequence[Path]) -> None:
         """Look at files that the configuration names, too; a look does not forget what it saw."""
         if tuple(named) != self._named:
             self._named = tuple(named)
@@ -38,7 +38,7 @@ class Watch:
 
     def has_changed(self) -> bool:
         """Look again; tell of each change once. Files that are all gone are no change."""
-        now = self._look()
+        now = self._poll()
         is_new = bool(now[0]) and now != self._seen and now == self._pending
         if is_new:
             self._seen = now
@@ -46,7 +46,7 @@ class Watch:
         return is_new
 
     @property
-    def is_still(self) -> bool:
+    def is_stable(self) -> bool:
         """Nothing has happened since the last change that was told."""
         return self._pending == self._seen
 
@@ -55,7 +55,7 @@ class Watch:
         """At the last look there was no file of the configuration."""
         return not self._pending[0]
 
-    def _look(self) -> tuple[Stamp, Stamp]:
+    def _poll(self) -> tuple[Stamp, Stamp]:
         files = list(self._files)
         if self._folder is not None:
             with suppress(OSError):

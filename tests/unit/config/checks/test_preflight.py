@@ -24,7 +24,7 @@ def _check(folder: Path, command: str, *more: str) -> Loaded:
     rest = "".join(f"    {line}\n" for line in more)
     file = folder / "c.yaml"
     file.write_text(f"models:\n  m:\n    cmd: |\n{lines}{rest}    proxy: http://localhost:9\n")
-    return load(file, environ={}, look=preflight)
+    return load(file, environ={}, check=preflight)
 
 
 SYNTAX = [
@@ -230,15 +230,15 @@ def test_what_this_user_may_not_see_is_not_missing(tmp_path: Path) -> None:
         f"models:\n  m: {{cmd: '{hidden}/run -m {hidden}/x.gguf', proxy: http://h:9}}\n"
     )
 
-    def look(plan: Plan, places: Diagnostics) -> None:
+    def look_as_another(plan: Plan, diagnostics: Diagnostics) -> None:
         if os.geteuid() == 0:
             os.seteuid(65534)
             try:
-                preflight(plan, places)
+                preflight(plan, diagnostics)
             finally:
                 os.seteuid(0)
 
-    assert load(file, environ={}, look=look).lines() == []
+    assert load(file, environ={}, check=look_as_another).lines() == []
 
 
 def test_files_that_are_there(tmp_path: Path) -> None:
@@ -270,5 +270,5 @@ def test_commands_that_may_share_a_server(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
     assert load(file, environ={}).lines() == []
-    (line,) = load(file, environ={}, look=preflight).lines()
+    (line,) = load(file, environ={}, check=preflight).lines()
     assert "c.yaml:5: models.b.proxy: expected an address of its own; found that of 'a'" in line

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.messages.foreign_names import MEANINGS
+from modelswap.config.messages.foreign_names import FOREIGN_NAMES
 from modelswap.config.messages.hints import nearest
 from modelswap.config.schema.field_types import keys_of
 
@@ -171,7 +171,7 @@ def test_meanings_are_not_keys_themselves() -> None:
     """No word of the table is a key of its record: the table would say that it is another one."""
     from modelswap.config.schema import schema, schema_root  # noqa: PLC0415 - by name
 
-    for record, words in MEANINGS.items():
+    for record, words in FOREIGN_NAMES.items():
         cls = getattr(schema, record, None) or getattr(schema_root, record)
         known = {"".join(c for c in name.lower() if c.isalnum()) for name in keys_of(cls)}
         assert not known & words.keys(), record

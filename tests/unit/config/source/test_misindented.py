@@ -18,7 +18,7 @@ MODEL = "models:\n  m:\n    cmd: /bin/sh --port ${PORT}\n"
 def lines(tmp_path: Path, text: str) -> list[str]:
     file = tmp_path / "c.yaml"
     file.write_text(text)
-    found = load(file, environ={"PATH": "/usr/bin:/bin"}, look=preflight)
+    found = load(file, environ={"PATH": "/usr/bin:/bin"}, check=preflight)
     return [line.replace(f"{file}:", "") for line in found.lines()]
 
 

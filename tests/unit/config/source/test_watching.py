@@ -30,7 +30,7 @@ def test_a_key_file_counts(tmp_path: Path) -> None:
     plan = load(file).plan
     assert plan is not None
     assert plan.key_files == (str(key),)
-    watch.look_also_at([key])
+    watch.watch_also([key])
     assert [watch.has_changed() for _ in range(2)] == [False, False]
     key.write_text("second-one")
     assert [watch.has_changed() for _ in range(3)] == [False, True, False]
@@ -45,8 +45,8 @@ def test_looking_at_more_forgets_nothing(tmp_path: Path) -> None:
     key.write_text("k")
     watch = Watch([file], None)
     file.write_text("models: {} # more")
-    watch.look_also_at([key])
-    watch.look_also_at([key])
+    watch.watch_also([key])
+    watch.watch_also([key])
     assert [watch.has_changed() for _ in range(3)] == [False, True, False]
 
 
@@ -56,6 +56,6 @@ def test_files_that_are_all_gone_are_no_change(tmp_path: Path) -> None:
     file.write_text("models: {}")
     key.write_text("k")
     watch = Watch([file, tmp_path / "a\0b"], tmp_path / "nowhere")
-    watch.look_also_at([key])
+    watch.watch_also([key])
     file.unlink()
     assert [watch.has_changed() for _ in range(3)] == [False, False, False]
