@@ -1,4 +1,4 @@
-"""What a plan amounts to, for `modelswap check`: plain data, no secrets."""
+"""A plan in short, for `modelswap check`: plain data without secrets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Description:
     keys: int
 
     def lines(self) -> list[str]:
-        """The same as text."""
+        """Return the description as lines of text."""
         out = [f"{len(self.models)} models, {self.keys} API keys"]
         for row in self.models:
             names = f" (also {', '.join(row.aliases)})" if row.aliases else ""
@@ -67,13 +67,13 @@ class Description:
 
 
 def describe(plan: Plan) -> Description:
-    """Sum a plan up."""
+    """Describe a plan."""
     groups = plan.routing.groups if isinstance(plan.routing, Groups) else ()
-    home = {member: group.id for group in groups for member in group.members}
+    group_of = {member: group.id for group in groups for member in group.members}
     matrix = None if isinstance(plan.routing, Groups) else plan.routing
     return Description(
         files=plan.files,
-        models=tuple(_row(plan, one, home.get(one.id, "")) for one in plan.models.values()),
+        models=tuple(_row(plan, one, group_of.get(one.id, "")) for one in plan.models.values()),
         groups=tuple(
             GroupRow(g.id, g.swap, g.exclusive, g.persistent, tuple(g.members)) for g in groups
         ),

@@ -28,7 +28,7 @@ _OF_THE_SERVER: Final = frozenset(
     {"id", "cmd", "argv", "cmd_stop", "stop_command", "proxy", "check_endpoint", "port", "env"}
     | {"identity", "spec"}
 )
-"""Parts of a model that are in its identity, or follow from them."""
+"""Fields of a model that are in its identity, follow from it, or are compared on their own."""
 _MODEL_KEYS: Final = {
     **{key.attribute: key.name for key in keys_of(RawModel).values()},
     "start_timeout": "healthCheckTimeout",
@@ -55,7 +55,7 @@ _SETTING_KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """Models by what a reload means for them; `same` ones may differ in all but their server."""
+    """Models by what a reload does with them; `same` ones may differ in everything but their server."""
 
     added: frozenset[ModelId]
     removed: frozenset[ModelId]
@@ -64,11 +64,11 @@ class Diff:
     settings: tuple[str, ...] = ()
     """Attributes of `Settings` that differ."""
     updated: tuple[tuple[ModelId, tuple[str, ...]], ...] = ()
-    """The `same` ones that differ in something else, with its keys: they go on running."""
+    """The `same` ones that differ in other keys: they go on running."""
     sections: tuple[str, ...] = ()
-    """Keys of the top level that differ, models left out."""
+    """Keys of the top level that differ, without `models`."""
     needs_restart: tuple[str, ...] = ()
-    """Keys whose new value counts from the next start of the program."""
+    """Keys whose new value takes effect at the next start of the program."""
 
 
 def diff(old: Plan, new: Plan) -> Diff:
@@ -102,7 +102,7 @@ def _updated(
 
 
 def _differing(old: T, new: T) -> Iterator[str]:
-    """The names of the fields in which two records differ."""
+    """Yield the names of the fields in which two records differ."""
     for one in fields(cast("Any", old)):
         if one.compare and getattr(old, one.name) != getattr(new, one.name):
             yield one.name
@@ -111,7 +111,7 @@ def _differing(old: T, new: T) -> Iterator[str]:
 def _sections(old: Plan, new: Plan, settings: Iterable[str]) -> tuple[str, ...]:
     found = dict.fromkeys(_SETTING_KEYS.get(name, name) for name in settings)
     if old.routing != new.routing:
-        # A model that came or went changes the group of those in no other, and nothing was said.
+        # A new or removed model changes the default group, which is in no file.
         is_matrix = isinstance(new.routing, Matrix)
         if is_matrix or _own_groups(old) != _own_groups(new):
             found["matrix" if is_matrix else "groups"] = None
@@ -128,7 +128,7 @@ def _own_groups(plan: Plan) -> tuple[Group, ...] | None:
 
 
 def summary(change: Diff) -> str:
-    """What a reload changed, in one line for the log; keys and ids, no values."""
+    """Say in one line for the log what a reload changed: keys and ids, no values."""
     text = (
         f"{len(change.added)} models added, {len(change.changed)} changed, "
         f"{len(change.removed)} removed, {len(change.same)} same"

@@ -1,8 +1,7 @@
-"""The pipeline: files → tree → macros → records → plan.
+"""Load a configuration: files → tree → macros → records → plan.
 
-Law: a mistake of the user is a `Problem`, never an exception, and all of them
-are found in one go. There is a plan exactly when there is no problem. No
-message holds a secret.
+Guarantees: a mistake of the user is a `Problem`, never an exception, and one load finds all of them.
+There is a plan exactly when there is no problem. No message holds a secret.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ __all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "summary"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of it: a plan, or the reasons why there is none."""
+    """The result: a plan, or the reasons why there is none."""
 
     plan: Plan | None
     problems: tuple[Problem, ...] = ()
@@ -70,7 +69,7 @@ class Loaded:
     """Keys that are in the file, are accepted, and have no effect."""
 
     def lines(self, *, strict: bool = False) -> list[str]:
-        """What to print: problems first; under `strict` a warning counts as one."""
+        """Return the lines to print: problems first; under `strict` a warning counts as one."""
         out = [f"error: {problem}" for problem in self.problems]
         for warning in self.warnings:
             label = "error" if strict and not warning.of_machine else "warning"
@@ -93,7 +92,7 @@ def load(
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
-    `look`: says more about the plan, as `preflight` does.
+    `check` may report more about the plan, as `preflight` does.
     """
     variables = os.environ if environ is None else environ
     on_windows = sys.platform == "win32" if windows is None else windows
@@ -101,7 +100,7 @@ def load(
 
 
 def load_source(source: Source, *, windows: bool = False, check: Check | None = None) -> Loaded:
-    """Make the plan out of files that have been read; `look` may say more about it."""
+    """Make the plan out of files that have been read; `check` may report more about it."""
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
@@ -122,7 +121,7 @@ def load_source(source: Source, *, windows: bool = False, check: Check | None = 
 
 
 def _with_models(root: Map, expanded: Expanded) -> Map:
-    """The tree in which places are looked up: as it stands after the macros."""
+    """Return the tree in which places are looked up: the one after the macros."""
     entries = tuple(MapEntry(t.id, t.mark, t.tree) for t in expanded.templates)
     return expanded.root.with_value("models", Map(locate(root, ("models",)), entries))
 
@@ -165,7 +164,7 @@ def _plan(
 
 
 def _raw_models(expanded: Expanded) -> dict[str, RawModel]:
-    """The models' records, for their names; mistakes in them are reported by `build`."""
+    """Decode the models for their names; `build` reports the mistakes in them."""
     scratch = Report()
     return {t.id: decode(t.tree, RawModel, ("models", t.id), scratch) for t in expanded.templates}
 

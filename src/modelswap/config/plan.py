@@ -54,14 +54,14 @@ class Secret:
 
 
 class PathPattern(Protocol):
-    """An expression that is looked for in a path."""
+    """An expression that is searched for in a path."""
 
     def search(self, string: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Of connections to one upstream; `None` means no deadline."""
+    """Of connections to one upstream; `None`: no deadline."""
 
     connect: Seconds | None = Seconds(30)
     keepalive: Seconds | None = Seconds(30)
@@ -70,7 +70,7 @@ class Timeouts:
     expect_continue: Seconds | None = Seconds(1)
     idle_connection: Seconds | None = Seconds(90)
     stall: Seconds | None = None
-    """Our own `stallTimeout`: longest silence in the middle of an answer (before it: `response_header`)."""
+    """`stallTimeout`: the longest pause within a response (before it: `response_header`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Model(ModelKeys):
 
     id: ModelId
     spec: ModelSpec
-    """What the decisions need of it."""
+    """What the core needs of it."""
     cmd: str
     """Fully expanded command text, newlines kept, as `/running` shows it (secrets redacted there)."""
     argv: tuple[str, ...]
@@ -132,11 +132,11 @@ class Model(ModelKeys):
     """Makes the model for another port; None when it has no `${PORT}`."""
 
     def __repr__(self) -> str:
-        """Only the id: commands, environments and addresses may hold secrets."""
+        """Show only the id: commands, environments and addresses may hold secrets."""
         return f"Model({self.id!r})"
 
     def at_port(self, port: int) -> Model:
-        """The same model with every `${PORT}` rendered as `port`."""
+        """Return the same model for another port."""
         return self if self.render is None or port == self.port else self.render(port)
 
 
@@ -180,7 +180,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Still text: `core.matrix` parses and solves it. `vars` name → model id."""
+    """Still text: `core.placement.matrix` parses and solves it. `vars` name → model id."""
 
     vars: Mapping[str, ModelId]
     sets: Mapping[str, str]
@@ -241,7 +241,7 @@ class Settings(SettingKeys):
     """Between two keep-alives."""
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False
-    """SIGTERM leaves the models to the next start."""
+    """SIGTERM leaves the model servers running for the next start."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 
@@ -265,12 +265,12 @@ class Plan:
     policy: Policy = field(default=groups_policy(()), compare=False, repr=False)
     """Which models have to leave for which: the routing, and addresses that only one can have."""
     secrets: tuple[Secret, ...] = ()
-    """Everything that must never be printed: key values, peer keys, `${env.X}` values, secrets in commands."""
+    """Values that must never be printed: key values, peer keys, `${env.X}` values, secrets in commands."""
     files: tuple[str, ...] = ()
     key_files: tuple[str, ...] = ()
     """Of `apiKeys[].keyFile`: a change of one is a change of the configuration."""
 
     @property
     def specs(self) -> dict[ModelId, ModelSpec]:
-        """What the decisions need of each model."""
+        """What the core needs of each model."""
         return {name: model.spec for name, model in self.models.items()}

@@ -1,1 +1,1 @@
-"""Checks of a plan against this machine, and of models against each other."""
+"""Checks of a valid plan: against this machine, and of models against each other."""

@@ -1,7 +1,7 @@
-"""What `check` looks for on this machine: programs, files and folders that the commands name.
+"""`check` looks on this machine for the programs, files and folders that the commands name.
 
 Does not: run at the start of `serve`, which must not wait for a slow disk; refuse anything. What is
-missing here is a fact of this machine, and a warning even under `--strict`.
+missing is a fact of this machine, and a warning even under `--strict`.
 """
 
 from __future__ import annotations
@@ -27,113 +27,53 @@ if TYPE_CHECKING:
 _MODEL_FILE = re.compile(r"\.(?:gguf|ggml|bin|safetensors|onnx|pt|pth|mlpackage|nemo)$")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _SCRIPT = re.compile(r"\.(?:py|sh|js|mjs|pl|rb)$")
-_FILES: Final = frozenset(
-    [
-        "-m",
-        "--model",
-        "-mm",
-        "--mmproj",
-        "-md",
-        "--model-draft",
-        "--spec-draft-model",
-        "-mv",
-        "--model-vocoder",
-        "--lora",
-        "--control-vector",
-        "--vae",
-        "--clip_l",
-        "--clip_g",
-        "--clip-l",
-        "--clip-g",
-        "--t5xxl",
-        "--diffusion-model",
-        "--llm",
-        "--taesd",
-        "--control-net",
-        "--upscale-model",
-        "--whisper-model",
-        "--tokenizer",
-    ]
-)
-"""A model's file, or a name that the server looks up elsewhere: looked for when it is a path."""
-_ALWAYS_FILES: Final = frozenset(
-    [
-        "--chat-template-file",
-        "--grammar-file",
-        "--json-schema-file",
-        "-jf",
-        "--api-key-file",
-        "--ssl-key-file",
-        "--ssl-cert-file",
-        "--models-preset",
-        "--config",
-        "--config-file",
-        "--env-file",
-        "--lookup-cache-static",
-        "-lcs",
-        "--prompt-file",
-        "--system-prompt-file",
-        "--mcp-config",
-    ]
-)
-_FOLDERS: Final = frozenset(
-    [
-        "--model-dir",
-        "--models-dir",
-        "--slot-save-path",
-        "--lora-model-dir",
-        "--lora-dir",
-        "--embd-dir",
-        "--media-path",
-    ]
-)
-_ELSEWHERE: Final = frozenset(
-    [
-        "docker",
-        "podman",
-        "nerdctl",
-        "ssh",
-        "kubectl",
-        "lxc",
-        "incus",
-        "wsl",
-        "apptainer",
-        "singularity",
-        "distrobox",
-        "toolbox",
-        "machinectl",
-        "systemd-nspawn",
-        "flatpak",
-        "chroot",
-        "docker-compose",
-        *("autossh", "mosh", "limactl", "multipass", "vagrant", "pct", "crun", "runc", "ctr"),
-        *("container", "ramalama", "finch", "oc", "microk8s", "k3s", "flatpak-spawn", "host-spawn"),
-    ]
-)
+_FILES: Final = frozenset({
+    "-m", "--model", "-mm", "--mmproj", "-md", "--model-draft", "--spec-draft-model", "-mv",
+    "--model-vocoder", "--lora", "--control-vector", "--vae", "--clip_l", "--clip_g", "--clip-l",
+    "--clip-g", "--t5xxl", "--diffusion-model", "--llm", "--taesd", "--control-net",
+    "--upscale-model", "--whisper-model", "--tokenizer",
+})  # fmt: skip
+"""The value is a model's file, or a name that the server looks up elsewhere: only a path is checked."""
+_ALWAYS_FILES: Final = frozenset({
+    "--chat-template-file", "--grammar-file", "--json-schema-file", "-jf", "--api-key-file",
+    "--ssl-key-file", "--ssl-cert-file", "--models-preset", "--config", "--config-file",
+    "--env-file", "--lookup-cache-static", "-lcs", "--prompt-file", "--system-prompt-file",
+    "--mcp-config",
+})  # fmt: skip
+_FOLDERS: Final = frozenset({
+    "--model-dir", "--models-dir", "--slot-save-path", "--lora-model-dir", "--lora-dir",
+    "--embd-dir", "--media-path",
+})  # fmt: skip
+_ELSEWHERE: Final = frozenset({
+    "docker", "podman", "nerdctl", "ssh", "kubectl", "lxc", "incus", "wsl", "apptainer",
+    "singularity", "distrobox", "toolbox", "machinectl", "systemd-nspawn", "flatpak", "chroot",
+    "docker-compose", "autossh", "mosh", "limactl", "multipass", "vagrant", "pct", "crun", "runc",
+    "ctr", "container", "ramalama", "finch", "oc", "microk8s", "k3s", "flatpak-spawn", "host-spawn",
+})  # fmt: skip
 """Programs whose arguments name files of another machine or a container."""
 _WRAPPERS: Final = frozenset({"env", "nohup", "setsid", "exec", "nice", "time"})
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
 _TAKES_WORD: Final = frozenset({"-u", "-C", "-S", "-f", "-o", "--unset", "--chdir"})
-"""Options of wrappers with a word of their own."""
+"""Options of wrappers that take the next word."""
 _BEFORE_PROGRAM: Final = frozenset({"", "exec", "&&", "||", ";", "|", "then", "do", "nohup"})
 _KINDS: Final = {
     **dict.fromkeys(_FILES | _ALWAYS_FILES, "a file"),
     **dict.fromkeys(_FOLDERS, "a folder"),
 }
 _DOWNLOADS: Final = frozenset({"-mu", "--model-url", "-hf", "-hfr", "--hf-repo"})
-"""Options by which llama.cpp gets the model: `-m` is where it will lie."""
+"""Options by which llama.cpp downloads the model: `-m` is where it will be."""
 _GOES_TO: Final = frozenset(
     ["--directory", "--chdir", "--cwd", "--workdir", "--working-directory", "--working-dir"]
 )
 """Options of programs that run the rest in another folder."""
 _VOLUMES: Final = frozenset({"-v", "--volume"})
 _OPEN: Final = re.compile(r"[$*`~{}]")
-"""Left-over syntax: the path is not what will be meant; `shell` says so."""
+"""Shell syntax: the path is not the real one; `shell_syntax` reports it."""
 
 
 def preflight(plan: Plan, diagnostics: Diagnostics) -> None:
     """Warn of what the commands name and this machine does not have, and of shell syntax."""
-    if not diagnostics.report.problems:  # else there may be no routing to go by
+    if not diagnostics.report.problems:  # else the routing may be incomplete
         warn_of_unnamed(plan, routing_policy(plan), diagnostics)
     for model in plan.models.values():
         path = ("models", model.id)
@@ -185,7 +125,7 @@ def _check_arguments(
 
 
 def _check_script(words: list[str], model: Model, path: Path, diagnostics: Diagnostics) -> None:
-    """A shell's script: only whole paths are looked for, since it may go elsewhere (`cd`)."""
+    """Check a shell's script: only absolute paths, since it may change the folder (`cd`)."""
     if _goes_elsewhere(words):
         return
     for before, word in zip(["", *words], words, strict=False):
@@ -196,12 +136,12 @@ def _check_script(words: list[str], model: Model, path: Path, diagnostics: Diagn
 
 
 def _goes_elsewhere(words: Sequence[str]) -> bool:
-    """Whether `docker`, `ssh` and the like run the rest, behind `sudo` or any other program, too."""
+    """Tell whether `docker`, `ssh` and the like run the rest, also behind `sudo` or another program."""
     return not _ELSEWHERE.isdisjoint(map(shell_syntax.name_of, words))
 
 
 def _behind_wrapper(arguments: Sequence[str]) -> list[str]:
-    """The command that `env A=b`, `nohup` and the like run; none where options may hide it."""
+    """Return the command that `env A=b`, `nohup` and the like run; none where options may hide it."""
     at = 1
     while at < len(arguments) and (
         arguments[at].startswith("-") or _ASSIGNED.match(arguments[at]) or arguments[at].isdigit()
@@ -230,7 +170,7 @@ def _check_program(program: str, model: Model, path: Path, diagnostics: Diagnost
 
 
 def _host_sides(arguments: Sequence[str]) -> Iterator[str]:
-    """The folders of this machine that a container gets: of `-v HOST:CONTAINER` and `--mount`."""
+    """Yield the folders of this machine that a container mounts: of `-v HOST:CONTAINER` and `--mount`."""
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         option, separator, value = word.partition("=")
         value = value if separator else following
@@ -244,12 +184,12 @@ def _host_sides(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _paths(values: Sequence[str]) -> Iterator[str]:
-    """Those that are paths: a volume has a name instead."""
+    """Yield the values that are paths; a volume has a name instead."""
     yield from (value for value in values if value.startswith(("/", "./", "../")))
 
 
 def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[str, str]]:
-    """Files and folders that the arguments name, each with its kind."""
+    """Yield the files and folders that the arguments name, each with its kind."""
     is_python = shell_syntax.name_of(arguments[0]).startswith("python")
     is_first = takes_relative
     at = 1
@@ -282,7 +222,7 @@ def _positional(word: str, *, may_be_script: bool) -> Iterator[tuple[str, str]]:
 
 
 def _list(value: str) -> list[str]:
-    """`--lora A,B` and `--lora A:0.5`."""
+    """Split `--lora A,B`; drop the weight of `--lora A:0.5`."""
     return [re.sub(r":[\d.]+$", "", one) for one in value.split(",")]
 
 
@@ -303,7 +243,7 @@ def _check_exists(value: str, kind: str, path: Path, diagnostics: Diagnostics) -
 
 
 def _may_exist(value: str) -> bool:
-    """Whether something is there, or cannot be seen by this user; the server may run as another."""
+    """Tell whether something exists, or may exist unseen: the server may run as another user."""
     try:
         os.stat(value)  # noqa: PTH116 - a text
     except PermissionError:
@@ -320,7 +260,7 @@ def _not_there(value: str) -> str:
 
 
 def _parts(value: str) -> list[str]:
-    """All files of a model in several parts: the first is named, the others are found beside it."""
+    """Return all files of a model in several parts: the command names the first."""
     found = _PART.search(value)
     if found is None:
         return [value]

@@ -19,7 +19,7 @@ _HINT: Final = "write ${PORT} into cmd, or give each a port of its own"
 
 
 def warn_of_shared(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None:
-    """Say which models share an address though the routing lets them run together."""
+    """Warn of models that listen at one address though the routing lets them run together."""
     for name, other in _shared(listening(plan.models), policy):
         message = f"expected an address of its own; found that of {other!r}"
         diagnostics.warn(
@@ -28,7 +28,7 @@ def warn_of_shared(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None
 
 
 def warn_of_unnamed(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None:
-    """The same for commands that do not name the port: they may share a server, or not."""
+    """Warn of the same for commands that do not name the port: they may share a server, or not."""
     own = listening(plan.models)
     fixed = {name: fixed_address(model) for name, model in plan.models.items()}
     here = {name: at for name, at in fixed.items() if at.startswith((f"{LOCALHOST}:", "/"))}
@@ -40,7 +40,7 @@ def warn_of_unnamed(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> Non
 
 
 def _shared(addresses: Mapping[ModelId, str], policy: Policy) -> Iterator[tuple[ModelId, ModelId]]:
-    """Each model that may run beside an earlier one of the same address."""
+    """Yield each model that may run together with an earlier one of the same address."""
     first: dict[str, ModelId] = {}
     for name, address in addresses.items():
         other = first.setdefault(address, name)

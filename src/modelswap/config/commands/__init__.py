@@ -1,1 +1,1 @@
-"""Commands: split into words, and searched for shell syntax and secrets."""
+"""Command texts: split into words, searched for shell syntax, and for secrets."""

@@ -1,9 +1,8 @@
-"""Secrets that are written into a command: the values of `--api-key`, `HF_TOKEN=` and the like.
+"""Secrets in commands are found and masked: the values of `--api-key`, `HF_TOKEN=` and the like. Pure.
 
-Guarantees: `masked_command` shows no value that `values_in` finds; both read
-quotes, comments, commands inside quotes, headers, URLs and JSON. Pure; linear
-in the length of the text.
-Does not: look into files, or know what a program does with an option. The name decides.
+Guarantees: `masked_command` shows no value that `values_in` finds. Both read quotes, comments, commands
+inside quotes, headers, URLs and JSON, in time linear in the length of the text.
+Does not: read files, or know what a program does with an option. The option's name decides.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
 
 _HINTS: Final = re.compile(r"(?i)key|token|pass|secret|auth|cred|bearer|jwt|-hft|://[^/\s]*@")
-"""A text without any of these holds none: most commands are not looked at twice."""
+"""A text without any of these holds no secret; this spares most commands the full search."""
 _NAME: Final = r"[A-Za-z][\w.-]{0,80}"
 _VALUE: Final = r"""(?P<value>"(?:\\.|[^"\\])*"|'[^']*'|(?:\\.|[^\s"'\\])+)"""
 _OPTION: Final = re.compile(
     rf"""(?<![\w.-])--?(?P<name>{_NAME})["']?(?:=|(?:\s|\\\n)+)(?!-)(?={_VALUE})"""
 )
-"""The value is only looked at: it may be a whole command, with options of its own."""
+"""The value is a look-ahead: it may be a whole command, with options of its own."""
 _FURTHER: Final = re.compile(rf"(?:\s|\\\n)+(?!-){_VALUE}")
 _VARIABLE: Final = re.compile(rf"(?<![A-Za-z0-9.])(?P<name>{_NAME})=(?={_VALUE})")
 _JSON: Final = re.compile(rf"""["'](?P<name>{_NAME})\\?["']\s*:\s*\\?["'](?P<value>[^"'\\]+)""")
@@ -53,13 +52,13 @@ _VOCABULARY: Final = frozenset({
     "call", "prompt", "draft", "per", "max", "min", "num", "n", "first", "last", "next", "new", "each",
     "fim", "pre", "suf", "mid", "prefix", "suffix", "middle", "placeholder", "by", "until",
 })  # fmt: skip
-"""Words before `token` that speak of text, as in `--eos-token`."""
+"""Words before `token` that mean a token of text, as in `--eos-token`."""
 _WORDS: Final = re.compile(r"[-_.]+|(?<=[a-z])(?=[A-Z])")
 _SHORTEST: Final = 6
 """Characters: a shorter value may be an ordinary word, so it is masked only behind its option."""
 _ORDINARY: Final = frozenset({"secret", "password", "dummy-key", "no-key", "not-needed", "sk-none"})
 _DEEPEST: Final = 3
-"""Commands inside quotes inside quotes."""
+"""Levels of commands inside quotes that are searched."""
 _QUOTES: Final = re.compile(r"""["'\\]""")
 _WHOLE_NAME: Final = re.compile(rf"-{{0,2}}{_NAME}")
 _FILE: Final = re.compile(r"[/\\.]")
@@ -68,7 +67,7 @@ _REFERENCE: Final = re.compile(r"\$\{?\w+\}?|%\w+%|\$\{\w+[:?+-].*\}")
 
 @lru_cache(maxsize=1024)
 def _is_telling(name: str, *, variable: bool = False) -> bool:
-    """Whether the name of an option or a variable says that its value is a secret."""
+    """Tell whether the name of an option or a variable says that its value is a secret."""
     words = _WORDS.split(name)
     flat = "".join(words).lower()
     if flat in _WHOLE:
@@ -80,7 +79,7 @@ def _is_telling(name: str, *, variable: bool = False) -> bool:
 
 
 def _is_secret(name: str, value: str, *, variable: bool = False) -> bool:
-    """Whether the value behind a name is a secret; a bare `--key` may name a file."""
+    """Tell whether the value behind a name is a secret; a bare `--key` may name a file."""
     if _is_telling(name, variable=variable):
         return True
     match re.sub(r"[-_.]", "", name).lower():
@@ -93,7 +92,7 @@ def _is_secret(name: str, value: str, *, variable: bool = False) -> bool:
 
 
 def _spans(text: str) -> list[tuple[int, int]]:
-    """Where the values stand, without their quotes; in order, none inside another."""
+    """Return the spans of the values without their quotes; in order, none inside another."""
     found: list[tuple[int, int]] = []
     takes_several = "vllm" in text
     for pattern in (_OPTION, _VARIABLE):
@@ -110,7 +109,7 @@ def _spans(text: str) -> list[tuple[int, int]]:
 
 
 def _further(text: str, at: int) -> Iterator[tuple[int, int]]:
-    """Several keys may stand behind one `--api-key` of vLLM."""
+    """Yield the further keys behind one `--api-key` of vLLM."""
     while (more := _FURTHER.match(text, at)) is not None:
         yield more.span("value")
         at = more.end()
@@ -134,12 +133,12 @@ def _apart(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _is_shown(value: str) -> bool:
-    """A variable of a shell, or what is masked already."""
+    """Tell whether a value needs no mask: a shell variable, or a masked text."""
     return value in {"", MASK} or _REFERENCE.fullmatch(value) is not None
 
 
 def _in_words(words: tuple[str, ...], depth: int = 0) -> Iterator[str]:
-    """The values as the program gets them: behind an option in one word of their own."""
+    """Yield the values as the program gets them, each in a word of its own."""
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
         is_option = name.startswith("-")
@@ -164,7 +163,7 @@ def _found(text: str) -> set[str]:
 
 @lru_cache(maxsize=512)
 def masked_command(text: str) -> str:
-    """The command without the secrets in it, its lines and quotes as they were."""
+    """Mask the secrets in a command; its lines and quotes stay as they are."""
     if not _HINTS.search(text):
         return text
     shown = text
@@ -179,7 +178,7 @@ def masked_command(text: str) -> str:
 
 
 def shown_command(plan: Plan, text: str) -> str:
-    """A command or an address without any secret, for everyone to see."""
+    """Mask every secret of the plan and of the text itself, a command or an address."""
     return redact(plan, masked_command(text))
 
 
@@ -190,7 +189,7 @@ def _without(word: str, values: set[str]) -> str:
 
 
 def values_in(texts: Iterable[str], *, names: Iterable[str] = ()) -> set[str]:
-    """What has to be masked wherever it shows: in logs, messages and pages.
+    """Collect the values that have to be masked everywhere: in logs, messages and pages.
 
     A value that is an ordinary word, short, or part of one of *names* (ids of
     models) is masked together with its option only.
@@ -212,7 +211,7 @@ def _is_special(value: str) -> bool:
 
 
 def _with_option(value: str, text: str) -> Iterator[str]:
-    """The option and its value, as a server may write them when it shows its own command."""
+    """Yield the option with its value, as a server may print its own command."""
     for match in re.finditer(rf"(-{{0,2}}{_NAME})[= ]{re.escape(value)}(?![\w-])", text):
         name = match[1]
         is_option = name.startswith("-")

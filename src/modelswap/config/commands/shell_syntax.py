@@ -1,7 +1,7 @@
-"""Shell syntax in a command that no shell reads: what happens to it, and what to write instead.
+"""Shell syntax is found in a command that no shell reads, with what to write instead. Pure.
 
-Guarantees: what is quoted is looked at only for `$` in double quotes, as a shell does; the argument
-of `sh -c` is the shell's. No value of a variable is part of a message. Pure.
+Guarantees: quoted text is searched only for `$` in double quotes, as a shell does; the argument of
+`sh -c` is left to the shell. No value of a variable is part of a message.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from .words import joined
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_OTHER_SHELLS: Final = frozenset(
-    [
-        *("ssh", "autossh", "mosh", "wsl"),
-        *("su", "runuser", "script", "tmux", "nix-shell"),
-        *("powershell", "pwsh", "cmd", "nu"),
-    ]
-)
-"""Programs that are shells of another kind, or give their arguments to a shell, here or elsewhere."""
+_OTHER_SHELLS: Final = frozenset({
+    "ssh", "autossh", "mosh", "wsl", "su", "runuser", "script", "tmux", "nix-shell", "powershell",
+    "pwsh", "cmd", "nu",
+})  # fmt: skip
+"""Programs that are shells of another kind, or pass their arguments to a shell."""
 SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish"})
 _LONG_WITH_WORD: Final = frozenset({"--rcfile", "--init-file"})
 _TOKEN = re.compile(
@@ -36,34 +33,11 @@ _OPERATOR = re.compile(
     r"&&|\|\|?|\|&|;;?|&|\d*>>?(?:&[\d-]|\|)?|&>>?|<<?<?|\d*>>?[\w./~$&-].*|&>>?[\w./~$].*"
     r"|<[/~.$](?:.*[^>])?"  # not `</s>`, a token that ends a text
 )
-BUILT_IN: Final = frozenset(
-    [
-        "cd",
-        "export",
-        "source",
-        ".",
-        "set",
-        "unset",
-        "ulimit",
-        "umask",
-        "exec",
-        "eval",
-        "alias",
-        "trap",
-        "if",
-        "for",
-        "while",
-        "until",
-        "case",
-        "function",
-        "pushd",
-        "popd",
-        "shopt",
-        "declare",
-        "local",
-        "readonly",
-    ]
-)
+BUILT_IN: Final = frozenset({
+    "cd", "export", "source", ".", "set", "unset", "ulimit", "umask", "exec", "eval", "alias",
+    "trap", "if", "for", "while", "until", "case", "function", "pushd", "popd", "shopt", "declare",
+    "local", "readonly",
+})  # fmt: skip
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)[^}]*\}|([A-Za-z_]\w*))")
 _SUBSTITUTION = re.compile(r"\$\([^)\0]*\)?|`[^`\0]*`?")
 _HOME = re.compile(r"(?:^|[=:,])~(?:/|$)")
@@ -71,23 +45,23 @@ _GLOB = re.compile(
     r"(?:^|=)(?!https?:)[^=\0]*/[^\0]*[*]|[*][^\0/]*\.(?:gguf|safetensors|bin|onnx)\b"
 )
 _PLACEHOLDER = re.compile(r"\$\{[A-Za-z0-9_-]+\}")
-"""A macro: one that is not known is a mistake of its own."""
+"""A macro; an unknown one is reported by the expansion."""
 _IN_SHELL: Final = "write sh -c '…' around the command; exec before its program"
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One argument: its text, and the same with what is quoted covered."""
+    """One argument: its text, and the text with quoted parts covered."""
 
     text: str
     bare: str
     """Quoted and escaped characters covered."""
     expandable: str
-    """Only what stands in single quotes, or is escaped, covered: a shell would expand the rest."""
+    """Only text in single quotes and escaped text covered: a shell would expand the rest."""
 
 
 def words(command: str) -> tuple[Word, ...]:
-    """The arguments of a command, as `command.split` makes them on POSIX."""
+    """Split a command into the arguments that `words.split` makes on POSIX."""
     found: list[Word] = []
     parts: list[tuple[str, str, str]] = []
     for match in _TOKEN.finditer(joined(command)):
@@ -115,12 +89,12 @@ def _end(parts: list[tuple[str, str, str]], found: list[Word]) -> None:
 
 
 def name_of(program: str) -> str:
-    """The name of a program without its folder and `.exe`, in small letters."""
+    """Return a program's name without folder and `.exe`, in small letters."""
     return program.replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")
 
 
 def script_index(arguments: Sequence[str]) -> int | None:
-    """Where the script of `sh -c SCRIPT` stands; None when no shell runs one."""
+    """Return the index of SCRIPT in `sh -c SCRIPT`; None when no shell runs one."""
     for index, word in enumerate(arguments):
         option, _, value = word.partition("=")
         is_entrypoint = option == "--entrypoint" or arguments[max(index - 1, 0)] == "--entrypoint"
@@ -148,7 +122,7 @@ def _script_after(arguments: Sequence[str], at: int, *, is_entrypoint: bool) -> 
 
 
 def findings(command: str) -> Iterator[tuple[str, str, str]]:
-    """What was found, what becomes of it, and what to write instead; each once."""
+    """Yield what was found, what becomes of it, and what to write instead; each once."""
     found = words(command)
     if not found:
         return

@@ -1,7 +1,7 @@
-"""A command text as arguments: comments out, lines joined, words split.
+"""A command text is split into words: comments removed, lines joined. Pure.
 
-Law: no shell. No variable, glob, `~` or operator means anything here. Two
-dialects: POSIX quoting, and the rules of Windows' own start-up code. Pure.
+Guarantees: no shell is involved: no variable, glob, `~` or operator has a meaning. There are two
+dialects: POSIX quoting, and the rules of Windows' own start-up code.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def strip_comments(text: str) -> str:
 
 
 def split(text: str, *, windows: bool = False) -> tuple[str, ...]:
-    """The arguments of a command of one or many lines; none for an empty one."""
+    """Split a command of one or many lines into arguments; none for an empty one."""
     text = joined(text)
     return _split_windows(text) if windows else _split_posix(text)
 
 
 def joined(text: str) -> str:
-    """The text without comments, its lines joined where a backslash says so."""
+    """Remove comments, and join lines that end in a backslash."""
     return "\n".join(_joined(line) for line in strip_comments(text).split("\n"))
 
 
 def _joined(line: str) -> str:
-    """A line that ends in a backslash goes on in the next one; this holds inside quotes, too."""
+    """Replace the backslash at a line's end by a blank, inside quotes, too."""
     trimmed = line.strip()
     return f"{trimmed[:-1]} " if trimmed.endswith("\\") else line
 
@@ -74,7 +74,7 @@ def _split_posix(text: str) -> tuple[str, ...]:
 
 
 def _double_quoted(text: str, at: int, word: list[str]) -> int:
-    """Read up to the closing quote, or to the end; the position after it."""
+    """Read up to the closing quote or the end; return the position after it."""
     while at < len(text) and text[at] != '"':
         following = text[at + 1 : at + 2]
         if text[at] == "\\" and following and following in _ESCAPABLE + "\n":
@@ -111,7 +111,7 @@ def _split_windows(text: str) -> tuple[str, ...]:
 
 
 def _quotes(count: int, *, quoted: bool) -> tuple[int, bool]:
-    """What a row of quote marks amounts to: literal marks, and whether quoting changes.
+    """Return the literal marks that a row of quote marks means, and whether quoting changes.
 
     The first mark opens when nothing is open; then two are one literal mark, a single one closes.
     """

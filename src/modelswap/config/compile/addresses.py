@@ -1,8 +1,8 @@
-"""Which models listen at the same address, and so cannot run together.
+"""The addresses at which models listen; models with the same one cannot run together.
 
 A model listens at its `proxy` address when its command or its environment names the port (or the
 socket's path). One that does not (`sleep infinity`, `systemctl start …`) stands for a server that
-something else runs: any number of such models may share it. `launch.local_watch` draws the same line.
+another program runs: any number of such models may share it. `launch.local` draws the same line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNIX: Final = "unix:"
 
 
 def address_of(proxy: str) -> str:
-    """The host and port behind an address, all names of this machine's loopback as one."""
+    """Return the host and port of an address; all names of the loopback interface are one."""
     if proxy.startswith(_UNIX):
         return proxy.removeprefix(_UNIX).removeprefix("//").split(":", 1)[0]
     try:
@@ -50,7 +50,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def listening(models: Mapping[ModelId, Model]) -> dict[ModelId, str]:
-    """The addresses at which models listen, those left out that get a free port each time."""
+    """Return the address of each model that listens at the same one at every start."""
     found: dict[ModelId, str] = {}
     for name, model in models.items():
         address = fixed_address(model)
@@ -60,14 +60,14 @@ def listening(models: Mapping[ModelId, Model]) -> dict[ModelId, str]:
 
 
 def fixed_ports(models: Mapping[ModelId, Model]) -> frozenset[int]:
-    """The ports of this machine at which models listen, whatever `${PORT}` is for the others."""
+    """Return the local ports that models use whatever `${PORT}` is."""
     prefix = f"{LOCALHOST}:"
     found = (address for address in listening(models).values() if address.startswith(prefix))
     return frozenset(int(address.removeprefix(prefix)) for address in found)
 
 
 def fixed_address(model: Model) -> str:
-    """The address that is the same at every start; empty when there is none."""
+    """Return the address that is the same at every start; empty when there is none."""
     if not model.argv:
         return ""
     address = address_of(model.proxy)

@@ -1,6 +1,6 @@
 """`apiKeys`: texts, or records with a name, scopes and limits.
 
-Law: a key is in no message, and in the plan only inside `Secret`.
+Guarantees: a key is in no message, and in the plan only inside `Secret`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST: Final = 64 << 10
+"""Bytes that are read of a key's file: a wrong path may name a large one."""
 
 
 def api_keys(raw: tuple[str | RawApiKey, ...], diagnostics: Diagnostics) -> tuple[ApiKey, ...]:
-    """The accepted keys; one without a name of its own is called by its place in the list."""
+    """Return the accepted keys; one without a name is named by its place in the list."""
     found: list[ApiKey] = []
     for index, one in enumerate(raw):
         path: Path = ("apiKeys", index)
@@ -41,7 +42,7 @@ def api_keys(raw: tuple[str | RawApiKey, ...], diagnostics: Diagnostics) -> tupl
 
 
 def upstream_key(text: str, path: Path, diagnostics: Diagnostics) -> Secret | None:
-    """The key that is sent to a model server or a peer; it has to fit into a header."""
+    """Return the key that is sent to a model server or a peer; it has to fit into a header."""
     key = text.strip()
     try:
         key.encode("utf-8", "surrogateescape")
@@ -119,7 +120,7 @@ def _from_file(file: str, path: Path, diagnostics: Diagnostics) -> str:
 
 
 def _expires(text: str, path: Path, diagnostics: Diagnostics) -> str | None:
-    """The moment in RFC 3339, in UTC; a date alone is its first moment."""
+    """Return the time in RFC 3339 and UTC; a date alone means its beginning."""
     if not text:
         return None
     try:

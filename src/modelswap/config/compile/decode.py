@@ -1,9 +1,8 @@
-"""From the tree to typed records, collecting every mistake on the way.
+"""The tree becomes typed records, as the schema says.
 
-Law: go-yaml's conversions, no others: a number becomes text, a fraction is cut
-to a whole number, `yes` fills a boolean; a text never becomes a number. A
-value that does not fit is reported and its default kept, so that the rest of
-the file is still checked. A message says what was expected and what was found.
+Guarantees: the conversions are go-yaml's: a number becomes text, a fraction is cut to a whole number,
+`yes` fills a boolean; text never becomes a number. A value that does not fit is reported, with what was
+expected and what was found; its default is kept, so that the rest of the file is still checked.
 """
 
 from __future__ import annotations
@@ -13,21 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never, cast
 
 from modelswap.config.messages import hints
 from modelswap.config.messages.found_value import describe_node
-from modelswap.config.schema.field_types import (
-    Anything,
-    Bool,
-    Duration,
-    Either,
-    GoDuration,
-    Int,
-    ListOf,
-    MapOf,
-    Record,
-    Shape,
-    Size,
-    Text,
-    keys_of,
-)
+from modelswap.config.schema import field_types as types
 from modelswap.config.schema.quantities import seconds, size
 from modelswap.config.tree.node import (
     Map,
@@ -49,11 +34,10 @@ R = TypeVar("R")
 
 
 class _UseDefault:
-    """Stands for "no usable value: keep the default"."""
+    """Stands for a value that cannot be used: the default is kept."""
 
 
 USE_DEFAULT: Final = _UseDefault()
-_INT_BOUND: Final = 2**63
 _SILENT_PREFIX: Final = "x-"
 _COMMANDS: Final = frozenset({"cmd", "cmdStop"})
 _MAP_HINT: Final = "a line for each name: `NAME: …`"
@@ -64,7 +48,7 @@ def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
     if not isinstance(node, Map):
         _expected("a mapping", node, path, report)
         return cls()
-    known = keys_of(cast("type", cls))
+    known = types.keys_of(cast("type", cls))
     values: dict[str, Any] = {}
     for entry in node.entries:
         declared = known.get(entry.key)
@@ -94,19 +78,19 @@ def _expected(what: str, node: Node, path: Path, report: Report, hint: str = "")
     return USE_DEFAULT
 
 
-def _value(node: Node, shape: Shape, path: Path, report: Report) -> object:
+def _value(node: Node, shape: types.Shape, path: Path, report: Report) -> object:
     match shape:
-        case ListOf():
+        case types.ListOf():
             return _list(node, shape.item, path, report)
-        case MapOf():
+        case types.MapOf():
             return _map(node, shape.value, path, report)
-        case Record():
+        case types.Record():
             return USE_DEFAULT if is_null(node) else _record(node, shape.cls, path, report)
-        case Either():
+        case types.Either():
             if isinstance(node, Map):
                 return _record(node, shape.cls, path, report)
-            return _text(node, Text(), path, report)
-        case Anything():
+            return _text(node, types.Text(), path, report)
+        case types.Anything():
             return as_json(node)
         case _:
             return _leaf(node, shape, path, report)
@@ -114,30 +98,30 @@ def _value(node: Node, shape: Shape, path: Path, report: Report) -> object:
 
 def _leaf(
     node: Node,
-    shape: Bool | Int | Text | GoDuration | Duration | Size,
+    shape: types.Bool | types.Int | types.Text | types.GoDuration | types.Duration | types.Size,
     path: Path,
     report: Report,
 ) -> object:
     if is_null(node):
         return USE_DEFAULT
     match shape:
-        case Text():
+        case types.Text():
             return _text(node, shape, path, report)
-        case Bool():
+        case types.Bool():
             return _bool(node, path, report)
-        case Int():
+        case types.Int():
             return _int(node, shape, path, report)
-        case GoDuration():
+        case types.GoDuration():
             return _go_duration(node, path, report)
-        case Duration():
+        case types.Duration():
             return _duration(node, shape, path, report)
-        case Size():
+        case types.Size():
             return _size(node, path, report)
         case _ as never:
             assert_never(never)
 
 
-def _list(node: Node, item: Shape, path: Path, report: Report) -> object:
+def _list(node: Node, item: types.Shape, path: Path, report: Report) -> object:
     if is_null(node):
         return ()
     if not isinstance(node, Seq):
@@ -156,7 +140,7 @@ def _list_hint(node: Node, path: Path) -> str:
     return "a line for each: - NAME" if isinstance(node, Map) else "[…] around it, or - before it"
 
 
-def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
+def _map(node: Node, shape: types.Shape, path: Path, report: Report) -> object:
     if is_null(node):
         return {}
     if not isinstance(node, Map):
@@ -172,7 +156,7 @@ def _map(node: Node, shape: Shape, path: Path, report: Report) -> object:
     return values
 
 
-def _text(node: Node, shape: Text, path: Path, report: Report) -> object:
+def _text(node: Node, shape: types.Text, path: Path, report: Report) -> object:
     if not isinstance(node, Scalar):
         hint = "one text, with blanks between the words" if path[-1] in _COMMANDS else ""
         return _expected("text", node, path, report, hint)
@@ -195,7 +179,7 @@ def _bool(node: Node, path: Path, report: Report) -> object:
     return _expected("true or false", node, path, report)
 
 
-def _int(node: Node, shape: Int, path: Path, report: Report) -> object:
+def _int(node: Node, shape: types.Int, path: Path, report: Report) -> object:
     value = whole_number(node)
     if value is None:
         quoted = isinstance(node, Scalar) and node.kind is NodeKind.TEXT and node.text.isdigit()
@@ -221,7 +205,7 @@ def _number(node: Node) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def _duration(node: Node, shape: Duration, path: Path, report: Report) -> object:
+def _duration(node: Node, shape: types.Duration, path: Path, report: Report) -> object:
     value = _number(node)
     if value is None and isinstance(node, Scalar) and node.kind is NodeKind.TEXT:
         value = seconds(node.text)

@@ -1,14 +1,15 @@
 """One model: from its tree to the frozen `Model`, for one port.
 
-Law: everything that llama-swap settles per model is settled here, defaults
-from the top level included; names across models are not.
+Guarantees: everything that llama-swap settles per model is settled here, defaults from the top level
+included.
+Does not: compare names across models; `name_index` does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -18,8 +19,14 @@ from modelswap.config.messages.diagnostics import Diagnostics
 from modelswap.config.messages.found_value import FoundValue, describe_text
 from modelswap.config.messages.report import Report
 from modelswap.config.plan import Capabilities, Filters, Model, Timeouts
-from modelswap.config.schema.field_types import values_of
-from modelswap.config.schema.schema import CapabilityKeys, CoreKeys, ModelKeys, RawModel
+from modelswap.config.schema.field_types import keys_of, values_of
+from modelswap.config.schema.schema import (
+    CapabilityKeys,
+    CoreKeys,
+    ModelKeys,
+    RawModel,
+    RawTimeouts,
+)
 from modelswap.config.tree.node import Map
 from modelswap.config.tree.values import as_json
 from modelswap.core.spec import ModelId, ModelSpec
@@ -33,13 +40,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelswap.config.macros.expansion import Template
-    from modelswap.config.schema.schema import RawCapabilities, RawFilters, RawTimeouts
+    from modelswap.config.schema.schema import RawCapabilities, RawFilters
     from modelswap.config.tree.node import Path
     from modelswap.config.tree.values import Json
 
 COMFYUI: Final = "comfyui_auto"
 _COMFYUI_CONCURRENCY: Final = 50
+"""Requests at once, at the least: its web page sends many."""
 _OS_KEEPALIVE: Final = 15
+"""Seconds: what Go, and so llama-swap, takes for the system's own interval."""
 _MEDIA: Final = ("text", "audio", "image")
 _WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
 _RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint")
@@ -48,15 +57,15 @@ _ADDRESS: Final = "an http:// or https:// address"
 _VERSIONED = re.compile(r"/v1(/(models|embeddings|responses|messages|(chat/)?completions))?/*$")
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NO_CHECK: Final = frozenset({"none", "false", "off", "no", "null", "disabled", "disable", "skip"})
-"""Words that are paths to llama-swap, and so to us, whatever their authors meant."""
+"""Words that are taken as paths, as in llama-swap, though their authors mean `none`."""
 _CHECKED: Final = frozenset({"true", "yes", "on", "enabled", "enable"})
-"""The same for those who want one."""
+"""The same for authors who want a probe."""
 _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What the top level says about every model."""
+    """What the top level sets for every model."""
 
     start_timeout: Seconds
     unload_timeout: Seconds
@@ -67,7 +76,7 @@ class Common:
 
 
 def build(template: Template, common: Common, report: Report, port: int | None = None) -> Model:
-    """Make the model for `port`, or for the one that the file's order gives it."""
+    """Make the model for `port`, by default the port that its place in the file gives it."""
     port = template.port if port is None else port
     tree = template.tree if port is None else with_port(template.tree, port)
     path: Path = ("models", template.id)
@@ -124,7 +133,7 @@ def _spec(name: str, raw: RawModel, common: Common, diagnostics: Diagnostics) ->
 
 
 def _identity(tree: Map) -> str:
-    """Hash what a running server was started with; `${PORT}` is still in it."""
+    """Hash what a running server was started with, `${PORT}` unexpanded."""
     parts = [
         (key, None if (node := tree.get(key)) is None else as_json(node)) for key in _RESTART_KEYS
     ]
@@ -154,9 +163,9 @@ def _stop(command: str | None, *, windows: bool) -> str:
 
 
 def upstream_url(url: str, path: Path, diagnostics: Diagnostics, *, strict: bool = False) -> str:
-    """The address of a server; empty when it is none, with a warning, or a problem if `strict`.
+    """Return the address of a server; empty when it is unusable, with a warning, or a problem if `strict`.
 
-    What passes here, `http.Address` takes: it may not be asked from here.
+    `net.address.Address` takes every URL that passes here.
     """
     if not url.strip():
         return ""
@@ -181,7 +190,7 @@ def upstream_url(url: str, path: Path, diagnostics: Diagnostics, *, strict: bool
 
 
 def _wrong_address(url: str, path: Path) -> tuple[str, FoundValue, str]:
-    """What was expected, what was found, and what to do; a secret in it is not shown."""
+    """Return what was expected, what was found, and what to do; a secret is not shown."""
     shown = describe_text(url, path)
     if is_unix(url):
         why = _wrong_socket(url)
@@ -268,13 +277,13 @@ def _ttl(ttl: int | None, common: Common, path: Path, diagnostics: Diagnostics) 
 
 
 def automatic_aliases(name: str, raw: RawModel) -> tuple[str, ...]:
-    """The names that `setParamsByID` adds."""
+    """Return the names that `setParamsByID` adds."""
     explicit = {name, *raw.aliases}
     return tuple(one for one in raw.filters.set_by_id if one not in explicit)
 
 
 def filters(raw: RawFilters) -> Filters:
-    """Sorted as they are applied; `model` is never touched."""
+    """Return the filters in the order in which they apply; `model` is never changed."""
     words = {word.strip() for word in raw.strip.split(",")}
     by_id = {name: _settable(values or {}) for name, values in raw.set_by_id.items()}
     strip = tuple(sorted(words - {"", "model"}))
@@ -293,33 +302,21 @@ def timeouts(
     *,
     stall: float | None = None,
 ) -> Timeouts:
-    """Seconds, where 0 has meant "no bound"; a `stallTimeout` bounds the wait for a head too."""
-
-    def bound(key: str, value: int | None, default: Seconds | None) -> Seconds | None:
+    """Return the deadlines, where 0 means none; a `stallTimeout` bounds the wait for a head, too."""
+    bounds: dict[str, Seconds | None] = {"stall": Seconds(stall) if stall else None}
+    for name, key in keys_of(RawTimeouts).items():
+        value: int | None = getattr(raw, key.attribute)
         if value is None:
-            return default
-        if value < 0:
-            place = (*path, "timeouts", key)
+            continue
+        if value < 0 and name != "keepalive":
+            place = (*path, "timeouts", name)
             diagnostics.tolerated(place, "seconds of at least 0", "taken as no bound", "write 0")
-        return Seconds(value) if value > 0 else None
-
-    keepalive = raw.keepalive
-    silence = Seconds(stall) if stall else None
-    return Timeouts(
-        connect=bound("connect", raw.connect, base.connect),
-        keepalive=Seconds(_OS_KEEPALIVE)
-        if keepalive == 0
-        else (
-            base.keepalive if keepalive is None else (Seconds(keepalive) if keepalive > 0 else None)
-        ),
-        response_header=bound(
-            "responseHeader", raw.response_header, silence or base.response_header
-        ),
-        tls_handshake=bound("tlsHandshake", raw.tls_handshake, base.tls_handshake),
-        expect_continue=bound("expectContinue", raw.expect_continue, base.expect_continue),
-        idle_connection=bound("idleConn", raw.idle_connection, base.idle_connection),
-        stall=silence,
-    )
+        bounds[key.attribute] = Seconds(value) if value > 0 else None
+    if raw.keepalive == 0:
+        bounds["keepalive"] = Seconds(_OS_KEEPALIVE)
+    if stall and raw.response_header is None:
+        bounds["response_header"] = Seconds(stall)
+    return replace(base, **bounds)
 
 
 def _capabilities(raw: RawCapabilities, path: Path, diagnostics: Diagnostics) -> Capabilities:

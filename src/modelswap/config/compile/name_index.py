@@ -1,7 +1,7 @@
 """Names across the file: aliases, peers, selectors, profiles, preload.
 
-Law: a model id wins over an alias; two things that a request could mean by one
-name are a mistake, unless llama-swap lets one of them win.
+Guarantees: a model id wins over an alias. Two meanings of one name are a mistake, unless llama-swap lets
+one of them win.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STRATEGIES: Final = ("warm", "pin", "spillover")
 
 
 def aliases(models: Mapping[str, RawModel], diagnostics: Diagnostics) -> dict[str, ModelId]:
-    """Alias → model: the explicit ones first, then those of `setParamsByID`."""
+    """Map aliases to models: the explicit ones first, then those of `setParamsByID`."""
     found: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
@@ -58,7 +58,7 @@ def aliases(models: Mapping[str, RawModel], diagnostics: Diagnostics) -> dict[st
 
 
 def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[str, Peer]:
-    """The other servers; each needs an address and models."""
+    """Return the peers; each needs an address and models."""
     found: dict[str, Peer] = {}
     for name, one in raw.items():
         path: Path = ("peers", name)
@@ -121,7 +121,7 @@ class NameIndex:
 def check_peer_names(
     names: NameIndex, offered: Mapping[str, Peer], diagnostics: Diagnostics
 ) -> None:
-    """`peer/model` belongs to one peer's model, and to nothing else."""
+    """Report each `peer/model` that also means something else."""
     for peer in offered.values():
         _check_edited_names(peer, names, diagnostics)
         for model in peer.models:
@@ -137,7 +137,7 @@ def check_peer_names(
 
 
 def _check_edited_names(peer: Peer, names: NameIndex, diagnostics: Diagnostics) -> None:
-    """A name in a peer's `setParamsByID` by which none of its models is asked for has no effect."""
+    """Report names in a peer's `setParamsByID` that are none of its models."""
     for name in peer.filters.set_by_id:
         is_bare = name in peer.models and name in names.bare
         is_own = is_bare and names.local(name) is None
@@ -154,7 +154,7 @@ def _check_edited_names(peer: Peer, names: NameIndex, diagnostics: Diagnostics) 
 def selectors(
     raw: Mapping[str, RawSelector | None], names: NameIndex, diagnostics: Diagnostics
 ) -> dict[str, Selector]:
-    """The selectors, their targets checked; never one of another."""
+    """Return the selectors; a target is never another selector."""
     found: dict[str, Selector] = {}
     for name, one in raw.items():
         path: Path = ("selectors", name)
@@ -212,7 +212,7 @@ def profiles(
     names: NameIndex,
     diagnostics: Diagnostics,
 ) -> dict[str, Profile]:
-    """The sets of pins, their targets checked; a pin is never the target of another."""
+    """Return the sets of pins; a pin is never the target of another."""
     found: dict[str, Profile] = {}
     for name, one in raw.items():
         path: Path = ("profiles", name)
@@ -239,7 +239,7 @@ def profiles(
 def list_profiles(
     raw: Mapping[str, tuple[str, ...] | None], models: Iterable[str], diagnostics: Diagnostics
 ) -> dict[str, tuple[ModelId, ...]]:
-    """The earliest form: only real ids count, unknown ones are skipped."""
+    """Return the profiles of the earliest form: only model ids count, unknown ones are left out."""
     known = frozenset(models)
     found: dict[str, tuple[ModelId, ...]] = {}
     for name, members in raw.items():
@@ -255,7 +255,7 @@ def list_profiles(
 def preload(
     wanted: tuple[str, ...], names: NameIndex, diagnostics: Diagnostics
 ) -> tuple[ModelId, ...]:
-    """Real ids in the order of the file; unknown names are left out."""
+    """Return model ids in the order of the file; unknown names are left out."""
     found: list[ModelId] = []
     for index, name in enumerate(wanted):
         real = names.local(name.strip())

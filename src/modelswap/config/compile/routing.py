@@ -1,7 +1,7 @@
 """Which models run together: groups or matrix, and the priorities.
 
-Law: an alias counts as its model everywhere. Every model ends up in exactly
-one group; what a matrix means is for `core.matrix`.
+Guarantees: an alias counts as its model everywhere. Every model is in exactly one group.
+Does not: interpret a matrix; `core.placement.matrix` does.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VAR = re.compile(r"[A-Za-z0-9.-]{1,32}")
 def routing(
     raw: RawRouter, names: NameIndex, selectors: Mapping[str, Selector], diagnostics: Diagnostics
 ) -> Groups | Matrix:
-    """The router that the file chooses, with all its models."""
+    """Return the router that the file chooses, with all its models."""
     match raw.use:
         case "matrix":
             return _matrix(raw.settings.matrix, names, selectors, diagnostics)
@@ -63,7 +63,7 @@ def _groups(
         if name == DEFAULT_GROUP:
             message = f"expected a name of your own; found {DEFAULT_GROUP}, left out"
             diagnostics.warn(path, message, "it is the group of all models in no other")
-        elif one is None:  # llama-swap's zero value, which matters to nobody without members
+        elif one is None:  # llama-swap's zero value; it has no members
             groups.append(Group(id=name, members=(), swap=False, exclusive=False))
         else:
             members = _members(name, one, owner, names, diagnostics)
@@ -105,8 +105,8 @@ def _check_group_spillover(
         local = _local_targets(one, names)
         if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
             continue
-        homes = {by_model[model].id for model in local if model in by_model}
-        if len(homes) != 1 or by_model[local[0]].swap:
+        groups_ = {by_model[model].id for model in local if model in by_model}
+        if len(groups_) != 1 or by_model[local[0]].swap:
             hint = "put them into one group with swap: false"
             diagnostics.problem(("selectors", one.id, "targets"), _APART, hint)
 
@@ -161,7 +161,7 @@ def _vars(
 def _costs(
     raw: RawMatrix, path: Path, names: NameIndex, diagnostics: Diagnostics
 ) -> dict[ModelId, int]:
-    """By model; where a var and its model are both given, the model's own name wins."""
+    """Return the costs by model; a cost for the model's id wins over one for its var."""
     found: dict[ModelId, int] = {}
     own: set[ModelId] = set()
     for name, cost in raw.evict_costs.items():
@@ -223,7 +223,7 @@ def _check_matrix_spillover(
 
 
 def priorities(raw: RawScheduler, names: NameIndex, diagnostics: Diagnostics) -> dict[str, int]:
-    """By real id; a model's own name wins over its alias."""
+    """Return the priorities by model; one for the model's id wins over one for its alias."""
     path: Path = ("routing", "scheduler")
     if raw.use not in {"", "fifo"}:
         diagnostics.expected((*path, "use"), "fifo", nearest(raw.use, ("fifo",)))

@@ -1,7 +1,7 @@
-"""The top level of the file as `Settings`: clamps, lists, limits.
+"""The top level of the file becomes `Settings`: bounds, lists, limits.
 
-Law: a value that llama-swap quietly mends is mended here, with a warning where
-the author could be surprised.
+Guarantees: a value that llama-swap corrects silently is corrected here, with a warning where the author
+could be surprised.
 """
 
 from __future__ import annotations
@@ -27,33 +27,24 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
 
 TIME_FORMATS: Final = (
-    "ansic",
-    "unixdate",
-    "rubydate",
-    "rfc822",
-    "rfc822z",
-    "rfc850",
-    "rfc1123",
-    "rfc1123z",
-    "rfc3339",
-    "rfc3339nano",
-    "kitchen",
-    "stamp",
-    "stampmilli",
-    "stampmicro",
-    "stampnano",
-)
+    "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z",
+    "rfc3339", "rfc3339nano", "kitchen", "stamp", "stampmilli", "stampmicro", "stampnano",
+)  # fmt: skip
 _SHORTEST_HEALTH: Final = 15
+"""Seconds; llama-swap's own bound."""
 _SHORTEST_SAMPLE: Final = 5.0
-_DAY: Final = 86_400
+"""Seconds; llama-swap's own bound."""
+_DAY: Final = 86_400  # seconds
 _RECORDS: Final = 1000
+"""Records in memory where the file asks for none or fewer, as in llama-swap."""
 _UNLOAD: Final = 10
+"""Seconds that 0 stands for, as in llama-swap."""
 _SHORTEST_KEEP_ALIVE: Final = 0.05
-"""Seconds between keep-alives; more of them help nobody."""
+"""Seconds between keep-alives: no client's deadline needs more of them."""
 
 
 def start_timeout(raw: RawConfig, diagnostics: Diagnostics) -> Seconds:
-    """How long any model may take to become ready."""
+    """Return how long a model may take to become ready."""
     if raw.health_check_timeout < _SHORTEST_HEALTH:
         what = f"seconds of at least {_SHORTEST_HEALTH}"
         diagnostics.tolerated(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
@@ -61,12 +52,12 @@ def start_timeout(raw: RawConfig, diagnostics: Diagnostics) -> Seconds:
 
 
 def unload_timeout(raw: RawConfig) -> Seconds:
-    """The grace of a stop; 0 has always meant the default."""
+    """Return the grace period of a stop; 0 means the default."""
     return Seconds(raw.unload_timeout or _UNLOAD)
 
 
 def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnostics) -> Settings:
-    """The settings of the whole program."""
+    """Return the settings of the whole program."""
     fifo = raw.routing.scheduler.settings.fifo
     records = raw.metrics_max_in_memory
     store = raw.store
@@ -126,7 +117,7 @@ def _retention(store: RawStore | None) -> Seconds | None:
 
 
 def store_path(store: RawStore, diagnostics: Diagnostics) -> str | None:
-    """The file's path as written; a place where no file can be is a mistake."""
+    """Return the file's path as written; a place where no file can be is a mistake."""
     path = store.path.strip()
     what = "a file to keep records in"
     wrong = _wrong_store(path) if path else "a path is needed"
@@ -149,7 +140,7 @@ def _wrong_store(path: str) -> str:
 
 
 def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Trimmed; the first spelling of each."""
+    """Trim the names; keep the first spelling of each."""
     found: dict[str, str] = {}
     for name in names:
         if name.strip():

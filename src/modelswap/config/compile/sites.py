@@ -1,6 +1,6 @@
-"""`allowedHosts` and `allowedOrigins`: what a browser can send, and what never matches.
+"""`allowedHosts` and `allowedOrigins`: an entry that can never match is reported.
 
-The comparison itself is `api.origin`'s; here an entry that it can never match is said to be one.
+Does not: compare hosts and origins of requests; `api.auth.host_and_cors` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NO_MATCH: Final = "which never matches"
 
 
 def hosts(names: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
-    """The names as they are compared: `.example.org` is the domain and all names below it."""
+    """Return the names as they are compared: `.example.org` is the domain and all names below it."""
     found: list[str] = []
     for index, name in enumerate(names):
         host = name.strip().lower()
@@ -64,7 +64,7 @@ def _host_of(url: str) -> str:
 
 
 def origins(entries: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
-    """The origins as written; each that no browser sends is said."""
+    """Return the origins as written; warn of each that no browser sends."""
     for index, entry in enumerate(entries):
         origin = entry.strip().lower().rstrip("/")
         path = ("allowedOrigins", index)
@@ -85,7 +85,7 @@ def _origin_hint(origin: str) -> str:
     if not separator or not _SCHEME.fullmatch(scheme):
         return "an origin has a scheme: https:// before it"
     if scheme not in _USUAL:
-        return ""  # apps: what they send is theirs to say
+        return ""  # apps send schemes of their own
     if "*" in rest:
         return "one entry for each origin: there are no patterns"
     if "/" in rest or "?" in rest or "#" in rest:

@@ -1,8 +1,7 @@
-"""The macros at work on a whole file: scopes, ports in order, what is left over.
+"""Macros are expanded in a whole file, and ports are given to the models. Pure.
 
-Law: models are taken by id in byte order, and each that needs a port gets the
-next one. A model is kept with `${PORT}` still in it, so that it can be had for
-another port later. Pure.
+Guarantees: models are taken by id in byte order, and each that needs a port gets the next one. A model
+keeps `${PORT}` unexpanded, so that it can be rendered for another port later.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
 _SHORTEST_FOREIGN: Final = 3
-"""Letters of a macro's name: `{a}` may be anything."""
+"""Letters of a macro's name: a shorter `{a}` is often no macro."""
 _GIVES_PORT: Final = ("cmd", "proxy", "cmdStop", "env")
 _LITERAL_MODEL_KEYS: Final = frozenset({"env", "aliases", "useModelName"})
 _LITERAL_PLACES: Final[tuple[Path, ...]] = (
@@ -72,14 +71,14 @@ _LITERAL_PLACES: Final[tuple[Path, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A model's tree with everything in place but `${PORT}`."""
+    """A model's tree in which everything but `${PORT}` is expanded."""
 
     id: str
     mark: Mark
     tree: Map
     port: int | None
     is_blank: bool = False
-    """Nothing stood behind its id."""
+    """The file has no value for its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Expanded:
 def expand_file(
     root: Map, top_keys: frozenset[str], built_in: Callable[[], str], report: Report
 ) -> Expanded:
-    """Put every macro in place. `built_in` gives the command behind `${llama-server}`."""
+    """Expand every macro. `built_in` returns the command behind `${llama-server}`."""
     global_scope = declared(root.get("macros"), ("macros",), report)
     if uses(root, "${llama-server}"):
         own = macro("llama-server", NodeKind.TEXT, built_in())
@@ -204,7 +203,7 @@ def _template(
 
 
 def _prepared(model: Map) -> Map:
-    """Comments out of the commands, and the default address in."""
+    """Remove comments from the commands, and fill in the default address."""
     for key in ("cmd", "cmdStop"):
         node = model.get(key)
         if isinstance(node, Scalar) and node.kind is NodeKind.TEXT and "#" in node.text:
@@ -225,7 +224,7 @@ def _needs_port(model: Map, path: Path, report: Report) -> bool:
 
 
 def _means_port(command: Node | None) -> bool:
-    """The command holds `{PORT}`, `${port}` or the like, which is reported as such."""
+    """Tell whether the command holds `{PORT}`, `${port}` or the like, which has a warning of its own."""
     written = command.text if isinstance(command, Scalar) else ""
     names = [name for _, _, name in leftovers(text(written), ())]
     return PORT_TOKEN in [

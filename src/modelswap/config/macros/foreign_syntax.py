@@ -1,6 +1,6 @@
-"""What looks like a macro and is none: `{PORT}`, `$PORT`, `%PORT%`, `${env:HOME}`.
+"""Placeholders in the syntax of other programs are found: `{PORT}`, `$PORT`, `%PORT%`, `${env:HOME}`.
 
-Such a text goes to the program as it is. A text that holds the real macro, too, is taken for meant.
+Such a text goes to the program as it is. A text that also holds the real macro is taken to be intended.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FORMS = re.compile(
 _REAL = re.compile(r"\$\{[A-Za-z0-9_-]+\}")
 _ENV = re.compile(r"\$\{?(?i:env)[:.]\s*([A-Za-z_][A-Za-z0-9_]*)\}?")
 _POWERSHELL = re.compile(r"\b(?:powershell|pwsh)\b", re.IGNORECASE)
-"""Where it runs the command, `$env:HOME` is its own syntax."""
+"""In its commands `$env:HOME` is its own syntax."""
 _BUILT_IN: Final = {"port": "PORT", "modelid": "MODEL_ID", "pid": "PID"}
 
 
 def foreign_placeholders(text: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Each text that stands there for a macro, and the macro as it is written."""
+    """Yield each text that is meant as a macro, and the macro as it is written here."""
     if not any(char in text for char in "{$%<"):
         return
     for match in _FORMS.finditer(text):
@@ -46,7 +46,7 @@ def foreign_placeholders(text: str, names: Collection[str]) -> Iterator[tuple[st
 
 
 def foreign_environment(text: str) -> Iterator[tuple[str, str]]:
-    """`${env:HOME}`, `$env:HOME`: as above, for `${env.HOME}`."""
+    """Yield `${env:HOME}`, `$env:HOME` and the like, and `${env.HOME}`, which is written here."""
     if "$" not in text or _POWERSHELL.search(text):
         return
     for match in _ENV.finditer(text):

@@ -1,4 +1,4 @@
-"""Reporting by path: the place in the file is looked up when something is wrong."""
+"""Problems are reported by path; the place in the file is looked up only when something is wrong."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Diagnostics:
             self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
 
     def missing(self, path: Path, what: str, seen: FoundValue, why: str) -> None:
-        """Warn of what this machine does not have."""
+        """Warn of something that this machine does not have."""
         mark, message = locate(self.root, path), f"expected {what} on this machine"
         self.report.warn(mark, path, message, seen=seen, then=why, of_machine=True)
 
     def expected(self, path: Path, what: str, hint: str = "", *, value: str | None = None) -> None:
-        """Report a mistake: what was expected at `path`, and what stands there.
+        """Report a mistake: what was expected at `path`, and what was found there.
 
-        `value`: of a list's item, whose place in the list is another where nulls were left out.
+        `value`: of a list's item, since nulls that were left out shift its place in the list.
         """
         seen = self._at(path) if value is None else describe_text(value, path)
         self.problem(path, f"expected {what}", hint, seen=seen)
@@ -63,7 +63,7 @@ class Diagnostics:
     def tolerated(
         self, path: Path, what: str, then: str, hint: str = "", *, value: str | None = None
     ) -> None:
-        """Warn of a value that is accepted in another meaning, or left out; `value` as above."""
+        """Warn of a value that is accepted with another meaning, or left out; `value` as above."""
         seen = self._at(path) if value is None else describe_text(value, path)
         self.warn(path, f"expected {what}", hint, seen=seen, then=then)
 

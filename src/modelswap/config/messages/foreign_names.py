@@ -1,8 +1,8 @@
-"""What other programs, and other spellings, call the things of this file.
+"""Names that other programs use for keys of this file.
 
 By record, then by word (lower case, letters and digits only). A word that is a key of the record in
-another spelling (`health_check_timeout`), or a key of another place (`preload`), is not here: both
-are found by the schema.
+another spelling (`health_check_timeout`), or a key of another place (`preload`), is not here: the schema
+finds both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a message says about the value that stands in the file.
+"""The value that stands in the file, as a message shows it.
 
 Guarantees: a value from the environment, a value under a key that usually holds a secret, and a
 credential are never part of a message. A long value is cut only after the secrets were masked.
@@ -37,7 +37,7 @@ _URL_SECRET = re.compile(r"[@?]")
 
 @dataclass(frozen=True, slots=True)
 class FoundValue:
-    """The words before a value, and the value itself, uncut, so that it can still be masked."""
+    """The words before a value, and the whole value, so that it can still be masked."""
 
     words: str
     value: str | None = None
@@ -65,7 +65,7 @@ def is_secret_path(path: Path) -> bool:
 def describe_node(node: Node | None, path: Path, *, with_kind: bool = True) -> FoundValue:
     """Describe a node: its kind, and a short value where it may be shown.
 
-    `with_kind`: a text is called one, for messages that expected something else.
+    `with_kind`: the words say that a text is one, for messages that expected another type.
     """
     match node:
         case None:
@@ -93,7 +93,7 @@ def _scalar(node: Scalar, path: Path, *, with_kind: bool) -> FoundValue:
 
 
 def describe_text(value: str, path: Path, *, words: str = "") -> FoundValue:
-    """Describe a text that may not stand in the file as such."""
+    """Describe a text, which may differ from the one in the file."""
     if is_secret_path(path):
         return FoundValue(HIDDEN)
     if not value:

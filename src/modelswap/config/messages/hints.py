@@ -1,7 +1,7 @@
-"""What the author of a configuration most likely meant.
+"""Hints name the key, the macro or the model that the author most likely meant.
 
-Guarantees: a hint names a key only when the word is near to it and the value is of its kind, or when
-another program calls the same thing so (`meanings`). No hint is better than a wrong one.
+Guarantees: a hint names a key only when the word is near to it and the value has its type, or when
+another program uses that name (`foreign_names`). No hint is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -10,21 +10,7 @@ import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.schema.field_types import (
-    Anything,
-    Bool,
-    Duration,
-    Either,
-    GoDuration,
-    Int,
-    ListOf,
-    MapOf,
-    Record,
-    Shape,
-    Size,
-    Text,
-    keys_of,
-)
+from modelswap.config.schema import field_types as types
 from modelswap.config.schema.quantities import seconds, size
 from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO
@@ -42,36 +28,12 @@ _LONGEST_WORD: Final = 64
 """Characters: longer words are compared as a whole."""
 _NEAR: Final = ((2, 0), (5, 1), (11, 2), (_LONGEST_WORD, 3))
 """Up to this length of a word, so many letters may differ."""
-_VAGUE: Final = frozenset(
-    [
-        "name",
-        "description",
-        "path",
-        "use",
-        "settings",
-        "key",
-        "in",
-        "out",
-        "body",
-        "queue",
-        "headers",
-        "connections",
-        "models",
-        "every",
-        "scopes",
-        "expires",
-        "background",
-        "disabled",
-        "context",
-        "sets",
-        "vars",
-        "grace",
-        "pulse",
-        "macros",
-        "filters",
-    ]
-)
-"""Words that mean too much to be moved from one place to another."""
+_VAGUE: Final = frozenset({
+    "name", "description", "path", "use", "settings", "key", "in", "out", "body", "queue",
+    "headers", "connections", "models", "every", "scopes", "expires", "background", "disabled",
+    "context", "sets", "vars", "grace", "pulse", "macros", "filters",
+})  # fmt: skip
+"""Words with too many meanings to hint at a key of another place."""
 _BUILT_IN: Final = {
     **dict.fromkeys(("port", "modelport", "serverport", "llamaport", "autoport"), "PORT"),
     **dict.fromkeys(("model", "modelid", "modelname", "id", "name"), "MODEL_ID"),
@@ -83,12 +45,12 @@ _ENV_PREFIX = re.compile(r"env[_-]([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
 
 @lru_cache(maxsize=4 * MOST_NAMES)
 def normalised(word: str) -> str:
-    """The word without case, `_` and `-`: as most people remember it."""
+    """Return the word without case, `_` and `-`."""
     return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The hint for a misspelt name; empty when nothing is near."""
+    """Return the hint for a misspelt name; empty when nothing is near."""
     names = list(known)
     close = _same(word, names) or _near(word, names)
     return f"did you mean {close!r}?" if close else ""
@@ -123,7 +85,7 @@ def _letters(name: str) -> frozenset[str]:
 
 
 def _distance(left: str, right: str, bound: int) -> int:
-    """Letters to insert, drop, change or exchange with a neighbour; `bound` when not fewer."""
+    """Count the letters to insert, drop, change or exchange with a neighbour, up to `bound`."""
     before: list[int] = []
     above = list(range(len(right) + 1))
     for row, one in enumerate(left, 1):
@@ -140,8 +102,8 @@ def _distance(left: str, right: str, bound: int) -> int:
 
 
 def of_key(name: str, value: Node, cls: type, path: Path) -> str:
-    """The hint for a key that the record `cls`, which stands at `path`, does not have."""
-    keys = {key.name: key.shape for key in keys_of(cls).values() if not key.hidden}
+    """Return the hint for a key that the record `cls` at `path` does not have."""
+    keys = {key.name: key.shape for key in types.keys_of(cls).values() if not key.hidden}
     same = _same(name, list(keys))
     if same:
         return f"did you mean {same!r}?"
@@ -157,62 +119,65 @@ def of_key(name: str, value: Node, cls: type, path: Path) -> str:
     return f"did you mean {close!r}?" if close else ""
 
 
-def fits(node: Node, shape: Shape) -> bool:
-    """Tell whether a value is of a kind; what is still to be filled in may be of any."""
+def fits(node: Node, shape: types.Shape) -> bool:
+    """Tell whether a value has a type; one with a placeholder may have any."""
     if is_null(node) or (isinstance(node, Scalar) and "${" in node.text):
         return True
     match shape:
-        case Anything():
+        case types.Anything():
             return True
-        case ListOf():
+        case types.ListOf():
             return isinstance(node, Seq)
-        case MapOf() | Record():
+        case types.MapOf() | types.Record():
             return isinstance(node, Map)
-        case Either():
+        case types.Either():
             return not isinstance(node, Seq)
         case _:
             return isinstance(node, Scalar) and _fits(node, shape)
 
 
-def _fits(node: Scalar, shape: Bool | Int | Text | GoDuration | Duration | Size) -> bool:
+def _fits(
+    node: Scalar,
+    shape: types.Bool | types.Int | types.Text | types.GoDuration | types.Duration | types.Size,
+) -> bool:
     is_number = node.kind in {NodeKind.INT, NodeKind.FLOAT}
     match shape:
-        case Bool():
+        case types.Bool():
             return node.kind is NodeKind.BOOL or node.text in YES_NO
-        case Int():
+        case types.Int():
             return is_number
-        case Duration():
+        case types.Duration():
             return is_number or seconds(node.text) is not None
-        case GoDuration():
+        case types.GoDuration():
             return seconds(node.text) is not None
-        case Size():
+        case types.Size():
             return is_number or size(node.text) is not None
         case _:
             return node.kind is NodeKind.TEXT
 
 
 @cache
-def _all_keys() -> tuple[tuple[str, Path, Shape], ...]:
-    """Every key of the file: its plain word, where it stands (`<id>` for any name), its kind."""
+def _all_keys() -> tuple[tuple[str, Path, types.Shape], ...]:
+    """Return every key of the file: its word, its path (`<id>` for any name), its type."""
     from modelswap.config.schema.schema_root import RawConfig  # noqa: PLC0415 - it is made of records that need this module
 
     return tuple(_below(RawConfig, ()))
 
 
-def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, Shape]]:
-    for key in keys_of(cls).values():
+def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, types.Shape]]:
+    for key in types.keys_of(cls).values():
         if key.hidden:
             continue
         here, shape = (*path, key.name), key.shape
         yield normalised(key.name), here, shape
-        if isinstance(shape, MapOf):
+        if isinstance(shape, types.MapOf):
             here, shape = (*here, "<id>"), shape.value
-        if isinstance(shape, Record):
+        if isinstance(shape, types.Record):
             yield from _below(shape.cls, here)
 
 
 def _elsewhere(name: str, value: Node, path: Path) -> str:
-    """Where in the file a key of this name belongs: below this record first."""
+    """Return the path at which a key of this name belongs: below this record first."""
     wanted = normalised(name)
     if wanted in _VAGUE or not wanted:
         return ""
@@ -238,14 +203,14 @@ def _anonymous(path: Path) -> Path:
 
 
 def _is_reachable(at: Path, place: Path) -> bool:
-    """A key of a peer, say, is never meant for a model; one of a model may be meant for all."""
+    """Tell whether the author may have meant that place: a key of a peer is never meant for a model."""
     if not at or place[: len(at)] == at:
         return True
     return place[0] == at[0] or (at[0] == "models" and (len(place) == 1 or place[0] == "hooks"))
 
 
 def of_macro(name: str, known: Iterable[str]) -> str:
-    """The hint for `${name}` that no macro fills."""
+    """Return the hint for `${name}` that no macro fills."""
     names = list(known)
     same = _same(name, names)
     if same:

@@ -1,6 +1,6 @@
-"""Mistakes and warnings as they are printed: in the file's order, by the file's own paths.
+"""Problems and warnings as they are printed: in the file's order, by the file's own paths.
 
-Guarantees: no secret is in a message, a hint or a path; each is said once.
+Guarantees: no secret is in a message, a hint or a path; each is printed once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def presentable(
-    found: list[Problem], secrets: tuple[Secret, ...], written: Mapping[Path, Path]
+    found: list[Problem], secrets: tuple[Secret, ...], file_paths: Mapping[Path, Path]
 ) -> tuple[Problem, ...]:
-    """Put secrets out, and the paths in that stand in the file (`written`: ours → the file's)."""
+    """Mask secrets, and replace our paths by the file's (`file_paths`: ours → the file's)."""
 
     def mask(text: str) -> str:
         return masked(text, secrets)
@@ -32,7 +32,7 @@ def presentable(
             one,
             path=tuple(
                 part if isinstance(part, int) else mask(part)
-                for part in _as_in_file(one.path, written)
+                for part in _as_in_file(one.path, file_paths)
             ),
             message=one.sentence(mask),
             hint=mask(one.hint),
@@ -44,9 +44,9 @@ def presentable(
     return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
 
 
-def _as_in_file(path: Path, written: Mapping[Path, Path]) -> Path:
+def _as_in_file(path: Path, file_paths: Mapping[Path, Path]) -> Path:
     for length in range(len(path), 0, -1):
-        own = written.get(path[:length])
+        own = file_paths.get(path[:length])
         if own is not None:
             return (*own, *path[length:])
     return path

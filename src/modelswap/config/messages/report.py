@@ -1,4 +1,4 @@
-"""Problems and warnings as values, collected on the way from the files to the plan.
+"""Problems and warnings are values, collected on the way from the files to the plan.
 
 Guarantees: a problem knows its place in the file, its path, what was expected and what was found.
 """
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake, or one warning, with what to do about it."""
+    """One mistake or warning, with what to do about it."""
 
     mark: Mark
     path: Path
     message: str
     hint: str = ""
     found: FoundValue | None = None
-    """What stands there, kept apart until the secrets are known that may be in it."""
+    """The value there, kept apart until the secrets that may be in it are known."""
     of_machine: bool = field(default=False, kw_only=True)
     """A fact of this machine, not of the file."""
     then: str = ""
-    """What becomes of a value that was expected to be another one."""
+    """What becomes of a value that is not the expected one."""
 
     @property
     def file(self) -> str:
@@ -48,7 +48,7 @@ class Problem:
         return dotted(self.path)
 
     def sentence(self, mask: Callable[[str], str]) -> str:
-        """Return the message with what was found, and what becomes of it."""
+        """Return the message with what was found and what becomes of it."""
         said = "" if self.found is None else f"; found {self.found.says(mask)}"
         return mask(self.message) + said + (f", {self.then}" if self.then else "")
 
@@ -59,7 +59,7 @@ class Problem:
 
 
 def _one_line(text: str) -> str:
-    """Write out line breaks and a terminal's controls, which may stand in keys and names of files."""
+    """Escape line breaks and control characters, which keys and file names may hold."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -72,11 +72,11 @@ class Report:
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
     wrong: set[Path] = field(default_factory=set["Path"])
-    """Where a value of another kind stood: what follows from it is not said."""
+    """Paths of values with a wrong type: what follows from them is not reported."""
     misindented: set[str] = field(default_factory=set[str])
-    """Names of models that stand where no model belongs; said once, and not at each use."""
+    """Names of models that stand where no model belongs: reported once, not at each use."""
     file_paths: dict[Path, Path] = field(default_factory=dict["Path", "Path"])
-    """Where a rewritten older form has a path of its own in the file: ours → the file's."""
+    """Paths of rewritten older forms: ours → the file's."""
 
     def problem(
         self,
@@ -105,13 +105,13 @@ class Report:
         self.warnings.append(warning)
 
     def is_wrong(self, path: Path) -> bool:
-        """Tell whether the value there, or one that holds it, was no value of its kind."""
+        """Tell whether the value there, or one that holds it, has a wrong type."""
         return bool(self.wrong) and any(path[:n] in self.wrong for n in range(1, len(path) + 1))
 
     def is_misindented(self, name: str) -> bool:
         return name in self.misindented
 
     def expected(self, what: str, node: Node, path: Path, hint: str = "") -> None:
-        """Report a value of another kind than was expected."""
+        """Report a value of a wrong type."""
         self.wrong.add(path)
         self.problem(node.mark, path, f"expected {what}", hint, seen=describe_node(node, path))

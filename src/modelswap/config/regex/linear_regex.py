@@ -1,9 +1,11 @@
-"""Regular expressions in linear time: a client's path must not be able to stop the server.
+"""Regular expressions are matched in linear time, so that a client's path cannot stop the server. Pure.
 
-Python's own engine tries one way after the other, and takes for ever over
-`(a+)+$`; RE2, whose expressions the file holds, tries all ways at once, and so
-does this. Law: time is the text's length times the expression's. Pure. It finds
-whether, not where; what it does not know it refuses, so that nothing is guessed.
+Python's own engine backtracks, and takes exponential time over `(a+)+$`. This one follows all
+alternatives at once, as RE2 does.
+
+Guarantees: time is proportional to the text's length times the expression's. A construct that is not
+known here is refused.
+Does not: tell where the expression matches, only whether it does.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 op: Any = import_module("re._constants")
 _parser: Any = import_module("re._parser")  # neither has a public name, or types
 MOST_STATES: Final = 1200
+"""States of one expression: each costs time at every character of a path."""
 _INLINE: Final = re.IGNORECASE | re.MULTILINE | re.DOTALL | re.ASCII
 
 
@@ -28,7 +31,7 @@ class UnknownError(ValueError):
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """Takes one character (`test`), or goes on without (`place` says where it may)."""
+    """Consumes one character (`test`), or none (`place` tells where that is possible)."""
 
     test: Callable[[str], bool] | None = None
     place: Callable[[str, int], bool] | None = None
@@ -37,7 +40,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """One expression; `search` as a compiled pattern's, for its truth."""
+    """A compiled expression."""
 
     pattern: str
     _start: _State = field(compare=False, repr=False)
@@ -77,7 +80,7 @@ def _closure(states: list[_State], text: str, at: int) -> set[_State]:
 
 
 def repeats(source: str) -> bool:
-    """Tell whether an expression (of Python) holds a repetition, and so may take its time."""
+    """Tell whether an expression of Python holds a repetition, and so may need more than linear time."""
     return any(code in {op.MAX_REPEAT, op.MIN_REPEAT} for code in _codes(_parser.parse(source)))
 
 
@@ -163,7 +166,7 @@ def _place(where: Any, flags: int) -> Callable[[str, int], bool]:
 
 
 def _test(code: Any, value: Any, flags: int) -> Callable[[str], bool]:
-    """Whether one character fits: Python's engine decides, on one character at a time."""
+    """Make the test of one character; Python's engine does it."""
     match code:
         case op.LITERAL:
             text = re.escape(chr(value))

@@ -1,7 +1,7 @@
-"""Go's regular expressions (RE2) in the terms of Python's.
+"""Expressions of RE2 (Go) are translated into those of Python. Pure.
 
-Law: what RE2 refuses is refused: look-around and references back, which can
-also take for ever. What Python spells otherwise is translated. Pure.
+Guarantees: what RE2 refuses is refused: look-around and references back, which can also take
+exponential time. What Python spells otherwise is translated.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _PIECE = re.compile(
 
 
 class PatternError(ValueError):
-    """Not an expression that RE2 and we both have."""
+    """The expression is not one that both RE2 and Python have."""
 
 
 def compile_pattern(source: str) -> re.Pattern[str] | Linear:
@@ -58,11 +58,11 @@ def compile_pattern(source: str) -> re.Pattern[str] | Linear:
     """
     if len(source) > LONGEST:
         raise PatternError(f"longer than {LONGEST} characters")
-    # A search finds `.*x` exactly where it finds `x`, and takes a square of the time for it.
+    # A search finds `.*x` exactly where it finds `x`, but takes quadratic time for it.
     text = _translated(source.removeprefix(".*"))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of set operators that Python may once have
+            warnings.simplefilter("ignore")  # of set operators that Python may have in future
             compiled = re.compile(text)
             return compile_linear(text) if repeats(text) else compiled
     except UnknownError as failure:

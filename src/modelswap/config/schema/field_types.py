@@ -1,15 +1,14 @@
-"""The kinds of value a key can have, and how a record declares its keys.
+"""The types that a key's value can have, and how a record declares its keys.
 
-Law: a record is a plain frozen dataclass; the kind of each key, its help and
-its name in the file are metadata of the field. The decoder, the JSON Schema
-and the reference page all read the same declaration.
+Guarantees: a record is a plain frozen dataclass; the metadata of a field hold the key's name, type and
+help. The decoder, the JSON Schema and the reference page read the same declaration.
 """
 
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,16 +20,21 @@ T = TypeVar("T")
 class Bool:
     """`true`, `false`, and the words `yes`, `no`, `on`, `off`."""
 
+    words: ClassVar = "true or false"
+    """Its name in docs/configuration.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class Int:
     """A whole number; a fraction is cut off."""
 
+    words: ClassVar = "whole number"
     minimum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    words: ClassVar = "text"
     one_of: tuple[str, ...] = ()
     is_trimmed: bool = False
     """Without the blanks around it."""
@@ -40,11 +44,14 @@ class Text:
 class GoDuration:
     """A text such as `5s` or `1m30s`; no bare number."""
 
+    words: ClassVar = "duration"
+
 
 @dataclass(frozen=True, slots=True)
 class Duration:
     """Seconds as a number, or a text such as `1m30s`."""
 
+    words: ClassVar = "duration"
     takes_zero: bool = True
 
 
@@ -52,10 +59,14 @@ class Duration:
 class Size:
     """Bytes as a number, or a text such as `256MiB`."""
 
+    words: ClassVar = "size"
+
 
 @dataclass(frozen=True, slots=True)
 class Anything:
     """Any YAML value, kept as JSON."""
+
+    words: ClassVar = "anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +77,12 @@ class ListOf:
 @dataclass(frozen=True, slots=True)
 class MapOf:
     value: Shape
-    """What stands behind each name; null behind a name is `None` unless the shape is a record."""
+    """The type of each value; null is `None` unless the type is a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    words: ClassVar = "mapping"
     cls: type
 
 
@@ -78,6 +90,7 @@ class Record:
 class Either:
     """A text, or a record."""
 
+    words: ClassVar = "text or mapping"
     cls: type
 
 

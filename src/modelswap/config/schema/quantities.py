@@ -23,7 +23,7 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def seconds(text: str) -> float | None:
-    """`1m30s` → 90.0; None when it is no duration, or one without end. Go's grammar."""
+    """Read `1m30s` as 90.0, by Go's grammar; None for other text and for infinite durations."""
     if not _SPAN.fullmatch(text):
         return None
     total = sum(float(n) * _SECONDS[unit] for n, unit in _SPAN_PART.findall(text))
@@ -33,7 +33,7 @@ def seconds(text: str) -> float | None:
 
 
 def size(text: str) -> int | None:
-    """`256MiB` → 268435456, `1kB` → 1000; None when it is no size."""
+    """Read `256MiB` as 268435456 and `1kB` as 1000; None for other text."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         return None

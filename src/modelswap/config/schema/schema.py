@@ -1,12 +1,13 @@
-"""Every key of the file: its name, kind, default and meaning.
+"""Every key of the file below the top level: its name, type, default and meaning.
 
-Law: this is the one list. The decoder reads it, the JSON Schema and
-docs/configuration.md are made from it. Bounds that depend on other keys are
-not here but where the records become a plan. Records have no repr, since they
-hold secrets, and no slots, since building such classes costs the start-up time.
+Guarantees: keys are declared here and in `schema_root` only. The decoder reads them; the JSON Schema and
+docs/configuration.md are made from them. A class whose name ends in `Keys` holds keys that need no
+compiling: the record of the plan inherits it, so a new key there is declared once.
+Does not: check bounds that depend on other keys; the compile step does.
+Memory: records have no `repr`, since they hold secrets, and no slots: making such classes costs start-up time.
 """
 
-# ruff: noqa: RUF009 - the calls in defaults are fields in disguise: key() and keys()
+# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), keys()
 
 from __future__ import annotations
 
@@ -134,7 +135,7 @@ class ModelKeys:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CoreKeys:
-    """The keys of a model that the decisions take as they are: fields of `core.spec.ModelSpec`."""
+    """The keys of a model that the core takes as they are: fields of `core.spec.ModelSpec`."""
 
     restore_on_failure: bool = flag(
         "restoreOnFailure", "When the model fails to start, bring back what was evicted for it."
@@ -143,7 +144,7 @@ class CoreKeys:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawModel(ModelKeys, CoreKeys):
-    """Beside those: the keys that the compile step reads."""
+    """All keys of a model; those declared here are read by the compile step."""
 
     cmd: str = key("cmd", Text(), "", "The command that runs the server.")
     cmd_stop: str | None = key(

@@ -1,6 +1,6 @@
-"""The top level of the file. Its parts are in `schema`."""
+"""Every key at the top level of the file, and those of its own sections."""
 
-# ruff: noqa: RUF009 - the calls in defaults are fields in disguise: key() and keys()
+# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), keys()
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from .schema import (
 )
 
 FIRST_PORT: Final = 5800
-"""Of `${PORT}`, as in llama-swap: `startPort: 0` means it, too."""
+"""The first `${PORT}` by default, as in llama-swap; `startPort: 0` means it, too."""
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error")
-"""From the most to the least talkative."""
+"""From the most to the fewest lines."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +131,7 @@ class RawLoading:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawLimits:
-    """All of them taken by the plan as they are: `plan.Limits` inherits them."""
+    """The plan takes all of them as they are: `plan.Limits` inherits them."""
 
     body: Bytes = key("body", Size(), Bytes(256 << 20), "Largest request body.", shown="`256MiB`")
     headers: Bytes = key(

@@ -1,9 +1,9 @@
-"""One YAML document as a tree of nodes with marks.
+"""One YAML document becomes a tree of nodes with marks.
 
-Built from the parser's events, without recursion, so that neither depth nor a
-storm of aliases can hurt: both are bounded and reported. `<<` merges, anchors
-and duplicate keys are settled here. What a reference to the environment
-becomes is the caller's business (`expand`).
+The tree is built from the parser's events, without recursion. This module settles `<<` merges, anchors
+and duplicate keys; the caller's `expand` settles references to the environment.
+
+Memory: depth and the size of what aliases stand for are bounded; what is beyond is a problem.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH: Final = 100
+"""Levels: later steps walk the tree by recursion."""
 MAX_NODES: Final = 500_000
-"""After aliases are followed: the bound against a few lines that stand for millions."""
+"""Values, with aliases followed: a few lines must not stand for millions."""
 MAX_ALIASED: Final = 200_000
 """Values that all aliases stand for together: 2,000 models with 100 shared values each."""
 MAX_ALIASED_TEXT: Final = 16 << 20
@@ -57,13 +58,13 @@ _CORE: Final = "tag:yaml.org,2002:"
 
 
 class Expand(Protocol):
-    """Put the environment into a scalar's text; report what is missing."""
+    """Expands environment variables in a scalar's text; reports missing ones."""
 
     def __call__(self, text: str, mark: Mark) -> str: ...
 
 
 class BrokenDocumentError(Exception):
-    """The text is not a YAML document that we accept."""
+    """The text is not a YAML document that is accepted."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -102,7 +103,7 @@ def parse(text: str, file: str, expand: Expand) -> tuple[Node | None, list[Probl
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    # `{` and `}` mean something inside `[…]`: a placeholder goes through the parser in disguise,
+    # `{` and `}` mean something inside `[…]`: a placeholder goes through the parser in other characters,
     # of the same length, so that columns stay true.
     shielded = _PLACEHOLDER.sub("\ue000\ue002\\1\ue001", text.removeprefix("\ufeff"))
     events: Iterator[yaml.Event] = yaml.parse(shielded, Loader=_LOADER)
@@ -232,7 +233,7 @@ class _Builder:
         value = self._expand(written, mark) if "${env." in written else written
         from_env = value is not written
         plain = bool(event.implicit[0])
-        if plain and value == "<<":  # the merge key: told from a quoted one by its kind
+        if plain and value == "<<":  # the merge key; a quoted one is TEXT
             return Scalar(mark, NodeKind.NULL, None, value)
         tag: str = event.tag or ""
         if not tag.startswith(_CORE):
@@ -289,7 +290,7 @@ class _Builder:
         return Map(frame.mark, tuple(entries.values()))
 
     def _path(self) -> Path:
-        """Where the collection stands that has just ended."""
+        """Return the path of the collection that has just ended."""
         return tuple(one.keys[-1][0] if one.is_map else len(one.items) for one in self._stack)
 
     def _merge_sources(self, merged: list[Node]) -> Iterator[Map]:
@@ -309,7 +310,7 @@ class _Builder:
 
 
 def _no_merge_key(node: Node) -> Node:
-    """`<<` where a value stands is the word, not a merge."""
+    """Return `<<` in a value's place as text."""
     if isinstance(node, Scalar) and node.text == "<<" and node.kind is NodeKind.NULL:
         return text_node("<<", node.mark)
     return node

@@ -1,4 +1,4 @@
-"""Older spellings, rewritten as today's. Pure; every node keeps its place.
+"""Older spellings are rewritten as today's. Pure; every node keeps its place.
 
 | form                               | releases      | becomes                                     |
 |------------------------------------|---------------|---------------------------------------------|

@@ -1,7 +1,7 @@
-"""Several files, one tree: the rules by which two roots become one.
+"""The rules by which the trees of several files become one. Pure.
 
-Law: nothing is overridden silently. Maps of named things are united, lists are
-joined, and two different values for one key are a mistake. Pure.
+Guarantees: nothing is overridden silently. Mappings of named things are united, lists are joined, and
+two different values for one key are a mistake.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IDENTITY: Final[frozenset[Path]] = frozenset(
         ("routing", "router", "settings", "matrix"),
     }
 )
-"""Maps whose children are whole things: each belongs to exactly one file."""
+"""Mappings whose entries are defined in exactly one file each."""
 
 
 def merge(base: Map, added: Map) -> tuple[Map, list[Problem]]:

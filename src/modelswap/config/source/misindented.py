@@ -1,7 +1,7 @@
-"""Models that stand where no model belongs: below `groups:`, at the top level, below a peer.
+"""Models that stand where no model belongs are taken out: below `groups:`, at the top level, below a peer.
 
-One wrong indentation is one mistake: it is said once, with the names, and what follows from it (an
-unknown key for each `cmd`, a group's member that is no model) is not said at all.
+Guarantees: one wrong indentation is one message, with the models' names. What follows from it (an
+unknown key for each `cmd`, a group's member that is no model) is not reported.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ _OWN: Final[dict[Path, frozenset[str]]] = {
     ("routing",): frozenset(),
     ("models",): frozenset(),
 }
-"""Where models are looked for, with keys that say that an entry is no model after all."""
+"""Sections that are searched, with keys by which an entry is no model."""
 _TELLING: Final = frozenset({"checkEndpoint", "cmdStop", "useModelName", "aliases", "ttl", "proxy"})
 _MOST_NAMES: Final = 5
+"""Models named in one message."""
 _OLD_SECTIONS: Final = ("groups", "matrix")
-"""Which llama-swap knows at the top level, too."""
+"""Sections that llama-swap also accepts at the top level."""
 _HINT: Final = "models stand below `models:`, which stands at the beginning of its line"
 
 
 def without_misindented(root: Map, top_keys: Collection[str], report: Report) -> Map:
-    """Take misplaced models out of the tree, with one message for each place."""
+    """Take misindented models out of the tree, with one message for each section."""
     models = root.get("models")
     if isinstance(models, Map):
         root = root.with_value("models", _without_sections(models, top_keys, report))
@@ -73,7 +74,7 @@ def _cleaned(root: Map, path: Path, own: frozenset[str], report: Report) -> Map:
 
 
 def _without_sections(models: Map, top_keys: Collection[str], report: Report) -> Map:
-    """Take out `groups:`, `logLevel:` and the like, one level too deep."""
+    """Take out `groups:`, `logLevel:` and the like that are one level too deep."""
     sections = {*top_keys, *_OLD_SECTIONS} - {"models"}
     wrong = [entry for entry in models.entries if entry.key in sections and _is_section(entry)]
     for entry in wrong:
@@ -125,7 +126,7 @@ def _is_model(entry: MapEntry, own: frozenset[str]) -> bool:
 
 
 def _holds_models(entry: MapEntry) -> bool:
-    """`models:` itself, one level too deep."""
+    """Tell whether this is `models:` itself, one level too deep."""
     value = entry.value
     if entry.key != "models" or not isinstance(value, Map) or value.get("cmd") is not None:
         return False

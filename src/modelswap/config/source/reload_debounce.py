@@ -1,8 +1,8 @@
-"""When a file that changed on disk is to be loaded.
+"""Changes on disk are debounced before they cause a reload.
 
-Law: an ordinary change counts as soon as `config.watching` tells it. One that
-takes every model away may be a file that is being written, so it has to stand
-still for `PATIENCE` looks first. It refuses to load anything itself.
+Guarantees: an ordinary change counts as soon as `watching` reports it. A change that removes every model
+may be a file that is being written: it has to stay the same for `STABLE_POLLS` polls first.
+Does not: load anything.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from .watching import Watch
 
 POLL_INTERVAL: Final = 0.5
-"""Seconds between two looks; a look is a few `stat` calls."""
+"""Seconds between two polls; a poll is a few `stat` calls."""
 STABLE_POLLS: Final = 10
-"""Looks for which a file without models has to stand still."""
+"""Polls for which a file without models has to stay the same."""
 
 
 async def watch_files(
@@ -29,7 +29,7 @@ async def watch_files(
     warn: Callable[[str], None],
     every: float = POLL_INTERVAL,
 ) -> None:
-    """Call `changed` for each change that counts; `takes_all` says whether it removes every model."""
+    """Call `changed` for each change that counts; `takes_all` tells whether it removes every model."""
     still: int | None = None
     was_gone = False
     while True:

@@ -1,1 +1,1 @@
-"""The configuration as a tree of typed values, each with its place in a file."""
+"""The configuration files as a tree of typed values, each with its place in a file."""

@@ -1,8 +1,8 @@
-"""The configuration as a tree that remembers where everything stood.
+"""Nodes of the tree: mappings, lists and scalars with their places in a file.
 
-Law: a node never changes; every step of the pipeline builds a new tree and
-keeps the marks, so that a mistake found late still points at file and line.
-Nothing here reads a file or knows a key.
+Guarantees: a node never changes. Each step of the pipeline builds a new tree and keeps the marks, so
+that a mistake that is found late still has its file and line.
+Does not: read a file, or know a key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Path = tuple[str | int, ...]
 
 
 class NodeKind(StrEnum):
-    """What a scalar is once typed; the text is how a message names it."""
+    """The type of a scalar; the text is its name in messages."""
 
     NULL = "nothing"
     BOOL = "true or false"
@@ -52,7 +52,7 @@ class Scalar:
     text: str
     """As written in the file (after `${env.X}`)."""
     empty: bool = False
-    """Null because nothing stood there, not because `null` or `~` did."""
+    """Null because the value is missing, not because it is `null` or `~`."""
     from_env: bool = False
     """The whole text came out of the environment: a text field takes it verbatim."""
 
@@ -79,7 +79,7 @@ class Map:
         return next((e.value for e in self.entries if e.key == key), None)
 
     def with_value(self, key: str, value: Node) -> Map:
-        """The same mapping with `key` replaced in place, or appended."""
+        """Return the mapping with `key` replaced at its place, or appended."""
         if self.get(key) is None:
             return Map(self.mark, (*self.entries, MapEntry(key, value.mark, value)))
         return Map(
@@ -95,24 +95,24 @@ Node = Scalar | Seq | Map
 
 
 def text(value: str, mark: Mark = NOWHERE) -> Scalar:
-    """A scalar that is text."""
+    """Make a scalar that is text."""
     return Scalar(mark, NodeKind.TEXT, value, value)
 
 
 def is_null(node: Node | None) -> bool:
-    """Absent, or there and null."""
+    """Tell whether a node is absent or null."""
     return node is None or (isinstance(node, Scalar) and node.kind is NodeKind.NULL)
 
 
 def kind_name(node: Node) -> str:
-    """What a message calls a node."""
+    """Return the name of a node's type in messages."""
     if isinstance(node, Map):
         return "a mapping"
     return "a list" if isinstance(node, Seq) else str(node.kind)
 
 
 def dotted(path: Path) -> str:
-    """`("models", "a/b", "env", 0)` → `models.a/b.env[0]`."""
+    """Write `("models", "a/b", "env", 0)` as `models.a/b.env[0]`."""
     out = ""
     for part in path:
         if isinstance(part, int):
@@ -123,7 +123,7 @@ def dotted(path: Path) -> str:
 
 
 def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
-    """Every scalar value below `node` (keys are not values)."""
+    """Yield every scalar below `node` with its path; keys are not values."""
     match node:
         case Scalar():
             yield path, node
@@ -138,7 +138,7 @@ def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
 
 
 def node_at(node: Node, path: Path) -> Node | None:
-    """What stands at `path`; None where nothing does."""
+    """Return the node at `path`, or None."""
     here: Node | None = node
     for part in path:
         if isinstance(here, Map) and isinstance(part, str):
@@ -151,7 +151,7 @@ def node_at(node: Node, path: Path) -> Node | None:
 
 
 def locate(node: Node, path: Path) -> Mark:
-    """Where `path` stands: its key if it has one, else the deepest part of it that exists."""
+    """Return the mark of `path`: of its key, or of the deepest part of it that exists."""
     mark = node.mark
     for part in path:
         if isinstance(node, Map) and isinstance(part, str):

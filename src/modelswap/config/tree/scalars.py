@@ -1,7 +1,6 @@
-"""What a bare YAML word means, and how a number is written back.
+"""Scalars get their types as in go-yaml v3, and numbers are written back as Go prints them. Pure.
 
-Law: the typing is go-yaml v3's, because the files were written for it: YAML
-1.1's octals and underscores, YAML 1.2's booleans, no base 60. Pure.
+The files were written for go-yaml: octals and underscores of YAML 1.1, booleans of YAML 1.2, no base 60.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _DAY = r"(\d{4})-(\d{1,2})-(\d{1,2})"
 _TIME = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?"
 _STAMP = re.compile(rf"{_DAY}(?:(?:[Tt]{_TIME}(Z|[-+]\d\d:\d\d))| {_TIME})?", re.ASCII)
-_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # int64 and uint64: go-yaml's bounds
 _LONGEST_INT: Final = 100
-"""Characters; with a sign, `0b` and a few zeros, no longer word fits between the bounds."""
-_SMALLEST_PLAIN, _LARGEST_PLAIN = -4, 6
+"""Characters; with a sign, `0b` and a few zeros, a longer word is outside the bounds."""
+_SMALLEST_PLAIN, _LARGEST_PLAIN = -4, 6  # exponents between which Go prints no exponent
 
 
 def resolve(word: str) -> tuple[NodeKind, ScalarValue]:
@@ -77,7 +76,7 @@ def _integer(word: str) -> int:
 
 
 def _timestamp(word: str) -> str | None:
-    """The RFC 3339 form of a YAML date, or None when it is none."""
+    """Return the RFC 3339 form of a YAML date, or None."""
     found = _STAMP.fullmatch(word) if word[4:5] == "-" else None
     if found is None:
         return None
@@ -105,7 +104,7 @@ def _zone(offset: str | None) -> timezone:
 
 
 def canonical(value: ScalarValue) -> str:
-    """A value as text, as Go prints it: `1.10` → `1.1`, `1e21` → `1e+21`, `true`."""
+    """Write a value as Go prints it: `1.10` → `1.1`, `1e21` → `1e+21`, `true`."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -114,7 +113,7 @@ def canonical(value: ScalarValue) -> str:
 
 
 def _go_float(value: float) -> str:
-    """The shortest form that reads back the same, with an exponent below 1e-4 and from 1e6 on."""
+    """Write the shortest form that reads back the same; an exponent below 1e-4 and from 1e6 on."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
     sign = "-" if math.copysign(1, value) < 0 else ""
@@ -131,7 +130,7 @@ def _go_float(value: float) -> str:
 
 
 def _shortest(value: float) -> tuple[str, int]:
-    """Significant digits and decimal exponent of the shortest form that reads back the same."""
+    """Return digits and decimal exponent of the shortest form that reads back the same."""
     coefficient, _, power = repr(value).partition("e")
     whole, _, fraction = coefficient.partition(".")
     digits = (whole + fraction).lstrip("0")

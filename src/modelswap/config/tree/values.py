@@ -1,4 +1,4 @@
-"""What a node means as a plain value: JSON, or a whole number. Pure."""
+"""Nodes as plain values: JSON, or a whole number. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .scalars import canonical
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _INT_BOUND: Final = 2**63
-"""Whole numbers are 64 bits wide, as in the files' first reader."""
+"""Whole numbers have 64 bits, as in llama-swap."""
 
 
 def whole_number(node: Node) -> int | None:
-    """The whole number that a node holds, a fraction cut off."""
+    """Return the whole number of a node, a fraction cut off; None when it is no number."""
     if not isinstance(node, Scalar) or isinstance(node.value, bool):
         return None
     value = node.value
@@ -25,7 +25,7 @@ def whole_number(node: Node) -> int | None:
 
 
 def as_json(node: Node) -> Json:
-    """Any value, as JSON can say it: not-a-number and the infinities become text."""
+    """Return any value as JSON; not-a-number and the infinities become text."""
     match node:
         case Map():
             return {entry.key: as_json(entry.value) for entry in node.entries}
