@@ -43,7 +43,7 @@ class FoundValue:
     value: str | None = None
     longest: int = LONGEST
 
-    def says(self, mask: Callable[[str], str]) -> str:
+    def text(self, mask: Callable[[str], str]) -> str:
         """Return the text for a message."""
         if self.value is None:
             return mask(self.words)

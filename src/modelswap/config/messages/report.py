@@ -49,7 +49,7 @@ class Problem:
 
     def sentence(self, mask: Callable[[str], str]) -> str:
         """Return the message with what was found and what becomes of it."""
-        said = "" if self.found is None else f"; found {self.found.says(mask)}"
+        said = "" if self.found is None else f"; found {self.found.text(mask)}"
         return mask(self.message) + said + (f", {self.then}" if self.then else "")
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.config.compile.addresses import address_of
+from modelswap.config.compile.addresses import address_of, fixed_ports
 from modelswap.core.placement.policy import Evict, NeverFits, apart
 from modelswap.core.spec import ModelId
 
@@ -128,3 +128,19 @@ def test_what_never_fits_stays_so() -> None:
     """An address changes nothing for a model that fits nowhere."""
     answer = NeverFits("too big")
     assert apart(lambda *_: answer, {A: "p", B: "p"})(A, [B, C]) == answer
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:99999", "ftp://h", ""])
+def test_what_is_no_address_is_none(url: str) -> None:
+    """Such a URL shares nothing with another one."""
+    assert address_of(url) == ""
+
+
+def test_ports_that_are_always_in_use(loaded: LoadText) -> None:
+    """A fixed port that the command names is one; `${PORT}` and another machine's are not."""
+    found = loaded(
+        f"models:\n  a: {{{FIXED}}}\n  b: {{cmd: 'srv ${{PORT}}'}}\n"
+        "  c: {cmd: srv --port 9002, proxy: 'http://box:9002'}"
+    )
+    assert found.plan is not None
+    assert fixed_ports(found.plan.models) == {9000}

@@ -12,6 +12,8 @@ from modelswap.config.load import load
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.config import LoadText
+
 MODEL = "models:\n  m:\n    cmd: /bin/sh --port ${PORT}\n"
 
 
@@ -115,3 +117,41 @@ def test_a_message_is_one_line_without_controls(tmp_path: Path, key: str) -> Non
     (line,) = lines(tmp_path, f'"{key}": 1\n{MODEL}')
     assert line.isprintable()
     assert line.endswith(": unknown key, ignored")
+
+
+MISINDENTED = [
+    ("groups:\n  a: {cmd: x, ttl: 5}\n  b: {cmd: y}\n  g: {members: [a, b]}", "groups.a", "'a', 'b'", True),
+    ("groups:\n  g: {members: [a]}\n  models:\n    a: {cmd: x}\n    b: {cmd: y}", "groups.models", "'a', 'b'", True),
+    ("routing:\n  router:\n    settings:\n      groups:\n        a: {cmd: x}", "routing.router.settings.groups.a", "'a'", True),
+    ("a: {cmd: x}\nb: {cmd: y, proxy: 'http://h'}", "a", "'a', 'b'", True),
+    ("models:\n  models:\n    a: {cmd: x}", "models.models", "'a'", True),
+    ("profiles:\n  a: {cmd: x}\n  b: {cmd: x}", "profiles.a", "'a', 'b'", False),
+    ("peers:\n  a: {cmd: x, proxy: 'http://h:1'}", "peers.a", "'a'", False),
+    ("macros:\n  a: {cmd: x}\n  b: {cmd: x}", "macros.a", "'a', 'b'", False),
+    ("hooks:\n  models:\n    a: {cmd: x}", "hooks.models", "'a'", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key", "names", "is_accepted"), MISINDENTED)
+def test_misindented_models_are_one_mistake(
+    loaded: LoadText, text: str, key: str, names: str, *, is_accepted: bool
+) -> None:
+    """Models that stand where none belongs are reported once, with their names."""
+    found = loaded(text)
+    (line,) = found.lines()
+    assert f": {key}: expected " in line
+    assert names in line
+    assert "`models:`" in line
+    assert (found.plan is not None) is is_accepted
+
+
+def test_names_that_are_spelt_like_a_model_s_key(loaded: LoadText) -> None:
+    """A var or a set called `cmd` makes no model of its mapping."""
+    text = "models: {m: {cmd: 'x ${PORT}'}}\nmatrix: {vars: {cmd: m}, evict_costs: {cmd: 2}, sets: {cmd: m}}"
+    assert loaded(text).lines() == []
+
+
+def test_anchored_mappings_are_no_misindented_models(loaded: LoadText) -> None:
+    """Mappings for anchors at the top level are not taken for models."""
+    text = "x-a: &a {cmd: 'x ${PORT}'}\n_b: &b {cmd: y}\nmodels: {m: *a, n: {<<: *b, proxy: 'http://h'}}"
+    assert [w.key for w in loaded(text).warnings] == ["_b"]
