@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.diff import diff
+from modelswap.config.diff import diff, summary
 
 if TYPE_CHECKING:
     from support.config import LoadText
@@ -49,3 +49,29 @@ def test_difference_of_settings(loaded: LoadText) -> None:
     assert set(found.settings) == {"log_level", "log_to_stdout", "store_path"}
     assert found.needs_restart == ("logToStdout",)
     assert diff(old, old).settings == ()
+
+
+FIRST = "models: {a: {cmd: 'x ${PORT}', ttl: 5}, b: {cmd: 'y ${PORT}'}}\n"
+SUMMARIES = [
+    ("models: {a: {cmd: 'x ${PORT}', ttl: 6, aliases: [z]}, b: {cmd: 'y ${PORT}'}}",
+     "0 models added, 0 changed, 0 removed, 2 same; 1 updated without a restart: a (aliases, ttl)"),
+    ("models: {a: {cmd: 'x ${PORT}', ttl: 5, filters: {stripParams: t}}, b: {cmd: 'y ${PORT}'}}", "a (filters)"),
+    (FIRST + "groups: {g: {members: [a]}}", "2 same; changed: groups"),
+    (FIRST + "matrix: {sets: {s: a & b}}", "changed: matrix"),
+    (FIRST + "peers: {p: {proxy: 'http://h', models: [m]}}", "changed: peers"),
+    (FIRST + "selectors: {s: {strategy: pin, targets: [a]}}", "changed: selectors"),
+    (FIRST + "profiles: {s: {pins: {x: a}}}", "changed: profiles"),
+    (FIRST + "logLevel: warn\nlimits: {queue: 5}\nstore: {path: x.db}", "changed: logLevel, store, limits"),
+    (FIRST + "globalTTL: 9", "1 updated without a restart: b (ttl)"),
+    (FIRST + "startPort: 7000", "2 same; changed: startPort"),
+    ("models: {A: {cmd: 'z ${PORT}'}, a: {cmd: 'x ${PORT}', ttl: 5}, b: {cmd: 'y ${PORT}'}}", "1 models added, 0 changed, 0 removed, 2 same"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "end"), SUMMARIES)
+def test_summary_of_a_reload(loaded: LoadText, text: str, end: str) -> None:
+    """Models that go on running with other filters, and sections, are named; a shifted port is not."""
+    old, new = loaded(FIRST).plan, loaded(text).plan
+    assert old is not None
+    assert new is not None
+    assert summary(diff(old, new)).endswith(end)

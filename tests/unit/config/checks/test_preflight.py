@@ -60,7 +60,7 @@ SYNTAX = [
 
 @pytest.mark.parametrize(("command", "found", "hint"), SYNTAX)
 def test_shell_syntax(tmp_path: Path, command: str, found: str, hint: str) -> None:
-    """What a shell would do is said to be not done, with what to write instead."""
+    """A warning names what only a shell would do, and what to write instead."""
     checked = _check(tmp_path, command)
     lines = [line for line in checked.lines() if "no shell" in line]
     assert any(found in line and hint in line for line in lines), checked.lines()
@@ -104,7 +104,7 @@ def test_no_shell_syntax(tmp_path: Path, command: str) -> None:
     "command", [*(row[0] for row in SYNTAX), *PLAIN, "a\\\n b 'c", '"a\\"b" c\\ d']
 )
 def test_words_are_those_of_the_command(command: str) -> None:
-    """The words that are looked at are those that the program gets."""
+    """The words that are checked are those that the program gets."""
     assert tuple(word.text for word in shell_syntax.words(command)) == split(command)
 
 
@@ -138,11 +138,11 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("command", "kind", "said"), MISSING)
-def test_what_is_missing(tmp_path: Path, command: str, kind: str, said: str) -> None:
+@pytest.mark.parametrize(("command", "kind", "why"), MISSING)
+def test_what_is_missing(tmp_path: Path, command: str, kind: str, why: str) -> None:
     """A program, a file, a folder that is not there: a warning, under strict, too."""
     checked = _check(tmp_path, command)
-    lines = [line for line in checked.lines(strict=True) if said in line]
+    lines = [line for line in checked.lines(strict=True) if why in line]
     assert len(lines) == 1, checked.lines()
     assert lines[0].startswith(
         f"warning: {tmp_path}/c.yaml:3: models.m.cmd: expected {kind} on this"
@@ -160,7 +160,7 @@ THERE = [
 
 
 @pytest.mark.parametrize("command", THERE)
-def test_what_is_no_file_is_not_looked_for(tmp_path: Path, command: str) -> None:
+def test_what_is_no_file_is_not_checked(tmp_path: Path, command: str) -> None:
     """A name that the server looks up elsewhere, a module, a path inside a container."""
     assert _check(tmp_path, command).lines() == []
 
@@ -180,7 +180,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("command", ELSEWHERE)
-def test_files_of_other_places_are_not_looked_for(tmp_path: Path, command: str) -> None:
+def test_files_of_other_places_are_not_checked(tmp_path: Path, command: str) -> None:
     """What a container or another machine has, what will be downloaded, what is in another folder."""
     for name in ("docker", command.split(maxsplit=1)[0]):
         (tmp_path / name).write_text("#!/bin/sh\n")
@@ -189,7 +189,7 @@ def test_files_of_other_places_are_not_looked_for(tmp_path: Path, command: str) 
     assert _check(tmp_path, command, f"env: [{variables}]").lines() == []
 
 
-def test_container_paths_are_not_looked_for(tmp_path: Path) -> None:
+def test_container_paths_are_not_checked(tmp_path: Path) -> None:
     """Of a container's command only its program and the folders of this machine count."""
     (tmp_path / "docker").write_text("#!/bin/sh\n")
     (tmp_path / "docker").chmod(0o755)
@@ -198,7 +198,7 @@ def test_container_paths_are_not_looked_for(tmp_path: Path) -> None:
 
 
 def test_the_path_of_the_model_counts(tmp_path: Path) -> None:
-    """A program is looked for where the server will be: in the PATH that `env` sets."""
+    """A program is searched for where the server will be: in the PATH that `env` sets."""
     program = tmp_path / "mine"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -208,7 +208,7 @@ def test_the_path_of_the_model_counts(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_executed(tmp_path: Path) -> None:
-    """A program without the permission is said to be one."""
+    """A program without the permission has a warning."""
     program = tmp_path / "mine"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o644)
@@ -242,7 +242,7 @@ def test_what_this_user_may_not_see_is_not_missing(tmp_path: Path) -> None:
 
 
 def test_files_that_are_there(tmp_path: Path) -> None:
-    """Nothing is said about what is there; of a model in parts, all parts are looked for."""
+    """There is no warning of what is there; of a model in parts, all parts are checked."""
     (tmp_path / "x.gguf").touch()
     parts = [tmp_path / f"y-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
     for part in parts:
@@ -254,18 +254,18 @@ def test_files_that_are_there(tmp_path: Path) -> None:
 
 
 def test_the_stop_command_and_the_environment_count(tmp_path: Path) -> None:
-    """`cmdStop` is a command, too; a model file in `env` is looked for."""
+    """`cmdStop` is a command, too; a model file in `env` is checked."""
     checked = _check(
         tmp_path, "true", "cmdStop: no-such-stop | x", "env: [LLAMA_ARG_MODEL=/no/x.gguf]"
     )
-    said = "\n".join(checked.lines())
-    assert "models.m.cmdStop: expected a program" in said
-    assert "models.m.cmdStop: expected no shell syntax" in said
-    assert "models.m.env[0]: expected a file" in said
+    lines = "\n".join(checked.lines())
+    assert "models.m.cmdStop: expected a program" in lines
+    assert "models.m.cmdStop: expected no shell syntax" in lines
+    assert "models.m.env[0]: expected a file" in lines
 
 
 def test_commands_that_may_share_a_server(tmp_path: Path) -> None:
-    """Two models on one fixed port that may run together, whose commands do not name it: said by check."""
+    """Two models on one fixed port that may run together, whose commands do not name it: a warning of check."""
     text = "models:\n  a: {cmd: sleep inf, proxy: 'http://localhost:9'}\n  b:\n    cmd: sleep inf\n    proxy: http://localhost:9\ngroups: {g: {swap: no, members: [a, b]}}\n"
     file = tmp_path / "c.yaml"
     file.write_text(text)

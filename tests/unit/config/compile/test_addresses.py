@@ -1,4 +1,4 @@
-"""Models with one address: they swap, and the configuration says so where it could surprise."""
+"""Models with one address: they swap, with a warning where that could surprise."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ TOGETHER = [
 
 @pytest.mark.parametrize("routing", TOGETHER)
 def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
-    """Whatever the routing says, one is unloaded for the other; a warning says so once."""
+    """Whatever the routing, one is unloaded for the other; there is one warning."""
     found = loaded(_pair(FIXED, SECOND, routing))
     assert found.plan is not None, found.lines()
     policy = found.plan.policy
@@ -74,7 +74,7 @@ def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
 
 
 def test_models_that_swap_anyway_are_fine(loaded: LoadText) -> None:
-    """Where groups never let them run together, nothing is said."""
+    """Where groups never let them run together, there is no warning."""
     assert loaded(_pair(FIXED, SECOND, "")).lines() == []
 
 

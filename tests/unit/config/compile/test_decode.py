@@ -95,7 +95,7 @@ GOOD = [
 def test_value_of_a_model_key(
     loaded: LoadText, text: str, attribute: str, expected: object
 ) -> None:
-    """A value is converted as go-yaml would, and settled as the reference says."""
+    """A value is converted as go-yaml would, and has the meaning that the reference states."""
     found = loaded(M % text)
     assert found.plan is not None, found.lines()
     (model,) = found.plan.models.values()
@@ -249,14 +249,14 @@ TOP = [
 def test_value_of_a_top_level_key(
     loaded: LoadText, text: str, attribute: str, expected: object
 ) -> None:
-    """A top-level value is settled as the reference says."""
+    """A top-level value is has the meaning that the reference states."""
     found = loaded(text)
     assert found.plan is not None, found.lines()
     assert attrgetter(attribute)(found.plan) == expected
 
 
 def test_global_values_reach_the_models(loaded: LoadText) -> None:
-    """Models take what the top level says about all of them."""
+    """Models take what the top level sets for all of them."""
     text = "globalTTL: 60\nunloadTimeout: 0\nhealthCheckTimeout: 3\nsendLoadingState: yes\n"
     plan = loaded(text + M % "unlisted: no").plan
     assert plan is not None

@@ -74,7 +74,7 @@ def _document(steps: Steps, value: object) -> str:
 
 
 @pytest.mark.parametrize(("steps", "value", "words"), CASES)
-def test_every_key_says_what_it_found(
+def test_every_key_names_what_was_found(
     loaded: LoadText, steps: Steps, value: object, words: str
 ) -> None:
     """A value of a wrong kind is named beside what was expected, whatever the key."""
@@ -88,7 +88,7 @@ def test_every_key_says_what_it_found(
     ), messages
 
 
-SAID = [
+MESSAGES = [
     ("routing: {router: {use: carousel}}", "routing.router.use: expected one of group, matrix; found 'carousel'"),
     ("routing: {scheduler: {use: lifo}}", "routing.scheduler.use: expected fifo; found 'lifo'"),
     ("logToStdout: all", "logToStdout: expected one of proxy, upstream, both, none; found 'all'"),
@@ -118,10 +118,10 @@ SAID = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "said"), SAID)
-def test_message(loaded: LoadText, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "message"), MESSAGES)
+def test_message(loaded: LoadText, text: str, message: str) -> None:
     """The message names the file's own path, what was expected, and what was found."""
-    assert said in "\n".join(loaded(text).lines())
+    assert message in "\n".join(loaded(text).lines())
 
 
 SECRET = "sk-live-0123456789"
@@ -164,6 +164,6 @@ def test_documents_are_what_they_are_taken_for() -> None:
 def test_an_item_behind_a_null_is_the_one_that_is_shown(loaded: LoadText) -> None:
     """Nulls in a list are left out; what is shown is what is meant."""
     found = loaded("groups: {g: {members: [~, zz]}}\nallowedHosts: [~, a/b]")
-    said = "\n".join(found.lines())
-    assert "found 'zz'" in said
-    assert "found 'a/b'" in said
+    message = "\n".join(found.lines())
+    assert "found 'zz'" in message
+    assert "found 'a/b'" in message

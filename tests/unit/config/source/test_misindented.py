@@ -1,4 +1,4 @@
-"""Mistakes that are said once, where they stand, and in words that help."""
+"""Mistakes that are reported once, at their place, with help."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_check_looks_at_a_file_whose_matrix_is_wrong(
         ),
     ],
 )
-def test_what_follows_from_a_mistake_is_not_said(tmp_path: Path, text: str, expected: str) -> None:
+def test_what_follows_from_a_mistake_is_not_reported(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     (line,) = lines(tmp_path, text)
     assert line.startswith(expected)
 
@@ -86,7 +88,7 @@ def test_a_check_endpoint_that_is_no_path(tmp_path: Path, value: str) -> None:
 
 
 def test_sections_below_models(tmp_path: Path) -> None:
-    """One level too deep: each is said once, where it belongs, and no secret with it."""
+    """One level too deep: each is reported once, at its place, without a secret."""
     text = MODEL + (
         "  logLevel: debug\n  groups:\n    g:\n      members: [m]\n  apiKeys: sk-very-secret\n"
     )

@@ -41,7 +41,7 @@ async def turns(count: int) -> None:
 
 
 async def test_a_file_that_takes_all_away_waits(tmp_path: Path) -> None:
-    """An ordinary change counts at once, one that takes everything only after a longer look."""
+    """An ordinary change counts at once, one that removes every model only after more polls."""
     file = tmp_path / "config.yaml"
     file.write_text("models")
     eager = Eager(file)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_a_change_is_told_once_it_stands_still(tmp_path: Path) -> None:
-    """One look sees it, the next tells it, and the one after that is silent."""
+    """One poll sees it, the next reports it, and the one after that reports nothing."""
     file = tmp_path / "config.yaml"
     file.write_text("models: {}")
     watch = Watch([file], None)
@@ -39,7 +39,7 @@ def test_a_key_file_counts(tmp_path: Path) -> None:
 
 
 def test_looking_at_more_forgets_nothing(tmp_path: Path) -> None:
-    """A change of the file between its first look and the key files' one is told."""
+    """A change of the file between its first poll and the key files' is reported."""
     file, key = tmp_path / "config.yaml", tmp_path / "key"
     file.write_text("models: {}")
     key.write_text("k")
