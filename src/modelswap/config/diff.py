@@ -47,7 +47,7 @@ _SETTING_KEYS: Final = {
     "preload": "hooks",
     "redact_headers": "captures",
     "loading_grace": "loading",
-    "loading_pulse": "loading",
+    "loading_keep_alive": "loading",
     "keeper_grace": "keeper",
     "max_wait": "routing.scheduler",
 }

@@ -237,7 +237,7 @@ class Settings(SettingKeys):
     limits: Limits = field(default_factory=Limits)
     loading_grace: Seconds = Seconds(5)
     """How long a streaming request waits until its stream is opened for keep-alives."""
-    loading_pulse: Seconds = Seconds(5)
+    loading_keep_alive: Seconds = Seconds(5)
     """Between two keep-alives."""
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False

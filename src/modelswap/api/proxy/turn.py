@@ -103,7 +103,7 @@ class Turn(Arrival):
         front = self._front
         settings = self._snapshot.plan.settings
         grace: float = settings.loading_grace
-        pulse: float = settings.loading_pulse
+        pulse: float = settings.loading_keep_alive
         if patience is not None:
             grace, pulse = min(grace, before(patience)), min(pulse, patience / 2)
         waited = monotonic() - self._begun

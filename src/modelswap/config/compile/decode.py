@@ -62,10 +62,6 @@ def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
     return cls(**values)
 
 
-def _record(node: Node, cls: type[object], path: Path, report: Report) -> object:
-    return decode(node, cls, path, report)
-
-
 def _unknown_key(entry: MapEntry, cls: type, path: Path, report: Report) -> None:
     if len(path) == 1 and entry.key.startswith(_SILENT_PREFIX):
         return
@@ -85,10 +81,10 @@ def _value(node: Node, shape: types.Shape, path: Path, report: Report) -> object
         case types.MapOf():
             return _map(node, shape.value, path, report)
         case types.Record():
-            return USE_DEFAULT if is_null(node) else _record(node, shape.cls, path, report)
+            return USE_DEFAULT if is_null(node) else decode(node, shape.cls, path, report)
         case types.Either():
             if isinstance(node, Map):
-                return _record(node, shape.cls, path, report)
+                return decode(node, shape.cls, path, report)
             return _text(node, types.Text(), path, report)
         case types.Anything():
             return as_json(node)

@@ -84,7 +84,7 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnost
         redact_headers=_headers(raw.captures.redact_headers),
         limits=Limits(**values_of(raw.limits, RawLimits)),
         loading_grace=Seconds(raw.loading.grace),
-        loading_pulse=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.pulse)),
+        loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.pulse)),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,

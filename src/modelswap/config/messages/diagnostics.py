@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from modelswap.config.tree.node import locate, node_at
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from modelswap.config.tree.node import Map, Path
 
     from .found_value import FoundValue
-    from .report import Report
+    from .report import Details, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,29 +23,13 @@ class Diagnostics:
     root: Map
     report: Report
 
-    def problem(
-        self,
-        path: Path,
-        message: str,
-        hint: str = "",
-        *,
-        seen: FoundValue | None = None,
-        then: str = "",
-    ) -> None:
+    def problem(self, path: Path, message: str, hint: str = "", **more: Unpack[Details]) -> None:
         if not self.report.is_wrong(path):
-            self.report.problem(locate(self.root, path), path, message, hint, seen=seen, then=then)
+            self.report.problem(locate(self.root, path), path, message, hint, **more)
 
-    def warn(
-        self,
-        path: Path,
-        message: str,
-        hint: str = "",
-        *,
-        seen: FoundValue | None = None,
-        then: str = "",
-    ) -> None:
+    def warn(self, path: Path, message: str, hint: str = "", **more: Unpack[Details]) -> None:
         if not self.report.is_wrong(path):
-            self.report.warn(locate(self.root, path), path, message, hint, seen=seen, then=then)
+            self.report.warn(locate(self.root, path), path, message, hint, **more)
 
     def missing(self, path: Path, what: str, seen: FoundValue, why: str) -> None:
         """Warn of something that this machine does not have."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.config.schema import field_types as types
 from modelswap.config.schema.quantities import seconds, size
+from modelswap.config.schema.schema_root import RawConfig
 from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO
 
@@ -159,8 +160,6 @@ def _fits(
 @cache
 def _all_keys() -> tuple[tuple[str, Path, types.Shape], ...]:
     """Return every key of the file: its word, its path (`<id>` for any name), its type."""
-    from modelswap.config.schema.schema_root import RawConfig  # noqa: PLC0415 - it is made of records that need this module
-
     return tuple(_below(RawConfig, ()))
 
 

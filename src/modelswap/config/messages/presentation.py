@@ -36,7 +36,7 @@ def presentable(
             ),
             message=one.sentence(mask),
             hint=mask(one.hint),
-            found=None,
+            seen=None,
             then="",
         )
         for one in found

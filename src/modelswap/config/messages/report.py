@@ -6,7 +6,7 @@ Guarantees: a problem knows its place in the file, its path, what was expected a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from modelswap.config.tree.node import Mark, Node, Path, dotted
 
@@ -24,7 +24,7 @@ class Problem:
     path: Path
     message: str
     hint: str = ""
-    found: FoundValue | None = None
+    seen: FoundValue | None = None
     """The value there, kept apart until the secrets that may be in it are known."""
     of_machine: bool = field(default=False, kw_only=True)
     """A fact of this machine, not of the file."""
@@ -49,7 +49,7 @@ class Problem:
 
     def sentence(self, mask: Callable[[str], str]) -> str:
         """Return the message with what was found and what becomes of it."""
-        said = "" if self.found is None else f"; found {self.found.text(mask)}"
+        said = "" if self.seen is None else f"; found {self.seen.text(mask)}"
         return mask(self.message) + said + (f", {self.then}" if self.then else "")
 
     def __str__(self) -> str:
@@ -63,6 +63,14 @@ def _one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Details(TypedDict, total=False):
+    """What a problem may have beside its place and its text."""
+
+    seen: FoundValue | None
+    then: str
+    of_machine: bool
 
 
 @dataclass(slots=True)
@@ -79,30 +87,14 @@ class Report:
     """Paths of rewritten older forms: ours → the file's."""
 
     def problem(
-        self,
-        mark: Mark,
-        path: Path,
-        message: str,
-        hint: str = "",
-        *,
-        seen: FoundValue | None = None,
-        then: str = "",
+        self, mark: Mark, path: Path, message: str, hint: str = "", **more: Unpack[Details]
     ) -> None:
-        self.problems.append(Problem(mark, path, message, hint, seen, then))
+        self.problems.append(Problem(mark, path, message, hint, **more))
 
     def warn(
-        self,
-        mark: Mark,
-        path: Path,
-        message: str,
-        hint: str = "",
-        *,
-        seen: FoundValue | None = None,
-        then: str = "",
-        of_machine: bool = False,
+        self, mark: Mark, path: Path, message: str, hint: str = "", **more: Unpack[Details]
     ) -> None:
-        warning = Problem(mark, path, message, hint, seen, then, of_machine=of_machine)
-        self.warnings.append(warning)
+        self.warnings.append(Problem(mark, path, message, hint, **more))
 
     def is_wrong(self, path: Path) -> bool:
         """Tell whether the value there, or one that holds it, has a wrong type."""

@@ -53,7 +53,7 @@ _TOO_MUCH: Final = (
 
 _LOADER = yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
-_SHIELDED = re.compile("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
+_PROTECTED = re.compile("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
 _CORE: Final = "tag:yaml.org,2002:"
 
 
@@ -105,8 +105,8 @@ def parse(text: str, file: str, expand: Expand) -> tuple[Node | None, list[Probl
 def _events(text: str) -> Iterator[yaml.Event]:
     # `{` and `}` mean something inside `[…]`: a placeholder goes through the parser in other characters,
     # of the same length, so that columns stay true.
-    shielded = _PLACEHOLDER.sub("\ue000\ue002\\1\ue001", text.removeprefix("\ufeff"))
-    events: Iterator[yaml.Event] = yaml.parse(shielded, Loader=_LOADER)
+    protected = _PLACEHOLDER.sub("\ue000\ue002\\1\ue001", text.removeprefix("\ufeff"))
+    events: Iterator[yaml.Event] = yaml.parse(protected, Loader=_LOADER)
     return events
 
 
@@ -116,8 +116,8 @@ _SECOND_COLON: Final = "mapping values are not allowed"
 _COLON: Final = "a value that holds `: ` needs quotes; else look at the indentation"
 
 
-def _unshield(text: str) -> str:
-    return _SHIELDED.sub(r"${\1}", text) if "\ue000" in text else text
+def _restored(text: str) -> str:
+    return _PROTECTED.sub(r"${\1}", text) if "\ue000" in text else text
 
 
 def _syntax(broken: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -229,7 +229,7 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         mark = self._mark(event)
-        written = _unshield(event.value)
+        written = _restored(event.value)
         value = self._expand(written, mark) if "${env." in written else written
         from_env = value is not written
         plain = bool(event.implicit[0])
@@ -304,7 +304,7 @@ class _Builder:
                             source.mark,
                             (*self._path(), "<<"),
                             "expected a mapping or a list of mappings behind `<<`",
-                            found=describe_node(source, ()),
+                            seen=describe_node(source, ()),
                         )
                     )
 
