@@ -83,7 +83,7 @@ class MapOf:
 @dataclass(frozen=True, slots=True)
 class Record:
     words: ClassVar = "mapping"
-    cls: type
+    cls: type[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Either:
     """A text, or a record."""
 
     words: ClassVar = "text or mapping"
-    cls: type
+    cls: type[object]
 
 
 Shape = (

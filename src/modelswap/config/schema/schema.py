@@ -57,7 +57,7 @@ class RawTimeouts:
         "responseHeader",
         Int(),
         None,
-        "Seconds until the answer begins; 0: no bound.",
+        "Seconds until the response begins; 0: no bound.",
         shown="0; peers: 60",
     )
     tls_handshake: int | None = key(
@@ -195,7 +195,7 @@ class RawModel(ModelKeys, CoreKeys):
         "stallTimeout",
         Duration(),
         None,
-        "Longest silence of a server that owes an answer, or more of it.",
+        "Longest pause of a server before or within a response.",
     )
 
 
@@ -326,7 +326,7 @@ class RawScheduler:
 class RawRouting:
     router: RawRouter = keys("router", Record(RawRouter), RawRouter, "Which models run together.")
     scheduler: RawScheduler = keys(
-        "scheduler", Record(RawScheduler), RawScheduler, "Who is served first."
+        "scheduler", Record(RawScheduler), RawScheduler, "Which request is served first."
     )
 
 

@@ -106,7 +106,10 @@ class RawCaptures:
 @dataclass(frozen=True, repr=False, eq=False)
 class RawKeeper:
     grace: float = key(
-        "grace", Duration(), 10.0, "How long model servers outlive a front that vanished."
+        "grace",
+        Duration(),
+        10.0,
+        "How long model servers run on when the front process has ended unexpectedly.",
     )
     on_restart: str = key(
         "onRestart",
@@ -207,7 +210,10 @@ class RawConfig(SettingKeys):
     )
     macros: JsonMap = mapping("macros", Anything(), "Texts and numbers for `${name}`.")
     routing: RawRouting = keys(
-        "routing", Record(RawRouting), RawRouting, "Which models run together, who comes first."
+        "routing",
+        Record(RawRouting),
+        RawRouting,
+        "Which models run together, which request comes first.",
     )
     hooks: RawHooks = keys("hooks", Record(RawHooks), RawHooks, "What to do when.")
     profiles: Mapping[str, RawProfile | None] = mapping(
@@ -256,7 +262,7 @@ class RawConfig(SettingKeys):
         "clientIdHeader",
         Text(),
         "",
-        "Header that names a client, for the sharing of turns; a key with a `name` comes before it.",
+        "Header that names a client, for fair scheduling; a key with a `name` comes before it.",
     )
     background_header: str = key(
         "backgroundHeader",
