@@ -12,8 +12,8 @@ from modelswap.api.auth.identity import ANONYMOUS, Identity
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.config.load import load_source
-from modelswap.config.source.node import Map, Mark
 from modelswap.config.source.source import Environment, Source, read_text
+from modelswap.config.tree.node import Map, Mark
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
 from modelswap.http.message.head import parse_request

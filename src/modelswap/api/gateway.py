@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 from modelswap.errors import (
     BadRequestError,
     ForbiddenError,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 from modelswap.observe.captures import KEEP_ALL, CaptureMask
 from modelswap.observe.usage.usage import UsageFormat
 

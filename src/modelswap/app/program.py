@@ -19,7 +19,6 @@ from modelswap.api.gateway import Gateway
 from modelswap.api.reload_status import ReloadStatus
 from modelswap.api.services import Services
 from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch
@@ -93,7 +92,7 @@ def _serve(options: Options, old_front: OldFront | None) -> int:
     tune_allocator()
     raise_limit()
     if watch is not None:
-        watch.look_also_at([Path(file) for file in loaded.plan.key_files])
+        watch.watch_also([Path(file) for file in loaded.plan.key_files])
     return _run(Program(options, address, watch, old_front).run(loaded, loaded.plan))
 
 
@@ -240,7 +239,7 @@ class Program:
 
     def _new_fleet(self) -> Fleet:
         plan = self._services.config.plan
-        self._fleet = Fleet(plan, policy_of(plan), self._launcher, self._services.fleet_events)
+        self._fleet = Fleet(plan, plan.policy, self._launcher, self._services.fleet_events)
         return self._fleet
 
     def _launcher(self, listener: Listener) -> Launcher:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelswap.api.snapshot import UnusableError
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import diff, load, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
@@ -113,9 +112,7 @@ class Reloader:
         change = diff(services.config.plan, plan)
         services.adopt(plan)
         services.reload_status.adopt(plan.files, loaded.warnings)
-        fleet.replace(
-            plan, policy_of(plan), changed=set(change.changed), removed=set(change.removed)
-        )
+        fleet.replace(plan, plan.policy, changed=set(change.changed), removed=set(change.removed))
         self._server.set_limits(plan.settings.limits)
         self._reload_tls()
         for model in change.removed:
@@ -127,7 +124,7 @@ class Reloader:
         fresh = change.added | change.changed
         fleet.preload([m for m in plan.settings.preload if m in fresh])
         if self._watch is not None:
-            self._watch.look_also_at([Path(file) for file in plan.key_files])
+            self._watch.watch_also([Path(file) for file in plan.key_files])
         return change.settings
 
     def _reload_tls(self) -> None:

@@ -31,9 +31,9 @@ def command(
     files and folders that the commands name and that are not there are warnings,
     with --strict, too: they may be there where the configuration is used.
     """
+    from modelswap.config.checks.preflight import preflight  # noqa: PLC0415 - the same
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
     from modelswap.config.load import load  # noqa: PLC0415 - the same
-    from modelswap.config.messages.preflight import preflight  # noqa: PLC0415 - the same
 
     is_named = config is not None or config_dir is not None
     files = tuple(file for file in files if file)
@@ -41,7 +41,7 @@ def command(
         refuse_argument(extra)
     if not is_named:
         config = Path(files[0] if files else "config.yaml")
-    loaded = load(config, config_dir, look=preflight)
+    loaded = load(config, config_dir, check=preflight)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)
     for key in loaded.not_active:

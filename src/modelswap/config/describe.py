@@ -1,4 +1,4 @@
-"""What a plan amounts to, for `modelswap check`: plain data, no secrets."""
+"""A plan in short, for `modelswap check`: plain data without secrets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .compile.command_secrets import shown_command
-from .macros.command import split
+from .commands.secrets import shown_command
+from .commands.words import split
 from .plan import Groups
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Description:
     keys: int
 
     def lines(self) -> list[str]:
-        """The same as text."""
+        """Return the description as lines of text."""
         out = [f"{len(self.models)} models, {self.keys} API keys"]
         for row in self.models:
             names = f" (also {', '.join(row.aliases)})" if row.aliases else ""
@@ -67,13 +67,13 @@ class Description:
 
 
 def describe(plan: Plan) -> Description:
-    """Sum a plan up."""
+    """Describe a plan."""
     groups = plan.routing.groups if isinstance(plan.routing, Groups) else ()
-    home = {member: group.id for group in groups for member in group.members}
+    group_of = {member: group.id for group in groups for member in group.members}
     matrix = None if isinstance(plan.routing, Groups) else plan.routing
     return Description(
         files=plan.files,
-        models=tuple(_row(plan, one, home.get(one.id, "")) for one in plan.models.values()),
+        models=tuple(_row(plan, one, group_of.get(one.id, "")) for one in plan.models.values()),
         groups=tuple(
             GroupRow(g.id, g.swap, g.exclusive, g.persistent, tuple(g.members)) for g in groups
         ),
@@ -92,6 +92,6 @@ def _row(plan: Plan, model: Model, group: str) -> ModelRow:
         port=model.port,
         proxy=shown_command(plan, model.proxy),
         group=group,
-        ttl=model.ttl,
+        ttl=model.spec.ttl,
         command=" ".join(split(shown_command(plan, shlex.join(model.argv)))),
     )

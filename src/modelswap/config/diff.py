@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from .plan import Matrix
+from .plan import DEFAULT_GROUP, Matrix
 from .schema.field_types import keys_of
 from .schema.schema import RawModel
 from .schema.schema_root import RawConfig
@@ -15,33 +15,24 @@ if TYPE_CHECKING:
 
     from modelswap.core.spec import ModelId
 
-    from .plan import Group, Plan, Settings
+    from .plan import Group, Plan
 
+T = TypeVar("T")
 NEEDS_RESTART: Final = {
     "log_to_stdout": "logToStdout",
     "keeper_grace": "keeper.grace",
 }
 _MOST_SHOWN: Final = 5
 """Models named in the log line."""
-_DEFAULT_GROUP: Final = "(default)"
 _OF_THE_SERVER: Final = frozenset(
-    {
-        "id",
-        "cmd",
-        "argv",
-        "cmd_stop",
-        "stop_argv",
-        "proxy",
-        "check_endpoint",
-        "port",
-        "env",
-        "identity",
-    }
+    {"id", "cmd", "argv", "cmd_stop", "stop_command", "proxy", "check_endpoint", "port", "env"}
+    | {"identity", "spec"}
 )
-"""Parts of a model that are in its identity, or follow from them."""
+"""Fields of a model that are in its identity, follow from it, or are compared on their own."""
 _MODEL_KEYS: Final = {
     **{key.attribute: key.name for key in keys_of(RawModel).values()},
     "start_timeout": "healthCheckTimeout",
+    "stop_grace": "unloadTimeout",
     "ignore_websockets": "compat",
 }
 _SETTING_KEYS: Final = {
@@ -56,7 +47,7 @@ _SETTING_KEYS: Final = {
     "preload": "hooks",
     "redact_headers": "captures",
     "loading_grace": "loading",
-    "loading_pulse": "loading",
+    "loading_keep_alive": "loading",
     "keeper_grace": "keeper",
     "max_wait": "routing.scheduler",
 }
@@ -64,7 +55,7 @@ _SETTING_KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """Models by what a reload means for them; `same` ones may differ in all but their server."""
+    """Models by what a reload does with them; `same` ones may differ in everything but their server."""
 
     added: frozenset[ModelId]
     removed: frozenset[ModelId]
@@ -73,18 +64,18 @@ class Diff:
     settings: tuple[str, ...] = ()
     """Attributes of `Settings` that differ."""
     updated: tuple[tuple[ModelId, tuple[str, ...]], ...] = ()
-    """The `same` ones that differ in something else, with its keys: they go on running."""
+    """The `same` ones that differ in other keys: they go on running."""
     sections: tuple[str, ...] = ()
-    """Keys of the top level that differ, models left out."""
+    """Keys of the top level that differ, without `models`."""
     needs_restart: tuple[str, ...] = ()
-    """Keys whose new value counts from the next start of the program."""
+    """Keys whose new value takes effect at the next start of the program."""
 
 
 def diff(old: Plan, new: Plan) -> Diff:
     """Compare by identity: a port that shifted is no change, a new command is one."""
     both = old.models.keys() & new.models.keys()
     changed = {name for name in both if old.models[name].identity != new.models[name].identity}
-    settings = _settings(old.settings, new.settings)
+    settings = tuple(_differing(old.settings, new.settings))
     return Diff(
         added=frozenset(new.models.keys() - both),
         removed=frozenset(old.models.keys() - both),
@@ -104,21 +95,23 @@ def _updated(
         before, now = old.models[name], new.models[name]
         if before.port is not None:
             now = now.at_port(before.port)  # a port that shifted is no change
-        keys = {
-            _MODEL_KEYS.get(one.name, one.name)
-            for one in fields(before)
-            if one.compare
-            and one.name not in _OF_THE_SERVER
-            and getattr(before, one.name) != getattr(now, one.name)
-        }
+        differing = (*_differing(before, now), *_differing(before.spec, now.spec))
+        keys = {_MODEL_KEYS.get(one, one) for one in differing if one not in _OF_THE_SERVER}
         if keys:
             yield name, tuple(sorted(keys))
+
+
+def _differing(old: T, new: T) -> Iterator[str]:
+    """Yield the names of the fields in which two records differ."""
+    for one in fields(cast("Any", old)):
+        if one.compare and getattr(old, one.name) != getattr(new, one.name):
+            yield one.name
 
 
 def _sections(old: Plan, new: Plan, settings: Iterable[str]) -> tuple[str, ...]:
     found = dict.fromkeys(_SETTING_KEYS.get(name, name) for name in settings)
     if old.routing != new.routing:
-        # A model that came or went changes the group of those in no other, and nothing was said.
+        # A new or removed model changes the default group, which is in no file.
         is_matrix = isinstance(new.routing, Matrix)
         if is_matrix or _own_groups(old) != _own_groups(new):
             found["matrix" if is_matrix else "groups"] = None
@@ -131,11 +124,11 @@ def _sections(old: Plan, new: Plan, settings: Iterable[str]) -> tuple[str, ...]:
 def _own_groups(plan: Plan) -> tuple[Group, ...] | None:
     if isinstance(plan.routing, Matrix):
         return None
-    return tuple(group for group in plan.routing.groups if group.id != _DEFAULT_GROUP)
+    return tuple(group for group in plan.routing.groups if group.id != DEFAULT_GROUP)
 
 
 def summary(change: Diff) -> str:
-    """What a reload changed, in one line for the log; keys and ids, no values."""
+    """Say in one line for the log what a reload changed: keys and ids, no values."""
     text = (
         f"{len(change.added)} models added, {len(change.changed)} changed, "
         f"{len(change.removed)} removed, {len(change.same)} same"
@@ -148,8 +141,3 @@ def summary(change: Diff) -> str:
     if change.sections:
         text += f"; changed: {', '.join(change.sections)}"
     return text
-
-
-def _settings(old: Settings, new: Settings) -> tuple[str, ...]:
-    names = (one.name for one in fields(old))
-    return tuple(name for name in names if getattr(old, name) != getattr(new, name))

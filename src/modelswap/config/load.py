@@ -1,23 +1,22 @@
-"""The pipeline: files → tree → macros → records → plan.
+"""Load a configuration: files → tree → macros → records → plan.
 
-Law: a mistake of the user is a `Problem`, never an exception, and all of them
-are found in one go. There is a plan exactly when there is no problem. No
-message holds a secret.
+Guarantees: a mistake of the user is a `Problem`, never an exception, and one load finds all of them.
+There is a plan exactly when there is no problem. No message holds a secret.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.core.spec import ModelId
 from modelswap.units import Seconds
 
-from .compile.addresses import warn_of_shared
-from .compile.command_secrets import values_in
-from .compile.coresidence import routing_policy
+from .checks.shared_addresses import warn_of_shared
+from .commands.secrets import values_in
+from .compile.decode import decode
 from .compile.models import Common, build
 from .compile.name_index import (
     NameIndex,
@@ -29,23 +28,24 @@ from .compile.name_index import (
     profiles,
     selectors,
 )
+from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
 from .diff import Diff, diff, summary
 from .macros.builtin import llama_server_command
 from .macros.expansion import Expanded, expand_file
 from .messages.diagnostics import Diagnostics
-from .messages.misplaced import without_misplaced
-from .messages.present import presentable
+from .messages.presentation import presentable
+from .messages.report import Problem, Report
 from .plan import Plan, Secret
 from .redact import is_secret, redact
-from .schema.decode import Report, decode
 from .schema.field_types import keys_of
 from .schema.schema import RawModel
 from .schema.schema_root import RawConfig
 from .source.legacy import modernise
-from .source.node import Map, MapEntry, Problem, locate
+from .source.misindented import without_misindented
 from .source.source import Source, read
+from .tree.node import Map, MapEntry, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 
     from .plan import Model, Settings
 
-    Look = Callable[[Plan, Diagnostics], None]
+    Check = Callable[[Plan, Diagnostics], None]
 
-__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "specs", "summary"]
+__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of it: a plan, or the reasons why there is none."""
+    """The result: a plan, or the reasons why there is none."""
 
     plan: Plan | None
     problems: tuple[Problem, ...] = ()
@@ -69,7 +69,7 @@ class Loaded:
     """Keys that are in the file, are accepted, and have no effect."""
 
     def lines(self, *, strict: bool = False) -> list[str]:
-        """What to print: problems first; under `strict` a warning counts as one."""
+        """Return the lines to print: problems first; under `strict` a warning counts as one."""
         out = [f"error: {problem}" for problem in self.problems]
         for warning in self.warnings:
             label = "error" if strict and not warning.of_machine else "warning"
@@ -88,72 +88,73 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     windows: bool | None = None,
-    look: Look | None = None,
+    check: Check | None = None,
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
-    `look`: says more about the plan, as `preflight` does.
+    `check` may report more about the plan, as `preflight` does.
     """
     variables = os.environ if environ is None else environ
     on_windows = sys.platform == "win32" if windows is None else windows
-    return load_source(read(config, config_dir, variables), windows=on_windows, look=look)
+    return load_source(read(config, config_dir, variables), windows=on_windows, check=check)
 
 
-def load_source(source: Source, *, windows: bool = False, look: Look | None = None) -> Loaded:
-    """Make the plan out of files that have been read; `look` may say more about it."""
+def load_source(source: Source, *, windows: bool = False, check: Check | None = None) -> Loaded:
+    """Make the plan out of files that have been read; `check` may report more about it."""
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
-    root = modernise(without_misplaced(source.root, keys.keys(), report), report)
+    root = modernise(without_misindented(source.root, keys.keys(), report), report)
     expanded = expand_file(root, frozenset(keys), llama_server_command, report)
     raw = decode(expanded.root, RawConfig, (), report)
-    places = Diagnostics(_with_models(root, expanded), report)
-    plan = _plan(raw, expanded, source, places, windows=windows)
+    diagnostics = Diagnostics(_with_models(root, expanded), report)
+    plan = _plan(raw, expanded, source, diagnostics, windows=windows)
     if not report.problems:
-        warn_of_shared(plan, routing_policy(plan), places)
-    if look is not None:
-        look(plan, places)
+        warn_of_shared(plan, routing_policy(plan), diagnostics)
+        plan = replace(plan, policy=compile_policy(plan))
+    if check is not None:
+        check(plan, diagnostics)
     secrets = plan.secrets
-    problems = presentable(report.problems, secrets, report.written)
-    warnings = presentable(report.warnings, secrets, report.written)
+    problems = presentable(report.problems, secrets, report.file_paths)
+    warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
 
 
 def _with_models(root: Map, expanded: Expanded) -> Map:
-    """The tree in which places are looked up: as it stands after the macros."""
+    """Return the tree in which places are looked up: the one after the macros."""
     entries = tuple(MapEntry(t.id, t.mark, t.tree) for t in expanded.templates)
     return expanded.root.with_value("models", Map(locate(root, ("models",)), entries))
 
 
 def _plan(
-    raw: RawConfig, expanded: Expanded, source: Source, places: Diagnostics, *, windows: bool
+    raw: RawConfig, expanded: Expanded, source: Source, diagnostics: Diagnostics, *, windows: bool
 ) -> Plan:
-    report = places.report
+    report = diagnostics.report
     raw_models = _raw_models(expanded)
-    alias_of = aliases(raw_models, places)
-    offered = peers(raw.peers, places)
-    directory = NameIndex(raw_models, alias_of, offered)
-    check_peer_names(directory, offered, places)
-    chosen = selectors(raw.selectors, directory, places)
+    alias_of = aliases(raw_models, diagnostics)
+    offered = peers(raw.peers, diagnostics)
+    names = NameIndex(raw_models, alias_of, offered)
+    check_peer_names(names, offered, diagnostics)
+    chosen = selectors(raw.selectors, names, diagnostics)
     common = Common(
-        start_timeout=start_timeout(raw, places),
+        start_timeout=start_timeout(raw, diagnostics),
         unload_timeout=unload_timeout(raw),
         ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
         send_loading_state=raw.send_loading_state,
-        priorities=priorities(raw.routing.scheduler, directory, places),
+        priorities=priorities(raw.routing.scheduler, names, diagnostics),
         windows=windows,
     )
     models = {ModelId(t.id): build(t, common, report) for t in expanded.templates}
-    top = settings(raw, preload(raw.hooks.on_startup.preload, directory, places), places)
+    top = settings(raw, preload(raw.hooks.on_startup.preload, names, diagnostics), diagnostics)
     return Plan(
         settings=top,
         models=models,
         aliases=alias_of,
         peers=offered,
         selectors=chosen,
-        profiles=profiles(raw.profiles, chosen, directory, places),
-        legacy_profiles=list_profiles(raw.list_profiles, raw_models, places),
-        routing=routing(raw.routing.router, directory, chosen, places),
+        profiles=profiles(raw.profiles, chosen, names, diagnostics),
+        legacy_profiles=list_profiles(raw.list_profiles, raw_models, diagnostics),
+        routing=routing(raw.routing.router, names, chosen, diagnostics),
         secrets=_secrets(raw, raw_models, top, source, models),
         files=source.files,
         key_files=tuple(
@@ -163,7 +164,7 @@ def _plan(
 
 
 def _raw_models(expanded: Expanded) -> dict[str, RawModel]:
-    """The models' records, for their names; mistakes in them are reported by `build`."""
+    """Decode the models for their names; `build` reports the mistakes in them."""
     scratch = Report()
     return {t.id: decode(t.tree, RawModel, ("models", t.id), scratch) for t in expanded.templates}
 
@@ -186,19 +187,3 @@ def _secrets(
     public = [name for one in models.values() for name in (one.id, *one.aliases)]
     values |= values_in(texts, names=public)
     return tuple(Secret(value) for value in sorted(values - {""}))
-
-
-def specs(plan: Plan) -> dict[ModelId, ModelSpec]:
-    """The facts that the decisions need, per model."""
-    return {
-        name: ModelSpec(
-            id=name,
-            start_timeout=model.start_timeout,
-            stop_grace=model.unload_timeout,
-            ttl=model.ttl,
-            concurrency=model.concurrency,
-            priority=model.priority,
-            restore_on_failure=model.restore_on_failure,
-        )
-        for name, model in plan.models.items()
-    }

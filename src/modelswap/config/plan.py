@@ -1,24 +1,41 @@
-"""The configuration as the program uses it: frozen, validated, complete.
+"""The plan: one valid configuration, frozen, in the form in which the program uses it.
 
-`load.py` makes a `Plan`; nothing else does. Everyone may hold one, nobody can
-change one. A reload makes a new one. Secrets are `Secret`, so that no `repr`,
-log line or error can show them by accident.
+A record inherits the keys that it takes from the file as they are (`schema.ModelKeys` and the like);
+the fields below are those that the compile step makes.
+
+Guarantees: only `load` makes a plan, and nothing changes it; a reload makes a new one. A secret is in a
+`Secret`, so that no `repr`, log line or error shows it by accident.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from modelswap.core.spec import ModelId
+from modelswap.core.placement.groups import groups_policy
+from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Bytes, Seconds
+
+from .schema.schema import (
+    ApiKeyKeys,
+    CapabilityKeys,
+    GroupKeys,
+    KeyScope,
+    ModelKeys,
+    PeerKeys,
+    SelectorKeys,
+)
+from .schema.schema_root import FIRST_PORT, RawLimits, SettingKeys
+from .tree.values import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+    from modelswap.core.placement.policy import Policy
+
+DEFAULT_GROUP: Final = "(default)"
+"""Id of the group of all models that are in no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +54,14 @@ class Secret:
 
 
 class PathPattern(Protocol):
-    """An expression that is looked for in a path."""
+    """An expression that is searched for in a path."""
 
     def search(self, string: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Of connections to one upstream; `None` means no deadline."""
+    """Of connections to one upstream; `None`: no deadline."""
 
     connect: Seconds | None = Seconds(30)
     keepalive: Seconds | None = Seconds(30)
@@ -53,7 +70,7 @@ class Timeouts:
     expect_continue: Seconds | None = Seconds(1)
     idle_connection: Seconds | None = Seconds(90)
     stall: Seconds | None = None
-    """Our own `stallTimeout`: longest silence in the middle of an answer (before it: `response_header`)."""
+    """`stallTimeout`: the longest pause within a response (before it: `response_header`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +85,14 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(CapabilityKeys):
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    tools: bool = False
-    reranker: bool = False
     context: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Model:
+class Model(ModelKeys):
     """One model with every macro expanded, for one port.
 
     `at_port` gives the same model for another port; two models that differ in
@@ -85,14 +100,16 @@ class Model:
     """
 
     id: ModelId
+    spec: ModelSpec
+    """What the core needs of it."""
     cmd: str
     """Fully expanded command text, newlines kept, as `/running` shows it (secrets redacted there)."""
     argv: tuple[str, ...]
-    """`cmd` split as §5 says; empty when `cmd` is."""
+    """`cmd` split into words; empty when `cmd` is."""
     cmd_stop: str = ""
     """Expanded, `${PID}` still in it; empty: SIGTERM."""
-    stop_argv: tuple[str, ...] = ()
-    """`cmd_stop` split."""
+    stop_command: tuple[str, ...] = ()
+    """`cmd_stop` split into words."""
     proxy: str
     """URL of the upstream: `http://localhost:5800`, maybe with a base path."""
     check_endpoint: str | None = "/health"
@@ -100,29 +117,14 @@ class Model:
     port: int | None = None
     """What `${PORT}` stands for, when the command uses it."""
     env: tuple[str, ...] = ()
-    ttl: Seconds | None = None
-    unload_timeout: Seconds = Seconds(10)
-    start_timeout: Seconds = Seconds(120)
-    name: str = ""
-    description: str = ""
     aliases: tuple[str, ...] = ()
     """Explicit ones, then those that `setParamsByID` adds."""
-    unlisted: bool = False
-    use_model_name: str = ""
-    concurrency: int | None = None
     send_loading_state: bool = False
-    metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
     filters: Filters = field(default_factory=Filters)
     timeouts: Timeouts = field(default_factory=Timeouts)
     ignore_websockets: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
     api_key: Secret | None = None
-    forward_authorization: bool = False
-    trust_page: bool = False
-    """Its web page may use our API as our own page does."""
-    priority: int = 0
-    restart_on_stall: bool = False
-    restore_on_failure: bool = False
     identity: str = ""
     """Hash of everything that needs a restart when it changes: command, stop command, environment,
     proxy, probe; the port left out."""
@@ -130,37 +132,28 @@ class Model:
     """Makes the model for another port; None when it has no `${PORT}`."""
 
     def __repr__(self) -> str:
-        """Only the id: commands, environments and addresses may hold secrets."""
+        """Show only the id: commands, environments and addresses may hold secrets."""
         return f"Model({self.id!r})"
 
     def at_port(self, port: int) -> Model:
-        """The same model with every `${PORT}` rendered as `port`."""
+        """Return the same model for another port."""
         return self if self.render is None or port == self.port else self.render(port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(PeerKeys):
     id: str
     proxy: str = field(repr=False)
     models: tuple[str, ...]
     api_key: Secret | None = None
     filters: Filters = field(default_factory=Filters)
     timeouts: Timeouts = field(default_factory=lambda: Timeouts(response_header=Seconds(60)))
-    forward_authorization: bool = False
-    trust_page: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
+class Selector(SelectorKeys):
     id: str
-    strategy: str
-    """`warm`, `pin` or `spillover`."""
-    targets: tuple[str, ...]
     spillover: int = 1
-    name: str = ""
-    description: str = ""
-    unlisted: bool = False
-    metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +166,9 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(GroupKeys):
     id: str
     members: tuple[ModelId, ...]
-    swap: bool = True
-    exclusive: bool = True
-    persistent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +180,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Still text: `core.matrix` parses and solves it. `vars` name → model id."""
+    """Still text: `core.placement.matrix` parses and solves it. `vars` name → model id."""
 
     vars: Mapping[str, ModelId]
     sets: Mapping[str, str]
@@ -198,31 +188,12 @@ class Matrix:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    body: Bytes = Bytes(256 << 20)
-    headers: Bytes = Bytes(64 << 10)
-    header_count: int = 100
-    request_line: Bytes = Bytes(8 << 10)
-    header_timeout: Seconds = Seconds(10)
-    body_timeout: Seconds = Seconds(60)
-    body_min_rate: Bytes = Bytes(1 << 10)
-    """Per second, over a span of `body_timeout`."""
-    idle_timeout: Seconds = Seconds(75)
-    connections: int = 4096
-    connections_per_address: int = 1024
-    queue: int = 1000
-
-
-class KeyScope(StrEnum):
-    """What a key allows. `ADMIN` includes the others."""
-
-    INFERENCE = "inference"
-    READ = "read"
-    ADMIN = "admin"
+class Limits(RawLimits):
+    """Bounds of requests and connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
+class ApiKey(ApiKeyKeys):
     """One accepted key. A plain string in the file is a record with every scope."""
 
     name: str
@@ -232,24 +203,16 @@ class ApiKey:
     key_hash: str | None = None
     """`sha256:<hex>` of the key, instead of the key."""
     scopes: frozenset[str] = frozenset(KeyScope)
-    models: tuple[str, ...] = ()
-    """Shell patterns; empty: all models."""
-    rate_limit: int | None = None
-    """Requests per minute."""
     expires: str | None = None
     """RFC 3339."""
-    background: bool = False
-    no_swap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(SettingKeys):
     """The top level of the file."""
 
     log_level: str = "info"
     log_time_format: str = ""
-    log_to_stdout: str | None = None
-    """None: not given. Then stdout shows the proxy's lines, and the combined log is of everything."""
     metrics_max_in_memory: int = 1000
     capture_buffer: Bytes = Bytes(5 << 20)
     store_path: str | None = None
@@ -260,8 +223,7 @@ class Settings:
     session_headers: tuple[str, ...] = ("X-Session-ID", "X-Litellm-Session-Id")
     performance_disabled: bool = False
     performance_every: Seconds = Seconds(5)
-    start_port: int = 5800
-    include_aliases_in_list: bool = False
+    start_port: int = FIRST_PORT
     api_keys: tuple[ApiKey, ...] = ()
     ignore_paths: tuple[PathPattern, ...] = ()
     preload: tuple[ModelId, ...] = ()
@@ -275,12 +237,11 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     loading_grace: Seconds = Seconds(5)
     """How long a streaming request waits until its stream is opened for keep-alives."""
-    loading_pulse: Seconds = Seconds(5)
+    loading_keep_alive: Seconds = Seconds(5)
     """Between two keep-alives."""
-    shutdown_timeout: Seconds = Seconds(30)
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False
-    """SIGTERM leaves the models to the next start."""
+    """SIGTERM leaves the model servers running for the next start."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 
@@ -301,8 +262,15 @@ class Plan:
     )
     """The earliest releases' lists: `name:model` loads `model`, and the members may run together."""
     routing: Groups | Matrix = field(default_factory=lambda: Groups(groups=()))
+    policy: Policy = field(default=groups_policy(()), compare=False, repr=False)
+    """Which models have to leave for which: the routing, and addresses that only one can have."""
     secrets: tuple[Secret, ...] = ()
-    """Everything that must never be printed: key values, peer keys, `${env.X}` values, secrets in commands."""
+    """Values that must never be printed: key values, peer keys, `${env.X}` values, secrets in commands."""
     files: tuple[str, ...] = ()
     key_files: tuple[str, ...] = ()
     """Of `apiKeys[].keyFile`: a change of one is a change of the configuration."""
+
+    @property
+    def specs(self) -> dict[ModelId, ModelSpec]:
+        """What the core needs of each model."""
+        return {name: model.spec for name, model in self.models.items()}

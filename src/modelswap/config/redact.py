@@ -1,4 +1,4 @@
-"""Take secrets out of a text before anyone sees it."""
+"""Secrets are masked in a text before it is shown."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ if TYPE_CHECKING:
 
 MASK: Final = "***"
 _SHORTEST: Final = 4
+"""Characters: a shorter value from the environment is a word or a switch."""
 SHORTEST_KEY: Final = 3
-"""To mask a shorter key would be to mask ordinary words; it is no secret anyway."""
+"""Characters: to mask a shorter key would be to mask ordinary words."""
 _LONGEST_NUMBER: Final = 5
+"""Digits: a number up to this length may be a port."""
 _COMMON: Final = frozenset({"true", "false", "null", "none", "localhost", "127.0.0.1"})
 
 
 def is_secret(value: str) -> bool:
-    """Whether a value from the environment could be one: not a port, a switch or a few letters."""
+    """Tell whether a value from the environment may be a secret: no port, switch or short word."""
     if len(value) < _SHORTEST or value.lower() in _COMMON:
         return False
     return not (value.isdigit() and len(value) <= _LONGEST_NUMBER)
 
 
 def masked(text: str, secrets: Iterable[Secret]) -> str:
-    """Replace the longest first, so that no part of a longer one is left."""
+    """Mask the longest secret first, so that no part of a longer one is left."""
     for value in sorted((one.reveal() for one in secrets), key=len, reverse=True):
         if len(value) >= SHORTEST_KEY and value in text:
             text = text.replace(value, MASK)
@@ -33,5 +35,5 @@ def masked(text: str, secrets: Iterable[Secret]) -> str:
 
 
 def redact(plan: Plan, text: str) -> str:
-    """The text without any secret of the plan."""
+    """Mask every secret of the plan in a text."""
     return masked(text, plan.secrets)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.plan import Model
-from modelswap.core.spec import ModelId
+from modelswap.core.spec import ModelId, ModelSpec
 
 from .model_server import ModelServer, model_of
 
@@ -71,4 +71,11 @@ def adopt(
 
 def _unknown(name: ModelId) -> Model:
     """Return what stands for a model that is not configured any more, while its server finishes."""
-    return Model(id=name, cmd="", argv=(), proxy="http://127.0.0.1:1", check_endpoint=None)
+    return Model(
+        id=name,
+        spec=ModelSpec(id=name),
+        cmd="",
+        argv=(),
+        proxy="http://127.0.0.1:1",
+        check_endpoint=None,
+    )

@@ -15,7 +15,6 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING, assert_never
 
-from modelswap.config.load import specs
 from modelswap.core.commands import (
     ClearTimer,
     Fail,
@@ -72,7 +71,7 @@ class Fleet:
         self._observer = SafeObserver(observer)
         self._loop = asyncio.get_running_loop()
         self._controller = Controller(
-            specs(plan),
+            plan.specs,
             policy,
             max_wait=plan.settings.max_wait,
             queue_limit=plan.settings.limits.queue,
@@ -224,7 +223,7 @@ class Fleet:
         self._running.replace(plan, changed)
         self._execute(
             self._controller.replace(
-                specs(plan),
+                plan.specs,
                 policy,
                 changed=changed,
                 removed=removed,

@@ -32,7 +32,7 @@ class LaunchSpecs:
             server=server_id_of(model.id),
             argv=model.argv,
             env=model.env,
-            stop_command=model.stop_argv,
+            stop_command=model.stop_command,
             url=model.proxy,
             check=model.check_endpoint,
             key="" if model.api_key is None else model.api_key.reveal(),

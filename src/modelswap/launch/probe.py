@@ -15,10 +15,9 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from modelswap.core.failure import ProbeObservation
-from modelswap.net.address import Address, is_unix
+from modelswap.net.address import Address, is_unix, split_url
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds
 
@@ -80,17 +79,16 @@ def target(url: str, check: str, key: str = "") -> ProbeTarget:
     """Join the base path of `url` with `check`; raise `ValueError` for what is no HTTP URL."""
     if is_unix(url):
         return _unix_target(Address.parse(url), check, key)
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = split_url(url)
+    if parts.scheme not in {"http", "https"} or not parts.host:
         raise ValueError("not an http or https URL")
     path = parts.path.rstrip("/") + "/" + check.lstrip("/")
     if any(c <= " " or c == "\x7f" for c in path):
         raise ValueError("the check endpoint holds a space or a control character")
     tls = parts.scheme == "https"
     port = parts.port if parts.port is not None else (443 if tls else 80)
-    authority = parts.netloc.rpartition("@")[2]
     return ProbeTarget(
-        host=parts.hostname, port=port, path=path, authority=authority, tls=tls, key=key
+        host=parts.host, port=port, path=path, authority=parts.authority, tls=tls, key=key
     )
 
 

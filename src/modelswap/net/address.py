@@ -12,14 +12,17 @@ prefix, and `http+unix://%2Frun%2Fa.sock/base`. `@name` is a name in Linux' abst
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from modelswap.units import Bytes
 
-_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_MAX_PORT = 65535  # of TCP
+LAST_PORT: Final = 65_535
+"""The last port of TCP."""
 _UNIX = re.compile(r"(http://|https://)?unix:(.*)", re.DOTALL | re.IGNORECASE)
 _ENCODED_UNIX = re.compile(
     r"(https?)(?:\+unix://([^/?#]*)|://(%2f[^/?#]*))(.*)", re.DOTALL | re.IGNORECASE
@@ -27,6 +30,49 @@ _ENCODED_UNIX = re.compile(
 _TCP_PORT = re.compile(r"[0-9]{1,5}(?:[/?].*)?", re.DOTALL)
 _LONGEST_PATH = Bytes(107)
 """Of a Unix socket's path that every system takes: Linux has 108 with the NUL at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class UrlParts:
+    """A URL in its parts; nothing is checked but the syntax."""
+
+    scheme: str
+    """In small letters."""
+    authority: str
+    """Host and port as written, without a user name."""
+    host: str
+    """In small letters, without brackets; empty where none is given."""
+    path: str
+    query: str
+    fragment: str
+    has_credentials: bool
+    _split: SplitResult = field(repr=False)
+
+    @property
+    def port(self) -> int | None:
+        """The port as written; raise ValueError where it is none."""
+        return self._split.port
+
+    @property
+    def effective_port(self) -> int | None:
+        """The port, or the scheme's own where none is given."""
+        return self.port or DEFAULT_PORTS.get(self.scheme)
+
+
+@lru_cache(maxsize=256)  # as many URLs as a large configuration and its clients use again and again
+def split_url(url: str) -> UrlParts:
+    """Split a URL; raise ValueError where its brackets are none."""
+    parts = urlsplit(url)
+    return UrlParts(
+        scheme=parts.scheme,
+        authority=parts.netloc.rpartition("@")[2],
+        host=parts.hostname or "",
+        path=parts.path,
+        query=parts.query,
+        fragment=parts.fragment,
+        has_credentials=parts.username is not None,
+        _split=parts,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +97,18 @@ class Address:
             raise ValueError(
                 "the address holds spaces, control or non-ASCII characters, or is empty"
             )
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS:
+        parts = split_url(url)
+        if parts.scheme not in DEFAULT_PORTS:
             raise ValueError("the address must start with http://, https:// or unix:/")
-        if not parts.hostname:
+        if not parts.host:
             raise ValueError("the address names no host")
-        if parts.username is not None or parts.password is not None:
+        if parts.has_credentials:
             raise ValueError("the address must not hold a user name or password")
         if parts.fragment:
             raise ValueError("the address must not hold a fragment (#…)")
         return cls(
             scheme=parts.scheme,
-            host=parts.hostname,
+            host=parts.host,
             port=_port(parts.port, parts.scheme),
             base_path=parts.path.rstrip("/"),
             query=parts.query,
@@ -72,7 +118,7 @@ class Address:
     def authority(self) -> str:
         """The value of `Host`: without the port when it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def join(self, path: str, query: str = "") -> bytes:
         """Make the target of a request: base path + `path`, own query before `query`."""
@@ -127,12 +173,12 @@ def _unix_address(scheme: str, path: str, rest: str) -> Address:
     if "#" in rest:
         raise ValueError("an address with a fragment (#…)")
     base, _, query = rest.partition("?")
-    return Address("http", "localhost", _PORTS["http"], base.rstrip("/"), query, path)
+    return Address("http", "localhost", DEFAULT_PORTS["http"], base.rstrip("/"), query, path)
 
 
 def _port(port: int | None, scheme: str) -> int:
     if port is None:
-        return _PORTS[scheme]
-    if not 0 < port <= _MAX_PORT:
+        return DEFAULT_PORTS[scheme]
+    if not 0 < port <= LAST_PORT:
         raise ValueError("the port must be between 1 and 65535")
     return port

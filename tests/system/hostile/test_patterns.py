@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.config.schema.linear_regex import Linear, UnknownError, compile_linear
-from modelswap.config.schema.re2_syntax import PatternError, compile_pattern
+from modelswap.config.regex.linear_regex import Linear, UnknownError, compile_linear
+from modelswap.config.regex.re2_syntax import PatternError, compile_pattern
 
 PIECES = st.sampled_from(
     ["a", "b", ".", r"\w", "[ab]", "[^a-b]", r"[\d-]", "^", "$", r"\b", r"\B", r"\Z", r"\.", "(?:)"]

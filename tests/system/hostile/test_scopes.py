@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.api.routes import ROUTES, ModelLocation, Route
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 from support.raw_requests import JSON, bearer, dialled, is_up, status_of, wait_for
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import load
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
@@ -119,7 +118,7 @@ class FleetUnderTest:
             launchers.append(HandLauncher(listener))
             return launchers[-1]
 
-        self.fleet = Fleet(plan, policy_of(plan), make, self.notes)
+        self.fleet = Fleet(plan, plan.policy, make, self.notes)
         self.launcher = launchers[0]
 
     async def ready(self, model: ModelId) -> None:
@@ -234,7 +233,7 @@ async def test_the_command_is_shown_at_its_port(one: FleetUnderTest) -> None:
         ((shown, _, pid),) = one.fleet.running()
         assert (shown.port, shown.proxy, pid) == (28_712, ADDRESS, 7)
         assert shown.cmd.endswith("28712")
-        one.fleet.replace(one.fleet.plan, policy_of(one.fleet.plan), changed=set(), removed=set())
+        one.fleet.replace(one.fleet.plan, one.fleet.plan.policy, changed=set(), removed=set())
 
 
 class BrokenNotes(Notes):

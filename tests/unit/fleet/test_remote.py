@@ -10,7 +10,7 @@ from modelswap.config.plan import Model, Plan
 from modelswap.core.commands import Fail, LeaseRequest, Reason
 from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.spec import ClientId, ModelId, RequestId
+from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.fleet import Inherited, RemoteFleet, Ticket
 from modelswap.fleet.remote import refusal_fields
 from modelswap.units import Seconds
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from modelswap.fleet import Fleet, ModelServer
 
 A = ModelId("a")
-PLAN = Plan(models={A: Model(id=A, cmd="server", argv=("server",), proxy="http://127.0.0.1:1")})
+PLAN = Plan(
+    models={
+        A: Model(
+            id=A, spec=ModelSpec(id=A), cmd="server", argv=("server",), proxy="http://127.0.0.1:1"
+        )
+    }
+)
 REQUEST = LeaseRequest(A, ClientId("c"), watched=True)
 ADDRESS = "http://127.0.0.1:5801"
 

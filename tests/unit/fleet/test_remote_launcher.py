@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import load
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
@@ -97,7 +96,7 @@ class FleetOnRemoteLauncher:
             return launchers[0]
 
         self.observer = PhaseRecorder()
-        self.fleet = Fleet(plan, policy_of(plan), make, self.observer)
+        self.fleet = Fleet(plan, plan.policy, make, self.observer)
         self.launcher = launchers[0]
 
     async def lease(self, model: ModelId) -> ModelServer:

@@ -9,7 +9,7 @@ import pytest
 from modelswap.config.plan import Model, Plan
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.placement.policy import ANYWHERE, DeviceId, NodeId, Placement
-from modelswap.core.spec import ModelId, ServerId
+from modelswap.core.spec import ModelId, ModelSpec, ServerId
 from modelswap.fleet.adoption import NOTHING_INHERITED, Inherited
 from modelswap.fleet.observers import SafeObserver
 from modelswap.fleet.running_servers import RunningServers
@@ -74,7 +74,7 @@ class Rig:
 
     def __init__(self, **changes: object) -> None:
         facts = {"cmd": "server", "argv": ("server",), "proxy": "http://127.0.0.1:1", **changes}
-        self.model = Model(id=A, **facts)  # type: ignore[arg-type]
+        self.model = Model(id=A, spec=ModelSpec(id=A), **facts)  # type: ignore[arg-type]
         self.reports: list[tuple[Event, str]] = []
         self.phase = Phase.STARTING
         launchers: list[ScriptedLauncher] = []
@@ -173,7 +173,14 @@ async def test_reload_of_an_unchanged_model(rig: Rig) -> None:
     """Its server goes on with the new name, at its address."""
     rig.servers.start(A, ANYWHERE)
     rig.servers.on_ready(SERVER, ADDRESS)
-    new = Model(id=A, cmd="server", argv=("server",), proxy="http://127.0.0.1:1", name="New")
+    new = Model(
+        id=A,
+        spec=ModelSpec(id=A),
+        cmd="server",
+        argv=("server",),
+        proxy="http://127.0.0.1:1",
+        name="New",
+    )
     rig.servers.replace(Plan(models={A: new}), frozenset())
     assert rig.servers.by_model[A].model.name == "New"
     assert rig.servers.by_model[A].model.proxy == ADDRESS

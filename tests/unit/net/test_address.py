@@ -6,9 +6,9 @@ import pytest
 
 from modelswap.config.compile.models import upstream_url
 from modelswap.config.messages.diagnostics import Diagnostics
-from modelswap.config.schema.decode import Report
-from modelswap.config.source.node import Map, Mark
-from modelswap.net.address import Address, is_unix
+from modelswap.config.messages.report import Report
+from modelswap.config.tree.node import Map, Mark
+from modelswap.net.address import Address, is_unix, split_url
 
 
 def unix(path: str, base: str = "", query: str = "") -> Address:
@@ -69,6 +69,17 @@ def test_what_is_no_socket_is_said(url: str, found: str) -> None:
         Address.parse(url)
     assert found in str(caught.value)
     report = Report()
-    places = Diagnostics(Map(Mark("c.yaml", 1, 1)), report)
-    assert upstream_url(url, ("models", "a", "proxy"), places) == ""
+    diagnostics = Diagnostics(Map(Mark("c.yaml", 1, 1)), report)
+    assert upstream_url(url, ("models", "a", "proxy"), diagnostics) == ""
     assert [found in str(warning) for warning in report.warnings] == [True]
+
+
+def test_split_url() -> None:
+    """The parts are the URL's; a user name is told, and in no part; a port that is none is an error."""
+    parts = split_url("HTTP://me:pw@Example.org:81/a?b=c#d")
+    assert (parts.scheme, parts.authority, parts.host) == ("http", "Example.org:81", "example.org")
+    assert (parts.port, parts.path, parts.query, parts.fragment) == (81, "/a", "b=c", "d")
+    assert parts.has_credentials
+    assert split_url("https://h").effective_port == 443
+    with pytest.raises(ValueError, match="Port"):
+        _ = split_url("ftp://h:99999").port

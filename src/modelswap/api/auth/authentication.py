@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 
 from .client_identity import address_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 
 
 @dataclass(frozen=True, slots=True)

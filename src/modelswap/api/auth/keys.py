@@ -21,7 +21,8 @@ from .identity import ANONYMOUS, Identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from modelswap.config.plan import ApiKey, KeyScope
+    from modelswap.config.plan import ApiKey
+    from modelswap.config.schema.schema import KeyScope
 
 _MINUTE: Final = Seconds(60)
 """`rateLimit` counts requests per minute."""

@@ -13,8 +13,8 @@ import msgspec
 from modelswap import __version__
 from modelswap.api.auth.client_identity import allows_no_swap
 from modelswap.api.models_endpoint import failures, record_of, records
-from modelswap.config.compile.command_secrets import shown_command
-from modelswap.config.plan import KeyScope
+from modelswap.config.commands.secrets import shown_command
+from modelswap.config.schema.schema import KeyScope
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
@@ -87,7 +87,7 @@ async def running(request: ControlRequest) -> Reply:
             "state": phase.shown,
             "cmd": shown_command(services.config.plan, model.cmd),
             "proxy": shown_command(services.config.plan, model.proxy),
-            "ttl": int(model.ttl or 0),
+            "ttl": int(model.spec.ttl or 0),
             "name": model.name,
             "description": model.description,
             "pid": pid,

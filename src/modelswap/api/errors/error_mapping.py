@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import Reason
 from modelswap.errors import (
     BadRequestError,

@@ -165,7 +165,7 @@ class ProxyRequest:
         record = self._record
         if record is not None:
             record.queue_ms = queue_ms
-            record.priority = server.model.priority
+            record.priority = server.model.spec.priority
         if self._phase is FINISHED:  # the client left while the grant was on its way
             self._release()
             return

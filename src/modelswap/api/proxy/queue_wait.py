@@ -150,7 +150,7 @@ class QueueWait:
         snapshot = self.context.snapshot
         settings = snapshot.plan.settings
         grace: float = settings.loading_grace
-        interval: float = settings.loading_pulse
+        interval: float = settings.loading_keep_alive
         if timeout is not None:
             grace, interval = min(grace, before(timeout)), min(interval, timeout / 2)
         waited = monotonic() - self.began

@@ -30,7 +30,8 @@ from .model_selector import NameLocation, only_model_key, raw_values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from modelswap.config.plan import Filters, Json
+    from modelswap.config.plan import Filters
+    from modelswap.config.tree.values import Json
     from modelswap.core.naming.names import Target
 
 _MODEL = "model"

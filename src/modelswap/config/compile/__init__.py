@@ -1,1 +1,1 @@
-"""From typed records to the frozen plan."""
+"""Typed records become the frozen plan."""

@@ -1,16 +1,18 @@
 """Names across the file: aliases, peers, selectors, profiles, preload.
 
-Law: a model id wins over an alias; two things that a request could mean by one
-name are a mistake, unless llama-swap lets one of them win.
+Guarantees: a model id wins over an alias. Two meanings of one name are a mistake, unless llama-swap lets
+one of them win.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue
+from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import Peer, Profile, Selector, Timeouts
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema import PeerKeys, SelectorKeys
 from modelswap.core.spec import ModelId
 
 from .api_keys import upstream_key
@@ -21,60 +23,63 @@ if TYPE_CHECKING:
 
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawModel, RawPeer, RawProfile, RawSelector
-    from modelswap.config.source.node import Path
+    from modelswap.config.tree.node import Path
 
 STRATEGIES: Final = ("warm", "pin", "spillover")
 
 
-def aliases(models: Mapping[str, RawModel], places: Diagnostics) -> dict[str, ModelId]:
-    """Alias → model: the explicit ones first, then those of `setParamsByID`."""
+def aliases(models: Mapping[str, RawModel], diagnostics: Diagnostics) -> dict[str, ModelId]:
+    """Map aliases to models: the explicit ones first, then those of `setParamsByID`."""
     found: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
             if alias in models and alias != name:
                 path = ("models", name, "aliases", index)
                 what, then = "a name that is no model's id", "which goes to that model"
-                places.odd(path, what, then, value=alias)
+                diagnostics.tolerated(path, what, then, value=alias)
             if alias in found:
                 path = ("models", name, "aliases", index)
                 message = (
                     f"expected an alias of one model; found {alias!r} of {found[alias]!r}, too"
                 )
-                places.problem(path, message, "the alias is given twice")
+                diagnostics.problem(path, message, "the alias is given twice")
             found.setdefault(alias, ModelId(name))
     for name, raw in models.items():
         for alias in automatic_aliases(name, raw):
             place: Path = ("models", name, "filters", "setParamsByID", alias)
             if alias in models:
-                places.problem(place, f"expected a free name; found another model's: {alias!r}")
+                diagnostics.problem(
+                    place, f"expected a free name; found another model's: {alias!r}"
+                )
             elif found.setdefault(alias, ModelId(name)) != name:
                 what = f"expected a free name; found an alias of {found[alias]!r}: {alias!r}"
-                places.problem(place, what)
+                diagnostics.problem(place, what)
     return {alias: model for alias, model in found.items() if alias not in models}
 
 
-def peers(raw: Mapping[str, RawPeer | None], places: Diagnostics) -> dict[str, Peer]:
-    """The other servers; each needs an address and models."""
+def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[str, Peer]:
+    """Return the peers; each needs an address and models."""
     found: dict[str, Peer] = {}
     for name, one in raw.items():
         path: Path = ("peers", name)
         if one is None:
-            places.warn(path, "expected a mapping with proxy and models; found null, left out")
+            diagnostics.warn(path, "expected a mapping with proxy and models; found null, left out")
             continue
         if not one.proxy:
-            places.expected((*path, "proxy"), "the URL of the other server: a peer needs a proxy")
+            diagnostics.expected(
+                (*path, "proxy"), "the URL of the other server: a peer needs a proxy"
+            )
         if not one.models:
             what = "expected at least one model: a peer needs a list of models; found none"
-            places.problem((*path, "models"), what)
+            diagnostics.problem((*path, "models"), what)
         found[name] = Peer(
             id=name,
-            proxy=upstream_url(one.proxy, (*path, "proxy"), places, strict=True),
+            proxy=upstream_url(one.proxy, (*path, "proxy"), diagnostics, strict=True),
             models=tuple(dict.fromkeys(one.models)),
-            api_key=upstream_key(one.api_key, (*path, "apiKey"), places),
+            api_key=upstream_key(one.api_key, (*path, "apiKey"), diagnostics),
             filters=filters(one.filters),
-            timeouts=timeouts(one.timeouts, _peer_timeouts(), path, places),
-            forward_authorization=one.forward_authorization,
-            trust_page=one.trust_page,
+            timeouts=timeouts(one.timeouts, _peer_timeouts(), path, diagnostics),
+            **values_of(one, PeerKeys),
         )
     return found
 
@@ -114,58 +119,57 @@ class NameIndex:
 
 
 def check_peer_names(
-    directory: NameIndex, offered: Mapping[str, Peer], places: Diagnostics
+    names: NameIndex, offered: Mapping[str, Peer], diagnostics: Diagnostics
 ) -> None:
-    """`peer/model` belongs to one peer's model, and to nothing else."""
+    """Report each `peer/model` that also means something else."""
     for peer in offered.values():
-        _check_edited_names(peer, directory, places)
+        _check_edited_names(peer, names, diagnostics)
         for model in peer.models:
             name = f"{peer.id}/{model}"
             path: Path = ("peers", peer.id, "models")
-            if directory.qualified[name] != peer.id:
-                other = directory.qualified[name]
-                places.problem(path, f"expected a free name; found {name!r} of peer {other!r}, too")
-            if directory.local(name) is not None:
-                places.problem(path, f"expected a free name; found a local model's: {name!r}")
+            if names.qualified[name] != peer.id:
+                other = names.qualified[name]
+                diagnostics.problem(
+                    path, f"expected a free name; found {name!r} of peer {other!r}, too"
+                )
+            if names.local(name) is not None:
+                diagnostics.problem(path, f"expected a free name; found a local model's: {name!r}")
 
 
-def _check_edited_names(peer: Peer, directory: NameIndex, places: Diagnostics) -> None:
-    """A name in a peer's `setParamsByID` by which none of its models is asked for has no effect."""
+def _check_edited_names(peer: Peer, names: NameIndex, diagnostics: Diagnostics) -> None:
+    """Report names in a peer's `setParamsByID` that are none of its models."""
     for name in peer.filters.set_by_id:
-        is_bare = name in peer.models and name in directory.bare
-        is_own = is_bare and directory.local(name) is None
-        if not is_own and directory.qualified.get(name) != peer.id:
+        is_bare = name in peer.models and name in names.bare
+        is_own = is_bare and names.local(name) is None
+        if not is_own and names.qualified.get(name) != peer.id:
             path: Path = ("peers", peer.id, "filters", "setParamsByID", name)
             known = [*peer.models, *(f"{peer.id}/{model}" for model in peer.models)]
             what = "expected a name by which a model of this peer is asked for"
             seen = FoundValue("", name)
-            places.warn(path, what, nearest(name, known), seen=seen, then="which has no effect")
+            diagnostics.warn(
+                path, what, nearest(name, known), seen=seen, then="which has no effect"
+            )
 
 
 def selectors(
-    raw: Mapping[str, RawSelector | None], directory: NameIndex, places: Diagnostics
+    raw: Mapping[str, RawSelector | None], names: NameIndex, diagnostics: Diagnostics
 ) -> dict[str, Selector]:
-    """The selectors, their targets checked; never one of another."""
+    """Return the selectors; a target is never another selector."""
     found: dict[str, Selector] = {}
     for name, one in raw.items():
         path: Path = ("selectors", name)
         if not name.strip():
-            places.problem(path, "expected a selector's name; found a blank one")
-        if directory.local(name) is not None or name in directory.qualified:
-            places.problem(path, f"expected a free name; found a model's: {name!r}")
+            diagnostics.problem(path, "expected a selector's name; found a blank one")
+        if names.local(name) is not None or name in names.qualified:
+            diagnostics.problem(path, f"expected a free name; found a model's: {name!r}")
         if one is None:
-            places.problem(path, "expected a mapping with strategy and targets; found null")
+            diagnostics.problem(path, "expected a mapping with strategy and targets; found null")
             continue
-        _check_selector(one, path, raw, directory, places)
+        _check_selector(one, path, raw, names, diagnostics)
         found[name] = Selector(
             id=name,
-            strategy=one.strategy,
-            targets=one.targets,
             spillover=one.settings.spillover,
-            name=one.name.strip(),
-            description=one.description.strip(),
-            unlisted=one.unlisted,
-            metadata=one.metadata,
+            **values_of(one, SelectorKeys),
         )
     return found
 
@@ -174,66 +178,68 @@ def _check_selector(
     one: RawSelector,
     path: Path,
     selectors_: Mapping[str, RawSelector | None],
-    directory: NameIndex,
-    places: Diagnostics,
+    names: NameIndex,
+    diagnostics: Diagnostics,
 ) -> None:
     if one.strategy not in STRATEGIES:
         hint = nearest(one.strategy, STRATEGIES)
-        places.expected((*path, "strategy"), f"one of {', '.join(STRATEGIES)}", hint)
+        diagnostics.expected((*path, "strategy"), f"one of {', '.join(STRATEGIES)}", hint)
     if not one.targets:
-        places.problem((*path, "targets"), "expected at least one target; found none")
+        diagnostics.problem((*path, "targets"), "expected at least one target; found none")
     if one.strategy == "spillover" and one.settings.spillover < 1:
-        places.expected((*path, "settings", "spillover"), "a whole number of at least 1")
+        diagnostics.expected((*path, "settings", "spillover"), "a whole number of at least 1")
     seen: set[str] = set()
     for index, target in enumerate(one.targets):
         place = (*path, "targets", index)
-        real = directory.local(target)
-        if not directory.is_known(target):
+        real = names.local(target)
+        if not names.is_known(target):
             then = ", a selector itself" if target in selectors_ else ""
             message = f"expected a model, an alias or a peer's model; found {target!r}{then}"
-            places.problem(place, message, directory.hint(target))
+            diagnostics.problem(place, message, names.hint(target))
         elif one.strategy == "warm" and real is None:
-            places.problem(place, f"expected a local model for warm; found a peer's: {target!r}")
+            diagnostics.problem(
+                place, f"expected a local model for warm; found a peer's: {target!r}"
+            )
         if one.strategy == "spillover" and (real or target) in seen:
             message = f"expected another model; found the one of an earlier target: {target!r}"
-            places.problem(place, message)
+            diagnostics.problem(place, message)
         seen.add(real or target)
 
 
 def profiles(
     raw: Mapping[str, RawProfile | None],
     selectors_: Mapping[str, Selector],
-    directory: NameIndex,
-    places: Diagnostics,
+    names: NameIndex,
+    diagnostics: Diagnostics,
 ) -> dict[str, Profile]:
-    """The sets of pins, their targets checked; a pin is never the target of another."""
+    """Return the sets of pins; a pin is never the target of another."""
     found: dict[str, Profile] = {}
     for name, one in raw.items():
         path: Path = ("profiles", name)
         if not name.strip():
-            places.problem(path, "expected a profile's name; found a blank one")
+            diagnostics.problem(path, "expected a profile's name; found a blank one")
         if one is None or not one.pins:
-            if not places.report.is_wrong((*path, "pins")):
-                places.problem(path, "expected at least one pin in pins; found none")
+            if not diagnostics.report.is_wrong((*path, "pins")):
+                diagnostics.problem(path, "expected at least one pin in pins; found none")
             continue
         for pin, target in one.pins.items():
             place = (*path, "pins", pin)
             if not pin.strip():
-                places.problem(place, "expected a pin's name; found a blank one")
-            if pin in directory.qualified:
-                places.problem(place, f"expected a free name; found a peer's model: {pin!r}")
-            if target and not directory.is_known(target) and target not in selectors_:
+                diagnostics.problem(place, "expected a pin's name; found a blank one")
+            if pin in names.qualified:
+                diagnostics.problem(place, f"expected a free name; found a peer's model: {pin!r}")
+            if target and not names.is_known(target) and target not in selectors_:
                 what = "a model, an alias, a peer's model or a selector"
-                places.expected(place, what, directory.hint(target))
+                diagnostics.expected(place, what, names.hint(target))
         pins = {pin: target or "" for pin, target in one.pins.items()}
         found[name] = Profile(id=name, pins=pins, description=one.description)
     return found
 
 
 def list_profiles(
-    raw: Mapping[str, tuple[str, ...] | None], models: Iterable[str], places: Diagnostics
+    raw: Mapping[str, tuple[str, ...] | None], models: Iterable[str], diagnostics: Diagnostics
 ) -> dict[str, tuple[ModelId, ...]]:
-    """The earliest form: only real ids count, unknown ones are skipped."""
+    """Return the profiles of the earliest form: only model ids count, unknown ones are left out."""
     known = frozenset(models)
     found: dict[str, tuple[ModelId, ...]] = {}
     for name, members in raw.items():
@@ -241,23 +247,23 @@ def list_profiles(
             if member not in known:
                 seen, hint = FoundValue("", member), nearest(member, known)
                 path = ("(list profiles)", name)
-                places.warn(path, "expected a model", hint, seen=seen, then="left out")
+                diagnostics.warn(path, "expected a model", hint, seen=seen, then="left out")
         found[name] = tuple(ModelId(m) for m in dict.fromkeys(members or ()) if m in known)
     return found
 
 
 def preload(
-    wanted: tuple[str, ...], directory: NameIndex, places: Diagnostics
+    wanted: tuple[str, ...], names: NameIndex, diagnostics: Diagnostics
 ) -> tuple[ModelId, ...]:
-    """Real ids in the order of the file; unknown names are left out."""
+    """Return model ids in the order of the file; unknown names are left out."""
     found: list[ModelId] = []
     for index, name in enumerate(wanted):
-        real = directory.local(name.strip())
+        real = names.local(name.strip())
         if real is not None:
             found.append(real)
         elif name.strip():
             path = ("hooks", "on_startup", "preload", index)
-            if not places.report.is_misplaced(name.strip()):
-                hint = directory.hint(name.strip())
-                places.odd(path, "a local model", "left out", hint, value=name.strip())
+            if not diagnostics.report.is_misindented(name.strip()):
+                hint = names.hint(name.strip())
+                diagnostics.tolerated(path, "a local model", "left out", hint, value=name.strip())
     return tuple(found)

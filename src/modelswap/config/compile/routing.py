@@ -1,7 +1,7 @@
 """Which models run together: groups or matrix, and the priorities.
 
-Law: an alias counts as its model everywhere. Every model ends up in exactly
-one group; what a matrix means is for `core.matrix`.
+Guarantees: an alias counts as its model everywhere. Every model is in exactly one group.
+Does not: interpret a matrix; `core.placement.matrix` does.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue
+from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
-from modelswap.config.plan import Group, Groups, Matrix
+from modelswap.config.plan import DEFAULT_GROUP, Group, Groups, Matrix
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema import GroupKeys
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
@@ -20,12 +22,11 @@ if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.plan import Selector
     from modelswap.config.schema.schema import RawGroup, RawMatrix, RawRouter, RawScheduler
-    from modelswap.config.source.node import Path
+    from modelswap.config.tree.node import Path
     from modelswap.core.placement.matrix import Compiled
 
     from .name_index import NameIndex
 
-DEFAULT_GROUP: Final = "(default)"
 _ROUTER: Final[Path] = ("routing", "router")
 _SETTINGS: Final[Path] = (*_ROUTER, "settings")
 _APART: Final = "expected models that may run together; found targets that cannot run together"
@@ -33,27 +34,27 @@ _VAR = re.compile(r"[A-Za-z0-9.-]{1,32}")
 
 
 def routing(
-    raw: RawRouter, directory: NameIndex, selectors: Mapping[str, Selector], places: Diagnostics
+    raw: RawRouter, names: NameIndex, selectors: Mapping[str, Selector], diagnostics: Diagnostics
 ) -> Groups | Matrix:
-    """The router that the file chooses, with all its models."""
+    """Return the router that the file chooses, with all its models."""
     match raw.use:
         case "matrix":
-            return _matrix(raw.settings.matrix, directory, selectors, places)
+            return _matrix(raw.settings.matrix, names, selectors, diagnostics)
         case "" | "group":
-            found = _groups(raw.settings.groups, directory, places)
-            _check_group_spillover(found, directory, selectors, places)
+            found = _groups(raw.settings.groups, names, diagnostics)
+            _check_group_spillover(found, names, selectors, diagnostics)
             if raw.settings.matrix is not None:
                 hint = "use: matrix would choose it"
-                places.warn((*_SETTINGS, "matrix"), "has no effect beside the groups", hint)
+                diagnostics.warn((*_SETTINGS, "matrix"), "has no effect beside the groups", hint)
             return found
         case _:
             hint = nearest(raw.use, ("group", "matrix"))
-            places.expected((*_ROUTER, "use"), "one of group, matrix", hint)
+            diagnostics.expected((*_ROUTER, "use"), "one of group, matrix", hint)
             return Groups(groups=())
 
 
 def _groups(
-    raw: Mapping[str, RawGroup | None], directory: NameIndex, places: Diagnostics
+    raw: Mapping[str, RawGroup | None], names: NameIndex, diagnostics: Diagnostics
 ) -> Groups:
     owner: dict[ModelId, str] = {}
     groups: list[Group] = []
@@ -61,34 +62,35 @@ def _groups(
         path: Path = (*_SETTINGS, "groups", name)
         if name == DEFAULT_GROUP:
             message = f"expected a name of your own; found {DEFAULT_GROUP}, left out"
-            places.warn(path, message, "it is the group of all models in no other")
-        elif one is None:  # llama-swap's zero value, which matters to nobody without members
+            diagnostics.warn(path, message, "it is the group of all models in no other")
+        elif one is None:  # llama-swap's zero value; it has no members
             groups.append(Group(id=name, members=(), swap=False, exclusive=False))
         else:
-            members = _members(name, one, owner, directory, places)
-            flags = {"swap": one.swap, "exclusive": one.exclusive, "persistent": one.persistent}
-            groups.append(Group(id=name, members=members, **flags))
-    rest = tuple(sorted(ModelId(model) for model in directory.models if model not in owner))
+            members = _members(name, one, owner, names, diagnostics)
+            groups.append(Group(id=name, members=members, **values_of(one, GroupKeys)))
+    rest = tuple(sorted(ModelId(model) for model in names.models if model not in owner))
     if rest:
         groups.append(Group(id=DEFAULT_GROUP, members=rest))
     return Groups(groups=tuple(groups))
 
 
 def _members(
-    name: str, one: RawGroup, owner: dict[ModelId, str], directory: NameIndex, places: Diagnostics
+    name: str, one: RawGroup, owner: dict[ModelId, str], names: NameIndex, diagnostics: Diagnostics
 ) -> tuple[ModelId, ...]:
     found: list[ModelId] = []
     for index, member in enumerate(one.members):
         path = (*_SETTINGS, "groups", name, "members", index)
-        real = directory.local(member)
+        real = names.local(member)
         if real is None:
-            if not places.report.is_misplaced(member):
-                hint = nearest(member, directory.models)
-                places.odd(path, "a model", "left out", hint, value=member)
+            if not diagnostics.report.is_misindented(member):
+                hint = nearest(member, names.models)
+                diagnostics.tolerated(path, "a model", "left out", hint, value=member)
             continue
         if real in owner:
             where = "twice" if owner[real] == name else f"in group {owner[real]!r}, too"
-            places.problem(path, f"expected a model in one group, once; found {member!r} {where}")
+            diagnostics.problem(
+                path, f"expected a model in one group, once; found {member!r} {where}"
+            )
             continue
         owner[real] = name
         found.append(real)
@@ -96,81 +98,81 @@ def _members(
 
 
 def _check_group_spillover(
-    groups: Groups, directory: NameIndex, selectors: Mapping[str, Selector], places: Diagnostics
+    groups: Groups, names: NameIndex, selectors: Mapping[str, Selector], diagnostics: Diagnostics
 ) -> None:
     by_model = {member: group for group in groups.groups for member in group.members}
     for one in selectors.values():
-        local = _local_targets(one, directory)
+        local = _local_targets(one, names)
         if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
             continue
-        homes = {by_model[model].id for model in local if model in by_model}
-        if len(homes) != 1 or by_model[local[0]].swap:
+        groups_ = {by_model[model].id for model in local if model in by_model}
+        if len(groups_) != 1 or by_model[local[0]].swap:
             hint = "put them into one group with swap: false"
-            places.problem(("selectors", one.id, "targets"), _APART, hint)
+            diagnostics.problem(("selectors", one.id, "targets"), _APART, hint)
 
 
-def _local_targets(selector: Selector, directory: NameIndex) -> list[ModelId]:
-    found = (directory.local(target) for target in selector.targets)
+def _local_targets(selector: Selector, names: NameIndex) -> list[ModelId]:
+    found = (names.local(target) for target in selector.targets)
     return [model for model in found if model is not None]
 
 
 def _matrix(
     raw: RawMatrix | None,
-    directory: NameIndex,
+    names: NameIndex,
     selectors: Mapping[str, Selector],
-    places: Diagnostics,
+    diagnostics: Diagnostics,
 ) -> Matrix:
     path: Path = (*_SETTINGS, "matrix")
     if raw is None:
         message = "expected routing.router.settings.matrix beside `use: matrix`; found nothing"
-        places.problem((*_ROUTER, "use"), message)
+        diagnostics.problem((*_ROUTER, "use"), message)
         return Matrix(vars={}, sets={}, evict_costs={})
     if not raw.sets:
-        places.problem((*path, "sets"), "expected at least one set; found none")
+        diagnostics.problem((*path, "sets"), "expected at least one set; found none")
     found = Matrix(
-        vars=_vars(raw, path, directory, places),
+        vars=_vars(raw, path, names, diagnostics),
         sets={name: text or "" for name, text in raw.sets.items()},
-        evict_costs=_costs(raw, path, directory, places),
+        evict_costs=_costs(raw, path, names, diagnostics),
     )
-    compiled = _compile(found, path, directory, places) if raw.sets else None
+    compiled = _compile(found, path, names, diagnostics) if raw.sets else None
     if compiled is not None:
-        _check_matrix_spillover(compiled, directory, selectors, places)
+        _check_matrix_spillover(compiled, names, selectors, diagnostics)
     return found
 
 
 def _vars(
-    raw: RawMatrix, path: Path, directory: NameIndex, places: Diagnostics
+    raw: RawMatrix, path: Path, names: NameIndex, diagnostics: Diagnostics
 ) -> dict[str, ModelId]:
     found: dict[str, ModelId] = {}
     for name, model in raw.vars.items():
         place = (*path, "vars", name)
         if not _VAR.fullmatch(name):
             what = "expected a var's name of 1 to 32 letters, digits, dots and dashes"
-            places.problem(place, what, seen=FoundValue("", name))
-        real = directory.local(model or "")
+            diagnostics.problem(place, what, seen=FoundValue("", name))
+        real = names.local(model or "")
         if real is None:
-            hint = nearest(model or "", directory.models)
-            places.expected(place, "a model", hint)
+            hint = nearest(model or "", names.models)
+            diagnostics.expected(place, "a model", hint)
         else:
             found[name] = real
     return found
 
 
 def _costs(
-    raw: RawMatrix, path: Path, directory: NameIndex, places: Diagnostics
+    raw: RawMatrix, path: Path, names: NameIndex, diagnostics: Diagnostics
 ) -> dict[ModelId, int]:
-    """By model; where a var and its model are both given, the model's own name wins."""
+    """Return the costs by model; a cost for the model's id wins over one for its var."""
     found: dict[ModelId, int] = {}
     own: set[ModelId] = set()
     for name, cost in raw.evict_costs.items():
         place = (*path, "evict_costs", name)
-        real = directory.local(raw.vars.get(name) or name)
+        real = names.local(raw.vars.get(name) or name)
         if real is None:
-            known = [*raw.vars, *directory.models]
+            known = [*raw.vars, *names.models]
             what = "expected a var or a model"
-            places.problem(place, what, nearest(name, known), seen=FoundValue("", name))
+            diagnostics.problem(place, what, nearest(name, known), seen=FoundValue("", name))
         elif cost is not None and cost < 1:
-            places.expected(place, "a whole number of at least 1")
+            diagnostics.expected(place, "a whole number of at least 1")
         elif cost is not None and (name == real or real not in own):
             found[real] = cost
             if name == real:
@@ -179,7 +181,7 @@ def _costs(
 
 
 def _compile(
-    matrix: Matrix, path: Path, directory: NameIndex, places: Diagnostics
+    matrix: Matrix, path: Path, names: NameIndex, diagnostics: Diagnostics
 ) -> Compiled | None:
     from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
         MatrixError,
@@ -192,43 +194,46 @@ def _compile(
             variables=matrix.vars,
             sets=matrix.sets,
             costs=matrix.evict_costs,
-            models=[ModelId(model) for model in sorted(directory.models)],
+            models=[ModelId(model) for model in sorted(names.models)],
         )
     except MatrixError as broken:
         for name, text in broken.problems:
-            places.problem((*path, "sets", name), text)
+            diagnostics.problem((*path, "sets", name), text)
         return None
     for text in warnings(compiled):
-        places.warn((*path, "sets"), text)
+        diagnostics.warn((*path, "sets"), text)
     return compiled
 
 
 def _check_matrix_spillover(
-    compiled: Compiled, directory: NameIndex, selectors: Mapping[str, Selector], places: Diagnostics
+    compiled: Compiled,
+    names: NameIndex,
+    selectors: Mapping[str, Selector],
+    diagnostics: Diagnostics,
 ) -> None:
     from modelswap.core.placement.matrix import choose  # noqa: PLC0415 - most files have no matrix
 
     for one in selectors.values():
-        local = _local_targets(one, directory)
+        local = _local_targets(one, names)
         if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
             continue
         if choose(compiled, local[0], local[1:]).evict:
             hint = "one set must allow them all"
-            places.problem(("selectors", one.id, "targets"), _APART, hint)
+            diagnostics.problem(("selectors", one.id, "targets"), _APART, hint)
 
 
-def priorities(raw: RawScheduler, directory: NameIndex, places: Diagnostics) -> dict[str, int]:
-    """By real id; a model's own name wins over its alias."""
+def priorities(raw: RawScheduler, names: NameIndex, diagnostics: Diagnostics) -> dict[str, int]:
+    """Return the priorities by model; one for the model's id wins over one for its alias."""
     path: Path = ("routing", "scheduler")
     if raw.use not in {"", "fifo"}:
-        places.expected((*path, "use"), "fifo", nearest(raw.use, ("fifo",)))
+        diagnostics.expected((*path, "use"), "fifo", nearest(raw.use, ("fifo",)))
     found: dict[str, int] = {}
     for name, number in raw.settings.fifo.priority.items():
-        real = directory.local(name)
+        real = names.local(name)
         if real is None:
             place = (*path, "settings", "fifo", "priority", name)
-            hint = nearest(name, directory.models)
-            places.problem(place, "expected a model", hint, seen=FoundValue("", name))
+            hint = nearest(name, names.models)
+            diagnostics.problem(place, "expected a model", hint, seen=FoundValue("", name))
         elif name == real or real not in found:
             found[real] = number or 0
     return found

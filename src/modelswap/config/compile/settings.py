@@ -1,7 +1,7 @@
-"""The top level of the file as `Settings`: clamps, lists, limits.
+"""The top level of the file becomes `Settings`: bounds, lists, limits.
 
-Law: a value that llama-swap quietly mends is mended here, with a warning where
-the author could be surprised.
+Guarantees: a value that llama-swap corrects silently is corrected here, with a warning where the author
+could be surprised.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import Limits, PathPattern, Settings
-from modelswap.config.schema.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
+from modelswap.config.regex.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
+from modelswap.config.schema.field_types import values_of
+from modelswap.config.schema.schema_root import FIRST_PORT, LOG_LEVELS, RawLimits, SettingKeys
+from modelswap.net.address import LAST_PORT
 from modelswap.units import Bytes, Seconds
 
 from .api_keys import api_keys
@@ -20,105 +23,91 @@ from .sites import hosts, origins
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
-    from modelswap.config.schema.schema_root import RawConfig, RawLimits, RawStore
+    from modelswap.config.schema.schema_root import RawConfig, RawStore
     from modelswap.core.spec import ModelId
 
-LEVELS: Final = ("debug", "info", "warn", "error")
 TIME_FORMATS: Final = (
-    "ansic",
-    "unixdate",
-    "rubydate",
-    "rfc822",
-    "rfc822z",
-    "rfc850",
-    "rfc1123",
-    "rfc1123z",
-    "rfc3339",
-    "rfc3339nano",
-    "kitchen",
-    "stamp",
-    "stampmilli",
-    "stampmicro",
-    "stampnano",
-)
+    "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z",
+    "rfc3339", "rfc3339nano", "kitchen", "stamp", "stampmilli", "stampmicro", "stampnano",
+)  # fmt: skip
 _SHORTEST_HEALTH: Final = 15
+"""Seconds; llama-swap's own bound."""
 _SHORTEST_SAMPLE: Final = 5.0
-_DAY: Final = 86_400
+"""Seconds; llama-swap's own bound."""
+_DAY: Final = 86_400  # seconds
 _RECORDS: Final = 1000
-_START_PORT: Final = 5800
-_LAST_PORT: Final = 65_535
+"""Records in memory where the file asks for none or fewer, as in llama-swap."""
 _UNLOAD: Final = 10
-_SHORTEST_PULSE: Final = 0.05
-"""Seconds between keep-alives; more of them help nobody."""
+"""Seconds that 0 stands for, as in llama-swap."""
+_SHORTEST_KEEP_ALIVE: Final = 0.05
+"""Seconds between keep-alives: no client's deadline needs more of them."""
 
 
-def start_timeout(raw: RawConfig, places: Diagnostics) -> Seconds:
-    """How long any model may take to become ready."""
+def start_timeout(raw: RawConfig, diagnostics: Diagnostics) -> Seconds:
+    """Return how long a model may take to become ready."""
     if raw.health_check_timeout < _SHORTEST_HEALTH:
         what = f"seconds of at least {_SHORTEST_HEALTH}"
-        places.odd(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
+        diagnostics.tolerated(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
     return Seconds(max(_SHORTEST_HEALTH, raw.health_check_timeout))
 
 
 def unload_timeout(raw: RawConfig) -> Seconds:
-    """The grace of a stop; 0 has always meant the default."""
+    """Return the grace period of a stop; 0 means the default."""
     return Seconds(raw.unload_timeout or _UNLOAD)
 
 
-def settings(raw: RawConfig, preload: tuple[ModelId, ...], places: Diagnostics) -> Settings:
-    """The settings of the whole program."""
+def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnostics) -> Settings:
+    """Return the settings of the whole program."""
     fifo = raw.routing.scheduler.settings.fifo
     records = raw.metrics_max_in_memory
     store = raw.store
     return Settings(
-        log_level=_log_level(raw.log_level, places),
-        log_time_format=_time_format(raw.log_time_format, places),
-        log_to_stdout=raw.log_to_stdout,
+        log_level=_log_level(raw.log_level, diagnostics),
+        log_time_format=_time_format(raw.log_time_format, diagnostics),
         metrics_max_in_memory=records if records > 0 else _RECORDS,
         capture_buffer=Bytes(max(0, raw.capture_buffer) << 20),
-        store_path=None if store is None else store_path(store, places),
+        store_path=None if store is None else store_path(store, diagnostics),
         store_retention=_retention(store),
         store_rows=None if store is None else store.retention_rows,
         session_headers=_headers(raw.ui.activity.session_id or ()),
         performance_disabled=raw.performance.disabled,
-        performance_every=_every(raw.performance.every, places),
-        start_port=_start_port(raw.start_port, places),
-        include_aliases_in_list=raw.include_aliases_in_list,
-        api_keys=api_keys(raw.api_keys, places),
-        ignore_paths=_ignore_paths(raw.upstream.ignore_paths, places),
+        performance_every=_every(raw.performance.every, diagnostics),
+        start_port=_start_port(raw.start_port, diagnostics),
+        api_keys=api_keys(raw.api_keys, diagnostics),
+        ignore_paths=_ignore_paths(raw.upstream.ignore_paths, diagnostics),
         preload=preload,
-        allowed_hosts=hosts(raw.allowed_hosts, places),
-        allowed_origins=origins(raw.allowed_origins, places),
-        trusted_proxies=_networks(raw.trusted_proxies, places),
+        allowed_hosts=hosts(raw.allowed_hosts, diagnostics),
+        allowed_origins=origins(raw.allowed_origins, diagnostics),
+        trusted_proxies=_networks(raw.trusted_proxies, diagnostics),
         client_id_header=raw.client_id_header.strip() or None,
         background_header=raw.background_header.strip() or None,
         redact_headers=_headers(raw.captures.redact_headers),
-        limits=_limits(raw.limits),
+        limits=Limits(**values_of(raw.limits, RawLimits)),
         loading_grace=Seconds(raw.loading.grace),
-        loading_pulse=Seconds(max(_SHORTEST_PULSE, raw.loading.pulse)),
-        shutdown_timeout=Seconds(raw.shutdown_timeout),
+        loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.pulse)),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
+        **values_of(raw, SettingKeys),
     )
 
 
-def _log_level(text: str, places: Diagnostics) -> str:
+def _log_level(text: str, diagnostics: Diagnostics) -> str:
     level = text.strip().lower()
-    if level in LEVELS:
+    if level in LOG_LEVELS:
         return level
-    what = f"one of {', '.join(LEVELS)}"
-    places.odd(("logLevel",), what, "taken as info", nearest(level, LEVELS))
+    what = f"one of {', '.join(LOG_LEVELS)}"
+    diagnostics.tolerated(("logLevel",), what, "taken as info", nearest(level, LOG_LEVELS))
     return "info"
 
 
-def _time_format(text: str, places: Diagnostics) -> str:
+def _time_format(text: str, diagnostics: Diagnostics) -> str:
     name = text.strip().lower()
     if not name or name in TIME_FORMATS:
         return name
     what = f"one of {', '.join(TIME_FORMATS)}"
     hint = nearest(name, TIME_FORMATS)
-    places.odd(("logTimeFormat",), what, "no time is shown", hint)
+    diagnostics.tolerated(("logTimeFormat",), what, "no time is shown", hint)
     return ""
 
 
@@ -127,13 +116,13 @@ def _retention(store: RawStore | None) -> Seconds | None:
     return None if days is None else Seconds(days * _DAY)
 
 
-def store_path(store: RawStore, places: Diagnostics) -> str | None:
-    """The file's path as written; a place where no file can be is a mistake."""
+def store_path(store: RawStore, diagnostics: Diagnostics) -> str | None:
+    """Return the file's path as written; a place where no file can be is a mistake."""
     path = store.path.strip()
     what = "a file to keep records in"
     wrong = _wrong_store(path) if path else "a path is needed"
     if wrong:
-        places.expected(("store", "path"), f"{what} ({wrong})")
+        diagnostics.expected(("store", "path"), f"{what} ({wrong})")
     return path or None
 
 
@@ -151,7 +140,7 @@ def _wrong_store(path: str) -> str:
 
 
 def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Trimmed; the first spelling of each."""
+    """Trim the names; keep the first spelling of each."""
     found: dict[str, str] = {}
     for name in names:
         if name.strip():
@@ -159,23 +148,25 @@ def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _every(span: float | None, places: Diagnostics) -> Seconds:
+def _every(span: float | None, diagnostics: Diagnostics) -> Seconds:
     if not span:
         return Seconds(_SHORTEST_SAMPLE)
     if span < _SHORTEST_SAMPLE:
-        places.expected(("performance", "every"), "a duration of at least 5s")
+        diagnostics.expected(("performance", "every"), "a duration of at least 5s")
     return Seconds(span)
 
 
-def _start_port(port: int, places: Diagnostics) -> int:
+def _start_port(port: int, diagnostics: Diagnostics) -> int:
     if port == 0:
-        places.odd(("startPort",), "a port of at least 1", f"taken as {_START_PORT}")
-    elif port > _LAST_PORT:
-        places.expected(("startPort",), f"a port of at most {_LAST_PORT}")
-    return port or _START_PORT
+        diagnostics.tolerated(("startPort",), "a port of at least 1", f"taken as {FIRST_PORT}")
+    elif port > LAST_PORT:
+        diagnostics.expected(("startPort",), f"a port of at most {LAST_PORT}")
+    return port or FIRST_PORT
 
 
-def _ignore_paths(sources: tuple[str, ...] | None, places: Diagnostics) -> tuple[PathPattern, ...]:
+def _ignore_paths(
+    sources: tuple[str, ...] | None, diagnostics: Diagnostics
+) -> tuple[PathPattern, ...]:
     if sources is None:
         return (compile_pattern(IGNORE_BY_DEFAULT),)
     found: dict[str, PathPattern] = {}
@@ -185,32 +176,16 @@ def _ignore_paths(sources: tuple[str, ...] | None, places: Diagnostics) -> tuple
                 found[source] = compile_pattern(source)
         except PatternError as wrong:
             path = ("upstream", "ignorePaths", index)
-            places.expected(path, f"a regular expression of RE2 ({wrong})", value=source)
+            diagnostics.expected(path, f"a regular expression of RE2 ({wrong})", value=source)
     return tuple(found.values())
 
 
-def _networks(networks: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
+def _networks(networks: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
     for index, network in enumerate(networks):
         try:
             ipaddress.ip_network(network.strip(), strict=False)
         except ValueError:
             path = ("trustedProxies", index)
             hint = "such as 10.0.0.0/8"
-            places.expected(path, "an address or a network", hint, value=network)
+            diagnostics.expected(path, "an address or a network", hint, value=network)
     return tuple(network.strip() for network in networks)
-
-
-def _limits(raw: RawLimits) -> Limits:
-    return Limits(
-        body=Bytes(raw.body),
-        headers=Bytes(raw.headers),
-        header_count=raw.header_count,
-        request_line=Bytes(raw.request_line),
-        header_timeout=Seconds(raw.header_timeout),
-        body_timeout=Seconds(raw.body_timeout),
-        body_min_rate=Bytes(raw.body_min_rate),
-        idle_timeout=Seconds(raw.idle_timeout),
-        connections=raw.connections,
-        connections_per_address=raw.connections_per_address,
-        queue=raw.queue,
-    )

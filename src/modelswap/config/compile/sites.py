@@ -1,6 +1,6 @@
-"""`allowedHosts` and `allowedOrigins`: what a browser can send, and what never matches.
+"""`allowedHosts` and `allowedOrigins`: an entry that can never match is reported.
 
-The comparison itself is `api.origin`'s; here an entry that it can never match is said to be one.
+Does not: compare hosts and origins of requests; `api.auth.host_and_cors` does.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+
+from modelswap.net.address import split_url
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
@@ -21,8 +22,8 @@ _USUAL: Final = {"http": ":80", "https": ":443"}
 _NO_MATCH: Final = "which never matches"
 
 
-def hosts(names: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
-    """The names as they are compared: `.example.org` is the domain and all names below it."""
+def hosts(names: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
+    """Return the names as they are compared: `.example.org` is the domain and all names below it."""
     found: list[str] = []
     for index, name in enumerate(names):
         host = name.strip().lower()
@@ -33,7 +34,7 @@ def hosts(names: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
         if not _HOST.fullmatch(host) and not _is_address(host):
             what = "a host's name, or *.NAME for all below it"
             path = ("allowedHosts", index)
-            places.odd(path, what, _NO_MATCH, _host_hint(host), value=name)
+            diagnostics.tolerated(path, what, _NO_MATCH, _host_hint(host), value=name)
     return tuple(found)
 
 
@@ -57,25 +58,25 @@ def _host_hint(host: str) -> str:
 
 def _host_of(url: str) -> str:
     try:
-        return urlsplit(url).hostname or url
+        return split_url(url).host or url
     except ValueError:
         return url
 
 
-def origins(entries: tuple[str, ...], places: Diagnostics) -> tuple[str, ...]:
-    """The origins as written; each that no browser sends is said."""
+def origins(entries: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str, ...]:
+    """Return the origins as written; warn of each that no browser sends."""
     for index, entry in enumerate(entries):
         origin = entry.strip().lower().rstrip("/")
         path = ("allowedOrigins", index)
         if origin == "*":
             hint = "any web page could use the models"
             message = "expected the origins of your pages; found '*', so every origin is let in"
-            places.warn(path, message, hint)
+            diagnostics.warn(path, message, hint)
         elif origin != "null":
             hint = _origin_hint(origin)
             if hint:
                 what = "an origin as a browser sends it, such as https://chat.example.org"
-                places.odd(path, what, _NO_MATCH, hint, value=entry)
+                diagnostics.tolerated(path, what, _NO_MATCH, hint, value=entry)
     return entries
 
 
@@ -84,7 +85,7 @@ def _origin_hint(origin: str) -> str:
     if not separator or not _SCHEME.fullmatch(scheme):
         return "an origin has a scheme: https:// before it"
     if scheme not in _USUAL:
-        return ""  # apps: what they send is theirs to say
+        return ""  # apps send schemes of their own
     if "*" in rest:
         return "one entry for each origin: there are no patterns"
     if "/" in rest or "?" in rest or "#" in rest:

@@ -1,1 +1,1 @@
-"""`${name}` in values, and commands as words."""
+"""`${name}` in values is replaced by macros, ports and model ids."""

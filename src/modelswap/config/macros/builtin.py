@@ -1,7 +1,7 @@
 """Macros that exist without being declared.
 
-`${llama-server}` is the program of that name when the machine has one, else the
-look-alike that comes with `modelswap[engine]`. A macro of the same name in the file wins.
+`${llama-server}` is the program of that name when the machine has one, else the engine that comes with
+`modelswap[engine]`. A macro of the same name in the file wins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The macros at work on a whole file: scopes, ports in order, what is left over.
+"""Macros are expanded in a whole file, and ports are given to the models. Pure.
 
-Law: models are taken by id in byte order, and each that needs a port gets the
-next one. A model is kept with `${PORT}` still in it, so that it can be had for
-another port later. Pure.
+Guarantees: models are taken by id in byte order, and each that needs a port gets the next one. A model
+keeps `${PORT}` unexpanded, so that it can be rendered for another port later.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.messages.found import FoundValue, found
-from modelswap.config.messages.hints import of_macro, plain
-from modelswap.config.schema.decode import Report, whole
+from modelswap.config.commands.words import strip_comments
+from modelswap.config.messages.found_value import FoundValue, describe_node
+from modelswap.config.messages.hints import normalised, of_macro
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema import RawModel
-from modelswap.config.source.node import (
+from modelswap.config.schema.schema_root import FIRST_PORT
+from modelswap.config.tree.node import (
     Map,
     MapEntry,
     Mark,
@@ -28,9 +28,9 @@ from modelswap.config.source.node import (
     text,
     walk,
 )
+from modelswap.config.tree.values import whole_number
 
-from .command import strip_comments
-from .lookalikes import foreign_environment, lookalikes
+from .foreign_syntax import foreign_environment, foreign_placeholders
 from .macros import (
     MODEL_ID,
     MOST_EXPANDED,
@@ -54,10 +54,11 @@ from .macros import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.config.messages.report import Report
+
 DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
-DEFAULT_START_PORT: Final = 5800
-_SHORTEST_LOOKALIKE: Final = 3
-"""Letters of a macro's name: `{a}` may be anything."""
+_SHORTEST_FOREIGN: Final = 3
+"""Letters of a macro's name: a shorter `{a}` is often no macro."""
 _GIVES_PORT: Final = ("cmd", "proxy", "cmdStop", "env")
 _LITERAL_MODEL_KEYS: Final = frozenset({"env", "aliases", "useModelName"})
 _LITERAL_PLACES: Final[tuple[Path, ...]] = (
@@ -70,14 +71,14 @@ _LITERAL_PLACES: Final[tuple[Path, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A model's tree with everything in place but `${PORT}`."""
+    """A model's tree in which everything but `${PORT}` is expanded."""
 
     id: str
     mark: Mark
     tree: Map
     port: int | None
     is_blank: bool = False
-    """Nothing stood behind its id."""
+    """The file has no value for its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Expanded:
 def expand_file(
     root: Map, top_keys: frozenset[str], built_in: Callable[[], str], report: Report
 ) -> Expanded:
-    """Put every macro in place. `built_in` gives the command behind `${llama-server}`."""
+    """Expand every macro. `built_in` returns the command behind `${llama-server}`."""
     global_scope = declared(root.get("macros"), ("macros",), report)
     if uses(root, "${llama-server}"):
         own = macro("llama-server", NodeKind.TEXT, built_in())
@@ -119,8 +120,8 @@ def _too_much(root: Map, report: Report) -> Expanded:
 
 def _start_port(top: Map) -> int:
     node = top.get("startPort")
-    number = None if node is None else whole(node)
-    return number if number is not None and number > 0 else DEFAULT_START_PORT
+    number = None if node is None else whole_number(node)
+    return number if number is not None and number > 0 else FIRST_PORT
 
 
 def _check_top(entry: MapEntry, scope: Scope, report: Report) -> None:
@@ -177,7 +178,7 @@ def _template(
         blank = Map(entry.mark).with_value("proxy", text("", entry.mark))
         return Template(entry.key, entry.mark, blank, None, is_blank=True)
     if not isinstance(entry.value, Map):
-        seen = found(entry.value, path)
+        seen = describe_node(entry.value, path)
         report.problem(entry.mark, path, "expected a mapping of the model's keys", seen=seen)
         return None
     model = _prepared(entry.value)
@@ -202,7 +203,7 @@ def _template(
 
 
 def _prepared(model: Map) -> Map:
-    """Comments out of the commands, and the default address in."""
+    """Remove comments from the commands, and fill in the default address."""
     for key in ("cmd", "cmdStop"):
         node = model.get(key)
         if isinstance(node, Scalar) and node.kind is NodeKind.TEXT and "#" in node.text:
@@ -223,39 +224,39 @@ def _needs_port(model: Map, path: Path, report: Report) -> bool:
 
 
 def _means_port(command: Node | None) -> bool:
-    """The command holds `{PORT}`, `${port}` or the like, which is reported as such."""
+    """Tell whether the command holds `{PORT}`, `${port}` or the like, which has a warning of its own."""
     written = command.text if isinstance(command, Scalar) else ""
     names = [name for _, _, name in leftovers(text(written), ())]
     return PORT_TOKEN in [
-        *(macro_ for _, macro_ in lookalikes(written, ())),
-        *(PORT_TOKEN for name in names if plain(name) == "port"),
+        *(macro_ for _, macro_ in foreign_placeholders(written, ())),
+        *(PORT_TOKEN for name in names if normalised(name) == "port"),
     ]
 
 
-def _check_lookalikes(model: Map, path: Path, scope: Scope, report: Report) -> None:
-    names = [one.name for one in scope if len(one.name) >= _SHORTEST_LOOKALIKE]
+def _check_foreign_placeholders(model: Map, path: Path, scope: Scope, report: Report) -> None:
+    names = [one.name for one in scope if len(one.name) >= _SHORTEST_FOREIGN]
     for key in _GIVES_PORT:
         node = model.get(key)
         for place, scalar in () if node is None else walk(node, (*path, key)):
-            for written, meant in lookalikes(scalar.text, names):
+            for written, meant in foreign_placeholders(scalar.text, names):
                 if not (written == "$PORT" and uses(model.get("env"), "PORT=")):
-                    _stays(place, scalar, written, meant, report)
+                    _warn_unexpanded(place, scalar, written, meant, report)
 
 
 def _check_environment(node: Node, path: Path, report: Report) -> None:
     for place, scalar in walk(node, path):
         for written, meant in foreign_environment(scalar.text):
-            _stays(place, scalar, written, meant, report)
+            _warn_unexpanded(place, scalar, written, meant, report)
 
 
-def _stays(place: Path, scalar: Scalar, written: str, meant: str, report: Report) -> None:
+def _warn_unexpanded(place: Path, scalar: Scalar, written: str, meant: str, report: Report) -> None:
     seen, then = FoundValue("", written), "which stays as it is"
     report.warn(scalar.mark, place, f"expected {meant}", f"write {meant}", seen=seen, then=then)
 
 
 def _check_model(model: Map, path: Path, scope: Scope, report: Report, *, has_port: bool) -> None:
     checked = keys_of(RawModel).keys() - _LITERAL_MODEL_KEYS
-    _check_lookalikes(model, path, scope, report)
+    _check_foreign_placeholders(model, path, scope, report)
     _check_environment(model, path, report)
     for entry in model.entries:
         for place, scalar, name in leftovers(entry.value, (*path, entry.key)):

@@ -1,10 +1,9 @@
-"""`${name}` in every value: declarations, order, built-in macros, ports.
+"""`${name}` in every value: declarations, order, built-in macros, ports. Pure.
 
-Law: a macro may use any other, whatever their order, but not in a circle. The
-list (MODEL_ID, global, model), each behind those that it uses, is walked from
-last to first, each macro once over every value; a value that is one placeholder
-and nothing else takes the macro's type. Keys are never
-touched, but for those of `filters.setParamsByID`. Pure.
+Guarantees: a macro may use any other one, in any order, but not in a circle. The list (MODEL_ID, global,
+model), each macro behind those that it uses, is applied from last to first, each macro once to every
+value. A value that is one placeholder and nothing else takes the macro's type. Keys never change, except
+those of `filters.setParamsByID`.
 
 Where releases of llama-swap disagree, the file loads:
 
@@ -25,8 +24,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.config.messages.found import FoundValue, found
-from modelswap.config.source.node import (
+from modelswap.config.messages.found_value import FoundValue, describe_node
+from modelswap.config.tree.node import (
     Map,
     MapEntry,
     Mark,
@@ -39,12 +38,12 @@ from modelswap.config.source.node import (
     text,
     walk,
 )
-from modelswap.config.source.scalars import canonical
+from modelswap.config.tree.scalars import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from modelswap.config.schema.decode import Report
+    from modelswap.config.messages.report import Report
 
 PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
 PORT, PID, MODEL_ID = "PORT", "PID", "MODEL_ID"
@@ -52,17 +51,16 @@ PORT_TOKEN: Final = "${PORT}"  # noqa: S105 - a placeholder
 PID_TOKEN: Final = "${PID}"  # noqa: S105 - a placeholder
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME: Final = 63
+"""Characters; llama-swap's own bound."""
 LONGEST_VALUE: Final = 1 << 20
-"""No value grows beyond this: ten macros of ten macros each would fill the memory."""
-
-
+"""Characters of a value: ten macros of ten macros each would fill the memory."""
 MOST_EXPANDED: Final = 64 << 20
 """Characters that all macros of a file may become together."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the characters that macros may become."""
+    """How many characters the macros may still become."""
 
     left: int = MOST_EXPANDED
 
@@ -93,7 +91,7 @@ def macro(name: str, kind: NodeKind, value: bool | float | str) -> Macro:  # noq
 
 
 def declared(node: Node | None, path: Path, report: Report) -> Scope:
-    """The macros of one mapping, in order; mistakes are reported and left out."""
+    """Return the macros of one mapping in order; mistakes are reported and left out."""
     if node is None or is_null(node):
         return ()
     if not isinstance(node, Map):
@@ -111,7 +109,7 @@ def _declared(entry: MapEntry, path: Path, report: Report) -> Macro | None:
         return None
     if not isinstance(node, Scalar):
         what = "expected text, a number, true or false"
-        report.problem(entry.mark, path, what, seen=found(node, path))
+        report.problem(entry.mark, path, what, seen=describe_node(node, path))
         return None
     if name in {PID, MODEL_ID}:
         report.warn(
@@ -122,12 +120,12 @@ def _declared(entry: MapEntry, path: Path, report: Report) -> Macro | None:
         )
     if node.kind in {NodeKind.NULL, NodeKind.TIME}:
         what = "expected text, a number, true or false"
-        seen = found(node, path)
+        seen = describe_node(node, path)
         report.warn(entry.mark, path, what, seen=seen, then="taken as text")
         return macro(name, NodeKind.TEXT, "" if node.kind is NodeKind.NULL else node.text)
     if node.kind is NodeKind.TEXT and f"${{{name}}}" in node.text:
         what = "expected a value without the macro itself: a macro cannot use itself"
-        report.problem(entry.mark, path, what, seen=found(node, path))
+        report.problem(entry.mark, path, what, seen=describe_node(node, path))
         return None
     value = node.value
     return None if value is None else macro(name, node.kind, value)
@@ -142,17 +140,17 @@ def _wrong_name(name: str) -> str:
 
 
 def overlay(base: Scope, own: Scope) -> Scope:
-    """A model's macros over the others: the same name is replaced where it stood."""
+    """Add a model's macros to the others; the same name is replaced at its place."""
     mine = {one.name: one for one in own}
     replaced = tuple(mine.pop(one.name, one) for one in base)
     return (*replaced, *mine.values())
 
 
 def in_order(scope: Scope) -> Scope:
-    """The same macros, each behind those that it uses; the file's order where that holds already.
+    """Sort the macros so that each is behind those that it uses; the file's order where that holds.
 
-    Macros that use each other in a circle stay where they are: what is left of them is reported
-    where one of them is used.
+    Macros that use each other in a circle keep their places; the circle is reported where one of
+    them is used.
     """
     seen: set[str] = set()
     names = {one.name for one in scope}
@@ -181,7 +179,7 @@ def _sorted(scope: Scope) -> Scope:
 
 
 def circle(name: str, scope: Scope) -> tuple[str, ...]:
-    """The way from a macro back to itself; empty when there is none."""
+    """Return the names from a macro back to itself; empty when there is no circle."""
     by_name = {one.name: one for one in scope}
     came_from: dict[str, str] = {}
     todo = [name]
@@ -200,7 +198,7 @@ def circle(name: str, scope: Scope) -> tuple[str, ...]:
 
 
 def expand(node: Node, scope: Scope, budget: Budget | None = None) -> Node:
-    """Every value below `node` with the macros in place; untouched parts are the same objects.
+    """Expand every value below `node`; unchanged scalars stay the same objects.
 
     `scope` is `in_order`. Nothing more is expanded once the budget is spent.
     """
@@ -243,19 +241,19 @@ def _substituted(node: Scalar, last_first: Scope, budget: Budget) -> Scalar:
 
 
 def expand_key(key: str, scope: Scope) -> str:
-    """A name with the macros in place."""
+    """Expand the macros in a name."""
     return _substituted(text(key), scope[::-1], Budget()).text if "${" in key else key
 
 
 def with_port(node: Node, port: int) -> Node:
-    """The same with `${PORT}` in place, in the keys of `filters.setParamsByID`, too."""
+    """Expand `${PORT}`, also in the keys of `filters.setParamsByID`."""
     scope = (macro(PORT, NodeKind.INT, port),)
     filled = expand(node, scope)
     return expand_id_keys(filled, scope, _no_clash) if isinstance(filled, Map) else filled
 
 
 def _no_clash(_key: str, _mark: Mark) -> None:
-    """Two keys that differ before the port is known cannot be one after it, but for a mistake."""
+    """Do nothing: two keys that differ before the port is known differ after it."""
 
 
 def expand_id_keys(model: Map, scope: Scope, on_clash: Callable[[str, Mark], None]) -> Map:
@@ -277,12 +275,12 @@ def expand_id_keys(model: Map, scope: Scope, on_clash: Callable[[str, Mark], Non
 
 
 def uses(node: Node | None, token: str) -> bool:
-    """Whether the placeholder occurs in any value."""
+    """Tell whether the placeholder occurs in any value."""
     return node is not None and any(token in scalar.text for _, scalar in walk(node))
 
 
 def leftovers(node: Node, path: Path) -> Iterator[tuple[Path, Scalar, str]]:
-    """Every placeholder that no macro has filled: where, and its name."""
+    """Yield every placeholder that no macro has filled: its place and its name."""
     for place, scalar in walk(node, path):
         if scalar.kind is NodeKind.TEXT and "${" in scalar.text:
             for match in PLACEHOLDER.finditer(scalar.text):

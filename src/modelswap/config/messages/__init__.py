@@ -1,1 +1,1 @@
-"""Problems with their place, what was found, and what was most likely meant."""
+"""Problems with their place in the file, the value found there, and a hint."""

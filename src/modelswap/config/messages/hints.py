@@ -1,7 +1,7 @@
-"""What the author of a configuration most likely meant.
+"""Hints name the key, the macro or the model that the author most likely meant.
 
-Guarantees: a hint names a key only when the word is near to it and the value is of its kind, or when
-another program calls the same thing so (`meanings`). No hint is better than a wrong one.
+Guarantees: a hint names a key only when the word is near to it and the value has its type, or when
+another program uses that name (`foreign_names`). No hint is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -10,31 +10,18 @@ import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.schema.field_types import (
-    Anything,
-    Bool,
-    Duration,
-    Either,
-    GoDuration,
-    Int,
-    ListOf,
-    MapOf,
-    Record,
-    Shape,
-    Size,
-    Text,
-    keys_of,
-)
-from modelswap.config.schema.units import seconds, size
-from modelswap.config.source.node import Map, NodeKind, Scalar, Seq, is_null
-from modelswap.config.source.scalars import YES_NO
+from modelswap.config.schema import field_types as types
+from modelswap.config.schema.quantities import seconds, size
+from modelswap.config.schema.schema_root import RawConfig
+from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
+from modelswap.config.tree.scalars import YES_NO
 
-from .meanings import MEANINGS
+from .foreign_names import FOREIGN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from modelswap.config.source.node import Node, Path
+    from modelswap.config.tree.node import Node, Path
 
 MOST_NAMES: Final = 2000
 """Names that are compared: about 2 ms for one misspelt word."""
@@ -42,36 +29,12 @@ _LONGEST_WORD: Final = 64
 """Characters: longer words are compared as a whole."""
 _NEAR: Final = ((2, 0), (5, 1), (11, 2), (_LONGEST_WORD, 3))
 """Up to this length of a word, so many letters may differ."""
-_VAGUE: Final = frozenset(
-    [
-        "name",
-        "description",
-        "path",
-        "use",
-        "settings",
-        "key",
-        "in",
-        "out",
-        "body",
-        "queue",
-        "headers",
-        "connections",
-        "models",
-        "every",
-        "scopes",
-        "expires",
-        "background",
-        "disabled",
-        "context",
-        "sets",
-        "vars",
-        "grace",
-        "pulse",
-        "macros",
-        "filters",
-    ]
-)
-"""Words that mean too much to be moved from one place to another."""
+_VAGUE: Final = frozenset({
+    "name", "description", "path", "use", "settings", "key", "in", "out", "body", "queue",
+    "headers", "connections", "models", "every", "scopes", "expires", "background", "disabled",
+    "context", "sets", "vars", "grace", "pulse", "macros", "filters",
+})  # fmt: skip
+"""Words with too many meanings to hint at a key of another place."""
 _BUILT_IN: Final = {
     **dict.fromkeys(("port", "modelport", "serverport", "llamaport", "autoport"), "PORT"),
     **dict.fromkeys(("model", "modelid", "modelname", "id", "name"), "MODEL_ID"),
@@ -82,21 +45,21 @@ _ENV_PREFIX = re.compile(r"env[_-]([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4 * MOST_NAMES)
-def plain(word: str) -> str:
-    """The word without case, `_` and `-`: as most people remember it."""
+def normalised(word: str) -> str:
+    """Return the word without case, `_` and `-`."""
     return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The hint for a misspelt name; empty when nothing is near."""
+    """Return the hint for a misspelt name; empty when nothing is near."""
     names = list(known)
     close = _same(word, names) or _near(word, names)
     return f"did you mean {close!r}?" if close else ""
 
 
 def _same(word: str, names: list[str]) -> str:
-    wanted = plain(word)
-    return next((name for name in names if wanted and plain(name) == wanted), "")
+    wanted = normalised(word)
+    return next((name for name in names if wanted and normalised(name) == wanted), "")
 
 
 def _near(word: str, names: list[str]) -> str:
@@ -123,7 +86,7 @@ def _letters(name: str) -> frozenset[str]:
 
 
 def _distance(left: str, right: str, bound: int) -> int:
-    """Letters to insert, drop, change or exchange with a neighbour; `bound` when not fewer."""
+    """Count the letters to insert, drop, change or exchange with a neighbour, up to `bound`."""
     before: list[int] = []
     above = list(range(len(right) + 1))
     for row, one in enumerate(left, 1):
@@ -140,14 +103,14 @@ def _distance(left: str, right: str, bound: int) -> int:
 
 
 def of_key(name: str, value: Node, cls: type, path: Path) -> str:
-    """The hint for a key that the record `cls`, which stands at `path`, does not have."""
-    keys = {key.name: key.shape for key in keys_of(cls).values() if not key.hidden}
+    """Return the hint for a key that the record `cls` at `path` does not have."""
+    keys = {key.name: key.shape for key in types.keys_of(cls).values() if not key.hidden}
     same = _same(name, list(keys))
     if same:
         return f"did you mean {same!r}?"
-    meaning = MEANINGS.get(cls.__name__, {}).get(plain(name))
-    if meaning:
-        return meaning
+    foreign = FOREIGN_NAMES.get(cls.__name__, {}).get(normalised(name))
+    if foreign:
+        return foreign
     if isinstance(value, Map) and value.get("cmd") is not None:
         return "models stand side by side below `models:`"
     elsewhere = _elsewhere(name, value, path)
@@ -157,69 +120,70 @@ def of_key(name: str, value: Node, cls: type, path: Path) -> str:
     return f"did you mean {close!r}?" if close else ""
 
 
-def fits(node: Node, shape: Shape) -> bool:
-    """Tell whether a value is of a kind; what is still to be filled in may be of any."""
+def fits(node: Node, shape: types.Shape) -> bool:
+    """Tell whether a value has a type; one with a placeholder may have any."""
     if is_null(node) or (isinstance(node, Scalar) and "${" in node.text):
         return True
     match shape:
-        case Anything():
+        case types.Anything():
             return True
-        case ListOf():
+        case types.ListOf():
             return isinstance(node, Seq)
-        case MapOf() | Record():
+        case types.MapOf() | types.Record():
             return isinstance(node, Map)
-        case Either():
+        case types.Either():
             return not isinstance(node, Seq)
         case _:
             return isinstance(node, Scalar) and _fits(node, shape)
 
 
-def _fits(node: Scalar, shape: Bool | Int | Text | GoDuration | Duration | Size) -> bool:
+def _fits(
+    node: Scalar,
+    shape: types.Bool | types.Int | types.Text | types.GoDuration | types.Duration | types.Size,
+) -> bool:
     is_number = node.kind in {NodeKind.INT, NodeKind.FLOAT}
     match shape:
-        case Bool():
+        case types.Bool():
             return node.kind is NodeKind.BOOL or node.text in YES_NO
-        case Int():
+        case types.Int():
             return is_number
-        case Duration():
+        case types.Duration():
             return is_number or seconds(node.text) is not None
-        case GoDuration():
+        case types.GoDuration():
             return seconds(node.text) is not None
-        case Size():
+        case types.Size():
             return is_number or size(node.text) is not None
         case _:
             return node.kind is NodeKind.TEXT
 
 
 @cache
-def _places() -> tuple[tuple[str, Path, Shape], ...]:
-    """Every key of the file: its plain word, where it stands (`<id>` for any name), its kind."""
-    from modelswap.config.schema.schema_root import RawConfig  # noqa: PLC0415 - it is made of records that need this module
-
+def _all_keys() -> tuple[tuple[str, Path, types.Shape], ...]:
+    """Return every key of the file: its word, its path (`<id>` for any name), its type."""
     return tuple(_below(RawConfig, ()))
 
 
-def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, Shape]]:
-    for key in keys_of(cls).values():
+def _below(cls: type, path: Path) -> Iterator[tuple[str, Path, types.Shape]]:
+    for key in types.keys_of(cls).values():
         if key.hidden:
             continue
         here, shape = (*path, key.name), key.shape
-        yield plain(key.name), here, shape
-        if isinstance(shape, MapOf):
+        yield normalised(key.name), here, shape
+        if isinstance(shape, types.MapOf):
             here, shape = (*here, "<id>"), shape.value
-        if isinstance(shape, Record):
+        if isinstance(shape, types.Record):
             yield from _below(shape.cls, here)
 
 
 def _elsewhere(name: str, value: Node, path: Path) -> str:
-    """Where in the file a key of this name belongs: below this record first."""
-    wanted = plain(name)
+    """Return the path at which a key of this name belongs: below this record first."""
+    wanted = normalised(name)
     if wanted in _VAGUE or not wanted:
         return ""
     at = _anonymous(path)
     found = [
         place
-        for word, place, shape in _places()
+        for word, place, shape in _all_keys()
         if word == wanted and fits(value, shape) and _is_reachable(at, place)
     ]
     if not found:
@@ -238,19 +202,19 @@ def _anonymous(path: Path) -> Path:
 
 
 def _is_reachable(at: Path, place: Path) -> bool:
-    """A key of a peer, say, is never meant for a model; one of a model may be meant for all."""
+    """Tell whether the author may have meant that place: a key of a peer is never meant for a model."""
     if not at or place[: len(at)] == at:
         return True
     return place[0] == at[0] or (at[0] == "models" and (len(place) == 1 or place[0] == "hooks"))
 
 
 def of_macro(name: str, known: Iterable[str]) -> str:
-    """The hint for `${name}` that no macro fills."""
+    """Return the hint for `${name}` that no macro fills."""
     names = list(known)
     same = _same(name, names)
     if same:
         return f"did you mean '${{{same}}}'?"
-    built_in = _BUILT_IN.get(plain(name))
+    built_in = _BUILT_IN.get(normalised(name))
     if built_in and built_in != name:
         return f"did you mean '${{{built_in}}}'?"
     prefixed = _ENV_PREFIX.fullmatch(name)

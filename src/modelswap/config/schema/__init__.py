@@ -1,1 +1,1 @@
-"""Every key, its type, and how a tree becomes typed records."""
+"""Every key of the file: its name, type, default and meaning."""

@@ -1,15 +1,14 @@
-"""The kinds of value a key can have, and how a record declares its keys.
+"""The types that a key's value can have, and how a record declares its keys.
 
-Law: a record is a plain frozen dataclass; the kind of each key, its help and
-its name in the file are metadata of the field. The decoder, the JSON Schema
-and the reference page all read the same declaration.
+Guarantees: a record is a plain frozen dataclass; the metadata of a field hold the key's name, type and
+help. The decoder, the JSON Schema and the reference page read the same declaration.
 """
 
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,28 +20,38 @@ T = TypeVar("T")
 class Bool:
     """`true`, `false`, and the words `yes`, `no`, `on`, `off`."""
 
+    words: ClassVar = "true or false"
+    """Its name in docs/configuration.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class Int:
     """A whole number; a fraction is cut off."""
 
+    words: ClassVar = "whole number"
     minimum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    words: ClassVar = "text"
     one_of: tuple[str, ...] = ()
+    is_trimmed: bool = False
+    """Without the blanks around it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoDuration:
     """A text such as `5s` or `1m30s`; no bare number."""
 
+    words: ClassVar = "duration"
+
 
 @dataclass(frozen=True, slots=True)
 class Duration:
     """Seconds as a number, or a text such as `1m30s`."""
 
+    words: ClassVar = "duration"
     takes_zero: bool = True
 
 
@@ -50,10 +59,14 @@ class Duration:
 class Size:
     """Bytes as a number, or a text such as `256MiB`."""
 
+    words: ClassVar = "size"
+
 
 @dataclass(frozen=True, slots=True)
 class Anything:
     """Any YAML value, kept as JSON."""
+
+    words: ClassVar = "anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +77,21 @@ class ListOf:
 @dataclass(frozen=True, slots=True)
 class MapOf:
     value: Shape
-    """What stands behind each name; null behind a name is `None` unless the shape is a record."""
+    """The type of each value; null is `None` unless the type is a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    cls: type
+    words: ClassVar = "mapping"
+    cls: type[object]
 
 
 @dataclass(frozen=True, slots=True)
 class Either:
     """A text, or a record."""
 
-    cls: type
+    words: ClassVar = "text or mapping"
+    cls: type[object]
 
 
 Shape = (
@@ -112,6 +127,11 @@ def key(
     return cast("T", field(default=cast("Any", default), metadata=meta))
 
 
+def flag(name: str, about: str, *, default: bool = False) -> bool:
+    """Declare a key that is true or false."""
+    return key(name, Bool(), default, about)
+
+
 def keys(name: str, shape: Shape, make: Callable[[], T], about: str) -> T:
     """Declare a key whose default is made anew."""
     meta = {"key": Key(name, shape, about)}
@@ -127,9 +147,10 @@ def mapping(name: str, value: Shape, about: str, *, hidden: bool = False) -> Map
 
 @cache
 def keys_of(cls: type) -> dict[str, Key]:
-    """The keys of a record by their names in the file, in order of declaration."""
+    """The keys of a record by their names in the file: its own in order, then those of its bases."""
     found: dict[str, Key] = {}
-    for item in fields(cls):
+    own = cls.__annotations__
+    for item in sorted(fields(cls), key=lambda one: one.name not in own):
         declared = item.metadata["key"]
         default = item.default if item.default is not MISSING else None
         found[declared.name] = Key(
@@ -142,3 +163,8 @@ def keys_of(cls: type) -> dict[str, Key]:
             default,
         )
     return found
+
+
+def values_of(record: T, cls: type[T]) -> dict[str, Any]:
+    """The values of those keys that the base class `cls` of the record declares."""
+    return {one.name: getattr(record, one.name) for one in fields(cast("Any", cls))}

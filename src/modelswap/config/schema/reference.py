@@ -1,34 +1,19 @@
-"""The schema as others read it: JSON Schema for editors, a table for people.
+"""The schema for readers: JSON Schema for editors, a table for people.
 
-Law: nothing here is written by hand twice; both are made from the records.
+Guarantees: both are made from the records; nothing is written twice.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from .field_types import (
-    Anything,
-    Bool,
-    Duration,
-    Either,
-    GoDuration,
-    Int,
-    Key,
-    ListOf,
-    MapOf,
-    Record,
-    Shape,
-    Size,
-    Text,
-    keys_of,
-)
+from . import field_types as types
 from .schema_root import RawConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from modelswap.config.plan import Json
+    from modelswap.config.tree.values import Json
 
 _OLD: Final[dict[str, tuple[str, ...]]] = {
     "RawModel": ("cmd_stop",),
@@ -42,7 +27,7 @@ _GENERATED: Final = (
 
 
 def json_schema() -> dict[str, Json]:
-    """The JSON Schema of the file (draft 2020-12), for editors."""
+    """Return the JSON Schema of the file (draft 2020-12)."""
     definitions: dict[str, Json] = {}
     root = _record(RawConfig, definitions)
     root["patternProperties"] = {"^x-": {}}
@@ -56,7 +41,7 @@ def json_schema() -> dict[str, Json]:
 
 def _record(cls: type, definitions: dict[str, Json]) -> dict[str, Json]:
     properties: dict[str, Json] = {}
-    for name, one in keys_of(cls).items():
+    for name, one in types.keys_of(cls).items():
         if not one.hidden:
             about: dict[str, Json] = {"description": one.help}
             default = one.default
@@ -77,34 +62,34 @@ def _or_macro(kind: str) -> dict[str, Json]:
 
 
 def _shape(  # noqa: C901, PLR0911 - one flat table of all kinds
-    shape: Shape, definitions: dict[str, Json]
+    shape: types.Shape, definitions: dict[str, Json]
 ) -> dict[str, Json]:
     match shape:
-        case Bool():
+        case types.Bool():
             return _or_macro("boolean")
-        case Int():
+        case types.Int():
             return _or_macro("number")
-        case Text():
+        case types.Text():
             return (
                 {"enum": [*shape.one_of]}
                 if shape.one_of
                 else {"type": ["string", "number", "boolean"]}
             )
-        case GoDuration():
+        case types.GoDuration():
             return {"type": "string"}
-        case Duration() | Size():
+        case types.Duration() | types.Size():
             return {"type": ["string", "number"]}
-        case Anything():
+        case types.Anything():
             return {}
-        case ListOf():
+        case types.ListOf():
             items = _nullable(_shape(shape.item, definitions))
             return {"type": "array", "items": items}
-        case MapOf():
+        case types.MapOf():
             values = _nullable(_shape(shape.value, definitions))
             return {"type": "object", "additionalProperties": values}
-        case Record():
+        case types.Record():
             return _reference(shape.cls, definitions)
-        case Either():
+        case types.Either():
             return {"anyOf": [{"type": ["string", "number"]}, _reference(shape.cls, definitions)]}
         case _ as never:
             assert_never(never)
@@ -119,9 +104,9 @@ def _reference(cls: type, definitions: dict[str, Json]) -> dict[str, Json]:
 
 
 def reference_page() -> str:
-    """docs/configuration.md: every key with its kind, default and meaning."""
+    """Return the text of docs/configuration.md: every key with its type, default and meaning."""
     rows = [
-        f"| `{path}` | {_kind(one.shape)} | {_default(one)} | {one.help} |"
+        f"| `{path}` | {_type(one.shape)} | {_default(one)} | {one.help} |"
         for path, one in _rows("", RawConfig, ())
     ]
     head = (
@@ -140,48 +125,32 @@ def reference_page() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
-def _rows(prefix: str, cls: type, above: tuple[type, ...]) -> Iterator[tuple[str, Key]]:
-    for name, one in keys_of(cls).items():
+def _rows(prefix: str, cls: type, above: tuple[type, ...]) -> Iterator[tuple[str, types.Key]]:
+    for name, one in types.keys_of(cls).items():
         if one.hidden:
             continue
         path = f"{prefix}{name}"
         yield path, one
         shape = one.shape
-        if isinstance(shape, MapOf):
+        if isinstance(shape, types.MapOf):
             path, shape = f"{path}.<name>", shape.value
-        elif isinstance(shape, ListOf):
+        elif isinstance(shape, types.ListOf):
             path, shape = f"{path}[]", shape.item
-        if isinstance(shape, Record | Either) and shape.cls not in above:
+        if isinstance(shape, types.Record | types.Either) and shape.cls not in above:
             yield from _rows(f"{path}.", shape.cls, (*above, shape.cls))
 
 
-def _kind(shape: Shape) -> str:  # noqa: C901, PLR0911 - one flat table of all kinds
+def _type(shape: types.Shape) -> str:
     match shape:
-        case Bool():
-            return "true or false"
-        case Int():
-            return "whole number"
-        case Text():
-            return "text"
-        case GoDuration() | Duration():
-            return "duration"
-        case Size():
-            return "size"
-        case Anything():
-            return "anything"
-        case ListOf():
-            return f"list of {_kind(shape.item)}"
-        case MapOf():
-            return f"mapping to {_kind(shape.value)}"
-        case Record():
-            return "mapping"
-        case Either():
-            return "text or mapping"
-        case _ as never:
-            assert_never(never)
+        case types.ListOf():
+            return f"list of {_type(shape.item)}"
+        case types.MapOf():
+            return f"mapping to {_type(shape.value)}"
+        case _:
+            return shape.words
 
 
-def _default(one: Key) -> str:
+def _default(one: types.Key) -> str:
     if one.shown:
         return one.shown
     match one.default:

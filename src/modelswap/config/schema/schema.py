@@ -1,20 +1,22 @@
-"""Every key of the file: its name, kind, default and meaning.
+"""Every key of the file below the top level: its name, type, default and meaning.
 
-Law: this is the one list. The decoder reads it, the JSON Schema and
-docs/configuration.md are made from it. Bounds that depend on other keys are
-not here but where the records become a plan. Records have no repr, since they
-hold secrets, and no slots, since building such classes costs the start-up time.
+Guarantees: keys are declared here and in `schema_root` only. The decoder reads them; the JSON Schema and
+docs/configuration.md are made from them. A class whose name ends in `Keys` holds keys that need no
+compiling: the record of the plan inherits it, so a new key there is declared once.
+Does not: check bounds that depend on other keys; the compile step does.
+Memory: records have no `repr`, since they hold secrets, and no slots: making such classes costs start-up time.
 """
 
-# ruff: noqa: RUF009 - the calls in defaults are fields in disguise: key() and keys()
+# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), keys()
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from modelswap.config.plan import Json
+from modelswap.config.tree.values import Json
 
 from .field_types import (
     Anything,
@@ -26,12 +28,25 @@ from .field_types import (
     MapOf,
     Record,
     Text,
+    flag,
     key,
     keys,
     mapping,
 )
 
 TEXTS: Final = ListOf(Text())
+
+
+class KeyScope(StrEnum):
+    """What a key allows. `ADMIN` includes the others."""
+
+    INFERENCE = "inference"
+    READ = "read"
+    ADMIN = "admin"
+
+
+"""What a key may be allowed to do."""
+TRIMMED: Final = Text(is_trimmed=True)
 JSON_MAP: Final = MapOf(Anything())
 JsonMap = Mapping[str, Json]
 
@@ -52,7 +67,7 @@ class RawTimeouts:
         "responseHeader",
         Int(),
         None,
-        "Seconds until the answer begins; 0: no bound.",
+        "Seconds until the response begins; 0: no bound.",
         shown="0; peers: 60",
     )
     tls_handshake: int | None = key(
@@ -84,26 +99,63 @@ class RawFilters:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawCapabilities:
+class CapabilityKeys:
+    """Taken by the plan as they are."""
+
+    tools: bool = flag("tools", "Can call tools.")
+    reranker: bool = flag("reranker", "Is a reranker.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawCapabilities(CapabilityKeys):
     inputs: tuple[str, ...] = key("in", TEXTS, (), "What it takes: `text`, `audio`, `image`.")
     outputs: tuple[str, ...] = key("out", TEXTS, (), "What it gives: `text`, `audio`, `image`.")
-    tools: bool = key("tools", Bool(), False, "Can call tools.")  # noqa: FBT003 - a default
-    reranker: bool = key("reranker", Bool(), False, "Is a reranker.")  # noqa: FBT003 - a default
     context: int = key("context", Int(0), 0, "Context length in tokens; 0: not said.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawCompat:
-    ignore_websockets: bool = key(
-        "ignoreWebsockets",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "WebSockets neither start the model nor keep it loaded.",
+    ignore_websockets: bool = flag(
+        "ignoreWebsockets", "WebSockets neither start the model nor keep it loaded."
     )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawModel:
+class ModelKeys:
+    """The keys of a model that the plan takes as they are: `plan.Model` inherits them."""
+
+    name: str = key("name", TRIMMED, "", "Shown in lists.")
+    description: str = key("description", TRIMMED, "", "Shown in lists.")
+    unlisted: bool = flag("unlisted", "Left out of lists.")
+    use_model_name: str = key(
+        "useModelName", Text(), "", "The name sent to the server instead of the requested one."
+    )
+    metadata: JsonMap = mapping("metadata", Anything(), "Anything; shown in `/v1/models`.")
+    forward_authorization: bool = flag(
+        "forwardAuthorization",
+        "Let `apiKeys` of this file through to a server without `apiKey`; other keys do go through.",
+    )
+    trust_page: bool = flag(
+        "trustPage",
+        "Its web page gets this server's origin, so it may use the whole API with the browser's "
+        "credentials; else a sandbox, or on `localhost` an origin of its own.",
+    )
+    restart_on_stall: bool = flag("restartOnStall", "Restart a server that has stalled.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CoreKeys:
+    """The keys of a model that the core takes as they are: fields of `core.spec.ModelSpec`."""
+
+    restore_on_failure: bool = flag(
+        "restoreOnFailure", "When the model fails to start, bring back what was evicted for it."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawModel(ModelKeys, CoreKeys):
+    """All keys of a model; those declared here are read by the compile step."""
+
     cmd: str = key("cmd", Text(), "", "The command that runs the server.")
     cmd_stop: str | None = key(
         "cmdStop", Text(), None, "The command that stops it, with `${PID}`; else SIGTERM."
@@ -129,18 +181,11 @@ class RawModel:
         "healthCheckTimeout", Int(), None, "Accepted without effect: the global key counts."
     )
     env: tuple[str, ...] = key("env", TEXTS, (), "`NAME=value` added to the environment.")
-    name: str = key("name", Text(), "", "Shown in lists.")
-    description: str = key("description", Text(), "", "Shown in lists.")
     aliases: tuple[str, ...] = key("aliases", TEXTS, (), "Other names of the model.")
-    unlisted: bool = key("unlisted", Bool(), False, "Left out of lists.")  # noqa: FBT003 - a default
-    use_model_name: str = key(
-        "useModelName", Text(), "", "The name sent to the server instead of the requested one."
-    )
     concurrency: int = key("concurrencyLimit", Int(), 0, "Requests that run at once; 0: no limit.")
     send_loading_state: bool | None = key(
         "sendLoadingState", Bool(), None, "As the global key, for this model."
     )
-    metadata: JsonMap = mapping("metadata", Anything(), "Anything; shown in `/v1/models`.")
     macros: JsonMap = mapping("macros", Anything(), "Macros of this model alone.")
     filters: RawFilters = keys("filters", Record(RawFilters), RawFilters, "Edits of requests.")
     timeouts: RawTimeouts = keys(
@@ -156,41 +201,27 @@ class RawModel:
         "",
         "Sent to the server as Bearer, by the readiness check too, instead of what the client sent.",
     )
-    forward_authorization: bool = key(
-        "forwardAuthorization",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Let `apiKeys` of this file through to a server without `apiKey`; other keys do go through.",
-    )
-    trust_page: bool = key(
-        "trustPage",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Its web page gets this server's origin, so it may use the whole API with the browser's "
-        "credentials; else a sandbox, or on `localhost` an origin of its own.",
-    )
     stall_timeout: float | None = key(
         "stallTimeout",
         Duration(),
         None,
-        "Longest silence of a server that owes an answer, or more of it.",
-    )
-    restart_on_stall: bool = key(
-        "restartOnStall",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Restart a server that has stalled.",
-    )
-    restore_on_failure: bool = key(
-        "restoreOnFailure",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "When the model fails to start, bring back what was evicted for it.",
+        "Longest pause of a server before or within a response.",
     )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawPeer:
+class PeerKeys:
+    """Taken by the plan as they are."""
+
+    forward_authorization: bool = flag(
+        "forwardAuthorization",
+        "Let `apiKeys` of this file through to a peer without `apiKey`; other keys do go through.",
+    )
+    trust_page: bool = flag("trustPage", "As the key of a model, for the pages of all its models.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawPeer(PeerKeys):
     proxy: str = key(
         "proxy",
         Text(),
@@ -205,18 +236,6 @@ class RawPeer:
     timeouts: RawTimeouts = keys(
         "timeouts", Record(RawTimeouts), RawTimeouts, "Of connections to the peer."
     )
-    forward_authorization: bool = key(
-        "forwardAuthorization",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Let `apiKeys` of this file through to a peer without `apiKey`; other keys do go through.",
-    )
-    trust_page: bool = key(
-        "trustPage",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "As the key of a model, for the pages of all its models.",
-    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -225,16 +244,22 @@ class RawSelectorSettings:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawSelector:
+class SelectorKeys:
+    """Taken by the plan as they are."""
+
     strategy: str = key("strategy", Text(), "", "`warm`, `pin` or `spillover`. Required.")
     targets: tuple[str, ...] = key("targets", TEXTS, (), "Models, aliases or peers. Required.")
+    name: str = key("name", TRIMMED, "", "Shown in lists.")
+    description: str = key("description", TRIMMED, "", "Shown in lists.")
+    unlisted: bool = flag("unlisted", "Left out of lists.")
+    metadata: JsonMap = mapping("metadata", Anything(), "Anything; shown in `/v1/models`.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawSelector(SelectorKeys):
     settings: RawSelectorSettings = keys(
         "settings", Record(RawSelectorSettings), RawSelectorSettings, "For `spillover`."
     )
-    name: str = key("name", Text(), "", "Shown in lists.")
-    description: str = key("description", Text(), "", "Shown in lists.")
-    unlisted: bool = key("unlisted", Bool(), False, "Left out of lists.")  # noqa: FBT003 - a default
-    metadata: JsonMap = mapping("metadata", Anything(), "Anything; shown in `/v1/models`.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -246,20 +271,16 @@ class RawProfile:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawGroup:
-    swap: bool = key("swap", Bool(), True, "One member at a time.")  # noqa: FBT003 - a default
-    exclusive: bool = key(
-        "exclusive",
-        Bool(),
-        True,  # noqa: FBT003 - a default
-        "Loading a member unloads other groups.",
-    )
-    persistent: bool = key(
-        "persistent",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Other groups do not unload its members.",
-    )
+class GroupKeys:
+    """Taken by the plan as they are."""
+
+    swap: bool = flag("swap", "One member at a time.", default=True)
+    exclusive: bool = flag("exclusive", "Loading a member unloads other groups.", default=True)
+    persistent: bool = flag("persistent", "Other groups do not unload its members.")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawGroup(GroupKeys):
     members: tuple[str, ...] = key("members", TEXTS, (), "The models in it.")
 
 
@@ -315,12 +336,26 @@ class RawScheduler:
 class RawRouting:
     router: RawRouter = keys("router", Record(RawRouter), RawRouter, "Which models run together.")
     scheduler: RawScheduler = keys(
-        "scheduler", Record(RawScheduler), RawScheduler, "Who is served first."
+        "scheduler", Record(RawScheduler), RawScheduler, "Which request is served first."
     )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawApiKey:
+class ApiKeyKeys:
+    """Taken by the plan as they are."""
+
+    models: tuple[str, ...] = key("models", TEXTS, (), "Patterns of allowed models.", shown="all")
+    rate_limit: int | None = key("rateLimit", Int(1), None, "Requests per minute.")
+    background: bool = flag("background", "Its requests wait for all others.")
+    no_swap: bool = flag(
+        "noSwap",
+        "Its requests are refused (503 `swap_refused`) where another model would have to be unloaded "
+        "for them, as with the header `X-Modelswap-No-Swap: true`. For health checkers.",
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawApiKey(ApiKeyKeys):
     name: str = key("name", Text(), "", "Names the client in records; never the key.")
     value: str = key("key", Text(), "", "The key itself. One of `key`, `keyHash`, `keyFile`.")
     key_hash: str = key("keyHash", Text(), "", "`sha256:` and the hex digest of the key.")
@@ -328,22 +363,7 @@ class RawApiKey:
     scopes: tuple[str, ...] | None = key(
         "scopes", TEXTS, None, "`inference`, `read`, `admin`.", shown="all"
     )
-    models: tuple[str, ...] = key("models", TEXTS, (), "Patterns of allowed models.", shown="all")
-    rate_limit: int | None = key("rateLimit", Int(1), None, "Requests per minute.")
     expires: str = key("expires", Text(), "", "RFC 3339 date or time after which it is refused.")
-    background: bool = key(
-        "background",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Its requests wait for all others.",
-    )
-    no_swap: bool = key(
-        "noSwap",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Its requests are refused (503 `swap_refused`) where another model would have to be unloaded "
-        "for them, as with the header `X-Modelswap-No-Swap: true`. For health checkers.",
-    )
 
 
 API_KEY: Final = Either(RawApiKey)

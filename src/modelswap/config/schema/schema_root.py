@@ -1,15 +1,16 @@
-"""The top level of the file. Its parts are in `schema`."""
+"""Every key at the top level of the file, and those of its own sections."""
 
-# ruff: noqa: RUF009 - the calls in defaults are fields in disguise: key() and keys()
+# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), keys()
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from modelswap.units import Bytes, Seconds
 
 from .field_types import (
     Anything,
-    Bool,
     Duration,
     GoDuration,
     Int,
@@ -17,6 +18,7 @@ from .field_types import (
     Record,
     Size,
     Text,
+    flag,
     key,
     keys,
     mapping,
@@ -32,6 +34,12 @@ from .schema import (
     RawRouting,
     RawSelector,
 )
+
+FIRST_PORT: Final = 5800
+"""The first `${PORT}` by default, as in llama-swap; `startPort: 0` means it, too."""
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error")
+"""From the most to the fewest lines."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +71,7 @@ class RawUi:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawPerformance:
-    disabled: bool = key("disabled", Bool(), False, "Do not sample.")  # noqa: FBT003 - a default
+    disabled: bool = flag("disabled", "Do not sample.")
     every: float | None = key("every", GoDuration(), None, "At least `5s`.", shown="`5s`")
 
 
@@ -98,7 +106,10 @@ class RawCaptures:
 @dataclass(frozen=True, repr=False, eq=False)
 class RawKeeper:
     grace: float = key(
-        "grace", Duration(), 10.0, "How long model servers outlive a front that vanished."
+        "grace",
+        Duration(),
+        10.0,
+        "How long model servers run on when the front process has ended unexpectedly.",
     )
     on_restart: str = key(
         "onRestart",
@@ -123,27 +134,33 @@ class RawLoading:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawLimits:
-    body: int = key("body", Size(), 256 << 20, "Largest request body.", shown="`256MiB`")
-    headers: int = key("headers", Size(), 64 << 10, "All headers together.", shown="`64KiB`")
+    """The plan takes all of them as they are: `plan.Limits` inherits them."""
+
+    body: Bytes = key("body", Size(), Bytes(256 << 20), "Largest request body.", shown="`256MiB`")
+    headers: Bytes = key(
+        "headers", Size(), Bytes(64 << 10), "All headers together.", shown="`64KiB`"
+    )
     header_count: int = key("headerCount", Int(1), 100, "Number of headers.")
-    request_line: int = key("requestLine", Size(), 8 << 10, "The first line.", shown="`8KiB`")
-    header_timeout: float = key(
+    request_line: Bytes = key(
+        "requestLine", Size(), Bytes(8 << 10), "The first line.", shown="`8KiB`"
+    )
+    header_timeout: Seconds = key(
         "headerTimeout",
         Duration(takes_zero=False),
-        10.0,
+        Seconds(10.0),
         "From the first byte to the end of the headers.",
     )
-    body_timeout: float = key(
+    body_timeout: Seconds = key(
         "bodyTimeout",
         Duration(takes_zero=False),
-        60.0,
+        Seconds(60.0),
         "How long a body may stand still or be slow.",
     )
-    body_min_rate: int = key(
-        "bodyMinRate", Size(), 1 << 10, "Bytes per second over that span.", shown="`1KiB`"
+    body_min_rate: Bytes = key(
+        "bodyMinRate", Size(), Bytes(1 << 10), "Bytes per second over that span.", shown="`1KiB`"
     )
-    idle_timeout: float = key(
-        "idleTimeout", Duration(), 75.0, "A kept connection without a request."
+    idle_timeout: Seconds = key(
+        "idleTimeout", Duration(), Seconds(75.0), "A kept connection without a request."
     )
     connections: int = key(
         "connections",
@@ -161,31 +178,42 @@ class RawLimits:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawConfig:
+class SettingKeys:
+    """The keys of the top level that the plan takes as they are: `plan.Settings` inherits them."""
+
+    log_to_stdout: str | None = key(
+        "logToStdout",
+        Text(("proxy", "upstream", "both", "none")),
+        None,
+        "What stdout shows; given, `/logs` and `/logs/stream` show the same, else proxy and models.",
+        shown="`proxy`",
+    )
+    include_aliases_in_list: bool = flag("includeAliasesInList", "List aliases in `/v1/models`.")
+    shutdown_timeout: Seconds = key(
+        "shutdownTimeout", Duration(), Seconds(30.0), "How long a stop waits for running requests."
+    )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RawConfig(SettingKeys):
     models: Mapping[str, RawModel | None] = mapping("models", Record(RawModel), "The models by id.")
     health_check_timeout: int = key(
         "healthCheckTimeout", Int(), 120, "Seconds a model may take to become ready; at least 15."
     )
-    start_port: int = key("startPort", Int(0), 5800, "The first `${PORT}`.")
+    start_port: int = key("startPort", Int(0), FIRST_PORT, "The first `${PORT}`.")
     global_ttl: int = key(
         "globalTTL", Int(0), 0, "Seconds without use until a model is unloaded; 0: never."
     )
     unload_timeout: int = key("unloadTimeout", Int(0), 10, "Seconds a stop waits; 0: 10.")
-    send_loading_state: bool = key(
-        "sendLoadingState",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Tell a streaming client how the load goes.",
-    )
-    include_aliases_in_list: bool = key(
-        "includeAliasesInList",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "List aliases in `/v1/models`.",
+    send_loading_state: bool = flag(
+        "sendLoadingState", "Tell a streaming client how the load goes."
     )
     macros: JsonMap = mapping("macros", Anything(), "Texts and numbers for `${name}`.")
     routing: RawRouting = keys(
-        "routing", Record(RawRouting), RawRouting, "Which models run together, who comes first."
+        "routing",
+        Record(RawRouting),
+        RawRouting,
+        "Which models run together, which request comes first.",
     )
     hooks: RawHooks = keys("hooks", Record(RawHooks), RawHooks, "What to do when.")
     profiles: Mapping[str, RawProfile | None] = mapping(
@@ -205,19 +233,7 @@ class RawConfig:
     )
     log_level: str = key("logLevel", Text(), "info", "`debug`, `info`, `warn`, `error`.")
     log_time_format: str = key("logTimeFormat", Text(), "", "Such as `rfc3339`; empty: no time.")
-    log_to_stdout: str | None = key(
-        "logToStdout",
-        Text(("proxy", "upstream", "both", "none")),
-        None,
-        "What stdout shows; given, `/logs` and `/logs/stream` show the same, else proxy and models.",
-        shown="`proxy`",
-    )
-    log_requests: bool = key(
-        "logRequests",
-        Bool(),
-        False,  # noqa: FBT003 - a default
-        "Accepted without effect.",
-    )
+    log_requests: bool = flag("logRequests", "Accepted without effect.")
     metrics_max_in_memory: int = key(
         "metricsMaxInMemory", Int(), 1000, "Activity records kept without `store`."
     )
@@ -246,7 +262,7 @@ class RawConfig:
         "clientIdHeader",
         Text(),
         "",
-        "Header that names a client, for the sharing of turns; a key with a `name` comes before it.",
+        "Header that names a client, for fair scheduling; a key with a `name` comes before it.",
     )
     background_header: str = key(
         "backgroundHeader",
@@ -257,7 +273,4 @@ class RawConfig:
     )
     limits: RawLimits = keys("limits", Record(RawLimits), RawLimits, "Of requests.")
     loading: RawLoading = keys("loading", Record(RawLoading), RawLoading, "While a model loads.")
-    shutdown_timeout: float = key(
-        "shutdownTimeout", Duration(), 30.0, "How long a stop waits for running requests."
-    )
     keeper: RawKeeper = keys("keeper", Record(RawKeeper), RawKeeper, "The supervisor.")

@@ -1,1 +1,1 @@
-"""Files: found, read as trees with marks, merged, watched."""
+"""Files are found, read as trees, merged, rewritten from older forms, and watched."""

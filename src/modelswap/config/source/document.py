@@ -1,9 +1,9 @@
-"""One YAML document as a tree of nodes with marks.
+"""One YAML document becomes a tree of nodes with marks.
 
-Built from the parser's events, without recursion, so that neither depth nor a
-storm of aliases can hurt: both are bounded and reported. `<<` merges, anchors
-and duplicate keys are settled here. What a reference to the environment
-becomes is the caller's business (`expand`).
+The tree is built from the parser's events, without recursion. This module settles `<<` merges, anchors
+and duplicate keys; the caller's `expand` settles references to the environment.
+
+Memory: depth and the size of what aliases stand for are bounded; what is beyond is a problem.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import yaml
 
-from modelswap.config.messages.found import found
-
-from .node import (
+from modelswap.config.messages.found_value import describe_node
+from modelswap.config.messages.report import Problem
+from modelswap.config.tree.node import (
     Map,
     MapEntry,
     Mark,
     Node,
     NodeKind,
     Path,
-    Problem,
     Scalar,
     ScalarValue,
     Seq,
     is_null,
 )
-from .node import text as text_node
-from .scalars import resolve
+from modelswap.config.tree.node import text as text_node
+from modelswap.config.tree.scalars import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH: Final = 100
+"""Levels: later steps walk the tree by recursion."""
 MAX_NODES: Final = 500_000
-"""After aliases are followed: the bound against a few lines that stand for millions."""
+"""Values, with aliases followed: a few lines must not stand for millions."""
 MAX_ALIASED: Final = 200_000
 """Values that all aliases stand for together: 2,000 models with 100 shared values each."""
 MAX_ALIASED_TEXT: Final = 16 << 20
@@ -53,18 +53,18 @@ _TOO_MUCH: Final = (
 
 _LOADER = yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
-_SHIELDED = re.compile("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
+_PROTECTED = re.compile("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
 _CORE: Final = "tag:yaml.org,2002:"
 
 
 class Expand(Protocol):
-    """Put the environment into a scalar's text; report what is missing."""
+    """Expands environment variables in a scalar's text; reports missing ones."""
 
     def __call__(self, text: str, mark: Mark) -> str: ...
 
 
 class BrokenDocumentError(Exception):
-    """The text is not a YAML document that we accept."""
+    """The text is not a YAML document that is accepted."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -103,10 +103,10 @@ def parse(text: str, file: str, expand: Expand) -> tuple[Node | None, list[Probl
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    # `{` and `}` mean something inside `[…]`: a placeholder goes through the parser in disguise,
+    # `{` and `}` mean something inside `[…]`: a placeholder goes through the parser in other characters,
     # of the same length, so that columns stay true.
-    shielded = _PLACEHOLDER.sub("\ue000\ue002\\1\ue001", text.removeprefix("\ufeff"))
-    events: Iterator[yaml.Event] = yaml.parse(shielded, Loader=_LOADER)
+    protected = _PLACEHOLDER.sub("\ue000\ue002\\1\ue001", text.removeprefix("\ufeff"))
+    events: Iterator[yaml.Event] = yaml.parse(protected, Loader=_LOADER)
     return events
 
 
@@ -116,8 +116,8 @@ _SECOND_COLON: Final = "mapping values are not allowed"
 _COLON: Final = "a value that holds `: ` needs quotes; else look at the indentation"
 
 
-def _unshield(text: str) -> str:
-    return _SHIELDED.sub(r"${\1}", text) if "\ue000" in text else text
+def _restored(text: str) -> str:
+    return _PROTECTED.sub(r"${\1}", text) if "\ue000" in text else text
 
 
 def _syntax(broken: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -229,11 +229,11 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         mark = self._mark(event)
-        written = _unshield(event.value)
+        written = _restored(event.value)
         value = self._expand(written, mark) if "${env." in written else written
         from_env = value is not written
         plain = bool(event.implicit[0])
-        if plain and value == "<<":  # the merge key: told from a quoted one by its kind
+        if plain and value == "<<":  # the merge key; a quoted one is TEXT
             return Scalar(mark, NodeKind.NULL, None, value)
         tag: str = event.tag or ""
         if not tag.startswith(_CORE):
@@ -290,7 +290,7 @@ class _Builder:
         return Map(frame.mark, tuple(entries.values()))
 
     def _path(self) -> Path:
-        """Where the collection stands that has just ended."""
+        """Return the path of the collection that has just ended."""
         return tuple(one.keys[-1][0] if one.is_map else len(one.items) for one in self._stack)
 
     def _merge_sources(self, merged: list[Node]) -> Iterator[Map]:
@@ -304,13 +304,13 @@ class _Builder:
                             source.mark,
                             (*self._path(), "<<"),
                             "expected a mapping or a list of mappings behind `<<`",
-                            found=found(source, ()),
+                            seen=describe_node(source, ()),
                         )
                     )
 
 
 def _no_merge_key(node: Node) -> Node:
-    """`<<` where a value stands is the word, not a merge."""
+    """Return `<<` in a value's place as text."""
     if isinstance(node, Scalar) and node.text == "<<" and node.kind is NodeKind.NULL:
         return text_node("<<", node.mark)
     return node

@@ -1,4 +1,4 @@
-"""Older spellings, rewritten as today's. Pure; every node keeps its place.
+"""Older spellings are rewritten as today's. Pure; every node keeps its place.
 
 | form                               | releases      | becomes                                     |
 |------------------------------------|---------------|---------------------------------------------|
@@ -24,12 +24,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .node import Map, MapEntry, Node, Scalar, Seq, is_null, text
+from modelswap.config.tree.node import Map, MapEntry, Node, Scalar, Seq, is_null, text
 
 if TYPE_CHECKING:
-    from modelswap.config.schema.decode import Report
-
-    from .node import Path
+    from modelswap.config.messages.report import Report
+    from modelswap.config.tree.node import Path
 
 LIST_PROFILES: Final = "(list profiles)"
 
@@ -60,7 +59,7 @@ def _profiles(root: Map, report: Report) -> Map:
     report.warn(lists[0].mark, ("profiles", lists[0].key), message, hint)
     kept = profiles.without(*(e.key for e in lists))
     root = root.with_value("profiles", kept)
-    report.written[(LIST_PROFILES,)] = ("profiles",)
+    report.file_paths[(LIST_PROFILES,)] = ("profiles",)
     return root.with_value(LIST_PROFILES, Map(profiles.mark, lists))
 
 
@@ -103,7 +102,7 @@ def _routing(root: Map, report: Report) -> Map:
         "use", text("group" if name == "groups" else "matrix", value.mark)
     )
     router = router.with_value("settings", Map(value.mark).with_value(name, value))
-    report.written["routing", "router", "settings", name] = (name,)
+    report.file_paths["routing", "router", "settings", name] = (name,)
     return root.with_value("routing", routing.with_value("router", router))
 
 
@@ -121,7 +120,7 @@ def _model(name: str, node: Node, report: Report) -> Node:
         node = node.without("cmd_stop")
         if is_null(node.get("cmdStop")):
             node = node.with_value("cmdStop", old_stop)
-            report.written["models", name, "cmdStop"] = ("models", name, "cmd_stop")
+            report.file_paths["models", name, "cmdStop"] = ("models", name, "cmd_stop")
     filters = node.get("filters")
     if isinstance(filters, Map) and filters.get("strip_params") is not None:
         node = node.with_value("filters", _filters(name, filters, report))
@@ -135,5 +134,5 @@ def _filters(name: str, filters: Map, report: Report) -> Map:
     if old is None or not is_unsaid:
         return filters
     path: Path = ("models", name, "filters")
-    report.written[*path, "stripParams"] = (*path, "strip_params")
+    report.file_paths[*path, "stripParams"] = (*path, "strip_params")
     return filters.with_value("stripParams", old)

@@ -1,16 +1,16 @@
-"""Several files, one tree: the rules by which two roots become one.
+"""The rules by which the trees of several files become one. Pure.
 
-Law: nothing is overridden silently. Maps of named things are united, lists are
-joined, and two different values for one key are a mistake. Pure.
+Guarantees: nothing is overridden silently. Mappings of named things are united, lists are joined, and
+two different values for one key are a mistake.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from modelswap.config.messages.found import found
-
-from .node import Map, MapEntry, Node, Path, Problem, Scalar, Seq, kind_name
+from modelswap.config.messages.found_value import describe_node
+from modelswap.config.messages.report import Problem
+from modelswap.config.tree.node import Map, MapEntry, Node, Path, Scalar, Seq, kind_name
 
 IDENTITY: Final[frozenset[Path]] = frozenset(
     {
@@ -24,7 +24,7 @@ IDENTITY: Final[frozenset[Path]] = frozenset(
         ("routing", "router", "settings", "matrix"),
     }
 )
-"""Maps whose children are whole things: each belongs to exactly one file."""
+"""Mappings whose entries are defined in exactly one file each."""
 
 
 def merge(base: Map, added: Map) -> tuple[Map, list[Problem]]:
@@ -72,7 +72,7 @@ def _united(known: MapEntry, entry: MapEntry, path: Path, problems: list[Problem
         wrong = added if isinstance(base, Map) else base
         message = "expected a mapping in every file that has it"
         where = f"also in {_place(known)}"
-        problems.append(Problem(entry.mark, path, message, where, found(wrong, path)))
+        problems.append(Problem(entry.mark, path, message, where, describe_node(wrong, path)))
         return base
     children = {child.key: child for child in base.entries}
     for child in added.entries:
@@ -85,7 +85,9 @@ def _united(known: MapEntry, entry: MapEntry, path: Path, problems: list[Problem
 
 def _clash(known: MapEntry, entry: MapEntry, path: Path, what: str) -> Problem:
     message = f"expected {what} that is in {_place(known)}"
-    return Problem(entry.mark, path, message, "one key, one value", found(entry.value, path))
+    return Problem(
+        entry.mark, path, message, "one key, one value", describe_node(entry.value, path)
+    )
 
 
 def _place(entry: MapEntry) -> str:

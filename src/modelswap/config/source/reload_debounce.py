@@ -1,8 +1,8 @@
-"""When a file that changed on disk is to be loaded.
+"""Changes on disk are debounced before they cause a reload.
 
-Law: an ordinary change counts as soon as `config.watching` tells it. One that
-takes every model away may be a file that is being written, so it has to stand
-still for `PATIENCE` looks first. It refuses to load anything itself.
+Guarantees: an ordinary change counts as soon as `watching` reports it. A change that removes every model
+may be a file that is being written: it has to stay the same for `STABLE_POLLS` polls first.
+Does not: load anything.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from .watching import Watch
 
-EVERY: Final = 0.5
-"""Seconds between two looks; a look is a few `stat` calls."""
-PATIENCE: Final = 10
-"""Looks for which a file without models has to stand still."""
+POLL_INTERVAL: Final = 0.5
+"""Seconds between two polls; a poll is a few `stat` calls."""
+STABLE_POLLS: Final = 10
+"""Polls for which a file without models has to stay the same."""
 
 
 async def watch_files(
@@ -27,23 +27,23 @@ async def watch_files(
     takes_all: Callable[[], Awaitable[bool]],
     changed: Callable[[], None],
     warn: Callable[[str], None],
-    every: float = EVERY,
+    every: float = POLL_INTERVAL,
 ) -> None:
-    """Call `changed` for each change that counts; `takes_all` says whether it removes every model."""
+    """Call `changed` for each change that counts; `takes_all` tells whether it removes every model."""
     still: int | None = None
     was_gone = False
     while True:
         await asyncio.sleep(every)
         if watch.has_changed():
-            still = 0 if await _is_doubtful(takes_all) else PATIENCE
+            still = 0 if await _is_doubtful(takes_all) else STABLE_POLLS
             if still == 0:
                 warn(
                     "the configuration on disk has no models any more; it is loaded "
-                    f"when it has stood still for {EVERY * PATIENCE:g} s"
+                    f"when it has stood still for {POLL_INTERVAL * STABLE_POLLS:g} s"
                 )
         elif still is not None:
-            still = still + 1 if watch.is_still else 0
-        if still == PATIENCE:
+            still = still + 1 if watch.is_stable else 0
+        if still == STABLE_POLLS:
             still = None
             changed()
         if watch.is_gone and not was_gone:

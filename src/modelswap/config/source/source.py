@@ -1,9 +1,8 @@
-"""The files that make up a configuration, read and merged into one tree.
+"""The files of a configuration are read and merged into one tree.
 
-Law: a value from the environment is text inside one scalar. It may become a
-number or a boolean there, as the same word in the file would; it can never
-become YAML. Files are merged as llama-swap merges them, every node keeping
-its own place.
+Guarantees: a value from the environment is text inside one scalar. It may become a number or a boolean
+there, as the same word in the file would; it never becomes YAML. Files are merged as llama-swap merges
+them, and each node keeps its own place.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.messages.report import Problem
+from modelswap.config.tree.node import Map, Mark, Node, Scalar, is_null
+
 from .document import BrokenDocumentError, parse
 from .merge import merge
-from .node import Map, Mark, Node, Problem, Scalar, is_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,11 +30,12 @@ _SUFFIXES: Final = (".yml", ".yaml")
 _EMPTY: Final = "expected keys, such as models; found an empty file"
 _NO_KEYS: Final = "expected keys, such as models; found none, as in an empty file"
 MAX_FILE: Final = 16 << 20
+"""Bytes of one file: a wrong path must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the files say, before any of it has a meaning."""
+    """The merged tree of the files, and what was found while reading them."""
 
     root: Map
     files: tuple[str, ...]
@@ -44,7 +46,7 @@ class Source:
 
 @dataclass(slots=True)
 class Environment:
-    """Looks variables up, and remembers which values are in the configuration now."""
+    """Looks variables up, and collects the values that are in the configuration."""
 
     variables: Mapping[str, str]
     used: set[str] = field(default_factory=set[str])
@@ -102,7 +104,7 @@ def read(
 def find(
     config: FilePath | None, directory: FilePath | None
 ) -> tuple[list[FilePath], list[Problem]]:
-    """The files to read, in order."""
+    """Return the files to read, in order."""
     if config is None and directory is None:
         return [], [Problem(Mark(""), (), "no configuration given", "use --config or --config-dir")]
     paths = [] if config is None else [config]
@@ -121,14 +123,14 @@ def find(
 
 
 def _is_source(path: FilePath) -> bool:
-    """A file, or a link to one, even a broken one; nothing whose reading could block."""
+    """Tell whether this is a file, or a link to one, even a broken one; a pipe could block."""
     if not path.name.endswith(_SUFFIXES) or path.is_dir():
         return False
     return path.is_file() or path.is_symlink()
 
 
 def read_file(path: FilePath, environment: Environment) -> tuple[Map | None, list[Problem]]:
-    """One file's mapping; None when it says nothing or cannot be read."""
+    """Read one file's mapping; None when it is empty or cannot be read."""
     file = str(path)
     try:
         with path.open("rb") as stream:
@@ -153,7 +155,7 @@ def _decode(raw: bytes) -> str:
 
 
 def read_text(text: str, file: str, environment: Environment) -> tuple[Map | None, list[Problem]]:
-    """The mapping that a file's text holds; None for an empty one."""
+    """Parse the mapping in a file's text; None for an empty one."""
     try:
         node, problems = parse(text, file, environment.expand)
     except BrokenDocumentError as broken:

@@ -1,9 +1,8 @@
-"""Has the configuration changed on disk?
+"""Changes of the configuration on disk are found by polling with `stat`.
 
-Looking by `stat`, links followed, sees what notifications miss: bind mounts,
-network folders, and a link swapped for another (docs/decisions/0005). A change
-counts when it stood still for one look: a file that is being written is left
-alone.
+Polling follows links and sees what notifications miss: bind mounts, network folders, and a link that was
+exchanged (docs/decisions/0005). A change counts once two polls in a row see the same: a file that is
+being written is left alone.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ _ENDINGS: Final = frozenset({".yaml", ".yml"})
 
 class Watch:
     def __init__(self, files: Sequence[Path], folder: Path | None) -> None:
-        """Look at *files*, and at every YAML file of *folder*, from this moment on."""
+        """Watch *files*, and every YAML file of *folder*, from now on."""
         self._files = files
         self._folder = folder
         self._named: tuple[Path, ...] = ()
-        self._seen: tuple[Stamp, Stamp] = self._look()
+        self._seen: tuple[Stamp, Stamp] = self._poll()
         self._pending: tuple[Stamp, Stamp] = self._seen
 
-    def look_also_at(self, named: Sequence[Path]) -> None:
-        """Look at files that the configuration names, too; a look does not forget what it saw."""
+    def watch_also(self, named: Sequence[Path]) -> None:
+        """Watch files that the configuration names, too; a change that was seen before is kept."""
         if tuple(named) != self._named:
             self._named = tuple(named)
             stamp = _stamps(self._named)
             self._seen, self._pending = (self._seen[0], stamp), (self._pending[0], stamp)
 
     def has_changed(self) -> bool:
-        """Look again; tell of each change once. Files that are all gone are no change."""
-        now = self._look()
+        """Poll; report each change once. Files that are all gone are no change."""
+        now = self._poll()
         is_new = bool(now[0]) and now != self._seen and now == self._pending
         if is_new:
             self._seen = now
@@ -46,16 +45,16 @@ class Watch:
         return is_new
 
     @property
-    def is_still(self) -> bool:
-        """Nothing has happened since the last change that was told."""
+    def is_stable(self) -> bool:
+        """Nothing has happened since the last change that was reported."""
         return self._pending == self._seen
 
     @property
     def is_gone(self) -> bool:
-        """At the last look there was no file of the configuration."""
+        """At the last poll there was no file of the configuration."""
         return not self._pending[0]
 
-    def _look(self) -> tuple[Stamp, Stamp]:
+    def _poll(self) -> tuple[Stamp, Stamp]:
         files = list(self._files)
         if self._folder is not None:
             with suppress(OSError):

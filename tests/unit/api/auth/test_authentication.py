@@ -11,7 +11,8 @@ from modelswap.api.auth.authentication import has_same_identity, identify
 from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.auth.keys import KeyAuthenticator
 from modelswap.api.hosts.trusted_proxies import TrustedProxies
-from modelswap.config.plan import ApiKey, KeyScope, Secret
+from modelswap.config.plan import ApiKey, Secret
+from modelswap.config.schema.schema import KeyScope
 
 if TYPE_CHECKING:
     from modelswap.api.auth.identity import Identity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelswap.api.auth.identity import Identity
-from modelswap.config.plan import KeyScope
+from modelswap.config.schema.schema import KeyScope
 
 
 def test_scopes() -> None:

@@ -16,7 +16,8 @@ from modelswap.api.auth.keys import (
     Throttled,
     Unauthenticated,
 )
-from modelswap.config.plan import ApiKey, KeyScope, Secret
+from modelswap.config.plan import ApiKey, Secret
+from modelswap.config.schema.schema import KeyScope
 from modelswap.units import Seconds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -20,9 +21,12 @@ from modelswap.api.routing.filters import (
     rewrite,
 )
 from modelswap.api.routing.model_selector import NameLocation
-from modelswap.config.plan import Filters, Json
+from modelswap.config.plan import Filters
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.core.spec import ModelId
+
+if TYPE_CHECKING:
+    from modelswap.config.tree.values import Json
 
 
 def edited(body: bytes, filters: Filters, name: str = "", requested: str = "m") -> bytes:

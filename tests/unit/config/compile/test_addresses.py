@@ -1,4 +1,4 @@
-"""Models with one address: they swap, and the configuration says so where it could surprise."""
+"""Models with one address: they swap, with a warning where that could surprise."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.compile.addresses import address_of
-from modelswap.config.compile.coresidence import policy_of
+from modelswap.config.compile.addresses import address_of, fixed_ports
 from modelswap.core.placement.policy import NO_EVICTIONS, Question, stop
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
-A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
+A, B = ModelId("a"), ModelId("b")
 
 ONE_ADDRESS = [
     ("http://localhost:9000", "http://127.0.0.1:9000/v1"),
@@ -58,10 +57,10 @@ TOGETHER = [
 
 @pytest.mark.parametrize("routing", TOGETHER)
 def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
-    """Whatever the routing says, one is unloaded for the other; a warning says so once."""
+    """Whatever the routing, one is unloaded for the other; there is one warning."""
     found = loaded(_pair(FIXED, SECOND, routing))
     assert found.plan is not None, found.lines()
-    policy = policy_of(found.plan)
+    policy = found.plan.policy
     assert policy(Question(B, [A])) == stop(frozenset({A}))
     assert policy(Question(A, [B])) == stop(frozenset({B}))
     (warning,) = [w for w in found.warnings if w.key == "models.b.proxy"]
@@ -70,7 +69,7 @@ def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
 
 
 def test_models_that_swap_anyway_are_fine(loaded: LoadText) -> None:
-    """Where groups never let them run together, nothing is said."""
+    """Where groups never let them run together, there is no warning."""
     assert loaded(_pair(FIXED, SECOND, "")).lines() == []
 
 
@@ -91,4 +90,20 @@ def test_models_that_stay_together(loaded: LoadText, first: str, second: str) ->
     """Commands that stand for another program's server, and models with own ports, run together."""
     found = loaded(_pair(first, second, TOGETHER[0]))
     assert found.plan is not None
-    assert policy_of(found.plan)(Question(B, [A])) == NO_EVICTIONS
+    assert found.plan.policy(Question(B, [A])) == NO_EVICTIONS
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:99999", "ftp://h", ""])
+def test_what_is_no_address_is_none(url: str) -> None:
+    """Such a URL shares nothing with another one."""
+    assert address_of(url) == ""
+
+
+def test_ports_that_are_always_in_use(loaded: LoadText) -> None:
+    """A fixed port that the command names is one; `${PORT}` and another machine's are not."""
+    found = loaded(
+        f"models:\n  a: {{{FIXED}}}\n  b: {{cmd: 'srv ${{PORT}}'}}\n"
+        "  c: {cmd: srv --port 9002, proxy: 'http://box:9002'}"
+    )
+    assert found.plan is not None
+    assert fixed_ports(found.plan.models) == {9000}

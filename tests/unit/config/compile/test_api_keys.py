@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.plan import ApiKey
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 HASH = "sha256:" + "a" * 64
 

@@ -10,7 +10,7 @@ from modelswap.http import Address
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 MODELS = """
 models:
@@ -164,7 +164,7 @@ def test_list_profiles(loaded: LoadText) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://user:hunter2@127.0.0.1:9", "user name or password"),
         ("http://user@h", "user name or password"),
@@ -178,12 +178,14 @@ def test_list_profiles(loaded: LoadText) -> None:
         ("http://h/#", ""),
     ],
 )
-def test_an_address_that_passes_can_be_connected_to(loaded: LoadText, url: str, said: str) -> None:
-    """What the program's start would refuse, or every request meet, is said with its line."""
+def test_an_address_that_passes_can_be_connected_to(
+    loaded: LoadText, url: str, message: str
+) -> None:
+    """What the program's start would refuse, or every request meet, is reported with its line."""
     peer = loaded(f"peers:\n  p:\n    models: [m]\n    proxy: '{url}'\n")
     model = loaded(f"models:\n  m:\n    cmd: x\n    proxy: '{url}'\n")
     assert model.plan is not None
-    if not said:
+    if not message:
         assert peer.lines() == model.lines() == []
         assert Address.parse(url).host
         return
@@ -193,6 +195,6 @@ def test_an_address_that_passes_can_be_connected_to(loaded: LoadText, url: str, 
     (warning,) = model.warnings
     assert (problem.line, problem.key) == (4, "peers.p.proxy")
     assert (warning.line, warning.key) == (4, "models.m.proxy")
-    assert said in problem.message
-    assert said in warning.message
+    assert message in problem.message
+    assert message in warning.message
     assert "hunter2" not in f"{problem}{warning}"

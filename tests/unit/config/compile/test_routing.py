@@ -9,7 +9,7 @@ import pytest
 from modelswap.config.plan import Group, Groups, Matrix
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 MODELS = (
     "models: {a: {cmd: 'x ${PORT}', aliases: [al]}, b: {cmd: 'x ${PORT}'}, c: {cmd: 'x ${PORT}'}}\n"
@@ -28,7 +28,7 @@ def test_models_without_a_group_are_in_the_default_one(loaded: LoadText) -> None
     assert _groups(loaded, "") == {"(default)": Group(id="(default)", members=("a", "b", "c"))}  # type: ignore[arg-type] # plain texts
 
 
-def test_group_flags_aliases_and_strangers(loaded: LoadText) -> None:
+def test_group_flags_aliases_and_unknown_members(loaded: LoadText) -> None:
     """An alias is its model; an unknown member is left out; a null group is empty."""
     text = "groups: {g: {swap: no, exclusive: off, persistent: yes, members: [al, zz]}, n: , e: {}}"
     found = _groups(loaded, text)
@@ -91,7 +91,7 @@ def test_priorities(loaded: LoadText) -> None:
     text = "routing: {scheduler: {settings: {fifo: {priority: {b: -2, a: 5, al: 7, c: }}}}}"
     found = loaded(MODELS + text)
     assert found.plan is not None
-    assert [m.priority for m in found.plan.models.values()] == [5, -2, 0]
+    assert [m.spec.priority for m in found.plan.models.values()] == [5, -2, 0]
 
 
 SPILL = "selectors: {s: {strategy: spillover, targets: [a, b]}, one: {strategy: spillover, targets: [c]}}\n"
@@ -155,13 +155,13 @@ def test_routing_that_cannot_be(loaded: LoadText, text: str, message: str) -> No
 
 @pytest.mark.parametrize("matrix", ["{}", "{sets: }", "{sets: {}}"])
 def test_a_matrix_without_sets_is_one_mistake(loaded: LoadText, matrix: str) -> None:
-    """It is said once, under the key that is meant."""
+    """It is reported once, under the right key."""
     (problem,) = loaded(f"{MODELS}matrix: {matrix}").problems
     assert problem.path[-2:] == ("matrix", "sets")
 
 
 def test_matrix_that_may_be_too_much_is_a_warning(loaded: LoadText) -> None:
-    """A matrix whose cheapest set cannot always be found in time says so at load."""
+    """A matrix whose cheapest set cannot always be found in time has a warning at load."""
     names = [f"m{n}" for n in range(40)]
     models = "models: {" + ", ".join(f"{n}: {{cmd: x, proxy: http://h:1}}" for n in names) + "}\n"
     pairs = " & ".join(f"({a} | {b})" for a, b in zip(names[::2], names[1::2], strict=True))

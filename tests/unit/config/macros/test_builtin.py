@@ -1,4 +1,4 @@
-"""The macro `${llama-server}`: a real one where there is one, else the look-alike."""
+"""The macro `${llama-server}`: a real one where there is one, else the engine."""
 
 from __future__ import annotations
 

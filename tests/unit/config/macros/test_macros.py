@@ -9,8 +9,9 @@ import pytest
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from modelswap.config.plan import Json, Model
-    from unit.config.conftest import LoadText
+    from modelswap.config.plan import Model
+    from modelswap.config.tree.values import Json
+    from support.config import LoadText
 
 
 def _model(loaded: LoadText, text: str, name: str = "m") -> Model:
@@ -56,7 +57,7 @@ def test_value_takes_the_macro(loaded: LoadText, macros: str, written: str, expe
 
 
 def test_llama_server_is_built_in(loaded: LoadText) -> None:
-    """`${llama-server}` is a command line, though nobody declares it."""
+    """`${llama-server}` is a command line, though it is not declared."""
     model = _model(loaded, "models: {m: {cmd: '${llama-server} --port ${PORT}'}}")
     assert model.argv[-2:] == ("--port", "5800")
     assert "llama-server" in model.argv[0] or "modelswap.engine" in model.argv
@@ -81,7 +82,7 @@ def test_macros_reach_every_value_but_no_key(loaded: LoadText) -> None:
     model = _model(loaded, text)
     assert model.metadata == {"${a}": [{"k": "x"}]}
     assert model.aliases == ("x-m-5800",)
-    assert model.ttl == Seconds(5)
+    assert model.spec.ttl == Seconds(5)
 
 
 WRONG = [
@@ -154,7 +155,7 @@ def test_what_an_older_release_took_loads_with_a_warning(loaded: LoadText, text:
 
 
 def test_unknown_top_level_keys_are_not_expanded_upon(loaded: LoadText) -> None:
-    """Placeholders under unknown top-level keys concern nobody; `x-` keys not even a warning."""
+    """Placeholders under unknown top-level keys are no mistakes; under `x-` keys there is no warning."""
     assert loaded("x-any: ${nope}").lines() == []
     assert loaded("any: ${nope}").plan is not None
 

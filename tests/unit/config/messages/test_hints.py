@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.config.messages.foreign_names import FOREIGN_NAMES
 from modelswap.config.messages.hints import nearest
-from modelswap.config.messages.meanings import MEANINGS
 from modelswap.config.schema.field_types import keys_of
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 TOP = [
     ("listen: 0.0.0.0:8080", "--listen"),
@@ -129,49 +129,11 @@ def test_hint_for_a_macro(loaded: LoadText, written: str, hint: str) -> None:
     assert hint in problem.hint
 
 
-LOOKALIKES = [
-    "{PORT}", "{port}", "{{PORT}}", "{{ .Port }}", "$PORT", "%PORT%", "<PORT>", "${PORT:-8080}",
-    "$(PORT)", "${ PORT }", "${{PORT}}",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("written", LOOKALIKES)
-def test_what_looks_like_a_macro(loaded: LoadText, written: str) -> None:
-    """A text that stands for `${PORT}` in other programs is named, once, and nothing else is."""
-    found = loaded(f"models:\n  m:\n    cmd: 'x --port {written}'")
-    assert found.plan is not None
-    (line,) = found.lines()
-    assert "c.yaml:3: models.m.cmd: expected ${PORT}; found" in line
-    assert written in line
-
-
-def test_foreign_forms_of_the_environment(loaded: LoadText) -> None:
-    """`${env:X}` stays as it is, which is said."""
-    found = loaded("models: {m: {cmd: 'x ${PORT} ${env:HOME}'}}\nlogTimeFormat: $env:FORMAT")
-    assert [w.hint for w in found.warnings if w.hint.startswith("write")] == [
-        "write ${env.HOME}",
-        "write ${env.FORMAT}",
-    ]
-
-
-MEANT = [
-    "x ${PORT} --chat-template-kwargs '{\"port\": 1}'",
-    "docker run --format {{.Port}} -p ${PORT}:80 i",
-    "sh -c 'PORT=1; x $PORT' ${PORT}",
-]
-
-
-@pytest.mark.parametrize("command", MEANT)
-def test_texts_that_are_meant(loaded: LoadText, command: str) -> None:
-    """Braces beside the real macro, and variables that the command sets, are left alone."""
-    assert loaded(f"models:\n  m:\n    cmd: |\n      {command}\n").lines() == []
-
-
-def test_meanings_are_not_keys_themselves() -> None:
+def test_foreign_names_are_not_keys() -> None:
     """No word of the table is a key of its record: the table would say that it is another one."""
     from modelswap.config.schema import schema, schema_root  # noqa: PLC0415 - by name
 
-    for record, words in MEANINGS.items():
+    for record, words in FOREIGN_NAMES.items():
         cls = getattr(schema, record, None) or getattr(schema_root, record)
         known = {"".join(c for c in name.lower() if c.isalnum()) for name in keys_of(cls)}
         assert not known & words.keys(), record
@@ -192,44 +154,6 @@ def test_meanings_are_not_keys_themselves() -> None:
 def test_near(word: str, known: str, near: bool) -> None:  # noqa: FBT001 - a table
     """Near means few letters for the word's length."""
     assert bool(nearest(word, [known])) is near
-
-
-MISPLACED = [
-    ("groups:\n  a: {cmd: x, ttl: 5}\n  b: {cmd: y}\n  g: {members: [a, b]}", "groups.a", "'a', 'b'", True),
-    ("groups:\n  g: {members: [a]}\n  models:\n    a: {cmd: x}\n    b: {cmd: y}", "groups.models", "'a', 'b'", True),
-    ("routing:\n  router:\n    settings:\n      groups:\n        a: {cmd: x}", "routing.router.settings.groups.a", "'a'", True),
-    ("a: {cmd: x}\nb: {cmd: y, proxy: 'http://h'}", "a", "'a', 'b'", True),
-    ("models:\n  models:\n    a: {cmd: x}", "models.models", "'a'", True),
-    ("profiles:\n  a: {cmd: x}\n  b: {cmd: x}", "profiles.a", "'a', 'b'", False),
-    ("peers:\n  a: {cmd: x, proxy: 'http://h:1'}", "peers.a", "'a'", False),
-    ("macros:\n  a: {cmd: x}\n  b: {cmd: x}", "macros.a", "'a', 'b'", False),
-    ("hooks:\n  models:\n    a: {cmd: x}", "hooks.models", "'a'", False),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "key", "names", "is_accepted"), MISPLACED)
-def test_misplaced_models_are_one_mistake(
-    loaded: LoadText, text: str, key: str, names: str, *, is_accepted: bool
-) -> None:
-    """Models that stand where none belongs are said once, with their names."""
-    found = loaded(text)
-    (line,) = found.lines()
-    assert f": {key}: expected " in line
-    assert names in line
-    assert "`models:`" in line
-    assert (found.plan is not None) is is_accepted
-
-
-def test_names_that_look_like_a_model_s_key_are_none(loaded: LoadText) -> None:
-    """A var or a set called `cmd` makes no model of its mapping."""
-    text = "models: {m: {cmd: 'x ${PORT}'}}\nmatrix: {vars: {cmd: m}, evict_costs: {cmd: 2}, sets: {cmd: m}}"
-    assert loaded(text).lines() == []
-
-
-def test_shared_pieces_are_no_misplaced_models(loaded: LoadText) -> None:
-    """Pieces for anchors at the top level are not taken for models."""
-    text = "x-a: &a {cmd: 'x ${PORT}'}\n_b: &b {cmd: y}\nmodels: {m: *a, n: {<<: *b, proxy: 'http://h'}}"
-    assert [w.key for w in loaded(text).warnings] == ["_b"]
 
 
 def test_many_misspelt_names_take_bounded_time(loaded: LoadText) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from modelswap.config.source.reload_debounce import PATIENCE, watch_files
+from modelswap.config.source.reload_debounce import STABLE_POLLS, watch_files
 from modelswap.config.source.watching import Watch
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def turns(count: int) -> None:
 
 
 async def test_a_file_that_takes_all_away_waits(tmp_path: Path) -> None:
-    """An ordinary change counts at once, one that takes everything only after a longer look."""
+    """An ordinary change counts at once, one that removes every model only after more polls."""
     file = tmp_path / "config.yaml"
     file.write_text("models")
     eager = Eager(file)
@@ -53,15 +53,15 @@ async def test_a_file_that_takes_all_away_waits(tmp_path: Path) -> None:
             await turns(6)
             assert eager.told.pop() == text
         file.write_text("")
-        await turns(PATIENCE - 2)
+        await turns(STABLE_POLLS - 2)
         assert [told[:17] for told in eager.told] == ["the configuration"]
         file.write_text("back again")
         await turns(6)
         assert eager.told[1:] == ["back again"]
         file.write_text("")
-        await turns(PATIENCE + 6)
+        await turns(STABLE_POLLS + 6)
         assert eager.told[3:] == [""]
         file.unlink()
-        await turns(PATIENCE + 6)
+        await turns(STABLE_POLLS + 6)
         assert [told[-5:] for told in eager.told[4:]] == ["stays"]
         watching.cancel()

@@ -12,7 +12,7 @@ from modelswap.config.load import load
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
-    from unit.config.conftest import LoadText
+    from support.config import LoadText
 
 MODEL = "models: {m: {cmd: 'x ${PORT}', metadata: {v: %s}}}"
 
@@ -121,7 +121,7 @@ EMPTY = ["", "# nothing", "just words", "---\n...\n", "\ufeff", "null"]
 
 @pytest.mark.parametrize("text", EMPTY)
 def test_empty_file_is_a_configuration(loaded: LoadText, text: str) -> None:
-    """A file that says nothing starts a server without models."""
+    """An empty file starts a server without models."""
     plan = loaded(text).plan
     assert plan is not None
     assert plan.models == {}
@@ -260,3 +260,20 @@ def test_endless_digits(loaded: LoadText, text: str) -> None:
     found = loaded(text)
     assert found.plan is None
     assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found_"),
+    [
+        *[(text, "an empty file") for text in ("", "\n\n", "# nothing\n", "---\n")],
+        *[(text, "none, as in an empty file") for text in ("just words\n", "models = 3\n", "{}\n")],
+    ],
+)
+def test_a_file_without_keys(tmp_path: Path, text: str, found_: str) -> None:
+    """A file without keys is accepted, and an error under strict."""
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    found = load(file, environ={})
+    assert found.is_good()
+    assert not found.is_good(strict=True)
+    assert f"{file}:1: expected keys, such as models; found {found_}" in found.lines()[0]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_a_change_is_told_once_it_stands_still(tmp_path: Path) -> None:
-    """One look sees it, the next tells it, and the one after that is silent."""
+    """One poll sees it, the next reports it, and the one after that reports nothing."""
     file = tmp_path / "config.yaml"
     file.write_text("models: {}")
     watch = Watch([file], None)
@@ -30,7 +30,7 @@ def test_a_key_file_counts(tmp_path: Path) -> None:
     plan = load(file).plan
     assert plan is not None
     assert plan.key_files == (str(key),)
-    watch.look_also_at([key])
+    watch.watch_also([key])
     assert [watch.has_changed() for _ in range(2)] == [False, False]
     key.write_text("second-one")
     assert [watch.has_changed() for _ in range(3)] == [False, True, False]
@@ -39,14 +39,14 @@ def test_a_key_file_counts(tmp_path: Path) -> None:
 
 
 def test_looking_at_more_forgets_nothing(tmp_path: Path) -> None:
-    """A change of the file between its first look and the key files' one is told."""
+    """A change of the file between its first poll and the key files' is reported."""
     file, key = tmp_path / "config.yaml", tmp_path / "key"
     file.write_text("models: {}")
     key.write_text("k")
     watch = Watch([file], None)
     file.write_text("models: {} # more")
-    watch.look_also_at([key])
-    watch.look_also_at([key])
+    watch.watch_also([key])
+    watch.watch_also([key])
     assert [watch.has_changed() for _ in range(3)] == [False, True, False]
 
 
@@ -56,6 +56,6 @@ def test_files_that_are_all_gone_are_no_change(tmp_path: Path) -> None:
     file.write_text("models: {}")
     key.write_text("k")
     watch = Watch([file, tmp_path / "a\0b"], tmp_path / "nowhere")
-    watch.look_also_at([key])
+    watch.watch_also([key])
     file.unlink()
     assert [watch.has_changed() for _ in range(3)] == [False, False, False]

@@ -1,0 +1,1 @@
+"""Checks of a valid plan: against this machine, and of models against each other."""

@@ -1,0 +1,1 @@
+"""Command texts: split into words, searched for shell syntax, and for secrets."""
