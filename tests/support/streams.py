@@ -82,7 +82,7 @@ def sse(response: http.client.HTTPResponse) -> Iterator[str]:
             lines = []
 
 
-def happenings(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
+def events_of(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
     """Type and payload of each event of `/api/events`."""
     for data in sse(response):
         envelope = json.loads(data)
@@ -104,7 +104,7 @@ class Heard:
 
 
 @dataclass
-class Listener:
+class RecordingPeer:
     """An HTTP server that remembers what it was asked and answers `{"heard": path}`.
 
     A JSON request may say the answer: `reply`, `reply_type`, `reply_status`.

@@ -20,7 +20,7 @@ from support.server import stub_command, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 JS = Path(__file__).parent / "js"

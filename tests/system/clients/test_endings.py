@@ -17,7 +17,7 @@ from support.server import streaming, stub_command, stub_config, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
     from system.clients.conftest import Connect, StartGated
 

@@ -10,13 +10,13 @@ import anthropic
 import openai
 import pytest
 
-from support.client_programs import ALL, ANTHROPIC, Talks, one
+from support.client_programs import ALL, ANTHROPIC, ClientPrograms, one
 from support.event_parsers import PARSERS
 from support.server import stub_command, stub_config, wait_until
 from system.clients.conftest import SOON
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.clients.conftest import Connect, JavaScript, StartGated
 
 TEXT = "a:0 a:1 a:2 "
@@ -26,7 +26,7 @@ IN_JS = ("chat", "chat helper", "responses", "messages", "messages helper")
 def test_python_clients_wait(gated: StartGated, connect: Connect) -> None:
     """Every official Python client gets the whole text after a load of many keep-alives."""
     model = gated()
-    talks = Talks(model.server)
+    talks = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.open()
@@ -77,7 +77,7 @@ def test_the_stream_opens_with_proper_headers(gated: StartGated, connect: Connec
 def test_a_failure_within_the_grace_has_its_status(gated: StartGated) -> None:
     """A load that fails before the grace is over is a 503 for a streaming client too."""
     model = gated("loading: {grace: 20}")
-    talks = Talks(model.server)
+    talks = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     model.fail()
     for kind, error in talks.errors():
@@ -92,7 +92,7 @@ def test_a_failure_after_the_grace_is_an_error_for_python(
 ) -> None:
     """Once the stream is open, a failed load is raised by each Python client, with its reason."""
     model = gated()
-    talks = Talks(model.server)
+    talks = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.fail()
@@ -132,7 +132,7 @@ def test_hand_written_parsers_see_the_error(gated: StartGated, connect: Connect)
 def test_an_error_of_the_engine_after_the_grace(gated: StartGated, connect: Connect) -> None:
     """When the engine answers 500 into an open stream, each client raises the engine's words."""
     model = gated()
-    talks = Talks(model.server, fault="500")
+    talks = ClientPrograms(model.server, fault="500")
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.open()
@@ -298,7 +298,7 @@ def test_the_loading_state_is_made_of_valid_chunks(gated: StartGated, connect: C
 def test_the_loading_state_leaves_the_text_alone(gated: StartGated) -> None:
     """The official client's text is the model's alone."""
     model = gated(STATE)
-    talks = Talks(model.server, ("chat", "chat helper"))
+    talks = ClientPrograms(model.server, ("chat", "chat helper"))
     model.wait_for_requests(2)
     model.open()
     assert set(talks.texts().values()) == {TEXT}
@@ -320,7 +320,7 @@ def test_the_loading_state_is_for_streamed_chat_only(gated: StartGated, connect:
 def test_a_failed_load_ends_the_state_with_an_error(gated: StartGated, connect: Connect) -> None:
     """After the chunks comes an error event, which the official client raises."""
     model = gated(STATE)
-    talks = Talks(model.server, ("chat",))
+    talks = ClientPrograms(model.server, ("chat",))
     client = connect(model)
     client.until(b"reasoning_content", 2)
     model.fail()

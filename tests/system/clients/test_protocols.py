@@ -14,7 +14,7 @@ from support.client_programs import GREETING, HELLO
 from support.server import stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.clients.conftest import JavaScript, StartGated
 
 TEXT = "a:0 a:1 a:2 "

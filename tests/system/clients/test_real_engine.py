@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
     from system.clients.conftest import JavaScript
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.load import HUNG, Crowd, one_request, rest_of, slow_stream
+from support.load_clients import HUNG, LoadClients, one_request, rest_of, slow_stream
 from support.server import parent_of, stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 GRACE = "keeper: {grace: 1}"
@@ -104,12 +104,12 @@ def test_deaths_again_and_again_under_load(modelswap_server: StartServer, victim
         "guard": lambda: guard_of(server),
         "engine": lambda: next(iter(server.model_pids()), None),
     }
-    with Crowd(server, ["a", "b"], n=3, delay_ms=5) as crowd:
+    with LoadClients(server, ["a", "b"], n=3, delay_ms=5) as load_clients:
         for _ in range(6):
             with suppress(AssertionError):  # just between one keeper and the next
                 kill(find[victim]())
             time.sleep(0.25)
-    crowd.assert_all_ended()
+    load_clients.assert_all_ended()
     wait_until(lambda: server.chat("a").status == 200, 35, what="it goes on")
     assert zombies_of(server) == []
 

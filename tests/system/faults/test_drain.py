@@ -15,11 +15,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from support.load import REFUSED, one_request, rest_of, slow_stream
+from support.load_clients import REFUSED, one_request, rest_of, slow_stream
 from support.server import stub_config, wait_until
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 KILLED = 3

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.load import Crowd
+from support.load_clients import LoadClients
 from support.server import free_block, parent_of, stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 
@@ -95,9 +95,9 @@ def test_output_that_goes_nowhere(modelswap_server: StartServer, how: str) -> No
     with ExitStack() as stack:
         server.process = begin(server, how, stack)
         wait_until(lambda: is_healthy(server), what="it is up")
-        with Crowd(server, ["a"], clients=4, n=2) as crowd:
+        with LoadClients(server, ["a"], clients=4, n=2) as load_clients:
             time.sleep(1.5)
-        assert crowd.endings == {"200": crowd.asked}
+        assert load_clients.endings == {"200": load_clients.asked}
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
 
@@ -157,9 +157,9 @@ def test_full_disk(modelswap_server: StartServer, small_disk: Path) -> None:
         with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
             while True:
                 ballast.write(bytes(4096))
-        with Crowd(server, ["a", "b"], clients=4, n=2) as crowd:
+        with LoadClients(server, ["a", "b"], clients=4, n=2) as load_clients:
             time.sleep(1.5)
-        assert crowd.endings == {"200": crowd.asked}
+        assert load_clients.endings == {"200": load_clients.asked}
         os.kill(server.keeper_pid(), signal.SIGKILL)
         wait_until(lambda: is_served(server), 20, what="a new keeper on a full disk")
         assert server.stop() == 0

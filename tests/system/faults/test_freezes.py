@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
 from modelswap.launch.local.watchdog import KeeperWatchdog
-from support.load import one_request, rest_of, slow_stream
+from support.load_clients import one_request, rest_of, slow_stream
 from support.server import stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Self
 import pytest
 import trustme
 
-from support.load import CUT, Crowd, one_request, rest_of, slow_stream
+from support.load_clients import CUT, LoadClients, one_request, rest_of, slow_stream
 from support.server import parent_of, stub_config, wait_until
 from system.faults.test_restart import Heard, manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 
@@ -66,7 +66,7 @@ def start(modelswap_server: StartServer) -> Iterator[StartServer]:
         wait_until(lambda server=server: not fronts(server), 40, what="every front has ended")
 
 
-class Loyal:
+class KeepingClients:
     """Clients that keep their connection as long as they may, and ask without pause."""
 
     def __init__(self, server: Modelswap, paths: tuple[str, ...], clients: int = 4) -> None:
@@ -132,16 +132,21 @@ def test_no_request_is_lost(start: StartServer, tmp_path: Path) -> None:
     server = start(stub_config("a", "b", flags=("--journal", str(journal))))
     pid, model = server.pid, server.stub_state("a")["pid"]
     paths = ("/v1/chat/completions", "/v1/models", "/v1/chat/completions", "/health", "/running")
-    with Crowd(server, ["a"], clients=3) as crowd, Loyal(server, paths) as loyal:
+    with (
+        LoadClients(server, ["a"], clients=3) as load_clients,
+        KeepingClients(server, paths) as keeping_clients,
+    ):
         for _ in range(5):
-            asked = crowd.endings.total()
+            asked = load_clients.endings.total()
             with slow_stream(server, "a", events=60, delay_ms=20) as stream:
                 pid = hand_over(server, pid)
                 assert b"data: [DONE]" in rest_of(stream)
-            wait_until(lambda asked=asked: crowd.endings.total() > asked + 20, 30)
-    assert set(crowd.endings) == {"200"}, crowd.endings
-    assert {key.rpartition(" ")[2] for key in loyal.endings} == {"200"}, loyal.endings
-    assert loyal.connections >= 20
+            wait_until(lambda asked=asked: load_clients.endings.total() > asked + 20, 30)
+    assert set(load_clients.endings) == {"200"}, load_clients.endings
+    assert {key.rpartition(" ")[2] for key in keeping_clients.endings} == {"200"}, (
+        keeping_clients.endings
+    )
+    assert keeping_clients.connections >= 20
     assert server.stub_state("a")["pid"] == model
     assert len(journal.read_text().splitlines()) == 1
     wait_until(lambda: fronts(server) == {pid}, 40, what="the old fronts have ended")
@@ -271,13 +276,13 @@ def test_a_new_front_that_dies_at_once(start: StartServer) -> None:
     """Killed before it has taken anything: the old front goes on."""
     server = start(stub_config("a"))
     model = server.stub_state("a")["pid"]
-    with Crowd(server, ["a"], clients=2) as crowd:
+    with LoadClients(server, ["a"], clients=2) as load_clients:
         os.kill(server.pid, signal.SIGUSR2)
         new = wait_until(lambda: fronts(server) - {server.pid})
         os.kill(next(iter(new)), signal.SIGKILL)
         wait_until(lambda: "not handed over" in server.log())
-        wait_until(lambda: crowd.endings.total() > 30)
-    assert set(crowd.endings) == {"200"}
+        wait_until(lambda: load_clients.endings.total() > 30)
+    assert set(load_clients.endings) == {"200"}
     assert server.stub_state("a")["pid"] == model
 
 
@@ -290,13 +295,13 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
         lock = server.state_dir / "front.lock"
         lock.rename(lock.with_suffix(".real"))
         lock.mkdir()  # the old front has its lock; nobody can take it anew
-        with Crowd(server, ["a"], clients=2) as crowd:
+        with LoadClients(server, ["a"], clients=2) as load_clients:
             os.kill(server.pid, signal.SIGUSR2)
             wait_until(lambda: "cannot be locked" in server.log(), 40)
             lock.rmdir()
             lock.with_suffix(".real").rename(lock)
             wait_until(lambda: "not handed over" in server.log(), 40)
-        assert set(crowd.endings) <= {"200"}, crowd.endings
+        assert set(load_clients.endings) <= {"200"}, load_clients.endings
         assert server.running()["a"] == "ready"
         assert (
             model in server.processes()

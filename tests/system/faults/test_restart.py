@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.load import rest_of, slow_stream
+from support.load_clients import rest_of, slow_stream
 from support.server import stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 KEEP = "keeper: {onRestart: keep, grace: 5}"

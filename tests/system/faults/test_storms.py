@@ -10,13 +10,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from support.load import Crowd, one_request, rest_of, slow_stream
+from support.load_clients import LoadClients, one_request, rest_of, slow_stream
 from support.server import stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 EIGHT = [f"m{number}" for number in range(8)]
@@ -35,9 +35,9 @@ def serves_all(server: Modelswap, models: list[str]) -> bool:
 def test_eight_models_in_one_place(modelswap_server: StartServer) -> None:
     """Sixteen clients want eight models of which one may run: every request ends well."""
     server = modelswap_server(stub_config(*EIGHT))
-    with Crowd(server, EIGHT, clients=16, n=2) as crowd:
+    with LoadClients(server, EIGHT, clients=16, n=2) as load_clients:
         time.sleep(4)
-    assert crowd.endings == {"200": crowd.asked}
+    assert load_clients.endings == {"200": load_clients.asked}
     assert len(server.running()) == 1
 
 
@@ -52,7 +52,10 @@ def test_reloads_under_load(modelswap_server: StartServer) -> None:
         server.write_config(f"startPort: 28300\n{text}")
         os.kill(server.pid, signal.SIGHUP)
 
-    with Crowd(server, ["stays"], clients=3, n=2) as untouched, Crowd(server, ["turns"]) as touched:
+    with (
+        LoadClients(server, ["stays"], clients=3, n=2) as untouched,
+        LoadClients(server, ["turns"]) as touched,
+    ):
         again_and_again(16, 0.12, reload)
     assert untouched.endings == {"200": untouched.asked}
     touched.assert_all_ended()
@@ -79,11 +82,11 @@ def test_unloads_under_load(modelswap_server: StartServer) -> None:
     """Unloading one and all in a loop: each request is served or told, and nothing sticks."""
     server = modelswap_server(stub_config("a", "b"))
     paths = ["/api/models/unload", "/api/models/unload/a", "/api/models/unload/b?force=true"]
-    with Crowd(server, ["a", "b"], clients=8, delay_ms=10) as crowd:
+    with LoadClients(server, ["a", "b"], clients=8, delay_ms=10) as load_clients:
         again_and_again(
             15, 0.1, lambda turn: server.ask("POST", paths[turn % 3], seconds=20).status
         )
-    crowd.assert_all_ended()
+    load_clients.assert_all_ended()
     assert serves_all(server, ["a", "b"])
 
 
@@ -94,7 +97,7 @@ def test_models_that_flap(modelswap_server: StartServer) -> None:
         f"groups:\n  apart: {{swap: false, members: [flaps, good]}}\nmodels:\n"
         f"  flaps:\n    cmd: {flapping}\n  good:\n    cmd: {stub_command('good')}\n"
     )
-    with Crowd(server, ["flaps"], n=1) as flaps, Crowd(server, ["good"], n=1) as good:
+    with LoadClients(server, ["flaps"], n=1) as flaps, LoadClients(server, ["good"], n=1) as good:
         time.sleep(3)
     assert good.endings == {"200": good.asked}
     flaps.assert_all_ended()
@@ -116,9 +119,9 @@ def test_clients_that_come_and_go(modelswap_server: StartServer) -> None:
 
     leaving = threading.Thread(target=again_and_again, args=(60, 0.01, leave))
     leaving.start()
-    with Crowd(server, ["a", "b"], clients=4, n=1) as crowd:
+    with LoadClients(server, ["a", "b"], clients=4, n=1) as load_clients:
         leaving.join()
-    assert crowd.endings == {"200": crowd.asked}
+    assert load_clients.endings == {"200": load_clients.asked}
     wait_until(
         lambda: all(server.stub_state(m)["open"] == 0 for m in server.running()),
         what="nobody's request is open any more",

@@ -19,7 +19,7 @@ from modelswap.config.plan import Limits
 from modelswap.http.server import server as listening
 from modelswap.http.transport.descriptors import room_for
 from modelswap.units import Bytes, Seconds
-from support.raw_requests import bearer, status_of, statuses
+from support.raw_http import bearer, status_of, statuses
 from support.sockets import connect, get, read_answer, serving
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, Liar, dialled, status_of
+from support.raw_http import JSON, ScriptedUpstream, dialled, status_of
 from support.scripted_upstreams import UPGRADE, switching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 EVIL = "https://evil.example"
 CHAT = "/v1/chat/completions"
@@ -60,7 +60,7 @@ OURS: list[dict[str, str]] = [
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener, echo: Liar) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer, echo: ScriptedUpstream) -> Modelswap:
     return serve(
         f"""
 allowedHosts: [ai.home.example]
@@ -85,8 +85,8 @@ def permissive(sock: object, _request: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def echo() -> Iterator[Liar]:
-    with Liar(permissive) as liar:
+def echo() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(permissive) as liar:
         yield liar
 
 
@@ -112,7 +112,7 @@ def test_our_own_pages_and_programs_may(server: Modelswap, headers: dict[str, st
 @pytest.mark.parametrize("kind", ["text/plain", "application/json"])
 def test_no_foreign_page_reaches_a_model(
     server: Modelswap,
-    peer: Listener,
+    peer: RecordingPeer,
     asked: tuple[str, str, bytes | None],
     kind: str,
     headers: dict[str, str],
@@ -150,7 +150,7 @@ def test_rebinding_of_a_preflight(server: Modelswap) -> None:
 
 def test_no_foreign_websocket(serve: Serve) -> None:
     """A handshake from another site is refused before the model is asked; from our own it opens."""
-    with Liar(switching) as liar:
+    with ScriptedUpstream(switching) as liar:
         own = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [ws]}}\n')
         for origin, expected in ((EVIL, b"403"), ("null", b"403"), ("http://localhost", b"101")):
             with dialled(own) as sock:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import (
-    Liar,
+from support.raw_http import (
+    ScriptedUpstream,
     cpu_seconds,
     descriptors,
     dialled,
     is_alive,
-    is_up,
+    is_serving,
     rss,
     status_of,
     statuses,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 MIB = 1 << 20
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n"
@@ -51,7 +51,9 @@ def many_descriptors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def crowd(server: Modelswap, count: int, first: bytes = b"") -> Iterator[list[socket.socket]]:
+def load_clients(
+    server: Modelswap, count: int, first: bytes = b""
+) -> Iterator[list[socket.socket]]:
     """So many connections, each of which has said `first`."""
     with contextlib.ExitStack() as stack:
         socks = []
@@ -68,7 +70,7 @@ def test_two_thousand_idle_connections(serve: Serve) -> None:
     server = serve("limits: {connectionsPerAddress: 3000, idleTimeout: 10}\nmodels: {}\n")
     is_alive(server)
     before, open_before = rss(server.pid), descriptors(server.pid)
-    with crowd(server, FLOOD):
+    with load_clients(server, FLOOD):
         # what the first question left open may have been closed meanwhile
         wait_for(lambda: descriptors(server.pid) >= open_before + FLOOD - 5)
         assert is_alive(server)
@@ -80,7 +82,7 @@ def test_two_thousand_idle_connections(serve: Serve) -> None:
 def test_idle_connections_cost_no_time(serve: Serve) -> None:
     """Looking after two thousand idle connections leaves the processor to others."""
     server = serve("limits: {connectionsPerAddress: 3000}\nmodels: {}\n")
-    with crowd(server, FLOOD) as socks:
+    with load_clients(server, FLOOD) as socks:
         wait_for(lambda: descriptors(server.pid) >= FLOOD)
         before = cpu_seconds(server.pid)
         socks[0].settimeout(2)
@@ -96,7 +98,7 @@ def test_header_bombs_that_never_end(serve: Serve, line: bytes) -> None:
     is_alive(server)
     head = b"GET / HTTP/1.1\r\n" + line * (60_000 // len(line))
     before = rss(server.pid)
-    with crowd(server, 500, head) as socks:
+    with load_clients(server, 500, head) as socks:
         assert is_alive(server)
         assert rss(server.pid) - before < 500 * 60_000 * 4
         assert statuses(answer_of(socks[0])) == [408]
@@ -159,7 +161,7 @@ def test_who_never_reads_gets_no_pile_of_answers(serve: Serve) -> None:
     assert len(server.ask("GET", "/v1/models").body) > 100_000
     before = rss(server.pid)
     request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
-    with crowd(server, 8) as socks:
+    with load_clients(server, 8) as socks:
         for sock in socks:
             sock.settimeout(0.5)
             with pytest.raises(TimeoutError):
@@ -198,7 +200,7 @@ def test_a_stream_that_nobody_reads(serve: Serve) -> None:
                 sent[0] += 65536
 
     sent: list[int] = []
-    with Liar(endless) as liar:
+    with ScriptedUpstream(endless) as liar:
         server = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         is_alive(server)
         before = rss(server.pid)
@@ -217,7 +219,7 @@ def test_a_log_that_nobody_reads(serve: Serve) -> None:
     server = serve("models: {}\n")
     is_alive(server)
     request = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with crowd(server, 10, request):
+    with load_clients(server, 10, request):
         before = rss(server.pid)
         with dialled(server, 20) as sock:
             for _ in range(60):
@@ -237,7 +239,7 @@ def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(whole), whole)
     )
-    with Liar(saying(answer)) as liar:
+    with ScriptedUpstream(saying(answer)) as liar:
         server = serve(
             f'captureBuffer: 5\nmodels: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n'
         )
@@ -252,8 +254,8 @@ def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
 def test_too_many_connections(serve: Serve) -> None:
     """Beyond the limit, all at work: 503 and a close; below it again everybody is served."""
     server = serve("limits: {connections: 20}\nmodels: {}\n")
-    with crowd(server, 20, b"GET /health HT"):
-        with crowd(server, 30) as refused:
+    with load_clients(server, 20, b"GET /health HT"):
+        with load_clients(server, 30) as refused:
             for sock in refused[:10]:
                 assert statuses(answer_of(sock)) == [503]
         with dialled(server) as sock:
@@ -266,7 +268,7 @@ def test_too_many_connections(serve: Serve) -> None:
 def test_idle_connections_make_room(serve: Serve, first: bytes) -> None:
     """A crowd that holds every connection and asks nothing more keeps nobody out."""
     server = serve("limits: {connections: 20, connectionsPerAddress: 10}\nmodels: {}\n")
-    with crowd(server, 300, first) as socks:
+    with load_clients(server, 300, first) as socks:
         for _ in range(30):
             assert status_of(server, "GET", "/health") == 200
         for sock in socks[:200]:
@@ -275,7 +277,7 @@ def test_idle_connections_make_room(serve: Serve, first: bytes) -> None:
                     pass
 
 
-def test_few_file_descriptors(serve: Serve, peer: Listener) -> None:
+def test_few_file_descriptors(serve: Serve, peer: RecordingPeer) -> None:
     """A process that may have 200 descriptors refuses with 503 before they are gone, and serves on."""
     server = serve(
         f'models: {{}}\npeers:\n  far: {{proxy: "{peer.url}", models: [m]}}\n', start=False
@@ -285,24 +287,24 @@ def test_few_file_descriptors(serve: Serve, peer: Listener) -> None:
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, 200))
     assert soft > 200
     assert hard > 200
-    wait_for(lambda: is_up(server))
-    with crowd(server, 300, b"GET /health HT") as socks:
+    wait_for(lambda: is_serving(server))
+    with load_clients(server, 300, b"GET /health HT") as socks:
         assert statuses(answer_of(socks[-1])) in ([503], [])
         assert descriptors(server.pid) < 200
-    with crowd(server, 300):
+    with load_clients(server, 300):
         assert descriptors(server.pid) < 200
-        wait_for(lambda: is_up(server))
-    wait_for(lambda: is_up(server))
+        wait_for(lambda: is_serving(server))
+    wait_for(lambda: is_serving(server))
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).status == 200
 
 
-def test_file_descriptors_run_out(serve: Serve, peer: Listener) -> None:
+def test_file_descriptors_run_out(serve: Serve, peer: RecordingPeer) -> None:
     """None left to accept with: no busy loop, no crash, and all is well when there are some again."""
     server = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{peer.url}", models: [m]}}\n')
     assert is_alive(server)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (descriptors(server.pid) + 10, hard))
-    with crowd(server, 100):
+    with load_clients(server, 100):
         before = cpu_seconds(server.pid)
         with dialled(server, 2) as sock, contextlib.suppress(TimeoutError, OSError):
             sock.sendall(HEAD)
@@ -310,6 +312,6 @@ def test_file_descriptors_run_out(serve: Serve, peer: Listener) -> None:
                 pass
         assert cpu_seconds(server.pid) - before < 1.0
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    wait_for(lambda: is_up(server))
+    wait_for(lambda: is_serving(server))
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).status == 200
     assert b"Traceback" not in server.log_file.read_bytes()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from support.raw_requests import is_alive, rss, statuses, wait_for
+from support.raw_http import is_alive, rss, statuses, wait_for
 from support.streams import error_of, model
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import Liar, bearer, dialled, status_of
+from support.raw_http import ScriptedUpstream, bearer, dialled, status_of
 from support.scripted_upstreams import UPGRADE, switching
 from support.server import stub_command
 
@@ -62,13 +62,13 @@ def page(sock: socket.socket, request: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[Liar]:
-    with Liar(page) as liar:
+def far() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(page) as liar:
         yield liar
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, far: Liar) -> Modelswap:
+def server(serve: Serve, far: ScriptedUpstream) -> Modelswap:
     return serve(
         f"""
 apiKeys: [{KEY}]
@@ -151,7 +151,7 @@ def test_a_redirect_of_a_model(server: Modelswap, host: str) -> None:
     assert trusted.headers["location"] == "/unload"
 
 
-def test_its_own_policy_stays(server: Modelswap, far: Liar) -> None:
+def test_its_own_policy_stays(server: Modelswap, far: ScriptedUpstream) -> None:
     """The sandbox is one policy more; browsers obey all."""
     raw = server.raw(
         b"GET /upstream/second/own HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -276,7 +276,7 @@ def test_no_name_of_that_form_is_ours(server: Modelswap, host: str) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_its_own_port(server: Modelswap, far: Liar) -> None:
+def test_its_own_port(server: Modelswap, far: ScriptedUpstream) -> None:
     """A model's page that the browser loads from its server directly is foreign, too."""
     running = {"Authorization": f"Bearer {KEY}"}
     assert server.ask("POST", "/api/models/load/victim", headers=running).status == 200
@@ -346,7 +346,7 @@ def test_no_service_worker(server: Modelswap) -> None:
 
 def test_websockets(serve: Serve) -> None:
     """A sandboxed page opens none; at its own name the model's own page does."""
-    with Liar(switching) as liar:
+    with ScriptedUpstream(switching) as liar:
         own = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [ws]}}\n')
         answer = own.ask("GET", "/upstream/ws/", headers={**NAVIGATION, "Host": "localhost:81"})
         name = answer.headers["location"].split("/")[2]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, dialled, is_alive, rss, status_of, statuses, wait_for
+from support.raw_http import JSON, dialled, is_alive, rss, status_of, statuses, wait_for
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 CHAT = "/v1/chat/completions"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -23,7 +23,7 @@ UPLOAD = "/v1/audio/transcriptions"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"""
 limits: {{body: 64MiB}}
@@ -72,14 +72,14 @@ def test_the_page_is_no_window_into_the_disk(server: Modelswap, path: str) -> No
         "/logs/stream/%2e%2e/x", "/api/captures/%2e%2e", "/v1/models/%2e%2e%2fetc",
     ],
 )  # fmt: skip
-def test_no_path_leads_out_of_its_place(server: Modelswap, peer: Listener, path: str) -> None:
+def test_no_path_leads_out_of_its_place(server: Modelswap, peer: RecordingPeer, path: str) -> None:
     """A path that means another one after decoding is refused, and no upstream sees it."""
     before = len(peer.heard)
     assert statuses(raw_get(server, path)) == [400]
     assert len(peer.heard) == before
 
 
-def test_encoded_slashes_go_on_as_they_came(server: Modelswap, peer: Listener) -> None:
+def test_encoded_slashes_go_on_as_they_came(server: Modelswap, peer: RecordingPeer) -> None:
     """`%2F` is data below a model, and is not decoded."""
     assert status_of(server, "GET", "/upstream/free/userdata/a%2Fb%20c?x=%2F") == 200
     assert peer.last.target == "/base/userdata/a%2Fb%20c?x=%2F"
@@ -163,14 +163,14 @@ TWICE = [
 @pytest.mark.parametrize(
     "kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"]
 )
-def test_two_model_keys(server: Modelswap, peer: Listener, body: bytes, kind: str) -> None:
+def test_two_model_keys(server: Modelswap, peer: RecordingPeer, body: bytes, kind: str) -> None:
     """Two `model` keys, escaped, far apart or of other types: 400, and no upstream is asked."""
     before = len(peer.heard)
     assert status_of(server, "POST", CHAT, body, {"Content-Type": kind}) == 400
     assert len(peer.heard) == before
 
 
-def test_a_model_further_down_is_no_second_one(server: Modelswap, peer: Listener) -> None:
+def test_a_model_further_down_is_no_second_one(server: Modelswap, peer: RecordingPeer) -> None:
     """Only the top level counts."""
     body = b'{"tools":[{"model":"x"}],"model":"bare","messages":[{"content":"\\"model\\""}]}'
     assert status_of(server, "POST", CHAT, body, JSON) == 200
@@ -201,7 +201,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("case", FORMS)
-def test_a_form_with_two_readings(server: Modelswap, peer: Listener, case: str) -> None:
+def test_a_form_with_two_readings(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Refused with 400; the upstream never gets a whole request of it."""
     before = len(peer.heard)
     status = status_of(server, "POST", UPLOAD, FORMS[case], MULTIPART)
@@ -226,7 +226,7 @@ def test_a_boundary_with_two_readings(server: Modelswap, kind: str) -> None:
 @pytest.mark.parametrize(
     "model", ["model=bare&model=real", "model=real&%6dodel=bare", "m%6fdel=bare&model=real"]
 )
-def test_two_models_in_a_form_body(server: Modelswap, peer: Listener, model: str) -> None:
+def test_two_models_in_a_form_body(server: Modelswap, peer: RecordingPeer, model: str) -> None:
     """Also in an urlencoded body."""
     before = len(peer.heard)
     assert status_of(server, "POST", CHAT, model.encode(), FORM) == 400
@@ -262,7 +262,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_not_json_is_not_guessed(server: Modelswap, peer: Listener, case: str) -> None:
+def test_what_is_not_json_is_not_guessed(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Two programs could read it differently: 400."""
     before = len(peer.heard)
     assert status_of(server, "POST", CHAT, BROKEN[case], JSON) == 400

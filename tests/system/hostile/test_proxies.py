@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from support.raw_requests import status_of
+from support.raw_http import status_of
 from support.reverse_proxy import NGINX, nginx, through
 from support.streams import model
 

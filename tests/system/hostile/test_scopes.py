@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.api.routes import ROUTES, ModelLocation, Route, Scope
-from support.raw_requests import JSON, bearer, dialled, is_up, status_of, wait_for
+from support.raw_http import JSON, bearer, dialled, is_serving, status_of, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 FULL, INFERENCE, READ, ADMIN, LIMITED = "full-key", "infer-key", "read-key", "admin-key", "some-key"
 FILED, EXPIRED = "filed-key", "expired-key"
@@ -32,7 +32,9 @@ SCOPES = {
 
 
 @pytest.fixture(scope="module")
-def guarded(serve: Serve, peer: Listener, tmp_path_factory: pytest.TempPathFactory) -> Modelswap:
+def guarded(
+    serve: Serve, peer: RecordingPeer, tmp_path_factory: pytest.TempPathFactory
+) -> Modelswap:
     """A server with keys of every form; its only model is a peer's."""
     file: Path = tmp_path_factory.mktemp("keys") / "key"
     file.write_text(f"{FILED}\n")
@@ -103,7 +105,7 @@ def test_a_limited_key_sees_nothing_of_the_others(guarded: Modelswap, route: Rou
     ids=name,
 )
 def test_a_limited_key_uses_its_models_alone(
-    guarded: Modelswap, peer: Listener, route: Route
+    guarded: Modelswap, peer: RecordingPeer, route: Route
 ) -> None:
     """Whatever the way to the model: the granted one is reached, the other is 403 and not asked."""
     before = len(peer.heard)
@@ -258,7 +260,7 @@ def test_an_odd_rate_is_no_crash(serve: Serve, rate: int) -> None:
         f"apiKeys: [{{name: a, key: odd-key, rateLimit: {rate}}}]\nmodels: {{}}\n", start=False
     )
     process = server.spawn()
-    wait_for(lambda: process.poll() is not None or is_up(server))
+    wait_for(lambda: process.poll() is not None or is_serving(server))
     if process.poll() is None:
         found = {
             server.ask("GET", "/v1/models", headers=bearer("odd-key")).status for _ in range(3)

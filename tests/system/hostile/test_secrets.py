@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, bearer, dialled
+from support.raw_http import JSON, bearer, dialled
 from support.server import ROOT, answer_of, stub_command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 SECRETS = {
     "plain key": "plainkey-5f1c",
@@ -47,7 +47,7 @@ ENV = {
 }  # fmt: skip
 
 
-def config(peer: Listener, directory: Path) -> str:
+def config(peer: RecordingPeer, directory: Path) -> str:
     file = directory / "key"
     file.write_text(S["filed key"])
     return f"""
@@ -86,7 +86,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener, directory: Path) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer, directory: Path) -> Modelswap:
     return serve(config(peer, directory), env=ENV)
 
 
@@ -165,7 +165,7 @@ def test_files_are_for_their_owner(server: Modelswap) -> None:
     assert server.state_dir.stat().st_mode & 0o077 == 0
 
 
-def test_check_prints_no_secret(peer: Listener, directory: Path) -> None:
+def test_check_prints_no_secret(peer: RecordingPeer, directory: Path) -> None:
     """Neither a good configuration nor one with a mistake beside every secret."""
     good = config(peer, directory)
     bad = (
@@ -187,7 +187,9 @@ def test_check_prints_no_secret(peer: Listener, directory: Path) -> None:
             assert found_in(done.stdout + done.stderr) == []
 
 
-def test_a_peer_gets_its_own_key_and_not_the_clients(server: Modelswap, peer: Listener) -> None:
+def test_a_peer_gets_its_own_key_and_not_the_clients(
+    server: Modelswap, peer: RecordingPeer
+) -> None:
     """The client's key ends at the proxy; a peer's key goes to that peer."""
     server.ask("POST", "/v1/embeddings", {"model": "remote"}, {**JSON, **bearer(S["plain key"])})
     assert peer.last.header("Authorization") == f"Bearer {S['peer key']}"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, bearer, status_of, statuses
+from support.raw_http import JSON, bearer, status_of, statuses
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 KEY, ALL = "limited-key", "whole-key"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     """Two models that cannot start, a peer's two, a selector and a profile for each."""
     return serve(
         f"""
@@ -74,7 +74,7 @@ def ways(model: str) -> dict[str, tuple[str, str, bytes | None, dict[str, str]]]
 @pytest.mark.parametrize("way", ways("x"))
 @pytest.mark.parametrize("model", ["shut-model", "dark", "far/locked", "locked", "bad-choice"])
 def test_no_way_leads_to_a_model_that_is_not_granted(
-    server: Modelswap, peer: Listener, model: str, way: str
+    server: Modelswap, peer: RecordingPeer, model: str, way: str
 ) -> None:
     """403, and the model is not asked; with the whole key the same way leads on."""
     method, path, body, headers = ways(model)[way]
@@ -91,7 +91,7 @@ def test_no_way_leads_to_a_model_that_is_not_granted(
 @pytest.mark.parametrize("way", ways("x"))
 @pytest.mark.parametrize("model", ["far/free", "open-choice"])
 def test_a_granted_model_is_reached(
-    server: Modelswap, peer: Listener, model: str, way: str
+    server: Modelswap, peer: RecordingPeer, model: str, way: str
 ) -> None:
     """By its own name, or by the granted name of a selector that leads to another."""
     if model == "open-choice" and "path" in way:
@@ -102,7 +102,7 @@ def test_a_granted_model_is_reached(
     assert len(peer.heard) == before + 1
 
 
-def test_a_pin_leads_nowhere_new(server: Modelswap, peer: Listener) -> None:
+def test_a_pin_leads_nowhere_new(server: Modelswap, peer: RecordingPeer) -> None:
     """A profile's pin to a model that is not granted is 403, to a granted one it works."""
     assert server.ask("PUT", "/api/profiles/active", {"name": "night"}, bearer(ALL)).status == 200
     try:
@@ -141,7 +141,7 @@ def test_loading_and_unloading_of_others_is_closed(server: Modelswap) -> None:
             assert (answer.status != 403) is allowed, (verb, model)
 
 
-def test_the_body_decides_and_not_the_query(server: Modelswap, peer: Listener) -> None:
+def test_the_body_decides_and_not_the_query(server: Modelswap, peer: RecordingPeer) -> None:
     """Where body and query differ, the model that is checked is the one that is asked."""
     before = len(peer.heard)
     query = f"{CHAT}?model=far/free"
@@ -174,7 +174,7 @@ ASIDE = {
 
 @pytest.mark.parametrize("case", ASIDE)
 def test_no_other_model_beside_the_granted_one(
-    server: Modelswap, peer: Listener, case: str
+    server: Modelswap, peer: RecordingPeer, case: str
 ) -> None:
     """What a peer could read instead is looked at too; a key without limits may send what it likes."""
     method, path, body, headers = ASIDE[case]
@@ -184,7 +184,7 @@ def test_no_other_model_beside_the_granted_one(
     assert status_of(server, method, path, body, {**headers, **bearer(ALL)}) == 200
 
 
-def test_two_content_types_are_refused(server: Modelswap, peer: Listener) -> None:
+def test_two_content_types_are_refused(server: Modelswap, peer: RecordingPeer) -> None:
     """One would count here and the other there: 400."""
     before = len(peer.heard)
     body = b'{"model":"far/locked"}'

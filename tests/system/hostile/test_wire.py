@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import Liar, dialled, is_alive, statuses
+from support.raw_http import ScriptedUpstream, dialled, is_alive, statuses
 from support.scripted_upstreams import saying, switching
 from support.server import answer_of
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"model":"m"}'
@@ -23,7 +23,7 @@ INNER = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"""
 limits: {{headerTimeout: 1, bodyTimeout: 1, bodyMinRate: 1KiB, idleTimeout: 2}}
@@ -81,7 +81,7 @@ SMUGGLES = {
 
 
 @pytest.mark.parametrize("case", SMUGGLES)
-def test_one_refusal_and_the_end(server: Modelswap, peer: Listener, case: str) -> None:
+def test_one_refusal_and_the_end(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Bytes with two readings: one 400, closed; the inner request runs nowhere, the outer not at all."""
     before = len(peer.heard)
     raw = server.raw(SMUGGLES[case])
@@ -90,7 +90,7 @@ def test_one_refusal_and_the_end(server: Modelswap, peer: Listener, case: str) -
     assert len(peer.heard) == before
 
 
-def test_what_goes_on_is_written_anew(server: Modelswap, peer: Listener) -> None:
+def test_what_goes_on_is_written_anew(server: Modelswap, peer: RecordingPeer) -> None:
     """Chunks with extensions and trailers reach the upstream as one counted body, hop-by-hop fields not."""
     raw = server.raw(
         HEAD + b"Transfer-Encoding: chunked\r\nConnection: close, X-Secret-Hop, Content-Type\r\n"
@@ -108,7 +108,7 @@ def test_what_goes_on_is_written_anew(server: Modelswap, peer: Listener) -> None
     assert "proxy-authorization" not in names
 
 
-def test_pipelined_requests_are_answered_in_order(server: Modelswap, peer: Listener) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Modelswap, peer: RecordingPeer) -> None:
     """Each once, one after another, whatever comes behind."""
     before = len(peer.heard)
     one = HEAD + b"Content-Length: %b\r\n\r\n" % LENGTH + BODY
@@ -205,7 +205,7 @@ SLIPS = {
 @pytest.mark.parametrize("case", SLIPS)
 def test_an_answer_with_a_harmless_slip_passes_clean(serve: Serve, case: str) -> None:
     """What has one meaning is repaired: the client's own strict reader takes it."""
-    with Liar(saying(SLIPS[case], close=True)) as liar:
+    with ScriptedUpstream(saying(SLIPS[case], close=True)) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         assert server.ask("POST", "/api/config/reload").status == 200
@@ -217,7 +217,7 @@ def test_an_answer_with_a_harmless_slip_passes_clean(serve: Serve, case: str) ->
 @pytest.mark.parametrize("case", LIES)
 def test_a_malformed_answer_becomes_502(serve: Serve, case: str) -> None:
     """Never forwarded, always the envelope; the next request is served."""
-    with Liar(saying(LIES[case], close=True)) as liar:
+    with ScriptedUpstream(saying(LIES[case], close=True)) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         assert server.ask("POST", "/api/config/reload").status == 200
@@ -243,7 +243,9 @@ def _with_peer(serve: Serve) -> Modelswap:
 )  # fmt: skip
 def test_an_answer_that_breaks_looks_broken(serve: Serve, body: bytes) -> None:
     """Bad chunks after the head: the client sees an aborted answer (or 502), not a clean end."""
-    with Liar(saying(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body, close=True)) as liar:
+    with ScriptedUpstream(
+        saying(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body, close=True)
+    ) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         server.ask("POST", "/api/config/reload")
@@ -257,7 +259,7 @@ def test_an_answer_that_breaks_looks_broken(serve: Serve, body: bytes) -> None:
 def test_bytes_behind_an_answer_belong_to_nobody(serve: Serve) -> None:
     """A second answer behind the first poisons no later request."""
     poison = OK + b"Content-Length: 2\r\n\r\nok" + OK + b"Content-Length: 6\r\n\r\npoison"
-    with Liar(saying(poison)) as liar:
+    with ScriptedUpstream(saying(poison)) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         server.ask("POST", "/api/config/reload")
@@ -268,7 +270,7 @@ def test_bytes_behind_an_answer_belong_to_nobody(serve: Serve) -> None:
 @pytest.mark.parametrize("wanted", ["h2c", "websocket, h2c", "HTTP/2.0", "TLS/1.0", "foo,h2c"])
 def test_no_other_http_through_a_tunnel(serve: Serve, wanted: str) -> None:
     """An upgrade to another HTTP would carry requests past every rule: it is not passed on."""
-    with Liar(switching) as liar:
+    with ScriptedUpstream(switching) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         server.ask("POST", "/api/config/reload")
@@ -289,7 +291,7 @@ def test_a_slow_upstream_head_does_not_hold_others(serve: Serve) -> None:
         time.sleep(1.5)
         sock.close()
 
-    with Liar(silent) as liar:
+    with ScriptedUpstream(silent) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         server.ask("POST", "/api/config/reload")

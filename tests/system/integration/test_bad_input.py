@@ -13,7 +13,7 @@ from support.server import Modelswap, stub_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 
 def ended(server: Modelswap) -> tuple[int, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anthropic.types import MessageParam
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 HELLO: list[MessageParam] = [{"role": "user", "content": "hello"}]

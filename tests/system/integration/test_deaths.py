@@ -11,7 +11,7 @@ from support.server import stub_command, stub_config, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 
 def test_a_restarted_front_adopts_the_running_engine(

@@ -21,7 +21,7 @@ from support.server import Modelswap, engine_command, stub_command, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 INFER, READ, ADMIN = "key-that-infers", "key-that-reads", "key-that-may-all"
 KEYS = f"""

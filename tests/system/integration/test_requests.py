@@ -17,7 +17,7 @@ from support.server import stub_command, stub_config, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 

@@ -56,7 +56,7 @@ def dial(path: str) -> socket.socket:
     return sock
 
 
-def is_up(path: str) -> bool:
+def is_serving(path: str) -> bool:
     try:
         return ask(path, "GET", "/health").status == 200
     except OSError:
@@ -102,7 +102,7 @@ def test_the_program_listens_on_a_unix_socket(start: Start, folder: Path, spelli
     path = f"{folder}/m.sock"
     server = start(f"models:\n{unix_model('a', f'{folder}/a')}", "--listen", spelling.format(path))
     process = server.spawn()
-    wait_until(lambda: is_up(path), what=server.log())
+    wait_until(lambda: is_serving(path), what=server.log())
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o660
     wait_until(lambda: f"1 models on unix:{path}" in server.log())
     assert "can be reached from other machines" not in server.log()
@@ -121,7 +121,7 @@ def test_two_requests_on_one_connection(start: Start, folder: Path) -> None:
     """Keep-alive and pipelining work as over TCP."""
     path = f"{folder}/m.sock"
     start("models: {}\n", "--listen", f"unix:{path}").spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     with dial(path) as sock:
         sock.sendall(b"HEAD /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
         sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -136,12 +136,12 @@ def test_the_socket_of_a_killed_program_is_taken_over(start: Start, folder: Path
     path = f"{folder}/m.sock"
     server = start("models: {}\n", "--listen", f"unix:{path}")
     process = server.spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert os.path.lexists(path)
     server.spawn()
-    wait_until(lambda: is_up(path), what=server.log())
+    wait_until(lambda: is_serving(path), what=server.log())
 
 
 def refused(start: Start, listen: str, name: str = "second") -> str:
@@ -156,10 +156,10 @@ def test_the_socket_of_a_living_program_stays(start: Start, folder: Path) -> Non
     """The second start says so, in one line, and the first goes on."""
     path = f"{folder}/m.sock"
     start("models: {}\n", "--listen", f"unix:{path}").spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     said = refused(start, f"unix:{path}")
     assert said == f"modelswap: cannot listen on unix:{path}: another server listens there"
-    assert is_up(path)
+    assert is_serving(path)
 
 
 def test_the_socket_of_another_server_stays(start: Start, folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_two_that_start_at_once(start: Start, folder: Path) -> None:
     servers = [start("models: {}\n", "--listen", f"unix:{path}", name=f"s{n}") for n in range(2)]
     processes = [server.spawn() for server in servers]
     wait_until(lambda: any(process.poll() == 1 for process in processes), seconds=20)
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     assert [process.poll() for process in processes].count(None) == 1
 
 
@@ -196,9 +196,9 @@ def test_an_abstract_name(start: Start, tmp_path: Path) -> None:
     """`unix:@name` needs no file."""
     name = f"@modelswap-{os.getpid()}-{tmp_path.name}"
     start("models: {}\n", "--listen", f"unix:{name}").spawn()
-    wait_until(lambda: is_up(name))
+    wait_until(lambda: is_serving(name))
     assert "another server listens there" in refused(start, f"unix:{name}")
-    assert is_up(name)
+    assert is_serving(name)
 
 
 def test_tls_through_a_unix_socket(start: Start, folder: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_trusted_proxy_behind_the_socket(start: Start, folder: Path) -> None:
     path = f"{folder}/m.sock"
     text = f"trustedProxies: [127.0.0.1]\nmodels:\n{unix_model('a', f'{folder}/a')}"
     start(text, "--listen", f"unix:{path}").spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     body = {"model": "a", "messages": []}
     headers = {"X-Forwarded-For": "203.0.113.9"}
     assert ask(path, "POST", "/v1/chat/completions", body, headers).status == 200
@@ -266,12 +266,12 @@ def test_a_restarted_program_adopts_a_model_behind_a_unix_socket(
     path = f"{folder}/m.sock"
     server = start(f"models:\n{unix_model('a', f'{folder}/a')}", "--listen", f"unix:{path}")
     process = server.spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     before = ask(path, "GET", "/upstream/a/stub/state").json()["pid"]
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     server.spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     assert ask(path, "GET", "/upstream/a/stub/state").json()["pid"] == before
 
 
@@ -304,7 +304,7 @@ def test_another_server_on_the_models_socket_is_not_the_model(start: Start, fold
     argv = [sys.executable, "-I", "-S", str(STUB), "--name", "stranger", "--host", path]
     with subprocess.Popen(argv) as stranger:
         try:
-            wait_until(lambda: is_up(path))
+            wait_until(lambda: is_serving(path))
             server = start(f"models:\n{unix_model('a', path)}").start()
             answer = server.chat("a")
             assert answer.status == 503
@@ -320,7 +320,7 @@ def test_a_socket_served_by_somebody_else(start: Start, folder: Path) -> None:
     argv = [sys.executable, "-I", "-S", str(STUB), "--name", "outside", "--host", path]
     with subprocess.Popen(argv) as outside:
         try:
-            wait_until(lambda: is_up(path))
+            wait_until(lambda: is_serving(path))
             text = f"models:\n  a:\n    cmd: sleep infinity\n    proxy: unix:{path}\n"
             server = start(text).start()
             assert server.chat("a").status == 200

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.server import Answer, Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"captureBuffer: 1\nmodels:\n{model('a', aliases=['nick'])}{model('slow', '--ready-after', '30')}"
         f"peers: {{p: {{proxy: '{peer.url}', models: [scripted]}}}}\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import error_of, happenings, model, opened, rows, sse
+from support.streams import error_of, events_of, model, opened, rows, sse
 
 if TYPE_CHECKING:
     from support.server import Modelswap
@@ -248,7 +248,7 @@ def test_a_failure_is_shown_with_the_model(serve: Serve) -> None:
     server = serve(f"models:\n{model('a')}  bad: {{cmd: 'false --port ${{PORT}}'}}\n")
     assert server.chat("bad").status == 503
     with opened(server, "GET", "/api/events") as stream:
-        shown = (failures(what) for kind, what in happenings(stream) if kind == "modelStatus")
+        shown = (failures(what) for kind, what in events_of(stream) if kind == "modelStatus")
         assert next(shown) == {"bad": "exited with code 1"}
         server.ask("POST", "/api/models/unload")
         assert next(shown) == {}

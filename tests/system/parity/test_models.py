@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import stub_command
-from support.streams import Listener, error_of, model
+from support.streams import RecordingPeer, error_of, model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener, notes: Path) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer, notes: Path) -> Modelswap:
     stub = stub_command("stub")
     config = f"""
 logRequests: true
@@ -128,7 +128,7 @@ def test_no_check(server: Modelswap) -> None:
     assert server.running() == {"unchecked": "ready"}
 
 
-def test_a_proxy_with_a_path(server: Modelswap, peer: Listener) -> None:
+def test_a_proxy_with_a_path(server: Modelswap, peer: RecordingPeer) -> None:
     """Base path and query go before the client's; the check goes there, too."""
     assert server.ask("POST", "/v1/rerank?x=2", {"model": "elsewhere"}).status == 200
     assert peer.last.target == "/base/path/v1/rerank?key=1&x=2"

@@ -14,10 +14,10 @@ from support.streams import NO_MODEL, NO_ROUTER, error_of, model, rows
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 
-def config(peer: Listener) -> str:
+def config(peer: RecordingPeer) -> str:
     return f"""
 apiKeys: [client-key]
 groups: {{all: {{swap: false, exclusive: false, members: [a, b, c]}}}}
@@ -56,7 +56,7 @@ KEY = {"Authorization": "Bearer client-key"}
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(config(peer))
 
 
@@ -128,7 +128,7 @@ def in_flight(server: Modelswap) -> int:
     return len(server.ask("GET", "/api/inflight", headers=KEY).json()["requests"])
 
 
-def test_a_selector_may_lead_away(server: Modelswap, peer: Listener) -> None:
+def test_a_selector_may_lead_away(server: Modelswap, peer: RecordingPeer) -> None:
     """A selector's target may be a peer's model; the peer gets its own name for it."""
     assert post(server, "away").status == 200
     assert json.loads(peer.last.body)["model"] == "m1"
@@ -212,7 +212,7 @@ def test_pins_in_paths(server: Modelswap) -> None:
 # Peers
 
 
-def test_a_qualified_peer(server: Modelswap, peer: Listener) -> None:
+def test_a_qualified_peer(server: Modelswap, peer: RecordingPeer) -> None:
     """§16, 19: bare name, the peer's key, its host, its base path, filters, nothing forwarded."""
     headers = {
         **KEY,
@@ -240,7 +240,7 @@ def test_a_qualified_peer(server: Modelswap, peer: Listener) -> None:
     assert "metadata" not in row
 
 
-def test_a_bare_peer(server: Modelswap, peer: Listener) -> None:
+def test_a_bare_peer(server: Modelswap, peer: RecordingPeer) -> None:
     """The bare name works when one peer has it; the client's key stays here."""
     assert post(server, "m2").status == 200
     assert json.loads(peer.last.body)["model"] == "m2"
@@ -248,7 +248,7 @@ def test_a_bare_peer(server: Modelswap, peer: Listener) -> None:
     assert peer.last.header("X-Api-Key") is None
 
 
-def test_a_trusted_peer_gets_the_client_s_key(server: Modelswap, peer: Listener) -> None:
+def test_a_trusted_peer_gets_the_client_s_key(server: Modelswap, peer: RecordingPeer) -> None:
     """Better: only with `forwardAuthorization`."""
     assert post(server, "trusting/m3").status == 200
     assert peer.last.header("Authorization") == "Bearer client-key"
@@ -262,7 +262,7 @@ def test_an_ambiguous_peer(server: Modelswap) -> None:
     assert post(server, "open/both").status == 200
 
 
-def test_local_models_win(server: Modelswap, peer: Listener) -> None:
+def test_local_models_win(server: Modelswap, peer: RecordingPeer) -> None:
     """A local id wins over a peer's bare one; the qualified one is the peer's."""
     before = len(peer.heard)
     assert seen(post(server, "a"))["model"] == "a"
@@ -271,7 +271,7 @@ def test_local_models_win(server: Modelswap, peer: Listener) -> None:
     assert len(peer.heard) == before + 1
 
 
-def test_peers_below_upstream(server: Modelswap, peer: Listener) -> None:
+def test_peers_below_upstream(server: Modelswap, peer: RecordingPeer) -> None:
     """`/upstream/<peer>/<model>/…`: raw path kept, the qualified name in a body made bare."""
     answer = server.ask("POST", "/upstream/far/m1/v1/a%2Fb?x=1", {"model": "far/m1"}, KEY)
     assert answer.status == 200
@@ -281,7 +281,7 @@ def test_peers_below_upstream(server: Modelswap, peer: Listener) -> None:
     assert peer.last.target == "/x?model=m2"
 
 
-def test_peers_in_forms_and_queries(server: Modelswap, peer: Listener) -> None:
+def test_peers_in_forms_and_queries(server: Modelswap, peer: RecordingPeer) -> None:
     """The qualified name becomes the bare one wherever it was."""
     form = {**KEY, "Content-Type": "application/x-www-form-urlencoded"}
     assert server.ask("POST", "/v1/rerank", "q=1&model=far%2Fm1", form).status == 200

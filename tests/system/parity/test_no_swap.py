@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import Listener, error_of, model
+from support.streams import RecordingPeer, error_of, model
 
 if TYPE_CHECKING:
     from support.server import Answer, Modelswap
@@ -135,7 +135,7 @@ def test_a_key_that_says_so_for_good(serve: Serve) -> None:
 
 def test_a_peer_is_told(serve: Serve) -> None:
     """The promise holds across peers: they get the header, whether the client or its key said so."""
-    with Listener() as peer:
+    with RecordingPeer() as peer:
         keys = "apiKeys: [{key: health-key-1, noSwap: true}]\n"
         server = serve(f"{keys}peers: {{p: {{proxy: '{peer.url}', models: [m]}}}}\n")
         assert chat(server, "m", {"Authorization": "Bearer health-key-1"}).status == 200

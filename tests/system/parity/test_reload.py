@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import happenings, model, opened, rows
+from support.streams import events_of, model, opened, rows
 
 if TYPE_CHECKING:
     from support.server import Modelswap
@@ -84,7 +84,7 @@ def test_only_what_changed(server: Modelswap) -> None:
         assert server.chat("x").status == 200  # the profile stayed
         assert slow.result().status == 200
         assert stream.read().endswith(b"data: [DONE]\n\n")
-        kinds = {kind for kind, _ in zip_until(happenings(watching), "configStatus")}
+        kinds = {kind for kind, _ in zip_until(events_of(watching), "configStatus")}
         assert "modelStatus" in kinds
     wait_until(lambda: "b" not in pids(server))
     assert pids(server)["a"] == before["a"]
@@ -173,7 +173,7 @@ def test_a_bad_file_changes_nothing(server: Modelswap) -> None:
         )
         found = hang_up(server)
         event = [
-            p for k, p in zip_until(happenings(watching), "configStatus") if k == "configStatus"
+            p for k, p in zip_until(events_of(watching), "configStatus") if k == "configStatus"
         ]
     assert found["ok"] is False
     assert found["problems"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import Listener, error_of, happenings, model, opened
+from support.streams import RecordingPeer, error_of, events_of, model, opened
 
 if TYPE_CHECKING:
     import http.client
@@ -271,7 +271,7 @@ def test_the_first_events(server: Modelswap) -> None:
             ("X-Accel-Buffering", "no"),
         ):
             assert stream.getheader(name) == value
-        found = initial(happenings(stream))
+        found = initial(events_of(stream))
     kinds = [kind for kind, _ in found]
     assert kinds == ["logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight"]
     assert [payload["source"] for _, payload in found[:2]] == ["proxy", "upstream"]
@@ -294,7 +294,7 @@ def test_model_status(server: Modelswap) -> None:
     """All local models by id, then the peers' models; exactly these fields."""
     server.ask("POST", "/api/models/unload")
     with opened(server, "GET", "/api/events") as stream:
-        found = dict(initial(happenings(stream)))["modelStatus"]
+        found = dict(initial(events_of(stream)))["modelStatus"]
     assert found == [
         {
             "id": "a",
@@ -317,7 +317,7 @@ def test_what_happens(server: Modelswap) -> None:
     """One request: in-flight upserts and its removal, states, logs, activity; then a profile."""
     server.ask("POST", "/api/models/unload")
     with opened(server, "GET", "/api/events") as stream:
-        events = happenings(stream)
+        events = events_of(stream)
         initial(events)
         headers = {
             "X-Session-ID": "s1",
@@ -371,7 +371,7 @@ def test_session_headers(serve: Serve) -> None:
     for text, shown in (("[' X-A ', x-a, '', X-B]", ["X-A", "X-B"]), ("[]", [])):
         server = serve(f"ui: {{activity: {{session_id: {text}}}}}\n")
         with opened(server, "GET", "/api/events") as stream:
-            found = dict(initial(happenings(stream)))
+            found = dict(initial(events_of(stream)))
         assert found["uiConfig"] == {"activity": {"session_id": shown}}
 
 
@@ -382,7 +382,7 @@ def test_streams_end_when_the_server_stops(serve: Serve) -> None:
         opened(server, "GET", "/api/events") as events,
         opened(server, "GET", "/logs/stream") as logs,
     ):
-        initial(happenings(events))
+        initial(events_of(events))
         assert server.stop() == 0
         assert b"stopping" in logs.read()
         events.read()
@@ -401,7 +401,7 @@ def test_a_trusted_proxy_s_word(serve: Serve) -> None:
 
 def test_secrets_never_reach_the_log(serve: Serve) -> None:
     """Better: keys and values from the environment are masked wherever they would show."""
-    with Listener() as peer:
+    with RecordingPeer() as peer:
         config = (
             "apiKeys: ['${env.KEY}']\nlogToStdout: both\n"
             f"models:\n{model('a')}    env: ['TOKEN=${{env.SECRET}}']\n"

@@ -74,7 +74,7 @@ def is_alive(server: Modelswap) -> bool:
     return server.ask("GET", "/health", seconds=10).status == 200
 
 
-def is_up(server: Modelswap) -> bool:
+def is_serving(server: Modelswap) -> bool:
     """The same, for a server that may not be there."""
     try:
         return is_alive(server)
@@ -82,7 +82,7 @@ def is_up(server: Modelswap) -> bool:
         return False
 
 
-class Liar:
+class ScriptedUpstream:
     """An upstream whose every answer is `talk(sock)`, written by the test; one thread per connection."""
 
     def __init__(self, talk: Callable[[socket.socket, bytes], None]) -> None:

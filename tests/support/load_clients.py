@@ -51,7 +51,7 @@ def one_request(server: Modelswap, model: str, patience: float, **fields: object
     return f"{reply.status} error event" if b'"error"' in data[-2000:] else str(reply.status)
 
 
-class Crowd:
+class LoadClients:
     """Clients that ask without pause from `with` to its end."""
 
     def __init__(
