@@ -1,7 +1,7 @@
-"""Many clients at once, each of whose requests is written down with its one ending.
+"""Many clients at once; each request is recorded with its one ending.
 
-Endings: the status of an answer that came whole; `cut` for one that was visibly broken off;
-`refused` when nobody listened; `hung` when nothing came in time, which no test forgives.
+Endings: the status of a whole response; `cut` for one that was visibly broken off;
+`refused` when no server listened; `hung` when nothing came in time, which fails every test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the hostile tests share: requests byte by byte, what a process weighs, an upstream that lies."""
+"""Requests byte by byte, the resources of a process, and an upstream that follows a script."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dialled(server: Modelswap, seconds: float = 10.0) -> Iterator[socket.socket]
 
 
 def statuses(raw: bytes) -> list[int]:
-    """The status of each answer among the bytes of a connection."""
+    """The status of each response among the bytes of a connection."""
     return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d\d\d) ", raw)]
 
 
@@ -83,7 +83,7 @@ def is_serving(server: Modelswap) -> bool:
 
 
 class ScriptedUpstream:
-    """An upstream whose every answer is `talk(sock)`, written by the test; one thread per connection."""
+    """An upstream whose every response is `talk(sock)`, written by the test; one thread per connection."""
 
     def __init__(self, talk: Callable[[socket.socket, bytes], None]) -> None:
         self._talk = talk

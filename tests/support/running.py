@@ -1,4 +1,4 @@
-"""The real program, started for a test, stopped and counted after it."""
+"""The real program, started for a test, stopped and checked after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parity tests share: streams read piece by piece, and a peer that remembers."""
+"""Streams read piece by piece, and a peer that records its requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def opened(
     *,
     seconds: float = 20.0,
 ) -> Iterator[http.client.HTTPResponse]:
-    """An answer whose head was read and whose body was not."""
+    """A response whose head was read and whose body was not."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=seconds)
     sent = dict(headers or {})
     data = body
@@ -105,9 +105,9 @@ class Heard:
 
 @dataclass
 class RecordingPeer:
-    """An HTTP server that remembers what it was asked and answers `{"heard": path}`.
+    """An HTTP server that records its requests and answers `{"heard": path}`.
 
-    A JSON request may say the answer: `reply`, `reply_type`, `reply_status`.
+    A JSON request may give the response: `reply`, `reply_type`, `reply_status`.
     """
 
     heard: list[Heard] = field(default_factory=list)

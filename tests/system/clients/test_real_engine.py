@@ -73,7 +73,7 @@ def test_a_cold_stream_with_the_loading_state(client: openai.OpenAI) -> None:
 
 
 def test_cold_messages(claude: anthropic.Anthropic) -> None:
-    """Anthropic's stream of a cold model survives the pings before it."""
+    """Anthropic's client reads a cold model's stream, with pings before its events."""
     with claude.messages.stream(model="a", max_tokens=8, messages=GREETING) as stream:
         message = stream.get_final_message()
     assert (message.role, message.stop_reason) == ("assistant", "max_tokens")
@@ -81,7 +81,7 @@ def test_cold_messages(claude: anthropic.Anthropic) -> None:
 
 
 def test_cold_whole_messages_and_counts(claude: anthropic.Anthropic) -> None:
-    """Anthropic's whole answer and token count come from the engine."""
+    """Anthropic's whole response and token count come from the engine."""
     message = claude.messages.create(model="a", max_tokens=4, messages=GREETING)
     assert message.usage.output_tokens == 4
     counted = claude.messages.count_tokens(model="a", messages=GREETING)

@@ -1,4 +1,4 @@
-"""What a stream's dialect makes of keep-alives and errors."""
+"""How a stream dialect writes keep-alives and errors."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_an_anthropic_error_has_its_own_form() -> None:
     assert other == {"type": "api_error", "message": "m"}
 
 
-def test_what_a_wait_does_not_mend_is_not_overload() -> None:
-    """Claude Code tries again whatever calls itself overloaded, and shows nothing meanwhile."""
+def test_an_error_that_waiting_does_not_end_is_not_overload() -> None:
+    """Claude Code retries every `overloaded_error` and shows nothing meanwhile."""
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=False)
     assert data_of(event)["error"] == {"type": "api_error", "message": "m"}
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=True)
@@ -103,7 +103,7 @@ def test_announced_timeouts(headers: dict[bytes, bytes], expected: float | None)
     assert announced_timeout(headers.get) == expected
 
 
-def test_answers_come_before_the_patience_ends() -> None:
-    """A second before, or a quarter where the patience is short."""
+def test_refusals_come_before_the_client_timeout() -> None:
+    """A refusal comes one second before the timeout, or a quarter before it where the timeout is short."""
     assert before(600) == 599
     assert before(2) == 1.5

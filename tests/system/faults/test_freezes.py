@@ -1,4 +1,4 @@
-"""Processes that stand still: a stopped front, a hung keeper, a suspended machine."""
+"""Suspended processes: a stopped front, a hung keeper, a suspended machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.server import Modelswap
 
 
-def test_front_that_stood_still(modelswap_server: StartServer) -> None:
+def test_suspended_front(modelswap_server: StartServer) -> None:
     """After five seconds of SIGSTOP streams go on, the engine lives, and requests are served."""
     server = modelswap_server(stub_config("a"))
     with slow_stream(server, "a", events=60, delay_ms=20) as stream:
@@ -44,8 +44,8 @@ def one_in_background(server: Modelswap, **fields: object) -> Iterator[list[str]
     asking.join(60)
 
 
-def test_keeper_that_stood_still_for_a_moment(modelswap_server: StartServer) -> None:
-    """Orders given meanwhile are carried out afterwards, and nothing is killed for it."""
+def test_briefly_suspended_keeper(modelswap_server: StartServer) -> None:
+    """Orders given meanwhile are carried out afterwards, and nothing is killed for the delay."""
     server = modelswap_server(stub_config("a", "b"))
     assert server.chat("a").status == 200
     keeper = server.keeper_pid()
@@ -80,8 +80,8 @@ class Hung:
         self.is_given_up = True
 
 
-async def test_deadlines_do_not_run_while_we_stand_still() -> None:
-    """The clock by which connections are judged stops with us."""
+async def test_deadlines_do_not_run_while_suspended() -> None:
+    """The clock of the connections' deadlines stops while the process is suspended."""
     looks: list[float] = []
 
     def look(now: float) -> bool:
@@ -99,8 +99,8 @@ async def test_deadlines_do_not_run_while_we_stand_still() -> None:
     assert 0 < looks[1] - looks[0] < 1
 
 
-def test_answer_that_came_while_we_stood_still(modelswap_server: StartServer) -> None:
-    """It is read, not timed out, although its time is long over."""
+def test_response_that_came_while_suspended(modelswap_server: StartServer) -> None:
+    """The response is read and not timed out, although its deadline is long over."""
     config = stub_config("a") + "    timeouts: {responseHeader: 2}\n"
     server = modelswap_server(config)
     assert server.chat("a").status == 200
@@ -115,7 +115,7 @@ def test_answer_that_came_while_we_stood_still(modelswap_server: StartServer) ->
 
 
 async def test_keeper_that_answers_is_not_given_up() -> None:
-    """One question is open at a time, and an answer ends the wait."""
+    """One question is open at a time, and a response ends the wait."""
     keeper = Hung()
     pulse = KeeperWatchdog(0.05, keeper.ask, keeper.give_up)
     pulse.on_order()
@@ -126,7 +126,7 @@ async def test_keeper_that_answers_is_not_given_up() -> None:
 
 
 async def test_time_in_which_we_stood_still_does_not_count() -> None:
-    """An answer that lies ready when we wake up comes before the verdict."""
+    """A response that lies ready when we wake up comes before the verdict."""
     keeper = Hung()
     pulse = KeeperWatchdog(0.05, keeper.ask, keeper.give_up)
     pulse.on_order()

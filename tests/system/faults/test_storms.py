@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EIGHT = [f"m{number}" for number in range(8)]
 
 
-def again_and_again(times: int, pause: float, what: Callable[[int], object]) -> None:
+def repeatedly(times: int, pause: float, what: Callable[[int], object]) -> None:
     for turn in range(times):
         what(turn)
         time.sleep(pause)
@@ -32,8 +32,8 @@ def serves_all(server: Modelswap, models: list[str]) -> bool:
     return all(one_request(server, model, 20) == "200" for model in models)
 
 
-def test_eight_models_in_one_place(modelswap_server: StartServer) -> None:
-    """Sixteen clients want eight models of which one may run: every request ends well."""
+def test_eight_models_that_exclude_each_other(modelswap_server: StartServer) -> None:
+    """Sixteen clients request eight models of which one may run: every request succeeds."""
     server = modelswap_server(stub_config(*EIGHT))
     with LoadClients(server, EIGHT, clients=16, n=2) as load_clients:
         time.sleep(4)
@@ -42,7 +42,7 @@ def test_eight_models_in_one_place(modelswap_server: StartServer) -> None:
 
 
 def test_reloads_under_load(modelswap_server: StartServer) -> None:
-    """Valid, changed and broken configurations in a row: who is not changed notices nothing."""
+    """Valid, changed and broken configurations in a row: requests to unchanged models are not affected."""
     server = modelswap_server("startPort: 28300\n" + stub_config("stays", "turns", extra=APART))
     stream = slow_stream(server, "stays", events=100, delay_ms=30)
     before = server.stub_state("stays")["pid"]
@@ -56,7 +56,7 @@ def test_reloads_under_load(modelswap_server: StartServer) -> None:
         LoadClients(server, ["stays"], clients=3, n=2) as untouched,
         LoadClients(server, ["turns"]) as touched,
     ):
-        again_and_again(16, 0.12, reload)
+        repeatedly(16, 0.12, reload)
     assert untouched.endings == {"200": untouched.asked}
     touched.assert_all_ended()
     assert set(touched.endings) <= {"200", "503 error event"}
@@ -79,19 +79,17 @@ def changed(turn: int) -> str:
 
 
 def test_unloads_under_load(modelswap_server: StartServer) -> None:
-    """Unloading one and all in a loop: each request is served or told, and nothing sticks."""
+    """Unloading one and all in a loop: each request is served or refused, and none hangs."""
     server = modelswap_server(stub_config("a", "b"))
     paths = ["/api/models/unload", "/api/models/unload/a", "/api/models/unload/b?force=true"]
     with LoadClients(server, ["a", "b"], clients=8, delay_ms=10) as load_clients:
-        again_and_again(
-            15, 0.1, lambda turn: server.ask("POST", paths[turn % 3], seconds=20).status
-        )
+        repeatedly(15, 0.1, lambda turn: server.ask("POST", paths[turn % 3], seconds=20).status)
     load_clients.assert_all_ended()
     assert serves_all(server, ["a", "b"])
 
 
 def test_models_that_flap(modelswap_server: StartServer) -> None:
-    """A model that dies soon after each start backs off; its neighbour is served all along."""
+    """A model that exits soon after each start backs off; the other model is served all along."""
     flapping = stub_command("flaps", "--exit-after", "0.15")
     server = modelswap_server(
         f"groups:\n  apart: {{swap: false, members: [flaps, good]}}\nmodels:\n"
@@ -108,8 +106,8 @@ def test_models_that_flap(modelswap_server: StartServer) -> None:
     assert starts < 30, "it backs off"
 
 
-def test_clients_that_come_and_go(modelswap_server: StartServer) -> None:
-    """Clients that leave while they wait free their place; the others are served."""
+def test_clients_that_disconnect_while_waiting(modelswap_server: StartServer) -> None:
+    """Clients that disconnect while they wait leave the queue; the others are served."""
     server = modelswap_server(stub_config("a", "b", flags=("--ready-after", "0.2")))
 
     def leave(turn: int) -> None:
@@ -117,7 +115,7 @@ def test_clients_that_come_and_go(modelswap_server: StartServer) -> None:
         time.sleep(0.02)
         connection.close()
 
-    leaving = threading.Thread(target=again_and_again, args=(60, 0.01, leave))
+    leaving = threading.Thread(target=repeatedly, args=(60, 0.01, leave))
     leaving.start()
     with LoadClients(server, ["a", "b"], clients=4, n=1) as load_clients:
         leaving.join()
@@ -129,7 +127,7 @@ def test_clients_that_come_and_go(modelswap_server: StartServer) -> None:
 
 
 def server_connection(server: Modelswap, model: str) -> socket.socket:
-    """Ask, and do not wait for the answer."""
+    """Ask, and do not wait for the response."""
     body = json.dumps({"model": model, "messages": [], "delay_ms": 50, "n": 20}).encode()
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     connection.sendall(

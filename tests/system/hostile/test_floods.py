@@ -1,7 +1,7 @@
-"""Floods and hoarders: what each may cost, and that everybody else is served meanwhile.
+"""Floods: what each may cost, and that other clients are served meanwhile.
 
 The bounds stand in docs/threat-model.md. Memory is measured from outside, with
-room for the allocator: a bound of n bytes is tested as growth below 2n or so.
+a margin for the allocator: a bound of n bytes is tested as growth below about 2n.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FLOOD = 2000
 
 @pytest.fixture(scope="module", autouse=True)
 def many_descriptors() -> Iterator[None]:
-    """Room for the flood in this process."""
+    """Raise the limit of descriptors of this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     yield
@@ -54,7 +54,7 @@ def many_descriptors() -> Iterator[None]:
 def load_clients(
     server: Modelswap, count: int, first: bytes = b""
 ) -> Iterator[list[socket.socket]]:
-    """So many connections, each of which has said `first`."""
+    """Open so many connections, each of which has sent `first`."""
     with contextlib.ExitStack() as stack:
         socks = []
         for _ in range(count):
@@ -80,7 +80,7 @@ def test_two_thousand_idle_connections(serve: Serve) -> None:
 
 
 def test_idle_connections_cost_no_time(serve: Serve) -> None:
-    """Looking after two thousand idle connections leaves the processor to others."""
+    """Two thousand idle connections use no processor time."""
     server = serve("limits: {connectionsPerAddress: 3000}\nmodels: {}\n")
     with load_clients(server, FLOOD) as socks:
         wait_for(lambda: descriptors(server.pid) >= FLOOD)
@@ -152,8 +152,8 @@ def test_tiny_chunks_cost_what_they_carry(serve: Serve) -> None:
         assert statuses(sock.recv(65536)) in ([400], [404])
 
 
-def test_who_never_reads_gets_no_pile_of_answers(serve: Serve) -> None:
-    """Requests without end on a connection whose answers nobody takes: the server stops reading."""
+def test_responses_for_a_client_that_never_reads_are_bounded(serve: Serve) -> None:
+    """Endless requests on a connection whose responses are not read: the server stops reading."""
     names = ", ".join(f"alias-{n:04}-{'x' * 90}" for n in range(500))
     server = serve(
         f"includeAliasesInList: true\nmodels:\n  m: {{cmd: 'x ${{PORT}}', aliases: [{names}]}}\n"
@@ -173,7 +173,7 @@ def test_who_never_reads_gets_no_pile_of_answers(serve: Serve) -> None:
     assert is_alive(server)
 
 
-def test_who_takes_up_again_gets_every_answer(serve: Serve) -> None:
+def test_a_client_that_resumes_reading_gets_every_response(serve: Serve) -> None:
     """A client that was slow and reads at last gets all its pipelined answers, in order."""
     server = serve(
         "includeAliasesInList: true\nmodels:\n  m: {cmd: 'x ${PORT}', aliases: ["
@@ -187,8 +187,8 @@ def test_who_takes_up_again_gets_every_answer(serve: Serve) -> None:
         assert statuses(answer_of(sock)) == [200] * 61
 
 
-def test_a_stream_that_nobody_reads(serve: Serve) -> None:
-    """An upstream's endless answer waits in the kernel when the client does not read it."""
+def test_an_unread_stream(serve: Serve) -> None:
+    """An upstream's endless response stays in the kernel when the client does not read it."""
 
     def endless(sock: socket.socket, _request: bytes) -> None:
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n")
@@ -214,7 +214,7 @@ def test_a_stream_that_nobody_reads(serve: Serve) -> None:
             assert held < 64 * MIB
 
 
-def test_a_log_that_nobody_reads(serve: Serve) -> None:
+def test_an_unread_log(serve: Serve) -> None:
     """Readers of the event stream who do not read cost 1 MiB each at most."""
     server = serve("models: {}\n")
     is_alive(server)
@@ -233,7 +233,7 @@ def test_a_log_that_nobody_reads(serve: Serve) -> None:
 
 
 def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
-    """A metered answer that unpacks to a thousand times its size goes through packed, and is not kept unpacked."""
+    """A metered response that unpacks a thousandfold passes packed, and is not kept unpacked."""
     whole = gzip.compress(b"\0" * (128 * MIB), 9)
     answer = (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
@@ -252,7 +252,7 @@ def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
 
 
 def test_too_many_connections(serve: Serve) -> None:
-    """Beyond the limit, all at work: 503 and a close; below it again everybody is served."""
+    """Beyond the limit, all busy: 503 and a close; below it again every client is served."""
     server = serve("limits: {connections: 20}\nmodels: {}\n")
     with load_clients(server, 20, b"GET /health HT"):
         with load_clients(server, 30) as refused:
@@ -265,8 +265,8 @@ def test_too_many_connections(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_idle_connections_make_room(serve: Serve, first: bytes) -> None:
-    """A crowd that holds every connection and asks nothing more keeps nobody out."""
+def test_idle_connections_are_closed_for_new_ones(serve: Serve, first: bytes) -> None:
+    """Clients that hold every connection idle do not block new ones."""
     server = serve("limits: {connections: 20, connectionsPerAddress: 10}\nmodels: {}\n")
     with load_clients(server, 300, first) as socks:
         for _ in range(30):
@@ -299,7 +299,7 @@ def test_few_file_descriptors(serve: Serve, peer: RecordingPeer) -> None:
 
 
 def test_file_descriptors_run_out(serve: Serve, peer: RecordingPeer) -> None:
-    """None left to accept with: no busy loop, no crash, and all is well when there are some again."""
+    """No descriptor left to accept with: no busy loop, no crash, and service returns when some are free."""
     server = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{peer.url}", models: [m]}}\n')
     assert is_alive(server)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -78,8 +78,8 @@ def asked(server: Modelswap, route: Route, key: str | None, model: str = "nobody
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name)
-def test_a_row_lets_in_who_has_its_scope(guarded: Modelswap, route: Route) -> None:
-    """Who has the scope is not refused, who lacks it gets 403, who has no valid key 401."""
+def test_each_row_enforces_its_scope(guarded: Modelswap, route: Route) -> None:
+    """A key with the scope is not refused, a key without it gets 403, no valid key gets 401."""
     for key, scopes in SCOPES.items():
         if key == LIMITED and (route.mixed or route.model is ModelLocation.COMFYUI):
             continue
@@ -95,7 +95,7 @@ def test_a_row_lets_in_who_has_its_scope(guarded: Modelswap, route: Route) -> No
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.mixed], ids=name)
 def test_a_limited_key_sees_nothing_of_the_others(guarded: Modelswap, route: Route) -> None:
-    """What mixes all models is closed for a key that may use only some."""
+    """A route that mixes all models refuses a key that may use only some."""
     assert asked(guarded, route, LIMITED) == 403
 
 
@@ -118,8 +118,8 @@ def test_a_limited_key_uses_its_models_alone(
     assert not sent & {"authorization", "x-api-key"}
 
 
-def test_every_row_is_decided() -> None:
-    """No control row that changes or shows what is everybody's was forgotten."""
+def test_every_control_row_is_classified() -> None:
+    """Each control row that changes or shows what all models share has its scope and its restriction."""
     harmless = {
         "control.list_models", "control.one_model", "control.running", "control.unload_one",
         "control.load_one", "control.session", "control.version", "control.health", "control.ready",
@@ -161,13 +161,13 @@ SENSITIVE = {
 
 
 def test_the_scopes_are_these() -> None:
-    """Written down a second time, so that no row changes its scope by accident."""
+    """A second list of the scopes, so that no row changes its scope by accident."""
     found = {name(route): route.scope for route in ROUTES}
     for scope, rows in SENSITIVE.items():
         assert {row for row, has in found.items() if has is scope} == {*rows.split("; ")}
 
 
-def test_unknown_paths_and_methods_say_nothing(guarded: Modelswap) -> None:
+def test_unknown_paths_and_methods_need_no_key(guarded: Modelswap) -> None:
     """404 and 405 come without a key, as they show only what the documentation shows."""
     assert guarded.ask("GET", "/nothing/here").status == 404
     assert guarded.ask("DELETE", "/v1/models").status == 405
@@ -199,7 +199,7 @@ def test_unknown_paths_and_methods_say_nothing(guarded: Modelswap) -> None:
     ],
 )
 def test_transports_of_a_key(serve: Serve, headers: dict[str, str], status: int) -> None:
-    """The forms of the original and no other; a hash is no key."""
+    """llama-swap's forms and no other; a hash is no key."""
     digest = hashlib.sha256(INFERENCE.encode()).hexdigest()
     server = _KEPT.get("one") or serve(
         f'apiKeys: ["{FULL}", {{name: h, keyHash: "sha256:{digest}"}}]\nmodels: {{}}\n'
@@ -236,7 +236,7 @@ def test_a_rate_limit_is_of_its_key_alone(serve: Serve) -> None:
 
 
 def test_a_key_that_is_taken_away_ends_on_open_connections_too(serve: Serve) -> None:
-    """After a reload the next request on a connection that was let in is judged anew."""
+    """After a reload the next request on an open connection is checked against the new keys."""
     server = serve("apiKeys: [first-key, second-key]\nmodels: {}\n")
     body = b'{"model":"x"}'
     again = (
@@ -255,7 +255,7 @@ def test_a_key_that_is_taken_away_ends_on_open_connections_too(serve: Serve) -> 
 
 @pytest.mark.parametrize("rate", [0, -1, 1])
 def test_an_odd_rate_is_no_crash(serve: Serve, rate: int) -> None:
-    """No rate of a key makes a 500: it is a rate, or a mistake that is told at the start."""
+    """No rate of a key causes a 500: it is a rate, or a problem reported at the start."""
     server = serve(
         f"apiKeys: [{{name: a, key: odd-key, rateLimit: {rate}}}]\nmodels: {{}}\n", start=False
     )

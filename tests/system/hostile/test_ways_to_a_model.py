@@ -1,4 +1,4 @@
-"""A key that is limited to some models: every way to a model asks the same question."""
+"""A key that is limited to some models is checked on every way to a model."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def ways(model: str) -> dict[str, tuple[str, str, bytes | None, dict[str, str]]]
 
 @pytest.mark.parametrize("way", ways("x"))
 @pytest.mark.parametrize("model", ["shut-model", "dark", "far/locked", "locked", "bad-choice"])
-def test_no_way_leads_to_a_model_that_is_not_granted(
+def test_no_way_reaches_a_model_that_is_not_granted(
     server: Modelswap, peer: RecordingPeer, model: str, way: str
 ) -> None:
-    """403, and the model is not asked; with the whole key the same way leads on."""
+    """403, and the model gets no request; an unlimited key reaches it in the same way."""
     method, path, body, headers = ways(model)[way]
     before = len(peer.heard)
     status = status_of(server, method, path, body, {**headers, **bearer(KEY)})
@@ -102,7 +102,7 @@ def test_a_granted_model_is_reached(
     assert len(peer.heard) == before + 1
 
 
-def test_a_pin_leads_nowhere_new(server: Modelswap, peer: RecordingPeer) -> None:
+def test_a_pin_reaches_no_other_model(server: Modelswap, peer: RecordingPeer) -> None:
     """A profile's pin to a model that is not granted is 403, to a granted one it works."""
     assert server.ask("PUT", "/api/profiles/active", {"name": "night"}, bearer(ALL)).status == 200
     try:
@@ -134,7 +134,7 @@ def test_logs_of_others_stay_closed(server: Modelswap) -> None:
 
 
 def test_loading_and_unloading_of_others_is_closed(server: Modelswap) -> None:
-    """The control routes of one model ask too."""
+    """The control routes of one model check the key too."""
     for verb in ("load", "unload"):
         for model, allowed in (("shut-model", False), ("dark", False), ("open-model", True)):
             answer = server.ask("POST", f"/api/models/{verb}/{model}", headers=bearer(KEY))
@@ -176,7 +176,7 @@ ASIDE = {
 def test_no_other_model_beside_the_granted_one(
     server: Modelswap, peer: RecordingPeer, case: str
 ) -> None:
-    """What a peer could read instead is looked at too; a key without limits may send what it likes."""
+    """Every place that a peer could read is checked; an unlimited key may send any."""
     method, path, body, headers = ASIDE[case]
     before = len(peer.heard)
     assert status_of(server, method, path, body, {**headers, **bearer(KEY)}) == 403
@@ -185,7 +185,7 @@ def test_no_other_model_beside_the_granted_one(
 
 
 def test_two_content_types_are_refused(server: Modelswap, peer: RecordingPeer) -> None:
-    """One would count here and the other there: 400."""
+    """Two programs could choose different ones: 400."""
     before = len(peer.heard)
     body = b'{"model":"far/locked"}'
     raw = server.raw(

@@ -1,4 +1,4 @@
-"""Bytes that want to be two requests, through the whole program to an upstream that counts."""
+"""Bytes that could be read as two requests, through the whole program to an upstream that counts."""
 
 from __future__ import annotations
 
@@ -152,8 +152,8 @@ def test_half_closed_connections_all_get_their_answers(server: Modelswap) -> Non
          + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000\r\n\r\n--b\r\n", b"X"),
     ],
 )  # fmt: skip
-def test_what_drips_is_given_up(server: Modelswap, first: bytes, piece: bytes) -> None:
-    """Headers or a body that come byte by byte end with 408 (400 where they are none) and a close."""
+def test_slow_heads_and_bodies_time_out(server: Modelswap, first: bytes, piece: bytes) -> None:
+    """A head or body that comes byte by byte ends with 408 (400 where it is none) and a close."""
     with dialled(server, 15) as sock:
         sock.sendall(first)
         answer = b""
@@ -204,7 +204,7 @@ SLIPS = {
 
 @pytest.mark.parametrize("case", SLIPS)
 def test_an_answer_with_a_harmless_slip_passes_clean(serve: Serve, case: str) -> None:
-    """What has one meaning is repaired: the client's own strict reader takes it."""
+    """A response with one meaning is repaired: the client's own strict reader accepts it."""
     with ScriptedUpstream(saying(SLIPS[case], close=True)) as liar:
         server = _with_peer(serve)
         server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
@@ -242,7 +242,7 @@ def _with_peer(serve: Serve) -> Modelswap:
     [b"zz\r\n", b"5\r\nhel", b"3\r\nhello\r\n0\r\n\r\n", b"-1\r\n", b"ffffffffffffffff\r\nx", b"3\nabc\n0\n\n"],
 )  # fmt: skip
 def test_an_answer_that_breaks_looks_broken(serve: Serve, body: bytes) -> None:
-    """Bad chunks after the head: the client sees an aborted answer (or 502), not a clean end."""
+    """Bad chunks after the head: the client sees an aborted response (or 502), not a clean end."""
     with ScriptedUpstream(
         saying(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body, close=True)
     ) as liar:
@@ -256,8 +256,8 @@ def test_an_answer_that_breaks_looks_broken(serve: Serve, body: bytes) -> None:
         assert not raw.endswith(b"0\r\n\r\n")
 
 
-def test_bytes_behind_an_answer_belong_to_nobody(serve: Serve) -> None:
-    """A second answer behind the first poisons no later request."""
+def test_bytes_behind_a_response_are_discarded(serve: Serve) -> None:
+    """A second response behind the first does not reach a later request."""
     poison = OK + b"Content-Length: 2\r\n\r\nok" + OK + b"Content-Length: 6\r\n\r\npoison"
     with ScriptedUpstream(saying(poison)) as liar:
         server = _with_peer(serve)
@@ -285,7 +285,7 @@ def test_no_other_http_through_a_tunnel(serve: Serve, wanted: str) -> None:
 
 
 def test_a_slow_upstream_head_does_not_hold_others(serve: Serve) -> None:
-    """While one upstream says nothing, everybody else is served at once."""
+    """While one upstream sends nothing, other requests are served at once."""
 
     def silent(sock: socket.socket, _request: bytes) -> None:
         time.sleep(1.5)

@@ -1,4 +1,4 @@
-"""Why a model did not start: told to client, log, `/running`, `/v1/models` and events."""
+"""Why a model did not start: reported to the client, in the log, `/running`, `/v1/models` and events."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def moment(text: str) -> datetime:
 
 
 def check_everywhere(server: Modelswap, name: str, line: str, kind: str, *, retry: bool) -> None:
-    """A request meets the failure; every place that tells of it tells the same."""
+    """Check that the response and every other place report the same failure."""
     answer = server.chat(name)
     assert (answer.status, answer.json()["error"]["code"]) == (503, "model_load_failed")
     assert message(answer).startswith("the model could not be loaded: ")
@@ -212,7 +212,7 @@ def test_a_stop_command_that_is_not_there(modelswap_server: StartServer) -> None
     wait_until(lambda: said in server.log(), what="the log names it")
 
 
-def test_who_may_read_the_line(modelswap_server: StartServer) -> None:
+def test_which_keys_may_read_the_line(modelswap_server: StartServer) -> None:
     """An admin's 503 has the line; others get the class. `/v1/models` shows it to those who read logs."""
     line = "error: failed to open file '/secret/path/model.bin'"
     server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {saying(line)}}}}}\n")
@@ -281,8 +281,8 @@ def test_what_the_probe_saw(modelswap_server: StartServer) -> None:
     assert "listening on port" not in message(chat(server, "elsewhere", INFER))
 
 
-def test_a_server_that_dies_later(modelswap_server: StartServer) -> None:
-    """What it said since it was ready is the reason; the next start clears it, an unload too."""
+def test_a_server_that_exits_later(modelswap_server: StartServer) -> None:
+    """Its output since it was ready is the reason; the next start or an unload clears it."""
     server = modelswap_server(f"models: {{m: {{cmd: {json.dumps(stub_command('m'))}}}}}\n")
     assert server.chat("m").status == 200
     (pid,) = server.model_pids()
@@ -339,7 +339,7 @@ def test_errors_that_a_wait_mends(modelswap_server: StartServer) -> None:
 
 @pytest.mark.parametrize(("output", "tries"), [("error: invalid argument: --foo", 1), (OOM, 3)])
 def test_official_clients_obey(modelswap_server: StartServer, output: str, tries: int) -> None:
-    """The SDKs of OpenAI and Anthropic ask once for what cannot work, again for what a wait mends."""
+    """The SDKs of OpenAI and Anthropic retry only where a retry can help."""
     server = modelswap_server(f"models: {{m: {{cmd: {saying(output)}}}}}\n")
 
     def requests() -> int:

@@ -1,4 +1,4 @@
-"""TLS: the program serves it, and takes over a renewed certificate without a restart."""
+"""TLS: the program serves it, and uses a renewed certificate without a restart."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def refused(start: Start, listen: str, name: str = "second") -> str:
     return server.log().splitlines()[-1]
 
 
-def test_the_socket_of_a_living_program_stays(start: Start, folder: Path) -> None:
+def test_the_socket_of_a_running_program_stays(start: Start, folder: Path) -> None:
     """The second start says so, in one line, and the first goes on."""
     path = f"{folder}/m.sock"
     start("models: {}\n", "--listen", f"unix:{path}").spawn()
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_socket_stays(start: Start, folder: Path) -> None:
 
 
 def test_two_that_start_at_once(start: Start, folder: Path) -> None:
-    """Both find a dead socket: one gets it, the other is refused."""
+    """Both find a stale socket: one gets it, the other is refused."""
     path = f"{folder}/m.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(path)
@@ -289,8 +289,8 @@ def test_models_swap_over_unix_sockets(start: Start, folder: Path) -> None:
         assert server.running() == {name: "ready"}
 
 
-def test_a_dead_socket_is_not_ready(start: Start, folder: Path) -> None:
-    """A file that an earlier server left does not count as the new one."""
+def test_a_stale_socket_is_not_ready(start: Start, folder: Path) -> None:
+    """A file that an earlier server left does not count as the new server."""
     path = f"{folder}/a.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(path)
@@ -314,8 +314,8 @@ def test_another_server_on_the_models_socket_is_not_the_model(start: Start, fold
             stranger.kill()
 
 
-def test_a_socket_served_by_somebody_else(start: Start, folder: Path) -> None:
-    """A command that does not name the socket stands for a server that runs anyway."""
+def test_a_socket_served_by_another_program(start: Start, folder: Path) -> None:
+    """A command that does not name the socket stands for a server that is already running."""
     path = f"{folder}/a.sock"
     argv = [sys.executable, "-I", "-S", str(STUB), "--name", "outside", "--host", path]
     with subprocess.Popen(argv) as outside:
@@ -329,7 +329,7 @@ def test_a_socket_served_by_somebody_else(start: Start, folder: Path) -> None:
 
 
 def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> None:
-    """Base path, query and `Host: localhost`; a peer that is away is a 502 that says so."""
+    """Base path, query and `Host: localhost`; an unreachable peer is a 502 that says so."""
     path = f"{folder}/p.sock"
     heard: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

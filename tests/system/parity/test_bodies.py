@@ -1,4 +1,4 @@
-"""Bodies that are coded, marked, or too large to be held: what the model server gets of them."""
+"""Bodies that are coded, marked, or too large to be held: what the model server gets."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ FOREIGN = {"authorization": "Bearer foreign", "x-api-key": "foreign", "api-key":
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/upstream/plain/v1/rerank"])
 def test_without_keys_of_ours_everything_goes_on(unlocked: Modelswap, path: str) -> None:
-    """A backend with a key of its own is used by those who have that key."""
+    """Clients that have the backend's own key can use it."""
     assert got(unlocked, "plain", EVERY, path) == FOREIGN
 
 
@@ -88,7 +88,7 @@ def test_our_key_stays_and_a_foreign_one_goes_on(
 
 
 def test_forward_authorization(server: Modelswap) -> None:
-    """Our own key goes on too where the model says so."""
+    """Our own key is passed on too where the model is configured so."""
     sent = {"Authorization": f"Bearer {OURS}"}
     assert got(server, "trusting", sent) == {"authorization": f"Bearer {OURS}"}
 
@@ -133,7 +133,7 @@ def realtime(server: Modelswap, name: str, key: str) -> tuple[int, str]:
 
 
 def test_a_key_in_a_subprotocol(server: Modelswap, peer: RecordingPeer) -> None:
-    """OpenAI's browsers send the key so: ours opens and is removed, the other protocols stay."""
+    """Browsers send OpenAI's key so: our key is accepted and removed, the other protocols stay."""
     status, _ = realtime(server, "far", OURS)
     assert status == 200  # this peer does not upgrade
     assert peer.last.target == "/v1/realtime?model=far"

@@ -1,4 +1,4 @@
-"""What the keys of a model mean while it runs."""
+"""What the keys of a model do while it runs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_cmd_stop(server: Modelswap, notes: Path) -> None:
 
 
 def test_a_stop_command_that_fails(server: Modelswap) -> None:
-    """Better: SIGTERM follows at once; the model does not wait out its grace to be killed."""
+    """Better: SIGTERM follows at once; the model is not killed only after its grace period."""
     seen(server, "stubborn")
     assert server.ask("POST", "/api/models/unload/stubborn", seconds=4).status == 200
     said = b"[WARN] <stubborn> the stop command ended with 1; sending SIGTERM\n"
@@ -122,14 +122,14 @@ def test_the_environment(server: Modelswap, notes: Path) -> None:
 
 
 def test_no_check(server: Modelswap) -> None:
-    """`checkEndpoint: none`: ready as soon as started; nobody listens, so 502."""
+    """`checkEndpoint: none`: ready as soon as started; no server listens, so 502."""
     answer = server.chat("unchecked", seconds=20)
     assert (answer.status, error_of(answer)["type"]) == (502, "server_error")
     assert server.running() == {"unchecked": "ready"}
 
 
 def test_a_proxy_with_a_path(server: Modelswap, peer: RecordingPeer) -> None:
-    """Base path and query go before the client's; the check goes there, too."""
+    """Base path and query stand before the client's, also for the check."""
     assert server.ask("POST", "/v1/rerank?x=2", {"model": "elsewhere"}).status == 200
     assert peer.last.target == "/base/path/v1/rerank?key=1&x=2"
     checks = [heard.target for heard in peer.heard if heard.method == "GET"]
@@ -138,7 +138,7 @@ def test_a_proxy_with_a_path(server: Modelswap, peer: RecordingPeer) -> None:
 
 
 def test_a_response_header_timeout(server: Modelswap) -> None:
-    """`timeouts.responseHeader`: an answer that does not begin in time is a 504."""
+    """`timeouts.responseHeader`: a response that does not begin in time is a 504."""
     answer = server.chat("impatient", delay_ms=3000)
     assert (answer.status, error_of(answer)["code"]) == (504, "gateway_timeout")
     body = {"model": "impatient", "stream": True, "n": 1, "delay_ms": 300}

@@ -1,4 +1,4 @@
-"""Selectors, profiles' pins, the earliest profiles, and peers: what a name leads to."""
+"""Selectors, profiles' pins, the earliest profiles, and peers: which model a name means."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def in_flight(server: Modelswap) -> int:
     return len(server.ask("GET", "/api/inflight", headers=KEY).json()["requests"])
 
 
-def test_a_selector_may_lead_away(server: Modelswap, peer: RecordingPeer) -> None:
+def test_a_selector_may_target_a_peer(server: Modelswap, peer: RecordingPeer) -> None:
     """A selector's target may be a peer's model; the peer gets its own name for it."""
     assert post(server, "away").status == 200
     assert json.loads(peer.last.body)["model"] == "m1"
@@ -166,8 +166,8 @@ def test_pins(server: Modelswap) -> None:
     assert seen(post(server, "b"))["model"] == "b"
 
 
-def test_pins_count_on_a_connection_that_knows_the_name(server: Modelswap) -> None:
-    """The same request on the same connection goes where the profile of the moment says."""
+def test_pins_count_on_a_kept_connection(server: Modelswap) -> None:
+    """The same request on the same connection follows the active profile."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
 
     def asked() -> list[str]:
@@ -241,7 +241,7 @@ def test_a_qualified_peer(server: Modelswap, peer: RecordingPeer) -> None:
 
 
 def test_a_bare_peer(server: Modelswap, peer: RecordingPeer) -> None:
-    """The bare name works when one peer has it; the client's key stays here."""
+    """The bare name works when one peer has it; the client's key is not passed on."""
     assert post(server, "m2").status == 200
     assert json.loads(peer.last.body)["model"] == "m2"
     assert peer.last.header("Authorization") is None
@@ -290,7 +290,7 @@ def test_peers_in_forms_and_queries(server: Modelswap, peer: RecordingPeer) -> N
     assert peer.last.target == "/base/v1/audio/voices?model=m1"
 
 
-def test_a_dead_peer(serve: Serve) -> None:
+def test_an_unreachable_peer(serve: Serve) -> None:
     """A peer that cannot be reached: 502 in the envelope, and a row."""
     server = serve("peers: {gone: {proxy: 'http://127.0.0.1:9', models: [m]}}\n")
     answer = server.chat("gone/m")
