@@ -206,14 +206,12 @@ class Soak:
             self.kills += 1
 
     def reload(self) -> None:
-        self.server.write_config(
-            config(changed=self.rng.choice(MODELS), number_of_reload=self.reloads)
-        )
+        self.server.write_config(config(changed=self.rng.choice(MODELS), reload=self.reloads))
         os.kill(self.server.pid, signal.SIGHUP)
         self.reloads += 1
 
     def unload(self) -> None:
-        self.server.ask("POST", f"/api/models/unload/{self.dice.choice(MODELS)}", seconds=60)
+        self.server.ask("POST", f"/api/models/unload/{self.rng.choice(MODELS)}", seconds=60)
         self.unloads += 1
 
     def watch(self) -> None:
@@ -222,7 +220,7 @@ class Soak:
         self.files.append(sum(map(open_files, pids)))
 
 
-def config(changed: str | None = None, number_of_reload: int = 0) -> str:
+def config(changed: str | None = None, reload: int = 0) -> str:
     """Two swapping groups and one whose members run together; one model may differ per turn."""
     rows = []
     for model in MODELS:
@@ -230,11 +228,11 @@ def config(changed: str | None = None, number_of_reload: int = 0) -> str:
         if model == changed:
             flags += [
                 "--exit-code",
-                str(2 + number_of_reload % 100),
+                str(2 + reload % 100),
             ]  # no effect, but another command
         rows.append(f"  {model}:\n    cmd: {stub_command(model, *flags)}\n    unloadTimeout: 5\n")
     return f"""
-startPort: {PORTS}
+startPort: {START_PORT}
 keeper: {{grace: 2}}
 groups:
   four: {{swap: true, exclusive: false, members: [m0, m1, m2, m3]}}
@@ -319,7 +317,7 @@ def main() -> int:
             server.start()
             server.chat("m6")
             before = idle_files(server)
-            soak = Soak(server, asked.seconds, asked.clients, random.Random(asked.seed))  # noqa: S311 - dice, not secrets
+            soak = Soak(server, asked.seconds, asked.clients, random.Random(asked.seed))  # noqa: S311 - no secrets
             uvloop.run(soak.run())
             after = idle_files(server)
             code = server.stop()

@@ -115,7 +115,7 @@ class ProxiedEngines:
     def swap(self) -> float:
         """Ask for the model that is not running; milliseconds until its response."""
         self.running = 1 - self.running
-        body = f'{{"model":"{"ab"[self.turn]}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
+        body = f'{{"model":"{"ab"[self.running]}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
         began = time.perf_counter()
         self.connection.request(
             "POST", "/v1/chat/completions", body, {"Content-Type": "application/json"}

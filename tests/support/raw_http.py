@@ -85,8 +85,8 @@ def is_serving(server: Modelswap) -> bool:
 class ScriptedUpstream:
     """An upstream whose every response is `talk(sock)`, written by the test; one thread per connection."""
 
-    def __init__(self, talk: Callable[[socket.socket, bytes], None]) -> None:
-        self._talk = talk
+    def __init__(self, respond: Callable[[socket.socket, bytes], None]) -> None:
+        self._respond = respond
         self.requests: list[bytes] = []
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class ScriptedUpstream:
             sock.settimeout(20)
             while request := read_request(sock):
                 self.requests.append(request)
-                self._talk(sock, request)
+                self._respond(sock, request)
 
 
 def read_request(sock: socket.socket) -> bytes:

@@ -22,12 +22,14 @@ def switching(sock: socket.socket, _request: bytes) -> None:
     )
 
 
-def saying(answer: bytes, *, close: bool = False) -> Callable[[socket.socket, bytes], None]:
+def always_responding(
+    answer: bytes, *, close: bool = False
+) -> Callable[[socket.socket, bytes], None]:
     """Answer every request with these bytes."""
 
-    def talk(sock: socket.socket, _request: bytes) -> None:
+    def respond(sock: socket.socket, _request: bytes) -> None:
         sock.sendall(answer)
         if close:
             sock.close()
 
-    return talk
+    return respond

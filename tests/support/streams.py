@@ -91,7 +91,7 @@ def events_of(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedRequest:
     """One request as a peer got it."""
 
     method: str
@@ -110,17 +110,19 @@ class RecordingPeer:
     A JSON request may give the response: `reply`, `reply_type`, `reply_status`.
     """
 
-    heard: list[Heard] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        heard = self.heard
+        requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                heard.append(Heard(self.command, self.path, self.headers.items(), body))
+                requests.append(
+                    ReceivedRequest(self.command, self.path, self.headers.items(), body)
+                )
                 script = _script(body)
                 reply = str(script.get("reply", json.dumps({"heard": self.path}))).encode()
                 self.send_response(int(script.get("reply_status", 200)))
@@ -153,8 +155,8 @@ class RecordingPeer:
         return f"127.0.0.1:{self._server.server_port}"
 
     @property
-    def last(self) -> Heard:
-        return self.heard[-1]
+    def last(self) -> ReceivedRequest:
+        return self.requests[-1]
 
 
 def _script(body: bytes) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_a_request_after_an_idle_engine_was_killed_succeeds(
         assert server.chat("a").status == 200
         (pid,) = server.model_pids()
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: has_ended(pid), what="it is dead")
+        wait_until(lambda pid=pid: has_ended(pid), what="it has ended")
         if kind == "chat":
             answer = server.chat("a")
         else:
@@ -253,7 +253,7 @@ def test_a_client_that_leaves_an_open_stream_is_not_sent_on(
     client = connect(model)
     client.see_keep_alives()
     client.close()
-    wait_until(lambda: model.in_flight() == 0, what="it is forgotten")
+    wait_until(lambda: model.in_flight() == 0, what="no request is in flight")
     model.open()
     assert model.server.chat("a").status == 200
     assert model.server.stub_state("a")["served"] == 1

@@ -35,7 +35,7 @@ STREAM = (
     + b"data: [DONE]\n\n"
 )
 IN_USE = keep_alive(StreamDialect.CHAT, model="a", created=5)
-EVERYBODY = frozenset(PARSERS)
+ALL_PARSERS = frozenset(PARSERS)
 STUMBLE: dict[str, tuple[bytes, frozenset[str]]] = {
     "comment and empty line": (
         b": keep-alive\n\n",
@@ -44,8 +44,8 @@ STUMBLE: dict[str, tuple[bytes, frozenset[str]]] = {
     "comment": (COMMENT, frozenset({"blocks", "every line"})),
     "bare colon": (b":\n", frozenset({"blocks", "every line"})),
     "empty line": (b"\n", frozenset({"openai-go", "openai-go accumulator", "blocks"})),
-    "comment as data": (b"data: : keep-alive\n\n", EVERYBODY),
-    "ping event": (b'event: ping\ndata: {"type": "ping"}\n\n', EVERYBODY - {"blocks"}),
+    "comment as data": (b"data: : keep-alive\n\n", ALL_PARSERS),
+    "ping event": (b'event: ping\ndata: {"type": "ping"}\n\n', ALL_PARSERS - {"blocks"}),
     "chunk with an id of its own": (
         chunk({"content": ""}, id="chatcmpl-2"),
         frozenset({"openai-go accumulator"}),

@@ -26,12 +26,12 @@ IN_JS = ("chat", "chat helper", "responses", "messages", "messages helper")
 def test_python_clients_wait(gated: StartGated, connect: Connect) -> None:
     """Every official Python client gets the whole text after a load of many keep-alives."""
     model = gated()
-    talks = ClientPrograms(model.server)
+    conversations = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.open()
     expected = dict.fromkeys(ALL, TEXT)
-    assert talks.texts() == expected
+    assert conversations.texts() == expected
 
 
 def test_javascript_clients_wait(
@@ -77,10 +77,10 @@ def test_the_stream_opens_with_proper_headers(gated: StartGated, connect: Connec
 def test_a_failure_within_the_grace_has_its_status(gated: StartGated) -> None:
     """A load that fails before the grace is over is a 503 for a streaming client too."""
     model = gated("loading: {grace: 20}")
-    talks = ClientPrograms(model.server)
+    conversations = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     model.fail()
-    for kind, error in talks.errors():
+    for kind, error in conversations.errors():
         expected = anthropic.APIStatusError if kind in ANTHROPIC else openai.InternalServerError
         assert isinstance(error, expected), kind
         assert error.status_code == 503
@@ -92,11 +92,11 @@ def test_a_failure_after_the_grace_is_an_error_for_python(
 ) -> None:
     """Once the stream is open, a failed load is raised by each Python client, with its reason."""
     model = gated()
-    talks = ClientPrograms(model.server)
+    conversations = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.fail()
-    for kind, error in talks.errors():
+    for kind, error in conversations.errors():
         expected = anthropic.APIError if kind in ANTHROPIC else openai.APIError
         assert isinstance(error, expected), (kind, error)
         assert "could not be loaded" in str(error)
@@ -132,11 +132,11 @@ def test_hand_written_parsers_see_the_error(gated: StartGated, connect: Connect)
 def test_an_error_of_the_engine_after_the_grace(gated: StartGated, connect: Connect) -> None:
     """When the engine answers 500 into an open stream, each client raises the engine's message."""
     model = gated()
-    talks = ClientPrograms(model.server, fault="500")
+    conversations = ClientPrograms(model.server, fault="500")
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.open()
-    for kind, error in talks.errors():
+    for kind, error in conversations.errors():
         expected = anthropic.APIError if kind in ANTHROPIC else openai.APIError
         assert isinstance(error, expected), (kind, error)
         assert "stub fault" in str(error)
@@ -166,8 +166,8 @@ def test_a_broken_stream_is_an_error_for_javascript(
 ) -> None:
     """A stream that breaks in the middle is raised by every JavaScript client."""
     server = modelswap_server(stub_config("a"))
-    talks = [(kind, {"fault": "truncate"}) for kind in ("chat", "messages")]
-    for answer in javascript.answers(javascript.begin(server, *talks)):
+    conversations = [(kind, {"fault": "truncate"}) for kind in ("chat", "messages")]
+    for answer in javascript.answers(javascript.begin(server, *conversations)):
         assert answer["error"] == "APIError", answer
         assert "upstream" in answer["message"]
 
@@ -284,24 +284,28 @@ def test_the_loading_state_is_made_of_valid_chunks(gated: StartGated, connect: C
     client.until(b"reasoning_content", 3)
     model.open()
     found = chunks(client.rest())
-    ours = [c for c in found if c["choices"] and "reasoning_content" in c["choices"][0]["delta"]]
-    assert len({c["id"] for c in ours}) == len({c["created"] for c in ours}) == 1
-    for chunk in ours:
+    loading_chunks = [
+        c for c in found if c["choices"] and "reasoning_content" in c["choices"][0]["delta"]
+    ]
+    assert (
+        len({c["id"] for c in loading_chunks}) == len({c["created"] for c in loading_chunks}) == 1
+    )
+    for chunk in loading_chunks:
         assert (chunk["object"], chunk["model"]) == ("chat.completion.chunk", "a")
         assert (chunk["choices"][0]["index"], chunk["choices"][0]["finish_reason"]) == (0, None)
-    said = "".join(c["choices"][0]["delta"]["reasoning_content"] for c in ours)
-    assert "loading model: a" in said
-    assert "Done!" in said
-    assert found.index(ours[-1]) == len(ours) - 1
+    text = "".join(c["choices"][0]["delta"]["reasoning_content"] for c in loading_chunks)
+    assert "loading model: a" in text
+    assert "Done!" in text
+    assert found.index(loading_chunks[-1]) == len(loading_chunks) - 1
 
 
 def test_the_loading_state_does_not_change_the_text(gated: StartGated) -> None:
     """The official client's text is the model's alone."""
     model = gated(STATE)
-    talks = ClientPrograms(model.server, ("chat", "chat helper"))
+    conversations = ClientPrograms(model.server, ("chat", "chat helper"))
     model.wait_for_requests(2)
     model.open()
-    assert set(talks.texts().values()) == {TEXT}
+    assert set(conversations.texts().values()) == {TEXT}
 
 
 def test_the_loading_state_is_for_streamed_chat_only(gated: StartGated, connect: Connect) -> None:
@@ -320,13 +324,13 @@ def test_the_loading_state_is_for_streamed_chat_only(gated: StartGated, connect:
 def test_a_failed_load_ends_the_state_with_an_error(gated: StartGated, connect: Connect) -> None:
     """After the chunks comes an error event, which the official client raises."""
     model = gated(STATE)
-    talks = ClientPrograms(model.server, ("chat",))
+    conversations = ClientPrograms(model.server, ("chat",))
     client = connect(model)
     client.until(b"reasoning_content", 2)
     model.fail()
     last = chunks(client.rest())[-1]
     assert last["error"]["code"] == "model_load_failed"
-    assert all(isinstance(error, openai.APIError) for _, error in talks.errors())
+    assert all(isinstance(error, openai.APIError) for _, error in conversations.errors())
 
 
 def test_the_queue_position_is_reported(gated: StartGated, connect: Connect) -> None:

@@ -60,9 +60,9 @@ def test_javascript_clients_on_a_warm_model(
 ) -> None:
     """Whole and streamed answers, and an engine's error, as the JavaScript clients see them."""
     server = modelswap_server(stub_config("a"))
-    talks = [("whole chat", {}), ("chat", {}), ("responses", {}), ("messages", {}),
+    conversations = [("whole chat", {}), ("chat", {}), ("responses", {}), ("messages", {}),
              ("whole chat", {"fault": "500"}), ("chat", {"fault": "500"})]  # fmt: skip
-    *good, whole, stream = javascript.answers(javascript.begin(server, *talks))
+    *good, whole, stream = javascript.answers(javascript.begin(server, *conversations))
     assert [answer["text"] for answer in good] == ["a a a", TEXT, TEXT, TEXT]
     for answer in (whole, stream):
         assert (answer["error"], answer["status"]) == ("InternalServerError", 500)

@@ -106,8 +106,8 @@ def test_cold_completions(client: openai.OpenAI) -> None:
 def test_javascript(server: Modelswap, javascript: JavaScript) -> None:
     """The JavaScript clients get their texts from a cold engine."""
     kinds = ("chat", "messages", "messages helper", "completions")
-    talks = javascript.begin(server, *((kind, {"max_tokens": 8}) for kind in kinds))
-    for kind, answer in zip(kinds, javascript.answers(talks), strict=True):
+    conversations = javascript.begin(server, *((kind, {"max_tokens": 8}) for kind in kinds))
+    for kind, answer in zip(kinds, javascript.answers(conversations), strict=True):
         assert answer.keys() == {"text"}, (kind, answer)
 
 

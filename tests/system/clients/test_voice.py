@@ -27,10 +27,10 @@ def data_of(event: bytes) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("voice", [*StreamDialect, None])
-def test_an_error_is_one_event(voice: StreamDialect | None) -> None:
+@pytest.mark.parametrize("dialect", [*StreamDialect, None])
+def test_an_error_is_one_event(dialect: StreamDialect | None) -> None:
     """Whatever the message holds, the error is one event, and names it."""
-    error = data_of(error_event(voice, 503, MESSAGE))["error"]
+    error = data_of(error_event(dialect, 503, MESSAGE))["error"]
     assert isinstance(error, dict)
     assert error["message"] == MESSAGE
 
@@ -80,8 +80,8 @@ def test_paths_have_voices() -> None:
 
 def test_keep_alives_dispatch_nothing_empty() -> None:
     """An empty line follows data only: parsers that count empty lines find an event there."""
-    for voice in StreamDialect:
-        blocks = keep_alive(voice, model="a", created=1).split(b"\n\n")
+    for dialect in StreamDialect:
+        blocks = keep_alive(dialect, model="a", created=1).split(b"\n\n")
         assert all(b"data: " in block for block in blocks[:-1])
 
 

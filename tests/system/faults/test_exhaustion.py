@@ -281,7 +281,7 @@ def test_state_directory_vanishes(modelswap_server: StartServer) -> None:
     assert server.chat("b").status == 200
     os.kill(server.keeper_pid(), signal.SIGKILL)
     answer = wait_until(
-        lambda: (a := server.chat("a")).status in {200, 503} and a, 20, what="an honest answer"
+        lambda: (a := server.chat("a")).status in {200, 503} and a, 20, what="a response"
     )
     assert answer.status == 200 or answer.json()["error"]["code"] == "model_load_failed"
     assert server.stop() == 0
@@ -304,8 +304,8 @@ def test_ports_that_are_taken(modelswap_server: StartServer) -> None:
 def test_port_taken_between_check_and_bind(modelswap_server: StartServer) -> None:
     """An engine whose port was taken in between, and which neither exits nor says so, gets another port."""
     first = free_block()
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server = modelswap_server(
             f"startPort: {first}\n" + stub_config("a", flags=("--ready-after", "0.5"))
         )
@@ -313,8 +313,8 @@ def test_port_taken_between_check_and_bind(modelswap_server: StartServer) -> Non
         asking = threading.Thread(target=lambda: statuses.append(server.chat("a").status))
         asking.start()
         wait_until(lambda: "<a> starting" in server.log(), what="the port was looked at")
-        stranger.bind(("127.0.0.1", first))
-        stranger.listen()
+        foreign.bind(("127.0.0.1", first))
+        foreign.listen()
         asking.join(30)
         assert statuses == [200]
         assert "its port is taken by another program" in server.log()
@@ -328,7 +328,7 @@ def test_foreign_server_on_the_port(modelswap_server: StartServer) -> None:
         stdout=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: can_connect(first), what="the stranger listens")
+        wait_until(lambda: can_connect(first), what="the foreign process listens")
         command = stub_command("a", port=str(first))
         server = modelswap_server(
             f"models:\n  a:\n    cmd: {command}\n    proxy: http://127.0.0.1:{first}\n"

@@ -20,7 +20,7 @@ import trustme
 
 from support.load_clients import CUT, LoadClients, one_request, rest_of, slow_stream
 from support.server import parent_of, stub_config, wait_until
-from system.faults.test_restart import Heard, manager
+from system.faults.test_restart import NotifyReader, manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,15 +89,15 @@ class KeepAliveClients:
             thread.join(40)
 
     def _ask(self) -> None:
-        turn = 0
+        number = 0
         while not self._over.is_set():
             wire = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
             with self._lock:
                 self.connections += 1
             try:
                 while not self._over.is_set():
-                    path = self._paths[turn % len(self._paths)]
-                    turn += 1
+                    path = self._paths[number % len(self._paths)]
+                    number += 1
                     body = json.dumps({"model": "a", "messages": []}) if "chat" in path else None
                     wire.request("POST" if body else "GET", path, body)
                     reply = wire.getresponse()
@@ -303,9 +303,7 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
             wait_until(lambda: "not handed over" in server.log(), 40)
         assert set(load_clients.endings) <= {"200"}, load_clients.endings
         assert server.running()["a"] == "ready"
-        assert (
-            model in server.processes()
-        )  # not to be asked for: with the stream's end it is b's turn
+        assert model in server.processes()  # not to be asked for: with the stream's end b is next
         assert b"data: [DONE]" in rest_of(stream, b"[DONE]")
     waiting.join(30)
     assert waiting.ending == "200"
@@ -434,8 +432,8 @@ def test_with_tls(start: StartServer, tmp_path: Path) -> None:
     authority.configure_trust(context)
     kept = http.client.HTTPSConnection("localhost", server.port, timeout=20, context=context)
     body = json.dumps({"model": "a", "messages": []})
-    for turn in range(4):
-        if turn == 2:
+    for number in range(4):
+        if number == 2:
             hand_over(server)
         kept.request("POST", "/v1/chat/completions", body)
         reply = kept.getresponse()
@@ -466,15 +464,15 @@ def test_systemd_follows(start: StartServer, tmp_path: Path) -> None:
     with manager(address) as listening:
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
         server = start(stub_config("a"), env=env)
-        heard = Heard(listening)
+        notify = NotifyReader(listening)
         pid = hand_over(server)
-        wait_until(lambda: f"MAINPID={pid}" in heard.fields)
+        wait_until(lambda: f"MAINPID={pid}" in notify.fields)
         assert server.process is not None
         server.process.wait(40)
-        heard.fields.clear()
-        wait_until(lambda: "WATCHDOG=1" in heard.fields)
+        notify.fields.clear()
+        wait_until(lambda: "WATCHDOG=1" in notify.fields)
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: "STOPPING=1" in heard.fields)
+        wait_until(lambda: "STOPPING=1" in notify.fields)
 
 
 def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
@@ -495,9 +493,9 @@ def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
     wait_until(lambda: "models on http" in server.log(), 30, what="it is up")
     model = server.stub_state("a")["pid"]
     first = next(pid for pid in server.processes() if parent_of(pid) == server.pid)
-    for turn in (1, 2):
+    for number in (1, 2):
         os.kill(first, signal.SIGUSR2)
-        wait_until(lambda turn=turn: len(handed_over(server)) == turn, 40)
+        wait_until(lambda number=number: len(handed_over(server)) == number, 40)
         assert server.stub_state("a")["pid"] == model
         wait_until(lambda: len(fronts(server) - {server.pid, first}) == 1, 40)
     os.kill(first, signal.SIGTERM)
@@ -581,9 +579,9 @@ def test_which_server_to_reload(start: StartServer, tmp_path: Path) -> None:
     """The only running server, or the named one of several; no running server is an error."""
     env = {"XDG_STATE_HOME": str(tmp_path / "home")}
     servers = [start(stub_config("a"), start=False, env=env) for _ in range(2)]
-    nobody = reload(servers[0])
-    assert nobody.returncode == 1
-    assert "no running server" in nobody.stderr
+    none_running = reload(servers[0])
+    assert none_running.returncode == 1
+    assert "no running server" in none_running.stderr
     for server in servers:
         server.flags = ("--state-dir", "")  # an option not given: each has its usual place
         server.start()

@@ -131,7 +131,7 @@ def manager(address: str) -> Iterator[socket.socket]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-class Heard(threading.Thread):
+class NotifyReader(threading.Thread):
     """Reads all messages, as systemd does, until the socket is closed."""
 
     def __init__(self, listening: socket.socket) -> None:
@@ -156,25 +156,25 @@ def test_systemd_is_notified(modelswap_server: StartServer, tmp_path: Path, kind
     """READY when requests are accepted, RELOADING around a reload, STOPPING, and watchdog messages."""
     address = str(tmp_path / "notify") if kind == "path" else f"@modelswap-test-{os.getpid()}"
     with manager(address) as listening:
-        heard = Heard(listening)
+        notify = NotifyReader(listening)
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
         server = modelswap_server(stub_config("a"), start=False, env=env)
         process = server.spawn()
-        wait_until(lambda: "READY=1" in heard.fields)
-        assert f"MAINPID={process.pid}" in heard.fields
+        wait_until(lambda: "READY=1" in notify.fields)
+        assert f"MAINPID={process.pid}" in notify.fields
         assert server.ask("GET", "/health").status == 200
         for _ in range(3):
-            heard.next("WATCHDOG=1")
+            notify.next("WATCHDOG=1")
         assert server.chat("a").status == 200
         model = next(iter(server.model_pids()))
         assert b"NOTIFY_SOCKET" not in Path(f"/proc/{model}/environ").read_bytes()
-        heard.fields.clear()
+        notify.fields.clear()
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "READY=1" in heard.fields)
-        assert heard.fields.index("RELOADING=1") < heard.fields.index("READY=1")
-        assert any(field.startswith("MONOTONIC_USEC=") for field in heard.fields)
+        wait_until(lambda: "READY=1" in notify.fields)
+        assert notify.fields.index("RELOADING=1") < notify.fields.index("READY=1")
+        assert any(field.startswith("MONOTONIC_USEC=") for field in notify.fields)
         process.terminate()
-        wait_until(lambda: "STOPPING=1" in heard.fields)
+        wait_until(lambda: "STOPPING=1" in notify.fields)
         assert process.wait(20) == 0
 
 
@@ -187,17 +187,17 @@ def test_a_hung_loop_sends_no_watchdog_messages(
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"}
         server = modelswap_server(stub_config("a"), start=False, env=env)
         process = server.spawn()
-        heard = Heard(listening)
-        wait_until(lambda: "READY=1" in heard.fields)
+        notify = NotifyReader(listening)
+        wait_until(lambda: "READY=1" in notify.fields)
         process.send_signal(signal.SIGSTOP)
         try:
             time.sleep(0.2)  # what was on its way has come
-            heard.fields.clear()
+            notify.fields.clear()
             time.sleep(0.5)
-            assert not heard.fields
+            assert not notify.fields
         finally:
             process.send_signal(signal.SIGCONT)
-        heard.next("WATCHDOG=1")
+        notify.next("WATCHDOG=1")
 
 
 @pytest.mark.parametrize(

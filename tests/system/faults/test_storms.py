@@ -23,8 +23,8 @@ EIGHT = [f"m{number}" for number in range(8)]
 
 
 def repeatedly(times: int, pause: float, what: Callable[[int], object]) -> None:
-    for turn in range(times):
-        what(turn)
+    for number in range(times):
+        what(number)
         time.sleep(pause)
 
 
@@ -47,8 +47,8 @@ def test_reloads_under_load(modelswap_server: StartServer) -> None:
     stream = slow_stream(server, "stays", events=100, delay_ms=30)
     before = server.stub_state("stays")["pid"]
 
-    def reload(turn: int) -> None:
-        text = "models: [" if turn % 3 == 2 else changed(turn)
+    def reload(number: int) -> None:
+        text = "models: [" if number % 3 == 2 else changed(number)
         server.write_config(f"startPort: 28300\n{text}")
         os.kill(server.pid, signal.SIGHUP)
 
@@ -69,11 +69,11 @@ def test_reloads_under_load(modelswap_server: StartServer) -> None:
 APART = "groups:\n  apart: {swap: false, members: [stays, turns]}"
 
 
-def changed(turn: int) -> str:
-    """The configuration in which one model has another command each turn."""
+def changed(number: int) -> str:
+    """The configuration in which one model has another command after each reload."""
     rows = [
         f"  stays:\n    cmd: {stub_command('stays')}\n",
-        f"  turns:\n    cmd: {stub_command('turns', '--exit-code', str(2 + turn))}\n",
+        f"  turns:\n    cmd: {stub_command('turns', '--exit-code', str(2 + number))}\n",
     ]
     return f"{APART}\nmodels:\n{''.join(rows)}"
 
@@ -83,7 +83,7 @@ def test_unloads_under_load(modelswap_server: StartServer) -> None:
     server = modelswap_server(stub_config("a", "b"))
     paths = ["/api/models/unload", "/api/models/unload/a", "/api/models/unload/b?force=true"]
     with LoadClients(server, ["a", "b"], clients=8, delay_ms=10) as load_clients:
-        repeatedly(15, 0.1, lambda turn: server.ask("POST", paths[turn % 3], seconds=20).status)
+        repeatedly(15, 0.1, lambda number: server.ask("POST", paths[number % 3], seconds=20).status)
     load_clients.assert_all_ended()
     assert serves_all(server, ["a", "b"])
 
@@ -110,8 +110,8 @@ def test_clients_that_disconnect_while_waiting(modelswap_server: StartServer) ->
     """Clients that disconnect while they wait leave the queue; the others are served."""
     server = modelswap_server(stub_config("a", "b", flags=("--ready-after", "0.2")))
 
-    def leave(turn: int) -> None:
-        connection = server_connection(server, "ab"[turn % 2])
+    def leave(number: int) -> None:
+        connection = server_connection(server, "ab"[number % 2])
         time.sleep(0.02)
         connection.close()
 
@@ -122,7 +122,7 @@ def test_clients_that_disconnect_while_waiting(modelswap_server: StartServer) ->
     assert load_clients.endings == {"200": load_clients.asked}
     wait_until(
         lambda: all(server.stub_state(m)["open"] == 0 for m in server.running()),
-        what="nobody's request is open any more",
+        what="no request is open any more",
     )
 
 

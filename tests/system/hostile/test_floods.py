@@ -26,7 +26,7 @@ from support.raw_http import (
     statuses,
     wait_for,
 )
-from support.scripted_upstreams import saying
+from support.scripted_upstreams import always_responding
 from support.server import answer_of
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(whole), whole)
     )
-    with ScriptedUpstream(saying(answer)) as liar:
+    with ScriptedUpstream(always_responding(answer)) as liar:
         server = serve(
             f'captureBuffer: 5\nmodels: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n'
         )

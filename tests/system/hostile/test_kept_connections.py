@@ -85,13 +85,13 @@ def test_a_path_that_cannot_be_decoded_is_refused(
     server: Modelswap, peer: RecordingPeer, path: str, escape: str
 ) -> None:
     """400, on every route, and nothing is passed on."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     with dialled(server) as sock:
         sock.sendall(f"{path.format(escape)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         raw = answer_of(sock)
     assert statuses(raw) == [400]
     assert b"malformed percent-encoding in the path" in raw
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert is_alive(server)
 
 
@@ -99,4 +99,4 @@ def test_a_query_that_cannot_be_decoded_passes(server: Modelswap, peer: Recordin
     """Only the path decides where a request goes; the query is the backend's."""
     answer = server.ask("GET", "/upstream/m/x?a=%zz&b=%")
     assert answer.status == 200
-    assert peer.heard[-1].target == "/x?a=%zz&b=%"
+    assert peer.requests[-1].target == "/x?a=%zz&b=%"

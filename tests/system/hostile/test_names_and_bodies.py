@@ -74,9 +74,9 @@ def test_ui_paths_serve_no_other_file(server: Modelswap, path: str) -> None:
 )  # fmt: skip
 def test_no_path_escapes_its_prefix(server: Modelswap, peer: RecordingPeer, path: str) -> None:
     """A path that means another one after decoding is refused, and no upstream sees it."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert statuses(raw_get(server, path)) == [400]
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 def test_encoded_slashes_go_on_as_they_came(server: Modelswap, peer: RecordingPeer) -> None:
@@ -165,9 +165,9 @@ TWICE = [
 )
 def test_two_model_keys(server: Modelswap, peer: RecordingPeer, body: bytes, kind: str) -> None:
     """Two `model` keys, escaped, far apart or of other types: 400, and no upstream is asked."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, "POST", CHAT, body, {"Content-Type": kind}) == 400
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 def test_a_model_further_down_is_no_second_one(server: Modelswap, peer: RecordingPeer) -> None:
@@ -203,10 +203,10 @@ FORMS = {
 @pytest.mark.parametrize("case", FORMS)
 def test_a_form_with_two_readings(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Refused with 400; the upstream never gets a whole request of it."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     status = status_of(server, "POST", UPLOAD, FORMS[case], MULTIPART)
     assert status in {400, 502}
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert is_alive(server)
 
 
@@ -228,9 +228,9 @@ def test_a_boundary_with_two_readings(server: Modelswap, kind: str) -> None:
 )
 def test_two_models_in_a_form_body(server: Modelswap, peer: RecordingPeer, model: str) -> None:
     """Also in an urlencoded body."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, "POST", CHAT, model.encode(), FORM) == 400
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 DEEP = 100_000
@@ -264,9 +264,9 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_not_json_is_not_guessed(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Two programs could read it differently: 400."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, "POST", CHAT, BROKEN[case], JSON) == 400
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def proxy(server: Modelswap, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield port
 
 
-@pytest.mark.parametrize("prefix", ["llm", "told"])
+@pytest.mark.parametrize("prefix", ["llm", "forwarded"])
 @pytest.mark.parametrize(
     ("path", "end"),
     [("/", "/ui/"), ("/ui", "/ui/"), ("/upstream", "/ui/models"), ("/logs", "/ui/"),
@@ -180,13 +180,13 @@ def test_changes_through_nginx(proxy: int) -> None:
     """The page behind the proxy may unload: its origin is the name for which the proxy was asked."""
     host = f"{NAME}:{proxy}"
     page = {"Host": host, "Origin": f"http://{host}"}
-    assert through(proxy, "/told/api/models/unload", "POST", **page).status == 200
+    assert through(proxy, "/forwarded/api/models/unload", "POST", **page).status == 200
     assert through(proxy, "/llm/api/models/unload", "POST", **page).status == 403
     evil = {"Host": "evil.example", "Origin": "http://evil.example"}
-    assert through(proxy, "/told/api/models/unload", "POST", **evil).status == 403
+    assert through(proxy, "/forwarded/api/models/unload", "POST", **evil).status == 403
 
 
-@pytest.mark.parametrize("prefix", ["llm", "told"])
+@pytest.mark.parametrize("prefix", ["llm", "forwarded"])
 def test_no_way_around_nginx(proxy: int, prefix: str) -> None:
     """A browser elsewhere is not led to its own loopback, although `Host` is ours behind the proxy."""
     browser = {

@@ -78,13 +78,13 @@ def test_no_way_reaches_a_model_that_is_not_granted(
 ) -> None:
     """403, and the model gets no request; an unlimited key reaches it in the same way."""
     method, path, body, headers = ways(model)[way]
-    before = len(peer.heard)
+    before = len(peer.requests)
     status = status_of(server, method, path, body, {**headers, **bearer(KEY)})
     if model == "bad-choice" and "path" in way:
         assert status == 404  # selectors are not looked at in paths
     else:
         assert status == 403
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert status_of(server, method, path, body, {**headers, **bearer(ALL)}) not in {401, 403}
 
 
@@ -97,18 +97,18 @@ def test_a_granted_model_is_reached(
     if model == "open-choice" and "path" in way:
         return
     method, path, body, headers = ways(model)[way]
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, method, path, body, {**headers, **bearer(KEY)}) == 200
-    assert len(peer.heard) == before + 1
+    assert len(peer.requests) == before + 1
 
 
 def test_a_pin_reaches_no_other_model(server: Modelswap, peer: RecordingPeer) -> None:
     """A profile's pin to a model that is not granted is 403, to a granted one it works."""
     assert server.ask("PUT", "/api/profiles/active", {"name": "night"}, bearer(ALL)).status == 200
     try:
-        before = len(peer.heard)
+        before = len(peer.requests)
         refused = server.ask("POST", CHAT, {"model": "dusk"}, bearer(KEY))
-        assert (refused.status, len(peer.heard)) == (403, before)
+        assert (refused.status, len(peer.requests)) == (403, before)
         assert server.ask("POST", CHAT, {"model": "dawn"}, bearer(KEY)).status == 200
     finally:
         server.ask("PUT", "/api/profiles/active", {"name": None}, bearer(ALL))
@@ -143,12 +143,12 @@ def test_loading_and_unloading_of_others_is_closed(server: Modelswap) -> None:
 
 def test_the_body_decides_and_not_the_query(server: Modelswap, peer: RecordingPeer) -> None:
     """Where body and query differ, the model that is checked is the one that is asked."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     query = f"{CHAT}?model=far/free"
     assert (
         status_of(server, "POST", query, b'{"model":"far/locked"}', {**JSON, **bearer(KEY)}) == 403
     )
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 ASIDE = {
@@ -178,15 +178,15 @@ def test_no_other_model_beside_the_granted_one(
 ) -> None:
     """Every place that a peer could read is checked; an unlimited key may send any."""
     method, path, body, headers = ASIDE[case]
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, method, path, body, {**headers, **bearer(KEY)}) == 403
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert status_of(server, method, path, body, {**headers, **bearer(ALL)}) == 200
 
 
 def test_two_content_types_are_refused(server: Modelswap, peer: RecordingPeer) -> None:
     """Two programs could choose different ones: 400."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     body = b'{"model":"far/locked"}'
     raw = server.raw(
         b"POST %b?model=far/free HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n"
@@ -194,7 +194,7 @@ def test_two_content_types_are_refused(server: Modelswap, peer: RecordingPeer) -
         % (CHAT.encode(), KEY.encode(), len(body), body)
     )
     assert statuses(raw) == [400]
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 def test_the_granted_model_may_be_named_twice(server: Modelswap) -> None:

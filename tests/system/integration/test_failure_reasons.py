@@ -32,7 +32,7 @@ apiKeys:
 """
 
 
-def saying(text: str, end: str = "exit 1") -> str:
+def printing(text: str, end: str = "exit 1") -> str:
     """A command whose server prints a text and ends."""
     return json.dumps(
         f"sh -c {shlex.quote(f'printf %s {shlex.quote(text)} >&2; {end}')} x ${{PORT}}"
@@ -99,10 +99,12 @@ def check_everywhere(server: Modelswap, name: str, line: str, kind: str, *, retr
     assert status["failed_at"] == row["failed_at"] == shown["failed_at"]
     if "retry_at" in status:
         assert moment(status["retry_at"]) > moment(status["failed_at"])
-    wait_until(lambda: line in said_of(server, f"<{name}> stopped: "), what="the log tells it")
+    wait_until(
+        lambda: line in log_lines_of(server, f"<{name}> stopped: "), what="the log has the line"
+    )
 
 
-def said_of(server: Modelswap, start: str) -> str:
+def log_lines_of(server: Modelswap, start: str) -> str:
     """The lines of the log with a beginning, behind it."""
     lines = (row.partition(start) for row in server.log().splitlines())
     return "\n".join(after for _, found, after in lines if found)
@@ -164,13 +166,13 @@ def test_what_a_server_says(
     modelswap_server: StartServer, output: str, end: str, line: str, kind: str, *, retry: bool
 ) -> None:
     """The line that matters, its class, and whether another try helps."""
-    server = modelswap_server(f"models: {{m: {{cmd: {saying(output, end)}}}}}\n")
+    server = modelswap_server(f"models: {{m: {{cmd: {printing(output, end)}}}}}\n")
     check_everywhere(server, "m", line, kind, retry=retry)
 
 
 def test_a_fixed_port_that_is_taken(modelswap_server: StartServer) -> None:
     """An address in use is told as such, and may be free at the next try."""
-    fixed = saying(IN_USE).replace(" x ${PORT}", "")
+    fixed = printing(IN_USE).replace(" x ${PORT}", "")
     server = modelswap_server(f"models: {{m: {{cmd: {fixed}, proxy: 'http://127.0.0.1:9'}}}}\n")
     check_everywhere(server, "m", f"{IN_USE} (exited", "address_in_use", retry=True)
 
@@ -215,7 +217,7 @@ def test_a_stop_command_that_is_not_there(modelswap_server: StartServer) -> None
 def test_which_keys_may_read_the_line(modelswap_server: StartServer) -> None:
     """An admin's 503 has the line; others get the class. `/v1/models` shows it to those who read logs."""
     line = "error: failed to open file '/secret/path/model.bin'"
-    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {saying(line)}}}}}\n")
+    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {printing(line)}}}}}\n")
     phrase = "the model could not be loaded: a file was not found (exited with code 1)"
     assert message(chat(server, "m", INFER)) == phrase
     assert line in message(chat(server, "m", ADMIN))
@@ -230,7 +232,7 @@ def test_which_keys_may_read_the_line(modelswap_server: StartServer) -> None:
 def test_no_secret_in_the_line(modelswap_server: StartServer) -> None:
     """Keys of the configuration, and what stands where a key stands, are masked everywhere."""
     line = f"error: unrecognized arguments: {ADMIN} --hf-token hf_0123456789abcdef --api-key=sesame"
-    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {saying(line)}}}}}\n")
+    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {printing(line)}}}}}\n")
     answer = chat(server, "m", ADMIN)
     assert "unrecognized arguments: ***" in message(answer)
     headers = {"Authorization": f"Bearer {ADMIN}"}
@@ -287,7 +289,7 @@ def test_a_server_that_exits_later(modelswap_server: StartServer) -> None:
     assert server.chat("m").status == 200
     (pid,) = server.model_pids()
     os.kill(pid, signal.SIGSEGV)
-    wait_until(lambda: listed(server, "m")["value"] == "failed", what="it is dead")
+    wait_until(lambda: listed(server, "m")["value"] == "failed", what="it has ended")
     status = listed(server, "m")
     assert (status["class"], "retry_at" in status) == ("crashed", False)
     assert "killed by signal 11" in status["reason"]
@@ -340,7 +342,7 @@ def test_errors_that_a_wait_mends(modelswap_server: StartServer) -> None:
 @pytest.mark.parametrize(("output", "tries"), [("error: invalid argument: --foo", 1), (OOM, 3)])
 def test_official_clients_obey(modelswap_server: StartServer, output: str, tries: int) -> None:
     """The SDKs of OpenAI and Anthropic retry only where a retry can help."""
-    server = modelswap_server(f"models: {{m: {{cmd: {saying(output)}}}}}\n")
+    server = modelswap_server(f"models: {{m: {{cmd: {printing(output)}}}}}\n")
 
     def requests() -> int:
         return server.log().count(' HTTP/1.1" 503 ')

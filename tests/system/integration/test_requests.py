@@ -209,12 +209,12 @@ def test_one_connection_serves_many_models(modelswap_server: StartServer) -> Non
     """A keep-alive connection may ask for one model after another."""
     server = modelswap_server(stub_config("a", "b"))
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    heard = []
+    received = []
     for model in ("a", "b", "a"):
         connection.request("POST", "/v1/completions", json.dumps({"model": model}))
-        heard.append(json.loads(connection.getresponse().read())["model"])
+        received.append(json.loads(connection.getresponse().read())["model"])
     connection.close()
-    assert heard == ["a", "b", "a"]
+    assert received == ["a", "b", "a"]
 
 
 def test_an_upgrade_is_a_raw_tunnel(modelswap_server: StartServer) -> None:

@@ -157,8 +157,8 @@ def test_the_socket_of_a_running_program_stays(start: Start, folder: Path) -> No
     path = f"{folder}/m.sock"
     start("models: {}\n", "--listen", f"unix:{path}").spawn()
     wait_until(lambda: is_serving(path))
-    said = refused(start, f"unix:{path}")
-    assert said == f"modelswap: cannot listen on unix:{path}: another server listens there"
+    message = refused(start, f"unix:{path}")
+    assert message == f"modelswap: cannot listen on unix:{path}: another server listens there"
     assert is_serving(path)
 
 
@@ -182,8 +182,8 @@ def test_a_file_that_is_no_socket_stays(start: Start, folder: Path) -> None:
 def test_two_that_start_at_once(start: Start, folder: Path) -> None:
     """Both find a stale socket: one gets it, the other is refused."""
     path = f"{folder}/m.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
-        dead.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
+        stale.bind(path)
     servers = [start("models: {}\n", "--listen", f"unix:{path}", name=f"s{n}") for n in range(2)]
     processes = [server.spawn() for server in servers]
     wait_until(lambda: any(process.poll() == 1 for process in processes), seconds=20)
@@ -292,8 +292,8 @@ def test_models_swap_over_unix_sockets(start: Start, folder: Path) -> None:
 def test_a_stale_socket_is_not_ready(start: Start, folder: Path) -> None:
     """A file that an earlier server left does not count as the new server."""
     path = f"{folder}/a.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
-        dead.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
+        stale.bind(path)
     server = start(f"models:\n{unix_model('a', path, '--ready-after', '0.5')}").start()
     assert server.chat("a").status == 200
 
@@ -301,17 +301,17 @@ def test_a_stale_socket_is_not_ready(start: Start, folder: Path) -> None:
 def test_another_server_on_the_models_socket_is_not_the_model(start: Start, folder: Path) -> None:
     """Its answers do not count, and the failure says whose the socket is."""
     path = f"{folder}/a.sock"
-    argv = [sys.executable, "-I", "-S", str(STUB), "--name", "stranger", "--host", path]
-    with subprocess.Popen(argv) as stranger:
+    argv = [sys.executable, "-I", "-S", str(STUB), "--name", "foreign", "--host", path]
+    with subprocess.Popen(argv) as foreign:
         try:
             wait_until(lambda: is_serving(path))
             server = start(f"models:\n{unix_model('a', path)}").start()
             answer = server.chat("a")
             assert answer.status == 503
             assert b"its Unix socket is taken by another program" in answer.body
-            assert ask(path, "GET", "/stub/state").json()["name"] == "stranger"
+            assert ask(path, "GET", "/stub/state").json()["name"] == "foreign"
         finally:
-            stranger.kill()
+            foreign.kill()
 
 
 def test_a_socket_served_by_another_program(start: Start, folder: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_socket_served_by_another_program(start: Start, folder: Path) -> None:
 def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> None:
     """Base path, query and `Host: localhost`; an unreachable peer is a 502 that says so."""
     path = f"{folder}/p.sock"
-    heard: list[bytes] = []
+    received: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen()
@@ -341,7 +341,7 @@ def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> 
             got = b""
             while b"\r\n\r\n" not in got or b"}" not in got:
                 got += sock.recv(65536)
-            heard.append(got)
+            received.append(got)
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     thread = threading.Thread(target=serve)
@@ -350,8 +350,8 @@ def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> 
     server = start(text).start()
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).body == b"ok"
     thread.join(10)
-    assert heard[0].startswith(b"POST /base/v1/embeddings HTTP/1.1\r\n")
-    assert b"\r\nHost: localhost\r\n" in heard[0]
+    assert received[0].startswith(b"POST /base/v1/embeddings HTTP/1.1\r\n")
+    assert b"\r\nHost: localhost\r\n" in received[0]
     answer = server.ask("POST", "/v1/embeddings", {"model": "m"})
     assert (answer.status, b"connection refused" in answer.body) == (502, True)
     Path(path).unlink()

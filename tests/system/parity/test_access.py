@@ -156,12 +156,12 @@ def test_a_key_may_ask_what_it_may_do(serve: Serve, unlocked: Modelswap) -> None
     """`/api/session` shows a key's scopes and models; without keys it shows all."""
     scoped = serve(SCOPED)
 
-    def told(key: str) -> object:
+    def session(key: str) -> object:
         return scoped.ask("GET", "/api/session", headers={"X-Api-Key": key}).json()
 
     everything = ["admin", "inference", "read"]
-    assert told("sk-looks") == {"key": "looks", "scopes": ["read"], "models": []}
-    assert told("sk-rules") == {"key": "rules", "scopes": everything, "models": ["a*"]}
+    assert session("sk-looks") == {"key": "looks", "scopes": ["read"], "models": []}
+    assert session("sk-rules") == {"key": "rules", "scopes": everything, "models": ["a*"]}
     assert unlocked.ask("GET", "/api/session").json() == {
         "key": "",
         "scopes": everything,

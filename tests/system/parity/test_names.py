@@ -226,15 +226,15 @@ def test_a_qualified_peer(server: Modelswap, peer: RecordingPeer) -> None:
     }
     body = {"model": "far/m1", "top_k": 5, "z": 1}
     assert server.ask("POST", "/v1/rerank?q=1", body, headers).status == 200
-    heard = peer.last
-    assert heard.target == "/base/v1/rerank?q=1"
-    assert json.loads(heard.body) == {"model": "m1", "z": 1, "seed": 7}
-    assert heard.header("Authorization") == "Bearer peer-key"
-    assert heard.header("X-Api-Key") == "peer-key"
-    assert heard.header("Host") == peer.authority
-    assert heard.header("X-Custom") == "1"
+    received = peer.last
+    assert received.target == "/base/v1/rerank?q=1"
+    assert json.loads(received.body) == {"model": "m1", "z": 1, "seed": 7}
+    assert received.header("Authorization") == "Bearer peer-key"
+    assert received.header("X-Api-Key") == "peer-key"
+    assert received.header("Host") == peer.authority
+    assert received.header("X-Custom") == "1"
     for gone in ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"):
-        assert heard.header(gone) is None, gone
+        assert received.header(gone) is None, gone
     (row,) = activity(server)
     assert (row["model"], row["resp_status_code"]) == ("far/m1", 200)
     assert "metadata" not in row
@@ -264,11 +264,11 @@ def test_an_ambiguous_peer(server: Modelswap) -> None:
 
 def test_local_models_win(server: Modelswap, peer: RecordingPeer) -> None:
     """A local id wins over a peer's bare one; the qualified one is the peer's."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert seen(post(server, "a"))["model"] == "a"
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert post(server, "far/a").status == 200
-    assert len(peer.heard) == before + 1
+    assert len(peer.requests) == before + 1
 
 
 def test_peers_below_upstream(server: Modelswap, peer: RecordingPeer) -> None:

@@ -238,13 +238,13 @@ def test_an_emptied_file_is_reloaded_after_a_delay(serve: Serve) -> None:
     before = server.ask("GET", "/running").json()["running"][0]["pid"]
     whole = server.config_file.read_text()
     server.config_file.write_text("")
-    told = b"[WARN] the configuration on disk has no models any more"
-    wait_until(lambda: told in server.ask("GET", "/logs").body, seconds=6)
+    warning = b"[WARN] the configuration on disk has no models any more"
+    wait_until(lambda: warning in server.ask("GET", "/logs").body, seconds=6)
     server.config_file.write_text(whole + model("b"))
     wait_until(lambda: names(server) == {"a", "b"}, seconds=6)
     server.config_file.unlink()
-    told = b"[WARN] the configuration file is missing; the running configuration stays"
-    wait_until(lambda: told in server.ask("GET", "/logs").body, seconds=6)
+    warning = b"[WARN] the configuration file is missing; the running configuration stays"
+    wait_until(lambda: warning in server.ask("GET", "/logs").body, seconds=6)
     assert server.ask("GET", "/running").json()["running"][0]["pid"] == before
 
 
@@ -283,7 +283,7 @@ def test_a_reload_names_what_changed(serve: Serve) -> None:
     models = f"models:\n{model('a', filters={'stripParams': 'top_k'})}{model('b')}"
     change(server, f"{models}groups: {{g: {{swap: false, members: [a, b]}}}}\n")
     send_sighup(server)
-    said = "2 same; 1 updated without a restart: a (filters); changed: groups"
-    wait_until(lambda: said in server.log(), what=said)
+    message = "2 same; 1 updated without a restart: a (filters); changed: groups"
+    wait_until(lambda: message in server.log(), what=message)
     assert server.chat("b").status == 200
     assert pids(server)["a"] == before["a"]
