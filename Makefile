@@ -57,13 +57,9 @@ check: $(STAMP)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Real processes on a busy machine: what fails beside others has one more try alone. The first failure
-# stays in the output, with what its servers printed, and is worth a look however the second ends.
-ALONE = { echo "make: these failed; once more, alone:" >&2; $(BIN)/pytest --last-failed --last-failed-no-failures none
-
 test: check browser
-	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/system/integration || $(ALONE) --ignore tests/system/integration; }
-	$(BIN)/pytest tests/system/integration || $(ALONE) tests/system/integration; }
+	$(BIN)/pytest -n 2 --dist loadfile --ignore tests/system/integration
+	$(BIN)/pytest tests/system/integration
 
 # Browser tests need chromium and its driver: installed where that is possible, else skipped by name.
 browser:

@@ -1,9 +1,10 @@
-"""What modelswap costs, beside nginx and a direct connection, in one run.
+"""Measure what modelswap costs, beside nginx and a direct connection, in one run.
 
-`python -m bench` prints one table. Law: CPU time of whole processes is the first
-figure, because it does not depend on how fast the generator is or what else the
-machine does; the sides are measured in turns, and the median of the rounds is
-shown. Refuses to remember: no figure comes from another run.
+`python -m bench` prints one table.
+Guarantees: CPU time of whole processes is the first figure, because it does not depend
+on the speed of the generator or on other work of the machine. The sides are measured in
+turns, and the median of the rounds is shown.
+Does not: use figures of another run.
 """
 
 import sys

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import rest, swap, throughput
+from bench import idle, swap, throughput
 from bench.load import nginx_path
 from bench.table import Figure, render
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CASES: dict[str, Callable[..., list[Figure]]] = {
-    "startup": rest.startup,
+    "startup": idle.startup,
     "proxy": throughput.proxy,
     "stream": throughput.stream,
     "swap": swap.swap,

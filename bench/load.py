@@ -1,7 +1,7 @@
-"""The clients: requests in a closed loop, and many event streams at once.
+"""Load generators: requests in a closed loop, and many event streams at once.
 
-Law: every answer is read to its end and checked; one that is not the expected
-status, or a stream with an event lost or foreign, is counted, never skipped.
+Guarantees: every response is read to its end and checked. One without the expected
+status, and a stream with an event lost or foreign, is counted, never skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TAG = re.compile(rb'"content": ?"([^:"]+):(\d+) "')
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a closed loop came to."""
+    """The result of a closed loop."""
 
     requests: int
     seconds: float
@@ -37,7 +37,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What a set of streams came to: events that arrived, were missing, were another's."""
+    """The result of a set of streams: events that arrived, were missing, were another stream's."""
 
     events: int
     lost: int
@@ -55,7 +55,7 @@ def request(port: int, body: bytes, path: str = "/v1/chat/completions") -> bytes
 
 
 class Call(asyncio.Protocol):
-    """One connection: sends a request, reads the answer, tells `ended`, as often as asked."""
+    """One connection: sends a request, reads the response, sets `ended`; any number of times."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, keep: bool = False) -> None:
         self.loop = loop
@@ -93,7 +93,7 @@ class Call(asyncio.Protocol):
             self.ended.set_exception(problem or ConnectionResetError("closed early"))
 
     async def ask(self, data: bytes) -> None:
-        """Send one request and wait for the end of its answer."""
+        """Send one request and wait for the end of its response."""
         self.ended = self.loop.create_future()
         self.status = 0
         self.transport.write(data)
@@ -141,7 +141,7 @@ def closed_loop(port: int, body: bytes, *, connections: int, count: int) -> Load
 
 
 def hammer(port: int, body: bytes, *, connections: int, seconds: float) -> Load:
-    """As many requests as go through in the time: by `wrk` where it is, else by ourselves."""
+    """As many requests as possible in the time: by `wrk` where it is installed, else in Python."""
     if shutil.which("wrk") is None:
         return closed_loop(port, body, connections=connections, count=int(6000 * seconds))
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:

@@ -1,11 +1,12 @@
-"""Two hundred clients, eight models, and somebody who keeps breaking things.
+"""Load from many clients while engines are killed and the configuration changes.
 
     python -m bench.soak [--seconds 60] [--clients 200] [--seed N] [--account FILE]
 
 Engines are killed, the configuration is reloaded, models are unloaded, clients
-leave, upstreams misbehave. Law: every request is entered into the account when
-it is sent and closed exactly once; an ending that is neither success, nor an
-honest error, nor the client's own leaving is a failure of the soak.
+disconnect, upstreams misbehave.
+Guarantees: every request is entered into the account when it is sent, and closed exactly
+once. An ending that is neither a success, nor an error with its reason, nor the client's
+own disconnect fails the run.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from bench.proc import open_files, resident_mb
 from support.server import Modelswap, stub_command
 
 MODELS = tuple(f"m{number}" for number in range(8))
-PATIENCE = 90.0
+HUNG_AFTER = 90.0
 """Seconds after which a request without an ending counts as hung."""
-WATCHED = 0.25
+PART = 0.25
 """Part of the run: the medians of its second and its last such part are compared."""
 BAD = ("HUNG", "LOST", "WRONG", "NO ANSWER", "DISHONEST")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PlannedRequest:
     """One request that a client is about to make."""
 
     number: int
@@ -81,30 +82,30 @@ class Account:
         return Counter(ending or "HUNG" for ending in self.endings.values())
 
 
-def invent(dice: random.Random, number: int) -> Wish:
-    """A request as they come: mostly ordinary, some broken off, some to a faulty upstream."""
+def random_request(rng: random.Random, number: int) -> PlannedRequest:
+    """Return a random request: mostly ordinary, some broken off, some to a faulty upstream."""
     faults = ("truncate", "reset", "bad_chunk", "no_answer", "500", "garbage")
-    return Wish(
+    return PlannedRequest(
         number=number,
-        model=dice.choice(MODELS),
-        stream=dice.random() < 0.5,
-        events=dice.randrange(1, 40),
-        delay_ms=dice.randrange(0, 15),
-        fault=dice.choice(faults) if dice.random() < 0.05 else None,
-        leaves_after=dice.uniform(0, 0.5) if dice.random() < 0.1 else None,
+        model=rng.choice(MODELS),
+        stream=rng.random() < 0.5,
+        events=rng.randrange(1, 40),
+        delay_ms=rng.randrange(0, 15),
+        fault=rng.choice(faults) if rng.random() < 0.05 else None,
+        leaves_after=rng.uniform(0, 0.5) if rng.random() < 0.1 else None,
     )
 
 
-def judged(wish: Wish, call: Call) -> str:
+def result_of(planned: PlannedRequest, call: Call) -> str:
     """The ending of a request whose answer arrived whole."""
     body = bytes(call.body)
     if call.status == 200:
-        if wish.stream and b"event: error" not in body and b'"error"' not in body:
-            missing, foreign = judge(wish.tag, body, wish.events)
+        if planned.stream and b"event: error" not in body and b'"error"' not in body:
+            missing, foreign = judge(planned.tag, body, planned.events)
             return "WRONG" if foreign else "LOST" if missing else "ok"
-        if wish.stream:
+        if planned.stream:
             return "error event in the stream"
-        return "ok" if body.count(wish.tag.encode()) == wish.events else "WRONG"
+        return "ok" if body.count(planned.tag.encode()) == planned.events else "WRONG"
     try:
         error = json.loads(body)["error"]
         return f"{call.status} {error['code'] if isinstance(error, dict) else error}"
@@ -112,8 +113,8 @@ def judged(wish: Wish, call: Call) -> str:
         return f"DISHONEST {call.status}"
 
 
-def broken_off(call: Call) -> str:
-    """The ending of a request whose connection ended before the answer did."""
+def result_of_broken(call: Call) -> str:
+    """The ending of a request whose connection ended before the response did."""
     if call.garbled:
         return "DISHONEST: not HTTP"
     return "aborted visibly" if call.began else "NO ANSWER"
@@ -126,7 +127,7 @@ class Soak:
     server: Modelswap
     seconds: float
     clients: int
-    dice: random.Random
+    rng: random.Random
     account: Account = field(default_factory=Account)
     kills: int = 0
     reloads: int = 0
@@ -154,20 +155,20 @@ class Soak:
         """Ask for one thing after another, now and then on the same connection."""
         call: Call | None = None
         while not self.is_over:
-            wish = invent(self.dice, len(self.account.endings))
-            self.account.enter(wish.number)
+            planned = random_request(self.rng, len(self.account.endings))
+            self.account.enter(planned.number)
             try:
                 call = call or await self.connect()
             except OSError:
-                self.account.close(wish.number, "NO ANSWER")
+                self.account.close(planned.number, "NO ANSWER")
                 await asyncio.sleep(0.1)
                 continue
-            ending = await self.ask(call, wish)
-            self.account.close(wish.number, ending)
-            if ending != "ok" or self.dice.random() < 0.7:
+            ending = await self.ask(call, planned)
+            self.account.close(planned.number, ending)
+            if ending != "ok" or self.rng.random() < 0.7:
                 call.transport.abort()
                 call = None
-            await asyncio.sleep(self.dice.uniform(0, 0.1))
+            await asyncio.sleep(self.rng.uniform(0, 0.1))
         if call is not None:
             call.transport.abort()
 
@@ -177,40 +178,40 @@ class Soak:
         _, call = await loop.create_connection(lambda: Call(loop, keep=True), "127.0.0.1", port)
         return call
 
-    async def ask(self, call: Call, wish: Wish) -> str:
+    async def ask(self, call: Call, planned: PlannedRequest) -> str:
         call.body.clear()
         call.began = False
-        limit = PATIENCE if wish.leaves_after is None else wish.leaves_after
+        limit = HUNG_AFTER if planned.leaves_after is None else planned.leaves_after
         try:
             async with asyncio.timeout(limit):
-                await call.ask(request(self.server.port, wish.body()))
+                await call.ask(request(self.server.port, planned.body()))
         except TimeoutError:
-            return "HUNG" if wish.leaves_after is None else "left by the client"
+            return "HUNG" if planned.leaves_after is None else "left by the client"
         except OSError:
-            return broken_off(call)
-        return judged(wish, call)
+            return result_of_broken(call)
+        return result_of(planned, call)
 
     async def every(self, seconds: float, do: object) -> None:
         """Do something again and again, off the loop, until the end."""
         assert callable(do)
         while not self.is_over:
-            await asyncio.sleep(seconds * self.dice.uniform(0.5, 1.5))
+            await asyncio.sleep(seconds * self.rng.uniform(0.5, 1.5))
             with contextlib.suppress(OSError):  # the victim was quicker
                 await asyncio.to_thread(do)
 
     def kill_an_engine(self) -> None:
         pids = list(self.server.model_pids())
         if pids:
-            os.kill(self.dice.choice(pids), signal.SIGKILL)
+            os.kill(self.rng.choice(pids), signal.SIGKILL)
             self.kills += 1
 
     def reload(self) -> None:
-        self.server.write_config(config(changed=self.dice.choice(MODELS), turn=self.reloads))
+        self.server.write_config(config(changed=self.rng.choice(MODELS), reload=self.reloads))
         os.kill(self.server.pid, signal.SIGHUP)
         self.reloads += 1
 
     def unload(self) -> None:
-        self.server.ask("POST", f"/api/models/unload/{self.dice.choice(MODELS)}", seconds=60)
+        self.server.ask("POST", f"/api/models/unload/{self.rng.choice(MODELS)}", seconds=60)
         self.unloads += 1
 
     def watch(self) -> None:
@@ -219,16 +220,19 @@ class Soak:
         self.files.append(sum(map(open_files, pids)))
 
 
-def config(changed: str | None = None, turn: int = 0) -> str:
+def config(changed: str | None = None, reload: int = 0) -> str:
     """Two swapping groups and one whose members run together; one model may differ per turn."""
     rows = []
     for model in MODELS:
         flags = ["--ready-after", "0.02"]
         if model == changed:
-            flags += ["--exit-code", str(2 + turn % 100)]  # no effect, but another command
+            flags += [
+                "--exit-code",
+                str(2 + reload % 100),
+            ]  # no effect, but another command
         rows.append(f"  {model}:\n    cmd: {stub_command(model, *flags)}\n    unloadTimeout: 5\n")
     return f"""
-startPort: {PORTS}
+startPort: {START_PORT}
 keeper: {{grace: 2}}
 groups:
   four: {{swap: true, exclusive: false, members: [m0, m1, m2, m3]}}
@@ -238,12 +242,12 @@ models:
 {"".join(rows)}"""
 
 
-PORTS = 32_000
+START_PORT = 32_000
 
 
-def ends_of(samples: list[float]) -> tuple[float, float]:
+def warm_and_last(samples: list[float]) -> tuple[float, float]:
     """Medians of the second part, when everything is warm, and of the last."""
-    part = max(1, int(len(samples) * WATCHED))
+    part = max(1, int(len(samples) * PART))
     return statistics.median(samples[part : 2 * part] or samples), statistics.median(
         samples[-part:]
     )
@@ -251,7 +255,7 @@ def ends_of(samples: list[float]) -> tuple[float, float]:
 
 def is_flat(samples: list[float], slack: float) -> bool:
     """Whether the end of the run holds no more than its warm beginning, but for some slack."""
-    warm, last = ends_of(samples)
+    warm, last = warm_and_last(samples)
     return last <= warm * 1.15 + slack
 
 
@@ -268,7 +272,10 @@ def report(
     print(f"| **all** | **{sum(counts.values()):,}** |\n")
     bad = sum(count for ending, count in counts.items() if ending.startswith(BAD))
     memory, files = soak.memory or [0.0], soak.files or [0]
-    (warm, last), (few, many) = ends_of(memory), ends_of([float(count) for count in files])
+    (warm, last), (few, many) = (
+        warm_and_last(memory),
+        warm_and_last([float(count) for count in files]),
+    )
     checks = [
         ("every request has one honest ending", bad == 0, f"{bad} have not"),
         ("none ended twice", soak.account.twice == 0, f"{soak.account.twice} did"),
@@ -310,7 +317,7 @@ def main() -> int:
             server.start()
             server.chat("m6")
             before = idle_files(server)
-            soak = Soak(server, asked.seconds, asked.clients, random.Random(asked.seed))  # noqa: S311 - dice, not secrets
+            soak = Soak(server, asked.seconds, asked.clients, random.Random(asked.seed))  # noqa: S311 - no secrets
             uvloop.run(soak.run())
             after = idle_files(server)
             code = server.stop()

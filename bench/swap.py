@@ -1,7 +1,7 @@
-"""What a swap costs beyond what the engine itself needs.
+"""Measure what a swap costs beyond what the engine itself needs.
 
-Law: the engine's own stop and start are measured in the same run, in turns with
-the swaps, with a probe that looks every millisecond and no connection left open.
+Guarantees: the engine's own stop and start are measured in the same run, in turns with
+the swaps, with a probe every millisecond and no connection left open.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def config(commands: tuple[str, ...], names: str = "abcdefgh") -> str:
 
 
 def is_healthy(port: int) -> bool:
-    """One look at `/health`, on a connection of its own."""
+    """Send one request to `/health`, on a connection of its own."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
             sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -80,23 +80,23 @@ def launch(command: str, port: int) -> subprocess.Popen[bytes]:
     return process
 
 
-class Bare:
-    """The engines without anything in front: one runs, the other takes its place."""
+class DirectEngines:
+    """The engines without a proxy: one runs, then the other."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.port = free_port()
-        self.turn = 0
+        self.running = 0
         self.process = launch(engine.commands[0], self.port)
 
     def swap(self) -> float:
         """Stop one, start the other; milliseconds."""
-        self.turn = 1 - self.turn
+        self.running = 1 - self.running
         self.port = free_port()
         began = time.perf_counter()
         self.process.terminate()
         self.process.wait()
-        self.process = launch(self.engine.commands[self.turn], self.port)
+        self.process = launch(self.engine.commands[self.running], self.port)
         return (time.perf_counter() - began) * 1000
 
     def stop(self) -> None:
@@ -104,18 +104,18 @@ class Bare:
         self.process.wait()
 
 
-class Front:
+class ProxiedEngines:
     """The same two engines behind modelswap, on one kept connection."""
 
     def __init__(self, server: Modelswap) -> None:
-        self.turn = 0
+        self.running = 0
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         self.swap()
 
     def swap(self) -> float:
-        """Ask for the model that is not running; milliseconds until its answer."""
-        self.turn = 1 - self.turn
-        body = f'{{"model":"{"ab"[self.turn]}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
+        """Ask for the model that is not running; milliseconds until its response."""
+        self.running = 1 - self.running
+        body = f'{{"model":"{"ab"[self.running]}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
         began = time.perf_counter()
         self.connection.request(
             "POST", "/v1/chat/completions", body, {"Content-Type": "application/json"}
@@ -143,15 +143,15 @@ def swap(rounds: int, *, quick: bool) -> list[Figure]:
         for number, engine in enumerate(engines(Path(name))):
             times = Figure(f"swap, {engine.name}", "ms", above=20)
             whole = Figure(f"swap, {engine.name}: in all", "ms", most=engine.most_ms)
-            bare = Bare(engine)
+            direct = DirectEngines(engine)
             try:
                 with serving(config(engine.commands), Path(name) / str(number)) as server:
-                    front = Front(server)
+                    proxied = ProxiedEngines(server)
                     for _ in range(max(2, rounds * (1 if quick else 3))):
-                        times.add("direct", bare.swap())
-                        times.add("modelswap", front.swap())
+                        times.add("direct", direct.swap())
+                        times.add("modelswap", proxied.swap())
             finally:
-                bare.stop()
+                direct.stop()
             figures.append(times)
             if engine.most_ms is not None:
                 whole.samples["modelswap"] = times.samples["modelswap"]
@@ -191,9 +191,9 @@ def listing(rounds: int, *, quick: bool) -> list[Figure]:
         serving(config(commands), Path(name)) as server,
         ThreadPoolExecutor(1) as pool,
     ):
-        front = Front(server)
+        proxied = ProxiedEngines(server)
         for _ in range(max(2, rounds * (1 if quick else 2))):
-            swapping = pool.submit(front.swap)
+            swapping = pool.submit(proxied.swap)
             times: list[float] = []
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             while not swapping.done():

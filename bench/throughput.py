@@ -1,4 +1,4 @@
-"""What a request, a large body and a streamed event cost."""
+"""Measure what a request, a large body and a streamed event cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import load
 from bench.proc import cpu_seconds, peak_mb
-from bench.rig import Rig, Side, rig
+from bench.setup import Setup, Side, setup
 from bench.table import Figure
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ def proxy(rounds: int, *, quick: bool) -> list[Figure]:
         Bulk("10 MB response: CPU", answer, few, 1.3),
     ]
     figures = [Figure(bulk.name, "ms/request", ratio=bulk.ratio, most=bulk.most) for bulk in bulks]
-    with rig() as machines:
+    with setup() as sides_up:
         for _ in range(rounds):
-            for side in machines.sides:
+            for side in sides_up.sides:
                 _small(side, 1 if quick else 3, (cpu, rate, p50, p99, failed))
             for bulk, figure in zip(bulks, figures, strict=True):
-                for side in machines.sides:
+                for side in sides_up.sides:
                     _bulk(side, bulk, figure)
     return [cpu, rate, p50, p99, failed, *figures]
 
@@ -113,24 +113,24 @@ def stream(rounds: int, *, quick: bool) -> list[Figure]:
     """Event streams: 64 with 5 ms between the events, and 500."""
     del quick  # two sizes, both short
     figures: list[Figure] = []
-    with rig() as machines:
+    with setup() as sides_up:
         for count, delay, ratio in ((64, 5.0, 1.3), (500, 50.0, None)):
             name = f"{count} streams x 200 events"
-            figures += _stream_figures(machines, rounds, name, (count, delay, ratio))
+            figures += _stream_figures(sides_up, rounds, name, (count, delay, ratio))
         memory = Figure("500 streams: peak memory", "MB", most=120)
-        memory.add("modelswap", peak_mb(machines.modelswap.pid))
+        memory.add("modelswap", peak_mb(sides_up.modelswap.pid))
     return [*figures, memory]
 
 
 def _stream_figures(
-    machines: Rig, rounds: int, name: str, shape: tuple[int, float, float | None]
+    sides_up: Setup, rounds: int, name: str, shape: tuple[int, float, float | None]
 ) -> list[Figure]:
     count, delay, ratio = shape
     cpu = Figure(f"{name}: CPU", "µs/event", ratio=ratio)
     lost = Figure(f"{name}: lost", "events", exactly=0)
     foreign = Figure(f"{name}: of another client", "events", exactly=0)
     for _ in range(rounds):
-        for side in machines.sides:
+        for side in sides_up.sides:
             results: list[Streams] = []
 
             def work(port: int = side.streamed, results: list[Streams] = results) -> None:

@@ -1,10 +1,10 @@
-"""A model server that costs next to nothing: what the proxies are measured in front of.
+"""A model server that costs almost nothing: the upstream of the measured proxies.
 
     python bench/upstream.py PORT
 
 `{"response_bytes": N}` asks for a body of that size, `{"stream": true, "n": N,
 "delay_ms": D, "tag": T}` for a paced event stream; anything else gets a small
-completion. Runs alone in its process, so that it is never part of a figure.
+completion. It runs in a process of its own, so that no figure includes it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
     b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
-KEPT = 1 << 16
+LONGEST_READ = 1 << 16
 """Longest body that is looked into; the large ones are only counted."""
 
 
@@ -78,11 +78,11 @@ class Server(asyncio.Protocol):
         self.body.clear()
 
     def on_body(self, data: bytes) -> None:
-        if len(self.body) < KEPT:
+        if len(self.body) < LONGEST_READ:
             self.body += data
 
     def on_message_complete(self) -> None:
-        large = len(self.body) >= KEPT
+        large = len(self.body) >= LONGEST_READ
         fields = json.loads(self.body) if self.body and not large else {}
         if fields.get("stream"):
             self.transport.write(STREAM_HEAD)

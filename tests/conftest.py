@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support.server import Modelswap
+from support.running import RUNNING, servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from support.running import StartServer
 
 # Shared and slow machines: what takes long is no failure of a property.
 PATIENT = (HealthCheck.too_slow, HealthCheck.data_too_large)
 settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=PATIENT)
 settings.register_profile("deep", deadline=None, max_examples=5000, suppress_health_check=PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
-
-
-_running: list[Modelswap] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,37 +30,8 @@ def pytest_runtest_makereport(
     """Show with a failure what the servers of that moment have printed."""
     report = yield
     if call.excinfo is not None and report.failed:
-        report.sections += [(f"{s.base_url} printed", s.last_words()) for s in _running]
+        report.sections += [(f"{s.base_url} printed", s.last_words()) for s in RUNNING]
     return report
-
-
-class StartServer(Protocol):
-    """Starts the program with a configuration and waits until it answers."""
-
-    def __call__(
-        self, config_text: str, *flags: str, start: bool = True, env: dict[str, str] | None = None
-    ) -> Modelswap: ...
-
-
-@contextmanager
-def servers(directory: Path) -> Iterator[StartServer]:
-    """Real `modelswap serve` processes; the test fails when one leaves anything running."""
-    started: list[Modelswap] = []
-
-    def begin(
-        config_text: str, *flags: str, start: bool = True, env: dict[str, str] | None = None
-    ) -> Modelswap:
-        where = directory / f"server{len(started)}"
-        server = Modelswap(where, config_text, flags, environment=env or {})
-        started.append(server)
-        _running.append(server)
-        return server.start() if start else server
-
-    yield begin
-    for server in started:
-        _running.remove(server)
-    left = [server.finish() for server in started]
-    assert not any(left), f"processes left behind: {left}"
 
 
 @pytest.fixture

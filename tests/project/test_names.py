@@ -111,7 +111,7 @@ def test_what_a_document_names_exists(path: Path) -> None:
     """A renamed function, class or file is renamed in the documents, too."""
     text = path.read_text()
     assert stale_names(text) == []
-    assert missing_files(text.replace("F/test_", "tests/faults/test_")) == []
+    assert missing_files(text.replace("F/test_", "tests/system/faults/test_")) == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -93,7 +93,7 @@ def one(server: Modelswap, kind: str, fields: Fields) -> str:
         return ANTHROPIC[kind](other, fields)
 
 
-class Talks:
+class ClientPrograms:
     """All kinds at once, in threads."""
 
     def __init__(self, server: Modelswap, kinds: tuple[str, ...] = ALL, **fields: object) -> None:

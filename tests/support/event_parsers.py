@@ -1,8 +1,8 @@
-"""Event-stream parsers in the manner of the clients that are out there.
+"""Event-stream parsers that work as those of existing clients.
 
-Law: each takes the bytes of a chat completion stream as they came from the
-wire and gives the text that its user would see, or raises as its client would.
-The faults of the originals are kept on purpose: they are what is tested for.
+Guarantees: each takes the bytes of a chat completion stream as they came from the
+wire and returns the text that its user would see, or raises as its client would.
+The faults of the real parsers are kept on purpose: the tests are about them.
 """
 
 from __future__ import annotations

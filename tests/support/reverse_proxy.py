@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NGINX = shutil.which("nginx")
-_TOLD = "proxy_set_header X-Forwarded-Prefix /told; proxy_set_header X-Forwarded-Host $http_host;"
+_FORWARDED = (
+    "proxy_set_header X-Forwarded-Prefix /forwarded; proxy_set_header X-Forwarded-Host $http_host;"
+)
 
 
 @contextlib.contextmanager
 def nginx(folder: Path, behind: int) -> Iterator[int]:
-    """The port of an nginx with the server at port `behind` below `/llm/`, and below `/told/`.
+    """The port of an nginx with the server at port `behind` below `/llm/`, and below `/forwarded/`.
 
-    Below `/told/` it says so; else the headers are what they are by default: `Host` is replaced.
+    Below `/forwarded/` it says so; else the headers are what they are by default: `Host` is replaced.
     """
     assert NGINX is not None
     port = free_port()
@@ -34,7 +36,7 @@ def nginx(folder: Path, behind: int) -> Iterator[int]:
           fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
           server {{ listen 127.0.0.1:{port}; merge_slashes off;
             location /llm/ {{ {target} }}
-            location /told/ {{ {target} {_TOLD} }} }} }}"""
+            location /forwarded/ {{ {target} {_FORWARDED} }} }} }}"""
     )
     command = [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Upstreams that answer in one way, and requests that are sent as they are."""
+"""Upstreams that always respond in one way, and requests that are sent unchanged."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ UPGRADE = (
 
 
 def switching(sock: socket.socket, _request: bytes) -> None:
-    """Switch to WebSocket whoever asks."""
+    """Switch every client to WebSocket."""
     sock.sendall(
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     )
 
 
-def saying(answer: bytes, *, close: bool = False) -> Callable[[socket.socket, bytes], None]:
+def always_responding(
+    answer: bytes, *, close: bool = False
+) -> Callable[[socket.socket, bytes], None]:
     """Answer every request with these bytes."""
 
-    def talk(sock: socket.socket, _request: bytes) -> None:
+    def respond(sock: socket.socket, _request: bytes) -> None:
         sock.sendall(answer)
         if close:
             sock.close()
 
-    return talk
+    return respond

@@ -1,9 +1,10 @@
-"""The real program, started as a user starts it, with nothing left behind.
+"""The real program, started as a user starts it; no process of it is left.
 
 `Modelswap` runs `python -m modelswap serve` with a state directory of its own.
-Every process that descends from it carries an environment marker, by which it is
-found again whatever became of its parents. Law: a test that leaves a process
-behind fails. Refuses to import modelswap.
+Every process that descends from it carries an environment variable, by which it is
+found after its parents have ended.
+Guarantees: a test that leaves a process behind fails.
+Does not: import modelswap.
 """
 
 from __future__ import annotations
@@ -275,7 +276,7 @@ class Modelswap:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def last_words(self, size: int = 4000) -> str:
-        """The end of its log and of its models' logs, and which processes live; for a failed test."""
+        """Return the end of its logs and its running processes, for a failed test."""
         try:
             models = self.ask("GET", "/logs", seconds=2).body.decode(errors="replace")
         except OSError as error:
@@ -314,7 +315,7 @@ class Modelswap:
         return self.process.wait(seconds)
 
     def finish(self, seconds: float = 15.0) -> dict[int, str]:
-        """Stop whatever runs; what had not gone by itself in that time, now killed."""
+        """Stop all processes; return those that did not end in time and were killed."""
         try:
             if self.process is not None and self.process.poll() is None:
                 self.stop()

@@ -1,4 +1,4 @@
-"""A server, a raw client and upstreams named by what they do, on real sockets of 127.0.0.1."""
+"""A server, a raw client and scripted upstreams, on real sockets of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ async def read_chunks(reader: asyncio.StreamReader) -> bytes:
 async def read_answer(
     reader: asyncio.StreamReader, method: str = "GET"
 ) -> tuple[int, bytes, bytes]:
-    """Read one answer: status, head, body."""
+    """Read one response: status, head, body."""
     async with asyncio.timeout(PATIENCE):
         head = await reader.readuntil(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])

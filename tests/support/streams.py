@@ -1,4 +1,4 @@
-"""What the parity tests share: streams read piece by piece, and a peer that remembers."""
+"""Streams read piece by piece, and a peer that records its requests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def opened(
     *,
     seconds: float = 20.0,
 ) -> Iterator[http.client.HTTPResponse]:
-    """An answer whose head was read and whose body was not."""
+    """A response whose head was read and whose body was not."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=seconds)
     sent = dict(headers or {})
     data = body
@@ -82,7 +82,7 @@ def sse(response: http.client.HTTPResponse) -> Iterator[str]:
             lines = []
 
 
-def happenings(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
+def events_of(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
     """Type and payload of each event of `/api/events`."""
     for data in sse(response):
         envelope = json.loads(data)
@@ -91,7 +91,7 @@ def happenings(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedRequest:
     """One request as a peer got it."""
 
     method: str
@@ -104,23 +104,25 @@ class Heard:
 
 
 @dataclass
-class Listener:
-    """An HTTP server that remembers what it was asked and answers `{"heard": path}`.
+class RecordingPeer:
+    """An HTTP server that records its requests and answers `{"heard": path}`.
 
-    A JSON request may say the answer: `reply`, `reply_type`, `reply_status`.
+    A JSON request may give the response: `reply`, `reply_type`, `reply_status`.
     """
 
-    heard: list[Heard] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        heard = self.heard
+        requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                heard.append(Heard(self.command, self.path, self.headers.items(), body))
+                requests.append(
+                    ReceivedRequest(self.command, self.path, self.headers.items(), body)
+                )
                 script = _script(body)
                 reply = str(script.get("reply", json.dumps({"heard": self.path}))).encode()
                 self.send_response(int(script.get("reply_status", 200)))
@@ -153,8 +155,8 @@ class Listener:
         return f"127.0.0.1:{self._server.server_port}"
 
     @property
-    def last(self) -> Heard:
-        return self.heard[-1]
+    def last(self) -> ReceivedRequest:
+        return self.requests[-1]
 
 
 def _script(body: bytes) -> dict[str, Any]:

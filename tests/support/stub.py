@@ -2,10 +2,10 @@
 
     python -I -S tests/support/stub.py --port 9001 --name a --ready-after 0.05
 
-Law: standard library only, ready within some 40 ms of its start, one thread per
-connection, every misbehaviour asked for by a flag or by a request (`answers.py`).
-`GET /stub/state` tells what it has seen. Not meant to be fast: throughput is
-measured against `bench/upstream.py`.
+Guarantees: standard library only, ready within about 40 ms of its start, one thread per
+connection, every fault requested by a flag or by a request (`stub_answers.py`).
+`GET /stub/state` returns what it has received.
+Does not: be fast. Throughput is measured against `bench/upstream.py`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What the stub answers: the shapes of the public inference APIs, and faults on demand.
 
 A JSON body may hold, beside the API's own fields: `n` (events or tokens),
-`delay_ms` (between events, or before an answer), `tag` (put into every event, so
-that a merge of two streams shows), `pad` (bytes added to the answer), `gzip`,
-and `fault`, one of `FAULTS`. Law: an answer depends on the request alone.
+`delay_ms` (between events, or before a response), `tag` (put into every event, so
+that a merge of two streams shows), `pad` (bytes added to the response), `gzip`,
+and `fault`, one of `FAULTS`.
+Guarantees: a response depends on the request alone.
 """
 
 from __future__ import annotations
@@ -302,7 +303,7 @@ def _wait(connection: Connection, seconds: float) -> None:
 
 
 def _fault(fault: str, connection: Connection, fields: dict[str, Any]) -> None:
-    """Misbehave once as asked; all but the orderly faults end the connection."""
+    """Misbehave once as requested; every fault but the orderly ones ends the connection."""
     if fault == "500":
         send_json(connection, {"error": {"message": "stub fault", "code": 500}}, status=500)
     elif fault == "drip":

@@ -1,8 +1,9 @@
 """One HTTP/1.1 connection of the stub, on a blocking socket.
 
-Law: standard library only and cheap to import, because a stub must be ready
-milliseconds after it is started. Refuses to judge what it is sent: it records
-the request as it came, so that a test can see what the proxy really forwarded.
+Guarantees: standard library only and cheap to import, because a stub must be ready
+milliseconds after it is started.
+Does not: check what it receives. It records the request as it came, so that a test
+can see what the proxy really forwarded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ CHUNK = 65536
 
 
 class ClosedByPeerError(Exception):
-    """The other side went away in the middle of a request or an answer."""
+    """The other side went away in the middle of a request or a response."""
 
 
 class Request:
@@ -76,7 +77,7 @@ class Connection:
             raise ClosedByPeerError from gone
 
     def head(self, status: int, headers: dict[str, str], *, length: int | None = None) -> None:
-        """Write an answer's head; without a length the body goes out in chunks."""
+        """Write a response's head; without a length the body goes out in chunks."""
         self._chunked = length is None and status not in {101, 204, 304}
         lines = [f"HTTP/1.1 {status} Stub"] + [
             f"{name}: {value}" for name, value in headers.items()

@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from support.server import stub_config
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
     from system.browser.conftest import Page
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import modelswap
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
 
 FOLDER = Path(modelswap.__file__).parent / "ui"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())

@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from support.server import stub_command, stub_config
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.browser.conftest import Page
 
 FAMILIES = ("qwen", "llama", "gemma", "mistral", "author/phi")

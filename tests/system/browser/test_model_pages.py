@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from selenium import webdriver
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 KEY = "the-browser-remembers-it"

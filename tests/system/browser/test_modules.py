@@ -10,7 +10,7 @@ import pytest
 from support.server import stub_config
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.browser.conftest import Page
 
 RULE = "━━━━━"

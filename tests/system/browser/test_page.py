@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from support.server import stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.browser.conftest import Page
 
 VIEWS = ("activity", "models", "playground", "logs", "performance", "settings")

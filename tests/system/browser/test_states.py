@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from support.server import stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
     from system.browser.conftest import Page
 

@@ -1,1 +1,1 @@
-"""The clients that people use, official and hand-written, through the real program."""
+"""Official and hand-written clients, through the real program."""

@@ -20,12 +20,12 @@ from support.server import stub_command, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 JS = Path(__file__).parent / "js"
 SOON = "loading: {grace: 0.2, pulse: 0.1}"
-Talk = tuple[str, dict[str, Any]]
+Conversation = tuple[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -150,8 +150,8 @@ class JavaScript:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def begin(self, server: Modelswap, *talks: Talk) -> subprocess.Popen[str]:
-        command = ["node", "talk.mjs", server.base_url, "a", json.dumps(talks)]
+    def begin(self, server: Modelswap, *conversations: Conversation) -> subprocess.Popen[str]:
+        command = ["node", "conversations.mjs", server.base_url, "a", json.dumps(conversations)]
         return subprocess.Popen(command, cwd=self._directory, stdout=subprocess.PIPE, text=True)
 
     @staticmethod
@@ -198,5 +198,5 @@ def javascript() -> JavaScript:
     wrong = _installed(directory)
     if wrong:
         pytest.skip(wrong)
-    shutil.copy(JS / "talk.mjs", directory)
+    shutil.copy(JS / "conversations.mjs", directory)
     return JavaScript(directory)

@@ -1,4 +1,4 @@
-"""Whatever happens to the engine or the client: one honest ending for each request."""
+"""Each request ends exactly once, whatever happens to the engine or the client."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from support.server import streaming, stub_command, stub_config, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
     from system.clients.conftest import Connect, StartGated
 
     Script = Callable[[socket.socket], None]
-    StartRude = Callable[[Script], "RudeServer"]
+    StartRude = Callable[[Script], "MisbehavingServer"]
 
 HELLO = {"model": "a", "messages": []}
 
@@ -33,7 +33,7 @@ def streamed(server: Modelswap, **fields: object) -> socket.socket:
 
 
 def rest_of(sock: socket.socket) -> bytes:
-    """What else comes until the connection ends, in whatever way."""
+    """Return what else comes until the connection ends, in whatever way."""
     got = b""
     with sock:
         try:
@@ -73,7 +73,7 @@ UPLOAD = (
 
 
 @pytest.mark.parametrize("kind", ["chat", "upload"])
-def test_a_request_after_an_idle_engine_died_sees_nothing_of_it(
+def test_a_request_after_an_idle_engine_was_killed_succeeds(
     modelswap_server: StartServer, kind: str
 ) -> None:
     """A request right after the idle engine was killed is served by a new one, time after time."""
@@ -82,7 +82,7 @@ def test_a_request_after_an_idle_engine_died_sees_nothing_of_it(
         assert server.chat("a").status == 200
         (pid,) = server.model_pids()
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: has_ended(pid), what="it is dead")
+        wait_until(lambda pid=pid: has_ended(pid), what="it has ended")
         if kind == "chat":
             answer = server.chat("a")
         else:
@@ -90,8 +90,8 @@ def test_a_request_after_an_idle_engine_died_sees_nothing_of_it(
         assert answer.status == 200, answer
 
 
-def test_all_who_wait_for_a_load_that_dies_are_told_once(gated: StartGated) -> None:
-    """An engine that dies while it loads: each of its waiting requests gets one 503."""
+def test_each_request_waiting_for_a_failed_load_gets_one_503(gated: StartGated) -> None:
+    """An engine that exits while it loads: each of its waiting requests gets one 503."""
     model = gated()
     with ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(model.server.chat, "a") for _ in range(20)]
@@ -103,7 +103,9 @@ def test_all_who_wait_for_a_load_that_dies_are_told_once(gated: StartGated) -> N
     assert all(int(answer.headers["retry-after"]) > 0 for answer in found)
 
 
-def test_an_engine_killed_in_mid_stream_is_said_and_replaced(modelswap_server: StartServer) -> None:
+def test_an_engine_killed_in_mid_stream_is_reported_and_replaced(
+    modelswap_server: StartServer,
+) -> None:
     """The stream ends with an error event and an abort; the next request has a new engine."""
     server = modelswap_server(stub_config("a"))
     sock = streamed(server, n=1000, delay_ms=20)
@@ -128,7 +130,7 @@ def hanging(**keys: object) -> str:
 
 
 def test_an_engine_that_does_not_answer_is_a_504(modelswap_server: StartServer) -> None:
-    """After `responseHeader` the client gets 504; meanwhile others are served; it stays if so set."""
+    """After `responseHeader` the client gets 504; others are served meanwhile, and the engine stays."""
     server = modelswap_server(hanging(timeouts="{responseHeader: 1}"))
     assert server.chat("a").status == 200
     before = server.stub_state("a")["pid"]
@@ -152,10 +154,8 @@ def test_an_engine_that_does_not_answer_is_restarted(modelswap_server: StartServ
 
 
 @pytest.mark.parametrize("restart", ["true", "false"])
-def test_a_stream_that_stands_still_is_broken_off(
-    modelswap_server: StartServer, restart: str
-) -> None:
-    """After `stallTimeout` the client reads why, and sees that the stream is broken."""
+def test_a_stalled_stream_is_broken_off(modelswap_server: StartServer, restart: str) -> None:
+    """After `stallTimeout` the client reads the reason and sees that the stream is broken."""
     server = modelswap_server(hanging(stallTimeout=1, restartOnStall=restart))
     sock = streamed(server, n=5, delay_ms=60_000)
     before = server.model_pids()
@@ -169,8 +169,8 @@ def test_a_stream_that_stands_still_is_broken_off(
 # Orders
 
 
-def test_an_unload_tells_who_waits(gated: StartGated) -> None:
-    """Who waits for a model that is unloaded gets a 503 that says so."""
+def test_an_unload_refuses_waiting_requests(gated: StartGated) -> None:
+    """A request that waits for a model that is unloaded gets a 503 that says so."""
     model = gated()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(model.server.chat, "a")
@@ -183,7 +183,7 @@ def test_an_unload_tells_who_waits(gated: StartGated) -> None:
 
 
 def test_an_unload_lets_a_stream_end(modelswap_server: StartServer) -> None:
-    """A stream that is shorter than the grace arrives whole; then the engine leaves."""
+    """A stream that is shorter than the grace period arrives whole; then the engine exits."""
     server = modelswap_server(stub_config("a"))
     sock = streamed(server, n=30, delay_ms=20)
     with ThreadPoolExecutor(1) as pool:
@@ -197,7 +197,7 @@ def test_an_unload_lets_a_stream_end(modelswap_server: StartServer) -> None:
 def test_an_unload_ends_what_takes_too_long(
     modelswap_server: StartServer, query: str, grace: int
 ) -> None:
-    """By force at once, else after `unloadTimeout`: the stream is broken off and says so."""
+    """At once with `force`, else after `unloadTimeout`, the stream is broken off with the reason."""
     server = modelswap_server(stub_config("a", extra=f"unloadTimeout: {grace}"))
     sock = streamed(server, n=100_000, delay_ms=20)
     assert server.ask("POST", f"/api/models/unload/a{query}").status == 200
@@ -207,8 +207,8 @@ def test_an_unload_ends_what_takes_too_long(
     assert server.running() == {}
 
 
-def test_an_unload_by_force_answers_who_has_no_byte_yet(modelswap_server: StartServer) -> None:
-    """A request that runs without an answer yet gets 503 that says so, with Retry-After."""
+def test_a_forced_unload_refuses_requests_without_a_response(modelswap_server: StartServer) -> None:
+    """A running request without a response yet gets a 503 that says so, with Retry-After."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     with ThreadPoolExecutor(1) as pool:
@@ -245,15 +245,15 @@ def test_a_reload_lets_the_changed_model_finish(modelswap_server: StartServer) -
 # Clients that leave, and crowds
 
 
-def test_a_client_that_leaves_an_open_stream_is_forgotten(
+def test_a_client_that_leaves_an_open_stream_is_not_sent_on(
     gated: StartGated, connect: Connect
 ) -> None:
-    """A client that goes away after keep-alives never reaches the engine."""
+    """The request of a client that disconnects after keep-alives never reaches the engine."""
     model = gated()
     client = connect(model)
     client.see_keep_alives()
     client.close()
-    wait_until(lambda: model.in_flight() == 0, what="it is forgotten")
+    wait_until(lambda: model.in_flight() == 0, what="no request is in flight")
     model.open()
     assert model.server.chat("a").status == 200
     assert model.server.stub_state("a")["served"] == 1
@@ -273,7 +273,7 @@ def test_a_cancelled_request_is_not_sent_on(gated: StartGated) -> None:
     assert model.server.stub_state("a")["served"] == 1
 
 
-def test_a_full_queue_is_said(gated: StartGated) -> None:
+def test_a_full_queue_is_a_503(gated: StartGated) -> None:
     """One more than `limits.queue` waiting requests: 503 with Retry-After; those before are served."""
     model = gated("limits: {queue: 2}")
     with ThreadPoolExecutor(2) as pool:
@@ -303,8 +303,8 @@ def test_over_the_concurrency_limit(modelswap_server: StartServer) -> None:
 # Upstreams with manners of their own
 
 
-class RudeServer:
-    """Answers each connection by a script; counts what it was asked."""
+class MisbehavingServer:
+    """Answers each connection by a script; counts its requests."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -339,11 +339,11 @@ class RudeServer:
 
 
 @pytest.fixture
-def rude() -> Iterator[StartRude]:
-    servers: list[RudeServer] = []
+def misbehaving() -> Iterator[StartRude]:
+    servers: list[MisbehavingServer] = []
 
-    def begin(script: Script) -> RudeServer:
-        servers.append(RudeServer(script))
+    def begin(script: Script) -> MisbehavingServer:
+        servers.append(MisbehavingServer(script))
         return servers[-1]
 
     yield begin
@@ -373,9 +373,9 @@ def read_request(sock: socket.socket) -> None:
 
 
 def test_an_upstream_that_closes_kept_connections(
-    modelswap_server: StartServer, rude: StartRude
+    modelswap_server: StartServer, misbehaving: StartRude
 ) -> None:
-    """An upstream that hangs up silently after each answer loses no request, and runs none twice."""
+    """An upstream that closes silently after each response loses no request and gets none twice."""
     ran: list[int] = []
 
     def once(sock: socket.socket) -> None:
@@ -383,15 +383,15 @@ def test_an_upstream_that_closes_kept_connections(
         ran.append(1)
         sock.sendall(OK)
 
-    server = modelswap_server(rude(once).config)
+    server = modelswap_server(misbehaving(once).config)
     assert [server.ask("POST", "/v1/embeddings", HELLO).status for _ in range(40)] == [200] * 40
     assert len(ran) == 40
 
 
 def test_an_upstream_that_answers_before_the_body_is_there(
-    modelswap_server: StartServer, rude: StartRude
+    modelswap_server: StartServer, misbehaving: StartRude
 ) -> None:
-    """An early refusal of a large body reaches the client as it is."""
+    """An early refusal of a large body reaches the client unchanged."""
 
     def refuse(sock: socket.socket) -> None:
         read_head(sock)
@@ -402,7 +402,7 @@ def test_an_upstream_that_answers_before_the_body_is_there(
         while sock.recv(65536):
             continue
 
-    server = modelswap_server(rude(refuse).config)
+    server = modelswap_server(misbehaving(refuse).config)
     answer = server.ask("POST", "/v1/embeddings", {**HELLO, "x": "y" * (8 << 20)})
     assert (answer.status, answer.body) == (413, b"large")
 
@@ -410,10 +410,10 @@ def test_an_upstream_that_answers_before_the_body_is_there(
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_the_engines_own_errors_pass_unchanged_and_run_once(
     modelswap_server: StartServer,
-    rude: StartRude,
+    misbehaving: StartRude,
     status: int,
 ) -> None:
-    """Status, headers and body of an engine's error arrive as they are; nothing is tried again."""
+    """Status, headers and body of an engine's error arrive unchanged; the request is not sent again."""
     ran: list[int] = []
 
     def fail(sock: socket.socket) -> None:
@@ -424,24 +424,24 @@ def test_the_engines_own_errors_pass_unchanged_and_run_once(
             b"Content-Length: 3\r\n\r\nown" % status
         )
 
-    server = modelswap_server(rude(fail).config)
+    server = modelswap_server(misbehaving(fail).config)
     answer = server.ask("POST", "/v1/embeddings", HELLO)
     assert (answer.status, answer.body) == (status, b"own")
     assert (answer.headers["content-type"], answer.headers["retry-after"]) == ("text/x-own", "7")
     assert len(ran) == 1
 
 
-def test_a_request_that_may_have_run_is_not_run_again(
-    modelswap_server: StartServer, rude: StartRude
+def test_a_request_that_may_have_run_is_not_sent_again(
+    modelswap_server: StartServer, misbehaving: StartRude
 ) -> None:
-    """An upstream that takes a request and hangs up gives 502, and was asked once."""
+    """An upstream that reads a request and closes gives 502, and got the request once."""
     ran: list[int] = []
 
     def hang_up(sock: socket.socket) -> None:
         read_request(sock)
         ran.append(1)
 
-    server = modelswap_server(rude(hang_up).config)
+    server = modelswap_server(misbehaving(hang_up).config)
     answer = server.ask("POST", "/v1/embeddings", HELLO)
     assert (answer.status, answer.json()["error"]["code"]) == (502, "bad_gateway")
     assert len(ran) == 1

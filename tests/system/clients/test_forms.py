@@ -1,7 +1,7 @@
-"""Which form of a keep-alive the clients survive: the evidence for decision 0006.
+"""Which form of a keep-alive each client's parser accepts: the evidence for decision 0006.
 
-Every form that was a candidate, before a plain stream, through every kind of
-parser. What does not survive is listed; the form in use survives everywhere.
+Each candidate form stands before a plain stream and goes through each kind of parser.
+The parsers that fail are listed; all parsers accept the form in use.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STREAM = (
     + b"data: [DONE]\n\n"
 )
 IN_USE = keep_alive(StreamDialect.CHAT, model="a", created=5)
-EVERYBODY = frozenset(PARSERS)
+ALL_PARSERS = frozenset(PARSERS)
 STUMBLE: dict[str, tuple[bytes, frozenset[str]]] = {
     "comment and empty line": (
         b": keep-alive\n\n",
@@ -44,8 +44,8 @@ STUMBLE: dict[str, tuple[bytes, frozenset[str]]] = {
     "comment": (COMMENT, frozenset({"blocks", "every line"})),
     "bare colon": (b":\n", frozenset({"blocks", "every line"})),
     "empty line": (b"\n", frozenset({"openai-go", "openai-go accumulator", "blocks"})),
-    "comment as data": (b"data: : keep-alive\n\n", EVERYBODY),
-    "ping event": (b'event: ping\ndata: {"type": "ping"}\n\n', EVERYBODY - {"blocks"}),
+    "comment as data": (b"data: : keep-alive\n\n", ALL_PARSERS),
+    "ping event": (b'event: ping\ndata: {"type": "ping"}\n\n', ALL_PARSERS - {"blocks"}),
     "chunk with an id of its own": (
         chunk({"content": ""}, id="chatcmpl-2"),
         frozenset({"openai-go accumulator"}),
@@ -54,7 +54,7 @@ STUMBLE: dict[str, tuple[bytes, frozenset[str]]] = {
 }
 
 
-def survives(parser: str, stream: bytes) -> bool:
+def is_read_by(parser: str, stream: bytes) -> bool:
     try:
         return PARSERS[parser](stream) == TEXT
     except (ValueError, KeyError):
@@ -64,11 +64,11 @@ def survives(parser: str, stream: bytes) -> bool:
 @pytest.mark.parametrize("parser", PARSERS)
 def test_every_parser_reads_a_plain_stream(parser: str) -> None:
     """Without a keep-alive the parsers agree, so what fails below is the keep-alive's doing."""
-    assert survives(parser, STREAM)
+    assert is_read_by(parser, STREAM)
 
 
 @pytest.mark.parametrize("form", STUMBLE)
-def test_who_stumbles_over_which_form(form: str) -> None:
+def test_which_form_breaks_which_parser(form: str) -> None:
     """Each form fails exactly the parsers that are listed for it."""
-    keeps, stumble = STUMBLE[form]
-    assert {p for p in PARSERS if not survives(p, keeps * 3 + STREAM)} == stumble
+    keeps, broken = STUMBLE[form]
+    assert {p for p in PARSERS if not is_read_by(p, keeps * 3 + STREAM)} == broken

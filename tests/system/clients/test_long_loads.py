@@ -1,4 +1,4 @@
-"""Long loads: the official clients wait, and get the answer or an error, never a clean nothing."""
+"""Long loads: the official clients wait, and get the response or an error, never an empty success."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import anthropic
 import openai
 import pytest
 
-from support.client_programs import ALL, ANTHROPIC, Talks, one
+from support.client_programs import ALL, ANTHROPIC, ClientPrograms, one
 from support.event_parsers import PARSERS
 from support.server import stub_command, stub_config, wait_until
 from system.clients.conftest import SOON
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.clients.conftest import Connect, JavaScript, StartGated
 
 TEXT = "a:0 a:1 a:2 "
@@ -26,18 +26,18 @@ IN_JS = ("chat", "chat helper", "responses", "messages", "messages helper")
 def test_python_clients_wait(gated: StartGated, connect: Connect) -> None:
     """Every official Python client gets the whole text after a load of many keep-alives."""
     model = gated()
-    talks = Talks(model.server)
+    conversations = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.open()
     expected = dict.fromkeys(ALL, TEXT)
-    assert talks.texts() == expected
+    assert conversations.texts() == expected
 
 
 def test_javascript_clients_wait(
     gated: StartGated, javascript: JavaScript, connect: Connect
 ) -> None:
-    """So does every official JavaScript client."""
+    """Every official JavaScript client gets the whole text, too."""
     model = gated()
     process = javascript.begin(model.server, *((kind, {}) for kind in IN_JS))
     model.wait_for_requests(len(IN_JS))
@@ -47,7 +47,7 @@ def test_javascript_clients_wait(
 
 
 def test_hand_written_parsers_wait(gated: StartGated, connect: Connect) -> None:
-    """So does every kind of parser that is out there, however careless."""
+    """Every kind of hand-written parser gets the whole text, too."""
     model = gated()
     client = connect(model)
     client.see_keep_alives()
@@ -77,10 +77,10 @@ def test_the_stream_opens_with_proper_headers(gated: StartGated, connect: Connec
 def test_a_failure_within_the_grace_has_its_status(gated: StartGated) -> None:
     """A load that fails before the grace is over is a 503 for a streaming client too."""
     model = gated("loading: {grace: 20}")
-    talks = Talks(model.server)
+    conversations = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     model.fail()
-    for kind, error in talks.errors():
+    for kind, error in conversations.errors():
         expected = anthropic.APIStatusError if kind in ANTHROPIC else openai.InternalServerError
         assert isinstance(error, expected), kind
         assert error.status_code == 503
@@ -92,11 +92,11 @@ def test_a_failure_after_the_grace_is_an_error_for_python(
 ) -> None:
     """Once the stream is open, a failed load is raised by each Python client, with its reason."""
     model = gated()
-    talks = Talks(model.server)
+    conversations = ClientPrograms(model.server)
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.fail()
-    for kind, error in talks.errors():
+    for kind, error in conversations.errors():
         expected = anthropic.APIError if kind in ANTHROPIC else openai.APIError
         assert isinstance(error, expected), (kind, error)
         assert "could not be loaded" in str(error)
@@ -105,7 +105,7 @@ def test_a_failure_after_the_grace_is_an_error_for_python(
 def test_a_failure_after_the_grace_is_an_error_for_javascript(
     gated: StartGated, javascript: JavaScript, connect: Connect
 ) -> None:
-    """And by each JavaScript client."""
+    """Once the stream is open, a failed load is raised by each JavaScript client, too."""
     model = gated()
     kinds = ("chat", "responses", "messages")
     process = javascript.begin(model.server, *((kind, {}) for kind in kinds))
@@ -130,20 +130,20 @@ def test_hand_written_parsers_see_the_error(gated: StartGated, connect: Connect)
 
 
 def test_an_error_of_the_engine_after_the_grace(gated: StartGated, connect: Connect) -> None:
-    """When the engine answers 500 into an open stream, each client raises the engine's words."""
+    """When the engine answers 500 into an open stream, each client raises the engine's message."""
     model = gated()
-    talks = Talks(model.server, fault="500")
+    conversations = ClientPrograms(model.server, fault="500")
     model.wait_for_requests(len(ALL))
     connect(model).see_keep_alives()
     model.open()
-    for kind, error in talks.errors():
+    for kind, error in conversations.errors():
         expected = anthropic.APIError if kind in ANTHROPIC else openai.APIError
         assert isinstance(error, expected), (kind, error)
         assert "stub fault" in str(error)
 
 
 def test_a_whole_answer_in_an_open_stream_is_an_error(gated: StartGated, connect: Connect) -> None:
-    """An engine that does not stream although it was asked to gives an error, not noise."""
+    """An engine that does not stream although it was asked to gives an error."""
     model = gated()
     client = connect(model, "/completion", prompt="x")
     client.until(b": keep-alive", 2)
@@ -164,16 +164,16 @@ def test_a_broken_stream_is_an_error(modelswap_server: StartServer) -> None:
 def test_a_broken_stream_is_an_error_for_javascript(
     modelswap_server: StartServer, javascript: JavaScript
 ) -> None:
-    """And by every JavaScript client."""
+    """A stream that breaks in the middle is raised by every JavaScript client."""
     server = modelswap_server(stub_config("a"))
-    talks = [(kind, {"fault": "truncate"}) for kind in ("chat", "messages")]
-    for answer in javascript.answers(javascript.begin(server, *talks)):
+    conversations = [(kind, {"fault": "truncate"}) for kind in ("chat", "messages")]
+    for answer in javascript.answers(javascript.begin(server, *conversations)):
         assert answer["error"] == "APIError", answer
         assert "upstream" in answer["message"]
 
 
 def test_what_is_no_stream_is_never_opened_early(gated: StartGated, connect: Connect) -> None:
-    """Speech that is asked to stream is sound: nothing of ours gets into it."""
+    """Streamed speech is audio: no keep-alive gets into it."""
     model = gated()
     client = connect(model, "/v1/audio/speech", input="hello")
     connect(model).see_keep_alives()
@@ -185,8 +185,8 @@ def test_what_is_no_stream_is_never_opened_early(gated: StartGated, connect: Con
 # A client that says how long it waits
 
 
-def test_a_short_patience_shortens_the_grace(gated: StartGated) -> None:
-    """A streaming client that waits less than the grace is kept waiting all the same."""
+def test_a_short_client_timeout_shortens_the_grace(gated: StartGated) -> None:
+    """A streaming client whose timeout is shorter than the grace period gets its keep-alives before it."""
     model = gated("loading: {grace: 60, pulse: 60}")
     url = f"{model.server.base_url}/v1"
     with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=1.0) as client:
@@ -200,8 +200,8 @@ def test_a_short_patience_shortens_the_grace(gated: StartGated) -> None:
     assert "".join(rest) == TEXT
 
 
-def test_an_impatient_client_is_told_before_it_leaves(gated: StartGated) -> None:
-    """A client that cannot wait gets an honest 503 in time, and the load goes on without it."""
+def test_a_client_with_a_short_timeout_gets_a_503_in_time(gated: StartGated) -> None:
+    """A client that cannot wait gets a 503 before its timeout, and the load goes on without it."""
     model = gated()
     url = f"{model.server.base_url}/v1"
     with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=1.0) as client:
@@ -217,8 +217,8 @@ def test_an_impatient_client_is_told_before_it_leaves(gated: StartGated) -> None
         assert client.embeddings.create(model="a", input="x").data
 
 
-def test_a_client_that_comes_back_gets_its_answer(gated: StartGated) -> None:
-    """The official client's own retries bridge a load that is longer than its patience."""
+def test_a_client_that_retries_gets_its_response(gated: StartGated) -> None:
+    """The official client's own retries bridge a load that is longer than its timeout."""
     model = gated()
     url = f"{model.server.base_url}/v1"
     with (
@@ -231,8 +231,8 @@ def test_a_client_that_comes_back_gets_its_answer(gated: StartGated) -> None:
         assert answer.result(30).data
 
 
-def test_what_is_known_to_take_long_is_told_at_once(modelswap_server: StartServer) -> None:
-    """Once a load took longer than a client's patience, the next such client need not wait."""
+def test_a_load_known_to_be_long_is_refused_at_once(modelswap_server: StartServer) -> None:
+    """Once a load took longer than a client's timeout, the next such client is refused at once."""
     server = modelswap_server(stub_config("a", flags=("--ready-after", "1.5")))
     assert server.chat("a").status == 200
     assert server.ask("POST", "/api/models/unload/a").status == 200
@@ -244,15 +244,15 @@ def test_what_is_known_to_take_long_is_told_at_once(modelswap_server: StartServe
     wait_until(lambda: server.running() == {"a": "ready"}, what="the load goes on")
 
 
-def test_patience_is_about_the_load_alone(modelswap_server: StartServer) -> None:
-    """Once the model works on it, a request is not ended for its announced timeout."""
+def test_the_client_timeout_counts_for_the_load_only(modelswap_server: StartServer) -> None:
+    """A request that the model works on is not ended for its announced timeout."""
     server = modelswap_server(stub_config("a", flags=("--ready-after", "0.2")))
     body = {"model": "a", "input": "x", "delay_ms": 1200}
     answer = server.ask("POST", "/v1/embeddings", body, {"x-stainless-read-timeout": "1"})
     assert answer.status == 200
 
 
-def test_a_senseless_patience_is_ignored(modelswap_server: StartServer) -> None:
+def test_an_invalid_client_timeout_is_ignored(modelswap_server: StartServer) -> None:
     """A timeout that is no number of seconds changes nothing."""
     server = modelswap_server(stub_config("a", flags=("--ready-after", "0.3")))
     body = {"model": "a", "input": "x"}
@@ -284,28 +284,32 @@ def test_the_loading_state_is_made_of_valid_chunks(gated: StartGated, connect: C
     client.until(b"reasoning_content", 3)
     model.open()
     found = chunks(client.rest())
-    ours = [c for c in found if c["choices"] and "reasoning_content" in c["choices"][0]["delta"]]
-    assert len({c["id"] for c in ours}) == len({c["created"] for c in ours}) == 1
-    for chunk in ours:
+    loading_chunks = [
+        c for c in found if c["choices"] and "reasoning_content" in c["choices"][0]["delta"]
+    ]
+    assert (
+        len({c["id"] for c in loading_chunks}) == len({c["created"] for c in loading_chunks}) == 1
+    )
+    for chunk in loading_chunks:
         assert (chunk["object"], chunk["model"]) == ("chat.completion.chunk", "a")
         assert (chunk["choices"][0]["index"], chunk["choices"][0]["finish_reason"]) == (0, None)
-    said = "".join(c["choices"][0]["delta"]["reasoning_content"] for c in ours)
-    assert "loading model: a" in said
-    assert "Done!" in said
-    assert found.index(ours[-1]) == len(ours) - 1
+    text = "".join(c["choices"][0]["delta"]["reasoning_content"] for c in loading_chunks)
+    assert "loading model: a" in text
+    assert "Done!" in text
+    assert found.index(loading_chunks[-1]) == len(loading_chunks) - 1
 
 
-def test_the_loading_state_leaves_the_text_alone(gated: StartGated) -> None:
+def test_the_loading_state_does_not_change_the_text(gated: StartGated) -> None:
     """The official client's text is the model's alone."""
     model = gated(STATE)
-    talks = Talks(model.server, ("chat", "chat helper"))
+    conversations = ClientPrograms(model.server, ("chat", "chat helper"))
     model.wait_for_requests(2)
     model.open()
-    assert set(talks.texts().values()) == {TEXT}
+    assert set(conversations.texts().values()) == {TEXT}
 
 
 def test_the_loading_state_is_for_streamed_chat_only(gated: StartGated, connect: Connect) -> None:
-    """No other path, form or request gets a word of it."""
+    """No other path, form or request gets the loading text."""
     model = gated(f"{STATE}\n{SOON}")
     paths = ("/v1/completions", "/v1/responses", "/v1/messages", "/v/chat/completions")
     clients = [connect(model, path) for path in paths]
@@ -320,17 +324,17 @@ def test_the_loading_state_is_for_streamed_chat_only(gated: StartGated, connect:
 def test_a_failed_load_ends_the_state_with_an_error(gated: StartGated, connect: Connect) -> None:
     """After the chunks comes an error event, which the official client raises."""
     model = gated(STATE)
-    talks = Talks(model.server, ("chat",))
+    conversations = ClientPrograms(model.server, ("chat",))
     client = connect(model)
     client.until(b"reasoning_content", 2)
     model.fail()
     last = chunks(client.rest())[-1]
     assert last["error"]["code"] == "model_load_failed"
-    assert all(isinstance(error, openai.APIError) for _, error in talks.errors())
+    assert all(isinstance(error, openai.APIError) for _, error in conversations.errors())
 
 
-def test_the_place_in_the_queue_is_told(gated: StartGated, connect: Connect) -> None:
-    """Who waits behind another model's load hears its position."""
+def test_the_queue_position_is_reported(gated: StartGated, connect: Connect) -> None:
+    """A request that waits behind another model's load gets its position."""
     model = gated(f"{STATE}", model_extra=f"  b:\n    cmd: {stub_command('b')}\n")
     first = connect(model, n=1)
     first.until(b"reasoning_content")

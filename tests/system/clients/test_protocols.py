@@ -14,14 +14,14 @@ from support.client_programs import GREETING, HELLO
 from support.server import stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from system.clients.conftest import JavaScript, StartGated
 
 TEXT = "a:0 a:1 a:2 "
 
 
 async def test_asynchronous_clients_wait(gated: StartGated) -> None:
-    """The asynchronous Python clients survive keep-alives as the others do."""
+    """The asynchronous Python clients accept keep-alives as the others do."""
     model = gated()
     url = model.server.base_url
 
@@ -60,16 +60,18 @@ def test_javascript_clients_on_a_warm_model(
 ) -> None:
     """Whole and streamed answers, and an engine's error, as the JavaScript clients see them."""
     server = modelswap_server(stub_config("a"))
-    talks = [("whole chat", {}), ("chat", {}), ("responses", {}), ("messages", {}),
+    conversations = [("whole chat", {}), ("chat", {}), ("responses", {}), ("messages", {}),
              ("whole chat", {"fault": "500"}), ("chat", {"fault": "500"})]  # fmt: skip
-    *good, whole, stream = javascript.answers(javascript.begin(server, *talks))
+    *good, whole, stream = javascript.answers(javascript.begin(server, *conversations))
     assert [answer["text"] for answer in good] == ["a a a", TEXT, TEXT, TEXT]
     for answer in (whole, stream):
         assert (answer["error"], answer["status"]) == ("InternalServerError", 500)
 
 
-def test_an_impatient_javascript_client_is_told(gated: StartGated, javascript: JavaScript) -> None:
-    """The JavaScript client announces its timeout too, and gets its 503 before."""
+def test_a_javascript_client_with_a_short_timeout_gets_a_503(
+    gated: StartGated, javascript: JavaScript
+) -> None:
+    """The JavaScript client announces its timeout too, and gets its 503 before it."""
     model = gated()
     (answer,) = javascript.answers(
         javascript.begin(model.server, ("whole chat", {"timeout": 3000}))
@@ -81,7 +83,7 @@ def test_an_impatient_javascript_client_is_told(gated: StartGated, javascript: J
 
 @pytest.mark.parametrize("kind", ["websocket", "raw"])
 def test_a_tunnel_waits_for_its_model(modelswap_server: StartServer, kind: str) -> None:
-    """A WebSocket for a model that has to be loaded first is opened when it is there."""
+    """A WebSocket for a model that has to be loaded first opens when the model is ready."""
     server = modelswap_server(stub_config("a", flags=("--ready-after", "0.4")))
     with connect(f"ws://127.0.0.1:{server.port}/upstream/a/ws") as socket:
         message = "hello" if kind == "websocket" else b"\x00\xff"

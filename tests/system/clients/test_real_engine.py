@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
     from system.clients.conftest import JavaScript
 
@@ -73,7 +73,7 @@ def test_a_cold_stream_with_the_loading_state(client: openai.OpenAI) -> None:
 
 
 def test_cold_messages(claude: anthropic.Anthropic) -> None:
-    """Anthropic's stream of a cold model survives the pings before it."""
+    """Anthropic's client reads a cold model's stream, with pings before its events."""
     with claude.messages.stream(model="a", max_tokens=8, messages=GREETING) as stream:
         message = stream.get_final_message()
     assert (message.role, message.stop_reason) == ("assistant", "max_tokens")
@@ -81,7 +81,7 @@ def test_cold_messages(claude: anthropic.Anthropic) -> None:
 
 
 def test_cold_whole_messages_and_counts(claude: anthropic.Anthropic) -> None:
-    """Anthropic's whole answer and token count come from the engine."""
+    """Anthropic's whole response and token count come from the engine."""
     message = claude.messages.create(model="a", max_tokens=4, messages=GREETING)
     assert message.usage.output_tokens == 4
     counted = claude.messages.count_tokens(model="a", messages=GREETING)
@@ -106,8 +106,8 @@ def test_cold_completions(client: openai.OpenAI) -> None:
 def test_javascript(server: Modelswap, javascript: JavaScript) -> None:
     """The JavaScript clients get their texts from a cold engine."""
     kinds = ("chat", "messages", "messages helper", "completions")
-    talks = javascript.begin(server, *((kind, {"max_tokens": 8}) for kind in kinds))
-    for kind, answer in zip(kinds, javascript.answers(talks), strict=True):
+    conversations = javascript.begin(server, *((kind, {"max_tokens": 8}) for kind in kinds))
+    for kind, answer in zip(kinds, javascript.answers(conversations), strict=True):
         assert answer.keys() == {"text"}, (kind, answer)
 
 

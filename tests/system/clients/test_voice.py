@@ -1,4 +1,4 @@
-"""What a stream's dialect makes of keep-alives and errors."""
+"""How a stream dialect writes keep-alives and errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def data_of(event: bytes) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("voice", [*StreamDialect, None])
-def test_an_error_is_one_event(voice: StreamDialect | None) -> None:
+@pytest.mark.parametrize("dialect", [*StreamDialect, None])
+def test_an_error_is_one_event(dialect: StreamDialect | None) -> None:
     """Whatever the message holds, the error is one event, and names it."""
-    error = data_of(error_event(voice, 503, MESSAGE))["error"]
+    error = data_of(error_event(dialect, 503, MESSAGE))["error"]
     assert isinstance(error, dict)
     assert error["message"] == MESSAGE
 
@@ -40,8 +40,8 @@ def test_an_anthropic_error_has_its_own_form() -> None:
     assert other == {"type": "api_error", "message": "m"}
 
 
-def test_what_a_wait_does_not_mend_is_not_overload() -> None:
-    """Claude Code tries again whatever calls itself overloaded, and shows nothing meanwhile."""
+def test_an_error_that_waiting_does_not_end_is_not_overload() -> None:
+    """Claude Code retries every `overloaded_error` and shows nothing meanwhile."""
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=False)
     assert data_of(event)["error"] == {"type": "api_error", "message": "m"}
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=True)
@@ -66,8 +66,8 @@ def test_an_openai_error_is_the_envelope() -> None:
 
 def test_keep_alives_dispatch_nothing_empty() -> None:
     """An empty line follows data only: parsers that count empty lines find an event there."""
-    for voice in StreamDialect:
-        blocks = keep_alive(voice, model="a", created=1).split(b"\n\n")
+    for dialect in StreamDialect:
+        blocks = keep_alive(dialect, model="a", created=1).split(b"\n\n")
         assert all(b"data: " in block for block in blocks[:-1])
 
 
@@ -89,7 +89,7 @@ def test_announced_timeouts(headers: dict[bytes, bytes], expected: float | None)
     assert announced_timeout(headers.get) == expected
 
 
-def test_answers_come_before_the_patience_ends() -> None:
-    """A second before, or a quarter where the patience is short."""
+def test_refusals_come_before_the_client_timeout() -> None:
+    """A refusal comes one second before the timeout, or a quarter before it where the timeout is short."""
     assert before(600) == 599
     assert before(2) == 1.5

@@ -1,4 +1,4 @@
-"""How it ends when it is asked to: what runs is finished, nothing waits for ever, nothing is left."""
+"""A requested stop: running requests finish, no wait is unbounded, no process is left."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from support.load import REFUSED, one_request, rest_of, slow_stream
+from support.load_clients import REFUSED, one_request, rest_of, slow_stream
 from support.server import stub_config, wait_until
 
 if TYPE_CHECKING:
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 KILLED = 3
@@ -39,7 +39,7 @@ def exit_code(server: Modelswap, seconds: float = 30) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_running_requests_finish(modelswap_server: StartServer, number: int) -> None:
-    """A stream in progress reaches its end; nobody new is let in; the exit code is 0."""
+    """A stream in progress reaches its end; no new connection is accepted; the exit code is 0."""
     server = modelswap_server(stub_config("a"))
     with slow_stream(server, "a", events=40, delay_ms=25) as connection:
         ask_to_stop(server, number)
@@ -50,7 +50,7 @@ def test_running_requests_finish(modelswap_server: StartServer, number: int) -> 
 
 
 def test_endless_stream_is_cut_after_its_time(modelswap_server: StartServer) -> None:
-    """What does not end within `shutdownTimeout` is visibly broken off; that needs no kill."""
+    """A stream that does not end within `shutdownTimeout` is visibly broken off, without a kill."""
     server = modelswap_server(stub_config("a", extra="shutdownTimeout: 0.5"))
     with slow_stream(server, "a", events=100_000, delay_ms=20) as connection:
         ask_to_stop(server)
@@ -60,7 +60,7 @@ def test_endless_stream_is_cut_after_its_time(modelswap_server: StartServer) -> 
     assert exit_code(server) == 0
 
 
-def test_websocket_does_not_hold_it_up(modelswap_server: StartServer) -> None:
+def test_websocket_does_not_delay_the_stop(modelswap_server: StartServer) -> None:
     """An open tunnel is cut when the time is over."""
     server = modelswap_server(stub_config("a", extra="shutdownTimeout: 0.5"))
     url = f"ws://127.0.0.1:{server.port}/upstream/a/ws"
@@ -74,7 +74,7 @@ def test_websocket_does_not_hold_it_up(modelswap_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/events", "/logs/stream"])
-def test_watchers_do_not_hold_it_up(modelswap_server: StartServer, path: str) -> None:
+def test_watchers_do_not_delay_the_stop(modelswap_server: StartServer, path: str) -> None:
     """Event and log streams of the interface end by themselves."""
     server = modelswap_server(stub_config("a"))
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as watcher:
@@ -85,8 +85,8 @@ def test_watchers_do_not_hold_it_up(modelswap_server: StartServer, path: str) ->
     assert exit_code(server, 10) == 0
 
 
-def test_waiting_requests_are_told(modelswap_server: StartServer) -> None:
-    """Who waits for a load gets an honest 503 at once, not the end of the load."""
+def test_waiting_requests_get_a_503(modelswap_server: StartServer) -> None:
+    """A request that waits for a load gets a 503 at once, not at the end of the load."""
     server = modelswap_server(stub_config("a", flags=("--ready-after", "20")))
     endings: list[str] = []
     asking = threading.Thread(target=lambda: endings.append(one_request(server, "a", 30)))
@@ -99,7 +99,7 @@ def test_waiting_requests_are_told(modelswap_server: StartServer) -> None:
 
 
 def test_open_connections_are_answered_while_it_drains(modelswap_server: StartServer) -> None:
-    """On one kept alive `/ready` says 503, `/health` that it lives, a model that we are leaving."""
+    """On a kept connection `/ready` is 503, `/health` is 200, and a model is a 503 that says why."""
     server = modelswap_server(stub_config("a"))
     asked = {"/ready": 503, "/health": 200, "/upstream/a/stub/state": 503}
     kept = {
@@ -121,8 +121,10 @@ def test_open_connections_are_answered_while_it_drains(modelswap_server: StartSe
     assert exit_code(server) == 0
 
 
-def test_deaf_engine_is_killed_and_the_exit_code_says_so(modelswap_server: StartServer) -> None:
-    """Who does not leave within `unloadTimeout` is killed: exit code 3, nothing left."""
+def test_engine_that_ignores_sigterm_is_killed_with_exit_code_3(
+    modelswap_server: StartServer,
+) -> None:
+    """An engine that does not exit within `unloadTimeout` is killed: exit code 3, no process left."""
     server = modelswap_server(stub_config("a", extra="unloadTimeout: 1", flags=("--deaf",)))
     assert server.chat("a").status == 200
     assert server.stop(20) == KILLED
@@ -138,8 +140,8 @@ def test_earlier_kills_do_not_count(modelswap_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_second_signal_hurries(modelswap_server: StartServer, second: int) -> None:
-    """A second signal cuts what runs and kills what does not leave, at once."""
+def test_second_signal_stops_at_once(modelswap_server: StartServer, second: int) -> None:
+    """A second signal ends running requests and kills running engines at once."""
     server = modelswap_server(
         stub_config("a", extra="shutdownTimeout: 300\nunloadTimeout: 300", flags=("--deaf",))
     )
@@ -152,8 +154,8 @@ def test_second_signal_hurries(modelswap_server: StartServer, second: int) -> No
     assert not server.processes()
 
 
-def test_client_that_never_reads_does_not_hold_it_up(modelswap_server: StartServer) -> None:
-    """A stream that backs up because nobody reads it is cut when the time is over."""
+def test_client_that_never_reads_does_not_delay_the_stop(modelswap_server: StartServer) -> None:
+    """A stream that backs up because its client does not read is cut when the time is over."""
     server = modelswap_server(stub_config("a", extra="shutdownTimeout: 0.5"))
     with slow_stream(server, "a", events=100_000, delay_ms=0):
         time.sleep(0.3)
@@ -161,8 +163,8 @@ def test_client_that_never_reads_does_not_hold_it_up(modelswap_server: StartServ
         assert exit_code(server, 20) == 0
 
 
-def test_stop_with_a_dead_keeper(modelswap_server: StartServer) -> None:
-    """A keeper that was killed just before does not hold the stop up."""
+def test_stop_with_a_killed_keeper(modelswap_server: StartServer) -> None:
+    """A keeper that was killed just before does not delay the stop."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     os.kill(server.keeper_pid(), signal.SIGKILL)
@@ -171,7 +173,7 @@ def test_stop_with_a_dead_keeper(modelswap_server: StartServer) -> None:
 
 
 def test_upload_in_progress_is_cut(modelswap_server: StartServer) -> None:
-    """A body that comes in for ever ends with the time, too."""
+    """An endless request body is cut when the time is over, too."""
     server = modelswap_server(stub_config("a", extra="shutdownTimeout: 0.5"))
     head = {"model": "a", "messages": []}
     body = json.dumps(head).encode()

@@ -1,4 +1,4 @@
-"""What is missing: descriptors, disk, a reader of the output, ports, a writable home."""
+"""Missing resources: descriptors, disk, a reader of the output, ports, a writable home."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.load import Crowd
+from support.load_clients import LoadClients
 from support.server import free_block, parent_of, stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 
@@ -36,7 +36,7 @@ def flood_of_requests(server: Modelswap, count: int) -> None:
 
 @contextmanager
 def no_descriptors(server: Modelswap, *, spare: int, clients: int) -> Iterator[None]:
-    """Clients that take every descriptor that the front has left."""
+    """Clients that use up every descriptor that the front has left."""
     limit = len(list(Path(f"/proc/{server.pid}/fd").iterdir())) + spare
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (limit, limit))
     with ExitStack() as flood:
@@ -47,7 +47,7 @@ def no_descriptors(server: Modelswap, *, spare: int, clients: int) -> Iterator[N
 
 
 def test_no_descriptors_left(modelswap_server: StartServer) -> None:
-    """Clients that take every descriptor are refused; it lives on, and serves when they leave."""
+    """Clients that use up every descriptor are refused; the front serves again when they disconnect."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     with no_descriptors(server, spare=20, clients=60):
@@ -61,12 +61,12 @@ def test_no_descriptors_left(modelswap_server: StartServer) -> None:
 def is_served(server: Modelswap) -> bool:
     try:
         return server.chat("a", seconds=10).status == 200
-    except (OSError, http.client.HTTPException):  # its server died in the middle of the answer
+    except (OSError, http.client.HTTPException):  # its server died in the middle of the response
         return False
 
 
-def test_no_descriptors_left_when_the_keeper_dies(modelswap_server: StartServer) -> None:
-    """Nor does it matter that the keeper dies just then: the next request brings a new one."""
+def test_no_descriptors_left_when_the_keeper_is_killed(modelswap_server: StartServer) -> None:
+    """The keeper is killed while no descriptor is free: the next request starts a new one."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     with no_descriptors(server, spare=10, clients=30):
@@ -75,8 +75,8 @@ def test_no_descriptors_left_when_the_keeper_dies(modelswap_server: StartServer)
     wait_until(lambda: is_served(server), 30, what="it serves again")
 
 
-def test_the_limit_is_raised_for_us_alone(modelswap_server: StartServer) -> None:
-    """The front may open as many files as the system lets it, its servers as many as before."""
+def test_the_limit_is_raised_for_the_front_only(modelswap_server: StartServer) -> None:
+    """The front may open as many files as the hard limit allows, its servers as many as before."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -87,17 +87,17 @@ def test_the_limit_is_raised_for_us_alone(modelswap_server: StartServer) -> None
 
 
 @pytest.mark.parametrize("how", ["closed", "full", "never read", "reader gone"])
-def test_output_that_goes_nowhere(modelswap_server: StartServer, how: str) -> None:
-    """Standard output closed, full, blocked or abandoned: requests do not notice."""
+def test_output_without_a_reader(modelswap_server: StartServer, how: str) -> None:
+    """Standard output closed, full, blocked or abandoned: requests are served as before."""
     server = modelswap_server(
         stub_config("a", extra="logToStdout: both", flags=("--log-flood",)), start=False
     )
     with ExitStack() as stack:
         server.process = begin(server, how, stack)
         wait_until(lambda: is_healthy(server), what="it is up")
-        with Crowd(server, ["a"], clients=4, n=2) as crowd:
+        with LoadClients(server, ["a"], clients=4, n=2) as load_clients:
             time.sleep(1.5)
-        assert crowd.endings == {"200": crowd.asked}
+        assert load_clients.endings == {"200": load_clients.asked}
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
 
@@ -157,9 +157,9 @@ def test_full_disk(modelswap_server: StartServer, small_disk: Path) -> None:
         with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
             while True:
                 ballast.write(bytes(4096))
-        with Crowd(server, ["a", "b"], clients=4, n=2) as crowd:
+        with LoadClients(server, ["a", "b"], clients=4, n=2) as load_clients:
             time.sleep(1.5)
-        assert crowd.endings == {"200": crowd.asked}
+        assert load_clients.endings == {"200": load_clients.asked}
         os.kill(server.keeper_pid(), signal.SIGKILL)
         wait_until(lambda: is_served(server), 20, what="a new keeper on a full disk")
         assert server.stop() == 0
@@ -169,7 +169,7 @@ def test_full_disk(modelswap_server: StartServer, small_disk: Path) -> None:
 
 
 def test_unwritable_store(modelswap_server: StartServer) -> None:
-    """A store that cannot be written: one warning, and requests as ever."""
+    """A store that cannot be written: one warning, and requests are served as before."""
     server = modelswap_server(stub_config("a", extra="store: {path: /proc/activity.db}"))
     flood_of_requests(server, 5)
     assert "/proc/activity.db" in server.log()
@@ -238,7 +238,7 @@ def test_a_system_that_cannot_be_written(command: str) -> None:
 @pytest.mark.usefixtures("can_unshare")
 @pytest.mark.parametrize("folder", ["/tmp", "/dev/shm"])  # noqa: S108 - mounted for the test
 def test_the_first_folder_that_can_be_written(folder: str) -> None:
-    """The server starts with its state there, for its user alone, and nothing is asked of the user."""
+    """The server starts with its state there, readable by its user only, without an option."""
     port = free_block()
     flags = ["/dev/stdin", "--listen", f"127.0.0.1:{port}"]
     with subprocess.Popen(
@@ -274,14 +274,14 @@ def test_a_folder_that_the_demo_cannot_write() -> None:
 
 
 def test_state_directory_vanishes(modelswap_server: StartServer) -> None:
-    """Somebody deletes it under the running program: models still start, stop and end."""
+    """The directory is deleted under the running program: models still start, stop and end."""
     server = modelswap_server(stub_config("a", "b"))
     assert server.chat("a").status == 200
     shutil.rmtree(server.state_dir)
     assert server.chat("b").status == 200
     os.kill(server.keeper_pid(), signal.SIGKILL)
     answer = wait_until(
-        lambda: (a := server.chat("a")).status in {200, 503} and a, 20, what="an honest answer"
+        lambda: (a := server.chat("a")).status in {200, 503} and a, 20, what="a response"
     )
     assert answer.status == 200 or answer.json()["error"]["code"] == "model_load_failed"
     assert server.stop() == 0
@@ -291,7 +291,7 @@ def test_state_directory_vanishes(modelswap_server: StartServer) -> None:
 
 
 def test_ports_that_are_taken(modelswap_server: StartServer) -> None:
-    """Models whose ports others hold get the next free ones."""
+    """Models whose ports other programs hold get the next free ones."""
     first = free_block()
     with ExitStack() as held:
         for port in (first, first + 1, first + 3):
@@ -301,11 +301,11 @@ def test_ports_that_are_taken(modelswap_server: StartServer) -> None:
             assert server.chat(model).status == 200
 
 
-def test_port_taken_between_look_and_bind(modelswap_server: StartServer) -> None:
-    """An engine whose port somebody quicker took, and who neither leaves nor says so, gets another."""
+def test_port_taken_between_check_and_bind(modelswap_server: StartServer) -> None:
+    """An engine whose port was taken in between, and which neither exits nor says so, gets another port."""
     first = free_block()
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server = modelswap_server(
             f"startPort: {first}\n" + stub_config("a", flags=("--ready-after", "0.5"))
         )
@@ -313,22 +313,22 @@ def test_port_taken_between_look_and_bind(modelswap_server: StartServer) -> None
         asking = threading.Thread(target=lambda: statuses.append(server.chat("a").status))
         asking.start()
         wait_until(lambda: "<a> starting" in server.log(), what="the port was looked at")
-        stranger.bind(("127.0.0.1", first))
-        stranger.listen()
+        foreign.bind(("127.0.0.1", first))
+        foreign.listen()
         asking.join(30)
         assert statuses == [200]
         assert "its port is taken by another program" in server.log()
 
 
-def test_stranger_that_answers(modelswap_server: StartServer) -> None:
-    """Another program's 200 on a fixed port does not make the model ready, nor gets its requests."""
+def test_foreign_server_on_the_port(modelswap_server: StartServer) -> None:
+    """A foreign process's 200 on a fixed port neither makes the model ready nor gets its requests."""
     first = free_block()
     other = subprocess.Popen(
         [sys.executable, "-I", "-S", *stub_command("x", port=str(first)).split()[3:]],
         stdout=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: can_connect(first), what="the stranger listens")
+        wait_until(lambda: can_connect(first), what="the foreign process listens")
         command = stub_command("a", port=str(first))
         server = modelswap_server(
             f"models:\n  a:\n    cmd: {command}\n    proxy: http://127.0.0.1:{first}\n"

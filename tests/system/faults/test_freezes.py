@@ -1,4 +1,4 @@
-"""Processes that stand still: a stopped front, a hung keeper, a suspended machine."""
+"""Suspended processes: a stopped front, a hung keeper, a suspended machine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
-from support.load import one_request, rest_of, slow_stream
+from support.load_clients import one_request, rest_of, slow_stream
 from support.server import stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 
-def test_front_that_stood_still(modelswap_server: StartServer) -> None:
+def test_suspended_front(modelswap_server: StartServer) -> None:
     """After five seconds of SIGSTOP streams go on, the engine lives, and requests are served."""
     server = modelswap_server(stub_config("a"))
     with slow_stream(server, "a", events=60, delay_ms=20) as stream:
@@ -43,8 +43,8 @@ def one_in_background(server: Modelswap, **fields: object) -> Iterator[list[str]
     asking.join(60)
 
 
-def test_keeper_that_stood_still_for_a_moment(modelswap_server: StartServer) -> None:
-    """Orders given meanwhile are carried out afterwards, and nothing is killed for it."""
+def test_briefly_suspended_keeper(modelswap_server: StartServer) -> None:
+    """Orders given meanwhile are carried out afterwards, and nothing is killed for the delay."""
     server = modelswap_server(stub_config("a", "b"))
     assert server.chat("a").status == 200
     keeper = server.keeper_pid()
@@ -84,8 +84,8 @@ async def test_deadlines_do_not_run_while_we_stand_still() -> None:
     assert 0 < looks[1] - looks[0] < 1
 
 
-def test_answer_that_came_while_we_stood_still(modelswap_server: StartServer) -> None:
-    """It is read, not timed out, although its time is long over."""
+def test_response_that_came_while_suspended(modelswap_server: StartServer) -> None:
+    """The response is read and not timed out, although its deadline is long over."""
     config = stub_config("a") + "    timeouts: {responseHeader: 2}\n"
     server = modelswap_server(config)
     assert server.chat("a").status == 200

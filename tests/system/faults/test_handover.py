@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Self
 import pytest
 import trustme
 
-from support.load import CUT, Crowd, one_request, rest_of, slow_stream
+from support.load_clients import CUT, LoadClients, one_request, rest_of, slow_stream
 from support.server import parent_of, stub_config, wait_until
-from system.faults.test_restart import Heard, manager
+from system.faults.test_restart import NotifyReader, manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 
@@ -66,8 +66,8 @@ def start(modelswap_server: StartServer) -> Iterator[StartServer]:
         wait_until(lambda server=server: not fronts(server), 40, what="every front has ended")
 
 
-class Loyal:
-    """Clients that keep their connection as long as they may, and ask without pause."""
+class KeepAliveClients:
+    """Clients that keep their connection as long as allowed, and send requests without pause."""
 
     def __init__(self, server: Modelswap, paths: tuple[str, ...], clients: int = 4) -> None:
         self._port = server.port
@@ -89,15 +89,15 @@ class Loyal:
             thread.join(40)
 
     def _ask(self) -> None:
-        turn = 0
+        number = 0
         while not self._over.is_set():
             wire = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
             with self._lock:
                 self.connections += 1
             try:
                 while not self._over.is_set():
-                    path = self._paths[turn % len(self._paths)]
-                    turn += 1
+                    path = self._paths[number % len(self._paths)]
+                    number += 1
                     body = json.dumps({"model": "a", "messages": []}) if "chat" in path else None
                     wire.request("POST" if body else "GET", path, body)
                     reply = wire.getresponse()
@@ -132,23 +132,28 @@ def test_no_request_is_lost(start: StartServer, tmp_path: Path) -> None:
     server = start(stub_config("a", "b", flags=("--journal", str(journal))))
     pid, model = server.pid, server.stub_state("a")["pid"]
     paths = ("/v1/chat/completions", "/v1/models", "/v1/chat/completions", "/health", "/running")
-    with Crowd(server, ["a"], clients=3) as crowd, Loyal(server, paths) as loyal:
+    with (
+        LoadClients(server, ["a"], clients=3) as load_clients,
+        KeepAliveClients(server, paths) as keeping_clients,
+    ):
         for _ in range(5):
-            asked = crowd.endings.total()
+            asked = load_clients.endings.total()
             with slow_stream(server, "a", events=60, delay_ms=20) as stream:
                 pid = hand_over(server, pid)
                 assert b"data: [DONE]" in rest_of(stream)
-            wait_until(lambda asked=asked: crowd.endings.total() > asked + 20, 30)
-    assert set(crowd.endings) == {"200"}, crowd.endings
-    assert {key.rpartition(" ")[2] for key in loyal.endings} == {"200"}, loyal.endings
-    assert loyal.connections >= 20
+            wait_until(lambda asked=asked: load_clients.endings.total() > asked + 20, 30)
+    assert set(load_clients.endings) == {"200"}, load_clients.endings
+    assert {key.rpartition(" ")[2] for key in keeping_clients.endings} == {"200"}, (
+        keeping_clients.endings
+    )
+    assert keeping_clients.connections >= 20
     assert server.stub_state("a")["pid"] == model
     assert len(journal.read_text().splitlines()) == 1
     wait_until(lambda: fronts(server) == {pid}, 40, what="the old fronts have ended")
 
 
 def test_a_request_that_waits_for_a_swap(start: StartServer) -> None:
-    """It waited in the old front for a model that another's stream holds up: it is served."""
+    """A request that waited in the old front for a swap that another stream blocks is served."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
     with slow_stream(server, "a", events=400, delay_ms=30) as stream:
@@ -173,7 +178,7 @@ def queued(server: Modelswap, model: str) -> int:
 
 
 def test_models_in_use_are_not_evicted(start: StartServer) -> None:
-    """The new front knows what the old one still streams from: another model waits for it."""
+    """The new front counts the streams of the old one: another model waits for their end."""
     server = start(stub_config("a", "b"))
     with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         hand_over(server)
@@ -184,7 +189,7 @@ def test_models_in_use_are_not_evicted(start: StartServer) -> None:
 
 
 def test_a_front_that_is_killed_while_it_finishes(start: StartServer) -> None:
-    """Its streams break with it; its leases end, so that the others go on."""
+    """Its streams break with it, and its leases end, so that the other requests go on."""
     server = start(stub_config("a", "b"))
     with slow_stream(server, "a", events=100_000, delay_ms=20):
         pid = hand_over(server)
@@ -196,7 +201,7 @@ def test_a_front_that_is_killed_while_it_finishes(start: StartServer) -> None:
 
 
 def test_while_a_model_loads(start: StartServer, tmp_path: Path) -> None:
-    """A server that is not ready yet is taken over, not started anew; who waits for it is served."""
+    """A server that is not ready yet is taken over, not started anew; waiting requests are served."""
     journal = tmp_path / "starts"
     server = start(stub_config("a", flags=("--journal", str(journal), "--ready-after", "2.5")))
     waiting = [Asked(server, "a") for _ in range(3)]
@@ -210,7 +215,7 @@ def test_while_a_model_loads(start: StartServer, tmp_path: Path) -> None:
 
 
 def test_waiting_under_a_limit(start: StartServer) -> None:
-    """Requests that waited for the one place of a model wait on, instead of being refused."""
+    """Requests that waited at a concurrency limit wait on, instead of being refused."""
     config = stub_config("a", flags=("--ready-after", "2"))
     server = start(config + "    concurrencyLimit: 1\n")
     waiting = [Asked(server, "a") for _ in range(4)]
@@ -239,8 +244,8 @@ def test_several_at_once(start: StartServer) -> None:
     wait_until(lambda: fronts(server) == {third}, 40, what="the old fronts have ended")
 
 
-def test_twice_in_a_moment(start: StartServer) -> None:
-    """Two signals before the new front is up are one wish; later ones go to the new front."""
+def test_two_signals_in_quick_succession(start: StartServer) -> None:
+    """Two signals before the new front is up are one hand-over; later ones go to the new front."""
     server = start(stub_config("a"))
     with slow_stream(server, "a", events=100, delay_ms=30) as stream:
         server.process.send_signal(signal.SIGUSR2)  # type: ignore[union-attr]
@@ -267,22 +272,22 @@ def test_an_invalid_configuration(start: StartServer) -> None:
     assert fronts(server) == {server.pid}
 
 
-def test_a_new_front_that_dies_at_once(start: StartServer) -> None:
-    """Killed before it has taken anything: the old front goes on."""
+def test_a_new_front_that_exits_at_once(start: StartServer) -> None:
+    """Killed before it has taken over anything: the old front goes on."""
     server = start(stub_config("a"))
     model = server.stub_state("a")["pid"]
-    with Crowd(server, ["a"], clients=2) as crowd:
+    with LoadClients(server, ["a"], clients=2) as load_clients:
         os.kill(server.pid, signal.SIGUSR2)
         new = wait_until(lambda: fronts(server) - {server.pid})
         os.kill(next(iter(new)), signal.SIGKILL)
         wait_until(lambda: "not handed over" in server.log())
-        wait_until(lambda: crowd.endings.total() > 30)
-    assert set(crowd.endings) == {"200"}
+        wait_until(lambda: load_clients.endings.total() > 30)
+    assert set(load_clients.endings) == {"200"}
     assert server.stub_state("a")["pid"] == model
 
 
 def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
-    """It fails when the old one has let go already: the old one takes everything back."""
+    """It fails after the old front has handed over: the old front takes everything back."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
     with slow_stream(server, "a", events=400, delay_ms=30) as stream:
@@ -290,17 +295,15 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
         lock = server.state_dir / "front.lock"
         lock.rename(lock.with_suffix(".real"))
         lock.mkdir()  # the old front has its lock; nobody can take it anew
-        with Crowd(server, ["a"], clients=2) as crowd:
+        with LoadClients(server, ["a"], clients=2) as load_clients:
             os.kill(server.pid, signal.SIGUSR2)
             wait_until(lambda: "cannot be locked" in server.log(), 40)
             lock.rmdir()
             lock.with_suffix(".real").rename(lock)
             wait_until(lambda: "not handed over" in server.log(), 40)
-        assert set(crowd.endings) <= {"200"}, crowd.endings
+        assert set(load_clients.endings) <= {"200"}, load_clients.endings
         assert server.running()["a"] == "ready"
-        assert (
-            model in server.processes()
-        )  # not to be asked for: with the stream's end it is b's turn
+        assert model in server.processes()  # not to be asked for: with the stream's end b is next
         assert b"data: [DONE]" in rest_of(stream, b"[DONE]")
     waiting.join(30)
     assert waiting.ending == "200"
@@ -308,7 +311,7 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
 
 
 def test_during_a_shutdown(start: StartServer) -> None:
-    """A program that is stopping hands over to nobody."""
+    """A program that is stopping does not hand over."""
     server = start(stub_config("a"))
     with slow_stream(server, "a", events=40, delay_ms=25) as stream:
         assert server.process is not None
@@ -321,7 +324,7 @@ def test_during_a_shutdown(start: StartServer) -> None:
 
 
 def test_a_stop_in_the_middle(start: StartServer) -> None:
-    """SIGTERM right after SIGUSR2: whoever serves then stops, and nothing is left."""
+    """SIGTERM right after SIGUSR2: the front that serves then stops, and no process is left."""
     server = start(stub_config("a"))
     assert server.chat("a").status == 200
     os.kill(server.pid, signal.SIGUSR2)
@@ -330,7 +333,7 @@ def test_a_stop_in_the_middle(start: StartServer) -> None:
 
 
 def test_the_new_front_waits_for_the_old_one(start: StartServer) -> None:
-    """A stop of the new front lets the old one's streams finish, and stops the models then."""
+    """A stop of the new front waits until the old front's streams finish, and stops the models then."""
     server = start(stub_config("a"))
     with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         pid = hand_over(server)
@@ -348,7 +351,7 @@ def test_the_time_for_that_is_bounded(start: StartServer) -> None:
     wait_until(lambda: not server.processes(), 40, what="everything is gone")
 
 
-def test_a_keeper_that_dies_later(start: StartServer) -> None:
+def test_a_keeper_that_exits_later(start: StartServer) -> None:
     """The new front is not the keeper's parent; it starts another one all the same."""
     server = start(stub_config("a"))
     assert server.chat("a").status == 200
@@ -358,7 +361,7 @@ def test_a_keeper_that_dies_later(start: StartServer) -> None:
     wait_until(lambda: one_request(server, "a", 20) == "200", 40, what="it recovers")
 
 
-def test_a_new_front_that_dies_later(start: StartServer) -> None:
+def test_a_new_front_that_exits_later(start: StartServer) -> None:
     """The old front ends with what it has; the next start adopts the models."""
     server = start(stub_config("a"))
     model = server.stub_state("a")["pid"]
@@ -375,7 +378,7 @@ def test_a_new_front_that_dies_later(start: StartServer) -> None:
 
 
 def test_a_changed_model(start: StartServer) -> None:
-    """Its old server finishes what runs; who comes later gets the new one."""
+    """Its old server finishes its running requests; later requests get the new one."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
     with slow_stream(server, "a", events=200, delay_ms=25) as stream:
@@ -390,7 +393,7 @@ def test_a_changed_model(start: StartServer) -> None:
 
 
 def test_a_removed_model(start: StartServer) -> None:
-    """Its server finishes what runs, and leaves."""
+    """Its server finishes its running requests, and stops."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
     with slow_stream(server, "a", events=200, delay_ms=25) as stream:
@@ -403,7 +406,7 @@ def test_a_removed_model(start: StartServer) -> None:
 
 
 def test_an_unused_model_that_changed(start: StartServer) -> None:
-    """Nobody uses its server: it is stopped before the new front accepts."""
+    """A server without requests is stopped before the new front accepts."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
     server.write_config(stub_config("b"))
@@ -429,8 +432,8 @@ def test_with_tls(start: StartServer, tmp_path: Path) -> None:
     authority.configure_trust(context)
     kept = http.client.HTTPSConnection("localhost", server.port, timeout=20, context=context)
     body = json.dumps({"model": "a", "messages": []})
-    for turn in range(4):
-        if turn == 2:
+    for number in range(4):
+        if number == 2:
             hand_over(server)
         kept.request("POST", "/v1/chat/completions", body)
         reply = kept.getresponse()
@@ -456,20 +459,20 @@ def test_the_store_goes_on(start: StartServer, tmp_path: Path) -> None:
 
 
 def test_systemd_follows(start: StartServer, tmp_path: Path) -> None:
-    """`MAINPID` names the new front, whose signs of life go on."""
+    """`MAINPID` names the new front, which goes on sending watchdog messages."""
     address = str(tmp_path / "notify")
     with manager(address) as listening:
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
         server = start(stub_config("a"), env=env)
-        heard = Heard(listening)
+        notify = NotifyReader(listening)
         pid = hand_over(server)
-        wait_until(lambda: f"MAINPID={pid}" in heard.fields)
+        wait_until(lambda: f"MAINPID={pid}" in notify.fields)
         assert server.process is not None
         server.process.wait(40)
-        heard.fields.clear()
-        wait_until(lambda: "WATCHDOG=1" in heard.fields)
+        notify.fields.clear()
+        wait_until(lambda: "WATCHDOG=1" in notify.fields)
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: "STOPPING=1" in heard.fields)
+        wait_until(lambda: "STOPPING=1" in notify.fields)
 
 
 def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
@@ -490,9 +493,9 @@ def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
     wait_until(lambda: "models on http" in server.log(), 30, what="it is up")
     model = server.stub_state("a")["pid"]
     first = next(pid for pid in server.processes() if parent_of(pid) == server.pid)
-    for turn in (1, 2):
+    for number in (1, 2):
         os.kill(first, signal.SIGUSR2)
-        wait_until(lambda turn=turn: len(handed_over(server)) == turn, 40)
+        wait_until(lambda number=number: len(handed_over(server)) == number, 40)
         assert server.stub_state("a")["pid"] == model
         wait_until(lambda: len(fronts(server) - {server.pid, first}) == 1, 40)
     os.kill(first, signal.SIGTERM)
@@ -500,8 +503,8 @@ def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
     wait_until(lambda: not server.processes(), 5)
 
 
-def test_nothing_is_inherited_that_is_not_meant(start: StartServer) -> None:
-    """Neither the new front nor its models have more descriptors or variables than the first ones."""
+def test_only_intended_descriptors_and_variables_are_inherited(start: StartServer) -> None:
+    """The new front and its models have no more descriptors or variables than the first ones."""
     server = start(stub_config("a", "b"))
     assert server.chat("a").status == 200
     before = descriptors(server.pid)
@@ -538,7 +541,7 @@ def reload(server: Modelswap, *flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_reload_of_the_configuration(start: StartServer) -> None:
-    """It waits, and says what became of it: exit code 0, or 1 with every problem."""
+    """`modelswap reload` waits for the result: exit code 0, or 1 with every problem."""
     server = start(stub_config("a"))
     where = ("--state-dir", str(server.state_dir))
     server.write_config(stub_config("a", "b"))
@@ -573,12 +576,12 @@ def test_reload_of_the_program(start: StartServer) -> None:
 
 
 def test_which_server_to_reload(start: StartServer, tmp_path: Path) -> None:
-    """The one that runs; among several the one that is meant; none is an error."""
+    """The only running server, or the named one of several; no running server is an error."""
     env = {"XDG_STATE_HOME": str(tmp_path / "home")}
     servers = [start(stub_config("a"), start=False, env=env) for _ in range(2)]
-    nobody = reload(servers[0])
-    assert nobody.returncode == 1
-    assert "no running server" in nobody.stderr
+    none_running = reload(servers[0])
+    assert none_running.returncode == 1
+    assert "no running server" in none_running.stderr
     for server in servers:
         server.flags = ("--state-dir", "")  # an option not given: each has its usual place
         server.start()
@@ -595,7 +598,7 @@ def test_which_server_to_reload(start: StartServer, tmp_path: Path) -> None:
 
 
 def test_reload_signals_no_process_of_another_container(start: StartServer) -> None:
-    """The pid in a shared state directory is counted in the container: here it is somebody else's."""
+    """A pid in a shared state directory may belong to another container: it is not signalled."""
     server = start(stub_config("a"))
     note = server.state_dir / "front.json"
     facts = json.loads(note.read_bytes())
@@ -615,7 +618,7 @@ def test_reload_signals_no_process_of_another_container(start: StartServer) -> N
 
 
 def test_a_connection_that_is_kept_is_told_to_close(start: StartServer) -> None:
-    """A kept-alive connection gets one more answer from the old front, with `Connection: close`."""
+    """A kept-alive connection gets one more response from the old front, with `Connection: close`."""
     server = start(stub_config("a"))
     wire = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     body = json.dumps({"model": "a", "messages": []})

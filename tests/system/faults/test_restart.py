@@ -1,4 +1,4 @@
-"""A restart that was asked for: what it unloads, what it keeps, and what systemd hears of it."""
+"""A requested restart: which models it unloads, which it keeps, and which messages systemd gets."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.load import rest_of, slow_stream
+from support.load_clients import rest_of, slow_stream
 from support.server import stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 KEEP = "keeper: {onRestart: keep, grace: 5}"
 
 
 def signalled(server: Modelswap, *numbers: int) -> int:
-    """Send the signals, each when the one before was heard; the exit code."""
+    """Send the signals, each after the one before was handled; return the exit code."""
     assert server.process is not None
     for number in numbers:
         server.process.send_signal(number)
@@ -71,7 +71,7 @@ def test_running_requests_finish_before(modelswap_server: StartServer) -> None:
 
 
 def test_without_a_new_start(modelswap_server: StartServer) -> None:
-    """Nobody comes within the grace: the keeper stops the models and leaves."""
+    """No front starts within the grace period: the keeper stops the models and exits."""
     server = modelswap_server(stub_config("a", extra="keeper: {onRestart: keep, grace: 1}"))
     assert server.chat("a").status == 200
     assert signalled(server, signal.SIGTERM) == 0
@@ -80,7 +80,7 @@ def test_without_a_new_start(modelswap_server: StartServer) -> None:
 
 
 def test_nothing_to_keep(modelswap_server: StartServer) -> None:
-    """Without a model the keeper leaves at once."""
+    """Without a model the keeper exits at once."""
     server = modelswap_server(stub_config("a", extra="keeper: {onRestart: keep, grace: 60}"))
     assert signalled(server, signal.SIGTERM) == 0
     wait_until(lambda: not server.processes(), 5, what="everything is gone")
@@ -88,7 +88,7 @@ def test_nothing_to_keep(modelswap_server: StartServer) -> None:
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_the_models(modelswap_server: StartServer, first: int) -> None:
-    """SIGINT means the end, also after a SIGTERM."""
+    """SIGINT stops the models, also after a SIGTERM."""
     server = modelswap_server(stub_config("a", extra=KEEP))
     with slow_stream(server, "a", events=100_000, delay_ms=20):
         signalled(server, first, signal.SIGINT)
@@ -96,7 +96,7 @@ def test_ctrl_c_stops_the_models(modelswap_server: StartServer, first: int) -> N
 
 
 def test_a_second_sigterm_cuts_the_requests_only(modelswap_server: StartServer) -> None:
-    """In a hurry the requests are cut; the models stay all the same."""
+    """A second SIGTERM cuts the requests; the models stay all the same."""
     server = modelswap_server(stub_config("a", extra=KEEP))
     before = server.stub_state("a")["pid"]
     with slow_stream(server, "a", events=100_000, delay_ms=20):
@@ -106,7 +106,7 @@ def test_a_second_sigterm_cuts_the_requests_only(modelswap_server: StartServer) 
 
 
 def test_a_model_that_is_loading_is_kept(modelswap_server: StartServer, tmp_path: Path) -> None:
-    """It is not ready yet: the next start waits for it instead of beginning anew."""
+    """A model that is not ready yet: the next start waits for it instead of starting it anew."""
     journal = tmp_path / "starts"
     flags = ("--journal", str(journal), "--ready-after", "2")
     server = modelswap_server(
@@ -124,14 +124,14 @@ def test_a_model_that_is_loading_is_kept(modelswap_server: StartServer, tmp_path
 
 @contextmanager
 def manager(address: str) -> Iterator[socket.socket]:
-    """What systemd listens on."""
+    """The socket on which systemd listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
         yield listening
         listening.shutdown(socket.SHUT_RDWR)
 
 
-class Heard(threading.Thread):
+class NotifyReader(threading.Thread):
     """Reads all messages, as systemd does, until the socket is closed."""
 
     def __init__(self, listening: socket.socket) -> None:
@@ -152,52 +152,52 @@ class Heard(threading.Thread):
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_systemd_hears(modelswap_server: StartServer, tmp_path: Path, kind: str) -> None:
-    """READY when requests are accepted, RELOADING around a reload, STOPPING, and signs of life."""
+def test_systemd_is_notified(modelswap_server: StartServer, tmp_path: Path, kind: str) -> None:
+    """READY when requests are accepted, RELOADING around a reload, STOPPING, and watchdog messages."""
     address = str(tmp_path / "notify") if kind == "path" else f"@modelswap-test-{os.getpid()}"
     with manager(address) as listening:
-        heard = Heard(listening)
+        notify = NotifyReader(listening)
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
         server = modelswap_server(stub_config("a"), start=False, env=env)
         process = server.spawn()
-        wait_until(lambda: "READY=1" in heard.fields)
-        assert f"MAINPID={process.pid}" in heard.fields
+        wait_until(lambda: "READY=1" in notify.fields)
+        assert f"MAINPID={process.pid}" in notify.fields
         assert server.ask("GET", "/health").status == 200
         for _ in range(3):
-            heard.next("WATCHDOG=1")
+            notify.next("WATCHDOG=1")
         assert server.chat("a").status == 200
         model = next(iter(server.model_pids()))
         assert b"NOTIFY_SOCKET" not in Path(f"/proc/{model}/environ").read_bytes()
-        heard.fields.clear()
+        notify.fields.clear()
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "READY=1" in heard.fields)
-        assert heard.fields.index("RELOADING=1") < heard.fields.index("READY=1")
-        assert any(field.startswith("MONOTONIC_USEC=") for field in heard.fields)
+        wait_until(lambda: "READY=1" in notify.fields)
+        assert notify.fields.index("RELOADING=1") < notify.fields.index("READY=1")
+        assert any(field.startswith("MONOTONIC_USEC=") for field in notify.fields)
         process.terminate()
-        wait_until(lambda: "STOPPING=1" in heard.fields)
+        wait_until(lambda: "STOPPING=1" in notify.fields)
         assert process.wait(20) == 0
 
 
-def test_systemd_hears_nothing_of_a_loop_that_hangs(
+def test_a_hung_loop_sends_no_watchdog_messages(
     modelswap_server: StartServer, tmp_path: Path
 ) -> None:
-    """The signs of life come from the loop: when that stands still, so do they."""
+    """The watchdog messages come from the loop: when it hangs, they stop."""
     address = str(tmp_path / "notify")
     with manager(address) as listening:
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"}
         server = modelswap_server(stub_config("a"), start=False, env=env)
         process = server.spawn()
-        heard = Heard(listening)
-        wait_until(lambda: "READY=1" in heard.fields)
+        notify = NotifyReader(listening)
+        wait_until(lambda: "READY=1" in notify.fields)
         process.send_signal(signal.SIGSTOP)
         try:
             time.sleep(0.2)  # what was on its way has come
-            heard.fields.clear()
+            notify.fields.clear()
             time.sleep(0.5)
-            assert not heard.fields
+            assert not notify.fields
         finally:
             process.send_signal(signal.SIGCONT)
-        heard.next("WATCHDOG=1")
+        notify.next("WATCHDOG=1")
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_systemd_hears_nothing_of_a_loop_that_hangs(
         {"NOTIFY_SOCKET": "x" * 300, "WATCHDOG_USEC": "soon", "WATCHDOG_PID": "1"},
     ],
 )
-def test_a_manager_that_cannot_be_told(modelswap_server: StartServer, env: dict[str, str]) -> None:
-    """Nothing depends on it."""
+def test_an_unreachable_service_manager(modelswap_server: StartServer, env: dict[str, str]) -> None:
+    """The program runs without it."""
     server = modelswap_server(stub_config("a"), env=env)
     assert server.chat("a").status == 200
     assert server.stop() == 0

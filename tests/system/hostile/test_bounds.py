@@ -15,7 +15,7 @@ from modelswap.config.plan import Limits
 from modelswap.http.server import server as listening
 from modelswap.net.descriptors import connections_that_fit
 from modelswap.units import Bytes, Seconds
-from support.raw_requests import bearer, status_of, statuses
+from support.raw_http import bearer, status_of, statuses
 from support.sockets import connect, get, read_answer, serving
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 
 async def test_all_bodies_in_memory_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One address may hold half of it; beyond: 503, and again room when others are done."""
+    """One address may hold half of the memory; beyond it: 503, and memory again when others are done."""
     monkeypatch.setattr(listening, "_MOST_HELD", 4 * MIB)
     monkeypatch.setattr(listening, "_BODIES_HELD", 1)
     limits = Limits(body=Bytes(MIB))
@@ -64,8 +64,8 @@ async def test_all_bodies_in_memory_have_a_bound(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("piece", "is_kept"), [(16, False), (1024, False), (32 << 10, True)])
-async def test_who_reads_too_slowly_is_given_up(piece: int, *, is_kept: bool) -> None:
-    """A client that takes less than `bodyMinRate` of a waiting answer does not keep its model."""
+async def test_a_client_that_reads_too_slowly_is_disconnected(piece: int, *, is_kept: bool) -> None:
+    """A client that reads less than `bodyMinRate` of a waiting response does not keep its model."""
     limits = Limits(body_timeout=Seconds(0.5), body_min_rate=Bytes(128 << 10))
     gone = asyncio.Event()
 
@@ -121,7 +121,7 @@ def test_a_forged_address_is_not_in_the_log(serve: Serve) -> None:
 
 
 def test_refusing_begins_before_descriptors_are_gone() -> None:
-    """The number of connections that fit leaves room for their upstreams and for ourselves."""
+    """The number of connections that fit leaves descriptors for their upstreams and for the program."""
     import resource  # noqa: PLC0415 - not there on every system
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -133,7 +133,7 @@ def test_refusing_begins_before_descriptors_are_gone() -> None:
 
 
 def test_a_control_route_takes_no_large_body(serve: Serve) -> None:
-    """What is a few words is 413 when it is a hundred thousand."""
+    """A body of a hundred kilobytes for a control route is 413."""
     body = b'{"name":"' + b"x" * 100_000 + b'"}'
     assert _kept(serve).ask("PUT", "/api/profiles/active", body).status == 413
 

@@ -1,4 +1,4 @@
-"""What a web page of another site can do to a server on this machine: nothing."""
+"""A web page of another site can do nothing to a server on this machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, Liar, dialled, status_of
+from support.raw_http import JSON, ScriptedUpstream, dialled, status_of
 from support.scripted_upstreams import UPGRADE, switching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 EVIL = "https://evil.example"
 CHAT = "/v1/chat/completions"
@@ -60,7 +60,7 @@ OURS: list[dict[str, str]] = [
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener, echo: Liar) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer, echo: ScriptedUpstream) -> Modelswap:
     return serve(
         f"""
 allowedHosts: [ai.home.example]
@@ -74,7 +74,7 @@ peers:
 
 
 def permissive(sock: object, _request: bytes) -> None:
-    """An upstream that lets every site in, and says so twice."""
+    """An upstream that allows every site, twice."""
     sock.sendall(  # type: ignore[attr-defined]  # a socket
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAccess-Control-Allow-Origin: *\r\n"
         b"access-control-allow-credentials: true\r\nAccess-Control-Allow-Private-Network: true\r\n"
@@ -85,8 +85,8 @@ def permissive(sock: object, _request: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def echo() -> Iterator[Liar]:
-    with Liar(permissive) as liar:
+def echo() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(permissive) as liar:
         yield liar
 
 
@@ -101,7 +101,7 @@ def test_no_foreign_page_changes_anything(
 
 @pytest.mark.parametrize("headers", OURS, ids=str)
 def test_our_own_pages_and_programs_may(server: Modelswap, headers: dict[str, str]) -> None:
-    """What has no origin, a local one or a listed one is let through."""
+    """Requests with no origin, a local one or a listed one pass."""
     for method, path in CHANGES:
         assert status_of(server, method, path, b"{}" if method != "GET" else None, headers) != 403
     assert status_of(server, "POST", CHAT, BODY, {**JSON, **headers}) == 200
@@ -112,16 +112,16 @@ def test_our_own_pages_and_programs_may(server: Modelswap, headers: dict[str, st
 @pytest.mark.parametrize("kind", ["text/plain", "application/json"])
 def test_no_foreign_page_reaches_a_model(
     server: Modelswap,
-    peer: Listener,
+    peer: RecordingPeer,
     asked: tuple[str, str, bytes | None],
     kind: str,
     headers: dict[str, str],
 ) -> None:
-    """403, and the model is not asked: neither by simple requests nor by others."""
+    """403, and the model gets no request: neither a simple one nor any other."""
     method, path, body = asked
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, method, path, body, {"Content-Type": kind, **headers}) == 403
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_no_foreign_page_reaches_a_model(
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/models", "/unload", "/logs", "/health", "/ui/", "/nothing"])
 def test_rebinding(server: Modelswap, host: str, status: int, path: str) -> None:
-    """A name that is not ours gets nothing at all, whatever it asks for."""
+    """A name that is not ours gets 403 for every request."""
     raw = server.raw(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     found = int(raw.split(b" ", 2)[1])
     assert found == (404 if path == "/nothing" and status == 200 else status)
@@ -149,8 +149,8 @@ def test_rebinding_of_a_preflight(server: Modelswap) -> None:
 
 
 def test_no_foreign_websocket(serve: Serve) -> None:
-    """A handshake from another site is refused before the model is asked; from our own it opens."""
-    with Liar(switching) as liar:
+    """A handshake from another site is refused before the model gets it; one from our own opens."""
+    with ScriptedUpstream(switching) as liar:
         own = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [ws]}}\n')
         for origin, expected in ((EVIL, b"403"), ("null", b"403"), ("http://localhost", b"101")):
             with dialled(own) as sock:
@@ -161,7 +161,7 @@ def test_no_foreign_websocket(serve: Serve) -> None:
 
 @pytest.mark.parametrize("origin", [EVIL, "null"])
 def test_cors_of_relayed_answers_is_ours(server: Modelswap, origin: str) -> None:
-    """What the model server says about other sites is dropped; a foreign origin gets nothing."""
+    """The model server's CORS fields are dropped; a foreign origin gets none."""
     refused = server.ask("GET", "/upstream/loud/x", headers={"Origin": origin})
     assert refused.status == 403
     assert not [name for name in refused.headers if name.startswith("access-control-")]
@@ -182,7 +182,7 @@ def test_cors_of_relayed_answers_is_single(server: Modelswap) -> None:
 
 
 def test_headers_that_pages_may_read(server: Modelswap) -> None:
-    """What the model server exposes stays exposed to a listed origin, beside what our errors carry."""
+    """Headers that the model server exposes stay exposed to a listed origin, beside those of our errors."""
     friend = {"Origin": "https://chat.friend.example"}
     ours = "Retry-After, X-Should-Retry, Request-Id, X-Request-Id"
     answer = server.ask("GET", "/upstream/loud/x", headers=friend)
@@ -195,7 +195,7 @@ def test_headers_that_pages_may_read(server: Modelswap) -> None:
 
 
 def test_without_an_origin_the_answer_passes_as_it_is(server: Modelswap) -> None:
-    """A program that is no browser sees what the model server said."""
+    """A program that is no browser gets the model server's response unchanged."""
     answer = server.ask("GET", "/upstream/loud/x")
     assert "x-seed" in answer.headers
     assert "access-control-expose-headers" in answer.headers
@@ -203,14 +203,14 @@ def test_without_an_origin_the_answer_passes_as_it_is(server: Modelswap) -> None
 
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/nothing", CHAT, "/logs"])
 def test_a_foreign_page_cannot_read(server: Modelswap, path: str) -> None:
-    """No answer tells a browser to show it to another site."""
+    """No response allows another site to read it."""
     answer = server.ask("GET", path, headers={"Origin": EVIL, "Accept": "text/plain"})
     assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/upstream/loud/x", "/no/such/path"])
 def test_preflights(server: Modelswap, path: str) -> None:
-    """Everyone gets an answer; only a listed origin is named, also for private networks."""
+    """Every preflight gets a response; only a listed origin is named, also for private networks."""
     asked = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization, x-stainless-lang, bad\theader",
@@ -228,7 +228,7 @@ def test_preflights(server: Modelswap, path: str) -> None:
 
 
 def test_the_page_cannot_be_framed_or_sniffed(server: Modelswap) -> None:
-    """The page says who may frame it (nobody) and what may run in it (itself)."""
+    """The page forbids every frame, and scripts other than its own."""
     answer = server.ask("GET", "/ui/")
     policy = answer.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy

@@ -1,7 +1,7 @@
-"""Floods and hoarders: what each may cost, and that everybody else is served meanwhile.
+"""Floods: what each may cost, and that other clients are served meanwhile.
 
 The bounds stand in docs/threat-model.md. Memory is measured from outside, with
-room for the allocator: a bound of n bytes is tested as growth below 2n or so.
+a margin for the allocator: a bound of n bytes is tested as growth below about 2n.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import (
-    Liar,
+from support.raw_http import (
+    ScriptedUpstream,
     cpu_seconds,
     descriptors,
     dialled,
     is_alive,
-    is_up,
+    is_serving,
     rss,
     status_of,
     statuses,
     wait_for,
 )
-from support.scripted_upstreams import saying
+from support.scripted_upstreams import always_responding
 from support.server import answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 MIB = 1 << 20
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n"
@@ -43,7 +43,7 @@ FLOOD = 2000
 
 @pytest.fixture(scope="module", autouse=True)
 def many_descriptors() -> Iterator[None]:
-    """Room for the flood in this process."""
+    """Raise the limit of descriptors of this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     yield
@@ -51,8 +51,10 @@ def many_descriptors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def crowd(server: Modelswap, count: int, first: bytes = b"") -> Iterator[list[socket.socket]]:
-    """So many connections, each of which has said `first`."""
+def load_clients(
+    server: Modelswap, count: int, first: bytes = b""
+) -> Iterator[list[socket.socket]]:
+    """Open so many connections, each of which has sent `first`."""
     with contextlib.ExitStack() as stack:
         socks = []
         for _ in range(count):
@@ -68,7 +70,7 @@ def test_two_thousand_idle_connections(serve: Serve) -> None:
     server = serve("limits: {connectionsPerAddress: 3000, idleTimeout: 10}\nmodels: {}\n")
     is_alive(server)
     before, open_before = rss(server.pid), descriptors(server.pid)
-    with crowd(server, FLOOD):
+    with load_clients(server, FLOOD):
         # what the first question left open may have been closed meanwhile
         wait_for(lambda: descriptors(server.pid) >= open_before + FLOOD - 5)
         assert is_alive(server)
@@ -78,9 +80,9 @@ def test_two_thousand_idle_connections(serve: Serve) -> None:
 
 
 def test_idle_connections_cost_no_time(serve: Serve) -> None:
-    """Looking after two thousand idle connections leaves the processor to others."""
+    """Two thousand idle connections use no processor time."""
     server = serve("limits: {connectionsPerAddress: 3000}\nmodels: {}\n")
-    with crowd(server, FLOOD) as socks:
+    with load_clients(server, FLOOD) as socks:
         wait_for(lambda: descriptors(server.pid) >= FLOOD)
         before = cpu_seconds(server.pid)
         socks[0].settimeout(2)
@@ -96,7 +98,7 @@ def test_header_bombs_that_never_end(serve: Serve, line: bytes) -> None:
     is_alive(server)
     head = b"GET / HTTP/1.1\r\n" + line * (60_000 // len(line))
     before = rss(server.pid)
-    with crowd(server, 500, head) as socks:
+    with load_clients(server, 500, head) as socks:
         assert is_alive(server)
         assert rss(server.pid) - before < 500 * 60_000 * 4
         assert statuses(answer_of(socks[0])) == [408]
@@ -150,8 +152,8 @@ def test_tiny_chunks_cost_what_they_carry(serve: Serve) -> None:
         assert statuses(sock.recv(65536)) in ([400], [404])
 
 
-def test_who_never_reads_gets_no_pile_of_answers(serve: Serve) -> None:
-    """Requests without end on a connection whose answers nobody takes: the server stops reading."""
+def test_responses_for_a_client_that_never_reads_are_bounded(serve: Serve) -> None:
+    """Endless requests on a connection whose responses are not read: the server stops reading."""
     names = ", ".join(f"alias-{n:04}-{'x' * 90}" for n in range(500))
     server = serve(
         f"includeAliasesInList: true\nmodels:\n  m: {{cmd: 'x ${{PORT}}', aliases: [{names}]}}\n"
@@ -159,7 +161,7 @@ def test_who_never_reads_gets_no_pile_of_answers(serve: Serve) -> None:
     assert len(server.ask("GET", "/v1/models").body) > 100_000
     before = rss(server.pid)
     request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
-    with crowd(server, 8) as socks:
+    with load_clients(server, 8) as socks:
         for sock in socks:
             sock.settimeout(0.5)
             with pytest.raises(TimeoutError):
@@ -171,7 +173,7 @@ def test_who_never_reads_gets_no_pile_of_answers(serve: Serve) -> None:
     assert is_alive(server)
 
 
-def test_who_takes_up_again_gets_every_answer(serve: Serve) -> None:
+def test_a_client_that_resumes_reading_gets_every_response(serve: Serve) -> None:
     """A client that was slow and reads at last gets all its pipelined answers, in order."""
     server = serve(
         "includeAliasesInList: true\nmodels:\n  m: {cmd: 'x ${PORT}', aliases: ["
@@ -185,8 +187,8 @@ def test_who_takes_up_again_gets_every_answer(serve: Serve) -> None:
         assert statuses(answer_of(sock)) == [200] * 61
 
 
-def test_a_stream_that_nobody_reads(serve: Serve) -> None:
-    """An upstream's endless answer waits in the kernel when the client does not read it."""
+def test_an_unread_stream(serve: Serve) -> None:
+    """An upstream's endless response stays in the kernel when the client does not read it."""
 
     def endless(sock: socket.socket, _request: bytes) -> None:
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n")
@@ -198,7 +200,7 @@ def test_a_stream_that_nobody_reads(serve: Serve) -> None:
                 sent[0] += 65536
 
     sent: list[int] = []
-    with Liar(endless) as liar:
+    with ScriptedUpstream(endless) as liar:
         server = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
         is_alive(server)
         before = rss(server.pid)
@@ -212,12 +214,12 @@ def test_a_stream_that_nobody_reads(serve: Serve) -> None:
             assert held < 64 * MIB
 
 
-def test_a_log_that_nobody_reads(serve: Serve) -> None:
+def test_an_unread_log(serve: Serve) -> None:
     """Readers of the event stream who do not read cost 1 MiB each at most."""
     server = serve("models: {}\n")
     is_alive(server)
     request = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with crowd(server, 10, request):
+    with load_clients(server, 10, request):
         before = rss(server.pid)
         with dialled(server, 20) as sock:
             for _ in range(60):
@@ -231,13 +233,13 @@ def test_a_log_that_nobody_reads(serve: Serve) -> None:
 
 
 def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
-    """A metered answer that unpacks to a thousand times its size goes through packed, and is not kept unpacked."""
+    """A metered response that unpacks a thousandfold passes packed, and is not kept unpacked."""
     whole = gzip.compress(b"\0" * (128 * MIB), 9)
     answer = (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(whole), whole)
     )
-    with Liar(saying(answer)) as liar:
+    with ScriptedUpstream(always_responding(answer)) as liar:
         server = serve(
             f'captureBuffer: 5\nmodels: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n'
         )
@@ -250,10 +252,10 @@ def test_a_gzip_bomb_from_upstream(serve: Serve) -> None:
 
 
 def test_too_many_connections(serve: Serve) -> None:
-    """Beyond the limit, all at work: 503 and a close; below it again everybody is served."""
+    """Beyond the limit, all busy: 503 and a close; below it again every client is served."""
     server = serve("limits: {connections: 20}\nmodels: {}\n")
-    with crowd(server, 20, b"GET /health HT"):
-        with crowd(server, 30) as refused:
+    with load_clients(server, 20, b"GET /health HT"):
+        with load_clients(server, 30) as refused:
             for sock in refused[:10]:
                 assert statuses(answer_of(sock)) == [503]
         with dialled(server) as sock:
@@ -263,10 +265,10 @@ def test_too_many_connections(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("first", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_idle_connections_make_room(serve: Serve, first: bytes) -> None:
-    """A crowd that holds every connection and asks nothing more keeps nobody out."""
+def test_idle_connections_are_closed_for_new_ones(serve: Serve, first: bytes) -> None:
+    """Clients that hold every connection idle do not block new ones."""
     server = serve("limits: {connections: 20, connectionsPerAddress: 10}\nmodels: {}\n")
-    with crowd(server, 300, first) as socks:
+    with load_clients(server, 300, first) as socks:
         for _ in range(30):
             assert status_of(server, "GET", "/health") == 200
         for sock in socks[:200]:
@@ -275,7 +277,7 @@ def test_idle_connections_make_room(serve: Serve, first: bytes) -> None:
                     pass
 
 
-def test_few_file_descriptors(serve: Serve, peer: Listener) -> None:
+def test_few_file_descriptors(serve: Serve, peer: RecordingPeer) -> None:
     """A process that may have 200 descriptors refuses with 503 before they are gone, and serves on."""
     server = serve(
         f'models: {{}}\npeers:\n  far: {{proxy: "{peer.url}", models: [m]}}\n', start=False
@@ -285,24 +287,24 @@ def test_few_file_descriptors(serve: Serve, peer: Listener) -> None:
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, 200))
     assert soft > 200
     assert hard > 200
-    wait_for(lambda: is_up(server))
-    with crowd(server, 300, b"GET /health HT") as socks:
+    wait_for(lambda: is_serving(server))
+    with load_clients(server, 300, b"GET /health HT") as socks:
         assert statuses(answer_of(socks[-1])) in ([503], [])
         assert descriptors(server.pid) < 200
-    with crowd(server, 300):
+    with load_clients(server, 300):
         assert descriptors(server.pid) < 200
-        wait_for(lambda: is_up(server))
-    wait_for(lambda: is_up(server))
+        wait_for(lambda: is_serving(server))
+    wait_for(lambda: is_serving(server))
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).status == 200
 
 
-def test_file_descriptors_run_out(serve: Serve, peer: Listener) -> None:
-    """None left to accept with: no busy loop, no crash, and all is well when there are some again."""
+def test_file_descriptors_run_out(serve: Serve, peer: RecordingPeer) -> None:
+    """No descriptor left to accept with: no busy loop, no crash, and service returns when some are free."""
     server = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{peer.url}", models: [m]}}\n')
     assert is_alive(server)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (descriptors(server.pid) + 10, hard))
-    with crowd(server, 100):
+    with load_clients(server, 100):
         before = cpu_seconds(server.pid)
         with dialled(server, 2) as sock, contextlib.suppress(TimeoutError, OSError):
             sock.sendall(HEAD)
@@ -310,6 +312,6 @@ def test_file_descriptors_run_out(serve: Serve, peer: Listener) -> None:
                 pass
         assert cpu_seconds(server.pid) - before < 1.0
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    wait_for(lambda: is_up(server))
+    wait_for(lambda: is_serving(server))
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).status == 200
     assert b"Traceback" not in server.log_file.read_bytes()

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import dialled, is_alive, statuses
+from support.raw_http import dialled, is_alive, statuses
 from support.server import answer_of
 
 if TYPE_CHECKING:
     import socket
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 PATHS = """
 / /ui /ui/ /ui/app.js /ui/nothing.js /favicon.ico /health /ready /v1/models /v1/models/m /running
@@ -24,7 +24,7 @@ LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(f'models: {{}}\npeers:\n  far: {{proxy: "{peer.url}", models: [m]}}\n')
 
 
@@ -82,21 +82,21 @@ def test_head_of_any_route_leaves_the_connection_usable(
     ],
 )
 def test_a_path_that_cannot_be_decoded_is_refused(
-    server: Modelswap, peer: Listener, path: str, escape: str
+    server: Modelswap, peer: RecordingPeer, path: str, escape: str
 ) -> None:
     """400, on every route, and nothing is passed on."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     with dialled(server) as sock:
         sock.sendall(f"{path.format(escape)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         raw = answer_of(sock)
     assert statuses(raw) == [400]
     assert b"malformed percent-encoding in the path" in raw
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert is_alive(server)
 
 
-def test_a_query_that_cannot_be_decoded_passes(server: Modelswap, peer: Listener) -> None:
+def test_a_query_that_cannot_be_decoded_passes(server: Modelswap, peer: RecordingPeer) -> None:
     """Only the path decides where a request goes; the query is the backend's."""
     answer = server.ask("GET", "/upstream/m/x?a=%zz&b=%")
     assert answer.status == 200
-    assert peer.heard[-1].target == "/x?a=%zz&b=%"
+    assert peer.requests[-1].target == "/x?a=%zz&b=%"

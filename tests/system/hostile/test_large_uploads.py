@@ -1,4 +1,4 @@
-"""Uploads: large ones pass through without being held, and a disk that takes nothing is said."""
+"""Uploads: large ones pass through without being held, and an unwritable disk is reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from support.raw_requests import is_alive, rss, statuses, wait_for
+from support.raw_http import is_alive, rss, statuses, wait_for
 from support.streams import error_of, model
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PIECE = bytes(range(256)) * 4096
 
 
 class Counter:
-    """An upstream that reads bodies as fast or as slowly as told, and says how much came."""
+    """An upstream that reads bodies as fast or as slowly as configured, and reports how much came."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -41,7 +41,7 @@ class Counter:
         self.heads: list[bytes] = []
         self.came = 0
         self.answers_once = False
-        """A second request on a connection gets no answer, as when an idle time has just ended."""
+        """A second request on a connection gets no response, as when an idle time has just ended."""
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -208,7 +208,7 @@ def test_a_large_body_passes_through(
 
 
 def test_many_large_bodies_for_a_slow_upstream(serve: Serve, counter: Counter) -> None:
-    """Twelve at once, and an upstream that takes nothing: the clients wait, no memory fills."""
+    """Twelve at once, and an upstream that reads nothing: the clients wait, memory does not grow."""
     server = serve(config(counter))
     assert server.ask("POST", "/upstream/a/x", b"warm").status == 200
     counter.gate.clear()
@@ -231,7 +231,7 @@ def test_many_large_bodies_for_a_slow_upstream(serve: Serve, counter: Counter) -
 
 
 def test_a_body_waits_unread_while_its_model_loads(serve: Serve, counter: Counter) -> None:
-    """Longer than `bodyTimeout`: what we do not read is not the client's fault; `Expect` waits too."""
+    """A load longer than `bodyTimeout` does not count against the client; `Expect` waits too."""
     server = serve(
         "limits: {bodyTimeout: 1}\n" + config(counter, ready=3.0),
     )
@@ -272,7 +272,7 @@ def test_a_client_that_leaves_in_the_middle(serve: Serve, counter: Counter) -> N
 
 
 def test_a_small_body_is_tried_again_on_a_stale_connection(serve: Serve) -> None:
-    """What is small is held, also in chunks, so that it can be sent a second time."""
+    """A small body is held, also in chunks, so that it can be sent a second time."""
     server = serve(f"models:\n{model('a')}")
     for _ in range(2):
         for headers in (OCTETS, {**OCTETS, **CHUNKED}):
@@ -290,7 +290,7 @@ def test_a_small_body_is_tried_again_on_a_stale_connection(serve: Serve) -> None
 
 
 def test_a_large_body_needs_no_second_try(serve: Serve, counter: Counter) -> None:
-    """It cannot be sent again, so it does not go on a connection that may just be ending."""
+    """It cannot be sent again, so it does not go on a connection that the upstream may be closing."""
     counter.answers_once = True
     server = serve(config(counter))
     for _ in range(2):
@@ -345,7 +345,7 @@ def upload(server: Modelswap, size: int = 4 * MIB) -> int:
 
 
 def test_a_form_is_spooled_in_the_state_directory(serve: Serve, tmp_path: Path) -> None:
-    """Where the program may write; its name is gone at once; the system's folder is not needed."""
+    """The file's name is removed at once; the system's folder is not needed."""
     server = serve(f"models:\n{model('a')}", env={"TMPDIR": str(tmp_path / "nowhere")})
     assert upload(server) == 200
     folder = server.state_dir / "spool"

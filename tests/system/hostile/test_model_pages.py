@@ -1,6 +1,6 @@
-"""A page that a model server sends has no part in our origin: what goes over the wire.
+"""A page that a model server sends never gets our origin: the headers on the wire.
 
-What a real browser makes of it is in `browser/test_model_pages.py`.
+The behaviour of a real browser is tested in `browser/test_model_pages.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import Liar, bearer, dialled, status_of
+from support.raw_http import ScriptedUpstream, bearer, dialled, status_of
 from support.scripted_upstreams import UPGRADE, switching
 from support.server import stub_command
 
@@ -62,13 +62,13 @@ def page(sock: socket.socket, request: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[Liar]:
-    with Liar(page) as liar:
+def far() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(page) as liar:
         yield liar
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, far: Liar) -> Modelswap:
+def server(serve: Serve, far: ScriptedUpstream) -> Modelswap:
     return serve(
         f"""
 apiKeys: [{KEY}]
@@ -96,7 +96,7 @@ def navigated(server: Modelswap, path: str, host: str = "localhost", **headers: 
 
 
 def own_host(server: Modelswap, path: str) -> str:
-    """The host and port that a browser is led to."""
+    """Return the host and port to which a browser is redirected."""
     return navigated(server, path).headers["location"].split("/")[2]
 
 
@@ -104,7 +104,7 @@ def own_host(server: Modelswap, path: str) -> str:
 @pytest.mark.parametrize("path", ["", "svg", "none", "chunked", "clear", "pdf", "link"])
 @pytest.mark.parametrize("host", ["localhost", "ai.example", "127.0.0.1:1", "nas.lan"])
 def test_the_sandbox(server: Modelswap, name: str, path: str, host: str) -> None:
-    """What could be run has no origin, and sets nothing for ours; under every name of ours."""
+    """A response that a browser could run has no origin and sets nothing for any name of ours."""
     answer = ask(server, f"/upstream/{name}/{path}", Host=host)
     assert (answer.status, answer.body) == (200, b"hello")
     policy = answer.headers[POLICY]
@@ -117,7 +117,7 @@ def test_the_sandbox(server: Modelswap, name: str, path: str, host: str) -> None
 
 @pytest.mark.parametrize("path", ["/props?model=second", "/sdapi/v1/loras?model=second"])
 def test_no_page_by_another_way(server: Modelswap, path: str) -> None:
-    """Every route that passes a model's answer on adds the sandbox."""
+    """Every route that passes a model's response on adds the sandbox."""
     assert ask(server, path).headers[POLICY].startswith("sandbox ")
     answer = server.ask(
         "POST",
@@ -141,7 +141,7 @@ def test_an_old_page_stays_in_the_sandbox(server: Modelswap) -> None:
 
 @pytest.mark.parametrize("host", ["ai.example", "own"])
 def test_a_redirect_of_a_model(server: Modelswap, host: str) -> None:
-    """It leads a browser to nothing of ours but the model's own path; other clients see it as it is."""
+    """It leads a browser only to the model's own path; other clients see it unchanged."""
     name = own_host(server, "/upstream/second/") if host == "own" else host
     browser = {"Host": name, "Sec_Fetch_Site": "same-origin"}
     assert "location" not in ask(server, "/upstream/second/away", **browser).headers
@@ -151,8 +151,8 @@ def test_a_redirect_of_a_model(server: Modelswap, host: str) -> None:
     assert trusted.headers["location"] == "/unload"
 
 
-def test_its_own_policy_stays(server: Modelswap, far: Liar) -> None:
-    """The sandbox is one policy more; browsers obey all."""
+def test_its_own_policy_stays(server: Modelswap, far: ScriptedUpstream) -> None:
+    """The sandbox is an additional policy; browsers obey all."""
     raw = server.raw(
         b"GET /upstream/second/own HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         b"Authorization: Bearer %b\r\n\r\n" % KEY.encode()
@@ -164,7 +164,7 @@ def test_its_own_policy_stays(server: Modelswap, far: Liar) -> None:
 
 @pytest.mark.parametrize("path", ["json", "sse"])
 def test_what_is_no_page_is_untouched(server: Modelswap, path: str) -> None:
-    """JSON and event streams get no header more."""
+    """JSON and event streams get no additional header."""
     assert POLICY not in ask(server, f"/upstream/second/{path}").headers
 
 
@@ -179,7 +179,7 @@ def test_a_trusted_page(server: Modelswap) -> None:
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
 @pytest.mark.parametrize("dest", ["document", "iframe", "frame"])
 def test_an_origin_of_its_own(server: Modelswap, host: str, dest: str) -> None:
-    """On a loopback name a browser goes to a name of the model's own, where nothing else is."""
+    """On a loopback name a browser is redirected to a name that serves this model only."""
     answer = navigated(server, "/upstream/evil/a:1/b/x%2Fy?q=%2F", host, **{"Sec-Fetch-Dest": dest})
     assert answer.status == 307
     own, _, rest = answer.headers["location"].removeprefix("http://").partition("/")
@@ -211,7 +211,7 @@ def test_an_origin_of_its_own(server: Modelswap, host: str, dest: str) -> None:
     ids=str,
 )
 def test_else_the_sandbox(server: Modelswap, host: str, headers: dict[str, str]) -> None:
-    """Where the name might not lead back to us, the page stays, without an origin."""
+    """Where the name might not resolve to us, the page stays, without an origin."""
     answer = navigated(server, "/upstream/second/", host, **headers)
     assert answer.status == 200
     assert answer.headers[POLICY].startswith("sandbox ")
@@ -263,7 +263,7 @@ def test_no_other_model_at_its_name(server: Modelswap, path: str) -> None:
     ],
 )
 def test_no_name_of_that_form_is_ours(server: Modelswap, host: str) -> None:
-    """The page of a model that is gone has nothing, neither at its name nor elsewhere."""
+    """The page of a removed model gets nothing, neither at its name nor elsewhere."""
     assert ask(server, "/v1/models", Host=host).status == 404
     assert ask(server, "/upstream/second/", Host=host).status == 403
     for headers in (
@@ -276,7 +276,7 @@ def test_no_name_of_that_form_is_ours(server: Modelswap, host: str) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_its_own_port(server: Modelswap, far: Liar) -> None:
+def test_its_own_port(server: Modelswap, far: ScriptedUpstream) -> None:
     """A model's page that the browser loads from its server directly is foreign, too."""
     running = {"Authorization": f"Bearer {KEY}"}
     assert server.ask("POST", "/api/models/load/victim", headers=running).status == 200
@@ -295,7 +295,7 @@ def test_its_own_port(server: Modelswap, far: Liar) -> None:
 
 
 def test_a_port_that_was_not_planned(serve: Serve) -> None:
-    """A server that had to take another port is known by it; a reload does not forget it."""
+    """A server that had to take another port is known by that port, also after a reload."""
     own = serve(f"models:\n  m:\n    cmd: {stub_command('m')}\n")
     usual = int(own.config_text.split("startPort: ")[1].split()[0])
     with socket_module.create_server(("127.0.0.1", usual)):
@@ -316,8 +316,8 @@ def test_comfyui(server: Modelswap) -> None:
     assert ask(server, "/comfyui/x", Host=own).status == 409  # not loaded: nothing was started
 
 
-def test_a_foreign_page_leads_nobody_there(server: Modelswap) -> None:
-    """Only who comes by our redirect may come from elsewhere, once, and without the model."""
+def test_a_foreign_page_cannot_navigate_there(server: Modelswap) -> None:
+    """Only our redirect leads there from another site, once, and without the model's request."""
     cross = {"Sec-Fetch-Site": "cross-site"}
     assert navigated(server, "/upstream/second/", **cross).status == 403
     redirect = navigated(server, "/upstream/second/?x=1", **{"Sec-Fetch-Site": "same-origin"})
@@ -331,13 +331,13 @@ def test_a_foreign_page_leads_nobody_there(server: Modelswap) -> None:
 
 
 def test_no_key_no_redirect(server: Modelswap) -> None:
-    """Names of models are not told to whoever has no key."""
+    """Names of models are not shown without a key."""
     headers = {**NAVIGATION, "Host": f"localhost:{server.port}"}
     assert status_of(server, "GET", "/upstream/second/", None, headers) == 401
 
 
 def test_no_service_worker(server: Modelswap) -> None:
-    """A model's script does not become a worker of our origin; of its own it may."""
+    """A model's script cannot register a service worker for our origin; for its own origin it can."""
     worker = {"Service_Worker": "script", "Sec_Fetch_Dest": "serviceworker"}
     assert ask(server, "/upstream/second/sw.js", **worker).status == 403
     own = own_host(server, "/upstream/second/")
@@ -346,7 +346,7 @@ def test_no_service_worker(server: Modelswap) -> None:
 
 def test_websockets(serve: Serve) -> None:
     """A sandboxed page opens none; at its own name the model's own page does."""
-    with Liar(switching) as liar:
+    with ScriptedUpstream(switching) as liar:
         own = serve(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [ws]}}\n')
         answer = own.ask("GET", "/upstream/ws/", headers={**NAVIGATION, "Host": "localhost:81"})
         name = answer.headers["location"].split("/")[2]
@@ -363,7 +363,7 @@ def test_websockets(serve: Serve) -> None:
         assert len(liar.requests) == 1
 
 
-def test_our_page_is_alone(server: Modelswap) -> None:
+def test_our_page_cannot_be_framed(server: Modelswap) -> None:
     """No page of another origin holds ours in a frame or a window."""
     for path in ("/ui/", "/", "/ui"):
         headers = ask(server, path).headers

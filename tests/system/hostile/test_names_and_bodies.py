@@ -1,4 +1,4 @@
-"""Names that want to be paths, headers or log lines, and bodies that want to be read in two ways."""
+"""Names that look like paths, headers or log lines, and bodies with two readings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, dialled, is_alive, rss, status_of, statuses, wait_for
+from support.raw_http import JSON, dialled, is_alive, rss, status_of, statuses, wait_for
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 CHAT = "/v1/chat/completions"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -23,7 +23,7 @@ UPLOAD = "/v1/audio/transcriptions"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"""
 limits: {{body: 64MiB}}
@@ -54,7 +54,7 @@ def raw_get(server: Modelswap, path: str) -> bytes:
         "/ui/%ef%bc%8e%ef%bc%8e/x.py", "/ui/C:/windows/win.ini",
     ],
 )  # fmt: skip
-def test_the_page_is_no_window_into_the_disk(server: Modelswap, path: str) -> None:
+def test_ui_paths_serve_no_other_file(server: Modelswap, path: str) -> None:
     """Whatever the spelling: the page, 400, 404 or a redirect to a clean path; never another file."""
     raw = raw_get(server, path)
     is_page = b"<!doctype html" in raw.lower()
@@ -72,14 +72,14 @@ def test_the_page_is_no_window_into_the_disk(server: Modelswap, path: str) -> No
         "/logs/stream/%2e%2e/x", "/api/captures/%2e%2e", "/v1/models/%2e%2e%2fetc",
     ],
 )  # fmt: skip
-def test_no_path_leads_out_of_its_place(server: Modelswap, peer: Listener, path: str) -> None:
+def test_no_path_escapes_its_prefix(server: Modelswap, peer: RecordingPeer, path: str) -> None:
     """A path that means another one after decoding is refused, and no upstream sees it."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert statuses(raw_get(server, path)) == [400]
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
-def test_encoded_slashes_go_on_as_they_came(server: Modelswap, peer: Listener) -> None:
+def test_encoded_slashes_go_on_as_they_came(server: Modelswap, peer: RecordingPeer) -> None:
     """`%2F` is data below a model, and is not decoded."""
     assert status_of(server, "GET", "/upstream/free/userdata/a%2Fb%20c?x=%2F") == 200
     assert peer.last.target == "/base/userdata/a%2Fb%20c?x=%2F"
@@ -108,8 +108,8 @@ def test_no_redirect_leads_to_another_site(server: Modelswap, path: str) -> None
         "/v1/models/%0d%0aSet-Cookie:%20a=b", "/%0d%0aSet-Cookie:%20a=b",
     ],
 )  # fmt: skip
-def test_no_header_grows_from_a_path(server: Modelswap, path: str) -> None:
-    """Percent-encoded line ends stay encoded wherever the path comes back."""
+def test_a_path_injects_no_header(server: Modelswap, path: str) -> None:
+    """Percent-encoded line ends stay encoded wherever the path is echoed."""
     raw = raw_get(server, path)
     assert len(statuses(raw)) == 1
     head = raw.partition(b"\r\n\r\n")[0].lower()
@@ -124,7 +124,7 @@ def test_no_header_grows_from_a_path(server: Modelswap, path: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("accept", ["application/json", "text/html", "text/plain"])
 def test_a_name_is_looked_up_and_nothing_else(server: Modelswap, name: str, accept: str) -> None:
-    """An unknown name is 404 whatever is in it; the answer is escaped for its form."""
+    """An unknown name is 404 whatever is in it; the response is escaped for its form."""
     answer = server.ask("POST", CHAT, {"model": name}, {"Accept": accept})
     assert answer.status == 404
     assert "set-cookie" not in answer.headers
@@ -134,8 +134,8 @@ def test_a_name_is_looked_up_and_nothing_else(server: Modelswap, name: str, acce
     assert server.running() == {}
 
 
-def test_an_endless_name_is_refused(server: Modelswap) -> None:
-    """A name that is too long comes back nowhere: refused with a short answer."""
+def test_an_overlong_name_is_refused(server: Modelswap) -> None:
+    """A name that is too long is echoed nowhere: it is refused with a short response."""
     for size in (1025, 5000, 60_000, 1 << 20):
         for body in ({"model": "a" * size}, {"model": "a" * size, "pad": ["x"] * 30_000}):
             answer = server.ask("POST", CHAT, body)
@@ -163,14 +163,14 @@ TWICE = [
 @pytest.mark.parametrize(
     "kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"]
 )
-def test_two_model_keys(server: Modelswap, peer: Listener, body: bytes, kind: str) -> None:
+def test_two_model_keys(server: Modelswap, peer: RecordingPeer, body: bytes, kind: str) -> None:
     """Two `model` keys, escaped, far apart or of other types: 400, and no upstream is asked."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, "POST", CHAT, body, {"Content-Type": kind}) == 400
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
-def test_a_model_further_down_is_no_second_one(server: Modelswap, peer: Listener) -> None:
+def test_a_model_further_down_is_no_second_one(server: Modelswap, peer: RecordingPeer) -> None:
     """Only the top level counts."""
     body = b'{"tools":[{"model":"x"}],"model":"bare","messages":[{"content":"\\"model\\""}]}'
     assert status_of(server, "POST", CHAT, body, JSON) == 200
@@ -201,12 +201,12 @@ FORMS = {
 
 
 @pytest.mark.parametrize("case", FORMS)
-def test_a_form_with_two_readings(server: Modelswap, peer: Listener, case: str) -> None:
+def test_a_form_with_two_readings(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Refused with 400; the upstream never gets a whole request of it."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     status = status_of(server, "POST", UPLOAD, FORMS[case], MULTIPART)
     assert status in {400, 502}
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert is_alive(server)
 
 
@@ -226,11 +226,11 @@ def test_a_boundary_with_two_readings(server: Modelswap, kind: str) -> None:
 @pytest.mark.parametrize(
     "model", ["model=bare&model=real", "model=real&%6dodel=bare", "m%6fdel=bare&model=real"]
 )
-def test_two_models_in_a_form_body(server: Modelswap, peer: Listener, model: str) -> None:
+def test_two_models_in_a_form_body(server: Modelswap, peer: RecordingPeer, model: str) -> None:
     """Also in an urlencoded body."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, "POST", CHAT, model.encode(), FORM) == 400
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 DEEP = 100_000
@@ -262,18 +262,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_not_json_is_not_guessed(server: Modelswap, peer: Listener, case: str) -> None:
+def test_what_is_not_json_is_not_guessed(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Two programs could read it differently: 400."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, "POST", CHAT, BROKEN[case], JSON) == 400
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 @pytest.mark.parametrize(
     "number", [b"1" * 5000, b"1e400", b"-1e308", b"1" * 4000 + b".5", b"0." + b"1" * 5000]
 )
 def test_huge_numbers(server: Modelswap, number: bytes) -> None:
-    """As a model they name nothing that is here; elsewhere they go on as they came."""
+    """As a model they name no configured model; elsewhere they are passed on unchanged."""
     assert status_of(server, "POST", CHAT, b'{"model":' + number + b"}", JSON) in {400, 404}
     body = b'{"model":"free","x":{"z":' + number + b"}}"
     assert status_of(server, "POST", CHAT, body, JSON) in {200, 400}
@@ -281,19 +281,19 @@ def test_huge_numbers(server: Modelswap, number: bytes) -> None:
 
 
 def test_a_form_is_read_within_bounds(server: Modelswap) -> None:
-    """An urlencoded body of many megabytes is refused, not searched while all others wait."""
+    """An urlencoded body of many megabytes is refused, not searched on the event loop."""
     body = b"model&" * (8 << 20)
     assert status_of(server, "POST", CHAT, body, FORM, seconds=20) == 413
 
 
-def test_a_pattern_of_the_file_meets_an_endless_path(server: Modelswap) -> None:
-    """The path that makes a careless `ignorePaths` slow has bounds; the server answers meanwhile."""
+def test_ignore_paths_match_an_endless_path_in_bounded_time(server: Modelswap) -> None:
+    """A path that makes a careless `ignorePaths` slow has bounds; the server answers meanwhile."""
     path = "/upstream/real/" + "a" * 7000
     assert status_of(server, "GET", path, seconds=20) in {409, 503}
     assert is_alive(server)
 
 
-def test_nobody_forges_a_line_of_the_log(server: Modelswap) -> None:
+def test_log_lines_cannot_be_forged(server: Modelswap) -> None:
     """Control characters of paths, names and agents are escaped: one request, one line."""
     agent = "x\x9b31m\x85[INFO] forged by agent\xe2\x80\xa8"
     server.raw(
@@ -308,8 +308,8 @@ def test_nobody_forges_a_line_of_the_log(server: Modelswap) -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_a_table_holds_no_formula(server: Modelswap, start: str) -> None:
-    """A cell that a spreadsheet would run is quoted in the CSV export."""
+def test_a_csv_export_holds_no_formula(server: Modelswap, start: str) -> None:
+    """A cell that a spreadsheet would evaluate is quoted in the CSV export."""
     name = f"{start}cmd|' /C calc'!A0"
     assert server.ask("POST", CHAT, {"model": name}).status == 404
 
@@ -325,7 +325,7 @@ def test_a_table_holds_no_formula(server: Modelswap, start: str) -> None:
     "last", ["1\n\ndata: smuggled", "x-1", "0-99999999999999999999", "é", "-1", "1" * 4000]
 )
 def test_a_forged_event_id(server: Modelswap, last: str) -> None:
-    """`Last-Event-ID` is looked up and never comes back."""
+    """`Last-Event-ID` is looked up and never echoed."""
     with dialled(server, 5) as sock:
         sock.sendall(
             b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: "
@@ -338,7 +338,7 @@ def test_a_forged_event_id(server: Modelswap, last: str) -> None:
 
 
 def test_invented_names_do_not_fill_the_memory(server: Modelswap) -> None:
-    """Thousands of models that nobody configured: no labels in `/metrics`, no growth to speak of."""
+    """Thousands of unknown models: no labels in `/metrics`, little growth."""
     with dialled(server, 20) as sock:
         before = 0
         for number in range(3000):

@@ -1,4 +1,4 @@
-"""Expressions of the configuration meet paths of clients: same truth as Python's engine, bounded time."""
+"""Expressions of the configuration on clients' paths: Python's results, in bounded time."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_it_finds_what_python_finds(source: str, texts: list[str]) -> None:
     ],
 )
 @pytest.mark.timeout(20)
-def test_catastrophes(source: str, path: str) -> None:
-    """What takes Python's engine years ends."""
+def test_catastrophic_patterns_end(source: str, path: str) -> None:
+    """An expression that takes Python's engine years ends at once."""
     compiled = compile_pattern(source)
     assert isinstance(compiled, Linear)
     compiled.search(path)

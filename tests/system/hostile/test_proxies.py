@@ -1,4 +1,4 @@
-"""Behind a reverse proxy: our name, our prefix, and what nobody may pretend."""
+"""Behind a reverse proxy: our name, our prefix, and headers that must not be believed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from support.raw_requests import status_of
+from support.raw_http import status_of
 from support.reverse_proxy import NGINX, nginx, through
 from support.streams import model
 
@@ -37,7 +37,7 @@ def untrusting(serve: Serve) -> Modelswap:
 
 
 def test_the_forwarded_name_is_ours(server: Modelswap, untrusting: Modelswap) -> None:
-    """A page below our public name may change things, although the proxy replaced `Host`."""
+    """A page below our public name may make changes, although the proxy replaced `Host`."""
     page = {"Origin": f"https://{NAME}", "X-Forwarded-Host": NAME, "X-Forwarded-Proto": "https"}
     assert status_of(server, "POST", "/api/models/unload", b"{}", page) == 200
     assert status_of(untrusting, "POST", "/api/models/unload", b"{}", page) == 403
@@ -63,12 +63,12 @@ def test_the_forwarded_name_is_ours(server: Modelswap, untrusting: Modelswap) ->
 def test_no_rebinding_through_a_proxy(
     server: Modelswap, path: str, headers: dict[str, str]
 ) -> None:
-    """Each name has to be ours: the header adds to `Host`, and never stands in for it."""
+    """Each name has to be ours: the header adds to `Host`, and never replaces it."""
     assert status_of(server, "GET", path, None, headers) == 403
 
 
-def test_a_stranger_pretends_in_vain(untrusting: Modelswap) -> None:
-    """What a client that is no proxy says about names and prefixes changes nothing."""
+def test_forwarding_headers_of_untrusted_clients_are_ignored(untrusting: Modelswap) -> None:
+    """Forwarded names and prefixes of a client that is no trusted proxy change nothing."""
     pretended = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil"}
     answer = untrusting.ask("GET", "/", headers=pretended)
     assert (answer.status, answer.headers["location"]) == (302, "ui")
@@ -115,7 +115,7 @@ def test_no_open_redirect_by_prefix(server: Modelswap, prefix: str) -> None:
      ("evil.com", 403), ("x.svc.evil.com", 403)],
 )  # fmt: skip
 def test_kubernetes(server: Modelswap, in_cluster: Modelswap, host: str, status: int) -> None:
-    """Services' names are ours in a cluster, and nowhere else."""
+    """Names of services are ours in a cluster only."""
     assert status_of(in_cluster, "GET", "/v1/models", None, {"Host": f"{host}:80"}) == status
     outside = 200 if host.endswith(".local") else 403
     assert status_of(server, "GET", "/v1/models", None, {"Host": host}) == outside
@@ -139,14 +139,14 @@ def proxy(server: Modelswap, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield port
 
 
-@pytest.mark.parametrize("prefix", ["llm", "told"])
+@pytest.mark.parametrize("prefix", ["llm", "forwarded"])
 @pytest.mark.parametrize(
     ("path", "end"),
     [("/", "/ui/"), ("/ui", "/ui/"), ("/upstream", "/ui/models"), ("/logs", "/ui/"),
      ("/upstream/qwen:1", "/upstream/qwen:1/"), ("//v1/models", "/v1/models")],
 )  # fmt: skip
 def test_nginx(proxy: int, prefix: str, path: str, end: str) -> None:
-    """Who follows our redirects through a real proxy arrives below its prefix."""
+    """A client that follows our redirects through a real proxy stays below its prefix."""
     where = f"http://127.0.0.1:{proxy}/{prefix}{path}"
     followed = 0
     while (answer := through(proxy, path_of(where), Accept="text/html")).status in {301, 302, 307}:
@@ -177,16 +177,16 @@ def rfc3986(base: str, reference: str) -> str:
 
 
 def test_changes_through_nginx(proxy: int) -> None:
-    """The page behind the proxy may unload: its origin is the name that the proxy was asked for."""
+    """The page behind the proxy may unload: its origin is the name for which the proxy was asked."""
     host = f"{NAME}:{proxy}"
     page = {"Host": host, "Origin": f"http://{host}"}
-    assert through(proxy, "/told/api/models/unload", "POST", **page).status == 200
+    assert through(proxy, "/forwarded/api/models/unload", "POST", **page).status == 200
     assert through(proxy, "/llm/api/models/unload", "POST", **page).status == 403
     evil = {"Host": "evil.example", "Origin": "http://evil.example"}
-    assert through(proxy, "/told/api/models/unload", "POST", **evil).status == 403
+    assert through(proxy, "/forwarded/api/models/unload", "POST", **evil).status == 403
 
 
-@pytest.mark.parametrize("prefix", ["llm", "told"])
+@pytest.mark.parametrize("prefix", ["llm", "forwarded"])
 def test_no_way_around_nginx(proxy: int, prefix: str) -> None:
     """A browser elsewhere is not led to its own loopback, although `Host` is ours behind the proxy."""
     browser = {

@@ -1,4 +1,4 @@
-"""Two readers of one body: wherever ours finds a model, a plain JSON reader finds the same one."""
+"""Wherever our reader finds a model in a body, a plain JSON reader finds the same one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENDS = ["", r"\\", r"\"", r"\\\"", r"\\\\", "é", r"\u00e9", '",', r"\","]
 
 @st.composite
 def strings(draw: st.DrawFn) -> str:
-    """A string as it stands in JSON, perhaps long, with what could be mistaken for its end."""
+    """A string as written in JSON, perhaps long, with text that looks like its end."""
     inside = draw(st.sampled_from(['","model":"evil', r"\",\"model\":\"evil", "plain", ""]))
     escaped = inside if "\\" in inside else inside.replace('"', r"\"")
     pad = "y" * draw(st.sampled_from([0, 1, LONG]))
@@ -57,7 +57,7 @@ DAMAGE = st.one_of(
 
 @pytest.fixture(autouse=True)
 def small_bodies_count_as_big(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The short cut for large bodies is tried on all."""
+    """Use the short cut for large bodies on all bodies."""
     monkeypatch.setattr(model_selector, "_BIG", 0)
     monkeypatch.setattr(model_selector, "_SMALL", 0)
     monkeypatch.setattr(model_selector, "_LONG", LONGEST)
@@ -76,7 +76,7 @@ def plainly(body: bytes) -> tuple[Any, int]:
 
 
 def agrees(body: bytes) -> None:
-    """Ours is the other's model, or none where there is none, or not one, or an endless one."""
+    """Ours is the other reader's model, or none where there is none, several, or an overlong one."""
     try:
         model, count = plainly(body)
     except ValueError:

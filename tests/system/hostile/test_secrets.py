@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, bearer, dialled
+from support.raw_http import JSON, bearer, dialled
 from support.server import ROOT, answer_of, stub_command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 SECRETS = {
     "plain key": "plainkey-5f1c",
@@ -47,7 +47,7 @@ ENV = {
 }  # fmt: skip
 
 
-def config(peer: Listener, directory: Path) -> str:
+def config(peer: RecordingPeer, directory: Path) -> str:
     file = directory / "key"
     file.write_text(S["filed key"])
     return f"""
@@ -86,7 +86,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener, directory: Path) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer, directory: Path) -> Modelswap:
     return serve(config(peer, directory), env=ENV)
 
 
@@ -102,10 +102,10 @@ def found_in(text: bytes | str, *, but: tuple[str, ...] = ()) -> list[str]:
     return found
 
 
-def test_nothing_that_can_be_asked_shows_a_secret(  # noqa: C901 - one list of everything
+def test_no_response_shows_a_secret(  # noqa: C901 - one list of everything
     server: Modelswap, directory: Path
 ) -> None:
-    """Logs, events, lists, activity, captures, metrics, errors, files and command lines are clean."""
+    """Logs, events, lists, activity, captures, metrics, errors, files and command lines hold no secret."""
     key = bearer(S["plain key"])
     client = {**key, "X-Auth-Token": S["client header"], "Cookie": f"a={S['client header']}"}
     chat = "/v1/chat/completions"
@@ -161,11 +161,11 @@ def test_nothing_that_can_be_asked_shows_a_secret(  # noqa: C901 - one list of e
 
 
 def test_files_are_for_their_owner(server: Modelswap) -> None:
-    """Sockets and state can be reached by nobody else."""
+    """Other users cannot reach sockets and state."""
     assert server.state_dir.stat().st_mode & 0o077 == 0
 
 
-def test_check_prints_no_secret(peer: Listener, directory: Path) -> None:
+def test_check_prints_no_secret(peer: RecordingPeer, directory: Path) -> None:
     """Neither a good configuration nor one with a mistake beside every secret."""
     good = config(peer, directory)
     bad = (
@@ -187,8 +187,10 @@ def test_check_prints_no_secret(peer: Listener, directory: Path) -> None:
             assert found_in(done.stdout + done.stderr) == []
 
 
-def test_a_peer_gets_its_own_key_and_not_the_clients(server: Modelswap, peer: Listener) -> None:
-    """The client's key ends at the proxy; a peer's key goes to that peer."""
+def test_a_peer_gets_its_own_key_and_not_the_clients(
+    server: Modelswap, peer: RecordingPeer
+) -> None:
+    """The client's key is not passed on; a peer's key goes to that peer."""
     server.ask("POST", "/v1/embeddings", {"model": "remote"}, {**JSON, **bearer(S["plain key"])})
     assert peer.last.header("Authorization") == f"Bearer {S['peer key']}"
     assert peer.last.header("X-Api-Key") == S["peer key"]

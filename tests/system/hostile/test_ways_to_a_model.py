@@ -1,4 +1,4 @@
-"""A key that is limited to some models: every way to a model asks the same question."""
+"""A key that is limited to some models is checked on every way to a model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import JSON, bearer, status_of, statuses
+from support.raw_http import JSON, bearer, status_of, statuses
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 KEY, ALL = "limited-key", "whole-key"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     """Two models that cannot start, a peer's two, a selector and a profile for each."""
     return serve(
         f"""
@@ -73,42 +73,42 @@ def ways(model: str) -> dict[str, tuple[str, str, bytes | None, dict[str, str]]]
 
 @pytest.mark.parametrize("way", ways("x"))
 @pytest.mark.parametrize("model", ["shut-model", "dark", "far/locked", "locked", "bad-choice"])
-def test_no_way_leads_to_a_model_that_is_not_granted(
-    server: Modelswap, peer: Listener, model: str, way: str
+def test_no_way_reaches_a_model_that_is_not_granted(
+    server: Modelswap, peer: RecordingPeer, model: str, way: str
 ) -> None:
-    """403, and the model is not asked; with the whole key the same way leads on."""
+    """403, and the model gets no request; an unlimited key reaches it in the same way."""
     method, path, body, headers = ways(model)[way]
-    before = len(peer.heard)
+    before = len(peer.requests)
     status = status_of(server, method, path, body, {**headers, **bearer(KEY)})
     if model == "bad-choice" and "path" in way:
         assert status == 404  # selectors are not looked at in paths
     else:
         assert status == 403
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert status_of(server, method, path, body, {**headers, **bearer(ALL)}) not in {401, 403}
 
 
 @pytest.mark.parametrize("way", ways("x"))
 @pytest.mark.parametrize("model", ["far/free", "open-choice"])
 def test_a_granted_model_is_reached(
-    server: Modelswap, peer: Listener, model: str, way: str
+    server: Modelswap, peer: RecordingPeer, model: str, way: str
 ) -> None:
     """By its own name, or by the granted name of a selector that leads to another."""
     if model == "open-choice" and "path" in way:
         return
     method, path, body, headers = ways(model)[way]
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, method, path, body, {**headers, **bearer(KEY)}) == 200
-    assert len(peer.heard) == before + 1
+    assert len(peer.requests) == before + 1
 
 
-def test_a_pin_leads_nowhere_new(server: Modelswap, peer: Listener) -> None:
+def test_a_pin_reaches_no_other_model(server: Modelswap, peer: RecordingPeer) -> None:
     """A profile's pin to a model that is not granted is 403, to a granted one it works."""
     assert server.ask("PUT", "/api/profiles/active", {"name": "night"}, bearer(ALL)).status == 200
     try:
-        before = len(peer.heard)
+        before = len(peer.requests)
         refused = server.ask("POST", CHAT, {"model": "dusk"}, bearer(KEY))
-        assert (refused.status, len(peer.heard)) == (403, before)
+        assert (refused.status, len(peer.requests)) == (403, before)
         assert server.ask("POST", CHAT, {"model": "dawn"}, bearer(KEY)).status == 200
     finally:
         server.ask("PUT", "/api/profiles/active", {"name": None}, bearer(ALL))
@@ -134,21 +134,21 @@ def test_logs_of_others_stay_closed(server: Modelswap) -> None:
 
 
 def test_loading_and_unloading_of_others_is_closed(server: Modelswap) -> None:
-    """The control routes of one model ask too."""
+    """The control routes of one model check the key too."""
     for verb in ("load", "unload"):
         for model, allowed in (("shut-model", False), ("dark", False), ("open-model", True)):
             answer = server.ask("POST", f"/api/models/{verb}/{model}", headers=bearer(KEY))
             assert (answer.status != 403) is allowed, (verb, model)
 
 
-def test_the_body_decides_and_not_the_query(server: Modelswap, peer: Listener) -> None:
+def test_the_body_decides_and_not_the_query(server: Modelswap, peer: RecordingPeer) -> None:
     """Where body and query differ, the model that is checked is the one that is asked."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     query = f"{CHAT}?model=far/free"
     assert (
         status_of(server, "POST", query, b'{"model":"far/locked"}', {**JSON, **bearer(KEY)}) == 403
     )
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 ASIDE = {
@@ -174,19 +174,19 @@ ASIDE = {
 
 @pytest.mark.parametrize("case", ASIDE)
 def test_no_other_model_beside_the_granted_one(
-    server: Modelswap, peer: Listener, case: str
+    server: Modelswap, peer: RecordingPeer, case: str
 ) -> None:
-    """What a peer could read instead is looked at too; a key without limits may send what it likes."""
+    """Every place that a peer could read is checked; an unlimited key may send any."""
     method, path, body, headers = ASIDE[case]
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert status_of(server, method, path, body, {**headers, **bearer(KEY)}) == 403
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert status_of(server, method, path, body, {**headers, **bearer(ALL)}) == 200
 
 
-def test_two_content_types_are_refused(server: Modelswap, peer: Listener) -> None:
-    """One would count here and the other there: 400."""
-    before = len(peer.heard)
+def test_two_content_types_are_refused(server: Modelswap, peer: RecordingPeer) -> None:
+    """Two programs could choose different ones: 400."""
+    before = len(peer.requests)
     body = b'{"model":"far/locked"}'
     raw = server.raw(
         b"POST %b?model=far/free HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n"
@@ -194,7 +194,7 @@ def test_two_content_types_are_refused(server: Modelswap, peer: Listener) -> Non
         % (CHAT.encode(), KEY.encode(), len(body), body)
     )
     assert statuses(raw) == [400]
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
 def test_the_granted_model_may_be_named_twice(server: Modelswap) -> None:

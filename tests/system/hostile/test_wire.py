@@ -1,4 +1,4 @@
-"""Bytes that want to be two requests, through the whole program to an upstream that counts."""
+"""Bytes that could be read as two requests, through the whole program to an upstream that counts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.raw_requests import Liar, dialled, is_alive, statuses
-from support.scripted_upstreams import saying, switching
+from support.raw_http import ScriptedUpstream, dialled, is_alive, statuses
+from support.scripted_upstreams import always_responding, switching
 from support.server import answer_of
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 HEAD = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n"
 BODY = b'{"model":"m"}'
@@ -23,7 +23,7 @@ INNER = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"""
 limits: {{headerTimeout: 1, bodyTimeout: 1, bodyMinRate: 1KiB, idleTimeout: 2}}
@@ -81,16 +81,16 @@ SMUGGLES = {
 
 
 @pytest.mark.parametrize("case", SMUGGLES)
-def test_one_refusal_and_the_end(server: Modelswap, peer: Listener, case: str) -> None:
+def test_one_refusal_and_the_end(server: Modelswap, peer: RecordingPeer, case: str) -> None:
     """Bytes with two readings: one 400, closed; the inner request runs nowhere, the outer not at all."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     raw = server.raw(SMUGGLES[case])
     assert statuses(raw) == [400]
     assert b"\r\nConnection: close\r\n" in raw
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
 
 
-def test_what_goes_on_is_written_anew(server: Modelswap, peer: Listener) -> None:
+def test_what_goes_on_is_written_anew(server: Modelswap, peer: RecordingPeer) -> None:
     """Chunks with extensions and trailers reach the upstream as one counted body, hop-by-hop fields not."""
     raw = server.raw(
         HEAD + b"Transfer-Encoding: chunked\r\nConnection: close, X-Secret-Hop, Content-Type\r\n"
@@ -108,14 +108,14 @@ def test_what_goes_on_is_written_anew(server: Modelswap, peer: Listener) -> None
     assert "proxy-authorization" not in names
 
 
-def test_pipelined_requests_are_answered_in_order(server: Modelswap, peer: Listener) -> None:
+def test_pipelined_requests_are_answered_in_order(server: Modelswap, peer: RecordingPeer) -> None:
     """Each once, one after another, whatever comes behind."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     one = HEAD + b"Content-Length: %b\r\n\r\n" % LENGTH + BODY
     last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     raw = server.raw(one + b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" + one + last + INNER)
     assert statuses(raw) == [200, 404, 200, 200]
-    assert len(peer.heard) == before + 2
+    assert len(peer.requests) == before + 2
 
 
 def test_a_half_closed_connection_gets_its_answer(server: Modelswap) -> None:
@@ -152,8 +152,8 @@ def test_half_closed_connections_all_get_their_answers(server: Modelswap) -> Non
          + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000\r\n\r\n--b\r\n", b"X"),
     ],
 )  # fmt: skip
-def test_what_drips_is_given_up(server: Modelswap, first: bytes, piece: bytes) -> None:
-    """Headers or a body that come byte by byte end with 408 (400 where they are none) and a close."""
+def test_slow_heads_and_bodies_time_out(server: Modelswap, first: bytes, piece: bytes) -> None:
+    """A head or body that comes byte by byte ends with 408 (400 where it is none) and a close."""
     with dialled(server, 15) as sock:
         sock.sendall(first)
         answer = b""
@@ -180,7 +180,7 @@ def test_idle_connections_are_closed(server: Modelswap) -> None:
 
 BIG = b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000 + b"\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
-LIES = {
+MALFORMED = {
     "garbage": b"nonsense\r\n\r\n", "http 0.9": b"hello", "version": b"HTTP/2.0 200 OK\r\n\r\n",
     "status text": b"HTTP/1.1 OK\r\n\r\n", "status 99": b"HTTP/1.1 99 X\r\n\r\n",
     "status 1000": b"HTTP/1.1 1000 X\r\n\r\n", "negative length": OK + b"Content-Length: -1\r\n\r\n",
@@ -204,22 +204,26 @@ SLIPS = {
 
 @pytest.mark.parametrize("case", SLIPS)
 def test_an_answer_with_a_harmless_slip_passes_clean(serve: Serve, case: str) -> None:
-    """What has one meaning is repaired: the client's own strict reader takes it."""
-    with Liar(saying(SLIPS[case], close=True)) as liar:
+    """A response with one meaning is repaired: the client's own strict reader accepts it."""
+    with ScriptedUpstream(always_responding(SLIPS[case], close=True)) as upstream:
         server = _with_peer(serve)
-        server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
+        server.write_config(
+            f'models: {{}}\npeers:\n  far: {{proxy: "{upstream.url}", models: [m]}}\n'
+        )
         assert server.ask("POST", "/api/config/reload").status == 200
         answer = server.ask("POST", "/v1/embeddings", {"model": "m"})
     assert (answer.status, answer.body) == (200, b"ok")
     assert not {"content-length", "transfer-encoding"} <= set(answer.headers)
 
 
-@pytest.mark.parametrize("case", LIES)
+@pytest.mark.parametrize("case", MALFORMED)
 def test_a_malformed_answer_becomes_502(serve: Serve, case: str) -> None:
     """Never forwarded, always the envelope; the next request is served."""
-    with Liar(saying(LIES[case], close=True)) as liar:
+    with ScriptedUpstream(always_responding(MALFORMED[case], close=True)) as upstream:
         server = _with_peer(serve)
-        server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
+        server.write_config(
+            f'models: {{}}\npeers:\n  far: {{proxy: "{upstream.url}", models: [m]}}\n'
+        )
         assert server.ask("POST", "/api/config/reload").status == 200
         answer = server.ask("POST", "/v1/embeddings", {"model": "m"})
     assert answer.status == 502
@@ -242,10 +246,14 @@ def _with_peer(serve: Serve) -> Modelswap:
     [b"zz\r\n", b"5\r\nhel", b"3\r\nhello\r\n0\r\n\r\n", b"-1\r\n", b"ffffffffffffffff\r\nx", b"3\nabc\n0\n\n"],
 )  # fmt: skip
 def test_an_answer_that_breaks_looks_broken(serve: Serve, body: bytes) -> None:
-    """Bad chunks after the head: the client sees an aborted answer (or 502), not a clean end."""
-    with Liar(saying(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body, close=True)) as liar:
+    """Bad chunks after the head: the client sees an aborted response (or 502), not a clean end."""
+    with ScriptedUpstream(
+        always_responding(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body, close=True)
+    ) as upstream:
         server = _with_peer(serve)
-        server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
+        server.write_config(
+            f'models: {{}}\npeers:\n  far: {{proxy: "{upstream.url}", models: [m]}}\n'
+        )
         server.ask("POST", "/api/config/reload")
         with dialled(server) as sock:
             sock.sendall(HEAD + b"Connection: close\r\nContent-Length: %b\r\n\r\n" % LENGTH + BODY)
@@ -254,12 +262,14 @@ def test_an_answer_that_breaks_looks_broken(serve: Serve, body: bytes) -> None:
         assert not raw.endswith(b"0\r\n\r\n")
 
 
-def test_bytes_behind_an_answer_belong_to_nobody(serve: Serve) -> None:
-    """A second answer behind the first poisons no later request."""
+def test_bytes_behind_a_response_are_discarded(serve: Serve) -> None:
+    """A second response behind the first does not reach a later request."""
     poison = OK + b"Content-Length: 2\r\n\r\nok" + OK + b"Content-Length: 6\r\n\r\npoison"
-    with Liar(saying(poison)) as liar:
+    with ScriptedUpstream(always_responding(poison)) as upstream:
         server = _with_peer(serve)
-        server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
+        server.write_config(
+            f'models: {{}}\npeers:\n  far: {{proxy: "{upstream.url}", models: [m]}}\n'
+        )
         server.ask("POST", "/api/config/reload")
         found = [server.ask("POST", "/v1/embeddings", {"model": "m"}).body for _ in range(5)]
     assert found == [b"ok"] * 5
@@ -268,9 +278,11 @@ def test_bytes_behind_an_answer_belong_to_nobody(serve: Serve) -> None:
 @pytest.mark.parametrize("wanted", ["h2c", "websocket, h2c", "HTTP/2.0", "TLS/1.0", "foo,h2c"])
 def test_no_other_http_through_a_tunnel(serve: Serve, wanted: str) -> None:
     """An upgrade to another HTTP would carry requests past every rule: it is not passed on."""
-    with Liar(switching) as liar:
+    with ScriptedUpstream(switching) as upstream:
         server = _with_peer(serve)
-        server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
+        server.write_config(
+            f'models: {{}}\npeers:\n  far: {{proxy: "{upstream.url}", models: [m]}}\n'
+        )
         server.ask("POST", "/api/config/reload")
         with dialled(server) as sock:
             sock.sendall(
@@ -278,20 +290,22 @@ def test_no_other_http_through_a_tunnel(serve: Serve, wanted: str) -> None:
                 b"Upgrade: %b\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n" % wanted.encode()
             )
             assert statuses(sock.recv(65536)) == [502]
-        assert b"upgrade" not in liar.requests[-1].lower()
-        assert b"http2-settings" not in liar.requests[-1].lower()
+        assert b"upgrade" not in upstream.requests[-1].lower()
+        assert b"http2-settings" not in upstream.requests[-1].lower()
 
 
 def test_a_slow_upstream_head_does_not_hold_others(serve: Serve) -> None:
-    """While one upstream says nothing, everybody else is served at once."""
+    """While one upstream sends nothing, other requests are served at once."""
 
     def silent(sock: socket.socket, _request: bytes) -> None:
         time.sleep(1.5)
         sock.close()
 
-    with Liar(silent) as liar:
+    with ScriptedUpstream(silent) as upstream:
         server = _with_peer(serve)
-        server.write_config(f'models: {{}}\npeers:\n  far: {{proxy: "{liar.url}", models: [m]}}\n')
+        server.write_config(
+            f'models: {{}}\npeers:\n  far: {{proxy: "{upstream.url}", models: [m]}}\n'
+        )
         server.ask("POST", "/api/config/reload")
         with dialled(server) as sock:
             sock.sendall(HEAD + b"Content-Length: %b\r\n\r\n" % LENGTH + BODY)

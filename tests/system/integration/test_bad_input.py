@@ -13,7 +13,7 @@ from support.server import Modelswap, stub_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 
 def ended(server: Modelswap) -> tuple[int, str]:
@@ -28,9 +28,9 @@ def ended(server: Modelswap) -> tuple[int, str]:
 
 def test_an_unknown_model_is_named(modelswap_server: StartServer) -> None:
     """404 with the envelope, naming the model that is not there."""
-    answer = modelswap_server(stub_config("a")).chat("nobody")
+    answer = modelswap_server(stub_config("a")).chat("unknown")
     assert answer.status == 404
-    assert "nobody" in answer.json()["error"]["message"]
+    assert "unknown" in answer.json()["error"]["message"]
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 

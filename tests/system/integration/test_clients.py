@@ -1,4 +1,4 @@
-"""The official clients against every answer shape, through the real program."""
+"""The official clients against every response shape, through the real program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anthropic.types import MessageParam
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 HELLO: list[MessageParam] = [{"role": "user", "content": "hello"}]
@@ -125,7 +125,7 @@ def test_a_zipped_answer(server: Modelswap) -> None:
 
 
 def test_logs_with_curl(server: Modelswap) -> None:
-    """`curl` sees what the models print."""
+    """`curl` gets what the models print."""
     assert server.chat("a").status == 200
     command = ["curl", "--silent", "--fail", f"{server.base_url}/logs/stream/a", "--max-time", "1"]
     printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout

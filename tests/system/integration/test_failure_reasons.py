@@ -1,4 +1,4 @@
-"""Why a model did not start: told to client, log, `/running`, `/v1/models` and events."""
+"""Why a model did not start: reported to the client, in the log, `/running`, `/v1/models` and events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.server import Modelswap, engine_command, stub_command, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 INFER, READ, ADMIN = "key-that-infers", "key-that-reads", "key-that-may-all"
 KEYS = f"""
@@ -32,7 +32,7 @@ apiKeys:
 """
 
 
-def saying(text: str, end: str = "exit 1") -> str:
+def printing(text: str, end: str = "exit 1") -> str:
     """A command whose server prints a text and ends."""
     return json.dumps(
         f"sh -c {shlex.quote(f'printf %s {shlex.quote(text)} >&2; {end}')} x ${{PORT}}"
@@ -75,7 +75,7 @@ def moment(text: str) -> datetime:
 
 
 def check_everywhere(server: Modelswap, name: str, line: str, kind: str, *, retry: bool) -> None:
-    """A request meets the failure; every place that tells of it tells the same."""
+    """Check that the response and every other place report the same failure."""
     answer = server.chat(name)
     assert (answer.status, answer.json()["error"]["code"]) == (503, "model_load_failed")
     assert message(answer).startswith("the model could not be loaded: ")
@@ -99,10 +99,12 @@ def check_everywhere(server: Modelswap, name: str, line: str, kind: str, *, retr
     assert status["failed_at"] == row["failed_at"] == shown["failed_at"]
     if "retry_at" in status:
         assert moment(status["retry_at"]) > moment(status["failed_at"])
-    wait_until(lambda: line in said_of(server, f"<{name}> stopped: "), what="the log tells it")
+    wait_until(
+        lambda: line in log_lines_of(server, f"<{name}> stopped: "), what="the log has the line"
+    )
 
 
-def said_of(server: Modelswap, start: str) -> str:
+def log_lines_of(server: Modelswap, start: str) -> str:
     """The lines of the log with a beginning, behind it."""
     lines = (row.partition(start) for row in server.log().splitlines())
     return "\n".join(after for _, found, after in lines if found)
@@ -164,13 +166,13 @@ def test_what_a_server_says(
     modelswap_server: StartServer, output: str, end: str, line: str, kind: str, *, retry: bool
 ) -> None:
     """The line that matters, its class, and whether another try helps."""
-    server = modelswap_server(f"models: {{m: {{cmd: {saying(output, end)}}}}}\n")
+    server = modelswap_server(f"models: {{m: {{cmd: {printing(output, end)}}}}}\n")
     check_everywhere(server, "m", line, kind, retry=retry)
 
 
 def test_a_fixed_port_that_is_taken(modelswap_server: StartServer) -> None:
     """An address in use is told as such, and may be free at the next try."""
-    fixed = saying(IN_USE).replace(" x ${PORT}", "")
+    fixed = printing(IN_USE).replace(" x ${PORT}", "")
     server = modelswap_server(f"models: {{m: {{cmd: {fixed}, proxy: 'http://127.0.0.1:9'}}}}\n")
     check_everywhere(server, "m", f"{IN_USE} (exited", "address_in_use", retry=True)
 
@@ -212,10 +214,10 @@ def test_a_stop_command_that_is_not_there(modelswap_server: StartServer) -> None
     wait_until(lambda: said in server.log(), what="the log names it")
 
 
-def test_who_may_read_the_line(modelswap_server: StartServer) -> None:
+def test_which_keys_may_read_the_line(modelswap_server: StartServer) -> None:
     """An admin's 503 has the line; others get the class. `/v1/models` shows it to those who read logs."""
     line = "error: failed to open file '/secret/path/model.bin'"
-    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {saying(line)}}}}}\n")
+    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {printing(line)}}}}}\n")
     phrase = "the model could not be loaded: a file was not found (exited with code 1)"
     assert message(chat(server, "m", INFER)) == phrase
     assert line in message(chat(server, "m", ADMIN))
@@ -230,7 +232,7 @@ def test_who_may_read_the_line(modelswap_server: StartServer) -> None:
 def test_no_secret_in_the_line(modelswap_server: StartServer) -> None:
     """Keys of the configuration, and what stands where a key stands, are masked everywhere."""
     line = f"error: unrecognized arguments: {ADMIN} --hf-token hf_0123456789abcdef --api-key=sesame"
-    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {saying(line)}}}}}\n")
+    server = modelswap_server(f"{KEYS}\nmodels: {{m: {{cmd: {printing(line)}}}}}\n")
     answer = chat(server, "m", ADMIN)
     assert "unrecognized arguments: ***" in message(answer)
     headers = {"Authorization": f"Bearer {ADMIN}"}
@@ -281,13 +283,13 @@ def test_what_the_probe_saw(modelswap_server: StartServer) -> None:
     assert "listening on port" not in message(chat(server, "elsewhere", INFER))
 
 
-def test_a_server_that_dies_later(modelswap_server: StartServer) -> None:
-    """What it said since it was ready is the reason; the next start clears it, an unload too."""
+def test_a_server_that_exits_later(modelswap_server: StartServer) -> None:
+    """Its output since it was ready is the reason; the next start or an unload clears it."""
     server = modelswap_server(f"models: {{m: {{cmd: {json.dumps(stub_command('m'))}}}}}\n")
     assert server.chat("m").status == 200
     (pid,) = server.model_pids()
     os.kill(pid, signal.SIGSEGV)
-    wait_until(lambda: listed(server, "m")["value"] == "failed", what="it is dead")
+    wait_until(lambda: listed(server, "m")["value"] == "failed", what="it has ended")
     status = listed(server, "m")
     assert (status["class"], "retry_at" in status) == ("crashed", False)
     assert "killed by signal 11" in status["reason"]
@@ -339,8 +341,8 @@ def test_errors_that_a_wait_mends(modelswap_server: StartServer) -> None:
 
 @pytest.mark.parametrize(("output", "tries"), [("error: invalid argument: --foo", 1), (OOM, 3)])
 def test_official_clients_obey(modelswap_server: StartServer, output: str, tries: int) -> None:
-    """The SDKs of OpenAI and Anthropic ask once for what cannot work, again for what a wait mends."""
-    server = modelswap_server(f"models: {{m: {{cmd: {saying(output)}}}}}\n")
+    """The SDKs of OpenAI and Anthropic retry only where a retry can help."""
+    server = modelswap_server(f"models: {{m: {{cmd: {printing(output)}}}}}\n")
 
     def requests() -> int:
         return server.log().count(' HTTP/1.1" 503 ')

@@ -1,4 +1,4 @@
-"""Requests through the real program, to stubs that behave and stubs that do not."""
+"""Requests through the real program, to stubs that work and stubs that misbehave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.server import stub_command, stub_config, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 
@@ -72,8 +72,8 @@ def test_a_killed_engine_is_started_again(modelswap_server: StartServer) -> None
     assert killed not in server.model_pids()
 
 
-def test_a_request_right_after_the_kill_has_an_honest_ending(modelswap_server: StartServer) -> None:
-    """A request that meets the dying engine is answered, or refused as retryable."""
+def test_a_request_right_after_the_kill_has_a_clear_result(modelswap_server: StartServer) -> None:
+    """A request that meets the killed engine is answered, or refused as retryable."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     kill_the_engine(server)
@@ -82,7 +82,7 @@ def test_a_request_right_after_the_kill_has_an_honest_ending(modelswap_server: S
 
 
 def test_a_stream_cut_by_a_kill_looks_broken(modelswap_server: StartServer) -> None:
-    """A stream whose engine dies never ends like a complete one."""
+    """A stream whose engine is killed never ends like a complete one."""
     server = modelswap_server(stub_config("a"))
     with open_chat(server, model="a", stream=True, n=1000, delay_ms=20) as sock:
         got = sock.recv(65536)
@@ -147,7 +147,7 @@ def test_a_client_that_leaves_frees_the_engine(modelswap_server: StartServer) ->
 
 
 def test_a_client_that_leaves_a_hanging_engine_frees_it(modelswap_server: StartServer) -> None:
-    """A client that gives up before any answer came frees the engine too."""
+    """A client that gives up before any response came frees the engine too."""
     server = modelswap_server(stub_config("a"))
     with open_chat(server, model="a", fault="hang"):
         wait_until(lambda: server.stub_state("a")["open"] == 1, what="the engine is at work")
@@ -170,8 +170,8 @@ def test_an_engine_that_hangs_its_probe_fails_in_time(modelswap_server: StartSer
     assert (answer.status, answer.json()["error"]["code"]) == (503, "model_load_failed")
 
 
-def test_a_deaf_engine_is_swapped_out(modelswap_server: StartServer) -> None:
-    """An engine that ignores SIGTERM leaves within its unloadTimeout for the next one."""
+def test_an_engine_that_ignores_sigterm_is_swapped_out(modelswap_server: StartServer) -> None:
+    """An engine that ignores SIGTERM is ended within its unloadTimeout for the next one."""
     server = modelswap_server(f"""
 models:
   deaf:
@@ -209,12 +209,12 @@ def test_one_connection_serves_many_models(modelswap_server: StartServer) -> Non
     """A keep-alive connection may ask for one model after another."""
     server = modelswap_server(stub_config("a", "b"))
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    heard = []
+    received = []
     for model in ("a", "b", "a"):
         connection.request("POST", "/v1/completions", json.dumps({"model": model}))
-        heard.append(json.loads(connection.getresponse().read())["model"])
+        received.append(json.loads(connection.getresponse().read())["model"])
     connection.close()
-    assert heard == ["a", "b", "a"]
+    assert received == ["a", "b", "a"]
 
 
 def test_an_upgrade_is_a_raw_tunnel(modelswap_server: StartServer) -> None:

@@ -1,4 +1,4 @@
-"""TLS: the program serves it, and takes over a renewed certificate without a restart."""
+"""TLS: the program serves it, and uses a renewed certificate without a restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.server import stub_config, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 
 def names(port: int, authority: trustme.CA) -> set[str]:

@@ -56,7 +56,7 @@ def dial(path: str) -> socket.socket:
     return sock
 
 
-def is_up(path: str) -> bool:
+def is_serving(path: str) -> bool:
     try:
         return ask(path, "GET", "/health").status == 200
     except OSError:
@@ -102,7 +102,7 @@ def test_the_program_listens_on_a_unix_socket(start: Start, folder: Path, spelli
     path = f"{folder}/m.sock"
     server = start(f"models:\n{unix_model('a', f'{folder}/a')}", "--listen", spelling.format(path))
     process = server.spawn()
-    wait_until(lambda: is_up(path), what=server.log())
+    wait_until(lambda: is_serving(path), what=server.log())
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o660
     wait_until(lambda: f"1 models on unix:{path}" in server.log())
     assert "can be reached from other machines" not in server.log()
@@ -121,7 +121,7 @@ def test_two_requests_on_one_connection(start: Start, folder: Path) -> None:
     """Keep-alive and pipelining work as over TCP."""
     path = f"{folder}/m.sock"
     start("models: {}\n", "--listen", f"unix:{path}").spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     with dial(path) as sock:
         sock.sendall(b"HEAD /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
         sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -136,12 +136,12 @@ def test_the_socket_of_a_killed_program_is_taken_over(start: Start, folder: Path
     path = f"{folder}/m.sock"
     server = start("models: {}\n", "--listen", f"unix:{path}")
     process = server.spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert os.path.lexists(path)
     server.spawn()
-    wait_until(lambda: is_up(path), what=server.log())
+    wait_until(lambda: is_serving(path), what=server.log())
 
 
 def refused(start: Start, listen: str, name: str = "second") -> str:
@@ -152,14 +152,14 @@ def refused(start: Start, listen: str, name: str = "second") -> str:
     return server.log().splitlines()[-1]
 
 
-def test_the_socket_of_a_living_program_stays(start: Start, folder: Path) -> None:
+def test_the_socket_of_a_running_program_stays(start: Start, folder: Path) -> None:
     """The second start says so, in one line, and the first goes on."""
     path = f"{folder}/m.sock"
     start("models: {}\n", "--listen", f"unix:{path}").spawn()
-    wait_until(lambda: is_up(path))
-    said = refused(start, f"unix:{path}")
-    assert said == f"modelswap: cannot listen on unix:{path}: another server listens there"
-    assert is_up(path)
+    wait_until(lambda: is_serving(path))
+    message = refused(start, f"unix:{path}")
+    assert message == f"modelswap: cannot listen on unix:{path}: another server listens there"
+    assert is_serving(path)
 
 
 def test_the_socket_of_another_server_stays(start: Start, folder: Path) -> None:
@@ -180,14 +180,14 @@ def test_a_file_that_is_no_socket_stays(start: Start, folder: Path) -> None:
 
 
 def test_two_that_start_at_once(start: Start, folder: Path) -> None:
-    """Both find a dead socket: one gets it, the other is refused."""
+    """Both find a stale socket: one gets it, the other is refused."""
     path = f"{folder}/m.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
-        dead.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
+        stale.bind(path)
     servers = [start("models: {}\n", "--listen", f"unix:{path}", name=f"s{n}") for n in range(2)]
     processes = [server.spawn() for server in servers]
     wait_until(lambda: any(process.poll() == 1 for process in processes), seconds=20)
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     assert [process.poll() for process in processes].count(None) == 1
 
 
@@ -196,9 +196,9 @@ def test_an_abstract_name(start: Start, tmp_path: Path) -> None:
     """`unix:@name` needs no file."""
     name = f"@modelswap-{os.getpid()}-{tmp_path.name}"
     start("models: {}\n", "--listen", f"unix:{name}").spawn()
-    wait_until(lambda: is_up(name))
+    wait_until(lambda: is_serving(name))
     assert "another server listens there" in refused(start, f"unix:{name}")
-    assert is_up(name)
+    assert is_serving(name)
 
 
 def test_tls_through_a_unix_socket(start: Start, folder: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_trusted_proxy_behind_the_socket(start: Start, folder: Path) -> None:
     path = f"{folder}/m.sock"
     text = f"trustedProxies: [127.0.0.1]\nmodels:\n{unix_model('a', f'{folder}/a')}"
     start(text, "--listen", f"unix:{path}").spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     body = {"model": "a", "messages": []}
     headers = {"X-Forwarded-For": "203.0.113.9"}
     assert ask(path, "POST", "/v1/chat/completions", body, headers).status == 200
@@ -266,12 +266,12 @@ def test_a_restarted_program_adopts_a_model_behind_a_unix_socket(
     path = f"{folder}/m.sock"
     server = start(f"models:\n{unix_model('a', f'{folder}/a')}", "--listen", f"unix:{path}")
     process = server.spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     before = ask(path, "GET", "/upstream/a/stub/state").json()["pid"]
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     server.spawn()
-    wait_until(lambda: is_up(path))
+    wait_until(lambda: is_serving(path))
     assert ask(path, "GET", "/upstream/a/stub/state").json()["pid"] == before
 
 
@@ -289,11 +289,11 @@ def test_models_swap_over_unix_sockets(start: Start, folder: Path) -> None:
         assert server.running() == {name: "ready"}
 
 
-def test_a_dead_socket_is_not_ready(start: Start, folder: Path) -> None:
-    """A file that an earlier server left does not count as the new one."""
+def test_a_stale_socket_is_not_ready(start: Start, folder: Path) -> None:
+    """A file that an earlier server left does not count as the new server."""
     path = f"{folder}/a.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
-        dead.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
+        stale.bind(path)
     server = start(f"models:\n{unix_model('a', path, '--ready-after', '0.5')}").start()
     assert server.chat("a").status == 200
 
@@ -301,26 +301,26 @@ def test_a_dead_socket_is_not_ready(start: Start, folder: Path) -> None:
 def test_another_server_on_the_models_socket_is_not_the_model(start: Start, folder: Path) -> None:
     """Its answers do not count, and the failure says whose the socket is."""
     path = f"{folder}/a.sock"
-    argv = [sys.executable, "-I", "-S", str(STUB), "--name", "stranger", "--host", path]
-    with subprocess.Popen(argv) as stranger:
+    argv = [sys.executable, "-I", "-S", str(STUB), "--name", "foreign", "--host", path]
+    with subprocess.Popen(argv) as foreign:
         try:
-            wait_until(lambda: is_up(path))
+            wait_until(lambda: is_serving(path))
             server = start(f"models:\n{unix_model('a', path)}").start()
             answer = server.chat("a")
             assert answer.status == 503
             assert b"its Unix socket is taken by another program" in answer.body
-            assert ask(path, "GET", "/stub/state").json()["name"] == "stranger"
+            assert ask(path, "GET", "/stub/state").json()["name"] == "foreign"
         finally:
-            stranger.kill()
+            foreign.kill()
 
 
-def test_a_socket_served_by_somebody_else(start: Start, folder: Path) -> None:
-    """A command that does not name the socket stands for a server that runs anyway."""
+def test_a_socket_served_by_another_program(start: Start, folder: Path) -> None:
+    """A command that does not name the socket stands for a server that is already running."""
     path = f"{folder}/a.sock"
     argv = [sys.executable, "-I", "-S", str(STUB), "--name", "outside", "--host", path]
     with subprocess.Popen(argv) as outside:
         try:
-            wait_until(lambda: is_up(path))
+            wait_until(lambda: is_serving(path))
             text = f"models:\n  a:\n    cmd: sleep infinity\n    proxy: unix:{path}\n"
             server = start(text).start()
             assert server.chat("a").status == 200
@@ -329,9 +329,9 @@ def test_a_socket_served_by_somebody_else(start: Start, folder: Path) -> None:
 
 
 def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> None:
-    """Base path, query and `Host: localhost`; a peer that is away is a 502 that says so."""
+    """Base path, query and `Host: localhost`; an unreachable peer is a 502 that says so."""
     path = f"{folder}/p.sock"
-    heard: list[bytes] = []
+    received: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen()
@@ -341,7 +341,7 @@ def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> 
             got = b""
             while b"\r\n\r\n" not in got or b"}" not in got:
                 got += sock.recv(65536)
-            heard.append(got)
+            received.append(got)
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     thread = threading.Thread(target=serve)
@@ -350,8 +350,8 @@ def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> 
     server = start(text).start()
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).body == b"ok"
     thread.join(10)
-    assert heard[0].startswith(b"POST /base/v1/embeddings HTTP/1.1\r\n")
-    assert b"\r\nHost: localhost\r\n" in heard[0]
+    assert received[0].startswith(b"POST /base/v1/embeddings HTTP/1.1\r\n")
+    assert b"\r\nHost: localhost\r\n" in received[0]
     answer = server.ask("POST", "/v1/embeddings", {"model": "m"})
     assert (answer.status, b"connection refused" in answer.body) == (502, True)
     Path(path).unlink()

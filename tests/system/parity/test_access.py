@@ -1,4 +1,4 @@
-"""Keys, CORS and hosts: who may ask, from where."""
+"""Keys, CORS and hosts: which requests are allowed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_carriers_of_a_key(server: Modelswap, headers: dict[str, str], status: i
     assert found == status or (status == 401 and found == 429)  # the cases before count
 
 
-def test_wrong_keys_shut_out_nobody_else(serve: Serve) -> None:
+def test_wrong_keys_do_not_block_right_ones(serve: Serve) -> None:
     """Better: after many wrong keys the right one enters at once, from the same address."""
     server = serve(f"apiKeys: [sk-right]\nmodels:\n{model('a')}")
     wrong = {"Authorization": "Bearer wrong"}
@@ -81,7 +81,7 @@ def test_wrong_keys_shut_out_nobody_else(serve: Serve) -> None:
 
 
 def test_a_refusal(server: Modelswap) -> None:
-    """401, the Basic challenge that lets browsers ask, the message."""
+    """401, the Basic challenge that makes browsers ask for a key, the message."""
     answer = server.ask("POST", "/v1/chat/completions", {"model": "a"})
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Basic realm="llama-swap"'
@@ -107,7 +107,7 @@ def test_a_refusal(server: Modelswap) -> None:
     ],
 )
 def test_without_a_key(server: Modelswap, method: str, path: str, status: int) -> None:
-    """What needs none (§16, 14)."""
+    """The routes that need no key (§16, 14)."""
     assert server.ask(method, path).status == status
 
 
@@ -153,15 +153,15 @@ models:
 
 
 def test_a_key_may_ask_what_it_may_do(serve: Serve, unlocked: Modelswap) -> None:
-    """`/api/session` tells the holder of a key its scopes and models; without keys it is everything."""
+    """`/api/session` shows a key's scopes and models; without keys it shows all."""
     scoped = serve(SCOPED)
 
-    def told(key: str) -> object:
+    def session(key: str) -> object:
         return scoped.ask("GET", "/api/session", headers={"X-Api-Key": key}).json()
 
     everything = ["admin", "inference", "read"]
-    assert told("sk-looks") == {"key": "looks", "scopes": ["read"], "models": []}
-    assert told("sk-rules") == {"key": "rules", "scopes": everything, "models": ["a*"]}
+    assert session("sk-looks") == {"key": "looks", "scopes": ["read"], "models": []}
+    assert session("sk-rules") == {"key": "rules", "scopes": everything, "models": ["a*"]}
     assert unlocked.ask("GET", "/api/session").json() == {
         "key": "",
         "scopes": everything,
@@ -169,7 +169,7 @@ def test_a_key_may_ask_what_it_may_do(serve: Serve, unlocked: Modelswap) -> None
     }
 
 
-def test_a_key_that_may_not_see_the_page_is_told(serve: Serve) -> None:
+def test_a_key_without_the_scope_for_the_page_gets_a_message(serve: Serve) -> None:
     """A browser with a key for inference only reads which scope is missing."""
     headers = {"X-Api-Key": "sk-asks", "Accept": "text/html"}
     answer = serve(SCOPED).ask("GET", "/ui/", headers=headers)
@@ -189,7 +189,7 @@ def preflight(server: Modelswap, origin: str, **more: str) -> dict[str, str]:
 
 
 def test_a_preflight(server: Modelswap) -> None:
-    """The original's methods, headers and age; an allowed origin instead of `*`."""
+    """llama-swap's methods, headers and age; an allowed origin instead of `*`."""
     found = preflight(server, "https://chat.example.org")
     assert found["access-control-allow-origin"] == "https://chat.example.org"
     assert found["access-control-allow-methods"] == "GET, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -238,7 +238,7 @@ def test_answers_carry_cors(unlocked: Modelswap, origin: str, *, allowed: bool) 
     ],
 )
 def test_other_sites_change_nothing(unlocked: Modelswap, headers: dict[str, str]) -> None:
-    """Better: `GET /unload` and its like are refused when another site asks."""
+    """Better: `GET /unload` and its like are refused when another site sends them."""
     assert unlocked.chat("a").status == 200
     for method, path in (
         ("GET", "/unload"),

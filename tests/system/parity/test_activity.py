@@ -1,4 +1,4 @@
-"""What is written down about requests: rows, statistics, captures, running ones, figures."""
+"""The records of requests: rows, statistics, captures, running ones, figures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.server import Answer, Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"captureBuffer: 1\nmodels:\n{model('a', aliases=['nick'])}{model('slow', '--ready-after', '30')}"
         f"peers: {{p: {{proxy: '{peer.url}', models: [scripted]}}}}\n"
@@ -40,7 +40,7 @@ def scripted(server: Modelswap, reply: str, path: str = "/v1/rerank", **fields: 
 
 
 def test_a_row(server: Modelswap) -> None:
-    """Exactly the original's fields, in their places, after a chat completion."""
+    """Exactly llama-swap's fields, in their places, after a chat completion."""
     assert server.chat("nick", n=5).status == 200
     row = rows(server, "?limit=1")[0]
     names = ["id", "timestamp", "model", "req_path", "resp_content_type", "resp_status_code"]
@@ -161,7 +161,7 @@ def test_error_messages(server: Modelswap, body: str, status: int, message: str)
 
 
 def until_broken(answer: http.client.HTTPResponse) -> bytes:
-    """What came before the connection was aborted; a clean end is a failure."""
+    """Return what came before the connection was aborted; fail on a clean end."""
     got = b""
     try:
         while piece := answer.read1(1000):
@@ -355,7 +355,7 @@ def test_a_capture(server: Modelswap) -> None:
 
 
 def test_a_capture_of_a_coded_request(server: Modelswap) -> None:
-    """What the model server got: the body itself, and no header that says otherwise."""
+    """What the model server got: the decoded body, and no header that contradicts it."""
     body = b'{"model":"a"}'
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     for fields in (headers, {**headers, "Accept-Encoding": "gzip"}):
@@ -387,7 +387,7 @@ def test_capture_masks(server: Modelswap, path: str) -> None:
 
 
 def test_captures_of_failures(server: Modelswap) -> None:
-    """An error keeps all but the answer's body."""
+    """An error keeps all but the response's body."""
     row = scripted(server, "bad", reply_status=500)
     shown = capture(server, row["id"])
     assert shown["req_body"] is not None

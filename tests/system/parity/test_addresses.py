@@ -1,4 +1,4 @@
-"""Models on one fixed port: the second request swaps, whatever lets them run together."""
+"""Models on one fixed port: the second request swaps, although the routing lets them run together."""
 
 from __future__ import annotations
 

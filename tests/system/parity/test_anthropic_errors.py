@@ -1,4 +1,4 @@
-"""Errors on `/v1/messages` have the shape of Anthropic's API, whatever refuses."""
+"""Errors on `/v1/messages` have the shape of Anthropic's API, whichever part refuses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def refusal(
     *,
     method: str = "POST",
 ) -> tuple[int, str, str]:
-    """Status, type and code of an answer in Anthropic's shape."""
+    """Status, type and code of a response in Anthropic's shape."""
     sent = {"Content-Type": "application/json", **(KEY if headers is None else headers)}
     answer = server.ask(method, path, {"model": "a"} if body is None else body, sent)
     document = answer.json()
@@ -66,7 +66,7 @@ def refusal(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_who_may_not(server: Modelswap, path: str) -> None:
+def test_refused_requests(server: Modelswap, path: str) -> None:
     """No key, a wrong one, one without the scope, a foreign page, a foreign name of ours."""
     unauthorized = (401, "authentication_error", "unauthorized")
     assert refusal(server, path, headers={}) == unauthorized
@@ -117,7 +117,7 @@ def test_what_the_http_layer_refuses(server: Modelswap, path: str, head: str, st
 
 
 def test_pages_may_read_refusals_of_the_http_layer(server: Modelswap) -> None:
-    """A page of an allowed origin hears that its body is too large, not that the network failed."""
+    """A page of an allowed origin can read that its body is too large."""
     answer = server.raw(
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:3000\r\n"
         b"Content-Length: 99999999\r\n\r\n"
@@ -140,7 +140,7 @@ def test_pages_may_read_refusals_of_the_http_layer(server: Modelswap) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be(
+def test_unknown_and_failing_models(
     server: Modelswap, path: str, body: Any, expected: tuple[int, str, str]
 ) -> None:
     """Unknown models, bodies that cannot be read, models that do not come up or do not answer."""
@@ -185,19 +185,19 @@ def running_one(server: Modelswap) -> bool:
 
 
 def test_other_paths_keep_the_envelope(server: Modelswap) -> None:
-    """OpenAI's clients, and paths that only look alike."""
+    """OpenAI's clients, and paths that only look similar."""
     for path in ("/v1/chat/completions", "/v1/threads/t/messages", "/v1/messagesx"):
         document = server.ask("POST", path, {"model": "nope"}, KEY).json()
         assert set(document) == {"src", "error"}, path
 
 
 def test_text_and_pages_are_left(server: Modelswap) -> None:
-    """Whoever prefers text gets it."""
+    """A client that prefers text gets text."""
     answer = server.ask("POST", "/v1/messages", {"model": "x"}, {**KEY, "Accept": "text/plain"})
     assert answer.body.startswith(b"llama-swap: ")
 
 
 def test_a_model_s_own_error_passes(server: Modelswap) -> None:
-    """What the model server says is not rewritten."""
+    """The model server's response is not rewritten."""
     answer = server.ask("POST", "/v1/messages", {"model": "a", "fault": "500"}, KEY)
     assert answer.json() == {"error": {"message": "stub fault", "code": 500}}

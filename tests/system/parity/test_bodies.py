@@ -1,4 +1,4 @@
-"""Bodies that are coded, marked, or too large to be held: what the model server gets of them."""
+"""Bodies that are coded, marked, or too large to be held: what the model server gets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.streams import Listener, error_of, model
+from support.streams import RecordingPeer, error_of, model
 
 if TYPE_CHECKING:
     from support.server import Modelswap
@@ -24,7 +24,7 @@ KIND = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(
         f"limits: {{body: 4MB}}\nmodels:\n{model('a', aliases=['b'])}"
         f"{model('set', filters={'setParams': {'seed': 7}})}"
@@ -159,7 +159,7 @@ def test_control_routes_take_coded_and_marked_bodies(server: Modelswap) -> None:
     assert server.ask("PUT", "/api/profiles/active", b'{"name":null}', KIND).status == 200
 
 
-def test_below_upstream_it_goes_on_as_it_is(server: Modelswap, peer: Listener) -> None:
+def test_below_upstream_it_goes_on_as_it_is(server: Modelswap, peer: RecordingPeer) -> None:
     """The path says which model: the body is not looked at, whatever its coding."""
     packed = gzip.compress(BODY)
     for coding in ("gzip", "br"):
@@ -195,7 +195,7 @@ def test_a_large_coded_form(server: Modelswap, packed: Any, size: int) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])
 def test_below_upstream_a_peer_gets_it_as_it_is(
-    server: Modelswap, peer: Listener, path: str, coding: str, kind: str
+    server: Modelswap, peer: RecordingPeer, path: str, coding: str, kind: str
 ) -> None:
     """A coded body cannot be looked into: it is no malformed form."""
     packed = gzip.compress(FORM)
@@ -204,7 +204,7 @@ def test_below_upstream_a_peer_gets_it_as_it_is(
     assert peer.last.body == packed
 
 
-def test_a_byte_order_mark_below_upstream(server: Modelswap, peer: Listener) -> None:
+def test_a_byte_order_mark_below_upstream(server: Modelswap, peer: RecordingPeer) -> None:
     """The peer knows the model by its bare name, also behind a mark."""
     server.ask("POST", "/upstream/far/m/v1/rerank", MARK + b'{"model":"far/m"}', KIND)
     assert peer.last.body == b'{"model":"m"}'

@@ -1,4 +1,4 @@
-"""Flags, exit codes and what is said when nothing starts."""
+"""Flags, exit codes and messages when nothing starts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_unknown_flags() -> None:
     ],
 )
 def test_an_argument_too_many(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Exit 2 and its name: what was typed is not what would be done."""
+    """Exit 2 and the argument's name: the command would not do what was typed."""
     (tmp_path / "good.yaml").write_text("models: {}\n")
     ended = command(*arguments, directory=tmp_path)
     assert ended.returncode == 2
@@ -141,7 +141,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 
 def test_single_dashes(tmp_path: Path) -> None:
-    """`-config=… -listen … -watch-config`, as users of the original type it; a stop is exit 0."""
+    """`-config=… -listen … -watch-config`, as with llama-swap; a stop is exit 0."""
     server = Modelswap(tmp_path / "s", f"models:\n{model('a')}")
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_STATE_HOME": str(tmp_path / "state")}
     flags = [
@@ -183,7 +183,7 @@ def test_a_taken_port(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["[::]", ""])
 def test_every_interface_is_both_families(tmp_path: Path, host: str) -> None:
-    """`[::]:P` answers IPv4 too, as Go does; its clients have the address they have elsewhere."""
+    """`[::]:P` accepts IPv4 too, as Go does; its clients have their usual address."""
     server = Modelswap(tmp_path / "s", f"models:\n{model('a')}")
     server.flags = ("--listen", f"{host}:{server.port}")
     server.start()
@@ -238,7 +238,7 @@ def test_a_stop_waits_for_requests(serve: Serve) -> None:
     assert server.processes() == {}
 
 
-def test_a_second_signal_hurries(serve: Serve) -> None:
+def test_a_second_signal_stops_at_once(serve: Serve) -> None:
     """Better: the second Ctrl-C ends at once."""
     server = serve(f"models:\n{model('a', '--deaf')}")
     assert server.chat("a").status == 200

@@ -11,14 +11,14 @@ from support.streams import model
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 OURS = "sk-ours-1"
 BACKEND = "sk-backend-7"
 NAMES = ("authorization", "x-api-key", "api-key", "proxy-authorization")
 
 
-def config(peer: Listener) -> str:
+def config(peer: RecordingPeer) -> str:
     return f"""
 models:
 {model("plain")}
@@ -32,13 +32,13 @@ peers:
 
 
 @pytest.fixture(scope="module")
-def unlocked(serve: Serve, peer: Listener) -> Modelswap:
+def unlocked(serve: Serve, peer: RecordingPeer) -> Modelswap:
     """No `apiKeys`."""
     return serve(config(peer), env={"BACKEND_KEY": BACKEND})
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(f"apiKeys: [{OURS}]\n{config(peer)}", env={"BACKEND_KEY": BACKEND})
 
 
@@ -61,7 +61,7 @@ FOREIGN = {"authorization": "Bearer foreign", "x-api-key": "foreign", "api-key":
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/upstream/plain/v1/rerank"])
 def test_without_keys_of_ours_everything_goes_on(unlocked: Modelswap, path: str) -> None:
-    """A backend with a key of its own is used by those who have that key."""
+    """Clients that have the backend's own key can use it."""
     assert got(unlocked, "plain", EVERY, path) == FOREIGN
 
 
@@ -88,7 +88,7 @@ def test_our_key_stays_and_a_foreign_one_goes_on(
 
 
 def test_forward_authorization(server: Modelswap) -> None:
-    """Our own key goes on too where the model says so."""
+    """Our own key is passed on too where the model is configured so."""
     sent = {"Authorization": f"Bearer {OURS}"}
     assert got(server, "trusting", sent) == {"authorization": f"Bearer {OURS}"}
 
@@ -108,7 +108,7 @@ def test_a_model_s_own_key_is_shown_nowhere(unlocked: Modelswap) -> None:
         assert BACKEND.encode() not in unlocked.ask("GET", path).body, path
 
 
-def test_peers(server: Modelswap, peer: Listener) -> None:
+def test_peers(server: Modelswap, peer: RecordingPeer) -> None:
     """A peer with a key gets that alone; one without gets what is not ours."""
     sent = {"Authorization": "Bearer foreign", "X-Api-Key": OURS, "Api-Key": "foreign"}
     server.ask("POST", "/v1/rerank", {"model": "far"}, sent)
@@ -132,8 +132,8 @@ def realtime(server: Modelswap, name: str, key: str) -> tuple[int, str]:
     return int(text.split()[1]), text
 
 
-def test_a_key_in_a_subprotocol(server: Modelswap, peer: Listener) -> None:
-    """OpenAI's browsers send the key so: ours opens and is removed, the other protocols stay."""
+def test_a_key_in_a_subprotocol(server: Modelswap, peer: RecordingPeer) -> None:
+    """Browsers send OpenAI's key so: our key is accepted and removed, the other protocols stay."""
     status, _ = realtime(server, "far", OURS)
     assert status == 200  # this peer does not upgrade
     assert peer.last.target == "/v1/realtime?model=far"
@@ -142,7 +142,7 @@ def test_a_key_in_a_subprotocol(server: Modelswap, peer: Listener) -> None:
     assert realtime(server, "far", "wrong")[0] in {401, 429}
 
 
-def test_a_foreign_key_in_a_subprotocol_goes_on(unlocked: Modelswap, peer: Listener) -> None:
+def test_a_foreign_key_in_a_subprotocol_goes_on(unlocked: Modelswap, peer: RecordingPeer) -> None:
     """Without `apiKeys` it is the upstream's; a peer's `apiKey` takes its place."""
     realtime(unlocked, "far", "theirs")
     expected = "realtime, openai-insecure-api-key.theirs, openai-beta.realtime-v1"

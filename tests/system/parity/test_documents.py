@@ -1,4 +1,4 @@
-"""The pages about routes and about llama-swap say what is so."""
+"""The pages about routes and about llama-swap are true."""
 
 from __future__ import annotations
 

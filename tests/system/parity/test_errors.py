@@ -1,4 +1,4 @@
-"""Errors and redirects, and what a request and an answer look like on the other side."""
+"""Errors and redirects, and what a request and a response look like on the other side."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_unknown_model(server: Modelswap) -> None:
 
 
 def test_no_model_leaves_no_row(server: Modelswap) -> None:
-    """§16, 2: without a model there is nothing to write down."""
+    """§16, 2: a request without a model leaves no row."""
     before = rows(server, "?limit=1")[0]["id"]
     answer = server.ask("POST", "/v1/chat/completions", "hello", {"Content-Type": "text/x"})
     assert (answer.status, error_of(answer)["message"]) == (404, NO_MODEL)
@@ -214,7 +214,7 @@ def test_only_codings_that_can_be_read(server: Modelswap, sent: str, expected: l
 
 
 def test_the_client_s_address_is_appended(server: Modelswap) -> None:
-    """`X-Forwarded-For` grows by the address that we see."""
+    """`X-Forwarded-For` is extended by the client's address."""
     headers = {"X-Forwarded-For": "9.9.9.9", "Content-Type": "application/json"}
     answer = server.ask("POST", "/v1/rerank", {"model": "a"}, headers)
     assert header_of(answer, "x-forwarded-for") == ["9.9.9.9, 127.0.0.1"]
@@ -230,7 +230,7 @@ def test_a_model_server_s_errors_pass(server: Modelswap) -> None:
 
 
 def test_no_answer_is_a_502_in_the_envelope(server: Modelswap) -> None:
-    """Better: a local model that hangs up is a 502 with a body."""
+    """Better: a local model that closes without a response is a 502 with a body."""
     answer = server.chat("a", fault="no_answer")
     assert (answer.status, error_of(answer)["code"]) == (502, "bad_gateway")
 

@@ -47,7 +47,7 @@ def test_cancel_while_it_loads(server: Modelswap) -> None:
 
 
 def test_cancel_before_the_answer(server: Modelswap) -> None:
-    """While the model server thinks: the same."""
+    """The same while the model server works."""
     server.chat("a")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.chat, "a", delay_ms=20_000)
@@ -164,7 +164,7 @@ OWN_METRICS = [
 
 
 def test_metrics(server: Modelswap) -> None:
-    """The original's host families by name, and ours for requests and models."""
+    """llama-swap's host families by name, and ours for requests and models."""
     assert server.chat("a").status == 200
 
     def text() -> str:

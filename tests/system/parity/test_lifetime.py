@@ -1,4 +1,4 @@
-"""From start to stop: TTL, unloading, preload, limits, failures, and what a waiting client sees."""
+"""From start to stop: TTL, unloading, preload, limits, failures, and what a waiting client gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import error_of, happenings, model, opened, rows, sse
+from support.streams import error_of, events_of, model, opened, rows, sse
 
 if TYPE_CHECKING:
     from support.server import Modelswap
@@ -49,7 +49,7 @@ def in_flight(server: Modelswap) -> list[dict[str, Any]]:
 
 
 def test_ttl(server: Modelswap) -> None:
-    """A model leaves after its TTL (here the global one) and polls do not keep it; `ttl: 0` stays."""
+    """A model stops after its TTL (here the global one) and polls do not keep it; `ttl: 0` stays."""
     begun = time.monotonic()
     for name in ("short", "never"):
         assert server.chat(name).status == 200
@@ -73,7 +73,7 @@ def test_ttl_counts_from_the_end(server: Modelswap) -> None:
 
 
 def test_an_abandoned_load_is_given_its_ttl(server: Modelswap) -> None:
-    """Better: a model whose client left counts from ready, and is not dead a second later."""
+    """Better: the TTL of a model whose client disconnected counts from ready."""
     with (
         pytest.raises(TimeoutError),
         opened(server, "POST", "/v1/chat/completions", {"model": "slow"}, seconds=0.3),
@@ -95,7 +95,7 @@ def test_an_abandoned_load_is_given_its_ttl(server: Modelswap) -> None:
 
 
 def test_the_forms_of_unload(server: Modelswap) -> None:
-    """Each way to unload, its answer, and that the model is gone when it comes."""
+    """Each way to unload, its response, and that the model has stopped when it comes."""
     for method, path, body in (
         ("GET", "/unload", b"OK"),
         ("POST", "/unload", b"OK"),
@@ -119,7 +119,7 @@ def test_unload_of_nothing(server: Modelswap, name: str) -> None:
 
 
 def test_unload_timeout(server: Modelswap) -> None:
-    """A server that ignores SIGTERM is killed after `unloadTimeout`; nobody else waits for that."""
+    """A server that ignores SIGTERM is killed after `unloadTimeout`; no other request waits for that."""
     assert server.chat("deaf").status == 200
     with ThreadPoolExecutor(1) as pool:
         begun = time.monotonic()
@@ -163,8 +163,8 @@ def test_running_requests_and_unload(server: Modelswap) -> None:
             stream.read()
 
 
-def test_unload_while_another_makes_room(serve: Serve) -> None:
-    """Better: a model unloaded while it waits for another to leave is not loaded afterwards."""
+def test_unload_during_a_pending_swap(serve: Serve) -> None:
+    """Better: a model unloaded while it waits for another to stop is not loaded afterwards."""
     server = serve(f"models:\n{model('leaving', '--stop-takes', '0.8')}{model('next')}")
     assert server.chat("leaving").status == 200
     with ThreadPoolExecutor(1) as pool:
@@ -181,7 +181,7 @@ def test_unload_while_another_makes_room(serve: Serve) -> None:
 
 
 def test_preload(serve: Serve) -> None:
-    """Models, aliases resolved and unknown names dropped, are there after the start."""
+    """Preloaded models are running after the start: aliases resolved, unknown names dropped."""
     text = "hooks: {on_startup: {preload: [' a ', nick, nope, '']}}\n"
     config = (
         f"groups: {{g: {{swap: false, members: [a, b]}}}}\nmodels:\n"
@@ -233,7 +233,7 @@ def test_no_limit_unless_set(server: Modelswap) -> None:
 
 @pytest.mark.parametrize("name", ["broken", "absent", "empty"])
 def test_a_model_that_does_not_start(server: Modelswap, name: str) -> None:
-    """Better: 503, a code, a time to come back, and no command line."""
+    """Better: 503, a code, Retry-After, and no command line."""
     answer = server.chat(name)
     assert (answer.status, error_of(answer)["code"]) == (503, "model_load_failed")
     assert int(answer.headers["retry-after"]) >= 1
@@ -248,7 +248,7 @@ def test_a_failure_is_shown_with_the_model(serve: Serve) -> None:
     server = serve(f"models:\n{model('a')}  bad: {{cmd: 'false --port ${{PORT}}'}}\n")
     assert server.chat("bad").status == 503
     with opened(server, "GET", "/api/events") as stream:
-        shown = (failures(what) for kind, what in happenings(stream) if kind == "modelStatus")
+        shown = (failures(what) for kind, what in events_of(stream) if kind == "modelStatus")
         assert next(shown) == {"bad": "exited with code 1"}
         server.ask("POST", "/api/models/unload")
         assert next(shown) == {}
@@ -276,7 +276,7 @@ def thoughts(events: list[Any]) -> str:
 
 
 def test_the_loading_state(server: Modelswap) -> None:
-    """The headers and the first lines come at once; valid chunks; then the real answer."""
+    """The headers and the first lines come at once; valid chunks; then the real response."""
     server.ask("POST", "/api/models/unload/told")
     body = {"model": "told", "messages": [], "stream": True}
     with opened(server, "POST", "/v1/chat/completions", body) as answer:
@@ -294,8 +294,8 @@ def test_the_loading_state(server: Modelswap) -> None:
     assert any(e["choices"] and e["choices"][0]["delta"].get("content") for e in events[:-1])
 
 
-def test_the_place_in_the_queue(serve: Serve) -> None:
-    """Who waits for another model's requests is told the place."""
+def test_the_queue_position(serve: Serve) -> None:
+    """A request that waits for another model's requests gets its position."""
     server = serve(f"sendLoadingState: true\nmodels:\n{model('busy')}{model('next')}")
     assert server.chat("busy").status == 200
     with ThreadPoolExecutor(1) as pool:

@@ -148,7 +148,7 @@ def test_few_capabilities(server: Modelswap) -> None:
 
 
 def test_aliases(server: Modelswap) -> None:
-    """An alias copies its model and says whose it is."""
+    """An alias copies its model and names it."""
     found = listed(server)
     assert found["padded"]["meta"]["llamaswap"]["modelID"] == "plain"
     assert found["nick"]["meta"]["llamaswap"]["type"] == "alias"
@@ -186,7 +186,7 @@ def test_selectors(server: Modelswap) -> None:
 
 
 def test_loaded(server: Modelswap) -> None:
-    """What runs is loaded, with its aliases and selectors; `pin` looks at its first target."""
+    """A running model is `loaded`, with its aliases and selectors; `pin` reads its first target."""
     assert server.chat("plain").status == 200
     found = listed(server)
     for name in ("plain", "nick", "sel", "spill"):

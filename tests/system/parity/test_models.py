@@ -1,4 +1,4 @@
-"""What the keys of a model mean while it runs."""
+"""What the keys of a model do while it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import stub_command
-from support.streams import Listener, error_of, model
+from support.streams import RecordingPeer, error_of, model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener, notes: Path) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer, notes: Path) -> Modelswap:
     stub = stub_command("stub")
     config = f"""
 logRequests: true
@@ -51,7 +51,7 @@ models:
   stopped:
     cmd: {stub}
     cmdStop: sh -c 'echo ${{PID}} > {notes}/stopped; kill ${{PID}}'
-  stubborn:
+  failing-stop:
     cmd: {stub}
     cmdStop: sh -c 'exit 1'
   surroundings:
@@ -64,7 +64,7 @@ models:
     cmd: sleep 100
     proxy: {peer.url}/base/path?key=1
     checkEndpoint: ready?x=1
-  impatient:
+  short-timeout:
     cmd: {stub}
     timeouts: {{responseHeader: 1, connect: 5, keepalive: 0, tlsHandshake: 5, expectContinue: 1, idleConn: 5}}
 """
@@ -108,10 +108,10 @@ def test_cmd_stop(server: Modelswap, notes: Path) -> None:
 
 
 def test_a_stop_command_that_fails(server: Modelswap) -> None:
-    """Better: SIGTERM follows at once; the model does not wait out its grace to be killed."""
-    seen(server, "stubborn")
-    assert server.ask("POST", "/api/models/unload/stubborn", seconds=4).status == 200
-    said = b"[WARN] <stubborn> the stop command ended with 1; sending SIGTERM\n"
+    """Better: SIGTERM follows at once; the model is not killed only after its grace period."""
+    seen(server, "failing-stop")
+    assert server.ask("POST", "/api/models/unload/failing-stop", seconds=4).status == 200
+    said = b"[WARN] <failing-stop> the stop command ended with 1; sending SIGTERM\n"
     assert said in server.ask("GET", "/logs").body
 
 
@@ -122,26 +122,26 @@ def test_the_environment(server: Modelswap, notes: Path) -> None:
 
 
 def test_no_check(server: Modelswap) -> None:
-    """`checkEndpoint: none`: ready as soon as started; nobody listens, so 502."""
+    """`checkEndpoint: none`: ready as soon as started; no server listens, so 502."""
     answer = server.chat("unchecked", seconds=20)
     assert (answer.status, error_of(answer)["type"]) == (502, "server_error")
     assert server.running() == {"unchecked": "ready"}
 
 
-def test_a_proxy_with_a_path(server: Modelswap, peer: Listener) -> None:
-    """Base path and query go before the client's; the check goes there, too."""
+def test_a_proxy_with_a_path(server: Modelswap, peer: RecordingPeer) -> None:
+    """Base path and query stand before the client's, also for the check."""
     assert server.ask("POST", "/v1/rerank?x=2", {"model": "elsewhere"}).status == 200
     assert peer.last.target == "/base/path/v1/rerank?key=1&x=2"
-    checks = [heard.target for heard in peer.heard if heard.method == "GET"]
+    checks = [request.target for request in peer.requests if request.method == "GET"]
     assert checks[0].startswith("/base/path/ready?")
     assert "x=1" in checks[0]
 
 
 def test_a_response_header_timeout(server: Modelswap) -> None:
-    """`timeouts.responseHeader`: an answer that does not begin in time is a 504."""
-    answer = server.chat("impatient", delay_ms=3000)
+    """`timeouts.responseHeader`: a response that does not begin in time is a 504."""
+    answer = server.chat("short-timeout", delay_ms=3000)
     assert (answer.status, error_of(answer)["code"]) == (504, "gateway_timeout")
-    body = {"model": "impatient", "stream": True, "n": 1, "delay_ms": 300}
+    body = {"model": "short-timeout", "stream": True, "n": 1, "delay_ms": 300}
     assert server.ask("POST", "/v1/chat/completions", body).status == 200
 
 

@@ -1,4 +1,4 @@
-"""Selectors, profiles' pins, the earliest profiles, and peers: what a name leads to."""
+"""Selectors, profiles' pins, the earliest profiles, and peers: which model a name means."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from support.streams import NO_MODEL, NO_ROUTER, error_of, model, rows
 
 if TYPE_CHECKING:
     from support.server import Modelswap
-    from support.streams import Listener, Serve
+    from support.streams import RecordingPeer, Serve
 
 
-def config(peer: Listener) -> str:
+def config(peer: RecordingPeer) -> str:
     return f"""
 apiKeys: [client-key]
 groups: {{all: {{swap: false, exclusive: false, members: [a, b, c]}}}}
@@ -56,7 +56,7 @@ KEY = {"Authorization": "Bearer client-key"}
 
 
 @pytest.fixture(scope="module")
-def server(serve: Serve, peer: Listener) -> Modelswap:
+def server(serve: Serve, peer: RecordingPeer) -> Modelswap:
     return serve(config(peer))
 
 
@@ -128,7 +128,7 @@ def in_flight(server: Modelswap) -> int:
     return len(server.ask("GET", "/api/inflight", headers=KEY).json()["requests"])
 
 
-def test_a_selector_may_lead_away(server: Modelswap, peer: Listener) -> None:
+def test_a_selector_may_target_a_peer(server: Modelswap, peer: RecordingPeer) -> None:
     """A selector's target may be a peer's model; the peer gets its own name for it."""
     assert post(server, "away").status == 200
     assert json.loads(peer.last.body)["model"] == "m1"
@@ -166,8 +166,8 @@ def test_pins(server: Modelswap) -> None:
     assert seen(post(server, "b"))["model"] == "b"
 
 
-def test_pins_count_on_a_connection_that_knows_the_name(server: Modelswap) -> None:
-    """The same request on the same connection goes where the profile of the moment says."""
+def test_pins_count_on_a_kept_connection(server: Modelswap) -> None:
+    """The same request on the same connection follows the active profile."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
 
     def asked() -> list[str]:
@@ -212,7 +212,7 @@ def test_pins_in_paths(server: Modelswap) -> None:
 # Peers
 
 
-def test_a_qualified_peer(server: Modelswap, peer: Listener) -> None:
+def test_a_qualified_peer(server: Modelswap, peer: RecordingPeer) -> None:
     """§16, 19: bare name, the peer's key, its host, its base path, filters, nothing forwarded."""
     headers = {
         **KEY,
@@ -226,29 +226,29 @@ def test_a_qualified_peer(server: Modelswap, peer: Listener) -> None:
     }
     body = {"model": "far/m1", "top_k": 5, "z": 1}
     assert server.ask("POST", "/v1/rerank?q=1", body, headers).status == 200
-    heard = peer.last
-    assert heard.target == "/base/v1/rerank?q=1"
-    assert json.loads(heard.body) == {"model": "m1", "z": 1, "seed": 7}
-    assert heard.header("Authorization") == "Bearer peer-key"
-    assert heard.header("X-Api-Key") == "peer-key"
-    assert heard.header("Host") == peer.authority
-    assert heard.header("X-Custom") == "1"
+    received = peer.last
+    assert received.target == "/base/v1/rerank?q=1"
+    assert json.loads(received.body) == {"model": "m1", "z": 1, "seed": 7}
+    assert received.header("Authorization") == "Bearer peer-key"
+    assert received.header("X-Api-Key") == "peer-key"
+    assert received.header("Host") == peer.authority
+    assert received.header("X-Custom") == "1"
     for gone in ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"):
-        assert heard.header(gone) is None, gone
+        assert received.header(gone) is None, gone
     (row,) = activity(server)
     assert (row["model"], row["resp_status_code"]) == ("far/m1", 200)
     assert "metadata" not in row
 
 
-def test_a_bare_peer(server: Modelswap, peer: Listener) -> None:
-    """The bare name works when one peer has it; the client's key stays here."""
+def test_a_bare_peer(server: Modelswap, peer: RecordingPeer) -> None:
+    """The bare name works when one peer has it; the client's key is not passed on."""
     assert post(server, "m2").status == 200
     assert json.loads(peer.last.body)["model"] == "m2"
     assert peer.last.header("Authorization") is None
     assert peer.last.header("X-Api-Key") is None
 
 
-def test_a_trusted_peer_gets_the_client_s_key(server: Modelswap, peer: Listener) -> None:
+def test_a_trusted_peer_gets_the_client_s_key(server: Modelswap, peer: RecordingPeer) -> None:
     """Better: only with `forwardAuthorization`."""
     assert post(server, "trusting/m3").status == 200
     assert peer.last.header("Authorization") == "Bearer client-key"
@@ -262,16 +262,16 @@ def test_an_ambiguous_peer(server: Modelswap) -> None:
     assert post(server, "open/both").status == 200
 
 
-def test_local_models_win(server: Modelswap, peer: Listener) -> None:
+def test_local_models_win(server: Modelswap, peer: RecordingPeer) -> None:
     """A local id wins over a peer's bare one; the qualified one is the peer's."""
-    before = len(peer.heard)
+    before = len(peer.requests)
     assert seen(post(server, "a"))["model"] == "a"
-    assert len(peer.heard) == before
+    assert len(peer.requests) == before
     assert post(server, "far/a").status == 200
-    assert len(peer.heard) == before + 1
+    assert len(peer.requests) == before + 1
 
 
-def test_peers_below_upstream(server: Modelswap, peer: Listener) -> None:
+def test_peers_below_upstream(server: Modelswap, peer: RecordingPeer) -> None:
     """`/upstream/<peer>/<model>/…`: raw path kept, the qualified name in a body made bare."""
     answer = server.ask("POST", "/upstream/far/m1/v1/a%2Fb?x=1", {"model": "far/m1"}, KEY)
     assert answer.status == 200
@@ -281,7 +281,7 @@ def test_peers_below_upstream(server: Modelswap, peer: Listener) -> None:
     assert peer.last.target == "/x?model=m2"
 
 
-def test_peers_in_forms_and_queries(server: Modelswap, peer: Listener) -> None:
+def test_peers_in_forms_and_queries(server: Modelswap, peer: RecordingPeer) -> None:
     """The qualified name becomes the bare one wherever it was."""
     form = {**KEY, "Content-Type": "application/x-www-form-urlencoded"}
     assert server.ask("POST", "/v1/rerank", "q=1&model=far%2Fm1", form).status == 200
@@ -290,7 +290,7 @@ def test_peers_in_forms_and_queries(server: Modelswap, peer: Listener) -> None:
     assert peer.last.target == "/base/v1/audio/voices?model=m1"
 
 
-def test_a_dead_peer(serve: Serve) -> None:
+def test_an_unreachable_peer(serve: Serve) -> None:
     """A peer that cannot be reached: 502 in the envelope, and a row."""
     server = serve("peers: {gone: {proxy: 'http://127.0.0.1:9', models: [m]}}\n")
     answer = server.chat("gone/m")

@@ -1,4 +1,4 @@
-"""`X-Modelswap-No-Swap` and `apiKeys[].noSwap`: no model has to leave for such a request."""
+"""`X-Modelswap-No-Swap` and `apiKeys[].noSwap`: no model is evicted for such a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import Listener, error_of, model
+from support.streams import RecordingPeer, error_of, model
 
 if TYPE_CHECKING:
     from support.server import Answer, Modelswap
@@ -23,7 +23,7 @@ def chat(server: Modelswap, name: str, headers: dict[str, str], **fields: Any) -
 
 
 def refused(answer: Answer, *names: str) -> None:
-    """A 503 that says who would have to leave, and that another try does not help."""
+    """Return a 503 that names the model to be evicted and says that another try does not help."""
     assert answer.status == 503, answer.body
     error = error_of(answer)
     assert error["code"] == "swap_refused"
@@ -49,7 +49,7 @@ def _empty(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("value", ["true", "1", "YES", " on "])
 def test_the_header(server: Modelswap, value: str) -> None:
-    """A load into free room goes on; one that would swap a model out is refused, which stays."""
+    """A load without an eviction goes on; one that would evict a model is refused."""
     headers = {"x-modelswap-no-swap": value}
     assert chat(server, "a", headers).status == 200
     assert chat(server, "alone", headers).status == 200
@@ -59,7 +59,7 @@ def test_the_header(server: Modelswap, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["false", "0", "", "no"])
-def test_the_header_says_no(server: Modelswap, value: str) -> None:
+def test_other_values_of_the_header(server: Modelswap, value: str) -> None:
     """Any other value swaps as always."""
     assert server.chat("a").status == 200
     assert chat(server, "b", {"X-Modelswap-No-Swap": value}).status == 200
@@ -79,7 +79,7 @@ def test_every_way_to_a_model(server: Modelswap) -> None:
 
 
 def test_busy_and_starting_models_stay(server: Modelswap) -> None:
-    """It does not wait for the end of what runs, only to be refused then; others do."""
+    """It is refused at once instead of after the running request; other requests wait."""
     with ThreadPoolExecutor() as pool:
         running = pool.submit(server.chat, "a", delay_ms=600)
         wait_until(lambda: server.running() == {"a": "ready"})
@@ -90,7 +90,7 @@ def test_busy_and_starting_models_stay(server: Modelswap) -> None:
 
 
 def test_refused_from_the_queue(server: Modelswap) -> None:
-    """One that waits for its turn with a ready model is refused when that model leaves for another."""
+    """A request queued for a ready model is refused when that model is evicted for another."""
     with ThreadPoolExecutor() as pool:
         running = pool.submit(server.chat, "limited", delay_ms=600)
         wait_until(lambda: server.running() == {"limited": "ready"})
@@ -117,8 +117,8 @@ models:
 """
 
 
-def test_a_key_that_says_so_for_good(serve: Serve) -> None:
-    """Whatever a health checker asks, it swaps nothing; a key for some models hears of no others."""
+def test_a_key_with_no_swap(serve: Serve) -> None:
+    """Whatever a health checker requests, it swaps nothing; a key for some models reads no other's name."""
     server = serve(KEYED)
 
     def ask(key: str, name: str, headers: dict[str, str] | None = None) -> Answer:
@@ -133,9 +133,9 @@ def test_a_key_that_says_so_for_good(serve: Serve) -> None:
     assert ask("user-key-1", "b").status == 200
 
 
-def test_a_peer_is_told(serve: Serve) -> None:
-    """The promise holds across peers: they get the header, whether the client or its key said so."""
-    with Listener() as peer:
+def test_peers_get_the_header(serve: Serve) -> None:
+    """The guarantee holds across peers: they get the header, whether the client or its key set it."""
+    with RecordingPeer() as peer:
         keys = "apiKeys: [{key: health-key-1, noSwap: true}]\n"
         server = serve(f"{keys}peers: {{p: {{proxy: '{peer.url}', models: [m]}}}}\n")
         assert chat(server, "m", {"Authorization": "Bearer health-key-1"}).status == 200

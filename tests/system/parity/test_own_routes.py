@@ -32,7 +32,7 @@ def test_load(server: Modelswap) -> None:
 
 
 def test_ready(server: Modelswap) -> None:
-    """`/ready` says whether requests are taken."""
+    """`/ready` says whether requests are accepted."""
     assert server.ask("GET", "/ready").body == b"OK"
 
 

@@ -1,4 +1,4 @@
-"""`/upstream/…`, `/comfyui/…` and web sockets: requests that pass as they are."""
+"""`/upstream/…`, `/comfyui/…` and web sockets: requests that pass unchanged."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_model_routes_below_upstream_are_recorded(server: Modelswap) -> None:
 @pytest.mark.parametrize(
     "path", ["tokenize", "detokenize", "apply-template", "props", "embeddings", "v1/score"]
 )
-def test_other_routes_below_upstream_leave_no_trace(server: Modelswap, path: str) -> None:
+def test_other_routes_below_upstream_are_not_recorded(server: Modelswap, path: str) -> None:
     """Routes that llama-swap has below `/upstream` only are not recorded there."""
     before = rows(server, "?limit=1")
     assert server.ask("POST", f"/upstream/m1/{path}", {"content": "x"}).status == 200
@@ -164,7 +164,7 @@ def test_no_comfyui(serve: Serve) -> None:
 
 
 def test_a_web_socket(server: Modelswap) -> None:
-    """§14: the handshake passes, frames go both ways, and the open socket holds the model."""
+    """§14: the handshake passes, frames go both ways, and the open socket holds a lease."""
     with connect(f"ws://127.0.0.1:{server.port}/upstream/m1/ws") as socket:
         for message in ("hello", b"\x00\x01", "x" * 70_000):
             socket.send(message)
@@ -173,8 +173,8 @@ def test_a_web_socket(server: Modelswap) -> None:
         assert next(r for r in row if r["model"] == "m1")["in_flight"] == 1
 
 
-def test_a_web_socket_keeps_a_model_alive(server: Modelswap) -> None:
-    """It outlives the TTL, which begins when it closes."""
+def test_a_web_socket_keeps_a_model_loaded(server: Modelswap) -> None:
+    """It outlasts the TTL, which begins when it closes."""
     with connect(f"ws://127.0.0.1:{server.port}/upstream/m1/ws") as socket:
         with pytest.raises(TimeoutError):
             socket.recv(timeout=2.5)
@@ -198,7 +198,7 @@ def test_ignored_web_sockets(server: Modelswap) -> None:
 
 
 def test_comfyui_s_web_sockets_are_ignored(server: Modelswap) -> None:
-    """`comfyui_auto` is always so: a stop breaks the socket and waits for nobody."""
+    """`comfyui_auto` is always so: a stop breaks the socket and does not wait."""
     assert server.ask("GET", "/comfyui/").status == 200
     with connect(f"ws://127.0.0.1:{server.port}/comfyui/ws") as socket:
         socket.send("hello")

@@ -1,4 +1,4 @@
-"""What is said of a model while it loads, and what may be asked of it then."""
+"""What the routes report of a model while it loads, and which requests it accepts then."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_list_while_a_model_loads(server: Modelswap, pool: ThreadPoolExecuto
     assert {statuses(server)[name] for name in names} == {"loaded"}
 
 
-def test_the_list_when_what_failed_is_wanted_again(
+def test_the_list_when_a_failed_model_is_requested_again(
     server: Modelswap, pool: ThreadPoolExecutor
 ) -> None:
     """A model that failed loads, too, as soon as a request waits for it."""
@@ -100,7 +100,7 @@ def test_the_list_when_what_failed_is_wanted_again(
 
 
 def test_the_list_while_a_swap_is_pending(server: Modelswap, pool: ThreadPoolExecutor) -> None:
-    """A model is loading as soon as a request waits for it; one that leaves is loaded until it is gone."""
+    """A model is loading as soon as a request waits for it; one that stops is loaded until it has ended."""
     assert server.chat("other").status == 200
     busy = pool.submit(server.chat, "other", delay_ms=500)
     wait_until(lambda: server.ask("GET", "/api/inflight").json()["requests"])
@@ -117,7 +117,7 @@ def test_the_list_while_a_swap_is_pending(server: Modelswap, pool: ThreadPoolExe
 
 @pytest.mark.parametrize("path", ["health", "v1/health"])
 def test_health_loads_and_passes(server: Modelswap, pool: ThreadPoolExecutor, path: str) -> None:
-    """Down: it loads the model and answers when ready. Loading: llama-server's 503. Ready: passed on."""
+    """Stopped: it loads the model and answers when ready. Loading: llama-server's 503. Ready: passed on."""
     first = pool.submit(server.ask, "GET", f"/upstream/nick/{path}?x=1")
     wait_until(lambda: server.running().get("slow") == "starting")
     for name in ("slow", "nick"):
@@ -132,13 +132,13 @@ def test_health_loads_and_passes(server: Modelswap, pool: ThreadPoolExecutor, pa
 
 
 def test_a_head_of_health_loads(server: Modelswap) -> None:
-    """`curl -I` counts."""
+    """`curl -I` counts, too."""
     assert server.ask("HEAD", "/upstream/brief/health").status == 200
     assert server.running() == {"brief": "ready"}
 
 
-def test_polls_of_a_ready_model_keep_it_not(server: Modelswap) -> None:
-    """`ttl` counts from the load on, however often its health is asked; then the monitor loads nothing."""
+def test_polls_of_a_ready_model_do_not_keep_it_loaded(server: Modelswap) -> None:
+    """`ttl` counts from the load on, however often health is polled; then the monitor loads nothing."""
     monitor = {"User-Agent": "monitor"}
     assert server.ask("GET", "/upstream/brief/health").status == 200
 
@@ -154,7 +154,7 @@ def test_polls_of_a_ready_model_keep_it_not(server: Modelswap) -> None:
 
 
 def test_health_loads_again_what_was_unloaded_or_swapped_out(server: Modelswap) -> None:
-    """Only a monitor's model that idled out stays down: scripts switch from model to model."""
+    """Only a model that idled out under polls stays stopped: scripts switch from model to model."""
     for name in ("slow", "other", "slow"):
         for _ in range(2):
             assert server.ask("GET", f"/upstream/{name}/health").status == 200
@@ -164,7 +164,7 @@ def test_health_loads_again_what_was_unloaded_or_swapped_out(server: Modelswap) 
 
 @pytest.mark.parametrize("path", ["metrics", "slots"])
 def test_monitors(server: Modelswap, pool: ThreadPoolExecutor, path: str) -> None:
-    """They start nothing: 409 where the model is down, 503 while it loads."""
+    """They start nothing: 409 where the model is stopped, 503 while it loads."""
     answer = server.ask("GET", f"/upstream/slow/{path}")
     assert answer.status == 409
     assert error_of(answer)["message"] == f"model slow is not loaded; /{path} cannot start it"
@@ -185,7 +185,7 @@ def test_health_of_a_model_that_fails(server: Modelswap) -> None:
 
 
 def test_ignored_paths_come_first(serve: Serve) -> None:
-    """Whoever wants no load by `/health` says so in `upstream.ignorePaths`."""
+    """`/health` in `upstream.ignorePaths` loads nothing."""
     server = serve(f"upstream: {{ignorePaths: ['^/health$']}}\nmodels:\n{model('m')}")
     assert server.ask("GET", "/upstream/m/health").status == 409
     assert server.running() == {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import happenings, model, opened, rows
+from support.streams import events_of, model, opened, rows
 
 if TYPE_CHECKING:
     from support.server import Modelswap
@@ -28,7 +28,7 @@ def first_port(server: Modelswap) -> str:
 
 
 def change(server: Modelswap, text: str) -> None:
-    """Put another configuration in place, with the ports of the first."""
+    """Write another configuration, with the ports of the first."""
     server.write_config(f"startPort: {first_port(server)}\n{text}")
 
 
@@ -40,8 +40,8 @@ def loaded_anew(server: Modelswap, before: Any) -> bool:
     return bool(status(server)["tried_at"] != before["tried_at"])
 
 
-def hang_up(server: Modelswap) -> Any:
-    """SIGHUP, and the status when it was obeyed."""
+def send_sighup(server: Modelswap) -> Any:
+    """Send SIGHUP, and return the status after it was handled."""
     before = status(server)
     os.kill(server.pid, signal.SIGHUP)
     wait_until(lambda: loaded_anew(server, before))
@@ -60,7 +60,7 @@ def server(serve: Serve) -> Modelswap:
 
 
 def test_only_what_changed(server: Modelswap) -> None:
-    """Unchanged: same process, its stream goes on. Changed: finishes, then stops. Removed: the same."""
+    """Unchanged: same process, its stream goes on. Changed or removed: finishes, then stops."""
     for name in ("a", "b"):
         assert server.chat(name).status == 200
     assert server.ask("PUT", "/api/profiles/active", '{"name":"work"}').status == 200
@@ -79,12 +79,12 @@ def test_only_what_changed(server: Modelswap) -> None:
             model("a", name="New name", ttl=500), model("b", "--stop-takes", "0"), model("d")
         )
         change(server, changed)
-        found = hang_up(server)
+        found = send_sighup(server)
         assert found["ok"] is True
         assert server.chat("x").status == 200  # the profile stayed
         assert slow.result().status == 200
         assert stream.read().endswith(b"data: [DONE]\n\n")
-        kinds = {kind for kind, _ in zip_until(happenings(watching), "configStatus")}
+        kinds = {kind for kind, _ in events_until(events_of(watching), "configStatus")}
         assert "modelStatus" in kinds
     wait_until(lambda: "b" not in pids(server))
     assert pids(server)["a"] == before["a"]
@@ -98,7 +98,7 @@ def test_only_what_changed(server: Modelswap) -> None:
     assert server.ask("GET", "/api/profiles").json()["active"] == "work"
 
 
-def zip_until(events: Any, last: str) -> Any:
+def events_until(events: Any, last: str) -> Any:
     """Events up to the second one of a kind: the first belongs to the present state."""
     seen = 0
     for kind, payload in events:
@@ -108,62 +108,62 @@ def zip_until(events: Any, last: str) -> Any:
             return
 
 
-def test_the_whole_stream_survives(server: Modelswap) -> None:
+def test_a_stream_is_complete_across_a_reload(server: Modelswap) -> None:
     """Every event of a stream that ran through a reload arrives."""
     change(server, config(model("a"), model("b")))
-    hang_up(server)
+    send_sighup(server)
     body = {"model": "a", "stream": True, "n": 30, "delay_ms": 20}
     with opened(server, "POST", "/v1/chat/completions", body) as stream:
         assert stream.read1(10)
         change(server, config(model("a", description="more"), model("b")))
-        assert hang_up(server)["ok"] is True
+        assert send_sighup(server)["ok"] is True
         text = stream.read()
     assert b"stub:29 " in text
     assert text.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_removed_model_finishes_first(server: Modelswap) -> None:
-    """Its stream ends as it should, `/running` shows it until then, and new requests are refused."""
+    """Its stream ends normally, `/running` shows it until then, and new requests are refused."""
     change(server, config(model("a"), model("b")))
-    hang_up(server)
+    send_sighup(server)
     body = {"model": "b", "stream": True, "n": 30, "delay_ms": 25}
     with opened(server, "POST", "/v1/chat/completions", body) as stream:
         assert stream.read1(10)
         change(server, config(model("a")))
-        assert hang_up(server)["ok"] is True
+        assert send_sighup(server)["ok"] is True
         assert server.chat("b").status == 404
         assert "b" in pids(server)
         assert stream.read().endswith(b"data: [DONE]\n\n")
     wait_until(lambda: "b" not in pids(server))
 
 
-def test_who_waits_is_served_by_the_new_configuration(server: Modelswap) -> None:
+def test_waiting_requests_are_served_by_the_new_configuration(server: Modelswap) -> None:
     """A request for a model that changes while it loads gets the changed one."""
     change(server, config(model("a"), model("slow", "--ready-after", "30")))
-    hang_up(server)
+    send_sighup(server)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.chat, "slow")
         wait_until(lambda: "slow" in pids(server))
         change(server, config(model("a"), model("slow")))
-        hang_up(server)
+        send_sighup(server)
         assert waiting.result().status == 200
 
 
 def test_routing_changes_at_once(server: Modelswap) -> None:
     """Groups of the new configuration count for the next request."""
     change(server, config(model("a"), model("b")))
-    hang_up(server)
+    send_sighup(server)
     for name in ("a", "b"):
         assert server.chat(name).status == 200
     server.write_config(f"startPort: {first_port(server)}\nmodels:\n{model('a')}{model('b')}")
-    hang_up(server)
+    send_sighup(server)
     assert server.ask("POST", "/api/models/unload/a").status == 200
     assert server.chat("a").status == 200
     assert set(pids(server)) == {"a"}
 
 
 def test_a_bad_file_changes_nothing(server: Modelswap) -> None:
-    """Why it was refused is in the log, in an event and in `/api/config/status`."""
+    """The reason is in the log, in an event and in `/api/config/status`."""
     assert server.chat("a").status == 200
     before = pids(server)
     good = server.config_text
@@ -171,9 +171,9 @@ def test_a_bad_file_changes_nothing(server: Modelswap) -> None:
         server.config_file.write_text(
             "models:\n  a:\n    cmd: x --port ${PORT}\n    ttl: -5\n  a: {}\n"
         )
-        found = hang_up(server)
+        found = send_sighup(server)
         event = [
-            p for k, p in zip_until(happenings(watching), "configStatus") if k == "configStatus"
+            p for k, p in events_until(events_of(watching), "configStatus") if k == "configStatus"
         ]
     assert found["ok"] is False
     assert found["problems"]
@@ -186,7 +186,7 @@ def test_a_bad_file_changes_nothing(server: Modelswap) -> None:
     answer = server.ask("POST", "/api/config/reload")
     assert (answer.status, answer.json()["ok"]) == (409, False)
     server.config_file.write_text(good)
-    assert hang_up(server)["ok"] is True
+    assert send_sighup(server)["ok"] is True
 
 
 def test_keys_count_at_once(serve: Serve) -> None:
@@ -209,7 +209,7 @@ def names(server: Modelswap) -> set[str]:
 
 
 def test_watching_the_file(serve: Serve) -> None:
-    """A change, a half-written file that is completed, and a link swapped for another."""
+    """A change, a half-written file that is completed, and a replaced link."""
     server = watched(serve)
     server.write_config(f"models:\n{model('a')}{model('b')}")
     wait_until(lambda: names(server) == {"a", "b"}, seconds=6)
@@ -231,20 +231,20 @@ def test_watching_the_file(serve: Serve) -> None:
     wait_until(lambda: names(server) == {"e"}, seconds=6)
 
 
-def test_an_emptied_file_is_given_time(serve: Serve) -> None:
-    """A file that loses every model for a moment, or is missing, unloads nothing and is told of."""
+def test_an_emptied_file_is_reloaded_after_a_delay(serve: Serve) -> None:
+    """A file that loses every model for a moment, or is missing, unloads nothing and is reported."""
     server = watched(serve)
     assert server.chat("a").status == 200
     before = server.ask("GET", "/running").json()["running"][0]["pid"]
     whole = server.config_file.read_text()
     server.config_file.write_text("")
-    told = b"[WARN] the configuration on disk has no models any more"
-    wait_until(lambda: told in server.ask("GET", "/logs").body, seconds=6)
+    warning = b"[WARN] the configuration on disk has no models any more"
+    wait_until(lambda: warning in server.ask("GET", "/logs").body, seconds=6)
     server.config_file.write_text(whole + model("b"))
     wait_until(lambda: names(server) == {"a", "b"}, seconds=6)
     server.config_file.unlink()
-    told = b"[WARN] the configuration file is missing; the running configuration stays"
-    wait_until(lambda: told in server.ask("GET", "/logs").body, seconds=6)
+    warning = b"[WARN] the configuration file is missing; the running configuration stays"
+    wait_until(lambda: warning in server.ask("GET", "/logs").body, seconds=6)
     assert server.ask("GET", "/running").json()["running"][0]["pid"] == before
 
 
@@ -282,8 +282,8 @@ def test_a_reload_names_what_changed(serve: Serve) -> None:
     before = pids(server)
     models = f"models:\n{model('a', filters={'stripParams': 'top_k'})}{model('b')}"
     change(server, f"{models}groups: {{g: {{swap: false, members: [a, b]}}}}\n")
-    hang_up(server)
-    said = "2 same; 1 updated without a restart: a (filters); changed: groups"
-    wait_until(lambda: said in server.log(), what=said)
+    send_sighup(server)
+    message = "2 same; 1 updated without a restart: a (filters); changed: groups"
+    wait_until(lambda: message in server.log(), what=message)
     assert server.chat("b").status == 200
     assert pids(server)["a"] == before["a"]

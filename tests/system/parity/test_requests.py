@@ -1,6 +1,6 @@
 """Where the model of a request is found, which routes there are, and how errors look.
 
-`/rerank` and other paths the stub does not know are echoed: the answer shows
+`/rerank` and other paths the stub does not know are echoed: the response shows
 what the model server got.
 """
 
@@ -69,12 +69,12 @@ def test_json_names_the_model(server: Modelswap) -> None:
 
 @pytest.mark.parametrize("kind", ["APPLICATION/JSON", "application/json; charset=utf-8", None])
 def test_json_is_understood_whatever_its_type_says(server: Modelswap, kind: str | None) -> None:
-    """Better than the original: a JSON body needs no exact content type (§16, 2 and 7)."""
+    """Better than llama-swap: a JSON body needs no exact content type (§16, 2 and 7)."""
     assert served_by(server, asked(server, '{"model":"b"}', kind)) == {"b"}
 
 
 def test_what_curl_sends_is_understood(server: Modelswap) -> None:
-    """`curl -d '{"model":…}'` says urlencoded and means JSON."""
+    """`curl -d '{"model":…}'` declares urlencoded and sends JSON."""
     answer = server.ask("POST", "/v1/rerank", '{"model":"b"}', FORM)
     assert served_by(server, answer) == {"b"}
 
@@ -92,7 +92,7 @@ def test_two_model_keys_are_refused(server: Modelswap) -> None:
 
 @pytest.mark.parametrize("body", ['{"model":"a", broken', '{"broken', '{"model":"a"} x'])
 def test_broken_json_is_refused(server: Modelswap, body: str) -> None:
-    """Better: a body that two programs could read differently goes nowhere."""
+    """Better: a body that two programs could read differently is refused."""
     answer = asked(server, body, "application/json")
     assert (answer.status, error_of(answer)["code"]) == (400, "bad_request")
 

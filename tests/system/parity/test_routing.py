@@ -21,7 +21,7 @@ def models(*names: str, flags: tuple[str, ...] = ()) -> str:
 
 
 def load(server: Modelswap, *names: str) -> set[str]:
-    """Ask these one after another; what runs then."""
+    """Request these one after another; return what runs then."""
     for name in names:
         answer = server.chat(name)
         assert answer.status == 200, answer.body
@@ -64,7 +64,7 @@ def test_inside_a_group(grouped: Modelswap, kind: str) -> None:
 @pytest.mark.parametrize("here", ["g000", "g001", "g010", "g011"])
 @pytest.mark.parametrize("asked", ["g000", "g011", "g010"])
 def test_between_groups(grouped: Modelswap, here: str, asked: str) -> None:
-    """Another group: stopped if the asked one is exclusive and this one not persistent."""
+    """Another group: stopped if the requested one is exclusive and this one not persistent."""
     if here == asked:
         asked = "g110"
     unload(grouped)
@@ -131,7 +131,7 @@ matrix:
     ],
 )
 def test_the_matrix(matrix: Modelswap, asked: str, left: str) -> None:
-    """The cheapest set that holds the asked model decides who stays."""
+    """The cheapest set that holds the requested model decides which models stay."""
     unload(matrix)
     assert load(matrix, *asked.split()) == set(left.split())
 
@@ -149,7 +149,7 @@ def test_a_matrix_in_the_new_place(serve: Serve) -> None:
 
 
 def test_matrix_ties_evict_the_least_recently_used(serve: Serve) -> None:
-    """Of two sets that cost the same, the one goes on whose model was used last."""
+    """Of two sets that cost the same, the one stays whose model was used last."""
     server = serve('matrix: {sets: {s: "a & b", t: "(a | b) & c"}}\n' + models("a", "b", "c"))
     for oldest, newest in (("a", "b"), ("b", "a")):
         unload(server)
@@ -180,7 +180,7 @@ def in_flight(server: Modelswap) -> int:
 
 
 def test_priorities(serve: Serve) -> None:
-    """The higher priority goes first among those that wait; rows tell it; aliases count."""
+    """The higher priority goes first among waiting requests; rows show it; aliases count."""
     text = "routing: {scheduler: {use: fifo, settings: {fifo: {priority: {nick: 5, low: -1}}}}}\n"
     entries = model("high", aliases=["nick"]) + model("mid") + model("low") + model("x")
     server = serve(f"{text}models:\n{entries}")
@@ -198,7 +198,7 @@ def test_priorities(serve: Serve) -> None:
 
 
 def test_a_swap_waits_for_running_requests(grouped: Modelswap) -> None:
-    """What is served is never cut by a swap."""
+    """A swap never cuts a running request."""
     unload(grouped)
     assert grouped.chat("free1").status == 200
     with ThreadPoolExecutor(2) as pool:
@@ -209,8 +209,8 @@ def test_a_swap_waits_for_running_requests(grouped: Modelswap) -> None:
         assert slow.result().status == 200
 
 
-def test_models_that_get_along_load_side_by_side(serve: Serve) -> None:
-    """Two loads at once, and an abandoned one is not left to evict others later."""
+def test_compatible_models_load_in_parallel(serve: Serve) -> None:
+    """Two loads at once, and an abandoned one does not evict others later."""
     config = "groups: {g: {swap: false, members: [a, b]}}\n"
     server = serve(config + models("a", "b", flags=("--ready-after", "0.6")))
     with ThreadPoolExecutor(2) as pool:
@@ -220,7 +220,7 @@ def test_models_that_get_along_load_side_by_side(serve: Serve) -> None:
 
 
 def test_a_client_that_leaves_the_queue(grouped: Modelswap) -> None:
-    """Its place is free again; it is written down as cancelled."""
+    """It frees its place in the queue and is recorded as cancelled."""
     unload(grouped)
     assert grouped.chat("free1").status == 200
     with ThreadPoolExecutor(1) as pool:

@@ -30,7 +30,7 @@ def test_rows_in_memory_are_bounded(serve: Serve) -> None:
     assert [row["id"] for row in rows(server)] == [5, 4, 3]
 
 
-def test_a_store_survives(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_store_persists(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
     """`store.path`: the rows are there after a restart."""
     path = tmp_path_factory.mktemp("store") / "activity.db"
     config = f"store: {{path: '{path}'}}\nmodels:\n{model('a')}"
@@ -66,7 +66,7 @@ def test_another_store_at_a_reload(serve: Serve, tmp_path_factory: pytest.TempPa
 def test_the_store_given_up_at_a_reload(
     serve: Serve, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Without `store` rows are in memory, and captures of other rows are not shown as theirs."""
+    """Without `store` rows are in memory, and captures of other rows are not shown for them."""
     path = tmp_path_factory.mktemp("store") / "activity.db"
     server = serve(f"store: {{path: '{path}'}}\nmodels:\n{model('a')}")
     assert server.chat("a").status == 200
@@ -78,7 +78,7 @@ def test_the_store_given_up_at_a_reload(
 
 
 def test_captures_of_rows_that_left(serve: Serve) -> None:
-    """In memory there are as many captures as rows at most: nobody finds the others."""
+    """In memory there are at most as many captures as rows."""
     server = serve(f"metricsMaxInMemory: 2\nmodels:\n{model('a')}")
     for _ in range(3):
         assert server.chat("a").status == 200

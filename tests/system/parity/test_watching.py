@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.server import wait_until
-from support.streams import Listener, error_of, happenings, model, opened
+from support.streams import RecordingPeer, error_of, events_of, model, opened
 
 if TYPE_CHECKING:
     import http.client
@@ -67,8 +67,8 @@ def test_the_access_log(server: Modelswap) -> None:
 PAGE = {"X-Modelswap-Page": "1"}
 
 
-def test_the_page_leaves_no_lines(server: Modelswap) -> None:
-    """What the page reads to stay up to date is not logged; what it changes or asks in vain is."""
+def test_requests_of_the_page_are_not_logged(server: Modelswap) -> None:
+    """The page's reads for updates are not logged; its changes and failed reads are."""
     for path in ("/running?of=page", "/api/profiles?of=page", "/ui/app.js", "/ui/style.css"):
         assert server.ask("GET", path, headers=PAGE).status == 200
     server.ask("GET", "/v1/models/none-such", headers=PAGE)
@@ -91,7 +91,7 @@ def test_the_page_leaves_no_lines(server: Modelswap) -> None:
     assert "/ui/app.js" not in text
 
 
-def test_debugging_shows_the_page_too(serve: Serve) -> None:
+def test_debug_level_logs_requests_of_the_page(serve: Serve) -> None:
     """With `logLevel: debug` the requests of the page are lines like all others."""
     server = serve(f"logLevel: debug\nmodels:\n{model('a')}")
     server.ask("GET", "/running", headers=PAGE)
@@ -187,7 +187,7 @@ def test_log_to_stdout(serve: Serve, to: str, *, own: bool, theirs: bool) -> Non
     wait_until(lambda: (("[INFO]" in server.log()), ("stub stub" in server.log())) == (own, theirs))
 
 
-def test_the_combined_log_is_of_everything(serve: Serve) -> None:
+def test_the_combined_log_holds_all_lines(serve: Serve) -> None:
     """Without `logToStdout`: the combined log carries proxy and models, stdout only our lines."""
     server = serve(f"models:\n{model('a')}")
     assert server.chat("a").status == 200
@@ -261,7 +261,7 @@ def initial(events: Iterator[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def test_the_first_events(server: Modelswap) -> None:
-    """Headers at once, then the present state in the original's order."""
+    """Headers at once, then the present state in llama-swap's order."""
     with opened(server, "GET", "/api/events") as stream:
         assert stream.status == 200
         for name, value in (
@@ -271,7 +271,7 @@ def test_the_first_events(server: Modelswap) -> None:
             ("X-Accel-Buffering", "no"),
         ):
             assert stream.getheader(name) == value
-        found = initial(happenings(stream))
+        found = initial(events_of(stream))
     kinds = [kind for kind, _ in found]
     assert kinds == ["logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight"]
     assert [payload["source"] for _, payload in found[:2]] == ["proxy", "upstream"]
@@ -294,7 +294,7 @@ def test_model_status(server: Modelswap) -> None:
     """All local models by id, then the peers' models; exactly these fields."""
     server.ask("POST", "/api/models/unload")
     with opened(server, "GET", "/api/events") as stream:
-        found = dict(initial(happenings(stream)))["modelStatus"]
+        found = dict(initial(events_of(stream)))["modelStatus"]
     assert found == [
         {
             "id": "a",
@@ -313,11 +313,11 @@ def test_model_status(server: Modelswap) -> None:
     ]  # fmt: skip
 
 
-def test_what_happens(server: Modelswap) -> None:
+def test_the_events_of_a_request(server: Modelswap) -> None:
     """One request: in-flight upserts and its removal, states, logs, activity; then a profile."""
     server.ask("POST", "/api/models/unload")
     with opened(server, "GET", "/api/events") as stream:
-        events = happenings(stream)
+        events = events_of(stream)
         initial(events)
         headers = {
             "X-Session-ID": "s1",
@@ -371,7 +371,7 @@ def test_session_headers(serve: Serve) -> None:
     for text, shown in (("[' X-A ', x-a, '', X-B]", ["X-A", "X-B"]), ("[]", [])):
         server = serve(f"ui: {{activity: {{session_id: {text}}}}}\n")
         with opened(server, "GET", "/api/events") as stream:
-            found = dict(initial(happenings(stream)))
+            found = dict(initial(events_of(stream)))
         assert found["uiConfig"] == {"activity": {"session_id": shown}}
 
 
@@ -382,14 +382,14 @@ def test_streams_end_when_the_server_stops(serve: Serve) -> None:
         opened(server, "GET", "/api/events") as events,
         opened(server, "GET", "/logs/stream") as logs,
     ):
-        initial(happenings(events))
+        initial(events_of(events))
         assert server.stop() == 0
         assert b"stopping" in logs.read()
         events.read()
 
 
-def test_a_trusted_proxy_s_word(serve: Serve) -> None:
-    """Better: `X-Forwarded-For` names the client only when a trusted proxy says so."""
+def test_the_client_address_from_a_trusted_proxy(serve: Serve) -> None:
+    """Better: `X-Forwarded-For` names the client only when a trusted proxy sends it."""
     forwarded = {"X-Forwarded-For": "9.8.7.6"}
     plain = serve("models: {}\n")
     plain.ask("GET", "/running", headers=forwarded)
@@ -401,7 +401,7 @@ def test_a_trusted_proxy_s_word(serve: Serve) -> None:
 
 def test_secrets_never_reach_the_log(serve: Serve) -> None:
     """Better: keys and values from the environment are masked wherever they would show."""
-    with Listener() as peer:
+    with RecordingPeer() as peer:
         config = (
             "apiKeys: ['${env.KEY}']\nlogToStdout: both\n"
             f"models:\n{model('a')}    env: ['TOKEN=${{env.SECRET}}']\n"

@@ -1,6 +1,6 @@
-"""The machines side by side: the upstreams, nginx, and modelswap in front of them.
+"""The sides that are compared: the upstreams, nginx, and modelswap in front of them.
 
-Law: all sides talk to the same two upstream processes. The small one is nginx
+Guarantees: all sides use the same two upstream processes. The small one is nginx
 answering from memory (nothing is faster), the large one is `upstream.py`.
 """
 
@@ -63,8 +63,8 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Rig:
-    """Everything that the throughput cases need."""
+class Setup:
+    """The sides and the server that the throughput cases need."""
 
     sides: tuple[Side, ...]
     modelswap: Modelswap
@@ -102,7 +102,7 @@ models:
 
 
 @contextlib.contextmanager
-def rig() -> Iterator[Rig]:
+def setup() -> Iterator[Setup]:
     """Start everything; stop it again."""
     binary = nginx_path()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
@@ -120,7 +120,7 @@ def rig() -> Iterator[Rig]:
         if binary is not None:
             sides.append(_nginx_side(stack, binary, directory, small, large))
         sides.append(Side("modelswap", server.port, server.port, server.port, server.pid))
-        yield Rig(tuple(sides), server)
+        yield Setup(tuple(sides), server)
 
 
 def _nginx_side(

@@ -1,4 +1,4 @@
-"""What the hostile tests share: requests byte by byte, what a process weighs, an upstream that lies."""
+"""Requests byte by byte, the resources of a process, and an upstream that follows a script."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dialled(server: Modelswap, seconds: float = 10.0) -> Iterator[socket.socket]
 
 
 def statuses(raw: bytes) -> list[int]:
-    """The status of each answer among the bytes of a connection."""
+    """The status of each response among the bytes of a connection."""
     return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d\d\d) ", raw)]
 
 
@@ -74,7 +74,7 @@ def is_alive(server: Modelswap) -> bool:
     return server.ask("GET", "/health", seconds=10).status == 200
 
 
-def is_up(server: Modelswap) -> bool:
+def is_serving(server: Modelswap) -> bool:
     """The same, for a server that may not be there."""
     try:
         return is_alive(server)
@@ -82,11 +82,11 @@ def is_up(server: Modelswap) -> bool:
         return False
 
 
-class Liar:
-    """An upstream whose every answer is `talk(sock)`, written by the test; one thread per connection."""
+class ScriptedUpstream:
+    """An upstream whose every response is `talk(sock)`, written by the test; one thread per connection."""
 
-    def __init__(self, talk: Callable[[socket.socket, bytes], None]) -> None:
-        self._talk = talk
+    def __init__(self, respond: Callable[[socket.socket, bytes], None]) -> None:
+        self._respond = respond
         self.requests: list[bytes] = []
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class Liar:
             sock.settimeout(20)
             while request := read_request(sock):
                 self.requests.append(request)
-                self._talk(sock, request)
+                self._respond(sock, request)
 
 
 def read_request(sock: socket.socket) -> bytes:

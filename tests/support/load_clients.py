@@ -1,7 +1,7 @@
-"""Many clients at once, each of whose requests is written down with its one ending.
+"""Many clients at once; each request is recorded with its one ending.
 
-Endings: the status of an answer that came whole; `cut` for one that was visibly broken off;
-`refused` when nobody listened; `hung` when nothing came in time, which no test forgives.
+Endings: the status of a whole response; `cut` for one that was visibly broken off;
+`refused` when no server listened; `hung` when nothing came in time, which fails every test.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CUT = "cut"
 REFUSED = "refused"
 
 
-def one_request(server: Modelswap, model: str, patience: float, **fields: object) -> str:
+def one_request(server: Modelswap, model: str, timeout: float, **fields: object) -> str:
     """Make one request and say how it ended."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=patience)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
     body = json.dumps({"model": model, "messages": [], **fields})
     try:
         connection.connect()
@@ -51,7 +51,7 @@ def one_request(server: Modelswap, model: str, patience: float, **fields: object
     return f"{reply.status} error event" if b'"error"' in data[-2000:] else str(reply.status)
 
 
-class Crowd:
+class LoadClients:
     """Clients that ask without pause from `with` to its end."""
 
     def __init__(
@@ -60,13 +60,13 @@ class Crowd:
         models: Sequence[str],
         *,
         clients: int = 6,
-        patience: float = 30.0,
+        timeout: float = 30.0,
         pause: float = 0.01,
         **fields: object,
     ) -> None:
         self._server = server
         self._models = models
-        self._patience = patience
+        self._timeout = timeout
         self._pause = pause
         self._fields = fields
         self._lock = threading.Lock()
@@ -83,21 +83,21 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(self._patience + 5)
+            thread.join(self._timeout + 5)
 
     def _ask(self, number: int) -> None:
-        turn = number
+        index = number
         while not self._over.is_set():
             with self._lock:
                 self.asked += 1
-            model = self._models[turn % len(self._models)]
-            stream = turn % 2 == 0
+            model = self._models[index % len(self._models)]
+            stream = index % 2 == 0
             ending = one_request(
-                self._server, model, self._patience, **{"stream": stream, **self._fields}
+                self._server, model, self._timeout, **{"stream": stream, **self._fields}
             )
             with self._lock:
                 self.endings[ending] += 1
-            turn += 1
+            index += 1
             time.sleep(self._pause)
 
     def assert_all_ended(self, *, some: int = 1) -> None:

@@ -1,6 +1,6 @@
 // Streamed requests by the official JavaScript clients, all at once.
 //
-// node talk.mjs BASE_URL MODEL '[["chat", {"fault": "500"}], …]' prints a list of
+// node conversations.mjs BASE_URL MODEL '[["chat", {"fault": "500"}], …]' prints a list of
 // {"text": …} or {"error": class, "message": …, "status": …}, in the same order.
 import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
@@ -17,7 +17,7 @@ async function joined(events, textOf) {
   return text;
 }
 
-const talks = {
+const conversations = {
   async chat(options, fields) {
     const body = { model, messages, stream: true, ...fields };
     const stream = await openai(options).chat.completions.create(body);
@@ -52,14 +52,14 @@ const talks = {
   },
 };
 
-async function talk([kind, { timeout, ...fields } = {}]) {
+async function converse([kind, { timeout, ...fields } = {}]) {
   const options = { apiKey: "none", maxRetries: 0 };
   try {
-    return { text: await talks[kind](options, fields, timeout ? { timeout } : undefined) };
+    return { text: await conversations[kind](options, fields, timeout ? { timeout } : undefined) };
   } catch (error) {
     return { error: error.constructor.name, message: String(error.message), status: error.status ?? null };
   }
 }
 
-console.log(JSON.stringify(await Promise.all(JSON.parse(wanted).map(talk))));
+console.log(JSON.stringify(await Promise.all(JSON.parse(wanted).map(converse))));
 process.exit(0);

@@ -1,7 +1,7 @@
 """Front, keeper, wrapper, guard and engine are killed in every order and at every moment.
 
-Law of all these tests, kept by the fixture: nothing that the program ever started is left, found by
-an environment variable that every descendant carries. Requests meanwhile end, once each.
+The fixture checks after each test that no process is left. It finds each descendant by an environment
+variable that all descendants inherit. Each request meanwhile ends exactly once.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.load import HUNG, Crowd, one_request, rest_of, slow_stream
+from support.load_clients import HUNG, LoadClients, one_request, rest_of, slow_stream
 from support.server import parent_of, stub_command, stub_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import StartServer
+    from support.running import StartServer
     from support.server import Modelswap
 
 GRACE = "keeper: {grace: 1}"
 
 
 def kill(pid: int | None) -> None:
-    """Kill what may have gone already."""
+    """Kill a process that may have exited already."""
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def guard_of(server: Modelswap) -> int | None:
-    """The keeper's guard, while it waits."""
+    """Return the keeper's guard, while it waits."""
     rows = server.processes().items()
     return next((pid for pid, line in rows if "modelswap-guard" in line), None)
 
@@ -69,7 +69,7 @@ ORDERS = list(itertools.permutations(("front", "keeper", "guard", "engine"), 3))
 def test_any_three_killed_in_any_order_leave_nothing(
     modelswap_server: StartServer, order: tuple[str, ...]
 ) -> None:
-    """Whichever three die right after each other, wrapper and engine end, with or without a front."""
+    """When any three are killed right after each other, wrapper and engine end, with or without a front."""
     server = modelswap_server(wrapped("a"))
     assert server.chat("a").status == 200
     engine = next(pid for pid, line in server.model_pids().items() if not line.startswith("sh"))
@@ -95,8 +95,8 @@ def test_any_three_killed_in_any_order_leave_nothing(
 
 
 @pytest.mark.parametrize("victim", ["keeper", "guard", "engine"])
-def test_deaths_again_and_again_under_load(modelswap_server: StartServer, victim: str) -> None:
-    """Killed over and over while requests flow: each request ends, no zombie stays, it goes on."""
+def test_repeated_kills_under_load(modelswap_server: StartServer, victim: str) -> None:
+    """Killed over and over under load: each request ends, no zombie stays, the program goes on serving."""
     server = modelswap_server(stub_config("a", "b"))
     assert server.chat("a").status == 200
     find: dict[str, Callable[[], int | None]] = {
@@ -104,22 +104,22 @@ def test_deaths_again_and_again_under_load(modelswap_server: StartServer, victim
         "guard": lambda: guard_of(server),
         "engine": lambda: next(iter(server.model_pids()), None),
     }
-    with Crowd(server, ["a", "b"], n=3, delay_ms=5) as crowd:
+    with LoadClients(server, ["a", "b"], n=3, delay_ms=5) as load_clients:
         for _ in range(6):
             with suppress(AssertionError):  # just between one keeper and the next
                 kill(find[victim]())
             time.sleep(0.25)
-    crowd.assert_all_ended()
+    load_clients.assert_all_ended()
     wait_until(lambda: server.chat("a").status == 200, 35, what="it goes on")
     assert zombies_of(server) == []
 
 
 @pytest.mark.parametrize("flags", [("--ready-after", "0.4"), ("--stop-takes", "0.4")])
 @pytest.mark.parametrize("victim", ["keeper", "front", "engine"])
-def test_death_while_starting_or_stopping(
+def test_kill_while_starting_or_stopping(
     modelswap_server: StartServer, flags: tuple[str, ...], victim: str
 ) -> None:
-    """A death in the middle of a load or of a stop loses no request for good and leaves nothing."""
+    """A kill in the middle of a load or of a stop loses no request for good and leaves no process."""
     server = modelswap_server(stub_config("a", "b", extra=GRACE, flags=flags))
     if "--stop-takes" in flags:
         assert server.chat("a").status == 200
@@ -142,7 +142,7 @@ def test_death_while_starting_or_stopping(
 
 
 @pytest.mark.parametrize("victim", ["engine", "keeper"])
-def test_death_in_the_middle_of_a_stream(modelswap_server: StartServer, victim: str) -> None:
+def test_kill_in_the_middle_of_a_stream(modelswap_server: StartServer, victim: str) -> None:
     """The client of a broken stream sees that it is broken: an error event, then no clean end."""
     server = modelswap_server(stub_config("a"))
     with slow_stream(server, "a", events=1000, delay_ms=20) as connection:
@@ -153,8 +153,8 @@ def test_death_in_the_middle_of_a_stream(modelswap_server: StartServer, victim: 
     assert b'"error"' in rest
 
 
-def test_engine_dies_before_the_answer(modelswap_server: StartServer) -> None:
-    """A request whose engine dies over it gets a 502, and is not run a second time."""
+def test_engine_killed_before_the_response(modelswap_server: StartServer) -> None:
+    """A request whose engine is killed while it runs gets a 502, and is not run a second time."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     answer = server.chat("a", fault="crash")
@@ -163,10 +163,10 @@ def test_engine_dies_before_the_answer(modelswap_server: StartServer) -> None:
     wait_until(lambda: server.chat("a").status == 200, what="the next request starts it anew")
 
 
-def test_fronts_killed_again_and_again_keep_the_engine(
+def test_repeated_front_crashes_keep_the_engine(
     modelswap_server: StartServer, tmp_path: Path
 ) -> None:
-    """Five crashes of the front, each followed by a new one, load nothing anew."""
+    """Five crashes of the front, each followed by a new front, load nothing anew."""
     journal = tmp_path / "starts"
     server = modelswap_server(stub_config("a", flags=("--journal", str(journal))))
     assert server.chat("a").status == 200
@@ -193,7 +193,7 @@ def test_front_killed_in_the_middle_of_streams(modelswap_server: StartServer) ->
 
 
 def test_front_killed_while_its_keeper_starts(modelswap_server: StartServer) -> None:
-    """A front that dies in its first moments leaves no keeper behind."""
+    """A front that is killed while it starts leaves no keeper behind."""
     dice = random.Random(1)  # noqa: S311 - dice, not secrets
     server = modelswap_server(stub_config("a", extra=GRACE), start=False)
     for _ in range(5):
@@ -203,7 +203,7 @@ def test_front_killed_while_its_keeper_starts(modelswap_server: StartServer) -> 
     wait_until(lambda: not server.processes(), 20, what="everything is gone")
 
 
-def test_changed_environment_is_a_stranger(modelswap_server: StartServer) -> None:
+def test_changed_environment_is_not_adopted(modelswap_server: StartServer) -> None:
     """A server started with other variables is stopped, not adopted."""
 
     def config(value: str) -> str:
@@ -218,8 +218,8 @@ def test_changed_environment_is_a_stranger(modelswap_server: StartServer) -> Non
     wait_until(lambda: before not in server.processes(), what="the old one is gone")
 
 
-def test_server_that_died_without_a_front_is_not_adopted(modelswap_server: StartServer) -> None:
-    """Between two fronts the engine dies: the second starts its own."""
+def test_server_that_exited_without_a_front_is_not_adopted(modelswap_server: StartServer) -> None:
+    """The engine exits between two fronts: the second front starts its own."""
     server = modelswap_server(stub_config("a"))
     before = server.stub_state("a")["pid"]
     server.kill()
@@ -230,7 +230,7 @@ def test_server_that_died_without_a_front_is_not_adopted(modelswap_server: Start
 
 
 def test_second_front_on_the_state_directory(modelswap_server: StartServer) -> None:
-    """It says so in one line and ends; the first and its engine go on."""
+    """It says so in one line and exits; the first front and its engine go on."""
     server = modelswap_server(stub_config("a"))
     before = server.stub_state("a")["pid"]
     second = modelswap_server(stub_config("a"), start=False)

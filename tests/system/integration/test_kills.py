@@ -1,4 +1,4 @@
-"""Who dies when: the front, the keeper, the engines, in every order that matters."""
+"""Kills of the front, the keeper and the engines, in every order that matters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.server import stub_command, stub_config, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import StartServer
+    from support.running import StartServer
 
 
 def test_a_restarted_front_adopts_the_running_engine(
@@ -28,16 +28,18 @@ def test_a_restarted_front_adopts_the_running_engine(
     assert len(journal.read_text().splitlines()) == 1
 
 
-def test_a_front_killed_for_good_leaves_nothing(modelswap_server: StartServer) -> None:
-    """When no new front comes, keeper and engines are gone after the grace."""
+def test_a_front_that_is_not_restarted_leaves_nothing(modelswap_server: StartServer) -> None:
+    """When no new front starts, keeper and engines have ended after the grace period."""
     server = modelswap_server(stub_config("a", extra="keeper: {grace: 1}"))
     assert server.chat("a").status == 200
     server.kill()
     wait_until(lambda: not server.processes(), 15, what="everything is gone")
 
 
-def test_a_deaf_engine_does_not_outlive_the_grace(modelswap_server: StartServer) -> None:
-    """Nor does an engine that ignores SIGTERM survive a front that is gone for good."""
+def test_an_engine_that_ignores_sigterm_does_not_outlive_the_grace(
+    modelswap_server: StartServer,
+) -> None:
+    """An engine that ignores SIGTERM ends too, when no new front starts."""
     server = modelswap_server(stub_config("a", extra="keeper: {grace: 1}", flags=("--deaf",)))
     assert server.chat("a").status == 200
     server.kill()
@@ -45,7 +47,7 @@ def test_a_deaf_engine_does_not_outlive_the_grace(modelswap_server: StartServer)
 
 
 def test_a_killed_keeper_leaves_no_engine(modelswap_server: StartServer) -> None:
-    """With the keeper its engines die; the front starts a new one for the next request."""
+    """Its engines end with the keeper; the front starts a new one for the next request."""
     server = modelswap_server(stub_config("a"))
     before = server.stub_state("a")["pid"]
     os.kill(server.keeper_pid(), signal.SIGKILL)
@@ -55,7 +57,7 @@ def test_a_killed_keeper_leaves_no_engine(modelswap_server: StartServer) -> None
 
 
 def test_front_and_keeper_killed_together_leave_nothing(modelswap_server: StartServer) -> None:
-    """Both killed at once: no engine survives."""
+    """Both killed at once: no engine is left."""
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     keeper = server.keeper_pid()
@@ -64,7 +66,7 @@ def test_front_and_keeper_killed_together_leave_nothing(modelswap_server: StartS
     wait_until(lambda: not server.processes(), what="everything is gone")
 
 
-def test_a_wrapper_and_its_child_go_together(modelswap_server: StartServer) -> None:
+def test_a_wrapper_and_its_child_are_stopped_together(modelswap_server: StartServer) -> None:
     """A shell that starts the engine in the background does not orphan it."""
     inner = stub_command("a").replace('"', '\\"')
     server = modelswap_server(f'models:\n  a:\n    cmd: sh -c "{inner} & wait"\n')
@@ -83,7 +85,7 @@ def test_a_normal_stop_takes_everything_along(modelswap_server: StartServer) -> 
 
 
 def test_a_changed_model_is_not_adopted(modelswap_server: StartServer) -> None:
-    """A front that comes back with another command for the model starts it anew."""
+    """A front that restarts with another command for the model starts it anew."""
     server = modelswap_server(stub_config("a"))
     before = server.stub_state("a")["pid"]
     server.kill()

@@ -1,4 +1,4 @@
-"""Starting the program, and what it holds when nothing happens."""
+"""Measure the start of the program, and its memory when idle."""
 
 from __future__ import annotations
 

@@ -1,0 +1,48 @@
+"""The drawing of imports has no circle; imports for type checking count."""
+
+from __future__ import annotations
+
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+
+import grimp
+import pytest
+
+ROOM = "modelswap"
+
+
+@cache
+def imports() -> dict[str, frozenset[str]]:
+    """Module -> the modules that it imports."""
+    graph = grimp.build_graph(ROOM, exclude_type_checking_imports=False, cache_dir=None)
+    return {m: frozenset(graph.find_modules_directly_imported_by(m)) for m in graph.modules}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return one circle of the graph, or nothing."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_modules_form_no_circle() -> None:
+    """A module that two need of each other is a third module."""
+    assert circle({module: set(there) for module, there in imports().items()}) == []
+
+
+@pytest.mark.parametrize("depth", [2])
+def test_packages_form_no_circle(depth: int) -> None:
+    """What a package imports does not import it."""
+    packages: dict[str, set[str]] = {}
+    for module, there in imports().items():
+        package = _package(module, depth)
+        for other in {_package(name, depth) for name in there} - {package, ROOM}:
+            if package != ROOM:
+                packages.setdefault(package, set()).add(other)
+    assert circle(packages) == []
+
+
+def _package(module: str, depth: int) -> str:
+    return ".".join(module.split(".")[:depth])
