@@ -243,6 +243,7 @@ models:
 
 
 START_PORT = 32_000
+"""First port of the models: below the ephemeral range of Linux, which begins at 32,768."""
 
 
 def warm_and_last(samples: list[float]) -> tuple[float, float]:
