@@ -136,7 +136,7 @@ async def _loop(port: int, data: bytes, connections: int, count: int) -> Load:
 
 
 def closed_loop(port: int, body: bytes, *, connections: int, count: int) -> Load:
-    """So many requests over so many keep-alive connections, each sent when the last is answered."""
+    """Send `count` requests over keep-alive connections, each when the last has its response."""
     return uvloop.run(_loop(port, request(port, body), connections, count))
 
 
@@ -177,7 +177,7 @@ end
 
 
 def judge(tag: str, body: bytes, count: int) -> tuple[int, int]:
-    """Events of the stream's own that are missing or out of order, and events of others."""
+    """Return how many own events are missing or out of order, and how many are of other streams."""
     found = TAG.findall(body)
     own = [int(number) for name, number in found if name.decode() == tag]
     missing = count - len(own) if own == sorted(set(own)) else count
@@ -215,6 +215,6 @@ def streams(port: int, model: str, *, streams: int, count: int, delay_ms: float)
 
 
 def nginx_path() -> Path | None:
-    """Where nginx is; on Debian it is outside a user's PATH."""
+    """Return the path of nginx; on Debian it is outside a user's PATH."""
     found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     return Path(found) if found else None

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+"""Clock ticks per second, the unit of the times in `/proc/<pid>/stat`."""
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process since its start, all threads, ended ones too.
 
     `stat` counts every thread but in steps of 10 ms; `schedstat` counts in
-    nanoseconds but living threads only. The larger one is right in both cases.
+    nanoseconds but running threads only. The larger one is right in both cases.
     """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     coarse = (int(fields[11]) + int(fields[12])) / TICKS
@@ -21,7 +22,7 @@ def cpu_seconds(pid: int) -> float:
         try:
             fine += int((task / "schedstat").read_text().split()[0])
         except OSError:
-            continue  # the thread ended while we looked
+            continue  # the thread ended meanwhile
     return max(coarse, fine / 1e9)
 
 

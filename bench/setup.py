@@ -136,5 +136,5 @@ def _nginx_side(
     process = _run_nginx(binary, directory, "proxy", rest)
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    time.sleep(0.3)
+    time.sleep(0.3)  # seconds: nginx needs a few milliseconds to listen
     return Side("nginx", ports[0], ports[1], ports[2], process.pid)

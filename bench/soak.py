@@ -37,7 +37,7 @@ HUNG_AFTER = 90.0
 """Seconds after which a request without an ending counts as hung."""
 PART = 0.25
 """Part of the run: the medians of its second and its last such part are compared."""
-BAD = ("HUNG", "LOST", "WRONG", "NO ANSWER", "DISHONEST")
+BAD = ("HUNG", "LOST", "WRONG", "NO ANSWER", "MALFORMED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +110,19 @@ def result_of(planned: PlannedRequest, call: Call) -> str:
         error = json.loads(body)["error"]
         return f"{call.status} {error['code'] if isinstance(error, dict) else error}"
     except (ValueError, KeyError, TypeError):
-        return f"DISHONEST {call.status}"
+        return f"MALFORMED {call.status}"
 
 
 def result_of_broken(call: Call) -> str:
     """The ending of a request whose connection ended before the response did."""
     if call.garbled:
-        return "DISHONEST: not HTTP"
+        return "MALFORMED: not HTTP"
     return "aborted visibly" if call.began else "NO ANSWER"
 
 
 @dataclass(slots=True)
 class Soak:
-    """The whole run."""
+    """One run: its clients, its disturbances and what was measured."""
 
     server: Modelswap
     seconds: float
@@ -152,7 +152,7 @@ class Soak:
             group.create_task(self.every(0.5, self.watch))
 
     async def client(self) -> None:
-        """Ask for one thing after another, now and then on the same connection."""
+        """Ask for one thing after another, sometimes on the same connection."""
         call: Call | None = None
         while not self.is_over:
             planned = random_request(self.rng, len(self.account.endings))
@@ -243,6 +243,7 @@ models:
 
 
 START_PORT = 32_000
+"""First port of the models: below the ephemeral range of Linux, which begins at 32,768."""
 
 
 def warm_and_last(samples: list[float]) -> tuple[float, float]:
@@ -262,7 +263,7 @@ def is_flat(samples: list[float], slack: float) -> bool:
 def report(
     soak: Soak, files_before: int, files_after: int, left: dict[int, str], code: int
 ) -> bool:
-    """Print the account and the checks; whether all is well."""
+    """Print the account and the checks; return whether all passed."""
     counts = soak.account.counts()
     print(f"{soak.clients} clients, {len(MODELS)} models, {soak.seconds:.0f} s: ", end="")
     print(f"{soak.kills} engines killed, {soak.reloads} reloads, {soak.unloads} unloads\n")
@@ -277,8 +278,8 @@ def report(
         warm_and_last([float(count) for count in files]),
     )
     checks = [
-        ("every request has one honest ending", bad == 0, f"{bad} have not"),
-        ("none ended twice", soak.account.twice == 0, f"{soak.account.twice} did"),
+        ("every request ends with a valid result", bad == 0, f"{bad} have not"),
+        ("no request ended twice", soak.account.twice == 0, f"{soak.account.twice} did"),
         ("most requests were answered", counts["ok"] * 2 > sum(counts.values()), f"{counts['ok']:,} ok"),
         ("memory flat (front and keeper)", is_flat(memory, 8),
          f"{warm:.0f} MB when warm, {last:.0f} MB at the end"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.load import Load, Streams
 
 MB = 1 << 20
+"""Bytes."""
 SMALL_BODY = (
     b'{"model":"small","messages":[{"role":"system","content":"You are helpful."},'
     b'{"role":"user","content":"Say something short."}],"max_tokens":64,"temperature":0.7}'
@@ -41,13 +42,13 @@ def large_body(size: int) -> bytes:
 
 
 def spent(side: Side, work: Callable[[], None]) -> float:
-    """CPU seconds that a side's process spent while the work ran."""
+    """Return the CPU seconds that a side's process spent while the work ran."""
     if side.pid is None:
         work()
         return 0.0
     before = cpu_seconds(side.pid)
     work()
-    time.sleep(0.05)  # what it does after the last byte belongs to it as well
+    time.sleep(0.05)  # seconds: work after the last byte counts, too
     return cpu_seconds(side.pid) - before
 
 

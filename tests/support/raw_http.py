@@ -49,6 +49,15 @@ def dialled(server: Modelswap, seconds: float = 10.0) -> Iterator[socket.socket]
         yield sock
 
 
+def post(path: str, body: bytes) -> bytes:
+    """One request with a JSON body."""
+    return (
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (path.encode(), len(body), body)
+    )
+
+
 def statuses(raw: bytes) -> list[int]:
     """The status of each response among the bytes of a connection."""
     return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d\d\d) ", raw)]

@@ -129,8 +129,11 @@ def streaming(port: int, fields: dict[str, object]) -> socket.socket:
     return sock
 
 
-def wait_until(true: Any, seconds: float = 10.0, what: str = "") -> Any:
-    """Poll until the callable gives something true; fail after the time."""
+def wait_until(true: Any, seconds: float = 30.0, what: str = "") -> Any:
+    """Poll until the callable returns a true value; fail after the time.
+
+    The default is only an upper bound for a machine that hangs: half of pytest's limit for one test.
+    """
     deadline = time.monotonic() + seconds
     while not (value := true()):
         if time.monotonic() > deadline:

@@ -43,7 +43,7 @@ class GatedServer:
 
     def wait_for_requests(self, count: int) -> None:
         """Wait until so many requests are in flight."""
-        wait_until(lambda: self.in_flight() >= count, 20, what=f"{count} requests wait")
+        wait_until(lambda: self.in_flight() >= count, what=f"{count} requests wait")
 
     def in_flight(self) -> int:
         return len(self.server.ask("GET", "/api/inflight").json()["requests"])

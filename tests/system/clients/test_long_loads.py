@@ -189,7 +189,7 @@ def test_a_short_client_timeout_shortens_the_grace(gated: StartGated) -> None:
     """A streaming client whose timeout is shorter than the grace period gets its keep-alives before it."""
     model = gated("loading: {grace: 60, pulse: 60}")
     url = f"{model.server.base_url}/v1"
-    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=1.0) as client:
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=3.0) as client:
         stream = client.chat.completions.create(
             model="a", messages=[{"role": "user", "content": "x"}], stream=True
         )
@@ -204,7 +204,7 @@ def test_a_client_with_a_short_timeout_gets_a_503_in_time(gated: StartGated) -> 
     """A client that cannot wait gets a 503 before its timeout, and the load goes on without it."""
     model = gated()
     url = f"{model.server.base_url}/v1"
-    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=1.0) as client:
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=3.0) as client:
         with pytest.raises(openai.InternalServerError) as raised:
             client.embeddings.create(model="a", input="x")
         assert raised.value.status_code == 503

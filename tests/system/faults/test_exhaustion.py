@@ -53,7 +53,7 @@ def test_no_descriptors_left(modelswap_server: StartServer) -> None:
     with no_descriptors(server, spare=20, clients=60):
         os.kill(next(iter(server.model_pids())), signal.SIGKILL)
         time.sleep(0.3)
-    wait_until(lambda: is_served(server), 20, what="it serves again")
+    wait_until(lambda: is_served(server), what="it serves again")
     assert server.process is not None
     assert server.process.poll() is None
 
@@ -161,7 +161,7 @@ def test_full_disk(modelswap_server: StartServer, small_disk: Path) -> None:
             time.sleep(1.5)
         assert load_clients.endings == {"200": load_clients.asked}
         os.kill(server.keeper_pid(), signal.SIGKILL)
-        wait_until(lambda: is_served(server), 20, what="a new keeper on a full disk")
+        wait_until(lambda: is_served(server), what="a new keeper on a full disk")
         assert server.stop() == 0
     finally:
         server.finish()
@@ -373,8 +373,8 @@ def test_as_process_one(modelswap_server: StartServer, tmp_path: Path) -> None:
     first = next(pid for pid in server.processes() if parent_of(pid) == server.pid)
     keeper = next(p for p, line in server.processes().items() if "keeper/__main__.py" in line)
     os.kill(keeper, signal.SIGKILL)  # its orphans come to process 1
-    wait_until(lambda: is_served(server), 20, what="it recovers")
-    wait_until(lambda: not zombie_children(first), 5, what="no zombie is left")
+    wait_until(lambda: is_served(server), what="it recovers")
+    wait_until(lambda: not zombie_children(first), what="no zombie is left")
     os.kill(first, signal.SIGTERM)
     assert server.process.wait(20) == 0
     assert not server.processes()

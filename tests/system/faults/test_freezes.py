@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_suspended_front(modelswap_server: StartServer) -> None:
-    """After five seconds of SIGSTOP streams go on, the engine lives, and requests are served."""
+    """After five seconds of SIGSTOP streams go on, the engine keeps running, and requests are served."""
     server = modelswap_server(stub_config("a"))
     with slow_stream(server, "a", events=60, delay_ms=20) as stream:
         before = server.stub_state("a")["pid"]
@@ -62,24 +62,27 @@ def test_stop_with_a_hung_keeper(modelswap_server: StartServer) -> None:
     assert server.chat("a").status == 200
     os.kill(server.keeper_pid(), signal.SIGSTOP)
     assert server.stop(40) == 3
-    wait_until(lambda: not server.processes(), 5, what="everything is gone")
+    wait_until(lambda: not server.processes(), what="everything is gone")
 
 
 async def test_deadlines_do_not_run_while_we_stand_still() -> None:
     """The clock by which connections are judged stops with us."""
     looks: list[float] = []
+    looked_twice = asyncio.Event()
 
     def look(now: float) -> bool:
         looks.append(now)
+        if len(looks) == 2:
+            looked_twice.set()
         return True
 
     ticker = DeadlineSweeper(asyncio.get_running_loop(), look)
     before = ticker.now
     ticker.wake()
     time.sleep(2)  # noqa: ASYNC251 - that is the point
-    await asyncio.sleep(0.6)
+    async with asyncio.timeout(30):
+        await looked_twice.wait()
     ticker.stop()
-    assert len(looks) >= 2
     assert looks[0] - before < 1
     assert 0 < looks[1] - looks[0] < 1
 

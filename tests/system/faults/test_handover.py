@@ -500,7 +500,7 @@ def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
         wait_until(lambda: len(fronts(server) - {server.pid, first}) == 1, 40)
     os.kill(first, signal.SIGTERM)
     assert server.process.wait(40) == 0
-    wait_until(lambda: not server.processes(), 5)
+    wait_until(lambda: not server.processes())
 
 
 def test_only_intended_descriptors_and_variables_are_inherited(start: StartServer) -> None:

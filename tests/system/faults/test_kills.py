@@ -88,9 +88,9 @@ def test_any_three_killed_in_any_order_leave_nothing(
             server.start()
             wait_until(lambda: engine not in server.processes(), what="the old engine is gone")
             assert server.stop() == 0
-        wait_until(lambda: not server.processes(), 15, what="everything is gone")
+        wait_until(lambda: not server.processes(), what="everything is gone")
     else:
-        wait_until(lambda: server.chat("a").status == 200, 20, what="the front recovers")
+        wait_until(lambda: server.chat("a").status == 200, what="the front recovers")
         assert not set(pids.values()) - {server.pid} & server.processes().keys()
 
 
@@ -136,9 +136,9 @@ def test_kill_while_starting_or_stopping(
     assert endings
     assert endings[0] != HUNG
     if victim == "front":
-        wait_until(lambda: not server.processes(), 15, what="everything is gone")
+        wait_until(lambda: not server.processes(), what="everything is gone")
     else:
-        wait_until(lambda: server.chat("b").status == 200, 20, what="the front recovers")
+        wait_until(lambda: server.chat("b").status == 200, what="the front recovers")
 
 
 @pytest.mark.parametrize("victim", ["engine", "keeper"])
@@ -200,7 +200,7 @@ def test_front_killed_while_its_keeper_starts(modelswap_server: StartServer) -> 
         server.spawn()
         time.sleep(dice.uniform(0.1, 0.5))
         server.kill()
-    wait_until(lambda: not server.processes(), 20, what="everything is gone")
+    wait_until(lambda: not server.processes(), what="everything is gone")
 
 
 def test_changed_environment_is_not_adopted(modelswap_server: StartServer) -> None:

@@ -158,7 +158,8 @@ def test_slow_heads_and_bodies_time_out(server: Modelswap, first: bytes, piece: 
         sock.sendall(first)
         answer = b""
         sock.settimeout(0.1)
-        for _ in range(80):
+        deadline = time.monotonic() + 45
+        while not answer and time.monotonic() < deadline:
             try:
                 sock.sendall(piece)
                 answer += sock.recv(65536)
@@ -166,15 +167,13 @@ def test_slow_heads_and_bodies_time_out(server: Modelswap, first: bytes, piece: 
                 continue
             except OSError:
                 break
-            if answer:
-                break
     assert statuses(answer)[0] in {400, 408}
     assert is_alive(server)
 
 
 def test_idle_connections_are_closed(server: Modelswap) -> None:
     """A connection without a request ends after `limits.idleTimeout`."""
-    with dialled(server, 10) as sock:
+    with dialled(server, 45) as sock:
         assert sock.recv(1) == b""
 
 

@@ -33,7 +33,7 @@ def test_a_front_that_is_not_restarted_leaves_nothing(modelswap_server: StartSer
     server = modelswap_server(stub_config("a", extra="keeper: {grace: 1}"))
     assert server.chat("a").status == 200
     server.kill()
-    wait_until(lambda: not server.processes(), 15, what="everything is gone")
+    wait_until(lambda: not server.processes(), what="everything is gone")
 
 
 def test_an_engine_that_ignores_sigterm_does_not_outlive_the_grace(
@@ -52,7 +52,7 @@ def test_a_killed_keeper_leaves_no_engine(modelswap_server: StartServer) -> None
     before = server.stub_state("a")["pid"]
     os.kill(server.keeper_pid(), signal.SIGKILL)
     wait_until(lambda: before not in server.processes(), what="the engine is gone")
-    wait_until(lambda: server.chat("a").status == 200, 20, what="the front recovers")
+    wait_until(lambda: server.chat("a").status == 200, what="the front recovers")
     assert server.stub_state("a")["pid"] != before
 
 
@@ -81,7 +81,7 @@ def test_a_normal_stop_takes_everything_along(modelswap_server: StartServer) -> 
     server = modelswap_server(stub_config("a"))
     assert server.chat("a").status == 200
     assert server.stop() == 0
-    wait_until(lambda: not server.processes(), 5, what="everything is gone")
+    wait_until(lambda: not server.processes(), what="everything is gone")
 
 
 def test_a_changed_model_is_not_adopted(modelswap_server: StartServer) -> None:

@@ -55,11 +55,11 @@ def test_a_renewed_certificate_is_taken_over(modelswap_server: StartServer, tmp_
     new_key = key.read_bytes()
     key.write_bytes(old_key)
     process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "the TLS certificate was not reloaded" in server.log(), 10)
+    wait_until(lambda: "the TLS certificate was not reloaded" in server.log())
     assert names(port, authority) == {"first.test"}
     key.write_bytes(new_key)
     process.send_signal(signal.SIGHUP)
-    wait_until(lambda: names(port, authority) == {"second.test"}, 10)
+    wait_until(lambda: names(port, authority) == {"second.test"})
 
 
 def _answers(port: int) -> bool:

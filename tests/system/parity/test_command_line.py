@@ -250,7 +250,7 @@ def test_a_second_signal_stops_at_once(serve: Serve) -> None:
         wait_until(lambda: "stopping" in server.log())
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(8) != 0
-    wait_until(lambda: server.processes() == {}, seconds=15)
+    wait_until(lambda: server.processes() == {})
 
 
 def test_no_key_on_other_interfaces(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_metrics(server: Modelswap) -> None:
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         return answer.body.decode()
 
-    wait_until(lambda: "llamaswap_memory_total_bytes" in text(), seconds=8)
+    wait_until(lambda: "llamaswap_memory_total_bytes" in text())
     found = text()
     for name in [*HOST_METRICS, *OWN_METRICS]:
         assert f"\n{name}" in found, name

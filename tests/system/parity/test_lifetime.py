@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.raw_http import dialled, post
 from support.server import wait_until
 from support.streams import error_of, events_of, model, opened, rows, sse
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CONFIG = f"""
 globalTTL: 1
+unloadTimeout: 300
 groups: {{all: {{swap: false, members: [short, never, slow, told, limited, deaf, broken, absent, empty, early]}}}}
 models:
 {model("short")}
@@ -59,27 +61,26 @@ def test_ttl(server: Modelswap) -> None:
         server.ask("GET", "/upstream/short/health")
         return "short" not in server.running()
 
-    wait_until(gone, seconds=4)
+    wait_until(gone)
     assert time.monotonic() - begun > 0.9
     assert "never" in server.running()
 
 
 def test_ttl_counts_from_the_end(server: Modelswap) -> None:
     """A request that takes longer than the TTL is finished; the clock starts at its end."""
+    begun = time.monotonic()
     answer = server.chat("short", delay_ms=1600)
     assert answer.status == 200
-    assert "short" in server.running()
-    wait_until(lambda: "short" not in server.running(), seconds=4)
+    wait_until(lambda: "short" not in server.running())
+    assert time.monotonic() - begun > 2.5  # 1.6 s of the request and 1 s of TTL
 
 
 def test_an_abandoned_load_is_given_its_ttl(server: Modelswap) -> None:
     """Better: the TTL of a model whose client disconnected counts from ready."""
-    with (
-        pytest.raises(TimeoutError),
-        opened(server, "POST", "/v1/chat/completions", {"model": "slow"}, seconds=0.3),
-    ):
-        pass
-    seen: list[str] = []
+    with dialled(server) as sock:
+        sock.sendall(post("/v1/chat/completions", b'{"model": "slow"}'))
+        wait_until(lambda: server.running().get("slow") == "starting")
+    seen: list[str] = ["starting"]
 
     def over() -> bool:
         state = server.running().get("slow", "")
@@ -87,8 +88,8 @@ def test_an_abandoned_load_is_given_its_ttl(server: Modelswap) -> None:
             seen.append(state)
         return seen[-1] == "" and len(seen) > 1
 
-    wait_until(over, seconds=6)
-    assert seen[0] == "starting"
+    wait_until(over)
+    assert seen[:2] == ["starting", "ready"]
 
 
 # Unloading
@@ -123,14 +124,16 @@ def test_unload_timeout(server: Modelswap) -> None:
     assert server.chat("deaf").status == 200
     with ThreadPoolExecutor(1) as pool:
         begun = time.monotonic()
-        stopping = pool.submit(server.ask, "POST", "/api/models/unload/deaf")
+        stopping = pool.submit(server.ask, "POST", "/api/models/unload/deaf", seconds=50)
         wait_until(lambda: server.running().get("deaf") == "stopping")
         listed = server.ask("GET", "/v1/models").json()["data"]
         assert next(r for r in listed if r["id"] == "deaf")["status"] == {"value": "loaded"}
         assert server.chat("short").status == 200
         assert not stopping.done()
         assert stopping.result().status == 200
-        assert 0.9 < time.monotonic() - begun < 9  # its own second, not the usual ten
+        assert (
+            time.monotonic() - begun > 0.9
+        )  # its own `unloadTimeout`; the global one is longer than the test
 
 
 def test_a_waiting_request_of_an_unloaded_model(server: Modelswap) -> None:
@@ -339,5 +342,5 @@ def loading_of_broken(server: Modelswap) -> list[Any]:
             found.append([json.loads(data) for data in sse(answer)])
             return True
 
-    wait_until(tried, seconds=15)
+    wait_until(tried)
     return found[0]

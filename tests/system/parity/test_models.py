@@ -52,6 +52,7 @@ models:
     cmd: {stub}
     cmdStop: sh -c 'echo ${{PID}} > {notes}/stopped; kill ${{PID}}'
   failing-stop:
+    unloadTimeout: 300
     cmd: {stub}
     cmdStop: sh -c 'exit 1'
   surroundings:
@@ -110,7 +111,7 @@ def test_cmd_stop(server: Modelswap, notes: Path) -> None:
 def test_a_stop_command_that_fails(server: Modelswap) -> None:
     """Better: SIGTERM follows at once; the model is not killed only after its grace period."""
     seen(server, "failing-stop")
-    assert server.ask("POST", "/api/models/unload/failing-stop", seconds=4).status == 200
+    assert server.ask("POST", "/api/models/unload/failing-stop", seconds=50).status == 200
     said = b"[WARN] <failing-stop> the stop command ended with 1; sending SIGTERM\n"
     assert said in server.ask("GET", "/logs").body
 

@@ -179,7 +179,7 @@ def test_a_web_socket_keeps_a_model_loaded(server: Modelswap) -> None:
         with pytest.raises(TimeoutError):
             socket.recv(timeout=2.5)
         assert "m1" in server.running()
-    wait_until(lambda: "m1" not in server.running(), seconds=5)
+    wait_until(lambda: "m1" not in server.running())
 
 
 def test_ignored_web_sockets(server: Modelswap) -> None:

@@ -147,7 +147,7 @@ def test_polls_of_a_ready_model_do_not_keep_it_loaded(server: Modelswap) -> None
             server.ask("GET", "/upstream/brief/health", headers=monitor)
         return "brief" not in server.running()
 
-    wait_until(is_gone, 8)
+    wait_until(is_gone)
     assert server.ask("GET", "/upstream/brief/health", headers=monitor).status == 409
     assert server.ask("GET", "/upstream/brief/health").status == 200
     assert server.ask("GET", "/upstream/brief/health", headers=monitor).status == 200

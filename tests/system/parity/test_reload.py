@@ -212,23 +212,23 @@ def test_watching_the_file(serve: Serve) -> None:
     """A change, a half-written file that is completed, and a replaced link."""
     server = watched(serve)
     server.write_config(f"models:\n{model('a')}{model('b')}")
-    wait_until(lambda: names(server) == {"a", "b"}, seconds=6)
+    wait_until(lambda: names(server) == {"a", "b"})
     whole = f"startPort: {first_port(server)}\nmodels:\n{model('c')}"
     server.config_file.write_text(whole[:40])
     server.config_file.write_text(whole)
-    wait_until(lambda: names(server) == {"c"}, seconds=6)
+    wait_until(lambda: names(server) == {"c"})
     assert "was not reloaded" not in server.log()
     other = server.directory / "other.yaml"
     other.write_text(whole.replace('"c"', '"d"'))
     link = server.directory / "link"
     link.symlink_to(other)
     link.replace(server.config_file)
-    wait_until(lambda: names(server) == {"d"}, seconds=6)
+    wait_until(lambda: names(server) == {"d"})
     swapped = server.directory / "swapped.yaml"
     swapped.write_text(whole.replace('"c"', '"e"'))
     link.symlink_to(swapped)
     link.replace(server.config_file)
-    wait_until(lambda: names(server) == {"e"}, seconds=6)
+    wait_until(lambda: names(server) == {"e"})
 
 
 def test_an_emptied_file_is_reloaded_after_a_delay(serve: Serve) -> None:
@@ -239,12 +239,12 @@ def test_an_emptied_file_is_reloaded_after_a_delay(serve: Serve) -> None:
     whole = server.config_file.read_text()
     server.config_file.write_text("")
     warning = b"[WARN] the configuration on disk has no models any more"
-    wait_until(lambda: warning in server.ask("GET", "/logs").body, seconds=6)
+    wait_until(lambda: warning in server.ask("GET", "/logs").body)
     server.config_file.write_text(whole + model("b"))
-    wait_until(lambda: names(server) == {"a", "b"}, seconds=6)
+    wait_until(lambda: names(server) == {"a", "b"})
     server.config_file.unlink()
     warning = b"[WARN] the configuration file is missing; the running configuration stays"
-    wait_until(lambda: warning in server.ask("GET", "/logs").body, seconds=6)
+    wait_until(lambda: warning in server.ask("GET", "/logs").body)
     assert server.ask("GET", "/running").json()["running"][0]["pid"] == before
 
 
@@ -258,7 +258,7 @@ def test_watching_a_key_file(serve: Serve) -> None:
     server.start()
     file.write_text("another-key")
     key = {"Authorization": "Bearer another-key"}
-    wait_until(lambda: server.ask("GET", "/running", headers=key).status == 200, seconds=6)
+    wait_until(lambda: server.ask("GET", "/running", headers=key).status == 200)
 
 
 def test_watching_a_folder(serve: Serve) -> None:
@@ -272,7 +272,7 @@ def test_watching_a_folder(serve: Serve) -> None:
     assert names(server) == {"a", "b"}
     (folder / "two.yml").write_text(f"models:\n{model('c')}")
     (folder / "ignored.txt").write_text("models: [")
-    wait_until(lambda: names(server) == {"a", "b", "c"}, seconds=6)
+    wait_until(lambda: names(server) == {"a", "b", "c"})
 
 
 def test_a_reload_names_what_changed(serve: Serve) -> None:
