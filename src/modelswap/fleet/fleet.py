@@ -305,7 +305,7 @@ class Fleet:
         name = ModelId(model)
         server = self._servers.pop(name, None)
         if server is not None:
-            server.upstream.orphan()
+            server.upstream.close_after_exit()
         if (
             server is not None
             and ending.port_clash

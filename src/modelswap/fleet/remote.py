@@ -264,7 +264,7 @@ class RemoteFleet:
         if phase in LEAVING or phase is Phase.STOPPED:
             server = self._servers.pop(model, None)
             if server is not None and phase is Phase.STOPPED:
-                server.upstream.orphan()
+                server.upstream.close_after_exit()
             elif server is not None:  # an open connection delays a server's exit
                 server.upstream.close()
         self.departures.on_phase(model, phase)

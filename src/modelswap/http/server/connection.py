@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.head import RequestHead
     from modelswap.http.message.head_template import HeadTemplate
 
-    from .endpoint import Tunnel
-    from .exchange import BodySink
+    from .exchange import ClientTunnel
     from .server import Server
 
 _HELD_PIPELINE = 64 << 10
@@ -217,8 +217,8 @@ class ServerConnection(ServerEndpoint):
             self._pours = True
             self._transport.set_protocol(BufferedBodyProtocol(self, self._server.shared))
 
-    def tunnel(self, tunnel: Tunnel, head: bytes) -> None:
-        """See `Endpoint.tunnel`; read by the loop's own way again.
+    def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
+        """See `Endpoint.begin_tunnel`; read by the loop's own way again.
 
         Over TLS a tunnel may end without a word, and what uvloop has not given to a `BufferedBodyProtocol` by
         then, 64 KiB at a time, is lost.
@@ -226,7 +226,7 @@ class ServerConnection(ServerEndpoint):
         if self._pours and self._transport is not None:
             self._pours = False
             self._transport.set_protocol(self)
-        super().tunnel(tunnel, head)
+        super().begin_tunnel(tunnel, head)
 
     def room(self) -> memoryview | None:
         """Where the next bytes from the socket belong; None: `data_received` takes them."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.http.transport.descriptors import room_for
+from modelswap.net.descriptors import connections_that_fit
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from modelswap.config.plan import Limits
+    from modelswap.http.limits import Limits
 
     from .endpoint import ServerEndpoint
 
@@ -66,7 +66,7 @@ class Connections:
     def set_limits(self, limits: Limits) -> None:
         """New limits, for connections that come from now on."""
         self._limits = limits
-        self._fitting = room_for(limits.connections)
+        self._fitting = connections_that_fit(limits.connections)
 
     def add(self, connection: ServerEndpoint, peer: str, now: float) -> bool:
         """Count a connection, and make room for it; False: there is none. `now` is the ticker's."""

@@ -22,23 +22,13 @@ from .client_probes import HalfClosedProbe, SlowReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
     from modelswap.http.message.head import EarlyCheck
     from modelswap.http.message.request import Request
 
-    from .exchange import Exchange
+    from .exchange import ClientTunnel, Exchange
     from .intake import BodyIntake
     from .server import Server
-
-    class Tunnel(Protocol):
-        """What a connection becomes after `101`."""
-
-        def from_client(self, data: bytes) -> None: ...
-        def client_eof(self) -> None: ...
-        def client_lost(self) -> None: ...
-        def client_paused(self) -> None: ...
-        def client_resumed(self) -> None: ...
 
 
 HIGH_WATER = 256 << 10
@@ -88,7 +78,7 @@ class ServerEndpoint(asyncio.Protocol):
         """Who takes the next bytes: this is the state of the receiving side."""
         self._exchange: Exchange | None = None
         self._body: BodyIntake | None = None
-        self._tunnel: Tunnel | None = None
+        self._tunnel: ClientTunnel | None = None
         self._task: asyncio.Task[None] | None = None
         self._partial = bytearray()
         self._check: EarlyCheck | None = None
@@ -150,7 +140,7 @@ class ServerEndpoint(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         if self._tunnel is not None:
-            self._tunnel.client_eof()
+            self._tunnel.on_client_eof()
             return self._scheme == "http"
         exchange = self._exchange
         if exchange is not None and self._may_still_listen(exchange):
@@ -179,19 +169,19 @@ class ServerEndpoint(asyncio.Protocol):
         self._server.remove(self, self.peer)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
-            tunnel.client_lost()
+            tunnel.on_client_lost()
         self._drop_exchange()
 
     def pause_writing(self) -> None:
         self.paused = True
         self._slow = SlowReader(self._transport, self._server.sweeper.now)
         if self._tunnel is not None:
-            self._tunnel.client_paused()
+            self._tunnel.on_client_paused()
 
     def resume_writing(self) -> None:
         self.paused = False
         if self._tunnel is not None:
-            self._tunnel.client_resumed()
+            self._tunnel.on_client_resumed()
         elif self._exchange is not None:
             if self._exchange.finished:
                 self._advance()
@@ -288,7 +278,7 @@ class ServerEndpoint(asyncio.Protocol):
 
     # Tunnels
 
-    def tunnel(self, tunnel: Tunnel, head: bytes) -> None:
+    def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
         """Send the `101` head and pass all further bytes to `tunnel`."""
         self._tunnel = tunnel
         self._intake = tunnel.from_client

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from modelswap.config.plan import Limits
+    from modelswap.http.limits import Limits
     from modelswap.http.message.fields import Field
     from modelswap.http.message.head import RequestHead
     from modelswap.http.message.request import Request

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
+from modelswap.api.routing.resolved_request import ResolvedRequest
+from modelswap.api.snapshot import ConfigSnapshot
+from modelswap.config.plan import Plan
+from modelswap.core.naming.names import LocalTarget
+from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -40,7 +46,7 @@ class Observers:
         self.completions = CompletionBatcher(self.store, self.captures, self.metrics, self.later)
 
     def later(self, _delay: float, _call: Callable[[], None]) -> Any:
-        """Nothing here waits: the tests flush."""
+        """Nothing here waits: the tests settle."""
         return SimpleNamespace(cancel=lambda: None)
 
     def listed(self) -> list[Any]:
@@ -61,6 +67,7 @@ def begun(
 ) -> RequestRecord:
     """A recording of a request that was sent."""
     asked: Any = SimpleNamespace(
+        client="10.0.0.1",
         method="POST",
         path=path,
         version="1.1",
@@ -68,23 +75,19 @@ def begun(
         has_body=True,
         header=dict([TYPE]).get,
     )
-    snapshot: Any = None
-    identity: Any = SimpleNamespace(name="key")
+    identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
     context = RequestContext(
-        snapshot,
+        ConfigSnapshot(Plan(), listening=[]),
         asked,
         identity,
-        address="10.0.0.1",
-        client=None,  # type: ignore[arg-type]  # counts for nobody
-        background=False,
-        no_swap=False,
+        ClientIdentities(),
         path=path,
         is_recorded=True,
         is_tracked=True,
     )
     shared: Any = services
-    record = RequestRecord(shared, context, context.request, 1.0, "m", "alias")
-    services.inflight.add(record)
+    resolved = ResolvedRequest("alias", "m", LocalTarget(ModelId("m"), "alias"))
+    record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
     record.sent, record.sent_size = sent, len(sent)
     return record
 
