@@ -284,9 +284,9 @@ class FakeServices:
             once=lambda _, text: self.warnings.append(text), warning=self.warnings.append
         )
         self.logs: Any = SimpleNamespace(request_line=self._line)
-        self.completions: Any = SimpleNamespace(add=self._add, settle=lambda: None)
+        self.completions: Any = SimpleNamespace(add=self._add, flush=lambda: None)
         self.inflight: Any = SimpleNamespace(
-            enter=self._enter, leave=self._leave, answered=lambda _: None, mask=HeaderMask()
+            add=self._enter, remove=self._leave, on_response_head=lambda _: None, mask=HeaderMask()
         )
         self.captures: Any = SimpleNamespace(enabled=False, begin=lambda *_: None)
         self.running: list[Any] = []

@@ -59,7 +59,7 @@ class ClientIdentities:
     """Gives each request its client; counts the names that each address claims."""
 
     def __init__(self) -> None:
-        self._claims: BoundedCache[str, set[str]] = BoundedCache(_MAX_ADDRESSES)
+        self._claims = BoundedCache[str, set[str]](_MAX_ADDRESSES)
 
     def client_of(
         self, request: Request, identity: Identity, header: str | None, proxies: TrustedProxies

@@ -22,7 +22,6 @@ from modelswap.api.pages.model_redirects import redirect_rule
 from modelswap.api.responder import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
-from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
 from modelswap.http import UpstreamPool, UpstreamRequest, forward_headers
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from modelswap.api.auth.client_identity import ClientIdentities
     from modelswap.api.auth.identity import Identity
     from modelswap.api.auth.keys import ValidKeys
+    from modelswap.api.routing.resolved_request import ResolvedRequest
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
     from modelswap.http import Field, Request
@@ -142,11 +142,13 @@ class RequestContext:
         """The body, if there is one, is JSON as it stands."""
         self.before, self.after = line_ends(request, self.address)
         self.weight: Final = weight(request.headers)
-        self.known: Final = BoundedCache[str, ResolvedRequest](_MOST_NAMES)
+        self.known: Final[dict[str, ResolvedRequest]] = BoundedCache(_MOST_NAMES)
         """What names lead to whatever else happens: without a profile, nothing to check or edit."""
-        self.known_streams: Final = BoundedCache[str, ResolvedRequest](_MOST_NAMES)
+        self.known_streams: Final[dict[str, ResolvedRequest]] = BoundedCache(_MOST_NAMES)
         """The same for requests of an event stream."""
-        self.upstream_requests: Final = BoundedCache[UpstreamPool, UpstreamRequest](_MOST_UPSTREAMS)
+        self.upstream_requests: Final[dict[UpstreamPool, UpstreamRequest]] = BoundedCache(
+            _MOST_UPSTREAMS
+        )
         """What `upstream_request` made for this query and a client whose response has not begun."""
 
     @property
@@ -157,10 +159,9 @@ class RequestContext:
 
     def remember(self, resolved: ResolvedRequest) -> None:
         """Keep the result for equal requests, unless each request's names are checked."""
-        if self.identity.models:
-            return
-        cache = self.known_streams if resolved.stream else self.known
-        cache[resolved.name] = resolved
+        if not self.identity.models:
+            cache = self.known_streams if resolved.stream else self.known
+            cache[resolved.name] = resolved
 
     def upstream_request(
         self, pool: UpstreamPool, query: str, target: Target, *, started: bool

@@ -57,7 +57,7 @@ class Readiness:
 
     def __init__(self, services: ProxyServices) -> None:
         self._services = services
-        self._polled: BoundedCache[_Poller, float] = BoundedCache(_MOST_POLLERS)
+        self._polled = BoundedCache[_Poller, float](_MOST_POLLERS)
         """When each last polled the health of a ready model (loop clock)."""
 
     def is_unleased(self, model: ModelId, request: Request, rest: str) -> bool:

@@ -46,7 +46,7 @@ class Observers:
         self.completions = CompletionBatcher(self.store, self.captures, self.metrics, self.later)
 
     def later(self, _delay: float, _call: Callable[[], None]) -> Any:
-        """Nothing here waits: the tests flush."""
+        """Nothing here waits: the tests settle."""
         return SimpleNamespace(cancel=lambda: None)
 
     def listed(self) -> list[Any]:
