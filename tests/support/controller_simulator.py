@@ -85,9 +85,9 @@ class FakeServer:
 
     starts_in: float = 0.5
     fails: bool = False
-    dies_in: float | None = None
-    leaves_in: float | None = 0.1
-    dies_after_kill_in: float = 0.01
+    exits_in: float | None = None
+    stops_in: float | None = 0.1
+    killed_in: float = 0.01
 
 
 @dataclass
@@ -265,8 +265,8 @@ class ControllerSimulator:
             self.at(self.now + server.starts_in, lambda: self.end(model, process))
             return
         self.at(self.now + server.starts_in, lambda: self.probe(model, process))
-        if server.dies_in is not None:
-            self.at(self.now + server.dies_in, lambda: self.end(model, process))
+        if server.exits_in is not None:
+            self.at(self.now + server.exits_in, lambda: self.end(model, process))
 
     def probe(self, model: ModelId, process: FakeProcess) -> None:
         if self.processes.get(model) is process:
@@ -279,14 +279,14 @@ class ControllerSimulator:
     def terminate(self, model: ModelId) -> None:
         process = self.processes[model]
         self.terminated.append(model)
-        leaves_in = process.server.leaves_in
-        if leaves_in is not None:
-            self.at(self.now + leaves_in, lambda: self.end(model, process))
+        stops_in = process.server.stops_in
+        if stops_in is not None:
+            self.at(self.now + stops_in, lambda: self.end(model, process))
 
     def kill(self, model: ModelId) -> None:
         process = self.processes[model]
         self.killed.append(model)
-        self.at(self.now + process.server.dies_after_kill_in, lambda: self.end(model, process))
+        self.at(self.now + process.server.killed_in, lambda: self.end(model, process))
 
     def set_timer(self, key: TimerKey, at: Seconds) -> None:
         self.timers[key] = at
@@ -339,7 +339,7 @@ class ControllerSimulator:
         self.check_together()
 
     def check_together(self) -> None:
-        """Inside a swapping group, two servers never live at once."""
+        """Inside a swapping group, two servers never run at once."""
         for group_ in self.groups:
             if group_.swap:
                 alive = [m for m in group_.members if m in self.processes]

@@ -53,9 +53,9 @@ class RandomTraffic:
         return FakeServer(
             starts_in=r.choice([0.05, 0.5, 3.0, 8.0]),
             fails=r.random() < 0.1,
-            dies_in=r.expovariate(0.05) if r.random() < 0.2 else None,
-            leaves_in=None if r.random() < 0.1 else r.choice([0.01, 1.0, 4.0]),
-            dies_after_kill_in=r.choice([0.01, 0.01, 0.01, 14.0]),
+            exits_in=r.expovariate(0.05) if r.random() < 0.2 else None,
+            stops_in=None if r.random() < 0.1 else r.choice([0.01, 1.0, 4.0]),
+            killed_in=r.choice([0.01, 0.01, 0.01, 14.0]),
         )
 
     def do_one_thing(self) -> None:

@@ -10,7 +10,7 @@ Units: times are points of the owner's monotonic clock.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from .commands import Fail, Grant, Position, Reason
 from .lifecycle_driver import LifecycleDriver
@@ -18,7 +18,7 @@ from .models.lifecycle import ALIVE, LEAVING, Event, Phase
 from .models.state import ModelState
 from .scheduling.decisions import NOTHING, Start, Stop
 from .scheduling.scheduler import Scheduler
-from .spec import ModelSpec
+from .spec import ModelId, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from .failure import Failure, ProbeObservation
     from .placement.policy import Facts, Policy
     from .scheduling.decisions import Decision
-    from .spec import ModelId, RequestId
+    from .spec import RequestId
+
+
+_UNKNOWN: Final = ModelState(ModelSpec(id=ModelId("")))
+"""Stands for a model that is not configured."""
 
 
 class AccountingError(Exception):
@@ -185,7 +189,7 @@ class Controller:
         """Decide anew by other facts about devices; a known epoch changes nothing."""
         return self._execute_all(self._scheduler.on_facts(facts, now), now)
 
-    # The whole
+    # Configuration and end
 
     def replace(
         self,
@@ -236,8 +240,7 @@ class Controller:
     # Questions
 
     def phase(self, model: ModelId) -> Phase:
-        state = self._states.get(model)
-        return Phase.STOPPED if state is None else state.phase
+        return self._states.get(model, _UNKNOWN).phase
 
     def listed_phase(self, model: ModelId) -> Phase:
         """Return the phase; a model counts as starting as soon as a request waits for its load."""
@@ -247,12 +250,10 @@ class Controller:
 
     def has_idled(self, model: ModelId) -> bool:
         """Say whether its time to live stopped it."""
-        state = self._states.get(model)
-        return state is not None and state.has_idled
+        return self._states.get(model, _UNKNOWN).has_idled
 
     def in_flight(self, model: ModelId) -> int:
-        state = self._states.get(model)
-        return 0 if state is None else state.in_flight
+        return self._states.get(model, _UNKNOWN).in_flight
 
     def waiting(self, model: ModelId) -> int:
         return self._queue.count(model)
@@ -263,8 +264,7 @@ class Controller:
 
     def failure(self, model: ModelId) -> Failure | None:
         """Return why the last start failed or the server crashed, until the next start."""
-        state = self._states.get(model)
-        return None if state is None else state.failure
+        return self._states.get(model, _UNKNOWN).failure
 
     def failed_at(self, model: ModelId) -> Seconds:
         """Return when that was; only where there is a failure."""
@@ -272,8 +272,8 @@ class Controller:
 
     def retry_at(self, model: ModelId, now: Seconds) -> Seconds | None:
         """Return until when the model backs off; `None`: another try is allowed at once."""
-        state = self._states.get(model)
-        return None if state is None or state.backoff_left(now) <= 0 else state.backoff_until
+        state = self._states.get(model, _UNKNOWN)
+        return state.backoff_until if state.backoff_left(now) > 0 else None
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""

@@ -1,7 +1,7 @@
-"""The demonstration: tiny random models, the real engine, the real program, every swap timed.
+"""The demonstration: tiny random models, the real engine, the real program; it times every swap.
 
-`weights` writes models, `scenery` writes a folder with models and a configuration,
-`tour` talks to the running program, `show` runs all of it in a terminal.
+`weights` writes models, `workspace` a folder with models and a configuration. `requests` sends
+requests to the running program. `terminal` runs all of it in a terminal.
 
-Law: it uses modelswap as a user does, as a process and over HTTP. It downloads nothing.
+Guarantees: it uses modelswap as a user does, as a process and over HTTP. It downloads nothing.
 """

@@ -1,7 +1,7 @@
-"""The visitor: asks each model once, as any client would, and measures.
+"""Sends one request to each model, as any client would, and measures it.
 
-Plain HTTP over one address; no part of modelswap is used. Times are seconds of
-the monotonic clock around a whole request, connection included.
+Does not: use any part of modelswap but plain HTTP.
+Units: times are seconds of the monotonic clock around a whole request, with its connection.
 """
 
 from __future__ import annotations
@@ -12,35 +12,38 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from modelswap.units import Seconds
+
 from .workspace import MODELS, DemoModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_TIMEOUT: Final = 120.0
-_PAUSE: Final = 0.01
-_OK: Final = 200
-ROUND: Final = (*MODELS, MODELS[0])
-"""Every model once, and the first again: even that is a swap."""
+_TIMEOUT: Final = Seconds(120.0)
+"""For one request with a model start: the configuration allows a start 60 s."""
+_PAUSE: Final = Seconds(0.01)
+"""Between two checks whether the program is up, so that they hardly add to its start."""
+_OK: Final = 200  # HTTP status
+ROUND: Final = (*MODELS, MODELS[0])  # every model once, and the first again: even that is a swap
 
 
-class TourError(Exception):
-    """The program did not answer as it should; the message is one line."""
+class DemoError(Exception):
+    """The program failed; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRequest:
-    """One model's turn: the request that swapped it in, and the same request again."""
+    """The request that swapped a model in, and the same request again."""
 
     model: DemoModel
     answer: str
-    cold: float
-    warm: float
+    cold: Seconds
+    warm: Seconds
 
     @property
-    def swap(self) -> float:
-        """What the swap cost: the old server's stop, the new one's start."""
-        return max(0.0, self.cold - self.warm)
+    def swap(self) -> Seconds:
+        """The time of the swap: the old server's stop and the new one's start."""
+        return Seconds(max(0.0, self.cold - self.warm))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +55,46 @@ class ServerAddress:
         return f"{self.host}:{self.port}"
 
 
-def wait_until_up(address: ServerAddress, is_alive: Callable[[], bool], *, patience: float) -> None:
-    """Return when `/health` answers 200; raise when the program ends or time does."""
-    deadline = time.monotonic() + patience
+def wait_until_up(
+    address: ServerAddress, is_alive: Callable[[], bool], *, timeout: Seconds
+) -> None:
+    """Return when `/health` answers 200.
+
+    Raises:
+        DemoError: the program ended, or `timeout` did.
+    """
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if not is_alive():
-            raise TourError("modelswap ended before it was up")
+            raise DemoError("modelswap ended before it was up")
         try:
             if _exchange(address, "GET", "/health", None)[0] == _OK:
                 return
         except OSError:
             pass
         time.sleep(_PAUSE)
-    raise TourError(f"modelswap was not up after {patience:.0f} s")
+    raise DemoError(f"modelswap was not up after {timeout:.0f} s")
 
 
-def visits(address: ServerAddress) -> Iterator[TimedRequest]:
-    """Ask every model in turn; each first request makes modelswap swap."""
+def timed_requests(address: ServerAddress) -> Iterator[TimedRequest]:
+    """Send two requests to every model in turn; each first one makes modelswap swap."""
     for model in ROUND:
         answer, cold = _ask(address, model)
         _, warm = _ask(address, model)
         yield TimedRequest(model, answer, cold, warm)
 
 
-def _ask(address: ServerAddress, model: DemoModel) -> tuple[str, float]:
+def _ask(address: ServerAddress, model: DemoModel) -> tuple[str, Seconds]:
     path, body = request_for(model)
     begun = time.monotonic()
     try:
         status, content = _exchange(address, "POST", path, json.dumps(body).encode())
     except (OSError, http.client.HTTPException) as error:
-        raise TourError(f"{model.id}: no answer: {error}") from None
-    took = time.monotonic() - begun
+        raise DemoError(f"{model.id}: no answer: {error}") from None
+    duration = Seconds(time.monotonic() - begun)
     if status != _OK:
-        raise TourError(f"{model.id}: status {status}: {content.decode(errors='replace')}")
-    return _summary(model, json.loads(content)), took
+        raise DemoError(f"{model.id}: status {status}: {content.decode(errors='replace')}")
+    return _summary(model, json.loads(content)), duration
 
 
 def request_for(model: DemoModel) -> tuple[str, dict[str, Any]]:

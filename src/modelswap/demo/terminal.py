@@ -1,7 +1,7 @@
-"""The demonstration in a terminal: set the scene, start modelswap, tour, serve until Ctrl-C.
+"""Runs the demonstration in a terminal: write the folder, start modelswap, send requests, serve.
 
-Law: the program it starts is stopped on every way out, and gets a process group
-of its own, so that Ctrl-C reaches it once (a second one would mean "hurry").
+Guarantees: the program is stopped however the demonstration ends. It has its own process group, so
+Ctrl-C reaches it only once (a second one would cut its requests off).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from modelswap.units import Seconds
+
 from . import requests, workspace
 
 if TYPE_CHECKING:
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 _START_PORT: Final = 15800
-"""For the model servers: away from 5800, where a real installation has its own."""
-_PATIENCE: Final = 30.0
-_GOODBYE: Final = 45.0
-_INTERRUPTED: Final = 130
+"""First port of the model servers: not 5800, where a real installation has its own."""
+_START_TIMEOUT: Final = Seconds(30.0)  # for the program to listen, also on a slow disk
+_STOP_TIMEOUT: Final = Seconds(45.0)
+"""For the program to drain and stop its models; then it is told to stop at once."""
+_INTERRUPTED: Final = 130  # exit code of a shell for SIGINT
 
 
 class FolderError(Exception):
@@ -39,7 +42,7 @@ class FolderError(Exception):
 
 
 def run(*, folder: Path, port: int, once: bool) -> int:
-    """Show everything; return the exit code. With `once`, end after the tour.
+    """Run the demonstration; return the exit code. With `once`, end after the requests.
 
     Raises:
         FolderError: the folder cannot be written.
@@ -48,7 +51,7 @@ def run(*, folder: Path, port: int, once: bool) -> int:
     with _interruptible():
         try:
             return _show(console, folder, requests.ServerAddress(HOST, port), once=once)
-        except requests.TourError as error:
+        except requests.DemoError as error:
             console.print(f"[bold red]modelswap demo:[/] {escape(str(error))}")
             console.print(f"The log: {escape(str(folder / 'modelswap.log'))}")
             return 1
@@ -60,9 +63,9 @@ def _show(console: Console, folder: Path, address: requests.ServerAddress, *, on
     console.print(f"Writing three tiny models with random weights to {escape(str(folder))}")
     config = _prepared(folder)
     with _program(folder, config, address) as process:
-        requests.wait_until_up(address, lambda: process.poll() is None, patience=_PATIENCE)
+        requests.wait_until_up(address, lambda: process.poll() is None, timeout=_START_TIMEOUT)
         console.print(f"modelswap is up: [bold]http://{address}[/]\n")
-        _walk(console, address)
+        _show_requests(console, address)
         if once:
             return 0
         console.print(_hints(folder, address))
@@ -79,20 +82,20 @@ def _prepared(folder: Path) -> Path:
     return config
 
 
-def _walk(console: Console, address: requests.ServerAddress) -> None:
-    """Visit every model, each shown as soon as it has answered."""
+def _show_requests(console: Console, address: requests.ServerAddress) -> None:
+    """Send requests to every model; show each result as soon as it is there."""
     table = Table(title="One port, one model at a time", title_justify="left")
     for heading in ("model", "it answered", "first request", "again", "swap"):
         table.add_column(heading, justify="left" if "it" in heading else "right")
     table.columns[0].justify = "left"
-    for visit in requests.visits(address):
-        console.print(f"  {visit.model.id} answered after {_milliseconds(visit.cold)}")
+    for timed in requests.timed_requests(address):
+        console.print(f"  {timed.model.id} answered after {_milliseconds(timed.cold)}")
         table.add_row(
-            f"[bold]{visit.model.id}[/]",
-            escape(visit.answer),
-            _milliseconds(visit.cold),
-            _milliseconds(visit.warm),
-            f"[green]{_milliseconds(visit.swap)}[/]",
+            f"[bold]{timed.model.id}[/]",
+            escape(timed.answer),
+            _milliseconds(timed.cold),
+            _milliseconds(timed.warm),
+            f"[green]{_milliseconds(timed.swap)}[/]",
         )
     console.print()
     console.print(table)
@@ -130,7 +133,7 @@ def _arguments(model: workspace.DemoModel) -> str:
 def _program(
     folder: Path, config: Path, address: requests.ServerAddress
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Run `modelswap serve`; it has ended, and its models with it, when the block is left."""
+    """Run `modelswap serve`; at the end of the block it and its models have ended."""
     command = (
         *(sys.executable, "-m", "modelswap", "serve"),
         *("--config", str(config)),
@@ -138,12 +141,12 @@ def _program(
         *("--state-dir", str(folder / "state")),
     )
     with (folder / "modelswap.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
+        process = subprocess.Popen(  # noqa: S603 - this program, arguments as a list
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
         )
         try:
             yield process
-        except requests.TourError:
+        except requests.DemoError:
             if process.poll() is None:
                 raise
             raise _ended(process) from None
@@ -151,22 +154,22 @@ def _program(
             _stop(process)
 
 
-def _ended(process: subprocess.Popen[bytes]) -> requests.TourError:
-    return requests.TourError(f"modelswap ended by itself (exit code {process.returncode})")
+def _ended(process: subprocess.Popen[bytes]) -> requests.DemoError:
+    return requests.DemoError(f"modelswap ended by itself (exit code {process.returncode})")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_GOODBYE)
+        process.wait(_STOP_TIMEOUT)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.terminate()  # the second one means "hurry"
+        process.terminate()  # the second signal cuts requests off
         process.wait()
 
 
 @contextmanager
 def _interruptible() -> Generator[None]:
-    """Let a terminal's hang-up and a plain kill end the demonstration as Ctrl-C does."""
+    """Let SIGHUP and SIGTERM end the demonstration as Ctrl-C does."""
     before = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
@@ -191,7 +194,7 @@ def is_free(port: int) -> bool:
 
 
 def any_free_port() -> int:
-    """Let the system choose."""
+    """Return a free port that the system chooses."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,8 +1,7 @@
-"""Tiny language models with random weights, as GGUF files that llama.cpp loads and runs.
+"""Writes tiny language models with random weights, as GGUF files that llama.cpp loads and runs.
 
-Llama architecture, a vocabulary with byte fallback (any text can be tokenized), a
-ChatML-like template. Their answers are readable gibberish. There is no end-of-text
-worth waiting for: always send `max_tokens`.
+Llama architecture, a vocabulary with byte fallback (any text can be tokenized), a ChatML-like
+template. The responses are readable gibberish and hardly ever end: always send `max_tokens`.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ CHAT_TEMPLATE: Final = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _CONTROL: Final = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
-_SPECIAL: Final = 1 + len(_CONTROL) + 256
-"""Tokens that are not text: unknown, control, bytes."""
+_SPECIAL: Final = 1 + len(_CONTROL) + 256  # tokens that are not text: unknown, control, bytes
 _SYLLABLES: Final = tuple(a + b for a, b in product("bdfgklmnprstvz", "aeiou"))
-_SMALLEST: Final = _SPECIAL + 1 + 94
+_SMALLEST: Final = _SPECIAL + 1 + 94  # tokens: the special ones, a space, printable ASCII
 _LARGEST: Final = _SMALLEST + sum(len(_SYLLABLES) ** n for n in (1, 2, 3))
+"""Tokens of the largest vocabulary: all words of up to three syllables."""
 _SPACE: Final = "\N{LOWER ONE EIGHTH BLOCK}"
-_HEAD: Final = 32
+_HEAD: Final = 32  # dimensions of one attention head; `embd` is a multiple of it
 
 
 class ShapeError(ValueError):
-    """The requested shape is not one that llama.cpp can load."""
+    """llama.cpp cannot load a model of the requested shape."""
 
 
 def write_model(

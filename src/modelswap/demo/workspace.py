@@ -1,4 +1,4 @@
-"""What the demonstration plays with: a folder of three models and a configuration."""
+"""Writes the folder of the demonstration: three models and a configuration."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def build(folder: Path, *, start_port: int) -> Path:
 
 
 def _write(file: Path, model: DemoModel, seed: int) -> None:
-    """Put the model in place whole: one cut short by Ctrl-C would be used next time."""
+    """Write the model under another name first: the next run would use a half-written one."""
     part = file.with_suffix(".part")
     write_model(part, seed=seed, layers=model.layers, pooling=model.pooling, name=model.id)
     part.replace(file)

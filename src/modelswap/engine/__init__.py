@@ -1,9 +1,10 @@
-"""A llama-server look-alike on the llama.cpp that PyPI's `xllamacpp` wheel holds.
+"""A llama-server look-alike on the llama.cpp of PyPI's `xllamacpp` wheel.
 
-`python -m modelswap.engine --model m.gguf --port 8080` takes the common flags of
-llama-server and serves the same HTTP routes, for machines without a llama.cpp build.
+`python -m modelswap.engine --model m.gguf --port 8080` takes the common flags of llama-server and
+serves the same HTTP routes, for machines without a llama.cpp build.
 
-Law: a process of its own, which starts fast; nothing else of modelswap is imported.
-It refuses flags it cannot honour: silently ignoring one would serve another model
-than the one asked for.
+`table`: the flags. `flags`: reads arguments. `params`: sets the wheel's parameters. `server`: serves.
+
+Guarantees: it is a process of its own that starts fast and imports nothing else of modelswap. It
+refuses flags that it does not know: to ignore one would serve another model than the requested one.
 """

@@ -1,8 +1,7 @@
-"""The command line: llama-server's flags, each tied to a parameter of the wheel.
+"""Reads the command line: llama-server's flags, each tied to a parameter of the wheel.
 
-Law: a flag is a row. `parse` reads arguments into settings, which are data; it
-imports no engine and touches no file. Long options may be `--name value` or
-`--name=value`, words may be joined by `_` as well as `-`, as llama-server allows.
+Guarantees: `parse` makes settings, which are data; it imports no engine and reads no file. As with
+llama-server, long options may be `--name value` or `--name=value`, with `_` or `-` between words.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One parameter as asked for. `value` is text for FILE and JSON, read later."""
+    """One requested parameter. For FILE and JSON, `value` is the text, read later."""
 
     flag: Flag
     target: str
@@ -62,7 +61,7 @@ class Setting:
 
 
 class UsageError(Exception):
-    """The command line cannot be understood; the message is one line."""
+    """The command line is wrong; the message is one line."""
 
 
 def parse(arguments: Sequence[str], table: Mapping[str, Flag]) -> list[Setting]:
@@ -98,7 +97,7 @@ def _look_up(argument: str, table: Mapping[str, Flag]) -> tuple[str, Flag, str |
 
 
 def _hint(name: str, table: Mapping[str, Flag]) -> str:
-    import difflib  # noqa: PLC0415 - only a mistyped flag pays for it
+    import difflib  # noqa: PLC0415 - only a mistyped flag needs it
 
     near = difflib.get_close_matches(name, table, n=1, cutoff=0.6)
     return f" (did you mean {near[0]}?)" if near else " (--help lists those known)"

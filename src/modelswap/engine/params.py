@@ -1,4 +1,4 @@
-"""Settings → the wheel's parameters. Reads the files that flags name; decides nothing."""
+"""Turns settings into the wheel's parameters, and reads the files that flags name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _SETS = frozenset({"model_alias"})
-_DEFAULT_PORT = 8080
+_DEFAULT_PORT = 8080  # of llama-server
 
 
 def build(wheel: ModuleType, settings: Sequence[Setting]) -> Any:
@@ -43,16 +43,16 @@ def _owner(params: Any, target: str) -> tuple[Any, str]:
 
 
 def _value(wheel: ModuleType, owner: Any, name: str, setting: Setting) -> Any:
-    """Turn a setting's data into what the wheel's attribute wants."""
+    """Turn a setting into the value of the wheel's attribute."""
     kind, raw = setting.flag.kind, setting.value
     if setting.target == "lora_adapters":
         return [*owner.lora_adapters, wheel.CommonAdapterLoraInfo(str(raw), 1.0)]
     if setting.target == "tensor_split":
         shares = list(cast("Iterable[float]", raw))
-        room = len(owner.tensor_split)
-        if len(shares) > room:
-            raise UsageError(f"{setting.flag.names[-1]}: takes at most {room} numbers")
-        return shares + [0.0] * (room - len(shares))
+        most = len(owner.tensor_split)
+        if len(shares) > most:
+            raise UsageError(f"{setting.flag.names[-1]}: takes at most {most} numbers")
+        return shares + [0.0] * (most - len(shares))
     if setting.target == "speculative.types":
         return [constant(wheel, str(raw))]
     if kind is Kind.NAMES:
@@ -82,7 +82,7 @@ def _file(setting: Setting, path: str) -> str | list[str]:
 
 
 def _template_values(setting: Setting, text: str) -> dict[str, str]:
-    """llama.cpp keeps each value as the JSON text of it."""
+    """Read a JSON object; llama.cpp keeps each value as its JSON text."""
     try:
         values: Any = json.loads(text)
     except ValueError as error:

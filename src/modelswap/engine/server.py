@@ -1,8 +1,8 @@
-"""The process: from the command line to a serving engine, and out again promptly.
+"""The engine's process: it reads the command line, serves, and exits promptly.
 
-Law: while the model loads, the wheel holds the interpreter lock, so a handler
-written in Python could not run: the system's own disposition ends the process
-then. Afterwards a signal ends it at once with code 0; the kernel frees the model.
+Guarantees: a signal ends the process at any time. While the model loads, the wheel holds the
+interpreter lock and no Python handler could run, so the system's default action ends the process.
+Afterwards it exits at once with code 0; the kernel frees the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-_FAILED = 1
+_FAILED = 1  # exit code
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _MISSING = (
     "llama.cpp is not installed here: pip install xllamacpp gguf numpy (modelswap's extra `engine`)"
@@ -28,7 +28,7 @@ _MISSING = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until told to stop; return the exit code when that cannot be begun."""
+    """Serve until a signal ends the process; return the exit code when serving cannot begin."""
     if not {"-h", "--help"}.isdisjoint(arguments):
         sys.stdout.write(usage())
         return 0
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check_model(path: str | None) -> None:
-    """Say in one line what llama.cpp would say in ten."""
+    """Check the file: llama.cpp reports a wrong one in ten lines."""
     if path is None:
         raise UsageError("--model is missing: which GGUF file should be served?")
     try:
@@ -83,11 +83,11 @@ def _serve(wheel: ModuleType, params: Any) -> int:
     sys.stdout.write(f"modelswap engine: listening on {server.listening_address}\n")
     sys.stdout.flush()
     os.read(ending, 1)
-    os._exit(0)  # at once: a tidy destructor would wait for requests in flight
+    os._exit(0)  # at once: the destructor would wait for requests in flight
 
 
 def _pipe_of_signals() -> int:
-    """Return a descriptor that becomes readable when a signal asks for the end.
+    """Return a descriptor that becomes readable at a signal that ends the process.
 
     The system may hand a signal to any of the wheel's threads. That would not
     wake a main thread in `signal.pause`, but the byte that the handler writes does.

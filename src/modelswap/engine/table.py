@@ -1,7 +1,6 @@
-"""The rows: which flags of llama-server this engine knows, and what each one sets.
+"""The flags of llama-server that this engine knows, and what each one sets.
 
-Law: a row exists only when the wheel has the parameter, which a test checks
-against the wheel itself.
+Guarantees: the wheel has the parameter of each row; a test checks that against the wheel.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Addresses and Unix sockets."""
+"""Addresses, Unix sockets and limits of descriptors, for the packages above."""

@@ -1,7 +1,7 @@
-"""Where an upstream is: a parsed `http(s)://host:port/base?query`, or a Unix socket.
+"""The address of an upstream: a parsed `http(s)://host:port/base?query`, or a Unix socket.
 
-Guarantees: an address is checked once, when it is read, and never again.
-Does not: take credentials in the URL, fragments, or anything that could end up as a second line in a
+Guarantees: an address is checked once, when it is parsed.
+Does not: accept credentials in the URL, fragments, or anything that could become a second line in a
 request; connect to anything.
 
 A Unix socket is spelled as Docker, nginx and requests-unixsocket do: `unix:/run/a.sock`,
@@ -15,16 +15,18 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from modelswap.units import Bytes
+
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_MAX_PORT = 65535
+_MAX_PORT = 65535  # of TCP
 _UNIX = re.compile(r"(http://|https://)?unix:(.*)", re.DOTALL | re.IGNORECASE)
 _ENCODED_UNIX = re.compile(
     r"(https?)(?:\+unix://([^/?#]*)|://(%2f[^/?#]*))(.*)", re.DOTALL | re.IGNORECASE
 )
 _TCP_PORT = re.compile(r"[0-9]{1,5}(?:[/?].*)?", re.DOTALL)
-_LONGEST_PATH = 107
-"""Bytes of a Unix socket's path that every system takes: Linux has 108 with the NUL at the end."""
+_LONGEST_PATH = Bytes(107)
+"""Of a Unix socket's path that every system takes: Linux has 108 with the NUL at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read a URL; raise ValueError that says what is wrong with it."""
+        """Parse a URL; raise ValueError that says what is wrong with it."""
         found = _unix_parts(url)
         if found is not None:
             return _unix_address(*found)
@@ -68,7 +70,7 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """What belongs into `Host`: the port is left out where it is the scheme's own."""
+        """The value of `Host`: without the port when it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -80,7 +82,7 @@ class Address:
 
 
 def is_unix(url: str) -> bool:
-    """Tell whether an address is meant to be a Unix socket."""
+    """Say whether an address is meant to be a Unix socket."""
     return _unix_parts(url) is not None
 
 

@@ -1,8 +1,7 @@
-"""Unix sockets in the file system: whether a server lives behind one, and taking one over.
+"""Unix sockets in the file system: whether a server listens on one, and listening on one.
 
-Guarantees: only the socket of a dead server is removed; a file that is no socket, and the socket of a
-living server, stay. Taking and removing happen under a lock on the folder, so two programs that start
-at once do not take the same path.
+Guarantees: only a socket without a listener is removed; other files and sockets stay. Listening and
+removing hold a lock on the folder, so two programs that start at once cannot get the same path.
 Does not: read HTTP, or wait for a server.
 """
 
@@ -23,27 +22,27 @@ from modelswap.procfs import peer_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-_BACKLOG = 1024
+_BACKLOG = 1024  # connections before accept; the kernel lowers it to its own limit
 _NO_OTHERS = 0o117
 """umask: the owner and the group may connect, which takes the right to write."""
 
 
 class SocketState(Enum):
-    """What is at a path."""
+    """What exists at a path."""
 
     NOTHING = "nothing"
-    DEAD = "a socket that no server listens on"
-    LIVING = "another server listens there"
+    UNUSED = "a socket that no server listens on"
+    IN_USE = "another server listens there"
     FOREIGN = "a file that is not a socket is there"
 
 
 def name_of(path: str) -> str:
-    """Return what the system calls this: `@name` is a name in Linux' abstract namespace."""
+    """Return the name for the system: `@name` is a name in Linux' abstract namespace."""
     return "\0" + path[1:] if path.startswith("@") else path
 
 
-def look_at(path: str) -> SocketState:
-    """Find out what is at the path; OSError when the system does not let us."""
+def state_of(path: str) -> SocketState:
+    """Find out what exists at the path; raise OSError when the system refuses."""
     if not path.startswith("@"):
         try:
             mode = Path(path).lstat().st_mode
@@ -56,16 +55,16 @@ def look_at(path: str) -> SocketState:
         try:
             probe.connect(name_of(path))
         except ConnectionRefusedError:
-            return SocketState.NOTHING if path.startswith("@") else SocketState.DEAD
+            return SocketState.NOTHING if path.startswith("@") else SocketState.UNUSED
         except FileNotFoundError:
             return SocketState.NOTHING
         except BlockingIOError:  # its queue is full
-            return SocketState.LIVING
+            return SocketState.IN_USE
         except OSError as error:
             if error.errno == errno.EPROTOTYPE:  # of another kind: datagrams
-                return SocketState.LIVING
+                return SocketState.IN_USE
             raise
-    return SocketState.LIVING
+    return SocketState.IN_USE
 
 
 def holder_of(path: str) -> int:
@@ -79,29 +78,29 @@ def holder_of(path: str) -> int:
     return 0
 
 
-def remove_dead(path: str) -> None:
-    """Remove the socket that a server left behind: most servers cannot bind over it."""
+def remove_unused(path: str) -> None:
+    """Remove a socket without a listener: most servers cannot bind over it."""
     if path.startswith("@"):
         return
     with contextlib.suppress(OSError), _locked(path):
-        if look_at(path) is SocketState.DEAD:
+        if state_of(path) is SocketState.UNUSED:
             Path(path).unlink()
 
 
 class SocketFile:
-    """The file of a Unix socket that we listen on."""
+    """The file of a Unix socket that this process listens on."""
 
     def __init__(self, path: str) -> None:
-        """Take charge of the socket that is at the path."""
+        """Own the socket that is at the path."""
         self._path = path
         self._inode: tuple[int, int] | None = None
-        """Of our file: the path may be another server's by the time we leave it."""
+        """Of this file: another server may have the path by the time it is removed."""
         if not path.startswith("@"):
             status = Path(path).lstat()
             self._inode = (status.st_dev, status.st_ino)
 
     def remove(self) -> None:
-        """Remove our file."""
+        """Remove the file, unless another one has replaced it."""
         inode, self._inode = self._inode, None
         if inode is None:
             return
@@ -112,10 +111,10 @@ class SocketFile:
 
 
 def listen(path: str) -> socket.socket:
-    """Take the path and listen there; OSError when it cannot be had."""
+    """Listen at the path; raise OSError when that is not possible."""
     with _locked(path):
-        found = look_at(path)
-        if found is SocketState.DEAD:
+        found = state_of(path)
+        if found is SocketState.UNUSED:
             Path(path).unlink()
         elif found is not SocketState.NOTHING:
             raise OSError(errno.EADDRINUSE, found.value)
@@ -123,7 +122,7 @@ def listen(path: str) -> socket.socket:
         before = os.umask(_NO_OTHERS)
         try:
             one.bind(name_of(path))
-            # at once: a socket that is bound and does not listen looks like a dead server's
+            # at once: a socket that is bound and does not listen looks unused
             one.listen(_BACKLOG)
         except OSError:
             one.close()
@@ -136,7 +135,7 @@ def listen(path: str) -> socket.socket:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Generator[None]:
-    """Hold the folder of the path: no lock file is left behind."""
+    """Lock the folder of the path: no lock file stays."""
     if path.startswith("@"):
         yield
         return

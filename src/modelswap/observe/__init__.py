@@ -1,11 +1,11 @@
-"""What happened: logs, events, token figures, activity, captures, metrics, hardware.
+"""The records of what the program does: logs, events, requests, token figures, metrics.
 
-Law: observing never slows, changes or fails a request. Queues are bounded,
-what does not fit is dropped and counted, and the expensive part happens in
-threads. Nothing here decides anything.
+`logs`: log lines and where they go. `events` (`EventBus`): the stream of `/api/events`.
+`activity`: running and completed requests. `captures`: bodies of completed requests.
+`usage`: token figures of responses. `metrics`: counters and samples of the machine.
+`batcher`, `bounded_stream`: what these share.
 
-Parts: `logs` (`Logs`, `Logger`), `events` (`Bus`), `meter` (`Meter`), `activity`
-and `store` (`Row`, `Store`), `captures`, `inflight`, `prometheus` (`Metrics`),
-`performance`, `hardware`. Each is built by the composition root and knows the
-others only where its constructor says so.
+Guarantees: observing never delays, changes or fails a request. Queues are bounded; what does not fit
+is dropped and counted. Slow work runs in threads.
+Does not: decide anything.
 """

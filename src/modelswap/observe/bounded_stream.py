@@ -1,8 +1,7 @@
-"""Bytes that wait for one live reader.
+"""The bounded queue of bytes in front of one live reader.
 
-Law: putting never waits and never fails; what does not fit is dropped and said
-in the stream itself, at the place where it is missing. Belongs to one event
-loop; it refuses to be fed from another thread.
+Guarantees: `put` never waits and never fails. What does not fit is dropped, and a note in the stream
+says so where it is missing. Loop thread.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.units import Bytes, Seconds
+
 
 class BoundedStream:
-    """A bounded queue with one producer side and one reader."""
-
-    def __init__(self, limit: int, note: Callable[[int], bytes]) -> None:
-        """`limit` in bytes; `note` makes the text for a number of dropped bytes."""
+    def __init__(self, limit: Bytes, note: Callable[[int], bytes]) -> None:
+        """`note` makes the text for a number of dropped bytes."""
         self._limit = limit
         self._note = note
         self._items: list[bytes] = []
@@ -48,8 +47,8 @@ class BoundedStream:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self, within: float | None = None) -> bytes | None:
-        """Everything that waits; `b""` when nothing came in time, `None` at the end."""
+    async def take(self, within: Seconds | None = None) -> bytes | None:
+        """Take everything that waits; `b""` when nothing came in time, `None` at the end."""
         while not self._items and not self._missing:
             if self._closed:
                 return None
@@ -63,7 +62,7 @@ class BoundedStream:
             data += self._note(missing)
         return data
 
-    async def _woken(self, within: float | None) -> bool:
+    async def _woken(self, within: Seconds | None) -> bool:
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(within):

@@ -1,10 +1,11 @@
-"""Requests and answers kept for looking at.
+"""Captures: headers and bodies of completed requests, for inspection.
 
-Law: bounded in all: what is kept by `captureBuffer` and the number of records in
-memory, what is being gathered by the same amount again, one item by a share of
-it. Credentials are masked before anything is shown. Bodies are kept as they
-came: compressing a prompt costs ten times what passing it on does. `show`
-belongs to any thread but the loop's.
+Guarantees: credentials are masked before a capture is shown.
+Does not: compress bodies: that costs ten times what forwarding them does.
+Memory: `captureBuffer` and the number of rows bound the kept captures, the same amount again those of
+running requests; one capture gets half of it.
+
+`show` is not for the loop's thread.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import base64
 import sys
 import threading
 from collections import deque
-from enum import Flag, auto
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
+
+from modelswap.units import Bytes
 
 from .usage.decoding import DecodingFailedError, decode_whole, decoder_for
 
@@ -26,66 +29,37 @@ if TYPE_CHECKING:
 
     from .logs.redaction import HeaderMask, Headers
 
-STEP: Final = 64 << 10
-"""Gathered bytes are reserved in steps of this size."""
-SMALL: Final = 64 << 10
-ITEM: Final = 512
-FIELD: Final = 128
-"""What Python itself takes for one item and one header field, about."""
-_OK: Final = 200
+STEP: Final = Bytes(64 << 10)
+"""Memory is reserved in steps of this size, so that not every chunk is counted."""
+SMALL: Final = Bytes(64 << 10)
+"""A body below this size is joined or copied on the loop: that takes some microseconds."""
+ITEM: Final = Bytes(512)  # what Python itself takes for one capture, about
+FIELD: Final = Bytes(128)  # what Python itself takes for one header field, about
+_OK: Final = 200  # HTTP status
 
 
-class CapturePart(Flag):
-    """What of an exchange is kept."""
+@dataclass(frozen=True, slots=True)
+class CaptureMask:
+    """Which bodies of an exchange are kept; its headers always are."""
 
-    REQUEST_HEADERS = auto()
-    REQUEST_BODY = auto()
-    RESPONSE_HEADERS = auto()
-    RESPONSE_BODY = auto()
-
-
-_H: Final = CapturePart.REQUEST_HEADERS | CapturePart.RESPONSE_HEADERS
-ALL: Final = _H | CapturePart.REQUEST_BODY | CapturePart.RESPONSE_BODY
-MASKS: Final = {
-    "/v1/audio/speech": _H | CapturePart.REQUEST_BODY,
-    "/v1/audio/voices": _H | CapturePart.RESPONSE_BODY,
-    "/v1/audio/transcriptions": _H | CapturePart.RESPONSE_BODY,
-    "/v1/audio/translations": _H | CapturePart.RESPONSE_BODY,
-    "/v1/images/generations": _H | CapturePart.REQUEST_BODY,
-    "/v1/images/edits": _H,
-    "/v1/images/variations": _H,
-    "/sdapi/v1/txt2img": _H | CapturePart.REQUEST_BODY,
-    "/sdapi/v1/img2img": _H,
-}
+    request_body: bool = True
+    response_body: bool = True
 
 
-def mask_of(path: str) -> CapturePart:
-    """What is kept of a request to this path: never sound, images or uploads."""
-    return MASKS.get(path, ALL)
-
-
-def _keeps(path: str, part: CapturePart) -> bool:
-    """Whether that part is in the mask; asking a flag costs more than looking the path up."""
-    return path not in MASKS or part in MASKS[path]
+KEEP_ALL: Final = CaptureMask()
 
 
 class CaptureBuilder:
-    """One exchange while it runs."""
+    """The capture of a running request."""
 
     __slots__ = (
-        "chunks",
-        "path",
-        "request_body",
-        "request_headers",
-        "request_truncated",
-        "reserved",
-        "response_headers",
-        "size",
-        "truncated",
-    )
+        "chunks", "mask", "path", "request_body", "request_headers", "request_truncated",
+        "reserved", "response_headers", "size", "truncated",
+    )  # fmt: skip
 
-    def __init__(self, path: str, headers: Headers) -> None:
+    def __init__(self, path: str, mask: CaptureMask, headers: Headers) -> None:
         self.path = path
+        self.mask = mask
         self.request_headers = headers
         self.request_body = b""
         self.response_headers: Headers = ()
@@ -98,27 +72,27 @@ class CaptureBuilder:
 
     @property
     def is_cheap(self) -> bool:
-        """Whether `keep` costs next to nothing: it has little to join."""
-        answered = self.size - len(self.request_body)
-        return answered < SMALL or (self.chunks is not None and len(self.chunks) == 1)
+        """Whether `keep` has little to join."""
+        response_size = self.size - len(self.request_body)
+        return response_size < SMALL or (self.chunks is not None and len(self.chunks) == 1)
 
 
-class _Body(msgspec.Struct, frozen=True, gc=False):
+class _CapturedBody(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     truncated: bool = False
 
 
-class _Kept(msgspec.Struct, frozen=True, gc=False):
+class _KeptCapture(msgspec.Struct, frozen=True, gc=False):
     id: int
     path: str
     request_headers: Headers
-    request_body: _Body | None
+    request_body: _CapturedBody | None
     response_headers: Headers
-    response_body: _Body | None
+    response_body: _CapturedBody | None
     size: int
 
     def forget(self) -> None:
-        """Nothing but the buffer holds it."""
+        """Do nothing: only the buffer holds the bodies."""
 
     def encoding(self) -> bytes:
         for name, value in self.response_headers:
@@ -127,8 +101,8 @@ class _Kept(msgspec.Struct, frozen=True, gc=False):
         return b""
 
 
-class Whole(Protocol):
-    """A finished exchange with whole bodies, which holds them itself until `forget`."""
+class CompleteExchange(Protocol):
+    """A completed request with whole bodies; it holds them itself until `forget`."""
 
     @property
     def id(self) -> int: ...
@@ -136,6 +110,8 @@ class Whole(Protocol):
     def size(self) -> int: ...
     @property
     def recorded_path(self) -> str: ...
+    @property
+    def capture_mask(self) -> CaptureMask: ...
     @property
     def request_headers(self) -> Headers: ...
     @property
@@ -148,19 +124,19 @@ class Whole(Protocol):
 
 
 class Captures:
-    """The newest exchanges that fit into the buffer; the oldest leave first."""
+    """The buffer of captures: the oldest are removed first."""
 
     def __init__(self, limit: int, mask: HeaderMask, *, most: int = sys.maxsize) -> None:
-        """`limit` in bytes; 0 or less switches captures off. `most`: so many of them.
+        """A `limit` of 0 or less switches captures off; at most `most` captures are kept.
 
-        Nobody finds a capture whose row has left, and what is kept for nobody is in the way of the
-        processor's caches: 1.6 of the 24.6 µs that a small request cost.
+        A capture without a row cannot be found. Keeping it all the same cost 1.6 of the 24.6 µs
+        of a small request, in cache misses.
         """
         self._limit = limit
         self._most = most
         self.enabled = limit > 0
         self.mask = mask
-        self._kept: deque[_Kept | Whole] = deque()
+        self._kept: deque[_KeptCapture | CompleteExchange] = deque()
         self._size = 0
         self._lock = threading.Lock()
         self._gathering = 0
@@ -173,7 +149,7 @@ class Captures:
         return self._size
 
     def resize(self, limit: int, *, most: int = sys.maxsize) -> None:
-        """Take over changed bounds; what no longer fits leaves."""
+        """Apply changed bounds; captures that no longer fit are removed."""
         with self._lock:
             self._limit = limit
             self._most = most
@@ -183,80 +159,85 @@ class Captures:
             self._evict()
 
     def clear(self) -> None:
-        """Forget every exchange: their ids mean nothing in another store."""
+        """Remove every capture: their ids mean nothing in another store."""
         with self._lock:
             limit, self._limit = self._limit, 0
             self._evict()
             self._limit = limit
 
-    def takes(self, path: str, size: int) -> bool:
-        """Whether a request to *path* may be kept with a body of *size* bytes."""
-        return size <= self._most_each and _keeps(path, CapturePart.REQUEST_BODY)
+    def takes(self, mask: CaptureMask, size: int) -> bool:
+        """Whether a request body of `size` bytes may be kept."""
+        return size <= self._most_each and mask.request_body
 
     # While the exchange runs: loop thread
 
-    def begin(self, path: str, headers: Headers, body: bytes) -> CaptureBuilder | None:
-        """Start gathering; `None` when captures are off."""
+    def begin(
+        self, path: str, mask: CaptureMask, headers: Headers, body: bytes
+    ) -> CaptureBuilder | None:
+        """Start a capture; `None` when captures are off."""
         if self._limit <= 0:
             return None
-        draft = CaptureBuilder(path, headers)
-        if body and _keeps(path, CapturePart.REQUEST_BODY):
-            if self._reserve(draft, len(body)):
-                draft.request_body = body
-                draft.size = len(body)
+        builder = CaptureBuilder(path, mask, headers)
+        if body and mask.request_body:
+            if self._reserve(builder, len(body)):
+                builder.request_body = body
+                builder.size = len(body)
             else:
-                draft.request_truncated = True
-        return draft
+                builder.request_truncated = True
+        return builder
 
-    def on_head(self, draft: CaptureBuilder, status: int, headers: Headers) -> None:
-        draft.response_headers = headers
-        if status == _OK and _keeps(draft.path, CapturePart.RESPONSE_BODY):
-            draft.chunks = []
+    def on_head(self, builder: CaptureBuilder, status: int, headers: Headers) -> None:
+        builder.response_headers = headers
+        if status == _OK and builder.mask.response_body:
+            builder.chunks = []
 
-    def on_data(self, draft: CaptureBuilder, chunk: bytes) -> None:
-        """Take the next bytes of the answer, unless the item has become too large."""
-        if draft.chunks is None or draft.truncated:
+    def on_data(self, builder: CaptureBuilder, chunk: bytes) -> None:
+        """Add the next bytes of the response, unless the capture is too large."""
+        if builder.chunks is None or builder.truncated:
             return
-        size = draft.size + len(chunk)
-        if size > draft.reserved and not self._reserve(draft, len(chunk)):
-            draft.truncated = True
+        size = builder.size + len(chunk)
+        if size > builder.reserved and not self._reserve(builder, len(chunk)):
+            builder.truncated = True
             return
-        draft.size = size
-        draft.chunks.append(chunk)
+        builder.size = size
+        builder.chunks.append(chunk)
 
-    def _reserve(self, draft: CaptureBuilder, more: int) -> bool:
+    def _reserve(self, builder: CaptureBuilder, more: int) -> bool:
         step = more if more > STEP else STEP  # noqa: FURB136 -- `max` costs three times as much here
-        if draft.reserved + step > self._most_each or self._gathering + step > self._most_gathered:
+        if (
+            builder.reserved + step > self._most_each
+            or self._gathering + step > self._most_gathered
+        ):
             return False
-        draft.reserved += step
+        builder.reserved += step
         self._gathering += step
         return True
 
-    def drop(self, draft: CaptureBuilder) -> None:
-        """Give back what a draft had reserved: it was kept, or will not be."""
-        self._gathering -= draft.reserved
-        draft.reserved = 0
+    def drop(self, builder: CaptureBuilder) -> None:
+        """Free what a builder had reserved: it was kept, or will not be."""
+        self._gathering -= builder.reserved
+        builder.reserved = 0
 
     # Afterwards: the store's thread
 
-    def keep(self, capture_id: int, draft: CaptureBuilder) -> bool:
-        """Put a finished draft into the buffer. False when it does not fit at all."""
-        chunks = draft.chunks
+    def keep(self, capture_id: int, builder: CaptureBuilder) -> bool:
+        """Put a capture into the buffer; return False when it never fits."""
+        chunks = builder.chunks
         body = request = None
-        size = ITEM + weight(draft.request_headers) + weight(draft.response_headers)
+        size = ITEM + weight(builder.request_headers) + weight(builder.response_headers)
         if chunks:
             whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            body = _Body(whole, truncated=draft.truncated)
+            body = _CapturedBody(whole, truncated=builder.truncated)
             size += len(body.data)
-        if draft.request_body or draft.request_truncated:
-            request = _Body(draft.request_body, truncated=draft.request_truncated)
+        if builder.request_body or builder.request_truncated:
+            request = _CapturedBody(builder.request_body, truncated=builder.request_truncated)
             size += len(request.data)
-        kept = _Kept(
+        kept = _KeptCapture(
             capture_id,
-            draft.path,
-            draft.request_headers,
+            builder.path,
+            builder.request_headers,
             request,
-            draft.response_headers,
+            builder.response_headers,
             body,
             size,
         )
@@ -269,8 +250,8 @@ class Captures:
             self._evict()
             return True
 
-    def keep_all(self, exchanges: Iterable[Whole]) -> None:
-        """Put whole exchanges into the buffer; those that do not fit at all forget their bodies."""
+    def keep_all(self, exchanges: Iterable[CompleteExchange]) -> None:
+        """Put complete exchanges into the buffer; those that never fit forget their bodies."""
         kept = self._kept
         with self._lock:
             limit = self._limit
@@ -292,32 +273,30 @@ class Captures:
             oldest.forget()
 
     def ids(self) -> frozenset[int]:
-        """What can be shown."""
         with self._lock:
             return frozenset(kept.id for kept in self._kept)
 
     def has(self, capture_id: int) -> bool:
         return capture_id in self.ids()
 
-    def _find(self, capture_id: int) -> _Kept | None:
+    def _find(self, capture_id: int) -> _KeptCapture | None:
         with self._lock:
             found = next((kept for kept in self._kept if kept.id == capture_id), None)
-            return found if found is None or isinstance(found, _Kept) else _of_whole(found)
+            return (
+                found if found is None or isinstance(found, _KeptCapture) else _of_exchange(found)
+            )
 
     def show(self, capture_id: int) -> dict[str, object] | None:
-        """One capture as the API shows it: masked, decoded, bodies in base64."""
+        """Show a capture as the API does: masked, decoded, bodies in base64."""
         kept = self._find(capture_id)
         if kept is None:
             return None
-        parts = mask_of(kept.path)
         body, coded = _decoded(kept)
         without: frozenset[bytes] = frozenset(() if coded else (b"content-encoding",))
         shown: dict[str, object] = {
             "id": capture_id,
             "req_path": kept.path,
-            "req_headers": self._flat(
-                kept.request_headers, keep=CapturePart.REQUEST_HEADERS in parts
-            ),
+            "req_headers": self.mask.flatten(kept.request_headers),
             "req_body": _base64(kept.request_body.data if kept.request_body else None),
             "resp_headers": self.mask.flatten(kept.response_headers, without=without),
             "resp_body": _base64(body),
@@ -328,32 +307,29 @@ class Captures:
             shown["resp_truncated"] = True
         return shown
 
-    def _flat(self, headers: Headers, *, keep: bool) -> dict[str, str] | None:
-        return self.mask.flatten(headers) if keep else None
-
 
 def weight(headers: Headers) -> int:
-    """What a head takes in memory, about."""
+    """Estimate the memory of a head."""
     return FIELD * len(headers) + sum(map(len, chain.from_iterable(headers)))
 
 
-def _of_whole(whole: Whole) -> _Kept:
-    parts = mask_of(whole.recorded_path)
-    sent = whole.request_body if CapturePart.REQUEST_BODY in parts else b""
-    answer = whole.response_body if CapturePart.RESPONSE_BODY in parts else b""
-    return _Kept(
-        whole.id,
-        whole.recorded_path,
-        whole.request_headers,
-        _Body(sent) if sent else None,
-        whole.response_headers,
-        _Body(answer) if answer else None,
-        whole.size,
+def _of_exchange(exchange: CompleteExchange) -> _KeptCapture:
+    mask = exchange.capture_mask
+    sent = exchange.request_body if mask.request_body else b""
+    received = exchange.response_body if mask.response_body else b""
+    return _KeptCapture(
+        exchange.id,
+        exchange.recorded_path,
+        exchange.request_headers,
+        _CapturedBody(sent) if sent else None,
+        exchange.response_headers,
+        _CapturedBody(received) if received else None,
+        exchange.size,
     )
 
 
-def _decoded(kept: _Kept) -> tuple[bytes | None, bool]:
-    """The answer's body without its content coding, and whether it still has one."""
+def _decoded(kept: _KeptCapture) -> tuple[bytes | None, bool]:
+    """Return the response body without its content coding, and whether it still has one."""
     if kept.response_body is None:
         return None, False
     body = kept.response_body.data

@@ -1,15 +1,13 @@
 """The event stream of `/api/events`.
 
-Law: publishing costs next to nothing while nobody listens, and never waits. A
-client that reads too slowly loses events, is told so, and gets the whole
-present state again. Every event has an id; a client that comes back with the
-last one gets what it missed, as long as that is remembered; nothing is before the
-first client came.
+Guarantees: `publish` never waits, and costs next to nothing without subscribers. A subscriber that
+reads too slowly loses events; a comment in its stream says so, and the current state follows. Every
+event has an id: a subscriber that reconnects with its last id gets the events that it missed, while the
+history holds them. The history begins with the first subscriber.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -17,25 +15,33 @@ from typing import Final
 
 import msgspec
 
+from modelswap.units import Bytes, Seconds
+
+from .batcher import Batcher
 from .bounded_stream import BoundedStream
 
-REMEMBERED: Final = 1000
-REMEMBERED_BYTES: Final = 1 << 20
-QUEUE: Final = 1 << 20
-KEEP_ALIVE: Final = 15.0
-_USUAL_SIZE: Final = 256
+HISTORY: Final = 1000
+"""Events: some minutes of a busy server, which a reconnecting client may have missed."""
+HISTORY_BYTES: Final = Bytes(1 << 20)  # of the events in the history: log lines can be long
+QUEUE: Final = Bytes(1 << 20)  # waits for one slow subscriber; then it loses events
+KEEP_ALIVE: Final = Seconds(15.0)
+"""Between comments without events, so that no proxy closes the stream as idle."""
+_USUAL_SIZE: Final = Bytes(256)
+"""Estimate for an event that is not a log line; measuring each would cost an encoding."""
 _SLACK: Final = 100
-LOG_PAUSE: Final = 0.03
-"""Seconds that log lines are gathered before they go out as one event."""
+"""Events beyond `HISTORY` before it is shortened, so that not every event pays for it."""
+LOG_PAUSE: Final = Seconds(0.03)
+"""Log lines are gathered for so long before they are published as one event."""
 
-Happening = tuple[str, object]
-Initial = Callable[[], Iterable[Happening]]
+NamedEvent = tuple[str, object]
+"""Type and payload."""
+CurrentState = Callable[[], Iterable[NamedEvent]]
 
 _encode = msgspec.json.Encoder().encode
 
 
 def frame(kind: str, payload: object, event_id: str = "") -> bytes:
-    """One event as it goes over the wire; its data is JSON in a JSON string."""
+    """Encode one event; its data is JSON in a JSON string, as llama-swap sends it."""
     data = _encode({"type": kind, "data": _encode(payload).decode()})
     return (
         b"event:message\ndata:" + data + (f"\nid:{event_id}\n\n".encode() if event_id else b"\n\n")
@@ -43,20 +49,20 @@ def frame(kind: str, payload: object, event_id: str = "") -> bytes:
 
 
 class EventSubscriber:
-    """One reader of the stream. Iterate over it; `close` it when the reader left."""
+    """One reader of the stream: iterate over `frames`; `close` it when the client left."""
 
-    def __init__(self, bus: EventBus, initial: Initial, first: bytes) -> None:
+    def __init__(self, bus: EventBus, current_state: CurrentState, first: bytes) -> None:
         self._bus = bus
-        self._initial = initial
+        self._current_state = current_state
         self._first = first
         self.stream = BoundedStream(QUEUE, self._resync)
 
     def _resync(self, missing: int) -> bytes:
         note = f": {missing} bytes of events dropped; the present state follows\n\n".encode()
-        return note + self._bus.sequence(self._initial())
+        return note + self._bus.sequence(self._current_state())
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """The present state or what was missed, then what happens, with keep-alive comments."""
+        """Yield the current state or the missed events, then new events and keep-alive comments."""
         try:
             yield self._first
             while (data := await self.stream.take(KEEP_ALIVE)) is not None:
@@ -65,68 +71,62 @@ class EventSubscriber:
             self.close()
 
     def close(self) -> None:
-        self._bus.leave(self)
+        self._bus.unsubscribe(self)
 
 
 class EventBus:
-    """Takes what happens to everyone who listens."""
+    """Publishes events to all subscribers."""
 
     def __init__(self) -> None:
         self._epoch = secrets.token_hex(4)
         self._count = 0
-        self._past: deque[tuple[int, str, object, int]] = deque()
-        self._past_size = 0
-        self._clients: list[EventSubscriber] = []
-        self._logs: list[tuple[str, bytes]] = []
-        self._logs_due: asyncio.TimerHandle | None = None
+        self._history: deque[tuple[int, str, object, int]] = deque()
+        self._history_size = 0
+        self._subscribers: list[EventSubscriber] = []
+        self._logs: Batcher[tuple[str, bytes]] = Batcher(self._send_logs, LOG_PAUSE)
         self._closed = False
-        self._is_known = False
-        """Somebody has listened, and may come back with an id."""
+        self._had_subscriber = False
+        """A client that was subscribed may reconnect with an id."""
         self.listening = False
-        """Whether anybody reads: producers may skip their work when not."""
+        """Whether there are subscribers: producers may skip their work without."""
 
     @property
     def dropped(self) -> int:
-        return sum(client.stream.dropped for client in self._clients)
+        return sum(subscriber.stream.dropped for subscriber in self._subscribers)
 
     def publish(self, kind: str, payload: object, *, remember: bool = True) -> None:
-        """Tell everyone. What is not remembered is not replayed: state that a snapshot repairs."""
+        """Publish an event. `remember=False`: a later snapshot repairs its loss, so it is not replayed."""
         self._count = count = self._count + 1
-        if remember and self._is_known:
-            past = self._past
-            past.append((count, kind, payload, _USUAL_SIZE))
-            self._past_size += _USUAL_SIZE
-            if len(past) > REMEMBERED + _SLACK or self._past_size > REMEMBERED_BYTES:
-                self._forget()
-        if self._clients:
+        if remember and self._had_subscriber:
+            history = self._history
+            history.append((count, kind, payload, _USUAL_SIZE))
+            self._history_size += _USUAL_SIZE
+            if len(history) > HISTORY + _SLACK or self._history_size > HISTORY_BYTES:
+                self._shorten_history()
+        if self._subscribers:
             self._send(frame(kind, payload, self._id()))
 
     def publish_all(self, kind: str, payloads: Iterable[object]) -> None:
-        """Tell everyone of several things of one kind."""
-        if not self._is_known:
+        """Publish several events of one type."""
+        if not self._had_subscriber:
             return
-        if self._clients:
+        if self._subscribers:
             for payload in payloads:
                 self.publish(kind, payload)
             return
         first = self._count + 1
-        news = [(n, kind, payload, _USUAL_SIZE) for n, payload in enumerate(payloads, first)]
-        self._count += len(news)
-        self._past += news
-        self._past_size += _USUAL_SIZE * len(news)
-        self._forget()
+        events = [(n, kind, payload, _USUAL_SIZE) for n, payload in enumerate(payloads, first)]
+        self._count += len(events)
+        self._history += events
+        self._history_size += _USUAL_SIZE * len(events)
+        self._shorten_history()
 
     def log(self, source: str, data: bytes) -> None:
-        """Tell of log lines; several within a moment become one event."""
-        if not self._clients:
-            return
-        self._logs.append((source, data))
-        if self._logs_due is None:
-            self._logs_due = asyncio.get_running_loop().call_later(LOG_PAUSE, self._flush_logs)
+        """Publish log lines; those of one moment become one event."""
+        if self._subscribers:
+            self._logs.add((source, data))
 
-    def _flush_logs(self) -> None:
-        self._logs_due = None
-        logs, self._logs = self._logs, []
+    def _send_logs(self, logs: list[tuple[str, bytes]]) -> None:
         for source in ("proxy", "upstream"):
             data = b"".join(piece for of, piece in logs if of == source)
             if data:
@@ -139,66 +139,62 @@ class EventBus:
         return f"{self._epoch}-{self._count}"
 
     def _remember(self, kind: str, payload: object, size: int) -> None:
-        self._past.append((self._count, kind, payload, size))
-        self._past_size += size
-        self._forget()
+        self._history.append((self._count, kind, payload, size))
+        self._history_size += size
+        self._shorten_history()
 
-    def _forget(self) -> None:
-        past = self._past
-        while len(past) > REMEMBERED or self._past_size > REMEMBERED_BYTES:
-            self._past_size -= past.popleft()[3]
+    def _shorten_history(self) -> None:
+        history = self._history
+        while len(history) > HISTORY or self._history_size > HISTORY_BYTES:
+            self._history_size -= history.popleft()[3]
 
     def _send(self, data: bytes) -> None:
-        for client in self._clients:
-            client.stream.put(data)
+        for subscriber in self._subscribers:
+            subscriber.stream.put(data)
 
-    def sequence(self, happenings: Iterable[Happening]) -> bytes:
-        """Several events in one piece; the last carries the id reached."""
-        frames = [frame(kind, payload) for kind, payload in happenings]
+    def sequence(self, events: Iterable[NamedEvent]) -> bytes:
+        """Encode several events; the last one carries the current id."""
+        frames = [frame(kind, payload) for kind, payload in events]
         if frames:
             frames[-1] = frames[-1][:-1] + f"id:{self._id()}\n\n".encode()
         return b"".join(frames)
 
-    def subscribe(self, initial: Initial, last_id: str = "") -> EventSubscriber:
-        """Let a client in; `initial` composes the present state, now and after a loss."""
-        if self._logs_due is not None:  # what waits is in the initial history already
-            self._logs_due.cancel()
-            self._flush_logs()
+    def subscribe(self, current_state: CurrentState, last_id: str = "") -> EventSubscriber:
+        """Add a subscriber; `current_state` makes its first events, also after a loss."""
+        self._logs.flush()  # what waits is in the log history of the current state already
         missed = self._missed(last_id)
-        client = EventSubscriber(
-            self, initial, self.sequence(initial()) if missed is None else missed
+        subscriber = EventSubscriber(
+            self, current_state, self.sequence(current_state()) if missed is None else missed
         )
         if self._closed:
-            client.stream.close()
+            subscriber.stream.close()
         else:
-            self._clients.append(client)
-            self.listening = self._is_known = True
-        return client
+            self._subscribers.append(subscriber)
+            self.listening = self._had_subscriber = True
+        return subscriber
 
     def _missed(self, last_id: str) -> bytes | None:
         epoch, _, count = last_id.partition("-")
         if epoch != self._epoch or not count.isdecimal() or len(count) > 18:  # noqa: PLR2004 -- fits an int
             return None
         last = int(count)
-        if last > self._count or not self._past or self._past[0][0] > last + 1:
+        if last > self._count or not self._history or self._history[0][0] > last + 1:
             return None
         frames = [
             frame(kind, payload, f"{self._epoch}-{number}")
-            for number, kind, payload, _ in self._past
+            for number, kind, payload, _ in self._history
             if number > last
         ]
         return b"".join(frames) or b": nothing missed\n\n"
 
-    def leave(self, client: EventSubscriber) -> None:
-        if client in self._clients:
-            self._clients.remove(client)
-            self.listening = bool(self._clients)
+    def unsubscribe(self, subscriber: EventSubscriber) -> None:
+        if subscriber in self._subscribers:
+            self._subscribers.remove(subscriber)
+            self.listening = bool(self._subscribers)
 
     def close(self) -> None:
         """End every stream."""
         self._closed = True
-        if self._logs_due is not None:
-            self._logs_due.cancel()
-            self._logs_due = None
-        for client in self._clients:
-            client.stream.close()
+        self._logs.discard()
+        for subscriber in self._subscribers:
+            subscriber.stream.close()

@@ -1,21 +1,21 @@
 // @ts-check
-/** The frame around the views: addresses, navigation, the state of the connection. */
+/** Shows the frame around the views: navigation, the state of the connection, and the view of the address. */
 
-import { activityView } from "./activity.js";
-import { currentRoute, isNoted, leaveRequest, note } from "./address.js";
-import { showRequest } from "./capture.js";
-import { watchChoices } from "./choice.js";
-import { add, closeDialog, empty, fill, h, icon, say } from "./dom.js";
-import { logsView } from "./logs.js";
-import { modelView } from "./model.js";
-import { modelsView } from "./models.js";
-import { performanceView } from "./performance.js";
-import { playgroundView } from "./playground.js";
-import { nextTheme, settingsView } from "./settings.js";
-import { follow, on, running, state } from "./state.js";
+import { activityView } from "./views/activity/activity.js";
+import { currentRoute, isShown, leaveRequest, markShown } from "./lib/route.js";
+import { showRequest } from "./views/activity/request_dialog.js";
+import { watchChoices } from "./views/playground/model_choice.js";
+import { add, closeDialog, empty, fill, h, icon, setText } from "./lib/dom.js";
+import { logsView } from "./views/logs.js";
+import { modelView } from "./views/models/model.js";
+import { modelsView } from "./views/models/models.js";
+import { performanceView } from "./views/performance.js";
+import { playgroundView } from "./views/playground/playground.js";
+import { nextTheme, settingsView } from "./views/settings.js";
+import { follow, subscribe, running, state } from "./api/state.js";
 
 /**
- * @typedef {import("./address.js").Route} Route
+ * @typedef {import("./lib/route.js").Route} Route
  * @typedef {{title: string, element: HTMLElement, stop: () => void}} View
  */
 
@@ -53,7 +53,7 @@ let first = true;
 function show() {
   const route = currentRoute();
   if (!Object.hasOwn(VIEWS, route.path[0])) route.path.splice(0, route.path.length, "activity");
-  if (!view || !isNoted(route)) open(route);
+  if (!view || !isShown(route)) open(route);
   request(route.request);
 }
 
@@ -62,7 +62,7 @@ function open(route) {
   closeDialog();
   view?.stop();
   view = null;
-  note(route);
+  markShown(route);
   try {
     view = VIEWS[route.path[0]](route);
   } catch (error) {
@@ -110,19 +110,19 @@ let late;
 function connection() {
   const words = { connected: "Connected", connecting: "Connecting", lost: "Retrying", refused: "Not allowed" };
   dot.className = `dot ${state.connection}`;
-  say(word, words[state.connection]);
+  setText(word, words[state.connection]);
   document.documentElement.dataset.connection = state.connection;
   title();
   count();
   clearTimeout(late);
-  const tell = () => {
-    say(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}`
+  const showConnection = () => {
+    setText(banner, state.connection === "refused" ? `The server refuses this page: ${state.reason}`
       : `Connection lost, retrying. No connection to the server: what you see may be old and cannot be changed. ${state.reason}`);
     banner.hidden = false;
   };
   if (state.connection === "connected") banner.hidden = true;
-  else if (state.connection === "connecting") late = setTimeout(tell, 2500); // a page that opens is no alarm
-  else tell();
+  else if (state.connection === "connecting") late = setTimeout(showConnection, 2500); // a page that opens is no alarm
+  else showConnection();
 }
 
 function config() {
@@ -136,7 +136,7 @@ function config() {
 function count() {
   const now = state.connection === "connected" ? running().length : 0;
   live.classList.toggle("idle", !now);
-  say(live, now > 99 ? "99+" : String(now));
+  setText(live, now > 99 ? "99+" : String(now));
   if (now) live.setAttribute("aria-label", `${now} running`);
   live.setAttribute("aria-hidden", String(!now));
 }
@@ -192,9 +192,9 @@ function begin() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") document.querySelectorAll("details.menu[open]").forEach((menu) => menu.removeAttribute("open"));
   });
-  on("connection", connection);
-  on("config", config);
-  on("inflight", count);
+  subscribe("connection", connection);
+  subscribe("config", config);
+  subscribe("inflight", count);
   watchChoices();
   show();
   connection();

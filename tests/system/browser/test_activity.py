@@ -38,8 +38,8 @@ def dialogs(page: Page) -> list[str]:
     return [element.text for element in page.all("dialog[open] h2")]
 
 
-def test_the_dialog_ends_with_its_view(page: Page, server: Modelswap) -> None:
-    """Whatever leads to another view closes the dialog, and a second one never lies over the first."""
+def test_another_view_closes_the_dialog(page: Page, server: Modelswap) -> None:
+    """Each way to another view closes the dialog; there is never a second dialog."""
     page.open(server.base_url)
     page.click("tbody tr[data-id='3'] button", "3")
     page.wait_for("dialog .said", "alpha")
@@ -57,18 +57,18 @@ def test_the_dialog_ends_with_its_view(page: Page, server: Modelswap) -> None:
 
 
 def test_a_slow_answer_opens_nothing_later(page: Page, server: Modelswap) -> None:
-    """A request that is still being fetched when the view changes leaves nothing over the next view."""
+    """When the view changes while a request is fetched, no dialog opens over the next view."""
     page.open(server.base_url, "settings")
     page.script(
         "location.hash = '#/activity/2'; setTimeout(() => { location.hash = '#/models'; }, 0);"
     )
     page.wait_for(".model", "alpha")
     page.until(lambda: not page.all("dialog"), "nothing lies over the models")
-    page.script("return import('/ui/api.js').then((api) => api.askJson('/api/version'))")
+    page.script("return import('/ui/api/client.js').then((api) => api.askJson('/api/version'))")
     assert page.all("dialog") == []
 
 
-def test_ways_out_of_the_dialog(page: Page, server: Modelswap) -> None:
+def test_how_a_dialog_is_closed(page: Page, server: Modelswap) -> None:
     """Escape, the cross, a click beside it and the back button close it; the focus goes back to the row."""
 
     def closed() -> bool:
@@ -133,8 +133,8 @@ def test_filters_stay_below_the_dialog(page: Page, server: Modelswap) -> None:
     page.until(lambda: page.driver.current_url.endswith("#/models/alpha"), "the model stays")
 
 
-def test_a_request_that_is_gone(page: Page, server: Modelswap) -> None:
-    """An address that names no request (any more) says so."""
+def test_an_unknown_request(page: Page, server: Modelswap) -> None:
+    """The dialog says that the request does not exist (any more)."""
     page.open(server.base_url)
     for request_id in ("4711", "99999999999999999999", "x", "-1", "%3Cb%3E"):
         page.go(f"activity/{request_id}")
@@ -188,7 +188,7 @@ return [table.closest('.scroll').scrollWidth - table.closest('.scroll').clientWi
 
 @pytest.mark.parametrize("width", [1920, 1600, 1440, 1366, 1280, 1100, 1024, 1000, 820, 640, 390])
 def test_long_values_fit(page: Page, server: Modelswap, width: int) -> None:
-    """Neither the table nor the page is wider than its place, with the longest values that occur."""
+    """The longest values make neither the table nor the page too wide."""
     page.size(width, 850)
     page.open(server.base_url)
     page.wait_for(f"{FINISHED} tbody tr[data-id='3']")
@@ -213,8 +213,8 @@ def cell(page: Page, row: int, column: str) -> str:
     return page.wait_for(f"{FINISHED} tbody tr[data-id='{row}'] .col-{column}").text
 
 
-def test_unknown_is_no_zero(page: Page, modelswap_server: StartServer) -> None:
-    """Tokens that nobody counted are a dash: in the list, in the dialog and in the figures over it."""
+def test_unknown_numbers_are_dashes(page: Page, modelswap_server: StartServer) -> None:
+    """Tokens that were not counted are a dash: in the list, in the dialog and in the totals."""
     page.allowed = ("404 (Not Found)",)
     server = modelswap_server(stub_config("alpha"))
     server.chat("nothing")
@@ -268,7 +268,7 @@ def test_what_is_known_of_tokens(page: Page, server: Modelswap) -> None:
         for counts, path, status, _ in TOKENS
     ]  # fmt: skip
     found = page.module(
-        "format.js",
+        "lib/format.js",
         "return args[0].map((row) => { const t = m.tokensOf(row); return [t.input, t.output, t.cached]; });",
         [*rows, {"tokens": {}}, {}],
     )
@@ -306,7 +306,7 @@ def test_nothing_jumps_when_a_request_starts(page: Page, server: Modelswap, widt
     asking.join(10)
 
 
-def test_going_round_moves_no_title(page: Page, server: Modelswap) -> None:
+def test_navigation_moves_no_title(page: Page, server: Modelswap) -> None:
     """The titles of the views stand still whichever is the current one."""
     page.open(server.base_url)
     lefts = "return [...document.querySelectorAll('.top nav a')].map((a) => a.getBoundingClientRect().left)"

@@ -38,7 +38,7 @@ def shown(page: Page, modelswap_server: StartServer) -> Page:
 def test_charts_have_axes(shown: Page) -> None:
     """Values with their unit at the left, times below, a legend for each line, and the value under the pointer."""
     found = shown.module(
-        "chart.js",
+        "lib/chart.js",
         "const from = new Date(2026, 4, 4, 12, 0, 0).getTime(); const chart = m.lines({title: 'GPU', unit: '%', top: 100,"
         " from, to: from + 2 * args[0], series: [{name: 'one', points: [[from, 10], [from + args[0], 55.5],"
         " [from + 2 * args[0], 30]]}, {name: 'two', points: []}]}); document.body.append(chart);"
@@ -57,10 +57,10 @@ def test_charts_have_axes(shown: Page) -> None:
     assert found[4] == [f"at {times[1]}"]
 
 
-def test_a_chart_of_nothing_says_so(shown: Page) -> None:
-    """Without a point there is no drawing but a sentence; what is unknown is no zero."""
+def test_an_empty_chart_is_a_sentence(shown: Page) -> None:
+    """Without points there is a sentence and no drawing; an unknown value is not zero."""
     found = shown.module(
-        "chart.js",
+        "lib/chart.js",
         "return [m.lines({title: 'GPU', unit: '%', from: 0, to: 1, series: [{name: 'a', points: []}]}).textContent,"
         " m.histogram('Prompt', 'tokens/s', null).textContent];",
     )
@@ -82,7 +82,7 @@ def test_a_histogram_has_axes(shown: Page) -> None:
         "p99": 40,
     }
     found = shown.module(
-        "chart.js",
+        "lib/chart.js",
         "const e = m.histogram('Prompt', 'tokens/s', args[0]); const texts = (of) =>"
         " [...e.querySelectorAll(of)].map((each) => each.textContent.trim());"
         "e.querySelector('.bar').dispatchEvent(new PointerEvent('pointerenter'));"
@@ -156,7 +156,7 @@ def test_everything_has_a_name_and_can_be_read(shown: Page, scheme: str) -> None
         shown.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_nothing_moves_for_those_who_ask(shown: Page) -> None:
+def test_reduced_motion_stops_animations(shown: Page) -> None:
     """With reduced motion asked for, no element is animated."""
     features = [{"name": "prefers-reduced-motion", "value": "reduce"}]
     shown.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -78,7 +78,7 @@ def test_hundreds_of_models_fit(page: Page, modelswap_server: StartServer) -> No
 
 
 def test_names_on_a_phone(page: Page, modelswap_server: StartServer) -> None:
-    """Names that begin alike are told apart: none is cut, and none makes the page wider."""
+    """Names that begin alike can be distinguished: none is cut, and none makes the page wider."""
     names = [f"unsloth/DeepSeek-R1-Distill-{n:03}-GGUF" for n in range(20)]
     server = modelswap_server(stub_config(*names))
     page.size(390, 844)
@@ -113,16 +113,16 @@ def test_an_event_touches_its_row_only(page: Page, modelswap_server: StartServer
     assert target in touched
     assert len(touched) <= 3, touched  # a row that moves up makes place for the next
     took = page.module(
-        "state.js",
+        "api/state.js",
         "const began = performance.now(); for (let n = 0; n < 20; n += 1) { m.state.models ="
-        " m.state.models.map((each) => ({ ...each })); m.tell('models'); }"
+        " m.state.models.map((each) => ({ ...each })); m.notify('models'); }"
         "return (performance.now() - began) / 20;",
     )
     assert took < 100, f"{took} ms for an event"
 
 
 def test_a_moved_row_keeps_the_focus(page: Page, modelswap_server: StartServer) -> None:
-    """Who loads a model with the keyboard is still at its button when the row has moved."""
+    """A user who loads a model with the keyboard is still at its button when the row has moved."""
     server = modelswap_server(many(40))
     page.open(server.base_url, "models")
     page.until(lambda: len(rows(page)) >= 20, "rows")
@@ -161,7 +161,7 @@ def test_sections(page: Page, modelswap_server: StartServer) -> None:
     """Names are put together by author or family; there are never more headings than fit."""
     page.open(modelswap_server(stub_config("alpha")).base_url)
     found = page.module(
-        "sections.js",
+        "views/models/sections.js",
         "return args[0].map((models) =>"
         " m.sectionsOf(models).map((section) => [section.title, section.models.length]));",
         [[{"id": each, "state": state} for each in ids] for ids, state, _ in SECTIONS],
@@ -190,10 +190,10 @@ FAILURES = [
 
 
 def test_failures_in_words(page: Page, modelswap_server: StartServer) -> None:
-    """Cause, reason, since when and until when; what is not told is left out."""
+    """Cause, reason, since when and until when; unknown parts are left out."""
     page.open(modelswap_server(stub_config("alpha")).base_url)
     found = page.module(
-        "failure.js",
+        "api/model_failure.js",
         "return args[0].map((model) => m.failureOf(model, Date.parse(args[1])));",
         [model for model, _ in FAILURES],
         NOW,

@@ -74,7 +74,7 @@ LINKS = [
 def test_links(shown: Page) -> None:
     """A link ends where CommonMark ends it, leads to http(s) or mail only, and none is in another."""
     found = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "return args[0].map((text) => { const e = m.markdown(text);"
         " return [e.querySelectorAll('a a').length, [...e.querySelectorAll('a')].map((a) =>"
         " [a.getAttribute('href'), a.textContent, a.title])]; });",
@@ -118,10 +118,10 @@ MARKDOWN = {
 }  # fmt: skip
 
 
-def test_what_stands_in_a_line(shown: Page) -> None:
+def test_inline_markup(shown: Page) -> None:
     """Emphasis nests, code keeps its marks, escapes and entities are characters, HTML is text."""
     found = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "return args[0].map((text) => m.markdown(text).innerHTML);",
         list(MARKDOWN),
     )
@@ -143,7 +143,7 @@ CODE = [
 def test_code_in_lists(shown: Page) -> None:
     """Fenced code in an item keeps its text and its own indentation, and does not end the list."""
     found = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "return args[0].map((text) => { const e = m.markdown(text); return"
         " [e.querySelectorAll('li').length, [...e.querySelectorAll('pre')].map((p) => p.textContent)]; });",
         [text for text, *_ in CODE],
@@ -164,7 +164,7 @@ TABLES = [
 def test_tables(shown: Page) -> None:
     """Cells are cut at bars that are not escaped; each row has as many as the head."""
     found = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "return args[0].map((text) => [...m.markdown(text).querySelectorAll('tr')].map((row) =>"
         " [...row.children].map((cell) => cell.textContent)));",
         [text for text, _ in TABLES],
@@ -191,10 +191,10 @@ HOSTILE = [
 ]
 
 
-def test_hostile_text_takes_no_time(shown: Page) -> None:
+def test_hostile_text_is_drawn_quickly(shown: Page) -> None:
     """Marks that could be paired in many ways are drawn within a second each, and nothing is lost."""
     found = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "return args[0].map((text) => { const began = performance.now();"
         " const whole = m.markdown(text + ' end').textContent.includes('end');"
         " return [whole, performance.now() - began]; });",

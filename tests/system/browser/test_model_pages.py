@@ -103,7 +103,7 @@ def chromium(browser: webdriver.Chrome, server: Modelswap) -> Iterator[webdriver
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Opens windows when asked, and finds us under a name of the network too."""
+    """A browser that opens windows and resolves a second name to this server."""
     flags = ("--disable-popup-blocking", "--host-resolver-rules=MAP nas.lan 127.0.0.1")
     chromium = started(tmp_path_factory.mktemp("model-pages"), *flags)
     chromium.set_script_timeout(120)
@@ -161,7 +161,7 @@ def page_of(browser: webdriver.Chrome, server: Modelswap, host: str, path: str) 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "nas.lan"])
 def test_a_hostile_page(chromium: webdriver.Chrome, server: Modelswap, host: str) -> None:
-    """It reads nothing, changes nothing, starts nothing, and cannot script our page."""
+    """It reads nothing, changes nothing, starts nothing, and cannot script modelswap's page."""
     main = f"http://{host}:{server.port}"
     log_in(chromium, server, host)
     own = page_of(chromium, server, host, "/upstream/evil/")
@@ -176,8 +176,10 @@ def test_a_hostile_page(chromium: webdriver.Chrome, server: Modelswap, host: str
 
 
 @pytest.mark.parametrize("path", ASKING)
-def test_fields_that_ask(chromium: webdriver.Chrome, server: Modelswap, path: str) -> None:
-    """Without a script a response asks for nothing in our name, nor in that of who opened it."""
+def test_response_fields_that_cause_requests(
+    chromium: webdriver.Chrome, server: Modelswap, path: str
+) -> None:
+    """Without a script a response causes no request with the page's or the user's credentials."""
     main = f"http://nas.localhost:{server.port}"  # a name that browsers trust, without a redirect
     log_in(chromium, server, "nas.localhost")
     chromium.get(f"{main}/upstream/evil{path}")
@@ -188,7 +190,9 @@ def test_fields_that_ask(chromium: webdriver.Chrome, server: Modelswap, path: st
     assert running(server) == ["victim"]
 
 
-def test_past_us(chromium: webdriver.Chrome, server: Modelswap, pages: str) -> None:
+def test_a_page_from_the_model_server_itself(
+    chromium: webdriver.Chrome, server: Modelswap, pages: str
+) -> None:
     """The same page, loaded from the model's server itself, gets no further."""
     main = f"http://127.0.0.1:{server.port}"
     log_in(chromium, server, "127.0.0.1")
@@ -199,7 +203,7 @@ def test_past_us(chromium: webdriver.Chrome, server: Modelswap, pages: str) -> N
 
 
 def test_a_friendly_page(chromium: webdriver.Chrome, server: Modelswap) -> None:
-    """On localhost a model's page keeps things and asks its own server, also after a reload."""
+    """On localhost a model's page has storage and can call its own server, also after a reload."""
     log_in(chromium, server, "localhost")
     for _ in range(2):
         own = page_of(chromium, server, "localhost", "/upstream/evil/friendly?q=%2F")

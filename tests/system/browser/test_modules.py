@@ -26,7 +26,7 @@ def shown(page: Page, modelswap_server: StartServer) -> Page:
 def rendered(page: Page, texts: list[str]) -> list[str]:
     """Each text as the renderer's HTML."""
     found: list[str] = page.module(
-        "markdown.js", "return args[0].map((text) => m.markdown(text).innerHTML);", texts
+        "lib/markdown.js", "return args[0].map((text) => m.markdown(text).innerHTML);", texts
     )
     return found
 
@@ -55,7 +55,7 @@ def test_markdown_becomes_nodes(shown: Page) -> None:
 
 
 def test_links_and_pictures(shown: Page) -> None:
-    """Links open elsewhere without telling where from; pictures are links and load nothing."""
+    """Links open in another tab without a referrer; pictures are links and load nothing."""
     link, picture, bare = rendered(
         shown, ["[a](https://x.test/b)", "![p](https://x.test/p.png)", "see https://x.test/c."]
     )
@@ -70,7 +70,7 @@ def test_code_and_tables(shown: Page) -> None:
     """Fenced code keeps its text, coloured or not; a table has cells and sides."""
     text = "```python\nif x: # <no>\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
     found = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "const e = m.markdown(args[0]); return [e.querySelector('pre').textContent,"
         " [...e.querySelectorAll('td')].map((cell) => [cell.className, cell.textContent])];",
         text,
@@ -94,7 +94,7 @@ HOSTILE = [
 def test_hostile_text_comes_through_whole(shown: Page) -> None:
     """Marks without an end, and nesting without an end, are text in the end; none is lost."""
     lengths = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "return args[0].map((text) => m.markdown(text + ' end').textContent.endsWith('end'));",
         HOSTILE,
     )
@@ -105,7 +105,7 @@ def test_a_stream_keeps_what_is_finished(shown: Page) -> None:
     """Text that grows redraws its last block only; the result is that of the whole text."""
     text = "# A\n\none *two*\n\n- a\n- b\n\n```js\nlet a = 1;\n```\n\nend"
     same = shown.module(
-        "markdown.js",
+        "lib/markdown.js",
         "const e = document.createElement('div'); let kept = true, first = null;"
         "for (let n = 1; n <= args[0].length; n += 1) { m.renderInto(e, args[0].slice(0, n));"
         " if (n === 8) first = e.firstChild; if (n > 8) kept = kept && e.firstChild === first; }"
@@ -119,7 +119,7 @@ def test_events_may_be_cut_anywhere(shown: Page) -> None:
     """An event stream in two pieces, cut at any place, gives the same events."""
     stream = ': note\nevent: a\ndata: {"x":1}\n\ndata:one\r\ndata: two\r\nid: 7\r\n\r\ndata: last'
     found = shown.module(
-        "api.js",
+        "api/client.js",
         "const all = new Set(); for (let n = 0; n <= args[0].length; n += 1) {"
         " const p = new m.EventParser(); all.add(JSON.stringify("
         "[...p.feed(args[0].slice(0, n)), ...p.feed(args[0].slice(n)), ...p.flush()])); }"
@@ -136,10 +136,10 @@ def test_events_may_be_cut_anywhere(shown: Page) -> None:
 
 
 def said(page: Page, events: list[Any]) -> list[Any]:
-    """What an answer's events amount to: content, thought, loading text, calls, finish, error."""
+    """Assemble a response's events: content, reasoning, loading text, calls, finish, error."""
     found: list[Any] = page.module(
-        "speech.js",
-        "const a = new m.Answer(); for (const each of args[0]) a.take(each);"
+        "api/dialects.js",
+        "const a = new m.ChatResponse(); for (const each of args[0]) a.take(each);"
         "return [a.content, a.thoughtText, a.loadingText, a.tools, a.finish, a.error];",
         [each if isinstance(each, str) else json.dumps(each) for each in events],
     )
@@ -150,7 +150,7 @@ def chunk(**delta: Any) -> dict[str, Any]:
     return {"choices": [{"delta": delta}]}
 
 
-def test_answers_are_put_together(shown: Page) -> None:
+def test_streamed_responses_are_assembled(shown: Page) -> None:
     """Chat chunks with loading text, reasoning and a tool call; Anthropic; Responses; an error."""
     call = {"index": 0, "function": {"name": "look", "arguments": "{}"}}
     loading = f"{RULE}\nloading a\nDone! (1.00s)\n{RULE}\n \n"
@@ -191,8 +191,8 @@ def test_colours_of_terminals(shown: Page) -> None:
         "\x1b[38;5;9999mz",
     ]
     found = shown.module(
-        "logs.js",
-        "const { Lines } = await import('/ui/state.js'); const l = new Lines();"
+        "views/logs.js",
+        "const { LogBuffer } = await import('/ui/api/state.js'); const l = new LogBuffer();"
         "l.take(args[0].join('\\n') + '\\n');"
         "const p = m.logPanel({ name: 't', label: 't', lines: l }); p.stop();"
         "return [...p.element.querySelectorAll('.l')].map((e) => [e.textContent,"
@@ -206,8 +206,8 @@ def test_colours_of_terminals(shown: Page) -> None:
 def test_a_log_is_bounded(shown: Page) -> None:
     """However many lines come, only the newest are kept."""
     kept = shown.module(
-        "state.js",
-        "const l = new m.Lines(); for (let n = 0; n < 60; n += 1)"
+        "api/state.js",
+        "const l = new m.LogBuffer(); for (let n = 0; n < 60; n += 1)"
         " l.take('x\\n'.repeat(1000)); return [l.total, l.lines.length <= 2 * m.MOST_LINES];",
     )
     assert kept == [60_000, True]

@@ -100,7 +100,7 @@ def test_models_are_loaded_and_unloaded(page: Page, modelswap_server: StartServe
     assert server.ask("GET", "/api/profiles").json()["active"] == "coding"
 
 
-def test_any_id_works(page: Page, modelswap_server: StartServer) -> None:
+def test_every_model_id_works(page: Page, modelswap_server: StartServer) -> None:
     """Ids with slashes, percent signs, other scripts and query characters load and have a page."""
     names = ["a/b/c", "50%25 off", "ünï çødé 模型", "?q=1&r#2"]
     commands = [
@@ -144,7 +144,7 @@ def test_chat_streams_an_answer(page: Page, modelswap_server: StartServer) -> No
     page.wait_for("tbody tr[data-id='1']", "/v1/chat/completions")
 
 
-def test_chat_speaks_the_other_dialects(page: Page, modelswap_server: StartServer) -> None:
+def test_chat_uses_the_other_protocols(page: Page, modelswap_server: StartServer) -> None:
     """Anthropic messages and OpenAI Responses are read as well."""
     server = modelswap_server(stub_config("alpha"))
     page.open(server.base_url, "playground/chat?model=alpha")
@@ -244,7 +244,7 @@ def test_the_list_filters_sorts_and_pages(page: Page, modelswap_server: StartSer
     assert "sort=generated" in page.driver.current_url
 
 
-def test_a_kept_exchange_is_shown_as_it_reads(page: Page, modelswap_server: StartServer) -> None:
+def test_a_capture_is_shown_as_a_conversation(page: Page, modelswap_server: StartServer) -> None:
     """The dialog of a row shows what was asked and, put together again, what was answered."""
     server = modelswap_server(stub_config("alpha"))
     server.chat("alpha", stream=True, n=4)
@@ -282,7 +282,7 @@ def test_the_page_can_be_used_with_keys(page: Page, modelswap_server: StartServe
 
 
 def test_a_restart_of_the_server_is_survived(page: Page, modelswap_server: StartServer) -> None:
-    """While the server is away the page keeps what it knew and says so; then it goes on by itself."""
+    """Without the server the page keeps its state and says so; then it reconnects by itself."""
     page.allowed = ("ERR_",)
     server = modelswap_server(stub_config("alpha"))
     page.open(server.base_url, "models")
@@ -298,13 +298,13 @@ def test_a_restart_of_the_server_is_survived(page: Page, modelswap_server: Start
     page.until(lambda: not page.all(".banner:not([hidden])"), "the banner goes")
 
 
-def test_a_page_that_is_left_holds_nothing(page: Page, modelswap_server: StartServer) -> None:
+def test_a_closed_page_keeps_no_request(page: Page, modelswap_server: StartServer) -> None:
     """Leaving ends the running requests of the page; coming back connects it again."""
     server = modelswap_server(stub_config("alpha"))
     server.chat("alpha")
     page.open(server.base_url, "models")
     page.script(
-        "import('/ui/api.js').then((api) => api.ask('/v1/chat/completions',"
+        "import('/ui/api/client.js').then((api) => api.ask('/v1/chat/completions',"
         " {json: {model: 'alpha', delay_ms: 30000}}).catch(() => {}))"
     )
     page.wait_for(".model .busy", "1 running")
@@ -348,7 +348,7 @@ def test_a_broken_configuration_is_shown(page: Page, modelswap_server: StartServ
     page.wait_for(".badge", "valid")
 
 
-def test_keys_are_the_browsers_matter(page: Page, modelswap_server: StartServer) -> None:
+def test_the_browser_sends_the_key(page: Page, modelswap_server: StartServer) -> None:
     """With API keys configured the page works after the Basic challenge, streams included."""
     server = modelswap_server(f"apiKeys: [sesame]\n{stub_config('alpha')}")
     signed_in = server.base_url.replace("http://", "http://anyone:sesame@")
@@ -366,7 +366,7 @@ def test_models_has_an_address_without_a_hash(page: Page, modelswap_server: Star
     page.wait_for(".model", "alpha")
 
 
-def test_the_load_test_shows_who_did_what(page: Page, modelswap_server: StartServer) -> None:
+def test_the_load_test_shows_each_request(page: Page, modelswap_server: StartServer) -> None:
     """Three requests to two models end as done, with figures."""
     server = modelswap_server(stub_config("alpha", "beta"))
     page.open(server.base_url, "playground/load")

@@ -43,7 +43,7 @@ def live_buttons(page: Page) -> list[str]:
 
 
 def test_a_lost_connection_is_seen(page: Page, modelswap_server: StartServer) -> None:
-    """With the server gone no row stays green and no button promises anything; all of it comes back."""
+    """Without the server no row is green and no button is active; both return with the server."""
     page.allowed = ("ERR_",)
     server = modelswap_server(
         f"profiles: {{work: {{pins: {{llm: alpha}}}}}}\n{stub_config('alpha')}"
@@ -86,7 +86,7 @@ def test_a_killed_server_is_seen(page: Page, modelswap_server: StartServer) -> N
 
 
 def test_a_key_that_only_reads(page: Page, modelswap_server: StartServer) -> None:
-    """A key without `admin` and `inference` sees everything and is offered nothing that is refused."""
+    """A key without `admin` and `inference` sees everything; controls that would be refused are off."""
     server = modelswap_server(f"{KEYS}\n{stub_config('alpha', 'beta')}")
     chat_with(server, "sk-rules")
     page.open(signed_in(server, "sk-looks"), "models")
@@ -112,7 +112,7 @@ def test_a_key_that_only_reads(page: Page, modelswap_server: StartServer) -> Non
     assert not any(box.is_displayed() for box in page.all("textarea"))
 
 
-def test_a_key_that_may_all(page: Page, modelswap_server: StartServer) -> None:
+def test_a_key_for_everything(page: Page, modelswap_server: StartServer) -> None:
     """A key with `admin` has the buttons."""
     server = modelswap_server(f"{KEYS}\n{stub_config('alpha')}")
     page.open(signed_in(server, "sk-rules"), "models")
@@ -122,8 +122,8 @@ def test_a_key_that_may_all(page: Page, modelswap_server: StartServer) -> None:
     page.wait_for(".model .state.stopped", "stopped")
 
 
-def test_keys_that_see_no_page(page: Page, modelswap_server: StartServer) -> None:
-    """A key for inference only is told so; one for some models opens a page that says why it is empty."""
+def test_keys_that_cannot_open_the_page(page: Page, modelswap_server: StartServer) -> None:
+    """A key for inference only gets a message; one for some models opens a page that says why it is empty."""
     page.allowed = ("403 (Forbidden)",)
     server = modelswap_server(f"{KEYS}\n{stub_config('alpha')}")
     page.driver.get(f"{signed_in(server, 'sk-asks')}/ui/")
@@ -170,8 +170,8 @@ def test_the_page_does_not_fill_the_log(page: Page, modelswap_server: StartServe
     page.wait_for(".log[aria-label='Log: modelswap']", "GET /running")
 
 
-def test_nothing_is_asked_elsewhere(page: Page, modelswap_server: StartServer) -> None:
-    """All that the page loads, in every view, comes from its own server."""
+def test_all_requests_go_to_the_own_server(page: Page, modelswap_server: StartServer) -> None:
+    """In every view the page loads from its own server only."""
     answer = "![x](https://elsewhere.test/x.png) https://elsewhere.test/y"
     server = modelswap_server(
         f"models:\n  alpha:\n    cmd: {stub_command('alpha')}\n    description: {answer!r}\n"

@@ -1,4 +1,4 @@
-"""Servers that fail, die, stall or do not die: what the others get."""
+"""Servers that fail, crash, stall or do not exit."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ALL_TOGETHER = (group("abc", swap=False),)
 
 
 def test_a_failed_start_tells_everybody_and_backs_off() -> None:
-    """All who waited hear why; the next are refused at once, for longer each time, up to 30 s."""
+    """All queued requests are refused with the reason; the back-off doubles up to 30 s."""
     sim = swapping(server_of=lambda _: FakeServer(fails=True, starts_in=0.1))
-    rests = []
+    delays = []
     for _ in range(8):
         ids = [sim.arrive("a"), sim.arrive("a")]
         sim.run(0.1)
@@ -33,14 +33,14 @@ def test_a_failed_start_tells_everybody_and_backs_off() -> None:
         assert isinstance(refused, Fail)
         assert (refused.reason, refused.detail) == (Reason.BACKING_OFF, "exit code 1")
         assert refused.retry_after is not None
-        rests.append(round(refused.retry_after))
+        delays.append(round(refused.retry_after))
         sim.run(refused.retry_after)
-    assert rests == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert delays == [1, 2, 4, 8, 16, 30, 30, 30]
     assert sim.controller.failure(A) == failure(Cause.EXITED, "exit code 1", brief="exit code 1")
 
 
 def test_a_good_start_ends_the_failure() -> None:
-    """A model that became ready has no failure to show, and its next failed start rests 1 s."""
+    """A model that became ready has no failure to show, and its next failed start backs off 1 s."""
     servers = iter([FakeServer(fails=True), FakeServer(), FakeServer(fails=True)])
     sim = swapping(server_of=lambda _: next(servers))
     for _ in range(2):
@@ -55,8 +55,8 @@ def test_a_good_start_ends_the_failure() -> None:
     assert refused.retry_after == Seconds(1)
 
 
-def test_unload_forgives() -> None:
-    """Who unloads a model that backs off may start it again at once."""
+def test_unload_resets_the_backoff() -> None:
+    """A model that backs off may start at once after an unload."""
     sim = swapping(server_of=lambda _: FakeServer(fails=True))
     sim.arrive("a")
     sim.run(1)
@@ -77,10 +77,10 @@ def test_a_spawn_that_fails_is_a_failed_start() -> None:
 
 
 def test_a_start_has_a_deadline() -> None:
-    """A server that never becomes ready is stopped, then killed; who waited was told at the deadline."""
+    """A server that never becomes ready is stopped, then killed; queued requests are refused at the deadline."""
     sim = swapping(
         specs=specs(a=spec(A, start_timeout=Seconds(10))),
-        server_of=lambda _: FakeServer(starts_in=1000, leaves_in=None),
+        server_of=lambda _: FakeServer(starts_in=1000, stops_in=None),
     )
     id_ = sim.arrive("a")
     sim.run(10)
@@ -93,7 +93,7 @@ def test_a_start_has_a_deadline() -> None:
 
 
 def test_killed_servers_start_again_at_once() -> None:
-    """A ready server that died is started for the next request, three times in a row without a rest."""
+    """A ready server that crashed is started for the next request, three times without back-off."""
     sim = swapping()
     for _ in range(4):
         sim.arrive("a")
@@ -105,8 +105,8 @@ def test_killed_servers_start_again_at_once() -> None:
     assert len(sim.spawned) == 4
 
 
-def test_a_long_life_forgives() -> None:
-    """A server that lived for a while before it died is not in a crash loop."""
+def test_a_late_crash_resets_the_count() -> None:
+    """A server that ran for a while before it crashed is not in a crash loop."""
     sim = swapping()
     for _ in range(10):
         sim.arrive("a")
@@ -116,8 +116,8 @@ def test_a_long_life_forgives() -> None:
     assert len(sim.spawned) == 11
 
 
-def test_who_waits_for_a_slot_survives_a_crash() -> None:
-    """Requests that had not begun when the server died run on its successor."""
+def test_queued_requests_survive_a_crash() -> None:
+    """Requests that had not begun when the server crashed run on the next one."""
     sim = swapping(specs=specs(a=spec(A, concurrency=1)), seconds_of_work=lambda: 5.0)
     sim.arrive("a")
     later = sim.arrive("a")
@@ -127,9 +127,9 @@ def test_who_waits_for_a_slot_survives_a_crash() -> None:
     assert sim.granted[-1] == later
 
 
-def test_a_deaf_server_is_killed_and_a_stuck_one_reported() -> None:
-    """Whoever waits for the room of a process that survives its kill is told, in bounded time."""
-    sim = swapping(server_of=lambda _: FakeServer(leaves_in=None, dies_after_kill_in=60))
+def test_a_server_that_does_not_exit_is_killed_and_reported() -> None:
+    """A request that waits for a process that survives its kill is refused in bounded time."""
+    sim = swapping(server_of=lambda _: FakeServer(stops_in=None, killed_in=60))
     sim.arrive("a")
     sim.run(1)
     for_b = sim.arrive("b")
@@ -145,11 +145,11 @@ def test_a_deaf_server_is_killed_and_a_stuck_one_reported() -> None:
     assert sim.controller.phase(B) is Phase.READY
 
 
-def test_others_do_not_care_for_a_stuck_process() -> None:
-    """A swap that does not need the stuck one's room goes on."""
+def test_a_stuck_process_blocks_no_other_swap() -> None:
+    """A swap that does not evict the stuck model goes on."""
     sim = swapping(
         groups=(group("ab"), group("c", exclusive=False)),
-        server_of=lambda _: FakeServer(leaves_in=None, dies_after_kill_in=60),
+        server_of=lambda _: FakeServer(stops_in=None, killed_in=60),
     )
     sim.arrive("a")
     sim.run(1)
@@ -160,8 +160,8 @@ def test_others_do_not_care_for_a_stuck_process() -> None:
     assert sim.controller.phase(C) is Phase.READY
 
 
-def test_a_stalled_server_begins_anew_for_who_waits() -> None:
-    """A stall ends the server, though requests hang on it, and the waiting ones get the next."""
+def test_a_stalled_server_restarts_for_queued_requests() -> None:
+    """A stall stops the server in spite of running requests; queued ones get the next."""
     sim = swapping(specs=specs(a=spec(A, concurrency=1)), seconds_of_work=lambda: 1000)
     sim.arrive("a")
     waiting = sim.arrive("a")
@@ -173,7 +173,7 @@ def test_a_stalled_server_begins_anew_for_who_waits() -> None:
 
 
 def test_a_failed_start_brings_the_old_model_back() -> None:
-    """With `restoreOnFailure` the model that had to leave runs again."""
+    """With `restoreOnFailure` the evicted model runs again."""
     sim = swapping(
         specs=specs(b=spec(B, restore_on_failure=True)),
         server_of=lambda m: FakeServer(fails=m == B),
@@ -187,7 +187,7 @@ def test_a_failed_start_brings_the_old_model_back() -> None:
 
 
 def test_unload_is_not_undone_by_a_restore() -> None:
-    """A model that was unloaded after it had to leave is not brought back."""
+    """A model that was unloaded after its eviction is not brought back."""
     sim = swapping(
         specs=specs(b=spec(B, restore_on_failure=True)),
         server_of=lambda m: FakeServer(fails=m == B),
@@ -201,10 +201,10 @@ def test_unload_is_not_undone_by_a_restore() -> None:
     assert sim.spawned == [A, B]
 
 
-def test_a_stall_in_that_moment_is_survived() -> None:
-    """When that ready model stalls while it waits for the neighbour's exit, it starts anew."""
+def test_a_stall_during_an_eviction_restarts_the_model() -> None:
+    """A ready model that stalls while it waits for an exit starts anew."""
     groups = (FakeGroup("one", (A,)), FakeGroup("two", (B,), exclusive=False))
-    sim = swapping(groups=groups, server_of=lambda m: FakeServer(leaves_in=1.0 if m == B else 3.0))
+    sim = swapping(groups=groups, server_of=lambda m: FakeServer(stops_in=1.0 if m == B else 3.0))
     sim.arrive("a")
     sim.run(1)
     sim.arrive("b")
@@ -216,10 +216,10 @@ def test_a_stall_in_that_moment_is_survived() -> None:
     assert sim.spawned == [A, B, A]
 
 
-def test_nobody_starts_a_crashing_model_that_nobody_wants() -> None:
+def test_a_crashing_model_without_requests_is_not_started() -> None:
     """A swap whose requests were refused because the model backs off is dropped."""
     groups = (FakeGroup("one", (A,)), FakeGroup("two", (B,), exclusive=False))
-    sim = swapping(groups=groups, server_of=lambda _: FakeServer(leaves_in=1.0))
+    sim = swapping(groups=groups, server_of=lambda _: FakeServer(stops_in=1.0))
     for _ in range(3):
         sim.arrive("a")
         sim.run(1)

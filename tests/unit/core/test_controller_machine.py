@@ -21,9 +21,9 @@ servers = st.builds(
     FakeServer,
     starts_in=st.sampled_from([0.1, 4.0, 20.0]),
     fails=st.sampled_from([False, False, False, True]),
-    dies_in=st.sampled_from([None, None, 0.2, 7.0]),
-    leaves_in=st.sampled_from([0.1, 3.0, None]),
-    dies_after_kill_in=st.sampled_from([0.01, 12.0]),
+    exits_in=st.sampled_from([None, None, 0.2, 7.0]),
+    stops_in=st.sampled_from([0.1, 3.0, None]),
+    killed_in=st.sampled_from([0.01, 12.0]),
 )
 
 

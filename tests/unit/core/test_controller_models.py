@@ -32,7 +32,7 @@ def test_the_time_to_live_counts_from_the_last_use() -> None:
 
 
 def test_a_wanted_model_outlives_its_time() -> None:
-    """A ready model that requests wait for stays, though it serves nobody for longer than its ttl."""
+    """A ready model that requests wait for stays, though it serves no request for longer than its ttl."""
     groups = (FakeGroup("one", (A,)), FakeGroup("two", (B,), exclusive=False))
     sim = swapping(groups=groups, specs=specs(a=spec(A, ttl=Seconds(10))))
     sim.arrive("a")
@@ -47,8 +47,8 @@ def test_a_wanted_model_outlives_its_time() -> None:
     assert (sim.terminated, sim.answers[waiting]) == ([B], Grant(waiting, A))
 
 
-def test_an_abandoned_model_lives_its_ttl() -> None:
-    """A model that nobody used after its load stays for its ttl, counted from ready."""
+def test_an_abandoned_model_stays_for_its_ttl() -> None:
+    """A model that is not used after its load stays for its ttl, counted from ready."""
     sim = swapping(specs=specs(a=spec(A, ttl=Seconds(10))))
     sim.leave(sim.arrive("a"))
     sim.run(10.4)
@@ -71,7 +71,7 @@ def test_use_costs_no_timers() -> None:
 
 
 def test_unload_lets_running_requests_end() -> None:
-    """Running requests get the model's grace; those that wait are refused; newcomers start it anew."""
+    """Running requests get the model's grace; queued ones are refused; new ones start it anew."""
     sim = swapping(specs=specs(a=spec(A, concurrency=1)), seconds_of_work=lambda: 1.5)
     running, waiting = sim.arrive("a"), sim.arrive("a")
     sim.run(1)
@@ -100,8 +100,8 @@ def test_unload_does_not_wait_for_ever() -> None:
 
 
 def test_force_cuts_and_then_kills() -> None:
-    """A forced unload asks the busy server to leave at once; forced again, it kills."""
-    sim = swapping(seconds_of_work=lambda: 1000, server_of=lambda _: FakeServer(leaves_in=None))
+    """A forced unload stops the busy server at once; forced again, it kills."""
+    sim = swapping(seconds_of_work=lambda: 1000, server_of=lambda _: FakeServer(stops_in=None))
     sim.arrive("a")
     sim.run(1)
     sim.execute(sim.controller.unload(A, sim.clock(), force=True))
@@ -112,7 +112,7 @@ def test_force_cuts_and_then_kills() -> None:
 
 def test_unload_is_not_undone_by_an_earlier_decision() -> None:
     """A model unloaded while its swap still evicts is not started afterwards."""
-    sim = swapping(server_of=lambda _: FakeServer(leaves_in=1.0))
+    sim = swapping(server_of=lambda _: FakeServer(stops_in=1.0))
     sim.arrive("a")
     sim.run(2)
     refused = sim.arrive("b")
@@ -124,7 +124,7 @@ def test_unload_is_not_undone_by_an_earlier_decision() -> None:
 
 def test_unload_while_starting_is_prompt() -> None:
     """A start in progress is given up: asked to leave, killed after 5 s."""
-    sim = swapping(server_of=lambda _: FakeServer(starts_in=100, leaves_in=None))
+    sim = swapping(server_of=lambda _: FakeServer(starts_in=100, stops_in=None))
     id_ = sim.arrive("a")
     sim.execute(sim.controller.unload(None, sim.clock()))
     assert reasons(sim, id_) == [Reason.UNLOADED]
@@ -162,7 +162,7 @@ def test_preload_goes_on_after_a_failure() -> None:
 
 
 def test_preload_ends_with_unload_all() -> None:
-    """Who unloads everything does not want the rest of the preload either."""
+    """An unload of all models ends the preload too."""
     sim = swapping(groups=ALL_TOGETHER)
     sim.execute(sim.controller.preload([A, B], sim.clock()))
     sim.execute(sim.controller.unload(None, sim.clock()))
@@ -171,7 +171,7 @@ def test_preload_ends_with_unload_all() -> None:
 
 
 def test_adopted_servers_serve() -> None:
-    """A server found running serves once its probe passed, and is started by nobody."""
+    """A server found running serves once its probe passed, and is not started."""
     sim = swapping()
     sim.processes |= {A: FakeProcess(FakeServer()), B: FakeProcess(FakeServer())}
     sim.execute(sim.controller.adopt(A, sim.clock()))
@@ -185,7 +185,7 @@ def test_adopted_servers_serve() -> None:
 
 
 def test_adopted_with_requests_of_another_process() -> None:
-    """They count as running: nobody is evicted under them, and the swap comes when they end."""
+    """They count as running: the model is not evicted until they end."""
     sim = swapping()
     sim.processes |= {A: FakeProcess(FakeServer())}
     sim.execute(sim.controller.adopt(A, sim.clock(), in_flight=2, is_ready=True))
@@ -252,7 +252,7 @@ def test_requests_that_wait_elsewhere_already() -> None:
 
 
 def test_requests_of_another_process_on_a_server_that_is_gone() -> None:
-    """They end like those of a server that died: counted, and nothing more."""
+    """They end like those of a server that exited: they are counted down."""
     sim, gone = swapping(), ModelId("z")
     for model in (A, gone):
         sim.controller.add_in_flight(model, 2)

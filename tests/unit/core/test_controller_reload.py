@@ -1,4 +1,4 @@
-"""Another configuration, and the end."""
+"""Reload of the configuration, drain and stop."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_reload_leaves_the_same_alone() -> None:
     assert sim.terminated == [A]
 
 
-def test_reload_restarts_the_changed_for_who_waits() -> None:
-    """A changed model finishes what runs, however long, and who waits gets the new one."""
+def test_reload_restarts_a_changed_model_for_queued_requests() -> None:
+    """A changed model finishes its requests, however long; queued ones get the new server."""
     limited = specs(a=spec(A, concurrency=1))
     sim = swapping(specs=limited, seconds_of_work=lambda: 50)
     sim.arrive("a")
@@ -74,7 +74,7 @@ def test_reload_gives_up_a_changed_start() -> None:
 
 
 def test_reload_removes() -> None:
-    """A removed model refuses who waits, lets who runs finish, and is gone then."""
+    """A removed model refuses queued requests, finishes running ones, and is gone then."""
     sim = swapping(specs=specs(a=spec(A, concurrency=1)), seconds_of_work=lambda: 5)
     sim.arrive("a")
     waiting = sim.arrive("a")
@@ -96,7 +96,7 @@ def test_reload_removes() -> None:
 
 
 def test_a_shorter_bound_holds_at_once() -> None:
-    """Who waits already profits from a bound that a reload made shorter."""
+    """A shorter bound holds for queued requests too."""
     sim = swapping(seconds_of_work=lambda: 2.0)
     sim.arrive("a")
     sim.run(1)
@@ -109,8 +109,8 @@ def test_a_shorter_bound_holds_at_once() -> None:
     assert waiting in sim.granted
 
 
-def test_a_removed_model_that_dies_is_forgotten() -> None:
-    """Nothing is kept of a removed model once its process and its last request have ended."""
+def test_a_removed_model_that_exits_is_dropped() -> None:
+    """No state is kept of a removed model once its process and its last request have ended."""
     sim = swapping(seconds_of_work=lambda: 5)
     sim.arrive("a")
     sim.run(1)
@@ -120,7 +120,7 @@ def test_a_removed_model_that_dies_is_forgotten() -> None:
 
 
 def test_a_removed_model_may_come_back() -> None:
-    """What returns while its old process still finishes is started anew after it."""
+    """A model that returns while its old process drains is started anew after it."""
     sim = swapping(seconds_of_work=lambda: 5)
     sim.arrive("a")
     sim.run(1)
@@ -132,8 +132,8 @@ def test_a_removed_model_may_come_back() -> None:
     assert sim.spawned == [A, A]
 
 
-def test_drain_lets_nobody_in() -> None:
-    """A drain refuses who waits and who comes, and leaves what runs alone."""
+def test_drain_refuses_all_requests() -> None:
+    """A drain refuses queued and new requests, and running ones go on."""
     sim = swapping(seconds_of_work=lambda: 5)
     running = sim.arrive("a")
     sim.run(1)
@@ -155,7 +155,7 @@ def test_drain_lets_nobody_in() -> None:
 
 def test_drain_drops_a_swap_that_only_evicts() -> None:
     """A swap that still waits for an exit when the drain begins starts nothing."""
-    sim = swapping(server_of=lambda _: FakeServer(leaves_in=1.0))
+    sim = swapping(server_of=lambda _: FakeServer(stops_in=1.0))
     sim.arrive("a")
     sim.run(2)
     sim.arrive("b")

@@ -1,4 +1,4 @@
-"""Requests: who is served when, shown on virtual time."""
+"""Requests: which one is served when, on virtual time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_requests_are_batched_by_model() -> None:
 
 
 def test_a_hundred_cold_requests_make_one_start() -> None:
-    """All who wait for one load are granted when it ends."""
+    """All requests that wait for one load are granted when it ends."""
     sim = swapping()
     ids = [sim.arrive("a") for _ in range(100)]
     sim.run(0.5)
@@ -67,7 +67,7 @@ def test_the_bound_on_overtaking() -> None:
     sim = swapping(seconds_of_work=lambda: 2.0)
     sim.arrive("a")
     sim.run(1)
-    waiting = sim.arrive("b", "patient")
+    waiting = sim.arrive("b", "other")
     for _ in range(35):
         sim.arrive("a")
         sim.run(1)
@@ -104,7 +104,7 @@ def test_the_limit_refuses_newcomers_only() -> None:
 
 
 def test_a_full_queue_refuses() -> None:
-    """Beyond the bound of the queue a request is told to come later."""
+    """Beyond the limit of the queue a request is refused."""
     sim = swapping(queue_limit=2)
     ids = [sim.arrive("a") for _ in range(3)]
     assert reasons(sim, ids[2]) == [Reason.QUEUE_FULL]
@@ -134,7 +134,7 @@ def test_a_flood_delays_others_by_one_turn() -> None:
 
 
 def test_a_request_without_swap_is_refused_from_the_queue() -> None:
-    """One that waits for a ready model is refused when others have taken the room meanwhile."""
+    """One that waits for a ready model is refused when another model has replaced it meanwhile."""
     sim = swapping(specs=specs(a=spec(A, concurrency=1)), max_wait=Seconds(1))
     sim.seconds_of_work = lambda: 3.0
     sim.arrive("a")
@@ -171,14 +171,14 @@ def test_background_waits_for_the_others() -> None:
     sim = swapping(seconds_of_work=lambda: 5.0)
     sim.arrive("a")
     sim.run(1)
-    front = sim.arrive("b")
-    behind = sim.arrive("a", background=True)
-    assert {front, behind} == sim.open.keys()
+    foreground = sim.arrive("b")
+    background = sim.arrive("a", background=True)
+    assert {foreground, background} == sim.open.keys()
     sim.run(30)
-    assert sim.granted[1:] == [front, behind]
+    assert sim.granted[1:] == [foreground, background]
 
 
-def test_background_is_served_when_nobody_else_is_there() -> None:
+def test_a_background_request_alone_is_served() -> None:
     """Alone, a background request loads its model and is granted like any other."""
     sim = swapping()
     first = sim.arrive("a", background=True)
@@ -187,25 +187,25 @@ def test_background_is_served_when_nobody_else_is_there() -> None:
     assert sim.granted == [first, again]
 
 
-def test_a_background_load_is_given_up_to_the_others() -> None:
-    """Somebody in the foreground who came during a background load goes first when it ends."""
+def test_a_background_load_gives_way_to_the_others() -> None:
+    """A foreground request that came during a background load is served first when it ends."""
     sim = swapping()
-    behind = sim.arrive("a", background=True)
+    background = sim.arrive("a", background=True)
     sim.run(0.1)
-    front = sim.arrive("b")
+    foreground = sim.arrive("b")
     sim.run(20)
-    assert sim.granted == [front, behind]
+    assert sim.granted == [foreground, background]
 
 
-def test_cancelling_the_holder_lets_the_others_go() -> None:
-    """When the last one who held others up leaves, they are decided anew."""
+def test_cancelling_a_blocking_request_serves_the_others() -> None:
+    """When the last request that blocked others is cancelled, they are decided anew."""
     sim = swapping(seconds_of_work=lambda: 5.0)
     sim.arrive("a")
     sim.run(1)
-    front = sim.arrive("b")
-    behind = sim.arrive("a", background=True)
-    sim.leave(front)
-    assert behind in sim.granted
+    foreground = sim.arrive("b")
+    background = sim.arrive("a", background=True)
+    sim.leave(foreground)
+    assert background in sim.granted
 
 
 def test_a_load_goes_on_without_its_client() -> None:
@@ -217,8 +217,8 @@ def test_a_load_goes_on_without_its_client() -> None:
 
 
 def test_a_load_not_begun_is_dropped_with_its_client() -> None:
-    """A swap that still waits for the others' exit is dropped when nobody wants it any more."""
-    sim = swapping(server_of=lambda _: FakeServer(leaves_in=1.0))
+    """A swap that still waits for an exit is dropped with its last request."""
+    sim = swapping(server_of=lambda _: FakeServer(stops_in=1.0))
     sim.arrive("a")
     sim.run(2)
     unwanted = sim.arrive("b")
@@ -229,21 +229,21 @@ def test_a_load_not_begun_is_dropped_with_its_client() -> None:
 
 
 def test_an_abandoned_load_gives_way() -> None:
-    """A model that still starts, and that nobody waits for, is stopped for one that is wanted."""
-    sim = swapping(server_of=lambda _: FakeServer(starts_in=60.0, leaves_in=0.1))
+    """A model that starts without a waiting request is stopped for one that is wanted."""
+    sim = swapping(server_of=lambda _: FakeServer(starts_in=60.0, stops_in=0.1))
     sim.leave(sim.arrive("a"))
     sim.arrive("b")
     sim.run(1)
     assert sim.spawned == [A, B]
 
 
-def test_cancelling_a_stranger_does_nothing() -> None:
+def test_cancelling_an_unknown_request_does_nothing() -> None:
     """A request that is not waiting cannot be cancelled."""
     assert swapping().controller.on_cancelled(RequestId(99), Seconds(0)) == ()
 
 
-def test_positions_are_told_to_who_watches() -> None:
-    """A watched request hears its place whenever it changes; who waits for its load has none."""
+def test_positions_are_reported_to_watched_requests() -> None:
+    """A watched request hears of each new position; one whose model is loading has none."""
     sim = swapping(seconds_of_work=lambda: 5)
     loading = sim.arrive("a", watched=True)
     first = sim.arrive("b", "x", watched=True)
@@ -255,8 +255,8 @@ def test_positions_are_told_to_who_watches() -> None:
     assert sim.positions == {second: 1}
 
 
-def test_the_fast_path_says_no_when_it_must() -> None:
-    """Unknown, cold, full or held-back models are never served by the short way."""
+def test_the_fast_path_refuses_what_it_cannot_decide() -> None:
+    """Unknown, stopped, full or blocked models are never served by `serve_now`."""
     sim = swapping(specs=specs(a=spec(A, concurrency=1)))
     assert not sim.controller.serve_now(ModelId("z"))
     assert not sim.controller.serve_now(A)
@@ -269,13 +269,13 @@ def test_the_fast_path_says_no_when_it_must() -> None:
 
 
 def test_ending_more_than_was_granted_is_a_bug() -> None:
-    """A slip in the owner's accounts is named where it happens."""
+    """An end without a grant raises where it happens."""
     with pytest.raises(AccountingError, match="than ran on a"):
         swapping().controller.on_finished(A, Seconds(0))
 
 
-def test_timers_that_come_early_or_late_do_no_harm() -> None:
-    """An unknown timer is nothing; one that fires early is set again."""
+def test_early_and_unknown_timers_change_nothing() -> None:
+    """An unknown timer is ignored; one that fires early is set again."""
     sim = swapping()
     key = TimerKey(Timer.START, A)
     assert sim.controller.on_timer(key, sim.clock()) == ()
@@ -285,7 +285,7 @@ def test_timers_that_come_early_or_late_do_no_harm() -> None:
 
 
 def test_a_leap_of_the_clock_is_survived() -> None:
-    """After hours of sleep the timers come late, and everything goes on."""
+    """After a suspension of hours the timers fire late, and requests are served."""
     sim = swapping(specs=specs(a=spec(A, ttl=Seconds(10))))
     sim.arrive("a")
     sim.run(1)
@@ -295,10 +295,10 @@ def test_a_leap_of_the_clock_is_survived() -> None:
     assert waiting in sim.granted
 
 
-def test_a_ready_model_whose_neighbours_leave_is_not_started_twice() -> None:
-    """An exclusive model that is ready sends a latecomer away, then serves: no new start."""
+def test_a_ready_model_that_evicts_others_is_not_started_twice() -> None:
+    """An exclusive model that is ready evicts a later one, then serves without a new start."""
     groups = (FakeGroup("one", (A,)), FakeGroup("two", (B,), exclusive=False))
-    sim = swapping(groups=groups, server_of=lambda _: FakeServer(leaves_in=1.0))
+    sim = swapping(groups=groups, server_of=lambda _: FakeServer(stops_in=1.0))
     sim.arrive("a")
     sim.run(1)
     sim.arrive("b")

@@ -1,4 +1,4 @@
-"""The demonstration: its scenery, and the whole of it as a user sees it."""
+"""The demonstration: its workspace, and the whole of it as a user sees it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ pytest.importorskip("xllamacpp", reason="needs modelswap[engine]")
 import yaml
 
 from modelswap.demo import requests, terminal, workspace
+from modelswap.units import Seconds
 
 SRC = Path(__file__).parents[3] / "src"
 
 
-def test_the_scenery_is_a_configuration_of_every_model(tmp_path: Path) -> None:
+def test_the_workspace_is_a_configuration_of_every_model(tmp_path: Path) -> None:
     """Paths with blanks and quotes reach the command whole."""
     folder = tmp_path / "it's a folder"
     text = workspace.build(folder, start_port=4000).read_text()
@@ -32,7 +33,7 @@ def test_the_scenery_is_a_configuration_of_every_model(tmp_path: Path) -> None:
     assert all((folder / f"{name}.gguf").stat().st_size > 100_000 for name in models)
 
 
-def test_the_scenery_keeps_models_that_are_there(tmp_path: Path) -> None:
+def test_the_workspace_keeps_models_that_are_there(tmp_path: Path) -> None:
     """A second demonstration in the same folder starts at once."""
     workspace.build(tmp_path, start_port=4000)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.gguf")}
@@ -49,11 +50,11 @@ def test_every_model_has_a_request_for_it() -> None:
         assert json.loads(json.dumps(body))["model"] == model.id
 
 
-def test_the_visitor_gives_up_when_the_program_ends() -> None:
-    """A program that dies at its start is reported, not waited for."""
+def test_requests_stop_when_the_program_ends() -> None:
+    """A program that exits at its start is reported, not waited for."""
     address = requests.ServerAddress("127.0.0.1", terminal.any_free_port())
-    with pytest.raises(requests.TourError, match="ended before it was up"):
-        requests.wait_until_up(address, lambda: False, patience=60)
+    with pytest.raises(requests.DemoError, match="ended before it was up"):
+        requests.wait_until_up(address, lambda: False, timeout=Seconds(60.0))
 
 
 def test_a_taken_port_is_seen() -> None:
@@ -93,7 +94,7 @@ def test_shows_every_swap_and_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_serves_on_until_told_to_end(tmp_path: Path, signum: signal.Signals) -> None:
+def test_serves_until_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
     """After the tour it goes on serving; Ctrl-C or a kill ends all of it, with code 0."""
     port = terminal.any_free_port()
     process = subprocess.Popen(
@@ -113,7 +114,7 @@ def test_serves_on_until_told_to_end(tmp_path: Path, signum: signal.Signals) -> 
 
 
 def test_reports_a_program_that_cannot_start(tmp_path: Path) -> None:
-    """A state folder that cannot be is told in one line, with the place of the log."""
+    """A state folder that cannot be made is reported in one line, with the place of the log."""
     (tmp_path / "state").write_text("not a folder")
     done = demo("--once", "--dir", tmp_path, "--port", str(terminal.any_free_port()))
     assert done.returncode == 1

@@ -179,7 +179,7 @@ def test_asks_for_its_key(engines: Engines, model: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_ends_at_once_when_told(engines: Engines, model: Path, signum: signal.Signals) -> None:
+def test_a_signal_ends_it_at_once(engines: Engines, model: Path, signum: signal.Signals) -> None:
     """A signal ends it with code 0 although a client is connected and an answer under way."""
     engine = engines.ready("-m", model, "-c", "4096")
     engine.wait_for_line("modelswap engine: listening on")

@@ -25,6 +25,7 @@ _PADDING: Final = 1024
 _BLANK = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,\[\]{}\"]++")
+_AFTER_VALUE: Final = frozenset({b",", b"}", b" ", b"\n", b"\t", b"\r"})
 _TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 
 Path = tuple[str, ...]
@@ -197,14 +198,7 @@ def _read_item(
 def _is_whole(text: bytes, at: int, raw: bytes) -> bool:
     """Tell whether `raw` is the value at `at`: no value is the beginning of another, but numbers."""
     end = at + len(raw)
-    return text.startswith(raw, at) and text[end : end + 1] in (
-        b",",
-        b"}",
-        b" ",
-        b"\n",
-        b"\t",
-        b"\r",
-    )
+    return text.startswith(raw, at) and text[end : end + 1] in _AFTER_VALUE
 
 
 def member_value(text: bytes, after_key: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 from modelswap.core.spec import ModelId
@@ -123,6 +124,7 @@ Policy = Callable[[Question], PlacementPlan | NeverFits]
 NO_EVICTIONS: Final = PlacementPlan()
 
 
+@lru_cache(maxsize=1024)  # the same few plans are asked for again and again
 def stop(models: frozenset[ModelId], why: str = "") -> PlacementPlan:
     """Return the plan that stops *models*."""
     return PlacementPlan(frozenset(map(Evict, models)), why=why) if models else NO_EVICTIONS

@@ -16,6 +16,7 @@ from bisect import insort
 from dataclasses import dataclass
 from itertools import takewhile
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from modelswap.units import Seconds
@@ -54,8 +55,7 @@ class QueuedRequest:
         return (True, self.request.background, -self.priority, self.round, self.serial)
 
 
-def _order(queued: QueuedRequest) -> tuple[bool, float, int, int, int]:
-    return queued.order
+_order = attrgetter("order")
 
 
 def _due(request: LeaseRequest, arrived: Seconds, max_wait: Seconds | None) -> Seconds:

@@ -217,7 +217,7 @@ class Scheduler:
         self._facts = facts
         return self._decide_queue(now)
 
-    # The whole
+    # Configuration and end
 
     def replace(
         self, policy: Policy, *, max_wait: Seconds | None, queue_limit: int, now: Seconds

@@ -14,6 +14,7 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.http.body.buffered_protocol import SHARED
 from modelswap.http.message.fields import status_line, written
 from modelswap.http.message.head import path_in
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from modelswap.config.plan import Limits
+    from modelswap.http.limits import Limits
     from modelswap.http.message.fields import Field
     from modelswap.http.message.head import RequestHead
     from modelswap.http.message.request import Request
@@ -106,7 +107,7 @@ class Server:
         self.coalescer = WriteCoalescer(self.loop)
         self._quiet: asyncio.TimerHandle | None = None
         self.limits = limits
-        self.heads: dict[bytes, RequestHead] = {}
+        self.heads: BoundedCache[bytes, RequestHead] = BoundedCache(_KNOWN_HEADS)
         """Heads read before: equal bytes have an equal reading."""
         self.draining = False
         self.turn = 0
@@ -208,14 +209,16 @@ class Server:
                     now = self.loop.time()
                     if any(connection.is_busy for connection in self._open):
                         busy = now
-                    elif now - busy >= quiet:
+                    elif now - busy >= quiet and self._close_idle():
                         break
                     await asyncio.sleep(_DRAIN_LOOK)
         except TimeoutError:
             return False
-        for connection in self._open:
-            connection.close_if_idle()
         return True
+
+    def _close_idle(self) -> bool:
+        """Close the idle connections; False when a request has come on one, read or not."""
+        return all(connection.close_if_idle() for connection in self._open)
 
     async def close(self) -> None:
         """End everything now."""
@@ -281,8 +284,6 @@ class Server:
 
     def remember(self, head: bytes, reading: RequestHead) -> RequestHead:
         if len(head) <= _KNOWN_HEAD_SIZE:
-            if len(self.heads) >= _KNOWN_HEADS:
-                self.heads.clear()
             self.heads[head] = reading
         return reading
 

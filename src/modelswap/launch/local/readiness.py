@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
 from modelswap.launch import probe
-from modelswap.net.unix_sockets import SocketState, look_at
+from modelswap.net.unix_sockets import SocketState, state_of
 from modelswap.units import Seconds
 
 from .exits import address_taken, clash_text
@@ -128,6 +128,6 @@ def is_served(target: probe.ProbeTarget) -> bool:
     """Whether a process listens at an address of this machine; also True when that is not known."""
     if target.socket_path:
         with suppress(OSError):
-            return look_at(target.socket_path) is SocketState.LIVING
+            return state_of(target.socket_path) is SocketState.IN_USE
         return True
     return not target.is_loopback or is_listening(target.port)

@@ -13,7 +13,7 @@ from modelswap import procfs
 from modelswap.launch.diagnosis.diagnosis import FINAL_LINES, MASK, OutputTail, diagnose, secrets_in
 from modelswap.launch.protocol import Handle
 from modelswap.net.address import Address
-from modelswap.net.unix_sockets import remove_dead
+from modelswap.net.unix_sockets import remove_unused
 
 if TYPE_CHECKING:
     from modelswap.core.failure import Failure
@@ -134,7 +134,7 @@ def remove_dead_socket(spec: LaunchSpec) -> None:
     """Remove the Unix socket that the last server left at this address: most cannot bind over it."""
     with suppress(ValueError):  # an address that cannot be probed: the probe says so
         if spec.url and (path := Address.parse(spec.url).socket_path):
-            remove_dead(path)
+            remove_unused(path)
 
 
 def environment(spec: LaunchSpec) -> dict[str, str]:

@@ -1,13 +1,9 @@
-"""Finished requests, entered into the books several at once.
+"""Completed requests are recorded in batches: row, counters, capture and event.
 
-Row, counters, capture and event of one request are a few dictionary operations
-each; what costs is going to each of them for every request. So finished ones
-wait for a moment and are taken along together.
+Each of the four costs a few dictionary operations; going to each for every request costs more.
 
-Law: what is added is in the books `GATHER` seconds later, at once when `MOST`
-wait or somebody asks (`settle` before every question), in the order in which it
-ended. It refuses to hold on to more than `MOST_HELD` bytes of large bodies. Loop
-thread.
+Guarantees: a completed request is recorded `GATHER` seconds later, or at once when `MOST` requests or
+`MOST_HELD` bytes wait, or before a query (`flush`). The order is that of completion. Loop thread.
 """
 
 from __future__ import annotations
@@ -15,95 +11,73 @@ from __future__ import annotations
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from modelswap.observe.captures import Whole
-from modelswap.observe.metrics.prometheus import Finished
+from modelswap.observe.batcher import Batcher
+from modelswap.observe.captures import CompleteExchange
+from modelswap.observe.metrics.prometheus import CountedRequest
+from modelswap.units import Bytes, Seconds
 
 from .rows import ActivityRecord
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
+    from modelswap.observe.batcher import Later
     from modelswap.observe.captures import CaptureBuilder, Captures
     from modelswap.observe.metrics.prometheus import Metrics
 
     from .store import Store
 
-    Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
-
-GATHER: Final = 0.02
-MOST: Final = 256
-MOST_HELD: Final = 4 << 20
-"""Bytes of large bodies."""
+GATHER: Final = Seconds(0.02)
+"""Long enough for a batch under load, too short to be noticed in a list of requests."""
+MOST: Final = 256  # requests in one batch, so that recording them does not block the loop for long
+MOST_HELD: Final = Bytes(4 << 20)
+"""Large bodies that wait in one batch: they count against no capture buffer yet."""
 
 T = TypeVar("T")
 
 
-class CompletedRequest(ActivityRecord, Finished, Whole, Protocol):
-    """A request that is over."""
+class CompletedRequest(ActivityRecord, CountedRequest, CompleteExchange, Protocol):
+    """A request that has ended."""
 
-    def settle(self, number: int, epoch: float) -> CaptureBuilder | None:
-        """Work out its figures; return the capture it gathered, if any.
+    def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
+        """Compute its figures; return the capture that it built, if any.
 
-        *number* is its id, *epoch* what monotonic time is behind the clock's. A `size` other than 0
-        says afterwards that it is a whole capture itself.
+        `number` is its id; `epoch` plus monotonic time is the time since 1970. Afterwards a `size`
+        other than 0 says that the request is a complete exchange itself.
         """
         ...
 
 
 class CompletionBatcher:
-    """Takes what is over to store, captures and counters."""
-
-    def __init__(self, store: Store, captures: Captures, metrics: Metrics, later: Later) -> None:
-        """*later*: the loop's `call_later`."""
+    def __init__(
+        self, store: Store, captures: Captures, metrics: Metrics, later: Later | None = None
+    ) -> None:
         self.store = store
         self._captures = captures
         self._metrics = metrics
-        self._later = later
-        self._waiting: list[CompletedRequest] = []
-        self._held = 0
-        self._due: asyncio.TimerHandle | None = None
+        batcher = Batcher(self._record, GATHER, most=MOST, most_bytes=MOST_HELD, later=later)
+        self.add = batcher.add
+        self.flush = batcher.flush
+        """Record the requests that wait."""
 
-    def add(self, entry: CompletedRequest, held: int = 0) -> None:
-        """Enter it soon. *held*: the bytes of its body, when that is large."""
-        waiting = self._waiting
-        waiting.append(entry)
-        if self._due is None:
-            self._due = self._later(GATHER, self.settle)
-        elif len(waiting) >= MOST:
-            self.settle()
-            return
-        if held:
-            self._held += held
-            if self._held >= MOST_HELD:
-                self.settle()
+    async def query(self, query: Callable[[], T]) -> T:
+        """Run a slow query off the loop; it sees every request that has ended before."""
+        self.flush()
+        return await self.store.run_query(query)
 
-    async def ask(self, question: Callable[[], T]) -> T:
-        """Ask the books something slow, off the loop; all that has ended before is in them."""
-        self.settle()
-        return await self.store.ask(question)
-
-    def settle(self) -> None:
-        """Enter what waits."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        entries, self._waiting = self._waiting, []
-        self._held = 0
-        if not entries:
-            return
+    def _record(self, entries: list[CompletedRequest]) -> None:
         number = self.store.next_ids(len(entries))
         epoch = time_ns() / 1e9 - monotonic()
-        drafts: dict[int, CaptureBuilder] = {}
-        whole: list[CompletedRequest] = []
+        builders: dict[int, CaptureBuilder] = {}
+        complete: list[CompletedRequest] = []
         for entry in entries:
-            draft = entry.settle(number, epoch)
+            builder = entry.finalize(number, epoch)
             if entry.size:
-                whole.append(entry)
-            elif draft is not None:
-                drafts[number] = draft
+                complete.append(entry)
+            elif builder is not None:
+                builders[number] = builder
             number += 1
-        if whole:
-            self._captures.keep_all(whole)
-        self.store.record(entries, drafts)
+        if complete:
+            self._captures.keep_all(complete)
+        self.store.record(entries, builders)
         self._metrics.requests(entries)

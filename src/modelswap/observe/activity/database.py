@@ -1,9 +1,8 @@
-"""The SQLite file, or memory, that holds the activity rows.
+"""The SQLite database of the activity rows, in a file or in memory.
 
-Law: a file is used only when it can be read, written and understood; anything
-else leaves it as it is. Files of the original are migrated by adding columns
-with defaults, so that it can go on using them too. Synchronous; its callers
-keep it off the loop.
+Guarantees: a file is used only when it can be read, written and understood; otherwise it stays as it
+is. A file of llama-swap gets more columns with defaults, so llama-swap can still use it.
+Does not: run on the loop: every call blocks.
 """
 
 from __future__ import annotations
@@ -12,15 +11,18 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from modelswap.units import Bytes, Seconds
+
 from .rows import EXTRA, INDEXES, REFERENCE, SCHEMA, column
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-BUSY: Final = 5.0
-CHECKED: Final = 32 << 20
-"""Files up to this size are checked whole when they are opened."""
+BUSY: Final = Seconds(5.0)
+"""To wait for a lock that another process holds on the file: longer than a checkpoint takes."""
+CHECKED: Final = Bytes(32 << 20)
+"""Files up to this size are checked completely when they are opened; more would delay the start."""
 _VERSIONS: Final = (
     "CREATE TABLE IF NOT EXISTS goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT,"
     " version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL,"
@@ -28,12 +30,11 @@ _VERSIONS: Final = (
 )
 
 
-class UnusableError(Exception):
-    """The file cannot serve as the store; the text says why."""
+class UnusableDatabaseError(Exception):
+    """The file cannot be used as the store; the text says why."""
 
 
 def open_memory() -> sqlite3.Connection:
-    """A fresh store in memory."""
     import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
 
     connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
@@ -42,7 +43,11 @@ def open_memory() -> sqlite3.Connection:
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """The store in a file, made or migrated; raises `UnusableError`, the file untouched."""
+    """Open a file, created or migrated.
+
+    Raises:
+        UnusableDatabaseError: the file cannot be used; it is not changed.
+    """
     import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
 
     connection: sqlite3.Connection | None = None
@@ -52,24 +57,24 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, timeout=BUSY, check_same_thread=False, isolation_level=None
         )
-        _log_ahead(connection)
+        _enable_write_ahead_log(connection)
         _migrate(connection)
-    except (sqlite3.Error, OSError, UnusableError) as error:
+    except (sqlite3.Error, OSError, UnusableDatabaseError) as error:
         if connection is not None:
             connection.close()
-        raise UnusableError(str(error)) from error
+        raise UnusableDatabaseError(str(error)) from error
     return connection
 
 
-def _log_ahead(connection: sqlite3.Connection) -> None:
+def _enable_write_ahead_log(connection: sqlite3.Connection) -> None:
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
     if mode != "wal":
-        raise UnusableError("write-ahead logging cannot be switched on")
+        raise UnusableDatabaseError("write-ahead logging cannot be switched on")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A second, reading connection, so that long questions hold up no writing."""
+    """Open a second connection for reading, so that a long query blocks no writing."""
     import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
 
     connection = sqlite3.connect(path, timeout=BUSY, check_same_thread=False, isolation_level=None)
@@ -78,22 +83,22 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _inspect(path: Path) -> None:
-    """Look at an existing file without changing it."""
+    """Check an existing file without changing it."""
     import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
 
     with path.open("rb+") as file:  # also shows that it can be written
         if file.read(16) != b"SQLite format 3\0":
-            raise UnusableError("file is not a database")
+            raise UnusableDatabaseError("file is not a database")
     link = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=BUSY)
     with contextlib.closing(link) as connection:
         names = _columns(connection)
         missing = [name for name in REFERENCE if name not in names] if names else []
         if missing:
-            raise UnusableError(f"its table activity lacks the column {missing[0]}")
+            raise UnusableDatabaseError(f"its table activity lacks the column {missing[0]}")
         if path.stat().st_size <= CHECKED:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
-                raise UnusableError(str(verdict))
+                raise UnusableDatabaseError(str(verdict))
 
 
 def _columns(connection: sqlite3.Connection) -> set[str]:
@@ -122,7 +127,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def last_id(connection: sqlite3.Connection) -> int:
-    """The highest id ever given in this store."""
+    """The highest id that was ever given in this database."""
     highest = connection.execute("SELECT COALESCE(MAX(id), 0) FROM activity").fetchone()[0]
     given = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'activity'").fetchone()
     return max(int(highest), int(given[0]) if given else 0)

@@ -1,4 +1,4 @@
-"""Activity rows as files to take away. Pure; not for the loop's thread."""
+"""Activity rows as JSON lines and CSV. Pure; not for the loop's thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_lines(entries: Entries) -> bytes:
 
 
 def as_csv(entries: Entries) -> bytes:
-    """A table with a head line; no cell can be taken for a formula."""
+    """A table with a header line; no cell is read as a formula."""
     text = io.StringIO()
     table = csv.DictWriter(text, list[str](COLUMNS), restval="", extrasaction="ignore")
     table.writeheader()
@@ -39,7 +39,7 @@ def as_csv(entries: Entries) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """A spreadsheet runs what begins like a formula, and names come from clients."""
+    """Quote what a spreadsheet would run as a formula: names come from clients."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + value
     return value

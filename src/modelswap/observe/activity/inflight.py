@@ -1,8 +1,8 @@
-"""The requests that are running now.
+"""The list of running requests, and the events about them.
 
-Law: entering and leaving cost two dictionary operations while nobody watches;
-events about progress come at most every quarter of a second. It cancels by
-calling back; it knows nothing of sockets or queues. One event loop's thread.
+Guarantees: without subscribers, adding and removing a request cost two dictionary operations.
+Progress is published at most every `PROGRESS` seconds. Loop thread.
+Does not: know sockets or queues; it cancels a request by calling its `cancel`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.observe.logs.timestamps import rfc3339
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from modelswap.observe.logs.redaction import HeaderMask, Headers
 
-PROGRESS: Final = 0.25
+PROGRESS: Final = Seconds(0.25)
+"""Between two events about the bytes of one response: smooth enough for a progress display."""
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}")
-Shown = dict[str, object]
+Payload = dict[str, object]
 
 
 class EventSink(Protocol):
-    """Where changes are told."""
-
     @property
     def listening(self) -> bool: ...
 
@@ -34,10 +34,8 @@ class EventSink(Protocol):
 
 
 class InflightRequest(Protocol):
-    """One running request, kept by whoever serves it."""
-
     number: int
-    """Given here."""
+    """Its id, given by `add`."""
     began: float
     """Monotonic."""
     began_ns: int
@@ -46,9 +44,9 @@ class InflightRequest(Protocol):
     cancel: Callable[[], None] | None
     response_headers: Headers
     received: int
-    """Bytes of the answer's body so far."""
+    """Bytes of the response body so far."""
     shown: int
-    """The same when it was last shown."""
+    """`received` when the request was last shown."""
 
     @property
     def path(self) -> str: ...
@@ -61,7 +59,7 @@ class InflightRequest(Protocol):
 
 
 class Inflight:
-    """The list of running requests and what watchers are told of it."""
+    """The list of running requests; publishes its changes."""
 
     def __init__(self, bus: EventSink, mask: HeaderMask) -> None:
         self._bus = bus
@@ -74,28 +72,27 @@ class Inflight:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def enter(self, entry: InflightRequest) -> None:
-        """A request begins; its `cancel` is called when somebody wants it to end."""
+    def add(self, entry: InflightRequest) -> None:
         self._count = entry.number = number = self._count + 1
         self._entries[number] = entry
         if self._bus.listening:
             self._upsert(entry)
-            self._watch()
+            self._schedule_progress()
 
-    def answered(self, entry: InflightRequest) -> None:
-        """The head of the answer went to the client."""
+    def on_response_head(self, entry: InflightRequest) -> None:
+        """The response head was sent to the client."""
         if self._bus.listening:
             self._upsert(entry)
 
-    def leave(self, entry: InflightRequest) -> None:
-        """The request ended, however. A second call does nothing."""
+    def remove(self, entry: InflightRequest) -> None:
+        """The request ended. A second call does nothing."""
         if self._entries.pop(entry.number, None) is not None and self._bus.listening:
             if entry.received != entry.shown:
                 self._upsert(entry)
-            self._tell({"operation": "remove", "id": str(entry.number)})
+            self._publish({"operation": "remove", "id": str(entry.number)})
 
     def cancel(self, entry_id: str) -> bool:
-        """End a request; False when there is no such request (any more)."""
+        """Cancel a request; return False when no such request runs."""
         known = _ID.fullmatch(entry_id)
         entry = self._entries.get(int(entry_id)) if known else None
         if entry is None:
@@ -104,10 +101,9 @@ class Inflight:
             entry.cancel()
         return True
 
-    def snapshot(self) -> Shown:
-        """All of them, oldest first."""
+    def snapshot(self) -> Payload:
         if self._entries:
-            self._watch()
+            self._schedule_progress()
         entries = self._entries.values()
         return {"operation": "snapshot", "requests": [self.show(entry) for entry in entries]}
 
@@ -130,12 +126,12 @@ class Inflight:
         }
 
     def _upsert(self, entry: InflightRequest) -> None:
-        self._tell({"operation": "upsert", "request": self.show(entry)})
+        self._publish({"operation": "upsert", "request": self.show(entry)})
 
-    def _tell(self, payload: Shown) -> None:
+    def _publish(self, payload: Payload) -> None:
         self._bus.publish("inflight", payload, remember=False)
 
-    def _watch(self) -> None:
+    def _schedule_progress(self) -> None:
         if self._due is None:
             self._due = asyncio.get_running_loop().call_later(PROGRESS, self._on_progress)
 
@@ -146,4 +142,4 @@ class Inflight:
         for entry in list(self._entries.values()):
             if entry.received != entry.shown:
                 self._upsert(entry)
-        self._watch()
+        self._schedule_progress()

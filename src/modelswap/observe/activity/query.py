@@ -1,6 +1,6 @@
-"""Questions to the activity store, and their SQL. Pure.
+"""SQL queries of the activity store.
 
-Every value is bound, every name comes from a table here.
+Guarantees: every value is bound; every name comes from a table in this module. Pure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIKE: Final = " LIKE ? ESCAPE '\\'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which rows; all conditions hold together, values of one are alternatives."""
+    """Selects rows: all conditions hold together, the values of one condition are alternatives."""
 
     models: Sequence[str] = ()
     start: int | None = None
@@ -92,7 +92,7 @@ def _like(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Which part of the rows, and in which order. With a cursor: ids beyond it, whatever the number."""
+    """A part of the rows and its order. A cursor selects the ids beyond it and replaces `number`."""
 
     limit: int = 25
     number: int = 1
@@ -102,13 +102,11 @@ class Page:
 
 
 def count_sql(of: Filter) -> tuple[str, list[object]]:
-    """How many rows."""
     where, values = of.where()
     return f"SELECT COUNT(*) FROM activity{where}", values  # noqa: S608 -- values are bound
 
 
 def page_sql(of: Filter, page: Page) -> tuple[str, list[object]]:
-    """One page of rows, all columns."""
     where, values = of.where()
     direction = "ASC" if page.ascending else "DESC"
     if page.cursor is not None:
@@ -123,21 +121,21 @@ def page_sql(of: Filter, page: Page) -> tuple[str, list[object]]:
 
 
 def totals_sql(of: Filter) -> tuple[str, list[object]]:
-    """Count and sums; what is unknown (negative) counts as nothing."""
+    """Count the rows and sum their tokens; an unknown (negative) number counts as 0."""
     where, values = of.where()
     sums = "COUNT(*), TOTAL(input_tokens), TOTAL(output_tokens), TOTAL(MAX(cache_tokens, 0))"
     return f"SELECT {sums} FROM activity{where}", values  # noqa: S608 -- values are bound
 
 
 def speeds_sql(of: Filter, column: str) -> tuple[str, list[object]]:
-    """All known speeds of one kind; `column` is a name of ours."""
+    """Select all known speeds of one column; `column` is never a client's text."""
     where, values = of.where()
     where += f"{' AND' if where else ' WHERE'} {column} > 0"
     return f"SELECT {column} FROM activity{where}", values  # noqa: S608 -- values are bound
 
 
 def histogram(values: list[float]) -> dict[str, object] | None:
-    """Bins and percentiles of speeds; `None` for none."""
+    """Bins and percentiles of speeds; `None` without values."""
     if not values:
         return None
     values = sorted(values)

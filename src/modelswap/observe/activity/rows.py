@@ -1,7 +1,7 @@
-"""The activity record: its columns, its rows, and how a row looks to a client.
+"""The columns of an activity row, its SQL schema, and its JSON form.
 
-Law: a row holds facts only, in the order of `COLUMNS`; the first fourteen are
-the original's, so that its files and ours are the same. Pure.
+Guarantees: a row holds facts in the order of `COLUMNS`. The first sixteen columns are llama-swap's, so
+both programs can use one file. Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """One finished request. The id is given by the store."""
+    """One completed request; the store gives its id."""
 
     id: int
     ts_created: int
@@ -50,15 +50,15 @@ class Row(NamedTuple):
     bytes_out: int = 0
     wall_per_second: float = -1.0
     ending: str = ""
-    """`done`, or how it broke: `client_gone`, `truncated`, `cancelled` …"""
+    """`done`, or how it failed: `client_gone`, `truncated`, `cancelled` …"""
 
     def row(self) -> Row:
-        """Itself: a row is a record that is written already."""
+        """Return itself: a row is also a record."""
         return self
 
 
 class ActivityRecord(Protocol):
-    """What the store takes. Most rows are never asked for, so they are made when they are."""
+    """What the store accepts. It makes a row on demand: most rows are never queried."""
 
     @property
     def id(self) -> int: ...
@@ -66,8 +66,7 @@ class ActivityRecord(Protocol):
 
 
 COLUMNS: Final = Row._fields
-REFERENCE: Final = COLUMNS[:16]
-"""What a file of the original has."""
+REFERENCE: Final = COLUMNS[:16]  # the columns of a file of llama-swap
 EXTRA: Final = COLUMNS[16:]
 
 _TYPES: Final = {int: "INTEGER", float: "REAL", str: "TEXT"}
@@ -75,7 +74,7 @@ _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def column(name: str) -> str:
-    """The SQL definition of one of our own columns."""
+    """Write the SQL definition of one column that llama-swap lacks."""
     default = Row._field_defaults[name]
     literal = f"'{default}'" if isinstance(default, str) else repr(default)
     return f"{name} {_TYPES[type(default)]} NOT NULL DEFAULT {literal}"
@@ -98,12 +97,12 @@ INDEXES: Final = (
     "CREATE INDEX IF NOT EXISTS idx_activity_model_ts ON activity (model_id, ts_created DESC, id DESC)",
 )
 INSERT: Final = (
-    f"INSERT INTO activity ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 -- names of our own
+    f"INSERT INTO activity ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 -- names of this module
 )
 
 
 def shown(values: Sequence[Any], has_capture: Callable[[int], bool]) -> dict[str, object]:
-    """A row as `/api/metrics/activity` lists it."""
+    """Show a row as `/api/metrics/activity` lists it."""
     row = Row(*values)
     entry: dict[str, object] = {
         "id": row.id,
@@ -128,12 +127,12 @@ def shown(values: Sequence[Any], has_capture: Callable[[int], bool]) -> dict[str
         entry["error_msg"] = row.error_msg
     if metadata := metadata_of(row.metadata_json):
         entry["metadata"] = metadata
-    entry.update(_ours(row))
+    entry.update(_extra(row))
     return entry
 
 
-def _ours(row: Row) -> dict[str, object]:
-    ours: dict[str, object] = {
+def _extra(row: Row) -> dict[str, object]:
+    extra: dict[str, object] = {
         "requested": row.requested,
         "client": row.client,
         "key": row.key_name,
@@ -142,19 +141,19 @@ def _ours(row: Row) -> dict[str, object]:
         "bytes_out": row.bytes_out,
     }
     if row.started_ms:
-        ours["started"] = rfc3339(row.started_ms * 1_000_000, 3)
+        extra["started"] = rfc3339(row.started_ms * 1_000_000, 3)
     for name in ("ttft_ms", "queue_ms", "load_ms", "wall_per_second"):
         if (value := getattr(row, name)) >= 0:
-            ours[name] = value
+            extra[name] = value
     if row.finish_reason:
-        ours["finish_reason"] = row.finish_reason
+        extra["finish_reason"] = row.finish_reason
     if row.ending:
-        ours["ending"] = row.ending
-    return ours
+        extra["ending"] = row.ending
+    return extra
 
 
 def metadata_of(text: str) -> dict[str, str]:
-    """The metadata bag of a row; empty when there is none or it cannot be read."""
+    """Read the metadata of a row; empty without any, or when it cannot be read."""
     if not text:
         return {}
     try:

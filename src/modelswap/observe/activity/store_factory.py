@@ -1,7 +1,4 @@
-"""Which activity store the configuration asks for.
-
-The one place that knows both the settings and the store; it keeps nothing.
-"""
+"""Builds the activity store that the settings describe."""
 
 from __future__ import annotations
 
@@ -20,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: EventBus) -> Store:
-    """Make the store that the settings describe; it is not open yet."""
-
-    def tell(ids: Iterable[int]) -> None:
+    def publish(ids: Iterable[int]) -> None:
         bus.publish_all("activity", ({"id": number} for number in ids))
 
     return Store(
@@ -32,10 +27,10 @@ def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: Even
         retention=settings.store_retention,
         file_rows=settings.store_rows,
         warn=log.warning,
-        done=tell,
+        on_recorded=publish,
     )
 
 
 def most_captures(settings: Settings) -> int:
-    """How many captures somebody may find: those of the rows in memory, or of any row in a file."""
+    """How many captures can be found: those of the rows in memory, or of any row in a file."""
     return settings.metrics_max_in_memory if settings.store_path is None else sys.maxsize

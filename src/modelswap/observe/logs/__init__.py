@@ -1,1 +1,1 @@
-"""Log lines, where they go, and what is masked in them."""
+"""Log lines: their history, their live readers, standard output, and the masking of secrets."""

@@ -1,18 +1,17 @@
-"""The logs: our own lines and the output of every model server.
+"""The logs: the program's own lines and the output of every model server.
 
-Law: a log never slows what it reports. Rings hold the last 102,400 bytes of
-each source; live readers get whole lines or a note saying what is missing;
-every line passes the redactor first. Belongs to the event loop's thread; it
-refuses to be called from another.
+Guarantees: a log never delays what it reports. Each source keeps its last `RING` bytes. Live readers
+get whole lines, or a note that says what is missing. Every line passes the redactor first. Loop thread.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from modelswap.observe.batcher import Batcher
 from modelswap.observe.bounded_stream import BoundedStream
+from modelswap.units import Bytes, Seconds
 
 from .stdout import Stdout
 from .timestamps import FORMATS, Stamp, go_duration
@@ -22,40 +21,41 @@ if TYPE_CHECKING:
 
     Redact = Callable[[bytes], bytes]
 
-RING: Final = 102_400
-LONGEST_LINE: Final = 16_384
+RING: Final = Bytes(102_400)  # history of one source, as much as llama-swap keeps
+LONGEST_LINE: Final = Bytes(16_384)
 """A line that grows beyond this is passed on in pieces, each ending at a whole character."""
-OVERLAP: Final = 4_096
-"""Of such a line this much stays for its next piece, so that no secret is cut in two."""
-LIVE: Final = 512 << 10
+OVERLAP: Final = Bytes(4_096)
+"""The end of such a piece stays for the next one, so that no secret is cut in two."""
+LIVE: Final = Bytes(512 << 10)  # waits for one slow live reader; then it loses lines
 PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
 COMBINED: Final = ""
 
-GATHER: Final = 0.02
-"""Seconds that lines about requests are gathered before they are written together."""
+GATHER: Final = Seconds(0.02)
+"""Lines about requests are gathered for so long, then written together."""
 MOST_GATHERED: Final = 256
+"""Lines that are written together at most, so that formatting them does not block the loop for long."""
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
-_NEWLINE: Final = 10
+_NEWLINE: Final = 10  # the byte
 
 
 def model_source(model: str) -> str:
-    """Name of the log of one model; cannot be mistaken for the others'."""
+    """Name the log of one model; no other source has such a name."""
     return "model:" + model
 
 
 def dropped_note(count: int) -> bytes:
-    """Say in a text stream how much is missing."""
+    """Write the note that says how much is missing in a stream."""
     return f"\n— {count} bytes dropped —\n".encode()
 
 
-class Ring:
-    """The last bytes of a stream of whole lines; starts at the beginning of a line."""
+class LogRing:
+    """The last bytes of a stream of whole lines; `read` begins with a whole line."""
 
     __slots__ = ("_cut", "_data", "_size")
 
-    def __init__(self, size: int = RING) -> None:
+    def __init__(self, size: Bytes = RING) -> None:
         self._size = size
         self._data = bytearray()
         self._cut = False
@@ -85,7 +85,7 @@ def _character_start(data: bytes) -> int:
 
 
 def _character_end(data: bytes) -> int:
-    """Length of the part of `data` that ends with a whole UTF-8 character."""
+    """Return the length of the part of `data` that ends with a whole UTF-8 character."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 == 0x80:  # noqa: PLR2004 -- a continuation byte: look further back
@@ -95,7 +95,7 @@ def _character_end(data: bytes) -> int:
     return len(data)
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream of fragments into whole lines."""
 
     __slots__ = ("_rest",)
@@ -104,7 +104,7 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes, redact: Redact | None = None) -> bytes:
-        """The whole lines that are there now, as one piece; what is cut is redacted before."""
+        """Take a fragment; return the whole lines. A line that is cut is redacted before."""
         if data and data[-1] == _NEWLINE and not self._rest:
             return data
         data = self._rest + data
@@ -117,26 +117,24 @@ class Lines:
         return data[:end]
 
     def flush(self) -> bytes:
-        """What is left of a stream that ended."""
+        """Return the rest of a stream that ended."""
         rest, self._rest = self._rest, b""
         return rest
 
 
 def _line_end(data: bytes) -> int:
-    """Just behind the last line feed, or the last carriage return of a progress bar."""
+    """Find the end of the last line feed, or of a progress bar's last carriage return."""
     newline = data.rfind(b"\n")
     bar = data.rfind(b"\r", newline + 1, len(data) - 1)
     return max(newline, bar) + 1
 
 
 class Logs:
-    """Every log of the program."""
-
     def __init__(self, *, to_stdout: str | None = None, stdout: Stdout | None = None) -> None:
-        """`to_stdout` is `proxy`, `upstream`, `both` or `none`, for as long as the process lives.
+        """`to_stdout` is `proxy`, `upstream`, `both` or `none`; a reload does not change it.
 
         The combined log holds the same. `None`: stdout shows the proxy's lines, and the combined
-        log holds everything, as it did before there was such a setting.
+        log holds everything, as before this setting existed.
         """
         self._stdout = stdout or Stdout()
         self._combines_all = to_stdout is None
@@ -145,13 +143,18 @@ class Logs:
         self._threshold = _LEVELS["info"]
         self._stamp: Stamp | None = None
         self._redact: Redact | None = None
-        self._rings: dict[str, Ring] = {PROXY: Ring(), UPSTREAM: Ring(), COMBINED: Ring()}
-        self._lines: dict[str, Lines] = {}
+        self._rings: dict[str, LogRing] = {
+            PROXY: LogRing(),
+            UPSTREAM: LogRing(),
+            COMBINED: LogRing(),
+        }
+        self._lines: dict[str, LineSplitter] = {}
         self._tails: dict[str, list[BoundedStream]] = {}
-        self._requests: list[tuple[str, int, int, str, float]] = []
-        self._due: asyncio.TimerHandle | None = None
+        self._requests = Batcher(self._write_requests, GATHER, most=MOST_GATHERED)
+        self.flush = self._requests.flush
+        """Write the lines that were gathered."""
         self.on_lines: Callable[[str, bytes], None] | None = None
-        """Told of every piece of the proxy and upstream logs (for the event stream)."""
+        """Called with every piece of the proxy and upstream logs (for the event stream)."""
 
     def configure(
         self,
@@ -160,7 +163,7 @@ class Logs:
         time_format: str = "",
         redact: Redact | None = None,
     ) -> None:
-        """Take over the settings that may change while running. Unknown names mean the default."""
+        """Apply the settings that a reload may change. Unknown names mean the default."""
         self._threshold = _LEVELS.get(level.strip().lower(), _LEVELS["info"])
         self._stamp = FORMATS.get(time_format.strip().lower())
         self._redact = redact
@@ -170,11 +173,10 @@ class Logs:
         return _LEVELS[level] >= self._threshold
 
     def proxy_line(self, level: str, message: str) -> None:
-        """Write one line of our own; `level` is debug, info, warn or error."""
+        """Write one line of the program; `level` is debug, info, warn or error."""
         if _LEVELS[level] < self._threshold:
             return
-        if self._requests:
-            self.flush()
+        self.flush()
         message = printable(message)
         stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
         line = f"{stamp}[{level.upper()}] {message}\n".encode("utf-8", "replace")
@@ -183,52 +185,41 @@ class Logs:
         self._spread(line, PROXY, show=self._show_proxy)
 
     def request_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
-        """Write one line about a request, a moment later, with those of others.
+        """Write one line about a request, a moment later, together with others.
 
-        `before` and `after` are its printable ends. Needs a running loop.
+        `before` and `after` are the printable text around status and size. Needs a running loop.
         """
         if self._stamp:
             before = f"{self._stamp(time.time_ns())} [INFO] {before}"
         else:
             before = "[INFO] " + before
-        requests = self._requests
-        requests.append((before, status, sent, after, seconds))
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(GATHER, self.flush)
-        elif len(requests) >= MOST_GATHERED:
-            self.flush()
+        self._requests.add((before, status, sent, after, seconds))
 
-    def flush(self) -> None:
-        """Write the lines that were gathered."""
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-        if self._requests:
-            requests, self._requests = self._requests, []
-            text = "".join(
-                [
-                    f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
-                    for before, status, sent, after, seconds in requests
-                ]
-            )
-            data = text.encode("utf-8", "replace")
-            self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
+    def _write_requests(self, requests: list[tuple[str, int, int, str, float]]) -> None:
+        text = "".join(
+            [
+                f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
+                for before, status, sent, after, seconds in requests
+            ]
+        )
+        data = text.encode("utf-8", "replace")
+        self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:
-        """Take any fragment of a model server's output."""
+        """Add any fragment of a model server's output."""
         lines = self._lines.get(model)
         if lines is None:
-            lines = self._lines[model] = Lines()
+            lines = self._lines[model] = LineSplitter()
         if whole := lines.feed(data, self._redact):
             self._from_model(model, whole)
 
     def model_ended(self, model: str) -> None:
-        """Pass on a last line without an end. The history stays."""
+        """Write a last line that has no end. The history stays."""
         if (lines := self._lines.get(model)) and (rest := lines.flush()):
             self._from_model(model, rest)
 
     def forget(self, model: str) -> None:
-        """Drop the history of a model that is configured no more; its readers come to an end."""
+        """Drop the history of a model that is no longer configured, and end its live readers."""
         source = model_source(model)
         self._lines.pop(model, None)
         self._rings.pop(source, None)
@@ -242,7 +233,7 @@ class Logs:
             data = self._redact(data)
         ring = self._rings.get(source)
         if ring is None:
-            ring = self._rings[source] = Ring()
+            ring = self._rings[source] = LogRing()
         ring.add(data)
         for tail in self._tails.get(source, ()):
             tail.put(data)
@@ -264,13 +255,13 @@ class Logs:
             self._stdout.write(data)
 
     def history(self, source: str) -> bytes:
-        """What the ring of a source holds; empty for one that has written nothing."""
+        """Read the ring of a source; empty when it has written nothing."""
         self.flush()
         ring = self._rings.get(source)
         return ring.read() if ring else b""
 
     def subscribe(self, source: str, *, history: bool = True) -> BoundedStream:
-        """A live reader; end it with `unsubscribe`."""
+        """Add a live reader; end it with `unsubscribe`."""
         self.flush()
         tail = BoundedStream(LIVE, dropped_note)
         if history and (past := self.history(source)):
@@ -295,20 +286,19 @@ class Logs:
         return self._stdout.dropped
 
     def end_tails(self) -> None:
-        """End every live reader."""
         self.flush()
         for tails in self._tails.values():
             for tail in tails:
                 tail.close()
 
-    def close(self, timeout: float = 1.0) -> None:
-        """End every live reader and write out what standard output still owes."""
+    def close(self, timeout: Seconds = Seconds(1.0)) -> None:
+        """End every live reader and write the queued lines to standard output."""
         self.end_tails()
         self._stdout.close(timeout)
 
 
 def printable(message: str) -> str:
-    """One line without control characters: nobody forges a second one with a path or a header."""
+    """Escape control characters: a path or a header must not forge a second line."""
     if message.isprintable():
         return message
     return "".join(
@@ -317,8 +307,6 @@ def printable(message: str) -> str:
 
 
 class Logger:
-    """The program's own voice."""
-
     __slots__ = ("_logs", "_once")
 
     def __init__(self, logs: Logs) -> None:

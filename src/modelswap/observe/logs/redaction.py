@@ -1,8 +1,8 @@
-"""What must not be shown: credential headers and secret values.
+"""Masks credential headers and secret values.
 
-Law: a header is hidden when its name says that it may carry a credential; a
-line is shown only after every known secret in it is masked. It refuses to
-guess about bodies: those are kept only where captures are switched on.
+Guarantees: a header is masked when its name says that it may carry a credential. A line is shown only
+after every known secret in it is masked.
+Does not: mask bodies; they are kept only where captures are switched on.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from modelswap.bounded_cache import BoundedCache
 from modelswap.config import redact as shown
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 MASK: Final = "[REDACTED]"
-"""Instead of a header's value, as the original says it; in texts it is `config.redact.MASK`."""
+"""Replaces a header's value, as in llama-swap; in texts `config.redact.MASK` does."""
 
 _HIDDEN: Final = re.compile(
     rb"authorization|cookie|secret|passw|credential|api[-_]?key|apikey|^proxy-"
     rb"|(?:auth|access|security|session|csrf|xsrf|id|refresh|bearer|private|jwt)[-_]token"
     rb"|^(?:x[-_])?token$|^x-amz-security|^x-jwt|^x-forwarded-client-cert$|^x-signature"
-    rb"|^sec-websocket-protocol$"  # OpenAI's clients put the key there
+    rb"|^sec-websocket-protocol$"  # OpenAI clients put the key there
 )
-_MOST_NAMES: Final = 2048
+_MOST_NAMES: Final = 2048  # header names in the cache: clients use some dozens
 
 
 def canonical(name: bytes) -> str:
@@ -33,15 +34,15 @@ def canonical(name: bytes) -> str:
 
 
 class HeaderMask:
-    """Which header values are hidden. Each name is judged once."""
+    """Decides which header values are masked; the decision about each name is cached."""
 
     def __init__(self, extra: Iterable[str] = ()) -> None:
         self._extra: frozenset[bytes] = frozenset()
-        self._known: dict[bytes, tuple[str, bool]] = {}
+        self._known: BoundedCache[bytes, tuple[str, bool]] = BoundedCache(_MOST_NAMES)
         self.configure(extra)
 
     def configure(self, extra: Iterable[str]) -> None:
-        """Take over the configured names; what is kept already is shown by the new rules."""
+        """Apply the configured names; captures that exist already are shown by the new rules."""
         self._extra = frozenset(name.strip().lower().encode() for name in extra)
         self._known.clear()
 
@@ -60,14 +61,12 @@ class HeaderMask:
     def _judge(self, raw: bytes) -> tuple[str, bool]:
         lower = raw.lower()
         verdict = canonical(lower), lower in self._extra or _HIDDEN.search(lower) is not None
-        if len(self._known) >= _MOST_NAMES:
-            self._known.clear()
         self._known[raw] = verdict
         return verdict
 
 
 def line_redactor(secrets: Iterable[str]) -> Callable[[bytes], bytes] | None:
-    """Make a function that masks every secret in a line; `None` when there is nothing to mask."""
+    """Make a function that masks every secret in a line; `None` without secrets."""
     values = sorted(
         {s.encode() for s in secrets if len(s) >= shown.SHORTEST_KEY}, key=len, reverse=True
     )

@@ -1,9 +1,8 @@
-"""The process's standard output, written by a thread of its own.
+"""Writes log lines to standard output in a thread.
 
-Law: nobody waits for a terminal or pipe that does not read. The queue is
-bounded in bytes; what does not fit is counted, and said once the reader is
-back. Only a reader that has gone for good ends it: a disk may have room again.
-It refuses to format anything.
+Guarantees: a terminal or pipe that does not read delays no request. The queue is bounded; what does
+not fit is counted, and a line says so once the reader reads again. Only a closed pipe ends the
+writing: a full disk may have space again.
 """
 
 from __future__ import annotations
@@ -14,15 +13,16 @@ import threading
 from collections import deque
 from typing import Final
 
-LIMIT: Final = 1 << 20
-_GATHER: Final = 0.05
-"""Seconds that lines are collected before one write carries them all."""
+from modelswap.units import Bytes, Seconds
+
+LIMIT: Final = Bytes(1 << 20)  # lines that wait for a slow reader: some seconds of a busy log
+_GATHER: Final = Seconds(0.05)  # lines are gathered for so long before one write carries them all
 
 
 class Stdout:
-    """Whole lines go in at once; they come out in order, a moment later."""
+    """Takes whole lines and writes them in order, a moment later."""
 
-    def __init__(self, fd: int = 1, limit: int = LIMIT) -> None:
+    def __init__(self, fd: int = 1, limit: Bytes = LIMIT) -> None:
         self._fd = fd
         self._limit = limit
         self._queue: deque[bytes] = deque()
@@ -34,11 +34,11 @@ class Stdout:
         self._broken = False
         self._refused = 0
         self._lost = 0
-        self._said = 0
+        self._reported = 0
 
     @property
     def dropped(self) -> int:
-        """Bytes that did not fit into the queue, or that the file would not take."""
+        """Bytes that did not fit into the queue, or that could not be written."""
         return self._refused + self._lost
 
     def write(self, data: bytes) -> None:
@@ -55,8 +55,8 @@ class Stdout:
             if self._thread is None:
                 self._start()
 
-    def close(self, timeout: float = 1.0) -> None:
-        """Write what is queued, for at most `timeout` seconds."""
+    def close(self, timeout: Seconds = Seconds(1.0)) -> None:
+        """Write what is queued, for at most `timeout`."""
         self._closing.set()
         self._wake.set()
         if self._thread is not None:
@@ -82,14 +82,14 @@ class Stdout:
             batch.append(queue.popleft())
         data = b"".join(batch)
         dropped = self.dropped
-        if dropped > self._said:
-            data += f"\n— {dropped - self._said} bytes dropped —\n".encode()
+        if dropped > self._reported:
+            data += f"\n— {dropped - self._reported} bytes dropped —\n".encode()
         try:
             self._write(data)
-            self._said = dropped
-        except BrokenPipeError:  # a log nobody reads must not stop the work
+            self._reported = dropped
+        except BrokenPipeError:  # the reader closed the pipe; requests go on
             self._broken = True
-        except OSError:  # a full disk, say: later lines may find room
+        except OSError:  # a full disk, for example: later lines may fit
             self._lost += sum(map(len, batch))
         self._done += sum(map(len, batch))
 
@@ -98,5 +98,5 @@ class Stdout:
         while view:
             try:
                 view = view[os.write(self._fd, view) :]
-            except BlockingIOError:  # someone made the shared terminal non-blocking
+            except BlockingIOError:  # another program made the shared terminal non-blocking
                 select.select([], [self._fd], [], 1.0)

@@ -1,7 +1,6 @@
-"""Time as text: the `logTimeFormat` names and RFC 3339 as the API writes it.
+"""Formats times: the `logTimeFormat` names, and RFC 3339 as the API writes it.
 
-For display only; nothing here decides. The month and day names are English
-whatever the locale is.
+Guarantees: names of months and days are English in every locale.
 """
 
 from __future__ import annotations
@@ -13,23 +12,12 @@ from typing import Final
 
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS: Final = (
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-)
-_SECOND: Final = 1_000_000_000
-_DAY: Final = 86_400
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+)  # fmt: skip
+_SECOND: Final = 1_000_000_000  # nanoseconds
+_DAY: Final = 86_400  # seconds
 _LAST: Final = 253_402_300_799 - _DAY
-"""A file may hold any number; a date that Python cannot write becomes the nearest that it can."""
+"""Seconds since 1970. A database may hold any number; one that `datetime` cannot hold becomes the nearest."""
 
 Stamp = Callable[[int], str]
 

@@ -1,7 +1,7 @@
-"""What is counted while requests run; `exposition` makes text of it.
+"""The counters and histograms of the program.
 
-Law: counting is one or two dictionary operations. The number of label values
-is bounded: a client that invents names cannot fill the memory. Loop thread.
+Guarantees: counting is one or two dictionary operations. The number of label values is bounded, so a
+client that invents names cannot fill the memory. Loop thread.
 """
 
 from __future__ import annotations
@@ -13,23 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DURATIONS: Final = (
-    0.01,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-)
+    0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+)  # fmt: skip
+"""Seconds, upper bounds: from a cached embedding to a long generation."""
 WAITS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds, upper bounds: from a free slot to the load of a large model."""
 MOST_SERIES: Final = 2000
+"""Label combinations: bounds memory and the size of a scrape. More are counted as `OTHER`."""
 OTHER: Final = "other"
 KINDS: Final = ("prompt", "cached", "generated", "drafted", "accepted")
 
@@ -49,22 +39,18 @@ class Histogram:
         self.sum += value
 
     def add_zero(self) -> None:
-        """Like `add(0)`: bounds are above it."""
+        """Like `add(0)`, without a search: all bounds are above it."""
         self.counts[0] += 1
 
 
 class ModelCounters(NamedTuple):
-    """What the fleet knows of one model at the moment of a scrape."""
-
     model: str
     state: str
     in_flight: int
     waiting: int
 
 
-class Series:
-    """Everything that is counted for one model, path and status."""
-
+class RequestSeries:
     __slots__ = ("count", "duration", "ttft")
 
     def __init__(self) -> None:
@@ -79,8 +65,8 @@ class Series:
         self.ttft.add(seconds)
 
 
-class Use:
-    """What requests to one model used and waited for."""
+class ModelUsage:
+    """Tokens and waiting times of the requests to one model."""
 
     __slots__ = ("accepted", "cached", "drafted", "generated", "prompt", "waits")
 
@@ -94,52 +80,51 @@ class Use:
 
 
 class Counters:
-    """The program's counters since its start."""
-
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, str, int], Series] = {}
-        self._uses: dict[str, Use] = {}
+        self.requests: dict[tuple[str, str, int], RequestSeries] = {}
+        self._usages: dict[str, ModelUsage] = {}
         self.loads: dict[str, Histogram] = {}
         self.load_failures: dict[str, int] = {}
         self.swaps = 0
         self.connections: Callable[[], int] | None = None
         self.drops: dict[str, Callable[[], int]] = {}
-        """Where something can be dropped, and how much was."""
+        """Sources of dropped data, and how much each dropped."""
 
-    def series(self, model: str, path: str, status: int) -> Series:
-        """Where requests are counted; `model` must be a configured name, `""` for others."""
+    def series(self, model: str, path: str, status: int) -> RequestSeries:
+        """The series of a label combination; `model` must be configured, `""` stands for others."""
         key = model, path, status
         series = self.requests.get(key)
         if series is None:
             if len(self.requests) >= MOST_SERIES:
                 key = OTHER, OTHER, status
-            series = self.requests.setdefault(key, Series())
+            series = self.requests.setdefault(key, RequestSeries())
         return series
 
-    def use(self, model: str) -> Use:
-        """Where tokens and waits of a model are counted."""
-        use = self._uses.get(model)
-        if use is None:
-            if len(self._uses) >= MOST_SERIES:
+    def usage(self, model: str) -> ModelUsage:
+        usage = self._usages.get(model)
+        if usage is None:
+            if len(self._usages) >= MOST_SERIES:
                 model = OTHER
-            use = self._uses.setdefault(model, Use())
-        return use
+            usage = self._usages.setdefault(model, ModelUsage())
+        return usage
 
     @property
     def tokens(self) -> dict[tuple[str, str], int]:
-        """Tokens by model and kind; what never came is left out."""
+        """Tokens by model and kind; without the kinds that are 0."""
         return {
             (model, kind): count
-            for model, use in list(self._uses.items())
+            for model, usage in list(self._usages.items())
             for kind in KINDS
-            if (count := getattr(use, kind)) > 0
+            if (count := getattr(usage, kind)) > 0
         }
 
     @property
     def waits(self) -> dict[str, Histogram]:
-        """How long requests waited for a model; 0 when it was ready."""
+        """How long requests waited for each model; 0 when it was ready."""
         return {
-            model: use.waits for model, use in list(self._uses.items()) if any(use.waits.counts)
+            model: usage.waits
+            for model, usage in list(self._usages.items())
+            if any(usage.waits.counts)
         }
 
     def loaded(self, model: str, seconds: float) -> None:
@@ -150,7 +135,7 @@ class Counters:
         self.load_failures[model] = self.load_failures.get(model, 0) + 1
 
     def swapped(self) -> None:
-        """Count a start that made another model leave."""
+        """Count a start that evicted another model."""
         self.swaps += 1
 
     @staticmethod

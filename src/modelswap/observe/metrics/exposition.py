@@ -1,8 +1,8 @@
-"""`GET /metrics`: the counters and the newest samples in Prometheus text.
+"""Writes the counters and the newest samples as Prometheus text.
 
-Law: the original's host and GPU families keep their names; ours begin with
-`modelswap_`, base units, `_total` for what only grows. prometheus_client is
-loaded at the first scrape. Runs off the loop; it only reads.
+Guarantees: llama-swap's host and GPU families keep their names. Other names begin with `modelswap_`,
+use base units, and end in `_total` when they only grow. prometheus_client is loaded at the first scrape.
+Not for the loop's thread; it only reads.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from .performance import GpuSample, HostSample
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
     from .counters import Counters, Histogram, ModelCounters
 
+    Family = CounterMetricFamily | GaugeMetricFamily
+
 STATES: Final = ("stopped", "starting", "ready", "stopping")
-_MIB: Final = 1 << 20
+_MIB: Final = 1 << 20  # bytes
 _REQUEST: Final = ("model", "path", "status")
 
 Gpus = list[GpuSample]
 
 
 class Scrape:
-    """One answer: what the counters, the fleet and the sampler say now."""
-
     def __init__(
         self,
         counters: Counters,
@@ -46,7 +46,7 @@ class Scrape:
         self._in_flight = in_flight
 
     def text(self) -> bytes:
-        """The exposition; not for the loop's thread."""
+        """Make the text. Not for the loop's thread."""
         from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- loaded at the first scrape
 
         registry = CollectorRegistry(auto_describe=False)
@@ -71,19 +71,11 @@ class Scrape:
             "modelswap_in_flight", "Requests running or waiting now", (), [((), self._in_flight)]
         )
         if counters.connections is not None:
-            yield _gauge(
-                "modelswap_connections",
-                "Open client connections",
-                (),
-                [((), counters.connections())],
-            )
+            number = counters.connections()
+            yield _gauge("modelswap_connections", "Open client connections", (), [((), number)])
         drops = [((where,), count()) for where, count in counters.drops.items()]
-        yield _counter(
-            "modelswap_dropped",
-            "Items of observation lost to a full queue or disk",
-            ("where",),
-            drops,
-        )
+        lost = "Items of observation lost to a full queue or disk"
+        yield _counter("modelswap_dropped", lost, ("where",), drops)
 
     def _requests(self) -> Iterator[Metric]:
         counters = self._counters
@@ -103,29 +95,17 @@ class Scrape:
             _REQUEST,
             [(k, v.ttft) for k, v in series if v.ttft is not None],
         )
-        yield _counter(
-            "modelswap_tokens",
-            "Tokens by kind: prompt, cached, generated, drafted, accepted",
-            ("model", "kind"),
-            list(counters.tokens.items()),
-        )
+        text = "Tokens by kind: prompt, cached, generated, drafted, accepted"
+        yield _counter("modelswap_tokens", text, ("model", "kind"), counters.tokens.items())
 
     def _models(self) -> Iterator[Metric]:
         counters = self._counters
         states = self._states
         model: Labels = ("model",)
-        yield _gauge(
-            "modelswap_queue_length",
-            "Requests waiting for their model",
-            model,
-            [((s.model,), s.waiting) for s in states],
-        )
-        yield _gauge(
-            "modelswap_model_in_flight",
-            "Requests a model serves now",
-            model,
-            [((s.model,), s.in_flight) for s in states],
-        )
+        waiting: Samples = [((s.model,), s.waiting) for s in states]
+        yield _gauge("modelswap_queue_length", "Requests waiting for their model", model, waiting)
+        served: Samples = [((s.model,), s.in_flight) for s in states]
+        yield _gauge("modelswap_model_in_flight", "Requests a model serves now", model, served)
         yield _gauge(
             "modelswap_model_state",
             "1 for the state a model is in",
@@ -147,12 +127,9 @@ class Scrape:
         yield _counter(
             "modelswap_swaps", "Starts that made another model leave", (), [((), counters.swaps)]
         )
-        yield _counter(
-            "modelswap_load_failures",
-            "Model servers that did not become ready",
-            model,
-            [((k,), v) for k, v in list(counters.load_failures.items())],
-        )
+        failures = [((k,), v) for k, v in list(counters.load_failures.items())]
+        text = "Model servers that did not become ready"
+        yield _counter("modelswap_load_failures", text, model, failures)
 
 
 Labels = tuple[str, ...]
@@ -162,7 +139,10 @@ Samples = list[tuple[Labels, float]]
 def _gauge(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
     from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
 
-    family = GaugeMetricFamily(name, text, labels=labels)
+    return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
+
+
+def _filled(family: Family, samples: Iterable[tuple[Any, float]]) -> Metric:
     for values, number in samples:
         family.add_metric(values, number)
     return family
@@ -171,10 +151,7 @@ def _gauge(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
 def _counter(name: str, text: str, labels: Labels, samples: Iterable[tuple[Any, float]]) -> Metric:
     from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
 
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in samples:
-        family.add_metric(values, number)
-    return family
+    return _filled(CounterMetricFamily(name, text, labels=labels), samples)
 
 
 def _histogram(
@@ -206,11 +183,8 @@ def _host(host: HostSample) -> Iterator[Metric]:
         ("swap_used", "Swap space in use", host.swap_used_mb),
     ):
         yield _gauge(f"llamaswap_{name}_bytes", text, (), [((), mib * _MIB)])
-    loads: Samples = [
-        (("1m",), host.load_avg_1),
-        (("5m",), host.load_avg_5),
-        (("15m",), host.load_avg_15),
-    ]
+    averages = {"1m": host.load_avg_1, "5m": host.load_avg_5, "15m": host.load_avg_15}
+    loads: Samples = [((interval,), load) for interval, load in averages.items()]
     yield _gauge("llamaswap_load_average", "Load average", ("interval",), loads)
     traffic: Samples = []
     for link in host.net_io or ():

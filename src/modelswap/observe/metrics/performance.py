@@ -1,7 +1,7 @@
-"""Host and GPU samples, one hour of them.
+"""Samples of host and GPUs over the last hour.
 
-Law: a thread of its own samples; the loop only reads what is there. A reading
-that fails leaves a gap, never stops the sampling.
+Guarantees: a thread takes the samples; the loop only reads them. A failed reading leaves a gap and
+never stops the sampling.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import msgspec
 
 from modelswap.devices.gpus import Gpus
 from modelswap.observe.logs.timestamps import rfc3339
+from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from typing import Any
 
-HOUR: Final = 3600.0
-FIRST: Final = 1.0
-"""Seconds until the first sample: a start-up has better things to do."""
-_MIB: Final = 1 << 20
+HOUR: Final = Seconds(3600.0)  # samples are kept so long: the page draws one hour
+FIRST: Final = Seconds(1.0)  # until the first sample, so that it does not slow the start-up
+_MIB: Final = Bytes(1 << 20)  # the API reports memory in MiB
 
 
-class Link(msgspec.Struct, frozen=True):
+class NetworkInterface(msgspec.Struct, frozen=True):
     name: str
     bytes_recv: int
     bytes_sent: int
@@ -45,7 +45,7 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
     load_avg_1: float
     load_avg_5: float
     load_avg_15: float
-    net_io: list[Link] | None
+    net_io: list[NetworkInterface] | None
 
 
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def host_sample(stamp: str) -> HostSample:
-    """One sample of this host; utilisation counts since the previous one."""
+    """Take one sample of this host; utilisation counts since the previous one."""
     import psutil  # noqa: PLC0415 -- loaded when needed: start-up time counts
 
     memory = psutil.virtual_memory()
@@ -82,20 +82,21 @@ def host_sample(stamp: str) -> HostSample:
         load_avg_1=load[0],
         load_avg_5=load[1],
         load_avg_15=load[2],
-        net_io=None if sys.platform == "darwin" else _links(psutil.net_io_counters(pernic=True)),
+        net_io=None
+        if sys.platform == "darwin"
+        else _interfaces(psutil.net_io_counters(pernic=True)),
     )
 
 
-def _links(counters: dict[str, Any]) -> list[Link]:
+def _interfaces(counters: dict[str, Any]) -> list[NetworkInterface]:
     return [
-        Link(name, io.bytes_recv, io.bytes_sent)
+        NetworkInterface(name, io.bytes_recv, io.bytes_sent)
         for name, io in sorted(counters.items())
         if name != "lo"
     ]
 
 
 def gpu_samples(gpus: Gpus, stamp: str) -> list[GpuSample]:
-    """One sample of each GPU."""
     return [
         GpuSample(
             timestamp=stamp,
@@ -107,13 +108,11 @@ def gpu_samples(gpus: Gpus, stamp: str) -> list[GpuSample]:
 
 
 class Performance:
-    """The samples of the last hour."""
-
     def __init__(
-        self, *, every: float = 5.0, disabled: bool = False, gpus: Gpus | None = None
+        self, *, every: Seconds = Seconds(5.0), disabled: bool = False, gpus: Gpus | None = None
     ) -> None:
         self.enabled = not disabled
-        """Whether it was ever on: switched off by a reload means no samples, not no answer."""
+        """Whether sampling was ever on: after a reload switched it off, the API reports no samples."""
         self._sampling = not disabled
         self._every = every
         self._gpus = gpus or Gpus()
@@ -126,7 +125,7 @@ class Performance:
         return max(1, int(HOUR / self._every))
 
     def start(self) -> None:
-        """Begin to sample, unless switched off."""
+        """Start sampling, unless it is switched off."""
         if self._sampling and self._thread is None:
             self._stop = threading.Event()
             self._thread = threading.Thread(
@@ -134,14 +133,14 @@ class Performance:
             )
             self._thread.start()
 
-    def close(self, timeout: float = 1.0) -> None:
+    def close(self, timeout: Seconds = Seconds(1.0)) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout)
             self._thread = None
 
-    def configure(self, *, every: float, disabled: bool) -> None:
-        """A reload: a changed interval clears the history, switching off empties it."""
+    def configure(self, *, every: Seconds, disabled: bool) -> None:
+        """Apply a reload: a changed interval and switching off clear the history."""
         if every == self._every and disabled is not self._sampling:
             return
         self._stop.set()
@@ -166,18 +165,18 @@ class Performance:
         now = time.time_ns()
         stamp = rfc3339(now)
         with contextlib.suppress(psutil.Error, OSError, ValueError, RuntimeError):
-            self._hosts.append((now, host_sample(stamp)))  # else a gap, which says enough
+            self._hosts.append((now, host_sample(stamp)))  # otherwise a gap
         if gpus := gpu_samples(self._gpus, stamp):
             self._gpu_groups.append((now, gpus))
 
     def latest(self) -> tuple[HostSample | None, list[GpuSample]]:
-        """The newest sample of the host and of each GPU, those by id."""
+        """The newest sample of the host and of each GPU, sorted by id."""
         hosts, groups = self._hosts, self._gpu_groups
         gpus = sorted(groups[-1][1], key=lambda gpu: gpu.id) if groups else []
         return (hosts[-1][1] if hosts else None), gpus
 
     def report(self, after: int | None) -> dict[str, object]:
-        """What `/api/performance` answers; `after` in nanoseconds, samples strictly newer."""
+        """Show `/api/performance`: samples strictly newer than `after`, in nanoseconds since 1970."""
         floor = -1 if after is None else after
         hosts = [sample for at, sample in list(self._hosts) if at > floor]
         gpus = [gpu for at, group in list(self._gpu_groups) if at > floor for gpu in group]

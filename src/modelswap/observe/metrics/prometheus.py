@@ -1,7 +1,7 @@
-"""The front page of what is counted: takes rows and phases, gives `/metrics`.
+"""Counts requests and model starts; makes the text of `/metrics`.
 
-Law: counting costs a few dictionary operations on the loop; text is made in a
-thread, and prometheus_client is loaded at the first scrape.
+Guarantees: counting costs a few dictionary operations on the loop. The text is made in a thread, and
+prometheus_client is loaded at the first scrape.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from .performance import GpuSample, HostSample
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_NOT_FOUND: Final = 404
+_NOT_FOUND: Final = 404  # HTTP status
 
 
-class Finished(Protocol):
-    """What is counted of a request."""
-
+class CountedRequest(Protocol):
     @property
     def model(self) -> str: ...
     @property
@@ -36,78 +34,75 @@ class Finished(Protocol):
     def tokens(self) -> Tokens: ...
     @property
     def queue_ms(self) -> int:
-        """-1 for one that never had its turn."""
+        """Time in the queue; -1 for a request that was not admitted."""
         ...
 
 
 class Metrics:
-    """Counters of the program since its start."""
-
     def __init__(self, *, version: str = "") -> None:
         self._version = version
         self.counters = Counters()
         self._starting: dict[str, float] = {}
-        self._left: str | None = None
-        """The last model that had to leave since the last start."""
+        self._stopped: str | None = None
+        """The last model that was stopped since the last start."""
 
     def watch_drops(self, **where: Callable[[], int]) -> None:
-        """Tell where something can be dropped: name and a function that says how much was."""
+        """Add sources of dropped data: a name, and a function that returns how much was dropped."""
         self.counters.drops.update(where)
 
-    def requests(self, all_done: Iterable[Finished]) -> None:
-        """Count finished requests."""
+    def requests(self, completed: Iterable[CountedRequest]) -> None:
         counters = self.counters
         last: tuple[str, str, int] | None = None
-        series = use = None
-        for done in all_done:
-            tokens = done.tokens
-            queue_ms = done.queue_ms
-            status = done.status
-            # a name nobody configured is no label
+        series = usage = None
+        for request in completed:
+            tokens = request.tokens
+            queue_ms = request.queue_ms
+            status = request.status
+            # a name that is not configured is no label
             key = (
-                "" if status == _NOT_FOUND and queue_ms < 0 else done.model,
-                done.recorded_path,
+                "" if status == _NOT_FOUND and queue_ms < 0 else request.model,
+                request.recorded_path,
                 status,
             )
-            if series is None or use is None or key != last:
+            if series is None or usage is None or key != last:
                 last = key
-                series, use = counters.series(*key), counters.use(key[0])
+                series, usage = counters.series(*key), counters.usage(key[0])
             series.count += 1
             series.duration.add(tokens.duration_ms / 1000)
-            if done.stream and tokens.ttft_ms >= 0:
+            if request.stream and tokens.ttft_ms >= 0:
                 series.add_first_byte(tokens.ttft_ms / 1000)
-            if not queue_ms:  # the usual: it was ready
-                use.waits.add_zero()
+            if not queue_ms:  # the usual case: the model was ready
+                usage.waits.add_zero()
             elif queue_ms > 0:
-                use.waits.add(queue_ms / 1000)
+                usage.waits.add(queue_ms / 1000)
             if tokens.input > 0:
-                use.prompt += tokens.input
+                usage.prompt += tokens.input
             if tokens.output > 0:
-                use.generated += tokens.output
+                usage.generated += tokens.output
             if tokens.cached > 0:
-                use.cached += tokens.cached
+                usage.cached += tokens.cached
             if tokens.drafted > 0:
-                use.drafted += tokens.drafted
-                use.accepted += max(tokens.accepted, 0)
+                usage.drafted += tokens.drafted
+                usage.accepted += max(tokens.accepted, 0)
 
     def phase(self, model: str, state: str, now: float, *, failed: bool = False) -> None:
-        """Take the news that a model is now starting, ready, stopping or stopped.
+        """A model is now starting, ready, stopping or stopped.
 
-        *failed* tells a load that took too long from one that was called off.
+        `failed`: a load that is stopped took too long; otherwise it was cancelled.
         """
         began = self._starting.pop(model, None)
         match state:
             case "starting":
                 self._starting[model] = now if began is None else began
-                if self._left is not None and self._left != model:
+                if self._stopped is not None and self._stopped != model:
                     self.counters.swapped()
-                self._left = None
+                self._stopped = None
             case "ready" if began is not None:
                 self.counters.loaded(model, now - began)
             case "stopping" if began is not None and failed:
                 self.counters.load_failed(model)
             case "stopping":
-                self._left = model
+                self._stopped = model
             case "stopped" if began is not None:
                 self.counters.load_failed(model)
             case _:
@@ -121,7 +116,7 @@ class Metrics:
         *,
         in_flight: int,
     ) -> bytes:
-        """The exposition. Not for the loop's thread."""
+        """Make the text. Not for the loop's thread."""
         from .exposition import Scrape  # noqa: PLC0415 -- loaded at the first scrape
 
         scrape = Scrape(

@@ -1,7 +1,7 @@
-"""Content codings of an answer, undone for reading.
+"""Decodes the content coding of a response for reading.
 
-Law: memory and time are bounded: output comes in pieces, and a body that grows
-beyond `MOST` is given up. It refuses codings that the standard library lacks.
+Guarantees: memory and time are bounded. Output comes in pieces; a body that grows beyond `MOST` fails.
+Does not: know codings that the standard library lacks.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PIECE: Final = 64 << 10
-MOST: Final = 64 << 20
-"""Decoded bytes after which a body counts as too large to be read (or as a bomb)."""
-
+PIECE: Final = Bytes(64 << 10)  # output of one step: fits into a processor's cache
+MOST: Final = Bytes(64 << 20)
+"""Of decoded output; a larger body is too large to be read, or a decompression bomb."""
 
 _READABLE: Final = frozenset({b"gzip", b"deflate"})
 
 
-class Stream(Protocol):
-    """What `zlib.decompressobj` makes."""
+class Decompressor(Protocol):
+    """The type of `zlib.decompressobj()`."""
 
     @property
     def eof(self) -> bool: ...
@@ -31,11 +32,11 @@ class Stream(Protocol):
 
 
 class DecodingFailedError(Exception):
-    """The body is not what its Content-Encoding says, or grows without bound."""
+    """The body is not what its Content-Encoding says, or too large."""
 
 
 class ResponseDecoder:
-    """Undoes gzip or deflate, fed in any pieces."""
+    """Decodes gzip or deflate, fed in any pieces."""
 
     def __init__(self, coding: str) -> None:
         self._stream = zlib.decompressobj(31) if coding == "gzip" else None
@@ -43,7 +44,11 @@ class ResponseDecoder:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield decoded pieces; raises `DecodingFailedError`."""
+        """Yield decoded pieces.
+
+        Raises:
+            DecodingFailedError: see there.
+        """
         if self._stream is None:
             self._start += data
             if len(self._start) < 2:  # noqa: PLR2004 -- the two bytes of a zlib header
@@ -55,7 +60,7 @@ class ResponseDecoder:
         except zlib.error as error:
             raise DecodingFailedError(f"response decompression failed: {error}") from error
 
-    def _pieces(self, stream: Stream, data: bytes) -> Iterator[bytes]:
+    def _pieces(self, stream: Decompressor, data: bytes) -> Iterator[bytes]:
         while data and not stream.eof:
             piece = stream.decompress(data, PIECE)
             data = stream.unconsumed_tail
@@ -73,7 +78,7 @@ def _has_zlib_header(data: bytes) -> bool:
 
 
 def decoder_for(value: bytes) -> ResponseDecoder | None:
-    """A decoder for a Content-Encoding; `None`: the body is read as it is."""
+    """Make a decoder for a Content-Encoding; `None`: the body is read as it is."""
     match value.strip().lower():
         case b"gzip" | b"x-gzip":
             return ResponseDecoder("gzip")
@@ -84,9 +89,9 @@ def decoder_for(value: bytes) -> ResponseDecoder | None:
 
 
 def readable(values: Iterable[bytes]) -> bytes:
-    """What is left of these `Accept-Encoding` values: codings that a `ResponseDecoder` undoes, as they came.
+    """Keep of these `Accept-Encoding` values the codings that `ResponseDecoder` decodes.
 
-    None left: `identity`, so that the server takes nothing else either.
+    Without any: `identity`, so that the server uses no other coding.
     """
     members = [member.strip() for value in values for member in value.split(b",")]
     kept = [m for m in members if m.partition(b";")[0].strip().lower() in _READABLE]
@@ -94,6 +99,10 @@ def readable(values: Iterable[bytes]) -> bytes:
 
 
 def decode_whole(value: bytes, body: bytes) -> bytes:
-    """The body as it was before it was encoded; raises `DecodingFailedError`."""
+    """Decode a whole body.
+
+    Raises:
+        DecodingFailedError: see there.
+    """
     decoder = decoder_for(value)
     return body if decoder is None else b"".join(decoder.feed(body))

@@ -1,8 +1,8 @@
-"""Reads token figures out of an answer while it streams by.
+"""Reads the token figures of a response while it is forwarded.
 
-Law: the common event costs an append, many together a few byte searches, and no JSON; memory is bounded
-however large the answer or its lines; what cannot be read is simply not
-reported. It never changes or delays a byte, and never raises over content.
+Guarantees: the usual event costs an append, and many together a few byte searches and no JSON. Memory
+is bounded for every size of response or line. It never changes or delays a byte, and no content makes
+it raise: what cannot be read is not reported.
 """
 
 from __future__ import annotations
@@ -12,65 +12,58 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from modelswap.observe.activity.failure_text import describe
+from modelswap.units import Bytes
 
 from .decoding import DecodingFailedError, ResponseDecoder, decoder_for
-from .usage import Answer, Body, Counts, Figures, Plain, Tokens, combine, told
+from .failure_text import describe
+from .usage import (
+    CommonBody,
+    Counts,
+    Figures,
+    Tokens,
+    UsageBody,
+    UsageEvent,
+    UsageFormat,
+    combine,
+    make_tokens,
+)
 
 if TYPE_CHECKING:
     from modelswap.observe.logs.redaction import Headers
 
-WHOLE: Final = 1 << 20
-"""A body up to this size is parsed whole; of a larger one only head and tail are searched."""
-ENDS: Final = 64 << 10
-LONGEST_LINE: Final = 1 << 20
-ERROR_BODY: Final = 64 << 10
-_OK: Final = 200
-GATHER: Final = 16 << 10
-"""Bytes of an event stream that are gathered before they are looked at."""
+WHOLE: Final = Bytes(1 << 20)
+"""A body up to this size is parsed whole; of a larger one the ends are searched."""
+ENDS: Final = Bytes(64 << 10)  # of head and tail of a larger body: usage is written first or last
+LONGEST_LINE: Final = Bytes(1 << 20)
+"""A longer line of a stream is not an event with figures, and is dropped."""
+ERROR_BODY: Final = Bytes(64 << 10)  # an error body up to this size is searched for its reason
+_OK: Final = 200  # HTTP status
+GATHER: Final = Bytes(16 << 10)  # of an event stream, gathered before one search
 
-_answer = msgspec.json.Decoder(Answer)
-_body = msgspec.json.Decoder(Body)
-_bodies = msgspec.json.Decoder(list[msgspec.Raw])
-_any = msgspec.json.Decoder()
-_plain = msgspec.json.Decoder(Plain)
+_event_decoder = msgspec.json.Decoder(UsageEvent)
+_body_decoder = msgspec.json.Decoder(UsageBody)
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_any_decoder = msgspec.json.Decoder()
+_common_decoder = msgspec.json.Decoder(CommonBody)
 _UNSET: Final = msgspec.UNSET
 _OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 """An object with at most one level of objects in it, as usage and timings are."""
-_LOOK: Final = 4096
+_REASON_ENDS: Final = Bytes(4096)  # of each end of a body, searched for the finish reason
 _REASON: Final = re.compile(rb'"(?:finish|stop)_reason"\s*:\s*"([A-Za-z_]{1,32})"')
 
 
 class Meter:
-    """The figures of one answer. `on_head`, then `on_data` as it comes, then `finish`."""
+    """Meters one response: `on_head`, then `on_data` for each chunk, then `finish`."""
 
     __slots__ = (
-        "_before_last",
-        "_carry",
-        "_carry_size",
-        "_counts",
-        "_decoder",
-        "_error",
-        "_events",
-        "_first",
-        "_gathered",
-        "_gathered_size",
-        "_last",
-        "_last_at",
-        "_metrics",
-        "_parts",
-        "_path",
-        "_size",
-        "_sse",
-        "_started",
-        "_status",
-        "_tail",
-        "_timings",
-    )
+        "_before_last", "_carry", "_carry_size", "_counts", "_decoder", "_error", "_events",
+        "_first", "_format", "_gathered", "_gathered_size", "_last", "_last_at", "_metrics",
+        "_parts", "_size", "_sse", "_started", "_status", "_tail", "_timings",
+    )  # fmt: skip
 
-    def __init__(self, path: str, started: float) -> None:
-        """`path` as recorded; `started` on the clock of `on_data`'s `now`, in seconds."""
-        self._path = path
+    def __init__(self, usage_format: UsageFormat, started: float) -> None:
+        """`started` on the clock of `on_data`'s `now`, in seconds."""
+        self._format = usage_format
         self._started = started
         self._status = 0
         self._sse = False
@@ -82,7 +75,7 @@ class Meter:
         self._timings: bytes | None = None
         self._metrics: bytes | None = None
         self._gathered: list[bytes] = []
-        """Pieces of an event stream that nobody has looked at yet."""
+        """Chunks of an event stream that are not searched yet."""
         self._gathered_size = 0
         self._carry: list[bytes] = []
         self._carry_size = 0
@@ -102,7 +95,7 @@ class Meter:
                 self._decoder = decoder_for(value)
 
     def on_data(self, chunk: bytes, now: float) -> None:
-        """Take the next bytes of the body, as they go to the client."""
+        """Add the next bytes of the body, as they are sent to the client."""
         if self._first is None:
             if not chunk:
                 return
@@ -112,7 +105,7 @@ class Meter:
             self._gathered.append(chunk)
             self._gathered_size += len(chunk)
             if self._gathered_size > GATHER:
-                self._look()
+                self._search()
         elif self._decoder is not None:
             self._decode(chunk)
         elif self._size == 0:
@@ -128,7 +121,7 @@ class Meter:
             for part in self._decoder.feed(chunk):
                 if self._sse:
                     self._gathered.append(part)
-                    self._look()
+                    self._search()
                 else:
                     self._on_body(part)
         except DecodingFailedError as failure:
@@ -136,8 +129,8 @@ class Meter:
 
     # Streams
 
-    def _look(self) -> None:
-        """Look at what was gathered: many events at once cost little more than one."""
+    def _search(self) -> None:
+        """Search the gathered chunks: many cost little more than one."""
         gathered = self._gathered
         if gathered:
             self._before_last = gathered[-2] if len(gathered) > 1 else self._last
@@ -160,13 +153,13 @@ class Meter:
                     self._on_line(line.strip())
 
     def _complete(self, chunk: bytes) -> bytes:
-        """The whole lines among what was kept and `chunk`; the rest is kept."""
+        """Return the whole lines in the carry and `chunk`; the rest becomes the carry."""
         end = chunk.rfind(b"\n") + 1
         if end == 0:
             self._carry_size += len(chunk)
             if self._carry_size <= LONGEST_LINE:
                 self._carry.append(chunk)
-            else:  # not a line of ours: forget it, but remember that we are inside one
+            else:  # too long for an event: drop it, but remember that a line is open
                 self._carry = [b"\0"]
             return b""
         whole = b"".join(self._carry) + chunk[:end]
@@ -183,8 +176,8 @@ class Meter:
         if b'"metrics"' in line:
             self._metrics = line
         if line.count(b'"usage"') > line.count(b'"usage":null'):
-            answer = _answer_of(line)
-            for usage in answer.usages() if answer else ():
+            event = _event_of(line)
+            for usage in event.usages() if event else ():
                 counts = self._counts or Counts()
                 if counts.take(usage):
                     self._counts = counts
@@ -202,15 +195,15 @@ class Meter:
             self._tail = head[-ENDS:]
         self._tail = (self._tail + chunk)[-ENDS:] if len(chunk) < ENDS else chunk[-ENDS:]
 
-    # The end
+    # Results
 
     def finish(self, now: float) -> Tokens:
-        """Add everything up; `now` is the end of the request."""
+        """Compute the figures; `now` is the end of the request."""
         wall = max(0, int((now - self._started) * 1000))
         ttft = -1 if self._first is None else max(0, int((self._first - self._started) * 1000))
         if self._error:
             return Tokens(duration_ms=wall, ttft_ms=ttft, error=self._error)
-        if self._status == 0:  # no answer, so nothing to say about it
+        if self._status == 0:  # no response
             return Tokens(duration_ms=wall)
         if self._status != _OK:
             return Tokens(duration_ms=wall, ttft_ms=ttft, error=self._failure())
@@ -219,7 +212,7 @@ class Meter:
             return Tokens(
                 duration_ms=wall, ttft_ms=ttft, events=self._events, finish_reason=self._reason()
             )
-        return told(
+        return make_tokens(
             figures,
             ttft_ms=ttft,
             reason=self._reason(),
@@ -228,10 +221,10 @@ class Meter:
         )
 
     def _of_stream(self, wall: int) -> Figures | None:
-        self._look()
+        self._search()
         if self._carry:
             self._on_events(b"\n")  # a last line without its end
-        last = _answer_of(self._timings), _answer_of(self._metrics)
+        last = _event_of(self._timings), _event_of(self._metrics)
         timings: object = last[0].timings if last[0] else None
         metrics: object = last[1].metrics if last[1] else None
         if self._counts is None and not _is_object(timings) and not _is_object(metrics):
@@ -246,7 +239,7 @@ class Meter:
     def _of_body(self, wall: int) -> Figures | None:
         if self._tail:
             return _figures(_searched(self._parts[0], self._tail), wall)
-        return figures_of(self._path, self._whole(), wall)
+        return figures_of(self._format, self._whole(), wall)
 
     def _whole(self) -> bytes:
         if len(self._parts) > 1:
@@ -257,69 +250,69 @@ class Meter:
         body = self._whole() if not self._tail else b""
         return describe(self._status, body if len(body) <= ERROR_BODY else b"")
 
-    def _wall_speed(self, made: int) -> float:
+    def _wall_speed(self, output: int) -> float:
         span = 0.0 if self._first is None else self._last_at - self._first
-        return (made - 1) / span if self._sse and made > 1 and span > 0 else -1.0
+        return (output - 1) / span if self._sse and output > 1 and span > 0 else -1.0
 
     def _reason(self) -> str:
         if self._sse:
             end = self._before_last[-ENDS:] + self._last[-ENDS:]
         else:
             end = self._tail or self._whole()
-            end = end[:_LOOK] + end[-_LOOK:] if len(end) > 2 * _LOOK else end
+            end = end[:_REASON_ENDS] + end[-_REASON_ENDS:] if len(end) > 2 * _REASON_ENDS else end
         return _reason_in(end)
 
 
-def tokens_of(path: str, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
-    """The figures of an answer that came in one piece; `wall` and `ttft` in milliseconds."""
+def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
+    """Read the figures of a response that came in one piece; `wall` and `ttft` in milliseconds."""
     if status != _OK:
         return Tokens(duration_ms=wall, ttft_ms=ttft, error=describe(status, body))
-    if not path.startswith("/infill"):
+    if usage_format is UsageFormat.OBJECT:
         try:
-            plain = _plain.decode(body)
+            plain = _common_decoder.decode(body)
         except (ValueError, RecursionError):
-            pass  # other types, or no JSON: looked at more closely
+            pass  # other types, or no JSON: `figures_of` tries again
         else:
             if plain.metrics is _UNSET:
                 return plain.tokens(wall, ttft)
-    figures = figures_of(path, body, wall)
+    figures = figures_of(usage_format, body, wall)
     reason = _reason_in(body)
     if figures is None:
         return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
-    return told(figures, ttft_ms=ttft, reason=reason)
+    return make_tokens(figures, ttft_ms=ttft, reason=reason)
 
 
-def figures_of(path: str, body: bytes, wall: int) -> Figures | None:
-    """What a whole body reports."""
-    if path.startswith("/infill"):
-        return _figures(_of_infill(body), wall)
+def figures_of(usage_format: UsageFormat, body: bytes, wall: int) -> Figures | None:
+    """Read the figures of a whole body."""
+    if usage_format is UsageFormat.LAST_OF_LIST:
+        return _figures(_last_of_list(body), wall)
     return _figures(_parsed(body), wall)
 
 
-def _figures(answer: Body | None, wall: int) -> Figures | None:
-    if answer is None or not answer.reports():
+def _figures(body: UsageBody | None, wall: int) -> Figures | None:
+    if body is None or not body.reports():
         return None
     counts = Counts()
-    counts.take(answer.usage)
-    if answer.timings is _UNSET and answer.metrics is _UNSET:
+    counts.take(body.usage)
+    if body.timings is _UNSET and body.metrics is _UNSET:
         return counts.cached, -1, -1, counts.input, counts.output, -1.0, -1.0, wall
-    return combine(counts, answer.timings, answer.metrics, wall_ms=wall)
+    return combine(counts, body.timings, body.metrics, wall_ms=wall)
 
 
-def _parsed(body: bytes) -> Body | None:
+def _parsed(body: bytes) -> UsageBody | None:
     try:
-        return _body.decode(body)
+        return _body_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _of_infill(body: bytes) -> Body | None:
-    """The last of a list of answers, of which only the timings count."""
+def _last_of_list(body: bytes) -> UsageBody | None:
+    """Read the last object of a list; only its timings count."""
     try:
         if body.lstrip()[:1] != b"[":
-            return Body(timings=_body.decode(body).timings)
-        rows = _bodies.decode(body)
-        return Body(timings=_body.decode(rows[-1]).timings) if rows else None
+            return UsageBody(timings=_body_decoder.decode(body).timings)
+        rows = _list_decoder.decode(body)
+        return UsageBody(timings=_body_decoder.decode(rows[-1]).timings) if rows else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -329,7 +322,7 @@ def _reason_in(end: bytes) -> str:
     if at < 0:
         return ""
     value = end[at + 8 : at + 48].lstrip(b": ")
-    if value[:1] == b'"':  # found without a pattern
+    if value[:1] == b'"':  # the usual case needs no pattern
         return value[1 : value.find(b'"', 1)].decode("latin-1")
     found = _REASON.findall(end)
     return found[-1].decode() if found else ""
@@ -339,18 +332,18 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _answer_of(line: bytes | None) -> Answer | None:
+def _event_of(line: bytes | None) -> UsageEvent | None:
     if line is None:
         return None
     try:
-        return _answer.decode(line[5:])
+        return _event_decoder.decode(line[5:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _searched(head: bytes, tail: bytes) -> Body | None:
-    """The figures of a body too large to be parsed: its last or first objects of those names."""
-    return Body(
+def _searched(head: bytes, tail: bytes) -> UsageBody | None:
+    """Find the figures of a body too large to be parsed: its last or first objects of those names."""
+    return UsageBody(
         usage=_object(b'"usage"', head, tail),
         timings=_object(b'"timings"', head, tail),
         metrics=_object(b'"metrics"', head, tail),
@@ -362,7 +355,7 @@ def _object(name: bytes, head: bytes, tail: bytes) -> object:
         at = text.rfind(name)
         if at >= 0 and (found := _OBJECT.match(text, at + len(name))):
             try:
-                return _any.decode(found.group(1))
+                return _any_decoder.decode(found.group(1))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
     return msgspec.UNSET

@@ -1,24 +1,32 @@
-"""Token figures out of the objects that model servers report.
+"""Token figures in the objects that model servers report.
 
-Law: a number is believed in any spelling that the original accepts (`"9"`,
-`1.7`), and what is not reported is `None` here, never zero. Pure.
+Guarantees: a number is read in any spelling that llama-swap accepts (`"9"`, `1.7`). Pure.
 """
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 
 _NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_LARGEST: Final = (1 << 62) - 1
-_LARGEST_REAL: Final = 1e300
+_LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite
+_LARGEST_REAL: Final = 1e300  # tokens per second: far from an overflow
 _UNSET: Final = msgspec.UNSET
 
 
+class UsageFormat(Enum):
+    """Where a whole response holds its token figures."""
+
+    OBJECT = "an object"
+    LAST_OF_LIST = "the last object of a list"
+    """Of an object, or of a list's last one, only the timings count."""
+
+
 def real(value: object) -> float:
-    """The number that a JSON value stands for; 0 for none."""
+    """Read a JSON value as a number; 0 when it is none."""
     if isinstance(value, str):
         match = _NUMBER.match(value)
         value = float(match.group()) if match else 0
@@ -32,7 +40,7 @@ def real(value: object) -> float:
 
 
 def whole(value: object) -> int:
-    """The same, cut to a whole number that a database can hold."""
+    """Read a JSON value as a whole number that a database can hold."""
     if type(value) is int and 0 <= value <= _LARGEST:
         return value
     number = value if type(value) is int else int(real(value))
@@ -40,7 +48,7 @@ def whole(value: object) -> int:
 
 
 def member(value: object, *path: str) -> object:
-    """What stands at a path of keys; `None` when any of it is missing."""
+    """Return the value at a path of keys; `None` when a key is missing."""
     for key in path:
         if not isinstance(value, dict):
             return None
@@ -58,38 +66,37 @@ def _cached(usage: dict[str, object]) -> object:
 
 
 class Counts(msgspec.Struct):
-    """What the usage objects of one answer said so far."""
+    """Token counts from the usage objects of one response so far."""
 
     input: int = 0
     output: int = 0
     cached: int = -1
 
     def take(self, value: object) -> bool:
-        """Take one usage object in; later positive values win. False: it holds no known name."""
+        """Add one usage object: later positive values win. Return False without a known name."""
         if not isinstance(value, dict):
             return False
         usage = cast("dict[str, object]", value)
-        given = usage.get("prompt_tokens")
-        if given is None:
-            given = usage.get("input_tokens")
-        made = usage.get("completion_tokens")
-        if made is None:
-            made = usage.get("output_tokens")
+        prompt = usage.get("prompt_tokens")
+        if prompt is None:
+            prompt = usage.get("input_tokens")
+        output = usage.get("completion_tokens")
+        if output is None:
+            output = usage.get("output_tokens")
         cached = _cached(usage)
-        if given is not None:
-            self.input = max(whole(given), 0) or self.input
-        if made is not None:
-            self.output = max(whole(made), 0) or self.output
+        if prompt is not None:
+            self.input = max(whole(prompt), 0) or self.input
+        if output is not None:
+            self.output = max(whole(output), 0) or self.output
         if cached is not None and (count := whole(cached)) >= 0:
             self.cached = count
-        return not (given is None and made is None and cached is None)
+        return not (prompt is None and output is None and cached is None)
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):
-    """The figures of one answer, with the original's conventions for "unknown".
+    """The figures of one response, with llama-swap's conventions for "unknown".
 
-    Nothing reported: all of the first seven are 0. Something reported: -1 for
-    what is not known. The later ones are ours, from the clock.
+    Nothing reported: the first seven are 0. Something reported: -1 for each unknown one.
     """
 
     cached: int = 0
@@ -101,9 +108,9 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     per_second: float = 0.0
     duration_ms: int = 0
     ttft_ms: int = -1
-    """From the arrival of the request to the first byte of the answer's body; -1: none came."""
+    """From the arrival of the request to the first byte of the response body; -1: none came."""
     wall_per_second: float = -1.0
-    """Tokens after the first byte, by the clock: for servers that report no speed."""
+    """Measured from the first byte on: for servers that report no speed."""
     events: int = 0
     """Server-sent events counted."""
     finish_reason: str = ""
@@ -114,7 +121,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
 Figures = tuple[int, int, int, int, int, float, float, int]
 
 
-def told(
+def make_tokens(
     figures: Figures,
     *,
     ttft_ms: int,
@@ -122,14 +129,14 @@ def told(
     wall_per_second: float = -1.0,
     events: int = 0,
 ) -> Tokens:
-    """Name the figures of an answer, with what the clock says beside them."""
-    cached, drafted, accepted, given, made, prompt_speed, speed, duration = figures
+    """Make tokens from the figures of a response and its times."""
+    cached, drafted, accepted, prompt, output, prompt_speed, speed, duration = figures
     return Tokens(
         cached=cached,
         drafted=drafted,
         accepted=accepted,
-        input=given,
-        output=made,
+        input=prompt,
+        output=output,
         prompt_per_second=prompt_speed,
         per_second=speed,
         duration_ms=duration,
@@ -146,13 +153,13 @@ def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -
 
     Returns cached, drafted, accepted, input, output, prompt speed, speed, duration in ms.
     """
-    cached, given, made = counts.cached, counts.input, counts.output
+    cached, prompt, output = counts.cached, counts.input, counts.output
     drafted = accepted = -1
     prompt_speed = speed = -1.0
     duration = wall_ms
     if isinstance(timings, dict):
         t = cast("dict[str, object]", timings)
-        given, made = whole(t.get("prompt_n")), whole(t.get("predicted_n"))
+        prompt, output = whole(t.get("prompt_n")), whole(t.get("predicted_n"))
         prompt_speed = real(t.get("prompt_per_second"))
         speed = real(t.get("predicted_per_second"))
         duration = max(wall_ms, whole(real(t.get("prompt_ms")) + real(t.get("predicted_ms"))))
@@ -161,7 +168,7 @@ def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -
         if "draft_n" in t and "draft_n_accepted" in t:
             drafted, accepted = whole(t["draft_n"]), whole(t["draft_n_accepted"])
     if metrics is None or metrics is msgspec.UNSET:
-        return cached, drafted, accepted, given, made, prompt_speed, speed, duration
+        return cached, drafted, accepted, prompt, output, prompt_speed, speed, duration
     speculative = member(metrics, "speculative_decoding")
     proposed = member(speculative, "num_draft_tokens")
     taken = member(speculative, "num_accepted_draft_tokens")
@@ -169,15 +176,15 @@ def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -
         drafted, accepted = whole(proposed), whole(taken)
     first = real(member(metrics, "time_to_first_token_ms"))
     if first > 0:
-        prompt_speed = (given - max(cached, 0)) / (first / 1000)
+        prompt_speed = (prompt - max(cached, 0)) / (first / 1000)
     between = real(member(metrics, "mean_itl_ms"))
     if between > 0:
         speed = 1000 / between
-    return cached, drafted, accepted, given, made, prompt_speed, speed, duration
+    return cached, drafted, accepted, prompt, output, prompt_speed, speed, duration
 
 
-class Answer(msgspec.Struct):
-    """The part of an answer or event that holds figures; everything else is skipped unread."""
+class UsageEvent(msgspec.Struct):
+    """The fields of a stream's event that hold figures; the decoder skips all others."""
 
     usage: Any = msgspec.UNSET
     timings: Any = msgspec.UNSET
@@ -186,19 +193,19 @@ class Answer(msgspec.Struct):
     message: Any = msgspec.UNSET
 
     def usages(self) -> tuple[object, object, object]:
-        """Where a stream's event may hold usage: plain, Responses API, Anthropic."""
+        """The places of usage in an event: chat completions, Responses API, Anthropic."""
         return self.usage, member(self.response, "usage"), member(self.message, "usage")
 
 
-class Body(msgspec.Struct):
-    """The same for a whole body, where nested usage does not count."""
+class UsageBody(msgspec.Struct):
+    """The fields of a whole body that hold figures; nested usage does not count."""
 
     usage: Any = msgspec.UNSET
     timings: Any = msgspec.UNSET
     metrics: Any = msgspec.UNSET
 
     def reports(self) -> bool:
-        """Whether it holds any of the three names, were it only with `null`."""
+        """Whether any of the three names is present, even with `null`."""
         unset = msgspec.UNSET
         return self.usage is not unset or self.timings is not unset or self.metrics is not unset
 
@@ -212,7 +219,7 @@ class _Details(msgspec.Struct, gc=False):
 
 
 class Usage(msgspec.Struct, gc=False):
-    """A usage object in its usual spelling: whole numbers only."""
+    """A usage object with whole numbers only, the usual spelling."""
 
     prompt_tokens: _Count = None
     input_tokens: _Count = None
@@ -223,17 +230,17 @@ class Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _Details | None = None
 
     def figures(self) -> tuple[int, int, int]:
-        """Tokens read, made, and known before (-1: the server does not say)."""
-        given = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
-        made = self.output_tokens if self.completion_tokens is None else self.completion_tokens
+        """Return prompt, output and cached tokens (-1: not reported)."""
+        prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+        output = self.output_tokens if self.completion_tokens is None else self.completion_tokens
         cached = self.cache_read_input_tokens
         if cached is None and self.input_tokens_details is not None:
             cached = self.input_tokens_details.cached_tokens
         if cached is None and self.prompt_tokens_details is not None:
             cached = self.prompt_tokens_details.cached_tokens
         return (
-            given if given and given > 0 else 0,
-            made if made and made > 0 else 0,
+            prompt if prompt and prompt > 0 else 0,
+            output if output and output > 0 else 0,
             -1 if cached is None or cached < 0 else cached,
         )
 
@@ -256,8 +263,8 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class Plain(msgspec.Struct, gc=False):
-    """The usual body, read at once; whatever does not fit is read as `Body`."""
+class CommonBody(msgspec.Struct, gc=False):
+    """The usual body, decoded in one step; one that does not fit is read as `UsageBody`."""
 
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     timings: Timings | msgspec.UnsetType = msgspec.UNSET
@@ -266,18 +273,18 @@ class Plain(msgspec.Struct, gc=False):
     stop_reason: str | None = None
 
     def tokens(self, wall: int, ttft: int) -> Tokens:
-        """What `combine` makes of the same values, where there are no `metrics`."""
+        """Compute what `combine` computes from the same values without `metrics`."""
         usage = self.usage
         timings = self.timings
         reason = self.choices[-1].finish_reason if self.choices else self.stop_reason
         cached = drafted = accepted = -1
-        given = made = 0
+        prompt = output = 0
         if isinstance(usage, Usage):
-            given, made, cached = usage.figures()
+            prompt, output, cached = usage.figures()
         elif usage is _UNSET and timings is _UNSET:
             return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
         if isinstance(timings, Timings):
-            given, made = timings.prompt_n or 0, timings.predicted_n or 0
+            prompt, output = timings.prompt_n or 0, timings.predicted_n or 0
             prompt_speed, speed = timings.prompt_per_second, timings.predicted_per_second
             spent = int(timings.prompt_ms + timings.predicted_ms)
             wall = spent if spent > wall else wall  # noqa: FURB136 - `max` costs three times as much
@@ -287,12 +294,12 @@ class Plain(msgspec.Struct, gc=False):
                 drafted, accepted = timings.draft_n or 0, timings.draft_n_accepted or 0
         else:
             prompt_speed = speed = -1.0
-        return Tokens(  # by place: names cost half as much again
+        return Tokens(  # by position: keywords cost half as much again
             cached,
             drafted,
             accepted,
-            given,
-            made,
+            prompt,
+            output,
             prompt_speed,
             speed,
             wall,

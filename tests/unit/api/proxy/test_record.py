@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
+from modelswap.api.routing.resolved_request import ResolvedRequest
+from modelswap.api.snapshot import ConfigSnapshot
+from modelswap.config.plan import Plan
+from modelswap.core.naming.names import LocalTarget
+from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -40,11 +46,11 @@ class Observers:
         self.completions = CompletionBatcher(self.store, self.captures, self.metrics, self.later)
 
     def later(self, _delay: float, _call: Callable[[], None]) -> Any:
-        """Nothing here waits: the tests settle."""
+        """Nothing here waits: the tests flush."""
         return SimpleNamespace(cancel=lambda: None)
 
     def listed(self) -> list[Any]:
-        self.completions.settle()
+        self.completions.flush()
         found: Any = self.store.listing(Filter(), Page())["data"]
         return list(found)
 
@@ -56,33 +62,32 @@ def services(request: pytest.FixtureRequest) -> Iterator[Observers]:
     observers.store.close()
 
 
-def begun(services: Observers, sent: bytes = b'{"model":"m"}') -> RequestRecord:
+def begun(
+    services: Observers, sent: bytes = b'{"model":"m"}', path: str = "/v1/chat/completions"
+) -> RequestRecord:
     """A recording of a request that was sent."""
     asked: Any = SimpleNamespace(
+        client="10.0.0.1",
         method="POST",
-        path="/v1/chat/completions",
+        path=path,
         version="1.1",
         headers=(TYPE,),
         has_body=True,
         header=dict([TYPE]).get,
     )
-    snapshot: Any = None
-    identity: Any = SimpleNamespace(name="key")
+    identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
     context = RequestContext(
-        snapshot,
+        ConfigSnapshot(Plan(), listening=[]),
         asked,
         identity,
-        address="10.0.0.1",
-        client=None,  # type: ignore[arg-type]  # counts for nobody
-        background=False,
-        no_swap=False,
-        path="/v1/chat/completions",
+        ClientIdentities(),
+        path=path,
         is_recorded=True,
         is_tracked=True,
     )
     shared: Any = services
-    record = RequestRecord(shared, context, context.request, 1.0, "m", "alias")
-    services.inflight.enter(record)
+    resolved = ResolvedRequest("alias", "m", LocalTarget(ModelId("m"), "alias"))
+    record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
     record.sent, record.sent_size = sent, len(sent)
     return record
 
@@ -147,7 +152,7 @@ def test_what_is_not_captured_is_let_go(*, size: int, event_stream: bool) -> Non
     record.on_head(head(event_stream=event_stream))
     record.on_data(b"data: {}\n\n" * 10)
     record.end("done", 3.0)
-    services.completions.settle()
+    services.completions.flush()
     assert (record.request_body, record.response_body, record._meter) == (b"", b"", None)
     assert record.cancel is None
     assert services.listed()[0]["bytes_in"] == size
@@ -161,7 +166,7 @@ def test_an_evicted_capture_lets_its_bodies_go() -> None:
     for record in recordings:
         record.on_whole(head(), ANSWER, 2.0)
         record.end("done", 3.0)
-    services.completions.settle()
+    services.completions.flush()
     held = [record for record in recordings if record.request_body]
     assert services.captures.size <= 20_000
     assert len(held) == len(services.captures.ids()) < 10
@@ -182,8 +187,7 @@ def test_a_large_prompt_is_captured_within_bounds(
 ) -> None:
     """Whole up to half of the buffer; of a route whose bodies are never kept, not at all."""
     services = Observers(1 << 20)
-    record = begun(services, b"x" * size)
-    record.recorded_path = path
+    record = begun(services, b"x" * size, path)
     record.on_whole(head(), ANSWER, 2.0)
     record.end("done", 3.0)
     [entry] = services.listed()

@@ -115,7 +115,7 @@ def test_delete(text: str, path: str, expected: str) -> None:
     ],
 )
 def test_what_cannot_be_edited_is_named(edit: Set | Delete) -> None:
-    """A path through a scalar, or to a place no array has, changes nothing and is told."""
+    """A path through a scalar, or to a place no array has, changes nothing and is reported."""
     text = b'{"a":"s", "l":[1]}'
     assert apply(text, [edit, Set(("z",), b"1")]) == (b'{"a":"s", "l":[1],"z":1}', (edit,))
 
@@ -165,7 +165,7 @@ def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_quick_reader_is_believed_only_where_it_is_right() -> None:
-    """A reader that knows only the last of two duplicates misleads nobody."""
+    """A reader that knows only the last of two duplicates is not trusted."""
     text = b'{"k":"a","b":12,"k":"a\\"xyz","n":1}'
     edits: list[JsonEdit] = [Set(("n",), b"5"), Delete(("b",))]
     known = {"k": b'"a\\"xyz"', "b": b"1", "n": b"1"}

@@ -68,7 +68,7 @@ def test_all_of_satisfies_each(answers: list[PlacementPlan | NeverFits]) -> None
 def test_the_order_of_policies_does_not_matter(
     plans: list[PlacementPlan], order: list[int]
 ) -> None:
-    """Who is evicted, and how, is the same in every order; so is joining in two steps."""
+    """Which models are evicted, and how, is the same in every order; so is joining in two steps."""
     policies = [saying(plan) for plan in plans]
     joined = all_of(*policies)(ASKED)
     assert isinstance(joined, PlacementPlan)

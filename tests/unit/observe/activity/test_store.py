@@ -42,18 +42,18 @@ def a_row(store: Store, model: str = "m", status: int = 200, **fields: Any) -> R
     return row._replace(**fields)
 
 
-class Ground:
-    """A store with what it said."""
+class OpenStore:
+    """An open store with its warnings."""
 
     def __init__(self, path: Path | None = None, **settings: object) -> None:
-        self.said: list[str] = []
+        self.warnings: list[str] = []
         self.done: list[int] = []
         self.captures = Captures(1 << 20, HeaderMask())
         self.store = Store(
             self.captures,
             path=None if path is None else str(path),
-            warn=self.said.append,
-            done=self.done.extend,
+            warn=self.warnings.append,
+            on_recorded=self.done.extend,
             **settings,  # type: ignore[arg-type]  # settings of the store
         )
         self.store.open()
@@ -63,61 +63,61 @@ class Ground:
         return [entry["id"] for entry in listing["data"]]  # type: ignore[attr-defined]  # a list
 
 
-def written(ground: Ground, *rows: Row) -> None:
+def written(opened: OpenStore, *rows: Row) -> None:
     """Record rows and wait until they are written, without a loop."""
     for row in rows:
-        ground.store.record([row], {})
-    assert ground.store._writer is not None
-    ground.store._drain(ground.store._writer)
+        opened.store.record([row], {})
+    assert opened.store._writer is not None
+    opened.store._drain(opened.store._writer)
 
 
-async def test_a_recorded_row_is_listed_and_told() -> None:
-    """A row appears in the list as the API shows it, and its id is told after that."""
-    ground = Ground()
-    told = asyncio.Event()
+async def test_a_recorded_row_is_listed_and_published() -> None:
+    """A row appears in the list as the API shows it, and its id is published after that."""
+    opened = OpenStore()
+    published = asyncio.Event()
 
     def on_done(ids: Sequence[int]) -> None:
-        ground.done.extend(ids)
-        told.set()
+        opened.done.extend(ids)
+        published.set()
 
-    ground.store._done = on_done
-    ground.store.start()
-    ground.store.record([a_row(ground.store, requested="alias", key_name="k")], {})
+    opened.store._on_recorded = on_done
+    opened.store.start()
+    opened.store.record([a_row(opened.store, requested="alias", key_name="k")], {})
     async with asyncio.timeout(5):
-        await told.wait()
-    listing = await ground.store.ask(lambda: ground.store.listing(Filter(), Page()))
+        await published.wait()
+    listing = await opened.store.run_query(lambda: opened.store.listing(Filter(), Page()))
     entry = listing["data"][0]  # type: ignore[index]  # a list
-    assert ground.done == [entry["id"]] == [1]
+    assert opened.done == [entry["id"]] == [1]
     assert entry["tokens"]["input_tokens"] == 12
     assert entry["metadata"] == {"fifo_priority": "0"}
     assert "error_msg" not in entry
     assert (entry["requested"], entry["key"], listing["total_pages"]) == ("alias", "k", 1)
-    ground.store.close()
+    opened.store.close()
 
 
 def test_memory_keeps_the_newest_rows() -> None:
     """The in-memory store never holds more than its number of rows; ids go on."""
-    ground = Ground(max_rows=10)
-    written(ground, *(a_row(ground.store) for _ in range(25)))
-    assert ground.ids() == list(range(25, 15, -1))
-    written(ground, a_row(ground.store))
-    assert ground.ids() == list(range(26, 16, -1))
-    ground.store.close()
+    opened = OpenStore(max_rows=10)
+    written(opened, *(a_row(opened.store) for _ in range(25)))
+    assert opened.ids() == list(range(25, 15, -1))
+    written(opened, a_row(opened.store))
+    assert opened.ids() == list(range(26, 16, -1))
+    opened.store.close()
 
 
-def test_a_file_of_the_original_is_taken_over(tmp_path: Path) -> None:
+def test_a_file_of_llama_swap_is_used(tmp_path: Path) -> None:
     """An llama-swap file keeps its rows and its form, gains our columns, and ids go on."""
     path = tmp_path / "activity.db"
     link = sqlite3.connect(path)
     link.executescript(OLD)
     link.close()
-    ground = Ground(path)
-    assert ground.said == []
-    written(ground, a_row(ground.store, client="10.0.0.1"))
-    assert ground.ids() == [42, 41]
-    ground.store.close()
+    opened = OpenStore(path)
+    assert opened.warnings == []
+    written(opened, a_row(opened.store, client="10.0.0.1"))
+    assert opened.ids() == [42, 41]
+    opened.store.close()
     link = sqlite3.connect(path)
-    link.execute("INSERT INTO activity (ts_created, model_id) VALUES (1, 'by the original')")
+    link.execute("INSERT INTO activity (ts_created, model_id) VALUES (1, 'by llama-swap')")
     assert link.execute("SELECT MAX(version_id) FROM goose_db_version").fetchone() == (1,)
     assert link.execute("SELECT client FROM activity WHERE id = 42").fetchone() == ("10.0.0.1",)
     link.rollback()
@@ -127,10 +127,10 @@ def test_a_file_of_the_original_is_taken_over(tmp_path: Path) -> None:
 def test_a_file_keeps_its_rows_over_restarts(tmp_path: Path) -> None:
     """Rows in a file outlive the program and are not bounded by the in-memory number."""
     path = tmp_path / "a.db"
-    first = Ground(path, max_rows=1)
+    first = OpenStore(path, max_rows=1)
     written(first, a_row(first.store), a_row(first.store))
     first.store.close()
-    second = Ground(path, max_rows=1)
+    second = OpenStore(path, max_rows=1)
     written(second, a_row(second.store))
     assert second.ids() == [3, 2, 1]
     second.store.close()
@@ -140,7 +140,7 @@ FOREIGN = "CREATE TABLE activity (id INTEGER PRIMARY KEY, what TEXT)"
 
 
 @pytest.mark.parametrize("kind", ["text", "cut", "foreign", "folder"])
-def test_an_unusable_file_is_left_alone(tmp_path: Path, kind: str) -> None:
+def test_an_unusable_file_is_not_changed(tmp_path: Path, kind: str) -> None:
     """Not a database, damaged, someone else's, or no file: memory serves, and the file is untouched."""
     path = tmp_path / "a.db"
     if kind == "folder":
@@ -157,74 +157,74 @@ def test_an_unusable_file_is_left_alone(tmp_path: Path, kind: str) -> None:
         if kind == "cut":
             path.write_bytes(path.read_bytes()[:9000])
     before = None if kind == "folder" else path.read_bytes()
-    ground = Ground(path)
-    assert len(ground.said) == 1
-    assert "the file is left as it is" in ground.said[0]
-    written(ground, a_row(ground.store))
-    assert ground.ids() == [1]
-    ground.store.close()
+    opened = OpenStore(path)
+    assert len(opened.warnings) == 1
+    assert "the file is left as it is" in opened.warnings[0]
+    written(opened, a_row(opened.store))
+    assert opened.ids() == [1]
+    opened.store.close()
     if before is not None:
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_loses_rows_and_nothing_else(tmp_path: Path) -> None:
-    """When the database cannot grow, rows are dropped and counted, said once, and later rows work."""
-    ground = Ground(tmp_path / "a.db")
-    assert ground.store._writer is not None
-    pages = ground.store._writer.execute("PRAGMA page_count").fetchone()[0]
-    ground.store._writer.execute(f"PRAGMA max_page_count={pages + 2}")
+    """When the database cannot grow, rows are dropped and counted, one warning says so, and later rows work."""
+    opened = OpenStore(tmp_path / "a.db")
+    assert opened.store._writer is not None
+    pages = opened.store._writer.execute("PRAGMA page_count").fetchone()[0]
+    opened.store._writer.execute(f"PRAGMA max_page_count={pages + 2}")
     for _ in range(3):
-        written(ground, *(a_row(ground.store, error_msg="e" * 400) for _ in range(100)))
-    assert ground.store.dropped > 0
-    assert len(ground.said) == 1
-    assert "full" in ground.said[0]
-    ground.store._writer.execute("PRAGMA max_page_count=100000")
-    written(ground, a_row(ground.store, model="after"))
-    assert ground.ids(Filter(models=["after"])) != []
-    ground.store.close()
+        written(opened, *(a_row(opened.store, error_msg="e" * 400) for _ in range(100)))
+    assert opened.store.dropped > 0
+    assert len(opened.warnings) == 1
+    assert "full" in opened.warnings[0]
+    opened.store._writer.execute("PRAGMA max_page_count=100000")
+    written(opened, a_row(opened.store, model="after"))
+    assert opened.ids(Filter(models=["after"])) != []
+    opened.store.close()
 
 
 def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     """Recording never waits: what the queue cannot hold is counted."""
-    ground = Ground(tmp_path / "a.db")
-    row = a_row(ground.store)
+    opened = OpenStore(tmp_path / "a.db")
+    row = a_row(opened.store)
     for _ in range(QUEUE + 5):
-        ground.store.record([row], {})
-    assert ground.store.dropped == 5
-    ground.store._queue.clear()
-    ground.store.close()
+        opened.store.record([row], {})
+    assert opened.store.dropped == 5
+    opened.store._queue.clear()
+    opened.store.close()
 
 
-def test_old_rows_leave_a_file(tmp_path: Path) -> None:
+def test_old_rows_are_removed_from_a_file(tmp_path: Path) -> None:
     """Retention by age works for files."""
-    ground = Ground(tmp_path / "a.db", retention=3600.0)
-    written(ground, a_row(ground.store, ts_created=1000), a_row(ground.store, ts_created=1 << 40))
-    assert ground.store._writer is not None
-    ground.store._sweep(ground.store._writer)
-    assert ground.ids() == [2]
-    ground.store.close()
+    opened = OpenStore(tmp_path / "a.db", retention=3600.0)
+    written(opened, a_row(opened.store, ts_created=1000), a_row(opened.store, ts_created=1 << 40))
+    assert opened.store._writer is not None
+    opened.store._sweep(opened.store._writer)
+    assert opened.ids() == [2]
+    opened.store.close()
 
 
 def test_a_file_keeps_the_newest_rows(tmp_path: Path) -> None:
     """Retention by number works for files, and a reload changes it."""
-    ground = Ground(tmp_path / "a.db", file_rows=2)
-    written(ground, *(a_row(ground.store) for _ in range(5)))
-    assert ground.ids() == [5, 4]
-    ground.store.configure(max_rows=1000, retention=None, file_rows=None)
-    written(ground, *(a_row(ground.store) for _ in range(3)))
-    assert ground.ids() == [8, 7, 6, 5, 4]
-    ground.store.close()
+    opened = OpenStore(tmp_path / "a.db", file_rows=2)
+    written(opened, *(a_row(opened.store) for _ in range(5)))
+    assert opened.ids() == [5, 4]
+    opened.store.configure(max_rows=1000, retention=None, file_rows=None)
+    written(opened, *(a_row(opened.store) for _ in range(3)))
+    assert opened.ids() == [8, 7, 6, 5, 4]
+    opened.store.close()
 
 
 @pytest.fixture
-def ten() -> Ground:
-    ground = Ground()
+def ten() -> OpenStore:
+    opened = OpenStore()
     written(
-        ground,
+        opened,
         *(
             a_row(
-                ground.store,
+                opened.store,
                 model="ab"[n % 2],
                 status=(200, 404, 503)[n % 3],
                 ts_created=100 + n,
@@ -236,7 +236,7 @@ def ten() -> Ground:
             for n in range(10)
         ),
     )
-    return ground
+    return opened
 
 
 @pytest.mark.parametrize(
@@ -257,15 +257,15 @@ def ten() -> Ground:
     ],
 )
 def test_the_list_is_filtered_sorted_and_paged(
-    ten: Ground, of: Filter, page: Page, expected: list[int]
+    ten: OpenStore, of: Filter, page: Page, expected: list[int]
 ) -> None:
     """Filters hold together, ties go by id, a cursor continues where a page ended."""
     assert ten.ids(of, page) == expected
     ten.store.close()
 
 
-def test_statistics_add_up(ten: Ground) -> None:
-    """Totals and histograms follow the rules of the original."""
+def test_statistics_add_up(ten: OpenStore) -> None:
+    """Totals and histograms follow the rules of llama-swap."""
     stats = ten.store.stats(Filter())
     assert (stats["total_requests"], stats["total_input_tokens"]) == (10, 55)
     speeds = stats["gen_histogram"]
@@ -279,7 +279,7 @@ def test_statistics_add_up(ten: Ground) -> None:
     ten.store.close()
 
 
-def test_rows_can_be_taken_away(ten: Ground) -> None:
+def test_rows_are_exported(ten: OpenStore) -> None:
     """CSV has a head and a line per row, and no cell that a spreadsheet would run."""
     rows = ten.store.export(Filter(), Page(limit=1000))
     rows[0]["client"] = "=cmd()"
@@ -291,17 +291,17 @@ def test_rows_can_be_taken_away(ten: Ground) -> None:
     ten.store.close()
 
 
-def test_a_store_that_breaks_later_says_so(tmp_path: Path) -> None:
+def test_a_store_that_breaks_later_raises(tmp_path: Path) -> None:
     """A question that the database cannot answer is one error, not a crash."""
-    ground = Ground(tmp_path / "a.db")
-    assert ground.store._writer is not None
-    ground.store._writer.execute("DROP TABLE activity")
+    opened = OpenStore(tmp_path / "a.db")
+    assert opened.store._writer is not None
+    opened.store._writer.execute("DROP TABLE activity")
     with pytest.raises(StoreFailedError):
-        ground.ids()
-    ground.store.close()
+        opened.ids()
+    opened.store.close()
 
 
-async def test_another_store_takes_over(tmp_path: Path) -> None:
+async def test_another_store_replaces_one(tmp_path: Path) -> None:
     """Begun off the loop, it says which file it is; the one it follows answers its questions first."""
     captures = Captures(1 << 20, HeaderMask())
     stores = [Store(captures, path=str(tmp_path / f), warn=print) for f in ("a.db", "b.db")]
@@ -310,11 +310,11 @@ async def test_another_store_takes_over(tmp_path: Path) -> None:
     first, second = stores
     first.record([a_row(first)], {})
     async with asyncio.TaskGroup() as tasks:
-        asked = tasks.create_task(first.ask(lambda: first.listing(Filter(), Page())))
+        asked = tasks.create_task(first.run_query(lambda: first.listing(Filter(), Page())))
         await asyncio.sleep(0)
         await asyncio.to_thread(first.close, is_hurried=False)
     assert asked.result()["total"] == 1
-    assert (await second.ask(lambda: second.listing(Filter(), Page())))["total"] == 0
+    assert (await second.run_query(lambda: second.listing(Filter(), Page())))["total"] == 0
     assert first.is_at(str(tmp_path / "." / "a.db"))
     assert not first.is_at(str(tmp_path / "b.db"))
     assert not first.is_at(None)
@@ -322,13 +322,13 @@ async def test_another_store_takes_over(tmp_path: Path) -> None:
     assert Store(captures, warn=print).is_at(None)
 
 
-async def test_a_file_that_is_none_is_said_on_the_loop(tmp_path: Path) -> None:
-    """An unusable file found off the loop is told on it, and memory takes its place."""
+async def test_the_warning_about_an_unusable_file_comes_on_the_loop(tmp_path: Path) -> None:
+    """The warning about a file found unusable off the loop comes on it, and memory takes its place."""
     (tmp_path / "a.db").write_text("no database at all")
-    said: list[str] = []
-    store = Store(Captures(0, HeaderMask()), path=str(tmp_path / "a.db"), warn=said.append)
+    warnings: list[str] = []
+    store = Store(Captures(0, HeaderMask()), path=str(tmp_path / "a.db"), warn=warnings.append)
     await store.begin()
     await asyncio.sleep(0)
-    assert "kept in memory only" in said[0]
+    assert "kept in memory only" in warnings[0]
     assert store.in_memory
     store.close()
