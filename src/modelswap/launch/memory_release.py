@@ -27,10 +27,9 @@ from .protocol import NO_CAPABILITIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.core.failure import ProbeObservation
     from modelswap.core.spec import ServerId
 
-    from .protocol import Capability, Exit, Handle, Launcher, LaunchSpec, Listener, RunningServer
+    from .protocol import Capability, Exit, Launcher, LaunchSpec, Listener
 
 RELEASE_TIMEOUT: Final = Seconds(5.0)
 """Drivers were seen to take up to two seconds for 80 GB."""
@@ -124,12 +123,19 @@ class MemoryReleaseLauncher:
         listener: Listener,
         read: Callable[[], Totals],
         *,
-        timeout: float = RELEASE_TIMEOUT,
+        timeout: Seconds = RELEASE_TIMEOUT,
         is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         """*is_ending*: nothing will be started any more, so nothing is waited for."""
         self._launcher = make(self)
         self._listener = listener
+        self.found_servers = self._launcher.found_servers
+        self.adopt = self._launcher.adopt
+        self.discard = self._launcher.discard
+        self.last_observation = self._launcher.last_observation
+        self.on_started = listener.on_started
+        self.on_output = listener.on_output
+        self.on_trouble = listener.on_trouble
         self._reader = BackgroundReader(read)
         self._timeout = timeout
         self._is_ending = is_ending
@@ -145,15 +151,6 @@ class MemoryReleaseLauncher:
     async def close(self, *, stop_servers: bool) -> None:
         self._is_closed = True
         await self._launcher.close(stop_servers=stop_servers)
-
-    def found_servers(self) -> list[RunningServer]:
-        return self._launcher.found_servers()
-
-    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
-        return self._launcher.adopt(spec, as_it_is=as_it_is)
-
-    async def discard(self, *servers: ServerId) -> None:
-        await self._launcher.discard(*servers)
 
     def start(self, spec: LaunchSpec) -> None:
         baseline = self._baselines[spec.server] = MemoryBaseline()
@@ -174,25 +171,13 @@ class MemoryReleaseLauncher:
             baseline.is_stopping = True
             self._reader.read(lambda totals: setattr(baseline, "stop", totals))
 
-    def last_observation(self, server: ServerId) -> ProbeObservation | None:
-        return self._launcher.last_observation(server)
-
     # News
-
-    def on_started(self, server: ServerId, handle: Handle) -> None:
-        self._listener.on_started(server, handle)
 
     def on_ready(self, server: ServerId, address: str) -> None:
         baseline = self._baselines.get(server)
         if baseline is not None:
             self._reader.read(lambda totals: setattr(baseline, "ready", totals))
         self._listener.on_ready(server, address)
-
-    def on_output(self, server: ServerId, data: bytes) -> None:
-        self._listener.on_output(server, data)
-
-    def on_trouble(self, server: ServerId, what: str) -> None:
-        self._listener.on_trouble(server, what)
 
     def on_exited(self, server: ServerId, ending: Exit) -> None:
         baseline = self._baselines.pop(server, None)

@@ -105,7 +105,7 @@ def connect(keeper: subprocess.Popen[bytes], tmp_path: Path) -> Iterator[Callabl
 
 
 def test_socket_is_private(keeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """Nobody but the owner can reach the socket."""
+    """Only the owner can reach the socket."""
     assert keeper.poll() is None
     assert (tmp_path / protocol.SOCKET_NAME).stat().st_mode & 0o777 == 0o600
 
@@ -260,7 +260,7 @@ LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 
 @pytest.mark.skipif(not os.access(LAST_PID, os.W_OK), reason="may not choose a process number")
-def test_the_number_of_an_orphan_that_has_gone_may_be_a_stranger(
+def test_the_number_of_an_orphan_that_has_gone_may_be_reused(
     connect: Callable[[], HandFront],
 ) -> None:
     """A signal for a run reaches what it left behind, not who has got that number since."""
@@ -272,14 +272,14 @@ def test_the_number_of_an_orphan_that_has_gone_may_be_a_stranger(
     front.spawn(2, "exit 0")  # its end has the keeper look whose the orphans are
     front.until("exited")
     os.kill(orphan, signal.SIGKILL)
-    stranger = _sleeper(orphan)
+    foreign = _sleeper(orphan)
     try:
         front.send("signal", run=1, how=protocol.TERMINATE)
         front.until("exited")
-        assert stranger.poll() is None
+        assert foreign.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        foreign.kill()
+        foreign.wait()
 
 
 def _sleeper(pid: int) -> subprocess.Popen[bytes]:

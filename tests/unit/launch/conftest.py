@@ -17,6 +17,7 @@ import pytest
 from modelswap.core.spec import ServerId
 from modelswap.launch.local.launcher import LocalLauncher
 from modelswap.launch.protocol import Exit, Handle, LaunchSpec
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -184,7 +185,7 @@ async def news() -> Recorder:
 
 @pytest.fixture
 async def launcher(state: Path, news: Recorder) -> AsyncIterator[LocalLauncher]:
-    one = LocalLauncher(state, news, grace=1.0)
+    one = LocalLauncher(state, news, grace=Seconds(1.0))
     await one.open()
     yield one
     await one.close(stop_servers=True)

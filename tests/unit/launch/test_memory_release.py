@@ -11,6 +11,7 @@ import pytest
 from modelswap.core.spec import ServerId
 from modelswap.launch.memory_release import MemoryBaseline, MemoryReleaseLauncher
 from modelswap.launch.protocol import NO_CAPABILITIES, Exit, LaunchSpec
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from modelswap.launch.protocol import Capability, Handle, Listener, RunningServer
@@ -88,7 +89,7 @@ async def readings(driver: SlowDriver, count: int) -> None:
 
 async def loaded(driver: SlowDriver, exits: Exits, *, takes: int, within: float) -> MemoryReleaseLauncher:  # fmt: skip
     """A launcher with one ready server that took so much of the second device."""
-    launcher = MemoryReleaseLauncher(idle, exits, driver, timeout=within)
+    launcher = MemoryReleaseLauncher(idle, exits, driver, timeout=Seconds(within))
     launcher.start(SPEC)
     await readings(driver, 1)
     driver.used[1] += takes
@@ -133,7 +134,7 @@ async def test_a_driver_that_hangs_holds_nothing_up() -> None:
             woken.wait()
         return driver()
 
-    launcher = MemoryReleaseLauncher(idle, exits, read, timeout=0.1)
+    launcher = MemoryReleaseLauncher(idle, exits, read, timeout=Seconds(0.1))
     launcher.start(SPEC)
     await readings(driver, 1)
     driver.used[1] += 8 * GIB
@@ -167,7 +168,9 @@ async def test_a_death_is_told_at_once() -> None:
 async def asked_to_leave(exits: Exits, ending: threading.Event) -> MemoryReleaseLauncher:
     """A launcher whose one server has 8 GiB and was told to end."""
     driver = SlowDriver()
-    launcher = MemoryReleaseLauncher(idle, exits, driver, timeout=60, is_ending=ending.is_set)
+    launcher = MemoryReleaseLauncher(
+        idle, exits, driver, timeout=Seconds(60), is_ending=ending.is_set
+    )
     launcher.start(SPEC)
     await readings(driver, 1)
     driver.used[1] += 8 * GIB
@@ -204,7 +207,7 @@ async def test_a_reading_that_fails_holds_nothing_up() -> None:
         raise OSError
 
     exits = Exits()
-    launcher = MemoryReleaseLauncher(idle, exits, broken, timeout=60)
+    launcher = MemoryReleaseLauncher(idle, exits, broken, timeout=Seconds(60))
     launcher.start(SPEC)
     launcher.on_ready(A, URL)
     launcher.terminate(A)

@@ -41,6 +41,9 @@ DISCARD_GRACE: Final = Seconds(3.0)
 """From SIGTERM to SIGKILL, and again to giving up, for servers that no client uses any more; the front
 does not serve before they are gone."""
 
+DEFAULT_GRACE: Final = Seconds(10.0)
+"""How long servers outlive a front, as `keeper.grace` says by default."""
+
 
 class LocalLauncher:
     """A `Launcher`; see there for the contract."""
@@ -52,8 +55,8 @@ class LocalLauncher:
         directory: Path,
         listener: Listener,
         *,
-        grace: float = 10.0,
-        order_timeout: float = ORDER_TIMEOUT,
+        grace: Seconds = DEFAULT_GRACE,
+        order_timeout: Seconds = ORDER_TIMEOUT,
     ) -> None:
         self._directory = directory
         self._listener = listener

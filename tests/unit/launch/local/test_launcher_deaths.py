@@ -21,6 +21,7 @@ from modelswap.core.spec import ServerId
 from modelswap.keeper.protocol import SOCKET_NAME
 from modelswap.launch.local.launcher import LocalLauncher
 from modelswap.launch.protocol import LaunchSpec
+from modelswap.units import Seconds
 
 M = ServerId("m")
 MakeSpec = Callable[..., LaunchSpec]
@@ -28,6 +29,7 @@ MakeSpec = Callable[..., LaunchSpec]
 FRONT = """
 import asyncio, json, sys
 from pathlib import Path
+from modelswap.units import Seconds
 from modelswap.launch.protocol import LaunchSpec
 from modelswap.launch.local.launcher import LocalLauncher
 
@@ -301,7 +303,7 @@ async def test_hung_keeper_recovers_while_running(
     spec: MakeSpec, state: Path, news: Any, gone: Callable[[], None]
 ) -> None:
     """A keeper that stops taking orders is killed after a while; the next start has a new one."""
-    launcher = LocalLauncher(state, news, order_timeout=0.3)
+    launcher = LocalLauncher(state, news, order_timeout=Seconds(0.3))
     await launcher.open()
     launcher.start(spec())
     await news.until("ready")

@@ -64,7 +64,7 @@ def test_the_session_before_the_folders_for_everybody(
 
 
 @pytest.mark.usefixtures("no_home")
-def test_a_link_that_somebody_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link in the place of our folder in `/tmp` is not followed; the next place is taken."""
     shared, elsewhere, other = tmp_path / "tmp", tmp_path / "elsewhere", tmp_path / "other"
     for folder in (shared, elsewhere, other):

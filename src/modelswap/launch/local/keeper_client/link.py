@@ -142,7 +142,7 @@ class Keeper:
     """How to reach or start the keeper of one state directory."""
 
     directory: Path
-    grace: float
+    grace: Seconds
     child: int | None = None
     """Its pid, when we are its parent and have to wait for it."""
 
@@ -300,7 +300,7 @@ def _server(facts: Mapping[str, object]) -> ReportedServer:
     )
 
 
-def wait_for_end(pid: int, within: float) -> None:
+def wait_for_end(pid: int, within: Seconds) -> None:
     """Block until a process has exited, where the system allows that for one that is no child."""
     if sys.platform != "linux":
         return

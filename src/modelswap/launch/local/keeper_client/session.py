@@ -37,8 +37,8 @@ class KeeperSession:
         self,
         directory: Path,
         *,
-        grace: float,
-        order_timeout: float,
+        grace: Seconds,
+        order_timeout: Seconds,
         on_frame: Callable[[protocol.Frame], None],
         on_lost: Callable[[], None],
     ) -> None:

@@ -17,10 +17,12 @@ from modelswap.suspension import SUSPENDED_AFTER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.units import Seconds
+
 
 class KeeperWatchdog:
     def __init__(
-        self, timeout: float, ask: Callable[[], None], on_timeout: Callable[[], None]
+        self, timeout: Seconds, ask: Callable[[], None], on_timeout: Callable[[], None]
     ) -> None:
         self._timeout = timeout
         self._ask = ask

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from modelswap.launch.local.keeper_client.watchdog import KeeperWatchdog
+from modelswap.units import Seconds
 
 
 class HungKeeper:
@@ -19,7 +20,7 @@ class HungKeeper:
         self.questions += 1
 
     def watchdog(self) -> KeeperWatchdog:
-        return KeeperWatchdog(0.05, self.ask, self.given_up.set)
+        return KeeperWatchdog(Seconds(0.05), self.ask, self.given_up.set)
 
 
 async def test_keeper_that_answers() -> None:
