@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from modelswap.http import Exchange, Request, Upload
 
-PEEKED: Final = Bytes(64 << 10)
+BEGINNING: Final = Bytes(64 << 10)
 """The beginning of a large body that is read to see what it is: one read of the socket."""
 _LARGE: Final = Bytes(4 << 20)
 """A larger body is sent while it comes. A smaller one, such as a prompt with a picture, can be sent

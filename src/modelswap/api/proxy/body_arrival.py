@@ -16,7 +16,7 @@ from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import BadRequestError, BodyTooLargeError, UnavailableError
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 
-from .bodies import PEEKED, BodyCollector, coding_error, form_error_of, is_large, may_be_json
+from .bodies import BEGINNING, BodyCollector, coding_error, form_error_of, is_large, may_be_json
 
 if TYPE_CHECKING:
     from modelswap.api.routing.form_filters import FormEdits
@@ -152,7 +152,7 @@ class BodyArrival:
         """Read the beginning of a large body."""
         body = OpenedBody(
             self.exchange,
-            most=PEEKED,
+            most=BEGINNING,
             known=lambda beginning, whole: self._on_beginning(body, beginning, whole=whole),
         )
         body.begin()

@@ -86,8 +86,8 @@ def test_prefixes(prefix: str, read: str) -> None:
     proxies = TrustedProxies(["10.0.0.0/8"])
     request = asked("/", x_forwarded_prefix=prefix)
     assert forwarded_prefix(request, proxies) == read  # type: ignore[arg-type]  # what is used of a request
-    stranger = asked("/", client="9.9.9.9", x_forwarded_prefix=prefix)
-    assert forwarded_prefix(stranger, proxies) == ""  # type: ignore[arg-type]  # what is used of a request
+    untrusted = asked("/", client="9.9.9.9", x_forwarded_prefix=prefix)
+    assert forwarded_prefix(untrusted, proxies) == ""  # type: ignore[arg-type]  # what is used of a request
 
 
 def test_locations() -> None:
