@@ -50,35 +50,6 @@ _MOST_NAMES: Final = 64
 class RequestContext:
     """The facts of all requests with an equal head."""
 
-    __slots__ = (
-        "address",
-        "after",
-        "background",
-        "before",
-        "client",
-        "codings",
-        "endpoint",
-        "identity",
-        "is_form",
-        "is_plain",
-        "is_recorded",
-        "is_tracked",
-        "kind",
-        "known",
-        "known_streams",
-        "named",
-        "no_swap",
-        "path",
-        "request",
-        "shown_path",
-        "snapshot",
-        "source",
-        "unleased",
-        "upstream_requests",
-        "valid_keys",
-        "weight",
-    )
-
     def __init__(
         self,
         snapshot: ConfigSnapshot,
