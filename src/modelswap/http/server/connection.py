@@ -367,7 +367,10 @@ class ServerConnection(ServerEndpoint):
             self._uncharge()
         body = self._body
         if not self.keep_alive:
-            self._close(linger=not self._server.draining)
+            is_cut = (
+                body is not None and not body.complete
+            )  # unread bytes would reset the connection
+            self._close(linger=is_cut or not self._server.draining)
             return False
         if self.paused:  # a client that asks and asks and does not read gets no pile of answers
             self._pause()
@@ -381,9 +384,6 @@ class ServerConnection(ServerEndpoint):
         self._exchange = None
         self._cancel_task()
         if self._eof and not self._next:
-            self._close(linger=False)
-            return False
-        if self._server.draining:
             self._close(linger=False)
             return False
         self._intake = self._on_head

@@ -1,8 +1,7 @@
 """One client's connection as a socket: its transport, deadlines, tunnel and end.
 
-The lower half of `connection`, which reads requests. Everything that is waited
-for has a deadline, looked at by one sweep of the server. It refuses to read
-HTTP, except that a refusal is an answer.
+The lower half of `connection`, which reads requests. Everything that is waited for has a deadline,
+looked at by one sweep of the server. It refuses to read HTTP, except that a refusal is an answer.
 """
 
 from __future__ import annotations
@@ -261,8 +260,7 @@ class ServerEndpoint(asyncio.Protocol):
             self._closes_at = now + _FLUSH
             transport.close()
 
-    def _ignore(self, data: bytes) -> None:
-        """Take the bytes of a connection that is about to close."""
+    def _ignore(self, data: bytes) -> None: ...
 
     def close(self) -> None:
         """Close when what is buffered was sent."""
@@ -325,10 +323,14 @@ class ServerEndpoint(asyncio.Protocol):
             and not has_unread(transport.get_extra_info("socket"))
         )
 
-    def close_if_idle(self) -> None:
-        """Close a connection without a request now."""
-        if not self.is_busy:
+    def close_if_idle(self) -> bool:
+        """Close a connection on which no request runs or has begun to come; False when one has."""
+        transport = self._transport
+        if transport is not None and not self.is_busy:
+            if not self.is_resting or has_unread(transport.get_extra_info("socket")):
+                return False
             self._close(linger=False)
+        return True
 
     def sweep(self, now: float) -> None:
         """Look after this connection's deadlines."""
@@ -353,8 +355,8 @@ class ServerEndpoint(asyncio.Protocol):
         if self._partial:
             if now - self._idle_since > limits.header_timeout:
                 self._refuse(408, "the request's headers come too slowly")
-        elif self._tunnel is None and now - self._idle_since > limits.idle_timeout:
-            self._close(linger=False)
+        elif now - self._idle_since > limits.idle_timeout:
+            self.close_if_idle()
 
     # Small things
 
