@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modelswap.api.errors.retry_hints import retry_fields
 from modelswap.config.plan import Limits, Timeouts
-from modelswap.errors import retry_fields
 from modelswap.http import (
     Address,
     EndReason,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from modelswap.http import Field
+    from modelswap.http import Field, ResponseTransform
 
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -45,7 +45,7 @@ def error(refused: Refused) -> tuple[list[Field], bytes]:
 
 @dataclass
 class Notes:
-    """A watcher that remembers."""
+    """A relay's owner and observer that remembers."""
 
     heads: list[int] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
@@ -66,12 +66,12 @@ class Notes:
             RelayResult(EndReason.DONE, head.status, len(data), "", started=True, never_ran=False)
         )
 
-    def on_end(self, outcome: RelayResult) -> None:
-        self.ends.append(outcome)
+    def on_end(self, result: RelayResult) -> None:
+        self.ends.append(result)
         self.ended.set()
 
-    def error_event(self, outcome: RelayResult) -> bytes | None:
-        del outcome
+    def error_event(self, result: RelayResult) -> bytes | None:
+        del result
         return self.event
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
@@ -187,12 +187,18 @@ class Front:
         self.notes: list[Notes] = []
         self.relays: list[Relay] = []
         self.event: bytes | None = None
+        self.before: Callable[[Exchange], None] | None = None
+        """Called before a relay is made."""
+        self.page_guard: list[Field] = []
+        self.transform: Callable[[], ResponseTransform] | None = None
         self.came = asyncio.Event()
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.read_body(lambda body: self.send(exchange, body))
 
     def send(self, exchange: Exchange, body: object) -> None:
+        if self.before is not None:
+            self.before(exchange)
         request = exchange.request
         notes = Notes(event=self.event)
         self.notes.append(notes)
@@ -202,30 +208,30 @@ class Front:
             self.address.join(request.path, request.query),
             forward_headers(request, trust_forwarded=True),
             upgrade=upgrade,
+            page_guard=self.page_guard,
         )
-        watcher = Answering(exchange, notes)
-        relay = Relay(exchange, self.upstream, outbound, body, watcher)  # type: ignore[arg-type]  # bytes or a source
+        owner = Responding(exchange, notes)
+        transform = self.transform() if self.transform is not None else None
+        relay = Relay(exchange, self.upstream, outbound, body, owner, notes, transform)  # type: ignore[arg-type]  # bytes or a source
         relay.begin()
         self.relays.append(relay)
         self.came.set()
 
 
-class Answering:
-    """What the api does: answers 502 when nothing went to the client."""
+class Responding:
+    """Owns a request as the api does: responds with 502 when nothing went to the client."""
 
     def __init__(self, exchange: Exchange, notes: Notes) -> None:
         self.exchange = exchange
         self.notes = notes
-        self.on_head = notes.on_head
-        self.on_data = notes.on_data
         self.on_whole = notes.on_whole
         self.error_event = notes.error_event
         self.on_late_error = notes.on_late_error
 
-    def on_end(self, outcome: RelayResult) -> None:
-        self.notes.on_end(outcome)
-        if not outcome.started and not self.exchange.finished:
-            self.exchange.reply(502, [], outcome.ending.name.encode())
+    def on_end(self, result: RelayResult) -> None:
+        self.notes.on_end(result)
+        if not result.started and not self.exchange.finished:
+            self.exchange.reply(502, [], result.reason.name.encode())
 
 
 @contextlib.asynccontextmanager

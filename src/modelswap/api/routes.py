@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.plan import KeyScope
 from modelswap.observe.captures import KEEP_ALL, CaptureMask
 from modelswap.observe.usage.usage import UsageFormat
 
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .control.control_request import Handler
-
-
-class Scope(Enum):
-    """What a key must be allowed to do. `OPEN` needs no key."""
-
-    OPEN = None
-    INFERENCE = "inference"
-    READ = "read"
-    ADMIN = "admin"
 
 
 class ModelLocation(Enum):
@@ -67,7 +59,8 @@ class Route:
     method: str
     """`ANY` for all methods. A GET row answers HEAD too."""
     path: str
-    scope: Scope
+    scope: KeyScope | None
+    """What a key must allow; None: no key is needed."""
     model: ModelLocation = ModelLocation.NONE
     starts: Starts = Starts.NEVER
     handler: Handler | None = None
@@ -110,7 +103,7 @@ UI: Final = "/ui/"
 _BODY: Final = Route(
     method="POST",
     path="",
-    scope=Scope.INFERENCE,
+    scope=KeyScope.INFERENCE,
     model=ModelLocation.BODY,
     starts=Starts.ALWAYS,
     recorded=True,
@@ -120,12 +113,12 @@ _OWN: Final = replace(_BODY, traced_below=True)
 """llama-swap has these itself."""
 _QUERY: Final = replace(_BODY, method="GET", model=ModelLocation.QUERY, recorded=False)
 _ANY: Final = replace(_BODY, method="ANY", model=ModelLocation.PATH, recorded=False)
-_PROBE: Final = replace(_ANY, method="GET", scope=Scope.ADMIN, starts=Starts.NEVER)
+_PROBE: Final = replace(_ANY, method="GET", scope=KeyScope.ADMIN, starts=Starts.NEVER)
 
-_OPEN: Final = Route(method="GET", path="", scope=Scope.OPEN)
-_READ: Final = replace(_OPEN, scope=Scope.READ)
+_OPEN: Final = Route(method="GET", path="", scope=None)
+_READ: Final = replace(_OPEN, scope=KeyScope.READ)
 _READ_ALL: Final = replace(_READ, mixed=True)
-_CHANGE: Final = Route(method="POST", path="", scope=Scope.ADMIN, changes=True)
+_CHANGE: Final = Route(method="POST", path="", scope=KeyScope.ADMIN, changes=True)
 _CHANGE_ALL: Final = replace(_CHANGE, mixed=True)
 
 _NO_RESPONSE_BODY: Final = CaptureMask(response_body=False)
@@ -163,22 +156,22 @@ ROUTES: Final[tuple[Route, ...]] = (
         " /pooling /v1/classify /classify /v1/moderations /v1/videos /v1/videos/{rest...}",
     ),
     # these change the model server for every client
-    *_rows(replace(_BODY, scope=Scope.ADMIN), "/lora-adapters /props"),
+    *_rows(replace(_BODY, scope=KeyScope.ADMIN), "/lora-adapters /props"),
     *_rows(replace(_QUERY, traced_below=True, captured=_NO_REQUEST_BODY), "/v1/audio/voices"),
     *_rows(replace(_QUERY, traced_below=True), "/sdapi/v1/loras /props"),
     *_rows(_QUERY, "/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}"),
     *_rows(replace(_QUERY, starts=Starts.NEVER), "/lora-adapters"),
     # shows the requests of others
-    *_rows(replace(_QUERY, starts=Starts.NEVER, scope=Scope.READ), "/slots"),
+    *_rows(replace(_QUERY, starts=Starts.NEVER, scope=KeyScope.READ), "/slots"),
     *_rows(replace(_QUERY, method="DELETE"), "/v1/responses/{rest...} /v1/videos/{rest...}"),
-    *_rows(replace(_ANY, scope=Scope.ADMIN), "/upstream/{path...}"),
+    *_rows(replace(_ANY, scope=KeyScope.ADMIN), "/upstream/{path...}"),
     *_rows(replace(_ANY, model=ModelLocation.COMFYUI), "/comfyui /comfyui/{path...}"),
     *_rows(
-        replace(_OPEN, scope=Scope.INFERENCE),
+        replace(_OPEN, scope=KeyScope.INFERENCE),
         "/v1/models /v1/models/ /models /models/",
         models.list_models,
     ),
-    *_rows(replace(_OPEN, scope=Scope.INFERENCE), "/v1/models/{id...}", models.one_model),
+    *_rows(replace(_OPEN, scope=KeyScope.INFERENCE), "/v1/models/{id...}", models.one_model),
     *_rows(_READ, "/running", models.running),
     *_rows(replace(_CHANGE_ALL, method="GET"), "/unload", models.unload_get),
     *_rows(_CHANGE_ALL, "/unload", models.unload_get),
@@ -192,7 +185,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(_READ_ALL, "/api/metrics/activity", observability.activity),
     *_rows(_READ_ALL, "/api/metrics/stats", observability.stats),
     *_rows(_READ_ALL, "/api/metrics/export", observability.export),
-    *_rows(replace(_READ_ALL, scope=Scope.ADMIN), "/api/captures/{id}", observability.capture),
+    *_rows(replace(_READ_ALL, scope=KeyScope.ADMIN), "/api/captures/{id}", observability.capture),
     *_rows(_READ_ALL, "/api/inflight", observability.inflight),
     *_rows(_CHANGE_ALL, "/api/inflight/{id}/cancel", observability.cancel),
     *_rows(replace(_READ, quiet=True), "/api/performance", observability.performance),

@@ -14,7 +14,6 @@ from modelswap.observe.activity.store_factory import most_captures
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents
-from .pages.model_pages import forbid_page
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,8 +65,8 @@ class Services:
             self.store, self.captures, self.metrics, self.loop.call_later
         )
         self.fleet_events = FleetEvents(
-            self.config,
-            lambda: self.fleet,
+            config=self.config,
+            fleet=lambda: self.fleet,
             logs=self.logs,
             log=self.log,
             bus=self.bus,
@@ -92,7 +91,7 @@ class Services:
         self.config.replace(plan)
         for model, _, _ in self.fleet.running():
             if (server := self.fleet.server(model.id)) is not None:
-                forbid_page(self.config.snapshot, server.model)
+                self.config.snapshot.deny_page(server.model)
         self.completions.settle()
         self.inflight.mask.configure(settings.redact_headers)
         self.captures.resize(settings.capture_buffer, most=most_captures(settings))

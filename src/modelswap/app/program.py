@@ -18,7 +18,8 @@ from modelswap import __version__
 from modelswap.api.gateway import Gateway
 from modelswap.api.reload_status import ReloadStatus
 from modelswap.api.services import Services
-from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError, policy_of
+from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
+from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch

@@ -10,7 +10,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelswap.api.snapshot import UnusableError, policy_of
+from modelswap.api.snapshot import UnusableError
+from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import diff, load, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet

@@ -81,7 +81,7 @@ class ModelServer:
     def on_exited(self) -> None:
         """Let running exchanges read what it still sent."""
         if self.address:
-            self.upstream.orphan()
+            self.upstream.close_after_exit()
 
 
 def running(

@@ -16,7 +16,6 @@ from modelswap.net.address import Address
 from .body.codings import (
     ACCEPTED,
     BadCodingError,
-    BodyStream,
     DecodedStream,
     GrownError,
     UnknownCodingError,
@@ -24,16 +23,19 @@ from .body.codings import (
     decoded,
 )
 from .body.forms import FormEdit, FormScan
+from .body.protocols import BodySink, BodySource, BodyStream
 from .body.sources import ExchangeBody, OpenedBody
 from .body.spool import Spool, SpoolFolders
 from .body.upload import Fault, Upload
 from .client.pool import UpstreamPool
+from .client.protocols import RelayObserver, RelayOwner, ResponseTransform
 from .client.relay import Relay
-from .client.result import BodySource, EndReason, RelayObserver, RelayResult, UpstreamRequest
+from .client.result import EndReason, RelayResult
+from .client.upstream_request import UpstreamRequest
 from .message.fields import Field
 from .message.head import ResponseHead
 from .message.request import Request, forward_headers
-from .server.exchange import BodySink, Exchange
+from .server.exchange import Exchange
 from .server.server import Refused, Server
 from .transport.certificate import Certificate, CertificateError
 from .transport.listening import EXPECTED as LISTEN_EXPECTED
@@ -66,9 +68,11 @@ __all__ = [
     "Refused",
     "Relay",
     "RelayObserver",
+    "RelayOwner",
     "RelayResult",
     "Request",
     "ResponseHead",
+    "ResponseTransform",
     "Server",
     "Spool",
     "SpoolFolders",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.api.routes import ROUTES, ModelLocation, Route, Scope
+from modelswap.api.routes import ROUTES, ModelLocation, Route
+from modelswap.config.plan import KeyScope
 from support.raw_requests import JSON, bearer, dialled, is_up, status_of, wait_for
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ FULL, INFERENCE, READ, ADMIN, LIMITED = "full-key", "infer-key", "read-key", "ad
 FILED, EXPIRED = "filed-key", "expired-key"
 BOTH = "both-key"
 SCOPES = {
-    FULL: {Scope.INFERENCE, Scope.READ, Scope.ADMIN},
-    ADMIN: {Scope.INFERENCE, Scope.READ, Scope.ADMIN},
-    INFERENCE: {Scope.INFERENCE},
-    READ: {Scope.READ},
-    FILED: {Scope.INFERENCE},
-    LIMITED: {Scope.INFERENCE, Scope.READ, Scope.ADMIN},
+    FULL: {KeyScope.INFERENCE, KeyScope.READ, KeyScope.ADMIN},
+    ADMIN: {KeyScope.INFERENCE, KeyScope.READ, KeyScope.ADMIN},
+    INFERENCE: {KeyScope.INFERENCE},
+    READ: {KeyScope.READ},
+    FILED: {KeyScope.INFERENCE},
+    LIMITED: {KeyScope.INFERENCE, KeyScope.READ, KeyScope.ADMIN},
 }
 
 
@@ -82,13 +83,13 @@ def test_a_row_lets_in_who_has_its_scope(guarded: Modelswap, route: Route) -> No
         if key == LIMITED and (route.mixed or route.model is ModelLocation.COMFYUI):
             continue
         status = asked(guarded, route, key)
-        if route.scope is Scope.OPEN or route.scope in scopes:
+        if route.scope is None or route.scope in scopes:
             assert status not in {401, 403}, key
         else:
             assert status == 403, key
     for wrong in (None, EXPIRED):
         status = asked(guarded, route, wrong)
-        assert (status == 401) is (route.scope is not Scope.OPEN), wrong
+        assert (status == 401) is (route.scope is not None), wrong
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.mixed], ids=name)
@@ -130,27 +131,27 @@ def test_every_row_is_decided() -> None:
             where = f"{route.handler.__module__.rpartition('.')[2]}.{route.handler.__qualname__}"
             assert where in harmless, name(route)
         if route.changes:
-            assert route.scope is Scope.ADMIN, name(route)
-        if route.scope is Scope.OPEN:
+            assert route.scope is KeyScope.ADMIN, name(route)
+        if route.scope is None:
             assert not route.changes
             assert route.model is ModelLocation.NONE
 
 
 SENSITIVE = {
-    Scope.ADMIN: (
+    KeyScope.ADMIN: (
         "ANY /upstream/{path...}; GET /unload; POST /unload; POST /api/models/unload; "
         "POST /api/models/unload/{model...}; POST /api/models/load/{model...}; "
         "GET /api/captures/{id}; POST /api/inflight/{id}/cancel; PUT /api/profiles/active; "
         "POST /api/config/reload; POST /props; POST /lora-adapters"
     ),
-    Scope.READ: (
+    KeyScope.READ: (
         "GET /slots; GET /logs; GET /log; GET /logs/stream; GET /logs/stream/{id...}; GET /api/events; "
         "GET /api/metrics/activity; GET /api/metrics/stats; GET /api/metrics/export; "
         "GET /api/inflight; GET /running; GET /metrics; GET /ui/{name...}; GET /api/config/status; "
         "GET /api/hardware; GET /api/performance; GET /api/profiles; "
         "GET /api/session; GET /api/version"
     ),
-    Scope.OPEN: (
+    None: (
         "GET /; GET /ui; GET /upstream; ANY /upstream; GET /favicon.ico; GET /health; "
         "GET /wol-health; GET /ready"
     ),

@@ -63,7 +63,7 @@ def row_of(route: Route) -> str:
     cells = [
         route.method,
         f"`{route.path}`",
-        route.scope.value or "no key needed",
+        route.scope or "no key needed",
         route.model.value,
         route.starts.value if goes_to_a_model or route.starts is Starts.ALWAYS else "",
         "yes" if route.changes else "",

@@ -26,33 +26,33 @@ class Watched:
         self.logs = Logs(to_stdout="none")
         self.metrics = Metrics()
         self.published: list[str] = []
-        self.forbidden: list[int] = []
         self.failed = False
         self.plan = SimpleNamespace(models={A: None}, peers={}, selectors={})
+        self.denied: list[object] = []
         config: Any = SimpleNamespace(
-            plan=self.plan,
-            snapshot=SimpleNamespace(origins=SimpleNamespace(add_server=self.forbidden.append)),
+            plan=self.plan, snapshot=SimpleNamespace(deny_page=self.denied.append)
         )
         bus: Any = SimpleNamespace(publish=lambda kind, _: self.published.append(kind))
-        self.model = SimpleNamespace(proxy="http://127.0.0.1:9999", trust_page=False)
+        self.model = object()
         fleet: Any = SimpleNamespace(
             failure=lambda _: "it crashed" if self.failed else None,
             server=lambda _: SimpleNamespace(model=self.model),
         )
         self.events = FleetEvents(
-            config,
-            lambda: fleet,
+            config=config,
+            fleet=lambda: fleet,
             logs=self.logs,
             log=Logger(self.logs),
             bus=bus,
             metrics=self.metrics,
             now=lambda: 7.0,
         )
-        self.events.statuses = list  # type: ignore[method-assign]  # has tests of its own
 
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    """The list of statuses has tests of its own."""
+    monkeypatch.setattr("modelswap.api.fleet_events.statuses", lambda *_: [])
     watched = Watched()
     yield watched
     watched.logs.close()
@@ -82,16 +82,12 @@ def test_a_phase_is_logged_counted_and_published(watched: Watched, *, failed: bo
     assert watched.published == ["modelStatus"]
 
 
-@pytest.mark.parametrize(("trusted", "expected"), [(False, [9999]), (True, [])])
-def test_the_page_of_a_ready_server_may_not_use_our_api(
-    watched: Watched, *, trusted: bool, expected: list[int]
-) -> None:
-    """Also at a port that the configuration does not name; `trustPage` allows it."""
-    watched.model.trust_page = trusted
+def test_the_page_of_a_ready_server_is_denied(watched: Watched) -> None:
+    """The snapshot hears of each server that is ready, and of no other."""
     watched.events.on_phase(A, Phase.STARTING, "")
-    assert watched.forbidden == []
+    assert watched.denied == []
     watched.events.on_phase(A, Phase.READY, "")
-    assert watched.forbidden == expected
+    assert watched.denied == [watched.model]
 
 
 def test_notes_and_output_reach_the_log(watched: Watched) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from modelswap.api.snapshot import policy_of
+from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import load
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase

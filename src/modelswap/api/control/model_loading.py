@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.api.errors.error_mapping import refusal
+from modelswap.api.errors.error_mapping import wait_error
 from modelswap.core.commands import LeaseRequest
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.api.fleet_events import FleetEvents
     from modelswap.core.commands import Fail
     from modelswap.core.spec import ClientId, ModelId
@@ -73,7 +73,7 @@ class _LoadWaiter:
 
     def on_refused(self, refused: Fail) -> None:
         if not self.result.done():
-            self.result.set_exception(refusal(refused, self._identity))
+            self.result.set_exception(wait_error(refused, self._identity))
 
     def on_position(self, position: int) -> None:
         """The position in the queue is not shown."""

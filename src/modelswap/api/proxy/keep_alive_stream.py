@@ -1,24 +1,26 @@
-"""What a waiting client is told while its model loads.
+"""Sends keep-alives to a client whose model loads, or tells it how the load goes.
 
-Two ways, both only for clients that stream in a known dialect (`voice`):
+Both are only for clients that read an event stream of a known dialect (`stream_dialect`):
 
-* **keep-alive**, always: nothing for a grace, so that a failure in that time is
-  still a proper status code; then the headers of an event stream, and from then
-  on something without meaning every few seconds.
-* **loading state**, when `sendLoadingState` says so: the headers at once, and
-  what happens as `reasoning_content`, in chunks that a chat client accepts.
+* **keep-alive**, always: nothing for a grace period, so that a failure in that time is still a
+  proper status code; then the headers of an event stream, and from then on a meaningless event
+  every few seconds.
+* **loading state**, when `sendLoadingState` says so: the headers at once, and the progress as
+  `reasoning_content`, in chunks that a chat client accepts.
 
-Law: nothing is said after `pause`, except by `resume`. It refuses to know why
-the client waits, and to end the stream.
+Guarantees: nothing is sent after `finish`, except after `resume`.
+Does not: know why the client waits, or end the stream.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.protocols.stream_dialect import chunk, keep_alive
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,17 +29,18 @@ if TYPE_CHECKING:
     from modelswap.api.protocols.stream_dialect import StreamDialect
     from modelswap.http import Exchange, Field
 
-STATE_EVERY: Final = 0.75
+STATE_EVERY: Final = Seconds(0.75)
+"""Between two dots of the loading state, as in llama-swap."""
 RULE: Final = "\u2501" * 5
 HEAD: Final = (
     (b"Content-Type", b"text/event-stream"),
     (b"Cache-Control", b"no-cache"),
     (b"X-Accel-Buffering", b"no"),
 )
-MARGIN: Final = 1.0
-"""Seconds before a client's own deadline at which it hears from us, at the least."""
+MARGIN: Final = Seconds(1.0)
+"""Before a client's own deadline: enough for the response to arrive."""
 _SHARE: Final = 0.25
-"""Of a patience that is short."""
+"""The part of a short timeout that is kept free instead."""
 _ANNOUNCED: Final = (
     b"x-stainless-read-timeout",
     b"x-stainless-timeout",
@@ -47,94 +50,85 @@ _ANNOUNCED: Final = (
 _ids = count(1)
 
 
+@dataclass(slots=True, eq=False)
 class KeepAliveStream:
-    """Talks to one waiting client. Create it when the wait begins."""
+    """The stream to one waiting client. Create it when the wait begins."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        stream_dialect: StreamDialect,
-        model: str,
-        grace: float,
-        pulse: float,
-        fields: Sequence[Field] = (),
-        shows_state: bool = False,
-    ) -> None:
-        """`fields` go out beside the stream's own headers."""
-        self._exchange = exchange
-        self._loop = loop
-        self._stream_dialect = stream_dialect
-        self._model = model
-        self._pulse_every = STATE_EVERY if shows_state else pulse
-        self._fields = fields
-        self._news = ""
-        self._begun = loop.time()
-        self._speaks = shows_state
-        self._id = f"chatcmpl-loading-{next(_ids)}"
+    exchange: Exchange
+    loop: asyncio.AbstractEventLoop
+    stream_dialect: StreamDialect
+    model: str
+    grace: float
+    """Seconds of silence before the first event."""
+    interval: float
+    """Seconds between events."""
+    fields: Sequence[Field] = ()
+    """Headers beside the stream's own."""
+    shows_state: bool = False
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _progress: str = field(default="", init=False)
+    _began: float = field(init=False)
+    _id: str = field(default_factory=lambda: f"chatcmpl-loading-{next(_ids)}", init=False)
+    _created: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.loop.time()
         self._created = int(time.time())  # noqa: TID251 - the wire format has wall time in it
-        self._timer: asyncio.TimerHandle | None = None
-        if shows_state:
+        if self.shows_state:
+            self.interval = STATE_EVERY
             self._open()
-            self._say(f"{RULE}\nmodelswap loading model: {model}\n")
-            self._again(STATE_EVERY)
-        else:
-            self._again(grace)
+            self._write_state(f"{RULE}\nmodelswap loading model: {self.model}\n")
+        self._schedule(STATE_EVERY if self.shows_state else self.grace)
 
     def on_position(self, position: int) -> None:
-        """Tell the place in the queue with the next pulse; 1 is the next."""
-        self._news = f"\nQueue position: #{position} "
+        """Tell the place in the queue with the next event; 1 is the next."""
+        self._progress = f"\nQueue position: #{position} "
 
-    def pause(self) -> None:
-        """Be silent: the model has its turn, or the wait is over."""
+    def resume(self) -> None:
+        """Go on: the wait was not over."""
+        if self._timer is None:
+            self._schedule(self.interval)
+
+    def finish(self, *, failed: bool = False) -> None:
+        """End it, after telling how the load ended where the state is shown."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def resume(self) -> None:
-        """Go on: the wait was not over after all."""
-        if self._timer is None:
-            self._again(self._pulse_every)
-
-    def finish(self, *, failed: bool = False) -> None:
-        """Be silent from now on, after saying how it ended where the state is shown."""
-        self.pause()
-        if self._speaks:
-            self._speaks = False
-            took = self._loop.time() - self._begun
+        if self.shows_state:
+            self.shows_state = False
+            took = self.loop.time() - self._began
             end = f"\nFailed after {took:.2f}s" if failed else f"\nDone! ({took:.2f}s)"
-            self._say(f"{end}\n{RULE}\n \n")
+            self._write_state(f"{end}\n{RULE}\n \n")
 
-    def _again(self, delay: float) -> None:
-        self._timer = self._loop.call_later(delay, self._pulse)
+    def _schedule(self, delay: float) -> None:
+        self._timer = self.loop.call_later(delay, self._send_next)
 
-    def _pulse(self) -> None:
+    def _send_next(self) -> None:
         self._timer = None
-        if self._exchange.finished:
+        if self.exchange.finished:
             return
-        if self._speaks:
-            news, self._news = self._news, ""
-            self._say(news or ".")
+        if self.shows_state:
+            progress, self._progress = self._progress, ""
+            self._write_state(progress or ".")
         else:
-            if not self._exchange.started:
+            if not self.exchange.started:
                 self._open()
-            if not self._exchange.paused:  # a client that does not read gets no pile of these
-                self._exchange.write(
-                    keep_alive(self._stream_dialect, model=self._model, created=self._created)
+            if not self.exchange.paused:  # a client that does not read gets no pile of these
+                self.exchange.write(
+                    keep_alive(self.stream_dialect, model=self.model, created=self._created)
                 )
-        self._again(self._pulse_every)
+        self._schedule(self.interval)
 
     def _open(self) -> None:
-        self._exchange.start(200, [*HEAD, *self._fields])
+        self.exchange.start(200, [*HEAD, *self.fields])
 
-    def _say(self, text: str) -> None:
+    def _write_state(self, text: str) -> None:
         choice = {"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}
-        self._exchange.write(
+        self.exchange.write(
             chunk(
                 "chat.completion.chunk",
                 choice,
-                model=self._model,
+                model=self.model,
                 created=self._created,
                 ident=self._id,
             )
@@ -142,7 +136,7 @@ class KeepAliveStream:
 
 
 def announced_timeout(header: Callable[[bytes], bytes | None]) -> float | None:
-    """Return how long the client said that it will wait for an answer, in seconds."""
+    """Return how many seconds the client said that it will wait for a response."""
     for name in _ANNOUNCED:
         value = header(name)
         if value is not None:
@@ -155,6 +149,6 @@ def announced_timeout(header: Callable[[bytes], bytes | None]) -> float | None:
     return None
 
 
-def before(patience: float) -> float:
-    """Return how long to wait with a client that leaves after `patience` seconds."""
-    return patience - min(MARGIN, patience * _SHARE)
+def before(timeout: float) -> float:
+    """Return how long a client that leaves after `timeout` seconds may wait for a response."""
+    return timeout - min(MARGIN, timeout * _SHARE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from modelswap.http.server.exchange import BodySink, Exchange
+    from .protocols import BodySink, ClientBody
 
 ACCEPTED: Final = "gzip, deflate"
 """For `Accept-Encoding` of a refusal."""
@@ -196,22 +196,12 @@ def decoded(body: bytes, codings: Sequence[bytes], limit: int) -> bytes:
     return b"".join(parts)
 
 
-class BodyStream(Protocol):
-    """A request's body that can be streamed: an `Exchange`'s, or one that is decoded on its way."""
-
-    @property
-    def body_length(self) -> int | None: ...
-    def stream_body(self, sink: BodySink) -> None: ...
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
-
-
 class DecodedStream:
     """The body of an exchange without its codings, no faster than it is taken."""
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: ClientBody,
         codings: Sequence[bytes],
         *,
         limit: int,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.http.client.result import UpstreamSink
-    from modelswap.http.server.exchange import BodySink, Exchange
+    from .protocols import BodySink, BodyStream, UpstreamSink
 
 
 class ExchangeBody:
@@ -21,14 +20,13 @@ class ExchangeBody:
 
     __slots__ = ("_exchange", "_sink")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: BodyStream) -> None:
         self._exchange = exchange
         self._sink: UpstreamSink | None = None
 
     @property
     def length(self) -> int | None:
-        request = self._exchange.request
-        return None if request.chunked else request.content_length or 0
+        return self._exchange.body_length
 
     def start(self, sink: UpstreamSink) -> None:
         self._sink = sink
@@ -70,7 +68,7 @@ class OpenedBody:
     )
 
     def __init__(
-        self, exchange: Exchange, *, most: int, known: Callable[[bytes, bool], None]
+        self, exchange: BodyStream, *, most: int, known: Callable[[bytes, bool], None]
     ) -> None:
         """`known(beginning, whole)` is called once, when `most` bytes or all are there."""
         self._exchange = exchange

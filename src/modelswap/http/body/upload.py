@@ -18,9 +18,7 @@ from .spool import MEMORY, Spool, SpoolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from modelswap.http.client.result import BodySource, UpstreamSink
-
-    from .codings import BodyStream
+    from .protocols import BodySource, BodyStream, UpstreamSink
     from .spool import SpoolFolders
 
 

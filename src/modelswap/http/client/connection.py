@@ -1,15 +1,15 @@
-"""One connection to an upstream: a request out, an answer in.
+"""One connection to an upstream: it carries one request and its response at a time.
 
-Law: an answer is believed only as far as its framing goes. What has no one
-meaning, is too large, or comes unasked ends the connection. At most one head (`MAX_HEAD`),
-one read (256 KiB) and the transport's write buffer are held.
+Guarantees: a response is believed only as far as its framing goes. What has no one meaning, is too
+large, or comes unasked ends the connection.
+Memory: one head (`MAX_HEAD`), one read (256 KiB) and the transport's write buffer.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from modelswap.http.message.chunked import ResponseChunkReader
 from modelswap.http.message.head import (
@@ -26,12 +26,35 @@ from modelswap.http.transport.sockets import acknowledged
 from .result import EndReason
 
 if TYPE_CHECKING:
-    from .pool import UpstreamPool
-    from .relay import Relay
+    from modelswap.http.limits import Timeouts
+    from modelswap.http.message.response_heads import ResponseHeads
+    from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
+    from modelswap.http.transport.write_coalescer import WriteCoalescer
+
+    from .protocols import UpstreamObserver, UpstreamTunnel
+
+    class ConnectionPool(Protocol):
+        """Owns the connection."""
+
+        timeouts: Timeouts
+        heads: ResponseHeads
+        sweeper: DeadlineSweeper
+        coalescer: WriteCoalescer
+
+        def add(self, connection: UpstreamConnection) -> None: ...
+
+        def put_idle(self, connection: UpstreamConnection) -> None:
+            """Keep the connection for the next request."""
+
+        def remove(self, connection: UpstreamConnection) -> None: ...
+
 
 MAX_HEAD = 64 << 10
+"""Bytes of a response's head: what common clients and proxies allow."""
 HIGH_WATER = 256 << 10
+"""Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _FINAL = 200
+"""The lowest status of a response that is no interim one."""
 _START = b"HTTP/"
 """The first bytes of every response."""
 
@@ -45,22 +68,24 @@ class UpstreamConnection(asyncio.Protocol):
         "_keep",
         "_left",
         "_mode",
+        "_observer",
         "_partial",
-        "_relay",
+        "_pool",
+        "_reading_paused",
         "_reused",
         "_sent",
         "_sent_before",
-        "_stopped",
         "_transport",
-        "_upstream",
+        "_tunnel",
         "last",
         "paused",
     )
 
-    def __init__(self, upstream: UpstreamPool) -> None:
-        self._upstream = upstream
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
         self._transport: asyncio.Transport | None = None
-        self._relay: Relay | None = None
+        self._observer: UpstreamObserver | None = None
+        self._tunnel: UpstreamTunnel | None = None
         self._mode = _IDLE
         self._left = 0
         self._chunks: ResponseChunkReader | None = None
@@ -73,9 +98,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Bytes written over the connection's life."""
         self._sent_before = 0
         """The same when the current request began."""
-        self._stopped = False
+        self._reading_paused = False
         """We do not read, because the client does not keep up."""
-        self.last = upstream.sweeper.now
+        self.last = pool.sweeper.now
         self.paused = False
         """The upstream does not keep up with the request's body."""
 
@@ -84,135 +109,137 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
-        self._upstream.add(self)
-        self.last = self._upstream.sweeper.now
+        self._pool.add(self)
+        self.last = self._pool.sweeper.now
 
     def data_received(self, data: bytes) -> None:
-        self.last = self._upstream.sweeper.now
+        self.last = self._pool.sweeper.now
         mode = self._mode
-        relay = self._relay
-        if relay is None:
-            self.close()  # it speaks unasked
+        observer = self._observer
+        if observer is None:
+            self.close()  # nothing was asked for
         elif mode == _CHUNKED:
             chunks = self._chunks
             if chunks is not None and (start := chunks.single(data)):
-                relay.on_chunk(data, data[start:-2])
+                observer.on_chunk(data, data[start:-2])
             else:
-                self._on_chunked(relay, data)
+                self._on_chunked(observer, data)
         elif mode == _LENGTH:
-            self._on_counted(relay, data)
+            self._on_counted(observer, data)
         elif mode == _HEAD:
-            self._on_head(relay, data)
+            self._on_head(observer, data)
         elif mode == _UNTIL_CLOSE:
-            relay.on_body(data)
-        elif mode == _TUNNEL:
-            relay.from_upstream(data)
+            observer.on_body(data)
+        elif self._tunnel is not None:
+            self._tunnel.from_upstream(data)
 
     def eof_received(self) -> bool:
-        if self._mode == _TUNNEL and self._relay is not None:
-            return self._relay.upstream_eof()
+        if self._mode == _TUNNEL and self._tunnel is not None:
+            return self._tunnel.on_upstream_eof()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         mode, self._mode = self._mode, _DEAD
-        relay, self._relay = self._relay, None
-        unread = relay is not None and mode == _HEAD and not self._got and self._is_unread()
+        observer, self._observer = self._observer, None
+        unread = observer is not None and mode == _HEAD and not self._got and self._is_unread()
         self._transport = None
-        self._upstream.lost(self)
-        if relay is None:
+        self._pool.remove(self)
+        if observer is None:
             return
         chunks = self._chunks if mode == _CHUNKED else None
         if (mode == _UNTIL_CLOSE and exc is None) or (chunks is not None and chunks.had_last_chunk):
-            relay.on_complete(b"")
-        elif mode == _TUNNEL:
-            relay.on_tunnel_end()
+            observer.on_complete(b"")
+        elif self._tunnel is not None:
+            self._tunnel.on_upstream_lost()
         elif mode != _HEAD:
-            relay.on_broken(
+            observer.on_broken(
                 EndReason.TRUNCATED,
                 "the upstream closed the connection in the middle of its answer",
             )
         elif self._got:
-            relay.on_broken(
+            observer.on_broken(
                 EndReason.BAD_RESPONSE, "the upstream closed the connection within its headers"
             )
         else:
             was_reset = isinstance(exc, ConnectionError)
-            relay.on_unanswered(reused=self._reused, never_ran=unread, was_reset=was_reset)
+            observer.on_unanswered(reused=self._reused, never_ran=unread, was_reset=was_reset)
 
     def pause_writing(self) -> None:
         self.paused = True
-        if self._relay is not None:
-            self._relay.upstream_paused()
+        side = self._tunnel or self._observer
+        if side is not None:
+            side.on_upstream_paused()
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self._relay is not None:
-            self._relay.upstream_resumed()
+        side = self._tunnel or self._observer
+        if side is not None:
+            side.on_upstream_resumed()
 
-    # For the relay
+    # For the observer
 
-    def begin(self, relay: Relay) -> None:
-        """Carry the relay's exchange from now on."""
-        self._relay = relay
+    def begin(self, observer: UpstreamObserver) -> None:
+        """Carry the observer's request and response from now on."""
+        self._observer = observer
         self._mode = _HEAD
         self._got = False
-        self._stopped = False
+        self._reading_paused = False
         self._sent_before = self._sent
-        self.last = self._upstream.sweeper.now
-        relay.send(self)
+        self.last = self._pool.sweeper.now
+        observer.on_connection(self)
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._sent += len(data)
-            self._upstream.coalescer.write(self._transport, data)
+            self._pool.coalescer.write(self._transport, data)
 
     def write_all(self, parts: tuple[bytes, ...]) -> None:
         """Write without joining the parts."""
         if self._transport is not None:
             self._sent += sum(map(len, parts))
-            self._upstream.coalescer.flush()
+            self._pool.coalescer.flush()
             self._transport.writelines(parts)
 
     def touch(self) -> None:
         """The request went on: the wait for the answer begins now."""
-        self.last = self._upstream.sweeper.now
+        self.last = self._pool.sweeper.now
 
     def pause(self) -> None:
-        if not self._stopped and self._transport is not None:
-            self._stopped = True
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self._stopped and self._transport is not None:
-            self._stopped = False
-            self.last = self._upstream.sweeper.now
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
+            self.last = self._pool.sweeper.now
             self._transport.resume_reading()
 
     def write_eof(self) -> None:
         transport = self._transport
-        self._upstream.coalescer.flush()
+        self._pool.coalescer.flush()
         if transport is not None and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 
     def drop(self) -> None:
-        """End the connection at once; the relay is told nothing."""
-        self._relay = None
+        """End the connection at once; the observer is told nothing."""
+        self._observer = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        self._relay = None
+        self._observer = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.close()
 
-    def fail(self, ending: EndReason, detail: str) -> None:
-        """End the connection and tell the relay why."""
-        relay = self._relay
+    def fail(self, reason: EndReason, detail: str) -> None:
+        """End the connection and tell the observer why."""
+        observer = self._observer
         self.drop()
-        if relay is not None:
-            relay.on_broken(ending, detail)
+        if observer is not None:
+            observer.on_broken(reason, detail)
 
     def is_closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
@@ -223,13 +250,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """Look after this connection's deadlines."""
-        timeouts = self._upstream.timeouts
-        relay = self._relay
-        if relay is None:
+        timeouts = self._pool.timeouts
+        observer = self._observer
+        if observer is None:
             allowed = timeouts.idle_connection
             if allowed is not None and now - self.last > allowed:
                 self.close()
-        elif self._stopped or (self._mode == _HEAD and relay.is_sending):
+        elif self._reading_paused or (self._mode == _HEAD and observer.is_sending):
             self.last = now
         elif self._mode == _HEAD:
             allowed = timeouts.response_header
@@ -240,17 +267,17 @@ class UpstreamConnection(asyncio.Protocol):
             if allowed is not None and now - self.last > allowed:
                 self.fail(EndReason.STALLED, "the upstream's answer stood still")
 
-    # Answers
+    # The response
 
-    def _on_head(self, relay: Relay, data: bytes) -> None:
+    def _on_head(self, observer: UpstreamObserver, data: bytes) -> None:
         self._got = True
         if self._partial:
             data = self._partial + data
-        upstream = self._upstream
+        heads = self._pool.heads
         while True:
             end = data.find(b"\r\n\r\n") + 4
             raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() answered -1
-            head = upstream.heads.get(raw) or upstream.of_known_shape(raw)
+            head = heads.by_bytes.get(raw) or heads.of_known_template(raw)
             if head is None:
                 head, end = self._read_head(data, end)
                 if head is None:
@@ -258,7 +285,7 @@ class UpstreamConnection(asyncio.Protocol):
             data = data[end:]
             self._partial = b""
             if head.status >= _FINAL or head.status == SWITCHING:
-                self._on_final(relay, head, data)
+                self._on_final(observer, head, data)
                 return
             if not data:
                 return
@@ -269,7 +296,7 @@ class UpstreamConnection(asyncio.Protocol):
         if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() answered -1
             with suppress(BadResponseError):
                 head = parse_response(data[:end])
-                self._upstream.remember(data[:end], head)
+                self._pool.heads.remember(data[:end], head)
                 return head, end
         end = end_of_head(data)
         if not data.startswith(_START[: len(data)]):
@@ -284,66 +311,66 @@ class UpstreamConnection(asyncio.Protocol):
             except BadResponseError as wrong:
                 self.fail(EndReason.BAD_RESPONSE, str(wrong))
             else:
-                self._upstream.remember(data[:end], found[0], was_repaired=True)
+                self._pool.heads.remember(data[:end], found[0], was_repaired=True)
         return found
 
-    def _on_final(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
+    def _on_final(self, observer: UpstreamObserver, head: ResponseHead, data: bytes) -> None:
         # there are servers that send the body to a HEAD all the same, later
-        self._keep = head.keep_alive and not (relay.is_head and head.announces_body)
+        self._keep = head.keep_alive and not (observer.is_head and head.announces_body)
         status = head.status
         if status == SWITCHING:
-            self._on_switch(relay, head, data)
-        elif relay.is_head or status in (NO_CONTENT, NOT_MODIFIED) or head.content_length == 0:
-            relay.on_head(head)
-            self._end_answer(b"", data)
+            self._on_switch(observer, head, data)
+        elif observer.is_head or status in (NO_CONTENT, NOT_MODIFIED) or head.content_length == 0:
+            observer.on_head(head)
+            self._end_response(b"", data)
         elif head.chunked:
             self._mode = _CHUNKED
             self._chunks = ResponseChunkReader()
-            relay.on_head(head)
+            observer.on_head(head)
             if data:
-                self._on_chunked(relay, data)
-            relay.flush()
+                self._on_chunked(observer, data)
+            observer.on_head_read()
         elif head.content_length is not None:
             left = head.content_length - len(data)
             if not left:
-                self._leave_relay(relay, b"")
-                relay.on_whole(head, data)
+                self._leave_observer(observer, b"")
+                observer.on_whole(head, data)
                 return
             self._mode = _LENGTH
             self._left = head.content_length
-            relay.on_head(head)
+            observer.on_head(head)
             if data:
-                self._on_counted(relay, data)
+                self._on_counted(observer, data)
             else:
-                relay.flush()
+                observer.on_head_read()
         else:
             self._mode = _UNTIL_CLOSE
             self._keep = False
-            relay.on_head(head)
+            observer.on_head(head)
             if data:
-                relay.on_body(data)
-            relay.flush()
+                observer.on_body(data)
+            observer.on_head_read()
 
-    def _on_switch(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
-        if not relay.wants_upgrade:
+    def _on_switch(self, observer: UpstreamObserver, head: ResponseHead, data: bytes) -> None:
+        if not observer.wants_upgrade:
             self.fail(EndReason.BAD_RESPONSE, "the upstream switched protocols unasked")
             return
         self._mode = _TUNNEL
-        relay.on_switch(head)
-        if data and self._relay is relay:
-            relay.from_upstream(data)
+        self._tunnel = observer.on_switch(head)
+        if data and self._observer is observer:
+            self._tunnel.from_upstream(data)
 
-    def _on_counted(self, relay: Relay, data: bytes) -> None:
+    def _on_counted(self, observer: UpstreamObserver, data: bytes) -> None:
         left = self._left - len(data)
         if left > 0:
             self._left = left
-            relay.on_body(data)
+            observer.on_body(data)
         elif left == 0:
-            self._end_answer(data, b"")
+            self._end_response(data, b"")
         else:
-            self._end_answer(data[: self._left], data[self._left :])
+            self._end_response(data[: self._left], data[self._left :])
 
-    def _on_chunked(self, relay: Relay, data: bytes) -> None:
+    def _on_chunked(self, observer: UpstreamObserver, data: bytes) -> None:
         chunks = self._chunks
         if chunks is None:
             return
@@ -351,28 +378,28 @@ class UpstreamConnection(asyncio.Protocol):
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if chunks.done:
             self._chunks = None
-            self._end_answer(body, chunks.rest)
+            self._end_response(body, chunks.rest)
             return
         if body:
-            relay.on_body(body)
+            observer.on_body(body)
         if chunks.error:
             self.fail(EndReason.BAD_RESPONSE, chunks.error)
 
-    def _end_answer(self, data: bytes, rest: bytes) -> None:
+    def _end_response(self, data: bytes, rest: bytes) -> None:
         """The answer is complete with `data`; `rest` came behind it and spoils the connection."""
-        relay = self._relay
-        if relay is not None:
-            self._leave_relay(relay, rest)
-            relay.on_complete(data)
+        observer = self._observer
+        if observer is not None:
+            self._leave_observer(observer, rest)
+            observer.on_complete(data)
 
-    def _leave_relay(self, relay: Relay, rest: bytes) -> None:
-        self._relay = None
+    def _leave_observer(self, observer: UpstreamObserver, rest: bytes) -> None:
+        self._observer = None
         self._mode = _IDLE
         self._reused = True
-        if self._keep and not rest and not relay.is_sending:
-            if self._stopped:
+        if self._keep and not rest and not observer.is_sending:
+            if self._reading_paused:
                 self.resume()
-            self._upstream.release(self)
+            self._pool.put_idle(self)
         else:
             self.close()
 

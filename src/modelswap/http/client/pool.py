@@ -1,9 +1,9 @@
-"""The connections to one address.
+"""The pool of connections to one upstream address.
 
-Law: a connection carries one exchange at a time, and is used again only after
-an answer that ended exactly where its framing said, with nothing behind it.
-What is waited for has a deadline (`Timeouts`), watched by one clock. It refuses
-to pipeline, and to keep more than `MAX_IDLE` idle connections.
+Guarantees: a connection carries one exchange at a time, and is used again only after a response that
+ended exactly where its framing said, with nothing behind it. Everything that is waited for has a
+deadline (`Timeouts`).
+Does not: pipeline, or keep more than `MAX_IDLE` idle connections.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from modelswap.http.message.head import of_length
-from modelswap.http.message.head_template import cut
+from modelswap.http.message.response_heads import ResponseHeads
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
 from modelswap.http.transport.sockets import is_loopback, keep_alive, unpace
 from modelswap.http.transport.write_coalescer import WriteCoalescer
 from modelswap.net.unix_sockets import name_of
+from modelswap.units import Seconds
 
 from .connection import UpstreamConnection
 from .result import EndReason
@@ -26,22 +26,20 @@ from .result import EndReason
 if TYPE_CHECKING:
     import ssl
 
-    from modelswap.config.plan import Timeouts
-    from modelswap.http.message.head import ResponseHead
+    from modelswap.http.limits import Timeouts
     from modelswap.net.address import Address
 
-    from .relay import Relay
-    from .tunnel import RelayEnds
+    from .protocols import UpstreamObserver
 
 MAX_IDLE = 256
-LAST_WORDS = 0.5
-"""Seconds in which the kernel delivers what a server sent before it exited: it is all there, unless
-a descendant of the server holds the connection open."""
-_KNOWN_HEADS = 128
-_KNOWN_HEAD_SIZE = 2048
-_PROBABLY_ALIVE = 0.5
-"""Seconds of idleness below which a server's idle timeout cannot have struck."""
+"""Connections: more requests at once are rare, and each idle one costs both sides a descriptor."""
+LINGER_AFTER_EXIT = Seconds(0.5)
+"""In this time the kernel delivers what a server sent before it exited: it is all there, unless a
+descendant of the server holds the connection open."""
+_PROBABLY_OPEN = Seconds(0.5)
+"""After less idle time a server's idle timeout cannot have closed the connection."""
 _LOCALHOST = ("127.0.0.1", "::1")
+_CLOSED = "the upstream was closed"
 
 
 class UpstreamPool:
@@ -53,17 +51,14 @@ class UpstreamPool:
         """`ssl_context` replaces the default one for https."""
         self.address = address
         self.timeouts = timeouts
-        self.heads: dict[bytes, ResponseHead] = {}
-        """Heads read before: equal bytes have an equal reading."""
-        self._shapes: dict[bytes, ResponseHead] = {}
-        """The same, by what they are without the digits of their length."""
+        self.heads = ResponseHeads()
         self._ssl = ssl_context
         self._loop = asyncio.get_running_loop()
         self.sweeper = DeadlineSweeper(self._loop, self._sweep)
         self.coalescer = WriteCoalescer(self._loop)
         self._idle: list[UpstreamConnection] = []
-        self._wires: set[UpstreamConnection] = set()
-        self._connecting: dict[RelayEnds, asyncio.Task[None]] = {}
+        self._connections: set[UpstreamConnection] = set()
+        self._connecting: dict[UpstreamObserver, asyncio.Task[None]] = {}
         self._closed = False
 
     @property
@@ -73,103 +68,86 @@ class UpstreamPool:
 
     @property
     def open(self) -> int:
-        return len(self._wires)
+        return len(self._connections)
 
     def close_idle(self) -> None:
         """Close the connections that carry nothing, and keep none until the next request."""
-        for wire in self._idle:
-            wire.close()
+        for connection in self._idle:
+            connection.close()
         self._idle.clear()
 
     def close(self) -> None:
         """Close all connections; running exchanges end with `UPSTREAM_LOST`."""
         self._closed = True
         self.close_idle()
-        for relay, task in list(self._connecting.items()):
+        for observer, task in list(self._connecting.items()):
             task.cancel()
-            relay.on_broken(EndReason.UPSTREAM_LOST, "the upstream was closed", never_ran=True)
+            observer.on_broken(EndReason.UPSTREAM_LOST, _CLOSED, never_ran=True)
         self._connecting.clear()
-        for wire in list(self._wires):
-            wire.fail(EndReason.UPSTREAM_LOST, "the upstream was closed")
+        for connection in list(self._connections):
+            connection.fail(EndReason.UPSTREAM_LOST, _CLOSED)
         self.sweeper.stop()
 
-    def orphan(self) -> None:
-        """The server has exited: let running exchanges read what it still sent, then close."""
+    def close_after_exit(self) -> None:
+        """Let running exchanges read what the server sent before it exited, then close."""
         self._closed = True
         self.close_idle()
-        self._loop.call_later(LAST_WORDS, self.close)
+        self._loop.call_later(LINGER_AFTER_EXIT, self.close)
 
-    # For relays
+    # For relays and connections
 
-    def begin(self, relay: Relay, *, fresh: bool = False) -> None:
-        """Send the relay's request, on a connection that waits or on a new one."""
+    def begin(self, observer: UpstreamObserver, *, fresh: bool = False) -> None:
+        """Send the observer's request, on an idle connection or on a new one."""
         if self._closed:
-            relay.on_broken(EndReason.UPSTREAM_LOST, "the upstream was closed", never_ran=True)
+            observer.on_broken(EndReason.UPSTREAM_LOST, _CLOSED, never_ran=True)
             return
         while self._idle and not fresh:
-            wire = self._idle.pop()
-            if not wire.is_closing():
-                is_fresh = self.sweeper.now - wire.last < _PROBABLY_ALIVE
-                if (is_fresh and not relay.is_streaming) or _is_open(wire):
-                    wire.begin(relay)
+            connection = self._idle.pop()
+            if not connection.is_closing():
+                is_fresh = self.sweeper.now - connection.last < _PROBABLY_OPEN
+                if (is_fresh and not observer.is_streaming) or _is_open(connection):
+                    connection.begin(observer)
                     return
-            wire.close()
+            connection.close()
         task = self._loop.create_task(
-            self._connect(relay), name=f"connect {self.address.authority}"
+            self._connect(observer), name=f"connect {self.address.authority}"
         )
-        self._connecting[relay] = task
+        self._connecting[observer] = task
 
-    def forget(self, relay: RelayEnds) -> None:
-        """The relay wants no connection any more."""
-        task = self._connecting.pop(relay, None)
+    def cancel_connect(self, observer: UpstreamObserver) -> None:
+        """Stop connecting for this observer."""
+        task = self._connecting.pop(observer, None)
         if task is not None:
             task.cancel()
 
-    def release(self, wire: UpstreamConnection) -> None:
+    def put_idle(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         if self._closed or len(self._idle) >= MAX_IDLE:
-            wire.close()
+            connection.close()
         else:
-            self._idle.append(wire)
+            self._idle.append(connection)
 
-    def lost(self, wire: UpstreamConnection) -> None:
-        self._wires.discard(wire)
-        if wire in self._idle:
-            self._idle.remove(wire)
+    def remove(self, connection: UpstreamConnection) -> None:
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
-    def remember(self, head: bytes, reading: ResponseHead, *, was_repaired: bool = False) -> None:
-        """Keep a reading. A repaired head has no shape: it may hold its length twice."""
-        if len(head) <= _KNOWN_HEAD_SIZE:
-            if len(self.heads) >= _KNOWN_HEADS:
-                self.heads.clear()
-                self._shapes.clear()
-            self.heads[head] = reading
-            digits = None if was_repaired else cut(head)
-            if digits is not None:
-                self._shapes[_without(head, digits)] = reading
-
-    def of_known_shape(self, head: bytes) -> ResponseHead | None:
-        """Read a head that differs from a known one in its length only."""
-        digits = cut(head)
-        if digits is None:
-            return None
-        known = self._shapes.get(_without(head, digits))
-        return None if known is None else of_length(known, head[slice(*digits)], len(head))
-
-    async def _connect(self, relay: Relay) -> None:
+    async def _connect(self, observer: UpstreamObserver) -> None:
         try:
             async with asyncio.timeout(self.timeouts.connect):
-                wire = await self._open()
+                connection = await self._open()
         except TimeoutError:
-            self._connecting.pop(relay, None)
-            relay.on_broken(EndReason.CONNECT_TIMEOUT, "connecting took too long", never_ran=True)
+            self._connecting.pop(observer, None)
+            observer.on_broken(
+                EndReason.CONNECT_TIMEOUT, "connecting took too long", never_ran=True
+            )
             return
         except (OSError, ValueError) as wrong:
-            self._connecting.pop(relay, None)
-            relay.on_broken(EndReason.CONNECT_FAILED, _reason(wrong), never_ran=True)
+            self._connecting.pop(observer, None)
+            observer.on_broken(EndReason.CONNECT_FAILED, _reason(wrong), never_ran=True)
             return
-        self._connecting.pop(relay, None)
-        wire.begin(relay)
+        self._connecting.pop(observer, None)
+        connection.begin(observer)
 
     async def _open(self) -> UpstreamConnection:
         if self.address.socket_path:
@@ -185,7 +163,7 @@ class UpstreamPool:
 
     async def _open_to(self, host: str, context: ssl.SSLContext | None) -> UpstreamConnection:
         secure = context is not None
-        transport, wire = await self._loop.create_connection(
+        transport, connection = await self._loop.create_connection(
             lambda: UpstreamConnection(self),
             host,
             self.address.port,
@@ -198,20 +176,20 @@ class UpstreamPool:
             unpace(transport.get_extra_info("socket"))
         else:
             keep_alive(transport.get_extra_info("socket"), self.timeouts.keepalive)
-        return wire
+        return connection
 
     async def _open_unix(self, name: str) -> UpstreamConnection:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(0)
-            await self._loop.sock_connect(connection, name)
-            _, wire = await self._loop.create_unix_connection(
-                lambda: UpstreamConnection(self), sock=connection
+            sock.settimeout(0)
+            await self._loop.sock_connect(sock, name)
+            _, connection = await self._loop.create_unix_connection(
+                lambda: UpstreamConnection(self), sock=sock
             )
         except BaseException:
-            connection.close()
+            sock.close()
             raise
-        return wire
+        return connection
 
     async def _context(self) -> ssl.SSLContext | None:
         if self.address.scheme == "http":
@@ -220,30 +198,24 @@ class UpstreamPool:
             self._ssl = await asyncio.to_thread(_default_context)
         return self._ssl
 
-    def add(self, wire: UpstreamConnection) -> None:
-        self._wires.add(wire)
+    def add(self, connection: UpstreamConnection) -> None:
+        self._connections.add(connection)
         self.sweeper.wake()
 
     def _sweep(self, now: float) -> bool:
-        for wire in list(self._wires):
-            wire.sweep(now)
-        return bool(self._wires)
+        for connection in list(self._connections):
+            connection.sweep(now)
+        return bool(self._connections)
 
 
-def _is_open(wire: UpstreamConnection) -> bool:
+def _is_open(connection: UpstreamConnection) -> bool:
     """Whether an idle connection was not closed by the server, as far as the kernel knows."""
     poll = select.poll()
-    fd = wire.fileno()
+    fd = connection.fileno()
     if fd < 0:
         return False
     poll.register(fd, select.POLLIN)
     return not poll.poll(0)
-
-
-def _without(head: bytes, digits: tuple[int, int]) -> bytes:
-    """A head with a mark, which no valid head has, in the place of its length."""
-    start, end = digits
-    return b"%b\0%b" % (head[:start], head[end:])
 
 
 def _default_context() -> ssl.SSLContext:

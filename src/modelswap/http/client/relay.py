@@ -1,274 +1,306 @@
 """One exchange, from the client to an upstream and back.
 
-Law: what the upstream sends is passed on at once, and never faster than the
-client takes it: beyond the write buffer's high-water mark (256 KiB) the
-upstream is not read. What breaks before the answer's head went out is the
-caller's to answer; what breaks later looks broken to the client. A request is
-sent a second time only when it cannot have run: the connection was a used one,
-it ended before a byte of an answer, and either the method is idempotent or
-the upstream's kernel never took a byte of the request. It refuses to buffer.
+Guarantees: what the upstream sends is passed on at once, and never faster than the client takes it:
+beyond the write buffer's high-water mark (256 KiB) the upstream is not read. What breaks before the
+response's head went out is the owner's to respond to; what breaks later looks broken to the client.
+A request is sent a second time only when it cannot have run: the connection was a used one, it ended
+before a byte of a response, and either the method is idempotent or the upstream's kernel never took
+a byte of the request. The owner learns of the end exactly once.
+Does not: buffer.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from modelswap.http.message.documents import without_leading, without_origin_wide
+from modelswap.http.message.documents import without_origin_wide
+from modelswap.http.message.fields import status_line
+from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, SWITCHING, with_client_fields
 
+from .late_error import LateError
+from .response_fields import block_with_fields
 from .result import EndReason, RelayResult
-from .tunnel import RelayEnds
+from .tunnel import Tunnel
 
 if TYPE_CHECKING:
+    from modelswap.http.body.protocols import BodySource
     from modelswap.http.message.head import ResponseHead
     from modelswap.http.server.exchange import Exchange
 
-    from .connection import UpstreamConnection
-    from .result import BodySource
+    from .pool import UpstreamPool
+    from .protocols import RelayObserver, RelayOwner, ResponseTransform, UpstreamWriter
+    from .upstream_request import UpstreamRequest
 
 _OK = 200
-_REDIRECTION = 3
-_ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
-_EXPOSED = re.compile(rb"(?im)^access-control-expose-headers:[ \t]*([^\r\n]*?)[ \t]*\r\n")
-_EXPOSES = b"Access-Control-Expose-Headers: "
+_BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
 _JOIN_BELOW = 65536
-_LATE_ERROR = 64 << 10
-"""Bytes kept of an error that comes when the client's stream has already begun."""
+"""Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
 
 
-def with_fields(block: bytes, answer: bytes) -> bytes:
-    """Put our fields behind the upstream's head, whose `Access-Control-*` give way to them.
+class Relay:
+    """Takes one request to the upstream and its response to the client."""
 
-    Where ours expose headers to pages, the upstream's list goes on counting.
-    """
-    if _EXPOSES in answer and (lists := [one for one in _EXPOSED.findall(block) if one]):
-        answer = answer.replace(_EXPOSES, b"%b%b, " % (_EXPOSES, b", ".join(lists)), 1)
-    return _ACCESS_CONTROL.sub(b"", block) + answer
+    __slots__ = (
+        "_body",
+        "_bytes_sent",
+        "_connection",
+        "_exchange",
+        "_head",
+        "_is_chunked_body",
+        "_is_passing",
+        "_observer",
+        "_owner",
+        "_pool",
+        "_request",
+        "_retried",
+        "_source_started",
+        "_transform",
+        "_tunnel",
+        "_was_reset",
+        "ended",
+        "is_head",
+        "is_sending",
+        "is_streaming",
+        "wants_upgrade",
+    )
 
-
-class Relay(RelayEnds):
-    """Takes one request to the upstream and its answer to the client."""
-
-    __slots__ = ()
+    def __init__(  # noqa: PLR0917 - made for each request, and keywords cost time
+        self,
+        exchange: Exchange,
+        pool: UpstreamPool,
+        request: UpstreamRequest,
+        body: bytes | BodySource,
+        owner: RelayOwner,
+        observer: RelayObserver | None = None,
+        transform: ResponseTransform | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._pool = pool
+        self._request = request
+        self._body = body
+        self._owner = owner
+        self._observer = observer
+        self._transform = transform
+        self._connection: UpstreamWriter | None = None
+        self._tunnel: Tunnel | None = None
+        self._head: ResponseHead | None = None
+        """As the client gets it."""
+        self._bytes_sent = 0
+        self._is_passing = False
+        """The upstream's response goes to the client."""
+        self._retried = False
+        self._source_started = False
+        self._is_chunked_body = False
+        self._was_reset = False
+        self.ended = False
+        self.is_head = request.method == "HEAD"
+        self.is_sending = False
+        self.is_streaming = not isinstance(body, bytes)
+        self.wants_upgrade = request.upgrade is not None
 
     def begin(self, *, fresh: bool = False) -> None:
-        """Send the request with its body to the upstream, and the answer to the client.
+        """Send the request with its body to the upstream, and the response to the client.
 
         `fresh`: on a new connection, for a body that cannot be sent again when a used one has ended.
-        Takes over `exchange.on_gone` and `exchange.on_drain`. `watcher.on_end` or `on_whole` is
+        Takes over `exchange.on_gone` and `exchange.on_drain`. `owner.on_end` or `owner.on_whole` is
         called once at the end, perhaps before this returns.
         """
         if self._exchange.finished:
             self._end(EndReason.CLIENT_GONE, "the client left")
             return
-        self._exchange.on_gone = self._on_gone
-        self._exchange.on_drain = self._on_drain
-        self._upstream.begin(self, fresh=fresh)
+        self._exchange.on_gone = self._on_client_gone
+        self._exchange.on_drain = self._on_client_drain
+        self._pool.begin(self, fresh=fresh)
 
-    def cancel(self, ending: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
+    def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
         """End the exchange now; the upstream's connection is closed."""
         if not self.ended:
             self._leave_upstream()
-            self._break(ending, detail)
+            self._break(reason, detail)
 
     # The request
 
-    def send(self, wire: UpstreamConnection) -> None:
-        """Write the request; called by the wire that carries it."""
-        self._wire = wire
-        outbound = self._outbound
+    def on_connection(self, connection: UpstreamWriter) -> None:
+        """Send the request on this connection."""
+        self._connection = connection
+        request = self._request
         body = self._body
-        head = outbound.block
+        head = request.block
         if not isinstance(body, bytes):
-            self._send_source(wire, head, body)
+            self._send_source(connection, head, body)
         elif body:
             length = len(body)
             if length < _JOIN_BELOW:
-                wire.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, length, body))
+                connection.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, length, body))
             else:
-                wire.write_all((b"%bContent-Length: %d\r\n\r\n" % (head, length), body))
-        elif outbound.upgrade is not None:
-            wire.write(head + b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % outbound.upgrade)
-        elif outbound.method in _BODILESS:
-            wire.write(head + b"\r\n")
+                connection.write_all((b"%bContent-Length: %d\r\n\r\n" % (head, length), body))
+        elif request.upgrade is not None:
+            connection.write(head + b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % request.upgrade)
+        elif request.method in _BODILESS:
+            connection.write(head + b"\r\n")
         else:
-            wire.write(head + b"Content-Length: 0\r\n\r\n")
+            connection.write(head + b"Content-Length: 0\r\n\r\n")
 
-    def _send_source(self, wire: UpstreamConnection, head: bytes, source: BodySource) -> None:
+    def _send_source(self, connection: UpstreamWriter, head: bytes, source: BodySource) -> None:
         length = source.length
         if length is None:
-            self._chunked_body = True
-            wire.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+            self._is_chunked_body = True
+            connection.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
         else:
-            wire.write(head + b"Content-Length: %d\r\n\r\n" % length)
+            connection.write(head + b"Content-Length: %d\r\n\r\n" % length)
         self.is_sending = True
         self._source_started = True
         source.start(self)
 
     def on_data(self, data: bytes) -> None:
         """Pass on a piece of the request's body (as the sink of its source)."""
-        wire = self._wire
-        if wire is None or not data:
+        connection = self._connection
+        if connection is None or not data:
             return
-        if self._chunked_body:
-            wire.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if self._is_chunked_body:
+            connection.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            wire.write(data)
+            connection.write(data)
 
     def on_end(self) -> None:
         """The request's body is complete."""
-        wire = self._wire
+        connection = self._connection
         self.is_sending = False
-        if wire is not None:
-            if self._chunked_body:
-                wire.write(b"0\r\n\r\n")
-            wire.touch()
+        if connection is not None:
+            if self._is_chunked_body:
+                connection.write(b"0\r\n\r\n")
+            connection.touch()
 
     def on_fail(self, detail: str) -> None:
         """The request's body broke off: the upstream must not take it for complete."""
-        if not self.ended:
-            self._leave_upstream()
-            self._break(EndReason.BODY_FAILED, detail)
+        self.cancel(EndReason.BODY_FAILED, detail)
 
-    def upstream_paused(self) -> None:
-        body = self._body
-        if self.is_sending and not isinstance(body, bytes):
-            body.pause()
-        elif self._wire is not None and self._exchange.status == 101 and not self.ended:  # noqa: PLR2004 - tunnel
-            self._exchange.connection.pause_reading()
+    def on_upstream_paused(self) -> None:
+        if self.is_sending and not isinstance(self._body, bytes):
+            self._body.pause()
 
-    def upstream_resumed(self) -> None:
-        body = self._body
-        if self.is_sending and not isinstance(body, bytes):
-            body.resume()
-        elif self._exchange.status == 101 and not self.ended:  # noqa: PLR2004 - tunnel
-            self._exchange.connection.resume_reading()
+    def on_upstream_resumed(self) -> None:
+        if self.is_sending and not isinstance(self._body, bytes):
+            self._body.resume()
 
-    # The answer
+    # The response
 
     def on_head(self, head: ResponseHead) -> None:
-        self._head = head
         exchange = self._exchange
-        if exchange.started:
-            if head.status != _OK or not head.event_stream:
-                self._late = []
-            else:
-                self._passing = True
+        self._head = head
+        if exchange.started and (head.status != _OK or not head.event_stream):
+            self._transform = LateError(self._owner, head)
         else:
-            self._passing = True
-            self._start(exchange, head)
-        if self._watcher is not None:
-            self._watcher.on_head(head)
-
-    def _start(self, exchange: Exchange, head: ResponseHead) -> None:
-        length = head.content_length
-        answer = self._outbound.answer
-        guard = self._outbound.guard if head.is_active else b""
-        leads = self._outbound.leads if head.is_active else None
-        if answer or guard or leads:
-            block = without_origin_wide(head.block) + guard if guard else head.block
-            if leads is not None and head.status // 100 == _REDIRECTION:
-                block = without_leading(block, leads)
-            if answer:
-                block = with_fields(block, answer)
-            exchange.start_block(head.status, block, length)
-        elif exchange.can_start_ready() and head.status not in (204, 304) and not self.is_head:
-            ready = head.chunked_block if length is None else head.length_block
-            exchange.start_ready(head.status, ready, length)
-        else:
-            exchange.start_block(head.status, head.block, length)
+            if self._transform is not None:
+                changed = self._transformed_head(head)
+                if changed is None:
+                    return
+                self._head = head = changed
+            self._is_passing = True
+            if not exchange.started:
+                length = head.content_length
+                block = block_with_fields(head, self._request)
+                if block is not None:
+                    exchange.start_block(head.status, block, length)
+                elif exchange.can_start_ready() and not self._is_bodiless(head):
+                    ready = head.chunked_block if length is None else head.length_block
+                    exchange.start_ready(head.status, ready, length)
+                else:
+                    exchange.start_block(head.status, head.block, length)
+        if self._observer is not None:
+            self._observer.on_head(head)
 
     def on_body(self, data: bytes) -> None:
-        if self._late is not None:
-            self._collect_late(data)
+        if self._transform is not None:
+            self._pass_transformed(data)
             return
-        self._bytes += len(data)
-        if not self._exchange.write(data) and self._wire is not None:
-            self._wire.pause()
-        if self._watcher is not None:
-            self._watcher.on_data(data)
-
-    def flush(self) -> None:
-        """Nothing more came with the head: it goes out alone."""
-        if self._passing and not self.ended:
-            self._exchange.flush()
+        self._bytes_sent += len(data)
+        if not self._exchange.write(data) and self._connection is not None:
+            self._connection.pause()
+        if self._observer is not None:
+            self._observer.on_data(data)
 
     def on_chunk(self, raw: bytes, data: bytes) -> None:
         """Take `data`, which came as the one well-formed chunk `raw`."""
-        if self._late is not None:
-            self._collect_late(data)
+        if self._transform is not None:
+            self._pass_transformed(data)
             return
-        self._bytes += len(data)
-        if not self._exchange.write_chunk(raw, data) and self._wire is not None:
-            self._wire.pause()
-        if self._watcher is not None:
-            self._watcher.on_data(data)
+        self._bytes_sent += len(data)
+        if not self._exchange.write_chunk(raw, data) and self._connection is not None:
+            self._connection.pause()
+        if self._observer is not None:
+            self._observer.on_data(data)
+
+    def on_head_read(self) -> None:
+        """Send a head that still waits for its body's first bytes."""
+        if self._is_passing and not self.ended:
+            self._exchange.flush()
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """The answer came in one piece, with its length; the wire is not ours any more."""
+        """Take a response that came in one piece, with its length; the connection is given up."""
         exchange = self._exchange
         if (
             self.ended
             or self.is_sending
-            or self._outbound.answer
+            or self._transform is not None
+            or self._request.response_fields
             or head.is_active
-            or not exchange.answer(head.status, head.length_block, data)
+            or not exchange.send_whole(head.status, head.length_block, data)
         ):
             if not self.ended:
                 self.on_head(head)
             self.on_complete(data)
             return
-        self._wire = None
+        self._connection = None
         self._head = head
-        self._passing = self.ended = True
-        self._bytes = len(data)
-        if self._watcher is not None:
-            self._watcher.on_whole(head, data)
+        self._is_passing = self.ended = True
+        self._bytes_sent = len(data)
+        self._owner.on_whole(head, data)
 
     def on_complete(self, data: bytes) -> None:
-        """The answer is complete with `data`, and the wire is not ours any more."""
-        self._wire = None
+        """Take the end of the response, `data`; the connection is given up."""
+        self._connection = None
         if self.ended:
             return
         if self.is_sending:
             self._stop_source()
+        if self._transform is not None:
+            self._end_transformed(data)
+            return
         exchange = self._exchange
         exchange.on_gone = exchange.on_drain = None
-        if self._late is not None:
-            self._collect_late(data)
-            self._end_late()
-        else:
-            self._bytes += len(data)
-            exchange.end(data)
-            if data and self._watcher is not None:
-                self._watcher.on_data(data)
-        self._tell(self._outcome(EndReason.DONE, "", never_ran=False))
+        self._bytes_sent += len(data)
+        exchange.end(data)
+        if data and self._observer is not None:
+            self._observer.on_data(data)
+        self._finish(self._result(EndReason.DONE, ""))
 
-    def on_broken(self, ending: EndReason, detail: str, *, never_ran: bool = False) -> None:
-        """The wire broke, or never came to be."""
-        self._wire = None
+    def on_broken(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> None:
+        """Learn that the connection broke, or never came to be."""
+        self._connection = None
         if self.ended:
             return
         self._stop_source()
-        if self._late is not None:
-            self._end_late()
-            self._end(ending, detail)
+        if isinstance(self._transform, LateError):
+            self._detach()
+            self._exchange.end(self._transform.end())
+            self._end(reason, detail)
             return
-        self._break(ending, detail, never_ran=never_ran)
+        self._break(reason, detail, never_ran=never_ran)
 
     def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
-        """The connection ended before a byte of an answer."""
-        self._wire = None
+        """Learn that the connection ended before a byte of a response."""
+        self._connection = None
         if self.ended:
             return
         replayable = not self._source_started
-        safe = never_ran or self._outbound.method in _IDEMPOTENT
+        safe = never_ran or self._request.method in _IDEMPOTENT
         if reused and replayable and safe and not self._retried:
             self._retried = True
-            self._upstream.begin(self, fresh=True)
+            self._pool.begin(self, fresh=True)
             return
         self._was_reset = was_reset
         self.on_broken(
@@ -277,50 +309,142 @@ class Relay(RelayEnds):
             never_ran=never_ran,
         )
 
-    def _break(self, ending: EndReason, detail: str, *, never_ran: bool = False) -> None:
-        """End a relay that failed; the client sees it when it has seen a part of the answer."""
+    # A transform
+
+    def _is_bodiless(self, head: ResponseHead) -> bool:
+        return self.is_head or head.status in _BODILESS_STATUS
+
+    def _transformed_head(self, head: ResponseHead) -> ResponseHead | None:
+        """Return the head for the client; None: the relay has ended."""
+        assert self._transform is not None
+        try:
+            fields = self._transform.head(head)
+            if fields is None:
+                self._transform = None
+                return head
+            if self._is_bodiless(head):
+                self._transform = None
+            return with_client_fields(head, fields)
+        except ValueError as wrong:
+            self.cancel(EndReason.BAD_RESPONSE, str(wrong))
+            return None
+
+    def _transformed(self, data: bytes, *, is_end: bool = False) -> bytes | None:
+        """Return what goes to the client; None: the relay has ended."""
+        transform = self._transform
+        if self.ended or transform is None:
+            return None
+        try:
+            changed = transform.data(data) if data else b""
+            return changed + transform.end() if is_end else changed
+        except ValueError as wrong:
+            self.cancel(EndReason.BAD_RESPONSE, str(wrong))
+            return None
+
+    def _pass_transformed(self, data: bytes) -> None:
+        changed = self._transformed(data)
+        if changed is None:
+            return
+        self._bytes_sent += len(changed)
+        if not self._exchange.write(changed) and self._connection is not None:
+            self._connection.pause()
+        if self._is_passing and self._observer is not None:
+            self._observer.on_data(data)
+
+    def _end_transformed(self, data: bytes) -> None:
+        changed = self._transformed(data, is_end=True)
+        if changed is None:
+            return
         self._detach()
-        if self._passing and self._exchange.take_back():
-            self._passing = False
-        outcome = self._outcome(ending, detail, never_ran=never_ran)
-        if self._passing:
-            self._say_broken(outcome)
+        self._exchange.end(changed)
+        if self._is_passing:
+            self._bytes_sent += len(changed)
+            if data and self._observer is not None:
+                self._observer.on_data(data)
+        self._end(EndReason.DONE, "")
+
+    # The tunnel
+
+    def on_switch(self, head: ResponseHead) -> Tunnel:
+        """Take a `101`; return what takes the bytes behind it."""
+        assert self._connection is not None
+        request = self._request
+        self._head = head
+        self._is_passing = True
+        if self._observer is not None:
+            self._observer.on_head(head)
+        switched = [value for name, value in head.headers if name.lower() == b"upgrade"]
+        lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (
+            switched[0] if switched else request.upgrade or b""
+        )
+        fields = head.block.partition(b"\r\n")[2]
+        if request.page_guard:
+            fields = without_origin_wide(fields)
+        exchange = self._exchange
+        self._tunnel = Tunnel(exchange.connection, self._connection, self._on_tunnel_end)
+        exchange.begin_tunnel(self._tunnel, status_line(SWITCHING) + fields + lines)
+        return self._tunnel
+
+    def _on_tunnel_end(self, reason: EndReason, detail: str) -> None:
+        self._connection = None
+        self._exchange.finished = True
+        self._end(reason, detail)
+
+    # The end
+
+    def _break(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> None:
+        """End a relay that failed; the client sees it when it has seen a part of the response."""
+        self._detach()
+        if self._is_passing and self._exchange.retract_head():
+            self._is_passing = False
+        result = self._result(reason, detail, never_ran=never_ran)
+        if self._is_passing:
+            if self._head is not None and self._head.event_stream:
+                event = self._owner.error_event(result)
+                if event:
+                    self._exchange.write(event)
             self._exchange.abort()
-        self._tell(outcome)
+        self._finish(result)
 
-    def _say_broken(self, outcome: RelayResult) -> None:
-        head = self._head
-        if self._watcher is not None and head is not None and head.event_stream:
-            event = self._watcher.error_event(outcome)
-            if event:
-                self._exchange.write(event)
-
-    # An error after the client's stream began
-
-    def _collect_late(self, data: bytes) -> None:
-        late = self._late
-        if late is not None:
-            room = _LATE_ERROR - sum(map(len, late))
-            if room > 0:
-                late.append(data[:room])
-
-    def _end_late(self) -> None:
-        head = self._head
+    def _end(self, reason: EndReason, detail: str) -> None:
         self._detach()
-        if self._watcher is not None and self._late is not None and head is not None:
-            event = self._watcher.on_late_error(
-                head.status, head.content_type, b"".join(self._late)
-            )
-            self._exchange.write(event)
-        self._exchange.end()
+        self._finish(self._result(reason, detail))
+
+    def _finish(self, result: RelayResult) -> None:
+        if not self.ended:
+            self.ended = True
+            self._owner.on_end(result)
+
+    def _result(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> RelayResult:
+        status = self._head.status if self._head is not None else None
+        sent = self._bytes_sent if self._tunnel is None else self._tunnel.bytes_sent
+        return RelayResult(
+            reason, status, sent, detail, self._is_passing, never_ran, self._was_reset
+        )
+
+    def _leave_upstream(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
+        else:
+            self._pool.cancel_connect(self)
+        self._stop_source()
+
+    def _stop_source(self) -> None:
+        if self.is_sending and not isinstance(self._body, bytes):
+            self._body.stop()
+
+    def _detach(self) -> None:
+        self._exchange.on_gone = None
+        self._exchange.on_drain = None
 
     # The client
 
-    def _on_gone(self) -> None:
+    def _on_client_gone(self) -> None:
         self._leave_upstream()
         if not self.ended:
             self._end(EndReason.CLIENT_GONE, "the client left")
 
-    def _on_drain(self) -> None:
-        if self._wire is not None:
-            self._wire.resume()
+    def _on_client_drain(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()

@@ -64,6 +64,6 @@ def without_origin_wide(block: bytes) -> bytes:
     return _ORIGIN_WIDE_LINE.sub(b"", block)
 
 
-def without_leading(block: bytes, leads: Callable[[bytes], bool]) -> bytes:
+def without_redirects(block: bytes, may_redirect: Callable[[bytes], bool]) -> bytes:
     """Take each `Location` that may not stay out of the lines of a head."""
-    return _LOCATION.sub(lambda line: line[0] if leads(line[1]) else b"", block)
+    return _LOCATION.sub(lambda line: line[0] if may_redirect(line[1]) else b"", block)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httptools
 
 from .documents import is_active
-from .fields import Field, client_block, status_line, tokens_of
+from .fields import Field, client_block, status_line, tokens_of, written
 from .head_template import place_of_length, with_length
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+(?:-[A-Z]+)?) ([\x21-\x7e]+) HTTP/(1\.[01])")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
@@ -230,28 +234,56 @@ def _parse_response(head: bytes) -> ResponseHead:
     fields = reader.fields
     _check_fields(fields, len(lines) - 3)
     values = _by_name(fields)
-    bodiless = status < NO_BODY_BELOW or status == NO_CONTENT
     chunked = _is_chunked(values, old=old)
     length = _length(values)
     if chunked and length is not None:
         raise BadResponseError("both Content-Length and Transfer-Encoding")
     connection = tokens_of(values.get(b"connection", ()))
-    content_type = values.get(b"content-type", (b"",))[0]
-    event_stream = b"text/event-stream" in content_type.lower()
     # `HTTP/1.1 200` alone is no status line for every client
     said = lines[0][9:] if lines[0][13:].strip() else status_line(status)[9:-2]
+    result = _response_head(status, said, fields, values, connection, length=length)
+    result.chunked = chunked
+    result.keep_alive = _keeps_alive(connection, old=old)
+    result.weight = len(head) + _FIELD * len(fields)
+    return result
+
+
+def with_client_fields(head: ResponseHead, fields: Sequence[Field]) -> ResponseHead:
+    """Return a response of the same status with these fields and a body of unknown length.
+
+    ValueError for a field that would break out of its line.
+    """
+    written(fields)
+    said = head.block.partition(b"\r\n")[0][9:]
+    kept = list(fields)
+    return _response_head(head.status, said, kept, _by_name(kept), frozenset(), length=None)
+
+
+def _response_head(
+    status: int,
+    said: bytes,
+    fields: list[Field],
+    values: dict[bytes, list[bytes]],
+    connection: frozenset[bytes],
+    *,
+    length: int | None,
+) -> ResponseHead:
+    """`said` is the status line behind the version."""
+    bodiless = status < NO_BODY_BELOW or status == NO_CONTENT
+    content_type = values.get(b"content-type", (b"",))[0]
+    event_stream = b"text/event-stream" in content_type.lower()
     block = client_block(said, fields, connection, event_stream=event_stream)
     length_line = b"" if length is None or bodiless else b"Content-Length: %d\r\n" % length
     return ResponseHead(
         status=status,
         headers=tuple(fields),
         content_length=length,
-        chunked=chunked,
-        keep_alive=_keeps_alive(connection, old=old),
+        chunked=length is None,
+        keep_alive=True,
         event_stream=event_stream,
         content_type=content_type,
         type_text=content_type.decode("latin-1"),
-        weight=len(head) + _FIELD * len(fields),
+        weight=len(block) + _FIELD * len(fields),
         encoding=values.get(b"content-encoding", (b"",))[0].strip().lower(),
         block=block,
         length_block=block + length_line + b"\r\n",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from modelswap.config.plan import Limits
+    from modelswap.http.limits import Limits
 
 _PROBES: Final = (0.02, 0.25, 1.0)
 """Seconds until the next sign: a reset comes back within a round trip."""

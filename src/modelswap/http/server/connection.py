@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.head import RequestHead
     from modelswap.http.message.head_template import HeadTemplate
 
-    from .endpoint import Tunnel
-    from .exchange import BodySink
+    from .exchange import ClientTunnel
     from .server import Server
 
 _HELD_PIPELINE = 64 << 10
@@ -217,8 +217,8 @@ class ServerConnection(ServerEndpoint):
             self._pours = True
             self._transport.set_protocol(BufferedBodyProtocol(self, self._server.shared))
 
-    def tunnel(self, tunnel: Tunnel, head: bytes) -> None:
-        """See `Endpoint.tunnel`; read by the loop's own way again.
+    def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
+        """See `Endpoint.begin_tunnel`; read by the loop's own way again.
 
         Over TLS a tunnel may end without a word, and what uvloop has not given to a `BufferedBodyProtocol` by
         then, 64 KiB at a time, is lost.
@@ -226,7 +226,7 @@ class ServerConnection(ServerEndpoint):
         if self._pours and self._transport is not None:
             self._pours = False
             self._transport.set_protocol(self)
-        super().tunnel(tunnel, head)
+        super().begin_tunnel(tunnel, head)
 
     def room(self) -> memoryview | None:
         """Where the next bytes from the socket belong; None: `data_received` takes them."""
@@ -367,7 +367,10 @@ class ServerConnection(ServerEndpoint):
             self._uncharge()
         body = self._body
         if not self.keep_alive:
-            self._close(linger=not self._server.draining)
+            is_cut = (
+                body is not None and not body.complete
+            )  # unread bytes would reset the connection
+            self._close(linger=is_cut or not self._server.draining)
             return False
         if self.paused:  # a client that asks and asks and does not read gets no pile of answers
             self._pause()
@@ -381,9 +384,6 @@ class ServerConnection(ServerEndpoint):
         self._exchange = None
         self._cancel_task()
         if self._eof and not self._next:
-            self._close(linger=False)
-            return False
-        if self._server.draining:
             self._close(linger=False)
             return False
         self._intake = self._on_head

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from modelswap.config.plan import Limits
+    from modelswap.http.limits import Limits
 
     from .endpoint import ServerEndpoint
 

@@ -1,8 +1,7 @@
 """One client's connection as a socket: its transport, deadlines, tunnel and end.
 
-The lower half of `connection`, which reads requests. Everything that is waited
-for has a deadline, looked at by one sweep of the server. It refuses to read
-HTTP, except that a refusal is an answer.
+The lower half of `connection`, which reads requests. Everything that is waited for has a deadline,
+looked at by one sweep of the server. It refuses to read HTTP, except that a refusal is an answer.
 """
 
 from __future__ import annotations
@@ -22,23 +21,13 @@ from .client_probes import HalfClosedProbe, SlowReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
     from modelswap.http.message.head import EarlyCheck
     from modelswap.http.message.request import Request
 
-    from .exchange import Exchange
+    from .exchange import ClientTunnel, Exchange
     from .intake import BodyIntake
     from .server import Server
-
-    class Tunnel(Protocol):
-        """What a connection becomes after `101`."""
-
-        def from_client(self, data: bytes) -> None: ...
-        def client_eof(self) -> None: ...
-        def client_lost(self) -> None: ...
-        def client_paused(self) -> None: ...
-        def client_resumed(self) -> None: ...
 
 
 HIGH_WATER = 256 << 10
@@ -88,7 +77,7 @@ class ServerEndpoint(asyncio.Protocol):
         """Who takes the next bytes: this is the state of the receiving side."""
         self._exchange: Exchange | None = None
         self._body: BodyIntake | None = None
-        self._tunnel: Tunnel | None = None
+        self._tunnel: ClientTunnel | None = None
         self._task: asyncio.Task[None] | None = None
         self._partial = bytearray()
         self._check: EarlyCheck | None = None
@@ -150,7 +139,7 @@ class ServerEndpoint(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         if self._tunnel is not None:
-            self._tunnel.client_eof()
+            self._tunnel.on_client_eof()
             return self._scheme == "http"
         exchange = self._exchange
         if exchange is not None and self._may_still_listen(exchange):
@@ -179,19 +168,19 @@ class ServerEndpoint(asyncio.Protocol):
         self._server.remove(self, self.peer)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
-            tunnel.client_lost()
+            tunnel.on_client_lost()
         self._drop_exchange()
 
     def pause_writing(self) -> None:
         self.paused = True
         self._slow = SlowReader(self._transport, self._server.sweeper.now)
         if self._tunnel is not None:
-            self._tunnel.client_paused()
+            self._tunnel.on_client_paused()
 
     def resume_writing(self) -> None:
         self.paused = False
         if self._tunnel is not None:
-            self._tunnel.client_resumed()
+            self._tunnel.on_client_resumed()
         elif self._exchange is not None:
             if self._exchange.finished:
                 self._advance()
@@ -271,8 +260,7 @@ class ServerEndpoint(asyncio.Protocol):
             self._closes_at = now + _FLUSH
             transport.close()
 
-    def _ignore(self, data: bytes) -> None:
-        """Take the bytes of a connection that is about to close."""
+    def _ignore(self, data: bytes) -> None: ...
 
     def close(self) -> None:
         """Close when what is buffered was sent."""
@@ -288,7 +276,7 @@ class ServerEndpoint(asyncio.Protocol):
 
     # Tunnels
 
-    def tunnel(self, tunnel: Tunnel, head: bytes) -> None:
+    def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
         """Send the `101` head and pass all further bytes to `tunnel`."""
         self._tunnel = tunnel
         self._intake = tunnel.from_client
@@ -335,10 +323,14 @@ class ServerEndpoint(asyncio.Protocol):
             and not has_unread(transport.get_extra_info("socket"))
         )
 
-    def close_if_idle(self) -> None:
-        """Close a connection without a request now."""
-        if not self.is_busy:
+    def close_if_idle(self) -> bool:
+        """Close a connection on which no request runs or has begun to come; False when one has."""
+        transport = self._transport
+        if transport is not None and not self.is_busy:
+            if not self.is_resting or has_unread(transport.get_extra_info("socket")):
+                return False
             self._close(linger=False)
+        return True
 
     def sweep(self, now: float) -> None:
         """Look after this connection's deadlines."""
@@ -363,8 +355,8 @@ class ServerEndpoint(asyncio.Protocol):
         if self._partial:
             if now - self._idle_since > limits.header_timeout:
                 self._refuse(408, "the request's headers come too slowly")
-        elif self._tunnel is None and now - self._idle_since > limits.idle_timeout:
-            self._close(linger=False)
+        elif now - self._idle_since > limits.idle_timeout:
+            self.close_if_idle()
 
     # Small things
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
+    from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.fields import Field
     from modelswap.http.message.request import Request
 
@@ -31,11 +32,14 @@ _NOT_MODIFIED = 304
 _BODILESS = frozenset({_NO_CONTENT, _NOT_MODIFIED})
 
 
-class BodySink(Protocol):
-    """Takes a body as it comes."""
+class ClientTunnel(Protocol):
+    """What a client's connection passes its bytes to after `101`."""
 
-    def on_data(self, data: bytes) -> None: ...
-    def on_end(self) -> None: ...
+    def from_client(self, data: bytes) -> None: ...
+    def on_client_eof(self) -> None: ...
+    def on_client_lost(self) -> None: ...
+    def on_client_paused(self) -> None: ...
+    def on_client_resumed(self) -> None: ...
 
 
 class Exchange:
@@ -174,7 +178,7 @@ class Exchange:
             return not connection.paused
         return self.write(data)
 
-    def take_back(self) -> bool:
+    def retract_head(self) -> bool:
         """Forget a head that still waits; True when it did: another answer may be given."""
         if not self._held:
             return False
@@ -195,7 +199,7 @@ class Exchange:
         """Whether `start_ready` may be used: nothing to add, and the answer has a body."""
         return self.request.is_plain and not self._connection.must_close()
 
-    def answer(self, status: int, head: bytes, body: bytes) -> bool:
+    def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
         """Send a complete answer whose `head` has the framing in it, and be done.
 
         False, and nothing is sent: something has begun already, or the head needs an addition.
@@ -286,10 +290,10 @@ class Exchange:
         if self.on_drain is not None:
             self.on_drain()
 
-    def hand_over(self) -> None:
-        """The exchange became a tunnel: it is finished when the tunnel is."""
-        self.started = True
-        self.status = 101
+    def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
+        """Send the `101` head; the exchange is finished when the tunnel is."""
+        self._begin(101)
+        self._connection.begin_tunnel(tunnel, head)
 
     def _begin(self, status: int) -> None:
         self.started = True

@@ -17,9 +17,8 @@ from modelswap.http.message.chunked import ChunkError, ChunkReader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.request import Request
-
-    from .exchange import BodySink
 
 HELD = 64 << 10
 SMALL = 4096

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from modelswap.config.plan import Limits
+    from modelswap.http.limits import Limits
     from modelswap.http.message.fields import Field
     from modelswap.http.message.head import RequestHead
     from modelswap.http.message.request import Request
@@ -208,14 +208,16 @@ class Server:
                     now = self.loop.time()
                     if any(connection.is_busy for connection in self._open):
                         busy = now
-                    elif now - busy >= quiet:
+                    elif now - busy >= quiet and self._close_idle():
                         break
                     await asyncio.sleep(_DRAIN_LOOK)
         except TimeoutError:
             return False
-        for connection in self._open:
-            connection.close_if_idle()
         return True
+
+    def _close_idle(self) -> bool:
+        """Close the idle connections; False when a request has come on one, read or not."""
+        return all(connection.close_if_idle() for connection in self._open)
 
     async def close(self) -> None:
         """End everything now."""

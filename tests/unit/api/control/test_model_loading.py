@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from modelswap.api.auth.auth import ANYONE
+from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.control.model_loading import load, unload
 from modelswap.core.spec import ClientId, ModelId
 
@@ -65,7 +65,7 @@ async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
     fleet = OneLeaseFleet()
     loop, typed = asyncio.get_running_loop(), cast("Fleet", fleet)
     async with asyncio.TaskGroup() as tasks:
-        loading = tasks.create_task(load(loop, typed, A, ClientId("x"), ANYONE))
+        loading = tasks.create_task(load(loop, typed, A, ClientId("x"), ANONYMOUS))
         await asyncio.sleep(0)
         fleet.grant()
         if client_leaves:

@@ -1,4 +1,4 @@
-"""The observing routes, called as the front calls them."""
+"""The observing routes, called as the gateway calls them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.auth.auth import ANYONE
+from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.control import observability as routes
-from modelswap.api.control.control_request import ControlRequest, Refusal, Reply, StreamReply
+from modelswap.api.control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from modelswap.observe.activity.rows import Row
 from support.services import close, make_services
 
@@ -50,9 +50,13 @@ async def services() -> AsyncIterator[Services]:
     close(services)
 
 
-def call(services: Services, query: str = "", headers: Any = None, **params: str) -> ControlRequest:
+def control_request(
+    services: Services, query: str = "", headers: Any = None, **params: str
+) -> ControlRequest:
     request: Any = AskedRequest(query, headers or {})
-    return ControlRequest(request=request, services=services, identity=ANYONE, params=params)
+    return ControlRequest(
+        http_request=request, services=services, identity=ANONYMOUS, params=params
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,27 +80,31 @@ def call(services: Services, query: str = "", headers: Any = None, **params: str
 )
 async def test_a_bad_question_is_told(services: Services, query: str, message: str) -> None:
     """Each mistake in the query of the activity list has its message."""
-    with pytest.raises(Refusal) as caught:
-        await routes.activity(call(services, query))
+    with pytest.raises(ControlError) as caught:
+        await routes.activity(control_request(services, query))
     assert (caught.value.status, caught.value.text) == (400, message)
 
 
 async def test_the_activity_list(services: Services) -> None:
     """Rows come in pages, blank values are ignored, a cursor leads on, an empty table has no page."""
-    empty = json.loads((await routes.activity(call(services))).body)
+    empty = json.loads((await routes.activity(control_request(services))).body)
     assert empty == {"data": [], "page": 1, "limit": 25, "total": 0, "total_pages": 0}
     add_rows(services, 5)
     page = json.loads(
-        (await routes.activity(call(services, "limit=2&model=&sort=&status=2xx"))).body
+        (await routes.activity(control_request(services, "limit=2&model=&sort=&status=2xx"))).body
     )
     assert ([row["id"] for row in page["data"]], page["total_pages"]) == ([5, 4], 3)
     rest = json.loads(
-        (await routes.activity(call(services, f"limit=9&cursor={page['next_cursor']}"))).body
+        (
+            await routes.activity(
+                control_request(services, f"limit=9&cursor={page['next_cursor']}")
+            )
+        ).body
     )
     assert [row["id"] for row in rest["data"]] == [3, 2, 1]
-    stats = json.loads((await routes.stats(call(services, "model=m"))).body)
+    stats = json.loads((await routes.stats(control_request(services, "model=m"))).body)
     assert (stats["total_requests"], stats["prompt_histogram"]["binSize"]) == (5, 0.0)
-    table = await routes.export(call(services, "format=csv"))
+    table = await routes.export(control_request(services, "format=csv"))
     assert (table.content_type, table.body.count(b"\r\n")) == ("text/csv; charset=utf-8", 6)
 
 
@@ -113,19 +121,19 @@ async def test_what_is_not_there(services: Services) -> None:
             "invalid logger. Use 'proxy', 'upstream' or a model's ID",
         ),
     ):
-        with pytest.raises(Refusal) as caught:
-            await handler(call(services, **params))
+        with pytest.raises(ControlError) as caught:
+            await handler(control_request(services, **params))
         assert (caught.value.status, caught.value.text) == (status, message)
-    off = await routes.performance(call(services))
+    off = await routes.performance(control_request(services))
     assert (off.status, off.body) == (503, b'{"enabled":false}\n')
 
 
 async def test_logs(services: Services) -> None:
     """The combined log is text; a stream begins with the history."""
     services.log.info("hello")
-    reply = await routes.logs(call(services))
+    reply = await routes.logs(control_request(services))
     assert (reply.status, reply.content_type, reply.body) == (200, "text/plain", b"")
-    stream = await routes.log_stream(call(services, id="proxy"))
+    stream = await routes.log_stream(control_request(services, id="proxy"))
     assert isinstance(stream, StreamReply)
     assert await anext(stream.chunks) == b"[INFO] hello\n"
     services.logs.end_tails()
@@ -134,8 +142,8 @@ async def test_logs(services: Services) -> None:
 
 
 async def test_events_begin_with_the_present_state(services: Services) -> None:
-    """The initial sequence has the original's order, and ours after it."""
-    stream = await routes.events(call(services))
+    """The initial sequence has llama-swap's order, and ours after it."""
+    stream = await routes.events(control_request(services))
     first = (await anext(stream.chunks)).decode()
     kinds = [json.loads(line[5:])["type"] for line in first.split("\n") if line.startswith("data:")]
     assert kinds == [
@@ -147,8 +155,8 @@ async def test_events_begin_with_the_present_state(services: Services) -> None:
 
 async def test_figures(services: Services) -> None:
     """Metrics are Prometheus text; the hardware is described."""
-    reply = await routes.metrics(call(services))
+    reply = await routes.metrics(control_request(services))
     assert isinstance(reply, Reply)
     assert b"modelswap_in_flight 0.0" in reply.body
-    facts = json.loads((await routes.hardware(call(services))).body)
+    facts = json.loads((await routes.hardware(control_request(services))).body)
     assert facts["schema_version"] == 1

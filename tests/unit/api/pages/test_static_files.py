@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from modelswap.api.control.control_request import ControlRequest, Reply
-from modelswap.api.pages.static_files import MARK, is_page_poll, redirect, redirect_browsers
+from modelswap.api.pages.static_files import PAGE_HEADER, is_page_poll, redirect, redirect_browsers
 
 
 def control_request(accept: str = "") -> ControlRequest:
     nothing: Any = None
     headers = {b"accept": accept.encode()}
     asked: Any = SimpleNamespace(header=headers.get, query="")
-    return ControlRequest(request=asked, services=nothing, identity=nothing)
+    return ControlRequest(http_request=asked, services=nothing, identity=nothing)
 
 
 async def test_a_redirect_cannot_be_framed() -> None:
@@ -53,6 +53,6 @@ def test_what_the_page_polls(
     method: str, path: str, status: int, *, marked: bool, expected: bool
 ) -> None:
     """Files and reads of the page are polls; documents, changes and failures are not."""
-    headers = {MARK: b"1"} if marked else {}
+    headers = {PAGE_HEADER: b"1"} if marked else {}
     request: Any = SimpleNamespace(method=method, path=path, header=headers.get)
     assert is_page_poll(request, status, "/page/") is expected

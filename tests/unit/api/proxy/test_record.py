@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
+from modelswap.api.routing.resolved_request import ResolvedRequest
+from modelswap.api.snapshot import ConfigSnapshot
+from modelswap.config.plan import Plan
+from modelswap.core.naming.names import LocalTarget
+from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -27,7 +33,7 @@ ANSWER = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"com
 
 
 class Observers:
-    """The observing part of a house."""
+    """What records go into."""
 
     def __init__(self, capture_buffer: int) -> None:
         mask = HeaderMask()
@@ -61,6 +67,7 @@ def begun(
 ) -> RequestRecord:
     """A recording of a request that was sent."""
     asked: Any = SimpleNamespace(
+        client="10.0.0.1",
         method="POST",
         path=path,
         version="1.1",
@@ -68,23 +75,19 @@ def begun(
         has_body=True,
         header=dict([TYPE]).get,
     )
-    snapshot: Any = None
-    identity: Any = SimpleNamespace(name="key")
+    identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
     context = RequestContext(
-        snapshot,
+        ConfigSnapshot(Plan(), listening=[]),
         asked,
         identity,
-        address="10.0.0.1",
-        client=None,  # type: ignore[arg-type]  # counts for nobody
-        background=False,
-        no_swap=False,
+        ClientIdentities(),
         path=path,
         is_recorded=True,
         is_tracked=True,
     )
     shared: Any = services
-    record = RequestRecord(shared, context, context.request, 1.0, "m", "alias")
-    services.inflight.enter(record)
+    resolved = ResolvedRequest("alias", "m", LocalTarget(ModelId("m"), "alias"))
+    record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
     record.sent, record.sent_size = sent, len(sent)
     return record
 
@@ -142,7 +145,7 @@ def test_what_cannot_be_unpacked_is_not_captured(*, is_sound: bool) -> None:
 
 @pytest.mark.parametrize("size", [10, SMALL + 1])
 @pytest.mark.parametrize("event_stream", [False, True])
-def test_what_is_not_captured_is_let_go(*, size: int, event_stream: bool) -> None:
+def test_what_is_not_captured_is_dropped(*, size: int, event_stream: bool) -> None:
     """A finished request in the list holds neither its body nor its answer."""
     services = Observers(0)
     record = begun(services, b"x" * size)

@@ -62,7 +62,7 @@ async def test_a_response_is_read_as_written_down(name: str, pieces: str) -> Non
         writer.write(get())
         if "broken" in reading:
             await check_broken(await reader.read(), reading["broken"])
-            assert (await front.notes[0].outcome()).ending is not EndReason.DONE
+            assert (await front.notes[0].outcome()).reason is not EndReason.DONE
         elif "why" in reading:
             said = await check_refused(reader)
             outcome = await front.notes[0].outcome()
@@ -70,7 +70,7 @@ async def test_a_response_is_read_as_written_down(name: str, pieces: str) -> Non
             assert said == outcome.started
         else:
             await check_passed(reading, *await read_answer(reader))
-            assert (await front.notes[0].outcome()).ending is EndReason.DONE
+            assert (await front.notes[0].outcome()).reason is EndReason.DONE
         if "broken" not in reading and not reader.at_eof():
             writer.write(get())
             assert (await read_answer(reader))[::2] == (200, b"next")
@@ -171,7 +171,7 @@ async def test_an_answer_without_body_leaves_the_connection_usable(
         if not is_pipelined:
             writer.write(get())
         assert (await read_answer(reader))[::2] == (200, b"next")
-        assert (await front.notes[0].outcome()).ending is EndReason.DONE
+        assert (await front.notes[0].outcome()).reason is EndReason.DONE
         writer.close()
 
 

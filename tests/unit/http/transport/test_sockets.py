@@ -74,7 +74,7 @@ async def test_both_ends_of_an_exchange_are_unpaced(monkeypatch: pytest.MonkeyPa
         reader, writer = await connect(port)
         writer.write(get())
         assert (await read_answer(reader))[0] == 200
-        [theirs] = front.upstream._wires
+        [theirs] = front.upstream._connections
         ours = front.relays[0]._exchange.connection
         for endpoint in (theirs, ours):
             assert endpoint._transport is not None

@@ -1,9 +1,9 @@
 """Names of services in a Kubernetes cluster, when the program runs in one.
 
-Guarantees: outside a cluster there are none. Inside, `x.ns.svc` with or without
-the cluster's domain is local, and `x.ns` for our own namespace only.
-Does not: accept `x.ns` where the namespace's name is (or looks like) a public
-top-level domain: `evil.dev` can be registered, and would reach us by DNS rebinding.
+Guarantees: outside a cluster there are none. Inside, `x.ns.svc` with or without the cluster's domain is
+local, and `x.ns` for the program's own namespace only.
+Does not: accept `x.ns` where the namespace's name is (or looks like) a public top-level domain:
+`evil.dev` can be registered, and could be used for DNS rebinding.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NO_CLUSTER: Final = Cluster()
 def find_cluster(
     environ: Mapping[str, str] = os.environ, account: Path = _ACCOUNT, resolver: Path = _RESOLVER
 ) -> Cluster:
-    """Find out where we run: by the service account or `KUBERNETES_SERVICE_HOST`."""
+    """Detect the cluster by the service account or `KUBERNETES_SERVICE_HOST`."""
     if not environ.get("KUBERNETES_SERVICE_HOST") and not account.is_dir():
         return NO_CLUSTER
     suffixes = [".svc"]
@@ -69,8 +69,8 @@ def find_cluster(
             if found is not None:
                 searched = searched or found[1]
                 suffixes.append(f".svc.{found[2]}")
-    told = "".join(_lines(account / "namespace")).strip()
-    namespace = told or environ.get("POD_NAMESPACE", "") or searched or "default"
+    own = "".join(_lines(account / "namespace")).strip()
+    namespace = own or environ.get("POD_NAMESPACE", "") or searched or "default"
     return Cluster(tuple(dict.fromkeys(suffixes)), namespace if _is_private(namespace) else "")
 
 

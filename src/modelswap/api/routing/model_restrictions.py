@@ -1,34 +1,40 @@
-"""Keys that are limited to some models: one request names no other model beside the one that counts.
+"""Rejects requests with a limited key that name another model beside the selected one.
 
-Law: which place counts is `dialect`'s decision, but a peer may look elsewhere (a
-form's field behind a query, a compressed body), so for such keys every place
-that can be read must name what is granted, and none may be unreadable.
+`model_selector` decides which name counts, but a peer may read another place (a form's field behind a
+query, a compressed body).
+
+Guarantees: with a key that is limited to some models, every place that can be read names a granted
+model, and none is unreadable.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.api.proxy.bodies import MARK
-from modelswap.api.routing.model_selector import ModelRequest, NameLocation, find, names_in_query
+from modelswap.api.routing.model_selector import (
+    BYTE_ORDER_MARK,
+    NamedModel,
+    NameLocation,
+    find,
+    names_in_query,
+)
 from modelswap.errors import ForbiddenError, ReplyError
 
 if TYPE_CHECKING:
+    from modelswap.api.auth.identity import Identity
     from modelswap.core.naming.names import Names
 
-    from .auth import Identity
 
-
-def refuse_others(
+def check_other_names(
     identity: Identity,
     names: Names,
-    ask: ModelRequest,
+    ask: NamedModel,
     *,
     query: str,
     field: str = "",
     body: bytes = b"",
 ) -> None:
-    """Look at what else the request names; `field` is a form's model, `body` one that was not a form's.
+    """Check the other names in a request; `field` is a form's model, `body` a body that is no form.
 
     Raises:
         ForbiddenError: another model, or a body in which there could be one.
@@ -44,22 +50,22 @@ def refuse_others(
             raise ForbiddenError(f"this key may not use the model {name!r}")
 
 
-def refuse_others_below(
+def check_names_below(
     identity: Identity, names: Names, *, method: str, kind: str | None, query: str, body: bytes
 ) -> None:
-    """Do the same for a request that goes to a peer by its path, and name the model again within.
+    """Do the same for a request to a peer by its path, which may name a model again within.
 
     Raises:
         ForbiddenError: another model, or a body in which there could be one.
     """
     if not identity.models:
         return
-    ask = ModelRequest("", stream=False, source=NameLocation.JSON)
+    ask = NamedModel("", stream=False, source=NameLocation.JSON)
     if body:
         try:
-            ask = find(method, kind, query, body.removeprefix(MARK))
+            ask = find(method, kind, query, body.removeprefix(BYTE_ORDER_MARK))
         except ReplyError:
             raise ForbiddenError(
                 "this key is limited to some models: name the model in the body"
             ) from None
-    refuse_others(identity, names, ask, query=query, field=ask.model, body=body)
+    check_other_names(identity, names, ask, query=query, field=ask.model, body=body)

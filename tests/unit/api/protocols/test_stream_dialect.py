@@ -1,4 +1,4 @@
-"""What a stream's dialect makes of keep-alives and errors."""
+"""Keep-alives and errors in each dialect of an event stream."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 
 import pytest
 
-from modelswap.api.protocols.stream_dialect import StreamDialect, error_event, keep_alive
-from modelswap.api.proxy.keep_alive_stream import announced_timeout, before
+from modelswap.api.protocols.stream_dialect import (
+    StreamDialect,
+    error_event,
+    keep_alive,
+    late_error_event,
+)
 
 MESSAGE = "it broke\n\ndata: x"
 
@@ -22,10 +26,10 @@ def data_of(event: bytes) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("voice", [*StreamDialect, None])
-def test_an_error_is_one_event(voice: StreamDialect | None) -> None:
+@pytest.mark.parametrize("dialect", [*StreamDialect, None])
+def test_an_error_is_one_event(dialect: StreamDialect | None) -> None:
     """Whatever the message holds, the error is one event, and names it."""
-    error = data_of(error_event(voice, 503, MESSAGE))["error"]
+    error = data_of(error_event(dialect, 503, MESSAGE))["error"]
     assert isinstance(error, dict)
     assert error["message"] == MESSAGE
 
@@ -40,8 +44,8 @@ def test_an_anthropic_error_has_its_own_form() -> None:
     assert other == {"type": "api_error", "message": "m"}
 
 
-def test_what_a_wait_does_not_mend_is_not_overload() -> None:
-    """Claude Code tries again whatever calls itself overloaded, and shows nothing meanwhile."""
+def test_an_error_that_stays_is_not_called_overload() -> None:
+    """Claude Code tries again what is called overloaded, and shows nothing meanwhile."""
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=False)
     assert data_of(event)["error"] == {"type": "api_error", "message": "m"}
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=True)
@@ -66,30 +70,23 @@ def test_an_openai_error_is_the_envelope() -> None:
 
 def test_keep_alives_dispatch_nothing_empty() -> None:
     """An empty line follows data only: parsers that count empty lines find an event there."""
-    for voice in StreamDialect:
-        blocks = keep_alive(voice, model="a", created=1).split(b"\n\n")
+    for dialect in StreamDialect:
+        blocks = keep_alive(dialect, model="a", created=1).split(b"\n\n")
         assert all(b"data: " in block for block in blocks[:-1])
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    ("status", "content_type", "body", "said"),
     [
-        ({}, None),
-        ({b"x-stainless-read-timeout": b"600"}, 600.0),
-        ({b"x-stainless-timeout": b"2.5"}, 2.5),
-        ({b"x-stainless-read-timeout": b"oops", b"x-stainless-timeout": b"7"}, 7.0),
-        ({b"x-stainless-read-timeout": b"None"}, None),
-        ({b"x-stainless-read-timeout": b"0"}, None),
-        ({b"x-stainless-read-timeout": b"nan"}, None),
-        ({b"x-stainless-read-timeout": b"1e999"}, None),
+        (200, b"text/html", b"", "the upstream answered 200 with text/html, not events"),
+        (204, b"", b"", "the upstream answered 204 with no content type, not events"),
+        (500, b"application/json", b'{"error":{"message":"no room"}}', "no room"),
     ],
 )
-def test_announced_timeouts(headers: dict[bytes, bytes], expected: float | None) -> None:
-    """The first header that holds a number of seconds counts; what holds none is ignored."""
-    assert announced_timeout(headers.get) == expected
-
-
-def test_answers_come_before_the_patience_ends() -> None:
-    """A second before, or a quarter where the patience is short."""
-    assert before(600) == 599
-    assert before(2) == 1.5
+def test_a_late_response_becomes_the_last_event(
+    status: int, content_type: bytes, body: bytes, said: str
+) -> None:
+    event = late_error_event(StreamDialect.CHAT, status, content_type, body)
+    error = data_of(event)["error"]
+    assert isinstance(error, dict)
+    assert said in error["message"]

@@ -1,39 +1,36 @@
-"""Which sites may talk to us: `Host`, `Origin`, CORS, and proxies that are believed.
+"""Rules for `Host` and `Origin`, and the headers of CORS.
 
-Law: a web page of another site can neither reach us under its own name (DNS
-rebinding), nor change anything, nor read an answer, unless the configuration
-names it. Programs that are no browsers send none of these headers and notice
-nothing. It refuses to know routes: it is told whether a request changes state.
+Addresses in `Host` are no danger (DNS rebinding needs a name), but only those that the program listens
+on are its own. Names without a dot cannot be registered, so they are local. `Origin: null` is not a
+local file: every page can make a frame that sends it.
 
-Addresses in `Host` are no danger (rebinding needs a name), but only those we
-listen on are ours. Names without a dot cannot be bought, so they are local.
-`Origin: null` is not a local file: every page can make a frame that sends it.
+Guarantees: a web page of another site can neither reach the program under its own name, nor change
+anything, nor read a response, unless the configuration names it. Programs that are no browsers send
+none of these headers.
+Does not: know routes; the caller says whether a request changes something.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from modelswap.api.pages.model_pages import is_page_host
-
-from .kubernetes import NO_CLUSTER, Cluster
+from modelswap.api.hosts.kubernetes import NO_CLUSTER, Cluster
+from modelswap.api.hosts.page_hosts import is_page_host
+from modelswap.api.hosts.trusted_proxies import parse_address
+from modelswap.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from ipaddress import IPv4Address
 
-    Address = IPv4Address | IPv6Address
-
-_K = TypeVar("_K")
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
 
 
 _REMEMBERED: Final = 1024
+"""Hosts and origins whose verdict is kept: more than honest clients use."""
 _LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _APP_SCHEMES: Final = frozenset(
     {
@@ -53,7 +50,7 @@ _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _EXPOSED: Final = b"Retry-After, X-Should-Retry, Request-Id, X-Request-Id"
-"""What the official clients read of an answer, beside what every page may."""
+"""What the official clients read of a response, beside what every page may."""
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _USUAL_HEADERS: Final = b"Content-Type, Authorization, Accept, X-Requested-With"
 _VARY: Final = b"Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
@@ -63,15 +60,6 @@ def _host_of(authority: str) -> str | None:
     """Return the host of `host[:port]`, lower case, without brackets; `None` when malformed."""
     found = _AUTHORITY.fullmatch(authority.strip().lower())
     return found.group(1).strip("[]").removesuffix(".") if found else None
-
-
-def _address(text: str) -> Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 def _without_usual_port(authority: str) -> str:
@@ -86,17 +74,13 @@ class HostAndOriginRules:
         *,
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
-        proxies: Iterable[str] = (),
         listening: Iterable[str] = ("127.0.0.1",),
         cluster: Cluster = NO_CLUSTER,
         servers: Iterable[int] = (),
     ) -> None:
-        """`listening` are the addresses we are bound to; `cluster` has more local names.
+        """`listening` are the bound addresses; `cluster` has more local names.
 
-        `servers` are ports of model servers on this machine, whose pages are not to be trusted.
-
-        Raises:
-            ValueError: a proxy is neither an address nor a network.
+        `servers` are ports of model servers on this machine, whose pages are not allowed.
         """
         named = {_host_of(host) or host.strip().lower() for host in hosts}
         self._any_host = "*" in named
@@ -107,38 +91,36 @@ class HostAndOriginRules:
             *(host[1:] for host in named if host.startswith("*.")),
         )
         bound = {text.strip("[]") for text in listening}
-        addresses = {text: _address(text) for text in bound | named}
+        addresses = {text: parse_address(text) for text in bound | named}
         self._ours = frozenset(one for one in addresses.values() if one is not None)
-        """Addresses that `Host` may name: those we are bound to, and those of `hosts`."""
+        """Addresses that `Host` may name: the bound ones, and those of `hosts`."""
         self._everywhere = "" in bound or any(
             one.is_unspecified for text in bound if (one := addresses[text]) is not None
         )
         self._origins = frozenset(origin.strip().lower().rstrip("/") for origin in origins)
-        self._proxies = tuple(ip_network(proxy.strip(), strict=False) for proxy in proxies)
         self._servers = set(servers)
-        self._host_verdicts: dict[bytes, bool] = {}
-        self._origin_verdicts: dict[bytes, bool] = {}
-        self._trusted: dict[str, bool] = {}
+        self._host_verdicts = BoundedCache[bytes, bool](_REMEMBERED)
+        self._origin_verdicts = BoundedCache[bytes, bool](_REMEMBERED)
 
     # Host
 
     def is_our_host(self, host: bytes | None) -> bool:
-        """Tell whether a `Host` names us; without one there is no browser."""
+        """Tell whether a `Host` names this program; without one there is no browser."""
         if host is None:
             return True
         known = self._host_verdicts.get(host)
         if known is None:
-            known = self._judge_host(host.decode("latin-1"))
-            _remember(self._host_verdicts, host, known)
+            known = self._decide_host(host.decode("latin-1"))
+            self._host_verdicts[host] = known
         return known
 
-    def _judge_host(self, authority: str) -> bool:
+    def _decide_host(self, authority: str) -> bool:
         if self._any_host:
             return True
         host = _host_of(authority)
         if not host:
             return False
-        address = _address(host)
+        address = parse_address(host)
         if address is not None:
             return address.is_loopback or self._everywhere or address in self._ours
         is_ours = "." not in host or host in self._hosts or host.endswith(self._suffixes)
@@ -147,14 +129,14 @@ class HostAndOriginRules:
     # Origin
 
     def is_allowed(self, origin: bytes, host: bytes | None) -> bool:
-        """Tell whether an `Origin` is ours (the same authority as `host`) or on the list."""
+        """Tell whether an `Origin` is the program's own (the authority of `host`) or on the list."""
         known = self._origin_verdicts.get(origin)
         if known is None:
-            known = self._judge_origin(origin.decode("latin-1").strip().lower())
-            _remember(self._origin_verdicts, origin, known)
+            known = self._decide_origin(origin.decode("latin-1").strip().lower())
+            self._origin_verdicts[origin] = known
         return known or (host is not None and _is_same(origin, host))
 
-    def _judge_origin(self, origin: str) -> bool:
+    def _decide_origin(self, origin: str) -> bool:
         if origin in self._origins or "*" in self._origins:
             return True
         try:
@@ -168,19 +150,19 @@ class HostAndOriginRules:
             return False
         if (port or _USUAL_PORTS[parts.scheme]) in self._servers:
             return False
-        address = _address(host)
+        address = parse_address(host)
         if address is not None:
             return address.is_loopback
         is_local = host == "localhost" or host.endswith(".localhost")
         return is_local and not is_page_host(host.encode("latin-1"))
 
-    def add_server(self, port: int) -> None:
-        """Trust pages at this port of the machine no more: a model server listens there."""
+    def deny_port(self, port: int) -> None:
+        """Allow no more pages at this port of the machine: a model server listens there."""
         if port not in self._servers:
             self._servers.add(port)
             self._origin_verdicts.clear()
 
-    def is_foreign(
+    def is_cross_site(
         self,
         *,
         origin: bytes | None,
@@ -191,15 +173,15 @@ class HostAndOriginRules:
     ) -> bool:
         """Tell whether a page of another site made this request: then it may not change anything.
 
-        Also for WebSocket handshakes, which browsers let any page make. `forwarded` are the names
-        that a trusted proxy was asked for. A proxy that is not trusted may have replaced `Host` or
-        its port: then the browser's own `same-origin` counts, if the origin's name is ours.
+        Also for WebSocket handshakes, which browsers let any page make. `forwarded` are the host
+        names that a trusted proxy forwards. A proxy that is not trusted may have replaced `Host` or
+        its port: then the browser's own `same-origin` counts, if the origin has our name.
         """
         site = None if sec_fetch_site is None else sec_fetch_site.strip().lower()
         if origin is not None:
             if self._is_known(origin, host, forwarded):
                 return False
-            return site != b"same-origin" or not self._is_named_as_we_are(origin)
+            return site != b"same-origin" or not self._has_our_name(origin)
         if site in {b"same-origin", b"none"}:
             return False
         if site is not None and (site != b"same-site" or not referer):
@@ -211,7 +193,7 @@ class HostAndOriginRules:
     def _is_known(self, origin: bytes, host: bytes | None, forwarded: Sequence[bytes]) -> bool:
         return self.is_allowed(origin, host) or any(_is_same(origin, name) for name in forwarded)
 
-    def _is_named_as_we_are(self, origin: bytes) -> bool:
+    def _has_our_name(self, origin: bytes) -> bool:
         scheme, _, authority = origin.partition(b"://")
         is_web = scheme.lower() in {b"http", b"https"}
         return is_web and not is_page_host(authority) and self.is_our_host(authority)
@@ -219,10 +201,10 @@ class HostAndOriginRules:
     # CORS
 
     def cors(self, origin: bytes | None) -> Fields:
-        """Give the headers that let a listed origin read an answer; nothing for anyone else.
+        """Return the headers that let a listed origin read a response; no others may.
 
         They replace those of the upstream: two `Access-Control-Allow-Origin` are an error. What
-        the upstream exposes stays exposed, beside what clients look for in our own answers.
+        the upstream exposes stays exposed, beside what clients look for in the program's responses.
         Credentials are never allowed: pages have to send their key themselves.
         """
         if origin is None:
@@ -243,7 +225,7 @@ class HostAndOriginRules:
         request_headers: bytes | None,
         private_network: bytes | None,
     ) -> Fields:
-        """Give the headers of the 204 that answers any `OPTIONS`."""
+        """Return the headers of the 204 that answers any `OPTIONS`."""
         fields: list[Field] = [
             (b"Access-Control-Allow-Methods", _METHODS),
             (b"Access-Control-Allow-Headers", _accepted_headers(request_headers)),
@@ -255,51 +237,6 @@ class HostAndOriginRules:
             if private_network is not None and private_network.strip().lower() == b"true":
                 fields.append((b"Access-Control-Allow-Private-Network", b"true"))
         return tuple(fields)
-
-    # Proxies
-
-    @property
-    def has_proxies(self) -> bool:
-        return bool(self._proxies)
-
-    def trusts(self, address: str) -> bool:
-        """Tell whether what this address says about its clients is believed."""
-        if not self._proxies:
-            return False
-        known = self._trusted.get(address)
-        if known is None:
-            parsed = _address(address)
-            known = parsed is not None and any(parsed in network for network in self._proxies)
-            _remember(self._trusted, address, known)
-        return known
-
-    def client_address(
-        self, peer: str, forwarded_for: Sequence[bytes] = (), real_ip: bytes | None = None
-    ) -> str:
-        """Find the client behind trusted proxies: the right-most address that is no proxy.
-
-        `forwarded_for` are all values of `X-Forwarded-For`, in order.
-        """
-        if not self.trusts(peer):
-            return peer
-        entries = b",".join(forwarded_for).decode("latin-1").split(",")
-        client = peer
-        for entry in reversed(entries if forwarded_for else []):
-            address = _forwarded_address(entry)
-            if address is None:
-                break
-            client = address
-            if not self.trusts(address):
-                break
-        if not forwarded_for and real_ip is not None:
-            return _forwarded_address(real_ip.decode("latin-1")) or peer
-        return client
-
-
-def _remember(verdicts: dict[_K, bool], key: _K, verdict: bool) -> None:  # noqa: FBT001 -- it is the value
-    if len(verdicts) >= _REMEMBERED:
-        verdicts.clear()
-    verdicts[key] = verdict
 
 
 def _is_same(origin: bytes, host: bytes) -> bool:
@@ -322,14 +259,3 @@ def _accepted_headers(asked: bytes | None) -> bytes:
         return _USUAL_HEADERS
     names = (name.strip() for name in asked.decode("latin-1").split(","))
     return ", ".join(name for name in names if _TOKEN.fullmatch(name)).encode("latin-1")
-
-
-def _forwarded_address(entry: str) -> str | None:
-    """Read one entry of `X-Forwarded-For`, its port dropped; `None` when it is no address."""
-    text = entry.strip().strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    address = _address(text)
-    return None if address is None else str(address)

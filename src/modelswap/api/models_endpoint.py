@@ -1,8 +1,8 @@
-"""`GET /v1/models`: what the clients may ask for.
+"""The records of `GET /v1/models`, and the statuses of models.
 
-Reads the plan and the phases (a model counts as starting as soon as a request
-waits for its load), never starts anything. Records are built anew
-at each call: they are few, and polls come every few seconds at most.
+A model counts as starting as soon as a request waits for its load. Records are built anew at each
+call: they are few, and polls come every few seconds at most.
+Does not: start a model.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_length")
-"""Metadata keys that give way when the model's capabilities are configured."""
-
-
+"""Metadata keys that are left out when the model's capabilities are configured."""
 _FURTHEST = (Phase.READY, Phase.STARTING)
+"""A selector shows the phase of its target that is nearest to ready."""
 
 
 def _status_in(phase: Phase) -> Record:
@@ -35,10 +34,10 @@ def _status_in(phase: Phase) -> Record:
     return {"value": "loaded" if phase in ALIVE else "unloaded"}
 
 
-def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_line: bool) -> Record:
+def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_details: bool) -> Record:
     """Return what a model does now, and why it does not run where that is a failure.
 
-    *shows_line*: the reader may see what the server said, which may hold paths.
+    *shows_details*: the reader may see the server's output, which may hold paths.
     """
     phase = fleet.listed_phase(model)
     failed = None if phase is Phase.STARTING else fleet.failure(model)
@@ -47,46 +46,46 @@ def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_line: bool) -
         status: Record = {
             "value": "failed",
             "failed": True,
-            **_reason(failed, shows_line=shows_line),
+            **_reason(failed, shows_details=shows_details),
         }
         return status if why.exit_code is None else status | {"exit_code": why.exit_code}
     return _status_in(phase)
 
 
 def failures(fleet: Fleet | RemoteFleet, models: Iterable[ModelId]) -> list[Record]:
-    """Return the models that are down because their last life ended badly, for `/running`."""
+    """Return the models that are down because their last server failed, for `/running`."""
     found = ((model, fleet.failure(model)) for model in models)
     return [
-        {"model": model} | _reason(failed, shows_line=True)
+        {"model": model} | _reason(failed, shows_details=True)
         for model, failed in found
         if failed is not None
     ]
 
 
-def _reason(failed: ModelFailure, *, shows_line: bool) -> Record:
+def _reason(failed: ModelFailure, *, shows_details: bool) -> Record:
     why = failed.why
-    reason: Record = {"reason": why.text if shows_line else why.brief, "class": why.cause.value}
+    reason: Record = {"reason": why.text if shows_details else why.brief, "class": why.cause.value}
     return reason | _times(failed)
 
 
 def _times(failed: ModelFailure) -> Record:
-    times = {"failed_at": _moment(failed.at)}
-    return times if failed.retry_at is None else times | {"retry_at": _moment(failed.retry_at)}
+    times = {"failed_at": _timestamp(failed.at)}
+    return times if failed.retry_at is None else times | {"retry_at": _timestamp(failed.retry_at)}
 
 
-def _moment(when: datetime) -> str:
+def _timestamp(when: datetime) -> str:
     return when.isoformat(timespec="milliseconds")
 
 
 def abilities(capabilities: Capabilities) -> dict[str, bool]:
     """Name what the configured modalities amount to; only what is true."""
-    sees, says = capabilities.inputs, capabilities.outputs
+    inputs, outputs = capabilities.inputs, capabilities.outputs
     found = {
-        "vision": "image" in sees,
-        "audio_transcriptions": "audio" in sees and "text" in says,
-        "audio_speech": "text" in sees and "audio" in says,
-        "image_generation": "text" in sees and "image" in says,
-        "image_to_image": "image" in sees and "image" in says,
+        "vision": "image" in inputs,
+        "audio_transcriptions": "audio" in inputs and "text" in outputs,
+        "audio_speech": "text" in inputs and "audio" in outputs,
+        "image_generation": "text" in inputs and "image" in outputs,
+        "image_to_image": "image" in inputs and "image" in outputs,
         "function_calling": capabilities.tools,
         "reranker": capabilities.reranker,
     }
@@ -106,8 +105,8 @@ def _capability_fields(capabilities: Capabilities) -> Record:
         architecture["output_modalities"] = list(capabilities.outputs)
     if architecture:
         fields["architecture"] = architecture
-    if able := abilities(capabilities):
-        fields["capabilities"] = able
+    if names := abilities(capabilities):
+        fields["capabilities"] = names
     if capabilities.tools:
         fields["supported_parameters"] = ["tools", "tool_choice"]
     if capabilities.context:
@@ -165,12 +164,12 @@ def _of_model(model: Model, status: Record, created: int, *, alias: str | None =
 
 
 def _local(
-    plan: Plan, fleet: Fleet | RemoteFleet, created: int, *, shows_line: bool
+    plan: Plan, fleet: Fleet | RemoteFleet, created: int, *, shows_details: bool
 ) -> Iterator[Record]:
     for model in plan.models.values():
         if model.unlisted:
             continue
-        status = status_of(fleet, model.id, shows_line=shows_line)
+        status = status_of(fleet, model.id, shows_details=shows_details)
         yield _of_model(model, status, created)
         if plan.settings.include_aliases_in_list:
             for alias in model.aliases:
@@ -239,12 +238,12 @@ def _pins(
 
 
 def records(
-    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, *, shows_line: bool
+    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, *, shows_details: bool
 ) -> list[Record]:
     """Return everything that is listed, by id."""
     created = int(datetime.now(UTC).timestamp())
     found = [
-        *_local(plan, fleet, created, shows_line=shows_line),
+        *_local(plan, fleet, created, shows_details=shows_details),
         *_peers(plan, created),
         *_selectors(plan, fleet, created),
         *_pins(plan, fleet, profile, created),
@@ -253,19 +252,19 @@ def records(
 
 
 def record_of(
-    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, name: str, *, shows_line: bool
+    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, name: str, *, shows_details: bool
 ) -> Record | None:
     """Return one record of the list, or of a model or alias that the list leaves out."""
-    for record in records(plan, fleet, profile, shows_line=shows_line):
+    for record in records(plan, fleet, profile, shows_details=shows_details):
         if record["id"] == name:
             return record
     created = int(datetime.now(UTC).timestamp())
     model = plan.models.get(ModelId(name))
     if model is not None:
-        return _of_model(model, status_of(fleet, model.id, shows_line=shows_line), created)
+        return _of_model(model, status_of(fleet, model.id, shows_details=shows_details), created)
     real = plan.aliases.get(name)
     if real is not None:
-        status = status_of(fleet, real, shows_line=shows_line)
+        status = status_of(fleet, real, shows_details=shows_details)
         return _of_model(plan.models[real], status, created, alias=name)
     return None
 
@@ -284,8 +283,8 @@ def statuses(plan: Plan, fleet: Fleet | RemoteFleet) -> list[Record]:
         }
         if model.aliases:
             item["aliases"] = list(model.aliases)
-        if able := abilities(model.capabilities):
-            item["capabilities"] = able
+        if names := abilities(model.capabilities):
+            item["capabilities"] = names
         if model.capabilities.context:
             item["context_length"] = model.capabilities.context
         if failed := fleet.failure(model.id):

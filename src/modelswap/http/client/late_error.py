@@ -1,0 +1,39 @@
+"""A response that is no event stream, after the client's event stream began without the upstream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelswap.http.message.head import ResponseHead
+
+    from .protocols import RelayOwner
+
+_MAX_BODY = 64 << 10
+"""Bytes kept of the body: more than any error says, little enough for each of many requests."""
+
+
+class LateError:
+    """A transform that collects the body and gives one event in its place."""
+
+    __slots__ = ("_head", "_owner", "_parts", "_size")
+
+    def __init__(self, owner: RelayOwner, head: ResponseHead) -> None:
+        self._owner = owner
+        self._head = head
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def head(self, head: ResponseHead) -> None:
+        """Change no field: the client has its head already."""
+
+    def data(self, data: bytes) -> bytes:
+        kept = data[: _MAX_BODY - self._size]
+        self._size += len(kept)
+        self._parts.append(kept)
+        return b""
+
+    def end(self) -> bytes:
+        """Return the event that the owner makes of the body."""
+        head = self._head
+        return self._owner.on_late_error(head.status, head.content_type, b"".join(self._parts))

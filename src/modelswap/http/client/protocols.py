@@ -1,0 +1,144 @@
+"""What a relay, the connections on both sides of it and its owner ask of each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.http.message.fields import Field
+    from modelswap.http.message.head import ResponseHead
+
+    from .result import EndReason, RelayResult
+
+
+class RelayOwner(Protocol):
+    """Owns the request: learns how the relay ended, and words what the client reads of a failure.
+
+    Every method must be cheap and must not raise. For every relay exactly one of `on_whole` and
+    `on_end` is called, once.
+    """
+
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+        """Learn of a response that came in one piece and was sent: the relay is done.
+
+        The observer is told nothing of such a response.
+        """
+
+    def on_end(self, result: RelayResult) -> None: ...
+
+    def error_event(self, result: RelayResult) -> bytes | None:
+        """Give the last bytes of an event stream that breaks."""
+
+    def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
+        """Give the last event of a stream that began before the upstream responded like this."""
+        ...
+
+
+class RelayObserver(Protocol):
+    """Records a response as the upstream sends it; must be cheap and must not raise."""
+
+    def on_head(self, head: ResponseHead) -> None: ...
+
+    def on_data(self, data: bytes) -> None:
+        """Take a piece of the body, framing removed, after it was written to the client."""
+
+
+class ResponseTransform(Protocol):
+    """Changes a response on its way to the client, as a translation between protocols does.
+
+    The status stays. A body in a content coding comes as it is. ValueError from any method means
+    that the upstream's response makes no sense: it counts as malformed.
+    """
+
+    def head(self, head: ResponseHead) -> Sequence[Field] | None:
+        """Return the header fields for the client, or None: this response passes unchanged.
+
+        Framing and fields of the connection are left out of what is returned.
+        """
+        ...
+
+    def data(self, data: bytes) -> bytes:
+        """Return what the client gets for a piece of the body; it may be empty."""
+        ...
+
+    def end(self) -> bytes:
+        """Return the end of the client's body, once the upstream's is complete."""
+        ...
+
+
+class UpstreamTunnel(Protocol):
+    """What a connection to an upstream passes its bytes to after `101`."""
+
+    def from_upstream(self, data: bytes) -> None: ...
+
+    def on_upstream_eof(self) -> bool:
+        """Return whether the connection stays open for what the client still sends."""
+        ...
+
+    def on_upstream_lost(self) -> None: ...
+    def on_upstream_paused(self) -> None: ...
+    def on_upstream_resumed(self) -> None: ...
+
+
+class UpstreamWriter(Protocol):
+    """The connection that carries the request."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_all(self, parts: tuple[bytes, ...]) -> None:
+        """Write without joining the parts."""
+
+    def write_eof(self) -> None: ...
+
+    def touch(self) -> None:
+        """Begin to wait for the response: the request is complete."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+    def drop(self) -> None:
+        """End the connection at once; its observer is told nothing."""
+
+
+class UpstreamObserver(Protocol):
+    """Sends a request on a connection to an upstream, and takes the response."""
+
+    is_head: bool
+    is_sending: bool
+    """The request's body is not complete yet."""
+    is_streaming: bool
+    """The body is sent as it comes, so it cannot be sent again."""
+    wants_upgrade: bool
+
+    def on_connection(self, connection: UpstreamWriter) -> None:
+        """Send the request on this connection."""
+
+    def on_upstream_paused(self) -> None: ...
+    def on_upstream_resumed(self) -> None: ...
+
+    def on_head(self, head: ResponseHead) -> None: ...
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_chunk(self, raw: bytes, data: bytes) -> None:
+        """Take `data`, which came as the one well-formed chunk `raw`."""
+
+    def on_head_read(self) -> None:
+        """Know that all that was read with the head has been given."""
+
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
+        """Take a response that came in one piece, with its length; the connection is given up."""
+
+    def on_complete(self, data: bytes) -> None:
+        """Take the end of the response, `data`; the connection is given up."""
+
+    def on_switch(self, head: ResponseHead) -> UpstreamTunnel:
+        """Take a `101`; return what takes the bytes behind it."""
+        ...
+
+    def on_broken(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> None:
+        """Learn that the connection broke, or never came to be."""
+
+    def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
+        """Learn that the connection ended before a byte of a response."""

@@ -1,0 +1,43 @@
+"""The fields that a proxy adds to a response, and those of the upstream that give way to them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from modelswap.http.message.documents import without_origin_wide, without_redirects
+
+if TYPE_CHECKING:
+    from modelswap.http.message.head import ResponseHead
+
+    from .upstream_request import UpstreamRequest
+
+_REDIRECTION = 3
+"""First digit of the status of a redirect."""
+_ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
+_EXPOSED = re.compile(rb"(?im)^access-control-expose-headers:[ \t]*([^\r\n]*?)[ \t]*\r\n")
+_EXPOSES = b"Access-Control-Expose-Headers: "
+
+
+def block_with_fields(head: ResponseHead, request: UpstreamRequest) -> bytes | None:
+    """Return the head's lines, without framing, as the request wants them; None: as they are."""
+    guard = request.page_guard if head.is_active else b""
+    may_redirect = request.may_redirect if head.is_active else None
+    if not (request.response_fields or guard or may_redirect):
+        return None
+    block = without_origin_wide(head.block) + guard if guard else head.block
+    if may_redirect is not None and head.status // 100 == _REDIRECTION:
+        block = without_redirects(block, may_redirect)
+    if request.response_fields:
+        block = _with_access_control(block, request.response_fields)
+    return block
+
+
+def _with_access_control(block: bytes, fields: bytes) -> bytes:
+    """Put our fields behind the upstream's head, whose `Access-Control-*` give way to them.
+
+    Where ours expose headers to pages, the upstream's list goes on counting.
+    """
+    if _EXPOSES in fields and (lists := [one for one in _EXPOSED.findall(block) if one]):
+        fields = fields.replace(_EXPOSES, b"%b%b, " % (_EXPOSES, b", ".join(lists)), 1)
+    return _ACCESS_CONTROL.sub(b"", block) + fields

@@ -1,0 +1,45 @@
+"""A request as the upstream gets it, without body and framing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelswap.http.message.fields import written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from modelswap.http.message.fields import Field
+
+
+class UpstreamRequest:
+    """May be sent many times."""
+
+    __slots__ = ("block", "may_redirect", "method", "page_guard", "response_fields", "upgrade")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: Sequence[Field],
+        upgrade: bytes | None = None,
+        response_fields: Sequence[Field] = (),
+        *,
+        page_guard: Sequence[Field] = (),
+        may_redirect: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """`target` is path and query: `Address.join`. `upgrade` is the value of the client's `Upgrade`.
+
+        `response_fields` are added to the response for the client; `Access-Control-*` of the upstream
+        give way to them. `page_guard` are added to a response that a browser could run as a page;
+        fields of the upstream that concern the whole origin give way to them.
+        `may_redirect` tells whether the `Location` of a redirect may stay; without it, all may.
+        ValueError for a header that would break out of its line.
+        """
+        self.method = method
+        self.upgrade = upgrade
+        self.block = b"%b %b HTTP/1.1\r\n%b" % (method.encode("ascii"), target, written(headers))
+        """Request line and headers, each with its CRLF."""
+        self.response_fields = written(response_fields)
+        self.page_guard = written(page_guard)
+        self.may_redirect = may_redirect
