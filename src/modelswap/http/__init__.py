@@ -35,8 +35,9 @@ from .client.upstream_request import UpstreamRequest
 from .message.fields import Field
 from .message.head import ResponseHead
 from .message.request import Request, forward_headers
+from .server.context import Refused
 from .server.exchange import Exchange
-from .server.server import Refused, Server
+from .server.server import Server
 from .transport.certificate import Certificate, CertificateError
 from .transport.listening import EXPECTED as LISTEN_EXPECTED
 from .transport.listening import ListenAddress, ListenError

@@ -381,7 +381,7 @@ class Relay:
         if request.page_guard:
             fields = without_origin_wide(fields)
         exchange = self._exchange
-        self._tunnel = Tunnel(exchange.connection, self._connection, self._on_tunnel_end)
+        self._tunnel = Tunnel(exchange.client_end, self._connection, self._on_tunnel_end)
         exchange.begin_tunnel(self._tunnel, status_line(SWITCHING) + fields + lines)
         return self._tunnel
 

@@ -9,7 +9,7 @@ when the caller must wait.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from modelswap.http.message.fields import status_line, written
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelswap.http.message.fields import Field
     from modelswap.http.message.request import Request
 
-    from .connection import ServerConnection
+    from .protocols import ClientEnd, ClientTunnel, ExchangeOwner, ResponseWriter
 
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 _JOIN_BELOW = 65536
@@ -32,22 +32,13 @@ _NOT_MODIFIED = 304
 _BODILESS = frozenset({_NO_CONTENT, _NOT_MODIFIED})
 
 
-class ClientTunnel(Protocol):
-    """What a client's connection passes its bytes to after `101`."""
-
-    def from_client(self, data: bytes) -> None: ...
-    def on_client_eof(self) -> None: ...
-    def on_client_lost(self) -> None: ...
-    def on_client_paused(self) -> None: ...
-    def on_client_resumed(self) -> None: ...
-
-
 class Exchange:
     __slots__ = (
-        "_connection",
         "_framing",
         "_held",
         "_left",
+        "_owner",
+        "_writer",
         "finished",
         "on_drain",
         "on_gone",
@@ -56,8 +47,9 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, connection: ServerConnection, request: Request) -> None:
-        self._connection = connection
+    def __init__(self, owner: ExchangeOwner, writer: ResponseWriter, request: Request) -> None:
+        self._owner = owner
+        self._writer = writer
         self.request = request
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client left, broke off, or was refused in the middle of its body
@@ -84,7 +76,7 @@ class Exchange:
 
     def hold(self, count: int) -> bool:
         """Account for so many more bytes in memory until the answer is complete; False: too much."""
-        return self._connection.hold(count)
+        return self._owner.hold(count)
 
     def read_body(self, done: Callable[[bytes], None], limit: int | None = None) -> None:
         """Give the whole body to `done`, perhaps before this returns.
@@ -92,37 +84,39 @@ class Exchange:
         Over `limit` bytes (or the server's own limit) the client gets its 413
         and `on_gone` is called instead.
         """
-        self._connection.read_body(self, done, limit)
+        if not self.finished:
+            self._owner.reader.read_body(done, limit)
 
     def stream_body(self, sink: BodySink) -> None:
         """Give the body to `sink` as it comes, perhaps before this returns."""
-        self._connection.stream_body(self, sink)
+        if not self.finished:
+            self._owner.reader.stream_body(sink)
 
     def pause_body(self) -> None:
         if not self.finished:
-            self._connection.pause_body()
+            self._owner.reader.pause_body()
 
     def resume_body(self) -> None:
         if not self.finished:
-            self._connection.resume_body()
+            self._owner.reader.resume_body()
 
     # The answer
 
     def reply(self, status: int, headers: Sequence[Field], body: bytes = b"") -> None:
-        """Send a complete answer. Framing, `Date` and `ServerConnection` are added."""
+        """Send a complete answer. Framing, `Date` and `Connection` are added."""
         if self.finished or self.started:
             return
         bodiless = status < _OK or status in _BODILESS
         length = b"" if bodiless else b"Content-Length: %d\r\n" % len(body)
         head = self._head(status, headers)
         self._begin(status)
-        head += length + self._connection.closing_line() + b"\r\n"
+        head += length + self._owner.closing_line() + b"\r\n"
         if bodiless or self.request.method == "HEAD" or not body:
-            self._connection.write(head)
+            self._writer.write(head)
         elif len(body) < _JOIN_BELOW:
-            self._connection.write(head + body)
+            self._writer.write(head + body)
         else:
-            self._connection.write_all((head, body))
+            self._writer.write_all((head, body))
         self._finish()
 
     def start(self, status: int, headers: Sequence[Field], *, length: int | None = None) -> None:
@@ -153,8 +147,8 @@ class Exchange:
             framing = b""
             if has_body:
                 self._framing = _UNTIL_CLOSE
-                self._connection.keep_alive = False
-        self._connection.write(block + framing + self._connection.closing_line() + b"\r\n")
+                self._owner.keep_alive = False
+        self._writer.write(block + framing + self._owner.closing_line() + b"\r\n")
 
     def start_ready(self, status: int, head: bytes, length: int | None) -> None:
         """Like `start_block` with the framing's lines and the empty line in `head`.
@@ -172,10 +166,10 @@ class Exchange:
 
     def write_chunk(self, raw: bytes, data: bytes) -> bool:
         """Like `write(data)`, when `raw` is `data` as exactly one chunk."""
-        connection = self._connection
+        writer = self._writer
         if self._framing == _CHUNKED and not self._held and not self.finished:
-            connection.write(raw)
-            return not connection.paused
+            writer.write(raw)
+            return not writer.paused
         return self.write(data)
 
     def retract_head(self) -> bool:
@@ -193,32 +187,32 @@ class Exchange:
         held = self._held
         if held:
             self._held = b""
-            self._connection.write(held)
+            self._writer.write(held)
 
     def can_start_ready(self) -> bool:
         """Whether `start_ready` may be used: nothing to add, and the answer has a body."""
-        return self.request.is_plain and not self._connection.must_close()
+        return self.request.is_plain and not self._owner.must_close()
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
         """Send a complete answer whose `head` has the framing in it, and be done.
 
         False, and nothing is sent: something has begun already, or the head needs an addition.
         """
-        connection = self._connection
-        if self.started or not self.request.is_plain or connection.must_close():
+        owner = self._owner
+        if self.started or not self.request.is_plain or owner.must_close():
             return False
         self.started = self.finished = True
         self.status = status
         self.on_gone = self.on_drain = None
-        connection.write(head + body)
-        connection.on_finished()
+        self._writer.write(head + body)
+        owner.on_finished()
         return True
 
     def write(self, data: bytes) -> bool:
         """Send a piece of the body; False asks to wait for `on_drain`."""
         if data and not self.finished:
             self._send(data, b"")
-        return not self._connection.paused
+        return not self._writer.paused
 
     def end(self, data: bytes = b"") -> None:
         """Complete the answer, after `data`."""
@@ -252,34 +246,35 @@ class Exchange:
         elif framing == _NO_BODY:
             return
         if size < _JOIN_BELOW:
-            self._connection.write(held + data + tail if held or tail else data)
+            self._writer.write(held + data + tail if held or tail else data)
         else:
-            self._connection.write_all((held, data, tail))
+            self._writer.write_all((held, data, tail))
 
     def abort(self) -> None:
         """Break the answer off so that the client cannot take it for complete."""
         if self.finished:
             return
         self.finished = True
-        self._connection.break_off(reset=self._framing == _UNTIL_CLOSE or not self.started)
+        self._owner.break_off(reset=self._framing == _UNTIL_CLOSE or not self.started)
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
         """Run a slow handler; it is cancelled when the client leaves."""
-        self._connection.spawn(self, coro)
+        self._owner.spawn(self, coro)
 
     # For the connection and for relays
 
     @property
-    def connection(self) -> ServerConnection:
-        return self._connection
+    def client_end(self) -> ClientEnd:
+        """The connection, for a tunnel."""
+        return self._writer
 
     @property
     def paused(self) -> bool:
         """The client does not keep up: wait for `on_drain`."""
-        return self._connection.paused
+        return self._writer.paused
 
-    def gone(self) -> None:
-        """Tell that nobody waits any more."""
+    def client_gone(self) -> None:
+        """End the exchange, because the client left."""
         if not self.finished:
             self.finished = True
             callback = self.on_gone
@@ -293,15 +288,15 @@ class Exchange:
     def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
         """Send the `101` head; the exchange is finished when the tunnel is."""
         self._begin(101)
-        self._connection.begin_tunnel(tunnel, head)
+        self._owner.begin_tunnel(tunnel, head)
 
     def _begin(self, status: int) -> None:
         self.started = True
         self.status = status
 
     def _head(self, status: int, headers: Sequence[Field]) -> bytes:
-        return status_line(status) + written(headers) + self._connection.date_line()
+        return status_line(status) + written(headers) + self._owner.date_line()
 
     def _finish(self) -> None:
         self.finished = True
-        self._connection.on_finished()
+        self._owner.on_finished()

@@ -286,7 +286,7 @@ async def test_drain_lets_running_requests_end() -> None:
         exchange = await running.get()
         async with asyncio.TaskGroup() as group:
             drained = group.create_task(server.drain(5))
-            while not server.draining:  # noqa: ASYNC110 - the server's turn
+            while not server.is_draining:  # noqa: ASYNC110 - the server's turn
                 await asyncio.sleep(0)
             idle_writer.write(get())
             second = await running.get()
