@@ -4,7 +4,7 @@ All else goes through a buffer that all connections share: heads, small messages
 that bring small messages only are read by the loop's own way, which is a little cheaper for them; so
 are tunnels, and the beginning of the first large body of a connection.
 
-Guarantees: it gives room for no byte beyond the body's end.
+Guarantees: it reads no byte into a body beyond the body's end.
 Does not: know what the bytes mean; the reader does.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from modelswap.http.message.chunked import ResponseChunkReader
 from modelswap.http.message.head import (
@@ -26,28 +26,7 @@ from modelswap.http.transport.sockets import acknowledged
 from .result import EndReason
 
 if TYPE_CHECKING:
-    from modelswap.http.limits import Timeouts
-    from modelswap.http.message.response_heads import ResponseHeads
-    from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
-    from modelswap.http.transport.write_coalescer import WriteCoalescer
-
-    from .protocols import UpstreamObserver, UpstreamTunnel
-
-    class ConnectionPool(Protocol):
-        """Owns the connection."""
-
-        timeouts: Timeouts
-        heads: ResponseHeads
-        sweeper: DeadlineSweeper
-        coalescer: WriteCoalescer
-
-        def add(self, connection: UpstreamConnection) -> None: ...
-
-        def put_idle(self, connection: UpstreamConnection) -> None:
-            """Keep the connection for the next request."""
-
-        def remove(self, connection: UpstreamConnection) -> None: ...
-
+    from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel
 
 MAX_HEAD = 64 << 10
 """Bytes of a response's head: what common clients and proxies allow."""
@@ -81,7 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         "paused",
     )
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool[UpstreamConnection]) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._observer: UpstreamObserver | None = None
@@ -93,13 +72,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = False
         self._reused = False
         self._got = False
-        """A byte of this answer has come."""
+        """A byte of this response has come."""
         self._sent = 0
         """Bytes written over the connection's life."""
         self._sent_before = 0
         """The same when the current request began."""
         self._reading_paused = False
-        """We do not read, because the client does not keep up."""
+        """Because the client does not keep up."""
         self.last = pool.sweeper.now
         self.paused = False
         """The upstream does not keep up with the request's body."""
@@ -201,7 +180,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines(parts)
 
     def touch(self) -> None:
-        """The request went on: the wait for the answer begins now."""
+        """Begin to wait for the response: the request is complete."""
         self.last = self._pool.sweeper.now
 
     def pause(self) -> None:
@@ -276,7 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
         heads = self._pool.heads
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() answered -1
+            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() returned -1
             head = heads.by_bytes.get(raw) or heads.of_known_template(raw)
             if head is None:
                 head, end = self._read_head(data, end)
@@ -293,7 +272,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_head(self, data: bytes, end: int) -> tuple[ResponseHead | None, int]:
         """Read a head that was not read before, and say where it ends; None: incomplete, or refused."""
         found: tuple[ResponseHead | None, int] = (None, 0)
-        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() answered -1
+        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
             with suppress(BadResponseError):
                 head = parse_response(data[:end])
                 self._pool.heads.remember(data[:end], head)
@@ -315,7 +294,7 @@ class UpstreamConnection(asyncio.Protocol):
         return found
 
     def _on_final(self, observer: UpstreamObserver, head: ResponseHead, data: bytes) -> None:
-        # there are servers that send the body to a HEAD all the same, later
+        # some servers send the body to a HEAD all the same, later
         self._keep = head.keep_alive and not (observer.is_head and head.announces_body)
         status = head.status
         if status == SWITCHING:
@@ -386,7 +365,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(EndReason.BAD_RESPONSE, chunks.error)
 
     def _end_response(self, data: bytes, rest: bytes) -> None:
-        """The answer is complete with `data`; `rest` came behind it and spoils the connection."""
+        """End the response with `data`; `rest` came behind it: then the connection is not used again."""
         observer = self._observer
         if observer is not None:
             self._leave_observer(observer, rest)
@@ -404,7 +383,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
 
     def _is_unread(self) -> bool:
-        """Whether the upstream's kernel took no byte of the current request: so nobody ran it."""
+        """Whether the upstream's kernel took no byte of the current request: so it cannot have run."""
         transport = self._transport
         if transport is None or transport.get_extra_info("sslcontext"):
             return False

@@ -1,9 +1,9 @@
 """Heads: the first lines of requests and responses, read strictly.
 
-Law: a head is believed only when llhttp (leniencies off) and the checks here
-both accept it; there is exactly one reading of how long its body is. Reading a
-head is a pure function of its bytes, so the callers keep the results.
-It refuses to repair anything.
+Guarantees: a head is believed only when llhttp (leniencies off) and the checks here both accept it;
+there is exactly one reading of how long its body is. Reading a head is a pure function of its bytes,
+so the callers keep the results.
+Does not: repair anything.
 """
 
 from __future__ import annotations
@@ -34,14 +34,19 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 
 _FIELD = 128
-"""What Python itself takes for one field, about."""
+"""Bytes that Python itself takes for one field, about."""
 
-BAD_REQUEST = 400
+BAD_REQUEST = 400  # status codes of RFC 9110, as are the next ones
 EXPECTATION_FAILED = 417
+"""Status."""
 NO_BODY_BELOW = 200
+"""Status: interim responses are below it."""
 NO_CONTENT = 204
+"""Status."""
 NOT_MODIFIED = 304
+"""Status."""
 SWITCHING = 101
+"""Status."""
 
 
 class RefusedError(Exception):
@@ -54,7 +59,7 @@ class RefusedError(Exception):
 
 
 class BadResponseError(Exception):
-    """The upstream's answer is not HTTP as we know it."""
+    """The upstream's response is not valid HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,8 @@ class EarlyCheck:
     __slots__ = ("_parser",)
 
     def __init__(self) -> None:
-        nobody = object()  # thousands of empty fields would take fifty times their bytes
-        self._parser = httptools.HttpRequestParser(nobody)
+        without_callbacks = object()  # thousands of empty fields would take fifty times their bytes
+        self._parser = httptools.HttpRequestParser(without_callbacks)
 
     def feed(self, data: bytes) -> bool:
         """Return False when the bytes so far cannot become a head."""

@@ -1,4 +1,4 @@
-"""Clients that may have gone: one that takes nothing more, and one that sends nothing more.
+"""Finds out whether a client is still there that takes nothing more, or sends nothing more.
 
 The kernel reports neither by itself: it buffers megabytes for a client that reads nothing, and a
 client that closes its sending side may still wait for its response.

@@ -245,11 +245,9 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._client.close()
 
-    def spawn(self, exchange: Exchange, coro: Coroutine[Any, Any, None]) -> None:
-        if exchange is not self._exchange or exchange.finished:
-            coro.close()
-            return
-        self._task = self._context.spawn(exchange, coro)
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
+        assert self._exchange is not None
+        self._task = self._context.spawn(self._exchange, coro)
 
     def hold(self, count: int) -> bool:
         if not self._context.memory.hold(self.peer, count, self._context.limits.body):

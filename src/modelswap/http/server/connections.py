@@ -1,4 +1,4 @@
-"""The open connections: how many there may be, in all and per address, and which one makes room.
+"""The open connections: how many there may be, in all and per address, and which idle one is closed for a new one.
 
 Guarantees: at most `limits.connections` are served, and `limits.connectionsPerAddress` of one
 address, unless the address is unbounded (this machine, a trusted proxy). At a limit the connection
@@ -56,14 +56,14 @@ class Connections:
         self._loop = loop
         self._limits = limits
         self._is_unbounded = is_unbounded
-        self._fitting = limits.connections
+        self._descriptors_for = limits.connections
         """Connections for which there are file descriptors."""
         self._open: dict[OpenConnection, None] = {}
         self._leaving: set[OpenConnection] = set()
-        """Refused, or closed to make room: open for a moment, and not counted."""
+        """Refused, or closed for a new one: open for a moment, and not counted."""
         self._per_address: dict[str, int] = {}
-        self._idlest: dict[str | None, list[tuple[int, OpenConnection]]] = {}
-        """Of an address, or of all: what the last search found idle, the idlest last. A connection
+        self._found_idle: dict[str | None, list[tuple[int, OpenConnection]]] = {}
+        """Of an address, or of all: what the last search found idle, the longest idle last. A connection
         that was used since has another number; those that became idle since are behind all of these."""
         self._found_among = 0
         """Connections at the last search."""
@@ -85,15 +85,15 @@ class Connections:
     def set_limits(self, limits: Limits) -> None:
         """New limits, for connections that come from now on."""
         self._limits = limits
-        self._fitting = connections_that_fit(limits.connections)
+        self._descriptors_for = connections_that_fit(limits.connections)
 
     def add(self, connection: OpenConnection, peer: str, now: float) -> bool:
-        """Count a connection, and make room for it; False: there is none. `now` is the sweeper's."""
+        """Count a connection; False: there are too many, and none can be closed for it. `now` is the sweeper's."""
         if not self._fresh:
             self._loop.call_soon(self._fresh.clear)
         self._fresh.add(connection)
-        most = min(self._limits.connections, self._fitting)
-        fits = self._has_room(peer, most, now)
+        most = min(self._limits.connections, self._descriptors_for)
+        fits = self._fits(peer, most, now)
         self._open[connection] = None
         self.empty.clear()
         if fits:
@@ -114,31 +114,31 @@ class Connections:
             self._leaving.discard(connection)
         else:
             self._uncount(peer)
-        if self._idlest and len(self._open) < self._found_among // 2:  # most have gone
-            self._idlest.clear()
+        if self._found_idle and len(self._open) < self._found_among // 2:  # most have gone
+            self._found_idle.clear()
 
-    def _has_room(self, peer: str, most: int, now: float) -> bool:
+    def _fits(self, peer: str, most: int, now: float) -> bool:
         count = self._per_address.get(peer, 0)
         if (
             count >= self._limits.connections_per_address
             and not self._is_unbounded(peer)
-            and not self._make_room(peer, now)
+            and not self._close_idle(peer, now)
         ):
             return False
-        return len(self._open) - len(self._leaving) < most or self._make_room(None, now)
+        return len(self._open) - len(self._leaving) < most or self._close_idle(None, now)
 
-    def _make_room(self, peer: str | None, now: float) -> bool:
+    def _close_idle(self, peer: str | None, now: float) -> bool:
         """Close the connection that has been idle longest, of one address or of all."""
-        idlest = self._take(self._idlest.get(peer, []))
-        if idlest is None and self._may_search(now):
-            found = self._idlest[peer] = self._idle_of(peer)
-            idlest = self._take(found)
-        if idlest is None:
-            self._idlest.pop(peer, None)
+        idle = self._take(self._found_idle.get(peer, []))
+        if idle is None and self._may_search(now):
+            found = self._found_idle[peer] = self._idle_of(peer)
+            idle = self._take(found)
+        if idle is None:
+            self._found_idle.pop(peer, None)
             return False
-        self._leaving.add(idlest)
-        self._uncount(idlest.peer)
-        idlest.close_if_idle()
+        self._leaving.add(idle)
+        self._uncount(idle.peer)
+        idle.close_if_idle()
         return True
 
     def _idle_of(self, peer: str | None) -> list[tuple[int, OpenConnection]]:
@@ -180,4 +180,4 @@ class Connections:
             self._per_address[peer] = count
         else:
             self._per_address.pop(peer, None)
-            self._idlest.pop(peer, None)
+            self._found_idle.pop(peer, None)

@@ -1,10 +1,9 @@
-"""One request and its answer.
+"""One request and its response.
 
-Law: an exchange ends exactly once, by a complete answer, by `abort`, or because
-the client left (`on_gone`). What it says about framing and what it sends agree:
-an answer shorter or longer than promised is broken off, never ended cleanly.
-It refuses to buffer an answer: `write` hands bytes to the transport, and says
-when the caller must wait.
+Guarantees: an exchange ends exactly once, by a complete response, by `abort`, or because the client
+left (`on_gone`). Framing and body agree: a response shorter or longer than announced is broken off,
+never ended cleanly.
+Does not: buffer a response: `write` hands bytes to the transport, and tells when the caller must wait.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 _JOIN_BELOW = 65536
-"""Below this a chunk and its framing are copied into one buffer; above, written in pieces."""
+"""Bytes: below this a chunk and its framing are copied into one buffer; above, written in pieces."""
 _OK = 200
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304
@@ -53,13 +52,13 @@ class Exchange:
         self.request = request
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client left, broke off, or was refused in the middle of its body
-        (408, 413), before the answer was complete. `finished` is then True."""
+        (408, 413), before the response was complete. `finished` is then True."""
         self.on_drain: Callable[[], None] | None = None
         """Called when writing may go on after `write` returned False."""
         self.started = False
         self.finished = False
         self.status = 0
-        """Of the answer; 0 before it started."""
+        """Of the response; 0 before it started."""
         self._framing = _NO_BODY
         self._left = 0
         self._held = b""
@@ -75,7 +74,7 @@ class Exchange:
         return None if request.chunked else request.content_length or 0
 
     def hold(self, count: int) -> bool:
-        """Account for so many more bytes in memory until the answer is complete; False: too much."""
+        """Account for so many more bytes in memory until the response is complete; False: too much."""
         return self._owner.hold(count)
 
     def read_body(self, done: Callable[[bytes], None], limit: int | None = None) -> None:
@@ -100,10 +99,10 @@ class Exchange:
         if not self.finished:
             self._owner.reader.resume_body()
 
-    # The answer
+    # The response
 
     def reply(self, status: int, headers: Sequence[Field], body: bytes = b"") -> None:
-        """Send a complete answer. Framing, `Date` and `Connection` are added."""
+        """Send a complete response. Framing, `Date` and `Connection` are added."""
         if self.finished or self.started:
             return
         bodiless = status < _OK or status in _BODILESS
@@ -120,7 +119,7 @@ class Exchange:
         self._finish()
 
     def start(self, status: int, headers: Sequence[Field], *, length: int | None = None) -> None:
-        """Send the head of an answer whose body follows by `write` and `end`."""
+        """Send the head of a response whose body follows by `write` and `end`."""
         if self.finished or self.started:
             return
         head = self._head(status, headers)
@@ -173,7 +172,7 @@ class Exchange:
         return self.write(data)
 
     def retract_head(self) -> bool:
-        """Forget a head that still waits; True when it did: another answer may be given."""
+        """Forget a head that still waits; True when it did: another response may be given."""
         if not self._held:
             return False
         self._held = b""
@@ -190,11 +189,11 @@ class Exchange:
             self._writer.write(held)
 
     def can_start_ready(self) -> bool:
-        """Whether `start_ready` may be used: nothing to add, and the answer has a body."""
+        """Whether `start_ready` may be used: nothing to add, and the response has a body."""
         return self.request.is_plain and not self._owner.must_close()
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
-        """Send a complete answer whose `head` has the framing in it, and be done.
+        """Send a complete response whose `head` has the framing in it, and be done.
 
         False, and nothing is sent: something has begun already, or the head needs an addition.
         """
@@ -215,7 +214,7 @@ class Exchange:
         return not self._writer.paused
 
     def end(self, data: bytes = b"") -> None:
-        """Complete the answer, after `data`."""
+        """Complete the response, after `data`."""
         if self.finished:
             return
         if self._framing == _CHUNKED:
@@ -251,7 +250,7 @@ class Exchange:
             self._writer.write_all((held, data, tail))
 
     def abort(self) -> None:
-        """Break the answer off so that the client cannot take it for complete."""
+        """Break the response off so that the client cannot take it for complete."""
         if self.finished:
             return
         self.finished = True
@@ -259,7 +258,10 @@ class Exchange:
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
         """Run a slow handler; it is cancelled when the client leaves."""
-        self._owner.spawn(self, coro)
+        if self.finished:
+            coro.close()
+        else:
+            self._owner.spawn(coro)
 
     # For the connection and for relays
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.request import Request
 
-    from .exchange import Exchange
-
 
 class ReadingEnd(Protocol):
     """The client's connection, as the reader of its requests uses it."""
@@ -77,7 +75,7 @@ class ExchangeOwner(Protocol):
         """End the connection so that the response looks broken; `reset` where a plain end would not."""
 
     def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None: ...
-    def spawn(self, exchange: Exchange, coro: Coroutine[Any, Any, None]) -> None: ...
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> None: ...
     def hold(self, count: int) -> bool: ...
 
 

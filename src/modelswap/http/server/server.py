@@ -51,7 +51,7 @@ class Server:
         crashed: Callable[[BaseException], None] | None = None,
         is_unbounded: Callable[[str], bool] = is_local,
     ) -> None:
-        """`error` gives headers and body of a refusal; `crashed` hears of a handler's exceptions.
+        """`error` gives headers and body of a refusal; `crashed` is told of a handler's exceptions.
 
         `is_unbounded` tells whether an address may have any number of connections.
         """
@@ -117,7 +117,7 @@ class Server:
                 lambda: ServerConnection(context),
                 sock=one,
                 ssl=self._ssl,
-                # a handshake comes before the connection is counted: it must not take its time
+                # a handshake comes before the connection is counted: it needs a deadline of its own
                 ssl_handshake_timeout=None if self._ssl is None else context.limits.header_timeout,
                 backlog=_BACKLOG,
                 start_serving=False,
