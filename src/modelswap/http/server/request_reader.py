@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     class ReaderContext(Protocol):
         """What readers share; a `ServerContext`."""
 
-        limits: Limits
-        heads: BoundedCache[bytes, RequestHead]
-
+        @property
+        def limits(self) -> Limits: ...
+        @property
+        def heads(self) -> BoundedCache[bytes, RequestHead]: ...
         @property
         def sweeper(self) -> _Clock: ...
 
