@@ -33,7 +33,7 @@ from .client.relay import Relay
 from .client.result import EndReason, RelayResult
 from .client.upstream_request import UpstreamRequest
 from .message.fields import Field
-from .message.head import ResponseHead
+from .message.head import BadResponseError, ResponseHead
 from .message.request import Request, forward_headers
 from .server.context import Refused
 from .server.exchange import Exchange
@@ -49,6 +49,7 @@ __all__ = [
     "LISTEN_EXPECTED",
     "Address",
     "BadCodingError",
+    "BadResponseError",
     "BodySink",
     "BodySource",
     "BodyStream",

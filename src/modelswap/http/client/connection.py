@@ -97,20 +97,26 @@ class UpstreamConnection(asyncio.Protocol):
         observer = self._observer
         if observer is None:
             self.close()  # nothing was asked for
-        elif mode == _CHUNKED:
-            chunks = self._chunks
-            if chunks is not None and (start := chunks.single(data)):
-                observer.on_chunk(data, data[start:-2])
-            else:
-                self._on_chunked(observer, data)
-        elif mode == _LENGTH:
-            self._on_counted(observer, data)
-        elif mode == _HEAD:
-            self._on_head(observer, data)
-        elif mode == _UNTIL_CLOSE:
-            observer.on_body(data)
-        elif self._tunnel is not None:
-            self._tunnel.from_upstream(data)
+            return
+        try:
+            if mode == _CHUNKED:
+                chunks = self._chunks
+                if chunks is not None and (start := chunks.single(data)):
+                    observer.on_chunk(data, data[start:-2])
+                else:
+                    self._on_chunked(observer, data)
+            elif mode == _LENGTH:
+                self._on_counted(observer, data)
+            elif mode == _HEAD:
+                self._on_head(observer, data)
+            elif mode == _UNTIL_CLOSE:
+                observer.on_body(data)
+            elif self._tunnel is not None:
+                self._tunnel.from_upstream(data)
+        except BadResponseError as wrong:  # of a transform
+            if self._observer is observer:
+                self.drop()
+            observer.on_broken(EndReason.BAD_RESPONSE, str(wrong))
 
     def eof_received(self) -> bool:
         if self._mode == _TUNNEL and self._tunnel is not None:
@@ -127,18 +133,18 @@ class UpstreamConnection(asyncio.Protocol):
             return
         chunks = self._chunks if mode == _CHUNKED else None
         if (mode == _UNTIL_CLOSE and exc is None) or (chunks is not None and chunks.had_last_chunk):
-            observer.on_complete(b"")
+            try:
+                observer.on_complete(b"")
+            except BadResponseError as wrong:  # of a transform
+                observer.on_broken(EndReason.BAD_RESPONSE, str(wrong))
         elif self._tunnel is not None:
             self._tunnel.on_upstream_lost()
         elif mode != _HEAD:
-            observer.on_broken(
-                EndReason.TRUNCATED,
-                "the upstream closed the connection in the middle of its answer",
-            )
+            text = "the upstream closed the connection in the middle of its answer"
+            observer.on_broken(EndReason.TRUNCATED, text)
         elif self._got:
-            observer.on_broken(
-                EndReason.BAD_RESPONSE, "the upstream closed the connection within its headers"
-            )
+            text = "the upstream closed the connection within its headers"
+            observer.on_broken(EndReason.BAD_RESPONSE, text)
         else:
             was_reset = isinstance(exc, ConnectionError)
             observer.on_unanswered(reused=self._reused, never_ran=unread, was_reset=was_reset)

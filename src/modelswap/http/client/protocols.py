@@ -55,8 +55,8 @@ class RelayObserver(Protocol):
 class ResponseTransform(Protocol):
     """Changes a response on its way to the client, as a translation between protocols does.
 
-    The status stays. A body in a content coding comes as it is. ValueError from any method means
-    that the upstream's response makes no sense: it counts as malformed.
+    The status stays. A body in a content coding comes as it is. Any method may raise
+    BadResponseError: the upstream's response makes no sense.
     """
 
     def head(self, head: ResponseHead) -> Sequence[Field] | None:

@@ -36,17 +36,12 @@ _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 _FIELD = 128
 """Bytes that Python itself takes for one field, about."""
 
-BAD_REQUEST = 400  # status codes of RFC 9110, as are the next ones
-EXPECTATION_FAILED = 417
-"""Status."""
-NO_BODY_BELOW = 200
-"""Status: interim responses are below it."""
-NO_CONTENT = 204
-"""Status."""
-NOT_MODIFIED = 304
-"""Status."""
-SWITCHING = 101
-"""Status."""
+BAD_REQUEST = 400  # a status, as the next ones
+EXPECTATION_FAILED = 417  # a status
+NO_BODY_BELOW = 200  # statuses below it are of interim responses
+NO_CONTENT = 204  # a status
+NOT_MODIFIED = 304  # a status
+SWITCHING = 101  # a status
 
 
 class RefusedError(Exception):
@@ -256,9 +251,12 @@ def _parse_response(head: bytes) -> ResponseHead:
 def with_client_fields(head: ResponseHead, fields: Sequence[Field]) -> ResponseHead:
     """Return a response of the same status with these fields and a body of unknown length.
 
-    ValueError for a field that would break out of its line.
+    BadResponseError for a field that would break out of its line.
     """
-    written(fields)
+    try:
+        written(fields)
+    except ValueError as wrong:
+        raise BadResponseError(str(wrong)) from wrong
     said = head.block.partition(b"\r\n")[0][9:]
     kept = list(fields)
     return _response_head(head.status, said, kept, _by_name(kept), frozenset(), length=None)
