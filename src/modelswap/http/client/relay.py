@@ -106,11 +106,12 @@ class Relay:
         Takes over `exchange.on_gone` and `exchange.on_drain`. `owner.on_end` or `owner.on_whole` is
         called once at the end, perhaps before this returns.
         """
-        if self._exchange.finished:
+        exchange = self._exchange
+        if exchange.finished:
             self._end(EndReason.CLIENT_GONE, "the client left")
             return
-        self._exchange.on_gone = self._on_client_gone
-        self._exchange.on_drain = self._on_client_drain
+        exchange.on_gone = self._on_client_gone
+        exchange.on_drain = self._on_client_drain
         self._pool.begin(self, fresh=fresh)
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
@@ -198,7 +199,11 @@ class Relay:
                 block = block_with_fields(head, self._request)
                 if block is not None:
                     exchange.start_block(head.status, block, length)
-                elif exchange.can_start_ready() and not self._is_bodiless(head):
+                elif (
+                    exchange.can_start_ready()
+                    and head.status not in _BODILESS_STATUS
+                    and not self.is_head
+                ):
                     ready = head.chunked_block if length is None else head.length_block
                     exchange.start_ready(head.status, ready, length)
                 else:
@@ -227,7 +232,6 @@ class Relay:
             self._observer.on_data(data)
 
     def on_head_read(self) -> None:
-        """Send a head that still waits for its body's first bytes."""
         if self._is_passing and not self.ended:
             self._exchange.flush()
 
@@ -300,10 +304,9 @@ class Relay:
     # A transform
 
     def _transformed_head(self, head: ResponseHead) -> ResponseHead:
-        """Return the head for the client."""
         assert self._transform is not None
         fields = self._transform.head(head)
-        if fields is None or self._is_bodiless(head):
+        if fields is None or self.is_head or head.status in _BODILESS_STATUS:
             self._transform = None
         return head if fields is None else with_client_fields(head, fields)
 
@@ -318,9 +321,6 @@ class Relay:
             if self._observer is not None:
                 self._observer.on_data(data)
 
-    def _is_bodiless(self, head: ResponseHead) -> bool:
-        return self.is_head or head.status in _BODILESS_STATUS
-
     # The tunnel
 
     def on_switch(self, head: ResponseHead) -> Tunnel:
@@ -330,7 +330,7 @@ class Relay:
         if self._observer is not None:
             self._observer.on_head(head)
         exchange = self._exchange
-        self._tunnel = Tunnel(exchange.client_end, self._connection, self._on_tunnel_end)
+        self._tunnel = Tunnel(exchange.writer, self._connection, self._on_tunnel_end)
         exchange.begin_tunnel(self._tunnel, switching_block(head, self._request))
         return self._tunnel
 

@@ -14,7 +14,7 @@ from .result import EndReason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.http.server.protocols import ClientEnd
+    from modelswap.http.server.protocols import ResponseWriter
 
     from .protocols import UpstreamWriter
 
@@ -24,7 +24,7 @@ class Tunnel:
 
     def __init__(
         self,
-        client: ClientEnd,
+        client: ResponseWriter,
         upstream: UpstreamWriter,
         on_end: Callable[[EndReason, str], None],
     ) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelswap.http.message.fields import Field
     from modelswap.http.message.request import Request
 
-    from .protocols import ClientEnd, ClientTunnel, ExchangeOwner, ResponseWriter
+    from .protocols import ClientTunnel, ExchangeOwner, ResponseWriter
 
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 _JOIN_BELOW = 65536
@@ -37,18 +37,18 @@ class Exchange:
         "_held",
         "_left",
         "_owner",
-        "_writer",
         "finished",
         "on_drain",
         "on_gone",
         "request",
         "started",
         "status",
+        "writer",
     )
 
     def __init__(self, owner: ExchangeOwner, writer: ResponseWriter, request: Request) -> None:
         self._owner = owner
-        self._writer = writer
+        self.writer = writer
         self.request = request
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client left, broke off, or was refused in the middle of its body
@@ -111,11 +111,11 @@ class Exchange:
         self._begin(status)
         head += length + self._owner.closing_line() + b"\r\n"
         if bodiless or self.request.method == "HEAD" or not body:
-            self._writer.write(head)
+            self.writer.write(head)
         elif len(body) < _JOIN_BELOW:
-            self._writer.write(head + body)
+            self.writer.write(head + body)
         else:
-            self._writer.write_all((head, body))
+            self.writer.write_all((head, body))
         self._finish()
 
     def start(self, status: int, headers: Sequence[Field], *, length: int | None = None) -> None:
@@ -147,7 +147,7 @@ class Exchange:
             if has_body:
                 self._framing = _UNTIL_CLOSE
                 self._owner.keep_alive = False
-        self._writer.write(block + framing + self._owner.closing_line() + b"\r\n")
+        self.writer.write(block + framing + self._owner.closing_line() + b"\r\n")
 
     def start_ready(self, status: int, head: bytes, length: int | None) -> None:
         """Like `start_block` with the framing's lines and the empty line in `head`.
@@ -165,7 +165,7 @@ class Exchange:
 
     def write_chunk(self, raw: bytes, data: bytes) -> bool:
         """Like `write(data)`, when `raw` is `data` as exactly one chunk."""
-        writer = self._writer
+        writer = self.writer
         if self._framing == _CHUNKED and not self._held and not self.finished:
             writer.write(raw)
             return not writer.paused
@@ -186,7 +186,7 @@ class Exchange:
         held = self._held
         if held:
             self._held = b""
-            self._writer.write(held)
+            self.writer.write(held)
 
     def can_start_ready(self) -> bool:
         """Whether `start_ready` may be used: nothing to add, and the response has a body."""
@@ -203,7 +203,7 @@ class Exchange:
         self.started = self.finished = True
         self.status = status
         self.on_gone = self.on_drain = None
-        self._writer.write(head + body)
+        self.writer.write(head + body)
         owner.on_finished()
         return True
 
@@ -211,7 +211,7 @@ class Exchange:
         """Send a piece of the body; False asks to wait for `on_drain`."""
         if data and not self.finished:
             self._send(data, b"")
-        return not self._writer.paused
+        return not self.writer.paused
 
     def end(self, data: bytes = b"") -> None:
         """Complete the response, after `data`."""
@@ -245,9 +245,9 @@ class Exchange:
         elif framing == _NO_BODY:
             return
         if size < _JOIN_BELOW:
-            self._writer.write(held + data + tail if held or tail else data)
+            self.writer.write(held + data + tail if held or tail else data)
         else:
-            self._writer.write_all((held, data, tail))
+            self.writer.write_all((held, data, tail))
 
     def abort(self) -> None:
         """Break the response off so that the client cannot take it for complete."""
@@ -266,14 +266,9 @@ class Exchange:
     # For the connection and for relays
 
     @property
-    def client_end(self) -> ClientEnd:
-        """The connection, for a tunnel."""
-        return self._writer
-
-    @property
     def paused(self) -> bool:
         """The client does not keep up: wait for `on_drain`."""
-        return self._writer.paused
+        return self.writer.paused
 
     def client_gone(self) -> None:
         """End the exchange, because the client left."""

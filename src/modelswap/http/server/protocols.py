@@ -20,23 +20,19 @@ class ReadingEnd(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class ClientEnd(ReadingEnd, Protocol):
-    """The client's connection, as a tunnel uses it."""
+class ResponseWriter(ReadingEnd, Protocol):
+    """The client's connection, as an exchange and a tunnel use it."""
 
     paused: bool
     """The client does not keep up."""
+
+    def write_all(self, parts: tuple[bytes, ...]) -> None:
+        """Write without joining the parts."""
 
     def write_eof(self) -> None: ...
 
     def close(self) -> None:
         """Close when what is buffered was sent."""
-
-
-class ResponseWriter(ClientEnd, Protocol):
-    """The client's connection, as an exchange uses it."""
-
-    def write_all(self, parts: tuple[bytes, ...]) -> None:
-        """Write without joining the parts."""
 
 
 class ClientTunnel(Protocol):

@@ -66,6 +66,13 @@ class Confused(Upper):
         raise BadResponseError(f"no sense in {len(data)} bytes")
 
 
+class ConfusedAtTheEnd(Upper):
+    """Misses the end."""
+
+    def end(self) -> bytes:
+        raise BadResponseError("no end")
+
+
 class ConfusedByHead(Upper):
     """Cannot read the head."""
 
@@ -228,6 +235,19 @@ async def test_what_makes_no_sense_is_a_bad_response(transform: type[Upper]) -> 
         assert (status, body) == (502, b"BAD_RESPONSE")
         result = await front.notes[0].outcome()
         assert (result.reason, result.started) == (EndReason.BAD_RESPONSE, False)
+        writer.close()
+
+
+async def test_a_body_until_the_connections_end_may_make_no_sense() -> None:
+    """Its end is told by the end of the connection, and what was sent looks broken."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello"
+    async with proxying(once(head, close=True)) as (front, port):
+        front.transform = ConfusedAtTheEnd
+        reader, writer = await connect(port)
+        writer.write(post(b"x"))
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == chunk(b"HELLO")
+        assert (await front.notes[0].outcome()).reason is EndReason.BAD_RESPONSE
         writer.close()
 
 

@@ -76,7 +76,7 @@ async def test_both_ends_of_an_exchange_are_unpaced(monkeypatch: pytest.MonkeyPa
         writer.write(get())
         assert (await read_answer(reader))[0] == 200
         [upstream] = front.upstream._connections
-        client = front.relays[0]._exchange.client_end
+        client = front.relays[0]._exchange.writer
         assert isinstance(client, ClientTransport)
         for transport in (upstream._transport, client.transport):
             assert transport is not None
