@@ -1,74 +1,17 @@
-"""The few exceptions that change a reply.
+"""The exceptions that end a request with a response that the client can act on.
 
-Law: an exception knows whose fault it is (`status`), what it is called (`code`),
-what the client may read (`text`), what only the log may (`detail`), and whether
-the client should try again (`should_retry`).
-It refuses to know how a reply is written; that is `api.envelope`.
+Guarantees: an exception knows its status, its code, what the client may read (`text`), what only
+the log may (`detail`), and whether the client should try again (`should_retry`).
+Does not: write a response; that is `api.errors`.
 """
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar, Final
-
-_FAULTS: Final = {
-    400: ("invalid_request_error", "bad_request"),
-    401: ("authentication_error", "unauthorized"),
-    403: ("authentication_error", "forbidden"),
-    404: ("invalid_request_error", "not_found"),
-    409: ("invalid_request_error", "conflict"),
-    429: ("rate_limit_error", "rate_limit_exceeded"),
-    502: ("server_error", "bad_gateway"),
-    503: ("server_error", "service_unavailable"),
-    504: ("server_error", "gateway_timeout"),
-}
-
-
-def fault_of(status: int) -> tuple[str, str]:
-    """Give the `type` and `code` that a status has when nothing better is known."""
-    known = _FAULTS.get(status)
-    if known is not None:
-        return known
-    if 400 <= status < 500:  # noqa: PLR2004 -- the class of client errors
-        return "invalid_request_error", "invalid_request"
-    return "server_error", "internal_error"
-
-
-_MENDED_BY_WAITING: Final = frozenset({408, 425, 429})
-"""The client errors that another try may not meet again: a slow upload, too many requests."""
-_NEVER: Final = frozenset({501, 505, 507})
-"""The server errors that it meets again: not implemented here, no room for the upload."""
-
-
-def retry_hint(status: int, retry_after: float | None) -> bool | None:
-    """Say whether the same request may be answered later, by its status and `Retry-After`.
-
-    `None`: nothing is known (a bug, an upstream that failed), so clients keep to their own rules.
-    """
-    is_client_error = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
-    if status in _NEVER or (is_client_error and status not in _MENDED_BY_WAITING):
-        return False
-    return None if retry_after is None else True
-
-
-def retry_fields(
-    status: int, retry_after: float | None, *, should_retry: bool | None = None
-) -> list[tuple[str, str]]:
-    """Write the headers that tell a client whether and when to try again.
-
-    `x-should-retry` goes before every rule of their own in the SDKs of OpenAI and Anthropic.
-    """
-    hint = retry_hint(status, retry_after) if should_retry is None else should_retry
-    fields: list[tuple[str, str]] = []
-    if retry_after is not None:
-        fields.append(("Retry-After", str(max(1, math.ceil(retry_after)))))
-    if hint is not None:
-        fields.append(("x-should-retry", "true" if hint else "false"))
-    return fields
+from typing import ClassVar
 
 
 class ReplyError(Exception):
-    """A request ends here, with a reply that the client can act on."""
+    """A request ends here, with a response that the client can act on."""
 
     status: int = 500
     default_code: ClassVar[str | None] = None
@@ -90,10 +33,9 @@ class ReplyError(Exception):
         self.retry_after = retry_after
         """Seconds; becomes `Retry-After`, rounded up."""
         self.should_retry = should_retry
-        """Becomes `x-should-retry`; `None`: as `retry_hint` says."""
-        kind, usual = fault_of(self.status)
-        self.type = kind
-        self.code = code or self.default_code or usual
+        """Becomes `x-should-retry`; `None`: as the status says."""
+        self.code = code or self.default_code
+        """None: the one that the status has."""
 
 
 class BadRequestError(ReplyError):
@@ -125,7 +67,7 @@ class BodyTooLargeError(ReplyError):
 
 
 class UnsupportedCodingError(ReplyError):
-    """A body in a `Content-Encoding` that cannot be taken off; the reply names those that can."""
+    """A body in a `Content-Encoding` that cannot be decoded; the response names those that can."""
 
     status = 415
     default_code = "unsupported_content_encoding"
@@ -136,20 +78,20 @@ class RateLimitedError(ReplyError):
 
 
 class ConcurrencyLimitError(ReplyError):
-    """Over a model's `concurrencyLimit`. Always told in JSON, as clients expect."""
+    """Over a model's `concurrencyLimit`. The response is always JSON, as clients expect."""
 
     status = 429
     default_code = "concurrency_limit"
 
 
 class CancelledRequestError(ReplyError):
-    """Somebody who may ended the request; nginx's number for a request closed early."""
+    """A user cancelled the request; nginx's number for a request closed early."""
 
     status = 499
 
 
 class UpstreamError(ReplyError):
-    """No usable answer from a model server or a peer."""
+    """No usable response from a model server or a peer."""
 
     status = 502
 
@@ -159,7 +101,7 @@ class UnavailableError(ReplyError):
 
 
 class LoadingError(UnavailableError):
-    """A monitor or a readiness probe asks while the model loads. Told as llama-server tells it."""
+    """A probe came while the model loads. The response is the one of llama-server."""
 
     default_code = "model_loading"
 

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modelswap.api.errors.retry_hints import retry_fields
 from modelswap.config.plan import Limits, Timeouts
-from modelswap.errors import retry_fields
 from modelswap.http import (
     Address,
     EndReason,

@@ -1,9 +1,26 @@
-"""What clients may say, and what they are told.
+"""The HTTP API: admits each request, and answers it or sends it to a model.
 
-`front` is the door: one call per request. `routes` is the table of paths.
-Control routes are coroutines (`control`, `observe_routes`, `pages`); requests to
-models are a `visit`: callbacks on the byte path. `house` is what they share,
-`book` what is compiled from one configuration.
+`gateway` gets every request: one call. `routes` is the one table of endpoints. A control route is a
+coroutine; a request to a model is a state machine of callbacks on the byte path.
 
-Nothing here starts a process, decides who runs, or knows how a body is framed.
+gateway              admission: host, preflight, route, key, origin
+routes               every endpoint and all facts about it
+control_handler      runs the coroutine of a control route
+model_path_handler   `/upstream/<model>/…` and `/comfyui/…`
+responder            errors, redirects and short responses
+services             the objects that all handlers share
+snapshot             what is compiled from one configuration, and the holder of the one in use
+fleet_events         the fleet's news, for log, watchers and counters
+reload_status        what became of the last attempt to reload
+models_endpoint      the records of `/v1/models`, and the statuses of models
+auth/                keys, identities and their rights
+hosts/               `Host`, `Origin`, CORS, and trusted proxies
+routing/             which model a request names, edits, paths, redirects
+proxy/               one request to a model, from its head to its last byte
+protocols/           what the clients of each protocol expect in a stream
+control/             the handlers of control routes
+pages/               the web page, and the web pages of model servers
+errors/              HTTP errors
+
+Does not: start a process, schedule models, or know how a body is framed.
 """

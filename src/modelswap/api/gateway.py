@@ -1,69 +1,61 @@
-"""The front door: which route, may this client, and off it goes.
+"""Dispatches each request: which route it has, whether it may use it, and who handles it.
 
-One call per request. The order is fixed: host, preflight, route, key, origin;
-then either a coroutine answers (control routes) or a `ProxyRequest` begins (models).
+One call per request. The order is fixed: host, preflight, route, key, origin. Then a coroutine
+answers (control routes) or a `ProxyRequest` begins (models). A request whose head is equal to one
+that was admitted goes straight to its model.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from modelswap.core.models.lifecycle import Phase
-from modelswap.core.naming.names import LocalTarget, Off, PeerTarget
-from modelswap.core.spec import ModelId
+from modelswap.config.plan import KeyScope
 from modelswap.errors import (
     BadRequestError,
-    ConflictError,
     ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     ReplyError,
 )
 
-from .auth.client_identity import Callers, address_of, allows_no_swap, is_background
-from .auth.identify import identify, is_still
-from .auth.site_checks import check_host, check_site, preflight
-from .control.control_request import ControlRequest, Refusal, Reply, StreamReply
-from .errors.error_responses import error_reply, reply_for
-from .pages.model_pages import ARRIVAL, ARRIVAL_FIELDS, ModelPages, is_page_host
-from .pages.static_files import is_page_poll
-from .protocols.stream_dialect import speaks_anthropic
-from .proxy.bodies import plain_body
-from .proxy.context import RequestContext, accept_of, line_ends
+from .auth.authentication import has_same_identity, identify
+from .auth.client_identity import ClientIdentities
+from .control_handler import ControlHandler
+from .hosts.page_hosts import is_page_host
+from .hosts.site_checks import check_host, check_site, preflight
+from .model_path_handler import ModelPathHandler
+from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages
+from .proxy.bodies import codings_to_remove
+from .proxy.context import RequestContext
 from .proxy.proxy_request import ProxyRequest
-from .proxy.readiness import Readiness, is_poll
-from .routes import ModelLocation, Scope, Table, allowed, choose
+from .proxy.readiness import Readiness
+from .responder import Responder
+from .routes import ModelLocation, Starts, Table, allowed, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
-from .routing.redirects import below_prefix, location
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from modelswap.http import Exchange
 
-    from modelswap.http import Exchange, Field, Refused, Request
-
-    from .auth.auth import Held, Identity
+    from .auth.identity import Identity
+    from .auth.keys import ValidKeys
     from .routes import Route
     from .services import Services
-
-COMFYUI: Final = ModelId("comfyui_auto")
-QUIET: Final = ("/wol-health", "/api/performance", "/metrics")
-"""Paths whose requests are polls: not worth a line in the log."""
-CONTROL_BODY: Final = 64 << 10
-_REDIRECTS: Final = frozenset({301, 302, 307, 308})
-_FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
 
 
 class Gateway:
     def __init__(self, services: Services) -> None:
-        self.services = services
-        self.loop: asyncio.AbstractEventLoop = services.loop
+        self._services = services
+        self._config = services.config
+        self._loop = services.loop
         self._table = Table()
-        self._callers = Callers()
-        self._pages = ModelPages(self.loop.time, services.log.once)
-        self._readiness = Readiness(services)
+        self._pages = ModelPages(self._loop.time, services.log.once)
+        self._responder = responder = Responder(services)
+        self._clients = ClientIdentities()
+        self._control = ControlHandler(services, responder)
+        self._paths = ModelPathHandler(
+            services, Readiness(services), responder, self._clients, self._pages, self._table
+        )
+        self.refusal = responder.refusal
 
     def __call__(self, exchange: Exchange) -> None:
         """Handle one request."""
@@ -71,30 +63,37 @@ class Gateway:
             context = exchange.request.memo
             if (
                 isinstance(context, RequestContext)
-                and context.snapshot is self.services.snapshot
-                and (not context.held or is_still(context, self.loop.time()))
+                and context.snapshot is self._config.snapshot
+                and (
+                    not context.valid_keys
+                    or has_same_identity(
+                        context.snapshot.authenticator,
+                        context.valid_keys,
+                        context.identity,
+                        self._loop.time(),
+                    )
+                )
             ):
-                self._model(exchange, context)
+                ProxyRequest(self._services, exchange, context).receive()
             else:
                 self._admit(exchange)
         except ReplyError as error:
-            self._log(exchange, self.send_error(exchange, error))
+            self._responder.error(exchange, error)
 
     # Admission
 
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
-        snapshot = self.services.snapshot
-        origins = snapshot.origins
-        check_host(request, origins)
+        snapshot = self._config.snapshot
+        rules, proxies = snapshot.site_rules, snapshot.proxies
+        check_host(request, rules, proxies)
         if request.method == "OPTIONS":
-            exchange.reply(204, preflight(request, origins))
-            self._log(exchange, 0)
+            self._responder.reply(exchange, 204, preflight(request, rules))
             return
         path = request.path
         found = self._table.find(path)
         if (found is None or found[1]) and is_unclean(path):
-            self._redirect(exchange, cleaned(path), 307)
+            self._responder.redirect(exchange, cleaned(path), 307)
             return
         if found is None:
             raise NotFoundError(f"no such path: {path}")
@@ -104,22 +103,22 @@ class Gateway:
         route = choose(methods, request.method)
         if route is None:
             error = MethodNotAllowedError("method not allowed")
-            sent = self.send_error(exchange, error, (("Allow", allowed(methods)),))
-            self._log(exchange, sent)
+            self._responder.error(exchange, error, (("Allow", allowed(methods)),))
             return
         is_page = is_page_host(request.header(b"host"))
         if is_page and route.model not in {ModelLocation.PATH, ModelLocation.COMFYUI}:
             raise NotFoundError("this host name serves the page of one model and nothing else")
-        identity, held = identify(request, route.scope, snapshot, self.loop.time())
-        if is_page and self._pages.arrives(request):
-            exchange.reply(200, ARRIVAL_FIELDS, ARRIVAL)
-            self._log(exchange, len(ARRIVAL))
+        identity, valid_keys = identify(
+            request, route.scope, snapshot.authenticator, snapshot.proxies, self._loop.time()
+        )
+        if is_page and self._pages.follows_redirect(request):
+            self._responder.reply(exchange, 200, LANDING_FIELDS, LANDING_PAGE)
             return
         if route.mixed and identity.models:
             raise ForbiddenError("this key is limited to some models, and this concerns them all")
         if route.changes or route.model is not ModelLocation.NONE:
-            check_site(request, origins)
-        self._handle(exchange, route, params, identity, held)
+            check_site(request, rules, proxies)
+        self._handle(exchange, route, params, identity, valid_keys)
 
     # Handling
 
@@ -129,266 +128,44 @@ class Gateway:
         route: Route,
         params: dict[str, str],
         identity: Identity,
-        held: Held,
+        valid_keys: ValidKeys,
     ) -> None:
         match route.model:
             case ModelLocation.NONE:
-                exchange.read_body(
-                    lambda body: self._control(exchange, route, params, identity, body),
-                    CONTROL_BODY,
-                )
+                self._control.begin(exchange, route, params, identity)
+            case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
+                self._begin(exchange, route, identity, valid_keys)
             case ModelLocation.BODY | ModelLocation.QUERY:
-                context = self.context(
+                context = RequestContext(
+                    self._config.snapshot,
                     exchange.request,
                     identity,
-                    forwarded_path(exchange.request.path),
-                    is_recorded=route.recorded,
-                    is_tracked=True,
+                    self._clients,
+                    path=route.path,
+                    unleased="polls",
                 )
-                if route.model is ModelLocation.BODY:
-                    context.take_off_codings()
-                if route.scope is Scope.INFERENCE:
-                    context.held = held
-                    exchange.request.memo = context
-                self._model(exchange, context)
-            case ModelLocation.POLL:
-                self._poll(exchange, route, identity)
+                ProxyRequest(self._services, exchange, context).receive()
             case ModelLocation.PATH:
-                self._upstream(exchange, params["path"], identity)
+                self._paths.upstream(exchange, params["path"], identity)
             case ModelLocation.COMFYUI:
-                self._comfyui(exchange, params.get("path"), identity)
+                self._paths.comfyui(exchange, params.get("path"), identity)
 
-    def _model(self, exchange: Exchange, context: RequestContext) -> None:
-        visit = ProxyRequest(self, exchange, context)
-        if context.is_plain:
-            exchange.read_body(visit.on_body)
-        else:
-            visit.on_other_body()
-
-    def context(
-        self,
-        request: Request,
-        identity: Identity,
-        path: str,
-        *,
-        is_recorded: bool,
-        is_tracked: bool,
-    ) -> RequestContext:
-        """Say who asks; the upstream gets `path`."""
-        return RequestContext(
-            self.services.snapshot,
+    def _begin(
+        self, exchange: Exchange, route: Route, identity: Identity, valid_keys: ValidKeys
+    ) -> None:
+        request = exchange.request
+        is_kept = route.scope is KeyScope.INFERENCE
+        context = RequestContext(
+            self._config.snapshot,
             request,
             identity,
-            address=address_of(request, self.services.snapshot.origins),
-            client=self._callers.client_of(request, identity, self.services.snapshot),
-            background=is_background(request, identity, self.services.snapshot),
-            no_swap=allows_no_swap(request, identity),
-            path=path,
-            is_recorded=is_recorded,
-            is_tracked=is_tracked,
+            self._clients,
+            path=forwarded_path(request.path),
+            is_recorded=route.recorded,
+            is_tracked=True,
+            valid_keys=valid_keys if is_kept else (),
+            codings=codings_to_remove(request) if route.model is ModelLocation.BODY else (),
         )
-
-    def visit(
-        self,
-        exchange: Exchange,
-        identity: Identity,
-        path: str,
-        *,
-        is_recorded: bool,
-        is_tracked: bool,
-    ) -> ProxyRequest:
-        """Begin a visit whose upstream gets `path`."""
-        context = self.context(
-            exchange.request, identity, path, is_recorded=is_recorded, is_tracked=is_tracked
-        )
-        return ProxyRequest(self, exchange, context)
-
-    def _poll(self, exchange: Exchange, route: Route, identity: Identity) -> None:
-        visit = self.visit(exchange, identity, route.path, is_recorded=False, is_tracked=False)
-        exchange.read_body(visit.on_poll)
-
-    # Passing through
-
-    def _upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
-        services = self.services
-        match = services.snapshot.names.split_raw_path(path, services.profile)
-        if match is None or isinstance(match.target, Off):
-            raise NotFoundError("model not found")
-        if not identity.may_use(match.target.model, match.target.requested):
-            raise ForbiddenError(f"this key may not use the model {match.name!r}")
-        request = exchange.request
-        if not match.rest:
-            status = _FOUND_AGAIN.get(request.method, 308)
-            self._redirect(exchange, f"/upstream/{path}/", status)
-            return
-        if self._moves(exchange, match.target):
-            return
-        found = self._table.find(match.rest)
-        route = choose(found[0], request.method) if found else None
-        is_traced = route is not None and route.traced_below
-        visit = self.visit(
-            exchange,
-            identity,
-            match.rest,
-            is_recorded=is_traced and route is not None and route.recorded,
-            is_tracked=is_traced,
-        )
-        name, target = match.name, match.target
-        if isinstance(target, LocalTarget):
-            polls = self._readiness.is_peek(target.model, request, match.rest)
-        else:
-            polls = is_poll(request.method, match.rest)
-        visit.pass_on(name, target, polls=polls)
-
-    def _moves(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
-        """Lead a browser to the origin of the model's page, if it has to be there."""
-        to = self._pages.move(exchange.request, target, self.services.snapshot)
-        if to is not None:
-            exchange.reply(307, [(b"Location", to)])
-            self._log(exchange, 0)
-        return to is not None
-
-    def _comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
-        services = self.services
-        if path is None:
-            self._redirect(exchange, "/comfyui/", _FOUND_AGAIN.get(exchange.request.method, 308))
-            return
-        if COMFYUI not in services.plan.models:
-            raise NotFoundError(f"local model {COMFYUI} not found")
-        if not identity.may_use(COMFYUI):
-            raise ForbiddenError(f"this key may not use the model {COMFYUI!r}")
-        target = LocalTarget(COMFYUI, COMFYUI)
-        if self._moves(exchange, target):
-            return
-        if path and services.fleet.phase(COMFYUI) is not Phase.READY:
-            raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
-        visit = self.visit(exchange, identity, "/" + path, is_recorded=False, is_tracked=False)
-        visit.pass_on(COMFYUI, target)
-
-    # Control routes
-
-    def _control(
-        self,
-        exchange: Exchange,
-        route: Route,
-        params: dict[str, str],
-        identity: Identity,
-        body: bytes,
-    ) -> None:
-        call = ControlRequest(
-            request=exchange.request,
-            services=self.services,
-            identity=identity,
-            params=params,
-            body=body,
-        )
-        exchange.spawn(self._answer(exchange, route, call))
-
-    async def _answer(self, exchange: Exchange, route: Route, call: ControlRequest) -> None:
-        assert route.handler is not None
-        begun = monotonic()
-        try:
-            call.body = plain_body(call.request, call.body, CONTROL_BODY)
-            reply = await route.handler(call)
-            if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = below_prefix(reply, call.request, self.services.snapshot.origins)
-        except ReplyError as error:
-            headers = error.headers if isinstance(error, Refusal) else ()
-            self._log(exchange, self.send_error(exchange, error, headers), begun)
-            return
-        match reply:
-            case Reply(status, body, content_type, headers):
-                exchange.reply(status, self._fields(exchange.request, content_type, headers), body)
-                self._log(exchange, len(body), begun)
-            case StreamReply():
-                await self._stream(exchange, reply, begun)
-
-    async def _stream(self, exchange: Exchange, stream: StreamReply, begun: float) -> None:
-        fields = self._fields(exchange.request, stream.content_type, stream.headers)
-        if exchange.request.method == "HEAD":  # the stream has no end, but its head has
-            with contextlib.suppress(TimeoutError, StopAsyncIteration):
-                async with asyncio.timeout(0):  # only what has begun cleans up after itself
-                    await anext(stream.chunks)
-            await _close(stream)
-            exchange.reply(stream.status, fields)
-            self._log(exchange, 0, begun)
-            return
-        exchange.start(stream.status, fields)
-        drained = asyncio.Event()
-        exchange.on_drain = drained.set
-        sent = 0
-        try:
-            async for chunk in stream.chunks:
-                drained.clear()
-                sent += len(chunk)
-                if not exchange.write(chunk):
-                    await drained.wait()
-        finally:
-            self._log(exchange, sent, begun)
-            await _close(stream)
-        exchange.end()
-
-    # Answers
-
-    def send_error(
-        self, exchange: Exchange, error: ReplyError, headers: tuple[tuple[str, str], ...] = ()
-    ) -> int:
-        """Answer in the envelope, in the form that the client prefers; return the body's size."""
-        request = exchange.request
-        reply = reply_for(
-            error,
-            accept=accept_of(request),
-            headers=headers,
-            anthropic=speaks_anthropic(request.path),
-        )
-        exchange.reply(reply.status, self._with_cors(request, reply.headers), reply.body)
-        return len(reply.body)
-
-    def refusal(self, refused: Refused) -> tuple[Sequence[Field], bytes]:
-        """Word a refusal of the HTTP layer."""
-        request = refused.request
-        reply = error_reply(
-            refused.status,
-            refused.text,
-            accept=None if request is None else accept_of(request),
-            retry_after=refused.retry_after,
-            anthropic=speaks_anthropic(refused.path if request is None else request.path),
-        )
-        return self._with_cors(request, reply.headers), reply.body
-
-    def _fields(
-        self, request: Request, content_type: str, headers: tuple[tuple[str, str], ...]
-    ) -> list[tuple[bytes, bytes]]:
-        return self._with_cors(request, (("Content-Type", content_type), *headers))
-
-    def _with_cors(
-        self, request: Request | None, headers: tuple[tuple[str, str], ...]
-    ) -> list[tuple[bytes, bytes]]:
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        if request is not None:
-            fields += self.cors(request)
-        return fields
-
-    def cors(self, request: Request) -> Sequence[Field]:
-        """Return what lets a page of an allowed origin read the answer."""
-        origin = request.header(b"origin")
-        return () if origin is None else self.services.snapshot.origins.cors(origin)
-
-    def _redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        where = location(exchange.request, to, self.services.snapshot.origins)
-        exchange.reply(status, [(b"Location", where.encode("ascii"))])
-        self._log(exchange, 0)
-
-    def _log(self, exchange: Exchange, sent: int, begun: float | None = None) -> None:
-        request, services = exchange.request, self.services
-        seconds = 0.0 if begun is None else monotonic() - begun
-        is_poll = is_page_poll(request, exchange.status) and not services.logs.shows("debug")
-        if not is_poll and not request.path.startswith(QUIET):
-            ends = line_ends(request, address_of(request, services.snapshot.origins))
-            services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
-
-
-async def _close(stream: StreamReply) -> None:
-    close = getattr(stream.chunks, "aclose", None)
-    if close is not None:  # other iterators need no end
-        await close()
+        if is_kept:
+            request.memo = context
+        ProxyRequest(self._services, exchange, context).receive()

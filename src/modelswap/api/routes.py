@@ -1,190 +1,264 @@
-"""The table of routes: every path that answers, and what it needs.
+"""The table of endpoints: every path that modelswap answers, and everything that it knows about it.
 
-One row says method, path, where the model is, which scope it needs, and who
-handles it. A row's path may end in `{name...}`, which takes the rest, slashes
-included. The table is data: `docs/routes.md` and the tests are made from it.
+Guarantees: each fact that depends on an endpoint is a column here; no other module of modelswap
+names a path of the table. `docs/routes.md` and tests are made from it. A row's path may end in
+`{name...}`, which takes the rest, slashes included.
+Does not: read a request, or decide anything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.plan import KeyScope
+from modelswap.observe.captures import KEEP_ALL, CaptureMask
+from modelswap.observe.usage.usage import UsageFormat
+
 from .control import models, observability
 from .pages import static_files
+from .protocols.stream_dialect import StreamDialect
+from .routing.paths import forwarded_path
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
-    from .control.control_request import ControlRequest, Reply, StreamReply
-
-    Handler = Callable[[ControlRequest], Awaitable[Reply | StreamReply]]
-
-
-class Scope(Enum):
-    """What a key must be allowed to do. `OPEN` needs no key."""
-
-    OPEN = None
-    INFERENCE = "inference"
-    READ = "read"
-    ADMIN = "admin"
+    from .control.control_request import Handler
 
 
 class ModelLocation(Enum):
-    """Where a route finds its model, or what else it does."""
+    """Where a request names its model."""
 
-    NONE = "a control route: a coroutine answers"
-    BODY = "in the body: JSON, multipart or urlencoded, as its content type says"
-    QUERY = "in the query"
-    POLL = "in the query; never starts the model"
-    PATH = "in the path: `/upstream/<model>/…`"
-    COMFYUI = "always `comfyui_auto`"
+    NONE = ""
+    """It names none: a coroutine answers a control route."""
+    BODY = "body"
+    """JSON, multipart or urlencoded, as the content type says."""
+    QUERY = "query"
+    PATH = "path"
+    """`/upstream/<model>/…`"""
+    COMFYUI = "`comfyui_auto`"
+    """Always this one; only `/comfyui/` itself starts it."""
+
+
+class Starts(Enum):
+    """Whether a request loads a model that is not ready."""
+
+    NEVER = "never"
+    """Where it goes to a model, it takes no lease, and does not count as use for the `ttl`."""
+    ALWAYS = "yes"
+    UNLESS_POLLED = "yes, unless polled"
+    """A client that polls does not load again what its `ttl` unloaded; a poll does not count as use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
+    """One endpoint."""
+
     method: str
     """`ANY` for all methods. A GET row answers HEAD too."""
     path: str
-    scope: Scope
+    scope: KeyScope | None
+    """What a key must allow; None: no key is needed."""
     model: ModelLocation = ModelLocation.NONE
+    starts: Starts = Starts.NEVER
     handler: Handler | None = None
+    """What answers a control route."""
     changes: bool = False
     """Changes what runs or what is set: refused when another site asks."""
+    mixed: bool = False
+    """Shows or changes what belongs to all models: not for keys that are limited to some."""
     recorded: bool = False
     """Leaves a row in the activity list."""
     traced_below: bool = False
     """A request below `/upstream/<model>` is in flight and recorded, too: llama-swap's own routes."""
-    mixed: bool = False
-    """Shows or changes what belongs to all models: not for keys that are limited to some."""
+    quiet: bool = False
+    """A poll: not worth a line in the log; nor is what only begins with this path."""
+    dialect: StreamDialect | None = None
+    """Which events the clients expect in a stream; None: unknown, nothing is added to the stream."""
+    shows_loading: bool = False
+    """`sendLoadingState` has an effect: clients show reasoning text while the model loads."""
+    captured: CaptureMask = KEEP_ALL
+    """Which bodies captures keep: never sound, images or uploads."""
+    usage: UsageFormat = UsageFormat.OBJECT
+    """Where a whole response holds its token figures."""
+
+    @property
+    def upstream_path(self) -> str:
+        """The path that the model server sees."""
+        return forwarded_path(self.path.partition("}")[2] or self.path)
 
 
-def _models(
-    paths: str,
-    model: ModelLocation,
-    method: str = "POST",
-    scope: Scope = Scope.INFERENCE,
-    *,
-    traced_below: bool = False,
-) -> Iterator[Route]:
+def _rows(row: Route, paths: str, handler: Handler | None = None) -> Iterator[Route]:
     for path in paths.split():
-        yield Route(
-            method=method,
-            path=path,
-            scope=scope,
-            model=model,
-            recorded=method == "POST",
-            traced_below=traced_below,
-        )
+        yield replace(row, path=path, handler=handler)
 
 
-def _control(
-    method: str,
-    path: str,
-    scope: Scope,
-    handler: Handler,
-    *,
-    changes: bool = False,
-    mixed: bool = False,
-) -> Route:
-    return Route(
-        method=method, path=path, scope=scope, handler=handler, changes=changes, mixed=mixed
-    )
+UPSTREAM: Final = "/upstream/"
+"""Below it are the model servers, each under its model's name."""
+UI: Final = "/ui/"
+"""Below it is the web page."""
 
-
-VERSIONLESS: Final = (
-    "/v/chat/completions /v/completions /v/responses /v/messages /v/messages/count_tokens "
-    "/v/embeddings /v/rerank /v/reranking"
+_BODY: Final = Route(
+    method="POST",
+    path="",
+    scope=KeyScope.INFERENCE,
+    model=ModelLocation.BODY,
+    starts=Starts.ALWAYS,
+    recorded=True,
 )
+"""llama-server and vLLM have such routes; llama-swap has them below `/upstream` only."""
+_OWN: Final = replace(_BODY, traced_below=True)
+"""llama-swap has these itself."""
+_QUERY: Final = replace(_BODY, method="GET", model=ModelLocation.QUERY, recorded=False)
+_ANY: Final = replace(_BODY, method="ANY", model=ModelLocation.PATH, recorded=False)
+_PROBE: Final = replace(_ANY, method="GET", scope=KeyScope.ADMIN, starts=Starts.NEVER)
+
+_OPEN: Final = Route(method="GET", path="", scope=None)
+_READ: Final = replace(_OPEN, scope=KeyScope.READ)
+_READ_ALL: Final = replace(_READ, mixed=True)
+_CHANGE: Final = Route(method="POST", path="", scope=KeyScope.ADMIN, changes=True)
+_CHANGE_ALL: Final = replace(_CHANGE, mixed=True)
+
+_NO_RESPONSE_BODY: Final = CaptureMask(response_body=False)
+_NO_REQUEST_BODY: Final = CaptureMask(request_body=False)
+_NO_BODIES: Final = CaptureMask(request_body=False, response_body=False)
 
 ROUTES: Final[tuple[Route, ...]] = (
-    *_models(
-        "/v1/chat/completions /v1/completions /v1/responses /v1/messages"
-        " /v1/messages/count_tokens /v1/embeddings /rerank /reranking /v1/rerank /v1/reranking"
-        " /infill /completion /v1/audio/speech /v1/audio/voices /v1/images/generations"
-        " /sdapi/v1/txt2img /sdapi/v1/img2img /audioapi/v1/tasks/run"
-        " /v1/audio/transcriptions /v1/images/edits",
-        ModelLocation.BODY,
-        traced_below=True,
+    *_rows(replace(_OWN, dialect=StreamDialect.CHAT, shows_loading=True), "/v1/chat/completions"),
+    *_rows(replace(_OWN, dialect=StreamDialect.CHAT), "/v/chat/completions"),
+    *_rows(replace(_BODY, dialect=StreamDialect.CHAT), "/chat/completions"),
+    *_rows(replace(_OWN, dialect=StreamDialect.TEXT), "/v1/completions"),
+    *_rows(replace(_OWN, dialect=StreamDialect.RESPONSES), "/v1/responses /v/responses"),
+    *_rows(replace(_OWN, dialect=StreamDialect.MESSAGES), "/v1/messages /v/messages"),
+    *_rows(replace(_OWN, dialect=StreamDialect.NATIVE), "/v/completions /completion"),
+    *_rows(replace(_BODY, dialect=StreamDialect.NATIVE), "/completions"),
+    *_rows(replace(_OWN, dialect=StreamDialect.NATIVE, usage=UsageFormat.LAST_OF_LIST), "/infill"),
+    *_rows(
+        _OWN,
+        "/v1/messages/count_tokens /v/messages/count_tokens /v1/embeddings /v/embeddings"
+        " /rerank /reranking /v1/rerank /v1/reranking /v/rerank /v/reranking"
+        " /audioapi/v1/tasks/run",
     ),
-    *_models(VERSIONLESS, ModelLocation.BODY, traced_below=True),
-    # llama-server and vLLM have these; llama-swap has them under /upstream only
-    *_models(
+    *_rows(
+        replace(_OWN, captured=_NO_RESPONSE_BODY),
+        "/v1/audio/speech /v1/images/generations /sdapi/v1/txt2img",
+    ),
+    *_rows(replace(_OWN, captured=_NO_REQUEST_BODY), "/v1/audio/voices /v1/audio/transcriptions"),
+    *_rows(replace(_BODY, captured=_NO_REQUEST_BODY), "/v1/audio/translations"),
+    *_rows(replace(_OWN, captured=_NO_BODIES), "/v1/images/edits /sdapi/v1/img2img"),
+    *_rows(replace(_BODY, captured=_NO_BODIES), "/v1/images/variations"),
+    *_rows(
+        _BODY,
         "/tokenize /detokenize /apply-template /embedding /embeddings"
-        " /completions /chat/completions /v1/audio/translations /v1/images/variations"
         " /v1/chat/completions/input_tokens /v1/responses/{rest...} /v1/score /score /v1/pooling"
         " /pooling /v1/classify /classify /v1/moderations /v1/videos /v1/videos/{rest...}",
-        ModelLocation.BODY,
     ),
-    # these change the model server for everybody
-    *_models("/lora-adapters /props", ModelLocation.BODY, scope=Scope.ADMIN),
-    *_models(
-        "/v1/audio/voices /sdapi/v1/loras /props", ModelLocation.QUERY, "GET", traced_below=True
+    # these change the model server for every client
+    *_rows(replace(_BODY, scope=KeyScope.ADMIN), "/lora-adapters /props"),
+    *_rows(replace(_QUERY, traced_below=True, captured=_NO_REQUEST_BODY), "/v1/audio/voices"),
+    *_rows(replace(_QUERY, traced_below=True), "/sdapi/v1/loras /props"),
+    *_rows(_QUERY, "/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}"),
+    *_rows(replace(_QUERY, starts=Starts.NEVER), "/lora-adapters"),
+    # shows the requests of others
+    *_rows(replace(_QUERY, starts=Starts.NEVER, scope=KeyScope.READ), "/slots"),
+    *_rows(replace(_QUERY, method="DELETE"), "/v1/responses/{rest...} /v1/videos/{rest...}"),
+    *_rows(replace(_ANY, scope=KeyScope.ADMIN), "/upstream/{path...}"),
+    *_rows(replace(_ANY, model=ModelLocation.COMFYUI), "/comfyui /comfyui/{path...}"),
+    *_rows(
+        replace(_OPEN, scope=KeyScope.INFERENCE),
+        "/v1/models /v1/models/ /models /models/",
+        models.list_models,
     ),
-    *_models(
-        "/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}", ModelLocation.QUERY, "GET"
-    ),
-    *_models("/lora-adapters", ModelLocation.POLL, "GET"),
-    *_models("/slots", ModelLocation.POLL, "GET", Scope.READ),  # shows what others ask
-    *_models("/v1/responses/{rest...} /v1/videos/{rest...}", ModelLocation.QUERY, "DELETE"),
-    _control("GET", "/v1/models", Scope.INFERENCE, models.list_models),
-    _control("GET", "/v1/models/", Scope.INFERENCE, models.list_models),
-    _control("GET", "/models", Scope.INFERENCE, models.list_models),
-    _control("GET", "/models/", Scope.INFERENCE, models.list_models),
-    _control("GET", "/v1/models/{id...}", Scope.INFERENCE, models.one_model),
-    _control("GET", "/running", Scope.READ, models.running),
-    _control("GET", "/unload", Scope.ADMIN, models.unload_get, changes=True, mixed=True),
-    _control("POST", "/unload", Scope.ADMIN, models.unload_get, changes=True, mixed=True),
-    _control(
-        "POST", "/api/models/unload", Scope.ADMIN, models.unload_all, changes=True, mixed=True
-    ),
-    _control("POST", "/api/models/unload/{model...}", Scope.ADMIN, models.unload_one, changes=True),
-    _control("POST", "/api/models/load/{model...}", Scope.ADMIN, models.load_one, changes=True),
-    Route(method="ANY", path="/upstream/{path...}", scope=Scope.ADMIN, model=ModelLocation.PATH),
-    _control("GET", "/upstream", Scope.OPEN, static_files.upstream_root),
-    _control("ANY", "/upstream", Scope.OPEN, static_files.upstream_slash),
-    Route(method="ANY", path="/comfyui", scope=Scope.INFERENCE, model=ModelLocation.COMFYUI),
-    Route(
-        method="ANY", path="/comfyui/{path...}", scope=Scope.INFERENCE, model=ModelLocation.COMFYUI
-    ),
-    _control("GET", "/logs", Scope.READ, observability.logs, mixed=True),
-    _control("GET", "/log", Scope.READ, observability.logs, mixed=True),
-    _control("GET", "/logs/stream", Scope.READ, observability.log_stream, mixed=True),
-    _control("GET", "/logs/stream/{id...}", Scope.READ, observability.log_stream),
-    _control("GET", "/api/events", Scope.READ, observability.events, mixed=True),
-    _control("GET", "/api/metrics/activity", Scope.READ, observability.activity, mixed=True),
-    _control("GET", "/api/metrics/stats", Scope.READ, observability.stats, mixed=True),
-    _control("GET", "/api/metrics/export", Scope.READ, observability.export, mixed=True),
-    _control("GET", "/api/captures/{id}", Scope.ADMIN, observability.capture, mixed=True),
-    _control("GET", "/api/inflight", Scope.READ, observability.inflight, mixed=True),
-    _control(
-        "POST",
-        "/api/inflight/{id}/cancel",
-        Scope.ADMIN,
-        observability.cancel,
-        changes=True,
-        mixed=True,
-    ),
-    _control("GET", "/api/performance", Scope.READ, observability.performance),
-    _control("GET", "/api/hardware", Scope.READ, observability.hardware),
-    _control("GET", "/api/version", Scope.READ, models.version),
-    _control("GET", "/api/session", Scope.READ, models.session),
-    _control("GET", "/api/profiles", Scope.READ, models.profiles, mixed=True),
-    _control(
-        "PUT", "/api/profiles/active", Scope.ADMIN, models.set_profile, changes=True, mixed=True
-    ),
-    _control("GET", "/api/config/status", Scope.READ, models.config_status, mixed=True),
-    _control("POST", "/api/config/reload", Scope.ADMIN, models.reload, changes=True, mixed=True),
-    _control("GET", "/metrics", Scope.READ, observability.metrics, mixed=True),
-    _control("GET", "/health", Scope.OPEN, models.health),
-    _control("GET", "/wol-health", Scope.OPEN, models.health),
-    _control("GET", "/ready", Scope.OPEN, models.ready),
-    _control("GET", "/", Scope.OPEN, static_files.root),
-    _control("GET", "/ui", Scope.OPEN, static_files.ui_root),
-    _control("GET", "/ui/{name...}", Scope.READ, static_files.ui_file),
-    _control("GET", "/favicon.ico", Scope.OPEN, static_files.favicon),
+    *_rows(replace(_OPEN, scope=KeyScope.INFERENCE), "/v1/models/{id...}", models.one_model),
+    *_rows(_READ, "/running", models.running),
+    *_rows(replace(_CHANGE_ALL, method="GET"), "/unload", models.unload_get),
+    *_rows(_CHANGE_ALL, "/unload", models.unload_get),
+    *_rows(_CHANGE_ALL, "/api/models/unload", models.unload_all),
+    *_rows(_CHANGE, "/api/models/unload/{model...}", models.unload_one),
+    *_rows(replace(_CHANGE, starts=Starts.ALWAYS), "/api/models/load/{model...}", models.load_one),
+    *_rows(_READ_ALL, "/logs /log", static_files.redirect_browsers(UI, observability.logs)),
+    *_rows(_READ_ALL, "/logs/stream", observability.log_stream),
+    *_rows(_READ, "/logs/stream/{id...}", observability.log_stream),
+    *_rows(_READ_ALL, "/api/events", observability.events),
+    *_rows(_READ_ALL, "/api/metrics/activity", observability.activity),
+    *_rows(_READ_ALL, "/api/metrics/stats", observability.stats),
+    *_rows(_READ_ALL, "/api/metrics/export", observability.export),
+    *_rows(replace(_READ_ALL, scope=KeyScope.ADMIN), "/api/captures/{id}", observability.capture),
+    *_rows(_READ_ALL, "/api/inflight", observability.inflight),
+    *_rows(_CHANGE_ALL, "/api/inflight/{id}/cancel", observability.cancel),
+    *_rows(replace(_READ, quiet=True), "/api/performance", observability.performance),
+    *_rows(_READ, "/api/hardware", observability.hardware),
+    *_rows(_READ, "/api/version", models.version),
+    *_rows(_READ, "/api/session", models.session),
+    *_rows(_READ_ALL, "/api/profiles", models.profiles),
+    *_rows(replace(_CHANGE_ALL, method="PUT"), "/api/profiles/active", models.set_profile),
+    *_rows(_READ_ALL, "/api/config/status", models.config_status),
+    *_rows(_CHANGE_ALL, "/api/config/reload", models.reload),
+    *_rows(replace(_READ_ALL, quiet=True), "/metrics", observability.metrics),
+    *_rows(_OPEN, "/health", models.health),
+    *_rows(replace(_OPEN, quiet=True), "/wol-health", models.health),
+    *_rows(_OPEN, "/ready", models.ready),
+    *_rows(_OPEN, "/", static_files.redirect("/ui", 302)),
+    *_rows(_OPEN, "/ui", static_files.redirect(UI, 307)),
+    *_rows(_READ, "/ui/{name...}", static_files.ui_file),
+    *_rows(_OPEN, "/upstream", static_files.redirect(UI + "models", 302)),
+    *_rows(replace(_OPEN, method="ANY"), "/upstream", static_files.redirect(UPSTREAM, 307)),
+    *_rows(_OPEN, "/favicon.ico", static_files.favicon),
 )
+PROBES: Final[tuple[Route, ...]] = (
+    *_rows(
+        replace(_PROBE, starts=Starts.UNLESS_POLLED),
+        "/upstream/{model...}/health /upstream/{model...}/v1/health",
+    ),
+    *_rows(_PROBE, "/upstream/{model...}/metrics /upstream/{model...}/slots"),
+)
+"""What is different below `/upstream/<model>`: requests that ask for the state of a model server."""
+
+OTHER: Final = _ANY
+"""A path of a model server that the table does not name."""
+_BY_UPSTREAM_PATH: Final = {
+    route.upstream_path: route
+    for route in reversed(ROUTES)
+    if route.model is not ModelLocation.NONE
+}
+_PROBES: Final = {route.upstream_path: route for route in PROBES}
+QUIET_PATHS: Final = tuple(route.path for route in ROUTES if route.quiet)
+
+
+def endpoint_of(path: str) -> Route:
+    """Return the row of a path as a model server sees it.
+
+    It says `dialect`, `shows_loading`, `captured` and `usage`. A path that only matches a pattern
+    gets `OTHER`: rows with a pattern have the defaults of these columns.
+    """
+    return _BY_UPSTREAM_PATH.get(path, OTHER)
+
+
+def starts_below(method: str, path: str) -> Starts:
+    """Say whether a request below `/upstream/<model>` starts the model; *path* as its server sees it."""
+    route = _PROBES.get(path)
+    return route.starts if route is not None and method in {"GET", "HEAD"} else Starts.ALWAYS
+
+
+def _messages_pattern() -> re.Pattern[str]:
+    """Match the messages paths: as clients send them anywhere, as servers see them at the beginning."""
+    rows = [route for route in ROUTES if route.dialect is StreamDialect.MESSAGES]
+    sent = "|".join(re.escape(route.path) for route in rows)
+    seen = "|".join(re.escape(route.upstream_path) for route in rows)
+    return re.compile(rf"(?:{sent}|^(?:{re.escape(UPSTREAM)}[^/]+)?(?:{seen}))(?:/|$)")
+
+
+_MESSAGES: Final = _messages_pattern()
+
+
+def speaks_anthropic(path: str) -> bool:
+    """Say whether the clients of a path, as they send it, expect Anthropic's errors.
+
+    `/v1/messages` and what is below it, also under `/upstream/<model>` and any other prefix.
+    """
+    return _MESSAGES.search(path) is not None
 
 
 Methods = dict[str, Route]

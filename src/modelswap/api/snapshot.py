@@ -1,7 +1,7 @@
-"""Everything that is made from one plan: names, edits, keys, peers.
+"""The immutable objects compiled from one plan: names, edits, keys, peers, rules.
 
-A request reads one book from beginning to end; a reload puts another in its
-place in one assignment. Nothing here changes, except the counts of selectors.
+Guarantees: a request reads one snapshot from beginning to end; a reload replaces it in one assignment.
+Only the counts of selectors and the ports of running servers change.
 """
 
 from __future__ import annotations
@@ -9,30 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelswap.config.compile.coresidence import policy_of
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Names, PeerTarget
 from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetState
-from modelswap.http import Address, UpstreamPool
+from modelswap.http import Address, UpstreamPool, is_local
 
-from .auth.auth import FailedAttempts, KeyAuthenticator
-from .auth.host_and_cors import HostAndOriginRules
-from .auth.kubernetes import find_cluster
-from .pages.model_pages import page_ports
+from .auth.failed_attempts import FailedAttempts
+from .auth.keys import KeyAuthenticator
+from .hosts.host_and_cors import HostAndOriginRules
+from .hosts.kubernetes import find_cluster
+from .hosts.page_hosts import loopback_port, page_ports
+from .hosts.trusted_proxies import TrustedProxies
 from .routing.filters import compile_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelswap.config import plan as configured
-    from modelswap.config.plan import Plan
+    from modelswap.config.plan import Model, Peer, Plan, Secret
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
 
-    from .auth.host_and_cors import Fields
-    from .routing.filters import Edit
-
-__all__ = ["ConfigSnapshot", "PeerUpstream", "UnusableError", "policy_of"]
+    from .hosts.host_and_cors import Fields
+    from .routing.filters import RequestEdits
 
 _STATES = {
     Phase.STOPPED: TargetState.STOPPED,
@@ -47,13 +45,13 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PeerUpstream:
-    """A peer that can be reached."""
+    """A peer, and the connections to it."""
 
-    peer: configured.Peer
+    peer: Peer
     upstream: UpstreamPool
-    edit: Edit | None
+    edit: RequestEdits | None
     credentials: Fields
-    """Headers that stand in for the client's own."""
+    """Headers that replace the client's own."""
 
 
 class ConfigSnapshot:
@@ -64,7 +62,7 @@ class ConfigSnapshot:
         listening: Sequence[str],
         failures: FailedAttempts | None = None,
     ) -> None:
-        """`failures` are those of the book before: a reload forgives nobody.
+        """`failures` are those of the snapshot before: a reload does not reset them.
 
         Raises:
             UnusableError: a peer's address cannot be connected to.
@@ -83,57 +81,90 @@ class ConfigSnapshot:
         self.selectors = Selectors(
             SelectorFacts(s.id, s.strategy, s.targets, s.spillover) for s in plan.selectors.values()
         )
-        self.edits: dict[ModelId, Edit | None] = {
+        self.edits: dict[ModelId, RequestEdits | None] = {
             m.id: compile_filters(m.filters, m.use_model_name) for m in plan.models.values()
         }
         self.remotes = {p.id: _remote(p) for p in plan.peers.values()}
-        self.access = KeyAuthenticator(plan.settings.api_keys, self.failures)
-        self.origins = HostAndOriginRules(
+        self.authenticator = KeyAuthenticator(plan.settings.api_keys, self.failures)
+        self.proxies = TrustedProxies(plan.settings.trusted_proxies)
+        self.site_rules = HostAndOriginRules(
             hosts=plan.settings.allowed_hosts,
             origins=plan.settings.allowed_origins,
-            proxies=plan.settings.trusted_proxies,
             listening=listening,
             cluster=find_cluster(),
             servers=page_ports(plan),
         )
 
     def local(self, name: str) -> ModelId | None:
-        """Return the model that a name or an alias stands for."""
+        """Return the local model that has a name or an alias."""
         target = self.names.lookup(name)
         return target.model if isinstance(target, LocalTarget) else None
 
-    def edit_of(self, target: LocalTarget | PeerTarget) -> Edit | None:
+    def edit_of(self, target: LocalTarget | PeerTarget) -> RequestEdits | None:
         if isinstance(target, LocalTarget):
             return self.edits[target.model]
         return self.remotes[target.peer].edit
 
     def credentials_of(self, target: LocalTarget | PeerTarget) -> Fields:
-        """Return what stands in for the client's credentials; nothing where there is no `apiKey`."""
+        """Return what replaces the client's credentials; nothing where there is no `apiKey`."""
         if isinstance(target, PeerTarget):
             return self.remotes[target.peer].credentials
         key = self.plan.models[target.model].api_key
         return () if key is None else ((b"Authorization", b"Bearer " + _bytes_of(key)),)
 
     def keeps_credentials(self, target: LocalTarget | PeerTarget) -> bool:
-        """Tell whether our keys go on to the target too."""
+        """Tell whether the client's key is sent to the target too."""
         if isinstance(target, PeerTarget):
             return self.remotes[target.peer].peer.forward_authorization
         return self.plan.models[target.model].forward_authorization
 
     def state_of(self, fleet: Fleet | RemoteFleet, target: str) -> TargetState:
-        """Tell a selector how one of its targets is."""
+        """Return the state of a selector's target."""
         found = self.names.lookup(target)
         if isinstance(found, PeerTarget) or found is None:
             return TargetState.PEER
         return _STATES.get(fleet.phase(found.model), TargetState.STOPPING)
 
+    def deny_page(self, model: Model) -> None:
+        """Let no page at the port of a running server use the API, also at a port that no plan names."""
+        port = None if model.trust_page else loopback_port(model.proxy)
+        if port is not None:
+            self.site_rules.deny_port(port)
+
     def close(self) -> None:
-        """Let go of the peers' connections; running requests to them go on."""
+        """Close the idle connections to peers; running requests go on."""
         for remote in self.remotes.values():
             remote.upstream.close_idle()
 
 
-def _remote(peer: configured.Peer) -> PeerUpstream:
+class ActiveConfig:
+    """Holds the snapshot in use. A reload replaces it in one assignment."""
+
+    __slots__ = ("snapshot",)
+
+    def __init__(self, snapshot: ConfigSnapshot) -> None:
+        self.snapshot = snapshot
+
+    @property
+    def plan(self) -> Plan:
+        return self.snapshot.plan
+
+    def replace(self, plan: Plan) -> None:
+        """Compile another plan and use it from now on; counts of wrong keys go on.
+
+        Raises:
+            UnusableError: the plan cannot be used; the snapshot stays.
+        """
+        before = self.snapshot
+        self.snapshot = ConfigSnapshot(plan, listening=before.listening, failures=before.failures)
+        before.close()
+
+    def is_shared_address(self, address: str) -> bool:
+        """Tell whether many clients send from an address: this machine's, or a trusted proxy's."""
+        return is_local(address) or self.snapshot.proxies.is_trusted(address)
+
+
+def _remote(peer: Peer) -> PeerUpstream:
     try:
         address = Address.parse(peer.proxy)
     except ValueError as error:
@@ -142,12 +173,12 @@ def _remote(peer: configured.Peer) -> PeerUpstream:
     return PeerUpstream(peer, upstream, compile_filters(peer.filters), _credentials(peer))
 
 
-def _credentials(peer: configured.Peer) -> Fields:
+def _credentials(peer: Peer) -> Fields:
     if peer.api_key is None:
         return ()
     key = _bytes_of(peer.api_key)
     return ((b"Authorization", b"Bearer " + key), (b"X-Api-Key", key))
 
 
-def _bytes_of(key: configured.Secret) -> bytes:
+def _bytes_of(key: Secret) -> bytes:
     return key.reveal().encode("utf-8", "surrogateescape")

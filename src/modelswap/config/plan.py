@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from modelswap.core.spec import ModelId
@@ -90,6 +91,8 @@ class Model:
     """`cmd` split as §5 says; empty when `cmd` is."""
     cmd_stop: str = ""
     """Expanded, `${PID}` still in it; empty: SIGTERM."""
+    stop_argv: tuple[str, ...] = ()
+    """`cmd_stop` split."""
     proxy: str
     """URL of the upstream: `http://localhost:5800`, maybe with a base path."""
     check_endpoint: str | None = "/health"
@@ -210,6 +213,14 @@ class Limits:
     queue: int = 1000
 
 
+class KeyScope(StrEnum):
+    """What a key allows. `ADMIN` includes the others."""
+
+    INFERENCE = "inference"
+    READ = "read"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """One accepted key. A plain string in the file is a record with every scope."""
@@ -220,7 +231,7 @@ class ApiKey:
     key: Secret | None = None
     key_hash: str | None = None
     """`sha256:<hex>` of the key, instead of the key."""
-    scopes: frozenset[str] = frozenset({"inference", "read", "admin"})
+    scopes: frozenset[str] = frozenset(KeyScope)
     models: tuple[str, ...] = ()
     """Shell patterns; empty: all models."""
     rate_limit: int | None = None

@@ -13,7 +13,7 @@ import base64
 import sys
 import threading
 from collections import deque
-from enum import Flag, auto
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -35,38 +35,15 @@ FIELD: Final = 128
 _OK: Final = 200
 
 
-class CapturePart(Flag):
-    """What of an exchange is kept."""
+@dataclass(frozen=True, slots=True)
+class CaptureMask:
+    """Which bodies of an exchange are kept; its headers always are."""
 
-    REQUEST_HEADERS = auto()
-    REQUEST_BODY = auto()
-    RESPONSE_HEADERS = auto()
-    RESPONSE_BODY = auto()
-
-
-_H: Final = CapturePart.REQUEST_HEADERS | CapturePart.RESPONSE_HEADERS
-ALL: Final = _H | CapturePart.REQUEST_BODY | CapturePart.RESPONSE_BODY
-MASKS: Final = {
-    "/v1/audio/speech": _H | CapturePart.REQUEST_BODY,
-    "/v1/audio/voices": _H | CapturePart.RESPONSE_BODY,
-    "/v1/audio/transcriptions": _H | CapturePart.RESPONSE_BODY,
-    "/v1/audio/translations": _H | CapturePart.RESPONSE_BODY,
-    "/v1/images/generations": _H | CapturePart.REQUEST_BODY,
-    "/v1/images/edits": _H,
-    "/v1/images/variations": _H,
-    "/sdapi/v1/txt2img": _H | CapturePart.REQUEST_BODY,
-    "/sdapi/v1/img2img": _H,
-}
+    request_body: bool = True
+    response_body: bool = True
 
 
-def mask_of(path: str) -> CapturePart:
-    """What is kept of a request to this path: never sound, images or uploads."""
-    return MASKS.get(path, ALL)
-
-
-def _keeps(path: str, part: CapturePart) -> bool:
-    """Whether that part is in the mask; asking a flag costs more than looking the path up."""
-    return path not in MASKS or part in MASKS[path]
+KEEP_ALL: Final = CaptureMask()
 
 
 class CaptureBuilder:
@@ -74,6 +51,7 @@ class CaptureBuilder:
 
     __slots__ = (
         "chunks",
+        "mask",
         "path",
         "request_body",
         "request_headers",
@@ -84,8 +62,9 @@ class CaptureBuilder:
         "truncated",
     )
 
-    def __init__(self, path: str, headers: Headers) -> None:
+    def __init__(self, path: str, mask: CaptureMask, headers: Headers) -> None:
         self.path = path
+        self.mask = mask
         self.request_headers = headers
         self.request_body = b""
         self.response_headers: Headers = ()
@@ -136,6 +115,8 @@ class Whole(Protocol):
     def size(self) -> int: ...
     @property
     def recorded_path(self) -> str: ...
+    @property
+    def capture_mask(self) -> CaptureMask: ...
     @property
     def request_headers(self) -> Headers: ...
     @property
@@ -189,18 +170,20 @@ class Captures:
             self._evict()
             self._limit = limit
 
-    def takes(self, path: str, size: int) -> bool:
-        """Whether a request to *path* may be kept with a body of *size* bytes."""
-        return size <= self._most_each and _keeps(path, CapturePart.REQUEST_BODY)
+    def takes(self, mask: CaptureMask, size: int) -> bool:
+        """Whether a request may be kept with a body of *size* bytes."""
+        return size <= self._most_each and mask.request_body
 
     # While the exchange runs: loop thread
 
-    def begin(self, path: str, headers: Headers, body: bytes) -> CaptureBuilder | None:
+    def begin(
+        self, path: str, mask: CaptureMask, headers: Headers, body: bytes
+    ) -> CaptureBuilder | None:
         """Start gathering; `None` when captures are off."""
         if self._limit <= 0:
             return None
-        draft = CaptureBuilder(path, headers)
-        if body and _keeps(path, CapturePart.REQUEST_BODY):
+        draft = CaptureBuilder(path, mask, headers)
+        if body and mask.request_body:
             if self._reserve(draft, len(body)):
                 draft.request_body = body
                 draft.size = len(body)
@@ -210,7 +193,7 @@ class Captures:
 
     def on_head(self, draft: CaptureBuilder, status: int, headers: Headers) -> None:
         draft.response_headers = headers
-        if status == _OK and _keeps(draft.path, CapturePart.RESPONSE_BODY):
+        if status == _OK and draft.mask.response_body:
             draft.chunks = []
 
     def on_data(self, draft: CaptureBuilder, chunk: bytes) -> None:
@@ -309,15 +292,12 @@ class Captures:
         kept = self._find(capture_id)
         if kept is None:
             return None
-        parts = mask_of(kept.path)
         body, coded = _decoded(kept)
         without: frozenset[bytes] = frozenset(() if coded else (b"content-encoding",))
         shown: dict[str, object] = {
             "id": capture_id,
             "req_path": kept.path,
-            "req_headers": self._flat(
-                kept.request_headers, keep=CapturePart.REQUEST_HEADERS in parts
-            ),
+            "req_headers": self.mask.flatten(kept.request_headers),
             "req_body": _base64(kept.request_body.data if kept.request_body else None),
             "resp_headers": self.mask.flatten(kept.response_headers, without=without),
             "resp_body": _base64(body),
@@ -328,9 +308,6 @@ class Captures:
             shown["resp_truncated"] = True
         return shown
 
-    def _flat(self, headers: Headers, *, keep: bool) -> dict[str, str] | None:
-        return self.mask.flatten(headers) if keep else None
-
 
 def weight(headers: Headers) -> int:
     """What a head takes in memory, about."""
@@ -338,9 +315,9 @@ def weight(headers: Headers) -> int:
 
 
 def _of_whole(whole: Whole) -> _Kept:
-    parts = mask_of(whole.recorded_path)
-    sent = whole.request_body if CapturePart.REQUEST_BODY in parts else b""
-    answer = whole.response_body if CapturePart.RESPONSE_BODY in parts else b""
+    mask = whole.capture_mask
+    sent = whole.request_body if mask.request_body else b""
+    answer = whole.response_body if mask.response_body else b""
     return _Kept(
         whole.id,
         whole.recorded_path,

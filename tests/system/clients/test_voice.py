@@ -6,12 +6,7 @@ import json
 
 import pytest
 
-from modelswap.api.protocols.stream_dialect import (
-    StreamDialect,
-    error_event,
-    keep_alive,
-    stream_dialect_of,
-)
+from modelswap.api.protocols.stream_dialect import StreamDialect, error_event, keep_alive
 from modelswap.api.proxy.keep_alive_stream import announced_timeout, before
 
 MESSAGE = "it broke\n\ndata: x"
@@ -67,15 +62,6 @@ def test_an_openai_error_is_the_envelope() -> None:
     assert event.startswith(b"data: ")
     expected = {"message": "m", "type": "server_error", "param": None, "code": "gateway_timeout"}
     assert data_of(event)["error"] == expected
-
-
-def test_paths_have_voices() -> None:
-    """Those of event streams that are known; all others are left alone."""
-    assert stream_dialect_of("/v1/chat/completions") is StreamDialect.CHAT
-    assert stream_dialect_of("/chat/completions") is StreamDialect.CHAT
-    assert stream_dialect_of("/v1/messages") is StreamDialect.MESSAGES
-    for path in ("/v1/audio/speech", "/v1/messages/count_tokens", "/v1/images/generations", "/"):
-        assert stream_dialect_of(path) is None
 
 
 def test_keep_alives_dispatch_nothing_empty() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.api.routes import ROUTES, ModelLocation, Route, Scope
+from modelswap.api.routes import ROUTES, ModelLocation, Route
+from modelswap.config.plan import KeyScope
 from support.raw_requests import JSON, bearer, dialled, is_up, status_of, wait_for
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ FULL, INFERENCE, READ, ADMIN, LIMITED = "full-key", "infer-key", "read-key", "ad
 FILED, EXPIRED = "filed-key", "expired-key"
 BOTH = "both-key"
 SCOPES = {
-    FULL: {Scope.INFERENCE, Scope.READ, Scope.ADMIN},
-    ADMIN: {Scope.INFERENCE, Scope.READ, Scope.ADMIN},
-    INFERENCE: {Scope.INFERENCE},
-    READ: {Scope.READ},
-    FILED: {Scope.INFERENCE},
-    LIMITED: {Scope.INFERENCE, Scope.READ, Scope.ADMIN},
+    FULL: {KeyScope.INFERENCE, KeyScope.READ, KeyScope.ADMIN},
+    ADMIN: {KeyScope.INFERENCE, KeyScope.READ, KeyScope.ADMIN},
+    INFERENCE: {KeyScope.INFERENCE},
+    READ: {KeyScope.READ},
+    FILED: {KeyScope.INFERENCE},
+    LIMITED: {KeyScope.INFERENCE, KeyScope.READ, KeyScope.ADMIN},
 }
 
 
@@ -63,7 +64,7 @@ def target(route: Route, model: str = "nobody") -> tuple[str, str, bytes | None]
     method = "POST" if route.method == "ANY" else route.method
     path = re.sub(r"\{path\.\.\.\}", f"{model}/x", route.path)
     path = re.sub(r"\{\w+(\.\.\.)?\}", "7" if "captures" in path else model, path)
-    if route.model in {ModelLocation.QUERY, ModelLocation.POLL}:
+    if route.model is ModelLocation.QUERY:
         return method, f"{path}?model={model}", None
     body = b'{"model":"%s"}' % model.encode() if method in {"POST", "PUT"} else None
     return method, path, body
@@ -82,13 +83,13 @@ def test_a_row_lets_in_who_has_its_scope(guarded: Modelswap, route: Route) -> No
         if key == LIMITED and (route.mixed or route.model is ModelLocation.COMFYUI):
             continue
         status = asked(guarded, route, key)
-        if route.scope is Scope.OPEN or route.scope in scopes:
+        if route.scope is None or route.scope in scopes:
             assert status not in {401, 403}, key
         else:
             assert status == 403, key
     for wrong in (None, EXPIRED):
         status = asked(guarded, route, wrong)
-        assert (status == 401) is (route.scope is not Scope.OPEN), wrong
+        assert (status == 401) is (route.scope is not None), wrong
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.mixed], ids=name)
@@ -119,39 +120,38 @@ def test_a_limited_key_uses_its_models_alone(
 def test_every_row_is_decided() -> None:
     """No control row that changes or shows what is everybody's was forgotten."""
     harmless = {
-        "control.list_models", "control.one_model", "control.running", "control.unload_one",
-        "control.load_one", "control.session", "control.version", "control.health", "control.ready",
-        "observe_routes.performance", "observe_routes.hardware", "observe_routes.log_stream",
-        "pages.root", "pages.ui_root", "pages.ui_file", "pages.favicon", "pages.upstream_root",
-        "pages.upstream_slash",
+        "models.list_models", "models.one_model", "models.running", "models.unload_one",
+        "models.load_one", "models.session", "models.version", "models.health", "models.ready",
+        "observability.performance", "observability.hardware", "observability.log_stream",
+        "static_files.ui_file", "static_files.favicon", "static_files.redirect.<locals>.handler",
     }  # fmt: skip
     for route in ROUTES:
         if route.model is ModelLocation.NONE and not route.mixed:
             assert route.handler is not None
-            where = f"{route.handler.__module__.rpartition('.')[2]}.{route.handler.__name__}"
+            where = f"{route.handler.__module__.rpartition('.')[2]}.{route.handler.__qualname__}"
             assert where in harmless, name(route)
         if route.changes:
-            assert route.scope is Scope.ADMIN, name(route)
-        if route.scope is Scope.OPEN:
+            assert route.scope is KeyScope.ADMIN, name(route)
+        if route.scope is None:
             assert not route.changes
             assert route.model is ModelLocation.NONE
 
 
 SENSITIVE = {
-    Scope.ADMIN: (
+    KeyScope.ADMIN: (
         "ANY /upstream/{path...}; GET /unload; POST /unload; POST /api/models/unload; "
         "POST /api/models/unload/{model...}; POST /api/models/load/{model...}; "
         "GET /api/captures/{id}; POST /api/inflight/{id}/cancel; PUT /api/profiles/active; "
         "POST /api/config/reload; POST /props; POST /lora-adapters"
     ),
-    Scope.READ: (
+    KeyScope.READ: (
         "GET /slots; GET /logs; GET /log; GET /logs/stream; GET /logs/stream/{id...}; GET /api/events; "
         "GET /api/metrics/activity; GET /api/metrics/stats; GET /api/metrics/export; "
         "GET /api/inflight; GET /running; GET /metrics; GET /ui/{name...}; GET /api/config/status; "
         "GET /api/hardware; GET /api/performance; GET /api/profiles; "
         "GET /api/session; GET /api/version"
     ),
-    Scope.OPEN: (
+    None: (
         "GET /; GET /ui; GET /upstream; ANY /upstream; GET /favicon.ico; GET /health; "
         "GET /wol-health; GET /ready"
     ),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.routes import ROUTES, ModelLocation
+from modelswap.api.routes import PROBES, ROUTES, ModelLocation, Route, Starts
 from modelswap.config.schema.reference import json_schema
 from modelswap.core.failure import Cause
+from modelswap.observe.usage.usage import UsageFormat
 from support.server import ROOT
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DOCS = ROOT / "docs"
 PAGE = DOCS / "llama-swap.md"
 ROUTES_PAGE = DOCS / "routes.md"
 TESTS = ROOT / "tests"
-NAMED = re.compile(r"`([a-z]+/test_\w+\.py)(?:::(test_\w+))?`")
+NAMED = re.compile(r"`((?:[a-z]+/)+test_\w+\.py)(?:::(test_\w+))?`")
 
 
 def routes_page() -> str:
@@ -30,21 +31,50 @@ def routes_page() -> str:
     lines = [
         "# Routes",
         "",
-        "Made from `modelswap.api.routes`; `UPDATE_DOCS=1 pytest tests/parity/test_documents.py` writes it.",
+        "Made from `modelswap.api.routes`; `UPDATE_DOCS=1 pytest tests/system/parity/test_documents.py` writes it.",
         "A GET route answers HEAD, too. *Scope*: what a key must be allowed to do, where keys are set;",
-        "*changes*: refused when a page of another site asks; *recorded*: leaves a row in the activity list.",
+        "*model*: where the request names it (a body may be JSON, multipart or urlencoded; `comfyui_auto` is",
+        "always meant, and only `/comfyui/` itself starts it); *starts*: loads a model that is not ready;",
+        "*changes*: refused when a page of another site asks; *all*: not for keys that are limited to some models;",
+        "*recorded*: leaves a row in the activity list; *captured*: which bodies a capture keeps;",
+        "*events*: what keep-alives and late errors look like in a stream; *figures*: where a response in one",
+        "piece has its token figures, if not in an object; *quiet*: no line in the log.",
         "",
-        "| method | path | scope | model | changes | recorded |",
-        "|---|---|---|---|---|---|",
+        "| method | path | scope | model | starts | changes | all | recorded | captured | events | figures | quiet |",
+        "|" + "---|" * 12,
     ]
-    for route in ROUTES:
-        model = "" if route.model is ModelLocation.NONE else route.model.value
-        flags = [("yes" if flag else "") for flag in (route.changes, route.recorded)]
-        scope = route.scope.value or "no key needed"
-        lines.append(
-            f"| {route.method} | `{route.path}` | {scope} | {model} | {' | '.join(flags)} |"
-        )
+    lines += [row_of(route) for route in ROUTES]
+    lines += [
+        "",
+        "Below `/upstream/<model>` a request of the first table is recorded where llama-swap has the route, too.",
+        "These ask for the state of a model server; they never count as use for its `ttl`:",
+        "",
+        "| method | path | starts |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {route.method} | `{route.path}` | {route.starts.value} |" for route in PROBES]
     return "\n".join(lines) + "\n"
+
+
+def row_of(route: Route) -> str:
+    goes_to_a_model = route.model is not ModelLocation.NONE
+    kept = [("request", route.captured.request_body), ("response", route.captured.response_body)]
+    captured = " and ".join(name for name, is_kept in kept if is_kept) or "no body"
+    cells = [
+        route.method,
+        f"`{route.path}`",
+        route.scope or "no key needed",
+        route.model.value,
+        route.starts.value if goes_to_a_model or route.starts is Starts.ALWAYS else "",
+        "yes" if route.changes else "",
+        "yes" if route.mixed else "",
+        "yes" if route.recorded else "",
+        captured if route.recorded else "",
+        "" if route.dialect is None else route.dialect.value,
+        "" if route.usage is UsageFormat.OBJECT else route.usage.value,
+        "yes" if route.quiet else "",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def test_the_table_of_routes_is_current() -> None:

@@ -1,88 +1,61 @@
-"""The house's own dealings with the fleet."""
+"""The shared services: what another plan and another profile change."""
 
 from __future__ import annotations
 
-import asyncio
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.api.auth.auth import ANYONE
-from modelswap.api.services import Services
-from modelswap.core.models.lifecycle import Phase
-from modelswap.core.spec import ClientId, ModelId
-from modelswap.observe.events import EventBus
-from modelswap.observe.logs.logs import Logger, Logs, model_source
-from modelswap.observe.metrics.prometheus import Metrics
+from modelswap.config.plan import Plan, Profile, Settings
+from modelswap.observe.logs.logs import PROXY
+from support.services import close, make_services
 
 if TYPE_CHECKING:
-    from modelswap.fleet import Waiter
+    from collections.abc import AsyncIterator
 
-A = ModelId("a")
+    from modelswap.api.services import Services
 
-
-class OneLeaseFleet:
-    """Counts the leases of one model; grants when the test says so."""
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.waiter: Waiter | None = None
-
-    def ask(
-        self, model: ModelId, waiter: Waiter, *, client: ClientId, no_swap: bool = False
-    ) -> None:
-        del model, client, no_swap
-        self.waiter = waiter
-
-    def grant(self) -> None:
-        assert self.waiter is not None
-        self.in_flight += 1
-        self.waiter.on_granted(cast("Any", SimpleNamespace(model=SimpleNamespace(id=A))))
-
-    def release(self, model: ModelId) -> None:
-        assert model == A
-        self.in_flight -= 1
-
-    def cancel(self, ticket: object) -> None: ...
+WORK = Plan(profiles={"work": Profile(id="work", pins={})})
 
 
-@pytest.mark.parametrize("client_leaves", [False, True])
-async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
-    """A load ends without a lease, also for a client that leaves as the model gets ready."""
-    loop, fleet = asyncio.get_running_loop(), OneLeaseFleet()
-    services = cast("Services", SimpleNamespace(loop=loop, fleet=fleet))
-    async with asyncio.TaskGroup() as tasks:
-        load = tasks.create_task(Services.load(services, A, ClientId("x"), ANYONE))
-        await asyncio.sleep(0)
-        fleet.grant()
-        if client_leaves:
-            load.cancel()
-    assert load.cancelled() is client_leaves
-    assert fleet.in_flight == 0
+@pytest.fixture
+async def services() -> AsyncIterator[Services]:
+    services = make_services(WORK)
+    yield services
+    close(services)
 
 
-@pytest.mark.parametrize("is_configured", [False, True])
-async def test_history_of_a_removed_model_leaves_with_it(*, is_configured: bool) -> None:
-    """What a removed model still says while it ends is not kept for ever."""
-    logs = Logs(to_stdout="none")
-    models = {A: None} if is_configured else {}
-    fleet = SimpleNamespace(failure=lambda _: None)
-    services = cast(
-        "Services",
-        SimpleNamespace(
-            loop=asyncio.get_running_loop(),
-            plan=SimpleNamespace(models=models),
-            metrics=Metrics(),
-            fleet=fleet,
-            logs=logs,
-            log=Logger(logs),
-            bus=EventBus(),
-            statuses=list,
-        ),
+async def test_another_plan_reaches_every_observer(services: Services) -> None:
+    """Snapshot, captures, log level and masks follow the plan."""
+    before = services.config.snapshot
+    plan = Plan(
+        settings=Settings(capture_buffer=0, log_level="warn", redact_headers=("X-Secret",)),  # type: ignore[arg-type]  # a number of bytes
+        profiles=WORK.profiles,
     )
-    logs.forget(A)  # as the reload does
-    Services.on_output(services, A, b"bye\n")
-    Services.on_phase(services, A, Phase.STOPPED, "")
-    assert bool(logs.history(model_source(A))) is is_configured
-    logs.close()
+    services.adopt(plan)
+    assert services.config.plan is plan
+    assert services.config.snapshot is not before
+    assert not services.captures.enabled
+    assert not services.shows_requests
+    masked = services.inflight.mask.flatten([(b"x-secret", b"1")])
+    assert masked == {"X-Secret": "[REDACTED]"}
+
+
+@pytest.mark.parametrize(("plan", "expected"), [(WORK, "work"), (Plan(), None)])
+async def test_the_profile_stays_while_it_exists(
+    services: Services, plan: Plan, expected: str | None
+) -> None:
+    """A reload keeps the active profile unless the new plan does not have it."""
+    services.set_profile("work")
+    services.adopt(plan)
+    assert services.profile == expected
+
+
+async def test_a_line_of_the_access_log(services: Services) -> None:
+    """It is written unless the log's level hides it."""
+    services.access_line("before ", 200, 7, " after", 0.5)
+    services.shows_requests = False
+    services.access_line("hidden ", 200, 7, " after", 0.5)
+    written = services.logs.history(PROXY).decode()
+    assert "before 200 7 after" in written
+    assert "hidden" not in written

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelswap.devices.gpus import Gpus
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.captures import STEP, Captures
+from modelswap.observe.captures import KEEP_ALL, STEP, CaptureMask, Captures
 from modelswap.observe.events import QUEUE, EventBus, frame
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.counters import MOST_SERIES, ModelCounters
-from modelswap.observe.metrics.gpu import Gpus
-from modelswap.observe.metrics.hardware import nvidia_architecture, snapshot
 from modelswap.observe.metrics.performance import GpuSample, Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
@@ -169,8 +168,15 @@ async def test_progress_is_told_at_intervals() -> None:
     bus.close()
 
 
-def kept(captures: Captures, number: int, path: str, body: bytes, status: int = 200) -> Any:
-    draft = captures.begin(path, [(b"cookie", b"c"), (b"accept", b"*/*")], b'{"model":"m"}')
+def kept(
+    captures: Captures,
+    number: int,
+    body: bytes,
+    status: int = 200,
+    *,
+    mask: CaptureMask = KEEP_ALL,
+) -> Any:
+    draft = captures.begin("/x", mask, [(b"cookie", b"c"), (b"accept", b"*/*")], b'{"model":"m"}')
     assert draft is not None
     captures.on_head(
         draft, status, [*JSON, (b"Content-Encoding", b"gzip")] if body[:2] == b"\x1f\x8b" else JSON
@@ -184,16 +190,16 @@ def kept(captures: Captures, number: int, path: str, body: bytes, status: int = 
 def test_a_capture_shows_the_exchange() -> None:
     """Bodies are decoded and in base64, credentials masked, what a route must not keep is left out."""
     captures = Captures(1 << 20, HeaderMask())
-    shown = kept(captures, 1, "/v1/chat/completions", gzip.compress(b"hello"))
+    shown = kept(captures, 1, gzip.compress(b"hello"))
     assert base64.b64decode(shown["resp_body"]) == b"hello"
     assert base64.b64decode(shown["req_body"]) == b'{"model":"m"}'
     assert shown["req_headers"] == {"Cookie": "[REDACTED]", "Accept": "*/*"}
     assert shown["resp_headers"] == {"Content-Type": "application/json"}
-    sound = kept(captures, 2, "/v1/audio/speech", b"sound")
+    sound = kept(captures, 2, b"sound", mask=CaptureMask(response_body=False))
     assert (sound["resp_body"], sound["req_body"] is None) == (None, False)
-    upload = kept(captures, 3, "/v1/audio/transcriptions", b"text")
+    upload = kept(captures, 3, b"text", mask=CaptureMask(request_body=False))
     assert (upload["req_body"], upload["resp_body"]) == (None, base64.b64encode(b"text").decode())
-    failed = kept(captures, 4, "/v1/chat/completions", b"no", 500)
+    failed = kept(captures, 4, b"no", 500)
     assert failed["resp_body"] is None
     assert captures.show(9) is None
 
@@ -202,11 +208,11 @@ def test_captures_are_bounded() -> None:
     """The oldest leave first, one item is cut at its share, nothing stays reserved."""
     captures = Captures(4 * STEP, HeaderMask())
     for number in range(200):
-        kept(captures, number, "/x", bytes(range(256)) * 15)
+        kept(captures, number, bytes(range(256)) * 15)
     assert captures.size <= 4 * STEP
     assert captures.has(199)
     assert not captures.has(0)
-    draft = captures.begin("/x", (), b"")
+    draft = captures.begin("/x", KEEP_ALL, (), b"")
     assert draft is not None
     captures.on_head(draft, 200, JSON)
     for _ in range(100):
@@ -220,13 +226,17 @@ def test_captures_are_bounded() -> None:
     assert shown["resp_truncated"] is True
     assert captures._gathering == 0
     captures.resize(4 * STEP, most=2)
-    kept(captures, 501, "/x", b"z")
-    kept(captures, 502, "/x", b"z")
+    kept(captures, 501, b"z")
+    kept(captures, 502, b"z")
     assert captures.ids() == {501, 502}
     captures.resize(4 * STEP, most=1)
     assert captures.ids() == {502}
     captures.resize(0)
-    assert (captures.size, captures.enabled, captures.begin("/x", (), b"")) == (0, False, None)
+    assert (captures.size, captures.enabled, captures.begin("/x", KEEP_ALL, (), b"")) == (
+        0,
+        False,
+        None,
+    )
 
 
 TOKENS = Tokens(cached=2, drafted=5, accepted=3, input=10, output=4, duration_ms=1500, ttft_ms=300)
@@ -333,16 +343,6 @@ def test_sampling_begins_when_it_is_switched_on() -> None:
         assert performance._thread.is_alive()
     finally:
         performance.close()
-
-
-def test_the_hardware_is_described() -> None:
-    """The snapshot has every section, and nothing in it is a sentinel."""
-    facts = snapshot("1")
-    assert facts is not None
-    assert facts["memory"]["capacity_bytes"] > 0
-    assert facts["architecture"]["name"] in {"x86_64", "arm64"}
-    assert '"unknown"' not in json.dumps({k: v for k, v in facts.items() if k != "environment"})
-    assert (nvidia_architecture(8, 9), nvidia_architecture(9, 0)) == ("Ada Lovelace", "Hopper")
 
 
 def test_the_dashboard_uses_metrics_that_exist() -> None:

@@ -1,7 +1,8 @@
-"""Whom a request comes from: an address, a client to share out turns to, a background job.
+"""Finds the client of a request, its address, and its priority.
 
-Law: an address or a name that a client gives itself is believed from trusted
-proxies only, or within bounds. It refuses to judge keys; that is `access`.
+Guarantees: an address or a name that a client claims for itself is accepted from trusted proxies only,
+or within bounds.
+Does not: check keys (`keys`).
 """
 
 from __future__ import annotations
@@ -11,37 +12,36 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.spec import ClientId
 
 if TYPE_CHECKING:
-    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Request
 
-    from .auth import Identity
-    from .host_and_cors import HostAndOriginRules
+    from .identity import Identity
 
-MOST_CLAIMS: Final = 64
-"""Clients that one address may pretend to be with `clientIdHeader`."""
-MOST_CLAIMED: Final = 128
-"""Characters of such a name."""
-_ADDRESSES: Final = 1024
+MAX_CLAIMED_NAMES: Final = 64
+"""Names that one address may claim with `clientIdHeader`: more than a household or a team has."""
+MAX_NAME: Final = 128
+"""Characters of such a name: user ids are shorter."""
+_MAX_ADDRESSES: Final = 1024
+"""Addresses whose claimed names are remembered."""
 NO_SWAP: Final = b"x-modelswap-no-swap"
 """The header by which one request asks to be refused rather than to swap a model out."""
 _YES: Final = frozenset({b"1", b"true", b"yes", b"on"})
 _NOT_MARKED: Final = frozenset({b"", b"0", b"false", b"no", b"off"})
 
 
-def address_of(request: Request, origins: HostAndOriginRules) -> str:
+def address_of(request: Request, proxies: TrustedProxies) -> str:
     """Return the client's address, behind the proxies that are trusted."""
-    if not origins.trusts(request.client):
+    if not proxies.is_trusted(request.client):
         return request.client
-    return origins.client_address(
+    return proxies.client_address(
         request.client, request.header_values(b"x-forwarded-for"), request.header(b"x-real-ip")
     )
 
 
-def is_background(request: Request, identity: Identity, snapshot: ConfigSnapshot) -> bool:
-    """Tell whether the request may wait for all others; to say so oneself takes nothing from them."""
+def is_background(request: Request, identity: Identity, header: str | None) -> bool:
+    """Tell whether the request may wait for all others; any client may say so of its own."""
     if identity.background:
         return True
-    header = snapshot.plan.settings.background_header
     value = None if header is None else request.header(header.lower().encode())
     return value is not None and value.strip().lower() not in _NOT_MARKED
 
@@ -54,41 +54,42 @@ def allows_no_swap(request: Request, identity: Identity) -> bool:
     return value is not None and value.strip().lower() in _YES
 
 
-class Callers:
-    """Names that clients gave themselves, counted by address."""
+class ClientIdentities:
+    """Gives each request its client; counts the names that each address claims."""
 
     def __init__(self) -> None:
         self._claims: dict[str, set[str]] = {}
 
-    def client_of(self, request: Request, identity: Identity, snapshot: ConfigSnapshot) -> ClientId:
-        """Return whom the request counts for when turns are shared out.
+    def client_of(
+        self, request: Request, identity: Identity, header: str | None, proxies: TrustedProxies
+    ) -> ClientId:
+        """Return the client for which the request counts in fair queueing.
 
-        That is the key by its given name, else who the header names, else the key, else the address.
+        That is the key by its given name, else the name in the header, else the key, else the address.
         """
         if identity.name and identity.is_named:
             return ClientId(identity.name)
-        header = snapshot.plan.settings.client_id_header
         value = None if header is None else request.header(header.lower().encode())
         if value:
-            name = value.decode("latin-1")[:MOST_CLAIMED]
-            if self._is_believed(request, name, snapshot.origins):
+            name = value.decode("latin-1")[:MAX_NAME]
+            if self._may_claim(request, name, proxies):
                 return ClientId(name)
-        return ClientId(identity.name or address_of(request, snapshot.origins))
+        return ClientId(identity.name or address_of(request, proxies))
 
-    def _is_believed(self, request: Request, name: str, origins: HostAndOriginRules) -> bool:
-        """Believe a name that the client gave itself: a trusted proxy always, others in bounds.
+    def _may_claim(self, request: Request, name: str, proxies: TrustedProxies) -> bool:
+        """Accept a claimed name: from a trusted proxy always, from others within bounds.
 
-        Otherwise one client could be a thousand, and have a thousand turns. Where proxies
-        are trusted, nobody else is believed.
+        Otherwise one client could be a thousand, with a thousand places in the queue. Where proxies
+        are trusted, no other client may claim a name.
         """
-        if origins.trusts(request.client):
+        if proxies.is_trusted(request.client):
             return True
-        if origins.has_proxies:
+        if proxies:
             return False
-        if len(self._claims) >= _ADDRESSES:
+        if len(self._claims) >= _MAX_ADDRESSES:
             self._claims.clear()
-        claims = self._claims.setdefault(address_of(request, origins), set())
-        if name not in claims and len(claims) >= MOST_CLAIMS:
+        claims = self._claims.setdefault(address_of(request, proxies), set())
+        if name not in claims and len(claims) >= MAX_CLAIMED_NAMES:
             return False
         claims.add(name)
         return True

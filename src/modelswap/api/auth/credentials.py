@@ -1,8 +1,8 @@
-"""Where a request carries keys: `Authorization`, `x-api-key`, `api-key`, a WebSocket subprotocol.
+"""Finds keys in a request: `Authorization`, `x-api-key`, `api-key`, a WebSocket subprotocol.
 
-Guarantees: a field that holds one of our keys in any of these forms is recognised, also in a form
-that lets nobody in (`Authorization: Token KEY`), so that the key is not sent upstream.
-Does not: judge keys; that is `access`. Query strings are no place for keys: they are logged.
+Guarantees: a configured key is recognised in any of these fields, also in a form that is not accepted
+(`Authorization: Token KEY`), so that it is not sent upstream.
+Does not: check keys (`keys`), or read the query: query strings are logged.
 """
 
 from __future__ import annotations

@@ -1,1 +1,7 @@
-"""The control routes: models, observability."""
+"""Control routes: models, configuration, logs, activity, figures.
+
+control_request   what a handler gets and returns
+models            list, load, unload, profiles, configuration, health
+model_loading     loading and unloading on a client's order
+observability     logs, events, activity, captures, metrics
+"""

@@ -1,13 +1,12 @@
-"""What a control handler gets and what it answers.
+"""What a handler of a control route gets and returns.
 
-Control routes (everything that does not go to a model) are small coroutines:
-`async def handler(call: Call) -> Reply | Stream`. They never see a socket.
-Model routes do not come this way: they are callbacks on the byte path
-(`api.visit`).
+A handler is a small coroutine: `async def handler(request: ControlRequest) -> Reply | StreamReply`.
+Does not: touch a socket, or serve requests to models; those are callbacks (`api.proxy`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from modelswap.errors import ReplyError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from modelswap.api.auth.auth import Identity
+    from modelswap.api.auth.identity import Identity
     from modelswap.api.services import Services
     from modelswap.http import Request
 
@@ -32,7 +31,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer."""
+    """A complete response."""
 
     status: int = 200
     body: bytes = b""
@@ -42,7 +41,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class StreamReply:
-    """An answer without an end known now; its head goes out at once.
+    """A response whose length is not known; its head is sent at once.
 
     The iterator is closed (`aclose`) when the client leaves or the server stops.
     """
@@ -53,8 +52,8 @@ class StreamReply:
     headers: Headers = ()
 
 
-class Refusal(ReplyError):  # noqa: N818 - it is an answer, raised because it ends the handling
-    """An answer in the error envelope: raise it anywhere in a control handler."""
+class ControlError(ReplyError):
+    """Ends a handler with an error of any status and with headers of its own."""
 
     def __init__(
         self, status: int, message: str, code: str | None = None, headers: Headers = ()
@@ -68,17 +67,17 @@ class Refusal(ReplyError):  # noqa: N818 - it is an answer, raised because it en
 class ControlRequest:
     """One control request, its body read."""
 
-    request: Request
+    http_request: Request
     services: Services
     identity: Identity
     params: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What the route's pattern matched: decoded path pieces by name."""
+    """What the pattern of the route matched, by name; still percent-encoded."""
     body: bytes = b""
 
     @cached_property
     def query(self) -> Mapping[str, Sequence[str]]:
         """The query string, decoded; blank values kept."""
-        return parse_qs(self.request.query, keep_blank_values=True)
+        return parse_qs(self.http_request.query, keep_blank_values=True)
 
     def arg(self, name: str) -> str | None:
         """Return the first non-blank value of a query parameter."""
@@ -87,9 +86,11 @@ class ControlRequest:
 
     def header(self, name: str) -> str:
         """Return a request header's first value, `""` without one."""
-        value = self.request.header(name.lower().encode())
+        value = self.http_request.header(name.lower().encode())
         return "" if value is None else value.decode("latin-1")
 
+
+Handler = Callable[[ControlRequest], Awaitable[Reply | StreamReply]]
 
 _encode = msgspec.json.Encoder().encode
 

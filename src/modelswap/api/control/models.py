@@ -1,7 +1,6 @@
-"""The control routes: what runs, stop it, which profile, is it alive.
+"""Control routes about models, profiles and the configuration.
 
-They ask the fleet and the plan; none of them starts a model, except `load`,
-which says so.
+Does not: start a model, except `load_one`.
 """
 
 from __future__ import annotations
@@ -12,27 +11,30 @@ from urllib.parse import unquote
 import msgspec
 
 from modelswap import __version__
-from modelswap.api.auth.auth import EVERY_SCOPE
 from modelswap.api.auth.client_identity import allows_no_swap
+from modelswap.api.models_endpoint import failures, record_of, records
 from modelswap.config.compile.command_secrets import shown_command
+from modelswap.config.plan import KeyScope
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, UnavailableError
 
-from .control_request import ControlRequest, Refusal, Reply, as_json, as_text
-from .models_endpoint import failures, record_of, records
+from .control_request import ControlError, ControlRequest, Reply, as_json, as_text
+from .model_loading import load, unload
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelswap.core.spec import ModelId
 
 
 async def health(_: ControlRequest) -> Reply:
-    """The program is alive; says nothing about models."""
+    """Say that the program is alive; nothing about models."""
     return as_text("OK")
 
 
-async def ready(call: ControlRequest) -> Reply:
-    """The program takes requests: 503 while it shuts down."""
-    if call.services.draining:
+async def ready(request: ControlRequest) -> Reply:
+    """Say that the program accepts requests: 503 while it shuts down."""
+    if request.services.draining:
         raise UnavailableError("shutting down", retry_after=1)
     return as_text("OK")
 
@@ -41,18 +43,20 @@ async def version(_: ControlRequest) -> Reply:
     return as_json({"build_date": "unknown", "commit": "unknown", "version": __version__})
 
 
-async def session(call: ControlRequest) -> Reply:
+async def session(request: ControlRequest) -> Reply:
     """Say what the caller's key may do, so that a page offers nothing else."""
-    identity = call.identity
-    scopes = sorted(scope for scope in EVERY_SCOPE if identity.may(scope))
+    identity = request.identity
+    scopes = sorted(scope for scope in KeyScope if identity.may(scope))
     return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
 
 
-async def list_models(call: ControlRequest) -> Reply:
-    services = call.services
-    shows_line = call.identity.may("read")
-    listed = records(services.plan, services.fleet, services.profile, shows_line=shows_line)
-    visible = [record for record in listed if call.identity.may_use(*_names_of(record))]
+async def list_models(request: ControlRequest) -> Reply:
+    services = request.services
+    shows_details = request.identity.may(KeyScope.READ)
+    listed = records(
+        services.config.plan, services.fleet, services.profile, shows_details=shows_details
+    )
+    visible = [record for record in listed if request.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
 
 
@@ -62,27 +66,27 @@ def _names_of(record: dict[str, Any]) -> tuple[str, ...]:
     return (record["id"],) if of is None else (record["id"], of)
 
 
-async def one_model(call: ControlRequest) -> Reply:
+async def one_model(request: ControlRequest) -> Reply:
     """One record of the list, unlisted models and aliases included."""
-    wanted = unquote(call.params["id"]).rstrip("/")
-    services = call.services
-    shows_line = call.identity.may("read")
+    wanted = unquote(request.params["id"]).rstrip("/")
+    services = request.services
+    shows_details = request.identity.may(KeyScope.READ)
     record = record_of(
-        services.plan, services.fleet, services.profile, wanted, shows_line=shows_line
+        services.config.plan, services.fleet, services.profile, wanted, shows_details=shows_details
     )
-    if record is None or not call.identity.may_use(*_names_of(record)):
-        raise Refusal(404, f"model {wanted!r} not found", "not_found")
+    if record is None or not request.identity.may_use(*_names_of(record)):
+        raise ControlError(404, f"model {wanted!r} not found", "not_found")
     return as_json(record)
 
 
-async def running(call: ControlRequest) -> Reply:
-    services = call.services
+async def running(request: ControlRequest) -> Reply:
+    services = request.services
     items: list[dict[str, Any]] = [
         {
             "model": model.id,
             "state": phase.shown,
-            "cmd": shown_command(services.plan, model.cmd),
-            "proxy": shown_command(services.plan, model.proxy),
+            "cmd": shown_command(services.config.plan, model.cmd),
+            "proxy": shown_command(services.config.plan, model.proxy),
             "ttl": int(model.ttl or 0),
             "name": model.name,
             "description": model.description,
@@ -91,87 +95,94 @@ async def running(call: ControlRequest) -> Reply:
             "waiting": services.fleet.waiting(model.id),
         }
         for model, phase, pid in services.fleet.running()
-        if call.identity.may_use(model.id)
+        if request.identity.may_use(model.id)
     ]
-    known = [model for model in sorted(services.plan.models) if call.identity.may_use(model)]
-    failed = failures(services.fleet, known)  # llama-swap's answer has `running` alone
+    known = [
+        model for model in sorted(services.config.plan.models) if request.identity.may_use(model)
+    ]
+    failed = failures(services.fleet, known)  # llama-swap's response has `running` alone
     return as_json({"running": items, "failed": failed} if failed else {"running": items})
 
 
-def _is_forced(call: ControlRequest) -> bool:
-    return call.arg("force") in {"1", "true", "yes"}
+async def _unload(request: ControlRequest, models: Sequence[ModelId] | None = None) -> None:
+    services = request.services
+    wanted = sorted(services.config.plan.models) if models is None else models
+    is_forced = request.arg("force") in {"1", "true", "yes"}
+    await unload(services.fleet, services.fleet_events, wanted, force=is_forced)
 
 
-async def unload_get(call: ControlRequest) -> Reply:
-    await call.services.unload(sorted(call.services.plan.models), force=_is_forced(call))
+async def unload_get(request: ControlRequest) -> Reply:
+    await _unload(request)
     return as_text("OK")
 
 
-async def unload_all(call: ControlRequest) -> Reply:
-    await call.services.unload(sorted(call.services.plan.models), force=_is_forced(call))
+async def unload_all(request: ControlRequest) -> Reply:
+    await _unload(request)
     return as_json({"msg": "ok"})
 
 
-def _local(call: ControlRequest) -> ModelId:
-    name = unquote(call.params["model"])
-    model = call.services.snapshot.local(name)
+def _local(request: ControlRequest) -> ModelId:
+    name = unquote(request.params["model"])
+    model = request.services.config.snapshot.local(name)
     if model is None:
-        raise Refusal(404, "model not found", "not_found")
-    if not call.identity.may_use(model, name):
+        raise ControlError(404, "model not found", "not_found")
+    if not request.identity.may_use(model, name):
         raise ForbiddenError(f"this key may not use the model {name!r}")
     return model
 
 
-async def unload_one(call: ControlRequest) -> Reply:
-    await call.services.unload([_local(call)], force=_is_forced(call))
+async def unload_one(request: ControlRequest) -> Reply:
+    await _unload(request, [_local(request)])
     return as_text("OK")
 
 
-async def load_one(call: ControlRequest) -> Reply:
-    """Start a model and answer when it is ready, or why it is not."""
-    model = _local(call)
-    identity = call.identity
-    await call.services.load(
+async def load_one(request: ControlRequest) -> Reply:
+    """Load a model; respond when it is ready, or say why it is not."""
+    model = _local(request)
+    identity = request.identity
+    await load(
+        request.services.loop,
+        request.services.fleet,
         model,
         ClientId(identity.name),
         identity,
-        no_swap=allows_no_swap(call.request, identity),
+        no_swap=allows_no_swap(request.http_request, identity),
     )
     return as_json({"msg": "ok"})
 
 
-async def profiles(call: ControlRequest) -> Reply:
-    services = call.services
+async def profiles(request: ControlRequest) -> Reply:
+    services = request.services
     shown = [
         {"id": p.id, "description": p.description, "pins": dict(p.pins)}
-        for p in sorted(services.plan.profiles.values(), key=lambda p: p.id)
+        for p in sorted(services.config.plan.profiles.values(), key=lambda p: p.id)
     ]
     return as_json({"active": services.profile, "profiles": shown})
 
 
-async def set_profile(call: ControlRequest) -> Reply:
+async def set_profile(request: ControlRequest) -> Reply:
     try:
-        wanted = msgspec.json.decode(call.body, type=dict[str, Any])
+        wanted = msgspec.json.decode(request.body, type=dict[str, Any])
     except msgspec.DecodeError:
-        raise Refusal(400, "invalid profile request") from None
+        raise ControlError(400, "invalid profile request") from None
     if "name" not in wanted:
-        raise Refusal(400, "profile name is required")
+        raise ControlError(400, "profile name is required")
     name = wanted["name"]
     if name is not None and not isinstance(name, str):
-        raise Refusal(400, "profile name must be a string or null")
-    if name and name not in call.services.plan.profiles:
-        raise Refusal(404, f'profile "{name}" not found')
-    call.services.set_profile(name or None)
-    return as_json({"active": call.services.profile})
+        raise ControlError(400, "profile name must be a string or null")
+    if name and name not in request.services.config.plan.profiles:
+        raise ControlError(404, f'profile "{name}" not found')
+    request.services.set_profile(name or None)
+    return as_json({"active": request.services.profile})
 
 
-async def config_status(call: ControlRequest) -> Reply:
-    """Say whether the file on disk is what runs, and if not, why."""
-    return as_json(call.services.config_status())
+async def config_status(request: ControlRequest) -> Reply:
+    """Say whether the configuration file is in use, and if not, why."""
+    return as_json(request.services.reload_status.shown())
 
 
-async def reload(call: ControlRequest) -> Reply:
+async def reload(request: ControlRequest) -> Reply:
     """Load the configuration again, as SIGHUP does."""
-    await call.services.reload()
-    status = call.services.config_status()
+    await request.services.reload()
+    status = request.services.reload_status.shown()
     return as_json(status, 200 if status["ok"] else 409)

@@ -1,13 +1,14 @@
-"""The observing routes: logs, events, activity, captures, in-flight, figures.
+"""Control routes that observe: logs, events, activity, captures, running requests, figures.
 
-They read what `observe` keeps, and start no model. What is slow is asked on the
-store's thread for questions, never on the loop.
+Slow queries run on the store's thread for questions.
+Does not: start a model, or block the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -16,16 +17,17 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.core.naming.names import LocalTarget
+from modelswap.devices.facts import hardware_facts
 from modelswap.errors import ForbiddenError, UnavailableError
 from modelswap.observe.activity.export import as_csv, as_lines
 from modelswap.observe.activity.query import SORTS, Filter, Page
 from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.logs.logs import COMBINED, PROXY, UPSTREAM, model_source
+from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.observe.metrics import prometheus
 from modelswap.observe.metrics.counters import ModelCounters
-from modelswap.observe.metrics.hardware import snapshot
 
-from .control_request import ControlRequest, Refusal, Reply, StreamReply, as_json
+from .control_request import ControlError, ControlRequest, Reply, StreamReply, as_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
 
 PLAIN: Final = "text/plain"
 LIVE: Final = (("X-Content-Type-Options", "nosniff"), ("X-Accel-Buffering", "no"))
+"""Headers of streams: no proxy holds them back, no browser guesses their type."""
 MOST_ROWS: Final = 999
+"""Rows of a page; llama-swap has the same bound."""
 MOST_EXPORTED: Final = 100_000
+"""Rows of an export: about 50 MB of JSON."""
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -44,40 +49,40 @@ _STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
 # Logs
 
 
-async def logs(call: ControlRequest) -> Reply:
-    """Return the combined log, or the page that shows it to a browser."""
-    if "text/html" in call.header("accept"):
-        return Reply(302, b"", "text/html; charset=utf-8", (("Location", "/ui/"),))
-    return Reply(200, call.services.logs.history(COMBINED), PLAIN)
+async def logs(request: ControlRequest) -> Reply:
+    """Return the combined log."""
+    return Reply(200, request.services.logs.history(COMBINED), PLAIN)
 
 
-async def log_stream(call: ControlRequest) -> StreamReply:
+async def log_stream(request: ControlRequest) -> StreamReply:
     """Follow one log: the history first, then every line as it is written."""
-    source = _source(call)
-    kept = call.services.logs
-    tail = kept.subscribe(source, history="no-history" not in call.query)
+    source = _source(request)
+    all_logs = request.services.logs
+    tail = all_logs.subscribe(source, history="no-history" not in request.query)
 
     async def lines() -> AsyncIterator[bytes]:
         try:
             while (data := await tail.take()) is not None:
                 yield data
         finally:
-            kept.unsubscribe(source, tail)
+            all_logs.unsubscribe(source, tail)
 
     return StreamReply(lines(), PLAIN, 200, LIVE)
 
 
-def _source(call: ControlRequest) -> str:
-    name = unquote(call.params.get("id", "")).strip("/")
+def _source(request: ControlRequest) -> str:
+    name = unquote(request.params.get("id", "")).strip("/")
     if name in {"", PROXY, UPSTREAM}:
-        if call.identity.models:
+        if request.identity.models:
             raise ForbiddenError("this key is limited to some models, and this log is of them all")
         return name
-    services = call.services
-    match = services.snapshot.names.split_path(name, services.profile)
+    services = request.services
+    match = services.config.snapshot.names.split_path(name, services.profile)
     if match is None or not isinstance(match.target, LocalTarget):
-        raise Refusal(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE)
-    if not call.identity.may_use(match.target.model, match.target.requested):
+        raise ControlError(
+            400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE
+        )
+    if not request.identity.may_use(match.target.model, match.target.requested):
         raise ForbiddenError(f"this key may not use the model {match.name!r}")
     return model_source(match.target.model)
 
@@ -85,31 +90,36 @@ def _source(call: ControlRequest) -> str:
 # Events
 
 
-async def events(call: ControlRequest) -> StreamReply:
-    """Stream what happens; the present state comes first."""
-    services = call.services
+async def events(request: ControlRequest) -> StreamReply:
+    """Stream events; the present state comes first."""
+    services = request.services
     services.completions.settle()
-    client = services.bus.subscribe(lambda: _present(services), call.header("last-event-id"))
+    client = services.bus.subscribe(
+        lambda: _initial_events(services), request.header("last-event-id")
+    )
     headers = (("Cache-Control", "no-cache"), *LIVE)
     return StreamReply(client.frames(), "text/event-stream", 200, headers)
 
 
-def _present(services: Services) -> Iterator[tuple[str, object]]:
+def _initial_events(services: Services) -> Iterator[tuple[str, object]]:
     for source in (PROXY, UPSTREAM):
         text = services.logs.history(source).decode("utf-8", "replace")
         yield "logData", {"data": text, "source": source}
-    yield "modelStatus", services.statuses()
-    yield "uiConfig", {"activity": {"session_id": list(services.plan.settings.session_headers)}}
+    yield "modelStatus", services.fleet_events.statuses()
+    yield (
+        "uiConfig",
+        {"activity": {"session_id": list(services.config.plan.settings.session_headers)}},
+    )
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
-    yield "configStatus", services.config_status()
+    yield "configStatus", services.reload_status.shown()
 
 
 # Activity
 
 
-def _moment(call: ControlRequest, name: str) -> datetime | None:
-    text = call.arg(name)
+def _time(request: ControlRequest, name: str) -> datetime | None:
+    text = request.arg(name)
     if text is None:
         return None
     try:
@@ -117,20 +127,20 @@ def _moment(call: ControlRequest, name: str) -> datetime | None:
             return datetime.fromisoformat(text)
     except ValueError:
         pass
-    raise Refusal(400, f"invalid '{name}' timestamp, use RFC3339 format")
+    raise ControlError(400, f"invalid '{name}' timestamp, use RFC3339 format")
 
 
-def _seconds(call: ControlRequest, name: str) -> int | None:
-    moment = _moment(call, name)
-    return None if moment is None else int(moment.timestamp())
+def _seconds(request: ControlRequest, name: str) -> int | None:
+    time = _time(request, name)
+    return None if time is None else int(time.timestamp())
 
 
-def _at_least_one(call: ControlRequest, name: str) -> int | None:
-    text = call.arg(name)
+def _at_least_one(request: ControlRequest, name: str) -> int | None:
+    text = request.arg(name)
     if text is None:
         return None
     if not _is_count(text) or int(text) < 1:
-        raise Refusal(400, f"{name} must be >= 1")
+        raise ControlError(400, f"{name} must be >= 1")
     return int(text)
 
 
@@ -138,98 +148,98 @@ def _is_count(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 18  # noqa: PLR2004 -- fits SQLite
 
 
-def _filter(call: ControlRequest) -> Filter:
-    start, end = _seconds(call, "start"), _seconds(call, "end")
+def _filter(request: ControlRequest) -> Filter:
+    start, end = _seconds(request, "start"), _seconds(request, "end")
     if start is not None and end is not None and start > end:
-        raise Refusal(400, "start must be before end")
-    low, high = _at_least_one(call, "min_id"), _at_least_one(call, "max_id")
+        raise ControlError(400, "start must be before end")
+    low, high = _at_least_one(request, "min_id"), _at_least_one(request, "max_id")
     if low is not None and high is not None and low > high:
-        raise Refusal(400, "min_id must be <= max_id")
+        raise ControlError(400, "min_id must be <= max_id")
     return Filter(
-        models=_values(call, "model"),
+        models=_values(request, "model"),
         start=start,
         end=end,
         min_id=low,
         max_id=high,
-        statuses=[_status(text) for text in _values(call, "status")],
-        paths=_values(call, "path"),
-        keys=_values(call, "key"),
-        clients=_values(call, "client"),
-        text=call.arg("q") or "",
+        statuses=[_status(text) for text in _values(request, "status")],
+        paths=_values(request, "path"),
+        keys=_values(request, "key"),
+        clients=_values(request, "client"),
+        text=request.arg("q") or "",
     )
 
 
-def _values(call: ControlRequest, name: str) -> list[str]:
-    return [value for value in call.query.get(name, ()) if value.strip()][:100]
+def _values(request: ControlRequest, name: str) -> list[str]:
+    return [value for value in request.query.get(name, ()) if value.strip()][:100]
 
 
 def _status(text: str) -> tuple[int, int]:
     if not _STATUS.fullmatch(text):
-        raise Refusal(400, "status must be a code such as 404, or a class such as 5xx")
+        raise ControlError(400, "status must be a code such as 404, or a class such as 5xx")
     if text.endswith("xx"):
         return int(text[0]) * 100, int(text[0]) * 100 + 99
     return int(text), int(text)
 
 
-def _page(call: ControlRequest) -> Page:
-    limit, number = call.arg("limit") or "25", call.arg("page") or "1"
+def _page(request: ControlRequest) -> Page:
+    limit, number = request.arg("limit") or "25", request.arg("page") or "1"
     if not _is_count(limit.removeprefix("-")):
-        raise Refusal(400, "invalid limit")
+        raise ControlError(400, "invalid limit")
     if not 1 <= int(limit) <= MOST_ROWS:
-        raise Refusal(400, f"limit must be between 1 and {MOST_ROWS}")
+        raise ControlError(400, f"limit must be between 1 and {MOST_ROWS}")
     if not _is_count(number) or not 1 <= int(number) <= 1 << 40:
-        raise Refusal(400, "page must be >= 1")
-    return _ordered(call, int(limit), int(number))
+        raise ControlError(400, "page must be >= 1")
+    return _ordered(request, int(limit), int(number))
 
 
-def _ordered(call: ControlRequest, limit: int, number: int = 1) -> Page:
-    sort, order = call.arg("sort") or "id", (call.arg("order") or "desc").lower()
+def _ordered(request: ControlRequest, limit: int, number: int = 1) -> Page:
+    sort, order = request.arg("sort") or "id", (request.arg("order") or "desc").lower()
     if sort not in SORTS:
-        raise Refusal(400, "invalid sort column")
+        raise ControlError(400, "invalid sort column")
     if order not in {"asc", "desc"}:
-        raise Refusal(400, "order must be asc or desc")
-    cursor = _at_least_one(call, "cursor")
+        raise ControlError(400, "order must be asc or desc")
+    cursor = _at_least_one(request, "cursor")
     if cursor is not None and sort != "id":
-        raise Refusal(400, "a cursor needs sort=id")
+        raise ControlError(400, "a cursor needs sort=id")
     return Page(limit=limit, number=number, sort=sort, ascending=order == "asc", cursor=cursor)
 
 
-async def _asked(call: ControlRequest, question: Callable[[], Any], failed: str) -> Any:
+async def _query(request: ControlRequest, question: Callable[[], Any], failed: str) -> Any:
     try:
-        return await call.services.completions.ask(question)
+        return await request.services.completions.ask(question)
     except StoreFailedError as error:
-        call.services.log.warning(f"activity store: {error}")
-        raise Refusal(500, failed) from error
+        request.services.log.warning(f"activity store: {error}")
+        raise ControlError(500, failed) from error
 
 
-async def activity(call: ControlRequest) -> Reply:
+async def activity(request: ControlRequest) -> Reply:
     """List finished requests."""
-    of, page, store = _filter(call), _page(call), call.services.store
-    listing = await _asked(call, lambda: store.listing(of, page), "failed to get activity")
+    of, page, store = _filter(request), _page(request), request.services.store
+    listing = await _query(request, lambda: store.listing(of, page), "failed to get activity")
     return as_json(listing)
 
 
-async def stats(call: ControlRequest) -> Reply:
-    """Add up finished requests."""
-    models = _values(call, "model")[:1]
-    of = Filter(models=models, start=_seconds(call, "start"), end=_seconds(call, "end"))
-    store = call.services.store
-    return as_json(await _asked(call, lambda: store.stats(of), "failed to get activity stats"))
+async def stats(request: ControlRequest) -> Reply:
+    """Aggregate finished requests."""
+    models = _values(request, "model")[:1]
+    of = Filter(models=models, start=_seconds(request, "start"), end=_seconds(request, "end"))
+    store = request.services.store
+    return as_json(await _query(request, lambda: store.stats(of), "failed to get activity stats"))
 
 
-async def export(call: ControlRequest) -> Reply:
-    """Give the rows to take away: `format=csv`, `json` (default) or `jsonl`."""
-    of, page, store = _filter(call), _ordered(call, MOST_EXPORTED), call.services.store
-    kind = (call.arg("format") or "json").lower()
+async def export(request: ControlRequest) -> Reply:
+    """Export rows as a file: `format=csv`, `json` (default) or `jsonl`."""
+    of, page, store = _filter(request), _ordered(request, MOST_EXPORTED), request.services.store
+    kind = (request.arg("format") or "json").lower()
     makers: dict[str, tuple[Callable[[Any], bytes], str]] = {
         "json": (msgspec.json.encode, "application/json"),
         "jsonl": (as_lines, "application/x-ndjson"),
         "csv": (as_csv, "text/csv; charset=utf-8"),
     }
     if kind not in makers:
-        raise Refusal(400, "format must be json, jsonl or csv")
+        raise ControlError(400, "format must be json, jsonl or csv")
     make, content_type = makers[kind]
-    body = await _asked(call, lambda: make(store.export(of, page)), "failed to export activity")
+    body = await _query(request, lambda: make(store.export(of, page)), "failed to export activity")
     named = (("Content-Disposition", f'attachment; filename="modelswap-activity.{kind}"'),)
     return Reply(200, body, content_type, named)
 
@@ -237,40 +247,40 @@ async def export(call: ControlRequest) -> Reply:
 # Captures and running requests
 
 
-async def capture(call: ControlRequest) -> Reply:
-    """Show one kept exchange."""
-    text = call.params["id"]
+async def capture(request: ControlRequest) -> Reply:
+    """Return one capture."""
+    text = request.params["id"]
     if not _is_count(text.removeprefix("-")):
-        raise Refusal(400, "invalid capture ID")
-    captures = call.services.captures
-    shown = await call.services.completions.ask(lambda: captures.show(int(text)))
+        raise ControlError(400, "invalid capture ID")
+    captures = request.services.captures
+    shown = await request.services.completions.ask(lambda: captures.show(int(text)))
     if shown is None:
-        raise Refusal(404, "capture not found")
+        raise ControlError(404, "capture not found")
     return as_json(shown, newline=False)
 
 
-async def inflight(call: ControlRequest) -> Reply:
+async def inflight(request: ControlRequest) -> Reply:
     """List the running requests."""
-    return as_json({"requests": call.services.inflight.snapshot().get("requests", [])})
+    return as_json({"requests": request.services.inflight.snapshot().get("requests", [])})
 
 
-async def cancel(call: ControlRequest) -> Reply:
-    """End a running request."""
-    if not call.services.inflight.cancel(unquote(call.params["id"])):
-        raise Refusal(404, "inflight request not found")
+async def cancel(request: ControlRequest) -> Reply:
+    """Cancel a running request."""
+    if not request.services.inflight.cancel(unquote(request.params["id"])):
+        raise ControlError(404, "inflight request not found")
     return as_json({"msg": "ok"})
 
 
 # Figures
 
 
-async def performance(call: ControlRequest) -> Reply:
-    """Give the samples of host and GPUs."""
-    samples = call.services.performance
+async def performance(request: ControlRequest) -> Reply:
+    """Return the samples of host and GPUs."""
+    samples = request.services.performance
     if not samples.enabled:
         return as_json({"enabled": False}, 503)
-    after = _moment(call, "after")
-    fraction = 0 if after is None else _fraction(call.arg("after") or "")
+    after = _time(request, "after")
+    fraction = 0 if after is None else _fraction(request.arg("after") or "")
     floor = None if after is None else int(after.replace(microsecond=0).timestamp()) * 10**9
     return as_json(samples.report(None if floor is None else floor + fraction))
 
@@ -282,24 +292,27 @@ def _fraction(text: str) -> int:
 
 
 _hardware: list[asyncio.Future[Any]] = []
+"""The description of this machine, for the loop that asked first."""
 
 
-async def hardware(call: ControlRequest) -> Reply:
+async def hardware(request: ControlRequest) -> Reply:
     """Say what this machine is; found out once, at the first question."""
-    if not _hardware or _hardware[0].get_loop() is not call.services.loop:
-        _hardware[:] = [call.services.loop.run_in_executor(None, snapshot, __version__)]
+    if not _hardware or _hardware[0].get_loop() is not request.services.loop:
+        now = rfc3339(time.time_ns(), 0)
+        asking = request.services.loop.run_in_executor(None, hardware_facts, __version__, now)
+        _hardware[:] = [asking]
     facts = await asyncio.shield(_hardware[0])
     if facts is None:
         raise UnavailableError("hardware detection unavailable", should_retry=False)
     return as_json(facts)
 
 
-async def metrics(call: ControlRequest) -> Reply:
-    """Give the counters and the newest samples as Prometheus text."""
-    services, fleet = call.services, call.services.fleet
+async def metrics(request: ControlRequest) -> Reply:
+    """Return the counters and the newest samples as Prometheus text."""
+    services, fleet = request.services, request.services.fleet
     states = [
         ModelCounters(model, fleet.phase(model).shown, fleet.in_flight(model), fleet.waiting(model))
-        for model in services.plan.models
+        for model in services.config.plan.models
     ]
     host, gpus = services.performance.latest()
     running = len(services.inflight)

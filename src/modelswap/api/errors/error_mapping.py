@@ -1,14 +1,14 @@
-"""How a visit that failed is told to its client.
+"""Maps what the core or the relay reports to one of the few errors that clients know.
 
-Pure: what the room or the relay reports becomes one of the few errors that
-clients know, with words that hold no command line and no header.
+Guarantees: the text holds no command line and no header. Pure.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.core.controller import Reason
+from modelswap.config.plan import KeyScope
+from modelswap.core.commands import Reason
 from modelswap.errors import (
     BadRequestError,
     CancelledRequestError,
@@ -23,27 +23,27 @@ from modelswap.errors import (
 from modelswap.http import EndReason
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Identity
-    from modelswap.core.controller import Fail
+    from modelswap.api.auth.identity import Identity
+    from modelswap.core.commands import Fail
     from modelswap.http import RelayResult
 
 NO_ROUTER: Final = "no router for requested model"
 
 
-def refusal(refused: Fail, identity: Identity) -> ReplyError:
-    """Say to a client why its wait ended without a turn.
+def wait_error(failure: Fail, identity: Identity) -> ReplyError:
+    """Say why a wait ended without a lease.
 
-    What a model server said, which may hold paths, is for `admin`; names of other models are for
-    those who may use every model.
+    The output of a model server, which may hold paths, needs the scope `admin`; names of other models
+    are for keys that are not limited to some.
     """
-    retry_after, detail = refused.retry_after, refused.detail
-    match refused.reason:
+    retry_after, detail = failure.retry_after, failure.detail
+    match failure.reason:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
-            why, said = refused.failure, detail
+            why, text = failure.failure, detail
             if why is not None:
-                said = why.text if identity.may("admin") else why.brief
+                text = why.text if identity.may(KeyScope.ADMIN) else why.brief
             return LoadFailedError(
-                f"the model could not be loaded: {said}",
+                f"the model could not be loaded: {text}",
                 retry_after=retry_after,
                 should_retry=why is None or not why.is_lasting,
             )
@@ -62,7 +62,7 @@ def refusal(refused: Fail, identity: Identity) -> ReplyError:
         case Reason.SHUTTING_DOWN:
             return UnavailableError("the server is shutting down", retry_after=5)
         case Reason.REMOVED | Reason.NO_SUCH_MODEL:
-            is_removed = refused.reason is Reason.REMOVED
+            is_removed = failure.reason is Reason.REMOVED
             return NotFoundError(
                 "the model was removed from the configuration" if is_removed else NO_ROUTER
             )
@@ -80,17 +80,17 @@ def refusal(refused: Fail, identity: Identity) -> ReplyError:
             assert_never(never)
 
 
-def cancelled() -> ReplyError:
-    """Say that somebody ended the request: a status that no client takes for a reason to retry."""
+def cancelled_error() -> ReplyError:
+    """Say that a user cancelled the request: no client retries after this status."""
     return CancelledRequestError("the request was cancelled", code="cancelled")
 
 
-def broken(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
-    """Say to a client what became of the upstream."""
-    said = f"{'peer proxy' if by_peer else 'upstream'} error: {outcome.detail}"
-    match outcome.reason:
+def relay_error(result: RelayResult, *, by_peer: bool = False) -> ReplyError:
+    """Say how the upstream failed."""
+    text = f"{'peer proxy' if by_peer else 'upstream'} error: {result.detail}"
+    match result.reason:
         case EndReason.HEADER_TIMEOUT | EndReason.CONNECT_TIMEOUT | EndReason.STALLED:
-            return UpstreamTimeoutError(said)
+            return UpstreamTimeoutError(text)
         case EndReason.UPSTREAM_LOST:
             return UnavailableError(
                 "the model was stopped before its answer was complete",
@@ -98,6 +98,6 @@ def broken(outcome: RelayResult, *, by_peer: bool = False) -> ReplyError:
                 retry_after=1,
             )
         case EndReason.BODY_FAILED:
-            return BadRequestError(outcome.detail)
+            return BadRequestError(result.detail)
         case _:
-            return UpstreamError(said)
+            return UpstreamError(text)

@@ -1,34 +1,30 @@
-"""Web pages of model servers, kept apart from our own page and API.
+"""Separates the web pages of model servers from modelswap's own page and API.
 
-A page below `/upstream/<model>/` or `/comfyui/` is the model server's, but a
-browser would give it our origin, our remembered key included.
+A page below `/upstream/<model>/` or `/comfyui/` comes from the model server, but a browser would give
+it modelswap's origin, and with it the key that the web page remembers.
 
-Guarantees: unless `trustPage` is set, such a page never has our origin. On a
-loopback name a browser's navigation is led to `http://<label>.localhost:PORT`,
-which every browser but Safari resolves to loopback, and where nothing is served
-but that model. Elsewhere each response that a browser could run carries a
-sandbox (`SANDBOX`), which gives it an origin that equals no other.
+Guarantees: unless `trustPage` is set, such a page never has modelswap's origin. On a loopback name a
+browser's navigation is redirected to `http://<label>.localhost:PORT`, which every browser but Safari
+resolves to loopback, and where only that model is served. Elsewhere each response that a browser could
+run carries a sandbox (`SANDBOX`), which gives it an origin that equals no other.
 Does not: touch responses of known inert types, or clients that are no browsers.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import re
-import socket
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from modelswap.api.hosts.page_hosts import is_page_host, page_label
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
 from modelswap.errors import ForbiddenError
-from modelswap.http import Address
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.snapshot import ConfigSnapshot
-    from modelswap.config.plan import Plan
     from modelswap.core.naming.names import LocalTarget
     from modelswap.http import Field, Request
 
@@ -37,26 +33,21 @@ _POLICY: Final = (
     b"allow-popups-to-escape-sandbox"
 )
 SANDBOX: Final[tuple[Field, ...]] = ((b"Content-Security-Policy", _POLICY),)
-"""Without `allow-same-origin`. A window that the page opens may leave the sandbox, since the page
-cannot reach into a window of another origin."""
-ARRIVAL: Final = (
+"""Without `allow-same-origin`. A window that the page opens may leave the sandbox: the page cannot
+access a window of another origin."""
+LANDING_PAGE: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0">'
     b"<title>Opening the page</title>"
 )
-"""Loads its own address again: that request, and each later reload, then comes from its own origin."""
-ARRIVAL_FIELDS: Final[tuple[Field, ...]] = (
+"""Reloads its own address: that request, and each later one, then comes from its own origin."""
+LANDING_FIELDS: Final[tuple[Field, ...]] = (
     (b"Content-Type", b"text/html; charset=utf-8"),
     (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"Cache-Control", b"no-store"),
 )
-_MARK: Final = "upstream--"
-_MOST_SLUG: Final = 32
-"""Characters of a model's name in a label, which DNS limits to 63 in all."""
-_DIGITS: Final = 12
-"""Hex digits of the hash in a label: 48 bits, so that two models of one file never share one."""
-_EXPECTED_FOR: Final = 300.0
-"""Seconds that a browser has to follow a redirect of ours: its user may have to type the key there."""
-_MOST_EXPECTED: Final = 256
+_EXPECTED_FOR: Final = Seconds(300)
+"""A browser has so long to follow a redirect to a page: its user may have to type the key there."""
+_MAX_EXPECTED: Final = 256
 """Redirects remembered at once, so that endless ones do not fill the memory; a user needs one."""
 _SANDBOXED: Final = (
     "<{}> its web page is shown in a sandbox, where it can call no API, not even its own: open it as "
@@ -70,39 +61,19 @@ _PROXIED: Final = (
     b"x-forwarded-host",
     b"x-forwarded-proto",
 )
-"""Set by proxies, which may not forward the label's name."""
+"""Set by proxies, which may not forward the host name of the label."""
 _DOCUMENTS: Final = frozenset({b"document", b"frame", b"iframe"})
 """Values of `Sec-Fetch-Dest` for which a browser makes a page of the response."""
 
 
-def is_page_host(host: bytes | None) -> bool:
-    """Tell whether a `Host` or an origin's authority is of the form that models' pages have.
-
-    By form, not by configuration: the page of a model that is gone must not become ours.
-    """
-    if host is None or b"--" not in host:
-        return False
-    labels = host.decode("latin-1").lower().partition(":")[0].rstrip(".").split(".")
-    return labels[-1] == "localhost" and any(label.startswith(_MARK) for label in labels)
-
-
-def page_label(target: LocalTarget | PeerTarget) -> str:
-    """Return the label of a model's own host name: the same at every start."""
-    is_peer = isinstance(target, PeerTarget)
-    name = f"{target.peer}/{target.model}" if isinstance(target, PeerTarget) else target.model
-    slug = re.sub("[^a-z0-9]+", "-", name.lower())[:_MOST_SLUG].strip("-") or "model"
-    digest = hashlib.sha256(f"{is_peer} {name}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{_MARK}{slug}--{digest[:_DIGITS]}"
-
-
 def trusts_page(snapshot: ConfigSnapshot, target: LocalTarget | PeerTarget) -> bool:
-    """Tell whether the configuration lets the model's page have our origin."""
+    """Tell whether the configuration lets the model's page have modelswap's origin."""
     if isinstance(target, PeerTarget):
         return snapshot.remotes[target.peer].peer.trust_page
     return snapshot.plan.models[target.model].trust_page
 
 
-def guard_of(
+def sandbox_fields(
     snapshot: ConfigSnapshot, request: Request, target: LocalTarget | PeerTarget
 ) -> tuple[Field, ...]:
     """Return the fields for responses of the model that a browser could run."""
@@ -111,59 +82,24 @@ def guard_of(
     return SANDBOX
 
 
-def page_ports(plan: Plan) -> set[int]:
-    """Return the ports at which model servers serve their pages themselves, past us.
-
-    A page there is of a loopback origin, as applications on this machine are, which may use our API.
-    """
-    proxies = [model.proxy for model in plan.models.values() if not model.trust_page]
-    proxies += [peer.proxy for peer in plan.peers.values() if not peer.trust_page]
-    ports = (loopback_port(proxy) for proxy in proxies)
-    return {port for port in ports if port is not None}
-
-
-def loopback_port(proxy: str) -> int | None:
-    """Return the port of a server's address on this machine; `None` when it is elsewhere."""
-    try:
-        address = Address.parse(proxy)
-    except ValueError:
-        return None
-    is_here = not address.socket_path and _is_here(address.host.rstrip("."))
-    return address.port if is_here else None
-
-
-def _is_here(host: str) -> bool:
-    """Tell whether a connection to a host stays on this machine, in every spelling of it."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    with contextlib.suppress(OSError):  # also `127.1` and `0`, as the system's resolver does
-        host = socket.inet_ntoa(socket.inet_aton(host))
-    try:
-        found = ip_address(host)
-    except ValueError:
-        return False  # a name
-    found = getattr(found, "ipv4_mapped", None) or found
-    return found.is_loopback or found.is_unspecified
-
-
 class ModelPages:
-    """Leads browsers to the origins of models' pages."""
+    """Redirects browsers to the origins of models' pages."""
 
     def __init__(self, clock: Callable[[], float], warn: Callable[[str, str], None]) -> None:
         """`warn` takes a key and a text, and logs each key's text once."""
         self._clock = clock
         self._warn = warn
-        self._expected: dict[tuple[bytes, bytes], float] = {}
-        """Host and target of redirects of ours, with the time until which they may be followed."""
+        self._expected = BoundedCache[tuple[bytes, bytes], float](_MAX_EXPECTED)
+        """Host and target of redirects, with the time until which a browser may follow them."""
 
     def move(
         self, request: Request, target: LocalTarget | PeerTarget, snapshot: ConfigSnapshot
     ) -> bytes | None:
-        """Return where a navigation to the model's page has to go; `None`: it may stay.
+        """Return where a navigation to the model's page is redirected; `None`: nowhere.
 
         Raises:
             ForbiddenError: this host name is another model's, or a service worker would be
-                registered on our origin.
+                registered on modelswap's origin.
         """
         label = page_label(target).encode("ascii")
         host = request.header(b"host") or b""
@@ -181,19 +117,14 @@ class ModelPages:
                 self._warn(f"page {target.model}", _SANDBOXED.format(target.model))
             return None
         own = label + b".localhost" + port
-        self._expect(own, request.target)
+        self._expected[own, request.target] = self._clock() + _EXPECTED_FOR
         return b"http://" + own + request.target
 
-    def _expect(self, host: bytes, target: bytes) -> None:
-        if len(self._expected) >= _MOST_EXPECTED:
-            self._expected.clear()
-        self._expected[host, target] = self._clock() + _EXPECTED_FOR
+    def follows_redirect(self, request: Request) -> bool:
+        """Tell whether a navigation follows a redirect of `move`, once for each redirect.
 
-    def arrives(self, request: Request) -> bool:
-        """Tell whether a navigation follows a redirect of ours, once for each redirect.
-
-        The browser calls it cross-site, since it began on another host name of ours; a page of
-        another site cannot be expected, since our redirects are refused to it.
+        The browser calls it cross-site, since it began on another host name of modelswap. A page of
+        another site gets no such redirect.
         """
         if request.header(b"sec-fetch-site") not in {b"cross-site", b"same-site"}:
             return False
@@ -223,9 +154,9 @@ def _port_of_own_origin(request: Request, host: bytes) -> bytes | None:
 
 
 def _is_direct(request: Request) -> bool:
-    """Tell whether no proxy is between the browser and us.
+    """Tell whether no proxy is between the browser and modelswap.
 
-    With one, `Host` may be its name for us, which means another machine to the browser. nginx adds no
+    With one, `Host` may be the proxy's name for modelswap: another machine to the browser. nginx adds no
     header of `_PROXIED` by itself, but like all proxies it drops the browser's `Connection: keep-alive`.
     """
     is_marked = any(request.header(name) is not None for name in _PROXIED)

@@ -1,13 +1,11 @@
-"""Redirects by model servers, in a browser.
+"""Decides where a model server may redirect a browser.
 
-A browser counts a redirected request as one of the page that began it: of ours,
-or of the user who typed the address. So a model server could send it to
-`/unload` or to another model in their name.
+A browser attributes a redirected request to the page that began it, or to the user who typed the
+address. So a model server could send the browser to `/unload` or to another model in their name.
 
-Guarantees: where a browser says who begins a request (`Sec-Fetch-Site`), the
-`Location` of a model that is not trusted stays only if it leads below the
-model's own path, or to a server that we are not. Whatever browsers might read
-in another way than we do is dropped.
+Guarantees: for a browser (`Sec-Fetch-Site`), the `Location` of a model that is not trusted stays only
+if it leads below the model's own path, or to another server. A `Location` that browsers might read in
+another way is dropped.
 Does not: rewrite a `Location`, or touch it for clients that are no browsers.
 """
 
@@ -21,7 +19,7 @@ from .model_pages import trusts_page
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.api.auth.host_and_cors import HostAndOriginRules
+    from modelswap.api.hosts.host_and_cors import HostAndOriginRules
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import LocalTarget, PeerTarget
     from modelswap.http import Request
@@ -43,7 +41,7 @@ def redirect_rule(
 ) -> Callable[[bytes], bool] | None:
     """Return what tells whether a `Location` of the model may stay; `None`: any may.
 
-    `path` is what the model is asked for: the end of the request's own path, below the model's.
+    `path` is the upstream path: the end of the request's own path, below the model's.
     """
     if request.header(b"sec-fetch-site") is None or trusts_page(snapshot, target):
         return None
@@ -51,11 +49,11 @@ def redirect_rule(
     rest = path.encode("latin-1", "replace")
     home = asked.removesuffix(rest) + b"/" if rest and asked.endswith(rest) else b"/"
     host = request.header(b"host") or b""
-    return lambda location: may_lead_to(location, home, host, snapshot.origins)
+    return lambda location: may_lead_to(location, home, host, snapshot.site_rules)
 
 
-def may_lead_to(location: bytes, home: bytes, host: bytes, origins: HostAndOriginRules) -> bool:
-    """Tell whether a browser stays below `home` (`/`: there is no such place), or leaves us."""
+def may_lead_to(location: bytes, home: bytes, host: bytes, rules: HostAndOriginRules) -> bool:
+    """Tell whether a `Location` stays below `home` (`/`: there is no such path), or leaves modelswap."""
     elsewhere = _ELSEWHERE.fullmatch(location)
     if elsewhere is not None:
         name = elsewhere[1]
@@ -63,7 +61,7 @@ def may_lead_to(location: bytes, home: bytes, host: bytes, origins: HostAndOrigi
             return False
         ours = host.rpartition(b":")[2] if re.search(rb":\d+$", host) else b""
         port = elsewhere[2] or b""
-        is_ours = origins.is_our_host(name)
+        is_ours = rules.is_our_host(name)
         return not is_ours or _usual(port) != _usual(ours)
     if home == b"/" or not _PLAIN.fullmatch(location) or _CLIMBS.search(_path_of(location)):
         return False

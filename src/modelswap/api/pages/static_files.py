@@ -1,7 +1,7 @@
-"""The web page and the redirects that lead to it.
+"""The files of the web page, and redirects to it.
 
-Files come from `modelswap/ui` and nowhere else: names are looked up in a
-listing made once, never joined to a path.
+Guarantees: files come from `modelswap/ui` and nowhere else: names are looked up in a list that is made
+once, never joined to a path.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from modelswap.api.control.control_request import ControlRequest, Refusal, Reply
+from modelswap.api.control.control_request import ControlError, ControlRequest, Reply
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from modelswap.api.control.control_request import Handler, StreamReply
     from modelswap.http import Request
 
 POLICY = (
@@ -24,15 +25,15 @@ POLICY = (
     "style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; "
     "base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 )
-UNFRAMED = (
+NO_FRAMES = (
     ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-"""Pages of other origins (those of model servers among them) cannot hold ours in a frame or window."""
-GUARDS = (
+"""Pages of other origins, also of model servers, cannot show this page in a frame or a window."""
+SECURITY_HEADERS = (
     ("Content-Security-Policy", POLICY),
-    *UNFRAMED,
+    *NO_FRAMES,
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
@@ -44,41 +45,41 @@ KINDS: Final = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-"""Not asked of the system: some call JavaScript plain text, which browsers then refuse to run."""
-MARK: Final = b"x-modelswap-page"
+"""Not looked up in the system: some call JavaScript plain text, and browsers do not run that."""
+PAGE_HEADER: Final = b"x-modelswap-page"
 """The header that the page sends with each request of its own."""
 
 
-def is_page_poll(request: Request, status: int) -> bool:
-    """Tell whether the page only keeps itself up to date: a successful read, or one of its files.
+def is_page_poll(request: Request, status: int, folder: str) -> bool:
+    """Tell whether the page only refreshes itself: a successful read, or one of its files.
 
-    The first document (`/ui/`), every change and every failure are not polls.
+    The first document (*folder* itself), every change and every failure are not polls.
     """
     if request.method not in {"GET", "HEAD"} or status >= 400:  # noqa: PLR2004 -- client errors begin
         return False
-    if request.header(MARK) is not None:
+    if request.header(PAGE_HEADER) is not None:
         return True
-    return request.path.startswith("/ui/") and "." in request.path.rsplit("/", 1)[-1]
+    return request.path.startswith(folder) and "." in request.path.rsplit("/", 1)[-1]
 
 
-def _redirect(to: str, status: int) -> Reply:
-    return Reply(status, b"", "text/html; charset=utf-8", (*UNFRAMED, ("Location", to)))
+def redirect(to: str, status: int) -> Handler:
+    """Return a handler that leads to another path."""
+    reply = Reply(status, b"", KINDS["html"], (*NO_FRAMES, ("Location", to)))
+
+    async def handler(_: ControlRequest) -> Reply:
+        return reply
+
+    return handler
 
 
-async def root(_: ControlRequest) -> Reply:
-    return _redirect("/ui", 302)
+def redirect_browsers(to: str, handler: Handler) -> Handler:
+    """Return a handler that leads a browser to a page, and replies to others as *handler* does."""
+    reply = Reply(302, b"", KINDS["html"], (("Location", to),))
 
+    async def either(request: ControlRequest) -> Reply | StreamReply:
+        return reply if "text/html" in request.header("accept") else await handler(request)
 
-async def ui_root(_: ControlRequest) -> Reply:
-    return _redirect("/ui/", 307)
-
-
-async def upstream_slash(_: ControlRequest) -> Reply:
-    return _redirect("/upstream/", 307)
-
-
-async def upstream_root(_: ControlRequest) -> Reply:
-    return _redirect("/ui/models", 302)  # the page knows this path
+    return either
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +97,7 @@ def _listing() -> dict[str, Traversable]:
     return found
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # more than the page has files
 def _content(name: str) -> tuple[bytes, str] | None:
     """Return a file and its entity tag."""
     entry = _listing().get(name)
@@ -106,24 +107,24 @@ def _content(name: str) -> tuple[bytes, str] | None:
     return body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
 
 
-def _file(call: ControlRequest, name: str) -> Reply:
+def _file(request: ControlRequest, name: str) -> Reply:
     found = _content(name)
     if found is None:
-        raise Refusal(404, "no such file")
+        raise ControlError(404, "no such file")
     body, tag = found
-    headers = (*GUARDS, ("ETag", tag))
+    headers = (*SECURITY_HEADERS, ("ETag", tag))
     kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
-    if tag in call.header("if-none-match"):
+    if tag in request.header("if-none-match"):
         return Reply(304, b"", kind, headers)
     return Reply(200, body, kind, headers)
 
 
-async def ui_file(call: ControlRequest) -> Reply:
-    name = unquote(call.params["name"]) or "index.html"
+async def ui_file(request: ControlRequest) -> Reply:
+    name = unquote(request.params["name"]) or "index.html"
     if _listing().get(name) is None and "." not in name.rsplit("/", 1)[-1]:
         name = "index.html"  # the page's own routes
-    return _file(call, name)
+    return _file(request, name)
 
 
-async def favicon(call: ControlRequest) -> Reply:
-    return _file(call, "favicon.ico")
+async def favicon(request: ControlRequest) -> Reply:
+    return _file(request, "favicon.ico")

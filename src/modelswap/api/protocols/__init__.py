@@ -1,1 +1,1 @@
-"""What a client's protocol says in a stream."""
+"""Knows what the clients of each protocol expect in an event stream."""

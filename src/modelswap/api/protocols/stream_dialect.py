@@ -1,23 +1,24 @@
-"""The dialect of an event stream: what may be said in it before and after the model speaks.
+"""Writes our own events of a stream in the form that the clients of its protocol read.
 
-Law: only paths whose clients are known to expect events have a voice; in an
-answer of any other path not one byte of ours appears. Which form a keep-alive
-has was decided by running the clients (`docs/decisions/0006-keep-alive-form.md`,
-`tests/clients`). It refuses to decide when something is said.
+Guarantees: only endpoints whose clients are known to expect events have a dialect; no other
+response gets a byte of ours. The form of a keep-alive was decided by running the clients
+(`docs/decisions/0006-keep-alive-form.md`, `tests/system/clients`).
+Does not: decide when an event is sent.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from enum import Enum
 from typing import Final, assert_never
 
-from modelswap.api.errors.error_responses import anthropic_type, openai_error
-from modelswap.errors import fault_of
+from modelswap.api.errors.error_objects import anthropic_type, fault_of, openai_error
+from modelswap.observe.activity.failure_text import describe
 
 
 class StreamDialect(Enum):
+    """The conventions of a client protocol for event streams."""
+
     CHAT = "OpenAI chat completions"
     TEXT = "OpenAI text completions"
     RESPONSES = "OpenAI responses"
@@ -25,43 +26,18 @@ class StreamDialect(Enum):
     NATIVE = "llama.cpp's own"
 
 
-_PATHS: Final = {
-    "/v1/chat/completions": StreamDialect.CHAT,
-    "/chat/completions": StreamDialect.CHAT,
-    "/v1/completions": StreamDialect.TEXT,
-    "/v1/responses": StreamDialect.RESPONSES,
-    "/responses": StreamDialect.RESPONSES,
-    "/v1/messages": StreamDialect.MESSAGES,
-    "/messages": StreamDialect.MESSAGES,
-    "/completions": StreamDialect.NATIVE,
-    "/completion": StreamDialect.NATIVE,
-    "/infill": StreamDialect.NATIVE,
-}
 COMMENT: Final = b": keep-alive\n"
 """One line feed: two would dispatch an empty event in parsers that count blank lines."""
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
-_MESSAGES: Final = re.compile(r"(?:/v1?|^(?:/upstream/[^/]+)?)/messages(?:/|$)")
-
-
-def stream_dialect_of(path: str) -> StreamDialect | None:
-    """Say which events the clients of an upstream path expect; None: none that we know."""
-    return _PATHS.get(path)
-
-
-def speaks_anthropic(path: str) -> bool:
-    """Say whether the clients of a path, as they send it, expect Anthropic's errors.
-
-    `/v1/messages` and what is below it, also under `/upstream/<model>` and any other prefix.
-    """
-    return _MESSAGES.search(path) is not None
+_BAD_REQUEST: Final = 400
+"""The first status that is an error."""
 
 
 def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> bytes:
-    """Write what keeps a client of a silent stream waiting.
+    """Write an event without meaning, so that the client of a silent stream goes on waiting.
 
-    An empty piece of text where a parser is known that stumbles over comments
-    or loses the event behind one. Its `id` is empty so that clients that hold
-    all later chunks against the first one's take the model's.
+    It is an empty piece of text where a known parser fails at comments or loses the event behind
+    one. Its `id` is empty: clients that compare the `id` of all chunks then take the model's.
     """
     match stream_dialect:
         case StreamDialect.CHAT:
@@ -119,6 +95,16 @@ def error_event(
             return b"data: " + openai_error(message, kind, code or usual) + b"\n\n"
         case _ as never:
             assert_never(never)
+
+
+def late_error_event(
+    dialect: StreamDialect | None, status: int, content_type: bytes, body: bytes
+) -> bytes:
+    """Write a response that is no event stream as the last event of one that was already open."""
+    if status < _BAD_REQUEST:
+        kind = content_type.decode("latin-1") or "no content type"
+        return error_event(dialect, 502, f"the upstream answered {status} with {kind}, not events")
+    return error_event(dialect, status, describe(status, body))
 
 
 def event(value: object, *, name: str = "") -> bytes:

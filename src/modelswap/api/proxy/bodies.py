@@ -1,12 +1,14 @@
-"""Bodies that are no plain JSON on their way in: coded, marked, spooled, too large to be held.
+"""Reads request bodies that are no plain JSON: their codings, their size, and what is wrong with them.
 
-What the HTTP package reports becomes an error that clients know, with words that hold no path.
+Guarantees: what the HTTP package reports becomes an error that clients know, in words without paths.
+Memory: `BodyCollector` accounts for what it holds at the connection.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.api.routing.model_selector import BYTE_ORDER_MARK
 from modelswap.errors import (
     BadRequestError,
     BodyTooLargeError,
@@ -23,33 +25,32 @@ from modelswap.http import (
     codings_of,
     decoded,
 )
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from modelswap.http import Exchange, Request, Upload
 
-MARK: Final = b"\xef\xbb\xbf"
-"""UTF-8's byte order mark, which some programs on Windows put before JSON."""
-PEEKED: Final = 64 << 10
-"""Bytes of a large body that are read to see what it is."""
-_LARGE: Final = 4 << 20
-"""A body of more bytes goes on while it comes. A smaller one, such as a prompt with a picture, can be
-sent a second time and be captured."""
+PEEKED: Final = Bytes(64 << 10)
+"""The beginning of a large body that is read to see what it is: one read of the socket."""
+_LARGE: Final = Bytes(4 << 20)
+"""A larger body is sent while it comes. A smaller one, such as a prompt with a picture, can be sent
+a second time and be captured."""
 _TOO_LARGE: Final = "the request's body is too large"
-_UNCHARGED: Final = 128 << 10
-"""Bytes of a decoded body that are not accounted for; more is, in steps of this."""
+_UNCHARGED: Final = Bytes(128 << 10)
+"""The part of a decoded body that is not accounted for, so that a small one costs no call."""
 
 
 def is_large(exchange: Exchange) -> bool:
-    """Whether a body is, or may become, too large to be gathered without need."""
+    """Tell whether a body is, or may become, too large to be collected without need."""
     length = exchange.body_length
     return length is None or length > _LARGE
 
 
 def may_be_json(beginning: bytes) -> bool:
-    """Whether a body that does not say so may be a JSON object."""
-    return beginning.removeprefix(MARK).lstrip(b" \t\r\n")[:1] in {b"", b"{"}
+    """Tell whether a body of another content type may be a JSON object."""
+    return beginning.removeprefix(BYTE_ORDER_MARK).lstrip(b" \t\r\n")[:1] in {b"", b"{"}
 
 
 def readable_codings(values: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -67,8 +68,18 @@ def readable_codings(values: Sequence[bytes]) -> tuple[bytes, ...]:
         ) from None
 
 
-def refusal_of(wrong: Exception) -> ReplyError:
-    """Say what is wrong with a coded body."""
+def codings_to_remove(request: Request) -> tuple[bytes, ...]:
+    """Return the codings of the body, which are taken off on its way.
+
+    Raises:
+        UnsupportedCodingError: a coding that cannot be taken off.
+    """
+    values = request.header_values(b"content-encoding")
+    return readable_codings(values) if values and request.has_body else ()
+
+
+def coding_error(wrong: Exception) -> ReplyError:
+    """Return the error for a coded body that cannot be decoded."""
     if isinstance(wrong, GrownError):
         return BodyTooLargeError(_TOO_LARGE)
     return BadRequestError(str(wrong))
@@ -84,12 +95,12 @@ def plain_body(request: Request, body: bytes, limit: int) -> bytes:
     try:
         body = decoded(body, codings, limit)
     except (BadCodingError, GrownError) as wrong:
-        raise refusal_of(wrong) from None
-    return body.removeprefix(MARK)
+        raise coding_error(wrong) from None
+    return body.removeprefix(BYTE_ORDER_MARK)
 
 
-def refusal_of_form(upload: Upload) -> ReplyError:
-    """Say why a form was given up; the log hears more of a disk that takes nothing."""
+def form_error_of(upload: Upload) -> ReplyError:
+    """Return the error for a form that was given up; details of a full disk are for the log only."""
     match upload.fault:
         case Fault.TOO_LARGE:
             return BodyTooLargeError(upload.failure)
@@ -101,8 +112,8 @@ def refusal_of_form(upload: Upload) -> ReplyError:
             return BadRequestError(f"could not parse multipart form: {upload.failure}")
 
 
-class Collected:
-    """Gathers a decoded body, within the bound on all bodies in memory."""
+class BodyCollector:
+    """Collects a decoded body, within the bound on all bodies in memory."""
 
     def __init__(
         self, exchange: Exchange, *, done: Callable[[bytes], None], full: Callable[[], None]

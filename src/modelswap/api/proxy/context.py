@@ -1,44 +1,55 @@
-"""What the front door found out about a request's head: who asks, and for what.
+"""The facts of a request's head: who asks, for what, and how its body is to be read.
 
-Law: everything here follows from the head, the client's address and one book,
-so equal requests share one passport, and what is derived from it (the head for
-the upstream, the ends of the line in the log) is made once. It refuses to know
-bodies, and whatever differs between two equal requests.
+Guarantees: everything follows from the head, the client's address and one configuration snapshot.
+So equal requests share one context, and what is derived from it (the head for the upstream, the
+ends of the line in the log) is made once. Nothing but these caches changes after the construction.
+Does not: know bodies, or whatever differs between two equal requests.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from modelswap.api.auth.client_identity import NO_SWAP
+from modelswap.api.auth.client_identity import (
+    NO_SWAP,
+    address_of,
+    allows_no_swap,
+    is_background,
+)
 from modelswap.api.auth.credentials import without_any, without_keys
-from modelswap.api.pages.model_pages import guard_of
+from modelswap.api.pages.model_pages import sandbox_fields
 from modelswap.api.pages.model_redirects import redirect_rule
+from modelswap.api.responder import line_ends
+from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
 from modelswap.core.naming.names import PeerTarget
 from modelswap.http import UpstreamRequest, forward_headers
 from modelswap.observe.captures import weight
-from modelswap.observe.logs.logs import printable
 from modelswap.observe.usage.decoding import readable
 
-from .bodies import readable_codings
-
 if TYPE_CHECKING:
-    from modelswap.api.auth.auth import Held, Identity
+    from modelswap.api.auth.client_identity import ClientIdentities
+    from modelswap.api.auth.identity import Identity
+    from modelswap.api.auth.keys import ValidKeys
+    from modelswap.api.routing.resolved_request import ResolvedRequest
     from modelswap.api.snapshot import ConfigSnapshot
-    from modelswap.core.naming.names import LocalTarget, Target
-    from modelswap.core.spec import ClientId
+    from modelswap.core.naming.names import Target
     from modelswap.http import Field, Request, UpstreamPool
+
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _CONTENT_CODING: Final = frozenset({b"content-encoding"})
 _OURS: Final = frozenset({NO_SWAP})
-"""Said to this program; a peer is told what it amounts to."""
-_MOST_OUTBOUNDS: Final = 8
+"""Meant for this program; a peer gets a header of its own instead."""
+_MOST_UPSTREAMS: Final = 8
+"""Upstreams whose request is kept; a head has one for each model that it is used with."""
 _MOST_NAMES: Final = 64
+"""Names that are kept, so that a client with endless names does not fill the memory."""
 
 
 class RequestContext:
+    """The facts of all requests with an equal head."""
+
     __slots__ = (
         "address",
         "after",
@@ -46,21 +57,25 @@ class RequestContext:
         "before",
         "client",
         "codings",
-        "direct",
-        "held",
+        "endpoint",
         "identity",
         "is_form",
         "is_plain",
         "is_recorded",
         "is_tracked",
         "kind",
+        "known",
+        "known_streams",
+        "named",
         "no_swap",
         "path",
         "request",
         "shown_path",
         "snapshot",
         "source",
-        "usual",
+        "unleased",
+        "upstream_requests",
+        "valid_keys",
         "weight",
     )
 
@@ -69,60 +84,69 @@ class RequestContext:
         snapshot: ConfigSnapshot,
         request: Request,
         identity: Identity,
+        clients: ClientIdentities,
         *,
-        address: str,
-        client: ClientId,
-        background: bool,
-        no_swap: bool,
         path: str,
-        is_recorded: bool,
-        is_tracked: bool,
+        is_recorded: bool = False,
+        is_tracked: bool = False,
+        valid_keys: ValidKeys = (),
+        codings: tuple[bytes, ...] = (),
+        named: tuple[str, Target] | None = None,
+        unleased: str = "",
     ) -> None:
         """`path` is what the upstream gets. *Recorded*: in the activity list; *tracked*: in flight."""
-        self.snapshot = snapshot
-        self.request = request
-        self.identity = identity
-        self.held: Held = ()
-        """The right keys, to be judged again with each equal request where they have an end or a rate."""
-        self.address = address
+        self.snapshot: Final = snapshot
+        self.request: Final = request
+        self.identity: Final = identity
+        self.valid_keys: Final = valid_keys
+        """The valid keys that expire or have a rate: each equal request is judged by them again."""
+        self.address: Final = address_of(request, snapshot.proxies)
         """The client's, behind the proxies that are trusted."""
-        self.client = client
-        self.background = background
-        self.no_swap = no_swap
-        self.path = path
-        self.shown_path = path if request.path.startswith("/upstream/") else request.path
-        self.is_recorded = is_recorded
-        self.is_tracked = is_tracked
+        settings = snapshot.plan.settings
+        self.client: Final = clients.client_of(
+            request, identity, settings.client_id_header, snapshot.proxies
+        )
+        self.background: Final = is_background(request, identity, settings.background_header)
+        self.no_swap: Final = allows_no_swap(request, identity)
+        self.path: Final = path
+        self.endpoint: Final = endpoint_of(path)
+        """What the table of routes says about `path`."""
+        self.shown_path: Final = path if request.path.startswith(UPSTREAM) else request.path
+        self.is_recorded: Final = is_recorded
+        self.is_tracked: Final = is_tracked
+        self.named: Final = named
+        """The name and the target that the path says."""
+        self.unleased: Final = unleased
+        """What a request is called that uses a ready model without a lease, and loads none."""
         kind = request.header(b"content-type")
-        self.kind = None if kind is None else kind.decode("latin-1")
-        self.source = source_of(request.method, self.kind)
+        self.kind: Final = None if kind is None else kind.decode("latin-1")
+        self.source: Final = (
+            NameLocation.PATH
+            if named is not None
+            else NameLocation.QUERY
+            if unleased
+            else source_of(request.method, self.kind)
+        )
         """Where to look for the model."""
-        self.is_form = (
+        self.is_form: Final = (
             request.has_body
             and self.kind is not None
             and "multipart/form-data" in self.kind.lower()
         )
-        self.codings: tuple[bytes, ...] = ()
+        self.codings: Final = codings
         """What is taken off the body on its way."""
-        self.is_plain = self.source is NameLocation.JSON or not request.has_body
+        self.is_plain: Final = not codings and (
+            self.source is NameLocation.JSON or not request.has_body
+        )
         """The body, if there is one, is JSON as it stands."""
-        self.before, self.after = line_ends(request, address)
-        self.weight = weight(request.headers)
-        self.direct: dict[str, LocalTarget] = {}
-        """Names that lead to a model whatever else happens: without a profile, nothing to check or edit."""
-        self.usual: dict[UpstreamPool, UpstreamRequest] = {}
-        """What `outbound` made for this very query and a client whose answer has not begun."""
-
-    def take_off_codings(self) -> None:
-        """Have the body decoded on its way, if it is coded.
-
-        Raises:
-            UnsupportedCodingError: in a way that cannot be taken off.
-        """
-        values = self.request.header_values(b"content-encoding")
-        if values and self.request.has_body:
-            self.codings = readable_codings(values)
-            self.is_plain = False
+        self.before, self.after = line_ends(request, self.address)
+        self.weight: Final = weight(request.headers)
+        self.known: Final[dict[str, ResolvedRequest]] = {}
+        """What names lead to whatever else happens: without a profile, nothing to check or edit."""
+        self.known_streams: Final[dict[str, ResolvedRequest]] = {}
+        """The same for requests of an event stream."""
+        self.upstream_requests: Final[dict[UpstreamPool, UpstreamRequest]] = {}
+        """What `upstream_request` made for this query and a client whose response has not begun."""
 
     @property
     def is_coded(self) -> bool:
@@ -130,39 +154,40 @@ class RequestContext:
         coding = self.request.header(b"content-encoding")
         return coding is not None and coding.strip().lower() not in {b"", b"identity"}
 
-    def remember(self, name: str, target: LocalTarget) -> None:
-        """Let `name` be `direct` from now on, unless each request's names are checked."""
+    def remember(self, resolved: ResolvedRequest) -> None:
+        """Keep the result for equal requests, unless each request's names are checked."""
         if self.identity.models:
             return
-        if len(self.direct) >= _MOST_NAMES:
-            self.direct.clear()
-        self.direct[name] = target
+        cache = self.known_streams if resolved.stream else self.known
+        if len(cache) >= _MOST_NAMES:
+            cache.clear()
+        cache[resolved.name] = resolved
 
-    def outbound(
-        self, upstream: UpstreamPool, query: str, target: Target, *, begun: bool
+    def upstream_request(
+        self, pool: UpstreamPool, query: str, target: Target, *, started: bool
     ) -> UpstreamRequest:
-        """The request as a model's server or a peer gets it.
+        """Return the request as a model's server or a peer gets it.
 
-        `begun`: the client has its headers already.
+        `started`: the client has its headers already.
         """
-        is_usual = not begun and query == self.request.query
-        known = self.usual.get(upstream) if is_usual else None
+        is_usual = not started and query == self.request.query
+        known = self.upstream_requests.get(pool) if is_usual else None
         if known is None:
-            known = self._make_outbound(upstream, query, target, begun=begun)
+            known = self._make_upstream_request(pool, query, target, started=started)
             if is_usual:
-                if len(self.usual) >= _MOST_OUTBOUNDS:
-                    self.usual.clear()
-                self.usual[upstream] = known
+                if len(self.upstream_requests) >= _MOST_UPSTREAMS:
+                    self.upstream_requests.clear()
+                self.upstream_requests[pool] = known
         return known
 
-    def _make_outbound(
-        self, upstream: UpstreamPool, query: str, target: Target, *, begun: bool
+    def _make_upstream_request(
+        self, pool: UpstreamPool, query: str, target: Target, *, started: bool
     ) -> UpstreamRequest:
         request = self.request
         is_peer = isinstance(target, PeerTarget)
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
         drop = (
-            _OURS | _CODINGS if begun or codings else _OURS
+            _OURS | _CODINGS if started or codings else _OURS
         )  # headers that are out promise no coding
         if self.codings:
             drop |= _CONTENT_CODING
@@ -171,19 +196,19 @@ class RequestContext:
             drop=drop,
             trust_forwarded=True,  # appended to, as every proxy does; the last entry is ours
             forwarded=not is_peer,
-            host=upstream.address.authority.encode("ascii") if is_peer else None,
+            host=pool.address.authority.encode("ascii") if is_peer else None,
         )
-        if codings and not begun:  # figures and captures need an answer that can be read
+        if codings and not started:  # figures and captures need a response that can be read
             headers.append((b"Accept-Encoding", readable(codings)))
         if is_peer and self.no_swap:
             headers.append((b"X-Modelswap-No-Swap", b"true"))
         return UpstreamRequest(
             request.method,
-            upstream.address.join(self.path, query),
+            pool.address.join(self.path, query),
             self._with_credentials(headers, target),
             request.header(b"upgrade") if request.upgrade else None,
-            self.snapshot.origins.cors(request.header(b"origin")),
-            page_guard=guard_of(self.snapshot, request, target),
+            self.snapshot.site_rules.cors(request.header(b"origin")),
+            page_guard=sandbox_fields(self.snapshot, request, target),
             may_redirect=redirect_rule(self.snapshot, request, target, self.path),
         )
 
@@ -193,21 +218,6 @@ class RequestContext:
         own = snapshot.credentials_of(target)
         if own:
             return [*without_any(headers), *own]
-        if snapshot.access.is_open or snapshot.keeps_credentials(target):
+        if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
-        return without_keys(headers, snapshot.access.is_ours)
-
-
-def accept_of(request: Request) -> str | None:
-    """Return which form of an answer the client prefers, as it says so."""
-    accept = request.header(b"accept")
-    return None if accept is None else accept.decode("latin-1")
-
-
-def line_ends(request: Request, address: str) -> tuple[str, str]:
-    """What stands before and behind status and size in a request's line in the log."""
-    agent = request.header(b"user-agent") or b""
-    return (
-        printable(f'Request {address} "{request.method} {request.path} HTTP/{request.version}" '),
-        printable(f' "{agent.decode("latin-1")}" '),
-    )
+        return without_keys(headers, snapshot.authenticator.is_ours)

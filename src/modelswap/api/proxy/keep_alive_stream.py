@@ -1,15 +1,15 @@
-"""What a waiting client is told while its model loads.
+"""Sends keep-alives to a client whose model loads, or tells it how the load goes.
 
-Two ways, both only for clients that stream in a known dialect (`voice`):
+Both are only for clients that read an event stream of a known dialect (`stream_dialect`):
 
-* **keep-alive**, always: nothing for a grace, so that a failure in that time is
-  still a proper status code; then the headers of an event stream, and from then
-  on something without meaning every few seconds.
-* **loading state**, when `sendLoadingState` says so: the headers at once, and
-  what happens as `reasoning_content`, in chunks that a chat client accepts.
+* **keep-alive**, always: nothing for a grace period, so that a failure in that time is still a
+  proper status code; then the headers of an event stream, and from then on a meaningless event
+  every few seconds.
+* **loading state**, when `sendLoadingState` says so: the headers at once, and the progress as
+  `reasoning_content`, in chunks that a chat client accepts.
 
-Law: nothing is said after `pause`, except by `resume`. It refuses to know why
-the client waits, and to end the stream.
+Guarantees: nothing is sent after `finish`, except after `resume`.
+Does not: know why the client waits, or end the stream.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.protocols.stream_dialect import chunk, keep_alive
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,17 +28,18 @@ if TYPE_CHECKING:
     from modelswap.api.protocols.stream_dialect import StreamDialect
     from modelswap.http import Exchange, Field
 
-STATE_EVERY: Final = 0.75
+STATE_EVERY: Final = Seconds(0.75)
+"""Between two dots of the loading state, as in llama-swap."""
 RULE: Final = "\u2501" * 5
 HEAD: Final = (
     (b"Content-Type", b"text/event-stream"),
     (b"Cache-Control", b"no-cache"),
     (b"X-Accel-Buffering", b"no"),
 )
-MARGIN: Final = 1.0
-"""Seconds before a client's own deadline at which it hears from us, at the least."""
+MARGIN: Final = Seconds(1.0)
+"""Before a client's own deadline: enough for the response to arrive."""
 _SHARE: Final = 0.25
-"""Of a patience that is short."""
+"""The part of a short timeout that is kept free instead."""
 _ANNOUNCED: Final = (
     b"x-stainless-read-timeout",
     b"x-stainless-timeout",
@@ -48,7 +50,7 @@ _ids = count(1)
 
 
 class KeepAliveStream:
-    """Talks to one waiting client. Create it when the wait begins."""
+    """The stream to one waiting client. Create it when the wait begins."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class KeepAliveStream:
         stream_dialect: StreamDialect,
         model: str,
         grace: float,
-        pulse: float,
+        interval: float,
         fields: Sequence[Field] = (),
         shows_state: bool = False,
     ) -> None:
@@ -67,55 +69,51 @@ class KeepAliveStream:
         self._loop = loop
         self._stream_dialect = stream_dialect
         self._model = model
-        self._pulse_every = STATE_EVERY if shows_state else pulse
+        self._interval = STATE_EVERY if shows_state else interval
         self._fields = fields
-        self._news = ""
-        self._begun = loop.time()
-        self._speaks = shows_state
+        self._progress = ""
+        self._began = loop.time()
+        self._shows_state = shows_state
         self._id = f"chatcmpl-loading-{next(_ids)}"
         self._created = int(time.time())  # noqa: TID251 - the wire format has wall time in it
         self._timer: asyncio.TimerHandle | None = None
         if shows_state:
             self._open()
-            self._say(f"{RULE}\nmodelswap loading model: {model}\n")
-            self._again(STATE_EVERY)
+            self._write_state(f"{RULE}\nmodelswap loading model: {model}\n")
+            self._schedule(STATE_EVERY)
         else:
-            self._again(grace)
+            self._schedule(grace)
 
     def on_position(self, position: int) -> None:
-        """Tell the place in the queue with the next pulse; 1 is the next."""
-        self._news = f"\nQueue position: #{position} "
+        """Tell the place in the queue with the next event; 1 is the next."""
+        self._progress = f"\nQueue position: #{position} "
 
-    def pause(self) -> None:
-        """Be silent: the model has its turn, or the wait is over."""
+    def resume(self) -> None:
+        """Go on: the wait was not over."""
+        if self._timer is None:
+            self._schedule(self._interval)
+
+    def finish(self, *, failed: bool = False) -> None:
+        """End it, after telling how the load ended where the state is shown."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def resume(self) -> None:
-        """Go on: the wait was not over after all."""
-        if self._timer is None:
-            self._again(self._pulse_every)
-
-    def finish(self, *, failed: bool = False) -> None:
-        """Be silent from now on, after saying how it ended where the state is shown."""
-        self.pause()
-        if self._speaks:
-            self._speaks = False
-            took = self._loop.time() - self._begun
+        if self._shows_state:
+            self._shows_state = False
+            took = self._loop.time() - self._began
             end = f"\nFailed after {took:.2f}s" if failed else f"\nDone! ({took:.2f}s)"
-            self._say(f"{end}\n{RULE}\n \n")
+            self._write_state(f"{end}\n{RULE}\n \n")
 
-    def _again(self, delay: float) -> None:
-        self._timer = self._loop.call_later(delay, self._pulse)
+    def _schedule(self, delay: float) -> None:
+        self._timer = self._loop.call_later(delay, self._send_next)
 
-    def _pulse(self) -> None:
+    def _send_next(self) -> None:
         self._timer = None
         if self._exchange.finished:
             return
-        if self._speaks:
-            news, self._news = self._news, ""
-            self._say(news or ".")
+        if self._shows_state:
+            progress, self._progress = self._progress, ""
+            self._write_state(progress or ".")
         else:
             if not self._exchange.started:
                 self._open()
@@ -123,12 +121,12 @@ class KeepAliveStream:
                 self._exchange.write(
                     keep_alive(self._stream_dialect, model=self._model, created=self._created)
                 )
-        self._again(self._pulse_every)
+        self._schedule(self._interval)
 
     def _open(self) -> None:
         self._exchange.start(200, [*HEAD, *self._fields])
 
-    def _say(self, text: str) -> None:
+    def _write_state(self, text: str) -> None:
         choice = {"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}
         self._exchange.write(
             chunk(
@@ -142,7 +140,7 @@ class KeepAliveStream:
 
 
 def announced_timeout(header: Callable[[bytes], bytes | None]) -> float | None:
-    """Return how long the client said that it will wait for an answer, in seconds."""
+    """Return how many seconds the client said that it will wait for a response."""
     for name in _ANNOUNCED:
         value = header(name)
         if value is not None:
@@ -155,6 +153,6 @@ def announced_timeout(header: Callable[[bytes], bytes | None]) -> float | None:
     return None
 
 
-def before(patience: float) -> float:
-    """Return how long to wait with a client that leaves after `patience` seconds."""
-    return patience - min(MARGIN, patience * _SHARE)
+def before(timeout: float) -> float:
+    """Return how long a client that leaves after `timeout` seconds may wait for a response."""
+    return timeout - min(MARGIN, timeout * _SHARE)

@@ -1,103 +1,213 @@
-"""One request to a model, from its body to its last byte.
+"""One request to a model: the state machine from its body to its last byte.
 
-A `ProxyRequest` is the request's state and, in turn, the waiter for its lease and the
-watcher of its relay: one object, plain callbacks, no task. For a model that is
-ready, the whole way from the parsed request to the bytes on the upstream's
-socket is one call. Its three acts are `naming` (which model), `turn` (a lease)
-and, here, the answer.
+`resolve` says what the request means, `BodyArrival` takes a body that is no plain JSON, `QueueWait`
+waits for a lease, `Relay` sends, `Retries` times another try. A `ProxyRequest` holds what they give
+it (lease, selection, relay) and calls them in turn: plain callbacks, no task. For a model that is
+ready, the whole way from the parsed request to the bytes on the upstream's socket is one call.
 
-Whatever happens, a visit ends exactly once, in `_end`: the lease is given back
-and the recording is closed.
+Guarantees: a request ends exactly once, in `_finish`, which gives back everything that it holds
+and closes its record.
+Does not: know routes, or the gateway.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from modelswap.api.errors.error_mapping import broken, cancelled
-from modelswap.api.protocols.stream_dialect import error_event, stream_dialect_of
+from modelswap.api.errors.error_mapping import cancelled_error, relay_error
+from modelswap.api.protocols.stream_dialect import error_event, late_error_event
+from modelswap.api.responder import send_error
+from modelswap.api.routing.resolved_request import UNRESOLVED, ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
-from modelswap.observe.activity.failure_text import describe
 
+from .body_arrival import BodyArrival
+from .queue_wait import QueueWait
 from .readiness import check_loaded
-from .turn import Turn
+from .record import RequestRecord
+from .resolve import resolve, resolve_form, resolve_stream
+from .retries import Retries, may_resend
 
 if TYPE_CHECKING:
-    from modelswap.api.protocols.stream_dialect import StreamDialect
-    from modelswap.core.naming.names import Target
-    from modelswap.http import RelayResult, ResponseHead, UpstreamPool, UpstreamRequest
+    from modelswap.fleet import ModelServer
+    from modelswap.http import BodySource, Exchange, RelayResult, ResponseHead, UpstreamPool
+
+    from .context import RequestContext
+    from .services import ProxyServices
 
 
-RETRIES: Final = 4
-"""How often a request is tried again whose server died before the request had begun."""
-RETRY_PAUSE: Final = 0.05
-"""Seconds until then; doubles. Enough for the news of the server's exit to arrive."""
+class RequestPhase(Enum):
+    """Where a request is on its way."""
+
+    RECEIVING = "its body comes"
+    QUEUED = "it waits for a lease"
+    RELAYING = "a relay has it"
+    RETRYING = "it is tried again soon"
+    FINISHED = "it is over"
+
+
 CLIENT_CLOSED: Final = 499
-BAD_REQUEST: Final = 400
+"""The status in log and record of a request whose client left (nginx's convention)."""
+QUEUED: Final = RequestPhase.QUEUED
+RELAYING: Final = RequestPhase.RELAYING
+FINISHED: Final = RequestPhase.FINISHED
 DONE: Final = EndReason.DONE
-CLIENT_GONE: Final = EndReason.CLIENT_GONE
 _ORDERLY: Final = frozenset({EndReason.DONE, EndReason.CLIENT_GONE, EndReason.CANCELLED})
-_ENDINGS: Final = {ending: ending.name.lower() for ending in EndReason}
-_DONE: Final = _ENDINGS[DONE]
-_UNBEGUN: Final = frozenset(
-    {EndReason.CONNECT_FAILED, EndReason.CONNECT_TIMEOUT, EndReason.UPSTREAM_LOST}
-)
-"""There was no connection, so nothing was sent: with `never_ran`."""
+_REASONS: Final = {reason: reason.name.lower() for reason in EndReason}
+_DONE: Final = _REASONS[DONE]
+_STALLS: Final = frozenset({EndReason.HEADER_TIMEOUT, EndReason.STALLED})
 
 
-class ProxyRequest(Turn):
-    """One request to a model."""
+@dataclass(slots=True, eq=False)
+class ProxyRequest:
+    """One request to a model; receives its body and its lease, and owns its relay."""
 
-    __slots__ = ()
+    services: ProxyServices
+    exchange: Exchange
+    context: RequestContext
+    _began: float = field(default_factory=monotonic, init=False)
+    _phase: RequestPhase = field(default=RequestPhase.RECEIVING, init=False)
+    _body: bytes | BodySource = field(default=b"", init=False)
+    _resolved: ResolvedRequest = field(default=UNRESOLVED, init=False)
+    _record: RequestRecord | None = field(default=None, init=False)
+    _server: ModelServer | None = field(default=None, init=False)
+    """The last one that had the request."""
+    _holds_lease: bool = field(default=False, init=False)
+    _relay: Relay | None = field(default=None, init=False)
+    _arrival: BodyArrival | None = field(default=None, init=False)
+    _wait: QueueWait | None = field(default=None, init=False)
+    _retries: Retries | None = field(default=None, init=False)
 
-    def _peek(self, target: Target, what: str = "polls") -> None:
-        """Use a ready server without a lease: it may leave in the middle."""
-        self._target = target
-        if isinstance(target, PeerTarget):
-            self._send(self._snapshot.remotes[target.peer].upstream)
+    # The body and what it means
+
+    def receive(self) -> None:
+        """Take the body; plain JSON comes the short way."""
+        if self.context.is_plain:
+            self.exchange.read_body(self.on_body)
             return
-        fleet = self._front.services.fleet
+        self._arrival = BodyArrival(self.services, self.exchange, self.context, self)
+        self._arrival.begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Go on with the whole body."""
+        resolved = resolve(self.context, body, self.exchange.request.query, self.services)
+        self._body = body if resolved.body is None else resolved.body
+        self._on_resolved(resolved)
+
+    def on_stream(self, beginning: bytes, source: BodySource) -> None:
+        """Go on with a large body, which comes while it is sent."""
+        query = self.exchange.request.query
+        self._body = source
+        self._on_resolved(resolve_stream(self.context, beginning, query, self.services))
+
+    def on_form(self, fields: dict[str, bytes]) -> None:
+        """Go on with a form, which the arrival holds."""
+        query = self.exchange.request.query
+        self._on_resolved(resolve_form(self.context, fields, query, self.services))
+
+    def _on_resolved(self, resolved: ResolvedRequest) -> None:
+        """Begin the record, and go for a lease."""
+        self._resolved = resolved
+        context, services = self.context, self.services
+        if resolved.name and (context.is_recorded or context.is_tracked):
+            self._record = RequestRecord(
+                services, context, self.exchange.request, self._began, resolved, self.cancel
+            )
+        target = resolved.target
+        if resolved.refusal is not None or target is None:
+            self.fail(resolved.refusal or ReplyError("internal error"))
+            return
+        for key in resolved.failed_edits:
+            services.log.once(
+                f"filter {target.model} {key}",
+                f"<{target.model}> a filter could not be applied to {key}; "
+                "such requests go on without it",
+            )
+        if isinstance(target, PeerTarget):
+            self._send(context.snapshot.remotes[target.peer].upstream)
+        elif context.unleased:
+            self._send_unleased(target)
+        else:
+            self._dispatch(target)
+
+    # The lease
+
+    def _dispatch(self, target: LocalTarget) -> None:
+        """Get a lease of the model, at once or after a wait."""
+        context = self.context
+        if not context.background:
+            server = self.services.fleet.lease_now(target.model, context.client)
+            if server is not None:
+                self.on_lease(server, 0)
+                return
+        self._phase = QUEUED
+        self.exchange.on_gone = self._on_client_gone
+        if self._wait is None:
+            self._wait = QueueWait(
+                self.services,
+                self.exchange,
+                context,
+                self,
+                target.model,
+                self._resolved.stream,
+                self._began,
+            )
+        self._wait.enter()
+
+    def on_lease(self, server: ModelServer, queue_ms: int) -> None:
+        """Send the request to the server, whose lease this request has now."""
+        self._holds_lease = True
+        self._server = server
+        record = self._record
+        if record is not None:
+            record.queue_ms = queue_ms
+            record.priority = server.model.priority
+        if self._phase is FINISHED:  # the client left while the grant was on its way
+            self._release()
+            return
+        try:
+            self._send(server.upstream)
+        except Exception as bug:  # noqa: BLE001 - a border: a bug must not keep the lease for ever
+            self.fail(ReplyError("internal error", detail=repr(bug)))
+
+    def _send_unleased(self, target: LocalTarget) -> None:
+        """Use a ready server without a lease: it may stop in the middle."""
+        fleet = self.services.fleet
         server = fleet.server(target.model)
         try:
-            check_loaded(fleet, target.model, what)
+            check_loaded(fleet, target.model, self.context.unleased)
         except ReplyError as error:
             self.fail(error)
             return
         assert server is not None
-        self._tries = RETRIES
         self._send(server.upstream)
 
-    # A turn
+    def _release(self) -> None:
+        """Give the lease back."""
+        server = self._server
+        if self._holds_lease and server is not None:
+            self._holds_lease = False
+            self.services.fleet.release(server.model.id)
 
-    def go(self, target: Target) -> None:
-        """See `Naming.go`."""
-        self._target = target
-        if isinstance(target, PeerTarget):
-            self._send(self._snapshot.remotes[target.peer].upstream)
-            return
-        self._dispatch()
+    # The relay
 
-    # The answer
-
-    def _outbound(self, upstream: UpstreamPool) -> UpstreamRequest:
-        target = self._target
-        assert target is not None
-        return self._context.outbound(upstream, self._query, target, begun=self._exchange.started)
-
-    def _send(self, upstream: UpstreamPool) -> None:
-        exchange = self._exchange
-        outbound = None
-        if not exchange.started and self._query == exchange.request.query:
-            outbound = self._context.usual.get(upstream)
-        if outbound is None:
-            outbound = self._outbound(upstream)
-        upload, form = self._upload, self._form
-        if upload is not None and form is not None and not self._body:
-            whole = upload.whole(values=form.values, remove=form.remove)
-            self._body = whole or upload.source(values=form.values, remove=form.remove)
+    def _send(self, pool: UpstreamPool) -> None:
+        exchange, context, resolved = self.exchange, self.context, self._resolved
+        request = None
+        if resolved.query is None and not exchange.started:
+            request = context.upstream_requests.get(pool)
+        if request is None:
+            target = resolved.target
+            assert target is not None
+            query = exchange.request.query if resolved.query is None else resolved.query
+            request = context.upstream_request(pool, query, target, started=exchange.started)
+        if resolved.form is not None and not self._body:
+            assert self._arrival is not None
+            self._body = self._arrival.form_body(resolved.form)
         body = self._body
         is_whole = isinstance(body, bytes)
         record = self._record
@@ -108,198 +218,158 @@ class ProxyRequest(Turn):
             else:
                 record.sent = b""
                 record.sent_size = exchange.request.content_length or 0
-        self._relay = relay = Relay(exchange, upstream, outbound, body, self, record)
+        self._phase = RELAYING
+        self._relay = relay = Relay(exchange, pool, request, body, self, record)
         relay.begin(fresh=not is_whole)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """See `http.RelayOwner`: with this, all is over."""
-        self._relay = None
+        """End with a response that came in one piece."""
         record = self._record
         now = monotonic()
         if record is not None:
             record.on_whole(head, data, now)
-        if not self._ended:
-            self._let_go()
-            if record is not None:
-                record.end(_DONE, now)
-            self._say(head.status, len(data), now)
+        self._finish(_DONE, now, len(data), head.status)
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
-        """Put an answer that is no stream into the one that was already open for the keep-alives."""
-        stream_dialect = stream_dialect_of(self._path)
-        if status < BAD_REQUEST:
-            kind = content_type.decode("latin-1") or "no content type"
-            return error_event(
-                stream_dialect, 502, f"the upstream answered {status} with {kind}, not events"
-            )
-        return error_event(stream_dialect, status, describe(status, body))
+        """Put a response that is no stream into the one that was already open for the keep-alives."""
+        return late_error_event(self.context.endpoint.dialect, status, content_type, body)
 
-    def error_event(self, outcome: RelayResult) -> bytes | None:
-        error = self._broken(outcome)
-        return _event(stream_dialect_of(self._path), error)
+    def error_event(self, result: RelayResult) -> bytes:
+        """Give the last event of a stream that breaks."""
+        return self._event(self._error_of(result))
 
-    def on_end(self, outcome: RelayResult) -> None:
+    def on_end(self, result: RelayResult) -> None:
+        """End, or try again, when the relay ended."""
         self._relay = None
+        reason, sent = result.reason, result.bytes_sent
+        if reason is DONE:
+            self._finish(_DONE, monotonic(), sent)
+            return
         self._release()
-        ending = outcome.reason
-        if ending is DONE:
-            self._end(outcome)
-            return
-        self._report_stall(outcome)
-        if ending is CLIENT_GONE or outcome.started:
-            self._end(outcome)
-            return
-        if ending is EndReason.CANCELLED:
-            self.fail(cancelled(), outcome=outcome)
-            return
-        if self._may_retry(outcome):
-            self._exchange.on_gone = self._left
-            self._retry_later(outcome)
-            return
-        self.fail(self._broken(outcome), outcome=outcome)
+        if self._server is not None and reason in _STALLS:
+            self.services.fleet.stalled(self._server, result.detail)
+        if reason is EndReason.CLIENT_GONE:
+            self._finish(_REASONS[reason], monotonic(), sent, CLIENT_CLOSED)
+        elif result.started:  # the status is out already; the record shall tell
+            error = "" if reason in _ORDERLY else self._broken(result).text
+            self._finish(_REASONS[reason], monotonic(), sent, error=error)
+        elif reason is EndReason.CANCELLED:
+            self.fail(cancelled_error(), result=result)
+        elif self._may_retry(result):
+            self.exchange.on_gone = self._on_client_gone
+            self._retry_later(result)
+        else:
+            self.fail(self._error_of(result), result=result)
 
-    def _broken(self, outcome: RelayResult) -> ReplyError:
-        if outcome.reason is EndReason.BODY_FAILED and self._upload is not None:
-            return self._form_error()
-        return broken(outcome, by_peer=isinstance(self._target, PeerTarget))
+    def _error_of(self, result: RelayResult) -> ReplyError:
+        if result.reason is EndReason.BODY_FAILED and self._arrival is not None:
+            return self._arrival.form_error() or self._broken(result)
+        return self._broken(result)
 
-    def _may_retry(self, outcome: RelayResult) -> bool:
-        is_used_up = not isinstance(self._body, bytes)
-        if is_used_up and not (outcome.never_ran and outcome.reason in _UNBEGUN):
-            return False
+    def _broken(self, result: RelayResult) -> ReplyError:
+        return relay_error(result, by_peer=isinstance(self._resolved.target, PeerTarget))
+
+    # Retries
+
+    def _may_retry(self, result: RelayResult) -> bool:
         return (
-            (outcome.never_ran or outcome.was_reset)
-            and isinstance(self._target, LocalTarget)
-            and self._tries < RETRIES
-            and not self._exchange.finished
+            may_resend(result, is_whole=isinstance(self._body, bytes))
+            and isinstance(self._resolved.target, LocalTarget)
+            and not self.context.unleased
+            and not (self._retries is not None and self._retries.are_used_up)
+            and not self.exchange.finished
         )
 
-    def _retry_later(self, outcome: RelayResult) -> None:
-        delay = RETRY_PAUSE * 2**self._tries
-        self._tries += 1
-        self._retry = self._front.loop.call_later(delay, self._again, outcome)
+    def _retry_later(self, result: RelayResult) -> None:
+        self._phase = RequestPhase.RETRYING
+        if self._retries is None:
+            self._retries = Retries(self.services.loop)
+        self._retries.start(self._retry, result)
 
-    def _again(self, outcome: RelayResult) -> None:
+    def _retry(self, result: RelayResult) -> None:
         """Ask anew, when it is certain now that the request had not begun."""
-        self._retry = None
-        if outcome.never_ran or self._is_dead():
-            self._dispatch()
-        elif self._tries < RETRIES:
-            self._retry_later(outcome)
-        else:
-            self.fail(self._broken(outcome), outcome=outcome)
-
-    def _is_dead(self) -> bool:
-        """Whether the server that had the request has exited meanwhile."""
-        target = self._target
+        target = self._resolved.target
         assert isinstance(target, LocalTarget)
-        return self._front.services.fleet.server(target.model) is not self._server
-
-    def _report_stall(self, outcome: RelayResult) -> None:
-        server = self._server
-        if server is not None and outcome.reason in {EndReason.HEADER_TIMEOUT, EndReason.STALLED}:
-            self._front.services.fleet.stalled(server, outcome.detail)
-
-    # Endings
-
-    def fail(
-        self,
-        error: ReplyError,
-        *headers: tuple[str, str],
-        outcome: RelayResult | None = None,
-    ) -> None:
-        """Answer with an error, in whatever form the client can still read."""
-        if self._ended:
-            return
-        if self._loading is not None:
-            self._loading.finish(failed=True)
-        exchange = self._exchange
-        if exchange.started:
-            if not exchange.finished:
-                exchange.end(_event(stream_dialect_of(self._path), error))
+        has_exited = self.services.fleet.server(target.model) is not self._server
+        if result.never_ran or has_exited:
+            self._dispatch(target)
+        elif self._may_retry(result):
+            self._retry_later(result)
         else:
-            self._replied = self._front.send_error(exchange, error, headers)
-        if error.detail:
-            self._front.services.log.warning(f"{error.text}: {error.detail}")
-        if self._record is not None:
-            self._record.replied(error.status)
-        self._end(outcome, error=error)
+            self.fail(self._error_of(result), result=result)
+
+    # The end
 
     def cancel(self) -> None:
-        """End it because somebody who may has said so."""
+        """End it because an administrator says so."""
         if self._relay is not None:
             self._relay.cancel()
+        else:
+            self.fail(cancelled_error())
+
+    def _on_client_gone(self) -> None:
+        """End it: the client has left while no relay had the request."""
+        self._finish("cancelled", monotonic(), 0, CLIENT_CLOSED)
+
+    def fail(self, error: ReplyError, *, result: RelayResult | None = None) -> None:
+        """Answer with an error, in whatever form the client can still read."""
+        if self._phase is FINISHED:
             return
-        self._drop_ticket()
-        self.fail(cancelled())
+        if self._wait is not None:
+            self._wait.close(failed=True)
+        exchange = self.exchange
+        sent = 0
+        if not exchange.started:
+            sent = send_error(exchange, error, self.context.snapshot.site_rules)
+        elif not exchange.finished:
+            exchange.end(self._event(error))
+        if error.detail:
+            self.services.log.warning(f"{error.text}: {error.detail}")
+        if self._record is not None:
+            self._record.on_own_error(error.status)
+        status = None
+        if result is None:
+            reason = "cancelled" if error.status == CLIENT_CLOSED else "refused"
+        else:
+            reason = _REASONS[result.reason]
+            sent += result.bytes_sent
+            if result.reason is EndReason.CANCELLED:
+                status = CLIENT_CLOSED
+        self._finish(reason, monotonic(), sent, status, error=error.text)
 
-    def _left(self) -> None:
-        """The client has gone while nothing was on its way."""
-        self._drop_ticket()
-        self._end(None, status=CLIENT_CLOSED)
+    def _event(self, error: ReplyError) -> bytes:
+        dialect, retry = self.context.endpoint.dialect, error.should_retry
+        return error_event(dialect, error.status, error.text, error.code, should_retry=retry)
 
-    def _end(
-        self,
-        outcome: RelayResult | None,
-        *,
-        status: int | None = None,
-        error: ReplyError | None = None,
+    def _finish(
+        self, reason: str, now: float, sent: int, status: int | None = None, *, error: str = ""
     ) -> None:
-        if not self._ended:
-            self._let_go()
-            self._write_down(outcome, status, error)
+        """End the request: give back what it holds, and write down how it ended.
 
-    def _let_go(self) -> None:
-        """It is over: give back whatever it has."""
-        self._ended = True
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self._retry is not None:
-            self._retry.cancel()
-        if self._loading is not None:
-            self._loading.finish()
-        if self._upload is not None:
-            self._upload.close()
-        if self._selected is not None:
-            self._snapshot.selectors.release(*self._selected)
-        if self._holds:
-            self._release()
-
-    def _write_down(
-        self, outcome: RelayResult | None, status: int | None, error: ReplyError | None
-    ) -> None:
-        record = self._record
-        now = monotonic()
-        sent = self._replied
-        is_refused = error is not None and error.status != CLIENT_CLOSED
-        ending = "refused" if is_refused else "cancelled"
-        if outcome is not None:
-            sent += outcome.bytes_sent
-            if outcome.reason is DONE:  # the hash of an Enum's member costs a call
-                ending = _DONE
-            else:
-                ending = _ENDINGS[outcome.reason]
-                is_cancelled = outcome.reason is EndReason.CANCELLED and not outcome.started
-                if outcome.reason is CLIENT_GONE or is_cancelled:
-                    status = CLIENT_CLOSED
-                elif error is None and outcome.reason not in _ORDERLY:
-                    # the status is out already; the row shall tell
-                    error = broken(outcome, by_peer=isinstance(self._target, PeerTarget))
-        if record is not None:
-            record.end(ending, now, status=status, error="" if error is None else error.text)
-        self._say(status or self._exchange.status, sent, now)
-
-    def _say(self, status: int, sent: int, now: float) -> None:
-        """Log the request; `sent` bytes of body went to the client."""
-        services = self._front.services
+        `sent` bytes of body went to the client. `status` is for record and log, where it is not
+        what was sent.
+        """
+        if self._phase is FINISHED:
+            return
+        self._phase = FINISHED
+        self._relay = None
+        services = self.services
+        if self._wait is not None:
+            self._wait.close()
+        if self._retries is not None:
+            self._retries.cancel()
+        if self._arrival is not None:
+            self._arrival.close()
+        selection = self._resolved.selection
+        if selection is not None:
+            self.context.snapshot.selectors.decrement(*selection)
+        server = self._server
+        if self._holds_lease and server is not None:
+            self._holds_lease = False
+            services.fleet.release(server.model.id)
+        if self._record is not None:
+            self._record.end(reason, now, status=status, error=error)
         if services.shows_requests:
-            context = self._context
-            services.logs.request_line(
-                context.before, status, sent, context.after, now - self._begun
-            )
-
-
-def _event(stream_dialect: StreamDialect | None, error: ReplyError) -> bytes:
-    return error_event(
-        stream_dialect, error.status, error.text, error.code, should_retry=error.should_retry
-    )
+            before, after = self.context.before, self.context.after
+            shown = status or self.exchange.status
+            services.logs.request_line(before, shown, sent, after, now - self._began)

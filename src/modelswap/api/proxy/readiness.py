@@ -1,4 +1,4 @@
-"""What may be asked of a model that is not ready: which paths load it, and what the others get.
+"""Decides which requests below `/upstream/<model>` load a model, and what the others get meanwhile.
 
 * `/health` is llama-server's readiness probe. While the model loads it gets llama-server's own
   503; where the model is down it loads it, as any other request below `/upstream/<model>` does.
@@ -12,40 +12,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from modelswap.api.routes import Starts, starts_below
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import ConflictError, LoadingError
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from modelswap.api.services import Services
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.http import Request
 
-HEALTH: Final = frozenset({"/health", "/v1/health"})
-MONITORS: Final = frozenset({"/metrics", "/slots"})
-_POLLS: Final = HEALTH | MONITORS
-POLLING: Final = 30.0
-"""Seconds: who asks more often is a monitor. Kubernetes asks every 10 s."""
+    from .services import ProxyServices
+
+POLLING: Final = Seconds(30.0)
+"""A client that asks more often is a monitor. Kubernetes asks every 10 s."""
 _MOST_POLLERS: Final = 1024
+"""Monitors remembered at once, so that endless user agents do not fill the memory."""
 _Poller = tuple[str, str, bytes | None]
 """Model, address, user agent: on one machine a script beside a monitor is told from it."""
-SOON: Final = 1.0
-"""Seconds until the next look, when nothing is known of the load: a look costs little."""
-LATEST: Final = 60.0
-"""Seconds: nobody is told to look later than this."""
-
-
-def is_poll(method: str, rest: str) -> bool:
-    """Whether a request below `/upstream/<model>` asks for the state of its server only."""
-    return rest in _POLLS and method in {"GET", "HEAD"}
+SOON: Final = Seconds(1.0)
+"""The least `Retry-After`, also where nothing is known of the load: a poll costs little."""
+LATEST: Final = Seconds(60.0)
+"""The largest `Retry-After`: an estimate beyond it is too rough."""
 
 
 def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
     """Refuse what loads no model, where it is not ready; *what* names it.
 
     Raises:
-        LoadingError: it is on its way up.
-        ConflictError: it is down.
+        LoadingError: it is starting.
+        ConflictError: it is stopped.
     """
     phase = fleet.listed_phase(model)
     if phase is Phase.STARTING:
@@ -56,36 +52,45 @@ def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
 
 
 class Readiness:
-    """Decides what a request below `/upstream/<model>` does; remembers who polls which health."""
+    """Remembers which client polls which model's health."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: ProxyServices) -> None:
         self._services = services
         self._polled: dict[_Poller, float] = {}
-        """When each last asked for the health of a ready model."""
+        """When each last polled the health of a ready model (loop clock)."""
 
-    def is_peek(self, model: ModelId, request: Request, rest: str) -> bool:
-        """Say whether a request passes as a poll: without a lease, to a server that is ready.
+    def is_unleased(self, model: ModelId, request: Request, rest: str) -> bool:
+        """Tell whether a request is a poll, which takes no lease and needs a ready server.
 
         Raises:
             ReplyError: the model is not ready, and this request may not load it.
         """
         fleet = self._services.fleet
-        polls = is_poll(request.method, rest)
+        starts = starts_below(request.method, rest)
+        polls = starts is not Starts.ALWAYS
         if fleet.phase(model) is Phase.READY:
-            if polls and rest in HEALTH:
+            if starts is Starts.UNLESS_POLLED:
                 self._remember((model, request.client, request.header(b"user-agent")))
             return polls
         if polls:
-            self._check_poll(fleet, model, request, rest)
+            self._check_poll(fleet, model, request, rest, starts)
         plain = unquote(rest)
-        if any(pattern.search(plain) for pattern in self._services.plan.settings.ignore_paths):
+        if any(
+            pattern.search(plain)
+            for pattern in self._services.config.snapshot.plan.settings.ignore_paths
+        ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False
 
     def _check_poll(
-        self, fleet: Fleet | RemoteFleet, model: ModelId, request: Request, rest: str
+        self,
+        fleet: Fleet | RemoteFleet,
+        model: ModelId,
+        request: Request,
+        rest: str,
+        starts: Starts,
     ) -> None:
-        if rest in MONITORS or fleet.listed_phase(model) is Phase.STARTING:
+        if starts is Starts.NEVER or fleet.listed_phase(model) is Phase.STARTING:
             check_loaded(fleet, model, rest)
         poller = model, request.client, request.header(b"user-agent")
         last = self._polled.get(poller)
@@ -93,8 +98,8 @@ class Readiness:
         if last is not None and now - last < POLLING and fleet.has_idled(model):
             self._remember(poller)
             raise ConflictError(
-                f"model {model} is not loaded: nobody used it for its ttl; "
-                "whoever polls its health all the while does not load it again"
+                f"model {model} is not loaded: it was not used for its ttl; "
+                "a client that kept polling its health does not load it again"
             )
 
     def _remember(self, poller: _Poller) -> None:

@@ -1,9 +1,9 @@
-"""What is written down about one request: list of running ones, meter, capture, row.
+"""Records one request to a model: in the list of running requests, as a row, and as a capture.
 
-Law: everything here is called on the byte path, so it does little; a small
-answer that comes in one piece needs no meter and no draft. It never raises over
-what a client or a model server sent. A `RequestRecord` ends once; a second `end`
-does nothing.
+Guarantees: the methods on the byte path do little: a small response that comes in one piece needs
+no meter and no capture builder. Nothing that a client or a model server sends makes them raise. A
+record ends once; a second `end` does nothing.
+Memory: the bodies of request and response, until `forget`.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ from modelswap.observe.usage.usage import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.api.services import Services
+    from modelswap.api.routing.resolved_request import ResolvedRequest
     from modelswap.http import Field, Request, ResponseHead
-    from modelswap.observe.captures import CaptureBuilder
+    from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
+    from .services import RecordServices
 
 _OK: Final = 200
-_bags: dict[tuple[int | None, str | None], str] = {}
-_MOST_BAGS: Final = 1024
+"""The one status whose body is kept in captures."""
+_metadata_texts: dict[tuple[int | None, str | None], str] = {}
+_MOST_METADATA_TEXTS: Final = 1024
+"""Priorities times selectors are few; this bounds what reloads add."""
 
 
 class RequestRecord:
     """One request to a model, from its resolution to its end; also its entry in the running ones."""
 
     __slots__ = (
+        "_capture",
         "_context",
-        "_draft",
+        "_end_reason",
         "_ended",
         "_ended_ms",
-        "_ending",
         "_error",
+        "_first_chunk",
+        "_first_chunk_at",
         "_head",
         "_is_ended",
         "_meter",
-        "_piece",
-        "_piece_at",
         "_request",
         "_services",
         "_type",
-        "_wall",
+        "_wall_ms",
         "began",
         "began_ns",
         "cancel",
@@ -77,14 +80,17 @@ class RequestRecord:
 
     def __init__(  # noqa: PLR0917 - keywords cost, and each request makes one
         self,
-        services: Services,
+        services: RecordServices,
         context: RequestContext,
         request: Request,
         began: float,
-        model: str,
-        requested: str,
+        resolved: ResolvedRequest,
+        cancel: Callable[[], None],
     ) -> None:
-        """`began` is monotonic; `request` may be another of the passport's requests."""
+        """Enter it into the running ones, where they are tracked; `cancel` ends the request.
+
+        `began` is monotonic. `request` may be another one of equal requests than the context's.
+        """
         self._services = services
         self._context = context
         self._request = request
@@ -97,26 +103,29 @@ class RequestRecord:
         self.status = 0
         self._type = ""
         self._head: ResponseHead | None = None
-        self._piece = b""
-        """The first bytes of an answer that may well be its only ones."""
-        self._piece_at: float | None = None
+        self._first_chunk = b""
+        """The first bytes of a response, which may be its only ones."""
+        self._first_chunk_at: float | None = None
         self._meter: Meter | None = None
-        self._draft: CaptureBuilder | None = None
+        self._capture: CaptureBuilder | None = None
         self.began = began
         self.began_ns = 0
-        self.model = model
-        self.requested = requested
-        self.stream = False
+        self.model = resolved.model
+        self.requested = resolved.name
+        self.stream = resolved.stream
         self.priority: int | None = None
-        self.selector: str | None = None
+        self.selector = None if resolved.selection is None else resolved.selection[0]
         self.queue_ms = -1
         self.number = 0
         """In the list of running requests; 0: not listed."""
         self.cancel: Callable[[], None] | None = None
         self.response_headers: Headers = ()
         self.received = 0
-        """Bytes of the answer's body."""
+        """Bytes of the response's body."""
         self.shown = 0
+        if context.is_tracked and resolved.target is not None:
+            self.cancel = cancel
+            services.inflight.enter(self)
 
     # As an entry of the list of running requests
 
@@ -140,10 +149,10 @@ class RequestRecord:
     def remote_ip(self) -> str:
         return self._context.address
 
-    # What happens
+    # While it runs
 
     def on_head(self, head: ResponseHead) -> None:
-        """The head of the answer, as it goes to the client."""
+        """Take the head of the response, as it goes to the client."""
         self._head = head
         self.status = head.status
         self._type = head.type_text
@@ -152,7 +161,7 @@ class RequestRecord:
             self._services.inflight.answered(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
-        """An answer in one piece."""
+        """Take a response that came in one piece."""
         if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
             self.on_head(head)
             self.on_data(data, now)
@@ -162,69 +171,71 @@ class RequestRecord:
         self._type = head.type_text
         self.response_headers = head.headers
         self.received = len(data)
-        self._piece = data
-        self._piece_at = now
+        self._first_chunk = data
+        self._first_chunk_at = now
         if self._services.bus.listening:
             self._services.inflight.answered(self)
 
     def on_data(self, chunk: bytes, now: float = 0.0) -> None:
-        """The next bytes of the answer's body, after they went to the client.
+        """Take the next bytes of the response's body, after they went to the client.
 
-        *now*: when the first came, if that has been asked already.
+        `now` is when the first came (monotonic), where the caller has read the clock already.
         """
         received = self.received
         self.received = received + len(chunk)
         meter = self._meter
         if meter is not None:
             meter.on_data(chunk, monotonic())
-            draft = self._draft
-            if draft is not None:
-                size = draft.size + len(chunk)
-                if draft.chunks is None or draft.truncated or size > draft.reserved:
-                    self._services.captures.on_data(draft, chunk)
+            capture = self._capture
+            if capture is not None:
+                size = capture.size + len(chunk)
+                if capture.chunks is None or capture.truncated or size > capture.reserved:
+                    self._services.captures.on_data(capture, chunk)
                 else:  # there is room
-                    draft.size = size
-                    draft.chunks.append(chunk)
+                    capture.size = size
+                    capture.chunks.append(chunk)
         elif not self._context.is_recorded:
             return
         elif not received:
-            self._piece = chunk
-            self._piece_at = now or monotonic()
+            self._first_chunk = chunk
+            self._first_chunk_at = now or monotonic()
             head = self._head
             if head is not None and (head.event_stream or head.encoding or len(chunk) >= SMALL):
-                self._follow(head)
+                self._begin_stream(head)
         elif self._head is not None:
-            self._follow(self._head)
+            self._begin_stream(self._head)
             self.received = received
             self.on_data(chunk)
 
-    def _follow(self, head: ResponseHead) -> None:
-        """More will come: take it as a stream."""
-        self._meter = meter = Meter(self.recorded_path, self.began)
+    def _begin_stream(self, head: ResponseHead) -> None:
+        """Meter and capture from now on: the response comes in more than one piece."""
+        self._meter = meter = Meter(self._context.endpoint.usage, self.began)
         meter.on_head(head.status, head.headers)
-        if self._piece_at is not None:
-            meter.on_data(self._piece, self._piece_at)
-        self._draft = self._begin_draft()
-        self._piece = b""
+        if self._first_chunk_at is not None:
+            meter.on_data(self._first_chunk, self._first_chunk_at)
+        self._capture = self._begin_capture()
+        self._first_chunk = b""
 
-    def _begin_draft(self) -> CaptureBuilder | None:
+    def _begin_capture(self) -> CaptureBuilder | None:
         captures = self._services.captures
         if self.sent is None:
             return None
-        draft = captures.begin(self.recorded_path, self.request_headers, self.sent)
-        if draft is not None and self._head is not None:
-            captures.on_head(draft, self._head.status, self._head.headers)
-            if self._piece:
-                captures.on_data(draft, self._piece)
-        return draft
+        capture = captures.begin(
+            self.recorded_path, self.capture_mask, self.request_headers, self.sent
+        )
+        if capture is not None and self._head is not None:
+            captures.on_head(capture, self._head.status, self._head.headers)
+            if self._first_chunk:
+                captures.on_data(capture, self._first_chunk)
+        return capture
 
-    def replied(self, status: int) -> None:
-        """The answer is our own: an error."""
+    def on_own_error(self, status: int) -> None:
+        """Take the status of an error that this program answered with."""
         self.status = status
         self._type = "application/json"
 
-    def end(self, ending: str, now: float, *, status: int | None = None, error: str = "") -> None:
-        """It is over; `status` when it is not what was sent (499: the client left)."""
+    def end(self, reason: str, now: float, *, status: int | None = None, error: str = "") -> None:
+        """Close the record; `status` is what to write down where it is not what was sent."""
         if self._is_ended:
             return
         self._is_ended = True
@@ -235,53 +246,56 @@ class RequestRecord:
             self.status = status
         if self._context.is_recorded:
             self._ended = now
-            self._ending = ending
+            self._end_reason = reason
             self._error = error
             completions = self._services.completions
             completions.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
-            if self._draft is not None:
+            if self._capture is not None:
                 completions.settle()
 
     def settle(self, number: int, epoch: float) -> CaptureBuilder | None:
-        """See `ledger.Entry`."""
+        """See `CompletedRequest`."""
         ended = self._ended
-        self._wall = wall = int((ended - self.began) * 1000)
+        self._wall_ms = wall = int((ended - self.began) * 1000)
         self._ended_ms = int((ended + epoch) * 1000)
         self.id = number
-        sent, draft, status = self.sent, self._draft, self.status
+        sent, capture, status = self.sent, self._capture, self.status
         self.size = 0
         if self._meter is None:
-            if self._head is None:  # no answer of a model server
+            if self._head is None:  # no model server answered
                 self.tokens = Tokens(duration_ms=wall)
             else:
-                first = self._piece_at
+                first = self._first_chunk_at
                 ttft = -1 if first is None else int((first - self.began) * 1000)
-                self.tokens = tokens_of(self.recorded_path, status, self._piece, wall, ttft)
+                usage_format = self._context.endpoint.usage
+                self.tokens = tokens_of(usage_format, status, self._first_chunk, wall, ttft)
             if sent is not None and (self.received or status != _OK):
                 captures = self._services.captures
                 if not captures.enabled:
                     pass
-                elif len(sent) < SMALL or captures.takes(self.recorded_path, len(sent)):
+                elif len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
                     # it is the capture itself
                     if status != _OK:
-                        self._piece = b""
+                        self._first_chunk = b""
                     head = self._head
-                    size = self._context.weight + len(sent) + len(self._piece)
+                    size = self._context.weight + len(sent) + len(self._first_chunk)
                     self.size = size if head is None else size + head.weight
                     return None
                 else:
-                    draft = self._begin_draft()
+                    capture = self._begin_capture()
         else:
             self.tokens = self._meter.finish(ended)
-            self._meter = self._draft = None
-            if draft is not None and status == _OK and (not self.received or self.tokens.error):
-                self._services.captures.drop(draft)  # nothing came, or nothing that can be unpacked
-                draft = None
+            self._meter = self._capture = None
+            if capture is not None and status == _OK and (not self.received or self.tokens.error):
+                self._services.captures.drop(
+                    capture
+                )  # nothing came, or nothing that can be unpacked
+                capture = None
         self.forget()  # the store may hold it for long
-        return draft
+        return capture
 
     def row(self) -> Row:
-        """The finished request as a row."""
+        """Return the completed request as a row of the activity list."""
         context = self._context
         tokens = self.tokens
         status = self.status
@@ -299,9 +313,9 @@ class RequestRecord:
             tokens.output,
             tokens.prompt_per_second,
             tokens.per_second,
-            tokens.duration_ms or self._wall,
+            tokens.duration_ms or self._wall_ms,
             self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
-            _bag(self.priority, self.selector),
+            _metadata(self.priority, self.selector),
             self.requested,
             context.address,
             context.identity.name,
@@ -309,15 +323,19 @@ class RequestRecord:
             tokens.ttft_ms,
             self.queue_ms,
             -1,
-            self._ended_ms - self._wall,
+            self._ended_ms - self._wall_ms,
             tokens.finish_reason,
             self.sent_size,
             self.received,
             tokens.wall_per_second,
-            self._ending,
+            self._end_reason,
         )
 
     # As a whole capture
+
+    @property
+    def capture_mask(self) -> CaptureMask:
+        return self._context.endpoint.captured
 
     @property
     def request_body(self) -> bytes:
@@ -325,25 +343,25 @@ class RequestRecord:
 
     @property
     def response_body(self) -> bytes:
-        return self._piece
+        return self._first_chunk
 
     def forget(self) -> None:
-        """Let go of the bodies."""
+        """Drop the bodies."""
         self.sent = None
-        self._piece = b""
+        self._first_chunk = b""
 
 
-def _bag(priority: int | None, selector: str | None) -> str:
-    """The row's metadata."""
+def _metadata(priority: int | None, selector: str | None) -> str:
+    """Return the metadata column of a row as JSON; equal ones share a text."""
     key = priority, selector
-    text = _bags.get(key)
+    text = _metadata_texts.get(key)
     if text is None:
-        if len(_bags) >= _MOST_BAGS:
-            _bags.clear()
+        if len(_metadata_texts) >= _MOST_METADATA_TEXTS:
+            _metadata_texts.clear()
         facts: dict[str, str] = {}
         if priority is not None:
             facts["fifo_priority"] = str(priority)
         if selector is not None:
             facts["selector"] = selector
-        text = _bags[key] = msgspec.json.encode(facts).decode() if facts else ""
+        text = _metadata_texts[key] = msgspec.json.encode(facts).decode() if facts else ""
     return text

@@ -1,1 +1,1 @@
-"""Which model a request means, and how the request is edited for it."""
+"""Finds the model that a request names, edits the request for it, and handles paths and redirects."""

@@ -1,9 +1,8 @@
-"""A model's edits of the requests that go to it: rename, strip, set.
+"""Edits the requests that go to a model: renames the model, removes and sets members.
 
-Law: what no edit touches goes out byte for byte; `model` changes by rename
-only. Compiled once per configuration; `None` means that the body stays as it
-is. An edit that cannot be made is left out and named, for the log; it never
-fails the request. It refuses multipart forms (`http.forms` renames in those).
+Guarantees: what no edit touches goes out byte for byte; `model` changes by rename only. An edit that
+cannot be made is left out and named, for the log; it never fails the request.
+Does not: edit multipart forms (`form_filters`, `http.body.forms`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from modelswap.core.naming.jsonpath import (
     member_value,
     parse_path,
 )
-from modelswap.core.naming.jsonpath import Edit as Step
+from modelswap.core.naming.jsonpath import JsonEdit as Step
 
 from .model_selector import NameLocation, only_model_key, raw_values
 
@@ -39,11 +38,11 @@ _FORM_MODEL = re.compile(
     rb"(^|&)(?:m|%6[dD])(?:o|%6[fF])(?:d|%64)(?:e|%65)(?:l|%6[cC])(?:=[^&]*+)?(?=&|$)"
 )
 WHOLE_BODY = "(body)"
-"""Stands in `Edited.failed` for a body that is no object: nothing could be edited."""
+"""Stands in `EditedBody.failed` for a body that is no object: nothing could be edited."""
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class RequestEdits:
     """What one model does to a JSON request."""
 
     model: str | None = None
@@ -56,19 +55,19 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Edited:
+class EditedBody:
     body: bytes
     failed: tuple[str, ...] = ()
     """Keys whose edit could not be made: log each once per model."""
 
 
-class Rewritten(NamedTuple):
+class EditedRequest(NamedTuple):
     body: bytes
     query: str
     failed: tuple[str, ...] = ()
 
 
-def compile_filters(filters: Filters, use_model_name: str = "") -> Edit | None:
+def compile_filters(filters: Filters, use_model_name: str = "") -> RequestEdits | None:
     """Prepare a model's or peer's filters; `None`: there is nothing to do."""
     labels: dict[Step, str] = {}
     deletes = _deletes(filters.strip, labels)
@@ -77,7 +76,7 @@ def compile_filters(filters: Filters, use_model_name: str = "") -> Edit | None:
     by_id = {name: steps for name, steps in by_id.items() if steps}
     if not (use_model_name or deletes or sets or by_id):
         return None
-    return Edit(use_model_name or None, (*deletes, *sets), by_id, labels)
+    return RequestEdits(use_model_name or None, (*deletes, *sets), by_id, labels)
 
 
 def _deletes(keys: Iterable[str], labels: dict[Step, str]) -> tuple[Step, ...]:
@@ -103,8 +102,8 @@ def _sets(params: Mapping[str, Json], labels: dict[Step, str]) -> tuple[Step, ..
 
 
 def rewrite(
-    edit: Edit | None, target: Target, source: NameLocation, body: bytes, query: str
-) -> Rewritten:
+    edit: RequestEdits | None, target: Target, source: NameLocation, body: bytes, query: str
+) -> EditedRequest:
     """Make of a request what its target has to get; multipart bodies stay as they are.
 
     `useModelName` and the filters touch JSON only; a new name goes wherever the old one was.
@@ -113,35 +112,35 @@ def rewrite(
     match source:
         case NameLocation.JSON:
             edited = edit_json(body, edit, requested=target.requested, rename=name)
-            return Rewritten(edited.body, query, edited.failed)
+            return EditedRequest(edited.body, query, edited.failed)
         case NameLocation.QUERY if name is not None:
-            return Rewritten(body, rename_query(query, name))
+            return EditedRequest(body, rename_query(query, name))
         case NameLocation.FORM if name is not None:
-            return Rewritten(rename_form(body, name), query)
+            return EditedRequest(rename_form(body, name), query)
         case _:
-            return Rewritten(body, query)
+            return EditedRequest(body, query)
 
 
 def edit_json(
-    body: bytes, edit: Edit | None, *, requested: str, rename: str | None = None
-) -> Edited:
-    """Edit a JSON request that `dialect.find_in_json` accepted.
+    body: bytes, edit: RequestEdits | None, *, requested: str, rename: str | None = None
+) -> EditedBody:
+    """Edit a JSON request that `find_in_json` accepted.
 
     `rename` is what pin, selector or peer made of the name; `useModelName` has the last word.
     """
     if edit is None:
-        return Edited(body) if rename is None else rename_json(body, rename)
+        return EditedBody(body) if rename is None else rename_json(body, rename)
     name = edit.model or rename
     steps = (*edit.steps, *edit.by_id.get(requested, ()))
     if name is not None and not steps:
         return rename_json(body, name)
     if name is not None:
         steps = (_rename(name), *steps)
-    return _edit(body, steps, edit.labels) if steps else Edited(body)
+    return _edit(body, steps, edit.labels) if steps else EditedBody(body)
 
 
-def rename_json(body: bytes, name: str) -> Edited:
-    """Put another name into a JSON request that `dialect.find_in_json` accepted."""
+def rename_json(body: bytes, name: str) -> EditedBody:
+    """Put another name into a JSON request that `find_in_json` accepted."""
     after_key = only_model_key(body)
     if after_key is None:
         return _edit(body, (_rename(name),), {})
@@ -151,24 +150,24 @@ def rename_json(body: bytes, name: str) -> Edited:
         return _edit(body, (_rename(name),), {})
     encoded = msgspec.json.encode(name)
     if body[start:end] == encoded:
-        return Edited(body)
-    return Edited(b"".join((memoryview(body)[:start], encoded, memoryview(body)[end:])))
+        return EditedBody(body)
+    return EditedBody(b"".join((memoryview(body)[:start], encoded, memoryview(body)[end:])))
 
 
 def _rename(name: str) -> Set:
     return Set((_MODEL,), msgspec.json.encode(name))
 
 
-def _edit(body: bytes, steps: tuple[Step, ...], labels: Mapping[Step, str]) -> Edited:
+def _edit(body: bytes, steps: tuple[Step, ...], labels: Mapping[Step, str]) -> EditedBody:
     try:
         text, failed = apply(body, steps, raw_values)
     except (NotApplicableError, UnreadableError):
-        return Edited(body, (WHOLE_BODY,))
-    return Edited(text, tuple(labels.get(step, _MODEL) for step in failed))
+        return EditedBody(body, (WHOLE_BODY,))
+    return EditedBody(text, tuple(labels.get(step, _MODEL) for step in failed))
 
 
 def rename_query(query: str, name: str) -> str:
-    """Put another model into a query; like the original, with the keys in order afterwards."""
+    """Put another model into a query; like llama-swap, with the keys in order afterwards."""
     pairs = [
         (key, value)
         for key, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")

@@ -1,9 +1,8 @@
-"""A model's filters, said in the terms of a multipart form.
+"""Translates a model's filters into edits of a multipart form.
 
-A form has fields where JSON has members: a key of the configuration is a field
-name, a text goes in as it is, anything else as JSON. What cannot be a field
-(a dotted path into an object) is taken as a field of that literal name, as
-servers that read forms spell nested parameters.
+A form has fields where JSON has members. A key of the configuration is a field name; a text goes in
+as it is, anything else as JSON. A dotted path into an object is taken as a field of that literal
+name, as servers that read forms spell nested parameters.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import msgspec
 from modelswap.core.naming.jsonpath import Delete, Set
 
 if TYPE_CHECKING:
-    from .filters import Edit
+    from .filters import RequestEdits
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class FormEdits:
 NO_EDITS = FormEdits({}, frozenset())
 
 
-def form_edits(edit: Edit | None, *, requested: str, rename: str | None) -> FormEdits:
+def form_edits(edit: RequestEdits | None, *, requested: str, rename: str | None) -> FormEdits:
     """Return what a form for `requested` needs; `rename` is the name that pin or selector gave it."""
     if edit is None:
         return NO_EDITS if rename is None else FormEdits({"model": rename.encode()}, frozenset())

@@ -1,9 +1,8 @@
-"""Where a request says which model it wants, and whether it wants a stream.
+"""Finds the model that a request names, and whether the client wants an event stream.
 
-Law: only the top level of a JSON body counts, the body's tree is never built,
-and a body that two programs could read differently (two `model` keys, broken
-JSON, invalid UTF-8) is refused. Multipart bodies are read in `http.forms`; this
-module refuses to hold their bytes.
+Guarantees: only the top level of a JSON body counts, and its tree is never built. A body that two
+programs could read differently (two `model` keys, broken JSON, invalid UTF-8) is refused.
+Does not: read multipart bodies (`http.body.forms`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import msgspec
 
 from modelswap.core.naming.jsonpath import NotApplicableError, UnreadableError, keys_of
 from modelswap.errors import BadRequestError, BodyTooLargeError, NotFoundError
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,14 +26,20 @@ NO_MODEL: Final = "no model id could be identified"
 _TWO_MODELS: Final = "the request body has more than one 'model'"
 _SPARSE: Final = 2000
 """Up to so many quotes in a body are looked at one by one, which beats a search for longer text."""
-_BIG: Final = 64 << 10
-_SMALL: Final = 4 << 10
-_LONG: Final = 4 << 10
+_BIG: Final = Bytes(64 << 10)
+"""From here on long strings are skipped before JSON is read: the search then costs less."""
+_SMALL: Final = Bytes(4 << 10)
+"""Up to here one decoding without a count of the keys is faster than the general way."""
+_LONG: Final = Bytes(4 << 10)
+"""A string that is worth skipping: the cut costs about as much as reading this."""
 _BACKSLASH: Final = 0x5C
-MOST_FORM: Final = 1 << 20
+"""In UTF-8, also within longer characters, only a backslash has this byte."""
+MOST_FORM: Final = Bytes(1 << 20)
 """An urlencoded body is read with a pattern, on the loop: no more of it than this."""
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark, which some programs on Windows put before JSON."""
 MOST_NAME: Final = 1024
-"""Bytes of a model's name: it goes into answers, logs and records."""
+"""Characters of a model's name: it goes into responses, logs and records."""
 _KEY = b'"model"'
 _ANY_SPELLING = re.compile(
     rb'"(?:m|\\u006[dD])(?:o|\\u006[fF])(?:d|\\u0064)(?:e|\\u0065)(?:l|\\u006[cC])"'
@@ -47,16 +53,18 @@ _PAIR = re.compile(
 
 
 class NameLocation(Enum):
-    """Where the name is, and so where it has to be rewritten."""
+    """Where the name is, and where it has to be rewritten."""
 
     QUERY = auto()
     JSON = auto()
     MULTIPART = auto()
     FORM = auto()
     """An urlencoded body."""
+    PATH = auto()
+    """Below `/upstream/<model>`: the body and the query need not name it."""
 
 
-class ModelRequest(msgspec.Struct, frozen=True, gc=False):
+class NamedModel(msgspec.Struct, frozen=True, gc=False):
     model: str
     stream: bool
     source: NameLocation
@@ -104,8 +112,14 @@ _slow = msgspec.json.Decoder(_Slow)
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+def is_marked(body: bytes) -> bool:
+    """Tell whether a body begins with one byte order mark; two marks are not JSON."""
+    mark = BYTE_ORDER_MARK
+    return body.startswith(mark) and not body.startswith(mark, len(mark))
+
+
 def source_of(method: str, content_type: str | None) -> NameLocation:
-    """Say where to look first; a `FORM` may still turn out to be JSON without its type."""
+    """Return where to look first; a `FORM` may still turn out to be JSON without its type."""
     if method == "GET":
         return NameLocation.QUERY
     kind = content_type.lower() if content_type else ""
@@ -114,7 +128,7 @@ def source_of(method: str, content_type: str | None) -> NameLocation:
     return NameLocation.MULTIPART if "multipart/form-data" in kind else NameLocation.FORM
 
 
-def find(method: str, content_type: str | None, query: str, body: bytes) -> ModelRequest:
+def find(method: str, content_type: str | None, query: str, body: bytes) -> NamedModel:
     """Find the model of a request that is not multipart (see `find_in_multipart` for those).
 
     Raises:
@@ -130,26 +144,26 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Mode
             return _required(_in_pairs(query, NameLocation.QUERY))
 
 
-def find_in_json(body: bytes) -> ModelRequest:
+def find_in_json(body: bytes) -> NamedModel:
     """Find the top-level `model` of a JSON text."""
-    ask = _in_small_json(body) if len(body) < _SMALL else None
-    if ask is None:
-        ask = _in_json(body)
-    if not ask.model:
+    found = _in_small_json(body) if len(body) < _SMALL else None
+    if found is None:
+        found = _in_json(body)
+    if not found.model:
         raise NotFoundError(NO_MODEL)
-    return ask
+    return found
 
 
-def find_in_multipart(query: str, fields: Mapping[str, str]) -> ModelRequest:
+def find_in_multipart(query: str, fields: Mapping[str, str]) -> NamedModel:
     """Find the model of a form whose fields were read elsewhere: the query comes first."""
     asked = _in_pairs(query, NameLocation.QUERY)
     if asked.model:
-        return ModelRequest(
+        return NamedModel(
             asked.model, asked.stream or fields.get("stream") == "true", NameLocation.QUERY
         )
     model = fields.get("model", "")
     stream = asked.stream or fields.get("stream") == "true"
-    return _required(ModelRequest(model, stream, NameLocation.MULTIPART))
+    return _required(NamedModel(model, stream, NameLocation.MULTIPART))
 
 
 def may_name_in_query(method: str, content_type: str | None) -> bool:
@@ -167,43 +181,43 @@ def names_in_query(query: str) -> list[str]:
 
 
 def raw_values(text: bytes) -> Mapping[str, bytes] | None:
-    """Read an object's raw values at C speed (the `RawValues` of `core.jsonpath`)."""
+    """Read an object's raw values at C speed (the `RawValues` of `core.naming.jsonpath`)."""
     try:
         return {key: bytes(raw) for key, raw in _raw_object.decode(text).items()}
     except (ValueError, RecursionError):
         return None
 
 
-def _required(ask: ModelRequest) -> ModelRequest:
-    if not ask.model:
+def _required(found: NamedModel) -> NamedModel:
+    if not found.model:
         raise NotFoundError(NO_MODEL)
-    return ask
+    return found
 
 
-def _in_body(content_type: str | None, query: str, body: bytes) -> ModelRequest:
+def _in_body(content_type: str | None, query: str, body: bytes) -> NamedModel:
     """Read a body of another type: JSON that does not say so, else an urlencoded form."""
     problem: BadRequestError | None = None
     if body.lstrip(b" \t\r\n")[:1] == b"{":
         try:
-            ask = _in_json(body)
+            found = _in_json(body)
         except BadRequestError as error:
             problem = error
-            ask = ModelRequest("", stream=False, source=NameLocation.JSON)
-        if ask.model:
-            return ask
+            found = NamedModel("", stream=False, source=NameLocation.JSON)
+        if found.model:
+            return found
     if content_type and "urlencoded" in content_type.lower():
         if len(body) > MOST_FORM:
             raise BodyTooLargeError("the form is too large")
-        ask = _in_pairs(body.decode("utf-8", "replace"), NameLocation.FORM, one_only=True)
-        if ask.model:
-            return ask
-    ask = _in_pairs(query, NameLocation.QUERY)
-    if not ask.model and problem is not None:
+        found = _in_pairs(body.decode("utf-8", "replace"), NameLocation.FORM, one_only=True)
+        if found.model:
+            return found
+    found = _in_pairs(query, NameLocation.QUERY)
+    if not found.model and problem is not None:
         raise problem
-    return _required(ask)
+    return _required(found)
 
 
-def _in_pairs(text: str, source: NameLocation, *, one_only: bool = False) -> ModelRequest:
+def _in_pairs(text: str, source: NameLocation, *, one_only: bool = False) -> NamedModel:
     model: str | None = None
     stream: str | None = None
     # Not all pairs are taken apart: a hostile form has a hundred million of them.
@@ -215,12 +229,12 @@ def _in_pairs(text: str, source: NameLocation, *, one_only: bool = False) -> Mod
             model = value
         elif one_only and model != value:
             raise BadRequestError("the form has more than one model")
-    return ModelRequest(unquote_plus(model or ""), unquote_plus(stream or "") == "true", source)
+    return NamedModel(unquote_plus(model or ""), unquote_plus(stream or "") == "true", source)
 
 
-def _in_json(body: bytes) -> ModelRequest:
+def _in_json(body: bytes) -> NamedModel:
     if not body:
-        return ModelRequest("", stream=False, source=NameLocation.JSON)
+        return NamedModel("", stream=False, source=NameLocation.JSON)
     if len(body) > _BIG:
         body = _without_long_strings(body)
     names = _seen.names
@@ -228,7 +242,7 @@ def _in_json(body: bytes) -> ModelRequest:
     try:
         stream = _fast.decode(body).stream
     except msgspec.ValidationError:
-        ask = _unusual(body)
+        found = _unusual(body)
     except RecursionError:
         raise BadRequestError("the JSON body is nested too deeply") from None
     except ValueError as error:
@@ -237,23 +251,23 @@ def _in_json(body: bytes) -> ModelRequest:
     else:
         if len(names) > 1:
             raise BadRequestError(_TWO_MODELS)
-        ask = ModelRequest(names[0] if names else "", stream, NameLocation.JSON)
+        found = NamedModel(names[0] if names else "", stream, NameLocation.JSON)
     if not body.isascii():
         _check_utf8(body)
-    return ask
+    return found
 
 
-def _in_small_json(body: bytes) -> ModelRequest | None:
-    """Read an ordinary body in one step; `None`: it wants a closer look."""
+def _in_small_json(body: bytes) -> NamedModel | None:
+    """Read an ordinary body in one step; `None`: it needs the general way."""
     if body.count(_KEY) != 1 or b"\\u00" in body:
         return None
-    try:  # one key at most: nobody has to count
+    try:  # one key at most: nothing to count
         plain = _plain.decode(body)
     except (ValueError, RecursionError):
         return None
     if not body.isascii():
         _check_utf8(body)
-    return ModelRequest(plain.model, plain.stream, NameLocation.JSON)
+    return NamedModel(plain.model, plain.stream, NameLocation.JSON)
 
 
 def _without_long_strings(body: bytes) -> bytes:
@@ -310,17 +324,17 @@ def _check_utf8(body: bytes) -> None:
         raise BadRequestError("the request body is not valid UTF-8") from None
 
 
-def _unusual(body: bytes) -> ModelRequest:
+def _unusual(body: bytes) -> NamedModel:
     """Read a model that is no string, a stream that is no boolean, or a body that is no object."""
     try:
         slow = _slow.decode(body)
     except msgspec.ValidationError:
-        return ModelRequest("", stream=False, source=NameLocation.JSON)
+        return NamedModel("", stream=False, source=NameLocation.JSON)
     except (ValueError, RecursionError):
         raise BadRequestError("the request body is not valid JSON") from None
     if _spellings(body) > 1:
         _refuse_duplicates(body)
-    return ModelRequest(_text(bytes(slow.model)), bytes(slow.stream) == b"true", NameLocation.JSON)
+    return NamedModel(_text(bytes(slow.model)), bytes(slow.stream) == b"true", NameLocation.JSON)
 
 
 def _text(raw: bytes) -> str:

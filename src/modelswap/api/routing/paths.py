@@ -1,7 +1,8 @@
-"""Paths as they come: cleaned, shortened, and looked at for tricks.
+"""Cleans request paths, shortens them for the upstream, and finds those that lead elsewhere.
 
-Law: a path is never decoded on its way to a model server; it is only refused
-when whoever decodes it would read another one. It refuses to know routes.
+Guarantees: a path is never decoded on its way to a model server. It is refused when a program that
+decodes it would read another path.
+Does not: know routes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def cleaned(path: str) -> str:
 
 
 def escapes(path: str) -> bool:
-    """Whether a path means another one to a program that decodes it first."""
+    """Tell whether a path means another one to a program that decodes it first."""
     if "%" not in path and "\\" not in path:
         return False
     plain = unquote(path, errors="replace")

@@ -1,38 +1,26 @@
-"""The `Location` of our own redirects.
+"""Makes the `Location` of the program's own redirects.
 
-Guarantees: a redirect stays on the host that the client named, and below the
-path prefix that a reverse proxy put in front of us: the location is relative to
-the path that we received, or begins with the prefix that a trusted proxy names.
-The query is kept.
+Guarantees: a redirect stays on the host that the client named, and below the path prefix of a reverse
+proxy: the location is relative to the path of the request, or begins with the prefix that a trusted
+proxy names. The query is kept.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from html import escape
 from typing import TYPE_CHECKING
 
-from .forwarded import forwarded_prefix
+from modelswap.api.hosts.forwarded import forwarded_prefix
+
 from .paths import is_unclean
 
 if TYPE_CHECKING:
-    from modelswap.api.auth.host_and_cors import HostAndOriginRules
-    from modelswap.api.control.control_request import Reply
+    from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Request
 
 
-def below_prefix(reply: Reply, request: Request, origins: HostAndOriginRules) -> Reply:
-    """Return a redirect to one of our own paths with its `Location` as the client needs it."""
-    to = dict(reply.headers)["Location"]
-    where = location(request, to, origins)
-    kept = tuple(field for field in reply.headers if field[0] != "Location")
-    body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
-    return replace(reply, body=body, headers=(*kept, ("Location", where)))
-
-
-def location(request: Request, to: str, origins: HostAndOriginRules) -> str:
-    """Return the `Location` that leads from the request to our absolute path `to`."""
-    prefix = forwarded_prefix(request, origins)
+def location(request: Request, to: str, proxies: TrustedProxies) -> str:
+    """Return the `Location` that leads from the request to the absolute path `to`."""
+    prefix = forwarded_prefix(request, proxies)
     path = prefix + to if prefix else relative(request.path, to)
     return f"{path}?{request.query}" if request.query else path
 

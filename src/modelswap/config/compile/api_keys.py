@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.found import FoundValue
 from modelswap.config.messages.hints import nearest
-from modelswap.config.plan import ApiKey, Secret
+from modelswap.config.plan import ApiKey, KeyScope, Secret
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawApiKey
     from modelswap.config.source.node import Path
 
-SCOPES: Final = ("inference", "read", "admin")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
+SCOPES: Final = tuple(scope.value for scope in KeyScope)
 _LONGEST: Final = 64 << 10
 
 

@@ -126,13 +126,17 @@ class ClientTransport:
         return self.transport is not None and self.transport.is_closing()
 
     @property
+    def has_unread(self) -> bool:
+        """Whether bytes have come that were not read yet."""
+        transport = self.transport
+        return transport is not None and has_unread(transport.get_extra_info("socket"))
+
+    @property
     def is_quiet(self) -> bool:
         """Whether all was sent, and nothing has come that was not read yet."""
         transport = self.transport
         return (
-            transport is not None
-            and not transport.get_write_buffer_size()
-            and not has_unread(transport.get_extra_info("socket"))
+            transport is not None and not transport.get_write_buffer_size() and not self.has_unread
         )
 
     def close(self) -> None:

@@ -104,7 +104,6 @@ class ServerConnection(asyncio.Protocol):
         return False
 
     def _may_still_listen(self, exchange: Exchange) -> bool:
-        """Whether a client that sends no more may still want this response."""
         body = self.reader.body
         if exchange.started or exchange.finished or (body is not None and not body.complete):
             return False
@@ -216,8 +215,7 @@ class ServerConnection(asyncio.Protocol):
         """Go on to the next request, or close: the response is complete."""
         reader = self.reader
         if reader.waiting:
-            # The caller is not done with this exchange yet; the next one begins after it.
-            self._context.loop.call_soon(self._advance)
+            self._context.loop.call_soon(self._advance)  # behind the caller, which is not done yet
         elif not self._busy:
             client = self._client
             context = self._context
@@ -275,9 +273,10 @@ class ServerConnection(asyncio.Protocol):
         self._free_held()
         reader = self.reader
         client = self._client
-        draining = self._context.draining
         if not self.keep_alive:
-            self._close(linger=not draining)
+            body = reader.body
+            is_cut = body is not None and not body.complete  # unread bytes would reset it
+            self._close(linger=is_cut or not self._context.draining)
             return False
         if client.paused:  # a client that does not read gets no pile of responses
             client.pause_reading()
@@ -287,7 +286,7 @@ class ServerConnection(asyncio.Protocol):
             return False
         self._exchange = None
         self._cancel_task()
-        if draining or (client.eof and not reader.waiting):
+        if client.eof and not reader.waiting:
             self._close(linger=False)
             return False
         reader.feed = reader.read_head
@@ -338,10 +337,13 @@ class ServerConnection(asyncio.Protocol):
     def kill(self) -> None:
         self._client.abort()
 
-    def close_if_idle(self) -> None:
-        """Close a connection without a request now."""
-        if not self.is_busy:
+    def close_if_idle(self) -> bool:
+        """Close a connection on which no request runs or has begun to come; False when one has."""
+        if self._client.transport is not None and not self.is_busy:
+            if not self.is_between_requests or self._client.has_unread:
+                return False
             self._close(linger=False)
+        return True
 
     def _close(self, *, linger: bool) -> None:
         """Close after what is buffered was sent; `linger`: let the client finish sending first."""
@@ -393,5 +395,5 @@ class ServerConnection(asyncio.Protocol):
         if partial:
             if now - self.reader.head_since > limits.header_timeout:
                 self.refuse(408, "the request's headers come too slowly", head=bytes(partial))
-        elif self._tunnel is None and now - self._idle_since > limits.idle_timeout:
-            self._close(linger=False)
+        elif now - self._idle_since > limits.idle_timeout:
+            self.close_if_idle()

@@ -172,14 +172,16 @@ class Server:
                     now = context.loop.time()
                     if any(connection.is_busy for connection in context.connections):
                         busy = now
-                    elif now - busy >= quiet:
+                    elif now - busy >= quiet and self._close_idle():
                         break
                     await asyncio.sleep(_DRAIN_INTERVAL)
         except TimeoutError:
             return False
-        for connection in context.connections:
-            connection.close_if_idle()
         return True
+
+    def _close_idle(self) -> bool:
+        """Close the idle connections; False when a request has come on one, read or not."""
+        return all(connection.close_if_idle() for connection in self._context.connections)
 
     async def close(self) -> None:
         """End everything now."""

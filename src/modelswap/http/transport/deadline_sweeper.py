@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.suspension import time_lost
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 PERIOD = Seconds(0.25)
 """Between two sweeps: precise enough for deadlines of seconds, and 4,096 connections take 1 ms each."""
-FROZEN = Seconds(1)
-"""A sweep that comes so much too late means that the process did not run."""
 
 
 class DeadlineSweeper:
@@ -48,9 +47,7 @@ class DeadlineSweeper:
     def _on_period(self) -> None:
         self._handle = None
         time = self._loop.time()
-        late = time - self._due
-        if late > FROZEN:
-            self._skipped += late
+        self._skipped += time_lost(self._due, time)
         self.now = time - self._skipped
         if self._sweep(self.now) and self._handle is None:
             self._schedule(time)

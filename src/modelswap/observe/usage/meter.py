@@ -15,7 +15,7 @@ import msgspec
 from modelswap.observe.activity.failure_text import describe
 
 from .decoding import DecodingFailedError, ResponseDecoder, decoder_for
-from .usage import Answer, Body, Counts, Figures, Plain, Tokens, combine, told
+from .usage import Answer, Body, Counts, Figures, Plain, Tokens, UsageFormat, combine, told
 
 if TYPE_CHECKING:
     from modelswap.observe.logs.redaction import Headers
@@ -53,13 +53,13 @@ class Meter:
         "_error",
         "_events",
         "_first",
+        "_format",
         "_gathered",
         "_gathered_size",
         "_last",
         "_last_at",
         "_metrics",
         "_parts",
-        "_path",
         "_size",
         "_sse",
         "_started",
@@ -68,9 +68,9 @@ class Meter:
         "_timings",
     )
 
-    def __init__(self, path: str, started: float) -> None:
-        """`path` as recorded; `started` on the clock of `on_data`'s `now`, in seconds."""
-        self._path = path
+    def __init__(self, usage_format: UsageFormat, started: float) -> None:
+        """`started` on the clock of `on_data`'s `now`, in seconds."""
+        self._format = usage_format
         self._started = started
         self._status = 0
         self._sse = False
@@ -246,7 +246,7 @@ class Meter:
     def _of_body(self, wall: int) -> Figures | None:
         if self._tail:
             return _figures(_searched(self._parts[0], self._tail), wall)
-        return figures_of(self._path, self._whole(), wall)
+        return figures_of(self._format, self._whole(), wall)
 
     def _whole(self) -> bytes:
         if len(self._parts) > 1:
@@ -270,11 +270,11 @@ class Meter:
         return _reason_in(end)
 
 
-def tokens_of(path: str, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
+def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
     """The figures of an answer that came in one piece; `wall` and `ttft` in milliseconds."""
     if status != _OK:
         return Tokens(duration_ms=wall, ttft_ms=ttft, error=describe(status, body))
-    if not path.startswith("/infill"):
+    if usage_format is UsageFormat.OBJECT:
         try:
             plain = _plain.decode(body)
         except (ValueError, RecursionError):
@@ -282,17 +282,17 @@ def tokens_of(path: str, status: int, body: bytes, wall: int, ttft: int) -> Toke
         else:
             if plain.metrics is _UNSET:
                 return plain.tokens(wall, ttft)
-    figures = figures_of(path, body, wall)
+    figures = figures_of(usage_format, body, wall)
     reason = _reason_in(body)
     if figures is None:
         return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
     return told(figures, ttft_ms=ttft, reason=reason)
 
 
-def figures_of(path: str, body: bytes, wall: int) -> Figures | None:
+def figures_of(usage_format: UsageFormat, body: bytes, wall: int) -> Figures | None:
     """What a whole body reports."""
-    if path.startswith("/infill"):
-        return _figures(_of_infill(body), wall)
+    if usage_format is UsageFormat.LAST_OF_LIST:
+        return _figures(_last_of_list(body), wall)
     return _figures(_parsed(body), wall)
 
 
@@ -313,7 +313,7 @@ def _parsed(body: bytes) -> Body | None:
         return None
 
 
-def _of_infill(body: bytes) -> Body | None:
+def _last_of_list(body: bytes) -> Body | None:
     """The last of a list of answers, of which only the timings count."""
     try:
         if body.lstrip()[:1] != b"[":

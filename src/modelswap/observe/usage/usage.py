@@ -7,6 +7,7 @@ Law: a number is believed in any spelling that the original accepts (`"9"`,
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import Annotated, Any, Final, cast
 
 import msgspec
@@ -15,6 +16,14 @@ _NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LARGEST: Final = (1 << 62) - 1
 _LARGEST_REAL: Final = 1e300
 _UNSET: Final = msgspec.UNSET
+
+
+class UsageFormat(Enum):
+    """Where a whole response holds its token figures."""
+
+    OBJECT = "an object"
+    LAST_OF_LIST = "the last object of a list"
+    """Of an object, or of a list's last one, only the timings count."""
 
 
 def real(value: object) -> float:

@@ -1,28 +1,23 @@
-"""The observing routes, called as the front calls them."""
+"""The observing routes, called as the gateway calls them."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.auth.auth import ANYONE
+from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.control import observability as routes
-from modelswap.api.control.control_request import ControlRequest, Refusal, Reply, StreamReply
-from modelswap.observe.activity.completion_batcher import CompletionBatcher
-from modelswap.observe.activity.inflight import Inflight
+from modelswap.api.control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from modelswap.observe.activity.rows import Row
-from modelswap.observe.activity.store import Store
-from modelswap.observe.captures import Captures
-from modelswap.observe.events import EventBus
-from modelswap.observe.logs.logs import Logger, Logs
-from modelswap.observe.logs.redaction import HeaderMask
-from modelswap.observe.metrics.performance import Performance
-from modelswap.observe.metrics.prometheus import Metrics
+from support.services import close, make_services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from modelswap.api.services import Services
 
 
 @dataclass
@@ -36,52 +31,32 @@ class AskedRequest:
         return self.headers.get(name)
 
 
-class QuietHouse:
-    """A house in which nothing runs, with real observing parts."""
-
-    def __init__(self) -> None:
-        mask = HeaderMask()
-        self.logs = Logs(to_stdout="none")
-        self.log = Logger(self.logs)
-        self.bus = EventBus()
-        self.captures = Captures(1 << 20, mask)
-        self.inflight = Inflight(self.bus, mask)
-        self.metrics = Metrics(version="1")
-        self.performance = Performance(disabled=True)
-        self.store = Store(self.captures, warn=self.log.warning)
-        self.store.open()
-        self.loop = asyncio.get_running_loop()
-        self.completions = CompletionBatcher(
-            self.store, self.captures, self.metrics, self.loop.call_later
-        )
-        self.profile = None
-        self.plan = SimpleNamespace(settings=SimpleNamespace(session_headers=("X-S",)), models={})
-        self.snapshot = SimpleNamespace(names=SimpleNamespace(split_path=lambda *_: None))
-        self.fleet = None
-
-    def statuses(self) -> list[Any]:
-        return []
-
-    def config_status(self) -> dict[str, Any]:
-        return {"ok": True}
-
-    def add(self, count: int) -> None:
-        for number in range(count):
-            row = Row(
-                self.store.next_ids(1), 1_790_000_000 + number, "m", "/v1/x", "", 200,
-                0, 0, 0, 1, 2, 3.0, 4.0, 5, "", "",
-            )  # fmt: skip
-            self.store.record([row], {})
-        assert self.store._writer is not None
-        self.store._drain(self.store._writer)
+def add_rows(services: Services, count: int) -> None:
+    store = services.store
+    for number in range(count):
+        row = Row(
+            store.next_ids(1), 1_790_000_000 + number, "m", "/v1/x", "", 200,
+            0, 0, 0, 1, 2, 3.0, 4.0, 5, "", "",
+        )  # fmt: skip
+        store.record([row], {})
+    assert store._writer is not None
+    store._drain(store._writer)
 
 
-def call(
-    services: QuietHouse, query: str = "", headers: Any = None, **params: str
+@pytest.fixture
+async def services() -> AsyncIterator[Services]:
+    services = make_services()
+    yield services
+    close(services)
+
+
+def control_request(
+    services: Services, query: str = "", headers: Any = None, **params: str
 ) -> ControlRequest:
     request: Any = AskedRequest(query, headers or {})
-    shared: Any = services
-    return ControlRequest(request=request, services=shared, identity=ANYONE, params=params)
+    return ControlRequest(
+        http_request=request, services=services, identity=ANONYMOUS, params=params
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,36 +78,38 @@ def call(
         ("status=9", "status must be a code such as 404, or a class such as 5xx"),
     ],
 )
-async def test_a_bad_question_is_told(query: str, message: str) -> None:
+async def test_a_bad_question_is_told(services: Services, query: str, message: str) -> None:
     """Each mistake in the query of the activity list has its message."""
-    with pytest.raises(Refusal) as caught:
-        await routes.activity(call(QuietHouse(), query))
+    with pytest.raises(ControlError) as caught:
+        await routes.activity(control_request(services, query))
     assert (caught.value.status, caught.value.text) == (400, message)
 
 
-async def test_the_activity_list() -> None:
+async def test_the_activity_list(services: Services) -> None:
     """Rows come in pages, blank values are ignored, a cursor leads on, an empty table has no page."""
-    services = QuietHouse()
-    empty = json.loads((await routes.activity(call(services))).body)
+    empty = json.loads((await routes.activity(control_request(services))).body)
     assert empty == {"data": [], "page": 1, "limit": 25, "total": 0, "total_pages": 0}
-    services.add(5)
+    add_rows(services, 5)
     page = json.loads(
-        (await routes.activity(call(services, "limit=2&model=&sort=&status=2xx"))).body
+        (await routes.activity(control_request(services, "limit=2&model=&sort=&status=2xx"))).body
     )
     assert ([row["id"] for row in page["data"]], page["total_pages"]) == ([5, 4], 3)
     rest = json.loads(
-        (await routes.activity(call(services, f"limit=9&cursor={page['next_cursor']}"))).body
+        (
+            await routes.activity(
+                control_request(services, f"limit=9&cursor={page['next_cursor']}")
+            )
+        ).body
     )
     assert [row["id"] for row in rest["data"]] == [3, 2, 1]
-    stats = json.loads((await routes.stats(call(services, "model=m"))).body)
+    stats = json.loads((await routes.stats(control_request(services, "model=m"))).body)
     assert (stats["total_requests"], stats["prompt_histogram"]["binSize"]) == (5, 0.0)
-    table = await routes.export(call(services, "format=csv"))
+    table = await routes.export(control_request(services, "format=csv"))
     assert (table.content_type, table.body.count(b"\r\n")) == ("text/csv; charset=utf-8", 6)
 
 
-async def test_what_is_not_there() -> None:
+async def test_what_is_not_there(services: Services) -> None:
     """Captures, running requests, samples and logs that do not exist are told apart."""
-    services = QuietHouse()
     for handler, params, status, message in (
         (routes.capture, {"id": "x"}, 400, "invalid capture ID"),
         (routes.capture, {"id": "7"}, 404, "capture not found"),
@@ -144,22 +121,19 @@ async def test_what_is_not_there() -> None:
             "invalid logger. Use 'proxy', 'upstream' or a model's ID",
         ),
     ):
-        with pytest.raises(Refusal) as caught:
-            await handler(call(services, **params))
+        with pytest.raises(ControlError) as caught:
+            await handler(control_request(services, **params))
         assert (caught.value.status, caught.value.text) == (status, message)
-    off = await routes.performance(call(services))
+    off = await routes.performance(control_request(services))
     assert (off.status, off.body) == (503, b'{"enabled":false}\n')
 
 
-async def test_logs() -> None:
-    """The combined log is text, a browser is led to the page, a stream begins with the history."""
-    services = QuietHouse()
+async def test_logs(services: Services) -> None:
+    """The combined log is text; a stream begins with the history."""
     services.log.info("hello")
-    reply = await routes.logs(call(services))
+    reply = await routes.logs(control_request(services))
     assert (reply.status, reply.content_type, reply.body) == (200, "text/plain", b"")
-    browser = await routes.logs(call(services, headers={b"accept": b"text/html,*/*"}))
-    assert (browser.status, browser.headers) == (302, (("Location", "/ui/"),))
-    stream = await routes.log_stream(call(services, id="proxy"))
+    stream = await routes.log_stream(control_request(services, id="proxy"))
     assert isinstance(stream, StreamReply)
     assert await anext(stream.chunks) == b"[INFO] hello\n"
     services.logs.end_tails()
@@ -167,10 +141,9 @@ async def test_logs() -> None:
     assert services.logs.readers == 0
 
 
-async def test_events_begin_with_the_present_state() -> None:
-    """The initial sequence has the original's order, and ours after it."""
-    services = QuietHouse()
-    stream = await routes.events(call(services))
+async def test_events_begin_with_the_present_state(services: Services) -> None:
+    """The initial sequence has llama-swap's order, and ours after it."""
+    stream = await routes.events(control_request(services))
     first = (await anext(stream.chunks)).decode()
     kinds = [json.loads(line[5:])["type"] for line in first.split("\n") if line.startswith("data:")]
     assert kinds == [
@@ -180,11 +153,10 @@ async def test_events_begin_with_the_present_state() -> None:
     assert [piece async for piece in stream.chunks] == []
 
 
-async def test_figures() -> None:
+async def test_figures(services: Services) -> None:
     """Metrics are Prometheus text; the hardware is described."""
-    services = QuietHouse()
-    reply = await routes.metrics(call(services))
+    reply = await routes.metrics(control_request(services))
     assert isinstance(reply, Reply)
     assert b"modelswap_in_flight 0.0" in reply.body
-    facts = json.loads((await routes.hardware(call(services))).body)
+    facts = json.loads((await routes.hardware(control_request(services))).body)
     assert facts["schema_version"] == 1

@@ -1,4 +1,4 @@
-"""Error replies in the form that the client prefers."""
+"""Error responses in the format that the client prefers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from modelswap.api.errors.error_responses import Form, error_reply, preferred_form, reply_for
+from modelswap.api.errors.error_responses import (
+    error_response,
+    response_for,
+)
 from modelswap.errors import (
     BadRequestError,
     BodyTooLargeError,
@@ -29,36 +32,6 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
 
 
 @pytest.mark.parametrize(
-    ("accept", "form"),
-    [
-        (None, Form.JSON),
-        ("", Form.JSON),
-        ("*/*", Form.JSON),
-        ("application/json, text/plain, */*", Form.JSON),
-        ("text/plain", Form.TEXT),
-        ("TEXT/PLAIN; charset=utf-8", Form.TEXT),
-        ("text/html", Form.HTML),
-        (BROWSER, Form.HTML),
-        ("text/*", Form.TEXT),
-        ("text/plain;q=0.5, application/json;q=0.9", Form.JSON),
-        ("text/plain;q=0.9, application/json;q=0.5", Form.TEXT),
-        ("text/html;q=0.5, text/plain;q=0.9", Form.TEXT),
-        ("text/html, text/plain;q=0.9", Form.HTML),
-        ("application/*;q=0.1, text/html;q=0.2", Form.HTML),
-        ("*/*;q=0.5, text/plain;q=0", Form.JSON),
-        ("text/event-stream", Form.JSON),
-        ("text/html;q=nonsense", Form.JSON),
-        ("text/html;q=nan", Form.JSON),
-        ("text/html;level=1;q=7", Form.HTML),
-        (",;,", Form.JSON),
-    ],
-)
-def test_negotiation(accept: str | None, form: Form) -> None:
-    """JSON, unless HTML or plain text is preferred by quality and specificity."""
-    assert preferred_form(accept) is form
-
-
-@pytest.mark.parametrize(
     ("status", "kind", "code"),
     [
         (400, "invalid_request_error", "bad_request"),
@@ -77,7 +50,7 @@ def test_negotiation(accept: str | None, form: Form) -> None:
 )
 def test_type_and_code(status: int, kind: str, code: str) -> None:
     """Each status has its type and code."""
-    reply = error_reply(status, "m")
+    reply = error_response(status, "m")
     assert reply.status == status
     assert json.loads(reply.body) == {
         "src": "llama-swap",
@@ -86,27 +59,27 @@ def test_type_and_code(status: int, kind: str, code: str) -> None:
     assert dict(reply.headers)["Content-Type"] == "application/json"
 
 
-def test_the_bytes_of_the_original() -> None:
-    """The JSON is compact, in the original's order, and ends without a newline."""
-    assert error_reply(404, "model not found").body == (
+def test_the_bytes_of_llama_swap() -> None:
+    """The JSON is compact, in llama-swap's order, and ends without a newline."""
+    assert error_response(404, "model not found").body == (
         b'{"src":"llama-swap","error":{"message":"model not found",'
         b'"type":"invalid_request_error","param":null,"code":"not_found"}}'
     )
 
 
 def test_text_and_html() -> None:
-    """Plain text has the original's prefix; HTML is escaped."""
-    text = error_reply(404, 'no "<b>"', accept="text/plain")
+    """Plain text has llama-swap's prefix; HTML is escaped."""
+    text = error_response(404, 'no "<b>"', accept="text/plain")
     assert text.body == b'llama-swap: no "<b>"'
     assert dict(text.headers)["Content-Type"].startswith("text/plain")
-    page = error_reply(404, "<script>alert('x')</script>", accept=BROWSER)
+    page = error_response(404, "<script>alert('x')</script>", accept=BROWSER)
     assert b"<script>" not in page.body
     assert b"<h1>llama-swap</h1><p>&lt;script&gt;" in page.body
 
 
 def test_no_markup_in_json() -> None:
     """A browser that guesses the type finds no markup; any text can be shown."""
-    body = error_reply(404, "<img>&\u2028\udcff\u00e9").body
+    body = error_response(404, "<img>&\u2028\udcff\u00e9").body
     assert b"<" not in body
     assert b"&" not in body
     assert json.loads(body)["error"]["message"] == "<img>&\u2028?\u00e9"
@@ -114,33 +87,33 @@ def test_no_markup_in_json() -> None:
 
 def test_retry_after() -> None:
     """Whole seconds, rounded up, at least one."""
-    assert dict(error_reply(503, "m", retry_after=2.1).headers)["Retry-After"] == "3"
-    assert dict(error_reply(503, "m", retry_after=0).headers)["Retry-After"] == "1"
-    assert "Retry-After" not in dict(error_reply(503, "m").headers)
+    assert dict(error_response(503, "m", retry_after=2.1).headers)["Retry-After"] == "3"
+    assert dict(error_response(503, "m", retry_after=0).headers)["Retry-After"] == "1"
+    assert "Retry-After" not in dict(error_response(503, "m").headers)
 
 
 def test_errors_know_their_reply() -> None:
     """An exception gives status, code, text and headers; its detail is not shown."""
-    reply = reply_for(LoadFailedError("it crashed", detail="argv", retry_after=5))
+    reply = response_for(LoadFailedError("it crashed", detail="argv", retry_after=5))
     assert reply.status == 503
     assert json.loads(reply.body)["error"]["code"] == "model_load_failed"
     assert b"argv" not in reply.body
     assert dict(reply.headers)["Retry-After"] == "5"
-    assert json.loads(reply_for(BadRequestError("m", code="x")).body)["error"]["code"] == "x"
+    assert json.loads(response_for(BadRequestError("m", code="x")).body)["error"]["code"] == "x"
 
 
 def test_the_limit_is_always_told_in_json() -> None:
     """Over `concurrencyLimit` the answer is JSON whatever was asked for."""
-    reply = reply_for(
+    reply = response_for(
         ConcurrencyLimitError("Too many requests", retry_after=1), accept="text/plain"
     )
     assert json.loads(reply.body)["error"]["code"] == "concurrency_limit"
-    assert reply_for(NotFoundError("m"), accept="text/plain").body == b"llama-swap: m"
+    assert response_for(NotFoundError("m"), accept="text/plain").body == b"llama-swap: m"
 
 
 def test_a_missing_key_is_challenged() -> None:
     """401 makes browsers ask for a password, beside other headers."""
-    headers = dict(reply_for(UnauthorizedError("m"), headers=(("X", "y"),)).headers)
+    headers = dict(response_for(UnauthorizedError("m"), headers=(("X", "y"),)).headers)
     assert headers["WWW-Authenticate"] == 'Basic realm="llama-swap"'
     assert headers["X"] == "y"
 
@@ -170,4 +143,4 @@ def test_a_missing_key_is_challenged() -> None:
 )
 def test_whether_to_try_again(error: ReplyError, hint: str | None) -> None:
     """The hint follows from status and `Retry-After`, unless the error knows better."""
-    assert dict(reply_for(error).headers).get("x-should-retry") == hint
+    assert dict(response_for(error).headers).get("x-should-retry") == hint

@@ -1,80 +1,84 @@
-"""Names of the origins of models' pages."""
+"""Browsers are redirected to the origins of models' pages."""
 
 from __future__ import annotations
 
-import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from modelswap.api.pages.model_pages import is_page_host, loopback_port, page_label
-from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.api.hosts.page_hosts import page_label
+from modelswap.api.pages.model_pages import SANDBOX, ModelPages, sandbox_fields
+from modelswap.core.naming.names import LocalTarget
 from modelswap.core.spec import ModelId
+from modelswap.errors import ForbiddenError
+
+A = LocalTarget(ModelId("a"), "a")
+OWN = page_label(A).encode() + b".localhost:8080"
+NAVIGATION = {b"sec-fetch-mode": b"navigate", b"sec-fetch-dest": b"document"}
 
 
-@pytest.mark.parametrize(
-    ("host", "is_page"),
-    [
-        (b"upstream--a--0123.localhost", True),
-        (b"upstream--a--0123.localhost:8080", True),
-        (b"UPSTREAM--a--0123.LocalHost.:8080", True),
-        (b"x.upstream--a--0123.localhost", True),
-        (b"upstream--.localhost", True),
-        (b"upstream--a.localhost.evil.com", False),
-        (b"upstream--a.evil.com", False),
-        (b"upstream.localhost", False),
-        (b"my-upstream--a.localhost", False),
-        (b"localhost", False),
-        (b"[::1]:8080", False),
-        (b"", False),
-        (None, False),
-    ],
-)
-def test_page_hosts(host: bytes | None, is_page: bool) -> None:  # noqa: FBT001 -- it is the expectation
-    """A name is known by its form."""
-    assert is_page_host(host) is is_page
+class Pages:
+    """The pages of one model, with a clock that the test moves."""
+
+    def __init__(self, *, trusted: bool = False) -> None:
+        self.now = 0.0
+        self.warnings: list[str] = []
+        self.pages = ModelPages(lambda: self.now, lambda _, text: self.warnings.append(text))
+        models = {A.model: SimpleNamespace(trust_page=trusted)}
+        self.snapshot: Any = SimpleNamespace(plan=SimpleNamespace(models=models))
+
+    def move(self, **fields: Any) -> bytes | None:
+        return self.pages.move(request(**fields), A, self.snapshot)
 
 
-NAMES = [
-    "a", "b", "a/b", "a-b", "A-B", "Qwen/Qwen3-Coder-30B-A3B-Instruct-GGUF:Q4_K_M", "ü", "模型", "-", "",
-    "x" * 900, "--", "xn--a",
-]  # fmt: skip
-
-
-def test_labels() -> None:
-    """Each model has one valid DNS label of its own, the same at every start."""
-    labels = [page_label(LocalTarget(ModelId(name), name)) for name in NAMES]
-    labels += [page_label(PeerTarget("a", name, name)) for name in NAMES]
-    assert len(set(labels)) == len(labels)
-    for label in labels:
-        assert re.fullmatch(r"upstream--[a-z0-9-]*[a-z0-9]--[0-9a-f]{12}", label)
-        assert len(label) <= 63
-        assert is_page_host(f"{label}.localhost:1".encode())
-    assert page_label(LocalTarget(ModelId("a"), "nick")) == page_label(
-        LocalTarget(ModelId("a"), "a")
+def request(host: bytes = b"localhost:8080", headers: dict[bytes, bytes] | None = None) -> Any:
+    fields = {b"host": host, **(NAVIGATION if headers is None else headers)}
+    return SimpleNamespace(
+        method="GET",
+        scheme="http",
+        target=b"/upstream/a/x?y",
+        header=fields.get,
+        connection={b"keep-alive"},
     )
-    assert page_label(LocalTarget(ModelId("a/b"), "a/b")) != page_label(PeerTarget("a", "b", "b"))
+
+
+def test_a_navigation_is_redirected_once() -> None:
+    """To the same path on the model's own host name, where the browser follows within its time."""
+    pages = Pages()
+    assert pages.move() == b"http://" + OWN + b"/upstream/a/x?y"
+    there = request(OWN, NAVIGATION | {b"sec-fetch-site": b"cross-site"})
+    assert pages.pages.follows_redirect(there)
+    assert not pages.pages.follows_redirect(there)
+    pages.move()
+    pages.now = 301.0
+    assert not pages.pages.follows_redirect(there)
+
+
+def test_a_trusted_page_stays() -> None:
+    """`trustPage` gives it modelswap's origin, without a sandbox."""
+    pages = Pages(trusted=True)
+    assert pages.move() is None
+    assert sandbox_fields(pages.snapshot, request(), A) == ()
+
+
+def test_where_no_redirect_is_possible_the_page_is_sandboxed() -> None:
+    """A browser that came through another name gets the page in a sandbox, and the log says so."""
+    pages = Pages()
+    assert pages.move(host=b"llm.example", headers=NAVIGATION | {b"accept": b"text/html"}) is None
+    assert len(pages.warnings) == 1
+    assert sandbox_fields(pages.snapshot, request(b"llm.example"), A) == SANDBOX
+    assert sandbox_fields(pages.snapshot, request(OWN), A) == ()
 
 
 @pytest.mark.parametrize(
-    ("proxy", "port"),
+    ("host", "headers"),
     [
-        ("http://localhost:5800", 5800),
-        ("http://127.0.0.1:5800/base", 5800),
-        ("http://[::1]:5800", 5800),
-        ("https://127.0.0.2", 443),
-        ("http://0.0.0.0:5800", 5800),
-        ("http://[::]:5800", 5800),
-        ("http://[::ffff:127.0.0.1]:5800", 5800),
-        ("http://127.1:5800", 5800),
-        ("http://localhost.:5800", 5800),
-        ("http://gpu.localhost", 80),
-        ("unix:/run/model.sock", None),
-        ("http://gpu.lan:3000", None),
-        ("http://10.0.0.2:3000", None),
-        ("", None),
-        ("nonsense", None),
+        (b"upstream--other--0.localhost:8080", None),
+        (b"localhost:8080", {b"service-worker": b"script"}),
     ],
 )
-def test_ports_of_this_machine(proxy: str, port: int | None) -> None:
-    """Only a server on this machine has a port that a local origin could have."""
-    assert loopback_port(proxy) == port
+def test_what_a_page_may_not_do(host: bytes, headers: dict[bytes, bytes] | None) -> None:
+    """No page of one model below another's name; no service worker on modelswap's origin."""
+    with pytest.raises(ForbiddenError):
+        Pages().move(host=host, headers=headers)

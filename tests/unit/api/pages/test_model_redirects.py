@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelswap.api.auth.host_and_cors import HostAndOriginRules
+from modelswap.api.hosts.host_and_cors import HostAndOriginRules
 from modelswap.api.pages.model_redirects import may_lead_to
 
 HOME = b"/upstream/a%2Fb/"

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
+from modelswap.api.routing.resolved_request import ResolvedRequest
+from modelswap.api.snapshot import ConfigSnapshot
+from modelswap.config.plan import Plan
+from modelswap.core.naming.names import LocalTarget
+from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -56,33 +62,32 @@ def services(request: pytest.FixtureRequest) -> Iterator[Observers]:
     observers.store.close()
 
 
-def begun(services: Observers, sent: bytes = b'{"model":"m"}') -> RequestRecord:
+def begun(
+    services: Observers, sent: bytes = b'{"model":"m"}', path: str = "/v1/chat/completions"
+) -> RequestRecord:
     """A recording of a request that was sent."""
     asked: Any = SimpleNamespace(
+        client="10.0.0.1",
         method="POST",
-        path="/v1/chat/completions",
+        path=path,
         version="1.1",
         headers=(TYPE,),
         has_body=True,
         header=dict([TYPE]).get,
     )
-    snapshot: Any = None
-    identity: Any = SimpleNamespace(name="key")
+    identity: Any = SimpleNamespace(name="key", is_named=True, background=False, no_swap=False)
     context = RequestContext(
-        snapshot,
+        ConfigSnapshot(Plan(), listening=[]),
         asked,
         identity,
-        address="10.0.0.1",
-        client=None,  # type: ignore[arg-type]  # counts for nobody
-        background=False,
-        no_swap=False,
-        path="/v1/chat/completions",
+        ClientIdentities(),
+        path=path,
         is_recorded=True,
         is_tracked=True,
     )
     shared: Any = services
-    record = RequestRecord(shared, context, context.request, 1.0, "m", "alias")
-    services.inflight.enter(record)
+    resolved = ResolvedRequest("alias", "m", LocalTarget(ModelId("m"), "alias"))
+    record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
     record.sent, record.sent_size = sent, len(sent)
     return record
 
@@ -182,8 +187,7 @@ def test_a_large_prompt_is_captured_within_bounds(
 ) -> None:
     """Whole up to half of the buffer; of a route whose bodies are never kept, not at all."""
     services = Observers(1 << 20)
-    record = begun(services, b"x" * size)
-    record.recorded_path = path
+    record = begun(services, b"x" * size, path)
     record.on_whole(head(), ANSWER, 2.0)
     record.end("done", 3.0)
     [entry] = services.listed()

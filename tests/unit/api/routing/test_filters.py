@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from modelswap.api.routing.filters import (
     WHOLE_BODY,
-    Edited,
-    Rewritten,
+    EditedBody,
+    EditedRequest,
     compile_filters,
     edit_json,
     rename_form,
@@ -77,9 +77,9 @@ def test_strips_go_in_ascending_order() -> None:
 def test_what_cannot_be_edited_stays_and_is_named() -> None:
     """An edit that does not apply is left out and named; a body that is no object stays whole."""
     edit = compile_filters(Filters(set={"a.b": 1, "c": 2}), "")
-    assert edit_json(b'{"a":"s"}', edit, requested="m") == Edited(b'{"a":"s","c":2}', ("a.b",))
-    assert edit_json(b"[1]", edit, requested="m") == Edited(b"[1]", (WHOLE_BODY,))
-    assert rename_json(b"[1]", "x") == Edited(b"[1]", (WHOLE_BODY,))
+    assert edit_json(b'{"a":"s"}', edit, requested="m") == EditedBody(b'{"a":"s","c":2}', ("a.b",))
+    assert edit_json(b"[1]", edit, requested="m") == EditedBody(b"[1]", (WHOLE_BODY,))
+    assert rename_json(b"[1]", "x") == EditedBody(b"[1]", (WHOLE_BODY,))
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_what_cannot_be_edited_stays_and_is_named() -> None:
 )
 def test_renaming_keeps_every_other_byte(body: bytes, expected: bytes) -> None:
     """Only the value of the top-level `model` changes."""
-    assert rename_json(body, "n") == Edited(expected)
+    assert rename_json(body, "n") == EditedBody(expected)
 
 
 def test_a_name_in_a_value_alone_is_no_key() -> None:
     """A text whose only `"model"` is a value is renamed by its structure."""
-    assert rename_json(b'{"x":"model"}', "n") == Edited(b'{"x":"model","model":"n"}')
+    assert rename_json(b'{"x":"model"}', "n") == EditedBody(b'{"x":"model","model":"n"}')
 
 
 def test_names_are_encoded() -> None:
@@ -140,17 +140,17 @@ EDIT = compile_filters(Filters(set={"x": 1}), "real")
             NameLocation.JSON,
             b'{"model":"a"}',
             "q=1",
-            Rewritten(b'{"model":"real","x":1}', "q=1"),
+            EditedRequest(b'{"model":"real","x":1}', "q=1"),
         ),
-        (LOCAL, NameLocation.QUERY, b"", "model=a", Rewritten(b"", "model=a")),
-        (RENAMED, NameLocation.QUERY, b"", "model=a", Rewritten(b"", "model=alias")),
-        (LOCAL, NameLocation.FORM, b"model=a", "", Rewritten(b"model=a", "")),
-        (RENAMED, NameLocation.FORM, b"model=a", "", Rewritten(b"model=alias", "")),
-        (RENAMED, NameLocation.MULTIPART, b"raw", "", Rewritten(b"raw", "")),
+        (LOCAL, NameLocation.QUERY, b"", "model=a", EditedRequest(b"", "model=a")),
+        (RENAMED, NameLocation.QUERY, b"", "model=a", EditedRequest(b"", "model=alias")),
+        (LOCAL, NameLocation.FORM, b"model=a", "", EditedRequest(b"model=a", "")),
+        (RENAMED, NameLocation.FORM, b"model=a", "", EditedRequest(b"model=alias", "")),
+        (RENAMED, NameLocation.MULTIPART, b"raw", "", EditedRequest(b"raw", "")),
     ],
 )
 def test_rewriting(
-    target: LocalTarget, source: NameLocation, body: bytes, query: str, expected: Rewritten
+    target: LocalTarget, source: NameLocation, body: bytes, query: str, expected: EditedRequest
 ) -> None:
     """The name changes where it stands; filters touch JSON only."""
     assert rewrite(EDIT, target, source, body, query) == expected

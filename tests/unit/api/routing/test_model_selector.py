@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelswap.api.routing.model_selector import (
-    ModelRequest,
+    NamedModel,
     NameLocation,
     find,
     find_in_json,
@@ -49,14 +49,14 @@ def test_sources(method: str, kind: str | None, source: NameLocation) -> None:
             None,
             "model=a&model=b",
             b"",
-            ModelRequest("a", stream=False, source=NameLocation.QUERY),
+            NamedModel("a", stream=False, source=NameLocation.QUERY),
         ),
         (
             "GET",
             JSON,
             "model=a%2Fb&stream=true",
             b'{"model":"z"}',
-            ModelRequest("a/b", stream=True, source=NameLocation.QUERY),
+            NamedModel("a/b", stream=True, source=NameLocation.QUERY),
         ),
         ("GET", None, "model&stream&supermodel=x&model=a", b"", None),
         (
@@ -64,90 +64,90 @@ def test_sources(method: str, kind: str | None, source: NameLocation) -> None:
             None,
             "stream=false&model=a+b&stream=true",
             b"",
-            ModelRequest("a b", stream=False, source=NameLocation.QUERY),
+            NamedModel("a b", stream=False, source=NameLocation.QUERY),
         ),
-        ("HEAD", None, "model=a", b"", ModelRequest("a", stream=False, source=NameLocation.QUERY)),
+        ("HEAD", None, "model=a", b"", NamedModel("a", stream=False, source=NameLocation.QUERY)),
         (
             "POST",
             JSON,
             "model=q",
             b'{"model":"a","stream":true}',
-            ModelRequest("a", stream=True, source=NameLocation.JSON),
+            NamedModel("a", stream=True, source=NameLocation.JSON),
         ),
         (
             "POST",
             JSON,
             "",
             b' \n{"stream":false,"model":"a"}',
-            ModelRequest("a", stream=False, source=NameLocation.JSON),
+            NamedModel("a", stream=False, source=NameLocation.JSON),
         ),
         (
             "POST",
             None,
             "",
             b'{"model":"x"}',
-            ModelRequest("x", stream=False, source=NameLocation.JSON),
+            NamedModel("x", stream=False, source=NameLocation.JSON),
         ),
         (
             "POST",
             FORM,
             "",
             b' {"model":"x"}',
-            ModelRequest("x", stream=False, source=NameLocation.JSON),
+            NamedModel("x", stream=False, source=NameLocation.JSON),
         ),
         (
             "POST",
             "text/plain",
             "model=q",
             b'{"a":1}',
-            ModelRequest("q", stream=False, source=NameLocation.QUERY),
+            NamedModel("q", stream=False, source=NameLocation.QUERY),
         ),
         (
             "POST",
             FORM,
             "model=a",
             b"model=b&stream=true",
-            ModelRequest("b", stream=True, source=NameLocation.FORM),
+            NamedModel("b", stream=True, source=NameLocation.FORM),
         ),
         (
             "POST",
             FORM,
             "model=a",
             b"x=b",
-            ModelRequest("a", stream=False, source=NameLocation.QUERY),
+            NamedModel("a", stream=False, source=NameLocation.QUERY),
         ),
         (
             "POST",
             FORM,
             "",
             b"mo%64el=b&model=b",
-            ModelRequest("b", stream=False, source=NameLocation.FORM),
+            NamedModel("b", stream=False, source=NameLocation.FORM),
         ),
         (
             "POST",
             None,
             "model=a",
             b"model=b",
-            ModelRequest("a", stream=False, source=NameLocation.QUERY),
+            NamedModel("a", stream=False, source=NameLocation.QUERY),
         ),
         (
             "POST",
             None,
             "model=a",
             b"{broken",
-            ModelRequest("a", stream=False, source=NameLocation.QUERY),
+            NamedModel("a", stream=False, source=NameLocation.QUERY),
         ),
         (
             "POST",
             FORM,
             "",
             b"{a=1&model=x",
-            ModelRequest("x", stream=False, source=NameLocation.FORM),
+            NamedModel("x", stream=False, source=NameLocation.FORM),
         ),
     ],
 )
 def test_where_the_model_is(
-    method: str, kind: str | None, query: str, body: bytes, ask: ModelRequest | None
+    method: str, kind: str | None, query: str, body: bytes, ask: NamedModel | None
 ) -> None:
     """The table of places, JSON without its type included."""
     if ask is None:
@@ -272,10 +272,10 @@ def test_nothing_found(body: bytes) -> None:
 
 def test_multipart() -> None:
     """For forms with files the query comes first, then the field."""
-    assert find_in_multipart("model=a", {"model": "b", "stream": "true"}) == ModelRequest(
+    assert find_in_multipart("model=a", {"model": "b", "stream": "true"}) == NamedModel(
         "a", stream=True, source=NameLocation.QUERY
     )
-    assert find_in_multipart("", {"model": "b"}) == ModelRequest(
+    assert find_in_multipart("", {"model": "b"}) == NamedModel(
         "b", stream=False, source=NameLocation.MULTIPART
     )
     with pytest.raises(NotFoundError):

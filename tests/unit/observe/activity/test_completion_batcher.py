@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modelswap.observe.activity.completion_batcher import GATHER, MOST, MOST_HELD, CompletionBatcher
 from modelswap.observe.activity.query import Filter, Page
 from modelswap.observe.activity.store import Store
-from modelswap.observe.captures import CaptureBuilder, Captures
+from modelswap.observe.captures import KEEP_ALL, CaptureBuilder, Captures
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
@@ -52,6 +52,7 @@ class Over:
         self.model, self.size = model, size
         self.status, self.stream, self.queue_ms = 200, False, 0
         self.recorded_path = "/v1/chat/completions"
+        self.capture_mask = KEEP_ALL
         self.request_headers = self.response_headers = ()
         self.request_body, self.response_body = b"in", b"out"
         self.tokens = Tokens(input=3)
@@ -59,7 +60,7 @@ class Over:
 
     def settle(self, number: int, _epoch: float) -> CaptureBuilder | None:
         self.id = number
-        return CaptureBuilder("/v1/x", ()) if self._drafted else None
+        return CaptureBuilder("/v1/x", KEEP_ALL, ()) if self._drafted else None
 
     def forget(self) -> None:
         self.request_body = self.response_body = b""

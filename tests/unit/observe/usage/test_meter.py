@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelswap.observe.usage.meter import WHOLE, Meter, tokens_of
+from modelswap.observe.usage.usage import UsageFormat
 
 if TYPE_CHECKING:
     from modelswap.observe.usage.usage import Tokens
@@ -22,9 +23,12 @@ SSE = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 
 
 def metered(
-    *chunks: bytes, headers: Any = JSON, status: int = 200, path: str = "/v1/chat/completions"
+    *chunks: bytes,
+    headers: Any = JSON,
+    status: int = 200,
+    usage_format: UsageFormat = UsageFormat.OBJECT,
 ) -> Tokens:
-    meter = Meter(path, 0.0)
+    meter = Meter(usage_format, 0.0)
     meter.on_head(status, headers)
     for number, chunk in enumerate(chunks):
         meter.on_data(chunk, 1.0 + number)
@@ -97,7 +101,7 @@ def test_infill_reads_the_last_element() -> None:
     """An infill answer is an array whose last element has the timings."""
     last = {"timings": {"prompt_n": 4, "predicted_n": 6, "draft_n": 5, "draft_n_accepted": 3}}
     body = json.dumps([{"a": 1}, last]).encode()
-    assert seven(metered(body, path="/infill")) == (-1, 5, 3, 4, 6, 0, 0)
+    assert seven(metered(body, usage_format=UsageFormat.LAST_OF_LIST)) == (-1, 5, 3, 4, 6, 0, 0)
 
 
 def test_a_body_that_is_not_json_gives_nothing() -> None:
@@ -307,15 +311,17 @@ ANSWERS = st.fixed_dictionaries(
 )
 
 
-@given(ANSWERS, st.sampled_from([200, 500]), st.sampled_from(["/v1/chat/completions", "/infill"]))
-def test_one_piece_is_read_like_many(answer: dict[str, Any], status: int, path: str) -> None:
+@given(ANSWERS, st.sampled_from([200, 500]), st.sampled_from(UsageFormat))
+def test_one_piece_is_read_like_many(
+    answer: dict[str, Any], status: int, usage_format: UsageFormat
+) -> None:
     """The short cut for an answer in one piece finds what the meter finds."""
     body = json.dumps(answer).encode()
-    meter = Meter(path, 0.0)
+    meter = Meter(usage_format, 0.0)
     meter.on_head(status, JSON)
     meter.on_data(body, 0.5)
     expected = meter.finish(2.0)
-    found = tokens_of(path, status, body, 2000, 500)
+    found = tokens_of(usage_format, status, body, 2000, 500)
     if "choices" not in answer or not answer["choices"]:  # the last one's there, the last text here
         assert found == expected
     assert seven(found) == seven(expected)

@@ -1,0 +1,188 @@
+"""Authenticates the keys of a request and gives their identity.
+
+Guarantees: keys are compared by their SHA-256 digests in a table. The digest of a wrong key says
+nothing about a valid one, so neither the time of a lookup nor the layout of the table gives anything
+away. A valid key is accepted at once, whatever came from its address before.
+Does not: keep or show a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from modelswap.units import Seconds
+
+from .failed_attempts import FailedAttempts
+from .identity import ANONYMOUS, Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from modelswap.config.plan import ApiKey, KeyScope
+
+_MINUTE: Final = Seconds(60)
+"""`rateLimit` counts requests per minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthenticated:
+    """No valid key: 401."""
+
+    reason: str
+    """For the log: `missing`, `wrong`, `expired`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """A wrong key after too many from its address, or too many requests with a key: 429."""
+
+    reason: str
+    retry_after: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class MissingScope:
+    """A valid key that does not grant this scope: 403."""
+
+    scope: KeyScope
+
+
+AuthResult = Identity | Unauthenticated | Throttled | MissingScope
+
+
+class RequestTime(NamedTuple):
+    """When a request is authenticated, in seconds."""
+
+    now: float
+    """Monotonic."""
+    wall: float
+    """The time of day, for `expires` only."""
+
+
+@dataclass(slots=True)
+class KeyRecord:
+    """One key of the configuration, without the key."""
+
+    identity: Identity
+    expires: float | None
+    """Wall clock."""
+    per_minute: int | None
+    tokens: float = 0.0
+    """Requests left in the bucket."""
+    at: float = field(default=0.0)
+    """When `tokens` was right; 0: no request yet."""
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the same key may have another result later: it expires or has a rate limit."""
+        return self.expires is not None or self.per_minute is not None
+
+    def is_within_rate(self, now: float) -> bool:
+        """Take one from a bucket that holds a minute's worth and refills evenly."""
+        if self.per_minute is None:
+            return True
+        gained = (now - self.at) * self.per_minute / _MINUTE if self.at else float(self.per_minute)
+        self.tokens = min(float(self.per_minute), self.tokens + gained)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+ValidKeys = tuple[KeyRecord, ...]
+"""The valid keys of one request, in the order in which they were found."""
+
+
+class KeyAuthenticator:
+    """The keys of one configuration."""
+
+    def __init__(self, keys: Sequence[ApiKey], failures: FailedAttempts | None = None) -> None:
+        self._failures = failures or FailedAttempts()
+        self._records: dict[str, KeyRecord] = {}
+        for key in keys:
+            digest = _digest_of(key)
+            if digest is not None:
+                self._records.setdefault(digest, _record(key))
+        self.is_open = not keys
+        """No keys are configured: every caller may do everything."""
+
+    def is_ours(self, key: bytes) -> bool:
+        """Tell whether it is one of the keys, also when it has expired."""
+        return _digest(key) in self._records
+
+    def authenticate(
+        self, keys: Iterable[bytes], scope: KeyScope, *, address: Callable[[], str], at: RequestTime
+    ) -> tuple[AuthResult, ValidKeys]:
+        """Check all the keys that one request carries; any valid one is enough.
+
+        The second value is for `authorize`, when an equal request comes; empty: the result stays.
+        """
+        if self.is_open:
+            return ANONYMOUS, ()
+        records = self._records
+        keys = tuple(keys)
+        valid = tuple(record for key in keys if (record := records.get(_digest(key))) is not None)
+        if valid:
+            later = valid if any(one.may_change for one in valid) else ()
+            return self.authorize(valid, scope, at), later
+        if not keys:
+            return Unauthenticated("missing"), ()
+        return self._reject(address(), at.now), ()
+
+    def authorize(self, keys: ValidKeys, scope: KeyScope, at: RequestTime) -> AuthResult:
+        """Choose among valid keys: of those with the scope the first without a list of models.
+
+        Without such a one it is the first that has the scope.
+        """
+        current = [one for one in keys if one.expires is None or at.wall < one.expires]
+        if not current:
+            return Unauthenticated("expired")
+        fit = [one for one in current if one.identity.may(scope)]
+        if not fit:
+            return MissingScope(scope)
+        chosen = next((one for one in fit if not one.identity.models), fit[0])
+        if chosen.per_minute is not None and not chosen.is_within_rate(at.now):
+            retry_after = Seconds(_MINUTE / chosen.per_minute)
+            return Throttled("too many requests for this key", retry_after)
+        return chosen.identity
+
+    def _reject(self, address: str, now: float) -> Unauthenticated | Throttled:
+        wait = self._failures.wait(address, now)
+        if wait > 0:
+            return Throttled("too many wrong API keys", Seconds(wait))
+        self._failures.on_failure(address, now)
+        return Unauthenticated("wrong")
+
+
+def _digest(key: bytes) -> str:
+    return hashlib.sha256(key).hexdigest()
+
+
+def _digest_of(key: ApiKey) -> str | None:
+    if key.key is not None:
+        return _digest(key.key.reveal().encode("utf-8", "surrogateescape"))
+    if key.key_hash is not None:
+        return key.key_hash.lower().removeprefix("sha256:")
+    return None
+
+
+def _record(key: ApiKey) -> KeyRecord:
+    identity = Identity(
+        key.name,
+        frozenset(key.scopes),
+        tuple(key.models),
+        background=key.background,
+        no_swap=key.no_swap,
+        is_named=key.is_named,
+    )
+    expires = None if key.expires is None else _timestamp(key.expires)
+    return KeyRecord(identity, expires, key.rate_limit)
+
+
+def _timestamp(text: str) -> float:
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

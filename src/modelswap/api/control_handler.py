@@ -1,0 +1,124 @@
+"""Runs the coroutine of a control route and sends what it returns.
+
+Guarantees: a stream is closed when the client leaves or the server stops, and is not read faster
+than the client reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from html import escape
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from modelswap.errors import ReplyError
+from modelswap.units import Bytes
+
+from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
+from .proxy.bodies import plain_body
+from .responder import fields_of
+from .routing.redirects import location
+
+if TYPE_CHECKING:
+    from modelswap.http import Exchange, Request
+
+    from .auth.identity import Identity
+    from .hosts.trusted_proxies import TrustedProxies
+    from .responder import Headers, Responder
+    from .routes import Route
+    from .services import Services
+
+CONTROL_BODY: Final = Bytes(64 << 10)
+"""The largest body of a control request: the handlers read a few short fields."""
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
+
+
+@dataclass(slots=True, eq=False)
+class ControlHandler:
+    services: Services
+    responder: Responder
+
+    def begin(
+        self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
+    ) -> None:
+        """Read the body and start the route's coroutine."""
+
+        def on_body(body: bytes) -> None:
+            request = ControlRequest(
+                http_request=exchange.request,
+                services=self.services,
+                identity=identity,
+                params=params,
+                body=body,
+            )
+            exchange.spawn(self._answer(exchange, route, request))
+
+        exchange.read_body(on_body, CONTROL_BODY)
+
+    async def _answer(self, exchange: Exchange, route: Route, request: ControlRequest) -> None:
+        assert route.handler is not None
+        began = monotonic()
+        try:
+            request.body = plain_body(request.http_request, request.body, CONTROL_BODY)
+            reply = await route.handler(request)
+            if isinstance(reply, Reply) and reply.status in _REDIRECTS:
+                reply = _below_prefix(
+                    reply, request.http_request, self.services.config.snapshot.proxies
+                )
+        except ReplyError as error:
+            headers = error.headers if isinstance(error, ControlError) else ()
+            self.responder.error(exchange, error, headers, began)
+            return
+        match reply:
+            case Reply(status, body, content_type, headers):
+                fields = self._fields(exchange.request, content_type, headers)
+                self.responder.reply(exchange, status, fields, body, began)
+            case StreamReply():
+                await self._stream(exchange, reply, began)
+
+    async def _stream(self, exchange: Exchange, stream: StreamReply, began: float) -> None:
+        fields = self._fields(exchange.request, stream.content_type, stream.headers)
+        if exchange.request.method == "HEAD":  # the stream has no end, but its head has
+            with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                async with asyncio.timeout(0):  # only what has begun cleans up after itself
+                    await anext(stream.chunks)
+            await _close(stream)
+            self.responder.reply(exchange, stream.status, fields, began=began)
+            return
+        exchange.start(stream.status, fields)
+        drained = asyncio.Event()
+        exchange.on_drain = drained.set
+        sent = 0
+        try:
+            async for chunk in stream.chunks:
+                drained.clear()
+                sent += len(chunk)
+                if not exchange.write(chunk):
+                    await drained.wait()
+        finally:
+            self.responder.log(exchange, sent, began)
+            await _close(stream)
+        exchange.end()
+
+    def _fields(
+        self, request: Request, content_type: str, headers: Headers
+    ) -> list[tuple[bytes, bytes]]:
+        rules = self.services.config.snapshot.site_rules
+        return fields_of((("Content-Type", content_type), *headers), request, rules)
+
+
+def _below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:
+    """Return a redirect to a path of the program with its `Location` as the client needs it."""
+    to = dict(reply.headers)["Location"]
+    where = location(request, to, proxies)
+    kept = tuple(field for field in reply.headers if field[0] != "Location")
+    body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
+    return replace(reply, body=body, headers=(*kept, ("Location", where)))
+
+
+async def _close(stream: StreamReply) -> None:
+    close = getattr(stream.chunks, "aclose", None)
+    if close is not None:  # other iterators need no end
+        await close()

@@ -1,0 +1,89 @@
+"""The JSON objects of errors: of OpenAI's API and of Anthropic's.
+
+Guarantees: no object holds markup that a browser could run, whatever the message holds.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+SOURCE: Final = "llama-swap"
+"""Clients and dashboards of llama-swap look for this name."""
+_OVERLOADED: Final = "overloaded_error"
+_ANTHROPIC: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: _OVERLOADED,
+    504: "timeout_error",
+}
+_FAULTS: Final = {
+    400: ("invalid_request_error", "bad_request"),
+    401: ("authentication_error", "unauthorized"),
+    403: ("authentication_error", "forbidden"),
+    404: ("invalid_request_error", "not_found"),
+    409: ("invalid_request_error", "conflict"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    502: ("server_error", "bad_gateway"),
+    503: ("server_error", "service_unavailable"),
+    504: ("server_error", "gateway_timeout"),
+}
+
+
+def fault_of(status: int) -> tuple[str, str]:
+    """Give the `type` and `code` that a status has when nothing better is known."""
+    known = _FAULTS.get(status)
+    if known is not None:
+        return known
+    if 400 <= status < 500:  # noqa: PLR2004 -- the class of client errors
+        return "invalid_request_error", "invalid_request"
+    return "server_error", "internal_error"
+
+
+def openai_error(message: str, kind: str, code: str) -> bytes:
+    """Write the error object that OpenAI clients read, on one line."""
+    return _document(
+        {
+            "src": SOURCE,
+            "error": {"message": message, "type": kind, "param": None, "code": code},
+        }
+    )
+
+
+def anthropic_type(status: int, *, should_retry: bool | None = None) -> str:
+    """Give the `type` that Anthropic's API has for a status.
+
+    Claude Code tries again whatever calls itself overloaded, before it looks at `x-should-retry`:
+    what another try cannot mend is not called so.
+    """
+    known = _ANTHROPIC.get(status)
+    if known is not None and not (known == _OVERLOADED and should_retry is False):
+        return known
+    return "invalid_request_error" if 400 <= status < 500 else "api_error"  # noqa: PLR2004 -- the class of client errors
+
+
+def anthropic_error(
+    status: int, message: str, code: str, request_id: str, *, should_retry: bool | None = None
+) -> bytes:
+    """Write the error object that Anthropic's clients read, with our code in it."""
+    kind = anthropic_type(status, should_retry=should_retry)
+    return _document(
+        {
+            "type": "error",
+            "error": {"type": kind, "message": message, "code": code},
+            "request_id": request_id,
+            "src": SOURCE,
+        }
+    )
+
+
+def _document(document: dict[str, object]) -> bytes:
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # A browser that guesses the type must not find markup in it.
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text.encode("utf-8", "replace")

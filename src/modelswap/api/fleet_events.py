@@ -1,0 +1,67 @@
+"""The observer of the fleet: takes its news to the log, the event stream and the counters.
+
+Does not: decide anything, or touch a model server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelswap.core.models.lifecycle import Phase
+
+from .models_endpoint import statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.core.spec import ModelId
+    from modelswap.fleet import Fleet, RemoteFleet
+    from modelswap.observe.events import EventBus
+    from modelswap.observe.logs.logs import Logger, Logs
+    from modelswap.observe.metrics.prometheus import Metrics
+
+    from .snapshot import ActiveConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FleetEvents:
+    config: ActiveConfig
+    fleet: Callable[[], Fleet | RemoteFleet]
+    """Returns the present fleet: a hand-over replaces it."""
+    logs: Logs
+    log: Logger
+    bus: EventBus
+    metrics: Metrics
+    now: Callable[[], float]
+    """The loop's clock."""
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return the payload of a `modelStatus` event."""
+        return statuses(self.config.plan, self.fleet())
+
+    def publish_statuses(self) -> None:
+        self.bus.publish("modelStatus", self.statuses())
+
+    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
+        fleet = self.fleet()
+        failed = fleet.failure(model) is not None
+        self.metrics.phase(model, phase.shown, self.now(), failed=failed)
+        if phase is Phase.READY and (server := fleet.server(model)) is not None:
+            self.config.snapshot.deny_page(server.model)
+        if phase is Phase.STOPPED:
+            self.logs.model_ended(model)
+            if model not in self.config.plan.models:  # its last output came after the reload
+                self.logs.forget(model)
+        line = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
+        if failed:
+            self.log.warning(line)
+        else:
+            self.log.info(line)
+        self.publish_statuses()
+
+    def on_output(self, model: ModelId, data: bytes) -> None:
+        self.logs.model_output(model, data)
+
+    def on_note(self, level: str, text: str) -> None:
+        self.logs.proxy_line(level, text)

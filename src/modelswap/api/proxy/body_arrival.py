@@ -1,0 +1,190 @@
+"""Takes the body of a request that is no plain JSON: coded, a form, or too large to be held.
+
+Guarantees: a body whose model is known from path or query is not gathered in memory when it is
+large. While the model loads it is not read, and the client waits. The receiver is called once.
+Does not: look at plain JSON, which comes whole and needs nothing of this; resolve a model.
+Memory: what `BodyCollector`, `Upload` and `OpenedBody` bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from modelswap.api.routing.model_selector import may_name_in_query, names_in_query
+from modelswap.core.naming.names import LocalTarget
+from modelswap.errors import BadRequestError, BodyTooLargeError, UnavailableError
+from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
+
+from .bodies import PEEKED, BodyCollector, coding_error, form_error_of, is_large, may_be_json
+
+if TYPE_CHECKING:
+    from modelswap.api.routing.form_filters import FormEdits
+    from modelswap.errors import ReplyError
+    from modelswap.http import BodySource, BodyStream, Exchange
+
+    from .context import RequestContext
+    from .services import ProxyServices
+
+
+class BodyReceiver(Protocol):
+    """Goes on with the body."""
+
+    def on_body(self, body: bytes) -> None:
+        """Take the whole body."""
+
+    def on_stream(self, beginning: bytes, source: BodySource) -> None:
+        """Take a large body, which comes while it is sent; `beginning` is what was read of it."""
+
+    def on_form(self, fields: dict[str, bytes]) -> None:
+        """Take a form whose model is known; `BodyArrival.form_body` is the body to send."""
+
+    def fail(self, error: ReplyError) -> None:
+        """Answer a body that cannot be taken."""
+
+
+@dataclass(slots=True, eq=False)
+class BodyArrival:
+    """The body of one request, on its way in."""
+
+    services: ProxyServices
+    exchange: Exchange
+    context: RequestContext
+    receiver: BodyReceiver
+    _upload: Upload | None = field(default=None, init=False)
+
+    def begin(self) -> None:
+        """Start to read; the receiver may be called before this returns."""
+        context, exchange = self.context, self.exchange
+        if context.named is not None:
+            self._begin_named(*context.named)
+            return
+        if context.unleased:  # a poll: its body, if it has one, counts for nothing
+            exchange.read_body(lambda _: self.receiver.on_body(b""))
+            return
+        stream: BodyStream = exchange
+        if context.codings:
+            limit = context.snapshot.plan.settings.limits.body
+            stream = DecodedStream(exchange, context.codings, limit=limit, bad=self._on_bad_coding)
+        if context.is_form:
+            self._begin_form(stream)
+        elif context.codings:
+            stream.stream_body(self._collector())
+        elif (
+            is_large(exchange)
+            and may_name_in_query(context.request.method, context.kind)
+            and names_in_query(exchange.request.query)
+        ):
+            self._open()
+        else:
+            exchange.read_body(self.receiver.on_body)
+
+    def form_body(self, edits: FormEdits) -> bytes | BodySource:
+        """Return the edited form: its bytes when it is small and complete, else a source."""
+        upload = self._upload
+        assert upload is not None
+        whole = upload.whole(values=edits.values, remove=edits.remove)
+        return whole or upload.source(values=edits.values, remove=edits.remove)
+
+    def form_error(self) -> ReplyError | None:
+        """Say why the form was given up; `None` when the body is no form."""
+        upload = self._upload
+        if upload is None:
+            return None
+        if upload.fault is Fault.NO_ROOM:
+            self.services.log.once(
+                f"spool {upload.detail}",
+                f"a form could not be stored: {upload.detail}; such requests get 507",
+            )
+        return form_error_of(upload)
+
+    def close(self) -> None:
+        """Drop what is held."""
+        if self._upload is not None:
+            self._upload.close()
+
+    def _begin_named(self, _: str, target: object) -> None:
+        """Take the body of a request whose path says which model it means."""
+        context, exchange, receiver = self.context, self.exchange, self.receiver
+        is_large_body = is_large(exchange)
+        if not context.request.has_body:
+            receiver.on_body(b"")
+        elif is_large_body and (isinstance(target, LocalTarget) or self._needs_no_body()):
+            if exchange.body_length is None:  # it may turn out to be small
+                self._open()
+            else:
+                receiver.on_stream(b"", ExchangeBody(exchange))
+        elif context.is_form and not isinstance(target, LocalTarget) and self._may_be_edited():
+            self._begin_form(exchange)
+        else:
+            exchange.read_body(receiver.on_body)
+
+    def _needs_no_body(self) -> bool:
+        """Tell whether a body for a peer names no model that has to and can be looked at."""
+        context = self.context
+        if context.identity.models:
+            return False
+        return context.is_coded or may_name_in_query(context.request.method, context.kind)
+
+    def _may_be_edited(self) -> bool:
+        """Tell whether a form for a peer can be read, and its key may use every model."""
+        return not (self.context.identity.models or self.context.is_coded)
+
+    # Whole bodies
+
+    def _collector(self) -> BodyCollector:
+        return BodyCollector(self.exchange, done=self.receiver.on_body, full=self._on_full)
+
+    def _on_full(self) -> None:
+        self.receiver.fail(UnavailableError("too many large requests at once", retry_after=1))
+
+    def _on_bad_coding(self, wrong: Exception) -> None:
+        error = coding_error(wrong)
+        if self._upload is None:
+            self.receiver.fail(error)
+        else:
+            fault = Fault.TOO_LARGE if isinstance(error, BodyTooLargeError) else Fault.UNPACKED
+            self._upload.give_up(fault, error.text)
+
+    # Large bodies
+
+    def _open(self) -> None:
+        """Read the beginning of a large body."""
+        body = OpenedBody(
+            self.exchange,
+            most=PEEKED,
+            known=lambda beginning, whole: self._on_beginning(body, beginning, whole=whole),
+        )
+        body.begin()
+
+    def _on_beginning(self, body: OpenedBody, beginning: bytes, *, whole: bool) -> None:
+        """Go on with all of it where it may be JSON that names a model, else while it comes."""
+        context = self.context
+        if whole:
+            self.receiver.on_body(beginning)
+        elif context.named is None and (may_be_json(beginning) or context.identity.models):
+            body.start(self._collector())
+        else:
+            self.receiver.on_stream(beginning, body)
+
+    # Forms
+
+    def _begin_form(self, stream: BodyStream) -> None:
+        """Find the model in a form while it comes."""
+        try:
+            self._upload = Upload(
+                stream,
+                self.context.request.header(b"content-type") or b"",
+                known=self.receiver.on_form,
+                bad=self._on_bad_form,
+                folders=self.services.spool,
+            )
+        except ValueError as error:
+            self.receiver.fail(BadRequestError(str(error)))
+            return
+        self._upload.begin()
+
+    def _on_bad_form(self, _: str) -> None:
+        error = self.form_error()
+        assert error is not None
+        self.receiver.fail(error)

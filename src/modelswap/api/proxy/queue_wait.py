@@ -1,0 +1,191 @@
+"""Waits in the queue for a lease of a model, and keeps the client informed meanwhile.
+
+A client that reads an event stream gets keep-alives. One that announced how long it waits gets
+its answer before it gives up. The wait is made only for a model that is not ready, and goes on
+when the request is tried again.
+
+Guarantees: `close` gives the place in the queue back, and the client hears nothing more.
+Does not: answer the client, or hold the lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+from modelswap.api.errors.error_mapping import wait_error
+from modelswap.core.commands import LeaseRequest
+from modelswap.core.models.lifecycle import Phase
+from modelswap.errors import UnavailableError
+from modelswap.units import Seconds
+
+from .keep_alive_stream import KeepAliveStream, announced_timeout, before
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from modelswap.api.protocols.stream_dialect import StreamDialect
+    from modelswap.core.commands import Fail
+    from modelswap.core.spec import ModelId
+    from modelswap.errors import ReplyError
+    from modelswap.fleet import ModelServer, Ticket
+    from modelswap.http import Exchange
+
+    from .context import RequestContext
+    from .services import ProxyServices
+
+ASK_AGAIN: Final = Seconds(5.0)
+"""Until a client that could not wait may ask again, when nothing better is known."""
+ASK_AGAIN_BY: Final = Seconds(60.0)
+"""Clients give up when they are told to wait much longer than this."""
+ASK_AGAIN_FROM: Final = Seconds(1.0)
+"""`Retry-After` has whole seconds."""
+
+
+class LeaseReceiver(Protocol):
+    """Gets the lease, or hears why there is none."""
+
+    def on_lease(self, server: ModelServer, queue_ms: int) -> None:
+        """Take the lease; it waited for `queue_ms` milliseconds."""
+
+    def fail(self, error: ReplyError) -> None:
+        """Answer a request that got no lease."""
+
+
+@dataclass(slots=True, eq=False)
+class QueueWait:
+    """One request's wait: place in the queue, deadline and keep-alives."""
+
+    services: ProxyServices
+    exchange: Exchange
+    context: RequestContext
+    receiver: LeaseReceiver
+    model: ModelId
+    stream: bool
+    """The client wants an event stream."""
+    began: float
+    """When the request came (monotonic)."""
+    _ticket: Ticket | None = field(default=None, init=False)
+    _is_over: bool = field(default=False, init=False)
+    _deadline: asyncio.TimerHandle | None = field(default=None, init=False)
+    _keep_alives: KeepAliveStream | None = field(default=None, init=False)
+    _position: int = field(default=0, init=False)
+    """The last place that was told; it may come before `_keep_alives` is there."""
+
+    def enter(self) -> None:
+        """Take a place in the queue; the receiver may be called before this returns."""
+        self._is_over = False
+        context = self.context
+        shows_state = self._shows_state()
+        request = LeaseRequest(
+            self.model,
+            context.client,
+            background=context.background,
+            watched=shows_state,
+            no_swap=context.no_swap,
+        )
+        ticket = self.services.fleet.ask(request, self)
+        if not self._is_over:
+            self._ticket = ticket
+            self._inform_client(shows_state=shows_state)
+
+    def close(self, *, failed: bool = False) -> None:
+        """End the wait: give the place back and fall silent."""
+        self._is_over = True
+        ticket, self._ticket = self._ticket, None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._keep_alives is not None:
+            self._keep_alives.finish(failed=failed)
+        if ticket is not None:
+            self.services.fleet.cancel(ticket)
+
+    # As a waiter of the fleet
+
+    def on_granted(self, server: ModelServer) -> None:
+        self._ticket = None
+        self.close()
+        self.receiver.on_lease(server, int((monotonic() - self.began) * 1000))
+
+    def on_refused(self, refused: Fail) -> None:
+        self._ticket = None
+        self._is_over = True
+        self.receiver.fail(wait_error(refused, self.context.identity))
+
+    def on_position(self, position: int) -> None:
+        self._position = position
+        if self._keep_alives is not None:
+            self._keep_alives.on_position(position)
+
+    # The client
+
+    def _shows_state(self) -> bool:
+        """Tell whether `sendLoadingState` applies to this request."""
+        context = self.context
+        return (
+            self.stream
+            and context.snapshot.plan.models[self.model].send_loading_state
+            and context.endpoint.shows_loading
+            and context.path == context.request.path
+            and self.services.fleet.phase(self.model) is not Phase.READY
+        )
+
+    def _inform_client(self, *, shows_state: bool) -> None:
+        if self._keep_alives is not None:
+            self._keep_alives.resume()
+            return
+        timeout = announced_timeout(self.exchange.request.header)
+        dialect = self.context.endpoint.dialect if self.stream else None
+        if dialect is not None:
+            self._start_keep_alives(dialect, timeout, shows_state=shows_state)
+        elif timeout is not None:
+            self._start_deadline(timeout)
+
+    def _start_keep_alives(
+        self, dialect: StreamDialect, timeout: float | None, *, shows_state: bool
+    ) -> None:
+        """Keep a client that streams waiting, however long it takes."""
+        snapshot = self.context.snapshot
+        settings = snapshot.plan.settings
+        grace: float = settings.loading_grace
+        interval: float = settings.loading_pulse
+        if timeout is not None:
+            grace, interval = min(grace, before(timeout)), min(interval, timeout / 2)
+        waited = monotonic() - self.began
+        request = self.exchange.request
+        self._keep_alives = KeepAliveStream(
+            self.exchange,
+            self.services.loop,
+            stream_dialect=dialect,
+            model=self.model,
+            grace=max(0.0, grace - waited),
+            interval=interval,
+            fields=snapshot.site_rules.cors(request.header(b"origin")),
+            shows_state=shows_state,
+        )
+        if self._position:
+            self._keep_alives.on_position(self._position)
+
+    def _start_deadline(self, timeout: float) -> None:
+        """Answer a client before it gives up; at once when it is known that it will."""
+        left = before(timeout) - (monotonic() - self.began)
+        needed = self.services.fleet.load_time_left(self.model)
+        if needed is not None and needed > left:
+            left = 0.0
+        self._deadline = self.services.loop.call_later(max(0.0, left), self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._deadline = None
+        ticket, self._ticket = self._ticket, None
+        fleet = self.services.fleet
+        needed = fleet.load_time_left(self.model)
+        if ticket is not None:
+            fleet.leave(ticket)  # the load goes on: the client asks again
+        after = ASK_AGAIN if needed is None else min(max(needed, ASK_AGAIN_FROM), ASK_AGAIN_BY)
+        self.receiver.fail(
+            UnavailableError(
+                "the model is still loading; ask again", code="model_loading", retry_after=after
+            )
+        )

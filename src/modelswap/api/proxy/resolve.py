@@ -1,0 +1,217 @@
+"""Resolves a request: which model it means, how it is edited, whether its key may use the model.
+
+Guarantees: the result follows from the request context, the body, the query, the active profile
+and the phases of the models. No socket, no timer and no log is touched. A refusal is part of the
+result, so that the request is recorded under the name that it gave. The only effect is the count
+of a selector, which the holder of the result gives back (`ResolvedRequest.selection`).
+Does not: look at bodies that go through unread, wait, or send.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from modelswap.api.errors.error_mapping import NO_ROUTER
+from modelswap.api.routing.filters import rename_query, rewrite
+from modelswap.api.routing.form_filters import form_edits
+from modelswap.api.routing.model_restrictions import check_names_below, check_other_names
+from modelswap.api.routing.model_selector import (
+    BYTE_ORDER_MARK,
+    MOST_NAME,
+    NO_MODEL,
+    NameLocation,
+    find,
+    find_in_json,
+    find_in_multipart,
+    is_marked,
+)
+from modelswap.api.routing.peer_names import bare_form, bare_request
+from modelswap.api.routing.resolved_request import ResolvedRequest
+from modelswap.core.naming.names import LocalTarget, NoTarget, Off, PeerTarget, Unknown
+from modelswap.errors import (
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    ReplyError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from modelswap.api.routing.model_selector import NamedModel
+    from modelswap.core.naming.names import Target
+
+    from .context import RequestContext
+    from .services import RoutingState
+
+
+def resolve(
+    context: RequestContext, body: bytes, query: str, state: RoutingState
+) -> ResolvedRequest:
+    """Resolve a request whose whole body is here, or which has none."""
+    source = context.source
+    text = body
+    try:
+        if source is NameLocation.JSON:
+            found = find_in_json(body)
+        elif source is NameLocation.PATH:
+            return _resolve_path(context, body, query)
+        else:
+            text = body.removeprefix(BYTE_ORDER_MARK)
+            method = "GET" if source is NameLocation.QUERY else context.request.method
+            found = find(method, context.kind, query, text)
+    except ReplyError as refusal:
+        if source is NameLocation.JSON and is_marked(body):
+            text = body.removeprefix(BYTE_ORDER_MARK)
+            resolved = resolve(context, text, query, state)
+            return resolved if resolved.body is not None else _with_body(resolved, text)
+        return ResolvedRequest(refusal=refusal)
+    if state.profile is None:
+        known = (context.known_streams if found.stream else context.known).get(found.model)
+        if known is not None:
+            return known if text is body else _with_body(known, text)
+    resolved = _resolve_named(context, found, text, query, state)
+    return resolved if text is body or resolved.body is not None else _with_body(resolved, text)
+
+
+def _resolve_named(
+    context: RequestContext, found: NamedModel, body: bytes, query: str, state: RoutingState
+) -> ResolvedRequest:
+    """Resolve a request that names its model in body or query, for the first time."""
+    resolved = ResolvedRequest(stream=found.stream)
+    try:
+        target = _find_target(resolved, context, found.model, state)
+        check_other_names(context.identity, context.snapshot.names, found, query=query, body=body)
+    except ReplyError as refusal:
+        resolved.refusal = refusal
+        return resolved
+    edit = context.snapshot.edit_of(target)
+    if edit is not None or target.rewrite is not None:
+        edited = rewrite(edit, target, found.source, body, query)
+        resolved.body, resolved.failed_edits = edited.body, edited.failed
+        resolved.query = None if edited.query is query else edited.query
+    elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
+        context.remember(resolved)
+    return resolved
+
+
+def _with_body(resolved: ResolvedRequest, body: bytes) -> ResolvedRequest:
+    return msgspec.structs.replace(resolved, body=body)
+
+
+def resolve_stream(
+    context: RequestContext, beginning: bytes, query: str, state: RoutingState
+) -> ResolvedRequest:
+    """Resolve a request whose large body is sent as it comes; `beginning` is what was read of it."""
+    if context.source is NameLocation.PATH:
+        resolved = _resolve_path(context, b"", query)
+        resolved.body = None
+        return resolved
+    resolved = ResolvedRequest()
+    try:
+        found = find(context.request.method, context.kind, query, beginning)
+        resolved.stream = found.stream
+        target = _find_target(resolved, context, found.model, state)
+    except ReplyError as refusal:
+        resolved.refusal = refusal
+    else:
+        if target.rewrite is not None:
+            resolved.query = rename_query(query, target.rewrite)
+    return resolved
+
+
+def resolve_form(
+    context: RequestContext, fields: dict[str, bytes], query: str, state: RoutingState
+) -> ResolvedRequest:
+    """Resolve a multipart form of which `fields` are known; the rest may still come."""
+    if context.named is not None:
+        resolved = _resolve_path(context, b"", query)
+        resolved.body, resolved.form = None, bare_form(context.named[1], fields)
+        return resolved
+    texts = {name: value.decode("utf-8", "replace") for name, value in fields.items()}
+    resolved = ResolvedRequest()
+    try:
+        found = find_in_multipart(query, texts)
+        resolved.stream = found.stream
+        target = _find_target(resolved, context, found.model, state)
+        field = texts.get("model", "")
+        check_other_names(context.identity, context.snapshot.names, found, query=query, field=field)
+    except ReplyError as refusal:
+        resolved.refusal = refusal
+        return resolved
+    name = target.rewrite
+    if found.source is NameLocation.QUERY and name is not None:
+        resolved.query = rename_query(query, name)
+        name = None
+    edit = context.snapshot.edit_of(target)
+    resolved.form = form_edits(edit, requested=target.requested, rename=name)
+    return resolved
+
+
+def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedRequest:
+    """Resolve a request whose path named its model; the path's key was checked with it."""
+    assert context.named is not None
+    name, target = context.named
+    if isinstance(target, LocalTarget):
+        return ResolvedRequest(name, target.model, target)
+    resolved = ResolvedRequest(name, name, target)
+    kind = context.kind
+    if context.identity.models:
+        try:
+            check_names_below(
+                context.identity,
+                context.snapshot.names,
+                method=context.request.method,
+                kind=kind,
+                query=query,
+                body=body,
+            )
+        except ReplyError as refusal:
+            resolved.refusal = refusal
+            return resolved
+    if target.rewrite is not None:
+        kind = None if context.is_coded else kind
+        resolved.body, resolved.query, _ = bare_request(
+            target, context.request.method, kind, query, body
+        )
+    return resolved
+
+
+def _find_target(
+    resolved: ResolvedRequest, context: RequestContext, name: str, state: RoutingState
+) -> Target:
+    """Look the name up, and enter into `resolved` what is known.
+
+    Raises:
+        ReplyError: nothing here has the name, or this key may not use it.
+    """
+    if len(name) > MOST_NAME:
+        raise BadRequestError("the model's name is too long")
+    snapshot = context.snapshot
+
+    def select(selector: str) -> str | None:
+        chosen = snapshot.selectors.take(selector, lambda t: snapshot.state_of(state.fleet, t))
+        if chosen is not None:
+            resolved.selection = selector, chosen
+        return chosen
+
+    found = snapshot.names.resolve(name, state.profile, select)
+    match found:
+        case LocalTarget() | PeerTarget():
+            resolved.name, resolved.target = name, found
+            resolved.model = found.model if isinstance(found, LocalTarget) else name
+            if not context.identity.may_use(found.model, found.requested):
+                raise ForbiddenError(f"this key may not use the model {name!r}")
+            return found
+        case Off():
+            raise NotFoundError(NO_MODEL)
+        case NoTarget(selector):
+            raise UnavailableError(
+                f'selector "{selector}" has no available spillover targets', retry_after=1
+            )
+        case Unknown():
+            resolved.name = resolved.model = name
+            raise NotFoundError(f"{NO_ROUTER}: {name!r}")
+        case _ as never:
+            assert_never(never)

@@ -1,0 +1,86 @@
+"""Loading and unloading on a client's order."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from modelswap.api.auth.identity import ANONYMOUS
+from modelswap.api.control.model_loading import load, unload
+from modelswap.core.spec import ClientId, ModelId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.core.commands import LeaseRequest
+    from modelswap.fleet import Fleet, LeaseWaiter
+
+A, B = ModelId("a"), ModelId("b")
+
+
+class OneLeaseFleet:
+    """Counts the leases of one model; grants when the test says so."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.waiter: LeaseWaiter | None = None
+
+    def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> None:
+        del request
+        self.waiter = waiter
+
+    def grant(self) -> None:
+        assert self.waiter is not None
+        self.in_flight += 1
+        self.waiter.on_granted(cast("Any", SimpleNamespace(model=SimpleNamespace(id=A))))
+
+    def release(self, model: ModelId) -> None:
+        assert model == A
+        self.in_flight -= 1
+
+    def cancel(self, ticket: object) -> None: ...
+
+
+class FailedFleet:
+    """Models of which some failed; an unload resets that."""
+
+    def __init__(self, *failed: ModelId) -> None:
+        self._failed = set(failed)
+        self.unloaded: list[tuple[list[ModelId], bool]] = []
+
+    def failure(self, model: ModelId) -> object | None:
+        return "it crashed" if model in self._failed else None
+
+    async def unload(self, models: Sequence[ModelId], *, force: bool) -> None:
+        self._failed.difference_update(models)
+        self.unloaded.append((list(models), force))
+
+
+@pytest.mark.parametrize("client_leaves", [False, True])
+async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
+    """A load ends without a lease, also for a client that leaves as the model gets ready."""
+    fleet = OneLeaseFleet()
+    loop, typed = asyncio.get_running_loop(), cast("Fleet", fleet)
+    async with asyncio.TaskGroup() as tasks:
+        loading = tasks.create_task(load(loop, typed, A, ClientId("x"), ANONYMOUS))
+        await asyncio.sleep(0)
+        fleet.grant()
+        if client_leaves:
+            loading.cancel()
+    assert loading.cancelled() is client_leaves
+    assert fleet.in_flight == 0
+
+
+@pytest.mark.parametrize(("failed", "told"), [((), 0), ((B,), 1)])
+async def test_watchers_see_that_an_unload_resets_failures(
+    failed: tuple[ModelId, ...], told: int
+) -> None:
+    """The statuses are published again where a model had failed, and only there."""
+    fleet, published = FailedFleet(*failed), list[str]()
+    events: Any = SimpleNamespace(publish_statuses=lambda: published.append("modelStatus"))
+    await unload(cast("Fleet", fleet), events, [A, B], force=True)
+    assert fleet.unloaded == [([A, B], True)]
+    assert len(published) == told

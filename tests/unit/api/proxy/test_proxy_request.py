@@ -1,0 +1,262 @@
+"""The state machine of a request, with a relay that does what the test says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from modelswap.api.proxy.proxy_request import ProxyRequest, RequestPhase
+from modelswap.core.models.lifecycle import Phase
+from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.http import EndReason, RelayResult
+from support.proxy_units import (
+    BASIC,
+    JSON,
+    FakeExchange,
+    FakeServices,
+    M,
+    context_of,
+    request_of,
+    snapshot_of,
+)
+
+BODY = b'{"model":"m"}'
+HEAD: Any = SimpleNamespace(
+    status=200, headers=(), type_text="application/json", event_stream=False, encoding=b"", weight=9
+)
+FORM = (("Content-Type", "multipart/form-data; boundary=x"),)
+
+
+def ended(reason: EndReason, **facts: Any) -> RelayResult:
+    known: dict[str, Any] = {"status": None, "bytes_sent": 0, "detail": "why"}
+    known |= {"started": False, "never_ran": False} | facts
+    return RelayResult(reason, **known)
+
+
+class FakeRelay:
+    """The relay of a request; the last one made is `FakeRelay.last`."""
+
+    last: FakeRelay
+    count = 0
+
+    def __init__(  # noqa: PLR0917 - as `Relay`
+        self, exchange: Any, pool: Any, request: Any, body: Any, owner: Any, observer: Any
+    ) -> None:
+        self.exchange, self.pool, self.request = exchange, pool, request
+        self.body, self.owner, self.observer = body, owner, observer
+        FakeRelay.last = self
+        FakeRelay.count += 1
+
+    def begin(self, *, fresh: bool) -> None:
+        self.fresh = fresh
+
+    def cancel(self) -> None:
+        self.owner.on_end(ended(EndReason.CANCELLED))
+
+
+@pytest.fixture(autouse=True)
+def _relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeRelay.count = 0
+    monkeypatch.setattr("modelswap.api.proxy.proxy_request.Relay", FakeRelay)
+
+
+class Started:
+    """A request that has its body."""
+
+    def __init__(
+        self,
+        body: bytes = BODY,
+        *,
+        phase: Phase = Phase.READY,
+        fields: tuple[tuple[str, str], ...] = JSON,
+        text: str = BASIC,
+        **facts: Any,
+    ) -> None:
+        snapshot = snapshot_of(text)
+        services: Any = FakeServices(snapshot)
+        self.services = services
+        self.fleet = self.services.fleet
+        self.fleet.current = phase
+        request = request_of(fields=fields, length=len(body))
+        exchange: Any = FakeExchange(request, body)
+        self.exchange = exchange
+        self.context = context_of(request, snapshot=snapshot, **facts)
+        self.unit = ProxyRequest(services, exchange, self.context)
+        self.unit.receive()
+
+    @property
+    def relay(self) -> FakeRelay:
+        return FakeRelay.last
+
+    def assert_over(self, status: int, ending: str) -> None:
+        """It ended once, and holds nothing."""
+        assert self.unit._phase is RequestPhase.FINISHED
+        assert (self.fleet.leases, self.services.running) == (0, [])
+        assert [line[0] for line in self.services.lines] == [status]
+        assert [entry._end_reason for entry in self.services.entries] == [ending]
+        assert self.services.loop.waiting == []
+
+
+def test_a_ready_model_gets_the_request_at_once() -> None:
+    started = Started()
+    assert (started.relay.body, started.relay.fresh, started.fleet.leases) == (BODY, False, 1)
+    assert [entry.model for entry in started.services.running] == ["m"]
+    started.unit.on_whole(HEAD, b"{}")
+    started.assert_over(200, "done")
+    assert started.services.lines == [(200, 2)]
+    started.unit.on_end(ended(EndReason.DONE))
+    started.unit.cancel()
+    started.assert_over(200, "done")
+
+
+def test_the_record_observes_the_relay_itself() -> None:
+    started = Started()
+    assert started.relay.observer is started.services.running[0]
+    assert (started.relay.observer.sent, started.relay.observer.queue_ms) == (BODY, 0)
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "ending"),
+    [
+        (ended(EndReason.DONE, status=200, started=True), 200, "done"),
+        (ended(EndReason.CLIENT_GONE), 499, "client_gone"),
+        (ended(EndReason.TRUNCATED, status=200, started=True), 200, "truncated"),
+        (ended(EndReason.CANCELLED), 499, "cancelled"),
+        (ended(EndReason.BAD_RESPONSE), 502, "bad_response"),
+        (ended(EndReason.HEADER_TIMEOUT), 504, "header_timeout"),
+    ],
+)
+def test_a_relay_ends_the_request(result: RelayResult, status: int, ending: str) -> None:
+    started = Started()
+    if result.started:
+        started.exchange.started, started.exchange.status = True, 200
+    started.unit.on_end(result)
+    started.assert_over(status, ending)
+    assert started.fleet.orders == (["stalled why"] if ending == "header_timeout" else [])
+
+
+def test_a_refused_request_never_asks_for_a_lease() -> None:
+    started = Started(b'{"model":"nobody"}')
+    started.assert_over(404, "refused")
+    assert (FakeRelay.count, started.fleet.orders) == (0, [])
+
+
+class TestQueue:
+    def test_a_model_that_is_not_ready_is_waited_for(self) -> None:
+        started = Started(phase=Phase.STOPPED)
+        assert (started.unit._phase, FakeRelay.count) == (RequestPhase.QUEUED, 0)
+        started.fleet.grant()
+        assert (started.unit._phase, FakeRelay.count) == (RequestPhase.RELAYING, 1)
+        started.unit.on_whole(HEAD, b"{}")
+        started.assert_over(200, "done")
+
+    def test_a_client_that_leaves_gives_its_place_back(self) -> None:
+        started = Started(phase=Phase.STOPPED)
+        started.exchange.on_gone()
+        started.assert_over(499, "cancelled")
+        assert started.fleet.orders == ["ask", "cancel"]
+
+    def test_a_late_grant_is_given_back(self) -> None:
+        started = Started(phase=Phase.STOPPED)
+        started.exchange.on_gone()
+        started.fleet.grant()
+        assert (started.fleet.leases, FakeRelay.count) == (0, 0)
+
+    def test_it_can_be_cancelled(self) -> None:
+        started = Started(phase=Phase.STOPPED)
+        started.services.running[0].cancel()
+        started.assert_over(499, "cancelled")
+        assert started.fleet.orders == ["ask", "cancel"]
+
+    def test_background_requests_always_queue(self) -> None:
+        text = BASIC + "backgroundHeader: X-Background\n"
+        started = Started(fields=(*JSON, ("X-Background", "1")), text=text)
+        assert started.fleet.orders == ["ask"]
+
+
+class TestRetries:
+    def test_a_server_that_ended_before_the_request_began_is_asked_for_again(self) -> None:
+        started = Started()
+        started.fleet.current = Phase.STOPPED
+        started.unit.on_end(ended(EndReason.CONNECT_FAILED, never_ran=True))
+        assert (started.unit._phase, started.fleet.leases) == (RequestPhase.RETRYING, 0)
+        started.services.loop.advance(0.05)
+        assert started.unit._phase is RequestPhase.QUEUED
+        started.fleet.grant()
+        started.unit.on_whole(HEAD, b"{}")
+        started.assert_over(200, "done")
+
+    def test_a_reset_counts_only_when_the_server_has_exited(self) -> None:
+        started = Started()
+        started.unit.on_end(ended(EndReason.NO_ANSWER, was_reset=True))
+        started.services.loop.advance(10)
+        assert FakeRelay.count == 1, "it is still there: it may have the request"
+        started.assert_over(502, "no_answer")
+
+    def test_a_client_that_leaves_ends_the_retry(self) -> None:
+        started = Started()
+        started.unit.on_end(ended(EndReason.CONNECT_FAILED, never_ran=True))
+        started.exchange.on_gone()
+        started.assert_over(499, "cancelled")
+
+
+class TestUnleased:
+    POLL = ("m", LocalTarget(M, "m"))
+
+    def test_a_poll_uses_a_ready_server_without_a_lease(self) -> None:
+        started = Started(named=self.POLL, unleased="polls")
+        assert (FakeRelay.count, started.fleet.leases) == (1, 0)
+        started.unit.on_end(ended(EndReason.CONNECT_FAILED, never_ran=True))
+        started.assert_over(502, "connect_failed")
+
+    def test_it_loads_nothing(self) -> None:
+        started = Started(named=self.POLL, unleased="polls", phase=Phase.STOPPED)
+        started.assert_over(409, "refused")
+        assert FakeRelay.count == 0
+
+    def test_a_peer_needs_no_lease(self) -> None:
+        peer = PeerTarget("far", "big", "far/big", "big")
+        started = Started(b'{"model":"far/big"}', named=("far/big", peer))
+        assert (started.relay.body, started.fleet.orders) == (b'{"model":"big"}', [])
+
+
+def test_a_failure_after_keep_alives_is_an_event() -> None:
+    started = Started(b'{"model":"m","stream":true}', phase=Phase.STARTING)
+    started.services.loop.advance(1000)
+    assert started.exchange.started
+    started.fleet.grant()
+    started.unit.on_end(ended(EndReason.NO_ANSWER))
+    assert started.exchange.finished
+    assert b"why" in started.exchange.sent.rsplit(b"data: ", 1)[1]
+    started.assert_over(200, "no_answer")
+    assert started.services.entries[0].status == 502
+
+
+def test_a_form_is_edited_and_sent_whole() -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nrenamed\r\n--x--\r\n'
+    started = Started(form, fields=FORM)
+    assert started.relay.body == form.replace(b"renamed", b"real")
+    started.unit.on_whole(HEAD, b"{}")
+    started.assert_over(200, "done")
+
+
+def test_a_bug_keeps_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(_self: object, *, fresh: bool) -> None:
+        raise RuntimeError(fresh)
+
+    monkeypatch.setattr(FakeRelay, "begin", begin)
+    started = Started()
+    started.assert_over(500, "refused")
+    assert "RuntimeError" in started.services.warnings[0]
+
+
+def test_a_selector_is_released_at_the_end() -> None:
+    started = Started(b'{"model":"any"}')
+    selection = started.unit._resolved.selection
+    assert selection is not None
+    released: list[tuple[str, str]] = []
+    started.context.snapshot.selectors.decrement = lambda *chosen: released.append(chosen)  # type: ignore[method-assign]
+    started.unit.on_whole(HEAD, b"{}")
+    assert released == [selection]
