@@ -13,16 +13,18 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, cast
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MIN_SIZE = 512 << 10
-"""Bytes. Shorter bodies come in a read or two: joining those costs no more."""
-MAX_SIZE = 64 << 20
-"""Bytes. Longer ones are gathered: a length is only a promise, and reserving is bounded too."""
+MIN_SIZE = Bytes(512 << 10)
+"""Shorter bodies come in a read or two: joining those costs no more."""
+MAX_SIZE = Bytes(64 << 20)
+"""Longer ones are gathered: a length is only a promise, and reserving is bounded too."""
 _WRITABLE = 0x200
 """`PyBUF_WRITE`"""
-_MAX_READ = 4 << 20
+_MAX_READ = Bytes(4 << 20)
 """Bytes of one read: it keeps the loop for about a millisecond."""
 
 # The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.

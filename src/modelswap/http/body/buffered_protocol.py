@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
 
     class BodyFiller(Protocol):
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
         def on_filled(self, count: int) -> None: ...
 
 
-SHARED: Final = 64 << 10
+SHARED: Final = Bytes(64 << 10)
 """Bytes of the shared buffer. Few enough: the first bytes of a large body are copied out of it."""
 
 

@@ -12,6 +12,8 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = "gzip, deflate"
 """For `Accept-Encoding` of a refusal."""
-STEP: Final = 256 << 10
+STEP: Final = Bytes(256 << 10)
 """Bytes made at a time: below a millisecond of work, then the loop goes on."""
-_SLICE: Final = 16 << 10
+_SLICE: Final = Bytes(16 << 10)
 """Bytes read at a time: what is left behind the end of a gzip member is copied."""
 _MAX_CODINGS: Final = 3
 """Codings on top of each other: more have no use."""

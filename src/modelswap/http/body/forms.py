@@ -13,16 +13,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_HEADERS = 16 << 10
+MAX_HEADERS = Bytes(16 << 10)
 """Bytes of one part's headers: far more than a name, a file name and a type."""
-MAX_VALUE = 64 << 10
+MAX_VALUE = Bytes(64 << 10)
 """Bytes of a value that is looked for: the name of a model is short."""
 MAX_PARTS = 1000
 """Parts of one form: each costs work, however small it is."""
-MAX_PREAMBLE = 4096
+MAX_PREAMBLE = Bytes(4096)
 """Bytes before the first boundary, which no common client sends."""
 
 _BOUNDARY = re.compile(

@@ -11,13 +11,15 @@ import os
 import tempfile
 from typing import IO, TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-MEMORY = 1 << 20
+MEMORY = Bytes(1 << 20)
 """Bytes in memory before a file is made: most forms without a file are smaller."""
-CHUNK = 256 << 10
+CHUNK = Bytes(256 << 10)
 """Bytes read from the file at a time: below a millisecond of work."""
 
 

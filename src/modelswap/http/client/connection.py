@@ -22,15 +22,16 @@ from modelswap.http.message.head import (
 )
 from modelswap.http.message.repair import end_of_head, repaired
 from modelswap.http.transport.sockets import acknowledged
+from modelswap.units import Bytes
 
 from .result import EndReason
 
 if TYPE_CHECKING:
     from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel
 
-MAX_HEAD = 64 << 10
+MAX_HEAD = Bytes(64 << 10)
 """Bytes of a response's head: what common clients and proxies allow."""
-HIGH_WATER = 256 << 10
+HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _FINAL = 200
 """The lowest status of a response that is no interim one."""

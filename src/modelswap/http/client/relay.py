@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
+from modelswap.units import Bytes
 
 from .late_error import LateError
 from .response_fields import block_with_fields, switching_block
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _OK = 200
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
-_JOIN_BELOW = 65536
+_JOIN_BELOW = Bytes(65536)
 """Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import re
 
-MAX_LINE = 4096
+from modelswap.units import Bytes
+
+MAX_LINE = Bytes(4096)
 """Bytes of a size line with its extensions, and of one trailer line: as much as of a long header."""
-MAX_TRAILERS = 16384
+MAX_TRAILERS = Bytes(16384)
 """Bytes of all trailers together: a few long lines."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
@@ -25,7 +27,7 @@ _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 
 _PADDED_SIZE_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _PADDED_SIZE_START = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
-_SHOWN = 20
+_SHOWN = Bytes(20)
 """Bytes of a size line that an error quotes."""
 
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")

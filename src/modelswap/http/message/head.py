@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from modelswap.units import Bytes
+
 from .documents import is_active
 from .fields import Field, client_block, status_line, tokens_of, written
 from .head_template import place_of_length, with_length
@@ -33,7 +35,7 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 
-_FIELD = 128
+_FIELD = Bytes(128)
 """Bytes that Python itself takes for one field, about."""
 
 BAD_REQUEST = 400  # a status, as the next ones

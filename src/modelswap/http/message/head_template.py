@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from .fields import Field
 
 CONTENT_LENGTH = b"content-length"
 _DIGITS = 18
 """Digits of a length: all such numbers fit into 64 bits."""
-_MAX_SIZE = 4096
+_MAX_SIZE = Bytes(4096)
 """Bytes of a head whose template is kept: ordinary ones are shorter."""
 _ZERO = 0x30  # the digit 0 in ASCII
 _LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,17})\r\n")

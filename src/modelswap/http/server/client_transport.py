@@ -15,7 +15,7 @@ from modelswap.http.transport.sockets import (
     reset_at_end,
     unpace,
 )
-from modelswap.units import Seconds
+from modelswap.units import Bytes, Seconds
 
 from .client_probes import SlowReader
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
     from modelswap.http.transport.write_coalescer import WriteCoalescer
 
-HIGH_WATER = 256 << 10
+HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the response waits for the client: one read of uvloop."""
 _LINGER = Seconds(2)
 """For a client that is refused to stop sending and read why."""

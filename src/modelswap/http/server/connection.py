@@ -16,6 +16,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from modelswap.http.body.buffered_protocol import BufferedBodyProtocol
+from modelswap.units import Bytes
 
 from .client_probes import HalfClosedProbe
 from .client_transport import ClientTransport
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from .context import ServerContext
     from .protocols import ClientTunnel
 
-_MAX_DISCARDED = 256 << 10
-"""Bytes: an unread rest of a body up to this is read and thrown away, to keep the connection."""
+_MAX_DISCARDED = Bytes(256 << 10)
+"""An unread rest of a body up to this is read and thrown away, to keep the connection."""
 
 
 class ServerConnection(asyncio.Protocol):

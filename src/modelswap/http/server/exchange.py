@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.http.message.fields import status_line, written
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from .protocols import ClientTunnel, ExchangeOwner, ResponseWriter
 
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
-_JOIN_BELOW = 65536
-"""Bytes: below this a chunk and its framing are copied into one buffer; above, written in pieces."""
+_JOIN_BELOW = Bytes(65536)
+"""Below this a chunk and its framing are copied into one buffer; above, written in pieces."""
 _OK = 200
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.http.body.body_buffer import MAX_SIZE, MIN_SIZE, BodyBuffer
 from modelswap.http.message.chunked import ChunkError, ChunkReader
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
     from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.request import Request
 
-MAX_UNASKED = 64 << 10
+MAX_UNASKED = Bytes(64 << 10)
 """Bytes that are held of a body that is not asked for: enough to read ahead, little for each of many."""
-SMALL = 4096
-"""Bytes: shorter pieces are gathered, because each would cost an object of its own."""
-GATHERED = 64 << 10
+SMALL = Bytes(4096)
+"""Shorter pieces are gathered, because each would cost an object of its own."""
+GATHERED = Bytes(64 << 10)
 """Bytes of gathered pieces that become one: as much as one read brings."""
-_MIN_BEGUN = 16 << 10
+_MIN_BEGUN = Bytes(16 << 10)
 """Bytes that must have come before memory for the rest is reserved: a length alone is cheap to claim."""
-_UNKNOWN = 1 << 62
+_UNKNOWN = Bytes(1 << 62)
 """Bytes left of a body that does not say its length: more than any limit."""
 
 

@@ -15,6 +15,7 @@ from modelswap.http.message.chunked import ChunkError
 from modelswap.http.message.head import BAD_REQUEST, EarlyCheck, RefusedError, parse_request
 from modelswap.http.message.head_template import head_template
 from modelswap.http.message.request import Request
+from modelswap.units import Bytes
 
 from .intake import BodyIntake
 
@@ -43,12 +44,12 @@ if TYPE_CHECKING:
         def sweeper(self) -> _Clock: ...
 
 
-_MAX_WAITING = 64 << 10
+_MAX_WAITING = Bytes(64 << 10)
 """Bytes of pipelined requests that are held before reading pauses: many small requests."""
-_MAX_KNOWN_HEAD = 4096
+_MAX_KNOWN_HEAD = Bytes(4096)
 """Bytes of a head whose reading is kept: ordinary ones are shorter, and all kept ones take 2 MiB."""
-_CHARGE_STEP = 128 << 10
-"""Bytes: held bodies are accounted for in steps of this; smaller ones are not."""
+_CHARGE_STEP = Bytes(128 << 10)
+"""Held bodies are accounted for in steps of this; smaller ones are not."""
 _TOO_LARGE = "the request's body is too large"
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from modelswap.units import Bytes
+
 _M_TRIM_THRESHOLD = -1  # numbers of options, from glibc's malloc.h
 _M_MMAP_THRESHOLD = -3  # as above
-_MMAP_THRESHOLD = 32 << 20
-"""Bytes: the largest value that glibc accepts on 64-bit systems."""
-_TRIM_THRESHOLD = 192 << 20
+_MMAP_THRESHOLD = Bytes(32 << 20)
+"""The largest value that glibc accepts on 64-bit systems."""
+_TRIM_THRESHOLD = Bytes(192 << 20)
 """Bytes of free memory kept at the top of the heap, so that one large body after the other finds it;
 `malloc_trim` ends that."""
 

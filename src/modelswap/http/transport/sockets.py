@@ -13,6 +13,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -24,9 +26,9 @@ _RESET: Final = struct.pack("ii", 1, 0)
 """`struct linger`: on, and no time."""
 _PACED: Final = b"bbr"
 _UNPACED: Final = b"reno"
-_NAME_SIZE: Final = 16
-"""Bytes: `TCP_CA_NAME_MAX` of Linux."""
-_INFO_SIZE: Final = 136
+_NAME_SIZE: Final = Bytes(16)
+"""`TCP_CA_NAME_MAX` of Linux."""
+_INFO_SIZE: Final = Bytes(136)
 """Bytes of it that are read: as far as the field below."""
 _BYTES_ACKED: Final = 120
 """Offset of `tcpi_bytes_acked` in Linux' `struct tcp_info`."""

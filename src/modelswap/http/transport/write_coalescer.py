@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     import asyncio
 
-LARGE = 64 << 10
-"""Bytes: from this size on a write is not held back, because it costs more than a wake-up."""
+LARGE = Bytes(64 << 10)
+"""From this size on a write is not held back, because it costs more than a wake-up."""
 
 
 class WriteCoalescer:
