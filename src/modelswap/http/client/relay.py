@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .protocols import RelayObserver, RelayOwner, ResponseTransform, UpstreamWriter
     from .upstream_request import UpstreamRequest
 
-_OK = 200
+_OK = 200  # a status
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
 _JOIN_BELOW = Bytes(65536)
 """Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""

@@ -259,8 +259,7 @@ def with_client_fields(head: ResponseHead, fields: Sequence[Field]) -> ResponseH
         written(fields)
     except ValueError as wrong:
         raise BadResponseError(str(wrong)) from wrong
-    said = head.block.partition(b"\r\n")[0][9:]
-    kept = list(fields)
+    said, kept = head.block.partition(b"\r\n")[0][9:], list(fields)
     return _response_head(head.status, said, kept, _by_name(kept), frozenset(), length=None)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.http.message.fields import status_line, written
+from modelswap.http.message.head import NO_BODY_BELOW, NO_CONTENT, NOT_MODIFIED
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 _JOIN_BELOW = Bytes(65536)
 """Below this a chunk and its framing are copied into one buffer; above, written in pieces."""
-_OK = 200
-_NO_CONTENT = 204
-_NOT_MODIFIED = 304
-_BODILESS = frozenset({_NO_CONTENT, _NOT_MODIFIED})
+_BODILESS = frozenset({NO_CONTENT, NOT_MODIFIED})
 
 
 class Exchange:
@@ -106,7 +104,7 @@ class Exchange:
         """Send a complete response. Framing, `Date` and `Connection` are added."""
         if self.finished or self.started:
             return
-        bodiless = status < _OK or status in _BODILESS
+        bodiless = status < NO_BODY_BELOW or status in _BODILESS
         length = b"" if bodiless else b"Content-Length: %d\r\n" % len(body)
         head = self._head(status, headers)
         self._begin(status)
@@ -129,15 +127,17 @@ class Exchange:
     def start_block(self, status: int, block: bytes, length: int | None) -> None:
         """Like `start`, with status line and headers already written as lines."""
         self._begin(status)
-        has_body = status >= _OK and status not in _BODILESS and self.request.method != "HEAD"
-        if status < _OK or status == _NO_CONTENT:
+        has_body = (
+            status >= NO_BODY_BELOW and status not in _BODILESS and self.request.method != "HEAD"
+        )
+        if status < NO_BODY_BELOW or status == NO_CONTENT:
             framing = b""
         elif length is not None:
             framing = b"Content-Length: %d\r\n" % length
             if has_body:
                 self._left = length
                 self._framing = _LENGTH
-        elif status == _NOT_MODIFIED:
+        elif status == NOT_MODIFIED:
             framing = b""
         elif self.request.version == "1.1":
             framing = b"Transfer-Encoding: chunked\r\n"
