@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from modelswap.config.plan import Limits
-from modelswap.http.server import server as listening
+from modelswap.http.server import body_memory
 from modelswap.net.descriptors import connections_that_fit
 from modelswap.units import Bytes, Seconds
 from support.raw_requests import bearer, status_of, statuses
@@ -27,8 +27,8 @@ MIB = 1 << 20
 
 async def test_all_bodies_in_memory_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """One address may hold half of it; beyond: 503, and again room when others are done."""
-    monkeypatch.setattr(listening, "_MOST_HELD", 4 * MIB)
-    monkeypatch.setattr(listening, "_BODIES_HELD", 1)
+    monkeypatch.setattr(body_memory, "_MAX_HELD", 4 * MIB)
+    monkeypatch.setattr(body_memory, "_LARGEST_BODIES", 1)
     limits = Limits(body=Bytes(MIB))
 
     def handler(exchange: Exchange) -> None:
