@@ -13,7 +13,6 @@ import trustme
 
 from modelswap.config.plan import Limits
 from modelswap.http.server import body_memory
-from modelswap.net.descriptors import connections_that_fit
 from modelswap.units import Bytes, Seconds
 from support.raw_requests import bearer, status_of, statuses
 from support.sockets import connect, get, read_answer, serving
@@ -118,18 +117,6 @@ def test_a_forged_address_is_not_in_the_log(serve: Serve) -> None:
     ]  # fmt: skip
     assert found[-1] == 429
     assert "6.6.6." not in server.ask("GET", "/logs", headers=bearer("right-key")).body.decode()
-
-
-def test_refusing_begins_before_descriptors_are_gone() -> None:
-    """The number of connections that fit leaves room for their upstreams and for ourselves."""
-    import resource  # noqa: PLC0415 - not there on every system
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert connections_that_fit(16) == 16
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
-    if hard != resource.RLIM_INFINITY:
-        assert connections_that_fit(hard * 2) < hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_control_route_takes_no_large_body(serve: Serve) -> None:
