@@ -28,11 +28,11 @@ from modelswap.http import (
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from modelswap.http import Exchange, Request, Upload
 
-PEEKED: Final = Bytes(64 << 10)
+BEGINNING: Final = Bytes(64 << 10)
 """The beginning of a large body that is read to see what it is: one read of the socket."""
 _LARGE: Final = Bytes(4 << 20)
 """A larger body is sent while it comes. A smaller one, such as a prompt with a picture, can be sent
@@ -53,29 +53,19 @@ def may_be_json(beginning: bytes) -> bool:
     return beginning.removeprefix(BYTE_ORDER_MARK).lstrip(b" \t\r\n")[:1] in {b"", b"{"}
 
 
-def readable_codings(values: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Read `Content-Encoding`.
-
-    Raises:
-        UnsupportedCodingError: a coding that cannot be taken off.
-    """
-    try:
-        return codings_of(values)
-    except UnknownCodingError as error:
-        raise UnsupportedCodingError(
-            f"the request body's Content-Encoding cannot be read here: {str(error)!r}; "
-            f"send it without one, or in one of: {ACCEPTED}"
-        ) from None
-
-
 def codings_to_remove(request: Request) -> tuple[bytes, ...]:
     """Return the codings of the body, which are taken off on its way.
 
     Raises:
         UnsupportedCodingError: a coding that cannot be taken off.
     """
-    values = request.header_values(b"content-encoding")
-    return readable_codings(values) if values and request.has_body else ()
+    try:
+        return codings_of(request.header_values(b"content-encoding")) if request.has_body else ()
+    except UnknownCodingError as error:
+        raise UnsupportedCodingError(
+            f"the request body's Content-Encoding cannot be read here: {str(error)!r}; "
+            f"send it without one, or in one of: {ACCEPTED}"
+        ) from None
 
 
 def coding_error(wrong: Exception) -> ReplyError:
@@ -91,7 +81,7 @@ def plain_body(request: Request, body: bytes, limit: int) -> bytes:
     Raises:
         ReplyError: it cannot be read.
     """
-    codings = readable_codings(request.header_values(b"content-encoding"))
+    codings = codings_to_remove(request)
     try:
         body = decoded(body, codings, limit)
     except (BadCodingError, GrownError) as wrong:

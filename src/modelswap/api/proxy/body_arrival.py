@@ -1,7 +1,7 @@
 """Takes the body of a request that is no plain JSON: coded, a form, or too large to be held.
 
-Guarantees: a body whose model is known from path or query is not gathered in memory when it is
-large. While the model loads it is not read, and the client waits. The receiver is called once.
+Guarantees: a body whose model is known from path or query is not collected in memory when it
+is large. While the model loads it is not read, and the client waits. The receiver is called once.
 Does not: look at plain JSON, which comes whole and needs nothing of this; resolve a model.
 Memory: what `BodyCollector`, `Upload` and `OpenedBody` bound.
 """
@@ -16,10 +16,11 @@ from modelswap.core.naming.names import LocalTarget
 from modelswap.errors import BadRequestError, BodyTooLargeError, UnavailableError
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 
-from .bodies import PEEKED, BodyCollector, coding_error, form_error_of, is_large, may_be_json
+from .bodies import BEGINNING, BodyCollector, coding_error, form_error_of, is_large, may_be_json
 
 if TYPE_CHECKING:
     from modelswap.api.routing.form_filters import FormEdits
+    from modelswap.core.naming.names import Target
     from modelswap.errors import ReplyError
     from modelswap.http import BodySource, BodyStream, Exchange
 
@@ -57,7 +58,7 @@ class BodyArrival:
         """Start to read; the receiver may be called before this returns."""
         context, exchange = self.context, self.exchange
         if context.named is not None:
-            self._begin_named(*context.named)
+            self._begin_named(context.named[1])
             return
         if context.unleased:  # a poll: its body, if it has one, counts for nothing
             exchange.read_body(lambda _: self.receiver.on_body(b""))
@@ -103,7 +104,7 @@ class BodyArrival:
         if self._upload is not None:
             self._upload.close()
 
-    def _begin_named(self, _: str, target: object) -> None:
+    def _begin_named(self, target: Target) -> None:
         """Take the body of a request whose path says which model it means."""
         context, exchange, receiver = self.context, self.exchange, self.receiver
         is_large_body = is_large(exchange)
@@ -152,7 +153,7 @@ class BodyArrival:
         """Read the beginning of a large body."""
         body = OpenedBody(
             self.exchange,
-            most=PEEKED,
+            most=BEGINNING,
             known=lambda beginning, whole: self._on_beginning(body, beginning, whole=whole),
         )
         body.begin()

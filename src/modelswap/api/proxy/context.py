@@ -51,35 +51,6 @@ _MOST_NAMES: Final = 64
 class RequestContext:
     """The facts of all requests with an equal head."""
 
-    __slots__ = (
-        "address",
-        "after",
-        "background",
-        "before",
-        "client",
-        "codings",
-        "endpoint",
-        "identity",
-        "is_form",
-        "is_plain",
-        "is_recorded",
-        "is_tracked",
-        "kind",
-        "known",
-        "known_streams",
-        "named",
-        "no_swap",
-        "path",
-        "request",
-        "shown_path",
-        "snapshot",
-        "source",
-        "unleased",
-        "upstream_requests",
-        "valid_keys",
-        "weight",
-    )
-
     def __init__(
         self,
         snapshot: ConfigSnapshot,
@@ -121,19 +92,9 @@ class RequestContext:
         """What a request is called that uses a ready model without a lease, and loads none."""
         kind = request.header(b"content-type")
         self.kind: Final = None if kind is None else kind.decode("latin-1")
-        self.source: Final = (
-            NameLocation.PATH
-            if named is not None
-            else NameLocation.QUERY
-            if unleased
-            else source_of(request.method, self.kind)
-        )
+        self.source: Final = _source_of(request.method, self.kind, named, unleased)
         """Where to look for the model."""
-        self.is_form: Final = (
-            request.has_body
-            and self.kind is not None
-            and "multipart/form-data" in self.kind.lower()
-        )
+        self.is_form: Final = request.has_body and _is_form(self.kind)
         self.codings: Final = codings
         """What is taken off the body on its way."""
         self.is_plain: Final = not codings and (
@@ -219,3 +180,15 @@ class RequestContext:
         if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
         return without_keys(headers, snapshot.authenticator.is_ours)
+
+
+def _source_of(
+    method: str, kind: str | None, named: tuple[str, Target] | None, unleased: str
+) -> NameLocation:
+    if named is not None:
+        return NameLocation.PATH
+    return NameLocation.QUERY if unleased else source_of(method, kind)
+
+
+def _is_form(kind: str | None) -> bool:
+    return kind is not None and "multipart/form-data" in kind.lower()

@@ -15,6 +15,7 @@ Does not: know why the client waits, or end the stream.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from modelswap.http import Exchange, Field
 
 STATE_EVERY: Final = Seconds(0.75)
-"""Between two dots of the loading state, as in llama-swap."""
+"""Between two dots of the loading state: often enough for a person to see that it goes on."""
 RULE: Final = "\u2501" * 5
+"""The line above and below the loading state."""
 HEAD: Final = (
     (b"Content-Type", b"text/event-stream"),
     (b"Cache-Control", b"no-cache"),
@@ -47,42 +49,38 @@ _ANNOUNCED: Final = (
 )
 
 _ids = count(1)
+"""Tells the loading states of one program apart."""
 
 
+@dataclass(slots=True, eq=False)
 class KeepAliveStream:
     """The stream to one waiting client. Create it when the wait begins."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        stream_dialect: StreamDialect,
-        model: str,
-        grace: float,
-        interval: float,
-        fields: Sequence[Field] = (),
-        shows_state: bool = False,
-    ) -> None:
-        """`fields` go out beside the stream's own headers."""
-        self._exchange = exchange
-        self._loop = loop
-        self._stream_dialect = stream_dialect
-        self._model = model
-        self._interval = STATE_EVERY if shows_state else interval
-        self._fields = fields
-        self._progress = ""
-        self._began = loop.time()
-        self._shows_state = shows_state
-        self._id = f"chatcmpl-loading-{next(_ids)}"
+    exchange: Exchange
+    loop: asyncio.AbstractEventLoop
+    stream_dialect: StreamDialect
+    model: str
+    grace: float
+    """Seconds of silence before the first event."""
+    interval: float
+    """Seconds between events."""
+    fields: Sequence[Field] = ()
+    """Headers beside the stream's own."""
+    shows_state: bool = False
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _progress: str = field(default="", init=False)
+    _began: float = field(init=False)
+    _id: str = field(default_factory=lambda: f"chatcmpl-loading-{next(_ids)}", init=False)
+    _created: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.loop.time()
         self._created = int(time.time())  # noqa: TID251 - the wire format has wall time in it
-        self._timer: asyncio.TimerHandle | None = None
-        if shows_state:
+        if self.shows_state:
+            self.interval = STATE_EVERY
             self._open()
-            self._write_state(f"{RULE}\nmodelswap loading model: {model}\n")
-            self._schedule(STATE_EVERY)
-        else:
-            self._schedule(grace)
+            self._write_state(f"{RULE}\nmodelswap loading model: {self.model}\n")
+        self._schedule(STATE_EVERY if self.shows_state else self.grace)
 
     def on_position(self, position: int) -> None:
         """Tell the place in the queue with the next event; 1 is the next."""
@@ -91,48 +89,48 @@ class KeepAliveStream:
     def resume(self) -> None:
         """Go on: the wait was not over."""
         if self._timer is None:
-            self._schedule(self._interval)
+            self._schedule(self.interval)
 
     def finish(self, *, failed: bool = False) -> None:
         """End it, after telling how the load ended where the state is shown."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._shows_state:
-            self._shows_state = False
-            took = self._loop.time() - self._began
+        if self.shows_state:
+            self.shows_state = False
+            took = self.loop.time() - self._began
             end = f"\nFailed after {took:.2f}s" if failed else f"\nDone! ({took:.2f}s)"
             self._write_state(f"{end}\n{RULE}\n \n")
 
     def _schedule(self, delay: float) -> None:
-        self._timer = self._loop.call_later(delay, self._send_next)
+        self._timer = self.loop.call_later(delay, self._send_next)
 
     def _send_next(self) -> None:
         self._timer = None
-        if self._exchange.finished:
+        if self.exchange.finished:
             return
-        if self._shows_state:
+        if self.shows_state:
             progress, self._progress = self._progress, ""
             self._write_state(progress or ".")
         else:
-            if not self._exchange.started:
+            if not self.exchange.started:
                 self._open()
-            if not self._exchange.paused:  # a client that does not read gets no pile of these
-                self._exchange.write(
-                    keep_alive(self._stream_dialect, model=self._model, created=self._created)
+            if not self.exchange.paused:  # a client that does not read gets no pile of these
+                self.exchange.write(
+                    keep_alive(self.stream_dialect, model=self.model, created=self._created)
                 )
-        self._schedule(self._interval)
+        self._schedule(self.interval)
 
     def _open(self) -> None:
-        self._exchange.start(200, [*HEAD, *self._fields])
+        self.exchange.start(200, [*HEAD, *self.fields])
 
     def _write_state(self, text: str) -> None:
         choice = {"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}
-        self._exchange.write(
+        self.exchange.write(
             chunk(
                 "chat.completion.chunk",
                 choice,
-                model=self._model,
+                model=self.model,
                 created=self._created,
                 ident=self._id,
             )

@@ -177,36 +177,36 @@ class RequestRecord:
         if self._services.bus.listening:
             self._services.inflight.on_response_head(self)
 
-    def on_data(self, chunk: bytes, now: float = 0.0) -> None:
+    def on_data(self, data: bytes, now: float = 0.0) -> None:
         """Take the next bytes of the response's body, after they went to the client.
 
         `now` is when the first came (monotonic), where the caller has read the clock already.
         """
         received = self.received
-        self.received = received + len(chunk)
+        self.received = received + len(data)
         meter = self._meter
         if meter is not None:
-            meter.on_data(chunk, monotonic())
+            meter.on_data(data, monotonic())
             capture = self._capture
             if capture is not None:
-                size = capture.size + len(chunk)
+                size = capture.size + len(data)
                 if capture.chunks is None or capture.truncated or size > capture.reserved:
-                    self._services.captures.on_data(capture, chunk)
+                    self._services.captures.on_data(capture, data)
                 else:  # there is room
                     capture.size = size
-                    capture.chunks.append(chunk)
+                    capture.chunks.append(data)
         elif not self._context.is_recorded:
             return
         elif not received:
-            self._first_chunk = chunk
+            self._first_chunk = data
             self._first_chunk_at = now or monotonic()
             head = self._head
-            if head is not None and (head.event_stream or head.encoding or len(chunk) >= SMALL):
+            if head is not None and (head.event_stream or head.encoding or len(data) >= SMALL):
                 self._begin_stream(head)
         elif self._head is not None:
             self._begin_stream(self._head)
             self.received = received
-            self.on_data(chunk)
+            self.on_data(data)
 
     def _begin_stream(self, head: ResponseHead) -> None:
         """Meter and capture from now on: the response comes in more than one piece."""

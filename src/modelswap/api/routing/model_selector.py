@@ -32,8 +32,7 @@ _SMALL: Final = Bytes(4 << 10)
 """Up to here one decoding without a count of the keys is faster than the general way."""
 _LONG: Final = Bytes(4 << 10)
 """A string that is worth skipping: the cut costs about as much as reading this."""
-_BACKSLASH: Final = 0x5C
-"""In UTF-8, also within longer characters, only a backslash has this byte."""
+_BACKSLASH: Final = ord("\\")
 MOST_FORM: Final = Bytes(1 << 20)
 """An urlencoded body is read with a pattern, on the loop: no more of it than this."""
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -114,8 +113,7 @@ _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def is_marked(body: bytes) -> bool:
     """Tell whether a body begins with one byte order mark; two marks are not JSON."""
-    mark = BYTE_ORDER_MARK
-    return body.startswith(mark) and not body.startswith(mark, len(mark))
+    return body.startswith(BYTE_ORDER_MARK) and not body[3:].startswith(BYTE_ORDER_MARK)
 
 
 def source_of(method: str, content_type: str | None) -> NameLocation:

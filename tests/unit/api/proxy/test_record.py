@@ -33,7 +33,7 @@ ANSWER = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"com
 
 
 class Observers:
-    """The observing part of a house."""
+    """What records go into."""
 
     def __init__(self, capture_buffer: int) -> None:
         mask = HeaderMask()
@@ -145,7 +145,7 @@ def test_what_cannot_be_unpacked_is_not_captured(*, is_sound: bool) -> None:
 
 @pytest.mark.parametrize("size", [10, SMALL + 1])
 @pytest.mark.parametrize("event_stream", [False, True])
-def test_what_is_not_captured_is_let_go(*, size: int, event_stream: bool) -> None:
+def test_what_is_not_captured_is_dropped(*, size: int, event_stream: bool) -> None:
     """A finished request in the list holds neither its body nor its answer."""
     services = Observers(0)
     record = begun(services, b"x" * size)

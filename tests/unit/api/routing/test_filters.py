@@ -74,7 +74,7 @@ def test_nested_keys() -> None:
 
 
 def test_strips_go_in_ascending_order() -> None:
-    """Like in the original, deleting one element moves those behind it."""
+    """As in llama-swap, deleting one element moves those behind it."""
     assert edited(b'{"l":[1,2,3]}', Filters(strip=("l.1", "l.0"))) == b'{"l":[2]}'
 
 

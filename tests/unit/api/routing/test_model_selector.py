@@ -195,7 +195,7 @@ def test_only_true_streams(stream: bytes, *, shown: bool) -> None:
     ],
 )
 def test_no_model(body: bytes) -> None:
-    """Without a name there is the 404 of the original."""
+    """Without a name there is llama-swap's 404."""
     with pytest.raises(NotFoundError, match="no model id could be identified"):
         find("POST", JSON, "model=q", body)
 

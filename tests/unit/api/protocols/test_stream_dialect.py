@@ -1,4 +1,4 @@
-"""How a stream dialect writes keep-alives and errors."""
+"""Keep-alives and errors in each dialect of an event stream."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 
 import pytest
 
-from modelswap.api.protocols.stream_dialect import StreamDialect, error_event, keep_alive
-from modelswap.api.proxy.keep_alive_stream import announced_timeout, before
+from modelswap.api.protocols.stream_dialect import (
+    StreamDialect,
+    error_event,
+    keep_alive,
+    late_error_event,
+)
 
 MESSAGE = "it broke\n\ndata: x"
 
@@ -40,8 +44,8 @@ def test_an_anthropic_error_has_its_own_form() -> None:
     assert other == {"type": "api_error", "message": "m"}
 
 
-def test_an_error_that_waiting_does_not_end_is_not_overload() -> None:
-    """Claude Code retries every `overloaded_error` and shows nothing meanwhile."""
+def test_an_error_that_stays_is_not_called_overload() -> None:
+    """Claude Code tries again what is called overloaded, and shows nothing meanwhile."""
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=False)
     assert data_of(event)["error"] == {"type": "api_error", "message": "m"}
     event = error_event(StreamDialect.MESSAGES, 503, "m", should_retry=True)
@@ -72,24 +76,17 @@ def test_keep_alives_dispatch_nothing_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    ("status", "content_type", "body", "said"),
     [
-        ({}, None),
-        ({b"x-stainless-read-timeout": b"600"}, 600.0),
-        ({b"x-stainless-timeout": b"2.5"}, 2.5),
-        ({b"x-stainless-read-timeout": b"oops", b"x-stainless-timeout": b"7"}, 7.0),
-        ({b"x-stainless-read-timeout": b"None"}, None),
-        ({b"x-stainless-read-timeout": b"0"}, None),
-        ({b"x-stainless-read-timeout": b"nan"}, None),
-        ({b"x-stainless-read-timeout": b"1e999"}, None),
+        (200, b"text/html", b"", "the upstream answered 200 with text/html, not events"),
+        (204, b"", b"", "the upstream answered 204 with no content type, not events"),
+        (500, b"application/json", b'{"error":{"message":"no room"}}', "no room"),
     ],
 )
-def test_announced_timeouts(headers: dict[bytes, bytes], expected: float | None) -> None:
-    """The first header that holds a number of seconds counts; what holds none is ignored."""
-    assert announced_timeout(headers.get) == expected
-
-
-def test_refusals_come_before_the_client_timeout() -> None:
-    """A refusal comes one second before the timeout, or a quarter before it where the timeout is short."""
-    assert before(600) == 599
-    assert before(2) == 1.5
+def test_a_late_response_becomes_the_last_event(
+    status: int, content_type: bytes, body: bytes, said: str
+) -> None:
+    event = late_error_event(StreamDialect.CHAT, status, content_type, body)
+    error = data_of(event)["error"]
+    assert isinstance(error, dict)
+    assert said in error["message"]

@@ -15,9 +15,9 @@ import pytest
 import trustme
 
 from modelswap.config.plan import Limits
-from modelswap.http.body.body_buffer import LEAST, MOST, BodyBuffer
+from modelswap.http.body.body_buffer import MAX_SIZE, MIN_SIZE, BodyBuffer
 from modelswap.http.server import intake
-from modelswap.http.server.connection import ServerConnection
+from modelswap.http.server.request_reader import RequestReader
 from modelswap.units import Seconds
 from support.sockets import (
     Front,
@@ -85,7 +85,7 @@ async def test_awkward_pieces_make_the_same_body() -> None:
 
 @pytest.mark.parametrize(
     "size",
-    [16 << 10, 255_900, 256_000, 300 << 10, LEAST - 1, LEAST, LEAST + 1, 5 * MB, 9 * MB],
+    [16 << 10, 255_900, 256_000, 300 << 10, MIN_SIZE - 1, MIN_SIZE, MIN_SIZE + 1, 5 * MB, 9 * MB],
 )
 async def test_sizes_around_every_bound(size: int) -> None:
     """Two bodies of one size on one connection come byte for byte, one after the other."""
@@ -104,10 +104,10 @@ async def test_a_body_too_large_for_its_own_memory_is_gathered(
     """Beyond the bound, and where the system gives no memory, a body arrives all the same."""
     async with serving(by_digest) as (_, port):
         reader, writer = await connect(port)
-        monkeypatch.setattr(intake, "MOST", 2 * MB)
+        monkeypatch.setattr(intake, "MAX_SIZE", 2 * MB)
         writer.write(post(LARGE))
         assert (await read_answer(reader))[2] == digest(LARGE)
-        monkeypatch.setattr(intake, "MOST", MOST)
+        monkeypatch.setattr(intake, "MAX_SIZE", MAX_SIZE)
         monkeypatch.setattr(intake, "BodyBuffer", refusing)
         writer.write(post(LARGE))
         assert (await read_answer(reader))[2] == digest(LARGE)
@@ -260,53 +260,53 @@ async def test_a_large_body_reaches_the_upstream_again_when_it_never_ran() -> No
         writer.close()
 
 
-def test_an_unfinished_vessel_gives_nothing() -> None:
+def test_an_unfinished_buffer_gives_nothing() -> None:
     """What was not written is never seen."""
-    vessel = BodyBuffer(10)
-    vessel.take(b"12345")
+    buffer = BodyBuffer(10)
+    buffer.take(b"12345")
     with pytest.raises(ValueError, match="5 of 10"):
-        vessel.whole()
-    vessel.take(memoryview(b"67890"))
-    assert vessel.whole() == b"1234567890"
+        buffer.whole()
+    buffer.take(memoryview(b"67890"))
+    assert buffer.whole() == b"1234567890"
 
 
-def test_a_vessel_has_no_room_beyond_its_end() -> None:
+def test_a_buffer_takes_nothing_beyond_its_end() -> None:
     """What is read into it can only be the body's, and only so much at once."""
-    vessel = BodyBuffer(6)
-    vessel.take(b"ab")
-    room = vessel.room()
-    assert len(room) == 4
-    room[:3] = b"cde"
-    vessel.add(3)
-    assert len(vessel.room()) == 1
-    vessel.take(b"f")
-    assert len(vessel.room()) == 0
-    assert vessel.whole() == b"abcdef"
-    assert len(BodyBuffer(32 * MB).room()) < 32 * MB
+    buffer = BodyBuffer(6)
+    buffer.take(b"ab")
+    unfilled = buffer.unfilled()
+    assert len(unfilled) == 4
+    unfilled[:3] = b"cde"
+    buffer.add(3)
+    assert len(buffer.unfilled()) == 1
+    buffer.take(b"f")
+    assert len(buffer.unfilled()) == 0
+    assert buffer.whole() == b"abcdef"
+    assert len(BodyBuffer(32 * MB).unfilled()) < 32 * MB
 
 
 @pytest.fixture
-def poured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def filled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts of bytes that came straight into a body's memory."""
     counts: list[int] = []
-    on_poured = ServerConnection.on_poured
+    on_filled = RequestReader.on_filled
 
-    def counting(connection: ServerConnection, count: int) -> None:
+    def counting(reader: RequestReader, count: int) -> None:
         counts.append(count)
-        on_poured(connection, count)
+        on_filled(reader, count)
 
-    monkeypatch.setattr(ServerConnection, "on_poured", counting)
+    monkeypatch.setattr(RequestReader, "on_filled", counting)
     return counts
 
 
 @pytest.mark.parametrize("secure", [False, True])
-async def test_most_of_a_large_body_is_not_copied(poured: list[int], *, secure: bool) -> None:
+async def test_most_of_a_large_body_is_not_copied(filled: list[int], *, secure: bool) -> None:
     """Neither of the first on its connection nor of those behind, whether head and body come apart."""
     trusted, trusting = contexts() if secure else (None, None)
     async with serving(by_digest, ssl_context=trusted) as (_, port):
         reader, writer = await asyncio.open_connection("localhost", port, ssl=trusting)
         for is_apart in (True, False, True):
-            poured.clear()
+            filled.clear()
             head, mark, body = post(LARGE).partition(b"\r\n\r\n")
             writer.write(head + mark)
             if is_apart:
@@ -314,7 +314,7 @@ async def test_most_of_a_large_body_is_not_copied(poured: list[int], *, secure: 
                 await asyncio.sleep(0.05)
             writer.write(body)
             assert (await read_answer(reader))[2] == digest(LARGE)
-            assert sum(poured) > len(LARGE) - (512 << 10)
+            assert sum(filled) > len(LARGE) - (512 << 10)
         writer.close()
 
 
@@ -376,7 +376,9 @@ async def test_everything_else_works_behind_a_large_body() -> None:
         reader, writer = await connect(port)
         writer.write(post(LARGE))
         assert (await read_answer(reader))[2] == digest(LARGE)
-        assert front.relays[0]._exchange.connection._pours
+        reading = front.relays[0]._exchange._owner.reader
+        assert isinstance(reading, RequestReader)
+        assert reading.fills_bodies
         writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         for piece in (LARGE[: 2 * MB], b"little", LARGE[2 * MB :]):
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
