@@ -74,10 +74,8 @@ class RequestContext:
         self.address: Final = address_of(request, snapshot.proxies)
         """The client's, behind the proxies that are trusted."""
         settings = snapshot.plan.settings
-        self.client: Final = clients.client_of(
-            request, identity, settings.client_id_header, snapshot.proxies
-        )
-        self.background: Final = is_background(request, identity, settings.background_header)
+        self.client: Final = clients.client_of(request, identity, settings, snapshot.proxies)
+        self.background: Final = is_background(request, identity, settings)
         self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)
@@ -89,8 +87,8 @@ class RequestContext:
         """The name and the target that the path says."""
         self.unleased: Final = unleased
         """What a request is called that uses a ready model without a lease, and loads none."""
-        kind = request.header(b"content-type")
-        self.kind: Final = None if kind is None else kind.decode("latin-1")
+        field = request.header(b"content-type")
+        self.kind: Final = None if field is None else field.decode("latin-1")
         self.source: Final = (
             NameLocation.PATH
             if named is not None
@@ -99,11 +97,8 @@ class RequestContext:
             else source_of(request.method, self.kind)
         )
         """Where to look for the model."""
-        self.is_form: Final = (
-            request.has_body
-            and self.kind is not None
-            and "multipart/form-data" in self.kind.lower()
-        )
+        kind = (self.kind or "").lower()
+        self.is_form: Final = request.has_body and "multipart/form-data" in kind
         self.codings: Final = codings
         """What is taken off the body on its way."""
         self.is_plain: Final = not codings and (
