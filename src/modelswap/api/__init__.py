@@ -12,7 +12,9 @@ services             the objects that all handlers share
 snapshot             what is compiled from one configuration, and the holder of the one in use
 fleet_events         the fleet's news, for log, watchers and counters
 reload_status        what became of the last attempt to reload
-auth/                keys, client identity, trusted proxies, hosts and CORS
+models_endpoint      the records of `/v1/models`, and the statuses of models
+auth/                keys, identities and their rights
+hosts/               `Host`, `Origin`, CORS, and trusted proxies
 routing/             which model a request names, edits, paths, redirects
 proxy/               one request to a model, from its head to its last byte
 protocols/           what the clients of each protocol expect in a stream

@@ -5,6 +5,7 @@ Does not: decide anything, or touch a model server.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
@@ -23,53 +24,44 @@ if TYPE_CHECKING:
     from .snapshot import ActiveConfig
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FleetEvents:
-    def __init__(
-        self,
-        config: ActiveConfig,
-        fleet: Callable[[], Fleet | RemoteFleet],
-        *,
-        logs: Logs,
-        log: Logger,
-        bus: EventBus,
-        metrics: Metrics,
-        now: Callable[[], float],
-    ) -> None:
-        """*fleet* returns the present one: a hand-over changes it. *now*: the loop's clock."""
-        self._config = config
-        self._fleet = fleet
-        self._logs = logs
-        self._log = log
-        self._bus = bus
-        self._metrics = metrics
-        self._now = now
+    config: ActiveConfig
+    fleet: Callable[[], Fleet | RemoteFleet]
+    """Returns the present fleet: a hand-over replaces it."""
+    logs: Logs
+    log: Logger
+    bus: EventBus
+    metrics: Metrics
+    now: Callable[[], float]
+    """The loop's clock."""
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self._config.plan, self._fleet())
+        return statuses(self.config.plan, self.fleet())
 
     def publish_statuses(self) -> None:
-        self._bus.publish("modelStatus", self.statuses())
+        self.bus.publish("modelStatus", self.statuses())
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
-        fleet = self._fleet()
+        fleet = self.fleet()
         failed = fleet.failure(model) is not None
-        self._metrics.phase(model, phase.shown, self._now(), failed=failed)
+        self.metrics.phase(model, phase.shown, self.now(), failed=failed)
         if phase is Phase.READY and (server := fleet.server(model)) is not None:
-            self._config.snapshot.deny_page(server.model)
+            self.config.snapshot.deny_page(server.model)
         if phase is Phase.STOPPED:
-            self._logs.model_ended(model)
-            if model not in self._config.plan.models:  # its last output came after the reload
-                self._logs.forget(model)
+            self.logs.model_ended(model)
+            if model not in self.config.plan.models:  # its last output came after the reload
+                self.logs.forget(model)
         line = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
         if failed:
-            self._log.warning(line)
+            self.log.warning(line)
         else:
-            self._log.info(line)
+            self.log.info(line)
         self.publish_statuses()
 
     def on_output(self, model: ModelId, data: bytes) -> None:
-        self._logs.model_output(model, data)
+        self.logs.model_output(model, data)
 
     def on_note(self, level: str, text: str) -> None:
-        self._logs.proxy_line(level, text)
+        self.logs.proxy_line(level, text)

@@ -65,8 +65,8 @@ class Services:
             self.store, self.captures, self.metrics, self.loop.call_later
         )
         self.fleet_events = FleetEvents(
-            self.config,
-            lambda: self.fleet,
+            config=self.config,
+            fleet=lambda: self.fleet,
             logs=self.logs,
             log=self.log,
             bus=self.bus,

@@ -39,19 +39,20 @@ class Watched:
             server=lambda _: SimpleNamespace(model=self.model),
         )
         self.events = FleetEvents(
-            config,
-            lambda: fleet,
+            config=config,
+            fleet=lambda: fleet,
             logs=self.logs,
             log=Logger(self.logs),
             bus=bus,
             metrics=self.metrics,
             now=lambda: 7.0,
         )
-        self.events.statuses = list  # type: ignore[method-assign]  # has tests of its own
 
 
 @pytest.fixture
-def watched() -> Iterator[Watched]:
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    """The list of statuses has tests of its own."""
+    monkeypatch.setattr("modelswap.api.fleet_events.statuses", lambda *_: [])
     watched = Watched()
     yield watched
     watched.logs.close()

@@ -1,4 +1,4 @@
-"""Authenticates one request: finds its keys and raises what the client is told.
+"""Authenticates one request by its keys.
 
 The errors are 401 without a valid key, 403 without the scope, 429 beyond a rate.
 """

@@ -1,4 +1,4 @@
-"""Which client a request counts for, its address, and what it asks of the scheduler.
+"""Finds the client of a request, its address, and its priority.
 
 Guarantees: an address or a name that a client claims for itself is accepted from trusted proxies only,
 or within bounds.

@@ -1,4 +1,4 @@
-"""Counts wrong keys by address, so that guessing becomes slow.
+"""Counts wrong keys by address and throttles guessing.
 
 Memory: bounded; the address that was seen longest ago is forgotten first.
 """

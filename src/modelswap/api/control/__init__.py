@@ -2,7 +2,6 @@
 
 control_request   what a handler gets and returns
 models            list, load, unload, profiles, configuration, health
-models_endpoint   the records of `/v1/models`
 model_loading     loading and unloading on a client's order
 observability     logs, events, activity, captures, metrics
 """

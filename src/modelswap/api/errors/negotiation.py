@@ -7,10 +7,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-_EXACT: Final = 2
-_SUBTYPE: Final = 1
-_ANY: Final = 0
-"""How specific a range of `Accept` is: `text/html`, `text/*`, `*/*`."""
+_EXACT: Final = 2  # `text/html`
+_SUBTYPE: Final = 1  # `text/*`
+_ANY: Final = 0  # `*/*`
 
 
 class ErrorFormat(Enum):

@@ -1,6 +1,6 @@
-"""Reads what a trusted reverse proxy says about the request that it received.
+"""Reads the headers in which a trusted reverse proxy describes the request that it received.
 
-Guarantees: only the addresses in `trustedProxies` are believed. A path prefix
+Guarantees: only headers from the addresses in `trustedProxies` count. A path prefix
 is used only when it is a plain absolute path, so it cannot lead to another
 host (`//evil.example`) or start another header line.
 Does not: decide whether a host name is ours (`host_and_cors`).

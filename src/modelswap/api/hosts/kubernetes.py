@@ -69,8 +69,8 @@ def find_cluster(
             if found is not None:
                 searched = searched or found[1]
                 suffixes.append(f".svc.{found[2]}")
-    told = "".join(_lines(account / "namespace")).strip()
-    namespace = told or environ.get("POD_NAMESPACE", "") or searched or "default"
+    own = "".join(_lines(account / "namespace")).strip()
+    namespace = own or environ.get("POD_NAMESPACE", "") or searched or "default"
     return Cluster(tuple(dict.fromkeys(suffixes)), namespace if _is_private(namespace) else "")
 
 

@@ -1,4 +1,4 @@
-"""Proxies whose word about their clients is believed: `trustedProxies`.
+"""Proxies whose headers about their clients count: `trustedProxies`.
 
 Guarantees: without a trusted proxy in between, the address of a request is its connection's.
 """
@@ -46,7 +46,7 @@ class TrustedProxies:
         return bool(self._networks)
 
     def is_trusted(self, address: str) -> bool:
-        """Tell whether what this address says about its clients is believed."""
+        """Tell whether the headers of this address about its clients count."""
         if not self._networks:
             return False
         known = self._verdicts.get(address)

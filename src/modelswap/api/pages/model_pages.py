@@ -16,6 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.hosts.page_hosts import is_page_host, page_label
+from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import PeerTarget
 from modelswap.errors import ForbiddenError
 from modelswap.units import Seconds
@@ -88,7 +89,7 @@ class ModelPages:
         """`warn` takes a key and a text, and logs each key's text once."""
         self._clock = clock
         self._warn = warn
-        self._expected: dict[tuple[bytes, bytes], float] = {}
+        self._expected = BoundedCache[tuple[bytes, bytes], float](_MAX_EXPECTED)
         """Host and target of redirects, with the time until which a browser may follow them."""
 
     def move(
@@ -116,13 +117,8 @@ class ModelPages:
                 self._warn(f"page {target.model}", _SANDBOXED.format(target.model))
             return None
         own = label + b".localhost" + port
-        self._expect(own, request.target)
+        self._expected[own, request.target] = self._clock() + _EXPECTED_FOR
         return b"http://" + own + request.target
-
-    def _expect(self, host: bytes, target: bytes) -> None:
-        if len(self._expected) >= _MAX_EXPECTED:
-            self._expected.clear()
-        self._expected[host, target] = self._clock() + _EXPECTED_FOR
 
     def follows_redirect(self, request: Request) -> bool:
         """Tell whether a navigation follows a redirect of `move`, once for each redirect.

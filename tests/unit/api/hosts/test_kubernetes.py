@@ -67,7 +67,7 @@ def test_inside(
     "namespace", ["dev", "ai", "app", "prod", "com", "xn--p1ai", "a.b", "-", ""]
 )
 def test_public_names(tmp_path: Path, namespace: str) -> None:
-    """A short name that anybody can register is not local; the full one is."""
+    """A short name that anyone can register is not local; the full one is."""
     rules = HostAndOriginRules(cluster=found(tmp_path, INSIDE, namespace=namespace or "\n"))
     if namespace:
         assert not rules.is_our_host(f"evil.{namespace}".encode())

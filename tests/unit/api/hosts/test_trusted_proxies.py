@@ -26,7 +26,7 @@ from modelswap.api.hosts.trusted_proxies import TrustedProxies
 def test_clients_behind_proxies(
     peer: str, forwarded: list[bytes], real: bytes | None, client: str
 ) -> None:
-    """Only trusted proxies are believed, and only as far as the chain of them reaches."""
+    """Only the headers of trusted proxies count, and only as far as the chain of them reaches."""
     proxies = TrustedProxies(["10.0.0.0/8"])
     assert proxies.client_address(peer, forwarded, real) == client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -286,7 +287,7 @@ async def test_drain_lets_running_requests_end() -> None:
         exchange = await running.get()
         async with asyncio.TaskGroup() as group:
             drained = group.create_task(server.drain(5))
-            while not server.draining:  # noqa: ASYNC110 - the server's turn
+            while not server.is_draining:  # noqa: ASYNC110 - the server's turn
                 await asyncio.sleep(0)
             idle_writer.write(get())
             second = await running.get()
@@ -303,6 +304,49 @@ async def test_drain_lets_running_requests_end() -> None:
         silent_writer.close()
         idle_writer.close()
         writer.close()
+
+
+async def test_a_connection_that_was_to_stay_outlives_its_response() -> None:
+    """The response began before the drain and kept the connection: the next request is answered."""
+    running: list[Exchange] = []
+
+    def handler(exchange: Exchange) -> None:
+        if exchange.request.path == "/long":
+            exchange.start(200, [])
+            running.append(exchange)
+        else:
+            exchange.reply(200, [], b"last")
+
+    async with serving(handler) as (server, port), asyncio.TaskGroup() as group:
+        reader, writer = await connect(port)
+        writer.write(get("/long"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Connection: close" not in head
+        drained = group.create_task(server.drain(5, 1))
+        while not server.is_draining:  # noqa: ASYNC110 - the server's turn
+            await asyncio.sleep(0)
+        running[0].end()
+        assert await reader.readuntil(b"0\r\n\r\n")
+        writer.write(get("/"))
+        rest = await reader.read()
+        assert rest.startswith(b"HTTP/1.1 200 ")
+        assert b"Connection: close" in rest
+        assert rest.endswith(b"last")
+        writer.close()
+        assert await drained is True
+
+
+async def test_a_request_that_was_not_read_yet_is_answered() -> None:
+    """It lies in the socket when the drain finds the connection idle."""
+    async with serving(lambda exchange: exchange.reply(200, [], b"one")) as (server, port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(get("/"))
+            while not (await asyncio.to_thread(client.recv, 65536)).endswith(b"one"):
+                pass
+            client.sendall(get("/"))  # the loop has no turn before the drain looks
+            assert await server.drain(5) is True
+            client.settimeout(5)
+            assert (await asyncio.to_thread(client.recv, 65536)).endswith(b"one")
 
 
 async def test_drain_says_when_time_ran_out() -> None:
