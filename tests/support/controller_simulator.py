@@ -1,7 +1,7 @@
-"""A machine room on virtual time: real decisions, fake servers and clients, every law checked.
+"""The controller on virtual time, with fake servers and clients.
 
-Servers are slow, deaf (they ignore to be asked), stubborn (they survive a kill for a while),
-crashing and flapping, as a test wants them; whoever breaks a law of the room fails an assertion.
+Servers are slow, ignore a request to exit, survive a kill for a while, or crash, as a test wants
+them. After each step the simulator asserts every guarantee of the controller.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from modelswap.core.controller import (
+from modelswap.core.commands import (
     ClearTimer,
     Command,
-    Controller,
     Fail,
     Grant,
     Kill,
@@ -28,8 +27,10 @@ from modelswap.core.controller import (
     Terminate,
     TimerKey,
 )
+from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
+from modelswap.core.placement.policy import NeverFits, Question
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
 
@@ -73,47 +74,48 @@ def specs(**changes: ModelSpec) -> dict[ModelId, ModelSpec]:
     return plain | {ModelId(name): changed for name, changed in changes.items()}
 
 
-def waiting_in(controller: Controller) -> list[LeaseRequest]:
-    """Return what waits, the room's own wishes (under negative ids) included."""
-    return [w.request for w in controller._line]
+def waiting_in(controller: Controller) -> list[tuple[RequestId, LeaseRequest]]:
+    """Return the queued requests, background loads (under negative ids) included."""
+    return [(q.id, q.request) for q in controller._queue]
 
 
 @dataclass(frozen=True)
-class Server:
+class FakeServer:
     """How the next process of a model behaves."""
 
     starts_in: float = 0.5
     fails: bool = False
-    dies_in: float | None = None
-    leaves_in: float | None = 0.1
-    dies_after_kill_in: float = 0.01
+    exits_in: float | None = None
+    stops_in: float | None = 0.1
+    killed_in: float = 0.01
 
 
 @dataclass
-class Open:
+class OpenRequest:
+    id: RequestId
     request: LeaseRequest
     arrived: float
     due: float
 
 
 @dataclass
-class Process:
-    server: Server
+class FakeProcess:
+    server: FakeServer
     is_gone: bool = False
 
 
 @dataclass
-class World:
-    """Carries out what the room says, and keeps the account of every request."""
+class ControllerSimulator:
+    """Executes the commands, and records every request."""
 
     specs: dict[ModelId, ModelSpec]
     max_wait: Seconds | None = MAX_WAIT
     queue_limit: int = 200
     groups: tuple[FakeGroup, ...] = GROUPS
-    server_of: Callable[[ModelId], Server] = lambda _: Server()
+    server_of: Callable[[ModelId], FakeServer] = lambda _: FakeServer()
     seconds_of_work: Callable[[], float] = lambda: 0.2
     now: float = 0.0
-    open: dict[RequestId, Open] = field(default_factory=dict)
+    open: dict[RequestId, OpenRequest] = field(default_factory=dict)
     running: dict[RequestId, ModelId] = field(default_factory=dict)
     answers: dict[RequestId, Grant | Fail] = field(default_factory=dict)
     granted: list[RequestId] = field(default_factory=list)
@@ -121,9 +123,9 @@ class World:
     spawned: list[ModelId] = field(default_factory=list)
     terminated: list[ModelId] = field(default_factory=list)
     killed: list[ModelId] = field(default_factory=list)
-    told: list[PhaseChanged] = field(default_factory=list)
+    phase_changes: list[PhaseChanged] = field(default_factory=list)
     positions: dict[RequestId, int] = field(default_factory=dict)
-    processes: dict[ModelId, Process] = field(default_factory=dict)
+    processes: dict[ModelId, FakeProcess] = field(default_factory=dict)
     timers: dict[TimerKey, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -137,13 +139,13 @@ class World:
         self._serial = itertools.count()
         self._ids = itertools.count()
 
-    # What happens
+    # Events
 
     def at(self, when: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (when, next(self._serial), what))
 
     def step(self) -> bool:
-        """Let the next thing happen; say whether there was one."""
+        """Run the next event; say whether there was one."""
         if not self._agenda:
             return False
         when, _, what = heapq.heappop(self._agenda)
@@ -174,20 +176,20 @@ class World:
         name = ModelId(model)
         if not background and self.controller.serve_now(name):
             self.answers[id_] = Grant(id_, name)
-            if self.timers.get(TimerKey(Timer.HOLD), self.now + 1) > self.now:
+            if self.timers.get(TimerKey(Timer.OVERDUE), self.now + 1) > self.now:
                 self.check_overtaking(name, self.now)  # after a leap, the timer comes next
             self.begin(id_, name)
             return id_
-        request = LeaseRequest(id_, name, ClientId(client), background, watched, no_swap)
+        request = LeaseRequest(name, ClientId(client), background, watched, no_swap)
         due = self.now + (self.max_wait if self.max_wait is not None else float("inf"))
-        self.open[id_] = Open(request, self.now, due)
-        self.obey(self.controller.on_arrived(request, self.clock()))
+        self.open[id_] = OpenRequest(id_, request, self.now, due)
+        self.execute(self.controller.on_arrived(id_, request, self.clock()))
         return id_
 
     def leave(self, id_: RequestId) -> None:
-        """The client goes away, whether it waits or runs."""
+        """The client disconnects, whether its request is queued or running."""
         if self.open.pop(id_, None) is not None:
-            self.obey(self.controller.on_cancelled(id_, self.clock()))
+            self.execute(self.controller.on_cancelled(id_, self.clock()))
             self.positions.pop(id_, None)
         elif id_ in self.running:
             self.finish(id_)
@@ -201,13 +203,13 @@ class World:
     def finish(self, id_: RequestId) -> None:
         model = self.running.pop(id_, None)
         if model is not None:
-            self.obey(self.controller.on_finished(model, self.clock()))
+            self.execute(self.controller.on_finished(model, self.clock()))
 
     def event(self, model: str, event: Event, detail: str = "") -> None:
-        self.obey(self.controller.on_event(ModelId(model), event, self.clock(), detail))
+        self.execute(self.controller.on_event(ModelId(model), event, self.clock(), detail))
 
     def exit(self, model: str, detail: str = "exit code 1") -> None:
-        """The process ends, and with it whatever ran on it."""
+        """The process exits, and with it every request that ran on it."""
         name = ModelId(model)
         process = self.processes.pop(name, None)
         if process is None or process.is_gone:
@@ -217,9 +219,9 @@ class World:
         for id_ in [r for r, m in self.running.items() if m == name]:
             self.finish(id_)
 
-    # What the room wants
+    # Commands
 
-    def obey(self, commands: Iterable[Command]) -> None:  # noqa: C901 - one arm per command
+    def execute(self, commands: Iterable[Command]) -> None:  # noqa: C901 - one arm per command
         for command in commands:
             match command:
                 case Grant(id=id_, model=model):
@@ -243,48 +245,48 @@ class World:
                 case ClearTimer(key=key):
                     assert self.timers.pop(key, None) is not None, "a timer that does not run"
                 case PhaseChanged():
-                    self.told.append(command)
+                    self.phase_changes.append(command)
                     if command.why.startswith("making room for "):
                         target = ModelId(command.why.split()[3])
                         self.check_eviction(command.model, target)
 
     def close(self, id_: RequestId, answer: Grant | Fail) -> None:
-        assert id_ in self.open, f"answered twice or after it left: {answer}"
+        assert id_ in self.open, f"answered twice or after it was cancelled: {answer}"
         self.answers[id_] = answer
         del self.open[id_]
         self.positions.pop(id_, None)
 
     def spawn(self, model: ModelId) -> None:
         assert model not in self.processes, "two processes of one model"
-        process = self.processes[model] = Process(self.server_of(model))
+        process = self.processes[model] = FakeProcess(self.server_of(model))
         self.spawned.append(model)
         server = process.server
         if server.fails:
             self.at(self.now + server.starts_in, lambda: self.end(model, process))
             return
         self.at(self.now + server.starts_in, lambda: self.probe(model, process))
-        if server.dies_in is not None:
-            self.at(self.now + server.dies_in, lambda: self.end(model, process))
+        if server.exits_in is not None:
+            self.at(self.now + server.exits_in, lambda: self.end(model, process))
 
-    def probe(self, model: ModelId, process: Process) -> None:
+    def probe(self, model: ModelId, process: FakeProcess) -> None:
         if self.processes.get(model) is process:
             self.event(model, Event.PROBE_PASSED)
 
-    def end(self, model: ModelId, process: Process) -> None:
+    def end(self, model: ModelId, process: FakeProcess) -> None:
         if self.processes.get(model) is process:
             self.exit(model)
 
     def terminate(self, model: ModelId) -> None:
         process = self.processes[model]
         self.terminated.append(model)
-        leaves_in = process.server.leaves_in
-        if leaves_in is not None:
-            self.at(self.now + leaves_in, lambda: self.end(model, process))
+        stops_in = process.server.stops_in
+        if stops_in is not None:
+            self.at(self.now + stops_in, lambda: self.end(model, process))
 
     def kill(self, model: ModelId) -> None:
         process = self.processes[model]
         self.killed.append(model)
-        self.at(self.now + process.server.dies_after_kill_in, lambda: self.end(model, process))
+        self.at(self.now + process.server.killed_in, lambda: self.end(model, process))
 
     def set_timer(self, key: TimerKey, at: Seconds) -> None:
         self.timers[key] = at
@@ -293,34 +295,34 @@ class World:
     def fire(self, key: TimerKey, at: Seconds) -> None:
         if self.timers.get(key) == at:
             del self.timers[key]
-            self.obey(self.controller.on_timer(key, self.clock()))
+            self.execute(self.controller.on_timer(key, self.clock()))
 
-    # What must hold
+    # Guarantees
 
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
-        answer = groups_policy(self.groups)(target, [victim])
-        return victim in getattr(answer, "models", ())
+        plan = groups_policy(self.groups)(Question(target, [victim]))
+        return not isinstance(plan, NeverFits) and victim in plan.evicted
 
     def check_overtaking(self, model: ModelId, arrived: float) -> None:
-        """Nobody who came after another was overdue is served where that one needs the room."""
+        """No request that came after another was overdue is served where it stands in its way."""
         for other in self.open.values():
             theirs = other.request
-            is_patient = theirs.background or theirs.no_swap
-            if not is_patient and theirs.model != model and arrived > other.due:
-                assert not self.evicts(theirs.model, model), (
-                    f"{theirs.id} is overtaken for too long"
-                )
+            never_overdue = theirs.background or theirs.no_swap
+            if not never_overdue and theirs.model != model and arrived > other.due:
+                assert not self.evicts(theirs.model, model), f"{other.id} is overtaken for too long"
 
     def check_eviction(self, victim: ModelId, target: ModelId) -> None:
-        """A swap cuts nobody off; one for background requests takes nothing from the others."""
+        """A swap cuts no request off; one for background requests takes no model from the others."""
         assert victim not in self.running.values(), "a swap cut off a running request"
         wanted = [o.request for o in self.open.values() if o.request.model == target]
         waiting = [o for o in self.open.values() if o.arrived < self.now]
         others = [o.request for o in waiting if o.request.model == victim]
         if all(r.background for r in wanted):
             assert all(r.background for r in others), "a background request took a model away"
-        is_wished = any(r.id < 0 and r.model == target for r in waiting_in(self.controller))
-        if wanted and not is_wished:
+        is_background_load = any(
+            i < 0 and r.model == target for i, r in waiting_in(self.controller)
+        )
+        if wanted and not is_background_load:
             assert not all(r.no_swap for r in wanted), (
                 "a model had to leave for a request without swap"
             )
@@ -337,20 +339,20 @@ class World:
         self.check_together()
 
     def check_together(self) -> None:
-        """Inside a swapping group, two servers never live at once."""
+        """Inside a swapping group, two servers never run at once."""
         for group_ in self.groups:
             if group_.swap:
                 alive = [m for m in group_.members if m in self.processes]
                 assert len(alive) <= 1, f"together: {alive}"
 
 
-def swapping(**settings: object) -> World:
-    """Return a world in which one model runs at a time, unless told otherwise."""
+def swapping(**settings: object) -> ControllerSimulator:
+    """Return a simulator in which one model runs at a time, unless told otherwise."""
     defaults: dict[str, object] = {"specs": specs(), "groups": (group("abc"),)}
-    return World(**(defaults | settings))  # type: ignore[arg-type]  # typed by use
+    return ControllerSimulator(**(defaults | settings))  # type: ignore[arg-type]  # typed by use
 
 
-def reasons(world: World, *ids: RequestId) -> list[Reason | None]:
+def reasons(sim: ControllerSimulator, *ids: RequestId) -> list[Reason | None]:
     """Return why each was refused; `None` for those that were granted."""
-    answers = [world.answers[i] for i in ids]
+    answers = [sim.answers[i] for i in ids]
     return [a.reason if isinstance(a, Fail) else None for a in answers]

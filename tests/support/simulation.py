@@ -1,6 +1,6 @@
-"""Random life in a world on virtual time, for as long as one likes; the long form of the tests.
+"""Random traffic for the controller on virtual time, as long as wanted.
 
-`PYTHONPATH=src:tests python -m core.simulation --steps 2000000` runs it by hand (`make deep`).
+`PYTHONPATH=src:tests python -m support.simulation --steps 2000000` runs it by hand (`make deep`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
-from support.controller_simulator import MAX_WAIT, MODELS, Server, World
+from support.controller_simulator import MAX_WAIT, MODELS, ControllerSimulator, FakeServer
 
 
 @dataclass
-class Chaos:
-    """Random life in a world, all of it from one seed."""
+class RandomTraffic:
+    """Random events, all from one seed."""
 
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
@@ -41,36 +41,36 @@ class Chaos:
             )
             for m in MODELS
         }
-        self.world = World(
+        self.sim = ControllerSimulator(
             specs,
             queue_limit=40,
             server_of=lambda _: self.server(),
             seconds_of_work=lambda: r.expovariate(1.0),
         )
 
-    def server(self) -> Server:
+    def server(self) -> FakeServer:
         r = self.random
-        return Server(
+        return FakeServer(
             starts_in=r.choice([0.05, 0.5, 3.0, 8.0]),
             fails=r.random() < 0.1,
-            dies_in=r.expovariate(0.05) if r.random() < 0.2 else None,
-            leaves_in=None if r.random() < 0.1 else r.choice([0.01, 1.0, 4.0]),
-            dies_after_kill_in=r.choice([0.01, 0.01, 0.01, 14.0]),
+            exits_in=r.expovariate(0.05) if r.random() < 0.2 else None,
+            stops_in=None if r.random() < 0.1 else r.choice([0.01, 1.0, 4.0]),
+            killed_in=r.choice([0.01, 0.01, 0.01, 14.0]),
         )
 
-    def poke(self) -> None:
-        """Do one random thing from outside."""
+    def do_one_thing(self) -> None:
+        """Cause one random event."""
         what = self.random.choices(
             ["arrive", "flood", "leave", "unload", "stall", "crash", "leap", "reload", "preload"],
             [60, 2, 12, 2, 1, 2, 1, 1, 1],
         )[0]
         self.counts[what] += 1
         getattr(self, what)()
-        self.world.check()
+        self.sim.check()
 
     def arrive(self) -> None:
         r = self.random
-        self.world.arrive(
+        self.sim.arrive(
             r.choice(MODELS),
             f"client {r.randrange(6)}",
             background=r.random() < 0.15,
@@ -81,35 +81,35 @@ class Chaos:
     def flood(self) -> None:
         model = self.random.choice(MODELS)
         for _ in range(30):
-            self.world.arrive(model, "flooder")
+            self.sim.arrive(model, "flooder")
 
     def leave(self) -> None:
-        w = self.world
+        w = self.sim
         ids = sorted([*w.open, *w.running])
         if ids:
             w.leave(self.random.choice(ids))
 
     def unload(self) -> None:
-        w = self.world
+        w = self.sim
         model = self.random.choice([None, *MODELS])
-        w.obey(w.controller.unload(model, w.clock(), force=self.random.random() < 0.3))
+        w.execute(w.controller.unload(model, w.clock(), force=self.random.random() < 0.3))
 
     def stall(self) -> None:
-        self.world.event(self.random.choice(MODELS), Event.STALLED)
+        self.sim.event(self.random.choice(MODELS), Event.STALLED)
 
     def crash(self) -> None:
-        if self.world.processes:
-            self.world.exit(self.random.choice(sorted(self.world.processes)))
+        if self.sim.processes:
+            self.sim.exit(self.random.choice(sorted(self.sim.processes)))
 
     def leap(self) -> None:
-        self.world.now += self.random.choice([1.0, 60.0, 5000.0])
+        self.sim.now += self.random.choice([1.0, 60.0, 5000.0])
 
     def preload(self) -> None:
-        w = self.world
-        w.obey(w.controller.preload(self.random.sample(MODELS, 2), w.clock()))
+        w = self.sim
+        w.execute(w.controller.preload(self.random.sample(MODELS, 2), w.clock()))
 
     def reload(self) -> None:
-        w = self.world
+        w = self.sim
         model = self.random.choice(MODELS)
         specs = dict(w.specs)
         is_removed = self.random.random() < 0.5
@@ -124,8 +124,8 @@ class Chaos:
     def _replace(
         self, specs: dict[ModelId, ModelSpec], model: ModelId, *, is_removed: bool
     ) -> None:
-        w = self.world
-        w.obey(
+        w = self.sim
+        w.execute(
             w.controller.replace(
                 specs,
                 groups_policy(w.groups),
@@ -143,12 +143,12 @@ class Chaos:
         for n in range(steps):
             if n % 500 == 0:
                 busy = r.random() < 0.7  # quiet times too, in which the servers idle
-            if r.random() < (0.3 if busy else 0.03) or not self.world.step():
-                self.poke()
+            if r.random() < (0.3 if busy else 0.03) or not self.sim.step():
+                self.do_one_thing()
 
-    def settle(self) -> None:
-        """Let the world run on alone: everybody is answered, and nothing is left running on."""
-        w = self.world
+    def run_to_end(self) -> None:
+        """Run without new events: every request is answered, and every process ends."""
+        w = self.sim
         for _ in range(200_000):
             if not w.open and not w.running:
                 break
@@ -156,7 +156,7 @@ class Chaos:
         assert not w.open, f"never answered: {w.open}"
         assert len(w.granted) == len(set(w.granted))
         for command in (w.controller.drain(w.clock()), w.controller.stop_all(w.clock())):
-            w.obey(command)
+            w.execute(command)
         while w.processes:
             assert w.step(), f"never stopped: {w.processes}"
 
@@ -168,14 +168,14 @@ def main() -> None:
     chosen = parser.parse_args()
     done, begun, run_length = 0, time.monotonic(), 50_000
     for seed in itertools.count(chosen.seed):
-        chaos = Chaos(seed)
-        chaos.run(min(run_length, chosen.steps - done))
-        chaos.settle()
+        traffic = RandomTraffic(seed)
+        traffic.run(min(run_length, chosen.steps - done))
+        traffic.run_to_end()
         done += run_length
-        world = chaos.world
+        sim = traffic.sim
         print(  # noqa: T201 - the entry of a command
-            f"seed {seed}: {len(world.answers)} answers, {len(world.spawned)} starts,"
-            f" {len(world.killed)} kills, {world.now:.0f} virtual s, {time.monotonic() - begun:.1f} s"
+            f"seed {seed}: {len(sim.answers)} answers, {len(sim.spawned)} starts,"
+            f" {len(sim.killed)} kills, {sim.now:.0f} virtual s, {time.monotonic() - begun:.1f} s"
         )
         if done >= chosen.steps:
             break

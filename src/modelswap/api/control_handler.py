@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 CONTROL_BODY: Final = Bytes(64 << 10)
 """The largest body of a control request: the handlers read a few short fields."""
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
+"""Statuses whose `Location` is written for the client."""
 
 
 @dataclass(slots=True, eq=False)

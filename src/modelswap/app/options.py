@@ -1,20 +1,20 @@
-"""What the command line of `serve` asked for, and what is wrong with it."""
+"""What the command line of `serve` asked for, checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCAL = "127.0.0.1"
+LOCAL: Final = "127.0.0.1"
 
 
 class StartError(Exception):
-    """The server cannot start; `lines` say why, for the user's eyes."""
+    """The server cannot start; `lines` tell the user why."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -51,7 +51,7 @@ def parse_listen(text: str | None, *, tls: bool) -> ListenAddress:
 
 
 def certificate_of(options: Options) -> Certificate | None:
-    """Load what is shown with TLS; None without TLS.
+    """Load the certificate; None without TLS.
 
     Raises:
         StartError: the files are no usable pair.

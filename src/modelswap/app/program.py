@@ -1,8 +1,7 @@
-"""The composition root: build everything, serve, reload, shut down.
+"""Builds every object of the program, and runs it from start to exit.
 
-Order at the start: configuration, address (a taken port must not leave a model
-running), keeper and adoption, then requests. Order at the end: stop accepting,
-let requests finish, stop the models, let go of the keeper.
+Start: configuration, address (a taken port must not leave a model running), keeper and adoption, then
+requests. End: stop accepting, let requests finish, stop the models, disconnect from the keeper.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelswap import __version__
 from modelswap.api.gateway import Gateway
@@ -24,18 +23,18 @@ from modelswap.config.compile.coresidence import policy_of
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.config.source.watching import Watch
+from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
 from modelswap.handover.channel import ChannelError
-from modelswap.handover.incoming import inheritance
-from modelswap.handover.succession import Succession
+from modelswap.handover.incoming import find_old_front
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim, tune_allocator
-from modelswap.launch.local.descriptors import fill_standard_streams, raise_limit
-from modelswap.launch.local.fronts import Note
+from modelswap.launch.local.fronts import StatusFile
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.local.pid1 import stay_behind_if_first
+from modelswap.launch.local.pid1 import run_as_pid1
 from modelswap.launch.local.state import state_directory
-from modelswap.launch.memory_release import MemoryReleaseLauncher, devices
+from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
+from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.failure_text import traced
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.store_factory import most_captures, open_store_of
@@ -46,40 +45,41 @@ from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 
+from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of, parse_listen
 from .reload import Reloader
 from .shutdown import Shutdown, first_of
-from .systemd import Service
+from .systemd import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
-    from modelswap.handover.incoming import Inheritance
+    from modelswap.handover.incoming import OldFront
     from modelswap.http import ListenAddress
     from modelswap.launch.protocol import Launcher, Listener
 
-LOOPBACK = ("127.0.0.1", "::1")
+LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def serve(options: Options) -> int:
     """Serve until told to stop; return the exit code.
 
     Raises:
-        StartError: something the user can mend is wrong.
+        StartError: the user can correct what is wrong.
     """
     fill_standard_streams()
-    before = inheritance()
+    old_front = find_old_front()
     try:
-        return _serve(options, before)
+        return _serve(options, old_front)
     except StartError as error:
-        if before is not None:
-            before.refuse(error.lines)
+        if old_front is not None:
+            old_front.report_failure(error.lines)
         raise
 
 
-def _serve(options: Options, before: Inheritance | None) -> int:
+def _serve(options: Options, old_front: OldFront | None) -> int:
     address = parse_listen(options.listen, tls=options.tls_cert is not None)
     watch = _watch_of(options)  # before the files are read: a change after that is seen
     loaded = load(options.config, options.config_dir)
@@ -87,14 +87,14 @@ def _serve(options: Options, before: Inheritance | None) -> int:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
         )
-    ended = stay_behind_if_first()
+    ended = run_as_pid1()
     if ended is not None:
         return ended
     tune_allocator()
     raise_limit()
     if watch is not None:
         watch.look_also_at([Path(file) for file in loaded.plan.key_files])
-    return _run(Program(options, address, watch, before).run(loaded, loaded.plan))
+    return _run(Program(options, address, watch, old_front).run(loaded, loaded.plan))
 
 
 def _watch_of(options: Options) -> Watch | None:
@@ -121,52 +121,43 @@ class Program:
         options: Options,
         address: ListenAddress,
         watch: Watch | None,
-        before: Inheritance | None,
+        old_front: OldFront | None,
     ) -> None:
-        """*watch*: has looked at the files before they were loaded. *before*: hands over to us."""
-        self._before = before
+        """*watch* saw the files before they were loaded. *old_front* hands over to this process."""
+        self._old_front = old_front
         self._options = options
         self._watch = watch
         self._address = address
         self._shutdown = Shutdown()
-        self._service = Service()
-        self._reloader = Reloader(options, watch, self._service, self._on_crash, self._on_reloaded)
+        self._manager = ServiceManager()
+        self._reloader = Reloader(options, watch, self._manager, self._on_crash, self._on_reloaded)
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
-        """Build, serve, take down; return the exit code."""
+        """Build, serve and shut down; return the exit code."""
         try:
             self._build(loaded, plan)
         except UnusableError as error:
             raise StartError(f"modelswap: {error}") from error
-        self._on_signals()
+        self._handle_signals()
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-        try:
-            bound = await self._open()
-        except (OSError, LaunchError, StartError, ChannelError) as error:
-            await self._server.close()
-            self._close_observers()
-            if isinstance(error, StartError):
-                raise
-            why = str(error) or "no answer in time"  # the words of a TimeoutError
-            said = (
-                why
-                if isinstance(error, LaunchError | ChannelError)
-                else f"the keeper cannot be used: {why}"
-            )
-            raise StartError(f"modelswap: {said}") from error
-        self._note.write("start" if self._before is None else "handover", ok=True)
+        bound = await self._open()
+        self._note.write("start" if self._old_front is None else "handover", ok=True)
         self._announce(loaded, bound)
-        self._service.ready()
-        if self._before is None:
+        self._manager.ready()
+        if self._old_front is None:
             self._fleet.preload(plan.settings.preload)
-        gc.freeze()  # what is there now stays: the collector need not look at it again
+        gc.freeze()  # these objects stay: the collector need not scan them again
         malloc_trim()
+        return await self._serve()
+
+    async def _serve(self) -> int:
+        """Reload and hand over when asked; return the exit code after the end."""
         async with asyncio.TaskGroup() as tasks:
-            helpers = [
-                tasks.create_task(self._reloader.attend(), name="reload"),
-                tasks.create_task(self._service.watch(), name="watchdog"),
+            background = [
+                tasks.create_task(self._reloader.run(), name="reload"),
+                tasks.create_task(self._manager.watch(), name="watchdog"),
                 tasks.create_task(
-                    self._succession.attend(self._reloader.guard, self._not_handed_over),
+                    self._handover.run(self._reloader.guard, self._not_handed_over),
                     name="hand over",
                 ),
             ]
@@ -177,15 +168,15 @@ class Program:
                     changed=self._reloader.wanted.set,
                     warn=self._services.log.warning,
                 )
-                helpers.append(tasks.create_task(watching, name="watch files"))
-            await first_of(self._shutdown.asked, self._succession.done)
-            await self._succession.settle()
-            is_retiring = self._succession.successor is not None
-            for helper in helpers if is_retiring else ():  # it watches files, and the watchdog
-                helper.cancel()
-            code = await self._end(is_retiring=is_retiring)
-            for helper in helpers:
-                helper.cancel()
+                background.append(tasks.create_task(watching, name="watch files"))
+            await first_of(self._shutdown.asked, self._handover.done)
+            await self._handover.wait_settled()
+            is_handed_over = self._handover.new_front is not None
+            for task in background if is_handed_over else ():  # the new process does their work
+                task.cancel()
+            code = await self._end(is_handed_over=is_handed_over)
+            for task in background:
+                task.cancel()
         return code
 
     # Start
@@ -230,14 +221,14 @@ class Program:
             crashed=self._on_crash,
             is_unbounded=services.config.is_shared_address,
         )
-        self._reloader.serve(services, self._server, self._tls)
+        self._reloader.bind(services, self._server, self._tls)
         services.fleet = self._new_fleet()
-        self._succession = Succession(
+        self._handover = HandoverRunner(
             services=services,
             server=self._server,
-            service=self._service,
+            manager=self._manager,
             shutdown=self._shutdown,
-            before=self._before,
+            old_front=self._old_front,
             new_fleet=self._new_fleet,
         )
         services.metrics.watch_drops(
@@ -260,9 +251,9 @@ class Program:
             raise StartError(f"modelswap: {error}") from error
         self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
-        self._note = Note(directory, listen=address, config=os.pathsep.join(files))
+        self._note = StatusFile(directory, listen=address, config=os.pathsep.join(files))
         grace = self._services.config.plan.settings.keeper_grace
-        gpus = devices()
+        gpus = gpu_memory()
         if gpus is None:
             return LocalLauncher(directory, listener, grace=grace)
         return MemoryReleaseLauncher(
@@ -273,30 +264,44 @@ class Program:
         )
 
     async def _open(self) -> tuple[str, int]:
+        """Accept requests; return the address."""
+        try:
+            return await self._accept()
+        except (OSError, LaunchError, StartError, ChannelError) as error:
+            await self._server.close()
+            self._close_observers()
+            if isinstance(error, StartError):
+                raise
+            why = str(error) or "no answer in time"  # a TimeoutError has no text
+            if not isinstance(error, LaunchError | ChannelError):
+                why = f"the keeper cannot be used: {why}"
+            raise StartError(f"modelswap: {why}") from error
+
+    async def _accept(self) -> tuple[str, int]:
         services = self._services
         services.store.open()
         services.store.start()
         services.performance.start()
         try:
-            if self._before is None:
+            if self._old_front is None:
                 bound = await self._server.bind(self._address)
             else:
-                bound = await self._server.take(self._before.listening, self._address)
+                bound = await self._server.take(self._old_front.listening, self._address)
         except ListenError as error:
             raise StartError(
                 f"modelswap: cannot listen on {self._address.shown}: {error}"
             ) from error
-        if self._before is None:
+        if self._old_front is None:
             await self._fleet.open()
         else:
-            inherited = await self._before.take()
-            services.store.skip_to(self._before.next_id)
-            if self._before.profile in services.config.plan.profiles:
-                services.set_profile(self._before.profile)
+            inherited = await self._old_front.take_over()
+            services.store.skip_to(self._old_front.next_id)
+            if self._old_front.profile in services.config.plan.profiles:
+                services.set_profile(self._old_front.profile)
             await self._fleet.open(inherited)
         await self._server.accept()
-        if self._before is not None:
-            self._before.begin(self._fleet)
+        if self._old_front is not None:
+            self._old_front.start_serving(self._fleet)
         return bound
 
     def _announce(self, loaded: Loaded, bound: tuple[str, int]) -> None:
@@ -323,7 +328,7 @@ class Program:
         self._services.log.error(f"internal error, please report: {traced(bug)}")
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log it: the loop's own way writes to stderr, which may be a pipe that nobody reads."""
+        """Log it: asyncio writes to stderr, which may be a pipe without a reader."""
         bug = context.get("exception")
         if isinstance(bug, OSError):  # no descriptors left, a peer that vanished
             self._services.log.once(f"loop {bug.errno}", f"{context.get('message')}: {bug}")
@@ -334,21 +339,21 @@ class Program:
 
     # Signals
 
-    def _on_signals(self) -> None:
-        self._shutdown.attend()
+    def _handle_signals(self) -> None:
+        self._shutdown.handle_signals()
         if sys.platform != "win32":
             loop = asyncio.get_running_loop()
             for number in (signal.SIGHUP, signal.SIGUSR2):
                 loop.add_signal_handler(number, self._on_signal, number)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        successor = self._succession.successor
-        if successor is not None:
-            successor.pass_on(number)
+        new_front = self._handover.new_front
+        if new_front is not None:
+            new_front.forward_signal(number)
         elif number == signal.SIGHUP:
             self._reloader.wanted.set()
         else:
-            self._succession.wanted.set()
+            self._handover.wanted.set()
 
     def _on_reloaded(self) -> None:
         status = self._services.reload_status
@@ -359,13 +364,13 @@ class Program:
 
     # End
 
-    async def _end(self, *, is_retiring: bool) -> int:
+    async def _end(self, *, is_handed_over: bool) -> int:
         code = 0
-        if is_retiring:
-            await self._succession.retire()
+        if is_handed_over:
+            await self._handover.finish_requests()
         else:
-            self._service.stopping()
-            others = _nobody if self._before is None else self._before.wait_until_unused
+            self._manager.stopping()
+            others = _no_other if self._old_front is None else self._old_front.wait_until_unused
             code = await self._shutdown.run(self._services, self._server, others)
         self._close_observers()
         return code
@@ -379,5 +384,5 @@ class Program:
         services.logs.close()
 
 
-async def _nobody() -> None:
+async def _no_other() -> None:
     """No other process uses the models."""

@@ -1,7 +1,7 @@
-"""Loading the configuration again while requests run.
+"""Reloads the configuration while requests run.
 
-Guarantees: an invalid configuration changes nothing; models that are the same run on untouched. One
-reload at a time, and none while the program hands over to a new front.
+Guarantees: an invalid configuration changes nothing; unchanged models run on untouched. One reload at
+a time, and none during a hand-over.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelswap.http import Certificate, Server
 
     from .options import Options
-    from .systemd import Service
+    from .systemd import ServiceManager
 
 
 class Reloader:
@@ -36,37 +36,37 @@ class Reloader:
         self,
         options: Options,
         watch: Watch | None,
-        service: Service,
+        manager: ServiceManager,
         crashed: Callable[[BaseException], None],
         reloaded: Callable[[], None],
     ) -> None:
-        """*reloaded*: hears of the end of each attempt; the house knows how it went."""
+        """*reloaded* is called after each attempt; `ReloadStatus` has its result."""
         self._reloaded = reloaded
         self._options = options
         self._watch = watch
-        self._service = service
+        self._manager = manager
         self._crashed = crashed
         self.wanted = asyncio.Event()
         self.guard = asyncio.Lock()
         """Held during a reload or a hand-over."""
 
-    def serve(self, services: Services, server: Server, tls: Certificate | None) -> None:
-        """Say what is reloaded."""
+    def bind(self, services: Services, server: Server, tls: Certificate | None) -> None:
         self._services, self._server, self._tls = services, server, tls
 
-    async def attend(self) -> None:
+    async def run(self) -> None:
+        """Reload whenever it is wanted."""
         while True:
             await self.wanted.wait()
             self.wanted.clear()
-            self._service.reloading()
+            self._manager.reloading()
             try:
                 await self.reload()
             except UnavailableError:
-                return  # it came too late: another process has loaded everything anew
-            except Exception as bug:  # noqa: BLE001 - a border: a reload must not end the program
+                return  # another process has taken over, and has loaded the configuration anew
+            except Exception as bug:  # noqa: BLE001 - outermost handler: a reload must not end the program
                 self._crashed(bug)
                 self._services.reload_status.reject([f"internal error: {bug!r}"])
-            self._service.ready()
+            self._manager.ready()
 
     async def reload(self) -> None:
         """Load the configuration again; an invalid one changes nothing."""
@@ -76,11 +76,11 @@ class Reloader:
             options = self._options
             loaded = await asyncio.to_thread(load, options.config, options.config_dir)
             try:
-                await self._take(loaded)
+                await self._adopt(loaded)
             finally:
                 self._reloaded()
 
-    async def _take(self, loaded: Loaded) -> None:
+    async def _adopt(self, loaded: Loaded) -> None:
         services = self._services
         if loaded.plan is None:
             services.reload_status.reject([str(problem) for problem in loaded.problems])
@@ -94,7 +94,7 @@ class Reloader:
             await self._change_store(loaded.plan)
 
     async def _change_store(self, plan: Plan) -> None:
-        """Go on in another store; the rows of the old one stay there."""
+        """Switch to another store; the rows of the old one stay there."""
         services, old = self._services, self._services.store
         if old.is_at(plan.settings.store_path):
             return
@@ -107,7 +107,7 @@ class Reloader:
         services.captures.clear()
 
     def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
-        """Take the plan over; return which settings differ."""
+        """Apply the plan; return which settings differ."""
         services, fleet = self._services, self._services.fleet
         assert isinstance(fleet, Fleet)
         change = diff(services.config.plan, plan)

@@ -1,8 +1,9 @@
-"""The orderly end of the program, and the signals that ask for it.
+"""Ends the program in order when a signal asks for it.
 
-SIGTERM asks once and hurries when it comes again. With `keeper.onRestart: keep` it leaves the models
-running with the keeper, for the next start. SIGINT (Ctrl-C) does the same, but always stops them.
-Guarantees: what runs has `shutdownTimeout`; everything after that is bounded.
+SIGTERM asks for the end, and a second one cuts it short. With `keeper.onRestart: keep` it leaves the
+models running with the keeper, for the next start. SIGINT (Ctrl-C) always stops them.
+
+Guarantees: running requests have `shutdownTimeout`; everything after that is bounded.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ if TYPE_CHECKING:
 
     from modelswap.api.services import Services
     from modelswap.http import Server
+    from modelswap.units import Seconds
 
 KILLED: Final = 3
 """Exit code when something had to be killed."""
 
 
 class Shutdown:
-    """Whether the end was asked for, and how."""
+    """Whether a signal asked for the end, and which."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._is_interrupted = False
 
-    def attend(self) -> None:
-        """Take the signals from now on."""
+    def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):
@@ -39,11 +40,10 @@ class Shutdown:
 
     @property
     def signal(self) -> signal.Signals:
-        """What to send to another process that is to end in the same way."""
+        """The signal that makes another process end in the same way."""
         return signal.SIGINT if self._is_interrupted else signal.SIGTERM
 
     def _on_signal(self, number: int) -> None:
-        """Take a signal: the first asks, the second hurries."""
         if number == signal.SIGINT:
             self._is_interrupted = True
         if self.asked.is_set():
@@ -78,7 +78,7 @@ class Shutdown:
         return KILLED if fleet.killed > killed_before else 0
 
     async def finish(
-        self, work: Coroutine[None, None, bool], *, or_after: float, when: asyncio.Event
+        self, work: Coroutine[None, None, bool], *, or_after: Seconds, when: asyncio.Event
     ) -> None:
         """Do *work*; cut it short *or_after* seconds after *when*, or a signal, asks for the end."""
         async with asyncio.TaskGroup() as tasks:
@@ -93,7 +93,7 @@ class Shutdown:
                 task.cancel()
 
     async def unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
-        """Return what *work* says; False when the user is in a hurry first."""
+        """Return the result of *work*; False when a second signal comes first."""
         async with asyncio.TaskGroup() as tasks:
             doing = tasks.create_task(work)
             hurried = tasks.create_task(self._hurry.wait())
@@ -103,11 +103,10 @@ class Shutdown:
         return doing.done() and not doing.cancelled() and doing.result()
 
 
-async def _finished(server: Server, others: Callable[[], Awaitable[None]], timeout: float) -> bool:  # noqa: ASYNC109 - the configuration's word for it
-    """Return whether all running requests, here and in *others*, ended within the time."""
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + timeout
-    if not await server.drain(timeout):
+async def _finished(server: Server, others: Callable[[], Awaitable[None]], limit: Seconds) -> bool:
+    """Say whether all running requests, here and in *others*, ended within the time."""
+    ends = asyncio.get_running_loop().time() + limit
+    if not await server.drain(limit):
         return False
     try:
         async with asyncio.timeout_at(ends):
@@ -126,7 +125,7 @@ async def first_of(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
-async def _wait_after(event: asyncio.Event, seconds: float) -> None:
+async def _wait_after(event: asyncio.Event, seconds: Seconds) -> None:
     await event.wait()
     await asyncio.sleep(seconds)
 

@@ -1,8 +1,8 @@
-"""What the program tells systemd when it runs as a service with `Type=notify`.
+"""Notifies systemd when the program runs as a service with `Type=notify`.
 
-Guarantees: without `NOTIFY_SOCKET` nothing is sent; a message that cannot be delivered is dropped,
-waited for `PATIENCE` at most. The variables are taken out of our environment: model servers do not get them.
-Does not: need systemd; the protocol is one datagram per message.
+Guarantees: without `NOTIFY_SOCKET` nothing is sent; a message that cannot be delivered within
+`SEND_TIMEOUT` is dropped. Model servers do not get the variables.
+Does not: need systemd; the protocol is one datagram a message.
 """
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
+from modelswap.units import Seconds
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-PATIENCE: Final = 0.5
-"""Seconds that a manager gets to read what came before; a sign of life does not wait at all."""
+SEND_TIMEOUT: Final = Seconds(0.5)
+"""For the manager to read earlier messages; a watchdog message does not wait at all."""
 _ADDRESS: Final = "NOTIFY_SOCKET"
 _WATCHDOG: Final = "WATCHDOG_USEC"
 _WATCHED_PID: Final = "WATCHDOG_PID"
 _MICROSECONDS: Final = 1e6
+"""In a second."""
 
 
-class Service:
-    """The service manager that started us, if one did."""
+class ServiceManager:
+    """The service manager that started this process, if one did."""
 
     def __init__(self, variables: MutableMapping[str, str] = os.environ) -> None:
         self.variables = {
             name: variables.pop(name) for name in (_ADDRESS, _WATCHDOG) if name in variables
         }
-        """For a successor, which speaks to the same manager."""
+        """For a process that takes over, which has the same manager."""
         watched = variables.pop(_WATCHED_PID, None)
         is_watched = watched in (None, str(os.getpid()))
         self.watchdog = _seconds(self.variables.get(_WATCHDOG, "")) if is_watched else None
-        """Within how many seconds the manager wants a sign of life; None: it does not."""
+        """The interval in which the manager expects a watchdog message; None: it expects none."""
 
     def ready(self) -> None:
-        """Say that requests are accepted, or that a reload is over."""
+        """Notify that requests are accepted, or that a reload is over."""
         self._send("READY=1", f"MAINPID={os.getpid()}")
 
     def reloading(self) -> None:
@@ -49,16 +52,16 @@ class Service:
         self._send("STOPPING=1")
 
     def handed_over(self, pid: int) -> None:
-        """Say that another process is the service's main one from now on."""
+        """Notify that another process is the service's main one from now on."""
         self._send(f"MAINPID={pid}", "READY=1")
 
     async def watch(self) -> None:
-        """Say for ever that the loop is alive, twice as often as the manager looks."""
+        """Send a watchdog message twice an interval, as long as the event loop runs."""
         while self.watchdog is not None:
-            self._send("WATCHDOG=1", within=0)
+            self._send("WATCHDOG=1", within=Seconds(0))
             await asyncio.sleep(self.watchdog / 2)
 
-    def _send(self, *fields: str, within: float = PATIENCE) -> None:
+    def _send(self, *fields: str, within: Seconds = SEND_TIMEOUT) -> None:
         address = self.variables.get(_ADDRESS, "")
         if not address or not hasattr(socket, "AF_UNIX"):
             return
@@ -69,9 +72,7 @@ class Service:
             out.sendto("\n".join(fields).encode(), address)
 
 
-def _seconds(microseconds: str) -> float | None:
-    return (
-        int(microseconds) / _MICROSECONDS
-        if microseconds.isdecimal() and int(microseconds)
-        else None
-    )
+def _seconds(microseconds: str) -> Seconds | None:
+    if not microseconds.isdecimal() or not int(microseconds):
+        return None
+    return Seconds(int(microseconds) / _MICROSECONDS)

@@ -1,8 +1,7 @@
-"""The command line: one file per command, each imported only when it runs.
+"""The command line: one file a command, each imported only when it runs.
 
-`modelswap serve` is the main job, and what runs when no command is named, so
-that `modelswap -config FILE` does what `llama-swap -config FILE` does. The
-single-dash spellings of llama-swap are turned into ours before parsing.
+Without a command `serve` runs, so that `modelswap -config FILE` does what `llama-swap -config FILE`
+does. llama-swap's spellings with a single dash are translated before parsing.
 """
 
 from __future__ import annotations
@@ -10,16 +9,18 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
 import click
 
 from modelswap import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from click.core import ParameterSource
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 COMMANDS: Final = {
     "serve": "Serve every model of a configuration on one port.",
@@ -34,8 +35,11 @@ SINGLE_DASH: Final = frozenset(
 )
 
 
+HELP: Final = {"help_option_names": ["-h", "--help"]}
+
+
 class Option(click.Option):
-    """An option with a value. An empty value, as of an unset variable, is an option not given."""
+    """An option with a value; an empty one, as of an unset variable, counts as not given."""
 
     def consume_value(
         self, ctx: click.Context, opts: Mapping[str, Any]
@@ -44,14 +48,20 @@ class Option(click.Option):
         return super().consume_value(ctx, given)
 
 
+def path_option(name: str, metavar: str, text: str) -> Callable[[_Function], _Function]:
+    """Return a decorator for an option that takes a path."""
+    kind = click.Path(path_type=Path)
+    return click.option(name, type=kind, metavar=metavar, help=text, cls=Option)
+
+
 def refuse_argument(argument: str) -> Never:
-    """End with exit code 2: what was typed is not what would be done."""
+    """Exit with 2: the command would ignore the argument."""
     click.echo(f"modelswap: unexpected argument: {argument}", err=True)
     sys.exit(2)
 
 
 class _Commands(click.Group):
-    """Looks commands up by name and imports only the one that runs."""
+    """Imports only the command that runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         _ = ctx
@@ -78,7 +88,7 @@ _NO: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def _undash(argument: str) -> str:
-    """Turn llama-swap's `-config` and `-config=x` into `--config…`."""
+    """Translate llama-swap's `-config` and `-config=x` into `--config…`."""
     if argument.startswith("-") and not argument.startswith("--"):
         name = argument[1:].partition("=")[0]
         if name in SINGLE_DASH:
@@ -87,7 +97,7 @@ def _undash(argument: str) -> str:
 
 
 def _switch(argument: str) -> list[str]:
-    """Turn `--watch-config=true`, as Go's switches may be written, into the switch or nothing."""
+    """Translate `--watch-config=true`, as Go allows it, into the switch or nothing."""
     name, equals, value = argument.partition("=")
     if not equals or name not in _SWITCHES or value not in _YES | _NO | {""}:
         return [argument]
@@ -95,12 +105,12 @@ def _switch(argument: str) -> list[str]:
 
 
 def _is_file(argument: str) -> bool:
-    """Say whether a first argument that is no command is meant as a configuration."""
+    """Say whether a first argument that is no command names a configuration."""
     return argument.endswith((".yaml", ".yml")) or Path(argument).is_file()
 
 
 def normalise(arguments: list[str]) -> list[str]:
-    """Return the arguments in our own spelling, `serve` put in front where no command is."""
+    """Return the arguments in this program's spelling, with `serve` where no command is given."""
     plain = [one for argument in arguments for one in _switch(_undash(argument))]
     if "--version" in plain:
         return ["--version"]
@@ -114,7 +124,7 @@ def normalise(arguments: list[str]) -> list[str]:
 
 @click.group(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     epilog="Start here: modelswap demo",
 )
 @click.version_option(__version__, message="version: %(version)s")

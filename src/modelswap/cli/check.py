@@ -7,24 +7,12 @@ from pathlib import Path
 
 import click
 
-from . import Option, refuse_argument
+from . import HELP, path_option, refuse_argument
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The configuration.",
-    cls=Option,
-)
-@click.option(
-    "--config-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder of more files.",
-    cls=Option,
-)
+@click.command(context_settings=HELP)
+@path_option("--config", "FILE", "The configuration.")
+@path_option("--config-dir", "DIR", "A folder of more files.")
 @click.option("--strict", is_flag=True, help="Warnings, such as unknown keys, count as errors.")
 @click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
 @click.argument("files", nargs=-1, metavar="[FILE]", type=str)

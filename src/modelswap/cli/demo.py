@@ -9,16 +9,17 @@ import tempfile
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Never
+from typing import Final, Never
 
 import click
 
-from . import Option
+from . import HELP, Option
 
-_PORT = 8080
+_PORT: Final = 8080
+"""The port of `serve`, so that the examples in the documents work."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -64,7 +65,7 @@ def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) ->
 
 
 def _temporary_folder() -> Path:
-    """Make a private folder in the first place that can be written."""
+    """Make a private folder in the first place that is writable."""
     usual = [None, os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", str(Path("~").expanduser())]  # noqa: S108 - mkdtemp's are private
     for place in usual:
         with suppress(OSError):
@@ -73,7 +74,7 @@ def _temporary_folder() -> Path:
 
 
 def _has_engine() -> bool:
-    """Say whether models can be written, and something is there to run them."""
+    """Say whether models can be written and run."""
     if find_spec("gguf") is None or find_spec("numpy") is None:
         return False
     return shutil.which("llama-server") is not None or find_spec("xllamacpp") is not None

@@ -6,39 +6,35 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Never
 
 import click
 
-from . import Option, refuse_argument
+from modelswap.units import Seconds
+
+from . import HELP, Option, path_option, refuse_argument
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelswap.launch.local.fronts import RunningFront
 
-_PAUSE: Final = 0.05
-_RELOADS_WITHIN: Final = 60.0
-"""Seconds for a reload, which waits for one under way and reads files on a thread."""
-_HANDS_OVER_WITHIN: Final = 120.0
-"""Seconds for the new program to start and take over; a little more than the server waits."""
+_PAUSE: Final = Seconds(0.05)
+"""Between two reads of the server's note: a user does not notice the delay."""
+_RELOAD_TIMEOUT: Final = Seconds(60.0)
+"""For a reload, which waits for one under way and reads files on a thread."""
+_HANDOVER_TIMEOUT: Final = Seconds(120.0)
+"""For the new program to start and take over; a little more than the server waits."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings=HELP)
 @click.option("--binary", is_flag=True, help="Replace the program too, as after an upgrade.")
 @click.option("--listen", metavar="HOST:PORT", help="The server that listens there.", cls=Option)
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The server that has this configuration.",
-    cls=Option,
-)
-@click.option(
+@path_option("--config", "FILE", "The server that has this configuration.")
+@path_option(
     "--state-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The server with this state directory; needed when it was started with one.",
-    cls=Option,
+    "DIR",
+    "The server with this state directory; needed when it was started with one.",
 )
 @click.argument("extra", nargs=-1, metavar="")
 def command(
@@ -118,8 +114,8 @@ def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> R
 
 
 def _refuse_elsewhere(front: RunningFront) -> None:
-    """Its pid is another process's here when it runs in a container and we do not."""
-    from modelswap.launch.local.fronts import pid_namespace  # noqa: PLC0415 - as above
+    """Refuse a server of another container: its pid means another process here."""
+    from modelswap.procfs import pid_namespace  # noqa: PLC0415 - as above
 
     ours = pid_namespace()
     if ours and front.namespace and front.namespace != ours:
@@ -140,19 +136,19 @@ def _address(listen: str) -> str:
 
 
 def _answer(before: RunningFront, kind: str) -> RunningFront:
-    """Wait until the server, or the one that took over from it, says how it went."""
-    from modelswap.launch.local.fronts import noted  # noqa: PLC0415 - as above
+    """Wait until the server, or the one that took over from it, notes the result."""
+    from modelswap.launch.local.fronts import last_status  # noqa: PLC0415 - as above
 
-    within = _HANDS_OVER_WITHIN if kind == "handover" else _RELOADS_WITHIN
+    within = _HANDOVER_TIMEOUT if kind == "handover" else _RELOAD_TIMEOUT
     deadline = time.monotonic() + within
     was_alive = True
     while time.monotonic() < deadline:
-        now = noted(before.directory)
+        now = last_status(before.directory)
         if now is not None and now.number > before.number and now.kind == kind:
             return now
         if not was_alive:
             _end("the server has ended; its log says why")
-        was_alive = _is_alive(before.pid)  # its last word may come before the next look
+        was_alive = _is_alive(before.pid)  # its last note may come before the next read
         time.sleep(_PAUSE)
     return _end(f"the server (pid {before.pid}) did not answer within {within:g} s; see its log")
 

@@ -6,8 +6,10 @@ import json
 
 import click
 
+from . import HELP
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command(context_settings=HELP)
 def command() -> None:
     """Print the JSON Schema of the configuration, for editors.
 

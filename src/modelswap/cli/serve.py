@@ -7,26 +7,14 @@ from pathlib import Path
 
 import click
 
-from . import Option, refuse_argument
+from . import HELP, Option, path_option, refuse_argument
 
 CONFIG_HERE = Path("config.yaml")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The configuration (YAML).",
-    cls=Option,
-)
-@click.option(
-    "--config-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder whose *.yaml and *.yml files are merged into it.",
-    cls=Option,
-)
+@click.command(context_settings=HELP)
+@path_option("--config", "FILE", "The configuration (YAML).")
+@path_option("--config-dir", "DIR", "A folder whose *.yaml and *.yml files are merged into it.")
 @click.option(
     "--listen",
     metavar="ADDRESS",
@@ -35,27 +23,13 @@ CONFIG_HERE = Path("config.yaml")
     cls=Option,
 )
 @click.option("--watch-config", is_flag=True, help="Reload when the configuration changes.")
-@click.option(
+@path_option(
     "--state-dir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where sockets and the lock live.  [default: one per address, in the user's state home]",
-    cls=Option,
+    "DIR",
+    "Where sockets and the lock live.  [default: one per address, in the user's state home]",
 )
-@click.option(
-    "--tls-cert-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="TLS certificate (PEM).",
-    cls=Option,
-)
-@click.option(
-    "--tls-key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="TLS key (PEM).",
-    cls=Option,
-)
+@path_option("--tls-cert-file", "FILE", "TLS certificate (PEM).")
+@path_option("--tls-key-file", "FILE", "TLS key (PEM).")
 @click.argument("files", nargs=-1, metavar="[FILE]")
 @click.pass_obj
 def command(
@@ -119,9 +93,9 @@ def command(
 
 
 def _configuration(files: list[str], named: Path | None, is_unnamed: bool) -> Path | None:  # noqa: FBT001 - private
-    """Return the file that stands there without an option, where one may; refuse any other.
+    """Return the configuration given without an option; refuse every other argument.
 
-    A line without a command is one for llama-swap, which ignores arguments.
+    A command line without a command is llama-swap's, which ignores arguments.
     """
     is_taken = named is None and bool(files) and (not is_unnamed or Path(files[0]).is_file())
     for extra in files[1 if is_taken else 0 :]:

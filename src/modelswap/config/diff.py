@@ -25,7 +25,18 @@ _MOST_SHOWN: Final = 5
 """Models named in the log line."""
 _DEFAULT_GROUP: Final = "(default)"
 _OF_THE_SERVER: Final = frozenset(
-    {"id", "cmd", "argv", "cmd_stop", "proxy", "check_endpoint", "port", "env", "identity"}
+    {
+        "id",
+        "cmd",
+        "argv",
+        "cmd_stop",
+        "stop_argv",
+        "proxy",
+        "check_endpoint",
+        "port",
+        "env",
+        "identity",
+    }
 )
 """Parts of a model that are in its identity, or follow from them."""
 _MODEL_KEYS: Final = {

@@ -91,6 +91,8 @@ class Model:
     """`cmd` split as §5 says; empty when `cmd` is."""
     cmd_stop: str = ""
     """Expanded, `${PID}` still in it; empty: SIGTERM."""
+    stop_argv: tuple[str, ...] = ()
+    """`cmd_stop` split."""
     proxy: str
     """URL of the upstream: `http://localhost:5800`, maybe with a base path."""
     check_endpoint: str | None = "/health"

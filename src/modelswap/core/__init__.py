@@ -1,10 +1,12 @@
-"""The decisions, and nothing else: no sockets, no processes, no clock, no log.
+"""Decides which model runs and which request is served; free of sockets, processes, clocks and logs.
 
-Every function here takes facts and returns facts. Whatever has to happen in the world is *returned*
-as a command, and whatever happened is *passed in* as an event, with the time. So the whole package
-is tested without an event loop, and a simulation can run it for years in seconds.
+Events go in with the time, commands come out (`commands`). So the whole package is tested without an
+event loop, and a simulation runs years of traffic in seconds.
 
-The door is `room.Room`. Behind it: `lifecycle` (the table of one server's life), `lives` (all of
-them, and the timers), `scheduler` and `admission` (who runs and who waits), `fairness` (in which
-order), `policy` and `matrix` (who must leave). Beside it: `names` and `selectors`.
+controller        the one entry: joins the life cycles with the scheduler
+lifecycle_driver  moves each model through its life cycle, and keeps the timers
+models            the state of one model, its life cycle as a table, load times
+scheduling        admission of one request, the queue, swaps
+placement         policies: which models must leave, and where a model runs
+naming            names, aliases and selectors; edits of the model's name in a body
 """

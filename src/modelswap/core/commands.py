@@ -1,7 +1,7 @@
-"""The language between the room and its owner: requests in, commands out.
+"""The requests that enter the controller, and the commands that leave it; values only.
 
-Values only. Every request that entered by `Room.on_arrived` leaves by exactly one `Grant` or `Fail`,
-unless its owner cancelled it.
+Guarantees: every request that entered by `Controller.on_arrived` leaves by exactly one `Grant` or
+`Fail`, unless its owner cancelled it.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from .placement.policy import ANYWHERE
+
 if TYPE_CHECKING:
     from modelswap.units import Seconds
 
     from .failure import Failure
     from .models.lifecycle import Phase, Timer
+    from .placement.policy import Placement
     from .spec import ClientId, ModelId, RequestId
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """Ids are not negative and not used twice; *client* is who it counts for."""
+    """What the scheduler has to know of one request."""
 
-    id: RequestId
     model: ModelId
     client: ClientId
+    """Turns are shared between clients."""
     background: bool = False
     watched: bool = False
-    """Its owner wants to hear of its place in the queue."""
+    """Its position in the queue is reported."""
     no_swap: bool = False
     """It is refused where another model would have to leave for it."""
 
@@ -50,7 +53,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """It counts as running from now on; `Room.on_finished` ends that."""
+    """The request counts as running from now on, until `Controller.on_finished`."""
 
     id: RequestId
     model: ModelId
@@ -68,7 +71,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The new place of a watched request in the queue; 1 is the next."""
+    """The new position of a watched request in the queue; 1 is the next."""
 
     id: RequestId
     position: int
@@ -79,18 +82,19 @@ class Spawn:
     """Create the process and begin probing it."""
 
     model: ModelId
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """Ask the process to leave; cut what still runs on it."""
+    """Ask the process to exit; cut the requests that still run on it."""
 
     model: ModelId
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Stop asking."""
+    """End the process without asking."""
 
     model: ModelId
 
@@ -103,7 +107,7 @@ class TimerKey:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Call `Room.on_timer(key, now)` at *at*; replaces an earlier one of the same key."""
+    """Call `Controller.on_timer(key, now)` at *at*; replaces an earlier one of the same key."""
 
     key: TimerKey
     at: Seconds
@@ -116,7 +120,7 @@ class ClearTimer:
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged:
-    """News for people; the phase may be the old one when only the news is new."""
+    """For logs and watchers; the phase may be the old one when only the reason is new."""
 
     model: ModelId
     phase: Phase

@@ -1,36 +1,24 @@
-"""The whole decision side behind one door: lives, line, timers. Events in, commands out.
+"""The one entry to all decisions: events go in with the time, commands come out.
 
-The owner feeds it one event at a time, with the monotonic time, and carries out what it returns, in
-order, before it feeds the next. `Controller` joins the two halves that know nothing of each other: the
-table of a server's life (`lifecycle`) and the order of requests (`scheduler`). It refuses to do
-anything itself: no process, no clock, no log.
+The owner feeds one event at a time, and executes the commands in order before it feeds the next.
+`Controller` joins two halves that do not know each other: the life cycles (`LifecycleDriver`) and
+the requests (`Scheduler`).
+
+Units: times are points of the owner's monotonic clock.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
-from .commands import (
-    ClearTimer,
-    Command,
-    Fail,
-    Grant,
-    Kill,
-    LeaseRequest,
-    PhaseChanged,
-    Position,
-    Reason,
-    SetTimer,
-    Spawn,
-    Terminate,
-    TimerKey,
-)
+from .commands import Fail, Grant, Position, Reason
+from .lifecycle_driver import LifecycleDriver
 from .models.lifecycle import ALIVE, LEAVING, Event, Phase
-from .models.lifecycle_driver import LifecycleDriver
 from .models.state import ModelState
-from .scheduling.scheduler import NOTHING, Scheduler, Start, Stop
-from .spec import ModelSpec
+from .scheduling.decisions import NOTHING, Start, Stop
+from .scheduling.scheduler import Scheduler
+from .spec import ModelId, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,31 +26,19 @@ if TYPE_CHECKING:
 
     from modelswap.units import Seconds
 
+    from .commands import Command, LeaseRequest, TimerKey
     from .failure import Failure, ProbeObservation
-    from .placement.policy import Policy
-    from .scheduling.scheduler import Decision
-    from .spec import ModelId, RequestId
+    from .placement.policy import Facts, Policy
+    from .scheduling.decisions import Decision
+    from .spec import RequestId
 
-__all__ = [
-    "ClearTimer",
-    "Command",
-    "Controller",
-    "Fail",
-    "Grant",
-    "Kill",
-    "LeaseRequest",
-    "PhaseChanged",
-    "Position",
-    "Reason",
-    "SetTimer",
-    "Spawn",
-    "Terminate",
-    "TimerKey",
-]
+
+_UNKNOWN: Final = ModelState(ModelSpec(id=ModelId("")))
+"""Stands for a model that is not configured."""
 
 
 class AccountingError(Exception):
-    """The owner ended more uses than it was granted: a bug, never a user error."""
+    """The owner ended more requests than were granted: a bug, never a user error."""
 
 
 class Controller:
@@ -74,52 +50,59 @@ class Controller:
         max_wait: Seconds | None,
         queue_limit: int,
     ) -> None:
-        self._seats = {m: ModelState(spec) for m, spec in specs.items()}
-        self._scheduler = Scheduler(self._seats, policy, max_wait=max_wait, queue_limit=queue_limit)
-        self._line = self._scheduler.line
-        self._lives = LifecycleDriver(self._seats, self._scheduler)
+        self._states = {m: ModelState(spec) for m, spec in specs.items()}
+        self._scheduler = Scheduler(
+            self._states, policy, max_wait=max_wait, queue_limit=queue_limit
+        )
+        self._queue = self._scheduler.queue
+        self._driver = LifecycleDriver(self._states, self._scheduler)
         self._preload: deque[ModelId] = deque()
         self._preloading: RequestId | None = None
 
     # Requests
 
     def serve_now(self, model: ModelId) -> bool:
-        """Count a foreground request as running if its model is ready and nothing stands in the way.
+        """Count a foreground request as running if its model is ready and no request has precedence.
 
-        `False` decides nothing: ask again by `on_arrived`. Background requests always go there.
+        `False` decides nothing: call `on_arrived`, as for every background request.
         """
-        seat = self._seats.get(model)
-        if seat is None or seat.clear_in != self._scheduler.epoch or seat.in_flight >= seat.limit:
+        state = self._states.get(model)
+        if (
+            state is None
+            or state.clear_in != self._scheduler.epoch
+            or state.in_flight >= state.limit
+        ):
             return False
-        seat.in_flight += 1
+        state.in_flight += 1
         return True
 
     def on_arrived(
-        self, request: LeaseRequest, now: Seconds, *, is_new: bool = True
+        self, id_: RequestId, request: LeaseRequest, now: Seconds, *, is_new: bool = True
     ) -> Sequence[Command]:
         """Decide about a request; its answer may be among the commands already.
 
-        One that is not *is_new* waits elsewhere already: it is not refused for lack of places.
+        Ids are not negative and not used twice. A request that is not *is_new* waited in another
+        process: it is not refused because the queue is full.
         """
-        return self._answer(self._scheduler.on_arrived(request, now, is_new=is_new), now)
+        return self._execute_all(self._scheduler.on_arrived(id_, request, now, is_new=is_new), now)
 
     def on_cancelled(self, request: RequestId, now: Seconds) -> Sequence[Command]:
-        """Forget a request that still waits; does nothing for one that was answered."""
-        return self._answer(self._scheduler.on_cancelled(request, now), now)
+        """Forget a queued request; does nothing for one that was answered."""
+        return self._execute_all(self._scheduler.on_cancelled(request, now), now)
 
     def on_finished(self, model: ModelId, now: Seconds) -> Sequence[Command]:
-        """End the use by one granted request, however it ended."""
-        seat = self._seats[model]
-        if seat.in_flight < 1:
+        """End one granted request."""
+        state = self._states[model]
+        if state.in_flight < 1:
             raise AccountingError(f"more requests ended than ran on {model}")
-        seat.in_flight -= 1
-        seat.used = now
-        if not self._line.waiters and (seat.in_flight or model not in self._scheduler.leaving):
-            if seat.is_removed:
-                self._forget(model, seat)
+        state.in_flight -= 1
+        state.used = now
+        if not self._queue.waiting and (state.in_flight or model not in self._scheduler.draining):
+            if state.is_removed:
+                self._forget_removed(model, state)
             return NOTHING
-        out = self._answer(self._scheduler.on_finished(model, now), now)
-        self._forget(model, seat)
+        out = self._execute_all(self._scheduler.on_finished(model, now), now)
+        self._forget_removed(model, state)
         return out
 
     # Models
@@ -127,22 +110,22 @@ class Controller:
     def on_event(
         self, model: ModelId, event: Event, now: Seconds, detail: str | Failure = ""
     ) -> Sequence[Command]:
-        """Take the launcher's news. `STALLED` means: end it, so that it can begin anew."""
-        seat = self._seats.get(model)
-        if seat is None:
+        """Take an event of the launcher. `STALLED` stops the server, so that it can start anew."""
+        state = self._states.get(model)
+        if state is None:
             return NOTHING
-        out = self._answer(self._lives.feed(model, event, now, detail or str(event)), now)
-        self._forget(model, seat)
+        out = self._execute_all(self._driver.feed(model, event, now, detail or str(event)), now)
+        self._forget_removed(model, state)
         return out
 
     def on_timer(
         self, key: TimerKey, now: Seconds, seen: ProbeObservation | None = None
     ) -> Sequence[Command]:
-        """Let time pass. A timer that was cleared meanwhile, or came too early, does no harm.
+        """Act on a timer; one that was cleared meanwhile, or fires early, changes nothing.
 
-        *seen* is what the probe last saw; it says why a server is not ready in time.
+        *seen* is the last result of the probe: why a server is not ready in time.
         """
-        return self._answer(self._lives.on_timer(key, now, seen), now)
+        return self._execute_all(self._driver.on_timer(key, now, seen), now)
 
     def adopt(
         self,
@@ -153,56 +136,60 @@ class Controller:
         is_ready: bool = False,
         is_leaving: bool = False,
     ) -> Sequence[Command]:
-        """Count on a server found running; `PROBE_PASSED` makes it ready.
+        """Count a server found running; `PROBE_PASSED` makes it ready.
 
-        One that may not run beside those already adopted is asked to leave. *in_flight* requests of
-        another process use it already; *is_ready*: its probe has passed. *is_leaving*: it is not as
-        configured, or not configured any more, so it only finishes those requests.
+        One that may not run beside those already adopted is drained. *in_flight* requests of another
+        process use it; *is_ready*: its probe has passed. *is_leaving*: it is not as configured, or
+        not configured any more, so it only finishes those requests.
         """
-        if model not in self._seats and is_leaving:
-            self._seats[model] = ModelState(ModelSpec(id=model), is_removed=True)
-        seat = self._seats.get(model)
-        if seat is None or seat.phase is not Phase.STOPPED:
+        if model not in self._states and is_leaving:
+            self._states[model] = ModelState(ModelSpec(id=model), is_removed=True)
+        state = self._states.get(model)
+        if state is None or state.phase is not Phase.STOPPED:
             return NOTHING
         may_stay = not is_leaving and self._scheduler.adopt(model, now)
-        decisions = list(self._lives.feed(model, Event.ADOPTED, now, "found running"))
-        seat.in_flight += in_flight
+        decisions = list(self._driver.feed(model, Event.ADOPTED, now, "found running"))
+        state.in_flight += in_flight
         if is_ready:
-            decisions += self._lives.feed(model, Event.PROBE_PASSED, now, "found ready")
+            decisions += self._driver.feed(model, Event.PROBE_PASSED, now, "found ready")
         if not may_stay:
             why = "it is not as configured" if is_leaving else "it may not run beside the others"
-            decisions += self._retire(model, now, why)
-        return self._answer(decisions, now)
+            decisions += self._drain_changed(model, now, why)
+        return self._execute_all(decisions, now)
 
     def add_in_flight(self, model: ModelId, count: int) -> None:
-        """Count requests of another process on a model whose server has left them."""
-        if model not in self._seats:
-            self._seats[model] = ModelState(ModelSpec(id=model), is_removed=True)
-        self._seats[model].in_flight += count
+        """Count requests of another process on a model whose server is gone."""
+        if model not in self._states:
+            self._states[model] = ModelState(ModelSpec(id=model), is_removed=True)
+        self._states[model].in_flight += count
 
     def unload(
         self, model: ModelId | None, now: Seconds, *, force: bool = False
     ) -> Sequence[Command]:
-        """Stop one model, or all: who waits for it is refused, who runs may finish within its grace.
+        """Stop one model, or all: queued requests are refused, running ones get the grace period.
 
-        *force* asks the server to leave at once; on one that is leaving already, kills it.
+        *force* stops the server at once; one that is stopping already is killed.
         """
-        models = [*self._seats] if model is None else [m for m in (model,) if m in self._seats]
+        models = [*self._states] if model is None else [m for m in (model,) if m in self._states]
         decisions: list[Decision] = []
         for name in models:
             while name in self._preload:
                 self._preload.remove(name)
-            self._seats[name].forgive()
-            decisions += self._dismiss(name, now, force=force)
+            self._states[name].reset_backoff()
+            decisions += self._unload(name, now, force=force)
         decisions += self._scheduler.fail_waiting(models, Reason.UNLOADED, now)
-        return self._answer(decisions, now)
+        return self._execute_all(decisions, now)
 
     def preload(self, models: Iterable[ModelId], now: Seconds) -> Sequence[Command]:
-        """Load these one after another, as if somebody asked for each and left."""
+        """Load these one after another."""
         self._preload.extend(models)
-        return self._answer((), now)
+        return self._execute_all((), now)
 
-    # Life of the program
+    def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Command]:
+        """Decide anew by other facts about devices; a known epoch changes nothing."""
+        return self._execute_all(self._scheduler.on_facts(facts, now), now)
+
+    # Configuration and end
 
     def replace(
         self,
@@ -217,28 +204,28 @@ class Controller:
     ) -> Sequence[Command]:
         """Go on with another configuration.
 
-        *changed* models finish what runs and begin anew for who waits; *removed* ones finish and
-        leave, and refuse who waits. All others go on untouched.
+        *changed* models finish what runs, and start anew for queued requests; *removed* ones finish
+        and stop, and their queued requests are refused. All others go on untouched.
         """
         decisions: list[Decision] = []
         for model, spec in specs.items():
             decisions += self._configure(model, spec, now, is_changed=model in changed)
-        for model in sorted(removed & self._seats.keys()):
-            self._seats[model].is_removed = True
-            decisions += self._retire(model, now)
+        for model in sorted(removed & self._states.keys()):
+            self._states[model].is_removed = True
+            decisions += self._drain_changed(model, now)
         decisions += self._scheduler.fail_waiting(removed, Reason.REMOVED, now)
         decisions += self._scheduler.replace(
             policy, max_wait=max_wait, queue_limit=queue_limit, now=now
         )
-        out = self._answer(decisions, now)
-        for model in sorted(removed & self._seats.keys()):
-            self._forget(model, self._seats[model])
+        out = self._execute_all(decisions, now)
+        for model in sorted(removed & self._states.keys()):
+            self._forget_removed(model, self._states[model])
         return out
 
     def drain(self, now: Seconds) -> Sequence[Command]:
-        """Refuse who waits and who comes; who runs may finish."""
+        """Refuse queued and new requests; running ones may finish."""
         self._preload.clear()
-        return self._answer(self._scheduler.close(), now)
+        return self._execute_all(self._scheduler.close(), now)
 
     def stop_all(self, now: Seconds, *, force: bool = False) -> Sequence[Command]:
         """Stop every server now; *force* kills. Drains first."""
@@ -247,143 +234,143 @@ class Controller:
         event = Event.KILL_WANTED if force else Event.STOP_WANTED
         for model in self.alive():
             self._scheduler.forget_swap(model)
-            decisions += self._lives.feed(model, event, now, "shutting down")
-        return self._answer(decisions, now)
+            decisions += self._driver.feed(model, event, now, "shutting down")
+        return self._execute_all(decisions, now)
 
     # Questions
 
     def phase(self, model: ModelId) -> Phase:
-        seat = self._seats.get(model)
-        return Phase.STOPPED if seat is None else seat.phase
+        return self._states.get(model, _UNKNOWN).phase
 
     def listed_phase(self, model: ModelId) -> Phase:
         """Return the phase; a model counts as starting as soon as a request waits for its load."""
         phase = self.phase(model)
-        is_wanted = model in self._scheduler.coming or self.waiting(model)
+        is_wanted = model in self._scheduler.pending or self.waiting(model)
         return Phase.STARTING if is_wanted and phase is not Phase.READY else phase
 
     def has_idled(self, model: ModelId) -> bool:
-        """Say whether its time to live is what stopped it."""
-        seat = self._seats.get(model)
-        return seat is not None and seat.has_idled
+        """Say whether its time to live stopped it."""
+        return self._states.get(model, _UNKNOWN).has_idled
 
     def in_flight(self, model: ModelId) -> int:
-        seat = self._seats.get(model)
-        return 0 if seat is None else seat.in_flight
+        return self._states.get(model, _UNKNOWN).in_flight
 
     def waiting(self, model: ModelId) -> int:
-        return self._scheduler.line.count(model)
+        return self._queue.count(model)
 
-    def requests(self) -> list[LeaseRequest]:
-        """Return every request that waits, in order."""
-        return [waiter.request for waiter in self._line if waiter.request.id >= 0]
+    def requests(self) -> list[tuple[RequestId, LeaseRequest]]:
+        """Return every queued request, in order."""
+        return [(queued.id, queued.request) for queued in self._queue if queued.id >= 0]
 
     def failure(self, model: ModelId) -> Failure | None:
-        """Return why the last life ended badly, until another begins."""
-        seat = self._seats.get(model)
-        return None if seat is None else seat.failure
+        """Return why the last start failed or the server crashed, until the next start."""
+        return self._states.get(model, _UNKNOWN).failure
 
     def failed_at(self, model: ModelId) -> Seconds:
-        """Return when the last life ended badly; means something beside a failure only."""
-        return self._seats[model].failed_at
+        """Return when that was; only where there is a failure."""
+        return self._states[model].failed_at
 
     def retry_at(self, model: ModelId, now: Seconds) -> Seconds | None:
         """Return until when the model backs off; `None`: another try is allowed at once."""
-        seat = self._seats.get(model)
-        return None if seat is None or seat.rest_left(now) <= 0 else seat.rest_until
+        state = self._states.get(model, _UNKNOWN)
+        return state.backoff_until if state.backoff_left(now) > 0 else None
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""
-        return [m for m, seat in self._seats.items() if seat.phase in ALIVE]
+        return [m for m, state in self._states.items() if state.phase in ALIVE]
 
     def positions(self) -> dict[RequestId, int]:
-        """Return the place of everybody who waits for a turn; 1 is the next.
+        """Return the position of each queued request; 1 is the next.
 
-        Who waits for a load in progress has had the turn already.
+        A request whose model is loading has no position: its turn has come.
         """
-        coming = self._scheduler.coming
-        waiters = (w.request for w in self._scheduler.line if w.request.id >= 0)
-        return {r.id: n for n, r in enumerate((r for r in waiters if r.model not in coming), 1)}
+        pending = self._scheduler.pending
+        ids = (q.id for q in self._queue if q.id >= 0 and q.request.model not in pending)
+        return {id_: position for position, id_ in enumerate(ids, 1)}
 
-    # Inside: who has to leave, and how
+    # Stopping
 
-    def _dismiss(self, model: ModelId, now: Seconds, *, force: bool) -> Sequence[Decision]:
-        """Unload: nothing decided earlier starts it, and running requests get their grace."""
+    def _unload(self, model: ModelId, now: Seconds, *, force: bool) -> Sequence[Decision]:
+        """Stop a model for good; running requests get their grace period."""
         self._scheduler.forget_swap(model)
-        phase = self._seats[model].phase
+        phase = self._states[model].phase
         if force and phase in LEAVING:
-            return self._lives.feed(model, Event.KILL_WANTED, now, "unloaded by force")
-        if phase is Phase.READY and not self._scheduler.release(model) and not force:
-            self._lives.watch_drain(model, now)
+            return self._driver.feed(model, Event.KILL_WANTED, now, "unloaded by force")
+        if phase is Phase.READY and not self._scheduler.begin_drain(model) and not force:
+            self._driver.watch_drain(model, now)
             return NOTHING
-        return self._lives.feed(model, Event.STOP_WANTED, now, "unloaded")
+        return self._driver.feed(model, Event.STOP_WANTED, now, "unloaded")
 
-    def _retire(
+    def _drain_changed(
         self, model: ModelId, now: Seconds, why: str = "the configuration changed"
     ) -> Sequence[Decision]:
-        """Let the server finish its requests, however long they take, and leave."""
+        """Let the server finish its requests, however long they take, then stop it."""
         self._scheduler.forget_swap(model)
-        if self._seats[model].phase is Phase.READY and not self._scheduler.release(model):
+        if self._states[model].phase is Phase.READY and not self._scheduler.begin_drain(model):
             return NOTHING
-        return self._lives.feed(model, Event.STOP_WANTED, now, why)
+        return self._driver.feed(model, Event.STOP_WANTED, now, why)
 
     def _configure(
         self, model: ModelId, spec: ModelSpec, now: Seconds, *, is_changed: bool
     ) -> Sequence[Decision]:
-        seat = self._seats.get(model)
-        if seat is None:
-            self._seats[model] = ModelState(spec)
+        state = self._states.get(model)
+        if state is None:
+            self._states[model] = ModelState(spec)
             return NOTHING
-        seat.configure(spec)
-        seat.is_removed = False
+        state.configure(spec)
+        state.is_removed = False
         if not is_changed:
-            self._lives.watch_idle(model, now)
+            self._driver.watch_idle(model, now)
             return NOTHING
-        seat.forgive()
-        # A swap to it that still waits for others' exit will start it as it is configured now.
-        return NOTHING if seat.phase is Phase.STOPPED else self._retire(model, now)
+        state.reset_backoff()
+        # A pending swap to it starts it as it is configured now.
+        return NOTHING if state.phase is Phase.STOPPED else self._drain_changed(model, now)
 
-    def _forget(self, model: ModelId, seat: ModelState) -> None:
-        """Drop a removed model once nothing of it is left."""
-        if seat.is_removed and seat.phase is Phase.STOPPED and not seat.in_flight:
-            self._seats.pop(model, None)
+    def _forget_removed(self, model: ModelId, state: ModelState) -> None:
+        """Drop a removed model once its process and its requests have ended."""
+        if state.is_removed and state.phase is Phase.STOPPED and not state.in_flight:
+            self._states.pop(model, None)
 
-    # Inside: decisions become commands
+    # Decisions become commands
 
-    def _answer(self, decisions: Sequence[Decision], now: Seconds) -> Sequence[Command]:
+    def _execute_all(self, decisions: Sequence[Decision], now: Seconds) -> Sequence[Command]:
         todo = deque(decisions)
         while todo or self._preload:
             if todo:
-                todo.extend(self._obey(todo.popleft(), now))
+                todo.extend(self._execute(todo.popleft(), now))
             elif self._preloading is None:
-                self._preloading, more = self._scheduler.wish(self._preload.popleft(), now)
+                self._preloading, more = self._scheduler.background_load(
+                    self._preload.popleft(), now
+                )
                 todo.extend(more)
             else:
                 break
-        self._lives.watch_line()
-        self._tell_positions()
-        return self._lives.flush()
+        self._driver.watch_queue()
+        self._report_positions()
+        return self._driver.flush()
 
-    def _obey(self, decision: Decision, now: Seconds) -> Sequence[Decision]:
+    def _execute(self, decision: Decision, now: Seconds) -> Sequence[Decision]:
         match decision:
             case Grant() | Fail():
                 if decision.id >= 0:
-                    self._lives.out.append(decision)
+                    self._driver.out.append(decision)
                 elif decision.id == self._preloading:
                     self._preloading = None
                 return NOTHING
-            case Start(model, why):
-                return self._lives.feed(model, Event.START_WANTED, now, why)
+            case Start(model, why, placement):
+                self._states[model].placement = placement
+                return self._driver.feed(model, Event.START_WANTED, now, why)
             case Stop(model, why):
-                return self._lives.feed(model, Event.STOP_WANTED, now, why)
+                # No launcher can put a server to sleep yet, so each eviction is a stop.
+                return self._driver.feed(model, Event.STOP_WANTED, now, why)
             case _ as never:
                 assert_never(never)
 
-    def _tell_positions(self) -> None:
-        if not self._line.watched:
+    def _report_positions(self) -> None:
+        if not self._queue.watched:
             return
-        for request, position in self.positions().items():
-            waiter = self._line.find(request)
-            if waiter is not None and waiter.request.watched and waiter.position != position:
-                waiter.position = position
-                self._lives.out.append(Position(request, position))
+        for id_, position in self.positions().items():
+            queued = self._queue.find(id_)
+            if queued is not None and queued.request.watched and queued.position != position:
+                queued.position = position
+                self._driver.out.append(Position(id_, position))

@@ -1,17 +1,19 @@
-"""Why a model server did not start, or ended by itself.
+"""Why a model server did not start, or exited by itself.
 
-One frozen value goes from the launcher to the client, the log and the page: nobody reads the cause
-out of a text a second time.
+One value goes from the launcher to the client, the log and the page, so no text is parsed for it.
 
-Guarantees: `brief` holds no path, command line or output of the server, so that every client may
-read it; `text` is for the log, and for those who may read logs.
+Guarantees: `brief` holds no path, command line or output of the server, so every client may read
+it; `text` is for those who may read logs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from modelswap.units import Seconds
 
 
 class Cause(StrEnum):
@@ -36,12 +38,12 @@ class Cause(StrEnum):
 
     @property
     def phrase(self) -> str:
-        """The cause in a few words that anybody may read."""
+        """The cause in a few words, for every client."""
         return _PHRASES[self]
 
     @property
     def is_lasting(self) -> bool:
-        """Whether another try fails too, as long as nobody changes anything."""
+        """Whether another try fails too, as long as nothing is changed."""
         return self not in _PASSING
 
 
@@ -77,13 +79,13 @@ class Failure:
     text: str
     brief: str
     is_lasting: bool
-    """Another try without a change would fail too."""
+    """Another try without a change fails too."""
     exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeObservation:
-    """What the probe of a starting server saw at its last look."""
+    """The last result of the probe of a starting server."""
 
     text: str
     brief: str
@@ -105,14 +107,14 @@ def failure(
     return Failure(cause, text, brief or cause.phrase, lasting, exit_code)
 
 
-def unready(timeout: float, seen: ProbeObservation | None) -> Failure:
-    """Say that a server was not ready in time, and what its check endpoint did instead."""
-    said = f"not ready within {timeout:g} s"
+def not_ready(timeout: Seconds, seen: ProbeObservation | None) -> Failure:
+    """Make the failure of a server that was not ready in time, with what the probe saw."""
+    brief = f"not ready within {timeout:g} s"
     if seen is None:
-        return failure(Cause.NOT_READY, said, brief=said)
+        return failure(Cause.NOT_READY, brief, brief=brief)
     return failure(
         Cause.NOT_READY,
-        f"{said}: {seen.text}",
-        brief=f"{said}: {seen.brief}",
+        f"{brief}: {seen.text}",
+        brief=f"{brief}: {seen.brief}",
         is_lasting=seen.is_lasting,
     )

@@ -1,7 +1,6 @@
-"""What the configuration says, in the form the decisions need it.
+"""The facts of one configured model that the decisions need.
 
-Frozen facts only. Durations are seconds, sizes are bytes, and "unset" is
-`None`, never a magic number.
+Units: durations are seconds; `None` is "unset".
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from modelswap.units import Seconds
 ModelId = NewType("ModelId", str)
 ClientId = NewType("ClientId", str)
 RequestId = NewType("RequestId", int)
+ServerId = NewType("ServerId", str)
+"""One running server. A model has one server today, whose id is the model's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +25,11 @@ class ModelSpec:
     start_timeout: Seconds = Seconds(120.0)
     """`healthCheckTimeout`: from the start of the process until its probe passes."""
     stop_grace: Seconds = Seconds(10.0)
-    """`unloadTimeout`: how long a running request, then the process, gets to end by itself."""
+    """`unloadTimeout`: how long running requests, then the process, get to end by themselves."""
     ttl: Seconds | None = None
     """Unload after this long without use; counted from ready or the last end of use."""
     concurrency: int | None = None
-    """Running requests at once; more wait their turn or are refused (429)."""
+    """Running requests at once; more wait or are refused (429)."""
     priority: int = 0
     """Among waiting requests, the higher goes first."""
     restore_on_failure: bool = False

@@ -1,27 +1,33 @@
-"""The one owner of the model servers.
+"""The fleet owns the model servers and gives leases on them.
 
-owner       `Fleet`: feeds the room, carries its commands out, gives leases
-adoption    which servers found running are taken over, and how
-failures    why models are down, as it is told
-remote      `RemoteFleet`: what another front owns, after a hand-over
-servers     what it holds (`ModelServer`, `Ticket`) and whom it tells (`Waiter`, `Observer`)
+fleet             `Fleet`: feeds the controller, executes its commands
+running_servers   starts servers through the launcher and follows its news
+model_server      one running server: model, handle, address, connections
+launch_specs      how a configured model becomes a launch specification
+adoption          which servers found running are taken over, and how
+waiting           tickets, and the protocol of what waits for a lease
+observers         the protocol of what hears about models, and a border before it
+departures        waits until models are down
+failures          why models are down, without secrets
+timers            the controller's timers on the loop's clock
+remote            `RemoteFleet`: the fleet of another front, after a hand-over
 """
 
 from .adoption import Inherited
 from .failures import ModelFailure
 from .fleet import Fleet
+from .model_server import ModelServer
+from .observers import FleetObserver
 from .remote import RemoteFleet
-from .servers import ModelServer, Observer, Ticket, Waiter, launch_spec_of, upstream_of
+from .waiting import LeaseWaiter, Ticket
 
 __all__ = [
     "Fleet",
+    "FleetObserver",
     "Inherited",
+    "LeaseWaiter",
     "ModelFailure",
     "ModelServer",
-    "Observer",
     "RemoteFleet",
     "Ticket",
-    "Waiter",
-    "launch_spec_of",
-    "upstream_of",
 ]

@@ -1,7 +1,7 @@
-"""Waiting until models are gone.
+"""Waits until models are down.
 
-Guarantees: a model counts once it was gone, even when the next request starts it again at once.
-Does not: wait for a process that not even SIGKILL ends.
+Guarantees: a model counts once it was down, even when the next request starts it again at once.
+Does not: wait for a process that SIGKILL does not end.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
     from modelswap.core.spec import ModelId
 
-GONE: Final = frozenset({Phase.STOPPED, Phase.STUCK})
+DOWN: Final = frozenset({Phase.STOPPED, Phase.STUCK})
 
 
 class Departures:
     def __init__(self, phase: Callable[[ModelId], Phase]) -> None:
         self._phase = phase
-        self._watchers: set[Callable[[ModelId, Phase], None]] = set()
+        self._callbacks: set[Callable[[ModelId, Phase], None]] = set()
 
-    def add(self, watch: Callable[[ModelId, Phase], None]) -> None:
-        """Have every change of phase told, for ever."""
-        self._watchers.add(watch)
+    def add(self, callback: Callable[[ModelId, Phase], None]) -> None:
+        """Have *callback* called at every change of phase from now on."""
+        self._callbacks.add(callback)
 
     def on_phase(self, model: ModelId, phase: Phase) -> None:
-        for watch in tuple(self._watchers):
-            watch(model, phase)
+        for callback in tuple(self._callbacks):
+            callback(model, phase)
 
     async def wait(self, models: Iterable[ModelId]) -> None:
-        """Return when each of the models was gone once."""
-        left = {model for model in models if self._phase(model) not in GONE}
-        gone = asyncio.Event()
+        """Return when each of the models was down once."""
+        left = {model for model in models if self._phase(model) not in DOWN}
+        all_down = asyncio.Event()
 
-        def watch(model: ModelId, phase: Phase) -> None:
-            if phase in GONE:
+        def on_phase(model: ModelId, phase: Phase) -> None:
+            if phase in DOWN:
                 left.discard(model)
                 if not left:
-                    gone.set()
+                    all_down.set()
 
-        self._watchers.add(watch)
+        self._callbacks.add(on_phase)
         try:
             if left:
-                await gone.wait()
+                await all_down.wait()
         finally:
-            self._watchers.discard(watch)
+            self._callbacks.discard(on_phase)

@@ -1,7 +1,7 @@
-"""Why models are down: failures without secrets, and with the times of the wall clock.
+"""Why models are down: failures without secrets, dated by the wall clock.
 
-Guarantees: what the fleet tells of a failure is redacted; the clients, the events, the log and the page
-need not do it again.
+Guarantees: every failure that leaves the fleet is redacted, so that clients, events, the log and the
+page need not do it again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from modelswap.config.redact import redact
-from modelswap.core.failure import Cause, Failure, ProbeObservation, failure
+from modelswap.core.failure import Failure, ProbeObservation
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
     from modelswap.units import Seconds
 
-Said = TypeVar("Said", Failure, ProbeObservation)
+Text = TypeVar("Text", Failure, ProbeObservation)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFailure:
-    """A model that is down because its last life ended badly."""
+    """A model that is down because its last run ended badly."""
 
     why: Failure
     at: datetime
@@ -33,13 +33,13 @@ class ModelFailure:
 
 
 class ModelFailures:
-    """Dates failures; each keeps the date that it got when it was first asked for."""
+    """Dates failures; each keeps the date that it got at the first question."""
 
     def __init__(self) -> None:
         self._dates: dict[ModelId, tuple[Seconds, datetime]] = {}
 
     def of(self, controller: Controller, model: ModelId, now: Seconds) -> ModelFailure | None:
-        """Return why a model is down, if its last life ended badly and no other has begun."""
+        """Return why a model is down, if its last run ended badly and no other has begun."""
         why = controller.failure(model)
         if why is None:
             self._dates.pop(model, None)
@@ -55,12 +55,6 @@ class ModelFailures:
         )
 
 
-def redacted(plan: Plan, said: Said) -> Said:
+def redacted(plan: Plan, text: Text) -> Text:
     """Take the plan's secrets out of both texts."""
-    return replace(said, text=redact(plan, said.text), brief=redact(plan, said.brief))
-
-
-def unspawned(why: Exception) -> Failure:
-    """Say why a model is not even given to the launcher; a port may become free, a setting does not."""
-    said = str(why)
-    return failure(Cause.CANNOT_START, said, brief=said, is_lasting=isinstance(why, ValueError))
+    return replace(text, text=redact(plan, text.text), brief=redact(plan, text.brief))

@@ -2,6 +2,7 @@
 
 The requests that this front still has go on: it asks the other front for each lease, and sends the
 request to the model server itself.
+
 Guarantees: a lease is the other front's; it is given back exactly once, also when this front ends.
 Does not: start, stop or probe anything.
 """
@@ -10,34 +11,36 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modelswap.core.controller import Fail, Reason
+from modelswap.core.commands import Fail, Reason
 from modelswap.core.failure import Cause, Failure
 from modelswap.core.models.lifecycle import LEAVING, Phase
 from modelswap.core.spec import ModelId, RequestId
 from modelswap.units import Seconds
 
 from .departures import Departures
-from .servers import DetachedWaiter, ModelServer, Ticket, running, upstream_of
+from .model_server import ModelServer, running
+from .waiting import DetachedWaiter, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from modelswap.config.plan import Model, Plan
+    from modelswap.core.commands import LeaseRequest
     from modelswap.core.spec import ClientId
 
     from .failures import ModelFailure
     from .fleet import Fleet
-    from .servers import Waiter
+    from .waiting import LeaseWaiter
 
     Send = Callable[..., None]
 
 
 class RemoteFleet:
-    """Answers like a `Fleet`."""
+    """Has the methods of a `Fleet` that a front needs to finish its requests."""
 
     killed = 0
 
@@ -56,61 +59,34 @@ class RemoteFleet:
             if (server := fleet.server(model.id)) is not None:
                 self._servers[model.id] = server
         self._tickets: dict[RequestId, Ticket] = {}
-        self._asked: dict[RequestId, dict[str, Any]] = {}
+        self._requests: dict[RequestId, LeaseRequest] = {}
         self.departures = Departures(self.phase)
         for request, ticket in waiting:
-            facts = {
-                "client": request.client,
-                "background": request.background,
-                "watched": request.watched,
-                "no_swap": request.no_swap,
-                "is_new": False,
-            }
-            self._ask(ticket, facts)
+            self._ask(ticket, request, is_new=False)
         highest = max((ticket.id for _, ticket in waiting), default=0)
         self._ids = itertools.count(highest + 1)
 
     # Requests
 
     def lease_now(self, model: ModelId, client: ClientId) -> ModelServer | None:  # noqa: ARG002 - as a `Fleet`
-        """Leases come by `ask` alone."""
+        """Return None: a lease comes by `ask` alone."""
         return None
 
-    def ask(
-        self,
-        model: ModelId,
-        waiter: Waiter,
-        *,
-        client: ClientId,
-        background: bool = False,
-        watched: bool = False,
-        no_swap: bool = False,
-    ) -> Ticket:
+    def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> Ticket:
         """Wait for a lease of the other front."""
-        ticket = Ticket(RequestId(0), model, waiter)
-        self.enter(ticket, client=client, background=background, watched=watched, no_swap=no_swap)
+        ticket = Ticket(RequestId(0), request.model, waiter)
+        self.enter(ticket, request)
         return ticket
 
-    def enter(
-        self,
-        ticket: Ticket,
-        *,
-        client: ClientId,
-        background: bool,
-        watched: bool,
-        no_swap: bool,
-        is_new: bool = True,
-    ) -> None:
+    def enter(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = True) -> None:
         """Wait with this ticket, which gets a number."""
         ticket.id = RequestId(next(self._ids))
-        facts = {"client": client, "background": background, "watched": watched, "no_swap": no_swap}
-        self._ask(ticket, facts | {"is_new": is_new})
+        self._ask(ticket, request, is_new=is_new)
 
-    def _ask(self, ticket: Ticket, facts: dict[str, Any]) -> None:
-        """Ask the other front; *facts* are what its `Fleet.enter` takes."""
+    def _ask(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool) -> None:
         self._tickets[ticket.id] = ticket
-        self._asked[ticket.id] = facts
-        self._send("ask", id=ticket.id, model=ticket.model, **facts)
+        self._requests[ticket.id] = request
+        self._send("ask", id=ticket.id, is_new=is_new, **asdict(request))
 
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the load go on."""
@@ -128,7 +104,7 @@ class RemoteFleet:
         self._send("release", model=model)
 
     def _forget(self, number: RequestId) -> Ticket | None:
-        self._asked.pop(number, None)
+        self._requests.pop(number, None)
         return self._tickets.pop(number, None)
 
     # Questions
@@ -144,7 +120,7 @@ class RemoteFleet:
         return running(self._plan.models, self._servers, self.phase)
 
     def load_time_left(self, model: ModelId) -> Seconds | None:  # noqa: ARG002 - as a `Fleet`
-        """Only the other front could guess."""
+        """Return None: only the other front could estimate it."""
         return None
 
     def in_flight(self, model: ModelId) -> int:
@@ -157,17 +133,17 @@ class RemoteFleet:
         return self.phase(model)
 
     def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
-        """Only the other front knows."""
+        """Return False: only the other front knows."""
         return False
 
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
-        """Only the other front knows."""
+        """Return None: only the other front knows."""
         return None
 
     # Orders
 
     async def unload(self, models: Iterable[ModelId], *, force: bool = False) -> None:
-        """Have the other front unload; return when they are gone."""
+        """Have the other front unload; return when they are down."""
         wanted = list(models)
         self.begin_unload(wanted, force=force)
         await self.departures.wait(wanted)
@@ -179,10 +155,10 @@ class RemoteFleet:
         """Take note that a ready server did not answer in its time."""
         self._send("stalled", model=server.model.id, detail=detail)
 
-    # For the end of the program, which is the other front's affair
+    # The end of the program: the servers are the other front's
 
     def drain(self) -> None:
-        """Refuse those that wait."""
+        """Refuse the requests that wait."""
         self.refuse_all()
 
     async def stop_all(self) -> None:
@@ -195,7 +171,7 @@ class RemoteFleet:
         """Do nothing, as above."""
 
     def refuse_all(self) -> None:
-        """The other front is gone: nobody can be served any more."""
+        """Refuse all that wait: the other front is gone."""
         for number in list(self._tickets):
             ticket = self._forget(number)
             if ticket is not None:
@@ -205,23 +181,22 @@ class RemoteFleet:
             self.departures.on_phase(model, Phase.STOPPED)
 
     def give_back(self, fleet: Fleet, leases: Mapping[ModelId, int]) -> None:
-        """Let *fleet*, of this front, go on: the other one has not come to be.
+        """Let *fleet*, of this front, go on: the hand-over has failed.
 
         *leases*: those that *fleet* counts; some may have ended meanwhile.
         """
         for model, count in leases.items():
             for _ in range(count - self.leases[model]):
                 fleet.release(model)
-        for number, facts in list(self._asked.items()):
+        for number, request in list(self._requests.items()):
             ticket = self._forget(number)
             if ticket is not None:
-                facts["is_new"] = False
-                fleet.enter(ticket, **facts)
+                fleet.enter(ticket, request, is_new=False)
 
-    # News from the other front
+    # Messages of the other front
 
     def on_message(self, kind: str, message: Mapping[str, Any]) -> None:
-        """Take an answer or a piece of news."""
+        """Take a message of the other front."""
         match kind:
             case "granted":
                 self._on_granted(message)
@@ -251,12 +226,14 @@ class RemoteFleet:
 
     def _server_at(self, name: ModelId, proxy: str, port: int | None) -> ModelServer | None:
         server = self._servers.get(name)
-        if server is None or server.model.proxy != proxy:
+        if server is None or server.address != proxy:
             model = self._plan.models.get(name)
             if model is None:
                 return None
-            model = replace(model, proxy=proxy, port=port)
-            server = self._servers[name] = ModelServer(model, upstream_of(model))
+            server = self._servers[name] = ModelServer(
+                model if port is None else model.at_port(port)
+            )
+            server.on_address(proxy)
         return server
 
     def _on_phase(self, model: ModelId, phase: Phase) -> None:
@@ -264,9 +241,9 @@ class RemoteFleet:
         if phase in LEAVING or phase is Phase.STOPPED:
             server = self._servers.pop(model, None)
             if server is not None and phase is Phase.STOPPED:
-                server.upstream.close_after_exit()
-            elif server is not None:  # an open connection delays a server's exit
-                server.upstream.close()
+                server.on_exited()
+            elif server is not None:
+                server.close()
         self.departures.on_phase(model, phase)
 
 

@@ -1,50 +1,49 @@
-"""The room's timers on the loop's clock.
+"""The controller's timers on the loop's clock.
 
-A timer that comes much too late means that we did not run meanwhile (SIGSTOP, a
-suspended machine): the news that it should have waited for is still to be read,
-so it waits as long again.
+Guarantees: after a suspension of this process a timer waits again as long as it was late, because the
+news that it should have waited for is still to be read.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from modelswap.units import Seconds
+from modelswap.suspension import time_lost
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from modelswap.core.controller import TimerKey
-
-FROZEN: Final = Seconds(1.0)
+    from modelswap.core.commands import TimerKey
 
 
 class Timers:
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[TimerKey], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_timer: Callable[[TimerKey], None]
+    ) -> None:
         self._loop = loop
-        self._ring = ring
-        self._set: dict[TimerKey, asyncio.TimerHandle] = {}
+        self._on_timer = on_timer
+        self._handles: dict[TimerKey, asyncio.TimerHandle] = {}
 
     def set(self, key: TimerKey, at: float) -> None:
-        """Ring at *at*; replaces an earlier one of the same key."""
+        """Call `on_timer` at *at*; replaces an earlier timer of the same key."""
         self.clear(key)
-        self._set[key] = self._loop.call_at(at, self._on_time, key, at)
+        self._handles[key] = self._loop.call_at(at, self._on_time, key, at)
 
     def clear(self, key: TimerKey) -> None:
-        timer = self._set.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        handle = self._handles.pop(key, None)
+        if handle is not None:
+            handle.cancel()
 
     def clear_all(self) -> None:
-        for key in tuple(self._set):
+        for key in tuple(self._handles):
             self.clear(key)
 
     def _on_time(self, key: TimerKey, at: float) -> None:
         now = self._loop.time()
-        late = now - at
-        if late > FROZEN:  # time in which we did not run is given back
-            self.set(key, now + late)
+        lost = time_lost(at, now)
+        if lost:
+            self.set(key, now + lost)
             return
-        del self._set[key]
-        self._ring(key)
+        del self._handles[key]
+        self._on_timer(key)

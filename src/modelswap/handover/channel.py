@@ -1,7 +1,7 @@
-"""Messages between two fronts over a pair of connected sockets, one line of JSON each.
+"""Messages between the two processes of a hand-over, as lines of JSON over a socket pair.
 
-Guarantees: messages arrive in order; those that come before `attend` wait for it.
-Does not: check who is at the other end; the pair is made by one process for its own child.
+Guarantees: messages arrive in order; early ones wait for `listen`.
+Does not: authenticate the peer; a process makes the pair for its own child.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from modelswap.units import Seconds
+
     Message = dict[str, Any]
 
 
 class ChannelError(Exception):
-    """The other side has gone, said something else than was expected, or nothing in time."""
+    """The peer has exited, sent an unexpected message, or none in time."""
 
 
 class Channel(asyncio.Protocol):
-    """One end."""
-
     def __init__(self) -> None:
         self._transport: asyncio.WriteTransport | None = None
-        self._rest = b""
+        self._partial = b""
         self._early: list[Message] = []
-        self._news = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._on_message: Callable[[Message], None] | None = None
         self._on_lost: Callable[[], None] | None = None
         self.is_lost = False
@@ -42,29 +42,29 @@ class Channel(asyncio.Protocol):
         return channel
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send a message; without effect when the other side has gone."""
+        """Send a message; does nothing when the peer has exited."""
         if self._transport is not None:
             self._transport.write(json.dumps({"kind": kind, **fields}).encode() + b"\n")
 
-    async def receive(self, within: float) -> Message:
+    async def receive(self, within: Seconds) -> Message:
         """Return the next message.
 
         Raises:
-            ChannelError: there is none within so many seconds, or the other side has gone.
+            ChannelError: none came within that time, or the peer has exited.
         """
         try:
             async with asyncio.timeout(within):
                 while not self._early:
                     if self.is_lost:
                         raise ChannelError("it has ended")
-                    self._news.clear()
-                    await self._news.wait()
+                    self._arrived.clear()
+                    await self._arrived.wait()
         except TimeoutError as late:
             raise ChannelError(f"no answer within {within:g} s") from late
         return self._early.pop(0)
 
-    def attend(self, on_message: Callable[[Message], None], on_lost: Callable[[], None]) -> None:
-        """Tell of each message from now on, and of the end."""
+    def listen(self, on_message: Callable[[Message], None], on_lost: Callable[[], None]) -> None:
+        """Call back for each message from now on, and for the end of the connection."""
         self._on_message, self._on_lost = on_message, on_lost
         while self._early:
             on_message(self._early.pop(0))
@@ -75,25 +75,25 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    # The transport's calls
+    # Protocol callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             message: Message = json.loads(line)
             if self._on_message is None:
                 self._early.append(message)
             else:
                 self._on_message(message)
-        self._news.set()
+        self._arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        del exc  # however it ended, it ended
+        del exc  # each end is treated alike
         self._transport = None
         self.is_lost = True
-        self._news.set()
+        self._arrived.set()
         if self._on_lost is not None:
             self._on_lost()

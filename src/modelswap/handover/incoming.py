@@ -1,7 +1,7 @@
-"""The new front's side of a hand-over: what it got, and the requests that the old front still has.
+"""The new process's side of a hand-over.
 
-Guarantees: nothing of the old front's is taken before it says `go`; every lease that it had is given
-back when it says so, and all of them when it ends.
+Guarantees: nothing is taken over before the old process sends `go`. Each of its leases ends when it
+says so, and all of them end with it.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.fleet import Inherited, Ticket
 from modelswap.fleet.remote import refusal_fields
+from modelswap.units import Seconds
 
 from .channel import Channel, ChannelError
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.models.lifecycle import Phase
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
 
     from .channel import Message
 
 VARIABLE: Final = "MODELSWAP_HANDOVER"
-"""`PARENT:CHANNEL:SOCKET,SOCKET…`: the old front's pid and our descriptors."""
-GO_WITHIN: Final = 30.0
-"""Seconds until the old front must have let go; it only has to close a connection."""
+"""`PARENT:CHANNEL:SOCKET,SOCKET…`: the old process's pid, and descriptors of this one."""
+GO_TIMEOUT: Final = Seconds(30.0)
+"""For the old process to disconnect from the keeper: one closed connection on a busy machine."""
 
 
-class Inheritance:
-    """What an old front has given to this process."""
+class OldFront:
+    """The process that hands over to this one, and what it has given."""
 
     def __init__(self, channel: socket.socket, listening: Sequence[socket.socket]) -> None:
         self.listening = listening
@@ -45,30 +47,30 @@ class Inheritance:
         self._fleet: Fleet | RemoteFleet | None = None
         self._tickets: dict[int, Ticket] = {}
         self._leases: Counter[ModelId] = Counter()
-        self._gone = asyncio.Event()
+        self._exited = asyncio.Event()
         self.next_id = 1
-        """The first activity id that the old front does not use."""
+        """The first activity id that the old process does not use."""
         self.profile: str | None = None
 
-    def refuse(self, lines: Sequence[str]) -> None:
-        """Tell the old front why this process cannot take over."""
+    def report_failure(self, lines: Sequence[str]) -> None:
+        """Send the old process the reason why this one cannot take over."""
         with suppress(OSError):
             self._socket.sendall(
                 json.dumps({"kind": "failed", "lines": list(lines)}).encode() + b"\n"
             )
 
-    async def take(self) -> Inherited:
-        """Say that all is ready, and return what the old front still does with the models.
+    async def take_over(self) -> Inherited:
+        """Send `ready`, and return what the old process still does with the models.
 
-        An old front that has died meanwhile leaves nothing but the sockets.
+        An old process that has exited meanwhile leaves only the sockets.
 
         Raises:
-            ChannelError: it goes on itself.
+            ChannelError: the old process goes on itself.
         """
         self._channel = await Channel.over(self._socket.dup())
         self._channel.send("ready")
         try:
-            message = await self._channel.receive(GO_WITHIN)
+            message = await self._channel.receive(GO_TIMEOUT)
         except ChannelError:
             return Inherited()
         if message["kind"] != "go":
@@ -80,31 +82,31 @@ class Inheritance:
             leases=dict(self._leases), ready=frozenset(ModelId(m) for m in message["ready"])
         )
 
-    def begin(self, fleet: Fleet) -> None:
-        """Say that this front serves, and give leases to the old one from now on."""
+    def start_serving(self, fleet: Fleet) -> None:
+        """Send `serving`, and grant leases to the old process from now on."""
         assert self._channel is not None
-        self.follow(fleet)
+        self.use_fleet(fleet)
         self._channel.send("serving")
-        self._channel.attend(self._on_message, self._on_lost)
+        self._channel.listen(self._on_message, self._on_lost)
 
-    def follow(self, fleet: Fleet | RemoteFleet) -> None:
-        """Serve the old front from *fleet*, which counts its leases already."""
+    def use_fleet(self, fleet: Fleet | RemoteFleet) -> None:
+        """Grant leases of *fleet*, which counts those of the old process already."""
         self._fleet = fleet
-        fleet.departures.add(self._tell_phase)
+        fleet.departures.add(self._send_phase)
 
     async def wait_until_unused(self) -> None:
-        """Return when the old front has ended; tell it that it should."""
+        """Ask the old process to stop, and return when it has exited."""
         self._send("stop")
         await self.wait_until_gone()
 
     async def wait_until_gone(self) -> None:
-        """Return when the old front has ended."""
-        await self._gone.wait()
+        """Return when the old process has exited."""
+        await self._exited.wait()
 
-    def _tell_phase(self, model: ModelId, phase: Phase) -> None:
+    def _send_phase(self, model: ModelId, phase: Phase) -> None:
         self._send("phase", model=model, phase=phase.value)
 
-    # For waiters
+    # Answers to its requests
 
     def granted(self, number: int, server: ModelServer) -> None:
         model = server.model
@@ -125,7 +127,7 @@ class Inheritance:
         if self._channel is not None:
             self._channel.send(kind, **fields)
 
-    # News from the old front
+    # Messages of the old process
 
     def _on_message(self, message: Message) -> None:
         fleet = self._fleet
@@ -152,14 +154,14 @@ class Inheritance:
         number = int(message["id"])
         ticket = Ticket(RequestId(0), ModelId(message["model"]), _Waiter(self, number))
         self._tickets[number] = ticket
-        fleet.enter(
-            ticket,
-            client=ClientId(message["client"]),
+        request = LeaseRequest(
+            ticket.model,
+            ClientId(message["client"]),
             background=bool(message["background"]),
             watched=bool(message["watched"]),
             no_swap=bool(message["no_swap"]),
-            is_new=bool(message["is_new"]),
         )
+        fleet.enter(ticket, request, is_new=bool(message["is_new"]))
 
     def _release(self, model: ModelId) -> None:
         if self._leases[model] > 0 and self._fleet is not None:
@@ -175,32 +177,32 @@ class Inheritance:
         for model in list(self._leases):
             while self._leases[model] > 0:
                 self._release(model)
-        self._gone.set()
+        self._exited.set()
 
 
 class _Waiter:
-    """Waits in this front for a request of the old one."""
+    """Waits in this process for a request of the old one."""
 
-    def __init__(self, inheritance: Inheritance, number: int) -> None:
-        self._inheritance = inheritance
+    def __init__(self, old_front: OldFront, number: int) -> None:
+        self._old_front = old_front
         self._number = number
 
     def on_granted(self, server: ModelServer) -> None:
-        self._inheritance.granted(self._number, server)
+        self._old_front.granted(self._number, server)
 
     def on_refused(self, refused: Fail) -> None:
-        self._inheritance.refused(self._number, refused)
+        self._old_front.refused(self._number, refused)
 
     def on_position(self, position: int) -> None:
-        self._inheritance.position(self._number, position)
+        self._old_front.position(self._number, position)
 
 
-def inheritance(variables: MutableMapping[str, str] = os.environ) -> Inheritance | None:
-    """Return what the process that started this one gives to it; None at an ordinary start."""
+def find_old_front(variables: MutableMapping[str, str] = os.environ) -> OldFront | None:
+    """Return the process that hands over to this one; None at an ordinary start."""
     parent, _, rest = variables.pop(VARIABLE, "").partition(":")
     channel, _, listening = rest.partition(":")
     if parent != str(os.getppid()):
-        return None  # not ours: the variable has come down from somewhere else
+        return None  # inherited from an ancestor: not for this process
     try:
         ours = socket.socket(fileno=int(channel))
         sockets = [socket.socket(fileno=int(number)) for number in listening.split(",")]
@@ -208,4 +210,4 @@ def inheritance(variables: MutableMapping[str, str] = os.environ) -> Inheritance
         return None
     for one in (ours, *sockets):
         one.set_inheritable(False)
-    return Inheritance(ours, sockets)
+    return OldFront(ours, sockets)

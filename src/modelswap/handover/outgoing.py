@@ -1,7 +1,7 @@
-"""The running front's side of a hand-over: start the new front, and give it everything.
+"""The old process's side of a hand-over.
 
-Guarantees: until the new front serves, a failure changes nothing here but that a line says why; from
-then on this front has a `RemoteFleet`, and only finishes what it has.
+Guarantees: until the new process serves, a failure changes nothing in this one. From then on this
+one has a `RemoteFleet`, and only finishes its requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.fleet import RemoteFleet
-from modelswap.launch.local.descriptors import lower_for
+from modelswap.net.descriptors import restore_limit_of
+from modelswap.units import Seconds
 
 from .channel import Channel, ChannelError
 from .incoming import VARIABLE
@@ -29,48 +30,48 @@ if TYPE_CHECKING:
 
     from .channel import Message
 
-READY_WITHIN: Final = 60.0
-"""Seconds for a new front to start and to check everything, on a machine that is busy."""
-SERVING_WITHIN: Final = 30.0
-"""Seconds for it to reach the keeper; servers that are on their way out take up to 6."""
-_END_WITHIN: Final = 5.0
+READY_TIMEOUT: Final = Seconds(60.0)
+"""For the new process to start and to check everything, on a busy machine."""
+SERVING_TIMEOUT: Final = Seconds(30.0)
+"""For it to connect to the keeper; servers that are stopping delay that by up to 6 s."""
+_EXIT_TIMEOUT: Final = Seconds(5.0)
+"""For it to exit after `abort`, before it is killed: it has no requests yet."""
 
 
 class HandoverError(Exception):
-    """The new front did not take over; the lines say why."""
+    """The new process did not take over; the lines say why."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("; ".join(lines))
         self.lines = lines
 
 
-class Successor:
-    """The new front, from its start."""
+class NewFront:
+    """The process that takes over, from its start."""
 
     def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
         self._process = process
         self._channel = channel
-        self._outbox: list[tuple[str, dict[str, Any]]] | None = []
+        self._unsent: list[tuple[str, dict[str, Any]]] | None = []
         self.pid = process.pid
         self.fleet: RemoteFleet | None = None
         self.asks_to_stop = asyncio.Event()
-        self.is_gone = asyncio.Event()
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Return when it has loaded and checked everything.
 
         Raises:
             HandoverError: it cannot take over.
         """
-        await self._expect("ready", READY_WITHIN)
+        await self._expect("ready", READY_TIMEOUT)
 
-    def inherit(self, fleet: Fleet, plan: Plan) -> RemoteFleet:
-        """From now on every lease comes from the new front; `go` reaches it first."""
+    def make_remote_fleet(self, fleet: Fleet, plan: Plan) -> RemoteFleet:
+        """Make a fleet whose leases come from the new process; its messages wait for `go`."""
         self.fleet = RemoteFleet(fleet, plan, self._send)
         return self.fleet
 
     async def go(self, *, next_id: int, profile: str | None) -> None:
-        """Let it take the models, and return when it serves.
+        """Let it adopt the models, and return when it serves.
 
         Raises:
             HandoverError: it failed.
@@ -84,43 +85,43 @@ class Successor:
             next_id=next_id,
             profile=profile,
         )
-        outbox, self._outbox = self._outbox or [], None
-        for kind, fields in outbox:
+        unsent, self._unsent = self._unsent or [], None
+        for kind, fields in unsent:
             self._channel.send(kind, **fields)
-        await self._expect("serving", SERVING_WITHIN)
-        self._channel.attend(self._on_message, self._on_lost)
+        await self._expect("serving", SERVING_TIMEOUT)
+        self._channel.listen(self._on_message, self._on_lost)
 
     def _send(self, kind: str, **fields: Any) -> None:
-        if self._outbox is None:
+        if self._unsent is None:
             self._channel.send(kind, **fields)
         else:
-            self._outbox.append((kind, fields))
+            self._unsent.append((kind, fields))
 
-    async def _expect(self, kind: str, within: float) -> None:
+    async def _expect(self, kind: str, within: Seconds) -> None:
         try:
             message = await self._channel.receive(within)
         except ChannelError as error:
-            ended = await self.end()
-            said = str(error) if ended is None else f"it ended with exit code {ended}"
-            raise HandoverError(f"the new front: {said}") from error
+            code = await self.stop()
+            why = str(error) if code is None else f"it code with exit code {code}"
+            raise HandoverError(f"the new front: {why}") from error
         if message["kind"] != kind:
-            await self.end()
+            await self.stop()
             raise HandoverError(*map(str, message.get("lines", (f"it said {message['kind']}",))))
 
-    async def end(self) -> int | None:
-        """See that it is gone; return its exit code when it ended by itself."""
-        self._channel.send("abort")  # else it would take our end for a crash, and serve
+    async def stop(self) -> int | None:
+        """Make sure that it exits; return its exit code when it had exited by itself."""
+        self._channel.send("abort")  # else it would take the lost channel for a crash, and serve
         self._channel.close()
-        ended: int | None = None
+        code: int | None = None
         with suppress(subprocess.TimeoutExpired):
-            ended = await asyncio.to_thread(self._process.wait, _END_WITHIN)
-        if ended is None:
+            code = await asyncio.to_thread(self._process.wait, _EXIT_TIMEOUT)
+        if code is None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
-        return ended
+        return code
 
-    def pass_on(self, number: signal.Signals) -> None:
-        """Send the new front a signal that was meant for it."""
+    def forward_signal(self, number: signal.Signals) -> None:
+        """Forward a signal to it."""
         if self._process.poll() is None:
             self._process.send_signal(number)
 
@@ -133,17 +134,16 @@ class Successor:
 
     def _on_lost(self) -> None:
         assert self.fleet is not None
-        self.is_gone.set()
         self.asks_to_stop.set()
         self.fleet.refuse_all()
 
 
 async def start(
     listening: Sequence[int], *, variables: Mapping[str, str], keep: Sequence[int] = ()
-) -> Successor:
+) -> NewFront:
     """Start the command that this process was started with.
 
-    *listening*: the descriptors that it gets to accept on. *keep*: others that it inherits.
+    *listening*: the descriptors that it accepts on. *keep*: others that it inherits.
 
     Raises:
         HandoverError: it cannot be started.
@@ -165,5 +165,5 @@ async def start(
         except OSError as error:
             ours.close()
             raise HandoverError(f"the new front cannot be started: {error.strerror}") from error
-    lower_for(process.pid)
-    return Successor(process, await Channel.over(ours))
+    restore_limit_of(process.pid)
+    return NewFront(process, await Channel.over(ours))

@@ -1,14 +1,13 @@
-"""The byte path: HTTP in, HTTP out, nothing but bytes in between.
+"""Takes HTTP requests from clients, and relays them to upstreams.
 
-`Server` takes connections and gives an `Exchange` per request to its handler;
-`Relay` sends one to an `UpstreamPool` and the answer back, and tells a `RelayObserver`
-how it went. Everything is callbacks on asyncio protocols: a small request costs
-no task and no future. Heads are read by llhttp (httptools) and checked further
-in `head`; framing is refused where it is not exactly one thing.
+`Server` accepts connections and gives its handler an `Exchange` for each request. `Relay` sends one
+to an `UpstreamPool` and the response back; its `RelayOwner` learns how that ended, its
+`RelayObserver` records it, and a `ResponseTransform` may change it. Everything is callbacks on
+asyncio protocols: a small request costs no task and no future.
 
-It knows nothing of models, keys, queues or configuration (only the types of
-`Limits` and `Timeouts`). It repairs slips of backends that have one meaning
-(`repair`), and nothing that a client sends.
+Guarantees: framing that is not exactly one thing is refused. Harmless slips of upstreams, which have
+one meaning, are repaired; nothing that a client sends is.
+Does not: know models, keys, queues or the configuration.
 """
 
 from modelswap.net.address import Address
@@ -33,10 +32,11 @@ from .client.relay import Relay
 from .client.result import EndReason, RelayResult
 from .client.upstream_request import UpstreamRequest
 from .message.fields import Field
-from .message.head import ResponseHead
+from .message.head import BadResponseError, ResponseHead
 from .message.request import Request, forward_headers
+from .server.context import Refused
 from .server.exchange import Exchange
-from .server.server import Refused, Server
+from .server.server import Server
 from .transport.certificate import Certificate, CertificateError
 from .transport.listening import EXPECTED as LISTEN_EXPECTED
 from .transport.listening import ListenAddress, ListenError
@@ -48,6 +48,7 @@ __all__ = [
     "LISTEN_EXPECTED",
     "Address",
     "BadCodingError",
+    "BadResponseError",
     "BodySink",
     "BodySource",
     "BodyStream",

@@ -1,19 +1,19 @@
-"""The keeper: the small process that owns the model servers.
+"""The keeper is the small supervisor process that owns the model servers.
 
-The front (HTTP, scheduling, UI) may be restarted, upgraded or killed; the servers it started live
-on for a short grace, because this process is their parent. They never outlive the keeper.
+The front (HTTP, scheduling, web page) may be restarted, upgraded or killed; the servers it started run
+on for a short grace, because the keeper is their parent.
 
-Standard library only, and little of it: the keeper starts as `python -I -S keeper/__main__.py`, so
-that it is up in a few hundredths of a second and stays small. Hence no dataclasses, no asyncio, no
-subprocess, no logging here.
+Guarantees: no server outlives the keeper.
+Does not: decide when a stop becomes a kill, unless there is no front left to decide it.
+Memory: it starts as `python -I -S keeper/__main__.py` and imports the standard library and
+`modelswap.procfs` only, and little of that: no dataclasses, asyncio, subprocess or logging. So it is up
+in a few hundredths of a second and stays small.
 
-    protocol    frames and messages between front and keeper, versioned
-    tree        which processes exist, who is whose child, what marks a run
-    child       fork and exec of one server, with its parent-death signal
-    run         one server: its process, its output, what is left of it
-    supervisor  the event loop: orders in, news out, and what to do without a front
-    sweep       the last resort: kills what carries a dead keeper's mark
-
-It has no policy: when a stop becomes a kill is the front's affair. Only where no front is left does
-it escalate by itself.
+    protocol         frames and messages between front and keeper, versioned
+    child            fork and exec of one server, with its parent-death signal
+    server_process   one server: its processes and its output
+    control_socket   the socket on which fronts connect
+    supervisor       the event loop: orders in, news out, and what to do without a front
+    guard            a shell that outlives a keeper which is killed
+    sweep            kills what carries a dead keeper's marker
 """

@@ -1,10 +1,10 @@
-"""Fork and exec of one process, done by hand.
+"""Starts one process by fork and exec.
 
 Each server leads its own process group (so that a signal reaches what it started) but stays in the
 keeper's session: a new session would gain nothing, since the keeper has no terminal, and would hide
-the servers from whoever stops the session. Standard input is null.
+the servers from a tool that stops the session. Standard input is null.
 
-On Linux the server is killed when the keeper dies, however it dies. That signal is tied to the
+On Linux the server is killed when the keeper exits, however it exits. That signal is tied to the
 *thread* that forked; the keeper has only one.
 """
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent exits."""
 _PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): orphans among the descendants become this process's children."""
 
 
 def _find_prctl() -> Callable[[int, int], int] | None:
@@ -115,7 +117,7 @@ def _become_server(
     os.setpgid(0, 0)
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:  # it died before the line above
+        if os.getppid() != keeper:  # it exited before the line above
             os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

@@ -1,8 +1,10 @@
 """The keeper's socket, and the connection of a front.
 
-The socket lies in the state directory (mode 0700) with mode 0600, and the peer's user is looked at
-where the system tells it: only the same user (or root) may give orders. What a front does not fetch
-is bounded: output waits in each run's ring, and only messages, which are few and small, pile up.
+Guarantees: only the same user (or root) may give orders: the socket lies in the state directory (mode
+0700) with mode 0600, and the peer's user is checked where the system tells it.
+
+Memory: what a front does not fetch is bounded: output stays with each server, and only messages, which
+are few and small, are queued here.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import contextlib
 import fcntl
 import os
 import socket
-import struct
+
+from modelswap.procfs import peer_of
 
 from .protocol import SOCKET_NAME, FrameDecoder
 
@@ -22,9 +25,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 _LOCK_NAME = "keeper.lock"
-_BEHIND = 256 << 10
-"""A front with this much unsent gets no more output for now."""
-_CREDENTIALS = struct.Struct("iII")
+_MAX_UNSENT = 256 << 10
+"""Bytes: a front with this much unsent gets no more output for now."""
 
 
 class FrontConnection:
@@ -34,13 +36,13 @@ class FrontConnection:
         connection.settimeout(0)
         self._connection = connection
         self._decoder = FrameDecoder()
-        self._outbox = bytearray()
+        self._unsent = bytearray()
 
     def fileno(self) -> int:
         return self._connection.fileno()
 
     def receive(self) -> Iterator[Mapping[str, object]]:
-        """Yield the orders that have come; raise `EOFError` when it has left."""
+        """Yield the orders that have arrived; raise `EOFError` when the front has disconnected."""
         try:
             data = self._connection.recv(65536)
         except BlockingIOError:
@@ -51,28 +53,28 @@ class FrontConnection:
             if frame.message is not None:
                 yield frame.message
 
-    def post(self, frame: bytes) -> None:
-        self._outbox += frame
+    def send(self, frame: bytes) -> None:
+        self._unsent += frame
 
     def has_room(self) -> bool:
-        return len(self._outbox) < _BEHIND
+        return len(self._unsent) < _MAX_UNSENT
 
-    def is_behind(self) -> bool:
-        return bool(self._outbox)
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
 
     def flush(self) -> None:
         """Send what goes without waiting."""
         with contextlib.suppress(BlockingIOError):
-            while self._outbox:
-                sent = self._connection.send(self._outbox)
-                del self._outbox[:sent]
+            while self._unsent:
+                sent = self._connection.send(self._unsent)
+                del self._unsent[:sent]
 
     def close(self) -> None:
         self._connection.close()
 
 
 class ControlSocket:
-    """The listening socket in the current directory; a keeper that is leaving is waited for."""
+    """The listening socket in the current directory; entering waits for a keeper that still exits."""
 
     def __enter__(self) -> Self:
         self._lock = os.open(_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -104,21 +106,17 @@ class ControlSocket:
         return self._socket.fileno()
 
     def accept(self) -> FrontConnection | None:
-        """The next front, if there is one and it may come in."""
+        """Return the next front, if there is one and it is allowed."""
         try:
             connection, _ = self._socket.accept()
         except OSError:
             return None
-        if not _may_enter(connection):
+        if not _is_allowed(connection):
             connection.close()
             return None
         return FrontConnection(connection)
 
 
-def _may_enter(connection: socket.socket) -> bool:
-    option: int | None = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True  # the directory's mode has already decided
-    raw = connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(raw)
-    return user in (os.geteuid(), 0)
+def _is_allowed(connection: socket.socket) -> bool:
+    peer = peer_of(connection)
+    return peer is None or peer[1] in (os.geteuid(), 0)  # None: the directory's mode has decided

@@ -1,9 +1,9 @@
-"""The guard: a sleeping shell that outlives a keeper killed hard.
+"""The guard: a sleeping shell that outlives a keeper which is killed.
 
 The parent-death signal reaches the servers themselves, not what *they* started (a wrapper's server, a
-worker in another session). So a shell waits on a pipe that only the keeper holds open. When it closes,
-the keeper is dead, and the shell becomes `sweep.py`, which kills whatever carries the keeper's mark. A
-shell, because one that waits costs a megabyte and a Python ten.
+worker in another session). So a shell waits on a pipe that only the keeper holds open. When the pipe
+closes, the keeper is dead, and the shell becomes `sweep.py`, which kills what carries the keeper's
+marker. A shell that waits costs one megabyte of memory, a Python ten.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _SCRIPT = 'trap "" HUP INT TERM; read -r _; exec "$@"'
 
 
 class Guard:
-    """Started with the keeper, again when somebody kills it, stopped when nothing is left."""
+    """Started with the keeper, and again when it is killed; stopped when no server is left."""
 
     def __init__(self, keeper: str) -> None:
         self.pid = 0
         sweep = __file__.rpartition("/")[0] + "/sweep.py"
         self._argv = [_SHELL, "-c", _SCRIPT, "modelswap-guard"]
         self._argv += [sys.executable, "-I", "-S", sweep, keeper]
-        self._alarm, self._line = os.pipe()
+        self._alarm, self._held_open = os.pipe()
 
     def start(self) -> None:
         if sys.platform != "linux":

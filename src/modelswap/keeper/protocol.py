@@ -1,12 +1,12 @@
-"""What front and keeper say to each other over the Unix socket.
+"""The messages between front and keeper over the Unix socket.
 
-A frame is a head (length of the payload, kind, run number) and a payload: a JSON object, or raw
-output of a server. Whoever receives checks what it reads: a frame that makes no sense ends the
-connection, never the process. This module does no I/O.
+A frame is a head (length of the payload, kind, run number) and a payload: a JSON object, or raw output
+of a server. The receiver checks what it reads: a frame that makes no sense ends the connection, never
+the process. This module does no I/O.
 
 Orders (front → keeper): `hello`, `spawn`, `signal`, `stop_command`, `stop_all`.
 News (keeper → front): `welcome`, `spawned`, `spawn_failed`, `main_gone`, `stop_ended`, `exited`, and
-output frames. All output of a run comes before its `exited`.
+output frames. All output of a run arrives before its `exited`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ READY_LINE: Final = b"ready\n"
 """Printed on stdout once the socket accepts."""
 
 MAX_FRAME: Final = 16 << 20
+"""Bytes: an environment and a command line together are at most a few megabytes."""
 _HEAD: Final = struct.Struct("!IBI")
 _MESSAGE: Final = 0
+"""Kind of a frame that holds JSON."""
 _OUTPUT: Final = 1
+"""Kind of a frame that holds output."""
 
 TERMINATE: Final = "terminate"
 KILL: Final = "kill"
@@ -43,7 +46,7 @@ class ProtocolError(Exception):
 
 
 class Frame:
-    """One thing received: a message, or output of a run."""
+    """A message, or output of a run."""
 
     __slots__ = ("message", "output", "run")
 

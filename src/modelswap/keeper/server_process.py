@@ -1,10 +1,12 @@
-"""One model server: its main process, its output, and what is left of it.
+"""One model server: its main process, its output, and the processes that it started.
 
-A run has ended when its main process *and* everything that process started are gone. A wrapper that
-leaves its server behind has therefore not ended, and neither has a server whose workers live on.
+A server has ended when its main process *and* everything that process started have exited. A wrapper
+that leaves its server behind has therefore not ended, and neither has a server whose workers run on.
 
-Output goes through one pipe of which the keeper holds both ends, so that it never has to tell "closed
-for now" from "closed for good". Of what nobody has fetched yet, the newest `RING` bytes are kept.
+Output goes through one pipe of which the keeper holds both ends, so that it need not tell "closed for
+now" from "closed for ever".
+
+Memory: of output that no front has fetched, the newest `OUTPUT_LIMIT` bytes are kept.
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ from __future__ import annotations
 import os
 import signal
 
-from .process_tree import HAS_PROC, mark_of, start_time, subtree
+from modelswap.procfs import HAS_PROC, start_time, subtree, variable_of
+
 from .protocol import KILL, MARKER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-RING = 100 << 10
+OUTPUT_LIMIT = 100 << 10
+"""Bytes for each server: what it prints during the grace without a front, most of the time."""
 _CHUNK = 64 << 10
+"""Bytes: a Linux pipe holds as much."""
 
 
 class Output:
-    """The pipe of one run, and the bounded rest that is not fetched yet."""
+    """The pipe of one server, and the bounded rest that is not fetched yet."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -33,20 +38,20 @@ class Output:
         self._dropped = 0
 
     def pump(self) -> bool:
-        """Take in one chunk; say whether there was one."""
+        """Read one chunk; say whether there was one."""
         try:
             data = os.read(self.reader, _CHUNK)
         except BlockingIOError:
             return False
         self._pending += data
-        excess = len(self._pending) - RING
+        excess = len(self._pending) - OUTPUT_LIMIT
         if excess > 0:
             del self._pending[:excess]
             self._dropped += excess
         return True
 
     def take(self) -> bytes:
-        """Hand out what is there, with a line in it where something is missing."""
+        """Return what is there, with a line in it where something is missing."""
         data = bytes(self._pending)
         self._pending.clear()
         if self._dropped:
@@ -60,7 +65,7 @@ class Output:
 
 
 class ServerProcess:
-    """One server, from its start until nothing is left of it."""
+    """One server, from its start until all its processes have exited."""
 
     def __init__(self, number: int, model: str, tag: Mapping[str, object]) -> None:
         self.number = number
@@ -71,24 +76,24 @@ class ServerProcess:
         self.pid = 0
         self.started = 0
         self.code: int | None = None
-        """Of the main process: exit code, or minus the signal; `None` while it lives."""
+        """Of the main process: exit code, or minus the signal; `None` while it runs."""
         self.stopping = False
         self.killing = False
-        self.stopper: int | None = None
+        self.stop_pid: int | None = None
         """Pid of the stop command, while it runs."""
-        self.is_bereft_told = False
-        """Whether the front knows that the main process left others behind."""
-        self._told: set[int] = set()
+        self.is_main_exit_reported = False
+        """Whether the front knows that the main process has exited and others run on."""
+        self._terminated: set[int] = set()
         self._orphans: set[int] = set()
-        self._known: set[int] = set()
+        self._seen: set[int] = set()
 
-    def has_started(self, pid: int) -> None:
+    def on_started(self, pid: int) -> None:
         self.pid = pid
         self.started = start_time(pid)
 
-    def owns(self, orphan: int, mark: str) -> bool:
-        """Whether a process that came to the keeper as an orphan belongs to this run."""
-        if orphan in self._known or mark_of(orphan, MARKER) == mark:
+    def owns(self, orphan: int, marker: str) -> bool:
+        """Whether a process that became the keeper's child as an orphan belongs to this server."""
+        if orphan in self._seen or variable_of(orphan, MARKER) == marker:
             return True
         try:
             return self.pid in (os.getpgid(orphan), os.getsid(orphan))
@@ -99,36 +104,36 @@ class ServerProcess:
         self._orphans = set(orphans)
 
     def members(self) -> list[int]:
-        """Every living process of the run that can be signalled."""
+        """Return every process of the server that can be signalled."""
         roots = [*([self.pid] if self.code is None else []), *sorted(self._orphans)]
         found = [pid for pid in subtree(roots) if _can_signal(pid)]
-        self._known.update(found)
+        self._seen.update(found)
         if not HAS_PROC and not found and self.code is not None and _can_signal(-self.pid):
             return [-self.pid]  # only the group is known
         return found
 
     def signal(self, how: str) -> None:
-        """Send the polite or the final signal to all members, group or not."""
+        """Send SIGTERM or SIGKILL to all members, in the group or not."""
         number = signal.SIGTERM
         if how == KILL:
             number = signal.SIGKILL
             self.killing = True
         self.stopping = True
         members = self.members()
-        self._told.update(members)
-        # Once the main process is waited for and its group is empty, the number may be a stranger's.
+        self._terminated.update(members)
+        # Once the main process is waited for and its group is empty, the number may be a foreign one's.
         if self.code is None or any(_in_group(pid, self.pid) for pid in members):
             send(-self.pid, number)
         for pid in members:
             if not _in_group(pid, self.pid):
                 send(pid, number)
-        if self.stopper is not None and how == KILL:
-            send(-self.stopper, number)
+        if self.stop_pid is not None and how == KILL:
+            send(-self.stop_pid, number)
 
-    def untold(self, members: Iterable[int]) -> list[int]:
-        """Those that no polite signal has reached yet; they count as told from now on."""
-        fresh = [pid for pid in members if pid not in self._told]
-        self._told.update(fresh)
+    def not_terminated(self, members: Iterable[int]) -> list[int]:
+        """Return those that got no SIGTERM yet; they count as terminated from now on."""
+        fresh = [pid for pid in members if pid not in self._terminated]
+        self._terminated.update(fresh)
         return fresh
 
 

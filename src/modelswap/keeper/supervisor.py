@@ -1,10 +1,10 @@
 """The keeper's event loop: orders in, news out, and what happens without a front.
 
-One thread, one `poll`, no timer while a front is there: children are waited for by SIGCHLD, through
-the wake-up pipe. Deadlines exist in two cases only: the front vanished (grace), or everything is to
-stop (then SIGKILL).
+It has one thread and one `poll`, and no timer while a front is connected: SIGCHLD, through the wake-up
+pipe, says that a child has exited. Deadlines exist in two cases only: the front is gone (grace), or
+everything is to stop (then SIGKILL).
 
-It refuses to judge: readiness, restarts and the patience of a normal stop are the front's.
+Does not: judge readiness, restart a server, or decide how long a normal stop may take; the front does.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import signal
 import sys
 import time
 
+from modelswap.procfs import children, read_bytes
+
 from . import protocol
 from .child import become_reaper_of_orphans, spawn
 from .control_socket import ControlSocket, FrontConnection
 from .guard import Guard
-from .process_tree import children, read_bytes
 from .protocol import KILL, MARKER, TERMINATE, encode
 from .server_process import ServerProcess, send
 from .sweep import sweep
@@ -30,30 +31,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 STOP_GRACE = 5.0
-"""From SIGTERM to SIGKILL when there is no front to decide it."""
+"""Seconds from SIGTERM to SIGKILL when there is no front to decide it."""
 DEFAULT_GRACE = 10.0
-_NAME = "keeper.id"
-"""In the state directory while a keeper lives: by what mark its servers are known."""
+"""Seconds without a front before the servers stop; a front restarts within a few."""
+_ID_FILE = "keeper.id"
+"""File in the state directory while a keeper runs: the marker of its servers."""
 _GROUP_POLL = 0.1
-"""Where the system does not hand us orphans, a leaderless group is looked at this often."""
+"""Seconds between two checks of a group without its leader, where orphans do not become our children."""
 
 
 class Supervisor:
-    """Everything the keeper knows and does."""
+    """The keeper: one event loop over the control socket, the servers' output and their exits."""
 
-    def __init__(self, door: ControlSocket, grace: float) -> None:
-        self._door = door
+    def __init__(self, control_socket: ControlSocket, grace: float) -> None:
+        self._control_socket = control_socket
         self._grace = grace
         self.id = f"{os.getpid()}-{os.urandom(8).hex()}"
         self._guard = Guard(self.id)
-        self._runs: dict[int, ServerProcess] = {}
+        self._servers: dict[int, ServerProcess] = {}
         self._next_run = 1
         self._front: FrontConnection | None = None
         self._deadline: float | None = time.monotonic() + grace
         self._closing = False
         self._finished = False
         self._poll = select.poll()
-        self._on_readable: dict[int, Callable[[], None]] = {}
+        self._on_readable: dict[int, Callable[[], object]] = {}
         self._writable_fd: int | None = None
         self._wake, wake_writer = os.pipe()
         os.set_blocking(self._wake, False)
@@ -65,13 +67,13 @@ class Supervisor:
             signal.signal(number, signal.SIG_IGN)
         become_reaper_of_orphans()
         self._watch(self._wake, self._on_signal)
-        self._watch(door.fileno(), self._on_knock)
+        self._watch(control_socket.fileno(), self._on_connection)
 
     def serve(self) -> None:
-        """Run until told to end, or until no front has come for the grace."""
+        """Run until told to end, or until no front has connected for the grace."""
         self._guard.start()
         while not self._finished:
-            for fd, happened in self._poll.poll(self._patience()):
+            for fd, happened in self._poll.poll(self._poll_timeout()):
                 self._on_event(fd, happened)
             self._on_time()
             self._send_output()
@@ -79,7 +81,7 @@ class Supervisor:
 
     # The loop
 
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+    def _watch(self, fd: int, handler: Callable[[], object]) -> None:
         self._on_readable[fd] = handler
         self._poll.register(fd, select.POLLIN)
 
@@ -92,9 +94,11 @@ class Supervisor:
         if handler is not None and happened & ~select.POLLOUT:
             handler()
 
-    def _patience(self) -> float | None:
+    def _poll_timeout(self) -> float | None:
         waits = [] if self._deadline is None else [self._deadline - time.monotonic()]
-        if sys.platform != "linux" and any(run.code is not None for run in self._runs.values()):
+        if sys.platform != "linux" and any(
+            server.code is not None for server in self._servers.values()
+        ):
             waits.append(_GROUP_POLL)
         return max(0.0, min(waits)) * 1000 + 1 if waits else None
 
@@ -114,14 +118,14 @@ class Supervisor:
             return
         self._deadline = None
         if self._closing:
-            self._signal(self._runs.values(), KILL)
+            self._signal(self._servers.values(), KILL)
         else:
             self._stop_all(STOP_GRACE)
 
     # The front
 
-    def _on_knock(self) -> None:
-        front = self._door.accept()
+    def _on_connection(self) -> None:
+        front = self._control_socket.accept()
         if front is not None:
             self._watch(front.fileno(), lambda: self._on_front(front))
 
@@ -138,56 +142,56 @@ class Supervisor:
         if front is self._front:
             self._front = None
             if not self._closing:
-                self._deadline = time.monotonic() + (self._grace if self._runs else 0)
+                self._deadline = time.monotonic() + (self._grace if self._servers else 0)
 
-    def _welcome(self, front: FrontConnection, message: Mapping[str, object]) -> None:
+    def _on_hello(self, front: FrontConnection, message: Mapping[str, object]) -> None:
         if self._front is not None and front is not self._front:
             self._drop(self._front)  # the newest is the one that holds the front's lock
         self._front = front
         self._grace = protocol.number(message, "grace")
         if not self._closing:
             self._deadline = None
-        front.post(
+        front.send(
             encode(
                 "welcome",
                 version=protocol.VERSION,
                 keeper=self.id,
                 pid=os.getpid(),
                 next_run=self._next_run,
-                runs=[_describe(run) for run in self._runs.values()],
+                runs=[_describe(server) for server in self._servers.values()],
             )
         )
 
-    def _post(self, news: bytes) -> None:
+    def _send(self, news: bytes) -> None:
         if self._front is not None:
-            self._front.post(news)
+            self._front.send(news)
 
     def _send_output(self) -> None:
         front = self._front
         if front is None:
             return
-        for run in self._runs.values():
+        for server in self._servers.values():
             if front.has_room():
-                self._fetch(run)
+                self._fetch(server)
         try:
             front.flush()
         except OSError:
             self._drop(front)
             return
-        wanted = select.POLLIN | (select.POLLOUT if front.is_behind() else 0)
+        wanted = select.POLLIN | (select.POLLOUT if front.has_unsent() else 0)
         self._poll.modify(front.fileno(), wanted)
 
-    def _fetch(self, run: ServerProcess) -> None:
-        data = run.output.take()
+    def _fetch(self, server: ServerProcess) -> None:
+        data = server.output.take()
         if data:
-            self._post(protocol.encode_output(run.number, data))
+            self._send(protocol.encode_output(server.number, data))
 
     # Orders
 
     def _on_order(self, front: FrontConnection, message: Mapping[str, object]) -> None:
         kind = protocol.text(message, "kind")
         if kind == "hello":
-            self._welcome(front, message)
+            self._on_hello(front, message)
         elif kind == "stop_all":
             self._stop_all(protocol.number(message, "grace"))
         elif front is not self._front:
@@ -195,80 +199,73 @@ class Supervisor:
         elif kind == "spawn":
             self._spawn(message)
         elif kind in ("signal", "stop_command"):
-            run = self._runs.get(protocol.whole(message, "run"))
-            if run is None:
-                return  # ended meanwhile; the news is on its way
+            server = self._servers.get(protocol.whole(message, "run"))
+            if server is None:
+                return  # it has ended meanwhile, which the front is about to read
             if kind == "signal":
                 how = KILL if protocol.text(message, "how") == KILL else TERMINATE
-                self._signal([run], how)
+                self._signal([server], how)
                 self._settle()
             else:
-                self._run_stop_command(run, message)
+                self._run_stop_command(server, message)
 
-    def _environment(self, run: ServerProcess, message: Mapping[str, object]) -> dict[str, str]:
-        return {**protocol.text_map(message, "env"), MARKER: self._mark(run)}
-
-    def _mark(self, run: ServerProcess) -> str:
-        return f"{self.id}.{run.number}"
+    def _marker(self, server: ServerProcess) -> str:
+        return f"{self.id}.{server.number}"
 
     def _spawn(self, message: Mapping[str, object]) -> None:
         number = protocol.whole(message, "run")
         model, tag = protocol.text(message, "model"), protocol.mapping(message.get("tag"))
         self._next_run = max(self._next_run, number + 1)
-        argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
         try:
-            run = self._started(ServerProcess(number, model, tag), argv, message, cwd)
+            server = self._started(ServerProcess(number, model, tag), message)
         except OSError as error:  # also: no descriptors left for its output
-            reason = error.strerror or str(error)
-            self._post(encode("spawn_failed", run=number, reason=reason, errno=error.errno))
+            facts = {"reason": error.strerror or str(error), "errno": error.errno}
+            self._send(encode("spawn_failed", run=number, **facts))
             return
-        self._runs[number] = run
-        self._watch(run.output.reader, lambda: self._pump(run))
-        self._post(encode("spawned", run=number, pid=run.pid, started=run.started))
+        self._servers[number] = server
+        self._watch(server.output.reader, server.output.pump)
+        self._send(encode("spawned", run=number, pid=server.pid, started=server.started))
 
-    def _started(
-        self, run: ServerProcess, argv: list[str], message: Mapping[str, object], cwd: str
-    ) -> ServerProcess:
+    def _started(self, server: ServerProcess, message: Mapping[str, object]) -> ServerProcess:
         try:
             if self._closing:
                 raise OSError("the keeper is stopping")  # noqa: TRY301 - fails like the others
-            run.has_started(spawn(argv, self._environment(run, message), cwd, run.output.writer))
-        except OSError:
-            run.output.close()
+            server.on_started(self._fork(server, message))
+        except (OSError, protocol.ProtocolError):
+            server.output.close()
             raise
-        return run
+        return server
 
-    @staticmethod
-    def _pump(run: ServerProcess) -> None:
-        run.output.pump()
-
-    def _run_stop_command(self, run: ServerProcess, message: Mapping[str, object]) -> None:
-        run.stopping = True
-        if run.stopper is not None:
-            return  # asked twice; the first one is still at it
+    def _fork(self, server: ServerProcess, message: Mapping[str, object]) -> int:
         argv, cwd = protocol.texts(message, "argv"), protocol.text(message, "cwd")
-        self._hand_out_orphans()
-        run.members()  # so that what it leaves behind is recognised
+        env = {**protocol.text_map(message, "env"), MARKER: self._marker(server)}
+        return spawn(argv, env, cwd, server.output.writer)
+
+    def _run_stop_command(self, server: ServerProcess, message: Mapping[str, object]) -> None:
+        server.stopping = True
+        if server.stop_pid is not None:
+            return  # asked twice; the first one is still at it
+        self._assign_orphans()
+        server.members()  # so that what it leaves behind is recognised
         try:
-            run.stopper = spawn(argv, self._environment(run, message), cwd, run.output.writer)
+            server.stop_pid = self._fork(server, message)
         except OSError as error:
-            reason = error.strerror or str(error)
-            news = encode("stop_ended", run=run.number, code=None, reason=reason, errno=error.errno)
-            self._post(news)
+            facts = {"reason": error.strerror or str(error), "errno": error.errno}
+            self._send(encode("stop_ended", run=server.number, code=None, **facts))
 
     def _stop_all(self, grace: float) -> None:
         if not self._closing:
             self._closing = True
-            self._signal(self._runs.values(), TERMINATE)
+            self._signal(self._servers.values(), TERMINATE)
         deadline = time.monotonic() + grace
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._settle()
 
-    def _signal(self, runs: Iterable[ServerProcess], how: str) -> None:
-        """Look anew whose the orphans are first: the number of one that has gone may be a stranger's."""
-        self._hand_out_orphans()
-        for run in runs:
-            run.signal(how)
+    def _signal(self, servers: Iterable[ServerProcess], how: str) -> None:
+        """Assign the orphans anew first: the number of one that has exited may be a foreign process's."""
+        self._assign_orphans()
+        for server in servers:
+            server.signal(how)
 
     # Children
 
@@ -280,79 +277,78 @@ class Supervisor:
                 break
             if pid == 0:
                 break
-            self._on_child_gone(pid, os.waitstatus_to_exitcode(status))
+            self._on_child_exited(pid, os.waitstatus_to_exitcode(status))
         self._settle()
 
-    def _on_child_gone(self, pid: int, code: int) -> None:
+    def _on_child_exited(self, pid: int, code: int) -> None:
         if pid == self._guard.pid:
             self._guard.start()
-        for run in self._runs.values():
-            if pid == run.pid and run.code is None:
-                run.code = code
-            elif pid == run.stopper:
-                run.stopper = None
-                self._post(encode("stop_ended", run=run.number, code=code, reason=""))
+        for server in self._servers.values():
+            if pid == server.pid and server.code is None:
+                server.code = code
+            elif pid == server.stop_pid:
+                server.stop_pid = None
+                self._send(encode("stop_ended", run=server.number, code=code, reason=""))
 
     def _settle(self) -> None:
-        """End the runs of which nothing is left, and deal with what others left behind."""
-        bereft = [run for run in self._runs.values() if run.code is not None]
-        strays = self._hand_out_orphans() if bereft or self._closing else []
-        for run in bereft:
-            self._settle_one(run)
-        if not self._runs:
-            for pid in strays:  # whoever they came from, it has ended
+        """End the servers whose processes have all exited; handle what others left behind."""
+        main_exited = [server for server in self._servers.values() if server.code is not None]
+        orphans = self._assign_orphans() if main_exited or self._closing else []
+        for server in main_exited:
+            self._settle_one(server)
+        if not self._servers:
+            for pid in orphans:  # the server that they came from has ended
                 send(pid, signal.SIGKILL)
-            self._finished = self._closing and not strays
+            self._finished = self._closing and not orphans
 
-    def _settle_one(self, run: ServerProcess) -> None:
-        left = run.members()
+    def _settle_one(self, server: ServerProcess) -> None:
+        left = server.members()
         if not left:
-            self._end(run)
-        elif run.killing or (run.code != 0 and not run.stopping):
-            run.signal(KILL)
-        elif run.stopping:
-            for pid in run.untold(left):
+            self._end(server)
+        elif server.killing or (server.code != 0 and not server.stopping):
+            server.signal(KILL)
+        elif server.stopping:
+            for pid in server.not_terminated(left):
                 send(pid, signal.SIGTERM)
-        elif not run.is_bereft_told:
-            run.is_bereft_told = True
-            self._post(encode("main_gone", run=run.number, left=left))
+        elif not server.is_main_exit_reported:
+            server.is_main_exit_reported = True
+            self._send(encode("main_gone", run=server.number, left=left))
 
-    def _hand_out_orphans(self) -> list[int]:
-        """Give each orphan to the run it came from; return those of unknown origin."""
-        mains = {run.pid for run in self._runs.values()}
-        mains |= {run.stopper for run in self._runs.values() if run.stopper is not None}
-        strays = [pid for pid in children(os.getpid()) if pid not in mains | {self._guard.pid}]
-        for run in self._runs.values():
-            mark = self._mark(run)
-            owned = [pid for pid in strays if run.owns(pid, mark)]
-            run.adopt(owned)
-            strays = [pid for pid in strays if pid not in owned]
-        return strays
+    def _assign_orphans(self) -> list[int]:
+        """Assign each orphan to the server it came from; return those of unknown origin."""
+        known = {pid for one in self._servers.values() for pid in (one.pid, one.stop_pid)}
+        orphans = [pid for pid in children(os.getpid()) if pid not in known | {self._guard.pid}]
+        for server in self._servers.values():
+            marker = self._marker(server)
+            owned = [pid for pid in orphans if server.owns(pid, marker)]
+            server.adopt(owned)
+            orphans = [pid for pid in orphans if pid not in owned]
+        return orphans
 
-    def _end(self, run: ServerProcess) -> None:
-        if run.stopper is not None:
-            send(-run.stopper, signal.SIGKILL)
-        while run.output.pump():
+    def _end(self, server: ServerProcess) -> None:
+        if server.stop_pid is not None:
+            send(-server.stop_pid, signal.SIGKILL)
+        while server.output.pump():
             pass
-        self._fetch(run)
-        self._forget(run.output.reader)
-        run.output.close()
-        del self._runs[run.number]
-        self._post(encode("exited", run=run.number, code=run.code))
+        self._fetch(server)
+        self._forget(server.output.reader)
+        server.output.close()
+        del self._servers[server.number]
+        self._send(encode("exited", run=server.number, code=server.code))
 
 
 def _only_wake(number: int, frame: object) -> None:
     """Do nothing: the wake-up pipe carries the news."""
 
 
-def _describe(run: ServerProcess) -> dict[str, object]:
+def _describe(server: ServerProcess) -> dict[str, object]:
     return {
-        "run": run.number,
-        "model": run.model,
-        "tag": run.tag,
-        "pid": run.pid,
-        "started": run.started,
-        "stopping": run.stopping,
+        "run": server.number,
+        "model": server.model,
+        "tag": server.tag,
+        "pid": server.pid,
+        "started": server.started,
+        "stopping": server.stopping,
     }
 
 
@@ -360,28 +356,28 @@ def main(arguments: list[str]) -> int:
     """Serve in the given state directory until everything has ended."""
     os.chdir(arguments[0])  # so that the socket's own path is short, however long the directory's
     grace = float(arguments[1]) if len(arguments) > 1 else DEFAULT_GRACE
-    with ControlSocket() as door:
-        _bury_predecessor()
-        supervisor = Supervisor(door, grace)
-        _leave_name(supervisor.id)
+    with ControlSocket() as control_socket:
+        _clean_up_previous()
+        supervisor = Supervisor(control_socket, grace)
+        _write_id(supervisor.id)
         os.write(1, protocol.READY_LINE)
         os.dup2(2, 1)
         supervisor.serve()
         with contextlib.suppress(OSError):
-            os.unlink(_NAME)  # noqa: PTH108 - nothing of ours is left to be found by it
+            os.unlink(_ID_FILE)  # noqa: PTH108 - nothing of ours is left to be found by it
     return 0
 
 
-def _bury_predecessor() -> None:
+def _clean_up_previous() -> None:
     """Kill what a keeper left behind that was killed together with its front and its guard."""
-    name = read_bytes(_NAME).decode("ascii", "replace")
+    name = read_bytes(_ID_FILE).decode("ascii", "replace")
     if name and sys.platform == "linux":
         sweep(name)
 
 
-def _leave_name(name: str) -> None:
+def _write_id(name: str) -> None:
     with contextlib.suppress(OSError):  # a full disk: the guard must do
-        fd = os.open(_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(_ID_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, name.encode())
         finally:

@@ -1,7 +1,8 @@
-"""Kill every process that carries a dead keeper's mark: `python -I -S sweep.py KEEPER_ID`.
+"""Kills every process that carries a dead keeper's marker: `python -I -S sweep.py KEEPER_ID`.
 
-Run by the guard and by a front that lost its keeper; both at once do no harm. It looks again until
-two looks in a row found nothing, because a process may fork while it is being looked for.
+The guard runs it, and so does a front that lost its keeper; both at once do no harm. It scans until two
+scans in a row found nothing, because a process may fork meanwhile. It imports nothing of modelswap: a
+keeper of an earlier version starts it by its path.
 """
 
 import os
@@ -10,12 +11,13 @@ import sys
 import time
 
 _PAUSE = 0.01
-_LOOKS = 1000
-"""A process that cannot die (uninterruptible) must not keep us here for ever."""
+"""Seconds between two scans: a killed process has exited by then."""
+_MAX_SCANS = 1000
+"""About ten seconds: a process that cannot be killed (uninterruptible) must not keep us for ever."""
 
 
 def marked(prefix: bytes) -> list[int]:
-    """The living processes whose environment holds an entry that starts so."""
+    """Return the processes whose environment holds an entry that starts so."""
     found: list[int] = []
     for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib is slow to import
         try:
@@ -29,10 +31,10 @@ def marked(prefix: bytes) -> list[int]:
 
 
 def sweep(keeper: str) -> None:
-    """Return when nothing is left of that keeper's runs."""
+    """Return when no process of that keeper's servers is left."""
     prefix = f"MODELSWAP_RUN={keeper}.".encode()
     quiet = 0
-    for _ in range(_LOOKS):
+    for _ in range(_MAX_SCANS):
         left = marked(prefix)
         for pid in left:
             try:

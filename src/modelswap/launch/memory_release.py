@@ -1,12 +1,14 @@
-"""A stopped server has left when its GPU memory is seen to be free again.
+"""A launcher before another one: reports an exit only when the server's GPU memory is free again.
 
-Drivers give memory back up to seconds after the process is gone; a model that is started meanwhile
-finds it taken. So this launcher stands before another one and passes the exit of a server that was
-stopped on only when the devices' totals have fallen again, or `PATIENCE` is over.
+Drivers give memory back up to seconds after the process has exited; a server that is started meanwhile
+finds it in use. So the exit of a server that was asked to stop is passed on only when the devices'
+totals have fallen again, or `RELEASE_TIMEOUT` is over.
 
-Totals, because per-process figures lie (containers, MIG, WDDM). What a server took is the difference
-between the totals before its start and when it was ready. Who took nothing is not waited for, nor a
-server that died by itself: its requests must hear of that at once. Readings are never on the loop.
+It reads totals, because figures per process are wrong in containers, with MIG and with WDDM. What a
+server took is the difference between the totals before its start and when it was ready.
+
+Does not: wait for a server that took nothing, or for one that exited by itself, because its requests
+must hear of that at once; read devices on the event loop.
 """
 
 from __future__ import annotations
@@ -16,24 +18,28 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from modelswap.units import Bytes, Seconds
+
+from .protocol import NO_CAPABILITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from modelswap.core.failure import ProbeObservation
+    from modelswap.core.spec import ServerId
 
-    from .protocol import Exit, Launcher, LaunchSpec, Listener, RunningServer
+    from .protocol import Capability, Exit, Handle, Launcher, LaunchSpec, Listener, RunningServer
 
-PATIENCE: Final = 5.0
-PAUSE: Final = 0.05
-SLACK: Final = 64 << 20
-"""Bytes that do not count: other programs come and go, and a context is small."""
-SHARE: Final = 0.8
-"""Of what the server took has to be free again."""
-_NVIDIA: Final = ("/dev/nvidiactl", "/dev/dxg")
-_DRM: Final = Path("/sys/class/drm")
+RELEASE_TIMEOUT: Final = Seconds(5.0)
+"""Drivers were seen to take up to two seconds for 80 GB."""
+READ_PAUSE: Final = Seconds(0.05)
+"""Between two readings; one takes about a millisecond."""
+SLACK: Final = Bytes(64 << 20)
+"""Does not count: other programs come and go, and a context is small."""
+RELEASED_SHARE: Final = 0.8
+"""Of what the server took, this much has to be free again: the rest may be another program's."""
 
 Totals = tuple[int, ...]
 """Used bytes of each device; empty: not known."""
@@ -41,7 +47,7 @@ Totals = tuple[int, ...]
 
 @dataclass(slots=True, eq=False)
 class MemoryBaseline:
-    """What the devices said around one server's life."""
+    """The devices' totals around one server."""
 
     before: Totals = ()
     ready: Totals = ()
@@ -60,17 +66,57 @@ class MemoryBaseline:
         """Whether what it took is free again: as before its start, or fallen by nearly as much."""
         took, stop = self.took(), self.stop or self.ready
         if not len(now) == len(took) == len(stop):
-            return True  # a device came or went: nothing can be said
+            return True  # a device appeared or vanished: nothing is known
         devices = zip(now, took, self.before, stop, strict=True)
         return all(
-            used <= max(before + SLACK, high - SHARE * size)
+            used <= max(before + SLACK, high - RELEASED_SHARE * size)
             for used, size, before, high in devices
             if size > SLACK
         )
 
 
+class BackgroundReader:
+    """Reads on threads of its own, one reading at a time; who asks meanwhile shares its result.
+
+    The loop's own threads are not used: a driver may hang for ever, and must then take neither those
+    nor the end of the program with it.
+    """
+
+    def __init__(self, read: Callable[[], Totals]) -> None:
+        self._read = read
+        self._callbacks: list[Callable[[Totals], None]] = []
+        """Of the reading that is under way."""
+
+    def read(self, callback: Callable[[Totals], None]) -> None:
+        """Read, and call back on the loop; a reading that fails is empty."""
+        self._callbacks.append(callback)
+        if len(self._callbacks) > 1:
+            return
+        loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=self._run, args=(loop,), name="gpu memory", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread to be had
+            loop.call_soon(self._on_reading, ())
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        totals: Totals = ()
+        with suppress(Exception):  # any error of the driver means: not known
+            totals = self._read()
+        with suppress(RuntimeError):  # the loop has closed
+            loop.call_soon_threadsafe(self._on_reading, totals)
+
+    def _on_reading(self, totals: Totals) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(totals)
+
+
 class MemoryReleaseLauncher:
     """A `Launcher` before another one, and its `Listener`."""
+
+    capabilities: frozenset[Capability] = NO_CAPABILITIES
+    """Those of the other launcher are not passed on."""
 
     def __init__(
         self,
@@ -78,175 +124,107 @@ class MemoryReleaseLauncher:
         listener: Listener,
         read: Callable[[], Totals],
         *,
-        patience: float = PATIENCE,
+        timeout: float = RELEASE_TIMEOUT,
         is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         """*is_ending*: nothing will be started any more, so nothing is waited for."""
-        self._inner = make(self)
+        self._launcher = make(self)
         self._listener = listener
-        self._read = read
-        self._patience = patience
+        self._reader = BackgroundReader(read)
+        self._timeout = timeout
         self._is_ending = is_ending
-        self._marks: dict[str, MemoryBaseline] = {}
+        self._baselines: dict[ServerId, MemoryBaseline] = {}
         self._is_closed = False
-        self._curious: list[Callable[[Totals], None]] = []
-        """Who wants the reading that is under way."""
 
     # Orders
 
     async def open(self) -> None:
-        self._look(lambda _: None)  # the driver's own start takes long
-        await self._inner.open()
+        self._reader.read(lambda _: None)  # the driver's own start takes long
+        await self._launcher.open()
 
     async def close(self, *, stop_servers: bool) -> None:
         self._is_closed = True
-        await self._inner.close(stop_servers=stop_servers)
+        await self._launcher.close(stop_servers=stop_servers)
 
-    def adopted(self) -> list[RunningServer]:
-        return self._inner.adopted()
+    def found_servers(self) -> list[RunningServer]:
+        return self._launcher.found_servers()
 
-    def adopt(self, job: LaunchSpec, *, as_it_is: bool = False) -> bool:
-        return self._inner.adopt(job, as_it_is=as_it_is)
+    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
+        return self._launcher.adopt(spec, as_it_is=as_it_is)
 
-    async def discard(self, *models: str) -> None:
-        await self._inner.discard(*models)
+    async def discard(self, *servers: ServerId) -> None:
+        await self._launcher.discard(*servers)
 
-    def start(self, job: LaunchSpec) -> None:
-        mark = self._marks[job.model] = MemoryBaseline()
-        self._look(lambda totals: setattr(mark, "before", totals))
-        self._inner.start(job)
+    def start(self, spec: LaunchSpec) -> None:
+        baseline = self._baselines[spec.server] = MemoryBaseline()
+        self._reader.read(lambda totals: setattr(baseline, "before", totals))
+        self._launcher.start(spec)
 
-    def terminate(self, model: str) -> None:
-        self._note_stop(model)
-        self._inner.terminate(model)
+    def terminate(self, server: ServerId) -> None:
+        self._note_stop(server)
+        self._launcher.terminate(server)
 
-    def kill(self, model: str) -> None:
-        self._note_stop(model)
-        self._inner.kill(model)
+    def kill(self, server: ServerId) -> None:
+        self._note_stop(server)
+        self._launcher.kill(server)
 
-    def _note_stop(self, model: str) -> None:
-        mark = self._marks.get(model)
-        if mark is not None and not mark.is_stopping:
-            mark.is_stopping = True
-            self._look(lambda totals: setattr(mark, "stop", totals))
+    def _note_stop(self, server: ServerId) -> None:
+        baseline = self._baselines.get(server)
+        if baseline is not None and not baseline.is_stopping:
+            baseline.is_stopping = True
+            self._reader.read(lambda totals: setattr(baseline, "stop", totals))
 
-    def last_look(self, model: str) -> ProbeObservation | None:
-        return self._inner.last_look(model)
+    def last_observation(self, server: ServerId) -> ProbeObservation | None:
+        return self._launcher.last_observation(server)
 
     # News
 
-    def on_spawned(self, model: str, pid: int) -> None:
-        self._listener.on_spawned(model, pid)
+    def on_started(self, server: ServerId, handle: Handle) -> None:
+        self._listener.on_started(server, handle)
 
-    def on_ready(self, model: str) -> None:
-        mark = self._marks.get(model)
-        if mark is not None:
-            self._look(lambda totals: setattr(mark, "ready", totals))
-        self._listener.on_ready(model)
+    def on_ready(self, server: ServerId, address: str) -> None:
+        baseline = self._baselines.get(server)
+        if baseline is not None:
+            self._reader.read(lambda totals: setattr(baseline, "ready", totals))
+        self._listener.on_ready(server, address)
 
-    def on_output(self, model: str, data: bytes) -> None:
-        self._listener.on_output(model, data)
+    def on_output(self, server: ServerId, data: bytes) -> None:
+        self._listener.on_output(server, data)
 
-    def on_trouble(self, model: str, what: str) -> None:
-        self._listener.on_trouble(model, what)
+    def on_trouble(self, server: ServerId, what: str) -> None:
+        self._listener.on_trouble(server, what)
 
-    def on_exited(self, model: str, ending: Exit) -> None:
-        mark = self._marks.pop(model, None)
-        if mark is not None and self._is_awaited(mark):
-            self._wait(mark, partial(self._listener.on_exited, model, ending))
+    def on_exited(self, server: ServerId, ending: Exit) -> None:
+        baseline = self._baselines.pop(server, None)
+        if baseline is not None and self._must_wait(baseline):
+            self._wait(baseline, partial(self._listener.on_exited, server, ending))
         else:
-            self._listener.on_exited(model, ending)
+            self._listener.on_exited(server, ending)
 
     # Inside
 
-    def _is_awaited(self, mark: MemoryBaseline) -> bool:
-        took_much = max(mark.took(), default=0) > SLACK
-        return mark.is_stopping and took_much and not self._is_ending()
+    def _must_wait(self, baseline: MemoryBaseline) -> bool:
+        took_much = max(baseline.took(), default=0) > SLACK
+        return baseline.is_stopping and took_much and not self._is_ending()
 
-    def _wait(self, mark: MemoryBaseline, tell: Callable[[], None]) -> None:
+    def _wait(self, baseline: MemoryBaseline, report: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        is_told = False
+        is_reported = False
 
-        def end() -> None:
-            nonlocal is_told
-            is_told = True
-            late.cancel()
+        def finish() -> None:
+            nonlocal is_reported
+            is_reported = True
+            deadline.cancel()
             if not self._is_closed:
-                tell()
+                report()
 
-        def judge(totals: Totals) -> None:
-            if is_told or self._is_closed:
+        def check(totals: Totals) -> None:
+            if is_reported or self._is_closed:
                 return
-            if mark.is_settled(totals) or self._is_ending():
-                end()
+            if baseline.is_settled(totals) or self._is_ending():
+                finish()
             else:
-                loop.call_later(PAUSE, self._look, judge)
+                loop.call_later(READ_PAUSE, self._reader.read, check)
 
-        late = loop.call_later(self._patience, end)  # also when no reading comes back
-        self._look(judge)
-
-    def _look(self, use: Callable[[Totals], None]) -> None:
-        """Read the devices on another thread; a reading that fails knows nothing.
-
-        One at a time, and never on the loop's own threads: a driver may hang for ever, and must
-        then take neither those nor the end of the program with it.
-        """
-        self._curious.append(use)
-        if len(self._curious) > 1:
-            return  # the reading under way will do
-        loop = asyncio.get_running_loop()
-        reading = threading.Thread(target=self._take, args=(loop,), name="gpu memory", daemon=True)
-        try:
-            reading.start()
-        except RuntimeError:  # no thread to be had
-            loop.call_soon(self._spread, ())
-
-    def _take(self, loop: asyncio.AbstractEventLoop) -> None:
-        totals: Totals = ()
-        with suppress(Exception):  # whatever the driver says: not knowing is an answer
-            totals = self._read()
-        with suppress(RuntimeError):  # the loop has closed: nobody is left to tell
-            loop.call_soon_threadsafe(self._spread, totals)
-
-    def _spread(self, totals: Totals) -> None:
-        curious, self._curious = self._curious, []
-        for use in curious:
-            use(totals)
-
-
-class Devices:
-    """The GPUs of this machine: NVIDIA's by NVML, AMD's by sysfs."""
-
-    def __init__(self, amd: Sequence[Path]) -> None:
-        self._amd = amd
-        self._lock = threading.Lock()
-        self._nvml: Any = None
-        self._handles: list[Any] | None = None
-
-    def used(self) -> Totals:
-        with self._lock:
-            if self._handles is None:
-                self._handles = self._open()
-            nvidia = [int(self._nvml.nvmlDeviceGetMemoryInfo(h).used) for h in self._handles]
-        return (*nvidia, *(int(file.read_text(encoding="ascii")) for file in self._amd))
-
-    def _open(self) -> list[Any]:
-        with suppress(ImportError):
-            import pynvml  # noqa: PLC0415 - large; only where there is such a device
-
-            nvml: Any = pynvml
-            with suppress(pynvml.NVMLError):
-                nvml.nvmlInit()
-                self._nvml = nvml
-                return [
-                    nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())
-                ]
-        return []
-
-
-def devices(drm: Path = _DRM) -> Devices | None:
-    """Return the machine's GPUs; `None` where there are none, and nothing is to be waited for."""
-    amd = sorted(drm.glob("card*/device/mem_info_vram_used"))
-    if not amd and not any(Path(file).exists() for file in _NVIDIA):
-        return None
-    return Devices(amd)
+        deadline = loop.call_later(self._timeout, finish)  # also when no reading comes back
+        self._reader.read(check)

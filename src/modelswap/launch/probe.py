@@ -1,11 +1,11 @@
-"""When is a server ready: when its check endpoint answers exactly 200.
+"""Probes a server: it is ready when its check endpoint answers exactly 200.
 
-The first look is immediate. The pause between looks is a small share of the time already waited, so
+The first probe is immediate. The pause between probes is a small share of the time already waited, so
 that the delay it adds stays at a few per cent, and a server that is ready at once is seen at once. Each
-look has its own deadline, so an endpoint that accepts and never answers cannot eat the whole time.
+probe has its own deadline, so an endpoint that accepts and never answers cannot use up the whole time.
 
-How long to go on is not decided here: the caller cancels. What each look saw is handed to the caller,
-so that it can be told when the time is over.
+Does not: decide how long to go on; the caller cancels. It is given the result of each probe, for the
+error text when the time is over.
 """
 
 from __future__ import annotations
@@ -20,31 +20,38 @@ from urllib.parse import urlsplit
 from modelswap.core.failure import ProbeObservation
 from modelswap.net.address import Address, is_unix
 from modelswap.net.unix_sockets import name_of
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIRST_PAUSE: Final = 0.003
-LAST_PAUSE: Final = 0.25
+MIN_PAUSE: Final = Seconds(0.003)
+"""A refused connection costs about 0.1 ms, so a server that starts at once is seen almost at once."""
+MAX_PAUSE: Final = Seconds(0.25)
+"""Not noticeable after a load of minutes."""
 PAUSE_SHARE: Final = 0.015
-FIRST_DEADLINE: Final = 1.0
-LAST_DEADLINE: Final = 5.0
-_LONGEST_LINE: Final = 4096
+"""Of the time waited so far: the delay that a pause adds stays below 1.5 %."""
+MIN_DEADLINE: Final = Seconds(1.0)
+"""A health endpoint answers within milliseconds, unless the server is busy loading."""
+MAX_DEADLINE: Final = Seconds(5.0)
+"""Some servers answer their health between two long steps of loading."""
+_MAX_LINE: Final = 4096
+"""Bytes of a status line; more is not HTTP."""
 
 
-def pause_after(waited: float) -> float:
-    """Seconds until the next look, after `waited` seconds since the first."""
-    return min(max(waited * PAUSE_SHARE, FIRST_PAUSE), LAST_PAUSE)
+def pause_after(waited: float) -> Seconds:
+    """Return the pause until the next probe, `waited` seconds after the first."""
+    return Seconds(min(max(waited * PAUSE_SHARE, MIN_PAUSE), MAX_PAUSE))
 
 
-def deadline_after(waited: float) -> float:
-    """Seconds that one look may take; slow endpoints get more as time goes by."""
-    return min(max(waited / 4, FIRST_DEADLINE), LAST_DEADLINE)
+def deadline_after(waited: float) -> Seconds:
+    """Return how long one probe may take; slow endpoints get more as time goes by."""
+    return Seconds(min(max(waited / 4, MIN_DEADLINE), MAX_DEADLINE))
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
-    """Where to look."""
+    """A check endpoint."""
 
     host: str
     port: int
@@ -103,32 +110,32 @@ def _unix_target(address: Address, check: str, key: str) -> ProbeTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What one look at a check endpoint saw."""
+class ProbeResult:
+    """What one probe of a check endpoint saw."""
 
-    where: ProbeTarget
-    what: str
+    target: ProbeTarget
+    text: str
     """What the endpoint did, as the rest of a sentence; empty: it answered 200."""
     advice: str = ""
     is_lasting: bool = False
-    """It is no matter of time."""
+    """More time would not help."""
     has_answered: bool = False
-    """It spoke HTTP, so a server listens where it should."""
+    """It spoke HTTP, so a server listens target it should."""
 
     @property
     def is_ready(self) -> bool:
-        return not self.what
+        return not self.text
 
-    def told(self) -> ProbeObservation:
+    def as_observation(self) -> ProbeObservation:
         """Put it into a sentence, with and without the address; a query may hold a secret."""
-        end = f"last {self.what}{self.advice}"
-        where = self.where
-        path, mark, _ = where.path.partition("?")
+        end = f"last {self.text}{self.advice}"
+        target = self.target
+        path, mark, _ = target.path.partition("?")
         path += "?…" if mark else ""
-        scheme = "https" if where.tls else "http"
-        url = f"{scheme}://{where.authority}{path}"
-        if where.socket_path:
-            url = f"{path} of unix:{where.socket_path}"
+        scheme = "https" if target.tls else "http"
+        url = f"{scheme}://{target.authority}{path}"
+        if target.socket_path:
+            url = f"{path} of unix:{target.socket_path}"
         return ProbeObservation(
             f"the check endpoint {url} {end}",
             f"the check endpoint {path} {end}",
@@ -145,88 +152,91 @@ _ADVICE: Final = {
 }
 _SET_ENDPOINT: Final = "; set `checkEndpoint` to a path that answers 200, or to `none`"
 _PASSING: Final = frozenset({408, 425, 429})
+"""Status codes that ask for a later try."""
 
 
-def answered(where: ProbeTarget, status_line: bytes) -> Glance:
+def judge(target: ProbeTarget, status_line: bytes) -> ProbeResult:
     """Judge the first line of an answer."""
     version, _, rest = status_line.strip().partition(b" ")
     code = rest[:3]
     is_http = version in {b"HTTP/1.1", b"HTTP/1.0"} and code.isdigit() and not rest[3:4].isdigit()
     if not status_line:
-        return Glance(where, _NO_ANSWER)
+        return ProbeResult(target, _NO_ANSWER)
     if not is_http:
-        return Glance(where, "answered, but not in HTTP", is_lasting=True)
+        return ProbeResult(target, "answered, but not in HTTP", is_lasting=True)
     status = int(code)
     if status == 200:  # noqa: PLR2004 -- the one status that means ready
-        return Glance(where, "")
+        return ProbeResult(target, "")
     is_lasting = 200 < status < 500 and status not in _PASSING  # noqa: PLR2004 -- the classes of HTTP
     redirect = ", a redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 -- the class of redirects
     advice = _ADVICE.get(status, _SET_ENDPOINT if is_lasting else "")
     what = f"answered {status}{redirect} (expected 200)"
-    return Glance(where, what, advice, is_lasting, has_answered=True)
+    return ProbeResult(target, what, advice, is_lasting, has_answered=True)
 
 
-async def look(where: ProbeTarget, addresses: list[str], trust: ssl.SSLContext | None) -> Glance:
-    """Take one look; of several addresses the first that lets us connect counts."""
+async def probe_once(
+    target: ProbeTarget, addresses: list[str], trust: ssl.SSLContext | None
+) -> ProbeResult:
+    """Probe once; of several addresses the first that accepts a connection counts."""
     if not addresses:
-        return Glance(where, "could not be reached: its host name is not known")
+        return ProbeResult(target, "could not be reached: its host name is not known")
     refused = _REFUSED
     for address in addresses:
-        connection = await _connected(where, address)
+        connection = await _connect(target, address)
         if isinstance(connection, OSError):
             if not isinstance(connection, ConnectionRefusedError) and connection.strerror:
                 refused = f"could not be reached: {connection.strerror.lower()}"
             continue
-        return await _asked(where, connection, trust)
-    return Glance(where, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
+        return await _request_once(target, connection, trust)
+    return ProbeResult(target, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
 
 
 _REFUSED: Final = "refused the connection"
 _ADVICE_REFUSED: Final = "; does the server listen at that address and port?"
 
 
-async def _asked(
-    where: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
-) -> Glance:
+async def _request_once(
+    target: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
+) -> ProbeResult:
     try:
         reader, writer = await asyncio.open_connection(
             sock=connection,
-            limit=_LONGEST_LINE,
+            limit=_MAX_LINE,
             ssl=trust,
-            server_hostname=None if trust is None else where.host,
+            server_hostname=None if trust is None else target.host,
         )
     except OSError as error:
         connection.close()
-        return _broken(where, error)
+        return _failed(target, error)
     try:
-        writer.write(where.request)
-        return answered(where, await reader.readline())
+        writer.write(target.request)
+        return judge(target, await reader.readline())
     except ValueError:  # a line without end
-        return answered(where, b"?")
+        return judge(target, b"?")
     except OSError as error:
-        return _broken(where, error)
+        return _failed(target, error)
     finally:
         writer.close()
 
 
-def _broken(where: ProbeTarget, error: OSError) -> Glance:
+def _failed(target: ProbeTarget, error: OSError) -> ProbeResult:
     if isinstance(error, ssl.SSLError):
         why = getattr(error, "verify_message", "") or error.reason or "unknown"
         said = str(why).lower().replace("_", " ")
-        return Glance(where, f"failed the TLS handshake ({said})", is_lasting=True)
-    return Glance(where, _NO_ANSWER)
+        return ProbeResult(target, f"failed the TLS handshake ({said})", is_lasting=True)
+    return ProbeResult(target, _NO_ANSWER)
 
 
-async def _connected(where: ProbeTarget, address: str) -> socket.socket | OSError:
-    """Connect without the resolver: nearly all looks end here, so a refusal has to be cheap."""
-    found: tuple[str, int] | str = (address, where.port)
+async def _connect(target: ProbeTarget, address: str) -> socket.socket | OSError:
+    """Connect without the resolver: nearly all probes end here, so a refusal has to be cheap."""
+    found: tuple[str, int] | str = (address, target.port)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    if where.socket_path:
+    if target.socket_path:
         family, found = socket.AF_UNIX, name_of(address)
     try:
         connection = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        return error  # the machine does not have this family, or we have no descriptor left
+        return error  # the machine does not have this family, or no descriptor is left
     connection.settimeout(0)
     try:
         await asyncio.get_running_loop().sock_connect(connection, found)
@@ -239,39 +249,36 @@ async def _connected(where: ProbeTarget, address: str) -> socket.socket | OSErro
     return connection
 
 
-async def addresses_of(where: ProbeTarget) -> list[str]:
-    """Resolve once: a look every few milliseconds must not ask the resolver each time."""
-    if where.socket_path:
-        return [where.socket_path]
-    if where.host == "localhost":
+async def addresses_of(target: ProbeTarget) -> list[str]:
+    """Resolve once: a probe every few milliseconds must not ask the resolver each time."""
+    if target.socket_path:
+        return [target.socket_path]
+    if target.host == "localhost":
         return ["127.0.0.1", "::1"]
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(
-            where.host, where.port, type=socket.SOCK_STREAM
+            target.host, target.port, type=socket.SOCK_STREAM
         )
     except (OSError, UnicodeError):
         return []
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
-async def until_ready(where: ProbeTarget, note: Callable[[Glance], None]) -> None:
-    """Return as soon as the endpoint answers 200; look for as long as it takes.
-
-    `note` hears what each look saw.
-    """
+async def wait_until_ready(target: ProbeTarget, on_result: Callable[[ProbeResult], None]) -> None:
+    """Return as soon as the endpoint answers 200; `on_result` is given the result of each probe."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    trust = ssl.create_default_context() if where.tls else None
+    trust = ssl.create_default_context() if target.tls else None
     addresses: list[str] = []
     while True:
-        addresses = addresses or await addresses_of(where)
+        addresses = addresses or await addresses_of(target)
         deadline = deadline_after(clock() - began)
         try:
             async with asyncio.timeout(deadline):
-                glance = await look(where, addresses, trust)
+                result = await probe_once(target, addresses, trust)
         except TimeoutError:
-            glance = Glance(where, f"gave no answer within {deadline:.1f} s")
-        note(glance)
-        if glance.is_ready:
+            result = ProbeResult(target, f"gave no answer within {deadline:.1f} s")
+        on_result(result)
+        if result.is_ready:
             return
         await asyncio.sleep(pause_after(clock() - began))

@@ -1,64 +1,74 @@
-"""Launchers: start and stop model servers, and say what became of them.
-
-The fleet knows launchers by the protocols of this page alone. Orders are plain calls that return at
-once; every consequence comes as news through the `Listener`, in order, on the event loop, never from
-within the order itself. A launcher judges readiness (it owns the probe) and nothing else: when to
-start, how long to be patient, what to do after a failure is decided elsewhere.
-
-    local           the launcher of this machine, a client of the keeper
-    local_link      the connection to the keeper, and how one is started
-    local_watch     is it our server that answers, and does the keeper still obey
-    probe           when is a server ready
-    diagnosis       which line of a server's output says why it ended
-    unstartable     why a program cannot be started
-    ports           which ports are free, and who holds one
-    state           the state directory and its lock
-    fronts          which fronts run, and what they say of themselves
-    memory          a stopped server's GPU memory is free before its exit is told
-    descriptors     how many files we may hold open
-    first           being process 1
-
-For each `start` exactly one `on_exited` comes, however it ends; `on_spawned` and `on_ready` come at
-most once before it.
-"""
+"""The protocols between the fleet and a launcher, and the values that pass between them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from modelswap.core.placement.policy import ANYWHERE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
     from modelswap.core.failure import Failure, ProbeObservation
+    from modelswap.core.placement.policy import Placement
+    from modelswap.core.spec import ServerId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
     """How to run one server. Command and environment may hold secrets: `repr` leaves them out."""
 
-    model: str
+    server: ServerId
     argv: tuple[str, ...] = field(repr=False)
     env: tuple[str, ...] = field(default=(), repr=False)
-    """`NAME=value`, on top of our own environment."""
+    """`NAME=value`, on top of the launcher's own environment."""
     cwd: str | None = None
-    """`None`: our own."""
+    """`None`: the launcher's own."""
     stop_command: tuple[str, ...] = field(default=(), repr=False)
-    """Split, with `${PID}` still in it; empty: SIGTERM."""
+    """`${PID}` is still in it; empty: SIGTERM."""
     url: str
-    """Where the server will answer, perhaps with a base path."""
+    """Where the server listens on its machine, perhaps with a base path."""
     check: str | None = "/health"
-    """Path (and query) below `url` that answers 200 when ready; `None`: ready once spawned."""
+    """Path (and query) below `url` that answers 200 when ready; `None`: ready once started."""
     key: str = field(default="", repr=False)
     """What the check sends as Bearer; empty: nothing. Not a part of how the server runs."""
     port: int | None = None
-    """The port we chose for it, if we did."""
+    """What `${PORT}` stands for in the fields above; `None`: they do not use it."""
+    reserved_ports: AbstractSet[int] = field(default=frozenset(), repr=False)
+    """Ports of other servers, which this one must not get."""
+    placement: Placement = ANYWHERE
+    """Where it shall run; the local launcher does not place servers."""
+    render: Callable[[int], LaunchSpec] | None = field(default=None, compare=False, repr=False)
+    """Makes the specification for another port; `None` where there is no `${PORT}`."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that makes a running server the one that this job would start."""
+        """Hash of all that makes a running server the one that this specification would start."""
         facts = [self.argv, self.env, self.cwd, self.url]
         return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()
+
+    def at_port(self, port: int | None) -> LaunchSpec:
+        """Return the specification with `${PORT}` rendered as *port*."""
+        if self.render is None or port is None or port == self.port:
+            return self
+        return self.render(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """What a launcher tells of a server that runs, for display."""
+
+    text: str
+    """In a few words: `pid 4711`."""
+    pid: int | None = None
+    """`None`: not known, or of another machine."""
+    port: int | None = None
+    """What `${PORT}` stands for in its command, where it was given one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,69 +81,97 @@ class Exit:
     """In a few words: how it ended."""
     failure: Failure | None = None
     """Why, with the line of its output that says so; `None` when it was asked to end."""
-    port_clash: bool = False
-    """It ended while starting, and somebody else holds its port: another port may help."""
+    retryable: bool = False
+    """It ended while starting, for a reason that the launcher avoids at the next `start`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningServer:
     """A server that an earlier front started and that still runs."""
 
-    model: str
-    pid: int
-    fingerprint: str
-    port: int | None
+    server: ServerId
+    handle: Handle
 
 
 class Listener(Protocol):
-    """Whoever wants the news; the calls must not block."""
+    """Receives a launcher's news; the calls must not block."""
 
-    def on_spawned(self, model: str, pid: int) -> None: ...
-    def on_ready(self, model: str) -> None: ...
-    def on_exited(self, model: str, ending: Exit) -> None: ...
-    def on_output(self, model: str, data: bytes) -> None: ...
-    def on_trouble(self, model: str, what: str) -> None:
-        """Hear what the user of the whole should know, beside the model's own output."""
-        ...
+    def on_started(self, server: ServerId, handle: Handle) -> None: ...
+    def on_ready(self, server: ServerId, address: str) -> None:
+        """Learn that requests may be sent to *address*, a URL, perhaps with a base path."""
+
+    def on_exited(self, server: ServerId, ending: Exit) -> None: ...
+    def on_output(self, server: ServerId, data: bytes) -> None: ...
+    def on_trouble(self, server: ServerId, what: str) -> None:
+        """Learn what the operator should know, beside the server's own output."""
+
+
+class Capability(StrEnum):
+    """What a launcher can do beside starting and stopping."""
+
+    SLEEP = "sleep"
+    """It is a `SleepingLauncher`."""
+    PREFETCH = "prefetch"
+    """It is a `PrefetchingLauncher`."""
+
+
+NO_CAPABILITIES: Final[frozenset[Capability]] = frozenset()
 
 
 class Launcher(Protocol):
+    """Starts and stops servers; the package's docstring has the contract."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
     async def open(self) -> None:
         """Take possession; raise `AlreadyRunningError` when another front has."""
-        ...
 
-    def adopted(self) -> list[RunningServer]:
-        """Servers found running at `open` that were neither adopted nor discarded yet.
+    def found_servers(self) -> list[RunningServer]:
+        """Return the servers that ran at `open` and were neither adopted nor discarded yet.
 
-        One that is already on its way out is among them; it cannot be adopted.
+        One that is already stopping is among them; it cannot be adopted.
         """
         ...
 
-    def adopt(self, job: LaunchSpec, *, as_it_is: bool = False) -> bool:
-        """Take over the running server of that model if it is the one `job` would start.
+    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
+        """Take over the running server if it is the one that `spec` would start.
 
-        *as_it_is*: whatever started it. News follows as after `start`: spawned, then ready once the probe has passed.
+        Return its address; `None`: it was not taken over. *as_it_is*: whatever started it.
+        News follows as after `start`: started, then ready once the probe has passed.
         """
-        ...
 
-    async def discard(self, *models: str) -> None:
-        """Stop servers found at `open`, all when none is named; return when they are gone."""
-        ...
+    async def discard(self, *servers: ServerId) -> None:
+        """Stop servers found at `open`, all when none is named; return when they have exited."""
 
-    def start(self, job: LaunchSpec) -> None: ...
-    def terminate(self, model: str) -> None:
-        """Ask the server to leave: its stop command, else SIGTERM to all its processes."""
-        ...
+    def start(self, spec: LaunchSpec) -> None: ...
+    def terminate(self, server: ServerId) -> None:
+        """Ask the server to exit: its stop command, else SIGTERM to all its processes."""
 
-    def kill(self, model: str) -> None: ...
+    def kill(self, server: ServerId) -> None: ...
 
-    def last_look(self, model: str) -> ProbeObservation | None:
-        """Say what the probe of a starting server saw last; `None` when it did not look."""
-        ...
+    def last_observation(self, server: ServerId) -> ProbeObservation | None:
+        """Return what the probe of a starting server saw last; `None` when it was not probed."""
 
     async def close(self, *, stop_servers: bool) -> None:
-        """Give up possession; the servers stop now, or live on for the keeper's grace."""
-        ...
+        """Give up possession; the servers stop now, or run on for the keeper's grace."""
+
+
+class SleepingLauncher(Launcher, Protocol):
+    """A launcher that can free a server's device memory and keep its process."""
+
+    def sleep(self, server: ServerId) -> None:
+        """Free the memory of a ready server; it serves no request until `wake`."""
+
+    def wake(self, server: ServerId) -> None:
+        """Load it again; `on_ready` follows once more."""
+
+
+class PrefetchingLauncher(Launcher, Protocol):
+    """A launcher that can bring a model's files near before the start."""
+
+    def prefetch(self, spec: LaunchSpec) -> None:
+        """Begin to read or fetch the files; no news follows."""
 
 
 class LaunchError(Exception):

@@ -14,18 +14,16 @@ import fcntl
 import os
 import socket
 import stat
-import struct
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from modelswap.procfs import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 _BACKLOG = 1024
-_PEER = struct.Struct("3i")
-"""`struct ucred` of Linux: process, user, group."""
 _NO_OTHERS = 0o117
 """umask: the owner and the group may connect, which takes the right to write."""
 
@@ -72,14 +70,12 @@ def look_at(path: str) -> SocketState:
 
 def holder_of(path: str) -> int:
     """Return the process that listens there; 0 when nobody does or the system does not say."""
-    if sys.platform != "linux":
-        return 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
         with contextlib.suppress(OSError):
             probe.connect(name_of(path))
-            data = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-            return int(_PEER.unpack(data)[0])
+            peer = peer_of(probe)
+            return 0 if peer is None else peer[0]
     return 0
 
 

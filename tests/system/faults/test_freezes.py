@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
-from modelswap.launch.local.watchdog import KeeperWatchdog
 from support.load import one_request, rest_of, slow_stream
 from support.server import stub_config, wait_until
 
@@ -66,20 +65,6 @@ def test_stop_with_a_hung_keeper(modelswap_server: StartServer) -> None:
     wait_until(lambda: not server.processes(), 5, what="everything is gone")
 
 
-class Hung:
-    """Counts the questions, and whether it was given up."""
-
-    def __init__(self) -> None:
-        self.questions = 0
-        self.is_given_up = False
-
-    def ask(self) -> None:
-        self.questions += 1
-
-    def give_up(self) -> None:
-        self.is_given_up = True
-
-
 async def test_deadlines_do_not_run_while_we_stand_still() -> None:
     """The clock by which connections are judged stops with us."""
     looks: list[float] = []
@@ -112,25 +97,3 @@ def test_answer_that_came_while_we_stood_still(modelswap_server: StartServer) ->
         os.kill(server.pid, signal.SIGCONT)
     assert endings == ["200"]
     assert server.stub_state("a")["pid"] == before
-
-
-async def test_keeper_that_answers_is_not_given_up() -> None:
-    """One question is open at a time, and an answer ends the wait."""
-    keeper = Hung()
-    pulse = KeeperWatchdog(0.05, keeper.ask, keeper.give_up)
-    pulse.on_order()
-    pulse.on_order()
-    pulse.on_answer()
-    await asyncio.sleep(0.2)
-    assert (keeper.questions, keeper.is_given_up) == (1, False)
-
-
-async def test_time_in_which_we_stood_still_does_not_count() -> None:
-    """An answer that lies ready when we wake up comes before the verdict."""
-    keeper = Hung()
-    pulse = KeeperWatchdog(0.05, keeper.ask, keeper.give_up)
-    pulse.on_order()
-    time.sleep(0.3)  # noqa: ASYNC251 - that is the point
-    asyncio.get_running_loop().call_later(0.01, pulse.on_answer)
-    await asyncio.sleep(0.2)
-    assert not keeper.is_given_up

@@ -12,8 +12,7 @@ import pytest
 import trustme
 
 from modelswap.config.plan import Limits
-from modelswap.http.server import server as listening
-from modelswap.net.descriptors import connections_that_fit
+from modelswap.http.server import body_memory
 from modelswap.units import Bytes, Seconds
 from support.raw_requests import bearer, status_of, statuses
 from support.sockets import connect, get, read_answer, serving
@@ -27,8 +26,8 @@ MIB = 1 << 20
 
 async def test_all_bodies_in_memory_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """One address may hold half of it; beyond: 503, and again room when others are done."""
-    monkeypatch.setattr(listening, "_MOST_HELD", 4 * MIB)
-    monkeypatch.setattr(listening, "_BODIES_HELD", 1)
+    monkeypatch.setattr(body_memory, "_MAX_HELD", 4 * MIB)
+    monkeypatch.setattr(body_memory, "_LARGEST_BODIES", 1)
     limits = Limits(body=Bytes(MIB))
 
     def handler(exchange: Exchange) -> None:
@@ -118,18 +117,6 @@ def test_a_forged_address_is_not_in_the_log(serve: Serve) -> None:
     ]  # fmt: skip
     assert found[-1] == 429
     assert "6.6.6." not in server.ask("GET", "/logs", headers=bearer("right-key")).body.decode()
-
-
-def test_refusing_begins_before_descriptors_are_gone() -> None:
-    """The number of connections that fit leaves room for their upstreams and for ourselves."""
-    import resource  # noqa: PLC0415 - not there on every system
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert connections_that_fit(16) == 16
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
-    if hard != resource.RLIM_INFINITY:
-        assert connections_that_fit(hard * 2) < hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_control_route_takes_no_large_body(serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""Why the program does not start is said as it is."""
+"""A program that cannot start says why."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ except StartError as error:
         ("OSError(24, 'Too many')", "modelswap: the keeper cannot be used: [Errno 24] Too many"),
     ],
 )
-def test_a_keeper_that_fails_is_no_taken_port(tmp_path: Path, error: str, said: str) -> None:
-    """Only the address's own failure is called one of the address."""
+def test_a_keeper_that_fails_is_not_called_a_taken_port(
+    tmp_path: Path, error: str, said: str
+) -> None:
+    """A failure of the keeper is not reported as one of the address."""
     config = tmp_path / "config.yaml"
     config.write_text("models: {}")
     script = BROKEN_KEEPER.format(error=error)

@@ -1,4 +1,4 @@
-"""What a front sends to the one that has taken over, when it was asked to end meanwhile."""
+"""A signal that came during a hand-over reaches the new process as it was."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from modelswap.app.shutdown import Shutdown
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_end_is_passed_on_as_it_came(number: signal.Signals) -> None:
+async def test_the_signal_is_remembered(number: signal.Signals) -> None:
     """Ctrl-C stops the models, whatever `keeper.onRestart` says: it must not become a SIGTERM."""
     shutdown = Shutdown()
-    shutdown.attend()
+    shutdown.handle_signals()
     os.kill(os.getpid(), number)
     async with asyncio.timeout(5):
         await shutdown.asked.wait()

@@ -1,4 +1,4 @@
-"""Hypothesis looks for an order of events that breaks a law of the room."""
+"""Hypothesis looks for an order of events that breaks a guarantee of the controller."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.policy import groups_policy
+from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
-from support.controller_simulator import Server, World, group
+from support.controller_simulator import ControllerSimulator, FakeServer, group
 
 NAMES = "abcd"
 GROUPS = (group("ab"), group("c", exclusive=False), group("d", persistent=True))
 models = st.sampled_from(NAMES)
 servers = st.builds(
-    Server,
+    FakeServer,
     starts_in=st.sampled_from([0.1, 4.0, 20.0]),
     fails=st.sampled_from([False, False, False, True]),
-    dies_in=st.sampled_from([None, None, 0.2, 7.0]),
-    leaves_in=st.sampled_from([0.1, 3.0, None]),
-    dies_after_kill_in=st.sampled_from([0.01, 12.0]),
+    exits_in=st.sampled_from([None, None, 0.2, 7.0]),
+    stops_in=st.sampled_from([0.1, 3.0, None]),
+    killed_in=st.sampled_from([0.01, 12.0]),
 )
 
 
-class MachineRoom(RuleBasedStateMachine):
-    """Every law is asserted by the world, in every step, and the end by `teardown`."""
+class ControllerMachine(RuleBasedStateMachine):
+    """The simulator asserts every guarantee after each step, and `teardown` the end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.next_server = Server()
+        self.next_server = FakeServer()
         self.work = 0.2
         specs = {
             ModelId(m): ModelSpec(
@@ -46,7 +46,7 @@ class MachineRoom(RuleBasedStateMachine):
             )
             for m in NAMES
         }
-        self.world = World(
+        self.sim = ControllerSimulator(
             specs,
             max_wait=Seconds(5),
             queue_limit=12,
@@ -65,83 +65,83 @@ class MachineRoom(RuleBasedStateMachine):
     def arrive(self, model: str, client: str, *, background: bool, no_swap: bool) -> None:
         self.unloaded.clear()
         watched = client == "x"
-        self.world.arrive(model, client, background=background, watched=watched, no_swap=no_swap)
+        self.sim.arrive(model, client, background=background, watched=watched, no_swap=no_swap)
 
     @rule(server=servers, work=st.sampled_from([0.0, 0.2, 9.0]))
-    def change_the_weather(self, server: Server, work: float) -> None:
+    def change_servers(self, server: FakeServer, work: float) -> None:
         self.next_server, self.work = server, work
 
     @rule(seconds=st.sampled_from([0.05, 0.5, 3.0, 12.0]))
     def wait(self, seconds: float) -> None:
-        self.world.run(seconds)
+        self.sim.run(seconds)
 
-    @precondition(lambda self: self.world.open or self.world.running)
+    @precondition(lambda self: self.sim.open or self.sim.running)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        ids = sorted([*self.world.open, *self.world.running])
-        self.world.leave(data.draw(st.sampled_from(ids)))
+        ids = sorted([*self.sim.open, *self.sim.running])
+        self.sim.leave(data.draw(st.sampled_from(ids)))
 
-    @precondition(lambda self: self.world.processes)
+    @precondition(lambda self: self.sim.processes)
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
-        self.world.exit(data.draw(st.sampled_from(sorted(self.world.processes))))
+        self.sim.exit(data.draw(st.sampled_from(sorted(self.sim.processes))))
 
     @rule(model=models)
     def stall(self, model: str) -> None:
-        self.world.event(model, Event.STALLED)
+        self.sim.event(model, Event.STALLED)
 
     @rule(model=models, force=st.booleans())
     def unload(self, model: str, *, force: bool) -> None:
-        world = self.world
-        world.obey(world.controller.unload(ModelId(model), world.clock(), force=force))
-        assert not world.controller.waiting(ModelId(model))
+        sim = self.sim
+        sim.execute(sim.controller.unload(ModelId(model), sim.clock(), force=force))
+        assert not sim.controller.waiting(ModelId(model))
 
     @rule(force=st.booleans())
     def unload_all(self, *, force: bool) -> None:
-        world = self.world
-        world.obey(world.controller.unload(None, world.clock(), force=force))
-        self.unloaded = set(world.specs)
-        world.spawned.clear()
+        sim = self.sim
+        sim.execute(sim.controller.unload(None, sim.clock(), force=force))
+        self.unloaded = set(sim.specs)
+        sim.spawned.clear()
 
     @rule(model=models)
     def preload(self, model: str) -> None:
         self.unloaded.clear()
-        self.world.obey(self.world.controller.preload([ModelId(model)], self.world.clock()))
+        self.sim.execute(self.sim.controller.preload([ModelId(model)], self.sim.clock()))
 
     @rule(model=models)
     def reload(self, model: str) -> None:
-        world, name = self.world, ModelId(model)
-        world.specs[name] = replace(world.specs[name], priority=world.specs[name].priority + 1)
-        world.obey(
-            world.controller.replace(
-                world.specs,
+        sim, name = self.sim, ModelId(model)
+        sim.specs[name] = replace(sim.specs[name], priority=sim.specs[name].priority + 1)
+        sim.execute(
+            sim.controller.replace(
+                sim.specs,
                 groups_policy(GROUPS),
                 changed={name},
                 removed=set(),
                 max_wait=Seconds(5),
                 queue_limit=12,
-                now=world.clock(),
+                now=sim.clock(),
             )
         )
 
     @invariant()
-    def laws_hold(self) -> None:
-        self.world.check()
+    def guarantees_hold(self) -> None:
+        self.sim.check()
 
     @invariant()
     def an_unload_is_not_undone(self) -> None:
         if self.unloaded:
-            assert self.world.spawned == []
+            assert self.sim.spawned == []
 
     def teardown(self) -> None:
-        """Let the world run on without new arrivals: every open request is answered."""
-        self.next_server, self.work = Server(), 0.2
+        """Run on without new arrivals: every open request is answered."""
+        self.next_server, self.work = FakeServer(), 0.2
         for _ in range(5_000):
-            if not self.world.open:
+            if not self.sim.open:
                 return
-            assert self.world.step(), f"these wait for ever: {self.world.open}"
-        raise AssertionError(f"never answered: {self.world.open}")
+            assert self.sim.step(), f"these wait for ever: {self.sim.open}"
+        raise AssertionError(f"never answered: {self.sim.open}")
 
 
-TestMachineRoom = MachineRoom.TestCase
-TestMachineRoom.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestControllerMachine = ControllerMachine.TestCase
+TestControllerMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

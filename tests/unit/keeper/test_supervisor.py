@@ -215,16 +215,16 @@ def test_keeper_is_alone(keeper: subprocess.Popen[bytes], tmp_path: Path) -> Non
     assert not (tmp_path / protocol.SOCKET_NAME).exists()
 
 
-def test_imports_nothing_of_modelswap() -> None:
-    """The keeper's code runs on the standard library alone."""
+def test_imports_only_procfs_of_modelswap() -> None:
+    """The keeper runs on the standard library and `procfs`, and on little of the former."""
     code = (
-        "import sys; sys.path.append(sys.argv[1]); import keeper.supervisor;"
-        "print(sorted(m for m in sys.modules if m.split('.')[0] in"
-        " ('modelswap', 'asyncio', 'typing', 'dataclasses', 'subprocess', 'logging')))"
+        "import sys; sys.path.append(sys.argv[1]); import modelswap.keeper.supervisor;"
+        "print([m for m in sys.modules if m.startswith('modelswap.') and '.keeper' not in m],"
+        "sorted({'asyncio', 'typing', 'dataclasses', 'pathlib', 'subprocess', 'logging'} & {*sys.modules}))"
     )
-    parent = str(Path(SCRIPT).parents[1])
+    parent = str(Path(SCRIPT).parents[2])
     argv = [sys.executable, "-I", "-S", "-c", code, parent]
-    assert subprocess.check_output(argv, text=True).strip() == "[]"
+    assert subprocess.check_output(argv, text=True).strip() == "['modelswap.procfs'] []"
 
 
 def test_no_descriptors_left(

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from modelswap.core.spec import ServerId
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.protocol import Exit, LaunchSpec
+from modelswap.launch.protocol import Exit, Handle, LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+M = ServerId("m")
 SERVER = """
 import os, signal, socket, sys, time
 port, delay, mode = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
@@ -53,23 +55,23 @@ class Recorder:
     output: bytearray = field(default_factory=bytearray)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def _note(self, kind: str, model: str, what: object) -> None:
-        self.news.append((kind, model, what))
+    def _note(self, kind: str, server: ServerId, what: object) -> None:
+        self.news.append((kind, server, what))
         self.changed.set()
 
-    def on_spawned(self, model: str, pid: int) -> None:
-        self._note("spawned", model, pid)
+    def on_started(self, server: ServerId, handle: Handle) -> None:
+        self._note("started", server, handle.pid)
 
-    def on_ready(self, model: str) -> None:
-        self._note("ready", model, None)
+    def on_ready(self, server: ServerId, address: str) -> None:
+        self._note("ready", server, address)
 
-    def on_exited(self, model: str, ending: Exit) -> None:
-        self._note("exited", model, ending)
+    def on_exited(self, server: ServerId, ending: Exit) -> None:
+        self._note("exited", server, ending)
 
-    def on_trouble(self, model: str, what: str) -> None:
-        self._note("trouble", model, what)
+    def on_trouble(self, server: ServerId, what: str) -> None:
+        self._note("trouble", server, what)
 
-    def on_output(self, model: str, data: bytes) -> None:  # noqa: ARG002 - one model at a time
+    def on_output(self, server: ServerId, data: bytes) -> None:  # noqa: ARG002 - one server at a time
         self.output += data
         self.changed.set()
 
@@ -107,23 +109,23 @@ def server(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job(server: Path, port: int, mark: str) -> Callable[..., LaunchSpec]:
+def spec(server: Path, port: int, mark: str) -> Callable[..., LaunchSpec]:
     def make(mode: str = "plain", delay: float = 0, **changes: Any) -> LaunchSpec:
         argv = (sys.executable, "-I", "-S", str(server), str(port), str(delay), mode)
         facts: dict[str, Any] = {"argv": argv, "url": f"http://127.0.0.1:{port}", "port": port}
         facts["env"] = (mark,)
-        return LaunchSpec(model="m", **{**facts, **changes})
+        return LaunchSpec(server=ServerId("m"), **{**facts, **changes})
 
     return make
 
 
 @pytest.fixture
-def shell_job(job: Callable[..., LaunchSpec]) -> Callable[..., LaunchSpec]:
+def shell_spec(spec: Callable[..., LaunchSpec]) -> Callable[..., LaunchSpec]:
     """A shell script in which `$SERVER` is the command of a plain server."""
 
     def make(script: str, **changes: Any) -> LaunchSpec:
-        command = " ".join(job().argv)
-        return job(argv=("sh", "-c", script.replace("$SERVER", command)), **changes)
+        command = " ".join(spec().argv)
+        return spec(argv=("sh", "-c", script.replace("$SERVER", command)), **changes)
 
     return make
 

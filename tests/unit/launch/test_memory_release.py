@@ -8,36 +8,39 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.launch.memory_release import MemoryBaseline, MemoryReleaseLauncher, devices
-from modelswap.launch.protocol import Exit, LaunchSpec
+from modelswap.core.spec import ServerId
+from modelswap.launch.memory_release import MemoryBaseline, MemoryReleaseLauncher
+from modelswap.launch.protocol import NO_CAPABILITIES, Exit, LaunchSpec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from modelswap.launch.protocol import Listener, RunningServer
+    from modelswap.launch.protocol import Capability, Handle, Listener, RunningServer
 
 GIB = 1 << 30
-JOB = LaunchSpec(model="a", argv=("server",), url="http://127.0.0.1:1")
+A = ServerId("a")
+URL = "http://127.0.0.1:1"
+SPEC = LaunchSpec(server=A, argv=("server",), url=URL)
 GONE = Exit(code=0, reason="exited with code 0")
 
 
 class IdleLauncher:
     """Carries nothing out; the test gives the news itself."""
 
+    capabilities: frozenset[Capability] = NO_CAPABILITIES
+
     async def open(self) -> None: ...
     async def close(self, *, stop_servers: bool) -> None: ...
-    async def discard(self, *models: str) -> None: ...
-    def start(self, job: LaunchSpec) -> None: ...
-    def terminate(self, model: str) -> None: ...
-    def kill(self, model: str) -> None: ...
-    def last_look(self, model: str) -> None: ...
+    async def discard(self, *servers: ServerId) -> None: ...
+    def start(self, spec: LaunchSpec) -> None: ...
+    def terminate(self, server: ServerId) -> None: ...
+    def kill(self, server: ServerId) -> None: ...
+    def last_observation(self, server: ServerId) -> None: ...
 
-    def adopted(self) -> list[RunningServer]:
+    def found_servers(self) -> list[RunningServer]:
         return []
 
-    def adopt(self, job: LaunchSpec, *, as_it_is: bool = False) -> bool:
-        del job, as_it_is
-        return False
+    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
+        del spec, as_it_is
+        return None
 
 
 class SlowDriver:
@@ -62,13 +65,13 @@ class Exits:
     def __init__(self) -> None:
         self.told = asyncio.Event()
 
-    def on_spawned(self, model: str, pid: int) -> None: ...
-    def on_ready(self, model: str) -> None: ...
-    def on_output(self, model: str, data: bytes) -> None: ...
-    def on_trouble(self, model: str, what: str) -> None: ...
+    def on_started(self, server: ServerId, handle: Handle) -> None: ...
+    def on_ready(self, server: ServerId, address: str) -> None: ...
+    def on_output(self, server: ServerId, data: bytes) -> None: ...
+    def on_trouble(self, server: ServerId, what: str) -> None: ...
 
-    def on_exited(self, model: str, ending: Exit) -> None:
-        del model, ending
+    def on_exited(self, server: ServerId, ending: Exit) -> None:
+        del server, ending
         self.told.set()
 
 
@@ -83,25 +86,25 @@ async def readings(driver: SlowDriver, count: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def loaded(driver: SlowDriver, exits: Exits, *, takes: int, patience: float) -> MemoryReleaseLauncher:  # fmt: skip
+async def loaded(driver: SlowDriver, exits: Exits, *, takes: int, within: float) -> MemoryReleaseLauncher:  # fmt: skip
     """A launcher with one ready server that took so much of the second device."""
-    launcher = MemoryReleaseLauncher(idle, exits, driver, patience=patience)
-    launcher.start(JOB)
+    launcher = MemoryReleaseLauncher(idle, exits, driver, timeout=within)
+    launcher.start(SPEC)
     await readings(driver, 1)
     driver.used[1] += takes
-    launcher.on_ready("a")
+    launcher.on_ready(A, URL)
     await readings(driver, 2)
     return launcher
 
 
 async def test_the_exit_is_told_when_the_memory_is_free() -> None:
-    """Not before, however long the driver takes within the patience."""
+    """Not before, however long the driver takes within the timeout."""
     driver, exits = SlowDriver(readings=3), Exits()
-    launcher = await loaded(driver, exits, takes=8 * GIB, patience=60)
-    launcher.terminate("a")
+    launcher = await loaded(driver, exits, takes=8 * GIB, within=60)
+    launcher.terminate(A)
     await readings(driver, 3)
     driver.is_freeing = True
-    launcher.on_exited("a", GONE)
+    launcher.on_exited(A, GONE)
     assert not exits.told.is_set()
     async with asyncio.timeout(10):
         await exits.told.wait()
@@ -111,17 +114,17 @@ async def test_the_exit_is_told_when_the_memory_is_free() -> None:
 async def test_the_wait_is_bounded() -> None:
     """A driver that never gives it back does not keep the next model from trying."""
     driver, exits = SlowDriver(), Exits()
-    launcher = await loaded(driver, exits, takes=8 * GIB, patience=0.1)
-    launcher.terminate("a")
+    launcher = await loaded(driver, exits, takes=8 * GIB, within=0.1)
+    launcher.terminate(A)
     await readings(driver, 3)
-    launcher.on_exited("a", GONE)
+    launcher.on_exited(A, GONE)
     async with asyncio.timeout(10):
         await exits.told.wait()
     assert driver.used[1] == 10 * GIB
 
 
 async def test_a_driver_that_hangs_holds_nothing_up() -> None:
-    """The exit is told within the patience, though no reading ever comes back."""
+    """The exit is told within the timeout, though no reading ever comes back."""
     driver, exits = SlowDriver(), Exits()
     hung, woken = threading.Event(), threading.Event()
 
@@ -130,15 +133,15 @@ async def test_a_driver_that_hangs_holds_nothing_up() -> None:
             woken.wait()
         return driver()
 
-    launcher = MemoryReleaseLauncher(idle, exits, read, patience=0.1)
-    launcher.start(JOB)
+    launcher = MemoryReleaseLauncher(idle, exits, read, timeout=0.1)
+    launcher.start(SPEC)
     await readings(driver, 1)
     driver.used[1] += 8 * GIB
-    launcher.on_ready("a")
+    launcher.on_ready(A, URL)
     await readings(driver, 2)
     hung.set()
-    launcher.terminate("a")
-    launcher.on_exited("a", GONE)
+    launcher.terminate(A)
+    launcher.on_exited(A, GONE)
     async with asyncio.timeout(10):
         await exits.told.wait()
     woken.set()
@@ -147,30 +150,30 @@ async def test_a_driver_that_hangs_holds_nothing_up() -> None:
 async def test_who_took_nothing_is_not_waited_for() -> None:
     """A server on the CPU is gone when it is gone."""
     driver, exits = SlowDriver(), Exits()
-    launcher = await loaded(driver, exits, takes=0, patience=60)
-    launcher.terminate("a")
-    launcher.on_exited("a", GONE)
+    launcher = await loaded(driver, exits, takes=0, within=60)
+    launcher.terminate(A)
+    launcher.on_exited(A, GONE)
     assert exits.told.is_set()
 
 
 async def test_a_death_is_told_at_once() -> None:
     """Requests of a server that died by itself must not go to it any longer."""
     driver, exits = SlowDriver(), Exits()
-    launcher = await loaded(driver, exits, takes=8 * GIB, patience=60)
-    launcher.on_exited("a", GONE)
+    launcher = await loaded(driver, exits, takes=8 * GIB, within=60)
+    launcher.on_exited(A, GONE)
     assert exits.told.is_set()
 
 
 async def asked_to_leave(exits: Exits, ending: threading.Event) -> MemoryReleaseLauncher:
     """A launcher whose one server has 8 GiB and was told to end."""
     driver = SlowDriver()
-    launcher = MemoryReleaseLauncher(idle, exits, driver, patience=60, is_ending=ending.is_set)
-    launcher.start(JOB)
+    launcher = MemoryReleaseLauncher(idle, exits, driver, timeout=60, is_ending=ending.is_set)
+    launcher.start(SPEC)
     await readings(driver, 1)
     driver.used[1] += 8 * GIB
-    launcher.on_ready("a")
+    launcher.on_ready(A, URL)
     await readings(driver, 2)
-    launcher.terminate("a")
+    launcher.terminate(A)
     return launcher
 
 
@@ -179,7 +182,7 @@ async def test_the_end_of_the_program_waits_for_no_memory() -> None:
     exits, ending = Exits(), threading.Event()
     launcher = await asked_to_leave(exits, ending)
     ending.set()
-    launcher.on_exited("a", GONE)
+    launcher.on_exited(A, GONE)
     assert exits.told.is_set()
 
 
@@ -187,7 +190,7 @@ async def test_a_wait_ends_with_the_program() -> None:
     """Who waits for memory when the program begins to end waits no longer."""
     exits, ending = Exits(), threading.Event()
     launcher = await asked_to_leave(exits, ending)
-    launcher.on_exited("a", GONE)
+    launcher.on_exited(A, GONE)
     assert not exits.told.is_set()
     ending.set()
     async with asyncio.timeout(10):
@@ -201,12 +204,12 @@ async def test_a_reading_that_fails_holds_nothing_up() -> None:
         raise OSError
 
     exits = Exits()
-    launcher = MemoryReleaseLauncher(idle, exits, broken, patience=60)
-    launcher.start(JOB)
-    launcher.on_ready("a")
-    launcher.terminate("a")
+    launcher = MemoryReleaseLauncher(idle, exits, broken, timeout=60)
+    launcher.start(SPEC)
+    launcher.on_ready(A, URL)
+    launcher.terminate(A)
     await asyncio.sleep(0.05)
-    launcher.on_exited("a", GONE)
+    launcher.on_exited(A, GONE)
     assert exits.told.is_set()
 
 
@@ -222,19 +225,5 @@ async def test_a_reading_that_fails_holds_nothing_up() -> None:
 )
 def test_settled(now: tuple[int, ...], expected: bool) -> None:  # noqa: FBT001 - a parameter
     """Free again means: as before, or fallen by most of what the server took."""
-    mark = MemoryBaseline(before=(2 * GIB,), ready=(10 * GIB,), stop=(10 * GIB,))
-    assert mark.is_settled(now) is expected
-
-
-def test_no_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GPU there is nothing to read, and AMD's are read from sysfs."""
-    monkeypatch.setattr("modelswap.launch.memory_release._NVIDIA", ())
-    assert devices(tmp_path) is None
-    for card, used in (("card0", 5), ("card1", 7)):
-        folder = tmp_path / card / "device"
-        folder.mkdir(parents=True)
-        (folder / "mem_info_vram_used").write_text(f"{used}\n")
-    found = devices(tmp_path)
-    assert found is not None
-    monkeypatch.setattr(found, "_handles", [])
-    assert found.used() == (5, 7)
+    baseline = MemoryBaseline(before=(2 * GIB,), ready=(10 * GIB,), stop=(10 * GIB,))
+    assert baseline.is_settled(now) is expected

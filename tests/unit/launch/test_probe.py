@@ -33,19 +33,19 @@ def test_target(url: str, check: str, expected: tuple[str, int, str, bool]) -> N
 def test_what_is_told_holds_no_query() -> None:
     """Keys stand in queries and before the host; every client may read the short form."""
     where = probe.target("http://u:s3cret@h:1/base", "/health?key=s3cret")
-    told = probe.answered(where, b"HTTP/1.1 404 Not Found").told()
-    assert "http://h:1/base/health?… last answered 404" in told.text
-    assert "endpoint /base/health?… last answered 404" in told.brief
-    assert "s3cret" not in told.text + told.brief
+    seen = probe.judge(where, b"HTTP/1.1 404 Not Found").as_observation()
+    assert "http://h:1/base/health?… last answered 404" in seen.text
+    assert "endpoint /base/health?… last answered 404" in seen.brief
+    assert "s3cret" not in seen.text + seen.brief
 
 
 async def test_an_unknown_host_is_named_in_the_long_form_only() -> None:
-    """Clients that may not read logs are not told names of machines."""
+    """Clients that may not read logs are not seen names of machines."""
     where = probe.target("http://gpu.internal:1", "/health")
-    told = (await probe.look(where, [], None)).told()
-    assert "gpu.internal" in told.text
-    assert "host name is not known" in told.brief
-    assert "gpu.internal" not in told.brief
+    seen = (await probe.probe_once(where, [], None)).as_observation()
+    assert "gpu.internal" in seen.text
+    assert "host name is not known" in seen.brief
+    assert "gpu.internal" not in seen.brief
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_impossible_target(url: str, check: str) -> None:
 @given(st.floats(0, 1e6))
 def test_pauses_and_deadlines_are_bounded(waited: float) -> None:
     """Pauses lie between first and last, grow with the wait, and every look has a deadline."""
-    assert probe.FIRST_PAUSE <= probe.pause_after(waited) <= probe.LAST_PAUSE
+    assert probe.MIN_PAUSE <= probe.pause_after(waited) <= probe.MAX_PAUSE
     assert probe.pause_after(waited) <= probe.pause_after(waited + 1)
-    assert probe.FIRST_DEADLINE <= probe.deadline_after(waited) <= probe.LAST_DEADLINE
+    assert probe.MIN_DEADLINE <= probe.deadline_after(waited) <= probe.MAX_DEADLINE
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ async def test_only_a_plain_200_counts(answer: bytes, expected: bool) -> None:  
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         where = probe.target(f"http://127.0.0.1:{port}", "/ok")
-        glance = await probe.look(where, ["::1", "127.0.0.1"], None)
-        assert glance.is_ready is expected
+        result = await probe.probe_once(where, ["::1", "127.0.0.1"], None)
+        assert result.is_ready is expected
 
 
 async def test_untrusted_certificate_is_not_ready(port: int) -> None:
@@ -106,9 +106,9 @@ async def test_untrusted_certificate_is_not_ready(port: int) -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", port):
         where = probe.target(f"https://localhost:{port}", "/")
         trust = ssl.create_default_context()
-        glance = await probe.look(where, await probe.addresses_of(where), trust)
-        assert not glance.is_ready
-        assert "failed the TLS handshake" in glance.told().text
+        result = await probe.probe_once(where, await probe.addresses_of(where), trust)
+        assert not result.is_ready
+        assert "failed the TLS handshake" in result.as_observation().text
 
 
 async def test_unknown_host_is_not_ready() -> None:

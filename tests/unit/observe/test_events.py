@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelswap.devices.gpus import Gpus
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.captures import KEEP_ALL, STEP, CaptureMask, Captures
 from modelswap.observe.events import QUEUE, EventBus, frame
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.counters import MOST_SERIES, ModelCounters
-from modelswap.observe.metrics.gpu import Gpus
-from modelswap.observe.metrics.hardware import nvidia_architecture, snapshot
 from modelswap.observe.metrics.performance import GpuSample, Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
@@ -344,16 +343,6 @@ def test_sampling_begins_when_it_is_switched_on() -> None:
         assert performance._thread.is_alive()
     finally:
         performance.close()
-
-
-def test_the_hardware_is_described() -> None:
-    """The snapshot has every section, and nothing in it is a sentinel."""
-    facts = snapshot("1")
-    assert facts is not None
-    assert facts["memory"]["capacity_bytes"] > 0
-    assert facts["architecture"]["name"] in {"x86_64", "arm64"}
-    assert '"unknown"' not in json.dumps({k: v for k, v in facts.items() if k != "environment"})
-    assert (nvidia_architecture(8, 9), nvidia_architecture(9, 0)) == ("Ada Lovelace", "Hopper")
 
 
 def test_the_dashboard_uses_metrics_that_exist() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.api.errors.error_mapping import wait_error
+from modelswap.core.commands import LeaseRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from modelswap.api.auth.identity import Identity
     from modelswap.api.fleet_events import FleetEvents
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.spec import ClientId, ModelId
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
 
@@ -35,7 +36,7 @@ async def load(
         ReplyError: it cannot be loaded now.
     """
     waiter = _LoadWaiter(loop, fleet, identity)
-    ticket = fleet.ask(model, waiter, client=client, no_swap=no_swap)
+    ticket = fleet.ask(LeaseRequest(model, client, no_swap=no_swap), waiter)
     try:
         await waiter.result
     finally:

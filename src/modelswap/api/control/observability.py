@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -16,14 +17,15 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.core.naming.names import LocalTarget
+from modelswap.devices.facts import hardware_facts
 from modelswap.errors import ForbiddenError, UnavailableError
 from modelswap.observe.activity.export import as_csv, as_lines
 from modelswap.observe.activity.query import SORTS, Filter, Page
 from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.logs.logs import COMBINED, PROXY, UPSTREAM, model_source
+from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.observe.metrics import prometheus
 from modelswap.observe.metrics.counters import ModelCounters
-from modelswap.observe.metrics.hardware import snapshot
 
 from .control_request import ControlError, ControlRequest, Reply, StreamReply, as_json
 
@@ -294,9 +296,11 @@ _hardware: list[asyncio.Future[Any]] = []
 
 
 async def hardware(request: ControlRequest) -> Reply:
-    """Describe this machine; looked up once, at the first request."""
+    """Say what this machine is; found out once, at the first question."""
     if not _hardware or _hardware[0].get_loop() is not request.services.loop:
-        _hardware[:] = [request.services.loop.run_in_executor(None, snapshot, __version__)]
+        now = rfc3339(time.time_ns(), 0)
+        asking = request.services.loop.run_in_executor(None, hardware_facts, __version__, now)
+        _hardware[:] = [asking]
     facts = await asyncio.shield(_hardware[0])
     if facts is None:
         raise UnavailableError("hardware detection unavailable", should_retry=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.config.plan import KeyScope
-from modelswap.core.controller import Reason
+from modelswap.core.commands import Reason
 from modelswap.errors import (
     BadRequestError,
     CancelledRequestError,
@@ -24,7 +24,7 @@ from modelswap.http import EndReason
 
 if TYPE_CHECKING:
     from modelswap.api.auth.identity import Identity
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.http import RelayResult
 
 NO_ROUTER: Final = "no router for requested model"

@@ -87,18 +87,11 @@ class RequestContext:
         """The name and the target that the path says."""
         self.unleased: Final = unleased
         """What a request is called that uses a ready model without a lease, and loads none."""
-        field = request.header(b"content-type")
-        self.kind: Final = None if field is None else field.decode("latin-1")
-        self.source: Final = (
-            NameLocation.PATH
-            if named is not None
-            else NameLocation.QUERY
-            if unleased
-            else source_of(request.method, self.kind)
-        )
+        kind = request.header(b"content-type")
+        self.kind: Final = None if kind is None else kind.decode("latin-1")
+        self.source: Final = _source_of(request.method, self.kind, named, unleased)
         """Where to look for the model."""
-        kind = (self.kind or "").lower()
-        self.is_form: Final = request.has_body and "multipart/form-data" in kind
+        self.is_form: Final = request.has_body and _is_form(self.kind)
         self.codings: Final = codings
         """What is taken off the body on its way."""
         self.is_plain: Final = not codings and (
@@ -187,3 +180,15 @@ class RequestContext:
         if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
         return without_keys(headers, snapshot.authenticator.is_ours)
+
+
+def _source_of(
+    method: str, kind: str | None, named: tuple[str, Target] | None, unleased: str
+) -> NameLocation:
+    if named is not None:
+        return NameLocation.PATH
+    return NameLocation.QUERY if unleased else source_of(method, kind)
+
+
+def _is_form(kind: str | None) -> bool:
+    return kind is not None and "multipart/form-data" in kind.lower()

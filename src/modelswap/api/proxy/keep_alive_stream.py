@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from modelswap.http import Exchange, Field
 
 STATE_EVERY: Final = Seconds(0.75)
-"""Between two dots of the loading state, as in llama-swap."""
+"""Between two dots of the loading state: often enough for a person to see that it goes on."""
 RULE: Final = "\u2501" * 5
+"""The line above and below the loading state."""
 HEAD: Final = (
     (b"Content-Type", b"text/event-stream"),
     (b"Cache-Control", b"no-cache"),
@@ -48,6 +49,7 @@ _ANNOUNCED: Final = (
 )
 
 _ids = count(1)
+"""Tells the loading states of one program apart."""
 
 
 @dataclass(slots=True, eq=False)

@@ -362,7 +362,7 @@ class ProxyRequest:
             self._arrival.close()
         selection = self._resolved.selection
         if selection is not None:
-            self.context.snapshot.selectors.release(*selection)
+            self.context.snapshot.selectors.decrement(*selection)
         server = self._server
         if self._holds_lease and server is not None:
             self._holds_lease = False

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import wait_error
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.errors import UnavailableError
 from modelswap.units import Seconds
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from modelswap.api.protocols.stream_dialect import StreamDialect
-    from modelswap.core.controller import Fail
+    from modelswap.core.commands import Fail
     from modelswap.core.spec import ModelId
     from modelswap.errors import ReplyError
     from modelswap.fleet import ModelServer, Ticket
@@ -77,14 +78,14 @@ class QueueWait:
         self._is_over = False
         context = self.context
         shows_state = self._shows_state()
-        ticket = self.services.fleet.ask(
+        request = LeaseRequest(
             self.model,
-            self,
-            client=context.client,
+            context.client,
             background=context.background,
             watched=shows_state,
             no_swap=context.no_swap,
         )
+        ticket = self.services.fleet.ask(request, self)
         if not self._is_over:
             self._ticket = ticket
             self._inform_client(shows_state=shows_state)

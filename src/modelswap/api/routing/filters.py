@@ -23,7 +23,7 @@ from modelswap.core.naming.jsonpath import (
     member_value,
     parse_path,
 )
-from modelswap.core.naming.jsonpath import Edit as Step
+from modelswap.core.naming.jsonpath import JsonEdit as Step
 
 from .model_selector import NameLocation, only_model_key, raw_values
 

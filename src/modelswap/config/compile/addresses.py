@@ -116,7 +116,7 @@ def _shared(addresses: Mapping[ModelId, str], policy: Policy) -> Iterator[tuple[
 
 
 def _together(policy: Policy, one: ModelId, other: ModelId) -> bool:
-    from modelswap.core.placement.policy import Evict  # noqa: PLC0415 - most files have no shared address
+    from modelswap.core.placement.policy import PlacementPlan, Question  # noqa: PLC0415 - most files have no shared address
 
-    answers = (policy(one, [other]), policy(other, [one]))
-    return any(isinstance(answer, Evict) and not answer.models for answer in answers)
+    answers = (policy(Question(one, [other])), policy(Question(other, [one])))
+    return any(isinstance(answer, PlacementPlan) and not answer.evictions for answer in answers)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.config.plan import Groups, Matrix
-from modelswap.core.placement.policy import apart, groups_policy
+from modelswap.core.placement.groups import groups_policy
+from modelswap.core.placement.policy import all_of, apart
 
 from .addresses import listening
 
@@ -18,7 +19,7 @@ DEFAULT_GROUP: Final = "(default)"
 
 def policy_of(plan: Plan) -> Policy:
     """Return who must leave for whom, as the configuration says."""
-    return apart(routing_policy(plan), listening(plan.models))
+    return all_of(routing_policy(plan), apart(listening(plan.models)))
 
 
 def routing_policy(plan: Plan) -> Policy:

@@ -84,11 +84,13 @@ def build(template: Template, common: Common, report: Report, port: int | None =
     if comfyui and concurrency is not None:
         concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
     loading = raw.send_loading_state
+    stop = _stop(raw.cmd_stop, windows=common.windows)
     return Model(
         id=ModelId(template.id),
         cmd=raw.cmd,
         argv=_argv(raw, path, places, windows=common.windows, blank=template.is_blank),
-        cmd_stop=_stop(raw.cmd_stop, windows=common.windows),
+        cmd_stop=stop,
+        stop_argv=split(stop, windows=common.windows),
         proxy=upstream_url(raw.proxy, (*path, "proxy"), places),
         check_endpoint=_check_endpoint(raw.check_endpoint, path, places),
         port=port,

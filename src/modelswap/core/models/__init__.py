@@ -1,1 +1,1 @@
-"""What is known of each model, and the life cycle of its server."""
+"""The state of each model, and the life cycle of its server."""

@@ -1,11 +1,9 @@
-"""The life of one model server, as a table.
+"""The life cycle of one model server, as a table.
 
-Every transition lives in this file: a process, a timer or a request may *cause* an event, but only
-`step` changes a phase. The table is total: each (phase, event) pair is in exactly one of
-`TRANSITIONS`, `IGNORED` and `IMPOSSIBLE`, so a pair nobody thought about is a failing test.
-
-It refuses to remember: how often a model failed, and whether a start is owed, are facts of the
-scheduler. A phase has at most one timer; a transition always replaces it.
+Guarantees: only `step` changes a phase. The table is total: each (phase, event) pair is in exactly
+one of `TRANSITIONS`, `IGNORED` and `IMPOSSIBLE`; a test checks it. A phase has at most one timer of
+the table's own, and a transition replaces it.
+Does not: count failures, or know whether a model is wanted.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ModelSpec
 
 ABORT_GRACE: Final = Seconds(5.0)
-"""A server that is not ready yet has nothing to finish: it gets this long to leave."""
+"""Until a kill, for a server that has no request to finish; an engine frees its memory in that time."""
 KILL_AGAIN: Final = Seconds(5.0)
-"""A killed process that is still there is killed again after this long."""
+"""Between two kills: a process in uninterruptible sleep may react to a later one."""
 
 
 class Phase(StrEnum):
@@ -37,11 +35,11 @@ class Phase(StrEnum):
 
     @property
     def shown(self) -> str:
-        """The state's name towards clients, who know no more than four."""
+        """The name for clients, which know four states."""
         return "stopping" if self in LEAVING else self.value
 
 
-# It was asked to leave, then told; `STUCK` did not obey even that.
+# Asked to exit, then killed; `STUCK` has not exited even so.
 LEAVING: Final = frozenset({Phase.STOPPING, Phase.KILLING, Phase.STUCK})
 # Phases in which a process (or container, or actor) exists or may exist.
 ALIVE: Final = LEAVING | {Phase.STARTING, Phase.READY}
@@ -60,24 +58,24 @@ class Event(StrEnum):
     GRACE_EXPIRED = "grace expired"
 
 
-class Act(StrEnum):
+class Action(StrEnum):
     SPAWN = "create the process and begin probing it"
-    TERMINATE = "ask the process to leave"
-    KILL = "stop asking"
+    TERMINATE = "ask the process to exit"
+    KILL = "kill the process"
 
 
 class Timer(StrEnum):
-    """`START` and `GRACE` belong to the table; the others to the room."""
+    """`START` and `GRACE` belong to the table, the others to `LifecycleDriver`."""
 
     START = "start"
     GRACE = "grace"
     IDLE = "idle"
     DRAIN = "drain"
-    HOLD = "hold"
+    OVERDUE = "overdue"
 
 
 class ImpossibleTransitionError(Exception):
-    """Something was reported that cannot have happened: a bug, never a user error."""
+    """An event that cannot happen in this phase: a bug, never a user error."""
 
     def __init__(self, phase: Phase, event: Event) -> None:
         super().__init__(f"{event!s} while {phase!s}")
@@ -92,7 +90,7 @@ class Alarm:
 @dataclass(frozen=True, slots=True)
 class Transition:
     target: Phase
-    act: Act | None = None
+    action: Action | None = None
     alarm: Callable[[ModelSpec], Alarm] | None = None
 
 
@@ -115,32 +113,32 @@ def _again(_: ModelSpec) -> Alarm:
 P, E, T = Phase, Event, Transition
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
-    (P.STOPPED, E.START_WANTED): T(P.STARTING, Act.SPAWN, _start),
+    (P.STOPPED, E.START_WANTED): T(P.STARTING, Action.SPAWN, _start),
     (P.STOPPED, E.ADOPTED): T(P.STARTING, None, _start),
     (P.STARTING, E.PROBE_PASSED): T(P.READY),
     (P.STARTING, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Act.TERMINATE, _abort),
-    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Act.KILL, _again),
+    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _abort),
+    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
     (P.STARTING, E.EXITED): T(P.STOPPED),
-    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Act.TERMINATE, _abort),
+    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Action.TERMINATE, _abort),
     (P.READY, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.READY, E.STALLED): T(P.STOPPING, Act.TERMINATE, _abort),
-    (P.READY, E.STOP_WANTED): T(P.STOPPING, Act.TERMINATE, _grace),
-    (P.READY, E.KILL_WANTED): T(P.KILLING, Act.KILL, _again),
+    (P.READY, E.STALLED): T(P.STOPPING, Action.TERMINATE, _abort),
+    (P.READY, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _grace),
+    (P.READY, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
     (P.READY, E.EXITED): T(P.STOPPED),
     (P.STOPPING, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Act.KILL, _again),
+    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
     (P.STOPPING, E.EXITED): T(P.STOPPED),
-    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Act.KILL, _again),
+    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Action.KILL, _again),
     (P.KILLING, E.SPAWN_FAILED): T(P.STOPPED),
     (P.KILLING, E.EXITED): T(P.STOPPED),
-    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Act.KILL, _again),
+    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, _again),
     (P.STUCK, E.SPAWN_FAILED): T(P.STOPPED),
     (P.STUCK, E.EXITED): T(P.STOPPED),
-    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Act.KILL, _again),
+    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, _again),
 }
 
-# A start is decided for a stopped model only; a timer that is not running cannot end.
+# Only a stopped model is started or adopted; a timer that is not set cannot fire.
 IMPOSSIBLE: Final = frozenset(
     {
         *((p, E.START_WANTED) for p in ALIVE),
@@ -150,7 +148,7 @@ IMPOSSIBLE: Final = frozenset(
     }
 )
 
-# Late, early or repeated news, which changes nothing.
+# Late, early or repeated events, which change nothing.
 IGNORED: Final = frozenset(
     {
         *((P.STOPPED, e) for e in (E.PROBE_PASSED, E.SPAWN_FAILED, E.STALLED)),
@@ -164,7 +162,7 @@ IGNORED: Final = frozenset(
 
 
 def step(phase: Phase, event: Event) -> Transition | None:
-    """Return what *event* changes, or `None` for news that changes nothing."""
+    """Return what *event* changes, or `None` for an event that changes nothing."""
     transition = TRANSITIONS.get((phase, event))
     if transition is None and (phase, event) in IMPOSSIBLE:
         raise ImpossibleTransitionError(phase, event)

@@ -1,8 +1,4 @@
-"""How long models take to load, learnt from how long they took.
-
-Law: the last successful load is the best guess for the next one. It refuses to
-guess for a model that has not been loaded yet.
-"""
+"""How long models take to load, estimated from their last load."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ class LoadTimes:
             self._took[model] = Seconds(now - began)
 
     def left(self, model: ModelId, now: Seconds) -> Seconds | None:
-        """Guess how long a model that is not ready takes at least until it is."""
+        """Estimate the time until a model is ready; `None`: it was never loaded."""
         took = self._took.get(model)
         began = self._began.get(model)
         if took is None or began is None:

@@ -1,1 +1,1 @@
-"""What a model name in a request stands for."""
+"""Resolves model names: names, aliases, selectors; edits the name in a JSON body."""

@@ -1,9 +1,9 @@
-"""A request's model name → what it stands for.
+"""Resolves a request's model name to a model of this server or of a peer.
 
-Law: names are only looked up, in tables made once from the configuration: the
-active profile's pin, then a selector, then a model or an alias, then a peer's
-model. Nothing a client writes is ever joined to a path or a command here. It
-refuses to know how a selector chooses, and whether a model runs.
+Guarantees: names are only looked up, in tables made once from the configuration: the active
+profile's pin, then a selector, then a model or an alias, then a peer's model. No text of a client
+becomes part of a path or a command.
+Does not: know how a selector chooses, or whether a model runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LocalTarget:
 
     model: ModelId
     requested: str
-    """The name after pin and selector: filters are looked up by it."""
+    """The name after pin and selector; filters are configured by it."""
     rewrite: str | None = None
     """What `model` in the request has to become; `None`: it stays as it is."""
     selector: str | None = None
@@ -54,7 +54,7 @@ class Off:
 
 @dataclass(frozen=True, slots=True)
 class NoTarget:
-    """The selector has nothing to offer now."""
+    """No target of the selector can be used now."""
 
     selector: str
 
@@ -77,11 +77,11 @@ class PathMatch:
     """As the client wrote it, decoded."""
     target: Target | Off
     rest: str
-    """What follows, as raw or decoded as it came; begins with `/`, or is empty when nothing follows."""
+    """The remaining path, encoded as it was given; begins with `/` or is empty."""
 
 
 class Names:
-    """All names of one configuration. Never changes."""
+    """All names of one configuration; immutable."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Names:
         self._depth = max((name.count("/") + 1 for name in self._every_name()), default=1)
 
     def resolve(self, name: str, active_profile: str | None, select: Select) -> Resolution:
-        """Say what `name` stands for now.
+        """Resolve `name`.
 
         `select` gets a selector's id and gives one of its targets, spelled as configured, or `None`.
         """
@@ -125,15 +125,15 @@ class Names:
         return self._plain.get(name)
 
     def is_known(self, name: str) -> bool:
-        """Tell whether a name stands for something without any profile."""
+        """Say whether a name resolves without a profile."""
         return name in self._plain or name in self._selected
 
     def split_path(self, path: str, active_profile: str | None = None) -> PathMatch | None:
-        """Find the longest name at the beginning of a decoded path. Selectors are not looked at."""
+        """Find the longest name at the beginning of a decoded path; selectors do not count."""
         return self._split(path, re.compile("/"), str, active_profile)
 
     def split_raw_path(self, path: str, active_profile: str | None = None) -> PathMatch | None:
-        """Do the same for a path as it came: `a%2Fb` finds `a/b`, the rest keeps its escapes."""
+        """Do the same for an encoded path: `a%2Fb` matches `a/b`, the rest keeps its escapes."""
         return self._split(path, _SEPARATOR, unquote, active_profile)
 
     def _split(
@@ -222,7 +222,7 @@ class Names:
 def _beginnings(
     path: str, separator: re.Pattern[str], decode: Callable[[str], str], depth: int
 ) -> Iterable[tuple[str, int]]:
-    """Give `seg1`, `seg1/seg2`, … with the place where each ends; empty segments do not count."""
+    """Yield `seg1`, `seg1/seg2`, … with the index where each ends; empty segments do not count."""
     pieces: list[str] = []
     start = 0
     while len(pieces) < depth and start <= len(path):

@@ -1,8 +1,8 @@
-"""Selectors: one name, several targets, one choice per request.
+"""Selectors: one name for several targets, with one choice a request.
 
-Law: the choice is a function of the targets' states and of this selector's own
-outstanding requests; direct requests and other selectors do not count. It
-refuses to know models: a target is a name, its state is asked for.
+Guarantees: the choice depends on the targets' states and on this selector's own outstanding
+requests; direct requests and other selectors do not count.
+Does not: know models; a target is a name, and the caller gives its state.
 """
 
 from __future__ import annotations
@@ -38,42 +38,42 @@ def warm(targets: Sequence[str], state_of: StateOf) -> str:
 
 
 class Spillover:
-    """Fills one target before it wakes the next."""
+    """Fills one target before it starts the next."""
 
     def __init__(self, targets: Sequence[str], limit: int) -> None:
         self._limit = limit
-        self._taken = dict.fromkeys(targets, 0)
-        self._turn = 0
+        self._outstanding = dict.fromkeys(targets, 0)
+        self._rotation = 0
         """Advances with every least-busy choice, so that ties rotate."""
 
     def choose(self, state_of: StateOf) -> str | None:
         """Choose a target; `None` when all of them are stopping."""
         active, cold = self._classify(state_of)
-        if active and (not cold or min(self._taken[t] for t in active) < self._limit):
+        if active and (not cold or min(self._outstanding[t] for t in active) < self._limit):
             return self._least_busy(active)
         return cold[0] if cold else None
 
-    def reserve(self, target: str) -> None:
-        self._taken[target] += 1
+    def increment(self, target: str) -> None:
+        self._outstanding[target] += 1
 
-    def release(self, target: str) -> None:
-        self._taken[target] -= 1
+    def decrement(self, target: str) -> None:
+        self._outstanding[target] -= 1
 
     def _classify(self, state_of: StateOf) -> tuple[list[str], list[str]]:
         active: list[str] = []
         cold: list[str] = []
-        for target, taken in self._taken.items():
+        for target, count in self._outstanding.items():
             state = state_of(target)
             if state is TargetState.STOPPING:
                 continue
-            (active if taken or state in _LIVE else cold).append(target)
+            (active if count or state in _LIVE else cold).append(target)
         return active, cold
 
     def _least_busy(self, active: Sequence[str]) -> str:
-        least = min(self._taken[target] for target in active)
-        ties = [target for target in active if self._taken[target] == least]
-        chosen = ties[self._turn % len(ties)]
-        self._turn += 1
+        least = min(self._outstanding[target] for target in active)
+        ties = [target for target in active if self._outstanding[target] == least]
+        chosen = ties[self._rotation % len(ties)]
+        self._rotation += 1
         return chosen
 
 
@@ -88,7 +88,7 @@ class SelectorFacts:
 
 
 class Selectors:
-    """All selectors of one configuration, and what each has outstanding."""
+    """All selectors of one configuration, with their outstanding requests."""
 
     def __init__(self, facts: Iterable[SelectorFacts]) -> None:
         self._facts = {fact.id: fact for fact in facts}
@@ -99,20 +99,20 @@ class Selectors:
         }
 
     def take(self, selector: str, state_of: StateOf) -> str | None:
-        """Choose a target and count the request; pair it with `release`."""
+        """Choose a target and count the request; pair it with `decrement`."""
         fact = self._facts[selector]
         spill = self._spills.get(selector)
         if spill is not None:
             chosen = spill.choose(state_of)
             if chosen is not None:
-                spill.reserve(chosen)
+                spill.increment(chosen)
             return chosen
         if fact.strategy == "warm":
             return warm(fact.targets, state_of)
         return fact.targets[0]
 
-    def release(self, selector: str, target: str) -> None:
-        """End what `take` began; nothing to do for strategies that do not count."""
+    def decrement(self, selector: str, target: str) -> None:
+        """Count a request as ended; does nothing for strategies that do not count."""
         spill = self._spills.get(selector)
         if spill is not None:
-            spill.release(target)
+            spill.decrement(target)

@@ -1,1 +1,1 @@
-"""Which models may run together, and which one has to leave."""
+"""Policies: which models may run together, which one must leave, and where a model runs."""

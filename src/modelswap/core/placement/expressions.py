@@ -1,11 +1,11 @@
-"""The language of the matrix: set expressions, read into trees.
+"""Parses the matrix's set expressions into trees.
 
     expr = and { "|" and }      and = atom { "&" atom }
     atom = NAME | "+" SET | "(" expr ")"
 
-Law: `read_sets` gives trees that are complete, without cycles and shallow enough
-to be walked recursively, or says everything that is wrong. It refuses to know
-what the sets mean; that is `matrix`.
+Guarantees: `read_sets` returns trees that are complete, without cycles and shallow enough for
+recursion, or raises with every problem.
+Does not: know what the sets mean; that is `matrix`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
 
 DEPTH: Final = 64
-"""Parentheses within parentheses, and references behind references."""
+"""Nested parentheses, and chained references: bounds the recursion, far beyond real use."""
 
 _WORD = re.compile(r"\s*(\+?[\w.\-]+|[&|()]|\S)")
 
 
 class MatrixError(ValueError):
-    """The expressions cannot be used; `problems` says all of it, each with its set."""
+    """The expressions cannot be used; `problems` has each problem with its set."""
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{name}: {text}" for name, text in problems))

@@ -1,13 +1,13 @@
-"""The matrix: which models may run together, as expressions over model names.
+"""The matrix: which models may run together, as set expressions over model names.
 
-An expression (`expressions`) stands for a list of model sets: a name for one set of one model,
-`|` for one list after the other, `&` for every union of one choice per side,
-`+x` for the list of set x. A set permits all its subsets.
+An expression (`expressions`) is a list of model sets: a name is one set of one model, `|` joins
+lists, `&` is every union of one choice per side, `+x` is the list of set x. A set permits all its
+subsets.
 
-Guarantees: a request for a model gets the choice that evicts least, among equals
-the one that evicts the least recently used, and gets it within a bound: choices
-are projected on the models that run, and beyond `STATES` and `WORK` a greedy walk
-decides (still exact where the sides of `&` share no running model).
+Guarantees: a request for a model gets the choice of least eviction cost, among equals the one that
+evicts the least recently used, within a bound: choices are projected on the models that run, and
+beyond `STATES` and `WORK` a greedy search decides (still exact where the sides of `&` share no
+running model).
 Does not: expand the sets.
 """
 
@@ -18,22 +18,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .expressions import Both, Either, Leaf, MatrixError, Node, Ref, read_sets
-from .policy import ROOM_ENOUGH, Evict
+from .policy import NO_EVICTIONS, stop
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from modelswap.core.spec import ModelId
 
-    from .policy import Policy
+    from .policy import PlacementPlan, Policy, Question
 
 STATES: Final = 10_000
-"""Choices kept for one expression before the greedy walk takes over."""
+"""Choices kept for one expression before the greedy search takes over: about a megabyte."""
 WORK: Final = 100_000
-"""Steps of one search before the greedy walk takes over: some ten milliseconds."""
+"""Steps of one search before the greedy search takes over: some ten milliseconds."""
 TIES: Final = 256
 """Equally cheap choices that are compared by use: some ten microseconds, and 1024 searches are kept."""
 _USUAL_COST: Final = 1
+"""The eviction cost of a model without a configured one."""
 _LONGEST: Final = 200
 """Characters of an expression in the log."""
 
@@ -51,12 +52,12 @@ __all__ = [
 
 
 class _TooMuchError(Exception):
-    """The search is over its bound; caught where the greedy walk takes over."""
+    """The search is over its bound; caught where the greedy search takes over."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
-    """Sets in the order in which their choices are met: what is referred to comes first."""
+    """Sets in the order in which they are searched: referenced ones come first."""
 
     sets: Mapping[str, Node]
     mentions: Mapping[str, frozenset[ModelId]]
@@ -67,7 +68,7 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What one request leads to; `set` is `None` when the target is in no set."""
+    """The result of one search; `set` is `None` when the target is in no set."""
 
     set: str | None
     evict: frozenset[ModelId]
@@ -122,7 +123,7 @@ class _Search:
         self._compiled = compiled
         self._bits = bits
         self._savings = _by_value(values)
-        """What keeping bits saves: (value of each, their mask)."""
+        """What keeping models saves: (value of each, their mask)."""
         self._known: dict[str, list[int]] = {}
         self._greedy_known: dict[tuple[Node, bool], int | None] = {}
         self._work = 0
@@ -131,7 +132,7 @@ class _Search:
         return sum(value * (mask & bits).bit_count() for value, bits in self._savings)
 
     def choices(self, node: Node) -> list[int]:
-        """Give every choice that is not contained in another, in the order in which they are met.
+        """Return every choice that is not contained in another, in search order.
 
         Raises:
             _TooMuchError: when there are too many of them.
@@ -188,9 +189,9 @@ class _Search:
             raise _TooMuchError
 
     def greedy(self, node: Node, *, target: bool) -> int | None:
-        """Give a good choice, with the target in it when asked; `None`: there is none with it.
+        """Return a good choice, with the target in it if wanted; `None`: there is none with it.
 
-        Each side of `&` chooses for itself, so only what two sides share can be missed.
+        Each side of `&` chooses alone, so only what two sides share can be missed.
         """
         key = (node, target)
         if key not in self._greedy_known:
@@ -244,20 +245,20 @@ def _span(masks: Iterable[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Cheapest:
-    """What a search found that does not depend on when which model was used."""
+    """The part of a result that does not depend on when which model was used."""
 
     cost: int
     choices: tuple[tuple[str, frozenset[ModelId]], ...]
-    """The equally cheap ones: set, and who has to leave; as they are met, at most `TIES`."""
+    """The equally cheap ones: set and victims; in search order, at most `TIES`."""
     unfinished: tuple[str, ...]
     """Sets whose search went over its bound."""
 
 
 def choose(compiled: Compiled, target: ModelId, live: Collection[ModelId]) -> Choice:
-    """Decide what has to leave for `target`: the cheapest choice.
+    """Choose what has to leave for `target` at the least cost.
 
     `live` is ordered from the least to the most recently used. Among equally cheap choices, the
-    one whose most recently used victim was used longest ago; then the first met.
+    one whose most recently used victim was used longest ago; then the first one found.
     """
     others = [model for model in dict.fromkeys(live) if model != target]
     if target in live or not others:
@@ -290,7 +291,7 @@ def _cheapest(compiled: Compiled, target: ModelId, live: Iterable[ModelId]) -> _
 
 
 def _search(compiled: Compiled, target: ModelId, others: Sequence[ModelId]) -> tuple[_Search, int]:
-    """Make a search whose bits go by the order of `others`; and what they cost together."""
+    """Make a search with bits in the order of `others`; return their total cost too."""
     bits = {target: 1} | {model: 2 << at for at, model in enumerate(others)}
     values = [0, *(compiled.costs.get(model, _USUAL_COST) for model in others)]
     return _Search(compiled, bits, values), sum(values)
@@ -323,7 +324,7 @@ def _least_recent(
 
 
 def warnings(compiled: Compiled) -> list[str]:
-    """Say for which sets the search can go over its bound, should all their models run at once."""
+    """Warn of each set whose search can go over its bound when all its models run."""
     found: list[str] = []
     for name, models in compiled.mentions.items():
         bits = {model: 1 << at for at, model in enumerate(sorted(models))}
@@ -338,28 +339,29 @@ def warnings(compiled: Compiled) -> list[str]:
 
 
 def matrix_policy(compiled: Compiled) -> Policy:
-    """Let together run what the sets permit; a model in no set runs alone."""
+    """Let models run together as the sets permit; a model in no set runs alone."""
 
     @lru_cache(maxsize=1024)
     def cheapest(target: ModelId, live: frozenset[ModelId]) -> _Cheapest:
         return _cheapest(compiled, target, live)
 
     @lru_cache(maxsize=1024)
-    def said(choice: Choice) -> Evict:
-        return Evict(choice.evict, _reason(compiled, choice))
+    def plan_of(choice: Choice) -> PlacementPlan:
+        return stop(choice.evict, _reason(compiled, choice))
 
-    def policy(target: ModelId, live: Sequence[ModelId]) -> Evict:
-        others = [model for model in live if model != target]
-        if target in live or not others:
-            return ROOM_ENOUGH
+    def policy(question: Question) -> PlacementPlan:
+        target = question.target
+        others = [model for model in question.live if model != target]
+        if not others or target in question.live:
+            return NO_EVICTIONS
         found = cheapest(target, frozenset(others))
-        return said(_least_recent(compiled, target, others, found))
+        return plan_of(_least_recent(compiled, target, others, found))
 
     return policy
 
 
 def _reason(compiled: Compiled, choice: Choice) -> str:
-    """Why these have to leave, in one line for the log; empty when none has."""
+    """Return the reason in one line for the log; empty without victims."""
     if not choice.evict:
         return ""
     if choice.set is None:

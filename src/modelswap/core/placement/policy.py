@@ -1,26 +1,115 @@
-"""Who has to leave so that a model can run.
+"""The placement policy: which models must leave so that a model can run, and where it runs.
 
-A policy is a function from facts to an answer. It is asked far more often than swaps happen
-(for every arrival that cannot be served at once, and for those that wait after each change), so
-it must not log, remember or change anything. It refuses to know about requests, phases or time.
+A policy is a function from a question to a plan. The scheduler asks for every arrival that it cannot
+serve at once, and again for each queued request after each change. `all_of` joins policies.
+
+Guarantees: a policy depends on its question alone, so the scheduler may ask as often as it likes.
+Does not: know requests, phases or time.
+Units: sizes are bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, NewType
 
 from modelswap.core.spec import ModelId
+from modelswap.units import Bytes
+
+NodeId = NewType("NodeId", str)
+DeviceId = NewType("DeviceId", str)
+
+# Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePool:
+    """The memory of one device."""
+
+    id: DeviceId
+    node: NodeId | None = None
+    """`None`: the machine that this program runs on."""
+    total: Bytes
+    free: Bytes
+    """As the device reports it now."""
+    reserved: Bytes
+    """Promised to models that run or start, used or not yet."""
+    foreign: Bytes
+    """Used by processes that are not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a policy may know beside the models that run."""
+
+    epoch: int = 0
+    """Changes with every other field; the scheduler decides anew when it changed."""
+    pools: Sequence[DevicePool] = ()
+    needs: Mapping[ModelId, Bytes] = field(default_factory=dict[ModelId, Bytes])
+    """Device memory that a model takes while it runs; a model of unknown need is not listed."""
+
+
+NO_FACTS: Final = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Can *target* run beside *live*, and what has to change for it?"""
+
+    target: ModelId
+    live: Sequence[ModelId]
+    """Models that run or will, from the least to the most recently used; it may hold the target."""
+    facts: Facts = NO_FACTS
+
+
+# Answers
+
+
+class EvictionMode(StrEnum):
+    STOP = "stop"
+    SLEEP = "sleep"
+    """The server frees its device memory and stays; one that cannot sleep is stopped instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """These may not run beside the target. Empty: there is room already."""
+    """One model has to leave."""
 
-    models: frozenset[ModelId]
+    model: ModelId
+    how: EvictionMode = EvictionMode.STOP
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model runs; unspecified, the launcher's defaults apply."""
+
+    node: NodeId | None = None
+    devices: tuple[DeviceId, ...] = ()
+
+    @property
+    def is_specified(self) -> bool:
+        return self.node is not None or bool(self.devices)
+
+
+ANYWHERE: Final = Placement()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementPlan:
+    """How the target can run."""
+
+    evictions: frozenset[Evict] = frozenset()
+    """At most one a model; empty: the target can run beside all others."""
+    placement: Placement = ANYWHERE
     why: str = field(default="", compare=False)
     """What led to this choice, for the log."""
+
+    @property
+    def evicted(self) -> frozenset[ModelId]:
+        return frozenset(eviction.model for eviction in self.evictions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,56 +119,71 @@ class NeverFits:
     why: str
 
 
-Answer = Evict | NeverFits
-# `live` is ordered from the least to the most recently used; it may hold the target.
-Policy = Callable[[ModelId, Sequence[ModelId]], Answer]
+Policy = Callable[[Question], PlacementPlan | NeverFits]
 
-ROOM_ENOUGH = Evict(frozenset())
+NO_EVICTIONS: Final = PlacementPlan()
 
 
-class GroupRules(Protocol):
-    """One group as configured; `config.plan.Group` is one."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def members(self) -> Sequence[ModelId]: ...
-    @property
-    def swap(self) -> bool: ...
-    @property
-    def exclusive(self) -> bool: ...
-    @property
-    def persistent(self) -> bool: ...
+@lru_cache(maxsize=1024)  # the same few plans are asked for again and again
+def stop(models: frozenset[ModelId], why: str = "") -> PlacementPlan:
+    """Return the plan that stops *models*."""
+    return PlacementPlan(frozenset(map(Evict, models)), why=why) if models else NO_EVICTIONS
 
 
-def groups_policy(groups: Iterable[GroupRules]) -> Policy:
-    """Apply the group rules: *swap* inside a group, *exclusive* against others, *persistent* ones stay.
+# Policies
 
-    A model in no group neither disturbs nor is disturbed.
+
+def unrestricted(_: Question) -> PlacementPlan:
+    """Let every model run beside every other."""
+    return NO_EVICTIONS
+
+
+def all_of(*policies: Policy) -> Policy:
+    """Join policies into one that satisfies each of them.
+
+    It evicts what any of them evicts, and stops a model that one stops and another puts to sleep.
+    The first specified placement counts. The target never fits if one of them says so. The
+    reasons of those that add something are joined.
     """
-    group_of = {model: group for group in groups for model in group.members}
+    parts = [policy for policy in policies if policy is not unrestricted]
+    if not parts:
+        return unrestricted
+    if len(parts) == 1:
+        return parts[0]
 
-    def policy(target: ModelId, live: Sequence[ModelId]) -> Answer:
-        home = group_of.get(target)
-        if home is None:
-            return ROOM_ENOUGH
-        return Evict(
-            frozenset(
-                m for m in live if m != target and m in group_of and _must_leave(home, group_of[m])
-            )
+    def joined(question: Question) -> PlacementPlan | NeverFits:
+        plan = NO_EVICTIONS
+        refusals: list[str] = []
+        for part in parts:
+            answer = part(question)
+            if isinstance(answer, NeverFits):
+                refusals.append(answer.why)
+            else:
+                plan = _joined(plan, answer)
+        return NeverFits(_reasons(*refusals)) if refusals else plan
+
+    return joined
+
+
+def _joined(one: PlacementPlan, other: PlacementPlan) -> PlacementPlan:
+    evictions = one.evictions | other.evictions
+    placement = one.placement if one.placement.is_specified else other.placement
+    if len(evictions) > len(one.evictions):
+        stopped = {e.model for e in evictions if e.how is EvictionMode.STOP}
+        evictions = frozenset(
+            e for e in evictions if e.how is EvictionMode.STOP or e.model not in stopped
         )
-
-    return policy
-
-
-def _must_leave(home: GroupRules, other: GroupRules) -> bool:
-    if home.id == other.id:
-        return home.swap
-    return home.exclusive and not other.persistent
+    if evictions == one.evictions and placement == one.placement:
+        return one
+    return PlacementPlan(evictions, placement, _reasons(one.why, other.why))
 
 
-def apart(policy: Policy, address_of: Mapping[ModelId, str]) -> Policy:
-    """Let *policy* decide, but never let two models with one address run together.
+def _reasons(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
+
+
+def apart(address_of: Mapping[ModelId, str]) -> Policy:
+    """Never let two models with one address run together.
 
     `address_of` holds the models that listen at an address of their own; a model that is not in it
     shares none.
@@ -93,17 +197,10 @@ def apart(policy: Policy, address_of: Mapping[ModelId, str]) -> Policy:
         if len(sharers[address]) > 1
     }
     if not sharing_with:
-        return policy
+        return unrestricted
 
-    def decide(target: ModelId, live: Sequence[ModelId]) -> Answer:
-        answer = policy(target, live)
-        others = sharing_with.get(target)
-        if others is None or isinstance(answer, NeverFits):
-            return answer
-        taken = others.intersection(live) - answer.models
-        if not taken:
-            return answer
-        why = f"{', '.join(sorted(taken))} has the same address"
-        return Evict(answer.models | taken, "; ".join(filter(None, (answer.why, why))))
+    def policy(question: Question) -> PlacementPlan:
+        taken = sharing_with.get(question.target, frozenset()).intersection(question.live)
+        return stop(taken, f"{', '.join(sorted(taken))} has the same address")
 
-    return decide
+    return policy

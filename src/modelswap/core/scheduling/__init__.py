@@ -1,1 +1,6 @@
-"""Which request is served, waits, or starts a swap, and in which order."""
+"""Which request is served, waits, or starts a swap, and in which order.
+
+admission  the decision about one request
+queue      the order of those that wait
+scheduler  joins both, and holds the swaps in progress: events in, decisions out
+"""

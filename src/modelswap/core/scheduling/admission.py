@@ -1,7 +1,7 @@
 """What to do with one request, now.
 
-`decide` is the only decision tree. An arrival and a retry from the line both go through it, so the
-two can never disagree, and its result is closed, so every request ends as exactly one verdict.
+Guarantees: `decide` is the only decision. New and queued requests go through it, so the two cannot
+disagree. Its result is closed: every request gets exactly one verdict.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.placement.policy import NeverFits
+from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -21,56 +21,59 @@ if TYPE_CHECKING:
 
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Evict, Policy
+    from modelswap.core.placement.policy import Evict, Facts, Placement, PlacementPlan, Policy
     from modelswap.core.spec import ModelId
 
 SOON: Final = Seconds(1.0)
-"""What a refused client is told when the wait depends on others' requests."""
+"""`Retry-After` where other requests end at any time."""
 LATER: Final = Seconds(5.0)
+"""`Retry-After` where the queue has to shrink, or a killed process has to exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
     """The facts a decision may use.
 
-    *coming* and *leaving* are promises already made: they count before the phases show them.
-    *abandoned* are the loads in progress that nobody waits for any more.
+    *pending* and *draining* are decided already: they count before the phases show them.
+    *abandoned* are the pending models for which no request waits any more.
     """
 
-    seats: Mapping[ModelId, ModelState]
-    coming: AbstractSet[ModelId]
-    leaving: AbstractSet[ModelId]
+    states: Mapping[ModelId, ModelState]
+    pending: AbstractSet[ModelId]
+    draining: AbstractSet[ModelId]
     abandoned: AbstractSet[ModelId]
     now: Seconds
+    facts: Facts = NO_FACTS
 
     def live(self) -> list[ModelId]:
-        """Return what runs or will, from the least to the most recently used.
+        """Return the models that run or will, from the least to the most recently used.
 
-        What runs requests or is on its way up is in use now.
+        A model with running requests, and one that is to start, is in use now.
         """
-        found = [m for m, seat in self.seats.items() if seat.is_alive or m in self.coming]
+        found = [m for m, state in self.states.items() if state.is_alive or m in self.pending]
         return sorted(found, key=self._used)
 
     def _used(self, model: ModelId) -> tuple[bool, Seconds]:
-        seat = self.seats[model]
-        return seat.in_flight > 0 or model in self.coming, seat.used
+        state = self.states[model]
+        return state.in_flight > 0 or model in self.pending, state.used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionRequest:
-    """One request's question. *rivals* are the models of those it may not overtake."""
+    """The facts of one request that decide about it."""
 
     model: ModelId
-    rivals: Sequence[ModelId] = ()
+    blocking_models: Sequence[ModelId] = ()
+    """The models of the requests that it may not overtake."""
     is_new: bool = False
     no_swap: bool = False
-    """It may start the model, and use it, but no other may have to leave for that."""
+    """It may start the model, and use it, but must not cause an eviction."""
 
 
 class WaitReason(StrEnum):
-    LEAVING = "the model is on its way out"
-    HELD = "an older request needs the room"
-    LOADING = "the model is on its way up"
+    LEAVING = "the model is stopping"
+    HELD = "an older request needs the capacity"
+    LOADING = "the model is starting"
     SETTLING = "an eviction would stop a model that is still starting"
     BUSY = "an eviction would cut off running requests"
     FULL = "the model runs as many requests as it may"
@@ -78,7 +81,7 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The model is ready and nothing stands in the way."""
+    """The model is ready and has a free place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Start the model once these are gone."""
+    """Start the model once the evicted ones are gone."""
 
-    evict: frozenset[ModelId]
+    evictions: frozenset[Evict] = frozenset()
+    placement: Placement = ANYWHERE
     why: str = field(default="", compare=False)
     """Why these, for the log."""
 
@@ -106,61 +110,67 @@ class Refuse:
 Verdict = Serve | Wait | Swap | Refuse
 
 
-def decide(ask: AdmissionRequest, world: ClusterView, policy: Policy) -> Verdict:
+def decide(request: AdmissionRequest, view: ClusterView, policy: Policy) -> Verdict:
     """Return the one thing to do with a request."""
-    model = ask.model
-    seat = world.seats.get(model)
-    if seat is None or seat.is_removed:
+    model = request.model
+    state = view.states.get(model)
+    if state is None or state.is_removed:
         return Refuse(Reason.NO_SUCH_MODEL, f"no such model: {model}")
-    if (obstacle := _down(model, seat, world)) is not None:
-        return obstacle
-    live = world.live()
-    if ask.no_swap and (refused := _swap_refused(model, seat, live, world, policy)) is not None:
+    if (verdict := _unavailable(model, state, view)) is not None:
+        return verdict
+    live = view.live()
+    if request.no_swap and (refused := _swap_refused(model, state, live, view, policy)) is not None:
         return refused
-    if any(displaces(rival, model, live, policy) for rival in ask.rivals if rival != model):
+    if any(
+        displaces(other, model, live, view.facts, policy)
+        for other in request.blocking_models
+        if other != model
+    ):
         return Wait(WaitReason.HELD)
-    if model in world.coming:
+    if model in view.pending:
         return Wait(WaitReason.LOADING)
-    answer = policy(model, live)
-    if isinstance(answer, NeverFits):
-        return Refuse(Reason.NEVER_FITS, answer.why)
-    if answer.models and not (ask.no_swap and seat.phase is Phase.READY):
-        return _with_eviction(ask, answer, world)
-    return _with_room(ask, seat)
+    plan = policy(Question(model, live, view.facts))
+    if isinstance(plan, NeverFits):
+        return Refuse(Reason.NEVER_FITS, plan.why)
+    if plan.evictions and not (request.no_swap and state.phase is Phase.READY):
+        return _with_evictions(request, plan, view)
+    return _without_eviction(request, state, plan)
 
 
-def displaces(rival: ModelId, model: ModelId, live: list[ModelId], policy: Policy) -> bool:
-    """Say whether *rival*, to run, would have to stop *model* if that were running."""
+def displaces(
+    other: ModelId, model: ModelId, live: list[ModelId], facts: Facts, policy: Policy
+) -> bool:
+    """Say whether *other*, to run, would have to evict *model* if that were running."""
     beside = live if model in live else [*live, model]
-    answer = policy(rival, beside)
-    return not isinstance(answer, NeverFits) and model in answer.models
+    plan = policy(Question(other, beside, facts))
+    return not isinstance(plan, NeverFits) and any(e.model == model for e in plan.evictions)
 
 
-def _down(model: ModelId, seat: ModelState, world: ClusterView) -> Verdict | None:
-    if seat.phase is Phase.STUCK:
+def _unavailable(model: ModelId, state: ModelState, view: ClusterView) -> Verdict | None:
+    if state.phase is Phase.STUCK:
         return _stuck(model)
-    rest = seat.rest_left(world.now)
-    if rest > 0:
-        why = seat.failure
-        return Refuse(Reason.BACKING_OFF, "" if why is None else why.text, rest, why)
-    if seat.phase in LEAVING or model in world.leaving:
+    left = state.backoff_left(view.now)
+    if left > 0:
+        why = state.failure
+        return Refuse(Reason.BACKING_OFF, "" if why is None else why.text, left, why)
+    if state.phase in LEAVING or model in view.draining:
         return Wait(WaitReason.LEAVING)
     return None
 
 
 def _swap_refused(
-    model: ModelId, seat: ModelState, live: list[ModelId], world: ClusterView, policy: Policy
+    model: ModelId, state: ModelState, live: list[ModelId], view: ClusterView, policy: Policy
 ) -> Refuse | None:
-    """Refuse a load for which others would have to leave; those that leave anyway do not count."""
-    if seat.phase is Phase.READY or model in world.coming:
+    """Refuse a load that needs an eviction; models that leave anyway do not count."""
+    if state.phase is Phase.READY or model in view.pending:
         return None
-    answer = policy(model, live)
-    if isinstance(answer, NeverFits):
+    plan = policy(Question(model, live, view.facts))
+    if isinstance(plan, NeverFits):
         return None
     victims = [
         victim
-        for victim in sorted(answer.models)
-        if victim not in world.leaving and world.seats[victim].phase not in LEAVING
+        for victim in sorted(plan.evicted)
+        if victim not in view.draining and view.states[victim].phase not in LEAVING
     ]
     return Refuse(Reason.WOULD_SWAP, ", ".join(victims)) if victims else None
 
@@ -169,25 +179,25 @@ def _stuck(model: ModelId) -> Refuse:
     return Refuse(Reason.LOAD_FAILED, f"{model} was killed but does not exit", LATER)
 
 
-def _with_eviction(ask: AdmissionRequest, answer: Evict, world: ClusterView) -> Verdict:
-    evict = answer.models
-    for model in sorted(evict):
-        if world.seats[model].phase is Phase.STUCK:
+def _with_evictions(request: AdmissionRequest, plan: PlacementPlan, view: ClusterView) -> Verdict:
+    victims = plan.evicted
+    for model in sorted(victims):
+        if view.states[model].phase is Phase.STUCK:
             return _stuck(model)
-    if not evict.isdisjoint(ask.rivals):
+    if not victims.isdisjoint(request.blocking_models):
         return Wait(WaitReason.HELD)
-    if any(m in world.coming and m not in world.abandoned for m in evict):
+    if any(m in view.pending and m not in view.abandoned for m in victims):
         return Wait(WaitReason.SETTLING)
-    if any(world.seats[m].in_flight and world.seats[m].phase is Phase.READY for m in evict):
+    if any(view.states[m].in_flight and view.states[m].phase is Phase.READY for m in victims):
         return Wait(WaitReason.BUSY)
-    return Swap(evict, answer.why)
+    return Swap(plan.evictions, plan.placement, plan.why)
 
 
-def _with_room(ask: AdmissionRequest, seat: ModelState) -> Verdict:
-    if seat.phase is not Phase.READY:
-        return Swap(frozenset())
-    if seat.in_flight < seat.limit:
+def _without_eviction(request: AdmissionRequest, state: ModelState, plan: PlacementPlan) -> Verdict:
+    if state.phase is not Phase.READY:
+        return Swap(placement=plan.placement)
+    if state.in_flight < state.limit:
         return Serve()
-    if ask.is_new:
+    if request.is_new:
         return Refuse(Reason.OVER_LIMIT, "Too many requests", SOON)
     return Wait(WaitReason.FULL)

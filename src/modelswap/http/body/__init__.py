@@ -1,1 +1,1 @@
-"""Bodies on their way: codings, forms, buffers, files."""
+"""Reads, decodes, edits and stores request bodies."""

@@ -1,12 +1,11 @@
-"""The memory of one large body whose length is known, filled by whoever reads the socket.
+"""The memory of one large body whose length is known; the socket is read into it.
 
-Law: what `whole` gives is the memory itself, once, when every byte of it was
-written; until then nobody else sees it, so that filling a `bytes` breaks no
-promise. Memory that nothing was written to yet is only reserved: the system
-gives a page when a byte comes. It refuses what is beyond its end.
+Guarantees: what `whole` gives is the memory itself, once, when every byte of it was written; until
+then no one else sees it, so that filling a `bytes` breaks no promise.
+Memory: what nothing was written to yet is only reserved: the system gives a page when a byte comes.
 
-Gathering pieces and joining them moved each byte twice more, which was a fifth of
-the CPU time of a body of 20 MB.
+Gathering pieces and joining them moved each byte twice more, which was a fifth of the CPU time of a
+body of 20 MB.
 """
 
 from __future__ import annotations
@@ -14,17 +13,19 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, cast
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LEAST = 512 << 10
+MIN_SIZE = Bytes(512 << 10)
 """Shorter bodies come in a read or two: joining those costs no more."""
-MOST = 64 << 20
+MAX_SIZE = Bytes(64 << 20)
 """Longer ones are gathered: a length is only a promise, and reserving is bounded too."""
 _WRITABLE = 0x200
 """`PyBUF_WRITE`"""
-_MOST_AT_ONCE = 4 << 20
-"""No one read keeps the loop longer than these take."""
+_MAX_READ = Bytes(4 << 20)
+"""Bytes of one read: it keeps the loop for about a millisecond."""
 
 # The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.
 _new = ctypes.pythonapi["PyBytes_FromStringAndSize"]
@@ -41,7 +42,7 @@ _viewed = cast("Callable[[int, int, int], memoryview]", _view_of)
 
 
 class BodyBuffer:
-    """`take` pieces, or fill its `room`, until it is full; then `whole`."""
+    """`take` pieces, or write into `unfilled`, until it is full; then `whole`."""
 
     __slots__ = ("_bytes", "_filled", "_length", "_view")
 
@@ -53,23 +54,23 @@ class BodyBuffer:
         self._filled = 0
 
     def take(self, piece: bytes | memoryview) -> None:
-        """Copy what was read elsewhere; never more than there is room for."""
+        """Copy what was read elsewhere; never more than is missing."""
         start = self._filled
         end = start + len(piece)
         self._view[start:end] = piece
         self._filled = end
 
-    def room(self) -> memoryview:
+    def unfilled(self) -> memoryview:
         """Where the next bytes belong; `add` tells how many came."""
         start = self._filled
-        return self._view[start : start + _MOST_AT_ONCE]
+        return self._view[start : start + _MAX_READ]
 
     def add(self, count: int) -> None:
-        """So many bytes were written into `room`."""
+        """So many bytes were written into `unfilled`."""
         self._filled += count
 
     def whole(self) -> bytes:
-        """Give the complete body; the vessel is of no more use."""
+        """Give the complete body; the buffer is of no more use."""
         if self._filled != self._length:
             raise ValueError(f"{self._filled} of {self._length} bytes of a body")
         self._view.release()

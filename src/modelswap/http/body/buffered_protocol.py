@@ -1,52 +1,61 @@
-"""How a connection is read once it has brought a large body.
+"""Reads a connection once it has brought a large body: such bodies go straight into their own memory.
 
-Bytes of large bodies go from the kernel into the body's own memory, everything
-else through a buffer that all connections share: heads, small messages, chunks.
-Connections that bring small messages only are read by the loop's own way, which
-is a little cheaper for them; so are tunnels, and the beginning of the first large
-body of a connection.
+All else goes through a buffer that all connections share: heads, small messages, chunks. Connections
+that bring small messages only are read by the loop's own way, which is a little cheaper for them; so
+are tunnels, and the beginning of the first large body of a connection.
 
-Law: it gives room for no byte beyond the body's end. It refuses to know what
-the bytes mean: the connection does.
+Guarantees: it reads no byte into a body beyond the body's end.
+Does not: know what the bytes mean; the reader does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
-    from modelswap.http.server.connection import ServerConnection
 
-SHARED: Final = 64 << 10
-"""Few enough: the first bytes of a large body come this way and are copied."""
+    class BodyFiller(Protocol):
+        """The reader of the connection's requests."""
+
+        def unfilled(self) -> memoryview | None: ...
+        def on_filled(self, count: int) -> None: ...
+
+
+SHARED: Final = Bytes(64 << 10)
+"""Bytes of the shared buffer. Few enough: the first bytes of a large body are copied out of it."""
 
 
 class BufferedBodyProtocol(asyncio.BufferedProtocol):
     """Takes the place of a connection as its transport's protocol."""
 
-    def __init__(self, connection: ServerConnection, shared: memoryview) -> None:
+    def __init__(
+        self, connection: asyncio.Protocol, reader: BodyFiller, shared: memoryview
+    ) -> None:
         """*shared*: `SHARED` bytes that hold nothing between two reads."""
         self._connection = connection
+        self._reader = reader
         self._shared = shared
-        self._poured = False
+        self._is_filling = False
         """The read that is under way goes into a body."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
-        room = self._connection.room()
-        self._poured = room is not None
-        return self._shared if room is None else room
+        unfilled = self._reader.unfilled()
+        self._is_filling = unfilled is not None
+        return self._shared if unfilled is None else unfilled
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._poured:
-            self._connection.on_poured(nbytes)
+        if self._is_filling:
+            self._reader.on_filled(nbytes)
         else:
             self._connection.data_received(self._shared[:nbytes].tobytes())
 
     # The connection's own
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         return self._connection.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,7 +1,7 @@
 """Content codings of request bodies: taken off piece by piece.
 
 Guarantees: one step makes `STEP` bytes at most, and no body, also none in between two codings,
-grows beyond the limit: a small body that would become huge is found out while it grows.
+grows beyond the limit: a small body that would become huge is refused while it grows.
 Does not: know codings beyond gzip and deflate; the standard library has no others.
 """
 
@@ -12,6 +12,8 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,16 +21,15 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = "gzip, deflate"
 """For `Accept-Encoding` of a refusal."""
-STEP: Final = 256 << 10
-"""Bytes made at a time: below a millisecond of work, then others have their turn."""
-_SLICE: Final = 16 << 10
+STEP: Final = Bytes(256 << 10)
+"""Bytes made at a time: below a millisecond of work, then the loop goes on."""
+_SLICE: Final = Bytes(16 << 10)
 """Bytes read at a time: what is left behind the end of a gzip member is copied."""
-_MOST_CODINGS: Final = 3
-"""More on top of each other have no use."""
-_GZIP: Final = 31
-_ZLIB: Final = 15
-_RAW: Final = -15
-"""`wbits` of zlib."""
+_MAX_CODINGS: Final = 3
+"""Codings on top of each other: more have no use."""
+_GZIP: Final = 31  # `wbits` of zlib, as are the next two
+_ZLIB: Final = 15  # with a zlib header
+_RAW: Final = -15  # without any
 _NAMES: Final = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 
 
@@ -55,7 +56,7 @@ def codings_of(values: Sequence[bytes]) -> tuple[bytes, ...]:
         if known is None:
             raise UnknownCodingError(name.decode("latin-1")[:40])
         found.append(known)
-    if len(found) > _MOST_CODINGS:
+    if len(found) > _MAX_CODINGS:
         raise UnknownCodingError(", ".join(name.decode() for name in found)[:40])
     return tuple(found)
 
@@ -207,7 +208,7 @@ class DecodedStream:
         limit: int,
         bad: Callable[[Exception], None],
     ) -> None:
-        """`bad` hears once of a BadCodingError or GrownError; nothing follows."""
+        """`bad` is told once of a BadCodingError or GrownError; nothing follows."""
         self._exchange = exchange
         self._decoder = ContentDecoder(codings, limit)
         self._bad = bad
@@ -249,7 +250,7 @@ class DecodedStream:
             self._step()
 
     def _step(self) -> None:
-        """Decode one piece, and come back for the next: others have their turn between."""
+        """Decode one piece, and come back for the next: the loop goes on between."""
         self._is_due = False
         sink = self._sink
         if sink is None or self._is_paused or self._exchange.finished:

@@ -1,10 +1,10 @@
 """Multipart forms: read and edited while they stream by.
 
-Law: a form has one reading. A boundary that is not exactly a boundary, a part
-without a name, two `model` fields: refused, because the next program could read
-them differently. What is not edited keeps every byte, part headers and order
-included. Memory: one part's headers (`MAX_HEADERS`), the values asked for
-(`MAX_VALUE` each) and one delimiter; never a file.
+Guarantees: a form has one reading. A boundary that is not exactly a boundary, a part without a name,
+two `model` fields: refused, because the next program could read them differently. What is not edited
+keeps every byte, part headers and order included.
+Memory: one part's headers (`MAX_HEADERS`), the values asked for (`MAX_VALUE` each) and one delimiter;
+never a file.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_HEADERS = 16 << 10
-MAX_VALUE = 64 << 10
+MAX_HEADERS = Bytes(16 << 10)
+"""Bytes of one part's headers: far more than a name, a file name and a type."""
+MAX_VALUE = Bytes(64 << 10)
+"""Bytes of a value that is looked for: the name of a model is short."""
 MAX_PARTS = 1000
-MAX_PREAMBLE = 4096
+"""Parts of one form: each costs work, however small it is."""
+MAX_PREAMBLE = Bytes(4096)
+"""Bytes before the first boundary, which no common client sends."""
 
 _BOUNDARY = re.compile(
     rb'(?:^|;)[ \t]*boundary=(?:"([^"]{1,70})"|([^";, \t]{1,70}))', re.IGNORECASE

@@ -46,4 +46,4 @@ class BodySource(Protocol):
     def resume(self) -> None: ...
 
     def stop(self) -> None:
-        """Give no more: the upstream is gone or does not want the rest."""
+        """Give no more: the upstream is lost or does not take the rest."""

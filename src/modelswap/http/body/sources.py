@@ -1,8 +1,8 @@
-"""Bodies that are sent while they come.
+"""Request bodies that are sent to the upstream while they come.
 
 Guarantees: what is held is the beginning that was asked for and one read beyond it. Until it starts
 nothing more is read, so that the client waits and no memory fills.
-Does not: start twice: what is gone is gone.
+Does not: start twice: what was sent is not kept.
 """
 
 from __future__ import annotations
@@ -135,21 +135,21 @@ class OpenedBody:
         self._exchange.resume_body()
 
     def stop(self) -> None:
-        self._sink = _Nowhere()
+        self._sink = _Discard()
         self._parts = []
         self._exchange.resume_body()
 
     def _end(self) -> None:
-        sink, self._sink = self._sink, _Nowhere()
+        sink, self._sink = self._sink, _Discard()
         if sink is not None:
             sink.on_end()
 
 
-class _Nowhere:
-    """Takes what nobody wants any more."""
+class _Discard:
+    """Takes what is not wanted any more."""
 
     def on_data(self, data: bytes) -> None:
-        """Forget it."""
+        """Drop it."""
 
     def on_end(self) -> None:
-        """Nobody waits for it."""
+        """Do nothing."""

@@ -1,8 +1,8 @@
 """Bytes kept until they can go: in memory up to a bound, then in a file without a name.
 
 Guarantees: memory holds `MEMORY` bytes at most; a file is unlinked before the first byte goes into
-it, so that no crash leaves one. What cannot be stored is said with folder and reason.
-Does not: read before writing has ended being its caller's turn: first writes, then reads, once.
+it, so that no crash leaves one. An error names folder and reason.
+Does not: read twice: its caller writes, then reads once.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import os
 import tempfile
 from typing import IO, TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-MEMORY = 1 << 20
-CHUNK = 256 << 10
+MEMORY = Bytes(1 << 20)
+"""Bytes in memory before a file is made: most forms without a file are smaller."""
+CHUNK = Bytes(256 << 10)
+"""Bytes read from the file at a time: below a millisecond of work."""
 
 
 class SpoolError(Exception):

@@ -1,9 +1,9 @@
-"""A form on its way through: held until its `model` is known, then streamed.
+"""A form that is forwarded: held until its `model` is known, then streamed.
 
-Law: what came is in the spool (1 MiB of memory, then a file) or already with
-the upstream; when the model is known early the rest of the client's bytes flow
-straight on, no faster than the upstream takes them. It refuses to guess: a form
-without a `model` is spooled whole before it says so.
+Guarantees: what came is in the spool or already with the upstream. When the model is known early,
+the rest of the client's bytes go straight on, no faster than the upstream takes them.
+Does not: guess: a form without a `model` is spooled whole before `known` is called.
+Memory: 1 MiB, then a file.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Upload:
         self.give_up(Fault.MALFORMED, text)
 
     def give_up(self, fault: Fault, text: str, detail: str = "") -> None:
-        """End it: whoever waits for the form, or takes it, is told."""
+        """End it; the upstream, or else the caller, is told."""
         if self._failed:
             return
         self._failed = text
@@ -249,7 +249,7 @@ class _Outlet:
             sink.on_fail(text)
 
     def _pump(self) -> None:
-        """Send one piece of the spool, and come back for the next: others have their turn between."""
+        """Send one piece of the spool, and come back for the next: the loop goes on between."""
         if self._paused or self._sink is None or self._chunks is None or self.is_live:
             return
         try:

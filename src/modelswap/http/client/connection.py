@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from modelswap.http.message.chunked import ResponseChunkReader
 from modelswap.http.message.head import (
@@ -22,36 +22,16 @@ from modelswap.http.message.head import (
 )
 from modelswap.http.message.repair import end_of_head, repaired
 from modelswap.http.transport.sockets import acknowledged
+from modelswap.units import Bytes
 
 from .result import EndReason
 
 if TYPE_CHECKING:
-    from modelswap.http.limits import Timeouts
-    from modelswap.http.message.response_heads import ResponseHeads
-    from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
-    from modelswap.http.transport.write_coalescer import WriteCoalescer
+    from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel
 
-    from .protocols import UpstreamObserver, UpstreamTunnel
-
-    class ConnectionPool(Protocol):
-        """Owns the connection."""
-
-        timeouts: Timeouts
-        heads: ResponseHeads
-        sweeper: DeadlineSweeper
-        coalescer: WriteCoalescer
-
-        def add(self, connection: UpstreamConnection) -> None: ...
-
-        def put_idle(self, connection: UpstreamConnection) -> None:
-            """Keep the connection for the next request."""
-
-        def remove(self, connection: UpstreamConnection) -> None: ...
-
-
-MAX_HEAD = 64 << 10
+MAX_HEAD = Bytes(64 << 10)
 """Bytes of a response's head: what common clients and proxies allow."""
-HIGH_WATER = 256 << 10
+HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _FINAL = 200
 """The lowest status of a response that is no interim one."""
@@ -81,7 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
         "paused",
     )
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool[UpstreamConnection]) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._observer: UpstreamObserver | None = None
@@ -93,13 +73,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = False
         self._reused = False
         self._got = False
-        """A byte of this answer has come."""
+        """A byte of this response has come."""
         self._sent = 0
         """Bytes written over the connection's life."""
         self._sent_before = 0
         """The same when the current request began."""
         self._reading_paused = False
-        """We do not read, because the client does not keep up."""
+        """Because the client does not keep up."""
         self.last = pool.sweeper.now
         self.paused = False
         """The upstream does not keep up with the request's body."""
@@ -118,20 +98,26 @@ class UpstreamConnection(asyncio.Protocol):
         observer = self._observer
         if observer is None:
             self.close()  # nothing was asked for
-        elif mode == _CHUNKED:
-            chunks = self._chunks
-            if chunks is not None and (start := chunks.single(data)):
-                observer.on_chunk(data, data[start:-2])
-            else:
-                self._on_chunked(observer, data)
-        elif mode == _LENGTH:
-            self._on_counted(observer, data)
-        elif mode == _HEAD:
-            self._on_head(observer, data)
-        elif mode == _UNTIL_CLOSE:
-            observer.on_body(data)
-        elif self._tunnel is not None:
-            self._tunnel.from_upstream(data)
+            return
+        try:
+            if mode == _CHUNKED:
+                chunks = self._chunks
+                if chunks is not None and (start := chunks.single(data)):
+                    observer.on_chunk(data, data[start:-2])
+                else:
+                    self._on_chunked(observer, data)
+            elif mode == _LENGTH:
+                self._on_counted(observer, data)
+            elif mode == _HEAD:
+                self._on_head(observer, data)
+            elif mode == _UNTIL_CLOSE:
+                observer.on_body(data)
+            elif self._tunnel is not None:
+                self._tunnel.from_upstream(data)
+        except BadResponseError as wrong:  # of a transform
+            if self._observer is observer:
+                self.drop()
+            observer.on_broken(EndReason.BAD_RESPONSE, str(wrong))
 
     def eof_received(self) -> bool:
         if self._mode == _TUNNEL and self._tunnel is not None:
@@ -148,18 +134,18 @@ class UpstreamConnection(asyncio.Protocol):
             return
         chunks = self._chunks if mode == _CHUNKED else None
         if (mode == _UNTIL_CLOSE and exc is None) or (chunks is not None and chunks.had_last_chunk):
-            observer.on_complete(b"")
+            try:
+                observer.on_complete(b"")
+            except BadResponseError as wrong:  # of a transform
+                observer.on_broken(EndReason.BAD_RESPONSE, str(wrong))
         elif self._tunnel is not None:
             self._tunnel.on_upstream_lost()
         elif mode != _HEAD:
-            observer.on_broken(
-                EndReason.TRUNCATED,
-                "the upstream closed the connection in the middle of its answer",
-            )
+            text = "the upstream closed the connection in the middle of its answer"
+            observer.on_broken(EndReason.TRUNCATED, text)
         elif self._got:
-            observer.on_broken(
-                EndReason.BAD_RESPONSE, "the upstream closed the connection within its headers"
-            )
+            text = "the upstream closed the connection within its headers"
+            observer.on_broken(EndReason.BAD_RESPONSE, text)
         else:
             was_reset = isinstance(exc, ConnectionError)
             observer.on_unanswered(reused=self._reused, never_ran=unread, was_reset=was_reset)
@@ -201,7 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines(parts)
 
     def touch(self) -> None:
-        """The request went on: the wait for the answer begins now."""
+        """Begin to wait for the response: the request is complete."""
         self.last = self._pool.sweeper.now
 
     def pause(self) -> None:
@@ -276,7 +262,7 @@ class UpstreamConnection(asyncio.Protocol):
         heads = self._pool.heads
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() answered -1
+            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() returned -1
             head = heads.by_bytes.get(raw) or heads.of_known_template(raw)
             if head is None:
                 head, end = self._read_head(data, end)
@@ -293,7 +279,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_head(self, data: bytes, end: int) -> tuple[ResponseHead | None, int]:
         """Read a head that was not read before, and say where it ends; None: incomplete, or refused."""
         found: tuple[ResponseHead | None, int] = (None, 0)
-        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() answered -1
+        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
             with suppress(BadResponseError):
                 head = parse_response(data[:end])
                 self._pool.heads.remember(data[:end], head)
@@ -315,7 +301,7 @@ class UpstreamConnection(asyncio.Protocol):
         return found
 
     def _on_final(self, observer: UpstreamObserver, head: ResponseHead, data: bytes) -> None:
-        # there are servers that send the body to a HEAD all the same, later
+        # some servers send the body to a HEAD all the same, later
         self._keep = head.keep_alive and not (observer.is_head and head.announces_body)
         status = head.status
         if status == SWITCHING:
@@ -386,7 +372,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(EndReason.BAD_RESPONSE, chunks.error)
 
     def _end_response(self, data: bytes, rest: bytes) -> None:
-        """The answer is complete with `data`; `rest` came behind it and spoils the connection."""
+        """End the response with `data`; `rest` came behind it: then the connection is not used again."""
         observer = self._observer
         if observer is not None:
             self._leave_observer(observer, rest)
@@ -404,7 +390,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
 
     def _is_unread(self) -> bool:
-        """Whether the upstream's kernel took no byte of the current request: so nobody ran it."""
+        """Whether the upstream's kernel took no byte of the current request: so it cannot have run."""
         transport = self._transport
         if transport is None or transport.get_extra_info("sslcontext"):
             return False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from modelswap.http.message.head import ResponseHead
 
     from .protocols import RelayOwner
 
-_MAX_BODY = 64 << 10
+_MAX_BODY = Bytes(64 << 10)
 """Bytes kept of the body: more than any error says, little enough for each of many requests."""
 
 

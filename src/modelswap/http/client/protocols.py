@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modelswap.http.limits import Timeouts
     from modelswap.http.message.fields import Field
     from modelswap.http.message.head import ResponseHead
+    from modelswap.http.message.response_heads import ResponseHeads
+    from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
+    from modelswap.http.transport.write_coalescer import WriteCoalescer
 
     from .result import EndReason, RelayResult
+
+
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
 class RelayOwner(Protocol):
@@ -48,8 +55,8 @@ class RelayObserver(Protocol):
 class ResponseTransform(Protocol):
     """Changes a response on its way to the client, as a translation between protocols does.
 
-    The status stays. A body in a content coding comes as it is. ValueError from any method means
-    that the upstream's response makes no sense: it counts as malformed.
+    The status stays. A body in a content coding comes as it is. Any method may raise
+    BadResponseError: the upstream's response makes no sense.
     """
 
     def head(self, head: ResponseHead) -> Sequence[Field] | None:
@@ -142,3 +149,19 @@ class UpstreamObserver(Protocol):
 
     def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
         """Learn that the connection ended before a byte of a response."""
+
+
+class ConnectionPool(Protocol[C_contra]):
+    """Owns connections, and supplies what they share."""
+
+    timeouts: Timeouts
+    heads: ResponseHeads
+    sweeper: DeadlineSweeper
+    coalescer: WriteCoalescer
+
+    def add(self, connection: C_contra) -> None: ...
+
+    def put_idle(self, connection: C_contra) -> None:
+        """Keep a connection for the next request."""
+
+    def remove(self, connection: C_contra) -> None: ...

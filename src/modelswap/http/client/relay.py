@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.http.message.documents import without_origin_wide
-from modelswap.http.message.fields import status_line
-from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, SWITCHING, with_client_fields
+from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
+from modelswap.units import Bytes
 
 from .late_error import LateError
-from .response_fields import block_with_fields
+from .response_fields import block_with_fields, switching_block
 from .result import EndReason, RelayResult
 from .tunnel import Tunnel
 
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
     from .protocols import RelayObserver, RelayOwner, ResponseTransform, UpstreamWriter
     from .upstream_request import UpstreamRequest
 
-_OK = 200
+_OK = 200  # a status
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
-_JOIN_BELOW = 65536
+_JOIN_BELOW = Bytes(65536)
 """Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -108,11 +107,12 @@ class Relay:
         Takes over `exchange.on_gone` and `exchange.on_drain`. `owner.on_end` or `owner.on_whole` is
         called once at the end, perhaps before this returns.
         """
-        if self._exchange.finished:
+        exchange = self._exchange
+        if exchange.finished:
             self._end(EndReason.CLIENT_GONE, "the client left")
             return
-        self._exchange.on_gone = self._on_client_gone
-        self._exchange.on_drain = self._on_client_drain
+        exchange.on_gone = self._on_client_gone
+        exchange.on_drain = self._on_client_drain
         self._pool.begin(self, fresh=fresh)
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
@@ -124,7 +124,6 @@ class Relay:
     # The request
 
     def on_connection(self, connection: UpstreamWriter) -> None:
-        """Send the request on this connection."""
         self._connection = connection
         request = self._request
         body = self._body
@@ -166,7 +165,6 @@ class Relay:
             connection.write(data)
 
     def on_end(self) -> None:
-        """The request's body is complete."""
         connection = self._connection
         self.is_sending = False
         if connection is not None:
@@ -195,17 +193,18 @@ class Relay:
             self._transform = LateError(self._owner, head)
         else:
             if self._transform is not None:
-                changed = self._transformed_head(head)
-                if changed is None:
-                    return
-                self._head = head = changed
+                self._head = head = self._transformed_head(head)
             self._is_passing = True
             if not exchange.started:
                 length = head.content_length
                 block = block_with_fields(head, self._request)
                 if block is not None:
                     exchange.start_block(head.status, block, length)
-                elif exchange.can_start_ready() and not self._is_bodiless(head):
+                elif (
+                    exchange.can_start_ready()
+                    and head.status not in _BODILESS_STATUS
+                    and not self.is_head
+                ):
                     ready = head.chunked_block if length is None else head.length_block
                     exchange.start_ready(head.status, ready, length)
                 else:
@@ -224,7 +223,6 @@ class Relay:
             self._observer.on_data(data)
 
     def on_chunk(self, raw: bytes, data: bytes) -> None:
-        """Take `data`, which came as the one well-formed chunk `raw`."""
         if self._transform is not None:
             self._pass_transformed(data)
             return
@@ -235,12 +233,10 @@ class Relay:
             self._observer.on_data(data)
 
     def on_head_read(self) -> None:
-        """Send a head that still waits for its body's first bytes."""
         if self._is_passing and not self.ended:
             self._exchange.flush()
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """Take a response that came in one piece, with its length; the connection is given up."""
         exchange = self._exchange
         if (
             self.ended
@@ -261,25 +257,23 @@ class Relay:
         self._owner.on_whole(head, data)
 
     def on_complete(self, data: bytes) -> None:
-        """Take the end of the response, `data`; the connection is given up."""
         self._connection = None
         if self.ended:
             return
         if self.is_sending:
             self._stop_source()
-        if self._transform is not None:
-            self._end_transformed(data)
-            return
+        transform = self._transform
+        sent = data if transform is None else transform.data(data) + transform.end()
         exchange = self._exchange
         exchange.on_gone = exchange.on_drain = None
-        self._bytes_sent += len(data)
-        exchange.end(data)
-        if data and self._observer is not None:
-            self._observer.on_data(data)
+        exchange.end(sent)
+        if self._is_passing:
+            self._bytes_sent += len(sent)
+            if data and self._observer is not None:
+                self._observer.on_data(data)
         self._finish(self._result(EndReason.DONE, ""))
 
     def on_broken(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> None:
-        """Learn that the connection broke, or never came to be."""
         self._connection = None
         if self.ended:
             return
@@ -292,7 +286,6 @@ class Relay:
         self._break(reason, detail, never_ran=never_ran)
 
     def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
-        """Learn that the connection ended before a byte of a response."""
         self._connection = None
         if self.ended:
             return
@@ -311,78 +304,35 @@ class Relay:
 
     # A transform
 
-    def _is_bodiless(self, head: ResponseHead) -> bool:
-        return self.is_head or head.status in _BODILESS_STATUS
-
-    def _transformed_head(self, head: ResponseHead) -> ResponseHead | None:
-        """Return the head for the client; None: the relay has ended."""
+    def _transformed_head(self, head: ResponseHead) -> ResponseHead:
         assert self._transform is not None
-        try:
-            fields = self._transform.head(head)
-            if fields is None:
-                self._transform = None
-                return head
-            if self._is_bodiless(head):
-                self._transform = None
-            return with_client_fields(head, fields)
-        except ValueError as wrong:
-            self.cancel(EndReason.BAD_RESPONSE, str(wrong))
-            return None
-
-    def _transformed(self, data: bytes, *, is_end: bool = False) -> bytes | None:
-        """Return what goes to the client; None: the relay has ended."""
-        transform = self._transform
-        if self.ended or transform is None:
-            return None
-        try:
-            changed = transform.data(data) if data else b""
-            return changed + transform.end() if is_end else changed
-        except ValueError as wrong:
-            self.cancel(EndReason.BAD_RESPONSE, str(wrong))
-            return None
+        fields = self._transform.head(head)
+        if fields is None or self.is_head or head.status in _BODILESS_STATUS:
+            self._transform = None
+        return head if fields is None else with_client_fields(head, fields)
 
     def _pass_transformed(self, data: bytes) -> None:
-        changed = self._transformed(data)
-        if changed is None:
+        if self.ended or self._transform is None:
             return
-        self._bytes_sent += len(changed)
-        if not self._exchange.write(changed) and self._connection is not None:
-            self._connection.pause()
-        if self._is_passing and self._observer is not None:
-            self._observer.on_data(data)
-
-    def _end_transformed(self, data: bytes) -> None:
-        changed = self._transformed(data, is_end=True)
-        if changed is None:
-            return
-        self._detach()
-        self._exchange.end(changed)
+        changed = self._transform.data(data)
         if self._is_passing:
             self._bytes_sent += len(changed)
-            if data and self._observer is not None:
+            if not self._exchange.write(changed) and self._connection is not None:
+                self._connection.pause()
+            if self._observer is not None:
                 self._observer.on_data(data)
-        self._end(EndReason.DONE, "")
 
     # The tunnel
 
     def on_switch(self, head: ResponseHead) -> Tunnel:
-        """Take a `101`; return what takes the bytes behind it."""
         assert self._connection is not None
-        request = self._request
         self._head = head
         self._is_passing = True
         if self._observer is not None:
             self._observer.on_head(head)
-        switched = [value for name, value in head.headers if name.lower() == b"upgrade"]
-        lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (
-            switched[0] if switched else request.upgrade or b""
-        )
-        fields = head.block.partition(b"\r\n")[2]
-        if request.page_guard:
-            fields = without_origin_wide(fields)
         exchange = self._exchange
-        self._tunnel = Tunnel(exchange.connection, self._connection, self._on_tunnel_end)
-        exchange.begin_tunnel(self._tunnel, status_line(SWITCHING) + fields + lines)
+        self._tunnel = Tunnel(exchange.writer, self._connection, self._on_tunnel_end)
+        exchange.begin_tunnel(self._tunnel, switching_block(head, self._request))
         return self._tunnel
 
     def _on_tunnel_end(self, reason: EndReason, detail: str) -> None:

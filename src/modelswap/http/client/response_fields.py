@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from modelswap.http.message.documents import without_origin_wide, without_redirects
+from modelswap.http.message.fields import status_line
 
 if TYPE_CHECKING:
     from modelswap.http.message.head import ResponseHead
@@ -31,6 +32,16 @@ def block_with_fields(head: ResponseHead, request: UpstreamRequest) -> bytes | N
     if request.response_fields:
         block = _with_access_control(block, request.response_fields)
     return block
+
+
+def switching_block(head: ResponseHead, request: UpstreamRequest) -> bytes:
+    """Return the whole head of a `101` for the client."""
+    fields = head.block.partition(b"\r\n")[2]
+    if request.page_guard:
+        fields = without_origin_wide(fields)
+    named = [value for name, value in head.headers if name.lower() == b"upgrade"]
+    upgrade = named[0] if named else request.upgrade or b""
+    return b"%b%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (status_line(101), fields, upgrade)
 
 
 def _with_access_control(block: bytes, fields: bytes) -> bytes:

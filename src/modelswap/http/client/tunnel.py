@@ -7,27 +7,16 @@ Does not: look at what passes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .result import EndReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.http.server.protocols import ResponseWriter
+
     from .protocols import UpstreamWriter
-
-
-class ClientEnd(Protocol):
-    """The client's connection."""
-
-    paused: bool
-    """The client does not keep up."""
-
-    def write(self, data: bytes) -> None: ...
-    def write_eof(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class Tunnel:
@@ -35,7 +24,7 @@ class Tunnel:
 
     def __init__(
         self,
-        client: ClientEnd,
+        client: ResponseWriter,
         upstream: UpstreamWriter,
         on_end: Callable[[EndReason, str], None],
     ) -> None:

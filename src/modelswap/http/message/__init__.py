@@ -1,1 +1,1 @@
-"""HTTP messages: heads, fields and framing, read and written."""
+"""Reads and writes HTTP messages: heads, fields and chunked framing."""

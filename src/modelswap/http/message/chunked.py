@@ -1,36 +1,40 @@
 """Chunked framing, read incrementally: strictly in requests, with harmless slips in responses.
 
-Law: what is not exactly `1*HEXDIG [; ext] CRLF data CRLF … 0 CRLF trailers
-CRLF` is refused in a request, and the reader says where the body ends, so that the bytes
-behind it are never taken for a part of it. Extensions and trailers are checked
-and dropped. Heads are llhttp's business; httptools does not tell where a body
-ends, hence this reader. Memory: one incomplete line, at most `MAX_LINE`.
+Guarantees: what is not exactly `1*HEXDIG [; ext] CRLF data CRLF … 0 CRLF trailers CRLF` is refused
+in a request, and the reader tells where the body ends, so that the bytes behind it are never taken
+for a part of it. Extensions and trailers are checked and dropped.
+Memory: one incomplete line, at most `MAX_LINE`.
+
+Heads are read by llhttp; httptools does not tell where a body ends, hence this reader.
 """
 
 from __future__ import annotations
 
 import re
 
-MAX_LINE = 4096
-"""Bytes of a size line with its extensions, and of one trailer line."""
-MAX_TRAILERS = 16384
-"""Bytes of all trailers together."""
+from modelswap.units import Bytes
+
+MAX_LINE = Bytes(4096)
+"""Bytes of a size line with its extensions, and of one trailer line: as much as of a long header."""
+MAX_TRAILERS = Bytes(16384)
+"""Bytes of all trailers together: a few long lines."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"host"})
-"""Too late in a trailer: who reads it there would read another message."""
+"""Too late in a trailer: a program that reads it there would read another message."""
 _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 
 _PADDED_SIZE_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _PADDED_SIZE_START = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
-_SHOWN = 20
+_SHOWN = Bytes(20)
 """Bytes of a size line that an error quotes."""
 
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SIZES: dict[bytes, int] = {}
 """Size lines read before."""
 _KNOWN_SIZES = 4096
+"""Size lines that are kept: 0.5 MiB at most, for the whole process."""
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 

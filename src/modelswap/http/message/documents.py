@@ -1,4 +1,4 @@
-"""Which responses a browser could run, or let change everything of our origin.
+"""Tells which responses a browser could run as a page, or which change our whole origin.
 
 Guarantees: a response counts as active unless its one `Content-Type` is known
 to be inert (browsers guess the type of what has none, and of several types in

@@ -1,9 +1,8 @@
 """Header fields: which pass a proxy, and how they are written.
 
-Law: what belongs to one connection stays on it. The framing of a message
-(`Content-Length`, `Transfer-Encoding`) is never copied, always made anew by
-whoever sends the body. It refuses to write a name or value that could start
-another line.
+Guarantees: what belongs to one connection stays on it. The framing of a message (`Content-Length`,
+`Transfer-Encoding`) is never copied, always made anew by the sender of the body.
+Does not: write a name or value that could start another line.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ HOP_BY_HOP = frozenset(
         b"expect",
     }
 )
-"""Beside RFC 9110's: the framing, and `Expect`, which the server answers itself."""
+"""Beside RFC 9110's: the framing, and `Expect`, which the server handles itself."""
 
 _ESSENTIAL = frozenset(
     {b"host", b"content-type", b"content-encoding", b"authorization", b"x-api-key", b"api-key"}
@@ -59,7 +58,7 @@ def tokens_of(values: Iterable[bytes]) -> frozenset[bytes]:
 
 
 def status_line(status: int) -> bytes:
-    """Write the first line of an answer."""
+    """Return the first line of a response."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
@@ -101,10 +100,10 @@ def forwardable(
 
     `forwarded` keeps `Forwarded`, `X-Forwarded-*` (but not `-For`, which is made anew) and `X-Real-IP`.
     """
-    gone = ((HOP_BY_HOP | connection) - _ESSENTIAL) | drop | {b"x-forwarded-for"}
+    dropped = ((HOP_BY_HOP | connection) - _ESSENTIAL) | drop | {b"x-forwarded-for"}
     if not forwarded:
-        gone |= _FORWARDED
-    kept = [field for field in headers if field[0].lower() not in gone]
+        dropped |= _FORWARDED
+    kept = [field for field in headers if field[0].lower() not in dropped]
     if any(name.lower() == b"te" and b"trailers" in value.lower() for name, value in headers):
         kept.append((b"TE", b"trailers"))
     return kept

@@ -1,9 +1,9 @@
 """Heads: the first lines of requests and responses, read strictly.
 
-Law: a head is believed only when llhttp (leniencies off) and the checks here
-both accept it; there is exactly one reading of how long its body is. Reading a
-head is a pure function of its bytes, so the callers keep the results.
-It refuses to repair anything.
+Guarantees: a head is believed only when llhttp (leniencies off) and the checks here both accept it;
+there is exactly one reading of how long its body is. Reading a head is a pure function of its bytes,
+so the callers keep the results.
+Does not: repair anything.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httptools
+
+from modelswap.units import Bytes
 
 from .documents import is_active
 from .fields import Field, client_block, status_line, tokens_of, written
@@ -33,15 +35,15 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 
-_FIELD = 128
-"""What Python itself takes for one field, about."""
+_FIELD = Bytes(128)
+"""Bytes that Python itself takes for one field, about."""
 
-BAD_REQUEST = 400
-EXPECTATION_FAILED = 417
-NO_BODY_BELOW = 200
-NO_CONTENT = 204
-NOT_MODIFIED = 304
-SWITCHING = 101
+BAD_REQUEST = 400  # a status, as the next ones
+EXPECTATION_FAILED = 417  # a status
+NO_BODY_BELOW = 200  # statuses below it are of interim responses
+NO_CONTENT = 204  # a status
+NOT_MODIFIED = 304  # a status
+SWITCHING = 101  # a status
 
 
 class RefusedError(Exception):
@@ -54,7 +56,7 @@ class RefusedError(Exception):
 
 
 class BadResponseError(Exception):
-    """The upstream's answer is not HTTP as we know it."""
+    """The upstream's response is not valid HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,8 @@ class EarlyCheck:
     __slots__ = ("_parser",)
 
     def __init__(self) -> None:
-        nobody = object()  # thousands of empty fields would take fifty times their bytes
-        self._parser = httptools.HttpRequestParser(nobody)
+        without_callbacks = object()  # thousands of empty fields would take fifty times their bytes
+        self._parser = httptools.HttpRequestParser(without_callbacks)
 
     def feed(self, data: bytes) -> bool:
         """Return False when the bytes so far cannot become a head."""
@@ -251,11 +253,13 @@ def _parse_response(head: bytes) -> ResponseHead:
 def with_client_fields(head: ResponseHead, fields: Sequence[Field]) -> ResponseHead:
     """Return a response of the same status with these fields and a body of unknown length.
 
-    ValueError for a field that would break out of its line.
+    BadResponseError for a field that would break out of its line.
     """
-    written(fields)
-    said = head.block.partition(b"\r\n")[0][9:]
-    kept = list(fields)
+    try:
+        written(fields)
+    except ValueError as wrong:
+        raise BadResponseError(str(wrong)) from wrong
+    said, kept = head.block.partition(b"\r\n")[0][9:], list(fields)
     return _response_head(head.status, said, kept, _by_name(kept), frozenset(), length=None)
 
 

@@ -1,9 +1,9 @@
-"""What a head is apart from the length that it announces.
+"""Recognises heads that differ from a known one only in the length that they announce.
 
-Law: of two heads that differ in nothing but the digits of their one
-`Content-Length`, both whole numbers above zero, one reading gives the other.
-So clients whose bodies differ cost no parsing. It refuses everything else: a
-sign, a leading zero, a space, a nineteenth digit.
+Guarantees: of two heads that differ in nothing but the digits of their one `Content-Length`, both
+whole numbers above zero, the reading of one gives that of the other. So bodies that differ in length
+cost no parsing.
+Does not: accept a sign, a leading zero, a space, or a nineteenth digit.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     from .fields import Field
 
 CONTENT_LENGTH = b"content-length"
 _DIGITS = 18
-_LARGEST = 4096
-"""Bytes of a head whose shape is kept."""
-_ZERO = 0x30
+"""Digits of a length: all such numbers fit into 64 bits."""
+_MAX_SIZE = Bytes(4096)
+"""Bytes of a head whose template is kept: ordinary ones are shorter."""
+_ZERO = 0x30  # the digit 0 in ASCII
 _LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,17})\r\n")
 
 
@@ -47,7 +50,7 @@ class HeadTemplate:
 
 
 def head_template(head: bytes) -> HeadTemplate | None:
-    """Return the shape of an accepted head, if it is an ordinary one with a length."""
+    """Return the template of an accepted head, if it is an ordinary one with a length."""
     found = cut(head)
     if found is None:
         return None
@@ -57,7 +60,7 @@ def head_template(head: bytes) -> HeadTemplate | None:
 
 def cut(head: bytes) -> tuple[int, int] | None:
     """Return where the digits of the length are."""
-    found = _LINE.search(head) if len(head) <= _LARGEST else None
+    found = _LINE.search(head) if len(head) <= _MAX_SIZE else None
     return None if found is None else found.span(1)
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 from .head import BadResponseError
 
 if TYPE_CHECKING:
@@ -24,9 +26,9 @@ _END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*))?", re.DOTALL)
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_LARGEST = 10**18
+_LARGEST = Bytes(10**18)
 """Bytes; what the strict reader takes is below it."""
-_SHOWN = 40
+_SHOWN = Bytes(40)
 """Bytes of the backend's words that a refusal quotes."""
 
 

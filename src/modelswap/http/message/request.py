@@ -1,8 +1,8 @@
-"""One request as the program sees it: its head, and who sent it.
+"""One request: its head, and the client that sent it.
 
-Law: a request is read-only, and the same object may stand for several
-requests of one connection that were equal byte for byte. It refuses to hold a
-body: bodies belong to the exchange.
+Guarantees: a request is read-only, and the same object may stand for several requests of one
+connection that were equal byte for byte.
+Does not: hold a body: bodies belong to the exchange.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Request:
         self.expects = head.expects
         self.keep_alive = head.keep_alive
         self.is_plain = head.version == "1.1" and head.method != "HEAD"
-        """Answered by a head with framing and a body."""
+        """The response is a head with framing and a body."""
         self.length_at = -1
-        """Which of the headers is `Content-Length`; -1: nobody asked yet."""
+        """Which of the headers is `Content-Length`; -1: not looked for yet."""
         self.memo: object = None
         """Whatever the handler wants to find again with an equal request, or one that differs only in
         the length of its body."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.bounded_cache import BoundedCache
+from modelswap.units import Bytes
 
 from .head import of_length
 from .head_template import cut
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_HEADS = 128
 """Heads of one upstream: they differ in their date and length, so that most are seen once."""
-_MAX_SIZE = 2048
+_MAX_SIZE = Bytes(2048)
 """Bytes of a head that is kept: so all of an upstream's take 0.5 MiB at most."""
 
 

@@ -1,7 +1,7 @@
-"""Clients that may have gone: one that takes nothing more, and one that sends nothing more.
+"""Finds out whether a client is still there that takes nothing more, or sends nothing more.
 
-The kernel says neither by itself: it buffers megabytes for a client that reads nothing, and a client
-that closes its sending side may still wait for its answer.
+The kernel reports neither by itself: it buffers megabytes for a client that reads nothing, and a
+client that closes its sending side may still wait for its response.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from modelswap.http.transport.sockets import unsent
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from modelswap.http.limits import Limits
 
-_PROBES: Final = (0.02, 0.25, 1.0)
-"""Seconds until the next sign: a reset comes back within a round trip."""
+_PROBES: Final = (Seconds(0.02), Seconds(0.25), Seconds(1))
+"""Until the next probe: a reset comes back within a round trip."""
 
 
 class SlowReader:
@@ -29,8 +30,8 @@ class SlowReader:
         self._unsent = 0 if transport is None else unsent(transport)
         self._since = now
 
-    def is_given_up(self, transport: asyncio.Transport, now: float, limits: Limits) -> bool:
-        """Whether it takes its answer more slowly than a body may come: it keeps a model."""
+    def is_too_slow(self, transport: asyncio.Transport, now: float, limits: Limits) -> bool:
+        """Whether it takes its response more slowly than a body may come: it keeps a model."""
         if now - self._since <= limits.body_timeout:
             return False
         left = unsent(transport)
@@ -39,7 +40,7 @@ class SlowReader:
 
 
 class HalfClosedProbe:
-    """Finds out whether a client that sends no more still listens: a closed socket answers with a reset."""
+    """Finds out whether a client that sends no more still listens: a closed socket responds with a reset."""
 
     __slots__ = ("_handle", "_is_wanted", "_loop", "_write")
 
@@ -49,7 +50,7 @@ class HalfClosedProbe:
         write: Callable[[bytes], None],
         is_wanted: Callable[[], bool],
     ) -> None:
-        """Send a first sign; `is_wanted` is asked before each."""
+        """Send a first probe; `is_wanted` is asked before each."""
         self._loop = loop
         self._write = write
         self._is_wanted = is_wanted

@@ -1,32 +1,48 @@
-"""The open connections: how many there may be, in all and per address, and which one makes room.
+"""The open connections: how many there may be, in all and per address, and which idle one is closed for a new one.
 
 Guarantees: at most `limits.connections` are served, and `limits.connectionsPerAddress` of one
 address, unless the address is unbounded (this machine, a trusted proxy). At a limit the connection
 that has been idle longest is closed; only when none is idle is the new one refused.
 Memory: refused connections that wait for their client to read the refusal are bounded too.
-Does not: cost anything per request; connections are looked through only when a limit is reached.
+Does not: cost anything per request: connections are searched only when a limit is reached.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Protocol
 
 from modelswap.net.descriptors import connections_that_fit
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from modelswap.http.limits import Limits
 
-    from .endpoint import ServerEndpoint
-
-_LINGERING = 256
+_MAX_LINGERING = 256
 """Refused connections that may wait for their client to read the refusal; more are cut at once."""
-_LINGER_ALWAYS = 16
-"""So many of them wait also where the limit is low."""
-_LOOKS = 20
-"""Looks through all connections per tick of the clock (0.25 s): each costs about 0.5 ms for 4,096."""
+_MIN_LINGERING = 16
+"""So many of them may wait also where the limit is low."""
+_MAX_SEARCHES = 20
+"""Searches of all connections per period of the sweeper (0.25 s): each costs about 0.5 ms for 4,096."""
+
+
+class OpenConnection(Protocol):
+    """A connection, as far as it is counted, closed and swept."""
+
+    peer: str
+    idle_number: int
+
+    @property
+    def is_busy(self) -> bool: ...
+    @property
+    def is_between_requests(self) -> bool: ...
+    @property
+    def is_idle(self) -> bool: ...
+
+    def close_if_idle(self) -> bool: ...
+    def kill(self) -> None: ...
+    def sweep(self, now: float) -> None: ...
 
 
 class Connections:
@@ -40,104 +56,110 @@ class Connections:
         self._loop = loop
         self._limits = limits
         self._is_unbounded = is_unbounded
-        self._fitting = limits.connections
+        self._descriptors_for = limits.connections
         """Connections for which there are file descriptors."""
-        self._open: dict[ServerEndpoint, None] = {}
-        self._leaving: set[ServerEndpoint] = set()
-        """Refused, or closed to make room: open for a moment, and not counted."""
+        self._open: dict[OpenConnection, None] = {}
+        self._leaving: set[OpenConnection] = set()
+        """Refused, or closed for a new one: open for a moment, and not counted."""
         self._per_address: dict[str, int] = {}
-        self._idlest: dict[str | None, list[tuple[int, ServerEndpoint]]] = {}
-        """Of an address, or of all: what the last look found idle, the idlest last. A connection
-        that was used since has another turn; those that became idle since are behind all of these."""
+        self._found_idle: dict[str | None, list[tuple[int, OpenConnection]]] = {}
+        """Of an address, or of all: what the last search found idle, the longest idle last. A connection
+        that was used since has another number; those that became idle since are behind all of these."""
         self._found_among = 0
-        """Connections at the last look."""
-        self._fresh: set[ServerEndpoint] = set()
-        """Accepted in this turn of the loop: what they sent could not be read yet."""
-        self._looks = 0
-        self._looked_at = 0.0
+        """Connections at the last search."""
+        self._fresh: set[OpenConnection] = set()
+        """Accepted in this iteration of the loop: what they sent could not be read yet."""
+        self._searches = 0
+        self._searched_at = 0.0
+        self.empty = asyncio.Event()
+        """Set while no connection is open."""
+        self.empty.set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def __iter__(self) -> Iterator[ServerEndpoint]:
+    def __iter__(self) -> Iterator[OpenConnection]:
         """Go through a copy: connections may end meanwhile."""
         return iter(list(self._open))
 
     def set_limits(self, limits: Limits) -> None:
         """New limits, for connections that come from now on."""
         self._limits = limits
-        self._fitting = connections_that_fit(limits.connections)
+        self._descriptors_for = connections_that_fit(limits.connections)
 
-    def add(self, connection: ServerEndpoint, peer: str, now: float) -> bool:
-        """Count a connection, and make room for it; False: there is none. `now` is the ticker's."""
+    def add(self, connection: OpenConnection, peer: str, now: float) -> bool:
+        """Count a connection; False: there are too many, and none can be closed for it. `now` is the sweeper's."""
         if not self._fresh:
             self._loop.call_soon(self._fresh.clear)
         self._fresh.add(connection)
-        most = min(self._limits.connections, self._fitting)
-        fits = self._has_room(peer, most, now)
+        most = min(self._limits.connections, self._descriptors_for)
+        fits = self._fits(peer, most, now)
         self._open[connection] = None
+        self.empty.clear()
         if fits:
             self._per_address[peer] = self._per_address.get(peer, 0) + 1
         else:
             self._leaving.add(connection)
-            if len(self._leaving) > min(_LINGERING, max(_LINGER_ALWAYS, most // 2)):
+            if len(self._leaving) > min(_MAX_LINGERING, max(_MIN_LINGERING, most // 2)):
                 connection.kill()
         return fits
 
-    def remove(self, connection: ServerEndpoint, peer: str) -> None:
+    def remove(self, connection: OpenConnection, peer: str) -> None:
         if connection not in self._open:
             return
         del self._open[connection]
+        if not self._open:
+            self.empty.set()
         if connection in self._leaving:
             self._leaving.discard(connection)
         else:
             self._uncount(peer)
-        if self._idlest and len(self._open) < self._found_among // 2:  # the crowd has gone
-            self._idlest.clear()
+        if self._found_idle and len(self._open) < self._found_among // 2:  # most have gone
+            self._found_idle.clear()
 
-    def _has_room(self, peer: str, most: int, now: float) -> bool:
+    def _fits(self, peer: str, most: int, now: float) -> bool:
         count = self._per_address.get(peer, 0)
         if (
             count >= self._limits.connections_per_address
             and not self._is_unbounded(peer)
-            and not self._make_room(peer, now)
+            and not self._close_idle(peer, now)
         ):
             return False
-        return len(self._open) - len(self._leaving) < most or self._make_room(None, now)
+        return len(self._open) - len(self._leaving) < most or self._close_idle(None, now)
 
-    def _make_room(self, peer: str | None, now: float) -> bool:
+    def _close_idle(self, peer: str | None, now: float) -> bool:
         """Close the connection that has been idle longest, of one address or of all."""
-        idlest = self._take(self._idlest.get(peer, []))
-        if idlest is None and self._may_look(now):
-            found = self._idlest[peer] = self._idle_of(peer)
-            idlest = self._take(found)
-        if idlest is None:
-            self._idlest.pop(peer, None)
+        idle = self._take(self._found_idle.get(peer, []))
+        if idle is None and self._may_search(now):
+            found = self._found_idle[peer] = self._idle_of(peer)
+            idle = self._take(found)
+        if idle is None:
+            self._found_idle.pop(peer, None)
             return False
-        self._leaving.add(idlest)
-        self._uncount(idlest.peer)
-        idlest.close_if_idle()
+        self._leaving.add(idle)
+        self._uncount(idle.peer)
+        idle.close_if_idle()
         return True
 
-    def _idle_of(self, peer: str | None) -> list[tuple[int, ServerEndpoint]]:
+    def _idle_of(self, peer: str | None) -> list[tuple[int, OpenConnection]]:
         self._found_among = len(self._open)
         found = [
-            (one.turn, one)
+            (one.idle_number, one)
             for one in self._open
             if (peer is None or one.peer == peer)
-            and one.is_resting
+            and one.is_between_requests
             and one not in self._leaving
             and one not in self._fresh
         ]
         found.sort(key=lambda pair: pair[0], reverse=True)
         return found
 
-    def _take(self, found: list[tuple[int, ServerEndpoint]]) -> ServerEndpoint | None:
+    def _take(self, found: list[tuple[int, OpenConnection]]) -> OpenConnection | None:
         """Take out of `found` the first that is still as it was found."""
         while found:
-            turn, connection = found.pop()
+            number, connection = found.pop()
             if (
-                connection.turn == turn
+                connection.idle_number == number
                 and connection in self._open
                 and connection not in self._leaving
                 and connection.is_idle
@@ -145,12 +167,12 @@ class Connections:
                 return connection
         return None
 
-    def _may_look(self, now: float) -> bool:
-        if now != self._looked_at:
-            self._looked_at = now
-            self._looks = 0
-        self._looks += 1
-        return self._looks <= _LOOKS
+    def _may_search(self, now: float) -> bool:
+        if now != self._searched_at:
+            self._searched_at = now
+            self._searches = 0
+        self._searches += 1
+        return self._searches <= _MAX_SEARCHES
 
     def _uncount(self, peer: str) -> None:
         count = self._per_address.get(peer, 0) - 1
@@ -158,4 +180,4 @@ class Connections:
             self._per_address[peer] = count
         else:
             self._per_address.pop(peer, None)
-            self._idlest.pop(peer, None)
+            self._found_idle.pop(peer, None)

@@ -1,17 +1,18 @@
-"""One request and its answer.
+"""One request and its response.
 
-Law: an exchange ends exactly once, by a complete answer, by `abort`, or because
-the client left (`on_gone`). What it says about framing and what it sends agree:
-an answer shorter or longer than promised is broken off, never ended cleanly.
-It refuses to buffer an answer: `write` hands bytes to the transport, and says
-when the caller must wait.
+Guarantees: an exchange ends exactly once, by a complete response, by `abort`, or because the client
+left (`on_gone`). Framing and body agree: a response shorter or longer than announced is broken off,
+never ended cleanly.
+Does not: buffer a response: `write` hands bytes to the transport, and tells when the caller must wait.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from modelswap.http.message.fields import status_line, written
+from modelswap.http.message.head import NO_BODY_BELOW, NO_CONTENT, NOT_MODIFIED
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -21,53 +22,42 @@ if TYPE_CHECKING:
     from modelswap.http.message.fields import Field
     from modelswap.http.message.request import Request
 
-    from .connection import ServerConnection
+    from .protocols import ClientTunnel, ExchangeOwner, ResponseWriter
 
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
-_JOIN_BELOW = 65536
+_JOIN_BELOW = Bytes(65536)
 """Below this a chunk and its framing are copied into one buffer; above, written in pieces."""
-_OK = 200
-_NO_CONTENT = 204
-_NOT_MODIFIED = 304
-_BODILESS = frozenset({_NO_CONTENT, _NOT_MODIFIED})
-
-
-class ClientTunnel(Protocol):
-    """What a client's connection passes its bytes to after `101`."""
-
-    def from_client(self, data: bytes) -> None: ...
-    def on_client_eof(self) -> None: ...
-    def on_client_lost(self) -> None: ...
-    def on_client_paused(self) -> None: ...
-    def on_client_resumed(self) -> None: ...
+_BODILESS = frozenset({NO_CONTENT, NOT_MODIFIED})
 
 
 class Exchange:
     __slots__ = (
-        "_connection",
         "_framing",
         "_held",
         "_left",
+        "_owner",
         "finished",
         "on_drain",
         "on_gone",
         "request",
         "started",
         "status",
+        "writer",
     )
 
-    def __init__(self, connection: ServerConnection, request: Request) -> None:
-        self._connection = connection
+    def __init__(self, owner: ExchangeOwner, writer: ResponseWriter, request: Request) -> None:
+        self._owner = owner
+        self.writer = writer
         self.request = request
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client left, broke off, or was refused in the middle of its body
-        (408, 413), before the answer was complete. `finished` is then True."""
+        (408, 413), before the response was complete. `finished` is then True."""
         self.on_drain: Callable[[], None] | None = None
         """Called when writing may go on after `write` returned False."""
         self.started = False
         self.finished = False
         self.status = 0
-        """Of the answer; 0 before it started."""
+        """Of the response; 0 before it started."""
         self._framing = _NO_BODY
         self._left = 0
         self._held = b""
@@ -83,8 +73,8 @@ class Exchange:
         return None if request.chunked else request.content_length or 0
 
     def hold(self, count: int) -> bool:
-        """Account for so many more bytes in memory until the answer is complete; False: too much."""
-        return self._connection.hold(count)
+        """Account for so many more bytes in memory until the response is complete; False: too much."""
+        return self._owner.hold(count)
 
     def read_body(self, done: Callable[[bytes], None], limit: int | None = None) -> None:
         """Give the whole body to `done`, perhaps before this returns.
@@ -92,41 +82,43 @@ class Exchange:
         Over `limit` bytes (or the server's own limit) the client gets its 413
         and `on_gone` is called instead.
         """
-        self._connection.read_body(self, done, limit)
+        if not self.finished:
+            self._owner.reader.read_body(done, limit)
 
     def stream_body(self, sink: BodySink) -> None:
         """Give the body to `sink` as it comes, perhaps before this returns."""
-        self._connection.stream_body(self, sink)
+        if not self.finished:
+            self._owner.reader.stream_body(sink)
 
     def pause_body(self) -> None:
         if not self.finished:
-            self._connection.pause_body()
+            self._owner.reader.pause_body()
 
     def resume_body(self) -> None:
         if not self.finished:
-            self._connection.resume_body()
+            self._owner.reader.resume_body()
 
-    # The answer
+    # The response
 
     def reply(self, status: int, headers: Sequence[Field], body: bytes = b"") -> None:
-        """Send a complete answer. Framing, `Date` and `ServerConnection` are added."""
+        """Send a complete response. Framing, `Date` and `Connection` are added."""
         if self.finished or self.started:
             return
-        bodiless = status < _OK or status in _BODILESS
+        bodiless = status < NO_BODY_BELOW or status in _BODILESS
         length = b"" if bodiless else b"Content-Length: %d\r\n" % len(body)
         head = self._head(status, headers)
         self._begin(status)
-        head += length + self._connection.closing_line() + b"\r\n"
+        head += length + self._owner.closing_line() + b"\r\n"
         if bodiless or self.request.method == "HEAD" or not body:
-            self._connection.write(head)
+            self.writer.write(head)
         elif len(body) < _JOIN_BELOW:
-            self._connection.write(head + body)
+            self.writer.write(head + body)
         else:
-            self._connection.write_all((head, body))
+            self.writer.write_all((head, body))
         self._finish()
 
     def start(self, status: int, headers: Sequence[Field], *, length: int | None = None) -> None:
-        """Send the head of an answer whose body follows by `write` and `end`."""
+        """Send the head of a response whose body follows by `write` and `end`."""
         if self.finished or self.started:
             return
         head = self._head(status, headers)
@@ -135,15 +127,17 @@ class Exchange:
     def start_block(self, status: int, block: bytes, length: int | None) -> None:
         """Like `start`, with status line and headers already written as lines."""
         self._begin(status)
-        has_body = status >= _OK and status not in _BODILESS and self.request.method != "HEAD"
-        if status < _OK or status == _NO_CONTENT:
+        has_body = (
+            status >= NO_BODY_BELOW and status not in _BODILESS and self.request.method != "HEAD"
+        )
+        if status < NO_BODY_BELOW or status == NO_CONTENT:
             framing = b""
         elif length is not None:
             framing = b"Content-Length: %d\r\n" % length
             if has_body:
                 self._left = length
                 self._framing = _LENGTH
-        elif status == _NOT_MODIFIED:
+        elif status == NOT_MODIFIED:
             framing = b""
         elif self.request.version == "1.1":
             framing = b"Transfer-Encoding: chunked\r\n"
@@ -153,8 +147,8 @@ class Exchange:
             framing = b""
             if has_body:
                 self._framing = _UNTIL_CLOSE
-                self._connection.keep_alive = False
-        self._connection.write(block + framing + self._connection.closing_line() + b"\r\n")
+                self._owner.keep_alive = False
+        self.writer.write(block + framing + self._owner.closing_line() + b"\r\n")
 
     def start_ready(self, status: int, head: bytes, length: int | None) -> None:
         """Like `start_block` with the framing's lines and the empty line in `head`.
@@ -172,14 +166,14 @@ class Exchange:
 
     def write_chunk(self, raw: bytes, data: bytes) -> bool:
         """Like `write(data)`, when `raw` is `data` as exactly one chunk."""
-        connection = self._connection
+        writer = self.writer
         if self._framing == _CHUNKED and not self._held and not self.finished:
-            connection.write(raw)
-            return not connection.paused
+            writer.write(raw)
+            return not writer.paused
         return self.write(data)
 
     def retract_head(self) -> bool:
-        """Forget a head that still waits; True when it did: another answer may be given."""
+        """Forget a head that still waits; True when it did: another response may be given."""
         if not self._held:
             return False
         self._held = b""
@@ -193,35 +187,35 @@ class Exchange:
         held = self._held
         if held:
             self._held = b""
-            self._connection.write(held)
+            self.writer.write(held)
 
     def can_start_ready(self) -> bool:
-        """Whether `start_ready` may be used: nothing to add, and the answer has a body."""
-        return self.request.is_plain and not self._connection.must_close()
+        """Whether `start_ready` may be used: nothing to add, and the response has a body."""
+        return self.request.is_plain and not self._owner.must_close()
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
-        """Send a complete answer whose `head` has the framing in it, and be done.
+        """Send a complete response whose `head` has the framing in it, and be done.
 
         False, and nothing is sent: something has begun already, or the head needs an addition.
         """
-        connection = self._connection
-        if self.started or not self.request.is_plain or connection.must_close():
+        owner = self._owner
+        if self.started or not self.request.is_plain or owner.must_close():
             return False
         self.started = self.finished = True
         self.status = status
         self.on_gone = self.on_drain = None
-        connection.write(head + body)
-        connection.on_finished()
+        self.writer.write(head + body)
+        owner.on_finished()
         return True
 
     def write(self, data: bytes) -> bool:
         """Send a piece of the body; False asks to wait for `on_drain`."""
         if data and not self.finished:
             self._send(data, b"")
-        return not self._connection.paused
+        return not self.writer.paused
 
     def end(self, data: bytes = b"") -> None:
-        """Complete the answer, after `data`."""
+        """Complete the response, after `data`."""
         if self.finished:
             return
         if self._framing == _CHUNKED:
@@ -252,34 +246,33 @@ class Exchange:
         elif framing == _NO_BODY:
             return
         if size < _JOIN_BELOW:
-            self._connection.write(held + data + tail if held or tail else data)
+            self.writer.write(held + data + tail if held or tail else data)
         else:
-            self._connection.write_all((held, data, tail))
+            self.writer.write_all((held, data, tail))
 
     def abort(self) -> None:
-        """Break the answer off so that the client cannot take it for complete."""
+        """Break the response off so that the client cannot take it for complete."""
         if self.finished:
             return
         self.finished = True
-        self._connection.break_off(reset=self._framing == _UNTIL_CLOSE or not self.started)
+        self._owner.break_off(reset=self._framing == _UNTIL_CLOSE or not self.started)
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
         """Run a slow handler; it is cancelled when the client leaves."""
-        self._connection.spawn(self, coro)
+        if self.finished:
+            coro.close()
+        else:
+            self._owner.spawn(coro)
 
     # For the connection and for relays
 
     @property
-    def connection(self) -> ServerConnection:
-        return self._connection
-
-    @property
     def paused(self) -> bool:
         """The client does not keep up: wait for `on_drain`."""
-        return self._connection.paused
+        return self.writer.paused
 
-    def gone(self) -> None:
-        """Tell that nobody waits any more."""
+    def client_gone(self) -> None:
+        """End the exchange, because the client left."""
         if not self.finished:
             self.finished = True
             callback = self.on_gone
@@ -293,15 +286,15 @@ class Exchange:
     def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
         """Send the `101` head; the exchange is finished when the tunnel is."""
         self._begin(101)
-        self._connection.begin_tunnel(tunnel, head)
+        self._owner.begin_tunnel(tunnel, head)
 
     def _begin(self, status: int) -> None:
         self.started = True
         self.status = status
 
     def _head(self, status: int, headers: Sequence[Field]) -> bytes:
-        return status_line(status) + written(headers) + self._connection.date_line()
+        return status_line(status) + written(headers) + self._owner.date_line()
 
     def _finish(self) -> None:
         self.finished = True
-        self._connection.on_finished()
+        self._owner.on_finished()

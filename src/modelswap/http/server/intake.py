@@ -1,9 +1,10 @@
 """The body of one request on its way in.
 
-Law: the body ends where its framing says, and nothing behind it is taken for a
-part of it. It is counted before it is kept. Until somebody asks for the body at
-most `HELD` bytes (and one read) are held. A large body of known length that somebody
-collects goes into memory of its own. It refuses to join pieces more than once.
+Guarantees: the body ends where its framing says, and nothing behind it is taken for a part of it.
+It is counted before it is kept. A large body of known length that is collected whole goes into
+memory of its own.
+Does not: join pieces more than once.
+Memory: `MAX_UNASKED` bytes (and one read) until the body is asked for.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from modelswap.http.body.body_buffer import LEAST, MOST, BodyBuffer
+from modelswap.http.body.body_buffer import MAX_SIZE, MIN_SIZE, BodyBuffer
 from modelswap.http.message.chunked import ChunkError, ChunkReader
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.request import Request
 
-HELD = 64 << 10
-SMALL = 4096
-GATHERED = 64 << 10
-_BEGUN = 16 << 10
-"""Bytes that must have come before room is made for the rest."""
-_UNKNOWN = 1 << 62
-"""What is left of a body that does not say its length."""
+MAX_UNASKED = Bytes(64 << 10)
+"""Bytes that are held of a body that is not asked for: enough to read ahead, little for each of many."""
+SMALL = Bytes(4096)
+"""Shorter pieces are gathered, because each would cost an object of its own."""
+GATHERED = Bytes(64 << 10)
+"""Bytes of gathered pieces that become one: as much as one read brings."""
+_MIN_BEGUN = Bytes(16 << 10)
+"""Bytes that must have come before memory for the rest is reserved: a length alone is cheap to claim."""
+_UNKNOWN = Bytes(1 << 62)
+"""Bytes left of a body that does not say its length: more than any limit."""
 
 
 class BodyIntake:
@@ -66,7 +71,7 @@ class BodyIntake:
         self.received = 0
         self.complete = False
         self.expected = False
-        """Somebody asked for the body: the client's deadlines run."""
+        """The body was asked for: the client's deadlines run."""
         self.over_limit = False
         self.paused = False
         self.last = now
@@ -78,7 +83,7 @@ class BodyIntake:
 
     @property
     def consumed(self) -> bool:
-        """Somebody takes the body."""
+        """The body is being taken."""
         return self._done is not None or self._sink is not None or self._discarding
 
     @property
@@ -88,8 +93,8 @@ class BodyIntake:
 
     @property
     def must_wait(self) -> bool:
-        """More must not be read until somebody takes the body."""
-        return not self.consumed and self.received > HELD
+        """More must not be read until the body is taken."""
+        return not self.consumed and self.received > MAX_UNASKED
 
     def exceeds(self, limit: int) -> bool:
         """Set a lower limit; True when it is already passed."""
@@ -124,7 +129,7 @@ class BodyIntake:
         count = len(data) - start
         if self._chunks is not None or count > self.left or count < SMALL:
             return self.feed(data[start:])
-        # Nobody has asked for the body yet, so it will be copied: once is enough.
+        # The body is not asked for yet, so it will be copied: once is enough.
         self._count(count)
         self._parts.append(memoryview(data)[start:])
         return b""
@@ -135,27 +140,27 @@ class BodyIntake:
         self.left -= count
         self.complete = not self.left
 
-    def room(self) -> memoryview | None:
-        """Where the next bytes belong, if they need not be copied; `pour` tells how many came."""
+    def unfilled(self) -> memoryview | None:
+        """Where the next bytes belong, if they need not be copied; `on_filled` tells how many came."""
         buffer = self._buffer
-        return None if buffer is None or not self.left else buffer.room()
+        return None if buffer is None or not self.left else buffer.unfilled()
 
-    def pour(self, count: int) -> None:
-        """Take bytes that were read into `room`."""
+    def on_filled(self, count: int) -> None:
+        """Take bytes that were read into `unfilled`."""
         if self._buffer is not None:
             self._buffer.add(count)
         self._count(count)
 
-    def _may_have_vessel(self) -> bool:
+    def _may_have_buffer(self) -> bool:
         return (
             self._done is not None
             and self._chunks is None
-            and self.received >= _BEGUN
-            and LEAST <= self.received + self.left <= MOST
+            and self.received >= _MIN_BEGUN
+            and MIN_SIZE <= self.received + self.left <= MAX_SIZE
         )
 
-    def _open_vessel(self) -> None:
-        """Make room for the whole body, and move what is held there; without room, gather on."""
+    def _open_buffer(self) -> None:
+        """Reserve memory for the whole body, and move what is held there; without it, gather on."""
         with suppress(MemoryError):
             buffer = BodyBuffer(self.received + self.left)
             for part in self._held():
@@ -173,9 +178,9 @@ class BodyIntake:
             self._keep(data)
 
     def _keep(self, data: bytes) -> None:
-        """Hold a piece; small ones are gathered, because each would cost an object of its own."""
-        if self._buffer is None and self._may_have_vessel():
-            self._open_vessel()
+        """Hold a piece; small ones are gathered."""
+        if self._buffer is None and self._may_have_buffer():
+            self._open_buffer()
         if self._buffer is not None:
             self._buffer.take(data)
             return
@@ -197,8 +202,8 @@ class BodyIntake:
     def collect(self, done: Callable[[bytes], None]) -> None:
         """Give the whole body to `done` at `finish`."""
         self._done = done
-        if self._may_have_vessel():
-            self._open_vessel()
+        if self._may_have_buffer():
+            self._open_buffer()
 
     def stream(self, sink: BodySink) -> None:
         """Give the body to `sink` from now on, and what is held at once."""
@@ -207,13 +212,13 @@ class BodyIntake:
             sink.on_data(part if isinstance(part, bytes) else bytes(part))
 
     def discard(self) -> None:
-        """Nobody wants the rest."""
+        """Throw the rest away."""
         self._discarding = True
         self._held()
         self._sink = self._done = self._buffer = None
 
     def finish(self) -> None:
-        """The body is complete, and somebody takes it: tell."""
+        """Tell the taker that the body is complete."""
         if self._sink is not None:
             self._sink.on_end()
         elif self._done is not None:

@@ -1,1 +1,1 @@
-"""Sockets, TLS, timers and memory below HTTP."""
+"""Sockets, TLS, deadlines and memory, below HTTP."""

@@ -1,8 +1,8 @@
-"""The certificate that the listening side shows, and another one in its place.
+"""The certificate that the server shows; it can be replaced while the server runs.
 
-Law: a pair is loaded into a context of its own, and shown only when it is whole.
-OpenSSL takes a new certificate before it looks at the key, so the context in use
-must never be loaded into: a failure would leave it with a pair that does not fit.
+Guarantees: a pair is loaded into a context of its own, and shown only when it is whole. OpenSSL takes
+a new certificate before it looks at the key, so nothing is ever loaded into the context in use: a
+failure would leave it with a pair that does not fit.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _loaded(cert: Path, key: Path) -> ssl.SSLContext:
     asked: list[bool] = []
 
     def password() -> str:
-        """Nobody is there to type it: OpenSSL would ask on the terminal."""
+        """Give none: OpenSSL would ask for it on the terminal."""
         asked.append(True)
         return ""
 

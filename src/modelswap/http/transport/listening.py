@@ -22,16 +22,16 @@ from modelswap.net.address import socket_path_problem
 from modelswap.net.unix_sockets import listen
 
 EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
-_MAX_PORT = 65535
+_MAX_PORT = 65535  # ports have 16 bits
 _UNIX = "unix:"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_LONGEST_NAME = 253
+_MAX_NAME = 253
 """Characters of a name in the DNS; a part of it between dots has 63 at most."""
-_LONGEST_PART = 63
+_MAX_PART = 63  # see above
 _MISSING = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """The machine does not have this family, or it is switched off."""
 _TRIES = 8
-"""For a free port that both families have."""
+"""Attempts to find a free port that both families have: the second seldom fails."""
 
 
 class ListenError(Exception):
@@ -103,7 +103,7 @@ def _host(text: str) -> str:
         except ValueError:
             raise ValueError(f"the host {text!r}, which is not an IPv4 address") from None
     parts = text.removesuffix(".").split(".")
-    fits = len(text) <= _LONGEST_NAME and all(0 < len(part) <= _LONGEST_PART for part in parts)
+    fits = len(text) <= _MAX_NAME and all(0 < len(part) <= _MAX_PART for part in parts)
     if text and not (fits and _HOST_NAME.fullmatch(text)):
         raise ValueError(f"the host {text!r}, which is neither an address nor a name")
     return text

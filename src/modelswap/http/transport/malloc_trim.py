@@ -1,8 +1,8 @@
-"""glibc's allocator, told to keep large buffers.
+"""Has glibc's allocator keep large buffers, and give them back when asked.
 
-By default glibc maps and unmaps every buffer beyond 128 KiB, and each map
-costs page faults over the whole buffer: two thirds of the CPU time of large
-bodies. It refuses to fail: where there is no glibc, nothing happens.
+By default glibc maps and unmaps every buffer beyond 128 KiB, and each map costs page faults over the
+whole buffer: two thirds of the CPU time of large bodies.
+Guarantees: where there is no glibc, nothing happens.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_MMAP_THRESHOLD = 32 << 20
+from modelswap.units import Bytes
+
+_M_TRIM_THRESHOLD = -1  # numbers of options, from glibc's malloc.h
+_M_MMAP_THRESHOLD = -3  # as above
+_MMAP_THRESHOLD = Bytes(32 << 20)
 """The largest value that glibc accepts on 64-bit systems."""
-_TRIM_THRESHOLD = 192 << 20
-"""Free memory kept at the top of the heap, so that one large body after the other finds it; `give_back`
-ends that."""
+_TRIM_THRESHOLD = Bytes(192 << 20)
+"""Bytes of free memory kept at the top of the heap, so that one large body after the other finds it;
+`malloc_trim` ends that."""
 
 
 def tune_allocator() -> bool:

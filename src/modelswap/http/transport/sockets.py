@@ -1,9 +1,8 @@
-"""What the byte path asks of the system about a connection.
+"""Asks the system about connections, and sets their options.
 
-Law: a system that does not know an option, or a connection that has just been
-lost, is no error here: whoever uses the connection will hear of that. Without
-the system's word the answer is the careful one. `None` stands for a transport
-without a socket.
+Guarantees: a system that does not know an option, or a connection that has just been lost, is no error
+here: the connection's user learns of that. Where the system does not tell, the result is the careful
+one. `None` stands for a transport without a socket.
 """
 
 from __future__ import annotations
@@ -14,20 +13,23 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     import asyncio
 
 UNIX_CLIENT: Final = "127.0.0.1"
 """What stands for it in logs, limits, `trustedProxies` and `X-Forwarded-For`."""
-_LONGEST_PAUSE: Final = 32_767
+_MAX_INTERVAL: Final = 32_767
 """Seconds between keep-alives that Linux takes."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """`struct linger`: on, and no time."""
 _PACED: Final = b"bbr"
 _UNPACED: Final = b"reno"
-_NAME_SIZE: Final = 16
+_NAME_SIZE: Final = Bytes(16)
 """`TCP_CA_NAME_MAX` of Linux."""
-_INFO_SIZE: Final = 136
+_INFO_SIZE: Final = Bytes(136)
+"""Bytes of it that are read: as far as the field below."""
 _BYTES_ACKED: Final = 120
 """Offset of `tcpi_bytes_acked` in Linux' `struct tcp_info`."""
 
@@ -81,7 +83,7 @@ def keep_alive(connection: socket.socket | None, every: float | None) -> None:
     """Have the kernel ask so often, in seconds, whether another machine is still there."""
     if every is None or connection is None:
         return
-    pause = min(max(1, int(every)), _LONGEST_PAUSE)
+    pause = min(max(1, int(every)), _MAX_INTERVAL)
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
@@ -90,7 +92,7 @@ def keep_alive(connection: socket.socket | None, every: float | None) -> None:
 
 
 def reset_at_end(connection: socket.socket | None) -> None:
-    """Have the connection end with a reset, so that nobody takes its end for the answer's."""
+    """Have the connection end with a reset, so that its end is not taken for the response's."""
     if connection is None:
         return
     with suppress(OSError):

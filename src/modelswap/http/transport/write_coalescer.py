@@ -1,10 +1,11 @@
-"""Small writes that wait until the loop has read what is there.
+"""Holds small writes back until the loop has read what is there.
 
-Law: the order of writes stays; nothing waits longer than the callbacks of one
-turn of the loop. A write to a socket wakes whoever sleeps at its other end, and
-a wake-up costs more than the write: a hundred writes in a row wake once. Large
-writes do not wait here, and neither does anything before an end of a connection
-(`flush` first).
+Guarantees: the order of writes stays; nothing waits longer than the callbacks of one iteration of the
+loop.
+Does not: hold back large writes, or anything before an end of a connection (`flush` first).
+
+A write to a socket wakes the process at its other end, and a wake-up costs more than the write: a
+hundred writes in a row wake it once.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from modelswap.units import Bytes
+
 if TYPE_CHECKING:
     import asyncio
 
-LARGE = 64 << 10
-"""From this size on a write is not held back."""
+LARGE = Bytes(64 << 10)
+"""From this size on a write is not held back, because it costs more than a wake-up."""
 
 
 class WriteCoalescer:

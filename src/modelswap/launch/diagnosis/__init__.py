@@ -1,1 +1,6 @@
-"""Why a model server did not start, read from its output and from the system."""
+"""Finds out why a model server ended or cannot be started.
+
+diagnosis     which line of a server's output says why it ended
+symptoms      the lines that engines print, and their causes
+unstartable   why a program cannot be started
+"""

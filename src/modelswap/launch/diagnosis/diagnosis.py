@@ -1,10 +1,10 @@
-"""The line that says why a server ended, chosen out of the last of its output.
+"""Chooses the line that says why a server ended, out of the last of its output.
 
-Pure. The rules know what llama.cpp, vLLM, SGLang, whisper.cpp, stable-diffusion.cpp, Python servers,
+The functions are pure. The rules know what llama.cpp, vLLM, SGLang, whisper.cpp, stable-diffusion.cpp, Python servers,
 loaders and Docker print. A rule that names a cause wins over one that only looks like a failure; a line
-that merely repeats that the start failed comes after both, and the last line is what is left.
+that merely repeats that the start failed comes after both, and else the last line is chosen.
 
-Guarantees: one line without control characters and escape sequences, at most `LONGEST` characters,
+Guarantees: one line without control characters and escape sequences, at most `MAX_LENGTH` characters,
 what looks like a credential masked.
 Does not: read files, or know what the configuration says.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     from modelswap.core.failure import Cause
 
-TAIL: Final = 96 << 10
+TAIL_SIZE: Final = 96 << 10
 """Bytes of output that are kept: vLLM's traceback of several processes has about 40 kB, and the help
 that older llama-servers print after an unknown argument some 60 kB."""
-LONGEST: Final = 400
+MAX_LENGTH: Final = 400
 """Characters of the line: what fits into a log line and an error message."""
-LAST_WORDS: Final = 60
+FINAL_LINES: Final = 60
 """Lines at the end that say why a server ended that had been ready; earlier ones are about requests."""
-_MOST_LINES: Final = 1200
+_MAX_LINES: Final = 1200
 """Lines, the last ones, that are judged: so many that they take some 20 ms at the most."""
-_LONGEST_LOOKED_AT: Final = 800
+_MAX_INSPECTED: Final = 800
 """Characters of a line that the rules see: a line of any length costs a bounded time."""
 
 
-class Tail:
+class OutputTail:
     """The last output of one server."""
 
     __slots__ = ("_data",)
@@ -47,19 +47,19 @@ class Tail:
     def add(self, output: bytes) -> None:
         data = self._data
         data += output
-        if len(data) > 2 * TAIL:  # so that each byte is moved once
-            del data[:-TAIL]
+        if len(data) > 2 * TAIL_SIZE:  # so that each byte is moved once
+            del data[:-TAIL_SIZE]
 
     def clear(self) -> None:
         self._data.clear()
 
     def lines(self) -> list[str]:
         """Return what is kept as clean lines, none of them empty."""
-        text = bytes(self._data[-TAIL:]).decode("utf-8", "replace")
-        return [line for raw in _ENDS.split(text) if (line := clean(raw))][-_MOST_LINES:]
+        text = bytes(self._data[-TAIL_SIZE:]).decode("utf-8", "replace")
+        return [line for raw in _LINE_ENDS.split(text) if (line := clean(raw))][-_MAX_LINES:]
 
 
-_ENDS: Final = re.compile(r"[\r\n]+")
+_LINE_ENDS: Final = re.compile(r"[\r\n]+")
 _ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _PREFIX: Final = re.compile(
     r"\((?:[A-Za-z_][\w-]*)(?: (?:pid|rank|ip)=[^)\s]+)+\) "  # vLLM, Ray: (EngineCore_0 pid=12)
@@ -70,39 +70,40 @@ _PREFIX: Final = re.compile(
     r"|(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[^\]\s]+\] )?"  # vLLM
     r"|[DIWE] +(?=[a-z_]+:? )"  # llama.cpp's level
 )
-_CALM: Final = re.compile(
+_BELOW_ERROR: Final = re.compile(
     r"\W{0,3}(?:INFO|DEBUG|TRACE|NOTICE|WARN|WARNING|[DIW] )\b", re.IGNORECASE
 )
 """A level that a server goes on after."""
-_MOST_PREFIXES: Final = 4
-_OURS: Final = "[modelswap: "
+_MAX_PREFIXES: Final = 4
+"""A container, a process, a time and a level may each put one before a message."""
+_OWN_NOTE: Final = "[modelswap: "
 """Notes about the output itself, by the keeper and the launcher."""
 
 
 def clean(line: str) -> str:
-    """Take out escape sequences and control characters; empty when nothing of a server is left."""
-    text = _ESCAPE.sub("", line[: 2 * _LONGEST_LOOKED_AT]).replace("\t", " ")
+    """Remove escape sequences and control characters; a note of ours becomes empty."""
+    text = _ESCAPE.sub("", line[: 2 * _MAX_INSPECTED]).replace("\t", " ")
     if not text.isprintable():
         text = "".join(c for c in text if c.isprintable())
-    return "" if text.startswith(_OURS) else text[:_LONGEST_LOOKED_AT].rstrip()
+    return "" if text.startswith(_OWN_NOTE) else text[:_MAX_INSPECTED].rstrip()
 
 
 def _split(line: str) -> tuple[bool, str]:
     """Take off what a log puts before a message; say whether its level is below error."""
-    is_calm = False
-    for _ in range(_MOST_PREFIXES):
-        is_calm = is_calm or _CALM.match(line) is not None
+    is_below_error = False
+    for _ in range(_MAX_PREFIXES):
+        is_below_error = is_below_error or _BELOW_ERROR.match(line) is not None
         prefix = _PREFIX.match(line)
         if prefix is None:
             break
         line = line[prefix.end() :]
-    return is_calm, line
+    return is_below_error, line
 
 
 class _Rank(IntEnum):
     LAST = 0
-    ECHO = 1
-    """It only says that the start failed, which is known."""
+    CONSEQUENCE = 1
+    """It only says that the start failed, which is known already."""
     WEAK = 2
     """It names a cause, but servers that go on print it, too."""
     ERROR = 3
@@ -111,7 +112,7 @@ class _Rank(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The chosen line and what it means; no cause: it says no more than what it says."""
+    """The chosen line and what it means; `None`: it names no known cause."""
 
     cause: Cause | None
     line: str
@@ -119,7 +120,7 @@ class Finding:
     """The line says that something failed; else it is just the last one."""
 
 
-_ECHO: Final = re.compile(
+_CONSEQUENCE: Final = re.compile(
     r"exiting due to|cleaning up before exit|see root cause|see stack trace|failed to start\.?$"
     r"|(?:engine core|engine process|worker\w*|scheduler) (?:initiali[sz]ation )?(?:failed|died)"
     r"|failed to init(?:iali[sz]e)? (?:the )?server|please check the input params|sigquit from a child"
@@ -130,7 +131,7 @@ _ECHO: Final = re.compile(
 )
 """Lines that follow from the real reason. A rule for a cause is asked before."""
 
-_MILD: Final = re.compile(
+_HARMLESS_CAUSE: Final = re.compile(
     r"\bwarning:|failed to initiali[sz]e cuda|falling back|fallback|\bskipping\b|\bignor(?:ed|ing)\b"
     r"|nvidia-smi|/proc/|/sys/|\bretrying\b|unable to find image|gpu will not be used",
     re.IGNORECASE,
@@ -151,7 +152,7 @@ _ERROR_SIGNS: Final = (
     *("not found", "not supported", "missing", "denied", "refused", "killed", "dumped", "what()"),
     *("segmentation", "bus err", "interrupt", "usage:"),
 )
-_HARMLESS: Final = re.compile(r"\b(?:0|no) errors?\b", re.IGNORECASE)
+_NO_ERRORS: Final = re.compile(r"\b(?:0|no) errors?\b", re.IGNORECASE)
 _SECRET: Final = re.compile(
     r"(?P<flag>--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=|\s+)[\"']?)"
     r"(?!-)[^\s\"']+"
@@ -166,7 +167,7 @@ _SECRET_FLAG: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAME: Final = re.compile(r"\w*(?:KEY|TOKEN|SECRET|PASSW)\w*", re.IGNORECASE)
-_SHORTEST_SECRET: Final = 3
+_MIN_SECRET: Final = 3
 """Characters; to mask a shorter value would be to mask ordinary words."""
 MASK: Final = "***"
 
@@ -182,7 +183,7 @@ def secrets_in(argv: Sequence[str], env: Sequence[str]) -> list[str]:
         name, _, value = entry.partition("=")
         if _SECRET_NAME.fullmatch(name):
             found.append(value)
-    return sorted((v for v in found if len(v) >= _SHORTEST_SECRET), key=len, reverse=True)
+    return sorted((v for v in found if len(v) >= _MIN_SECRET), key=len, reverse=True)
 
 
 def masked(line: str) -> str:
@@ -196,13 +197,13 @@ def masked(line: str) -> str:
 
 
 def diagnose(lines: Iterable[str]) -> Finding | None:
-    """Choose the line that matters; `None` when the server said nothing."""
+    """Choose the line that matters; `None` when the server printed nothing."""
     best: tuple[_Rank, Cause | None, str] | None = None
     for line in lines:
-        is_calm, text = _split(line)
+        is_below_error, text = _split(line)
         if not text.strip():
             continue
-        rank, cause = _judge(text, is_calm=is_calm or text[0] in " -")
+        rank, cause = _judge(text, is_below_error=is_below_error or text[0] in " -")
         # Of causes the first is the root; of mere errors the last one is nearest to the end.
         if best is None or rank >= best[0]:
             best = rank, cause, text
@@ -211,33 +212,33 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
     if best is None:
         return None
     rank, cause, text = best
-    return Finding(cause, shown(text), is_error=rank >= _Rank.WEAK)
+    return Finding(cause, presentable(text), is_error=rank >= _Rank.WEAK)
 
 
-def _judge(text: str, *, is_calm: bool) -> tuple[_Rank, Cause | None]:
+def _judge(text: str, *, is_below_error: bool) -> tuple[_Rank, Cause | None]:
     """Rank a line.
 
-    *is_calm*: an information or a warning, or a line of a traceback or a help text, which begin with a
+    *is_below_error*: an information or a warning, or a line of a traceback or a help text, which begin with a
     space or a dash.
     """
     lower = text.lower()
     for rule in RULES:
         if rule.fits(text, lower):
-            is_certain = not is_calm and _MILD.search(text) is None
+            is_certain = not is_below_error and _HARMLESS_CAUSE.search(text) is None
             return (_Rank.CAUSE if is_certain else _Rank.WEAK), rule.cause
     if not any(sign in lower for sign in _ERROR_SIGNS):
         return _Rank.LAST, None
-    if _ECHO.search(text):
-        return _Rank.ECHO, None
-    if not is_calm and _ERRORS.search(text) and not _HARMLESS.search(text):
+    if _CONSEQUENCE.search(text):
+        return _Rank.CONSEQUENCE, None
+    if not is_below_error and _ERRORS.search(text) and not _NO_ERRORS.search(text):
         return _Rank.ERROR, None
     return _Rank.LAST, None
 
 
-def shown(line: str) -> str:
-    """Make a line fit to be shown: masked, one line, bounded; the half of a secret is no known one."""
+def presentable(line: str) -> str:
+    """Make a line fit to be shown: masked before it is cut, since half a secret is not recognised."""
     text = masked(" ".join(line.split()))
-    if len(text) <= LONGEST:
+    if len(text) <= MAX_LENGTH:
         return text
-    text = text[: LONGEST - 2]
-    return f"{text[: max(text.rfind(' '), LONGEST // 2)]} …"
+    text = text[: MAX_LENGTH - 2]
+    return f"{text[: max(text.rfind(' '), MAX_LENGTH // 2)]} …"

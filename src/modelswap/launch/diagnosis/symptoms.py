@@ -1,6 +1,6 @@
 """What engines, loaders, shells and containers print when they do not start, and what it means.
 
-Pure; the rules are tried by `diagnosis` on one clean line at a time.
+`diagnosis` tries the rules on one clean line at a time.
 """
 
 from __future__ import annotations

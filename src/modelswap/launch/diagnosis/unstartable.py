@@ -1,4 +1,4 @@
-"""Why a program cannot be started: the error of the system, with what the files say about it.
+"""Explains why a program cannot be started: the system's error, with what the files say about it.
 
 The keeper reports an error number alone, because the kernel gives no more: the same `ENOENT` means a
 missing program, a missing interpreter, a missing loader or a missing working directory.
@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
 
-from .diagnosis import shown
+from .diagnosis import presentable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_FIRST_LINE: Final = 256
+_MAX_FIRST_LINE: Final = 256
 """Bytes: the kernel reads no more of a script's first line."""
 _SHELL_WORDS: Final = frozenset(
     {"cd", "export", "source", ".", "exec", "ulimit", "set", "eval", "if", "for", "while", "alias"}
 )
-_PASSING: Final = {
+_TRANSIENT: Final = {
     errno.EAGAIN: "no more processes are allowed",
     errno.ENOMEM: "no memory is left for another process",
     errno.EMFILE: "too many files are open",
@@ -40,24 +40,24 @@ _PASSING: Final = {
 
 
 def explain(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str, code: int | None, said: str
+    argv: Sequence[str], env: Mapping[str, str], cwd: str, code: int | None, system_text: str
 ) -> Failure:
     """Say why `argv` could not be started: its text is a sentence that names the program.
 
-    `code` is the error's number, `said` its usual words.
+    `code` is the error's number, `system_text` its usual text.
     """
-    cause, why = _explain(argv[0], env, cwd, code, said)
-    is_lasting = code not in _PASSING and cause is not Cause.OUT_OF_MEMORY
+    cause, why = _explain(argv[0], env, cwd, code, system_text)
+    is_lasting = code not in _TRANSIENT and cause is not Cause.OUT_OF_MEMORY
     return failure(cause, why, is_lasting=is_lasting)
 
 
 def _explain(
-    name: str, env: Mapping[str, str], cwd: str, code: int | None, said: str
+    name: str, env: Mapping[str, str], cwd: str, code: int | None, system_text: str
 ) -> tuple[Cause, str]:
-    program = shown(name) or "the empty name"
-    if code in _PASSING:
+    program = presentable(name) or "the empty name"
+    if code in _TRANSIENT:
         cause = Cause.OUT_OF_MEMORY if code == errno.ENOMEM else Cause.CANNOT_START
-        return cause, f"{program}: {_PASSING[code]}"
+        return cause, f"{program}: {_TRANSIENT[code]}"
     if code == errno.E2BIG:
         return Cause.CANNOT_START, f"{program}: the command and its environment are too long"
     if code == errno.EINVAL and name:
@@ -66,7 +66,7 @@ def _explain(
         return Cause.FILE_NOT_FOUND, f"{program}: the working directory {cwd} does not exist"
     if not os.access(cwd, os.X_OK):
         return Cause.PERMISSION_DENIED, f"{program}: the working directory {cwd} cannot be entered"
-    file = _found(name, env, cwd)
+    file = _find_file(name, env, cwd)
     if file is None:
         variable, equals, _ = name.partition("=")
         if equals and variable.isidentifier():  # its value may be a secret
@@ -76,10 +76,10 @@ def _explain(
         return Cause.PROGRAM_NOT_FOUND, f"{program}: {where}{_hint(name)}"
     if "/" not in name:
         program = f"{program} ({file})"
-    return _about(file, program, code, said)
+    return _explain_file(file, program, code, system_text)
 
 
-def _found(name: str, env: Mapping[str, str], cwd: str) -> Path | None:
+def _find_file(name: str, env: Mapping[str, str], cwd: str) -> Path | None:
     """Find the file that was tried; one that may be executed before one that may not."""
     if not name:
         return None
@@ -108,7 +108,9 @@ def _hint(name: str) -> str:
     return ""
 
 
-def _about(file: Path, program: str, code: int | None, said: str) -> tuple[Cause, str]:
+def _explain_file(
+    file: Path, program: str, code: int | None, system_text: str
+) -> tuple[Cause, str]:
     try:
         mode = file.stat().st_mode
     except FileNotFoundError:
@@ -121,10 +123,12 @@ def _about(file: Path, program: str, code: int | None, said: str) -> tuple[Cause
         return Cause.PERMISSION_DENIED, f"{program}: it is not a file"
     if not os.access(file, os.X_OK):
         return Cause.PERMISSION_DENIED, f"{program}: it is not executable (chmod +x)"
-    return _of_kind(_first_line(file), program, code, said)
+    return _explain_content(_first_line(file), program, code, system_text)
 
 
-def _of_kind(first: bytes, program: str, code: int | None, said: str) -> tuple[Cause, str]:
+def _explain_content(
+    first: bytes, program: str, code: int | None, system_text: str
+) -> tuple[Cause, str]:
     """Explain by the file's first bytes why the kernel did not run it."""
     interpreter = _interpreter(first)
     if interpreter is not None and code in {errno.ENOENT, errno.EACCES, errno.ENOTDIR}:
@@ -150,12 +154,12 @@ def _of_kind(first: bytes, program: str, code: int | None, said: str) -> tuple[C
             f"{program}: it does not begin with a line such as #!/bin/sh (exec format error)",
         )
     cause = Cause.PERMISSION_DENIED if code in {errno.EACCES, errno.EPERM} else Cause.CANNOT_START
-    return cause, f"{program}: {said[:1].lower()}{said[1:]}"
+    return cause, f"{program}: {system_text[:1].lower()}{system_text[1:]}"
 
 
 def _first_line(file: Path) -> bytes:
     with suppress(OSError), file.open("rb") as opened:
-        return opened.read(_FIRST_LINE)
+        return opened.read(_MAX_FIRST_LINE)
     return b""
 
 

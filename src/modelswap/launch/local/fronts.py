@@ -1,8 +1,8 @@
-"""Which fronts run on this machine, and what each says of itself in its state directory.
+"""Which fronts run on this machine, and the status that each writes into its state directory.
 
-Guarantees: a front is found only while it holds its lock; a note that cannot be written is not
-missed by anybody but `modelswap reload`.
-Does not: talk to a front; signals do.
+Guarantees: a front is found only while it holds its lock. Only `modelswap reload` needs the status file;
+one that cannot be written harms nothing else.
+Does not: send anything to a front.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from modelswap import procfs
 
 from .state import LOCK_NAME, bases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-_NOTE: Final = "front.json"
+_FILE: Final = "front.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,38 +43,30 @@ class RunningFront:
     """`start`, `reload` or `handover`."""
     ok: bool
     lines: tuple[str, ...]
-    """Why not, or what is to be said beside."""
+    """Why not, or warnings."""
 
 
-class Note:
-    """What this front says of itself."""
+class StatusFile:
+    """The status file of this front."""
 
     def __init__(self, directory: Path, *, listen: str, config: str) -> None:
         self._directory = directory
         self._facts = {
             "pid": os.getpid(),
-            "namespace": pid_namespace(),
+            "namespace": procfs.pid_namespace(),
             "listen": listen,
             "config": config,
         }
 
     def write(self, kind: str, *, ok: bool, lines: Sequence[str] = ()) -> None:
-        """Say how something went; the number follows the one that stands there."""
+        """Write how something went; the number follows the one in the file."""
         with suppress(OSError):
             number = int(_read(self._directory).get("number", 0)) + 1
             facts = {**self._facts, "number": number, "kind": kind, "ok": ok, "lines": [*lines]}
-            new = self._directory / f"{_NOTE}.new"
+            new = self._directory / f"{_FILE}.new"
             with open(new, "w", encoding="utf-8", opener=_private) as file:
                 json.dump(facts, file)
-            new.replace(self._directory / _NOTE)
-
-
-def pid_namespace() -> str:
-    """Say in what our pid is counted; empty where the system does not tell."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
+            new.replace(self._directory / _FILE)
 
 
 def _private(path: str, flags: int) -> int:
@@ -81,23 +75,23 @@ def _private(path: str, flags: int) -> int:
 
 def front_in(directory: Path) -> RunningFront | None:
     """Return the front of a state directory, if one runs there."""
-    return noted(directory) if _is_locked(directory) else None
+    return last_status(directory) if _is_locked(directory) else None
 
 
-def noted(directory: Path) -> RunningFront | None:
-    """Return what the last front said there, whether it runs or not."""
-    note = _read(directory)
+def last_status(directory: Path) -> RunningFront | None:
+    """Return the status of the last front there, whether it runs or not."""
+    found = _read(directory)
     try:
         return RunningFront(
             directory=directory,
-            pid=int(note["pid"]),
-            namespace=str(note.get("namespace", "")),
-            listen=str(note["listen"]),
-            config=str(note["config"]),
-            number=int(note["number"]),
-            kind=str(note["kind"]),
-            ok=bool(note["ok"]),
-            lines=tuple(map(str, note["lines"])),
+            pid=int(found["pid"]),
+            namespace=str(found.get("namespace", "")),
+            listen=str(found["listen"]),
+            config=str(found["config"]),
+            number=int(found["number"]),
+            kind=str(found["kind"]),
+            ok=bool(found["ok"]),
+            lines=tuple(map(str, found["lines"])),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -128,7 +122,7 @@ def _is_locked(directory: Path) -> bool:
 
 def _read(directory: Path) -> dict[str, Any]:
     try:
-        found: object = json.loads((directory / _NOTE).read_bytes())
+        found: object = json.loads((directory / _FILE).read_bytes())
     except (OSError, ValueError):
         return {}
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON

@@ -1,45 +1,51 @@
 """The launcher of this machine: a client of the keeper.
 
-It keeps one record per live run and turns the keeper's news into the listener's. One root task lives
-from `open` to `close`; it owns the probes and brings a keeper back when one is needed.
-When the keeper dies, so do its servers; each is reported, and the next start brings a new keeper.
+It keeps one record of each server and turns the keeper's news into the listener's. One root task runs
+from `open` to `close`: it owns the probes, and connects to a new keeper when one is needed.
+When the keeper exits, so do its servers; each is reported, and the next start brings a new keeper.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.keeper import protocol
 from modelswap.launch import probe
-from modelswap.launch.protocol import Exit, LaunchError, RunningServer
+from modelswap.launch.protocol import NO_CAPABILITIES, Exit, LaunchError, RunningServer
+from modelswap.net.address import Address
+from modelswap.units import Seconds
 
-from . import server
-from .link import Keeper, KeeperLink, sweep, wait_for_end
-from .server import FoundServer, LocalServer, SpawnError, clear_the_way, ending_of, is_alive
+from . import exits
+from .keeper_client.session import ORDER_TIMEOUT, KeeperSession
+from .port_assignment import PortAssignment
+from .ports import NoFreePortError
+from .readiness import is_served, wait_until_ready
+from .server import FoundServer, LocalServer, is_alive, remove_dead_socket, spawn_order, stop_order
 from .state import lock_front
-from .watchdog import KeeperWatchdog, is_served, until_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from modelswap.core.failure import Failure, ProbeObservation
-    from modelswap.launch.protocol import LaunchSpec, Listener
+    from modelswap.core.spec import ServerId
+    from modelswap.launch.protocol import Capability, LaunchSpec, Listener
 
-DISCARD_GRACE: Final = 3.0
-"""For what nobody talks to any more; the front does not serve before it is gone."""
-CLOSE_GRACE: Final = 5.0
-_LEEWAY: Final = 2.0
-KEEPER_PATIENCE: Final = 20.0
-"""A keeper that has not taken an order after this long is hung, and killed."""
+    Watch = Callable[[LocalServer, str], Coroutine[None, None, None]]
+
+DISCARD_GRACE: Final = Seconds(3.0)
+"""From SIGTERM to SIGKILL, and again to giving up, for servers that no client uses any more; the front
+does not serve before they are gone."""
 
 
 class LocalLauncher:
     """A `Launcher`; see there for the contract."""
+
+    capabilities: frozenset[Capability] = NO_CAPABILITIES
 
     def __init__(
         self,
@@ -47,23 +53,26 @@ class LocalLauncher:
         listener: Listener,
         *,
         grace: float = 10.0,
-        patience: float = KEEPER_PATIENCE,
+        order_timeout: float = ORDER_TIMEOUT,
     ) -> None:
         self._directory = directory
         self._listener = listener
-        self._keeper = Keeper(directory, grace)
-        self._keeper_id = ""
-        self._keeper_pid = 0
-        self._link: KeeperLink | None = None
-        self._pulse = KeeperWatchdog(patience, self._ask_keeper, self._kill_keeper)
+        self._keeper = KeeperSession(
+            directory,
+            grace=grace,
+            order_timeout=order_timeout,
+            on_frame=self._on_frame,
+            on_lost=self._on_lost,
+        )
+        self._ports = PortAssignment()
         self._lock: int | None = None
         self._next_run = 1
-        self._runs: dict[int, LocalServer] = {}
-        self._current: dict[str, LocalServer] = {}
+        self._by_run: dict[int, LocalServer] = {}
+        self._servers: dict[ServerId, LocalServer] = {}
         self._found: dict[int, FoundServer] = {}
-        self._waiting: list[LocalServer] = []
+        self._unsent: list[LocalServer] = []
         """Starts that wait for a keeper."""
-        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
         self._is_closing = False
         self._is_lost = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -80,38 +89,19 @@ class LocalLauncher:
             raise
         started = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._root = loop.create_task(self._live(started), name="local launcher")
+        self._root = loop.create_task(self._run(started), name="local launcher")
         await started.wait()
 
     async def close(self, *, stop_servers: bool) -> None:
         self._is_closing = True
-        link = self._link
-        if link is not None and stop_servers:
-            link.send(protocol.encode("stop_all", grace=CLOSE_GRACE))
-            try:
-                async with asyncio.timeout(CLOSE_GRACE + _LEEWAY):
-                    await asyncio.shield(link.ended)
-                await asyncio.to_thread(wait_for_end, self._keeper_pid, CLOSE_GRACE)
-            except TimeoutError:
-                await self._end_keeper()
-            self._keeper.end()
-        elif stop_servers:
-            await sweep(self._keeper_id)
-        elif link is not None:
-            link.close()
-            await asyncio.shield(link.ended)
-        self._wake.set()
+        if stop_servers:
+            await self._keeper.stop_all()
+        else:
+            await self._keeper.disconnect()
+        self._changed.set()
         if self._root is not None:
             await self._root
         self._unlock()
-
-    async def _end_keeper(self) -> None:
-        self._kill_keeper()
-        await sweep(self._keeper_id)
-
-    def _kill_keeper(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self._keeper_pid, signal.SIGKILL)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -119,88 +109,89 @@ class LocalLauncher:
             self._lock = None
 
     async def _connect(self) -> None:
-        link, welcome = await self._keeper.connect()
-        self._link, self._is_lost = link, False
-        self._keeper_id, self._keeper_pid = welcome.keeper, welcome.pid
-        self._next_run = max(self._next_run, welcome.next_run)
-        self._found = {server.run: FoundServer(server) for server in welcome.servers}
-        link.begin(self._on_frame, self._on_lost)
+        next_run, servers = await self._keeper.connect()
+        self._is_lost = False
+        self._next_run = max(self._next_run, next_run)
+        self._found = {reported.run: FoundServer(reported) for reported in servers}
+        self._keeper.begin()
 
-    async def _live(self, started: asyncio.Event) -> None:
+    async def _run(self, started: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             started.set()
             while not self._is_closing:
-                await self._wake.wait()
-                self._wake.clear()
+                await self._changed.wait()
+                self._changed.clear()
                 if self._is_lost and not self._is_closing:
-                    await self._mourn()
-                if self._waiting and not self._is_closing:
-                    await self._revive()
-            for run in self._runs.values():
-                self._cancel_probe(run)
+                    await self._report_lost()
+                if self._unsent and not self._is_closing:
+                    await self._reconnect()
+            for server in self._by_run.values():
+                server.cancel_probe()
 
-    async def _mourn(self) -> None:
-        """Report all servers of a dead keeper, once they are dead too."""
+    async def _report_lost(self) -> None:
+        """Report all servers of a lost keeper, once they have exited too."""
         self._is_lost = False
-        lost = [run for run in self._runs.values() if run not in self._waiting]
-        with suppress(RuntimeError):  # no thread to be had: it is waited for at the next start
-            await asyncio.to_thread(self._keeper.end)
-        await sweep(self._keeper_id)
-        for run in lost:
-            self._report(run, server.KEEPER_DIED)
+        lost = [server for server in self._by_run.values() if server not in self._unsent]
+        await self._keeper.clean_up()
+        for server in lost:
+            self._report(server, exits.KEEPER_DIED)
         for found in self._found.values():
             found.gone.set()
         self._found.clear()
 
-    async def _revive(self) -> None:
+    async def _reconnect(self) -> None:
         try:
-            if self._link is None:
+            if not self._keeper.is_connected:
                 await self._connect()
         except (LaunchError, OSError, RuntimeError, protocol.ProtocolError) as error:
-            failed, self._waiting = self._waiting, []
-            for run in failed:
-                self._say(run, str(error) or "the keeper does not answer")
-                self._report(run, server.NO_KEEPER)
+            failed, self._unsent = self._unsent, []
+            for server in failed:
+                self._write_line(server, str(error) or "the keeper does not answer")
+                self._report(server, exits.NO_KEEPER)
             return
-        for run in self._waiting:
-            self._order_spawn(run)
-        self._waiting.clear()
+        for server in self._unsent:
+            self._order_spawn(server)
+        self._unsent.clear()
 
     def _on_lost(self) -> None:
-        self._link = None
-        self._pulse.on_answer()
         self._is_lost = True
-        self._wake.set()
+        self._changed.set()
 
-    # What was there before us
+    # Servers found at the start
 
-    def adopted(self) -> list[RunningServer]:
-        servers = [found.server for found in self._found.values()]
+    def found_servers(self) -> list[RunningServer]:
         return [
-            RunningServer(model=s.model, pid=s.pid, fingerprint=s.fingerprint, port=s.port)
-            for s in servers
+            RunningServer(server=found.reported.server, handle=found.reported.handle)
+            for found in self._found.values()
         ]
 
-    def adopt(self, job: LaunchSpec, *, as_it_is: bool = False) -> bool:
-        for number, found in self._found.items():
-            server = found.server
-            is_meant = server.model == job.model and not server.stopping and is_alive(server)
-            if is_meant and (as_it_is or server.fingerprint == job.fingerprint):
-                del self._found[number]
-                run = self._enter(LocalServer(number, job))
-                loop = asyncio.get_running_loop()
-                loop.call_soon(self._on_spawned, run, server.pid)
-                for data in found.output:
-                    loop.call_soon(self._listener.on_output, job.model, data)
-                return True
-        return False
+    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
+        for run, found in self._found.items():
+            reported = found.reported
+            if reported.server != spec.server or reported.stopping or not is_alive(reported):
+                continue
+            running = spec.at_port(reported.port)
+            if as_it_is:
+                running = replace(running, check=None)  # its probe may be another one
+            elif running.fingerprint != reported.fingerprint:
+                continue
+            del self._found[run]
+            if running.port is not None and not as_it_is:
+                self._ports.keep(spec, running.port)
+            server = self._enter(LocalServer(run, running, spec.port))
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._on_started, server, reported.pid)
+            for data in found.output:
+                loop.call_soon(self._listener.on_output, spec.server, data)
+            return running.url
+        return None
 
-    async def discard(self, *models: str) -> None:
-        chosen = [f for f in self._found.values() if not models or f.server.model in models]
+    async def discard(self, *servers: ServerId) -> None:
+        chosen = [f for f in self._found.values() if not servers or f.reported.server in servers]
         for how in (protocol.TERMINATE, protocol.KILL):
             for found in chosen:
-                self._send("signal", run=found.server.run, how=how)
+                self._keeper.send("signal", run=found.reported.run, how=how)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DISCARD_GRACE):
                     for found in chosen:
@@ -209,192 +200,183 @@ class LocalLauncher:
 
     # Orders
 
-    def start(self, job: LaunchSpec) -> None:
-        run = self._enter(LocalServer(self._next_run, job))
-        self._next_run += 1
-        if self._link is not None:
-            self._order_spawn(run)
-        else:
-            self._waiting.append(run)
-            self._wake.set()
-
-    def terminate(self, model: str) -> None:
-        run = self._stopping(model)
-        if run is None:
+    def start(self, spec: LaunchSpec) -> None:
+        try:
+            assigned = self._ports.assign(spec, self._used_ports())
+            Address.parse(assigned.url)
+        except (ValueError, NoFreePortError) as error:
+            ending = exits.not_startable(str(error), is_lasting=isinstance(error, ValueError))
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._listener.on_exited, spec.server, ending)
             return
-        if not run.job.stop_command or run.pid == 0:
-            self._send("signal", run=run.number, how=protocol.TERMINATE)
+        server = self._enter(LocalServer(self._next_run, assigned, spec.port))
+        self._next_run += 1
+        if self._keeper.is_connected:
+            self._order_spawn(server)
         else:
-            self._send("stop_command", **server.stop_order(run))
+            self._unsent.append(server)
+            self._changed.set()
 
-    def kill(self, model: str) -> None:
-        run = self._stopping(model)
-        if run is not None:
-            self._send("signal", run=run.number, how=protocol.KILL)
+    def terminate(self, server: ServerId) -> None:
+        local = self._stopping(server)
+        if local is None:
+            return
+        if not local.spec.stop_command or local.pid == 0:
+            self._keeper.send("signal", run=local.run, how=protocol.TERMINATE)
+        else:
+            self._keeper.send("stop_command", **stop_order(local))
 
-    def last_look(self, model: str) -> ProbeObservation | None:
-        run = self._current.get(model)
-        return None if run is None else server.last_look(run)
+    def kill(self, server: ServerId) -> None:
+        local = self._stopping(server)
+        if local is not None:
+            self._keeper.send("signal", run=local.run, how=protocol.KILL)
 
-    def _stopping(self, model: str) -> LocalServer | None:
-        """Note that the model is to leave; return its run if the keeper has it."""
-        run = self._current.get(model)
-        if run is None:
+    def last_observation(self, server: ServerId) -> ProbeObservation | None:
+        local = self._servers.get(server)
+        return None if local is None else exits.last_observation(local)
+
+    def _stopping(self, name: ServerId) -> LocalServer | None:
+        """Note that the server is to exit; return it if the keeper has it."""
+        server = self._servers.get(name)
+        if server is None:
             return None
-        run.is_stopping = True
-        self._cancel_probe(run)
-        if run not in self._waiting:
-            return run
-        self._waiting.remove(run)
+        server.is_stopping = True
+        server.cancel_probe()
+        if server not in self._unsent:
+            return server
+        self._unsent.remove(server)
         ending = Exit(reason="stopped before it was started")
-        asyncio.get_running_loop().call_soon(self._report, run, ending)
+        asyncio.get_running_loop().call_soon(self._report, server, ending)
         return None
 
-    def _enter(self, run: LocalServer) -> LocalServer:
-        assert run.job.model not in self._current, "a model runs once"
-        self._runs[run.number] = run
-        self._current[run.job.model] = run
-        return run
+    def _enter(self, server: LocalServer) -> LocalServer:
+        assert server.id not in self._servers, "a server runs once"
+        self._by_run[server.run] = server
+        self._servers[server.id] = server
+        return server
 
-    def _order_spawn(self, run: LocalServer) -> None:
-        clear_the_way(run.job)
-        self._send("spawn", **server.spawn_order(run))
+    def _used_ports(self) -> Iterator[int]:
+        for server in self._servers.values():
+            if server.port is not None:
+                yield server.port
+        for found in self._found.values():
+            if found.reported.port is not None:
+                yield found.reported.port
 
-    def _send(self, kind: str, **fields: object) -> None:
-        if self._link is not None:
-            self._link.send(protocol.encode(kind, **fields))
-            self._pulse.on_order()
-
-    def _ask_keeper(self) -> None:
-        if self._link is not None:
-            self._link.send(self._keeper.greeting())
+    def _order_spawn(self, server: LocalServer) -> None:
+        remove_dead_socket(server.spec)
+        self._keeper.send("spawn", **spawn_order(server))
 
     # News
 
     def _on_frame(self, frame: protocol.Frame) -> None:
         if frame.message is not None:
-            self._on_news(frame.message)
+            self._on_message(frame.message)
             return
-        run = self._runs.get(frame.run)
-        if run is not None:
-            run.hear(frame.output)
-            self._listener.on_output(run.job.model, frame.output)
+        server = self._by_run.get(frame.run)
+        if server is not None:
+            server.on_output(frame.output)
+            self._listener.on_output(server.id, frame.output)
         elif frame.run in self._found:
             self._found[frame.run].output.append(frame.output)
 
-    def _on_news(self, message: Mapping[str, object]) -> None:
+    def _on_message(self, message: Mapping[str, object]) -> None:
         kind = protocol.text(message, "kind")
         if kind == "welcome":
-            self._pulse.on_answer()
+            self._keeper.on_answer()
             return
-        number = protocol.whole(message, "run")
-        run = self._runs.get(number)
-        if run is None:
-            if kind == "exited" and number in self._found:
-                self._found.pop(number).gone.set()
+        run = protocol.whole(message, "run")
+        server = self._by_run.get(run)
+        if server is None:
+            if kind == "exited" and run in self._found:
+                self._found.pop(run).gone.set()
         elif kind == "spawned":
-            self._on_spawned(run, protocol.whole(message, "pid"))
+            self._on_started(server, protocol.whole(message, "pid"))
         elif kind == "spawn_failed":
-            ending = server.not_started(run.job, _error_in(message))
-            self._say(run, ending.reason)
-            self._report(run, ending)
+            ending = exits.spawn_failed(server.spec, exits.spawn_error_in(message))
+            self._write_line(server, ending.reason)
+            self._report(server, ending)
         elif kind == "main_gone":
-            run.is_bereft = True
-            self._look_after(run)
+            server.is_main_exited = True
+            self._check_leftovers(server)
         elif kind == "stop_ended":
-            self._on_stop_ended(run, message)
+            self._on_stop_ended(server, message)
         elif kind == "exited":
-            self._report(run, ending_of(run, protocol.whole(message, "code")))
+            self._report(server, exits.exit_of(server, protocol.whole(message, "code")))
 
-    def _on_spawned(self, run: LocalServer, pid: int) -> None:
-        run.pid = pid
-        self._listener.on_spawned(run.job.model, pid)
-        if run.is_stopping:
+    def _on_started(self, server: LocalServer, pid: int) -> None:
+        server.pid = pid
+        self._listener.on_started(server.id, server.handle)
+        if server.is_stopping:
             return
-        if run.job.check is None:
-            self._on_ready(run)
+        if server.spec.check is None:
+            self._on_ready(server)
         else:
-            run.probe = self._spawn_task(run, self._probe, run.job.check)
+            self._watch(server, self._probe, server.spec.check)
 
-    def _on_ready(self, run: LocalServer) -> None:
-        run.note_ready()
-        self._listener.on_ready(run.job.model)
-        self._look_after(run)
+    def _on_ready(self, server: LocalServer) -> None:
+        server.on_ready()
+        self._listener.on_ready(server.id, server.spec.url)
+        self._check_leftovers(server)
 
-    def _on_stop_ended(self, run: LocalServer, message: Mapping[str, object]) -> None:
+    def _on_stop_ended(self, server: LocalServer, message: Mapping[str, object]) -> None:
         code = protocol.whole_or_none(message, "code")
-        what = server.stop_trouble(run.job, code, _error_in(message))
+        what = exits.stop_command_trouble(server.spec, code, exits.spawn_error_in(message))
         if what:
-            self._say(run, what)
-            self._listener.on_trouble(run.job.model, what)
-            self._send("signal", run=run.number, how=protocol.TERMINATE)
+            self._write_line(server, what)
+            self._listener.on_trouble(server.id, what)
+            self._keeper.send("signal", run=server.run, how=protocol.TERMINATE)
 
-    def _report(self, run: LocalServer, ending: Exit) -> None:
-        self._cancel_probe(run)
-        if self._runs.pop(run.number, None) is None:
+    def _report(self, server: LocalServer, ending: Exit) -> None:
+        server.cancel_probe()
+        if self._by_run.pop(server.run, None) is None:
             return
-        del self._current[run.job.model]
-        self._listener.on_exited(run.job.model, ending)
+        del self._servers[server.id]
+        if ending.retryable and server.usual_port is not None and server.port is not None:
+            self._ports.avoid(server.id, server.usual_port, server.port)
+        self._listener.on_exited(server.id, ending)
 
     # Readiness
 
-    async def _probe(self, run: LocalServer, check: str) -> None:
-        mark = f"{protocol.MARKER}={self._keeper_id}.{run.number}"
-        why = await until_ours(run, check, mark, self._say)
+    async def _probe(self, server: LocalServer, check: str) -> None:
+        marker = f"{protocol.MARKER}={self._keeper.id}.{server.run}"
+        why = await wait_until_ready(server, check, marker, self._write_line)
         if why is None:
-            self._on_ready(run)
+            self._on_ready(server)
         else:
-            self._fail(run, why)
+            self._fail(server, why)
 
-    def _look_after(self, run: LocalServer) -> None:
-        """When a wrapper has gone and nothing of what it left serves, end the rest."""
-        if run.is_bereft and run.is_ready and run.job.check is not None and not run.is_stopping:
-            run.probe = self._spawn_task(run, self._end_unless_serving, run.job.check)
+    def _check_leftovers(self, server: LocalServer) -> None:
+        """When the main process has exited and nothing that it left serves, kill the rest."""
+        check = server.spec.check
+        is_running = server.is_ready and not server.is_stopping
+        if is_running and server.is_main_exited and check is not None:
+            self._watch(server, self._kill_unless_served, check)
 
-    async def _end_unless_serving(self, run: LocalServer, check: str) -> None:
-        if not is_served(probe.target(run.job.url, check)):
-            self._fail(run, server.GONE)
+    async def _kill_unless_served(self, server: LocalServer, check: str) -> None:
+        if not is_served(probe.target(server.spec.url, check)):
+            self._fail(server, exits.MAIN_EXITED)
 
-    def _fail(self, run: LocalServer, why: Failure) -> None:
-        run.failure = why
-        self._say(run, why.text)
-        self._send("signal", run=run.number, how=protocol.KILL)
+    def _fail(self, server: LocalServer, why: Failure) -> None:
+        server.failure = why
+        self._write_line(server, why.text)
+        self._keeper.send("signal", run=server.run, how=protocol.KILL)
 
-    def _say(self, run: LocalServer, what: str) -> None:
-        self._listener.on_output(run.job.model, f"[modelswap: {what}]\n".encode())
+    def _write_line(self, server: LocalServer, text: str) -> None:
+        """Add a line of our own to the server's output."""
+        self._listener.on_output(server.id, f"[modelswap: {text}]\n".encode())
 
-    def _spawn_task(
-        self,
-        run: LocalServer,
-        watch: Callable[[LocalServer, str], Coroutine[None, None, None]],
-        check: str,
-    ) -> asyncio.Task[None]:
+    def _watch(self, server: LocalServer, watch: Watch, check: str) -> None:
         if self._tasks is None:
             raise LaunchError("the launcher is not open")
-        return self._tasks.create_task(
-            self._guarded(watch, run, check), name=f"watch {run.job.model}"
+        server.probe = self._tasks.create_task(
+            self._watch_safely(watch, server, check), name=f"watch {server.id}"
         )
 
-    async def _guarded(
-        self,
-        watch: Callable[[LocalServer, str], Coroutine[None, None, None]],
-        run: LocalServer,
-        check: str,
-    ) -> None:
-        """Let what goes wrong around one server end that server, not the watch over all."""
+    async def _watch_safely(self, watch: Watch, server: LocalServer, check: str) -> None:
+        """Let a bug around one server end that server, not the root task."""
         try:
-            await watch(run, check)
+            await watch(server, check)
         except Exception as bug:  # noqa: BLE001 - a border: the others must go on
-            self._say(run, f"internal error, please report: {bug!r}")
-            self._fail(run, server.UNWATCHED)
-
-    @staticmethod
-    def _cancel_probe(run: LocalServer) -> None:
-        if run.probe is not None:
-            run.probe.cancel()
-            run.probe = None
-
-
-def _error_in(message: Mapping[str, object]) -> SpawnError:
-    number = protocol.whole_or_none(message, "errno")
-    return SpawnError(protocol.text(message, "reason"), number)
+            self._write_line(server, f"internal error, please report: {bug!r}")
+            self._fail(server, exits.UNWATCHED)

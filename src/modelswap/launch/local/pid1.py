@@ -1,9 +1,9 @@
-"""Being process 1, as in a container without an init.
+"""The duties of process 1, as in a container without an init.
 
-The kernel hands every orphan to process 1, which must wait for it or leave a zombie, and gives it no
-default signal actions. So process 1 only does that: it runs the program in a child, passes signals on,
-and ends with the child's exit code. The kernel then ends whatever else is in the container. When the
-program hands over to another process (`handover`), it follows that one.
+The kernel makes every orphan a child of process 1, which must wait for it or leave a zombie, and gives
+it no default signal actions. So process 1 does only that: it runs the program in a child, passes signals
+on, and exits with the child's code. The kernel then kills everything else in the container. When the
+program hands over to another process (`handover`), process 1 follows that one.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ PASSED_ON: Final = frozenset(
 
 
 VARIABLE: Final = "MODELSWAP_FIRST"
-"""For a program that another one has started below process 1: the descriptor that leads there."""
-_line: list[int] = []
-"""Where process 1 hears which process runs the program now; empty when it is not ours."""
+"""Environment variable of a successor: the descriptor of the pipe to process 1."""
+_pipe: list[int] = []
+"""The end of the pipe that tells process 1 which process runs the program; empty: not below one."""
 
 
 def descriptors() -> tuple[int, ...]:
     """Return what a successor has to inherit."""
-    return tuple(_line)
+    return tuple(_pipe)
 
 
 def variables() -> dict[str, str]:
     """Return what a successor has to find in its environment."""
-    return {VARIABLE: str(_line[0])} if _line else {}
+    return {VARIABLE: str(_pipe[0])} if _pipe else {}
 
 
-def tell(pid: int) -> None:
+def announce(pid: int) -> None:
     """Tell process 1 which process runs the program from now on."""
-    for fd in _line:
+    for fd in _pipe:
         with suppress(OSError):
             os.write(fd, b"%d\n" % pid)
 
 
-def stay_behind_if_first() -> int | None:
-    """Return `None` in whoever is to run the program; in process 1, its exit code at the end."""
+def run_as_pid1() -> int | None:
+    """Return `None` in the process that is to run the program; in process 1, its exit code at the end."""
     inherited = os.environ.pop(VARIABLE, "")
     if os.getpid() != 1:
         if inherited.isdecimal():
             with suppress(OSError):
                 os.set_inheritable(int(inherited), False)  # noqa: FBT003 - the library's signature
-                _line.append(int(inherited))
+                _pipe.append(int(inherited))
         return None
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -59,7 +59,7 @@ def stay_behind_if_first() -> int | None:
         os.setpgid(0, 0)  # else a Ctrl-C reaches it twice: from the terminal and from us
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reader)
-        _line.append(writer)
+        _pipe.append(writer)
         return None
     os.close(writer)
     return _watch(child, reader, watched)
@@ -87,9 +87,9 @@ def _newest(program: int, reader: int) -> int:
 
 
 def _reap() -> tuple[dict[int, int], bool]:
-    """Wait for all that have ended; return their exit codes, and whether nobody is left at all.
+    """Wait for all that have exited; return their codes, and whether no child is left.
 
-    The program may be gone without a code: the front before it has waited for it.
+    The program may have exited without a code: the front before it has waited for it.
     """
     codes: dict[int, int] = {}
     try:

@@ -1,11 +1,11 @@
-"""Which ports are free, and whose process holds one.
+"""Which ports are free, and which process holds one.
 
-`${PORT}` is a promise that nobody else has the port. It is checked before a start, and again when the
-probe passes: a stranger that happens to answer 200 is not our model.
+`${PORT}` promises that no other process has the port. It is checked before a start, and again when the
+probe passes: a foreign process that happens to answer 200 is not the model.
 
-A stranger is *known* to be one only when the system names the holder, it runs under our user, and it
-is neither of the run nor part of a container engine (the port of `docker run -p` is held by a proxy
-process, that of a container on the host network by a process of another pid namespace). Whoever cannot
+A process is *known* to be foreign only when the system names the holder, it runs under our user, and it
+is neither of the server nor part of a container engine (the port of `docker run -p` is held by a proxy
+process, that of a container on the host network by a process of another pid namespace). One that cannot
 be judged is accepted: better that than a model that never gets ready.
 """
 
@@ -15,17 +15,19 @@ import os
 import socket
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from modelswap import procfs
 from modelswap.net.unix_sockets import holder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-_LISTENING = "0A"
-_LAST_PORT = 65535
-_CONTAINER_ENGINES = frozenset(
+_LISTENING: Final = b"0A"
+"""The state of a listening socket in `/proc/net/tcp`."""
+_LAST_PORT: Final = 65535
+"""TCP has 16 bits for it."""
+_CONTAINER_ENGINES: Final = frozenset(
     {"docker-proxy", "dockerd", "rootlesskit", "rootlessport", "slirp4netns", "pasta", "passt",
      "conmon", "containerd", "containerd-shim", "netavark", "podman", "nerdctl", "gvproxy"}
 )  # fmt: skip
@@ -74,7 +76,7 @@ def free_port(preferred: int, avoid: Collection[int] = ()) -> int:
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody listens on the port, where the system says so; else `False`."""
+    """Whether a process listens on the port, where the system says so; else `False`."""
     return any(True for _ in _listening_inodes(port))
 
 
@@ -84,8 +86,8 @@ def holds_port(pid: int, port: int) -> bool:
     return bool(sought) and _holds(pid, sought)
 
 
-def stranger_on(port: int, main: int, belongs: Callable[[int], bool]) -> Holder | None:
-    """Return the listener that is known not to be of the run; `None` when one of ours listens."""
+def foreign_process_on(port: int, main: int, belongs: Callable[[int], bool]) -> Holder | None:
+    """Return the listener that is known to be foreign; `None` when one of the server's listens."""
     found: Holder | None = None
     for holder in _holders(port, first=main):
         if belongs(holder.pid):
@@ -95,64 +97,35 @@ def stranger_on(port: int, main: int, belongs: Callable[[int], bool]) -> Holder 
     return found
 
 
-def stranger_behind(path: str, belongs: Callable[[int], bool]) -> Holder | None:
-    """Return the process behind a Unix socket when it is known not to be of the run."""
+def foreign_process_behind(path: str, belongs: Callable[[int], bool]) -> Holder | None:
+    """Return the process behind a Unix socket when it is known to be foreign."""
     pid = holder_of(path)
-    holder = Holder(pid, _name(pid))
+    holder = Holder(pid, procfs.name_of(pid))
     return None if pid == 0 or belongs(pid) or not _can_be_judged(holder) else holder
 
 
-def belongs_to(pid: int, main: int, mark: str) -> bool:
-    """Whether a process is of the run: its group, its environment's mark, or its ancestry."""
+def belongs_to(pid: int, main: int, marker: str) -> bool:
+    """Whether a process is of a server: by its group, its environment's marker, or its ancestry."""
     with suppress(OSError):
         if pid == main or main in (os.getpgid(pid), os.getsid(pid)):
             return True
-    if _has_mark(pid, mark):
+    name, _, value = marker.partition("=")
+    if procfs.variable_of(pid, name) == value:
         return True
     while pid > 1:
-        pid = _parent(pid)
+        pid = procfs.parent(pid)
         if pid == main:
             return True
     return False
 
 
-def start_time(pid: int) -> int:
-    """When the process started, in ticks since boot; 0 when the system does not say."""
-    fields = _stat(pid)
-    return int(fields[19]) if fields else 0
-
-
-def _parent(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[1]) if fields else 0
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
-
-
-def _has_mark(pid: int, mark: str) -> bool:
-    try:
-        return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
 def _listening_inodes(port: int) -> Iterator[str]:
-    wanted = f":{port:04X}"
+    wanted = b":%04X" % port
     for table in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
+        for line in procfs.read_bytes(f"/proc/net/{table}").splitlines()[1:]:
             fields = line.split()
             if fields[3] == _LISTENING and fields[1].endswith(wanted):
-                yield fields[9]
+                yield fields[9].decode()
 
 
 def _sockets_listening_on(port: int) -> set[str]:
@@ -163,10 +136,9 @@ def _holders(port: int, first: int) -> Iterator[Holder]:
     sought = _sockets_listening_on(port)
     if not sought:
         return
-    others = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - names are all we need
-    for pid in (first, *(pid for pid in others if pid != first)):
+    for pid in (first, *(pid for pid in procfs.all_pids() if pid != first)):
         if _holds(pid, sought):
-            yield Holder(pid, _name(pid))
+            yield Holder(pid, procfs.name_of(pid))
 
 
 def _holds(pid: int, sought: set[str]) -> bool:
@@ -182,19 +154,5 @@ def _holds(pid: int, sought: set[str]) -> bool:
     return False
 
 
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return "?"
-
-
 def _can_be_judged(holder: Holder) -> bool:
-    if holder.name in _CONTAINER_ENGINES:
-        return False
-    try:
-        folder = Path(f"/proc/{holder.pid}")
-        same_user = folder.stat().st_uid == os.geteuid()
-        return same_user and os.readlink(folder / "ns/pid") == os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path
-    except OSError:
-        return False
+    return holder.name not in _CONTAINER_ENGINES and procfs.is_ours(holder.pid)

@@ -1,6 +1,6 @@
-"""The state directory: where it is, that it is ours alone, and the lock of the one front.
+"""The state directory: where it is, that it is private, and the lock of the one front.
 
-Guarantees: the directory is our user's, and nobody else writes to it. It is private (mode 0700) unless
+Guarantees: the directory is our user's, and no other user writes to it. It is private (mode 0700) unless
 it was asked for and holds other things, whose mode is left alone. Without `--state-dir` it is the first
 of the usual places that can be written, and a restarted front finds the same one again.
 Does not: replace a directory that was asked for by another one.
@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Final
 
 from modelswap.launch.protocol import AlreadyRunningError, LaunchError
+from modelswap.units import Seconds
 
 LOCK_NAME = "front.lock"
-LOOKS: Final = 3
-LOOK: Final = 0.01
-"""Seconds, some times over: a look at the lock takes microseconds."""
+LOCK_TRIES: Final = 3
+"""A process that checks whether the lock is held has it for microseconds; two in a row are rare."""
+LOCK_PAUSE: Final = Seconds(0.01)
+"""Between two tries: far longer than such a check."""
 LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
-"""Folders that everybody may write to, in which a read-only system still has room."""
-_OUR_FILES: Final = ("front.", "keeper.", "spool", "tmp", "lost+found")
+"""Folders that every user may write to, which are writable on a read-only system."""
+_OWN_FILES: Final = ("front.", "keeper.", "spool", "tmp", "lost+found")
 """How the names in a state directory begin, and what a file system of its own has."""
 _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
@@ -92,7 +94,7 @@ def bases() -> list[tuple[Path, bool]]:
 
 
 def _made_private(directory: Path) -> None:
-    """Make a folder where everybody may write, and be sure that nobody else made it for us."""
+    """Make a folder where every user may write, and be sure that no other user made it first."""
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     status = directory.lstat()  # a link that another user put there is that user's
@@ -114,9 +116,9 @@ def _made(directory: Path) -> Path:
 
 
 def _close_to_others(directory: Path) -> None:
-    """Keep others out, but leave the mode of a folder that is there for more than our state."""
+    """Keep other users out, but leave the mode of a folder that holds more than our state."""
     mode = directory.stat().st_mode
-    is_ours_alone = all(one.name.startswith(_OUR_FILES) for one in directory.iterdir())
+    is_ours_alone = all(one.name.startswith(_OWN_FILES) for one in directory.iterdir())
     if is_ours_alone or (mode & stat.S_IWGRP and not mode & stat.S_IWOTH):
         directory.chmod(0o700)
     elif mode & stat.S_IWOTH:
@@ -126,7 +128,7 @@ def _close_to_others(directory: Path) -> None:
 
 
 def lock_front(directory: Path) -> int:
-    """Become the one front of this directory; the lock lives as long as the returned descriptor."""
+    """Become the one front of this directory; the lock is held as long as the descriptor is open."""
     try:
         fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -144,12 +146,12 @@ def lock_front(directory: Path) -> int:
 
 
 def _flock(fd: int) -> None:
-    """Take the lock; somebody who only looks whether it is held has it for an instant."""
-    for _ in range(LOOKS):
+    """Take the lock; a process that checks whether it is held has it for an instant."""
+    for _ in range(LOCK_TRIES):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        time.sleep(LOOK)
+        time.sleep(LOCK_PAUSE)
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from modelswap.devices.gpus import Gpus
 from modelswap.observe.logs.timestamps import rfc3339
-
-from .gpu import Gpus
 
 if TYPE_CHECKING:
     from typing import Any

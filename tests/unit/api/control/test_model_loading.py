@@ -15,7 +15,8 @@ from modelswap.core.spec import ClientId, ModelId
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelswap.fleet import Fleet, Waiter
+    from modelswap.core.commands import LeaseRequest
+    from modelswap.fleet import Fleet, LeaseWaiter
 
 A, B = ModelId("a"), ModelId("b")
 
@@ -25,12 +26,10 @@ class OneLeaseFleet:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.waiter: Waiter | None = None
+        self.waiter: LeaseWaiter | None = None
 
-    def ask(
-        self, model: ModelId, waiter: Waiter, *, client: ClientId, no_swap: bool = False
-    ) -> None:
-        del model, client, no_swap
+    def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> None:
+        del request
         self.waiter = waiter
 
     def grant(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from modelswap.api.auth.identity import ANONYMOUS, Identity
 from modelswap.api.errors.error_mapping import relay_error, wait_error
-from modelswap.core.controller import Reason
+from modelswap.core.commands import Reason
 from modelswap.http import EndReason
 
 

@@ -257,6 +257,6 @@ def test_a_selector_is_released_at_the_end() -> None:
     selection = started.unit._resolved.selection
     assert selection is not None
     released: list[tuple[str, str]] = []
-    started.context.snapshot.selectors.release = lambda *chosen: released.append(chosen)  # type: ignore[method-assign]
+    started.context.snapshot.selectors.decrement = lambda *chosen: released.append(chosen)  # type: ignore[method-assign]
     started.unit.on_whole(HEAD, b"{}")
     assert released == [selection]

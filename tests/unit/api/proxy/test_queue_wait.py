@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelswap.api.proxy.queue_wait import QueueWait
-from modelswap.core.controller import Fail, Reason
+from modelswap.core.commands import Fail, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import RequestId
 from support.proxy_units import (

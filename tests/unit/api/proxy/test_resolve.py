@@ -88,7 +88,7 @@ def test_a_selector_counts_until_it_is_released() -> None:
     assert found.body is not None
     assert b"any" not in found.body
     assert not context.known
-    snapshot.selectors.release(*found.selection)
+    snapshot.selectors.decrement(*found.selection)
 
 
 @pytest.mark.parametrize(

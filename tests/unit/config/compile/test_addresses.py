@@ -5,18 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from modelswap.config.compile.addresses import address_of
 from modelswap.config.compile.coresidence import policy_of
-from modelswap.core.placement.policy import Evict, NeverFits, apart
+from modelswap.core.placement.policy import NO_EVICTIONS, Question, stop
 from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from modelswap.core.placement.policy import Answer
     from unit.config.conftest import LoadText
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
@@ -67,8 +62,8 @@ def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
     found = loaded(_pair(FIXED, SECOND, routing))
     assert found.plan is not None, found.lines()
     policy = policy_of(found.plan)
-    assert policy(B, [A]) == Evict(frozenset({A}))
-    assert policy(A, [B]) == Evict(frozenset({B}))
+    assert policy(Question(B, [A])) == stop(frozenset({A}))
+    assert policy(Question(A, [B])) == stop(frozenset({B}))
     (warning,) = [w for w in found.warnings if w.key == "models.b.proxy"]
     assert warning.line == 5
     assert "found that of 'a', so one is unloaded for the other" in warning.message
@@ -96,36 +91,4 @@ def test_models_that_stay_together(loaded: LoadText, first: str, second: str) ->
     """Commands that stand for another program's server, and models with own ports, run together."""
     found = loaded(_pair(first, second, TOGETHER[0]))
     assert found.plan is not None
-    assert policy_of(found.plan)(B, [A]) == Evict(frozenset())
-
-
-_MODELS = st.sampled_from([ModelId(name) for name in "abcdef"])
-_ADDRESSES = st.dictionaries(_MODELS, st.sampled_from(["p", "q", "r"]))
-
-
-@given(_ADDRESSES, _MODELS, st.lists(_MODELS, unique=True), st.frozensets(_MODELS))
-def test_apart_adds_the_sharers_and_nothing_else(
-    addresses: dict[ModelId, str],
-    target: ModelId,
-    live: list[ModelId],
-    chosen: frozenset[ModelId],
-) -> None:
-    """The answer is the policy's and every other live model of the target's address; once they left, it is empty."""
-
-    def policy(model: ModelId, there: Sequence[ModelId]) -> Answer:
-        return Evict(chosen.intersection(there) - {model})
-
-    decide = apart(policy, addresses)
-    answer = decide(target, live)
-    assert isinstance(answer, Evict)
-    mine = addresses.get(target)
-    sharers = {m for m in live if m != target and mine is not None and addresses.get(m) == mine}
-    assert answer.models == (chosen.intersection(live) - {target}) | sharers
-    rest = [m for m in live if m not in answer.models]
-    assert decide(target, rest) == Evict(frozenset())
-
-
-def test_what_never_fits_stays_so() -> None:
-    """An address changes nothing for a model that fits nowhere."""
-    answer = NeverFits("too big")
-    assert apart(lambda *_: answer, {A: "p", B: "p"})(A, [B, C]) == answer
+    assert policy_of(found.plan)(Question(B, [A])) == NO_EVICTIONS

@@ -1,4 +1,4 @@
-"""The life-cycle table is total and legal, and its picture is current."""
+"""The life-cycle table is total and legal, and its diagram is current."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modelswap.core.models.lifecycle import (
     IGNORED,
     IMPOSSIBLE,
     TRANSITIONS,
-    Act,
+    Action,
     Alarm,
     Event,
     ImpossibleTransitionError,
@@ -36,15 +36,15 @@ def test_every_pair_is_decided_exactly_once() -> None:
 
 
 @pytest.mark.parametrize("pair", sorted(IMPOSSIBLE))
-def test_impossible_news_is_a_bug(pair: tuple[Phase, Event]) -> None:
-    """Impossible news raises and names both the phase and the event."""
+def test_an_impossible_event_raises(pair: tuple[Phase, Event]) -> None:
+    """An impossible event raises with the phase and the event."""
     with pytest.raises(ImpossibleTransitionError, match=f"{pair[1]} while {pair[0]}"):
         step(*pair)
 
 
 @pytest.mark.parametrize("pair", sorted(IGNORED))
-def test_late_news_changes_nothing(pair: tuple[Phase, Event]) -> None:
-    """Late or repeated news is no step."""
+def test_a_late_event_changes_nothing(pair: tuple[Phase, Event]) -> None:
+    """A late or repeated event is no step."""
     assert step(*pair) is None
 
 
@@ -52,13 +52,13 @@ def test_a_process_begins_and_ends_only_with_its_phase() -> None:
     """`SPAWN` leads from stopped to alive, and only the end of a process leads back."""
     ends = {Event.EXITED, Event.SPAWN_FAILED}
     for (phase, event), transition in TRANSITIONS.items():
-        begins = transition.act is Act.SPAWN or event is Event.ADOPTED
+        begins = transition.action is Action.SPAWN or event is Event.ADOPTED
         assert begins == (phase not in ALIVE and transition.target in ALIVE)
         assert (event in ends) == (transition.target is Phase.STOPPED)
 
 
 def test_every_alive_phase_can_end_and_every_wait_has_a_timer() -> None:
-    """Whoever waits for the process waits with a deadline, in every phase but ready."""
+    """Every phase but ready has a deadline."""
     for phase in ALIVE:
         assert TRANSITIONS[phase, Event.EXITED].target is Phase.STOPPED
     for transition in TRANSITIONS.values():
@@ -80,7 +80,7 @@ def test_graces_are_the_configured_ones() -> None:
 
 
 def test_clients_know_four_states() -> None:
-    """The world outside sees stopped, starting, ready and stopping."""
+    """Clients see stopped, starting, ready and stopping."""
     assert {p.shown for p in Phase} == {"stopped", "starting", "ready", "stopping"}
 
 
@@ -89,6 +89,6 @@ def diagram() -> str:
     return "\n".join(["stateDiagram-v2", "    [*] --> stopped", *edges])
 
 
-def test_the_picture_is_current() -> None:
+def test_the_diagram_is_current() -> None:
     """The diagram in docs/lifecycle.md is the transition table, drawn."""
     assert diagram() in PAGE.read_text()

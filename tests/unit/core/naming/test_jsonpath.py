@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modelswap.core.naming import jsonpath
 from modelswap.core.naming.jsonpath import (
     Delete,
-    Edit,
+    JsonEdit,
     NotApplicableError,
     Set,
     UnreadableError,
@@ -115,14 +115,14 @@ def test_delete(text: str, path: str, expected: str) -> None:
     ],
 )
 def test_what_cannot_be_edited_is_named(edit: Set | Delete) -> None:
-    """A path through a scalar, or to a place no array has, changes nothing and is told."""
+    """A path through a scalar, or to a place no array has, changes nothing and is reported."""
     text = b'{"a":"s", "l":[1]}'
     assert apply(text, [edit, Set(("z",), b"1")]) == (b'{"a":"s", "l":[1],"z":1}', (edit,))
 
 
 def test_edits_below_one_object() -> None:
     """A second edit in an object finds what the first one left there."""
-    edits: list[Edit] = [Set(("a", "b"), b"1"), Set(("a", "c"), b"2"), Delete(("a", "d"))]
+    edits: list[JsonEdit] = [Set(("a", "b"), b"1"), Set(("a", "c"), b"2"), Delete(("a", "d"))]
     assert apply(b'{"a": {"d": 3, "e": 4}}', edits) == (b'{"a": { "e": 4,"b":1,"c":2}}', ())
 
 
@@ -165,9 +165,9 @@ def test_the_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_quick_reader_is_believed_only_where_it_is_right() -> None:
-    """A reader that knows only the last of two duplicates misleads nobody."""
+    """A reader that knows only the last of two duplicates is not trusted."""
     text = b'{"k":"a","b":12,"k":"a\\"xyz","n":1}'
-    edits: list[Edit] = [Set(("n",), b"5"), Delete(("b",))]
+    edits: list[JsonEdit] = [Set(("n",), b"5"), Delete(("b",))]
     known = {"k": b'"a\\"xyz"', "b": b"1", "n": b"1"}
     assert apply(text, edits, lambda _: known) == apply(text, edits)
     assert apply(text, edits, lambda _: None) == apply(text, edits)

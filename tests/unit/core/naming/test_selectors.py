@@ -15,7 +15,7 @@ READY, STARTING, STOPPING, STOPPED, PEER = (
 )
 
 
-class World:
+class ControllerSimulator:
     """Local targets become live when they are chosen."""
 
     def __init__(self, **states: TargetState) -> None:
@@ -25,16 +25,16 @@ class World:
         return self.states[target]
 
 
-def take(selectors: Selectors, world: World, times: int) -> str:
+def take(selectors: Selectors, sim: ControllerSimulator, times: int) -> str:
     chosen = ""
     for _ in range(times):
-        target = selectors.take("s", world)
+        target = selectors.take("s", sim)
         if target is None:
             chosen += "-"
             continue
         chosen += target
-        if world.states[target] is STOPPED:
-            world.states[target] = STARTING
+        if sim.states[target] is STOPPED:
+            sim.states[target] = STARTING
     return chosen
 
 
@@ -45,8 +45,8 @@ def spill(limit: int, *targets: str) -> Selectors:
 def test_pin_is_always_the_first() -> None:
     """`pin` takes the first target, even one that stops."""
     selectors = Selectors([SelectorFacts("s", "pin", ("a", "b"))])
-    assert take(selectors, World(a=STOPPING, b=READY), 3) == "aaa"
-    selectors.release("s", "a")
+    assert take(selectors, ControllerSimulator(a=STOPPING, b=READY), 3) == "aaa"
+    selectors.decrement("s", "a")
 
 
 @pytest.mark.parametrize(
@@ -61,36 +61,38 @@ def test_pin_is_always_the_first() -> None:
 def test_warm(states: tuple[TargetState, ...], expected: str) -> None:
     """`warm`: the first ready target, else the first starting one, else the first."""
     selectors = Selectors([SelectorFacts("s", "warm", ("a", "b", "c"))])
-    assert take(selectors, World(**dict(zip("abc", states, strict=True))), 1) == expected
+    assert (
+        take(selectors, ControllerSimulator(**dict(zip("abc", states, strict=True))), 1) == expected
+    )
 
 
 def test_the_observed_spillover() -> None:
     """With a limit of two, six overlapping requests on two cold targets go a a b b a b."""
-    assert take(spill(2, "a", "b"), World(a=STOPPED, b=STOPPED), 6) == "aabbab"
+    assert take(spill(2, "a", "b"), ControllerSimulator(a=STOPPED, b=STOPPED), 6) == "aabbab"
 
 
 def test_spillover_returns_to_the_least_busy() -> None:
     """A finished request makes its target the least busy one."""
     selectors = spill(1, "a", "b")
-    world = World(a=READY, b=READY)
-    assert take(selectors, world, 2) == "ab"
-    selectors.release("s", "b")
-    assert take(selectors, world, 1) == "b"
+    sim = ControllerSimulator(a=READY, b=READY)
+    assert take(selectors, sim, 2) == "ab"
+    selectors.decrement("s", "b")
+    assert take(selectors, sim, 1) == "b"
 
 
 def test_stopping_targets_are_passed_over() -> None:
     """A target that stops is neither active nor cold; without others there is none."""
-    assert take(spill(1, "a", "b"), World(a=STOPPING, b=STOPPED), 1) == "b"
-    assert take(spill(1, "a"), World(a=STOPPING), 1) == "-"
+    assert take(spill(1, "a", "b"), ControllerSimulator(a=STOPPING, b=STOPPED), 1) == "b"
+    assert take(spill(1, "a"), ControllerSimulator(a=STOPPING), 1) == "-"
 
 
 def test_peers_are_active_while_they_are_used() -> None:
     """A peer is cold until this selector has something outstanding there."""
-    assert take(spill(1, "p", "a"), World(p=PEER, a=STOPPED), 4) == "papa"
+    assert take(spill(1, "p", "a"), ControllerSimulator(p=PEER, a=STOPPED), 4) == "papa"
 
 
 def test_a_busy_cold_target_counts_as_active() -> None:
     """A target whose requests still wait for its start is active."""
     selectors = spill(2, "a", "b")
-    stopped = World(a=STOPPED, b=STOPPED)
+    stopped = ControllerSimulator(a=STOPPED, b=STOPPED)
     assert [selectors.take("s", stopped) for _ in range(3)] == ["a", "a", "b"]

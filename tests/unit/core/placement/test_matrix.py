@@ -20,7 +20,7 @@ from modelswap.core.placement.matrix import (
     matrix_policy,
     warnings,
 )
-from modelswap.core.placement.policy import Evict
+from modelswap.core.placement.policy import NO_EVICTIONS, PlacementPlan, Question, stop
 from modelswap.core.spec import ModelId
 
 MODELS = [ModelId(name) for name in "abcdef"]
@@ -215,8 +215,8 @@ def test_ties_evict_the_least_recently_used(
             if target in kept and sum(made.costs.get(m, 1) for m in evict) == choice.cost:
                 assert victims(choice.evict) <= victims(evict)
     policy = matrix_policy(made)
-    policy(target, live[::-1])
-    assert policy(target, live) == Evict(choice.evict)
+    policy(Question(target, live[::-1]))
+    assert policy(Question(target, live)) == stop(choice.evict)
 
 
 def test_ties_of_the_greedy_walk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,35 +291,37 @@ def test_too_many_states_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_policies() -> None:
     """A policy evicts what the choice says; what already runs needs nothing."""
     policy = matrix_policy(compiled({"s": "a&d"}))
-    assert policy(ModelId("a"), [ModelId("d"), ModelId("e")]) == Evict(frozenset({ModelId("e")}))
-    assert policy(ModelId("a"), [ModelId("a"), ModelId("e")]) == Evict(frozenset())
+    beside = Question(ModelId("a"), [ModelId("d"), ModelId("e")])
+    assert policy(beside) == stop(frozenset({ModelId("e")}))
+    assert policy(Question(ModelId("a"), [ModelId("a"), ModelId("e")])) == NO_EVICTIONS
 
 
 def test_the_policy_says_why() -> None:
     """An eviction names the set, its expression and what it costs; no eviction says nothing."""
     policy = matrix_policy(compiled({"s": "a  & d", "t": "e"}, {"e": 3}))
     reasons = [
-        policy(ModelId(target), [ModelId(m) for m in live])
+        policy(Question(ModelId(target), [ModelId(m) for m in live]))
         for target, live in (("a", "de"), ("f", "de"), ("a", "d"))
     ]
-    assert [r.why for r in reasons if isinstance(r, Evict)] == [
+    assert [r.why for r in reasons if isinstance(r, PlacementPlan)] == [
         'set "s": a & d, cost 3',
         "in no set, cost 4",
         "",
     ]
     old = legacy_profiles_policy({"x": [ModelId("a"), ModelId("d")]})
-    answer = old(ModelId("a"), [ModelId("e")])
-    assert isinstance(answer, Evict)
+    answer = old(Question(ModelId("a"), [ModelId("e")]))
+    assert isinstance(answer, PlacementPlan)
     assert answer.why == 'set "x": a & d, cost 1'
-    long = matrix_policy(compiled({"s": "|".join(["a"] * 200)}))(ModelId("a"), [ModelId("e")])
-    assert isinstance(long, Evict)
+    long = matrix_policy(compiled({"s": "|".join(["a"] * 200)}))(
+        Question(ModelId("a"), [ModelId("e")])
+    )
+    assert isinstance(long, PlacementPlan)
     assert len(long.why) < 250
 
 
 def test_legacy_profiles_run_their_members_together() -> None:
     """Members of one list share the machine; a model in no list runs alone."""
     policy = legacy_profiles_policy({"x": [ModelId("a"), ModelId("d")], "empty": []})
-    assert policy(ModelId("a"), [ModelId("d")]) == Evict(frozenset())
-    assert policy(ModelId("e"), [ModelId("a"), ModelId("d")]) == Evict(
-        frozenset({ModelId("a"), ModelId("d")})
-    )
+    assert policy(Question(ModelId("a"), [ModelId("d")])) == NO_EVICTIONS
+    others = [ModelId("a"), ModelId("d")]
+    assert policy(Question(ModelId("e"), others)) == stop(frozenset(others))

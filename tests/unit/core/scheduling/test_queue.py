@@ -1,4 +1,4 @@
-"""The waiting line: turns, bounds, and a memory that does not grow."""
+"""The order of the queue, its bounds, and memory that does not grow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from modelswap.units import Seconds
 NOW = Seconds(0)
 
 
-def enter(
-    line: WaitQueue,
+def add(
+    queue: WaitQueue,
     number: int,
     client: str,
     *,
@@ -19,88 +19,88 @@ def enter(
     at: float = 0,
     background: bool = False,
 ) -> QueuedRequest:
-    request = LeaseRequest(RequestId(number), ModelId("m"), ClientId(client), background)
-    return line.enter(request, priority, Seconds(at), Seconds(30))
+    request = LeaseRequest(ModelId("m"), ClientId(client), background)
+    return queue.add(RequestId(number), request, priority, Seconds(at), Seconds(30))
 
 
-def order(line: WaitQueue) -> list[int]:
-    return [w.request.id for w in line]
+def order(queue: WaitQueue) -> list[int]:
+    return [queued.id for queued in queue]
 
 
 def test_clients_take_turns() -> None:
-    """Each client's first request comes before anybody's second."""
-    line = WaitQueue()
+    """Each client's first request comes before every second one."""
+    queue = WaitQueue()
     for number, client in enumerate("aaabbc"):
-        enter(line, number, client)
-    assert order(line) == [0, 3, 5, 1, 4, 2]
+        add(queue, number, client)
+    assert order(queue) == [0, 3, 5, 1, 4, 2]
 
 
-def test_a_newcomer_takes_no_turn_that_has_passed() -> None:
-    """Who comes later starts in the present round, so newcomers cannot starve who came first."""
-    line = WaitQueue()
-    waiters = [enter(line, n, "a") for n in range(3)]
-    line.remove(waiters[0], served=True)
-    line.remove(waiters[1], served=True)
-    enter(line, 9, "b")
-    assert order(line) == [9, 2]
-    assert enter(line, 10, "c").round == 1
+def test_a_new_client_starts_in_the_present_round() -> None:
+    """A later client starts in the present round, so new clients cannot starve earlier ones."""
+    queue = WaitQueue()
+    queued = [add(queue, n, "a") for n in range(3)]
+    queue.remove(queued[0], served=True)
+    queue.remove(queued[1], served=True)
+    add(queue, 9, "b")
+    assert order(queue) == [9, 2]
+    assert add(queue, 10, "c").round == 1
 
 
 def test_priority_then_background() -> None:
     """Higher priority goes first, background last whatever its priority."""
-    line = WaitQueue()
-    enter(line, 0, "a")
-    enter(line, 1, "b", priority=-1)
-    enter(line, 2, "c", priority=5)
-    enter(line, 3, "d", priority=9, background=True)
-    assert order(line) == [2, 0, 1, 3]
+    queue = WaitQueue()
+    add(queue, 0, "a")
+    add(queue, 1, "b", priority=-1)
+    add(queue, 2, "c", priority=5)
+    add(queue, 3, "d", priority=9, background=True)
+    assert order(queue) == [2, 0, 1, 3]
 
 
 def test_the_overdue_go_first_oldest_first() -> None:
-    """After the bound neither priority nor turns count; background requests never get there."""
-    line = WaitQueue()
-    enter(line, 0, "a", background=True)
-    enter(line, 1, "a", at=1)
-    enter(line, 2, "a", at=2)
-    assert not line.age(Seconds(30.9))
-    assert line.age(Seconds(32))
-    enter(line, 3, "b", priority=100, at=32)
-    assert order(line) == [1, 2, 3, 0]
-    assert [w.request.id for w in line.overdue()] == [1, 2]
-    assert line.next_due() == Seconds(62)
+    """After the bound neither priority nor rounds count; background requests never get there."""
+    queue = WaitQueue()
+    add(queue, 0, "a", background=True)
+    add(queue, 1, "a", at=1)
+    add(queue, 2, "a", at=2)
+    assert not queue.age(Seconds(30.9))
+    assert queue.age(Seconds(32))
+    add(queue, 3, "b", priority=100, at=32)
+    assert order(queue) == [1, 2, 3, 0]
+    assert [queued.id for queued in queue.overdue()] == [1, 2]
+    assert queue.next_due() == Seconds(62)
 
 
-def test_who_left_is_not_waited_for() -> None:
-    """The due moment of one who left passes without effect."""
-    line = WaitQueue()
-    line.remove(enter(line, 0, "a"))
-    assert line.next_due() is None
-    enter(line, 1, "a", background=True)
-    first = enter(line, 2, "a", at=1)
-    line.remove(first)
-    assert line.next_due() == Seconds(31)
-    assert not line.age(Seconds(31))
-    assert line.next_due() is None
+def test_a_removed_request_does_not_become_overdue() -> None:
+    """The time at which a removed request was due passes without effect."""
+    queue = WaitQueue()
+    queue.remove(add(queue, 0, "a"))
+    assert queue.next_due() is None
+    add(queue, 1, "a", background=True)
+    first = add(queue, 2, "a", at=1)
+    queue.remove(first)
+    assert queue.next_due() == Seconds(31)
+    assert not queue.age(Seconds(31))
+    assert queue.next_due() is None
 
 
 def test_a_new_bound_counts_from_arrival() -> None:
     """A changed bound holds for those that wait already, and no bound frees them."""
-    line = WaitQueue()
-    enter(line, 0, "a")
-    enter(line, 1, "b", background=True)
-    line.age(Seconds(40))
-    line.set_bound(Seconds(50))
-    assert list(line.overdue()) == []
-    assert line.next_due() == Seconds(50)
-    line.set_bound(None)
-    assert line.next_due() is None
+    queue = WaitQueue()
+    add(queue, 0, "a")
+    add(queue, 1, "b", background=True)
+    queue.age(Seconds(40))
+    queue.set_max_wait(Seconds(50))
+    assert list(queue.overdue()) == []
+    assert queue.next_due() == Seconds(50)
+    queue.set_max_wait(None)
+    assert queue.next_due() is None
 
 
 def test_clients_are_forgotten() -> None:
     """However many clients come and go while one waits, few are remembered."""
-    line = WaitQueue()
-    enter(line, 0, "patient", background=True)
+    queue = WaitQueue()
+    add(queue, 0, "patient", background=True)
     for number in range(1, 10_000):
-        line.remove(enter(line, number, f"client {number}"), served=True)
-        line.remove(enter(line, -number, f"client {number}"), served=True)
-    assert len(line._rounds) <= ROUNDS_KEPT + 3
+        queue.remove(add(queue, number, f"client {number}"), served=True)
+        queue.remove(add(queue, -number, f"client {number}"), served=True)
+    assert len(queue._rounds) <= ROUNDS_KEPT + 3

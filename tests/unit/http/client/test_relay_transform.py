@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.http import EndReason
+from modelswap.http import BadResponseError, EndReason
 from support.sockets import connect, get, post, proxying, read_answer, read_request
 
 if TYPE_CHECKING:
@@ -63,14 +63,21 @@ class Confused(Upper):
     """Cannot read the body."""
 
     def data(self, data: bytes) -> bytes:
-        raise ValueError(f"no sense in {len(data)} bytes")
+        raise BadResponseError(f"no sense in {len(data)} bytes")
+
+
+class ConfusedAtTheEnd(Upper):
+    """Misses the end."""
+
+    def end(self) -> bytes:
+        raise BadResponseError("no end")
 
 
 class ConfusedByHead(Upper):
     """Cannot read the head."""
 
     def head(self, head: ResponseHead) -> Sequence[Field] | None:
-        raise ValueError(f"no sense in {head.status}")
+        raise BadResponseError(f"no sense in {head.status}")
 
 
 class Breaking(Upper):
@@ -219,7 +226,7 @@ async def test_a_page_gets_its_guard_by_the_fields_that_the_client_reads() -> No
 
 @pytest.mark.parametrize("transform", [Confused, ConfusedByHead, Breaking])
 async def test_what_makes_no_sense_is_a_bad_response(transform: type[Upper]) -> None:
-    """ValueError ends the relay; before a byte has gone out the owner responds."""
+    """A transform that gives up ends the relay; before a byte has gone out the owner responds."""
     async with proxying(once(COUNTED)) as (front, port):
         front.transform = transform
         reader, writer = await connect(port)
@@ -231,13 +238,26 @@ async def test_what_makes_no_sense_is_a_bad_response(transform: type[Upper]) -> 
         writer.close()
 
 
+async def test_a_body_until_the_connections_end_may_make_no_sense() -> None:
+    """Its end is told by the end of the connection, and what was sent looks broken."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello"
+    async with proxying(once(head, close=True)) as (front, port):
+        front.transform = ConfusedAtTheEnd
+        reader, writer = await connect(port)
+        writer.write(post(b"x"))
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == chunk(b"HELLO")
+        assert (await front.notes[0].outcome()).reason is EndReason.BAD_RESPONSE
+        writer.close()
+
+
 async def test_a_stream_that_makes_no_sense_breaks_with_an_event() -> None:
     """Once events have gone out, the client gets the owner's last event and no clean end."""
 
     class ConfusedLater(Upper):
         def data(self, data: bytes) -> bytes:
             if b"b" in data:
-                raise ValueError("no sense")
+                raise BadResponseError("no sense")
             return data
 
     async with proxying(once(EVENTS + chunk(b"a"), chunk(b"b"))) as (front, port):

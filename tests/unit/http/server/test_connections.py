@@ -117,7 +117,7 @@ async def test_without_an_idle_one_the_new_one_is_refused(limits: Limits) -> Non
         begun[1].write(get()[:10])
         sending = await people.come("/x")
         sending[1].write(b"POST /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab")
-        while sum(not one.is_resting for one in server._open) < MOST:  # noqa: ASYNC110 - the server's turn
+        while sum(not one.is_between_requests for one in server._context.connections) < MOST:  # noqa: ASYNC110 - the server's turn
             await asyncio.sleep(0)
         for _ in range(3):
             refused = await people.come()
@@ -181,11 +181,11 @@ async def test_the_counts_come_back_to_nothing() -> None:
         held = [await people.come() for _ in range(2)]
         for client in held:
             client[1].write(get("/hold"))
-        while sum(one.is_busy for one in server._open) < 2:  # noqa: ASYNC110 - the server's turn
+        while sum(one.is_busy for one in server._context.connections) < 2:  # noqa: ASYNC110 - the server's turn
             await asyncio.sleep(0)
         assert (await (await people.come())[0].read()).startswith(b"HTTP/1.1 503 ")
         people.leave()
         while server.connections:  # noqa: ASYNC110 - the server's turn
             await asyncio.sleep(0)
-        table = server._open
+        table = server._context.connections
         assert (table._leaving, table._per_address) == (set(), {})

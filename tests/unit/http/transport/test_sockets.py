@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.http.server.client_transport import ClientTransport
 from modelswap.http.transport import sockets
 from modelswap.http.transport.sockets import is_loopback, keep_alive, reset_at_end, unpace
 from support.sockets import connect, get, proxying, read_answer, read_request
@@ -74,11 +75,12 @@ async def test_both_ends_of_an_exchange_are_unpaced(monkeypatch: pytest.MonkeyPa
         reader, writer = await connect(port)
         writer.write(get())
         assert (await read_answer(reader))[0] == 200
-        [theirs] = front.upstream._connections
-        ours = front.relays[0]._exchange.connection
-        for endpoint in (theirs, ours):
-            assert endpoint._transport is not None
-            assert _control(endpoint._transport.get_extra_info("socket")) == b"reno"
+        [upstream] = front.upstream._connections
+        client = front.relays[0]._exchange.writer
+        assert isinstance(client, ClientTransport)
+        for transport in (upstream._transport, client.transport):
+            assert transport is not None
+            assert _control(transport.get_extra_info("socket")) == b"reno"
         writer.close()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelswap.core.failure import Cause
 from modelswap.launch.diagnosis import diagnosis, symptoms
-from modelswap.launch.diagnosis.diagnosis import Tail, diagnose
+from modelswap.launch.diagnosis.diagnosis import OutputTail, diagnose
 
 LLAMA = "0.00.004.374 E "
 VLLM = "(EngineCore_DP0 pid=17374) ERROR 09-28 15:47:24 [core.py:718] "
@@ -420,7 +420,7 @@ PROGRESS = b"loading 1%\rloading 50%\rerror: the disk is gone\rx"
 )
 def test_whole_outputs(output: bytes, cause: Cause | None, expected: str) -> None:
     """The root stands before what follows from it; source lines and help texts do not count."""
-    tail = Tail()
+    tail = OutputTail()
     for start in range(0, len(output), 7):  # in pieces, as pipes give it
         tail.add(output[start : start + 7])
     found = diagnose(tail.lines())
@@ -433,7 +433,7 @@ def test_a_long_help_text_hides_nothing() -> None:
     option = (
         "-x,    --no-memory N      cannot be out of memory, file not found: error (default: 0)\n"
     )
-    tail = Tail()
+    tail = OutputTail()
     tail.add(b"error: unknown argument: --foo\nusage: llama-server [options]\n")
     tail.add((option + " " * 26 + "error: failed to open file, invalid argument\n").encode() * 400)
     found = diagnose(tail.lines())
@@ -443,7 +443,7 @@ def test_a_long_help_text_hides_nothing() -> None:
 
 def test_nothing_said() -> None:
     """A server that printed nothing, or only notes of ours, says nothing."""
-    tail = Tail()
+    tail = OutputTail()
     tail.add(b"\n\r\n  \n[modelswap: 12 bytes of output dropped]\n")
     assert diagnose(tail.lines()) is None
 
@@ -489,27 +489,27 @@ def test_secrets_of_a_command() -> None:
 def test_words_about_tokens_stay() -> None:
     """A sentence about tokens or keys is not taken for one."""
     said = "error: unknown token type in tokenizer; no API key is set"
-    assert diagnosis.shown(said) == said
+    assert diagnosis.presentable(said) == said
 
 
 def test_no_half_of_a_word_is_shown() -> None:
     """A secret that the plan knows is masked later, and only whole."""
     secret = "s3cr3tsecret"
-    for before in range(diagnosis.LONGEST - 30, diagnosis.LONGEST):
-        line = diagnosis.shown(f"error: {'x ' * (before // 2)}{secret} more")
+    for before in range(diagnosis.MAX_LENGTH - 30, diagnosis.MAX_LENGTH):
+        line = diagnosis.presentable(f"error: {'x ' * (before // 2)}{secret} more")
         assert secret in line or "s3" not in line
-        assert len(line) <= diagnosis.LONGEST
+        assert len(line) <= diagnosis.MAX_LENGTH
 
 
 def test_bounds() -> None:
     """Any amount of output costs bounded memory and time, and gives a short line."""
-    tail = Tail()
+    tail = OutputTail()
     for _ in range(64):
         tail.add(b"error: " + b"a-" * 50_000 + b"\xff\x00")
     began = time.perf_counter()
     found = diagnose(tail.lines())
     assert found is not None
-    assert len(found.line) <= diagnosis.LONGEST
+    assert len(found.line) <= diagnosis.MAX_LENGTH
     assert time.perf_counter() - began < 2
 
 

@@ -15,12 +15,14 @@ import psutil
 import pytest
 
 from modelswap.core.failure import Cause, failure
+from modelswap.core.spec import ServerId
 from modelswap.keeper.protocol import ProtocolError
+from modelswap.launch.local.keeper_client.link import Keeper
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.local.link import Keeper
 from modelswap.launch.protocol import AlreadyRunningError, Exit, LaunchError, LaunchSpec
 
-MakeJob = Callable[..., LaunchSpec]
+M = ServerId("m")
+MakeSpec = Callable[..., LaunchSpec]
 
 
 def children_states(pid: int) -> list[str]:
@@ -37,31 +39,33 @@ def peak_memory(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-async def test_life(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
-    """A start is told as spawned and ready, a stop as exited by SIGTERM, in that order."""
-    launcher.start(job())
-    pid = await news.until("spawned")
+async def test_life(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
+    """A start is told as started and ready, a stop as exited by SIGTERM, in that order."""
+    launcher.start(spec())
+    pid = await news.until("started")
     await news.until("ready")
     assert os.getpgid(pid) == pid
-    launcher.terminate("m")
+    launcher.terminate(M)
     assert await news.until("exited") == Exit(signal=15, reason="killed by signal 15")
     assert not psutil.pid_exists(pid)
 
 
-async def test_many_lives_leave_no_zombie(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_many_runs_leave_no_zombie(
+    launcher: LocalLauncher, news: Any, spec: MakeSpec
+) -> None:
     """After twenty starts and ends the keeper has no child but its guard, and no zombie."""
     for round_ in range(20):
-        launcher.start(job(check=None))
-        pid = await news.until("spawned")
+        launcher.start(spec(check=None))
+        pid = await news.until("started")
         keeper = parent_of(pid)
-        (launcher.kill if round_ % 2 else launcher.terminate)("m")
+        (launcher.kill if round_ % 2 else launcher.terminate)(M)
         await news.until("exited")
         assert children_states(keeper) == [psutil.STATUS_SLEEPING]
 
 
-async def test_missing_program(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_missing_program(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
     """What cannot be executed is reported with its name, and without the rest of the command line."""
-    launcher.start(job(argv=("/nowhere/server", "secret")))
+    launcher.start(spec(argv=("/nowhere/server", "secret")))
     ending = await news.until("exited")
     why = failure(Cause.PROGRAM_NOT_FOUND, "cannot start: /nowhere/server: no such file")
     assert ending == Exit(reason=why.text, failure=why)
@@ -69,121 +73,123 @@ async def test_missing_program(launcher: LocalLauncher, news: Any, job: MakeJob)
 
 @pytest.mark.parametrize("argv", [("sh", "a\0b"), ("sh", "-c", "exit 3")])
 async def test_bad_start_is_an_exit(
-    launcher: LocalLauncher, news: Any, job: MakeJob, argv: tuple[str, ...]
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, argv: tuple[str, ...]
 ) -> None:
     """A null character or an early exit ends the start; the launcher goes on."""
-    launcher.start(job(argv=argv))
+    launcher.start(spec(argv=argv))
     ending = await news.until("exited")
     assert ending.code == 3 or "NUL character" in ending.reason
-    launcher.start(job())
+    launcher.start(spec())
     await news.until("ready")
 
 
 async def test_environment_and_directory(
-    launcher: LocalLauncher, news: Any, job: MakeJob, tmp_path: Path, mark: str
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, tmp_path: Path, mark: str
 ) -> None:
-    """The job's variables come on top of ours, and it runs where it says, with null input."""
+    """The spec's variables come on top of ours, and it runs where it says, with null input."""
     script = 'echo "$A|$HOME|$PWD|$(cat)|"; exec sleep 100'
     launcher.start(
-        job(argv=("sh", "-c", script), env=("A=1=2", mark), cwd=str(tmp_path), check=None)
+        spec(argv=("sh", "-c", script), env=("A=1=2", mark), cwd=str(tmp_path), check=None)
     )
     home = os.environ.get("HOME", "")
     await news.until_output(f"1=2|{home}|{tmp_path}||\n".encode())
 
 
-async def test_probe_waits_for_200(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_probe_waits_for_200(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
     """An answer other than 200 does not make a server ready."""
-    launcher.start(job("unready"))
+    launcher.start(spec("unready"))
     await news.until_output(b"listening")
     await asyncio.sleep(0.1)
-    assert [kind for kind, _, _ in news.news] == ["spawned"]
+    assert [kind for kind, _, _ in news.news] == ["started"]
 
 
 async def test_hung_probe_has_its_own_deadline(
-    launcher: LocalLauncher, news: Any, job: MakeJob
+    launcher: LocalLauncher, news: Any, spec: MakeSpec
 ) -> None:
     """A first look that is accepted and never answered does not keep the second from coming."""
-    launcher.start(job("mute"))
+    launcher.start(spec("mute"))
     await news.until("ready")
 
 
-async def test_deaf_server_needs_the_kill(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_deaf_server_needs_the_kill(
+    launcher: LocalLauncher, news: Any, spec: MakeSpec
+) -> None:
     """A server that ignores SIGTERM lives until the kill, and dies then."""
-    launcher.start(job("deaf"))
+    launcher.start(spec("deaf"))
     await news.until("ready")
-    launcher.terminate("m")
+    launcher.terminate(M)
     await asyncio.sleep(0.1)
     assert not news.news
-    launcher.kill("m")
+    launcher.kill(M)
     assert (await news.until("exited")).signal == 9
 
 
-async def test_stranger_on_the_port(
-    launcher: LocalLauncher, news: Any, job: MakeJob, server: Path, port: int
+async def test_foreign_process_on_the_port(
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, server: Path, port: int
 ) -> None:
-    """A healthy server of somebody else on the port does not count; the start fails as a clash."""
-    stranger = subprocess.Popen(  # noqa: ASYNC220 - started and waited for at once
+    """A healthy server of another program on the port does not count; the start fails as a clash."""
+    foreign = subprocess.Popen(  # noqa: ASYNC220 - started and waited for at once
         [sys.executable, "-I", "-S", str(server), str(port), "0", "plain"], stdout=subprocess.PIPE
     )
     try:
-        assert stranger.stdout is not None
-        stranger.stdout.readline()
-        launcher.start(job(argv=("sleep", "100")))
+        assert foreign.stdout is not None
+        foreign.stdout.readline()
+        launcher.start(spec(argv=("sleep", "100")))
         ending = await news.until("exited")
-        assert ending.port_clash
+        assert ending.retryable
         assert ending.reason.startswith("its port is taken by another program")
-        assert str(stranger.pid) not in ending.reason
+        assert str(foreign.pid) not in ending.reason
         assert f"port {port} is held by another process".encode() in news.output
-        launcher.start(job())
-        assert (await news.until("exited")).port_clash, "could not bind"
+        launcher.start(spec())
+        assert (await news.until("exited")).retryable, "could not bind"
     finally:
-        stranger.kill()
-        stranger.communicate()
-    launcher.start(job())
+        foreign.kill()
+        foreign.communicate()
+    launcher.start(spec())
     await news.until("ready")
 
 
-async def test_a_stranger_that_had_the_port_for_a_moment(
-    launcher: LocalLauncher, news: Any, shell_job: MakeJob
+async def test_a_foreign_process_that_had_the_port_for_a_moment(
+    launcher: LocalLauncher, news: Any, shell_spec: MakeSpec
 ) -> None:
-    """A server that says that it could not bind has met a clash, whoever it was and wherever now."""
+    """A server that says that it could not bind has met a clash, whatever held the port."""
     for said in ("OSError: [Errno 98] Address already in use", "couldn't bind HTTP server socket"):
-        launcher.start(shell_job(f'echo "{said}" >&2; exit 1'))
-        assert (await news.until("exited")).port_clash, said
-    launcher.start(shell_job("echo 'out of memory' >&2; exit 1"))
-    assert not (await news.until("exited")).port_clash
+        launcher.start(shell_spec(f'echo "{said}" >&2; exit 1'))
+        assert (await news.until("exited")).retryable, said
+    launcher.start(shell_spec("echo 'out of memory' >&2; exit 1"))
+    assert not (await news.until("exited")).retryable
 
 
 async def test_wrapper_that_exits(
-    launcher: LocalLauncher, news: Any, shell_job: MakeJob, survivors: Callable[[], list[int]]
+    launcher: LocalLauncher, news: Any, shell_spec: MakeSpec, survivors: Callable[[], list[int]]
 ) -> None:
     """When a wrapper leaves its server behind, the run goes on with it, and ends with it."""
-    launcher.start(shell_job("$SERVER & exit 0"))
+    launcher.start(shell_spec("$SERVER & exit 0"))
     await news.until("ready")
     assert len(survivors()) == 1
-    launcher.terminate("m")
+    launcher.terminate(M)
     assert (await news.until("exited")).code == 0
     assert survivors() == []
 
 
 async def test_grandchild_in_its_own_session(
-    launcher: LocalLauncher, news: Any, shell_job: MakeJob, survivors: Callable[[], list[int]]
+    launcher: LocalLauncher, news: Any, shell_spec: MakeSpec, survivors: Callable[[], list[int]]
 ) -> None:
     """A grandchild that left group, session and parent ends with its server."""
-    launcher.start(shell_job("setsid sh -c 'setsid sleep 1000 & sleep 1000' & exec $SERVER"))
+    launcher.start(shell_spec("setsid sh -c 'setsid sleep 1000 & sleep 1000' & exec $SERVER"))
     await news.until("ready")
     assert len(survivors()) > 1
-    launcher.terminate("m")
+    launcher.terminate(M)
     await news.until("exited")
     assert survivors() == []
 
 
 async def test_crash_takes_the_workers(
-    launcher: LocalLauncher, news: Any, shell_job: MakeJob, survivors: Callable[[], list[int]]
+    launcher: LocalLauncher, news: Any, shell_spec: MakeSpec, survivors: Callable[[], list[int]]
 ) -> None:
     """When the main process is killed, its workers go too before the exit is told."""
-    launcher.start(shell_job("setsid sleep 1000 & sleep 1000 & exec $SERVER"))
-    pid = await news.until("spawned")
+    launcher.start(shell_spec("setsid sleep 1000 & sleep 1000 & exec $SERVER"))
+    pid = await news.until("started")
     await news.until("ready")
     os.kill(pid, signal.SIGKILL)
     assert (await news.until("exited")).signal == 9
@@ -191,36 +197,36 @@ async def test_crash_takes_the_workers(
 
 
 async def test_wrapper_whose_server_dies(
-    launcher: LocalLauncher, news: Any, shell_job: MakeJob
+    launcher: LocalLauncher, news: Any, shell_spec: MakeSpec
 ) -> None:
     """A main process that ends well but leaves only helpers behind, none of which serves, has ended."""
     script = "sleep 1000 & $SERVER & S=$!; read -r _; sleep 0.4; kill $S; wait $S; exit 0"
-    launcher.start(shell_job(script))
+    launcher.start(shell_spec(script))
     await news.until("ready")
     ending = await news.until("exited")
     assert ending.code == 0
     assert "the server has gone" in ending.reason
 
 
-async def test_stop_command(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_stop_command(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
     """The stop command gets the pid; its output goes into the model's log."""
     stop = ("sh", "-c", "echo stopping ${PID}; kill -9 ${PID}")
-    launcher.start(job("deaf", stop_command=stop))
-    pid = await news.until("spawned")
+    launcher.start(spec("deaf", stop_command=stop))
+    pid = await news.until("started")
     await news.until("ready")
-    launcher.terminate("m")
+    launcher.terminate(M)
     assert (await news.until("exited")).signal == 9
     assert f"stopping {pid}\n".encode() in news.output
 
 
 @pytest.mark.parametrize("stop", [("sh", "-c", "exit 4"), ("/nowhere/stop",)])
 async def test_failing_stop_command(
-    launcher: LocalLauncher, news: Any, job: MakeJob, stop: tuple[str, ...]
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, stop: tuple[str, ...]
 ) -> None:
     """A stop command that fails or cannot start is told, and followed by SIGTERM."""
-    launcher.start(job(stop_command=stop))
+    launcher.start(spec(stop_command=stop))
     await news.until("ready")
-    launcher.terminate("m")
+    launcher.terminate(M)
     said = f"could not be started: {stop[0]}: no such file" if len(stop) == 1 else "ended with 4"
     what = f"the stop command {said}; sending SIGTERM"
     assert await news.until("trouble") == what
@@ -229,25 +235,25 @@ async def test_failing_stop_command(
 
 
 async def test_hanging_stop_command(
-    launcher: LocalLauncher, news: Any, job: MakeJob, survivors: Callable[[], list[int]]
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, survivors: Callable[[], list[int]]
 ) -> None:
     """A stop command that hangs is gone once the kill has ended the server."""
-    launcher.start(job(stop_command=("sh", "-c", "echo hanging; sleep 1000")))
+    launcher.start(spec(stop_command=("sh", "-c", "echo hanging; sleep 1000")))
     await news.until("ready")
-    launcher.terminate("m")
+    launcher.terminate(M)
     await news.until_output(b"hanging")
-    launcher.kill("m")
+    launcher.kill(M)
     assert (await news.until("exited")).signal == 9
     async with asyncio.timeout(5):
         while survivors():  # noqa: ASYNC110 - foreign processes have no event
             await asyncio.sleep(0.01)
 
 
-async def test_flood_is_bounded(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_flood_is_bounded(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
     """Fifty megabytes while we look away: the server is not held up, the keeper stays small."""
     script = "import os\nfor _ in range(800): os.write(1, b'x' * 65536)\nos.write(1, b'end')"
-    launcher.start(job(argv=(sys.executable, "-I", "-c", script), check=None))
-    pid = await news.until("spawned")
+    launcher.start(spec(argv=(sys.executable, "-I", "-c", script), check=None))
+    pid = await news.until("started")
     keeper = parent_of(pid)
     os.kill(pid, 0)
     while psutil.pid_exists(pid):
@@ -267,56 +273,56 @@ async def test_second_front(launcher: LocalLauncher, state: Path, news: Any) -> 
         await LocalLauncher(state, news).open()
 
 
-async def test_stop_before_spawned(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
+async def test_stop_before_spawned(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
     """A stop right behind the start ends it, without its ever being ready."""
-    launcher.start(job(delay=0.05))
-    launcher.terminate("m")
-    await news.until("spawned")
+    launcher.start(spec(delay=0.05))
+    launcher.terminate(M)
+    await news.until("started")
     assert (await news.until("exited")).signal == 15
 
 
-async def test_unprobeable_url(launcher: LocalLauncher, news: Any, job: MakeJob) -> None:
-    """A URL that cannot be probed ends the start with the reason."""
-    launcher.start(job(url="ftp://127.0.0.1:99999"))
-    assert "not an http or https URL" in (await news.until("exited")).reason
+async def test_unprobeable_url(launcher: LocalLauncher, news: Any, spec: MakeSpec) -> None:
+    """An address to which nothing can be sent ends the start with the reason."""
+    launcher.start(spec(url="ftp://127.0.0.1:99999"))
+    assert "must start with http://" in (await news.until("exited")).reason
 
 
-async def test_long_state_directory(tmp_path: Path, news: Any, job: MakeJob) -> None:
+async def test_long_state_directory(tmp_path: Path, news: Any, spec: MakeSpec) -> None:
     """A state directory far longer than a socket address works, twice."""
     folder = tmp_path / ("d" * 120) / ("e" * 120)
     folder.mkdir(parents=True)
     first = LocalLauncher(folder, news)
     await first.open()
-    first.start(job())
+    first.start(spec())
     await news.until("ready")
     await first.close(stop_servers=False)
     second = LocalLauncher(folder, news)
     await second.open()
-    assert [one.model for one in second.adopted()] == ["m"]
+    assert [one.server for one in second.found_servers()] == ["m"]
     await second.close(stop_servers=True)
 
 
 async def test_start_without_keeper_fails_honestly(
-    launcher: LocalLauncher, news: Any, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When no keeper can be had, a start ends with a reason instead of waiting for ever."""
-    launcher.start(job())
-    pid = await news.until("spawned")
+    launcher.start(spec())
+    pid = await news.until("started")
     await news.until("ready")
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    monkeypatch.setattr("modelswap.launch.local.launcher.sweep", _nothing_to_sweep)
+    monkeypatch.setattr("modelswap.launch.local.keeper_client.session.sweep", _nothing_to_sweep)
     os.kill(parent_of(pid), signal.SIGKILL)
     await news.until("exited")
-    launcher.start(job())
+    launcher.start(spec())
     assert "keeper cannot be started" in (await news.until("exited")).reason
 
 
 async def test_keeper_that_speaks_nonsense(
-    launcher: LocalLauncher, news: Any, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start for which the keeper makes no sense ends with a reason, and the next one works."""
-    launcher.start(job())
-    pid = await news.until("spawned")
+    launcher.start(spec())
+    pid = await news.until("started")
     await news.until("ready")
     os.kill(parent_of(pid), signal.SIGKILL)
     await news.until("exited")
@@ -326,10 +332,10 @@ async def test_keeper_that_speaks_nonsense(
 
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "connect", nonsense)
-        launcher.start(job())
+        launcher.start(spec())
         assert (await news.until("exited")).reason == "the keeper cannot be started"
         assert b"not JSON" in news.output
-    launcher.start(job())
+    launcher.start(spec())
     await news.until("ready")
 
 

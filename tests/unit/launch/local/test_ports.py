@@ -28,7 +28,7 @@ def held(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_held_port(held: int) -> None:
-    """A port on which somebody listens, on whatever address, is not free, and its holder is known."""
+    """A port on which a process listens, on whatever address, is not free, and its holder is known."""
     assert not ports.is_free(held)
     assert ports.is_listening(held)
     assert ports.holds_port(os.getpid(), held)
@@ -49,22 +49,22 @@ def test_no_free_port() -> None:
         ports.free_port(65536)
 
 
-def test_stranger(held: int) -> None:
-    """The holder is a stranger unless it belongs to the run."""
-    assert ports.stranger_on(held, 1, lambda pid: pid == os.getpid()) is None
-    stranger = ports.stranger_on(held, 1, lambda _: False)
-    assert stranger is not None
-    assert stranger.pid == os.getpid()
+def test_foreign_process(held: int) -> None:
+    """The holder is foreign unless it belongs to the server."""
+    assert ports.foreign_process_on(held, 1, lambda pid: pid == os.getpid()) is None
+    holder = ports.foreign_process_on(held, 1, lambda _: False)
+    assert holder is not None
+    assert holder.pid == os.getpid()
 
 
 def test_container_engines_are_accepted(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that a container engine holds may be our container's: nobody is called a stranger."""
-    monkeypatch.setattr(ports, "_name", lambda _: "docker-proxy")
-    assert ports.stranger_on(held, 1, lambda _: False) is None
+    """A port that a container engine holds may be our container's: no process is called foreign."""
+    monkeypatch.setattr("modelswap.procfs.name_of", lambda _: "docker-proxy")
+    assert ports.foreign_process_on(held, 1, lambda _: False) is None
 
 
 def test_belonging() -> None:
-    """A process belongs to a run by ancestry, group or mark, and to no other."""
+    """A process belongs to a server by ancestry, group or marker, and to no other."""
     me = os.getpid()
     assert ports.belongs_to(me, me, "A=b")
     assert ports.belongs_to(me, os.getppid(), "A=b")

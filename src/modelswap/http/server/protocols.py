@@ -1,0 +1,109 @@
+"""What an exchange, the connection below it and a tunnel ask of each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from modelswap.http.body.protocols import BodySink
+    from modelswap.http.message.request import Request
+
+
+class ReadingEnd(Protocol):
+    """The client's connection, as the reader of its requests uses it."""
+
+    def write(self, data: bytes) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class ResponseWriter(ReadingEnd, Protocol):
+    """The client's connection, as an exchange and a tunnel use it."""
+
+    paused: bool
+    """The client does not keep up."""
+
+    def write_all(self, parts: tuple[bytes, ...]) -> None:
+        """Write without joining the parts."""
+
+    def write_eof(self) -> None: ...
+
+    def close(self) -> None:
+        """Close when what is buffered was sent."""
+
+
+class ClientTunnel(Protocol):
+    """What a client's connection passes its bytes to after `101`."""
+
+    def from_client(self, data: bytes) -> None: ...
+    def on_client_eof(self) -> None: ...
+    def on_client_lost(self) -> None: ...
+    def on_client_paused(self) -> None: ...
+    def on_client_resumed(self) -> None: ...
+
+
+class ExchangeOwner(Protocol):
+    """The connection, as an exchange asks it what its response means for the next request."""
+
+    keep_alive: bool
+    """Another request may follow the current one."""
+
+    @property
+    def reader(self) -> BodyReader: ...
+
+    def date_line(self) -> bytes: ...
+
+    def closing_line(self) -> bytes:
+        """Return the `Connection` line of a response that begins now."""
+        ...
+
+    def must_close(self) -> bool:
+        """Tell whether the response that begins now must be the last one."""
+        ...
+
+    def on_finished(self) -> None:
+        """Go on to the next request, or close: the response is complete."""
+
+    def break_off(self, *, reset: bool) -> None:
+        """End the connection so that the response looks broken; `reset` where a plain end would not."""
+
+    def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None: ...
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> None: ...
+    def hold(self, count: int) -> bool: ...
+
+
+class BodyReader(Protocol):
+    """Gives an exchange the body of its request."""
+
+    def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None: ...
+    def stream_body(self, sink: BodySink) -> None: ...
+    def pause_body(self) -> None: ...
+    def resume_body(self) -> None: ...
+
+
+class ReaderOwner(Protocol):
+    """The connection, as the reader of its requests uses it."""
+
+    charged: int
+    """Bytes that the current exchange holds in memory."""
+
+    def on_request(self, request: Request) -> None:
+        """Serve a request, whose body may still be on its way."""
+
+    def on_body_end(self) -> None:
+        """Know that the body is complete and was taken."""
+
+    def refuse(
+        self, status: int, text: str, *, head: bytes = b"", request: Request | None = None
+    ) -> None:
+        """Respond with an error, if that is still possible, and close; `head` is what is no request."""
+
+    def hold(self, count: int) -> bool:
+        """Account for so many more bytes in memory; False: too much."""
+        ...
+
+    def fill_bodies(self) -> None:
+        """Read large bodies into their own memory from now on."""

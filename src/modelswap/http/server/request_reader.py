@@ -1,0 +1,367 @@
+"""Reads the requests of one connection: heads and bodies, in order. It is fed bytes.
+
+Guarantees: nothing that is not a complete, valid head becomes a request. While a request is being
+responded to, the bytes behind it wait unread.
+Does not: read a socket.
+Memory: one incomplete head (`limits.headers` + `limits.request_line`), one read beyond it (256 KiB,
+uvloop's buffer), and 64 KiB of a body that is not asked for yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from modelswap.http.message.chunked import ChunkError
+from modelswap.http.message.head import BAD_REQUEST, EarlyCheck, RefusedError, parse_request
+from modelswap.http.message.head_template import head_template
+from modelswap.http.message.request import Request
+from modelswap.units import Bytes
+
+from .intake import BodyIntake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.bounded_cache import BoundedCache
+    from modelswap.http.body.protocols import BodySink
+    from modelswap.http.limits import Limits
+    from modelswap.http.message.head import RequestHead
+    from modelswap.http.message.head_template import HeadTemplate
+
+    from .protocols import ReaderOwner, ReadingEnd
+
+    class _Clock(Protocol):
+        now: float
+
+    class ReaderContext(Protocol):
+        """What readers share; a `ServerContext`."""
+
+        @property
+        def limits(self) -> Limits: ...
+        @property
+        def heads(self) -> BoundedCache[bytes, RequestHead]: ...
+        @property
+        def sweeper(self) -> _Clock: ...
+
+
+_MAX_WAITING = Bytes(64 << 10)
+"""Bytes of pipelined requests that are held before reading pauses: many small requests."""
+_MAX_KNOWN_HEAD = Bytes(4096)
+"""Bytes of a head whose reading is kept: ordinary ones are shorter, and all kept ones take 2 MiB."""
+_CHARGE_STEP = Bytes(128 << 10)
+"""Held bodies are accounted for in steps of this; smaller ones are not."""
+_TOO_LARGE = "the request's body is too large"
+
+
+class RequestReader:
+    __slots__ = (
+        "_check",
+        "_client",
+        "_context",
+        "_head",
+        "_owner",
+        "_ready",
+        "_request",
+        "_template",
+        "body",
+        "feed",
+        "fills_bodies",
+        "head_since",
+        "partial",
+        "peer",
+        "scheme",
+        "waiting",
+    )
+
+    def __init__(self, context: ReaderContext, client: ReadingEnd, owner: ReaderOwner) -> None:
+        self._context = context
+        self._client = client
+        self._owner = owner
+        self.peer = ""
+        """The client's address."""
+        self.scheme = "http"
+        self.feed: Callable[[bytes], None] = self.read_head
+        """Takes the next bytes: this is the state."""
+        self.body: BodyIntake | None = None
+        """Of the current request, until it is complete and taken."""
+        self.partial = bytearray()
+        """The beginning of a head."""
+        self.head_since = 0.0
+        """When it began to come, on the sweeper's clock."""
+        self.waiting = b""
+        """Bytes behind the current request."""
+        self.fills_bodies = False
+        """Large bodies are read into their own memory."""
+        self._check: EarlyCheck | None = None
+        self._head = b""
+        self._request: Request | None = None
+        self._template: HeadTemplate | None = None
+        """Of the last head, when it announced a length."""
+        self._ready = b""
+        """The current request's body, when it came whole with its head."""
+
+    def stop(self) -> None:
+        """Ignore what still comes, and forget what is held."""
+        self.feed = self._ignore
+        self.body = self._check = None
+        self.partial = bytearray()
+        self.waiting = b""
+
+    def _ignore(self, data: bytes) -> None:
+        """Take the bytes of a connection that is about to close."""
+
+    def hand_over(self, taker: Callable[[bytes], None]) -> bytes:
+        """Give all further bytes to `taker`; return those that wait."""
+        self.feed = taker
+        return self.take_waiting()
+
+    def take_waiting(self) -> bytes:
+        data, self.waiting = self.waiting, b""
+        return data
+
+    # Heads
+
+    def read_head(self, data: bytes) -> None:
+        """Take the bytes of a head: between requests, this is `feed`."""
+        if self.partial:
+            self._on_partial_head(data)
+            return
+        request = self._request
+        if request is not None:
+            if data.startswith(self._head):  # the same again
+                self._begin(request, data, len(self._head))
+                return
+            template = self._template
+            if template is not None and (digits := template.digits(data)):  # but for the length
+                size = template.size + len(digits)
+                self._head = data[:size]
+                self._request = request = request.of_length(digits)
+                self._begin(request, data, size)
+                return
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() returned -1
+            self._on_partial_head(data)
+        else:
+            self._on_whole_head(data, end)
+
+    def _on_partial_head(self, data: bytes) -> None:
+        """Collect a head that comes in pieces; one empty line before it is allowed."""
+        partial = self.partial
+        if not partial:
+            self.head_since = self._context.sweeper.now
+            self._check = EarlyCheck()
+        seen = max(0, len(partial) - 3)
+        partial += data
+        if partial.startswith(b"\r\n"):
+            del partial[:2]
+            seen = 0
+            if not partial:
+                return
+        end = partial.find(b"\r\n\r\n", seen) + 4
+        if end >= 4:  # noqa: PLR2004 - found
+            whole = bytes(partial)
+            self.partial = bytearray()
+            self._check = None
+            self._on_whole_head(whole, end)
+            return
+        self._check_partial(data)
+
+    def _check_partial(self, data: bytes) -> None:
+        limits = self._context.limits
+        partial = self.partial
+        line = partial.find(b"\r\n")
+        if line < 0 and len(partial) > limits.request_line:
+            self._owner.refuse(414, "the request line is too long", head=bytes(partial))
+        elif len(partial) - max(line, 0) > limits.headers:
+            self._owner.refuse(431, "the headers are too large", head=bytes(partial))
+        elif self._check is not None and not self._check.feed(data):
+            self._owner.refuse(BAD_REQUEST, "malformed HTTP", head=bytes(partial))
+
+    def _on_whole_head(self, data: bytes, end: int) -> None:
+        head = data[:end]
+        if head == self._head and self._request is not None:
+            request = self._request
+        else:
+            try:
+                request = Request(self._parsed(head), self.peer, self.scheme)
+            except RefusedError as refused:
+                self._owner.refuse(refused.status, refused.text, head=head)
+                return
+            self._head = head
+            self._request = request
+            self._template = head_template(head)
+        self._begin(request, data, end)
+
+    def _parsed(self, head: bytes) -> RequestHead:
+        known = self._context.heads.get(head)
+        if known is not None:
+            return known
+        limits = self._context.limits
+        line = head.find(b"\r\n")
+        if line > limits.request_line:
+            raise RefusedError(414, "the request line is too long")
+        if len(head) - line > limits.headers or head.count(b"\r\n") > limits.header_count + 2:
+            raise RefusedError(431, "the headers are too large or too many")
+        parsed = parse_request(head)
+        if len(head) <= _MAX_KNOWN_HEAD:
+            self._context.heads[head] = parsed
+        return parsed
+
+    # Bodies
+
+    def _begin(self, request: Request, data: bytes, start: int) -> None:
+        """Begin one request; behind `start` is what came behind its head."""
+        self._ready = b""
+        count = len(data) - start
+        if request.has_body and request.content_length == count <= self._context.limits.body:
+            self._ready = data[start:]
+            self.feed = self._on_pipelined
+        elif request.has_body:
+            if not self._begin_body(request, data, start):
+                return
+        else:
+            self.feed = self._on_pipelined
+            if count:
+                self._on_pipelined(data[start:])
+        self._owner.on_request(request)
+
+    def _begin_body(self, request: Request, data: bytes, start: int) -> bool:
+        """Take what came of a body that is not whole; False: it was refused."""
+        limit = self._context.limits.body
+        if (request.content_length or 0) > limit:
+            self._refuse(413, _TOO_LARGE)
+            return False
+        body = self.body = BodyIntake(request, limit, self._context.sweeper.now)
+        self.feed = self._on_body
+        if len(data) > start:
+            self._on_body(data, start)
+        return self.body is body
+
+    def _on_pipelined(self, data: bytes) -> None:
+        self.waiting += data
+        if len(self.waiting) > _MAX_WAITING:
+            self._client.pause_reading()
+
+    def _on_body(self, data: bytes, start: int = 0) -> None:
+        body = self.body
+        if body is None:
+            self._on_pipelined(data)
+            return
+        body.last = self._context.sweeper.now
+        try:
+            rest = body.begin(data, start) if start else body.feed(data)
+        except ChunkError as wrong:
+            self._refuse(BAD_REQUEST, str(wrong))
+            return
+        if body.over_limit:
+            self._refuse(413, _TOO_LARGE)
+            return
+        if body.must_wait and not start:  # the first piece's taker comes right after it
+            self._client.pause_reading()
+        self._on_received(body, rest)
+
+    def _on_received(self, body: BodyIntake, rest: bytes) -> None:
+        """See what is due now that more of the body is there, and perhaps bytes behind it."""
+        owner = self._owner
+        grown = body.received - owner.charged
+        if grown > _CHARGE_STEP and body.is_kept and not owner.hold(grown):
+            self._refuse(503, "too many large requests at once")
+            return
+        if body.complete and self.body is body:
+            self.feed = self._on_pipelined
+            if rest:
+                self._on_pipelined(rest)
+            if body.consumed:
+                self._end_body(body)
+        else:
+            self._may_fill(body)
+
+    def _may_fill(self, body: BodyIntake) -> None:
+        """Have large bodies read into their own memory, once the connection has brought one."""
+        if not self.fills_bodies and body.unfilled() is not None:
+            self.fills_bodies = True
+            self._owner.fill_bodies()
+
+    def unfilled(self) -> memoryview | None:
+        """Where the next bytes from the socket belong; None: `feed` takes them."""
+        return None if self.body is None else self.body.unfilled()
+
+    def on_filled(self, count: int) -> None:
+        """So many bytes were read into `unfilled`."""
+        body = self.body
+        if body is not None:
+            body.last = self._context.sweeper.now
+            body.on_filled(count)
+            self._on_received(body, b"")
+
+    def _end_body(self, body: BodyIntake) -> None:
+        self.body = None
+        body.finish()
+        self._owner.on_body_end()
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._owner.refuse(status, text, request=self._request)
+
+    # For the exchange
+
+    def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None:
+        """See `Exchange.read_body`."""
+        body = self.body
+        if body is None:
+            ready, self._ready = self._ready, b""
+            if limit is not None and len(ready) > limit:
+                self._refuse(413, _TOO_LARGE)
+            else:
+                done(ready)
+            return
+        if limit is not None and body.exceeds(limit):
+            self._refuse(413, _TOO_LARGE)
+            return
+        body.collect(done)
+        self._start_body(body)
+
+    def stream_body(self, sink: BodySink) -> None:
+        """See `Exchange.stream_body`."""
+        body = self.body
+        if body is None:
+            ready, self._ready = self._ready, b""
+            if ready:
+                sink.on_data(ready)
+            sink.on_end()
+            return
+        body.stream(sink)
+        self._start_body(body)
+
+    def _start_body(self, body: BodyIntake) -> None:
+        if body.complete:
+            self._end_body(body)
+            return
+        body.last = body.span_since = self._context.sweeper.now
+        if body.untouched and self._request is not None and self._request.expects:
+            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body.expected = True
+        if not body.paused:
+            self._client.resume_reading()
+        self._may_fill(body)
+
+    def pause_body(self) -> None:
+        if self.body is not None:
+            self.body.paused = True
+            self._client.pause_reading()
+
+    def resume_body(self) -> None:
+        body = self.body
+        if body is not None and body.paused:
+            body.paused = False
+            body.last = body.span_since = self._context.sweeper.now
+            self._client.resume_reading()
+
+    def discard_body(self) -> bool:
+        """Let the rest of the current request's body go; False: it is still to come."""
+        body = self.body
+        if body is not None:
+            body.discard()
+            if not body.complete:
+                return False
+            self.body = None
+        return True

@@ -1,0 +1,118 @@
+"""The session with the keeper: connected, watched, and ended.
+
+Guarantees: a keeper that stops executing orders is killed, and its servers with it.
+Does not: bring a new keeper by itself; the launcher does when a server is to be started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from modelswap.keeper import protocol
+from modelswap.units import Seconds
+
+from .link import Keeper, sweep, wait_for_end
+from .watchdog import KeeperWatchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .link import KeeperLink, ReportedServer
+
+ORDER_TIMEOUT: Final = Seconds(20.0)
+"""A keeper takes an order within milliseconds; one on a slow disk may need seconds."""
+CLOSE_GRACE: Final = Seconds(5.0)
+"""From SIGTERM to SIGKILL at the end of the program, which a service manager bounds as well."""
+_LEEWAY: Final = Seconds(2.0)
+"""For the keeper to see that killed servers have exited."""
+
+
+class KeeperSession:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        grace: float,
+        order_timeout: float,
+        on_frame: Callable[[protocol.Frame], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.id = ""
+        self._pid = 0
+        self._keeper = Keeper(directory, grace)
+        self._link: KeeperLink | None = None
+        self._watchdog = KeeperWatchdog(order_timeout, self._ask, self._kill)
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+
+    @property
+    def is_connected(self) -> bool:
+        return self._link is not None
+
+    async def connect(self) -> tuple[int, tuple[ReportedServer, ...]]:
+        """Connect; return the first unused run number, and the servers that the keeper has."""
+        link, state = await self._keeper.connect()
+        self._link, self.id, self._pid = link, state.keeper, state.pid
+        return state.next_run, state.servers
+
+    def begin(self) -> None:
+        """Pass on frames, those since `connect` first, and the loss of the keeper."""
+        if self._link is not None:
+            self._link.begin(self._on_frame, self._lost)
+
+    def send(self, kind: str, **fields: object) -> None:
+        """Send an order; without effect when the keeper is gone."""
+        if self._link is not None:
+            self._link.send(protocol.encode(kind, **fields))
+            self._watchdog.on_order()
+
+    def on_answer(self) -> None:
+        """Take note that the keeper executes orders."""
+        self._watchdog.on_answer()
+
+    async def clean_up(self) -> None:
+        """See that a lost keeper has ended, and everything that its servers left behind."""
+        with suppress(RuntimeError):  # no thread to be had: it is waited for at the next start
+            await asyncio.to_thread(self._keeper.end)
+        await sweep(self.id)
+
+    async def disconnect(self) -> None:
+        """Disconnect; the servers run on for the keeper's grace."""
+        if self._link is not None:
+            link = self._link
+            link.close()
+            await asyncio.shield(link.ended)
+
+    async def stop_all(self) -> None:
+        """Have the keeper stop its servers and end; return when that has happened."""
+        link = self._link
+        if link is None:
+            await sweep(self.id)
+            return
+        link.send(protocol.encode("stop_all", grace=CLOSE_GRACE))
+        try:
+            async with asyncio.timeout(CLOSE_GRACE + _LEEWAY):
+                await asyncio.shield(link.ended)
+            await asyncio.to_thread(wait_for_end, self._pid, CLOSE_GRACE)
+        except TimeoutError:
+            self._kill()
+            await sweep(self.id)
+        self._keeper.end()
+
+    def _ask(self) -> None:
+        if self._link is not None:
+            self._link.send(self._keeper.greeting())
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
+    def _lost(self) -> None:
+        self._link = None
+        self._watchdog.on_answer()
+        self._on_lost()

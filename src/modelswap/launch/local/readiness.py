@@ -1,0 +1,133 @@
+"""Waits until a server is ready, and makes sure that it is this server that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from modelswap.core.failure import Cause, Failure, failure
+from modelswap.launch import probe
+from modelswap.net.unix_sockets import SocketState, look_at
+from modelswap.units import Seconds
+
+from .exits import address_taken, clash_text
+from .ports import (
+    Holder,
+    belongs_to,
+    foreign_process_behind,
+    foreign_process_on,
+    holds_port,
+    is_listening,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .server import LocalServer
+
+    WriteLine = Callable[[LocalServer, str], None]
+
+CLASH_TIMEOUT: Final = Seconds(2.0)
+"""A foreign process that answers the probe this long keeps the port: the start has failed."""
+_CLASH_PAUSE: Final = Seconds(0.1)
+"""Between two checks of who answers; each reads much of `/proc`."""
+_SILENT_PAUSE: Final = Seconds(3.0)
+"""The same for a foreign process that does not answer, which is rare."""
+_SILENT_CHECKS: Final = 2
+"""The first may have met a process that was just exiting."""
+
+
+async def wait_until_ready(
+    server: LocalServer, check: str, marker: str, write_line: WriteLine
+) -> Failure | None:
+    """Return when the server is ready, or why it never will be; *marker* is in its environment."""
+    try:
+        target = probe.target(server.spec.url, check, server.spec.key)
+    except ValueError as error:
+        return failure(Cause.CANNOT_START, f"cannot be probed: {error}")
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(_wait_for_answer(server, target, marker, write_line))
+        silent = tasks.create_task(_wait_for_clash(server, target, marker))
+        done, _ = await asyncio.wait({answering, silent}, return_when=asyncio.FIRST_COMPLETED)
+        answering.cancel()
+        silent.cancel()
+    if answering in done:
+        return answering.result()
+    write_line(server, clash_text(server))
+    return address_taken(server)
+
+
+async def _wait_for_answer(
+    server: LocalServer, target: probe.ProbeTarget, marker: str, write_line: WriteLine
+) -> Failure | None:
+    def on_result(result: probe.ProbeResult) -> None:
+        server.probe_result = result
+
+    loop = asyncio.get_running_loop()
+    refuse_after: float | None = None
+    while True:
+        await probe.wait_until_ready(target, on_result)
+        holder = await _foreign_holder(server, target, marker)
+        if holder is None:
+            server.clash = None
+            return None
+        if server.clash is None:
+            server.clash = holder
+            write_line(server, f"{clash_text(server)}; its answer does not count")
+        refuse_after = refuse_after or loop.time() + CLASH_TIMEOUT
+        if loop.time() > refuse_after:
+            return address_taken(server)
+        await asyncio.sleep(_CLASH_PAUSE)
+
+
+async def _wait_for_clash(server: LocalServer, target: probe.ProbeTarget, marker: str) -> None:
+    """Return when a foreign process that never answers still holds the port at a second check."""
+    checks = 0
+    while checks < _SILENT_CHECKS:
+        await asyncio.sleep(_SILENT_PAUSE)
+        holder = await _foreign_holder(server, target, marker)
+        checks = 0 if holder is None else checks + 1
+        if holder is not None and checks == _SILENT_CHECKS:
+            server.clash = holder
+
+
+async def _foreign_holder(
+    server: LocalServer, target: probe.ProbeTarget, marker: str
+) -> Holder | None:
+    """Return the process that answers in the server's place; `None`: none, or it cannot be known."""
+
+    def is_own(pid: int) -> bool:
+        return belongs_to(pid, server.pid, marker)
+
+    if target.socket_path:
+        is_named = _names(server, target.socket_path)
+        return foreign_process_behind(target.socket_path, is_own) if is_named else None
+    if not target.is_loopback or not _names_port(server, target.port):
+        return None
+    with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
+        if not holds_port(server.pid, target.port):
+            return await asyncio.to_thread(foreign_process_on, target.port, server.pid, is_own)
+    return None
+
+
+def _names_port(server: LocalServer, port: int) -> bool:
+    """Whether the command says that its server shall have the port.
+
+    One that does not (`sleep infinity`, `systemctl start …`) stands for a server that something else
+    runs: any process that answers at `proxy` is meant.
+    """
+    return server.port == port or _names(server, str(port))
+
+
+def _names(server: LocalServer, address: str) -> bool:
+    return any(address in text for text in (*server.spec.argv, *server.spec.env))
+
+
+def is_served(target: probe.ProbeTarget) -> bool:
+    """Whether a process listens at an address of this machine; also True when that is not known."""
+    if target.socket_path:
+        with suppress(OSError):
+            return look_at(target.socket_path) is SocketState.LIVING
+        return True
+    return not target.is_loopback or is_listening(target.port)

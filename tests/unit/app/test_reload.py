@@ -1,0 +1,120 @@
+"""The reloader alone, with a fleet and a server that only record."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from modelswap.app.options import Options
+from modelswap.app.reload import Reloader
+from modelswap.app.systemd import ServiceManager
+from modelswap.errors import UnavailableError
+from modelswap.fleet import Fleet
+from support.services import close, make_services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ONE_MODEL = "models: {a: {cmd: sleep 9}}"
+TWO_MODELS = "models: {a: {cmd: sleep 9}, b: {cmd: sleep 9}}\nhooks: {on_startup: {preload: [b]}}"
+
+
+class RecordingFleet(Fleet):
+    """Runs no model; records what a reload changes."""
+
+    def __init__(self) -> None:
+        self.replaced: list[tuple[set[str], set[str]]] = []
+        self.preloaded: list[str] = []
+
+    def running(self) -> list[Any]:
+        return []
+
+    def failure(self, *_: object) -> None:
+        return None
+
+    def replace(self, *_: object, changed: Any, removed: Any) -> None:
+        self.replaced.append((set(changed), set(removed)))
+
+    def preload(self, models: Any) -> None:
+        self.preloaded += models
+
+
+class Setup:
+    """A reloader whose configuration is a file."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.fleet = RecordingFleet()
+        self.reloads = 0
+        self.crashed = asyncio.Event()
+        self.services = make_services(fleet=self.fleet)
+        self.reloader = Reloader(
+            Options(config=config, config_dir=None),
+            None,
+            ServiceManager({}),
+            lambda _: self.crashed.set(),
+            self.count,
+        )
+        server = cast("Any", SimpleNamespace(set_limits=lambda _: None))
+        self.reloader.bind(self.services, server, None)
+
+    def count(self) -> None:
+        self.reloads += 1
+
+    async def reload(self, text: str) -> None:
+        self.config.write_text(text)
+        await self.reloader.reload()
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+    made = Setup(tmp_path / "config.yaml")
+    yield made
+    close(made.services)
+
+
+async def test_a_valid_configuration_is_applied(setup: Setup) -> None:
+    """The plan is in use, the fleet hears of each change, and added models are preloaded."""
+    await setup.reload(ONE_MODEL)
+    await setup.reload(TWO_MODELS)
+    await setup.reload("models: {b: {cmd: sleep 8}}")
+    assert list(setup.services.config.plan.models) == ["b"]
+    assert setup.fleet.replaced == [(set(), set()), (set(), set()), ({"b"}, {"a"})]
+    assert setup.fleet.preloaded == ["b"]
+    assert setup.reloads == 3
+
+
+async def test_an_invalid_configuration_changes_nothing(setup: Setup) -> None:
+    """The problems are in the status, and the plan before stays."""
+    await setup.reload(ONE_MODEL)
+    await setup.reload("models: [")
+    assert not setup.services.reload_status.ok
+    assert list(setup.services.config.plan.models) == ["a"]
+    assert len(setup.fleet.replaced) == 1
+    assert setup.reloads == 2
+
+
+async def test_a_crash_does_not_end_the_loop(setup: Setup) -> None:
+    """`run` reports an internal error, and reloads again when it is wanted."""
+    setup.config.write_text(ONE_MODEL)
+    setup.services.config = cast("Any", None)
+    setup.reloader.wanted.set()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(setup.reloader.run())
+        await setup.crashed.wait()
+        assert not running.done()
+        running.cancel()
+
+
+async def test_after_a_hand_over_the_other_process_reloads(setup: Setup) -> None:
+    """A process that has handed over refuses, and its loop ends."""
+    setup.services.fleet = cast("Any", object())
+    with pytest.raises(UnavailableError, match="another process"):
+        await setup.reload(ONE_MODEL)
+    setup.reloader.wanted.set()
+    async with asyncio.timeout(5):
+        await setup.reloader.run()

@@ -1,0 +1,108 @@
+"""What a policy plans reaches the commands: where a server starts, and what must leave for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelswap.core.commands import Grant, LeaseRequest, Spawn, Terminate
+from modelswap.core.controller import Controller
+from modelswap.core.models.lifecycle import Event
+from modelswap.core.placement.policy import (
+    DeviceId,
+    Evict,
+    EvictionMode,
+    Facts,
+    NeverFits,
+    Placement,
+    PlacementPlan,
+    Question,
+)
+from modelswap.core.spec import ClientId, ModelId, RequestId
+from modelswap.units import Seconds
+from support.controller_simulator import specs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.core.commands import Command
+
+A, B = ModelId("a"), ModelId("b")
+ON_GPU = Placement(devices=(DeviceId("gpu0"),))
+START = Seconds(0)
+
+
+class ScriptedPolicy:
+    """Plans the same for every question, and counts the questions."""
+
+    def __init__(self, answer: PlacementPlan | NeverFits) -> None:
+        self.answer = answer
+        self.asked: list[Question] = []
+
+    def __call__(self, question: Question) -> PlacementPlan | NeverFits:
+        self.asked.append(question)
+        if isinstance(self.answer, NeverFits):
+            return self.answer
+        live = frozenset(e for e in self.answer.evictions if e.model in question.live)
+        return PlacementPlan(live, self.answer.placement)
+
+
+def controller_of(policy: ScriptedPolicy) -> Controller:
+    return Controller(specs(), policy, max_wait=None, queue_limit=10)
+
+
+def arrive(controller: Controller, number: int, model: ModelId) -> Sequence[Command]:
+    return controller.on_arrived(RequestId(number), LeaseRequest(model, ClientId("c")), START)
+
+
+def test_a_placement_reaches_the_launcher() -> None:
+    """A model starts where the plan puts it, also after others had to leave first."""
+    policy = ScriptedPolicy(PlacementPlan(placement=ON_GPU))
+    controller = controller_of(policy)
+    assert Spawn(B, ON_GPU) in arrive(controller, 1, B)
+    controller.on_event(B, Event.PROBE_PASSED, START)
+    controller.on_finished(B, START)
+    policy.answer = PlacementPlan(frozenset({Evict(B)}), ON_GPU)
+    assert Terminate(B) in arrive(controller, 2, A)
+    assert Spawn(A, ON_GPU) in controller.on_event(B, Event.EXITED, START)
+
+
+def test_without_sleep_an_eviction_to_sleep_stops() -> None:
+    """No server can sleep yet: one that should is asked to leave."""
+    policy = ScriptedPolicy(PlacementPlan())
+    controller = controller_of(policy)
+    arrive(controller, 1, B)
+    controller.on_event(B, Event.PROBE_PASSED, START)
+    controller.on_finished(B, START)
+    policy.answer = PlacementPlan(frozenset({Evict(B, EvictionMode.SLEEP)}))
+    assert Terminate(B) in arrive(controller, 2, A)
+
+
+def test_a_ready_model_asks_no_policy_until_the_facts_change() -> None:
+    """The policy is asked once an epoch; facts of a known epoch change nothing."""
+    policy = ScriptedPolicy(PlacementPlan())
+    controller = controller_of(policy)
+    arrive(controller, 1, A)
+    controller.on_event(A, Event.PROBE_PASSED, START)
+    assert Grant(RequestId(2), A) in arrive(controller, 2, A)
+    asked = len(policy.asked)
+    assert controller.serve_now(A)
+    assert controller.on_facts(Facts(), START) == ()
+    assert controller.serve_now(A)
+    assert len(policy.asked) == asked
+    controller.on_facts(Facts(epoch=1), START)
+    assert not controller.serve_now(A)
+    arrive(controller, 3, A)
+    assert policy.asked[-1].facts.epoch == 1
+    assert controller.serve_now(A)
+
+
+def test_new_facts_decide_about_waiting_requests() -> None:
+    """A request that waits is decided anew when facts change."""
+    policy = ScriptedPolicy(PlacementPlan())
+    controller = controller_of(policy)
+    arrive(controller, 1, B)
+    controller.on_event(B, Event.PROBE_PASSED, START)
+    policy.answer = PlacementPlan(frozenset({Evict(B)}))
+    assert arrive(controller, 2, A) == ()
+    policy.answer = PlacementPlan()
+    assert Spawn(A) in controller.on_facts(Facts(epoch=1), START)
