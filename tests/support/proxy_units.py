@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.config.plan import Plan
+    from modelswap.core.commands import LeaseRequest
     from modelswap.core.naming.names import LocalTarget, PeerTarget
 
 M = ModelId("m")
@@ -222,10 +223,10 @@ class FakeFleet:
         self.leases += server is not None
         return server
 
-    def ask(self, model: str, waiter: Any, **facts: Any) -> Any:
-        self.orders.append("ask watched" if facts["watched"] else "ask")
+    def ask(self, request: LeaseRequest, waiter: Any) -> Any:
+        self.orders.append("ask watched" if request.watched else "ask")
         self.waiter = waiter
-        return SimpleNamespace(model=model)
+        return SimpleNamespace(model=request.model)
 
     def grant(self) -> None:
         self.leases += 1
