@@ -14,6 +14,7 @@ from modelswap.core.spec import ClientId
 
 if TYPE_CHECKING:
     from modelswap.api.hosts.trusted_proxies import TrustedProxies
+    from modelswap.config.plan import Settings
     from modelswap.http import Request
 
     from .identity import Identity
@@ -39,10 +40,11 @@ def address_of(request: Request, proxies: TrustedProxies) -> str:
     )
 
 
-def is_background(request: Request, identity: Identity, header: str | None) -> bool:
+def is_background(request: Request, identity: Identity, settings: Settings) -> bool:
     """Tell whether the request may wait for all others; any client may say so of its own."""
     if identity.background:
         return True
+    header = settings.background_header
     value = None if header is None else request.header(header.lower().encode())
     return value is not None and value.strip().lower() not in _NOT_MARKED
 
@@ -62,7 +64,7 @@ class ClientIdentities:
         self._claims = BoundedCache[str, set[str]](_MAX_ADDRESSES)
 
     def client_of(
-        self, request: Request, identity: Identity, header: str | None, proxies: TrustedProxies
+        self, request: Request, identity: Identity, settings: Settings, proxies: TrustedProxies
     ) -> ClientId:
         """Return the client for which the request counts in fair queueing.
 
@@ -70,6 +72,7 @@ class ClientIdentities:
         """
         if identity.name and identity.is_named:
             return ClientId(identity.name)
+        header = settings.client_id_header
         value = None if header is None else request.header(header.lower().encode())
         if value:
             name = value.decode("latin-1")[:MAX_NAME]

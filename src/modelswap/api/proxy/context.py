@@ -75,10 +75,8 @@ class RequestContext:
         self.address: Final = address_of(request, snapshot.proxies)
         """The client's, behind the proxies that are trusted."""
         settings = snapshot.plan.settings
-        self.client: Final = clients.client_of(
-            request, identity, settings.client_id_header, snapshot.proxies
-        )
-        self.background: Final = is_background(request, identity, settings.background_header)
+        self.client: Final = clients.client_of(request, identity, settings, snapshot.proxies)
+        self.background: Final = is_background(request, identity, settings)
         self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)

@@ -15,6 +15,7 @@ from modelswap.api.auth.client_identity import (
 )
 from modelswap.api.auth.identity import ANONYMOUS, Identity
 from modelswap.api.hosts.trusted_proxies import TrustedProxies
+from modelswap.config.plan import Settings
 
 
 def request(client: str, **headers: str) -> Any:
@@ -26,15 +27,18 @@ def request(client: str, **headers: str) -> Any:
     )
 
 
+SETTINGS = Settings(client_id_header="X-User", background_header="X-Background")
+
+
 class Clients(ClientIdentities):
-    """With the header `X-User`."""
+    """Clients behind these proxies."""
 
     def __init__(self, *proxies: str) -> None:
         super().__init__()
         self._proxies = TrustedProxies(proxies)
 
     def of(self, request: Any, identity: Identity = ANONYMOUS) -> str:
-        return self.client_of(request, identity, "X-User", self._proxies)
+        return self.client_of(request, identity, SETTINGS, self._proxies)
 
 
 def test_one_address_is_not_a_thousand_clients() -> None:
@@ -77,14 +81,14 @@ def test_a_key_without_a_name_of_its_own_may_be_many_clients() -> None:
 
 def test_background_takes_nothing_from_others() -> None:
     """Any client may say that its request can wait."""
-    assert is_background(request("9.9.9.9", x_background="1"), ANONYMOUS, "X-Background")
-    assert not is_background(request("9.9.9.9"), ANONYMOUS, "X-Background")
+    assert is_background(request("9.9.9.9", x_background="1"), ANONYMOUS, SETTINGS)
+    assert not is_background(request("9.9.9.9"), ANONYMOUS, SETTINGS)
 
 
 @pytest.mark.parametrize("value", ["", " ", "0", "false", "False", "no", "OFF"])
 def test_background_can_be_denied(value: str) -> None:
     """A value that denies it does not put the request behind the others."""
-    assert not is_background(request("9.9.9.9", x_background=value), ANONYMOUS, "X-Background")
+    assert not is_background(request("9.9.9.9", x_background=value), ANONYMOUS, SETTINGS)
 
 
 def test_forged_forwarding_headers() -> None:
