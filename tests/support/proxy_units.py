@@ -204,7 +204,7 @@ class FakeFleet:
         self.waiter: Any = None
         self.orders: list[str] = []
         self.time_left: float | None = None
-        model = SimpleNamespace(id=M, priority=5)
+        model = SimpleNamespace(id=M, spec=SimpleNamespace(priority=5))
         self.ready: Any = SimpleNamespace(model=model, upstream=FakePool())
 
     def phase(self, model: str) -> Phase:

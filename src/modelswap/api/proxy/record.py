@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _OK: Final = 200
 """The one status whose body is kept in captures."""
 _MOST_METADATA_TEXTS: Final = 1024
+"""Entries: priorities times selectors are few, and this bounds what reloads add."""
 _metadata_texts = BoundedCache[tuple[int | None, str | None], str](_MOST_METADATA_TEXTS)
-"""Priorities times selectors are few; this bounds what reloads add."""
 
 
 class RequestRecord:

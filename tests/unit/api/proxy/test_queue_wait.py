@@ -104,7 +104,7 @@ def test_a_stream_is_silent_for_the_grace_period_and_then_kept_alive() -> None:
     assert wait.exchange.status == 200
     first = wait.exchange.sent
     assert b'"content": ""' in first
-    wait.loop.advance(settings.loading_pulse)
+    wait.loop.advance(settings.loading_keep_alive)
     assert wait.exchange.sent == first * 2
     wait.fleet.grant()
     wait.loop.advance(1000)
@@ -154,6 +154,6 @@ def test_a_second_wait_goes_on_with_the_same_stream() -> None:
     before = wait.exchange.sent
     wait.fleet.grant()
     wait.unit.enter()
-    wait.loop.advance(wait.services.config.snapshot.plan.settings.loading_pulse)
+    wait.loop.advance(wait.services.config.snapshot.plan.settings.loading_keep_alive)
     assert len(wait.exchange.sent) > len(before)
     assert wait.fleet.orders == ["ask", "ask"]
