@@ -1,8 +1,4 @@
-"""The objects that the handlers of all requests share.
-
-One `Services` per program; `app` makes it. It holds the objects and applies a new plan to them.
-Does not: own a model server, or decide anything.
-"""
+"""The objects that the handlers of all requests share; a new plan is applied to them here."""
 
 from __future__ import annotations
 
@@ -86,7 +82,7 @@ class Services:
             self.fleet_events.publish_statuses()
 
     def adopt(self, plan: Plan) -> None:
-        """Go on with another plan: everything that is not the fleet's."""
+        """Apply another plan to everything but the fleet."""
         settings = plan.settings
         self.config.replace(plan)
         for model, _, _ in self.fleet.running():
@@ -110,7 +106,6 @@ class Services:
         self.loop.call_soon(self.fleet_events.publish_statuses)
 
     def configure_logs(self) -> None:
-        """Apply what the plan says about the logs."""
         plan = self.config.plan
         self.logs.configure(
             level=plan.settings.log_level,

@@ -45,8 +45,6 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PeerUpstream:
-    """A peer, and the connections to it."""
-
     peer: Peer
     upstream: UpstreamPool
     edit: RequestEdits | None
@@ -56,11 +54,7 @@ class PeerUpstream:
 
 class ConfigSnapshot:
     def __init__(
-        self,
-        plan: Plan,
-        *,
-        listening: Sequence[str],
-        failures: FailedAttempts | None = None,
+        self, plan: Plan, *, listening: Sequence[str], failures: FailedAttempts | None = None
     ) -> None:
         """`failures` are those of the snapshot before: a reload does not reset them.
 
@@ -119,7 +113,6 @@ class ConfigSnapshot:
         return self.plan.models[target.model].forward_authorization
 
     def state_of(self, fleet: Fleet | RemoteFleet, target: str) -> TargetState:
-        """Return the state of a selector's target."""
         found = self.names.lookup(target)
         if isinstance(found, PeerTarget) or found is None:
             return TargetState.PEER
