@@ -1,13 +1,8 @@
 """Rules for `Host` and `Origin`, and the headers of CORS.
 
-Addresses in `Host` are no danger (DNS rebinding needs a name), but only those that the program listens
-on are its own. Names without a dot cannot be registered, so they are local. `Origin: null` is not a
-local file: every page can make a frame that sends it.
-
 Guarantees: a web page of another site can neither reach the program under its own name, nor change
-anything, nor read a response, unless the configuration names it. Programs that are no browsers send
-none of these headers.
-Does not: know routes; the caller says whether a request changes something.
+anything, nor read a response, unless the configuration names it. Names without a dot cannot be
+registered, so they are local. `Origin: null` is not a local file: every page can make a frame with it.
 """
 
 from __future__ import annotations
@@ -17,10 +12,11 @@ import socket
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from modelswap.api.hosts.kubernetes import NO_CLUSTER, Cluster
-from modelswap.api.hosts.page_hosts import is_page_host
-from modelswap.api.hosts.trusted_proxies import parse_address
 from modelswap.bounded_cache import BoundedCache
+
+from .kubernetes import NO_CLUSTER, Cluster
+from .page_hosts import is_page_host
+from .trusted_proxies import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +29,7 @@ _REMEMBERED: Final = 1024
 """Hosts and origins whose verdict is kept: more than honest clients use."""
 _LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _APP_SCHEMES: Final = frozenset(
-    {
+    [
         "app",
         "capacitor",
         "chrome-extension",
@@ -44,7 +40,7 @@ _APP_SCHEMES: Final = frozenset(
         "tauri",
         "vscode-file",
         "vscode-webview",
-    }
+    ]
 )
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
@@ -67,8 +63,6 @@ def _without_usual_port(authority: str) -> str:
 
 
 class HostAndOriginRules:
-    """The rules of one configuration."""
-
     def __init__(
         self,
         *,
@@ -86,10 +80,7 @@ class HostAndOriginRules:
         self._any_host = "*" in named
         self._cluster = cluster
         self._hosts = named | {"localhost", socket.gethostname().lower()}
-        self._suffixes = (
-            *_LOCAL_SUFFIXES,
-            *(host[1:] for host in named if host.startswith("*.")),
-        )
+        self._suffixes = (*_LOCAL_SUFFIXES, *(h[1:] for h in named if h.startswith("*.")))
         bound = {text.strip("[]") for text in listening}
         addresses = {text: parse_address(text) for text in bound | named}
         self._ours = frozenset(one for one in addresses.values() if one is not None)
@@ -186,9 +177,7 @@ class HostAndOriginRules:
             return False
         if site is not None and (site != b"same-site" or not referer):
             return True  # another name of the same site is another site, unless it says which
-        if referer:
-            return not self._is_known(_origin_of(referer), host, forwarded)
-        return False
+        return bool(referer) and not self._is_known(_origin_of(referer), host, forwarded)
 
     def _is_known(self, origin: bytes, host: bytes | None, forwarded: Sequence[bytes]) -> bool:
         return self.is_allowed(origin, host) or any(_is_same(origin, name) for name in forwarded)
@@ -203,8 +192,7 @@ class HostAndOriginRules:
     def cors(self, origin: bytes | None) -> Fields:
         """Return the headers that let a listed origin read a response; no others may.
 
-        They replace those of the upstream: two `Access-Control-Allow-Origin` are an error. What
-        the upstream exposes stays exposed, beside what clients look for in the program's responses.
+        They replace those of the upstream: two `Access-Control-Allow-Origin` are an error.
         Credentials are never allowed: pages have to send their key themselves.
         """
         if origin is None:
@@ -225,7 +213,6 @@ class HostAndOriginRules:
         request_headers: bytes | None,
         private_network: bytes | None,
     ) -> Fields:
-        """Return the headers of the 204 that answers any `OPTIONS`."""
         fields: list[Field] = [
             (b"Access-Control-Allow-Methods", _METHODS),
             (b"Access-Control-Allow-Headers", _accepted_headers(request_headers)),

@@ -1,7 +1,4 @@
-"""The host names of models' web pages, and the ports at which model servers serve them directly.
-
-The host name of a page is `upstream--<name>--<hash>.localhost`.
-"""
+"""The host names of models' web pages, and the ports at which model servers serve them directly."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import LocalTarget
 
 _MARK: Final = "upstream--"
+"""The host name of a page is `upstream--<name>--<hash>.localhost`."""
 _MAX_SLUG: Final = 32
 """Characters of a model's name in a label, which DNS limits to 63 in all."""
 _HASH_DIGITS: Final = 12
