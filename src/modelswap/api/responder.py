@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from .hosts.host_and_cors import HostAndOriginRules
     from .services import Services
 
-
-Headers = tuple[tuple[str, str], ...]
+    Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True, eq=False)
 class Responder:
-    """Errors, redirects and short replies."""
-
     services: Services
 
     def reply(
@@ -71,9 +68,8 @@ class Responder:
             retry_after=refused.retry_after,
             anthropic=speaks_anthropic(refused.path if request is None else request.path),
         )
-        return fields_of(
-            reply.headers, request, self.services.config.snapshot.site_rules
-        ), reply.body
+        rules = self.services.config.snapshot.site_rules
+        return fields_of(reply.headers, request, rules), reply.body
 
     def log(self, exchange: Exchange, sent: int, began: float | None = None) -> None:
         """Log a request that is over; `sent` bytes of body went to the client."""
@@ -90,12 +86,8 @@ def send_error(
 ) -> int:
     """Answer in the error envelope; return the body's size."""
     request = exchange.request
-    reply = response_for(
-        error,
-        accept=accept_of(request),
-        headers=headers,
-        anthropic=speaks_anthropic(request.path),
-    )
+    anthropic = speaks_anthropic(request.path)
+    reply = response_for(error, accept=accept_of(request), headers=headers, anthropic=anthropic)
     exchange.reply(reply.status, fields_of(reply.headers, request, rules), reply.body)
     return len(reply.body)
 
@@ -111,7 +103,6 @@ def fields_of(
 
 
 def accept_of(request: Request) -> str | None:
-    """Return which form of a response the client prefers, as it says so."""
     accept = request.header(b"accept")
     return None if accept is None else accept.decode("latin-1")
 

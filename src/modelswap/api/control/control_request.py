@@ -1,8 +1,4 @@
-"""What a handler of a control route gets and returns.
-
-A handler is a small coroutine: `async def handler(request: ControlRequest) -> Reply | StreamReply`.
-Does not: touch a socket, or serve requests to models; those are callbacks (`api.proxy`).
-"""
+"""What a handler of a control route gets and returns; it is a small coroutine."""
 
 from __future__ import annotations
 
@@ -63,10 +59,8 @@ class ControlError(ReplyError):
         self.headers = headers
 
 
-@dataclass(kw_only=True)
+@dataclass
 class ControlRequest:
-    """One control request, its body read."""
-
     http_request: Request
     services: Services
     identity: Identity
@@ -96,7 +90,6 @@ _encode = msgspec.json.Encoder().encode
 
 
 def as_json(value: Any, status: int = 200, *, newline: bool = True) -> Reply:
-    """Encode *value* compactly; objects keep their order."""
     return Reply(status, _encode(value) + (b"\n" if newline else b""))
 
 

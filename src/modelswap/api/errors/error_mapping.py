@@ -1,6 +1,6 @@
 """Maps what the core or the relay reports to one of the few errors that clients know.
 
-Guarantees: the text holds no command line and no header. Pure.
+Guarantees: the text holds no command line and no header.
 """
 
 from __future__ import annotations

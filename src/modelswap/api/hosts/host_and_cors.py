@@ -177,7 +177,7 @@ class HostAndOriginRules:
             return False
         if site is not None and (site != b"same-site" or not referer):
             return True  # another name of the same site is another site, unless it says which
-        return bool(referer) and not self._is_known(_origin_of(referer), host, forwarded)
+        return not self._is_known(_origin_of(referer), host, forwarded) if referer else False
 
     def _is_known(self, origin: bytes, host: bytes | None, forwarded: Sequence[bytes]) -> bool:
         return self.is_allowed(origin, host) or any(_is_same(origin, name) for name in forwarded)
