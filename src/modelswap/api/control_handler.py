@@ -18,7 +18,7 @@ from modelswap.units import Bytes
 
 from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from .proxy.bodies import plain_body
-from .responder import fields_of
+from .responder import Responder, fields_of
 from .routing.redirects import location
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from .auth.identity import Identity
     from .hosts.trusted_proxies import TrustedProxies
-    from .responder import Responder
     from .routes import Route
     from .services import Services
 

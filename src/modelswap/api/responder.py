@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from modelswap.errors import ReplyError
     from modelswap.http import Exchange, Field, Refused, Request
 
+    from .control.control_request import Headers
     from .hosts.host_and_cors import HostAndOriginRules
     from .services import Services
-
-    Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True, eq=False)

@@ -95,13 +95,9 @@ UPSTREAM: Final = "/upstream/"
 UI: Final = "/ui/"
 """Below it is the web page."""
 
-_BODY: Final = Route(
-    method="POST",
-    path="",
-    scope=KeyScope.INFERENCE,
-    model=ModelLocation.BODY,
-    starts=Starts.ALWAYS,
-    recorded=True,
+_INFERENCE: Final = Route(method="GET", path="", scope=KeyScope.INFERENCE)
+_BODY: Final = replace(
+    _INFERENCE, method="POST", model=ModelLocation.BODY, starts=Starts.ALWAYS, recorded=True
 )
 """llama-server and vLLM have such routes; llama-swap has them below `/upstream` only."""
 _OWN: Final = replace(_BODY, traced_below=True)
@@ -161,12 +157,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(replace(_QUERY, method="DELETE"), "/v1/responses/{rest...} /v1/videos/{rest...}"),
     *_rows(replace(_ANY, scope=KeyScope.ADMIN), "/upstream/{path...}"),
     *_rows(replace(_ANY, model=ModelLocation.COMFYUI), "/comfyui /comfyui/{path...}"),
-    *_rows(
-        replace(_OPEN, scope=KeyScope.INFERENCE),
-        "/v1/models /v1/models/ /models /models/",
-        models.list_models,
-    ),
-    *_rows(replace(_OPEN, scope=KeyScope.INFERENCE), "/v1/models/{id...}", models.one_model),
+    *_rows(_INFERENCE, "/v1/models /v1/models/ /models /models/", models.list_models),
+    *_rows(_INFERENCE, "/v1/models/{id...}", models.one_model),
     *_rows(_READ, "/running", models.running),
     *_rows(replace(_CHANGE_ALL, method="GET"), "/unload", models.unload_get),
     *_rows(_CHANGE_ALL, "/unload", models.unload_get),

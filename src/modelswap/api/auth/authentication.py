@@ -10,13 +10,11 @@ from modelswap.config.schema.schema import KeyScope
 from .client_identity import address_of
 from .credentials import keys_of
 from .identity import ANONYMOUS, Identity
-from .keys import RequestTime
+from .keys import KeyAuthenticator, RequestTime, ValidKeys
 
 if TYPE_CHECKING:
     from modelswap.api.hosts.trusted_proxies import TrustedProxies
     from modelswap.http import Request
-
-    from .keys import KeyAuthenticator, ValidKeys
 
 
 def identify(

@@ -13,7 +13,7 @@ from modelswap.api.models_endpoint import failures, record_of, records
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
-from modelswap.core.spec import ClientId
+from modelswap.core.spec import ClientId, ModelId
 from modelswap.errors import ForbiddenError, UnavailableError
 
 from .control_request import ControlError, ControlRequest, Reply, as_json, as_text
@@ -21,8 +21,6 @@ from .model_loading import load, unload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from modelswap.core.spec import ModelId
 
 
 async def health(_: ControlRequest) -> Reply:

@@ -55,8 +55,7 @@ async def logs(request: ControlRequest) -> Reply:
 
 async def log_stream(request: ControlRequest) -> StreamReply:
     """Follow one log: the history first, then every line as it is written."""
-    source = _source(request)
-    all_logs = request.services.logs
+    source, all_logs = _source(request), request.services.logs
     tail = all_logs.subscribe(source, history="no-history" not in request.query)
 
     async def lines() -> AsyncIterator[bytes]:
@@ -78,9 +77,8 @@ def _source(request: ControlRequest) -> str:
     services = request.services
     match = services.config.snapshot.names.split_path(name, services.profile)
     if match is None or not isinstance(match.target, LocalTarget):
-        raise ControlError(
-            400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE
-        )
+        text = "invalid logger. Use 'proxy', 'upstream' or a model's ID"
+        raise ControlError(400, text, headers=LIVE)
     if not request.identity.may_use(match.target.model, match.target.requested):
         raise ForbiddenError(f"this key may not use the model {match.name!r}")
     return model_source(match.target.model)
@@ -91,13 +89,10 @@ def _source(request: ControlRequest) -> str:
 
 async def events(request: ControlRequest) -> StreamReply:
     """Stream events; the present state comes first."""
-    services = request.services
+    services, last = request.services, request.header("last-event-id")
     services.completions.flush()
-    client = services.bus.subscribe(
-        lambda: _initial_events(services), request.header("last-event-id")
-    )
-    headers = (("Cache-Control", "no-cache"), *LIVE)
-    return StreamReply(client.frames(), "text/event-stream", 200, headers)
+    client = services.bus.subscribe(lambda: _initial_events(services), last)
+    return StreamReply(client.frames(), headers=(("Cache-Control", "no-cache"), *LIVE))
 
 
 def _initial_events(services: Services) -> Iterator[tuple[str, object]]:

@@ -36,8 +36,6 @@ _LASTING: Final = frozenset({501, 505, 507})
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """Ready to be sent; the sender adds `Content-Length`."""
-
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
@@ -88,23 +86,19 @@ def error_response(
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
 ) -> ErrorResponse:
-    """Write one error. `code` defaults to the one that the status has, as do the hints to retry.
-
-    *anthropic*: where it is JSON, it has the shape of Anthropic's API.
-    """
+    """Write one error; where it is JSON and *anthropic*, it has the shape of Anthropic's API."""
     kind, usual = fault_of(status)
+    code = code or usual
     media = preferred_format(accept)
     charset = "" if media is ErrorFormat.JSON else "; charset=utf-8"
     lines = [("Content-Type", media.value + charset), ("X-Content-Type-Options", "nosniff")]
     lines += retry_fields(status, retry_after, should_retry=should_retry)
-    body = _body(media, message, kind, code or usual)
+    body = _body(media, message, kind, code)
     if anthropic:
         request_id = f"req_{token_hex(12)}"
         lines.append(("Request-Id", request_id))
         if media is ErrorFormat.JSON:
-            body = anthropic_error(
-                status, message, code or usual, request_id, should_retry=should_retry
-            )
+            body = anthropic_error(status, message, code, request_id, should_retry=should_retry)
     return ErrorResponse(status, (*lines, *headers), body)
 
 
@@ -115,7 +109,6 @@ def response_for(
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
 ) -> ErrorResponse:
-    """Write the response of an exception."""
     if isinstance(error, LoadingError):
         response = error_response(
             error.status, error.text, retry_after=error.retry_after, headers=headers

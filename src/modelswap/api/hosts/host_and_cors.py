@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from modelswap.bounded_cache import BoundedCache
+from modelswap.http import Field, Request
 
 from .kubernetes import NO_CLUSTER, Cluster
 from .page_hosts import is_page_host
@@ -21,9 +22,7 @@ from .trusted_proxies import parse_address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
-
 
 _REMEMBERED: Final = 1024
 """Hosts and origins whose verdict is kept: more than honest clients use."""
@@ -72,10 +71,7 @@ class HostAndOriginRules:
         cluster: Cluster = NO_CLUSTER,
         servers: Iterable[int] = (),
     ) -> None:
-        """`listening` are the bound addresses; `cluster` has more local names.
-
-        `servers` are ports of model servers on this machine, whose pages are not allowed.
-        """
+        """`listening`: bound addresses. `servers`: ports of model servers, whose pages are denied."""
         named = {_host_of(host) or host.strip().lower() for host in hosts}
         self._any_host = "*" in named
         self._cluster = cluster
@@ -205,23 +201,21 @@ class HostAndOriginRules:
             (b"Vary", b"Origin"),
         )
 
-    def preflight(
-        self,
-        *,
-        origin: bytes | None,
-        host: bytes | None,
-        request_headers: bytes | None,
-        private_network: bytes | None,
-    ) -> Fields:
+    def preflight(self, request: Request) -> Fields:
+        """Return the headers of the 204 that answers any `OPTIONS`."""
+        header = request.header
+        asked = header(b"access-control-request-headers")
         fields: list[Field] = [
             (b"Access-Control-Allow-Methods", _METHODS),
-            (b"Access-Control-Allow-Headers", _accepted_headers(request_headers)),
+            (b"Access-Control-Allow-Headers", _accepted_headers(asked)),
             (b"Access-Control-Max-Age", b"86400"),
             (b"Vary", _VARY),
         ]
-        if origin is not None and self.is_allowed(origin, host):
+        origin = header(b"origin")
+        if origin is not None and self.is_allowed(origin, header(b"host")):
             fields.insert(0, (b"Access-Control-Allow-Origin", origin))
-            if private_network is not None and private_network.strip().lower() == b"true":
+            private = header(b"access-control-request-private-network") or b""
+            if private.strip().lower() == b"true":
                 fields.append((b"Access-Control-Allow-Private-Network", b"true"))
         return tuple(fields)
 

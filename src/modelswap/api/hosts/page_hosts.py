@@ -9,12 +9,11 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.naming.names import PeerTarget
+from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.http import Address
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
-    from modelswap.core.naming.names import LocalTarget
 
 _MARK: Final = "upstream--"
 """The host name of a page is `upstream--<name>--<hash>.localhost`."""

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from modelswap.errors import ForbiddenError
 
 from .page_hosts import is_page_host
-from .trusted_proxies import forwarded_hosts
+from .trusted_proxies import TrustedProxies, forwarded_hosts
 
 if TYPE_CHECKING:
     from modelswap.http import Request
 
-    from .host_and_cors import Fields, HostAndOriginRules
-    from .trusted_proxies import TrustedProxies
+    from .host_and_cors import HostAndOriginRules
 
 
 def check_host(request: Request, rules: HostAndOriginRules, proxies: TrustedProxies) -> None:
@@ -43,13 +42,3 @@ def check_site(request: Request, rules: HostAndOriginRules, proxies: TrustedProx
             "refused: the request comes from a page of another site; "
             "if that is meant, add its origin to allowedOrigins"
         )
-
-
-def preflight(request: Request, rules: HostAndOriginRules) -> Fields:
-    """Return the headers of the 204 that answers any `OPTIONS`."""
-    return rules.preflight(
-        origin=request.header(b"origin"),
-        host=request.header(b"host"),
-        request_headers=request.header(b"access-control-request-headers"),
-        private_network=request.header(b"access-control-request-private-network"),
-    )

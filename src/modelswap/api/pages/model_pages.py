@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.api.hosts.page_hosts import is_page_host, page_label
 from modelswap.bounded_cache import BoundedCache
-from modelswap.core.naming.names import PeerTarget
+from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ForbiddenError
 from modelswap.units import Seconds
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.snapshot import ConfigSnapshot
-    from modelswap.core.naming.names import LocalTarget
     from modelswap.http import Field, Request
 
 _POLICY: Final = (
