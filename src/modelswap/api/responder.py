@@ -73,11 +73,13 @@ class Responder:
     def log(self, exchange: Exchange, sent: int, began: float | None = None) -> None:
         """Log a request that is over; `sent` bytes of body went to the client."""
         request, services = exchange.request, self.services
+        if not services.shows_requests:
+            return
         seconds = 0.0 if began is None else monotonic() - began
         is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
         if not is_poll and not request.path.startswith(QUIET_PATHS):
             ends = line_ends(request, address_of(request, services.config.snapshot.proxies))
-            services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
+            services.logs.request_line(ends[0], exchange.status, sent, ends[1], seconds)
 
 
 def send_error(

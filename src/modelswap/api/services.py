@@ -70,11 +70,6 @@ class Services:
             now=self.loop.time,
         )
 
-    def access_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
-        """Log one finished request; `before` and `after` are what `line_ends` gives."""
-        if self.shows_requests:
-            self.logs.request_line(before, status, sent, after, seconds)
-
     def set_profile(self, name: str | None) -> None:
         if name != self.profile:
             self.profile = name
