@@ -57,12 +57,10 @@ class KeyRecord:
         """Whether the same key may have another result later: it expires or has a rate limit."""
         return self.expires is not None or self.per_minute is not None
 
-    def is_within_rate(self, now: float) -> bool:
+    def is_within_rate(self, per_minute: int, now: float) -> bool:
         """Take one from a bucket that holds a minute's worth and refills evenly."""
-        if self.per_minute is None:
-            return True
-        gained = (now - self.at) * self.per_minute / _MINUTE if self.at else float(self.per_minute)
-        self.tokens = min(float(self.per_minute), self.tokens + gained)
+        gained = (now - self.at) * per_minute / _MINUTE if self.at else per_minute
+        self.tokens = min(per_minute, self.tokens + gained)
         self.at = now
         if self.tokens < 1:
             return False
@@ -83,7 +81,7 @@ class KeyAuthenticator:
             if digest is not None:
                 self._records.setdefault(digest, _record(key))
         self.is_open = not keys
-        """No keys are configured: every caller may do everything."""
+        """No keys are configured: every client may do everything."""
 
     def is_ours(self, key: bytes) -> bool:
         """Tell whether it is one of the keys, also when it has expired."""
@@ -126,9 +124,9 @@ class KeyAuthenticator:
         if not fit:
             raise ForbiddenError(f"this key lacks the scope {scope.value!r}")
         chosen = next((one for one in fit if not one.identity.models), fit[0])
-        if chosen.per_minute is not None and not chosen.is_within_rate(at.now):
-            retry_after = _MINUTE / chosen.per_minute
-            raise RateLimitedError("too many requests for this key", retry_after=retry_after)
+        limit = chosen.per_minute
+        if limit is not None and not chosen.is_within_rate(limit, at.now):
+            raise RateLimitedError("too many requests for this key", retry_after=_MINUTE / limit)
         return chosen.identity
 
 

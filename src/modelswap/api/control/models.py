@@ -40,7 +40,7 @@ async def version(_: ControlRequest) -> Reply:
 
 
 async def session(request: ControlRequest) -> Reply:
-    """Say what the caller's key may do, so that a page offers nothing else."""
+    """Say what the client's key may do, so that a page offers nothing else."""
     identity = request.identity
     scopes = sorted(scope for scope in KeyScope if identity.may(scope))
     return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
@@ -145,8 +145,8 @@ async def load_one(request: ControlRequest) -> Reply:
 async def profiles(request: ControlRequest) -> Reply:
     services = request.services
     shown = [
-        {"id": p.id, "description": p.description, "pins": dict(p.pins)}
-        for p in sorted(services.config.plan.profiles.values(), key=lambda p: p.id)
+        {"id": id_, "description": profile.description, "pins": dict(profile.pins)}
+        for id_, profile in sorted(services.config.plan.profiles.items())
     ]
     return as_json({"active": services.profile, "profiles": shown})
 

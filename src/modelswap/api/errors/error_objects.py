@@ -50,8 +50,8 @@ def openai_error(message: str, kind: str, code: str) -> bytes:
 def anthropic_type(status: int, *, should_retry: bool | None = None) -> str:
     """Give the `type` that Anthropic's API has for a status.
 
-    Claude Code tries again whatever calls itself overloaded, before it looks at `x-should-retry`:
-    what another try cannot mend is not called so.
+    Claude Code retries every `overloaded_error`, before it looks at `x-should-retry`: an error that a
+    retry cannot change has another type.
     """
     known = _ANTHROPIC.get(status)
     if known is not None and not (known == _OVERLOADED and should_retry is False):
