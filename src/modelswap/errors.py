@@ -1,8 +1,6 @@
 """The exceptions that end a request with a response that the client can act on.
 
-Guarantees: an exception knows its status, its code, what the client may read (`text`), what only
-the log may (`detail`), and whether the client should try again (`should_retry`).
-Does not: write a response; that is `api.errors`.
+`api.errors` writes the response.
 """
 
 from __future__ import annotations
@@ -11,8 +9,6 @@ from typing import ClassVar
 
 
 class ReplyError(Exception):
-    """A request ends here, with a response that the client can act on."""
-
     status: int = 500
     default_code: ClassVar[str | None] = None
 
@@ -26,16 +22,11 @@ class ReplyError(Exception):
         should_retry: bool | None = None,
     ) -> None:
         super().__init__(text)
-        self.text = text
-        """What the client reads."""
-        self.detail = detail
-        """What only the log says."""
-        self.retry_after = retry_after
-        """Seconds; becomes `Retry-After`, rounded up."""
-        self.should_retry = should_retry
-        """Becomes `x-should-retry`; `None`: as the status says."""
-        self.code = code or self.default_code
-        """None: the one that the status has."""
+        self.text = text  # the client reads it
+        self.detail = detail  # only the log says it
+        self.retry_after = retry_after  # seconds
+        self.should_retry = should_retry  # None: as the status says
+        self.code = code or self.default_code  # None: the one that the status has
 
 
 class BadRequestError(ReplyError):

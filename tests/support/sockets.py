@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from modelswap.api.errors.retry_hints import retry_fields
+from modelswap.api.errors.error_responses import retry_fields
 from modelswap.config.plan import Limits, Timeouts
 from modelswap.http import (
     Address,

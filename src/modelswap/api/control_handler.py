@@ -18,15 +18,14 @@ from modelswap.units import Bytes
 
 from .control.control_request import ControlError, ControlRequest, Reply, StreamReply
 from .proxy.bodies import plain_body
-from .responder import fields_of
+from .responder import Responder, fields_of
 from .routing.redirects import location
 
 if TYPE_CHECKING:
-    from modelswap.http import Exchange, Request
+    from modelswap.http import Exchange, Field, Request
 
     from .auth.identity import Identity
     from .hosts.trusted_proxies import TrustedProxies
-    from .responder import Headers, Responder
     from .routes import Route
     from .services import Services
 
@@ -47,13 +46,7 @@ class ControlHandler:
         """Read the body and start the route's coroutine."""
 
         def on_body(body: bytes) -> None:
-            request = ControlRequest(
-                http_request=exchange.request,
-                services=self.services,
-                identity=identity,
-                params=params,
-                body=body,
-            )
+            request = ControlRequest(exchange.request, self.services, identity, params, body)
             exchange.spawn(self._answer(exchange, route, request))
 
         exchange.read_body(on_body, CONTROL_BODY)
@@ -65,22 +58,23 @@ class ControlHandler:
             request.body = plain_body(request.http_request, request.body, CONTROL_BODY)
             reply = await route.handler(request)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = _below_prefix(
-                    reply, request.http_request, self.services.config.snapshot.proxies
-                )
+                proxies = self.services.config.snapshot.proxies
+                reply = _below_prefix(reply, request.http_request, proxies)
         except ReplyError as error:
             headers = error.headers if isinstance(error, ControlError) else ()
             self.responder.error(exchange, error, headers, began)
             return
-        match reply:
-            case Reply(status, body, content_type, headers):
-                fields = self._fields(exchange.request, content_type, headers)
-                self.responder.reply(exchange, status, fields, body, began)
-            case StreamReply():
-                await self._stream(exchange, reply, began)
+        headers = (("Content-Type", reply.content_type), *reply.headers)
+        rules = self.services.config.snapshot.site_rules
+        fields = fields_of(headers, exchange.request, rules)
+        if isinstance(reply, Reply):
+            self.responder.reply(exchange, reply.status, fields, reply.body, began)
+        else:
+            await self._stream(exchange, reply, fields, began)
 
-    async def _stream(self, exchange: Exchange, stream: StreamReply, began: float) -> None:
-        fields = self._fields(exchange.request, stream.content_type, stream.headers)
+    async def _stream(
+        self, exchange: Exchange, stream: StreamReply, fields: list[Field], began: float
+    ) -> None:
         if exchange.request.method == "HEAD":  # the stream has no end, but its head has
             with contextlib.suppress(TimeoutError, StopAsyncIteration):
                 async with asyncio.timeout(0):  # only what has begun cleans up after itself
@@ -102,12 +96,6 @@ class ControlHandler:
             self.responder.log(exchange, sent, began)
             await _close(stream)
         exchange.end()
-
-    def _fields(
-        self, request: Request, content_type: str, headers: Headers
-    ) -> list[tuple[bytes, bytes]]:
-        rules = self.services.config.snapshot.site_rules
-        return fields_of((("Content-Type", content_type), *headers), request, rules)
 
 
 def _below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:

@@ -1,7 +1,4 @@
-"""The observer of the fleet: takes its news to the log, the event stream and the counters.
-
-Does not: decide anything, or touch a model server.
-"""
+"""The observer of the fleet: takes its news to the log, the event stream and the counters."""
 
 from __future__ import annotations
 
@@ -53,11 +50,8 @@ class FleetEvents:
             self.logs.model_ended(model)
             if model not in self.config.plan.models:  # its last output came after the reload
                 self.logs.forget(model)
-        line = f"<{model}> {phase.shown}" + (f": {why}" if why else "")
-        if failed:
-            self.log.warning(line)
-        else:
-            self.log.info(line)
+        log = self.log.warning if failed else self.log.info
+        log(f"<{model}> {phase.shown}" + (f": {why}" if why else ""))
         self.publish_statuses()
 
     def on_output(self, model: ModelId, data: bytes) -> None:

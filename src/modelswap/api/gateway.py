@@ -22,7 +22,7 @@ from .auth.authentication import has_same_identity, identify
 from .auth.client_identity import ClientIdentities
 from .control_handler import ControlHandler
 from .hosts.page_hosts import is_page_host
-from .hosts.site_checks import check_host, check_site, preflight
+from .hosts.site_checks import check_host, check_site
 from .model_path_handler import ModelPathHandler
 from .pages.model_pages import LANDING_FIELDS, LANDING_PAGE, ModelPages
 from .proxy.bodies import codings_to_remove
@@ -88,7 +88,7 @@ class Gateway:
         rules, proxies = snapshot.site_rules, snapshot.proxies
         check_host(request, rules, proxies)
         if request.method == "OPTIONS":
-            self._responder.reply(exchange, 204, preflight(request, rules))
+            self._responder.reply(exchange, 204, rules.preflight(request))
             return
         path = request.path
         found = self._table.find(path)

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.naming.names import LocalTarget, Off
+from modelswap.core.naming.names import LocalTarget, Off, PeerTarget
 from modelswap.core.spec import ModelId
 from modelswap.errors import ConflictError, ForbiddenError, NotFoundError
 
 from .proxy.context import RequestContext
 from .proxy.proxy_request import ProxyRequest
-from .routes import UPSTREAM, Starts, choose, starts_below
+from .routes import UPSTREAM, Starts, Table, choose, starts_below
 
 if TYPE_CHECKING:
-    from modelswap.core.naming.names import PeerTarget
     from modelswap.http import Exchange
 
     from .auth.client_identity import ClientIdentities
@@ -23,12 +22,9 @@ if TYPE_CHECKING:
     from .pages.model_pages import ModelPages
     from .proxy.readiness import Readiness
     from .responder import Responder
-    from .routes import Table
     from .services import Services
 
 COMFYUI: Final = ModelId("comfyui_auto")
-_FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
-"""Redirects that clients remember; other methods get 308, which keeps method and body."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +37,7 @@ class ModelPathHandler:
     table: Table
 
     def upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
-        """Send a request below `/upstream/` to the model that its path begins with.
-
-        Raises:
-            ReplyError: there is no such model, or this request may not use it now.
-        """
+        """Send a request to the model that its path below `/upstream/` begins with, or raise."""
         services, request = self.services, exchange.request
         match = services.config.snapshot.names.split_raw_path(path, services.profile)
         if match is None or isinstance(match.target, Off):
@@ -54,8 +46,7 @@ class ModelPathHandler:
         if not identity.may_use(target.model, target.requested):
             raise ForbiddenError(f"this key may not use the model {match.name!r}")
         if not match.rest:
-            status = _FOUND_AGAIN.get(request.method, 308)
-            self.responder.redirect(exchange, f"{UPSTREAM}{path}/", status)
+            self._add_slash(exchange, UPSTREAM + path)
             return
         if self._redirects_page(exchange, target):
             return
@@ -86,6 +77,11 @@ class ModelPathHandler:
         model = self.services.config.plan.models[target.model]
         return "ignored websocket requests" if request.upgrade and model.ignore_websockets else ""
 
+    def _add_slash(self, exchange: Exchange, path: str) -> None:
+        """Redirect with a status that clients remember; 308 keeps method and body."""
+        status = 301 if exchange.request.method in {"GET", "HEAD"} else 308
+        self.responder.redirect(exchange, path + "/", status)
+
     def _redirects_page(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
         """Lead a browser to the origin of the model's page, if it has to be there."""
         to = self.pages.move(exchange.request, target, self.services.config.snapshot)
@@ -94,15 +90,10 @@ class ModelPathHandler:
         return to is not None
 
     def comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
-        """Send a request to the model of that name; only its root loads it.
-
-        Raises:
-            ReplyError: there is no such model, or this request may not use it now.
-        """
+        """Send a request to the model of that name, or raise; only its root loads it."""
         services, request = self.services, exchange.request
         if path is None:
-            status = _FOUND_AGAIN.get(request.method, 308)
-            self.responder.redirect(exchange, request.path + "/", status)
+            self._add_slash(exchange, request.path)
             return
         if COMFYUI not in services.config.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
@@ -113,12 +104,8 @@ class ModelPathHandler:
             return
         if path and services.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
+        snapshot, named = services.config.snapshot, (COMFYUI, target)
         context = RequestContext(
-            services.config.snapshot,
-            request,
-            identity,
-            self.clients,
-            path="/" + path,
-            named=(COMFYUI, target),
+            snapshot, request, identity, self.clients, path="/" + path, named=named
         )
         ProxyRequest(services, exchange, context).receive()

@@ -2,7 +2,6 @@
 
 A model counts as starting as soon as a request waits for its load. Records are built anew at each
 call: they are few, and polls come every few seconds at most.
-Does not: start a model.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import ALIVE, Phase
-from modelswap.core.spec import ModelId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from modelswap.config.plan import Capabilities, Model, Plan
+    from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, ModelFailure, RemoteFleet
+
+    from .snapshot import ConfigSnapshot
 
 Record = dict[str, Any]
 
-SHADOWED = ("architecture", "capabilities", "supported_parameters", "context_length")
-"""Metadata keys that are left out when the model's capabilities are configured."""
 _FURTHEST = (Phase.READY, Phase.STARTING)
 """A selector shows the phase of its target that is nearest to ready."""
 
@@ -41,31 +40,27 @@ def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_details: bool
     """
     phase = fleet.listed_phase(model)
     failed = None if phase is Phase.STARTING else fleet.failure(model)
-    if failed is not None:
-        why = failed.why
-        status: Record = {
-            "value": "failed",
-            "failed": True,
-            **_reason(failed, shows_details=shows_details),
-        }
-        return status if why.exit_code is None else status | {"exit_code": why.exit_code}
-    return _status_in(phase)
+    if failed is None:
+        return _status_in(phase)
+    reason = _reason(failed, shows_details=shows_details)
+    code = failed.why.exit_code
+    exit_code: Record = {} if code is None else {"exit_code": code}
+    return {"value": "failed", "failed": True, **reason, **exit_code}
 
 
 def failures(fleet: Fleet | RemoteFleet, models: Iterable[ModelId]) -> list[Record]:
     """Return the models that are down because their last server failed, for `/running`."""
-    found = ((model, fleet.failure(model)) for model in models)
     return [
         {"model": model} | _reason(failed, shows_details=True)
-        for model, failed in found
-        if failed is not None
+        for model in models
+        if (failed := fleet.failure(model)) is not None
     ]
 
 
 def _reason(failed: ModelFailure, *, shows_details: bool) -> Record:
     why = failed.why
-    reason: Record = {"reason": why.text if shows_details else why.brief, "class": why.cause.value}
-    return reason | _times(failed)
+    text = why.text if shows_details else why.brief
+    return {"reason": text, "class": why.cause.value, **_times(failed)}
 
 
 def _times(failed: ModelFailure) -> Record:
@@ -77,119 +72,112 @@ def _timestamp(when: datetime) -> str:
     return when.isoformat(timespec="milliseconds")
 
 
+def _present(**fields: Any) -> Record:
+    """Return the fields that say something."""
+    return {name: value for name, value in fields.items() if value}
+
+
 def abilities(capabilities: Capabilities) -> dict[str, bool]:
     """Name what the configured modalities amount to; only what is true."""
     inputs, outputs = capabilities.inputs, capabilities.outputs
-    found = {
-        "vision": "image" in inputs,
-        "audio_transcriptions": "audio" in inputs and "text" in outputs,
-        "audio_speech": "text" in inputs and "audio" in outputs,
-        "image_generation": "text" in inputs and "image" in outputs,
-        "image_to_image": "image" in inputs and "image" in outputs,
-        "function_calling": capabilities.tools,
-        "reranker": capabilities.reranker,
-    }
-    return {name: True for name, has in found.items() if has}
+    return _present(
+        vision="image" in inputs,
+        audio_transcriptions="audio" in inputs and "text" in outputs,
+        audio_speech="text" in inputs and "audio" in outputs,
+        image_generation="text" in inputs and "image" in outputs,
+        image_to_image="image" in inputs and "image" in outputs,
+        function_calling=capabilities.tools,
+        reranker=capabilities.reranker,
+    )
 
 
 def _capability_fields(capabilities: Capabilities) -> Record:
-    fields: Record = {}
-    architecture: Record = {}
-    if capabilities.inputs:
-        architecture["input_modalities"] = list(capabilities.inputs)
-    if capabilities.inputs and capabilities.outputs:
-        architecture["modality"] = (
-            f"{'+'.join(capabilities.inputs)}->{'+'.join(capabilities.outputs)}"
-        )
-    if capabilities.outputs:
-        architecture["output_modalities"] = list(capabilities.outputs)
-    if architecture:
-        fields["architecture"] = architecture
-    if names := abilities(capabilities):
-        fields["capabilities"] = names
-    if capabilities.tools:
-        fields["supported_parameters"] = ["tools", "tool_choice"]
-    if capabilities.context:
-        fields["context_length"] = capabilities.context
-    return fields
+    inputs, outputs = list(capabilities.inputs), list(capabilities.outputs)
+    architecture = _present(
+        input_modalities=inputs,
+        modality=inputs and outputs and f"{'+'.join(inputs)}->{'+'.join(outputs)}",
+        output_modalities=outputs,
+    )
+    return _present(
+        architecture=architecture,
+        capabilities=abilities(capabilities),
+        supported_parameters=["tools", "tool_choice"] if capabilities.tools else None,
+        context_length=capabilities.context,
+    )
+
+
+_CAPABILITY_FIELDS = ("architecture", "capabilities", "supported_parameters", "context_length")
+"""Metadata keys that are left out when the model's capabilities are configured."""
 
 
 def _record(
     id_: str,
-    created: int,
+    internal: Record,
+    status: Record,
     *,
     name: str = "",
     description: str = "",
     capabilities: Capabilities | None = None,
     metadata: Mapping[str, Any] | None = None,
-    internal: Record,
-    status: Record | None = None,
 ) -> Record:
-    record: Record = {"id": id_, "object": "model", "created": created, "owned_by": "llama-swap"}
-    if name.strip():
-        record["name"] = name.strip()
-    if description.strip():
-        record["description"] = description.strip()
     fields = {} if capabilities is None else _capability_fields(capabilities)
-    record |= fields
-    meta = dict(metadata or {})
-    if fields:
-        meta = {key: value for key, value in meta.items() if key not in SHADOWED}
-    shown: Record = {"llamaswap": meta | internal}
-    if capabilities is not None and capabilities.context:
-        shown["n_ctx"] = capabilities.context
-    record["meta"] = shown
-    record["status"] = {"value": "unloaded"} if status is None else status
-    return record
+    dropped = _CAPABILITY_FIELDS if fields else ()
+    meta = {key: value for key, value in (metadata or {}).items() if key not in dropped}
+    return {
+        "id": id_,
+        "object": "model",
+        "created": int(datetime.now(UTC).timestamp()),
+        "owned_by": "llama-swap",
+        **_present(name=name.strip(), description=description.strip()),
+        **fields,
+        "meta": {"llamaswap": meta | internal} | _present(n_ctx=fields.get("context_length")),
+        "status": status,
+    }
 
 
-def _of_model(model: Model, status: Record, created: int, *, alias: str | None = None) -> Record:
-    internal: Record
-    if alias is None:
-        internal = {"type": "model"}
-        if model.aliases:
-            internal["aliases"] = list(model.aliases)
+def _of_model(model: Model, name: str, status: Record) -> Record:
+    """Return the record of a model by its id or another name."""
+    if name == model.id:
+        internal = {"type": "model"} | _present(aliases=list(model.aliases))
     else:
         internal = {"type": "alias", "modelID": model.id}
     return _record(
-        model.id if alias is None else alias,
-        created,
+        name,
+        internal,
+        status,
         name=model.name,
         description=model.description,
         capabilities=model.capabilities,
         metadata=model.metadata,
-        internal=internal,
-        status=status,
     )
 
 
-def _local(
-    plan: Plan, fleet: Fleet | RemoteFleet, created: int, *, shows_details: bool
-) -> Iterator[Record]:
+def _local(plan: Plan, fleet: Fleet | RemoteFleet, *, shows_details: bool) -> Iterator[Record]:
     for model in plan.models.values():
         if model.unlisted:
             continue
         status = status_of(fleet, model.id, shows_details=shows_details)
-        yield _of_model(model, status, created)
+        yield _of_model(model, model.id, status)
         if plan.settings.include_aliases_in_list:
-            for alias in model.aliases:
-                if alias.strip():
-                    yield _of_model(model, status, created, alias=alias.strip())
+            for alias in filter(None, map(str.strip, model.aliases)):
+                yield _of_model(model, alias, status)
 
 
-def _peers(plan: Plan, created: int) -> Iterator[Record]:
+def _peer_models(plan: Plan) -> Iterator[tuple[str, str]]:
     for peer in plan.peers.values():
         for model in dict.fromkeys(peer.models):
-            yield _record(
-                f"{peer.id}/{model}",
-                created,
-                name=f"{peer.id}: {model}",
-                internal={"type": "peer", "peerID": peer.id},
-            )
+            yield peer.id, model
 
 
-def _selectors(plan: Plan, fleet: Fleet | RemoteFleet, created: int) -> Iterator[Record]:
-    for selector in plan.selectors.values():
+def _peers(plan: Plan) -> Iterator[Record]:
+    status = _status_in(Phase.STOPPED)
+    for peer, model in _peer_models(plan):
+        internal = {"type": "peer", "peerID": peer}
+        yield _record(f"{peer}/{model}", internal, status, name=f"{peer}: {model}")
+
+
+def _selectors(snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet) -> Iterator[Record]:
+    for selector in snapshot.plan.selectors.values():
         if selector.unlisted:
             continue
         internal: Record = {
@@ -200,73 +188,63 @@ def _selectors(plan: Plan, fleet: Fleet | RemoteFleet, created: int) -> Iterator
         if selector.strategy == "spillover":
             internal["spillover"] = selector.spillover
         looked_at = selector.targets[:1] if selector.strategy == "pin" else selector.targets
-        ids = [ModelId(t) if t in plan.models else plan.aliases.get(t) for t in looked_at]
-        phases = {fleet.listed_phase(m) for m in ids if m is not None}
+        ids = map(snapshot.local, looked_at)
+        phases = {fleet.listed_phase(model) for model in ids if model is not None}
         yield _record(
             selector.id,
-            created,
+            internal,
+            _status_in(next((p for p in _FURTHEST if p in phases), Phase.STOPPED)),
             name=selector.name,
             description=selector.description,
             metadata=selector.metadata,
-            internal=internal,
-            status=_status_in(next((p for p in _FURTHEST if p in phases), Phase.STOPPED)),
         )
 
 
 def _pins(
-    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, created: int
+    snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet, profile: str | None
 ) -> Iterator[Record]:
-    if profile is None or profile not in plan.profiles:
-        return
-    bare = [m for peer in plan.peers.values() for m in dict.fromkeys(peer.models)]
-    known = {
-        *plan.models,
-        *plan.aliases,
-        *plan.selectors,
-        *(f"{p.id}/{m}" for p in plan.peers.values() for m in p.models),
-        *(m for m in bare if bare.count(m) == 1),
-    }
-    for pin, target in plan.profiles[profile].pins.items():
-        if target and pin not in known:
-            model = ModelId(target) if target in plan.models else plan.aliases.get(target)
-            yield _record(
-                pin,
-                created,
-                internal={"type": "profile"},
-                status=_status_in(Phase.STOPPED if model is None else fleet.listed_phase(model)),
-            )
+    active = None if profile is None else snapshot.plan.profiles.get(profile)
+    for pin, target in () if active is None else active.pins.items():
+        if target and not snapshot.names.is_known(pin):
+            model = snapshot.local(target)
+            phase = Phase.STOPPED if model is None else fleet.listed_phase(model)
+            yield _record(pin, {"type": "profile"}, _status_in(phase))
 
 
 def records(
-    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, *, shows_details: bool
+    snapshot: ConfigSnapshot,
+    fleet: Fleet | RemoteFleet,
+    profile: str | None,
+    *,
+    shows_details: bool,
 ) -> list[Record]:
     """Return everything that is listed, by id."""
-    created = int(datetime.now(UTC).timestamp())
     found = [
-        *_local(plan, fleet, created, shows_details=shows_details),
-        *_peers(plan, created),
-        *_selectors(plan, fleet, created),
-        *_pins(plan, fleet, profile, created),
+        *_local(snapshot.plan, fleet, shows_details=shows_details),
+        *_peers(snapshot.plan),
+        *_selectors(snapshot, fleet),
+        *_pins(snapshot, fleet, profile),
     ]
     return sorted(found, key=lambda record: record["id"].encode())
 
 
 def record_of(
-    plan: Plan, fleet: Fleet | RemoteFleet, profile: str | None, name: str, *, shows_details: bool
+    snapshot: ConfigSnapshot,
+    fleet: Fleet | RemoteFleet,
+    profile: str | None,
+    name: str,
+    *,
+    shows_details: bool,
 ) -> Record | None:
     """Return one record of the list, or of a model or alias that the list leaves out."""
-    for record in records(plan, fleet, profile, shows_details=shows_details):
+    for record in records(snapshot, fleet, profile, shows_details=shows_details):
         if record["id"] == name:
             return record
-    created = int(datetime.now(UTC).timestamp())
-    model = plan.models.get(ModelId(name))
-    if model is not None:
-        return _of_model(model, status_of(fleet, model.id, shows_details=shows_details), created)
-    real = plan.aliases.get(name)
-    if real is not None:
-        status = status_of(fleet, real, shows_details=shows_details)
-        return _of_model(plan.models[real], status, created, alias=name)
-    return None
+    model = snapshot.local(name)
+    if model is None:
+        return None
+    status = status_of(fleet, model, shows_details=shows_details)
+    return _of_model(snapshot.plan.models[model], name, status)
 
 
 def statuses(plan: Plan, fleet: Fleet | RemoteFleet) -> list[Record]:
@@ -280,28 +258,18 @@ def statuses(plan: Plan, fleet: Fleet | RemoteFleet) -> list[Record]:
             "state": fleet.phase(model.id).shown,
             "unlisted": model.unlisted,
             "peerID": "",
+            **_present(
+                aliases=list(model.aliases),
+                capabilities=abilities(model.capabilities),
+                context_length=model.capabilities.context,
+            ),
         }
-        if model.aliases:
-            item["aliases"] = list(model.aliases)
-        if names := abilities(model.capabilities):
-            item["capabilities"] = names
-        if model.capabilities.context:
-            item["context_length"] = model.capabilities.context
         if failed := fleet.failure(model.id):
             item["failure"] = failed.why.text
             item["failure_class"] = failed.why.cause.value
             item |= _times(failed)
         found.append(item)
-    found += [
-        {
-            "id": f"{p.id}/{m}",
-            "name": "",
-            "description": "",
-            "state": "",
-            "unlisted": False,
-            "peerID": p.id,
-        }
-        for p in plan.peers.values()
-        for m in dict.fromkeys(p.models)
-    ]
+    unknown = {"name": "", "description": "", "state": "", "unlisted": False}
+    for peer, name in _peer_models(plan):
+        found.append({"id": f"{peer}/{name}", **unknown, "peerID": peer})
     return found

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 
 class ReloadStatus:
-    """Starts with the configuration of the start; each attempt to reload adopts or rejects."""
-
     def __init__(
         self, bus: EventBus, log: Logger, *, files: Sequence[str], warnings: Iterable[object]
     ) -> None:
@@ -30,7 +28,6 @@ class ReloadStatus:
 
     @property
     def ok(self) -> bool:
-        """Whether the last attempt succeeded."""
         return not self.problems
 
     def shown(self) -> dict[str, Any]:
@@ -45,7 +42,6 @@ class ReloadStatus:
         }
 
     def adopt(self, files: Sequence[str], warnings: Iterable[object]) -> None:
-        """Say that a new configuration is in use."""
         self._set(files, warnings)
         self._bus.publish("configStatus", self.shown())
 

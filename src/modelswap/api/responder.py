@@ -20,17 +20,13 @@ if TYPE_CHECKING:
     from modelswap.errors import ReplyError
     from modelswap.http import Exchange, Field, Refused, Request
 
+    from .control.control_request import Headers
     from .hosts.host_and_cors import HostAndOriginRules
     from .services import Services
 
 
-Headers = tuple[tuple[str, str], ...]
-
-
 @dataclass(slots=True, eq=False)
 class Responder:
-    """Errors, redirects and short replies."""
-
     services: Services
 
     def reply(
@@ -71,18 +67,19 @@ class Responder:
             retry_after=refused.retry_after,
             anthropic=speaks_anthropic(refused.path if request is None else request.path),
         )
-        return fields_of(
-            reply.headers, request, self.services.config.snapshot.site_rules
-        ), reply.body
+        rules = self.services.config.snapshot.site_rules
+        return fields_of(reply.headers, request, rules), reply.body
 
     def log(self, exchange: Exchange, sent: int, began: float | None = None) -> None:
         """Log a request that is over; `sent` bytes of body went to the client."""
         request, services = exchange.request, self.services
+        if not services.shows_requests:
+            return
         seconds = 0.0 if began is None else monotonic() - began
         is_poll = is_page_poll(request, exchange.status, UI) and not services.logs.shows("debug")
         if not is_poll and not request.path.startswith(QUIET_PATHS):
             ends = line_ends(request, address_of(request, services.config.snapshot.proxies))
-            services.access_line(ends[0], exchange.status, sent, ends[1], seconds)
+            services.logs.request_line(ends[0], exchange.status, sent, ends[1], seconds)
 
 
 def send_error(
@@ -90,12 +87,8 @@ def send_error(
 ) -> int:
     """Answer in the error envelope; return the body's size."""
     request = exchange.request
-    reply = response_for(
-        error,
-        accept=accept_of(request),
-        headers=headers,
-        anthropic=speaks_anthropic(request.path),
-    )
+    anthropic = speaks_anthropic(request.path)
+    reply = response_for(error, accept=accept_of(request), headers=headers, anthropic=anthropic)
     exchange.reply(reply.status, fields_of(reply.headers, request, rules), reply.body)
     return len(reply.body)
 
@@ -111,7 +104,6 @@ def fields_of(
 
 
 def accept_of(request: Request) -> str | None:
-    """Return which form of a response the client prefers, as it says so."""
     accept = request.header(b"accept")
     return None if accept is None else accept.decode("latin-1")
 

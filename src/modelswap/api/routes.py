@@ -1,9 +1,7 @@
 """The table of endpoints: every path that modelswap answers, and everything that it knows about it.
 
-Guarantees: each fact that depends on an endpoint is a column here; no other module of modelswap
-names a path of the table. `docs/routes.md` and tests are made from it. A row's path may end in
-`{name...}`, which takes the rest, slashes included.
-Does not: read a request, or decide anything.
+Guarantees: no other module of modelswap names a path of the table. `docs/routes.md` and tests are
+made from it. A row's path may end in `{name...}`, which takes the rest, slashes included.
 """
 
 from __future__ import annotations
@@ -54,8 +52,6 @@ class Starts(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One endpoint."""
-
     method: str
     """`ANY` for all methods. A GET row answers HEAD too."""
     path: str
@@ -64,7 +60,6 @@ class Route:
     model: ModelLocation = ModelLocation.NONE
     starts: Starts = Starts.NEVER
     handler: Handler | None = None
-    """What answers a control route."""
     changes: bool = False
     """Changes what runs or what is set: refused when another site asks."""
     mixed: bool = False
@@ -100,13 +95,9 @@ UPSTREAM: Final = "/upstream/"
 UI: Final = "/ui/"
 """Below it is the web page."""
 
-_BODY: Final = Route(
-    method="POST",
-    path="",
-    scope=KeyScope.INFERENCE,
-    model=ModelLocation.BODY,
-    starts=Starts.ALWAYS,
-    recorded=True,
+_INFERENCE: Final = Route(method="GET", path="", scope=KeyScope.INFERENCE)
+_BODY: Final = replace(
+    _INFERENCE, method="POST", model=ModelLocation.BODY, starts=Starts.ALWAYS, recorded=True
 )
 """llama-server and vLLM have such routes; llama-swap has them below `/upstream` only."""
 _OWN: Final = replace(_BODY, traced_below=True)
@@ -166,12 +157,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(replace(_QUERY, method="DELETE"), "/v1/responses/{rest...} /v1/videos/{rest...}"),
     *_rows(replace(_ANY, scope=KeyScope.ADMIN), "/upstream/{path...}"),
     *_rows(replace(_ANY, model=ModelLocation.COMFYUI), "/comfyui /comfyui/{path...}"),
-    *_rows(
-        replace(_OPEN, scope=KeyScope.INFERENCE),
-        "/v1/models /v1/models/ /models /models/",
-        models.list_models,
-    ),
-    *_rows(replace(_OPEN, scope=KeyScope.INFERENCE), "/v1/models/{id...}", models.one_model),
+    *_rows(_INFERENCE, "/v1/models /v1/models/ /models /models/", models.list_models),
+    *_rows(_INFERENCE, "/v1/models/{id...}", models.one_model),
     *_rows(_READ, "/running", models.running),
     *_rows(replace(_CHANGE_ALL, method="GET"), "/unload", models.unload_get),
     *_rows(_CHANGE_ALL, "/unload", models.unload_get),
@@ -228,10 +215,9 @@ QUIET_PATHS: Final = tuple(route.path for route in ROUTES if route.quiet)
 
 
 def endpoint_of(path: str) -> Route:
-    """Return the row of a path as a model server sees it.
+    """Return the row of a path as a model server sees it: for the columns from `dialect` on.
 
-    It says `dialect`, `shows_loading`, `captured` and `usage`. A path that only matches a pattern
-    gets `OTHER`: rows with a pattern have the defaults of these columns.
+    A path that only matches a pattern gets `OTHER`: it has the same defaults in these columns.
     """
     return _BY_UPSTREAM_PATH.get(path, OTHER)
 
@@ -242,21 +228,17 @@ def starts_below(method: str, path: str) -> Starts:
     return route.starts if route is not None and method in {"GET", "HEAD"} else Starts.ALWAYS
 
 
-def _messages_pattern() -> re.Pattern[str]:
-    """Match the messages paths: as clients send them anywhere, as servers see them at the beginning."""
-    rows = [route for route in ROUTES if route.dialect is StreamDialect.MESSAGES]
-    sent = "|".join(re.escape(route.path) for route in rows)
-    seen = "|".join(re.escape(route.upstream_path) for route in rows)
-    return re.compile(rf"(?:{sent}|^(?:{re.escape(UPSTREAM)}[^/]+)?(?:{seen}))(?:/|$)")
-
-
-_MESSAGES: Final = _messages_pattern()
+_MESSAGE_ROUTES: Final = [r for r in ROUTES if r.dialect is StreamDialect.MESSAGES]
+_SENT: Final = "|".join(re.escape(route.path) for route in _MESSAGE_ROUTES)
+_SEEN: Final = "|".join(re.escape(route.upstream_path) for route in _MESSAGE_ROUTES)
+_MESSAGES: Final = re.compile(rf"(?:{_SENT}|^(?:{re.escape(UPSTREAM)}[^/]+)?(?:{_SEEN}))(?:/|$)")
+"""Matches the messages paths: as clients send them anywhere, as servers see them at the beginning."""
 
 
 def speaks_anthropic(path: str) -> bool:
-    """Say whether the clients of a path, as they send it, expect Anthropic's errors.
+    """Say whether the clients of a path expect Anthropic's errors: of `/v1/messages`, and below it.
 
-    `/v1/messages` and what is below it, also under `/upstream/<model>` and any other prefix.
+    The path is as they send it: also under `/upstream/<model>` and any other prefix.
     """
     return _MESSAGES.search(path) is not None
 

@@ -1,8 +1,4 @@
-"""The objects that the handlers of all requests share.
-
-One `Services` per program; `app` makes it. It holds the objects and applies a new plan to them.
-Does not: own a model server, or decide anything.
-"""
+"""The objects that the handlers of all requests share; a new plan is applied to them here."""
 
 from __future__ import annotations
 
@@ -74,11 +70,6 @@ class Services:
             now=self.loop.time,
         )
 
-    def access_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
-        """Log one finished request; `before` and `after` are what `line_ends` gives."""
-        if self.shows_requests:
-            self.logs.request_line(before, status, sent, after, seconds)
-
     def set_profile(self, name: str | None) -> None:
         if name != self.profile:
             self.profile = name
@@ -86,7 +77,7 @@ class Services:
             self.fleet_events.publish_statuses()
 
     def adopt(self, plan: Plan) -> None:
-        """Go on with another plan: everything that is not the fleet's."""
+        """Apply another plan to everything but the fleet."""
         settings = plan.settings
         self.config.replace(plan)
         for model, _, _ in self.fleet.running():
@@ -110,7 +101,6 @@ class Services:
         self.loop.call_soon(self.fleet_events.publish_statuses)
 
     def configure_logs(self) -> None:
-        """Apply what the plan says about the logs."""
         plan = self.config.plan
         self.logs.configure(
             level=plan.settings.log_level,

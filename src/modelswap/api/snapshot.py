@@ -16,11 +16,11 @@ from modelswap.http import Address, UpstreamPool, is_local
 
 from .auth.failed_attempts import FailedAttempts
 from .auth.keys import KeyAuthenticator
-from .hosts.host_and_cors import HostAndOriginRules
+from .hosts.host_and_cors import Fields, HostAndOriginRules
 from .hosts.kubernetes import find_cluster
 from .hosts.page_hosts import loopback_port, page_ports
 from .hosts.trusted_proxies import TrustedProxies
-from .routing.filters import compile_filters
+from .routing.filters import RequestEdits, compile_filters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Model, Peer, Plan, Secret
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
-
-    from .hosts.host_and_cors import Fields
-    from .routing.filters import RequestEdits
 
 _STATES = {
     Phase.STOPPED: TargetState.STOPPED,
@@ -45,8 +42,6 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PeerUpstream:
-    """A peer, and the connections to it."""
-
     peer: Peer
     upstream: UpstreamPool
     edit: RequestEdits | None
@@ -56,11 +51,7 @@ class PeerUpstream:
 
 class ConfigSnapshot:
     def __init__(
-        self,
-        plan: Plan,
-        *,
-        listening: Sequence[str],
-        failures: FailedAttempts | None = None,
+        self, plan: Plan, *, listening: Sequence[str], failures: FailedAttempts | None = None
     ) -> None:
         """`failures` are those of the snapshot before: a reload does not reset them.
 
@@ -109,8 +100,7 @@ class ConfigSnapshot:
         """Return what replaces the client's credentials; nothing where there is no `apiKey`."""
         if isinstance(target, PeerTarget):
             return self.remotes[target.peer].credentials
-        key = self.plan.models[target.model].api_key
-        return () if key is None else ((b"Authorization", b"Bearer " + _bytes_of(key)),)
+        return _credentials(self.plan.models[target.model].api_key)
 
     def keeps_credentials(self, target: LocalTarget | PeerTarget) -> bool:
         """Tell whether the client's key is sent to the target too."""
@@ -119,7 +109,6 @@ class ConfigSnapshot:
         return self.plan.models[target.model].forward_authorization
 
     def state_of(self, fleet: Fleet | RemoteFleet, target: str) -> TargetState:
-        """Return the state of a selector's target."""
         found = self.names.lookup(target)
         if isinstance(found, PeerTarget) or found is None:
             return TargetState.PEER
@@ -170,15 +159,13 @@ def _remote(peer: Peer) -> PeerUpstream:
     except ValueError as error:
         raise UnusableError(f"peers.{peer.id}.proxy: {error}") from error
     upstream = UpstreamPool(address, peer.timeouts)
-    return PeerUpstream(peer, upstream, compile_filters(peer.filters), _credentials(peer))
+    credentials = _credentials(peer.api_key, b"X-Api-Key")
+    return PeerUpstream(peer, upstream, compile_filters(peer.filters), credentials)
 
 
-def _credentials(peer: Peer) -> Fields:
-    if peer.api_key is None:
+def _credentials(secret: Secret | None, *plain: bytes) -> Fields:
+    """Return the key in `Authorization`, and as it is in the headers *plain*."""
+    if secret is None:
         return ()
-    key = _bytes_of(peer.api_key)
-    return ((b"Authorization", b"Bearer " + key), (b"X-Api-Key", key))
-
-
-def _bytes_of(key: Secret) -> bytes:
-    return key.reveal().encode("utf-8", "surrogateescape")
+    key = secret.reveal().encode("utf-8", "surrogateescape")
+    return ((b"Authorization", b"Bearer " + key), *((name, key) for name in plain))

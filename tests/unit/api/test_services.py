@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.config.plan import Plan, Profile, Settings
-from modelswap.observe.logs.logs import PROXY
 from support.services import close, make_services
 
 if TYPE_CHECKING:
@@ -49,13 +48,3 @@ async def test_the_profile_stays_while_it_exists(
     services.set_profile("work")
     services.adopt(plan)
     assert services.profile == expected
-
-
-async def test_a_line_of_the_access_log(services: Services) -> None:
-    """It is written unless the log's level hides it."""
-    services.access_line("before ", 200, 7, " after", 0.5)
-    services.shows_requests = False
-    services.access_line("hidden ", 200, 7, " after", 0.5)
-    written = services.logs.history(PROXY).decode()
-    assert "before 200 7 after" in written
-    assert "hidden" not in written

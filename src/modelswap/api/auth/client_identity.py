@@ -1,8 +1,7 @@
 """Finds the client of a request, its address, and its priority.
 
-Guarantees: an address or a name that a client claims for itself is accepted from trusted proxies only,
-or within bounds.
-Does not: check keys (`keys`).
+Guarantees: an address that a client claims is accepted from trusted proxies only, a name also within
+bounds.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _NOT_MARKED: Final = frozenset({b"", b"0", b"false", b"no", b"off"})
 
 def address_of(request: Request, proxies: TrustedProxies) -> str:
     """Return the client's address, behind the proxies that are trusted."""
-    if not proxies.is_trusted(request.client):
+    if not proxies.is_trusted(request.client):  # nearly always
         return request.client
     return proxies.client_address(
         request.client, request.header_values(b"x-forwarded-for"), request.header(b"x-real-ip")
@@ -42,19 +41,19 @@ def address_of(request: Request, proxies: TrustedProxies) -> str:
 
 def is_background(request: Request, identity: Identity, settings: Settings) -> bool:
     """Tell whether the request may wait for all others; any client may say so of its own."""
-    if identity.background:
-        return True
-    header = settings.background_header
-    value = None if header is None else request.header(header.lower().encode())
-    return value is not None and value.strip().lower() not in _NOT_MARKED
+    value = _value_of(settings.background_header, request)
+    return identity.background or value.strip().lower() not in _NOT_MARKED
 
 
 def allows_no_swap(request: Request, identity: Identity) -> bool:
     """Tell whether no other model may be unloaded for the request: its key or its header says so."""
-    if identity.no_swap:
-        return True
-    value = request.header(NO_SWAP)
-    return value is not None and value.strip().lower() in _YES
+    value = request.header(NO_SWAP) or b""
+    return identity.no_swap or value.strip().lower() in _YES
+
+
+def _value_of(header: str | None, request: Request) -> bytes:
+    """Return the value of a configured header, empty without one."""
+    return (None if header is None else request.header(header.lower().encode())) or b""
 
 
 class ClientIdentities:
@@ -72,12 +71,9 @@ class ClientIdentities:
         """
         if identity.name and identity.is_named:
             return ClientId(identity.name)
-        header = settings.client_id_header
-        value = None if header is None else request.header(header.lower().encode())
-        if value:
-            name = value.decode("latin-1")[:MAX_NAME]
-            if self._may_claim(request, name, proxies):
-                return ClientId(name)
+        name = _value_of(settings.client_id_header, request).decode("latin-1")[:MAX_NAME]
+        if name and self._may_claim(request, name, proxies):
+            return ClientId(name)
         return ClientId(identity.name or address_of(request, proxies))
 
     def _may_claim(self, request: Request, name: str, proxies: TrustedProxies) -> bool:
@@ -86,10 +82,8 @@ class ClientIdentities:
         Otherwise one client could be a thousand, with a thousand places in the queue. Where proxies
         are trusted, no other client may claim a name.
         """
-        if proxies.is_trusted(request.client):
-            return True
         if proxies:
-            return False
+            return proxies.is_trusted(request.client)
         address = address_of(request, proxies)
         claims = self._claims.get(address)
         if claims is None:

@@ -1,8 +1,7 @@
 """Finds keys in a request: `Authorization`, `x-api-key`, `api-key`, a WebSocket subprotocol.
 
 Guarantees: a configured key is recognised in any of these fields, also in a form that is not accepted
-(`Authorization: Token KEY`), so that it is not sent upstream.
-Does not: check keys (`keys`), or read the query: query strings are logged.
+(`Authorization: Token KEY`), so that it is not sent upstream. The query is not read: it is logged.
 """
 
 from __future__ import annotations
@@ -43,14 +42,12 @@ def keys_in(place: bytes, value: bytes) -> Iterator[bytes]:
     if place == _AUTHORIZATION:
         scheme, _, rest = value.partition(b" ")
         match scheme.lower():
-            case b"basic":
-                key = _basic(rest)[1]
-            case b"bearer":
-                key = rest.strip(b" ")
+            case b"basic" if key := _basic(rest)[1]:
+                yield key
+            case b"bearer" if key := rest.strip(b" "):
+                yield key
             case _:
-                key = b""
-        if key:
-            yield key
+                pass
     elif place == _SUBPROTOCOLS:
         for token in _tokens(value):
             if token.startswith(_SUBPROTOCOL_KEY):

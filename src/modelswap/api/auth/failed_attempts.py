@@ -13,11 +13,7 @@ from modelswap.units import Seconds
 
 
 class FailedAttempts:
-    """Wrong keys of all addresses. Survives a reload.
-
-    After `FREE` failures each further one is throttled for twice as long, up to `LONGEST`. Valid
-    keys are never throttled: many clients may share one address.
-    """
+    """After `FREE` failures each further one is throttled for twice as long, up to `LONGEST`."""
 
     FREE: Final = 10
     """Failures: a program with an old key stops and tells its user before that."""
@@ -34,10 +30,7 @@ class FailedAttempts:
 
     def wait(self, address: str, now: float) -> float:
         """Return for how many seconds wrong keys from an address are throttled."""
-        network = _network_of(address)
-        if network not in self._seen:
-            return 0.0
-        return max(0.0, self._seen[network][1] - now)
+        return max(0.0, self._seen.get(_network_of(address), (0, now))[1] - now)
 
     def on_failure(self, address: str, now: float) -> None:
         network = _network_of(address)

@@ -1,4 +1,4 @@
-"""The identity of a caller: its name and its rights."""
+"""The identity of a client: its name and its rights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from modelswap.config.schema.schema import KeyScope
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One caller, as far as a key tells."""
-
     name: str
     """The key's name; empty where no keys are configured."""
     scopes: frozenset[str] = frozenset(KeyScope)
@@ -36,4 +34,4 @@ class Identity:
 
 
 ANONYMOUS: Final = Identity("")
-"""Every caller where no keys are configured."""
+"""Every client where no keys are configured."""

@@ -1,22 +1,21 @@
-"""Authenticates the keys of a request and gives their identity.
+"""Authenticates the keys of a request and gives their identity; no key is kept or shown.
 
-Guarantees: keys are compared by their SHA-256 digests in a table. The digest of a wrong key says
-nothing about a valid one, so neither the time of a lookup nor the layout of the table gives anything
-away. A valid key is accepted at once, whatever came from its address before.
-Does not: keep or show a key.
+Guarantees: keys are looked up by their SHA-256 digests. That of a wrong key says nothing about a valid
+one, so the time of a lookup does not either. A valid key is accepted whatever came from its address.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from modelswap.units import Seconds
 
 from .failed_attempts import FailedAttempts
-from .identity import ANONYMOUS, Identity
+from .identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,30 +27,7 @@ _MINUTE: Final = Seconds(60)
 """`rateLimit` counts requests per minute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unauthenticated:
-    """No valid key: 401."""
-
-    reason: str
-    """For the log: `missing`, `wrong`, `expired`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Throttled:
-    """A wrong key after too many from its address, or too many requests with a key: 429."""
-
-    reason: str
-    retry_after: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class MissingScope:
-    """A valid key that does not grant this scope: 403."""
-
-    scope: KeyScope
-
-
-AuthResult = Identity | Unauthenticated | Throttled | MissingScope
+UNAUTHORIZED: Final = "unauthorized: invalid or missing API key"
 
 
 class RequestTime(NamedTuple):
@@ -73,7 +49,7 @@ class KeyRecord:
     per_minute: int | None
     tokens: float = 0.0
     """Requests left in the bucket."""
-    at: float = field(default=0.0)
+    at: float = 0.0
     """When `tokens` was right; 0: no request yet."""
 
     @property
@@ -81,12 +57,10 @@ class KeyRecord:
         """Whether the same key may have another result later: it expires or has a rate limit."""
         return self.expires is not None or self.per_minute is not None
 
-    def is_within_rate(self, now: float) -> bool:
+    def is_within_rate(self, per_minute: int, now: float) -> bool:
         """Take one from a bucket that holds a minute's worth and refills evenly."""
-        if self.per_minute is None:
-            return True
-        gained = (now - self.at) * self.per_minute / _MINUTE if self.at else float(self.per_minute)
-        self.tokens = min(float(self.per_minute), self.tokens + gained)
+        gained = (now - self.at) * per_minute / _MINUTE if self.at else per_minute
+        self.tokens = min(per_minute, self.tokens + gained)
         self.at = now
         if self.tokens < 1:
             return False
@@ -99,8 +73,6 @@ ValidKeys = tuple[KeyRecord, ...]
 
 
 class KeyAuthenticator:
-    """The keys of one configuration."""
-
     def __init__(self, keys: Sequence[ApiKey], failures: FailedAttempts | None = None) -> None:
         self._failures = failures or FailedAttempts()
         self._records: dict[str, KeyRecord] = {}
@@ -109,7 +81,7 @@ class KeyAuthenticator:
             if digest is not None:
                 self._records.setdefault(digest, _record(key))
         self.is_open = not keys
-        """No keys are configured: every caller may do everything."""
+        """No keys are configured: every client may do everything."""
 
     def is_ours(self, key: bytes) -> bool:
         """Tell whether it is one of the keys, also when it has expired."""
@@ -117,46 +89,45 @@ class KeyAuthenticator:
 
     def authenticate(
         self, keys: Iterable[bytes], scope: KeyScope, *, address: Callable[[], str], at: RequestTime
-    ) -> tuple[AuthResult, ValidKeys]:
+    ) -> tuple[Identity, ValidKeys]:
         """Check all the keys that one request carries; any valid one is enough.
 
         The second value is for `authorize`, when an equal request comes; empty: the result stays.
+
+        Raises:
+            ReplyError: there is no valid key, or `authorize` raises it.
         """
-        if self.is_open:
-            return ANONYMOUS, ()
         records = self._records
         keys = tuple(keys)
         valid = tuple(record for key in keys if (record := records.get(_digest(key))) is not None)
         if valid:
             later = valid if any(one.may_change for one in valid) else ()
             return self.authorize(valid, scope, at), later
-        if not keys:
-            return Unauthenticated("missing"), ()
-        return self._reject(address(), at.now), ()
+        if keys:
+            sender = address()
+            wait = self._failures.wait(sender, at.now)
+            if wait > 0:
+                raise RateLimitedError("too many wrong API keys", retry_after=wait)
+            self._failures.on_failure(sender, at.now)
+        raise UnauthorizedError(UNAUTHORIZED)
 
-    def authorize(self, keys: ValidKeys, scope: KeyScope, at: RequestTime) -> AuthResult:
-        """Choose among valid keys: of those with the scope the first without a list of models.
+    def authorize(self, keys: ValidKeys, scope: KeyScope, at: RequestTime) -> Identity:
+        """Choose among valid keys: of those with the scope, preferably one without a list of models.
 
-        Without such a one it is the first that has the scope.
+        Raises:
+            ReplyError: all have expired, none has the scope, or too many requests came with the key.
         """
         current = [one for one in keys if one.expires is None or at.wall < one.expires]
         if not current:
-            return Unauthenticated("expired")
+            raise UnauthorizedError(UNAUTHORIZED)
         fit = [one for one in current if one.identity.may(scope)]
         if not fit:
-            return MissingScope(scope)
+            raise ForbiddenError(f"this key lacks the scope {scope.value!r}")
         chosen = next((one for one in fit if not one.identity.models), fit[0])
-        if chosen.per_minute is not None and not chosen.is_within_rate(at.now):
-            retry_after = Seconds(_MINUTE / chosen.per_minute)
-            return Throttled("too many requests for this key", retry_after)
+        limit = chosen.per_minute
+        if limit is not None and not chosen.is_within_rate(limit, at.now):
+            raise RateLimitedError("too many requests for this key", retry_after=_MINUTE / limit)
         return chosen.identity
-
-    def _reject(self, address: str, now: float) -> Unauthenticated | Throttled:
-        wait = self._failures.wait(address, now)
-        if wait > 0:
-            return Throttled("too many wrong API keys", Seconds(wait))
-        self._failures.on_failure(address, now)
-        return Unauthenticated("wrong")
 
 
 def _digest(key: bytes) -> str:

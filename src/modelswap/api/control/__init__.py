@@ -2,6 +2,6 @@
 
 control_request   what a handler gets and returns
 models            list, load, unload, profiles, configuration, health
-model_loading     loading and unloading on a client's order
+model_loading     loading and unloading
 observability     logs, events, activity, captures, metrics
 """

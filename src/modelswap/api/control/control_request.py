@@ -1,12 +1,8 @@
-"""What a handler of a control route gets and returns.
-
-A handler is a small coroutine: `async def handler(request: ControlRequest) -> Reply | StreamReply`.
-Does not: touch a socket, or serve requests to models; those are callbacks (`api.proxy`).
-"""
+"""What a handler of a control route gets and returns; it is a small coroutine."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,8 +13,6 @@ import msgspec
 from modelswap.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
     from modelswap.api.auth.identity import Identity
     from modelswap.api.services import Services
     from modelswap.http import Request
@@ -63,10 +57,8 @@ class ControlError(ReplyError):
         self.headers = headers
 
 
-@dataclass(kw_only=True)
+@dataclass
 class ControlRequest:
-    """One control request, its body read."""
-
     http_request: Request
     services: Services
     identity: Identity
@@ -96,7 +88,6 @@ _encode = msgspec.json.Encoder().encode
 
 
 def as_json(value: Any, status: int = 200, *, newline: bool = True) -> Reply:
-    """Encode *value* compactly; objects keep their order."""
     return Reply(status, _encode(value) + (b"\n" if newline else b""))
 
 

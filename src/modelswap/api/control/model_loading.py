@@ -1,14 +1,10 @@
-"""Loads and unloads models on a client's order.
-
-Guarantees: a load ends without a lease, also for a client that leaves as the model gets ready.
-"""
+"""Loads and unloads models on a client's order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from modelswap.api.errors.error_mapping import wait_error
-from modelswap.core.commands import LeaseRequest
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,27 +12,23 @@ if TYPE_CHECKING:
 
     from modelswap.api.auth.identity import Identity
     from modelswap.api.fleet_events import FleetEvents
-    from modelswap.core.commands import Fail
-    from modelswap.core.spec import ClientId, ModelId
+    from modelswap.core.commands import Fail, LeaseRequest
+    from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
 
 
 async def load(
     loop: asyncio.AbstractEventLoop,
     fleet: Fleet | RemoteFleet,
-    model: ModelId,
-    client: ClientId,
+    wanted: LeaseRequest,
     identity: Identity,
-    *,
-    no_swap: bool = False,
 ) -> None:
-    """Start a model and return when it is ready; an error says what *identity* may know.
+    """Start a model and return when it is ready; a `ReplyError` says what *identity* may know.
 
-    Raises:
-        ReplyError: it cannot be loaded now.
+    It ends without a lease, also when the client leaves as the model gets ready.
     """
     waiter = _LoadWaiter(loop, fleet, identity)
-    ticket = fleet.ask(LeaseRequest(model, client, no_swap=no_swap), waiter)
+    ticket = fleet.ask(wanted, waiter)
     try:
         await waiter.result
     finally:
@@ -54,10 +46,7 @@ async def unload(
 
 
 class _LoadWaiter:
-    """Waits for the load alone.
-
-    It releases the lease at once: the task that awaits `result` may be cancelled before it reads it.
-    """
+    """Releases the lease at once: the task may be cancelled before it reads `result`."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, fleet: Fleet | RemoteFleet, identity: Identity

@@ -1,7 +1,4 @@
-"""Control routes about models, profiles and the configuration.
-
-Does not: start a model, except `load_one`.
-"""
+"""Control routes about models, profiles and the configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +12,8 @@ from modelswap.api.auth.client_identity import allows_no_swap
 from modelswap.api.models_endpoint import failures, record_of, records
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.schema.schema import KeyScope
-from modelswap.core.spec import ClientId
+from modelswap.core.commands import LeaseRequest
+from modelswap.core.spec import ClientId, ModelId
 from modelswap.errors import ForbiddenError, UnavailableError
 
 from .control_request import ControlError, ControlRequest, Reply, as_json, as_text
@@ -23,8 +21,6 @@ from .model_loading import load, unload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from modelswap.core.spec import ModelId
 
 
 async def health(_: ControlRequest) -> Reply:
@@ -44,7 +40,7 @@ async def version(_: ControlRequest) -> Reply:
 
 
 async def session(request: ControlRequest) -> Reply:
-    """Say what the caller's key may do, so that a page offers nothing else."""
+    """Say what the client's key may do, so that a page offers nothing else."""
     identity = request.identity
     scopes = sorted(scope for scope in KeyScope if identity.may(scope))
     return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
@@ -54,7 +50,7 @@ async def list_models(request: ControlRequest) -> Reply:
     services = request.services
     shows_details = request.identity.may(KeyScope.READ)
     listed = records(
-        services.config.plan, services.fleet, services.profile, shows_details=shows_details
+        services.config.snapshot, services.fleet, services.profile, shows_details=shows_details
     )
     visible = [record for record in listed if request.identity.may_use(*_names_of(record))]
     return as_json({"data": visible, "object": "list"})
@@ -62,17 +58,20 @@ async def list_models(request: ControlRequest) -> Reply:
 
 def _names_of(record: dict[str, Any]) -> tuple[str, ...]:
     """Return the names by which a key may be allowed to use what is listed."""
-    of = record["meta"]["llamaswap"].get("modelID")
-    return (record["id"],) if of is None else (record["id"], of)
+    id_ = record["id"]
+    return id_, record["meta"]["llamaswap"].get("modelID", id_)
 
 
 async def one_model(request: ControlRequest) -> Reply:
     """One record of the list, unlisted models and aliases included."""
     wanted = unquote(request.params["id"]).rstrip("/")
     services = request.services
-    shows_details = request.identity.may(KeyScope.READ)
     record = record_of(
-        services.config.plan, services.fleet, services.profile, wanted, shows_details=shows_details
+        services.config.snapshot,
+        services.fleet,
+        services.profile,
+        wanted,
+        shows_details=request.identity.may(KeyScope.READ),
     )
     if record is None or not request.identity.may_use(*_names_of(record)):
         raise ControlError(404, f"model {wanted!r} not found", "not_found")
@@ -80,27 +79,25 @@ async def one_model(request: ControlRequest) -> Reply:
 
 
 async def running(request: ControlRequest) -> Reply:
-    services = request.services
+    plan, fleet = request.services.config.plan, request.services.fleet
     items: list[dict[str, Any]] = [
         {
             "model": model.id,
             "state": phase.shown,
-            "cmd": shown_command(services.config.plan, model.cmd),
-            "proxy": shown_command(services.config.plan, model.proxy),
+            "cmd": shown_command(plan, model.cmd),
+            "proxy": shown_command(plan, model.proxy),
             "ttl": int(model.spec.ttl or 0),
             "name": model.name,
             "description": model.description,
             "pid": pid,
-            "in_flight": services.fleet.in_flight(model.id),
-            "waiting": services.fleet.waiting(model.id),
+            "in_flight": fleet.in_flight(model.id),
+            "waiting": fleet.waiting(model.id),
         }
-        for model, phase, pid in services.fleet.running()
+        for model, phase, pid in fleet.running()
         if request.identity.may_use(model.id)
     ]
-    known = [
-        model for model in sorted(services.config.plan.models) if request.identity.may_use(model)
-    ]
-    failed = failures(services.fleet, known)  # llama-swap's response has `running` alone
+    failed = failures(fleet, filter(request.identity.may_use, sorted(plan.models)))
+    # llama-swap's response has `running` alone
     return as_json({"running": items, "failed": failed} if failed else {"running": items})
 
 
@@ -138,24 +135,18 @@ async def unload_one(request: ControlRequest) -> Reply:
 
 async def load_one(request: ControlRequest) -> Reply:
     """Load a model; respond when it is ready, or say why it is not."""
-    model = _local(request)
-    identity = request.identity
-    await load(
-        request.services.loop,
-        request.services.fleet,
-        model,
-        ClientId(identity.name),
-        identity,
-        no_swap=allows_no_swap(request.http_request, identity),
-    )
+    services, identity = request.services, request.identity
+    no_swap = allows_no_swap(request.http_request, identity)
+    wanted = LeaseRequest(_local(request), ClientId(identity.name), no_swap=no_swap)
+    await load(services.loop, services.fleet, wanted, identity)
     return as_json({"msg": "ok"})
 
 
 async def profiles(request: ControlRequest) -> Reply:
     services = request.services
     shown = [
-        {"id": p.id, "description": p.description, "pins": dict(p.pins)}
-        for p in sorted(services.config.plan.profiles.values(), key=lambda p: p.id)
+        {"id": id_, "description": profile.description, "pins": dict(profile.pins)}
+        for id_, profile in sorted(services.config.plan.profiles.items())
     ]
     return as_json({"active": services.profile, "profiles": shown})
 
@@ -177,7 +168,6 @@ async def set_profile(request: ControlRequest) -> Reply:
 
 
 async def config_status(request: ControlRequest) -> Reply:
-    """Say whether the configuration file is in use, and if not, why."""
     return as_json(request.services.reload_status.shown())
 
 

@@ -1,12 +1,12 @@
 """Control routes that observe: logs, events, activity, captures, running requests, figures.
 
 Slow queries run on the store's thread for questions.
-Does not: start a model, or block the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from datetime import datetime
@@ -50,14 +50,12 @@ _STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
 
 
 async def logs(request: ControlRequest) -> Reply:
-    """Return the combined log."""
     return Reply(200, request.services.logs.history(COMBINED), PLAIN)
 
 
 async def log_stream(request: ControlRequest) -> StreamReply:
     """Follow one log: the history first, then every line as it is written."""
-    source = _source(request)
-    all_logs = request.services.logs
+    source, all_logs = _source(request), request.services.logs
     tail = all_logs.subscribe(source, history="no-history" not in request.query)
 
     async def lines() -> AsyncIterator[bytes]:
@@ -79,9 +77,8 @@ def _source(request: ControlRequest) -> str:
     services = request.services
     match = services.config.snapshot.names.split_path(name, services.profile)
     if match is None or not isinstance(match.target, LocalTarget):
-        raise ControlError(
-            400, "invalid logger. Use 'proxy', 'upstream' or a model's ID", headers=LIVE
-        )
+        text = "invalid logger. Use 'proxy', 'upstream' or a model's ID"
+        raise ControlError(400, text, headers=LIVE)
     if not request.identity.may_use(match.target.model, match.target.requested):
         raise ForbiddenError(f"this key may not use the model {match.name!r}")
     return model_source(match.target.model)
@@ -92,13 +89,10 @@ def _source(request: ControlRequest) -> str:
 
 async def events(request: ControlRequest) -> StreamReply:
     """Stream events; the present state comes first."""
-    services = request.services
+    services, last = request.services, request.header("last-event-id")
     services.completions.flush()
-    client = services.bus.subscribe(
-        lambda: _initial_events(services), request.header("last-event-id")
-    )
-    headers = (("Cache-Control", "no-cache"), *LIVE)
-    return StreamReply(client.frames(), "text/event-stream", 200, headers)
+    client = services.bus.subscribe(lambda: _initial_events(services), last)
+    return StreamReply(client.frames(), headers=(("Cache-Control", "no-cache"), *LIVE))
 
 
 def _initial_events(services: Services) -> Iterator[tuple[str, object]]:
@@ -106,10 +100,8 @@ def _initial_events(services: Services) -> Iterator[tuple[str, object]]:
         text = services.logs.history(source).decode("utf-8", "replace")
         yield "logData", {"data": text, "source": source}
     yield "modelStatus", services.fleet_events.statuses()
-    yield (
-        "uiConfig",
-        {"activity": {"session_id": list(services.config.plan.settings.session_headers)}},
-    )
+    session_headers = list(services.config.plan.settings.session_headers)
+    yield "uiConfig", {"activity": {"session_id": session_headers}}
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
     yield "configStatus", services.reload_status.shown()
@@ -122,11 +114,9 @@ def _time(request: ControlRequest, name: str) -> datetime | None:
     text = request.arg(name)
     if text is None:
         return None
-    try:
+    with contextlib.suppress(ValueError):
         if _RFC3339.fullmatch(text):
             return datetime.fromisoformat(text)
-    except ValueError:
-        pass
     raise ControlError(400, f"invalid '{name}' timestamp, use RFC3339 format")
 
 
@@ -213,14 +203,12 @@ async def _query(request: ControlRequest, question: Callable[[], Any], failed: s
 
 
 async def activity(request: ControlRequest) -> Reply:
-    """List finished requests."""
     of, page, store = _filter(request), _page(request), request.services.store
     listing = await _query(request, lambda: store.listing(of, page), "failed to get activity")
     return as_json(listing)
 
 
 async def stats(request: ControlRequest) -> Reply:
-    """Aggregate finished requests."""
     models = _values(request, "model")[:1]
     of = Filter(models=models, start=_seconds(request, "start"), end=_seconds(request, "end"))
     store = request.services.store
@@ -248,7 +236,6 @@ async def export(request: ControlRequest) -> Reply:
 
 
 async def capture(request: ControlRequest) -> Reply:
-    """Return one capture."""
     text = request.params["id"]
     if not _is_count(text.removeprefix("-")):
         raise ControlError(400, "invalid capture ID")
@@ -260,12 +247,10 @@ async def capture(request: ControlRequest) -> Reply:
 
 
 async def inflight(request: ControlRequest) -> Reply:
-    """List the running requests."""
     return as_json({"requests": request.services.inflight.snapshot().get("requests", [])})
 
 
 async def cancel(request: ControlRequest) -> Reply:
-    """Cancel a running request."""
     if not request.services.inflight.cancel(unquote(request.params["id"])):
         raise ControlError(404, "inflight request not found")
     return as_json({"msg": "ok"})
@@ -275,20 +260,15 @@ async def cancel(request: ControlRequest) -> Reply:
 
 
 async def performance(request: ControlRequest) -> Reply:
-    """Return the samples of host and GPUs."""
     samples = request.services.performance
     if not samples.enabled:
         return as_json({"enabled": False}, 503)
     after = _time(request, "after")
-    fraction = 0 if after is None else _fraction(request.arg("after") or "")
-    floor = None if after is None else int(after.replace(microsecond=0).timestamp()) * 10**9
-    return as_json(samples.report(None if floor is None else floor + fraction))
-
-
-def _fraction(text: str) -> int:
-    """Nanoseconds of a time that Python cuts to microseconds."""
-    digits = re.search(r"\.(\d+)", text)
-    return int(digits.group(1).ljust(9, "0")) if digits else 0
+    if after is None:
+        return as_json(samples.report(None))
+    digits = re.search(r"\.(\d+)", request.arg("after") or "")  # Python drops those after six
+    fraction = int(digits.group(1).ljust(9, "0")) if digits else 0
+    return as_json(samples.report(int(after.replace(microsecond=0).timestamp()) * 10**9 + fraction))
 
 
 _hardware: list[asyncio.Future[Any]] = []

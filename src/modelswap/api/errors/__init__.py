@@ -4,5 +4,4 @@ error_mapping     why a wait or a relay failed → an exception of `modelswap.er
 error_responses   an exception → status, headers and body
 error_objects     the JSON of OpenAI's and Anthropic's errors
 negotiation       JSON, plain text or HTML, by `Accept`
-retry_hints       `Retry-After` and `x-should-retry`
 """

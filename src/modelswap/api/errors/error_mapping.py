@@ -1,6 +1,6 @@
 """Maps what the core or the relay reports to one of the few errors that clients know.
 
-Guarantees: the text holds no command line and no header. Pure.
+Guarantees: the text holds no command line and no header.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.config.schema.schema import KeyScope
-from modelswap.core.commands import Reason
+from modelswap.core.commands import Fail, Reason
 from modelswap.errors import (
     BadRequestError,
     CancelledRequestError,
@@ -20,12 +20,10 @@ from modelswap.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from modelswap.http import EndReason
+from modelswap.http import EndReason, RelayResult
 
 if TYPE_CHECKING:
     from modelswap.api.auth.identity import Identity
-    from modelswap.core.commands import Fail
-    from modelswap.http import RelayResult
 
 NO_ROUTER: Final = "no router for requested model"
 

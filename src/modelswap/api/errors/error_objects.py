@@ -36,29 +36,22 @@ _FAULTS: Final = {
 
 def fault_of(status: int) -> tuple[str, str]:
     """Give the `type` and `code` that a status has when nothing better is known."""
-    known = _FAULTS.get(status)
-    if known is not None:
-        return known
-    if 400 <= status < 500:  # noqa: PLR2004 -- the class of client errors
-        return "invalid_request_error", "invalid_request"
-    return "server_error", "internal_error"
+    is_client_error = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
+    usual = ("invalid_request_error", "invalid_request")
+    return _FAULTS.get(status, usual if is_client_error else ("server_error", "internal_error"))
 
 
 def openai_error(message: str, kind: str, code: str) -> bytes:
     """Write the error object that OpenAI clients read, on one line."""
-    return _document(
-        {
-            "src": SOURCE,
-            "error": {"message": message, "type": kind, "param": None, "code": code},
-        }
-    )
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return _document({"src": SOURCE, "error": error})
 
 
 def anthropic_type(status: int, *, should_retry: bool | None = None) -> str:
     """Give the `type` that Anthropic's API has for a status.
 
-    Claude Code tries again whatever calls itself overloaded, before it looks at `x-should-retry`:
-    what another try cannot mend is not called so.
+    Claude Code retries every `overloaded_error`, before it looks at `x-should-retry`: an error that a
+    retry cannot change has another type.
     """
     known = _ANTHROPIC.get(status)
     if known is not None and not (known == _OVERLOADED and should_retry is False):
@@ -71,14 +64,8 @@ def anthropic_error(
 ) -> bytes:
     """Write the error object that Anthropic's clients read, with our code in it."""
     kind = anthropic_type(status, should_retry=should_retry)
-    return _document(
-        {
-            "type": "error",
-            "error": {"type": kind, "message": message, "code": code},
-            "request_id": request_id,
-            "src": SOURCE,
-        }
-    )
+    error = {"type": kind, "message": message, "code": code}
+    return _document({"type": "error", "error": error, "request_id": request_id, "src": SOURCE})
 
 
 def _document(document: dict[str, object]) -> bytes:

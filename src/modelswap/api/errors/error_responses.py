@@ -2,12 +2,12 @@
 
 Guarantees: JSON, unless the `Accept` header prefers HTML or plain text; the message is escaped for
 the format that shows it.
-Does not: log, or decide what failed.
 """
 
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Final, assert_never
@@ -23,20 +23,42 @@ from modelswap.http import ACCEPTED
 
 from .error_objects import SOURCE, anthropic_error, fault_of, openai_error
 from .negotiation import ErrorFormat, preferred_format
-from .retry_hints import retry_fields
 
 CHALLENGE: Final = f'Basic realm="{SOURCE}"'
 LOADING: Final = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
 """The body of llama-server while it loads; probes and launchers know it."""
 
+_TEMPORARY: Final = frozenset({408, 425, 429})
+"""Client errors that a later request may not meet again: a slow upload, too many requests."""
+_LASTING: Final = frozenset({501, 505, 507})
+"""Server errors that it meets again: not implemented here, no room for the upload."""
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """Ready to be sent; the sender adds `Content-Length`."""
-
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+def retry_fields(
+    status: int, retry_after: float | None, *, should_retry: bool | None = None
+) -> list[tuple[str, str]]:
+    """Write the headers that tell a client whether and when to try again.
+
+    `x-should-retry` goes before every rule of their own in the SDKs of OpenAI and Anthropic. Without
+    it (a bug, an upstream that failed) they follow these.
+    """
+    is_client_error = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
+    is_lasting = status in _LASTING or (is_client_error and status not in _TEMPORARY)
+    if should_retry is None and (is_lasting or retry_after is not None):
+        should_retry = not is_lasting
+    fields: list[tuple[str, str]] = []
+    if retry_after is not None:
+        fields.append(("Retry-After", str(max(1, math.ceil(retry_after)))))
+    if should_retry is not None:
+        fields.append(("x-should-retry", "true" if should_retry else "false"))
+    return fields
 
 
 def _body(media: ErrorFormat, message: str, kind: str, code: str) -> bytes:
@@ -64,23 +86,19 @@ def error_response(
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
 ) -> ErrorResponse:
-    """Write one error. `code` defaults to the one that the status has, as do the hints to retry.
-
-    *anthropic*: where it is JSON, it has the shape of Anthropic's API.
-    """
+    """Write one error; where it is JSON and *anthropic*, it has the shape of Anthropic's API."""
     kind, usual = fault_of(status)
+    code = code or usual
     media = preferred_format(accept)
     charset = "" if media is ErrorFormat.JSON else "; charset=utf-8"
     lines = [("Content-Type", media.value + charset), ("X-Content-Type-Options", "nosniff")]
     lines += retry_fields(status, retry_after, should_retry=should_retry)
-    body = _body(media, message, kind, code or usual)
+    body = _body(media, message, kind, code)
     if anthropic:
         request_id = f"req_{token_hex(12)}"
         lines.append(("Request-Id", request_id))
         if media is ErrorFormat.JSON:
-            body = anthropic_error(
-                status, message, code or usual, request_id, should_retry=should_retry
-            )
+            body = anthropic_error(status, message, code, request_id, should_retry=should_retry)
     return ErrorResponse(status, (*lines, *headers), body)
 
 
@@ -91,7 +109,6 @@ def response_for(
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
 ) -> ErrorResponse:
-    """Write the response of an exception."""
     if isinstance(error, LoadingError):
         response = error_response(
             error.status, error.text, retry_after=error.retry_after, headers=headers

@@ -4,6 +4,5 @@ host_and_cors     the rules for `Host`, `Origin` and CORS
 site_checks       one request against these rules
 page_hosts        host names of models' web pages
 kubernetes        local host names in a cluster
-trusted_proxies   which proxies may name their clients
-forwarded         the host and the path prefix that a trusted proxy names
+trusted_proxies   which proxies may name their clients, the host and the path prefix
 """

@@ -1,13 +1,8 @@
 """Rules for `Host` and `Origin`, and the headers of CORS.
 
-Addresses in `Host` are no danger (DNS rebinding needs a name), but only those that the program listens
-on are its own. Names without a dot cannot be registered, so they are local. `Origin: null` is not a
-local file: every page can make a frame that sends it.
-
 Guarantees: a web page of another site can neither reach the program under its own name, nor change
-anything, nor read a response, unless the configuration names it. Programs that are no browsers send
-none of these headers.
-Does not: know routes; the caller says whether a request changes something.
+anything, nor read a response, unless the configuration names it. Names without a dot cannot be
+registered, so they are local. `Origin: null` is not a local file: every page can make a frame with it.
 """
 
 from __future__ import annotations
@@ -17,23 +12,23 @@ import socket
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from modelswap.api.hosts.kubernetes import NO_CLUSTER, Cluster
-from modelswap.api.hosts.page_hosts import is_page_host
-from modelswap.api.hosts.trusted_proxies import parse_address
 from modelswap.bounded_cache import BoundedCache
+from modelswap.http import Field, Request
+
+from .kubernetes import NO_CLUSTER, Cluster
+from .page_hosts import is_page_host
+from .trusted_proxies import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
-
 
 _REMEMBERED: Final = 1024
 """Hosts and origins whose verdict is kept: more than honest clients use."""
 _LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _APP_SCHEMES: Final = frozenset(
-    {
+    [
         "app",
         "capacitor",
         "chrome-extension",
@@ -44,7 +39,7 @@ _APP_SCHEMES: Final = frozenset(
         "tauri",
         "vscode-file",
         "vscode-webview",
-    }
+    ]
 )
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
@@ -67,8 +62,6 @@ def _without_usual_port(authority: str) -> str:
 
 
 class HostAndOriginRules:
-    """The rules of one configuration."""
-
     def __init__(
         self,
         *,
@@ -78,18 +71,12 @@ class HostAndOriginRules:
         cluster: Cluster = NO_CLUSTER,
         servers: Iterable[int] = (),
     ) -> None:
-        """`listening` are the bound addresses; `cluster` has more local names.
-
-        `servers` are ports of model servers on this machine, whose pages are not allowed.
-        """
+        """`listening`: bound addresses. `servers`: ports of model servers, whose pages are denied."""
         named = {_host_of(host) or host.strip().lower() for host in hosts}
         self._any_host = "*" in named
         self._cluster = cluster
         self._hosts = named | {"localhost", socket.gethostname().lower()}
-        self._suffixes = (
-            *_LOCAL_SUFFIXES,
-            *(host[1:] for host in named if host.startswith("*.")),
-        )
+        self._suffixes = (*_LOCAL_SUFFIXES, *(h[1:] for h in named if h.startswith("*.")))
         bound = {text.strip("[]") for text in listening}
         addresses = {text: parse_address(text) for text in bound | named}
         self._ours = frozenset(one for one in addresses.values() if one is not None)
@@ -186,9 +173,7 @@ class HostAndOriginRules:
             return False
         if site is not None and (site != b"same-site" or not referer):
             return True  # another name of the same site is another site, unless it says which
-        if referer:
-            return not self._is_known(_origin_of(referer), host, forwarded)
-        return False
+        return not self._is_known(_origin_of(referer), host, forwarded) if referer else False
 
     def _is_known(self, origin: bytes, host: bytes | None, forwarded: Sequence[bytes]) -> bool:
         return self.is_allowed(origin, host) or any(_is_same(origin, name) for name in forwarded)
@@ -203,8 +188,7 @@ class HostAndOriginRules:
     def cors(self, origin: bytes | None) -> Fields:
         """Return the headers that let a listed origin read a response; no others may.
 
-        They replace those of the upstream: two `Access-Control-Allow-Origin` are an error. What
-        the upstream exposes stays exposed, beside what clients look for in the program's responses.
+        They replace those of the upstream: two `Access-Control-Allow-Origin` are an error.
         Credentials are never allowed: pages have to send their key themselves.
         """
         if origin is None:
@@ -217,24 +201,21 @@ class HostAndOriginRules:
             (b"Vary", b"Origin"),
         )
 
-    def preflight(
-        self,
-        *,
-        origin: bytes | None,
-        host: bytes | None,
-        request_headers: bytes | None,
-        private_network: bytes | None,
-    ) -> Fields:
+    def preflight(self, request: Request) -> Fields:
         """Return the headers of the 204 that answers any `OPTIONS`."""
+        header = request.header
+        asked = header(b"access-control-request-headers")
         fields: list[Field] = [
             (b"Access-Control-Allow-Methods", _METHODS),
-            (b"Access-Control-Allow-Headers", _accepted_headers(request_headers)),
+            (b"Access-Control-Allow-Headers", _accepted_headers(asked)),
             (b"Access-Control-Max-Age", b"86400"),
             (b"Vary", _VARY),
         ]
-        if origin is not None and self.is_allowed(origin, host):
+        origin = header(b"origin")
+        if origin is not None and self.is_allowed(origin, header(b"host")):
             fields.insert(0, (b"Access-Control-Allow-Origin", origin))
-            if private_network is not None and private_network.strip().lower() == b"true":
+            private = header(b"access-control-request-private-network") or b""
+            if private.strip().lower() == b"true":
                 fields.append((b"Access-Control-Allow-Private-Network", b"true"))
         return tuple(fields)
 

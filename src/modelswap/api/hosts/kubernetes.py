@@ -1,9 +1,8 @@
 """Names of services in a Kubernetes cluster, when the program runs in one.
 
-Guarantees: outside a cluster there are none. Inside, `x.ns.svc` with or without the cluster's domain is
-local, and `x.ns` for the program's own namespace only.
-Does not: accept `x.ns` where the namespace's name is (or looks like) a public top-level domain:
-`evil.dev` can be registered, and could be used for DNS rebinding.
+`x.ns.svc` with or without the cluster's domain is local, and `x.ns` for the program's own namespace
+only, unless that is (or looks like) a public top-level domain: `evil.dev` can be registered, and could
+be used for DNS rebinding.
 """
 
 from __future__ import annotations
@@ -36,8 +35,6 @@ _PUBLIC: Final = frozenset(_WORDS.split())
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What counts as a local name."""
-
     suffixes: tuple[str, ...] = ()
     """Ends of full names: `.svc`, `.svc.corp.example`."""
     namespace: str = ""
@@ -45,10 +42,9 @@ class Cluster:
 
     def has(self, host: str) -> bool:
         """Tell whether a lower-case host name is a service's."""
-        if host.endswith(self.suffixes):
-            return True
         service, _, namespace = host.partition(".")
-        return bool(self.namespace) and namespace == self.namespace and bool(service)
+        is_short = bool(service and namespace) and namespace == self.namespace
+        return is_short or host.endswith(self.suffixes)
 
 
 NO_CLUSTER: Final = Cluster()

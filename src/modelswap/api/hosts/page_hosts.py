@@ -1,7 +1,4 @@
-"""The host names of models' web pages, and the ports at which model servers serve them directly.
-
-The host name of a page is `upstream--<name>--<hash>.localhost`.
-"""
+"""The host names of models' web pages, and the ports at which model servers serve them directly."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.naming.names import PeerTarget
+from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.http import Address
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
-    from modelswap.core.naming.names import LocalTarget
 
 _MARK: Final = "upstream--"
+"""The host name of a page is `upstream--<name>--<hash>.localhost`."""
 _MAX_SLUG: Final = 32
 """Characters of a model's name in a label, which DNS limits to 63 in all."""
 _HASH_DIGITS: Final = 12

@@ -1,23 +1,50 @@
 """Proxies whose headers about their clients count: `trustedProxies`.
 
-Guarantees: without a trusted proxy in between, the address of a request is its connection's.
+Guarantees: without a trusted proxy in between, the address of a request is its connection's. A path
+prefix is used only when it is a plain absolute path, so it cannot lead to another host
+(`//evil.example`) or start another header line.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address, ip_network
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from modelswap.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from ipaddress import IPv4Address
+
+    from modelswap.http import Request
 
     Address = IPv4Address | IPv6Address
 
 _REMEMBERED: Final = 1024
 """Addresses whose verdict is kept: more than a server has clients at a time."""
+_LARGEST_PREFIX: Final = 1024
+"""In characters: a prefix is repeated in each `Location`, and clients limit a header line to a few KiB."""
+_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@%-]+)+", re.ASCII)
+
+
+def forwarded_hosts(request: Request, proxies: TrustedProxies) -> list[bytes]:
+    """Return the names in `X-Forwarded-Host`; none when the sender is not trusted."""
+    return _listed(request, b"x-forwarded-host", proxies)
+
+
+def forwarded_prefix(request: Request, proxies: TrustedProxies) -> str:
+    """Return the path prefix that trusted proxies removed, without a slash at its end."""
+    parts = _listed(request, b"x-forwarded-prefix", proxies)
+    prefix = "".join(part.decode("latin-1").rstrip("/") for part in parts)
+    is_plain = len(prefix) <= _LARGEST_PREFIX and _PREFIX.fullmatch(prefix) is not None
+    return prefix if is_plain else ""
+
+
+def _listed(request: Request, name: bytes, proxies: TrustedProxies) -> list[bytes]:
+    if request.header(name) is None or not proxies.is_trusted(request.client):
+        return []
+    entries = b",".join(request.header_values(name)).split(b",")
+    return [entry.strip() for entry in entries if entry.strip()]
 
 
 def parse_address(text: str) -> Address | None:
@@ -31,14 +58,8 @@ def parse_address(text: str) -> Address | None:
 
 
 class TrustedProxies:
-    """The trusted proxies of one configuration."""
-
     def __init__(self, proxies: Iterable[str] = ()) -> None:
-        """Take addresses and networks.
-
-        Raises:
-            ValueError: one is neither.
-        """
+        """Take addresses and networks; `ValueError`: one is neither."""
         self._networks = tuple(ip_network(proxy.strip(), strict=False) for proxy in proxies)
         self._verdicts = BoundedCache[str, bool](_REMEMBERED)
 
@@ -65,21 +86,20 @@ class TrustedProxies:
         """
         if not self.is_trusted(peer):
             return peer
-        entries = b",".join(forwarded_for).decode("latin-1").split(",")
+        if not forwarded_for:
+            return peer if real_ip is None else _address_in(real_ip.decode("latin-1")) or peer
         client = peer
-        for entry in reversed(entries if forwarded_for else []):
-            address = _forwarded_address(entry)
+        for entry in reversed(b",".join(forwarded_for).decode("latin-1").split(",")):
+            address = _address_in(entry)
             if address is None:
                 break
             client = address
             if not self.is_trusted(address):
                 break
-        if not forwarded_for and real_ip is not None:
-            return _forwarded_address(real_ip.decode("latin-1")) or peer
         return client
 
 
-def _forwarded_address(entry: str) -> str | None:
+def _address_in(entry: str) -> str | None:
     """Read one entry of `X-Forwarded-For`, its port dropped; `None` when it is no address."""
     text = entry.strip().strip('"')
     if text.startswith("["):

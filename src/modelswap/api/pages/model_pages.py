@@ -7,7 +7,6 @@ Guarantees: unless `trustPage` is set, such a page never has modelswap's origin.
 browser's navigation is redirected to `http://<label>.localhost:PORT`, which every browser but Safari
 resolves to loopback, and where only that model is served. Elsewhere each response that a browser could
 run carries a sandbox (`SANDBOX`), which gives it an origin that equals no other.
-Does not: touch responses of known inert types, or clients that are no browsers.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.api.hosts.page_hosts import is_page_host, page_label
 from modelswap.bounded_cache import BoundedCache
-from modelswap.core.naming.names import PeerTarget
+from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ForbiddenError
 from modelswap.units import Seconds
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.snapshot import ConfigSnapshot
-    from modelswap.core.naming.names import LocalTarget
     from modelswap.http import Field, Request
 
 _POLICY: Final = (
@@ -54,13 +52,7 @@ _SANDBOXED: Final = (
     "http://localhost on this machine, or set trustPage: true if it may use all of this server's API"
 )
 _LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-_PROXIED: Final = (
-    b"forwarded",
-    b"via",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-)
+_PROXIED: Final = b"forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto".split()
 """Set by proxies, which may not forward the host name of the label."""
 _DOCUMENTS: Final = frozenset({b"document", b"frame", b"iframe"})
 """Values of `Sec-Fetch-Dest` for which a browser makes a page of the response."""
@@ -83,8 +75,6 @@ def sandbox_fields(
 
 
 class ModelPages:
-    """Redirects browsers to the origins of models' pages."""
-
     def __init__(self, clock: Callable[[], float], warn: Callable[[str, str], None]) -> None:
         """`warn` takes a key and a text, and logs each key's text once."""
         self._clock = clock
@@ -145,9 +135,8 @@ def _port_of_own_origin(request: Request, host: bytes) -> bytes | None:
     """Return the port (with its colon) at which the browser reaches `*.localhost`, if it does."""
     found = _LOOPBACK.fullmatch(host)
     agent = request.header(b"user-agent") or b""
-    is_safari = (
-        b"AppleWebKit" in agent and b"Chrom" not in agent
-    )  # resolves only `localhost` itself
+    # Safari resolves only `localhost` itself
+    is_safari = b"AppleWebKit" in agent and b"Chrom" not in agent
     if found is None or is_safari or request.scheme != "http" or not _is_direct(request):
         return None
     return found[1] or b""

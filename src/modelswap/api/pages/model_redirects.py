@@ -4,9 +4,7 @@ A browser attributes a redirected request to the page that began it, or to the u
 address. So a model server could send the browser to `/unload` or to another model in their name.
 
 Guarantees: for a browser (`Sec-Fetch-Site`), the `Location` of a model that is not trusted stays only
-if it leads below the model's own path, or to another server. A `Location` that browsers might read in
-another way is dropped.
-Does not: rewrite a `Location`, or touch it for clients that are no browsers.
+if it leads below the model's own path, or to another server, however browsers read it.
 """
 
 from __future__ import annotations
@@ -56,21 +54,15 @@ def may_lead_to(location: bytes, home: bytes, host: bytes, rules: HostAndOriginR
     """Tell whether a `Location` stays below `home` (`/`: there is no such path), or leaves modelswap."""
     elsewhere = _ELSEWHERE.fullmatch(location)
     if elsewhere is not None:
-        name = elsewhere[1]
+        name, port = elsewhere[1], elsewhere[2] or b""
         if _NUMBER.fullmatch(name) and not _FOUR.fullmatch(name):
             return False
         ours = host.rpartition(b":")[2] if re.search(rb":\d+$", host) else b""
-        port = elsewhere[2] or b""
-        is_ours = rules.is_our_host(name)
-        return not is_ours or _usual(port) != _usual(ours)
-    if home == b"/" or not _PLAIN.fullmatch(location) or _CLIMBS.search(_path_of(location)):
+        return not rules.is_our_host(name) or _usual(port) != _usual(ours)
+    path = re.split(rb"[?#]", location, maxsplit=1)[0].removeprefix(b"./")
+    if home == b"/" or not _PLAIN.fullmatch(location) or _CLIMBS.search(path):
         return False
     return location.startswith(home) or _RELATIVE.fullmatch(location) is not None
-
-
-def _path_of(location: bytes) -> bytes:
-    path = re.split(rb"[?#]", location, maxsplit=1)[0]
-    return path.removeprefix(b"./")
 
 
 def _usual(port: bytes) -> bytes:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from modelswap.api.control.control_request import ControlError, ControlRequest, Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
     from modelswap.api.control.control_request import Handler, StreamReply
@@ -84,17 +85,14 @@ def redirect_browsers(to: str, handler: Handler) -> Handler:
 
 @lru_cache(maxsize=1)
 def _listing() -> dict[str, Traversable]:
-    found: dict[str, Traversable] = {}
-
-    def walk(folder: Traversable, prefix: str) -> None:
+    def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
         for entry in folder.iterdir():
             if entry.is_dir():
-                walk(entry, f"{prefix}{entry.name}/")
+                yield from walk(entry, f"{prefix}{entry.name}/")
             elif not entry.name.endswith((".py", ".pyc")):
-                found[prefix + entry.name] = entry
+                yield prefix + entry.name, entry
 
-    walk(files("modelswap") / "ui", "")
-    return found
+    return dict(walk(files("modelswap") / "ui", ""))
 
 
 @lru_cache(maxsize=256)  # more than the page has files
@@ -114,14 +112,13 @@ def _file(request: ControlRequest, name: str) -> Reply:
     body, tag = found
     headers = (*SECURITY_HEADERS, ("ETag", tag))
     kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
-    if tag in request.header("if-none-match"):
-        return Reply(304, b"", kind, headers)
-    return Reply(200, body, kind, headers)
+    is_known = tag in request.header("if-none-match")
+    return Reply(304 if is_known else 200, b"" if is_known else body, kind, headers)
 
 
 async def ui_file(request: ControlRequest) -> Reply:
     name = unquote(request.params["name"]) or "index.html"
-    if _listing().get(name) is None and "." not in name.rsplit("/", 1)[-1]:
+    if name not in _listing() and "." not in name.rsplit("/", 1)[-1]:
         name = "index.html"  # the page's own routes
     return _file(request, name)
 

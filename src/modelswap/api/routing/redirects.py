@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.api.hosts.forwarded import forwarded_prefix
+from modelswap.api.hosts.trusted_proxies import forwarded_prefix
 
 from .paths import is_unclean
 

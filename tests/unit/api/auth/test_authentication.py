@@ -53,6 +53,15 @@ def test_an_open_route_needs_no_key() -> None:
     assert identified(b"no", None) == (ANONYMOUS, ())
 
 
+def test_without_keys_every_caller_may_do_everything() -> None:
+    """No keys configured: no check."""
+    request: Any = None
+    found = identify(request, KeyScope.ADMIN, KeyAuthenticator([]), NO_PROXIES, 0.0)
+    assert found == (ANONYMOUS, ())
+    assert ANONYMOUS.may(KeyScope.ADMIN)
+    assert ANONYMOUS.may_use("anything")
+
+
 def test_an_equal_request_counts_for_the_rate() -> None:
     """It has the same identity until the rate of the key is used up."""
     identity, keys = identified(b"s", now=1000.0)

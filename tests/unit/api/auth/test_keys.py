@@ -7,18 +7,11 @@ import hashlib
 import pytest
 
 from modelswap.api.auth.failed_attempts import FailedAttempts
-from modelswap.api.auth.identity import ANONYMOUS, Identity
-from modelswap.api.auth.keys import (
-    AuthResult,
-    KeyAuthenticator,
-    MissingScope,
-    RequestTime,
-    Throttled,
-    Unauthenticated,
-)
+from modelswap.api.auth.identity import Identity
+from modelswap.api.auth.keys import KeyAuthenticator, RequestTime
 from modelswap.config.plan import ApiKey, Secret
 from modelswap.config.schema.schema import KeyScope
-from modelswap.units import Seconds
+from modelswap.errors import ForbiddenError, RateLimitedError, ReplyError, UnauthorizedError
 
 
 def result_of(
@@ -28,22 +21,20 @@ def result_of(
     now: float = 0.0,
     wall: float = 0.0,
     address: str = "1.1.1.1",
-) -> AuthResult:
-    return authenticator.authenticate(
-        keys, scope, address=lambda: address, at=RequestTime(now, wall)
-    )[0]
+) -> Identity | ReplyError:
+    at = RequestTime(now, wall)
+    try:
+        return authenticator.authenticate(keys, scope, address=lambda: address, at=at)[0]
+    except ReplyError as error:
+        return error
+
+
+def is_throttled(result: Identity | ReplyError, text: str, retry_after: float) -> bool:
+    assert isinstance(result, RateLimitedError)
+    return result.text == text and result.retry_after == retry_after
 
 
 ALICE = ApiKey(name="alice", key=Secret("k1"))
-
-
-def test_without_keys_every_caller_may_do_everything() -> None:
-    """No keys configured: no check."""
-    authenticator = KeyAuthenticator([])
-    assert authenticator.is_open
-    assert result_of(authenticator, b"whatever") is ANONYMOUS
-    assert ANONYMOUS.may(KeyScope.ADMIN)
-    assert ANONYMOUS.may_use("anything")
 
 
 @pytest.mark.parametrize("keys", [(b"k1",), (b"no", b"k1"), (b"k1", b"no"), (b"a", b"b", b"k1")])
@@ -67,19 +58,10 @@ def test_a_key_without_end_and_rate_is_not_authorized_again() -> None:
     assert valid_keys == ()
 
 
-@pytest.mark.parametrize(
-    ("keys", "reason"),
-    [
-        ((), "missing"),
-        ((b"K1",), "wrong"),
-        ((b"k1 ",), "wrong"),
-        ((b"wrong", b"k2"), "wrong"),
-        ((b"\xff\x00",), "wrong"),
-    ],
-)
-def test_a_wrong_key(keys: tuple[bytes, ...], reason: str) -> None:
+@pytest.mark.parametrize("keys", [(), (b"K1",), (b"k1 ",), (b"wrong", b"k2"), (b"\xff\x00",)])
+def test_a_wrong_key(keys: tuple[bytes, ...]) -> None:
     """Anything but the exact key is refused."""
-    assert result_of(KeyAuthenticator([ALICE]), *keys) == Unauthenticated(reason)
+    assert isinstance(result_of(KeyAuthenticator([ALICE]), *keys), UnauthorizedError)
 
 
 def test_which_of_several_valid_keys_counts() -> None:
@@ -103,8 +85,8 @@ def test_which_of_several_valid_keys_counts() -> None:
     assert name(b"r", b"s", b"o") == "some"
     assert name(b"e", b"o") == "other"
     assert name(b"r", b"s", scope=KeyScope.READ) == "reader"
-    assert result_of(authenticator, b"r", b"e", wall=20.0) == MissingScope(KeyScope.INFERENCE)
-    assert result_of(authenticator, b"no", b"e", wall=20.0) == Unauthenticated("expired")
+    assert isinstance(result_of(authenticator, b"r", b"e", wall=20.0), ForbiddenError)
+    assert isinstance(result_of(authenticator, b"no", b"e", wall=20.0), UnauthorizedError)
 
 
 def test_hashed_keys() -> None:
@@ -114,7 +96,7 @@ def test_hashed_keys() -> None:
         [ApiKey(name="h", key_hash=f"sha256:{digest}"), ApiKey(name="none")]
     )
     assert isinstance(result_of(authenticator, b"k9"), Identity)
-    assert result_of(authenticator, digest.lower().encode()) == Unauthenticated("wrong")
+    assert isinstance(result_of(authenticator, digest.lower().encode()), UnauthorizedError)
 
 
 def test_no_key_is_kept() -> None:
@@ -129,34 +111,32 @@ def test_expiry(expires: str) -> None:
     """A key ends at its time, also when it was used before."""
     authenticator = KeyAuthenticator([ApiKey(name="e", key=Secret("k"), expires=expires)])
     assert isinstance(result_of(authenticator, b"k", wall=99.9), Identity)
-    assert result_of(authenticator, b"k", wall=100.0) == Unauthenticated("expired")
+    assert isinstance(result_of(authenticator, b"k", wall=100.0), UnauthorizedError)
 
 
 def test_rate_limit() -> None:
     """A minute's worth at once, then one for each part of a minute."""
     authenticator = KeyAuthenticator([ApiKey(name="r", key=Secret("k"), rate_limit=2)])
     results = [result_of(authenticator, b"k", now=1000.0) for _ in range(3)]
-    assert [type(v) for v in results] == [Identity, Identity, Throttled]
-    assert results[2] == Throttled("too many requests for this key", Seconds(30))
-    assert isinstance(result_of(authenticator, b"k", now=1029.0), Throttled)
+    assert [type(v) for v in results] == [Identity, Identity, RateLimitedError]
+    assert is_throttled(results[2], "too many requests for this key", 30)
+    assert isinstance(result_of(authenticator, b"k", now=1029.0), RateLimitedError)
     assert isinstance(result_of(authenticator, b"k", now=1031.0), Identity)
-    assert isinstance(result_of(authenticator, b"k", now=1031.0), Throttled)
+    assert isinstance(result_of(authenticator, b"k", now=1031.0), RateLimitedError)
 
 
 def test_guessing_becomes_slow() -> None:
     """After ten wrong keys an address has to wait, longer each time; others do not."""
     authenticator = KeyAuthenticator([ALICE])
     for _ in range(FailedAttempts.FREE):
-        assert result_of(authenticator, b"no") == Unauthenticated("wrong")
-    assert result_of(authenticator, b"no") == Unauthenticated("wrong")
-    assert result_of(authenticator, b"no", now=0.5) == Throttled(
-        "too many wrong API keys", Seconds(0.5)
+        assert isinstance(result_of(authenticator, b"no"), UnauthorizedError)
+    assert isinstance(result_of(authenticator, b"no"), UnauthorizedError)
+    assert is_throttled(result_of(authenticator, b"no", now=0.5), "too many wrong API keys", 0.5)
+    assert isinstance(
+        result_of(authenticator, b"no", now=0.5, address="2.2.2.2"), UnauthorizedError
     )
-    assert result_of(authenticator, b"no", now=0.5, address="2.2.2.2") == Unauthenticated("wrong")
-    assert result_of(authenticator, b"no", now=1.0) == Unauthenticated("wrong")
-    assert result_of(authenticator, b"no", now=1.0) == Throttled(
-        "too many wrong API keys", Seconds(2)
-    )
+    assert isinstance(result_of(authenticator, b"no", now=1.0), UnauthorizedError)
+    assert is_throttled(result_of(authenticator, b"no", now=1.0), "too many wrong API keys", 2)
 
 
 def test_a_valid_key_is_never_throttled() -> None:
@@ -164,8 +144,8 @@ def test_a_valid_key_is_never_throttled() -> None:
     authenticator = KeyAuthenticator([ALICE])
     for _ in range(50):
         result_of(authenticator, b"no")
-    assert isinstance(result_of(authenticator, b"no"), Throttled)
+    assert isinstance(result_of(authenticator, b"no"), RateLimitedError)
     assert isinstance(result_of(authenticator, b"k1"), Identity)
     assert isinstance(result_of(authenticator, b"no", b"k1"), Identity)
-    assert isinstance(result_of(authenticator, b"no"), Throttled)
-    assert result_of(authenticator) == Unauthenticated("missing")
+    assert isinstance(result_of(authenticator, b"no"), RateLimitedError)
+    assert isinstance(result_of(authenticator), UnauthorizedError)

@@ -10,12 +10,12 @@ import pytest
 
 from modelswap.api.auth.identity import ANONYMOUS
 from modelswap.api.control.model_loading import load, unload
+from modelswap.core.commands import LeaseRequest
 from modelswap.core.spec import ClientId, ModelId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelswap.core.commands import LeaseRequest
     from modelswap.fleet import Fleet, LeaseWaiter
 
 A, B = ModelId("a"), ModelId("b")
@@ -64,8 +64,9 @@ async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
     """A load ends without a lease, also for a client that leaves as the model gets ready."""
     fleet = OneLeaseFleet()
     loop, typed = asyncio.get_running_loop(), cast("Fleet", fleet)
+    wanted = LeaseRequest(A, ClientId("x"))
     async with asyncio.TaskGroup() as tasks:
-        loading = tasks.create_task(load(loop, typed, A, ClientId("x"), ANONYMOUS))
+        loading = tasks.create_task(load(loop, typed, wanted, ANONYMOUS))
         await asyncio.sleep(0)
         fleet.grant()
         if client_leaves:

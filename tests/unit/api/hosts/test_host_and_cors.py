@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -219,9 +220,13 @@ def preflight(
     headers: bytes | None = None,
     private: bytes | None = None,
 ) -> dict[bytes, bytes]:
-    return dict(
-        rules.preflight(origin=origin, host=None, request_headers=headers, private_network=private)
-    )
+    fields = {
+        b"origin": origin,
+        b"access-control-request-headers": headers,
+        b"access-control-request-private-network": private,
+    }
+    request: Any = SimpleNamespace(header=fields.get)
+    return dict(rules.preflight(request))
 
 
 def test_preflight() -> None:

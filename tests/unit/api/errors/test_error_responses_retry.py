@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelswap.api.errors.retry_hints import retry_fields
+from modelswap.api.errors.error_responses import retry_fields
 
 
 @pytest.mark.parametrize(

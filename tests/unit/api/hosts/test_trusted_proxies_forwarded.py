@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelswap.api.hosts.forwarded import forwarded_hosts, forwarded_prefix
-from modelswap.api.hosts.trusted_proxies import TrustedProxies
+from modelswap.api.hosts.trusted_proxies import TrustedProxies, forwarded_hosts, forwarded_prefix
 
 
 def request(client: str, **headers: str) -> Any:
@@ -58,5 +57,5 @@ def test_hosts() -> None:
     """Each name in the list of a trusted proxy counts; a list of another client does not."""
     proxies = TrustedProxies(["10.0.0.0/8"])
     forwarded = request("10.0.0.1", x_forwarded_host="a.example, b.example")
-    assert forwarded_hosts(forwarded, proxies) == (b"a.example", b"b.example")
-    assert forwarded_hosts(request("9.9.9.9", x_forwarded_host="a.example"), proxies) == ()
+    assert forwarded_hosts(forwarded, proxies) == [b"a.example", b"b.example"]
+    assert forwarded_hosts(request("9.9.9.9", x_forwarded_host="a.example"), proxies) == []
