@@ -1,13 +1,8 @@
 """Takes HTTP requests from clients, and relays them to upstreams.
 
-`Server` accepts connections and gives its handler an `Exchange` for each request. `Relay` sends one
-to an `UpstreamPool` and the response back; its `RelayOwner` learns how that ended, its
-`RelayObserver` records it, and a `ResponseTransform` may change it. Everything is callbacks on
-asyncio protocols: a small request costs no task and no future.
-
-Guarantees: framing that is not exactly one thing is refused. Harmless slips of upstreams, which have
-one meaning, are repaired; nothing that a client sends is.
-Does not: know models, keys, queues or the configuration.
+Everything is callbacks on asyncio protocols: a small request costs no task and no future. Framing that
+is not exactly one thing is refused; only harmless slips of upstreams are repaired. Nothing here knows
+models, keys, queues or the configuration.
 """
 
 from modelswap.net.address import Address

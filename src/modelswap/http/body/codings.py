@@ -1,8 +1,7 @@
-"""Content codings of request bodies: taken off piece by piece.
+"""Content codings of request bodies: taken off piece by piece, gzip and deflate.
 
 Guarantees: one step makes `STEP` bytes at most, and no body, also none in between two codings,
 grows beyond the limit: a small body that would become huge is refused while it grows.
-Does not: know codings beyond gzip and deflate; the standard library has no others.
 """
 
 from __future__ import annotations
@@ -34,15 +33,13 @@ _NAMES: Final = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 
 
 class UnknownCodingError(Exception):
-    """A coding that cannot be taken off; its name is in the text."""
+    """The text names it."""
 
 
-class BadCodingError(ValueError):
-    """The body is not what its coding says."""
+class BadCodingError(ValueError): ...
 
 
-class GrownError(Exception):
-    """The decoded body is too large."""
+class GrownError(Exception): ...
 
 
 def codings_of(values: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -74,8 +71,6 @@ class _Inflater(Protocol):
 
 
 class _Input:
-    """The coded bytes as they came."""
-
     def __init__(self) -> None:
         self._parts: deque[bytes] = deque()
 
@@ -157,8 +152,6 @@ class _Coding:
 
 
 class ContentDecoder:
-    """Takes the codings off a body."""
-
     def __init__(self, codings: Sequence[bytes], limit: int) -> None:
         self._input = _Input()
         last: _Input | _Coding = self._input
@@ -171,7 +164,6 @@ class ContentDecoder:
 
     @property
     def has_more(self) -> bool:
-        """Whether another step may make something of what is here."""
         return self._last.has_more
 
     def step(self) -> bytes:
@@ -221,11 +213,9 @@ class DecodedStream:
 
     @property
     def body_length(self) -> None:
-        """Not known before its end."""
         return
 
     def stream_body(self, sink: BodySink) -> None:
-        """Give the body to `sink` as it is decoded, perhaps before this returns."""
         self._sink = sink
         self._exchange.stream_body(self)
 
@@ -238,13 +228,11 @@ class DecodedStream:
         self._go_on()
 
     def on_data(self, data: bytes) -> None:
-        """Take coded bytes."""
         self._decoder.feed(data)
         if not self._is_due:
             self._step()
 
     def on_end(self) -> None:
-        """The coded body is complete."""
         self._has_ended = True
         if not self._is_due:
             self._step()

@@ -1,10 +1,8 @@
 """Multipart forms: read and edited while they stream by.
 
-Guarantees: a form has one reading. A boundary that is not exactly a boundary, a part without a name,
-two `model` fields: refused, because the next program could read them differently. What is not edited
-keeps every byte, part headers and order included.
-Memory: one part's headers (`MAX_HEADERS`), the values asked for (`MAX_VALUE` each) and one delimiter;
-never a file.
+Guarantees: a form has one reading: what the next program could read differently is refused. What is
+not edited keeps every byte.
+Memory: one part's headers, the values asked for and one delimiter; never a file.
 """
 
 from __future__ import annotations
@@ -53,8 +51,6 @@ def boundary_of(content_type: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The beginning of one part."""
-
     name: str
     is_file: bool
     raw: bytes
@@ -77,9 +73,7 @@ Piece = Part | Data | Closing
 
 
 class FormReader:
-    """Cuts a form into pieces; the pieces' bytes together are the form's."""
-
-    __slots__ = ("_delimiter", "_held", "_parts", "_raw", "_state")
+    """Cuts a form into pieces, whose bytes together are the form's; raises ValueError."""
 
     def __init__(self, content_type: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary_of(content_type)
@@ -94,7 +88,7 @@ class FormReader:
         return self._state == _EPILOGUE
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Return the pieces that are certain now; raise ValueError."""
+        """Return the pieces that are certain now."""
         held = self._held + data if self._held else data
         out: list[Piece] = []
         while True:
@@ -106,7 +100,7 @@ class FormReader:
         return out
 
     def finish(self) -> None:
-        """Check that the form ended; raise ValueError."""
+        """Raise ValueError for a form that did not end."""
         if not self.complete:
             raise ValueError("the form ends before its last boundary")
 
@@ -229,8 +223,6 @@ def _parameters(disposition: bytes) -> dict[bytes, bytes]:
 class FormScan:
     """Finds the values of a few text fields; a repeated one is refused."""
 
-    __slots__ = ("_name", "_reader", "_value", "_wanted", "fields")
-
     def __init__(
         self, content_type: bytes, wanted: frozenset[str] = frozenset({"model", "stream"})
     ) -> None:
@@ -243,11 +235,9 @@ class FormScan:
 
     @property
     def complete(self) -> bool:
-        """The form has ended."""
         return self._reader.complete
 
     def feed(self, data: bytes) -> None:
-        """Look at more of the form; raise ValueError."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Data):
                 self._on_data(piece.data)
@@ -257,7 +247,6 @@ class FormScan:
                     self._on_part(piece)
 
     def finish(self) -> None:
-        """Check that the form is complete; raise ValueError."""
         self._reader.finish()
 
     def _on_part(self, part: Part) -> None:
@@ -283,13 +272,10 @@ class FormScan:
 
 
 class FormEdit:
-    """Sets and removes text fields of a form that streams by; all else keeps its bytes.
+    """Sets and removes text fields of a form that streams by.
 
-    A field that is set takes the place of the first one of that name; later
-    ones of that name go; one that is missing is added at the end.
+    A field that is set takes the place of the first of that name, or is added at the end.
     """
-
-    __slots__ = ("_boundary", "_dropping", "_first", "_once", "_reader", "_remove", "_seen", "_set")
 
     def __init__(
         self,
@@ -311,11 +297,10 @@ class FormEdit:
         self._first = True
 
     def feed(self, data: bytes) -> bytes:
-        """Return the edited bytes that are certain now; raise ValueError."""
+        """Return the edited bytes that are certain now."""
         return b"".join([self._edited(piece) for piece in self._reader.feed(data)])
 
     def finish(self) -> None:
-        """Check that the form is complete; raise ValueError."""
         self._reader.finish()
 
     def _edited(self, piece: Piece) -> bytes:

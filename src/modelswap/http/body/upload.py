@@ -1,8 +1,7 @@
 """A form that is forwarded: held until its `model` is known, then streamed.
 
-Guarantees: what came is in the spool or already with the upstream. When the model is known early,
-the rest of the client's bytes go straight on, no faster than the upstream takes them.
-Does not: guess: a form without a `model` is spooled whole before `known` is called.
+When the model is known early, the rest goes straight on, no faster than the upstream takes it; a form
+without a `model` is spooled whole before `known` is called.
 Memory: 1 MiB, then a file.
 """
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 
 class Fault(Enum):
-    """Why a form was given up."""
-
     MALFORMED = "malformed"
     UNPACKED = "its coding is broken"
     TOO_LARGE = "too large"
@@ -32,10 +29,9 @@ class Fault(Enum):
 
 
 class Upload:
-    """Reads a form's body: `known(fields)` once, when `until` is known or the form ended.
+    """Reads a form; then send its `source`, or `close` it.
 
-    `bad(text)` instead, when the form is given up; `fault` says why. Call `source`
-    to send the form on, or `close` to forget it.
+    It calls `known(fields)` when `until` is known or the form ended, or `bad(text)` when it gives up.
     """
 
     def __init__(
@@ -65,7 +61,6 @@ class Upload:
         self._outlet: _Outlet | None = None
 
     def begin(self) -> None:
-        """Start to read; `known` or `bad` may be called before this returns."""
         self._stream.stream_body(self)
 
     @property
@@ -73,7 +68,6 @@ class Upload:
         return self._scan.fields
 
     def on_data(self, data: bytes) -> None:
-        """Take more of the client's body."""
         if self._failed:
             return
         try:
@@ -94,7 +88,6 @@ class Upload:
             self._stream.pause_body()
 
     def on_end(self) -> None:
-        """The client's body is complete."""
         if self._failed:
             return
         self._complete = True
@@ -111,7 +104,6 @@ class Upload:
     def source(
         self, *, values: dict[str, bytes], remove: frozenset[str] = frozenset()
     ) -> BodySource:
-        """Make the body to send: the form with fields set and removed, or as it is."""
         edit = (
             FormEdit(self._content_type, values=values, remove=remove) if values or remove else None
         )
@@ -121,7 +113,7 @@ class Upload:
     def whole(
         self, *, values: dict[str, bytes], remove: frozenset[str] = frozenset()
     ) -> bytes | None:
-        """Return the form that would be sent, when it is all here and small: it can be sent twice."""
+        """The form that would be sent, when it is all here and small: it can be sent twice."""
         if not (self._is_here() and self._spool.in_memory):
             return None
         held = self._spool.held()
@@ -138,7 +130,6 @@ class Upload:
         return self._scan.complete and (self._complete or self._spool.size == length)
 
     def close(self) -> None:
-        """Forget what is held."""
         self._spool.close()
 
     @property

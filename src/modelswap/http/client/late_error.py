@@ -27,7 +27,7 @@ class LateError:
         self._size = 0
 
     def head(self, head: ResponseHead) -> None:
-        """Change no field: the client has its head already."""
+        """Change no field: the client has its head."""
 
     def data(self, data: bytes) -> bytes:
         kept = data[: _MAX_BODY - self._size]
@@ -36,6 +36,5 @@ class LateError:
         return b""
 
     def end(self) -> bytes:
-        """Return the event that the owner makes of the body."""
         head = self._head
         return self._owner.on_late_error(head.status, head.content_type, b"".join(self._parts))

@@ -1,12 +1,10 @@
-"""One exchange, from the client to an upstream and back.
+"""One exchange, from the client to an upstream and back, unbuffered.
 
-Guarantees: what the upstream sends is passed on at once, and never faster than the client takes it:
-beyond the write buffer's high-water mark (256 KiB) the upstream is not read. What breaks before the
+Guarantees: the upstream is not read beyond the client's write buffer (256 KiB). What breaks before the
 response's head went out is the owner's to respond to; what breaks later looks broken to the client.
 A request is sent a second time only when it cannot have run: the connection was a used one, it ended
 before a byte of a response, and either the method is idempotent or the upstream's kernel never took
-a byte of the request. The owner learns of the end exactly once.
-Does not: buffer.
+a byte of the request.
 """
 
 from __future__ import annotations
@@ -40,8 +38,6 @@ _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class Relay:
-    """Takes one request to the upstream and its response to the client."""
-
     __slots__ = (
         "_body",
         "_bytes_sent",
@@ -101,11 +97,9 @@ class Relay:
         self.wants_upgrade = request.upgrade is not None
 
     def begin(self, *, fresh: bool = False) -> None:
-        """Send the request with its body to the upstream, and the response to the client.
+        """Take over `exchange.on_gone` and `on_drain`; the owner may learn of the end before this returns.
 
         `fresh`: on a new connection, for a body that cannot be sent again when a used one has ended.
-        Takes over `exchange.on_gone` and `exchange.on_drain`. `owner.on_end` or `owner.on_whole` is
-        called once at the end, perhaps before this returns.
         """
         exchange = self._exchange
         if exchange.finished:
@@ -116,12 +110,9 @@ class Relay:
         self._pool.begin(self, fresh=fresh)
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
-        """End the exchange now; the upstream's connection is closed."""
         if not self.ended:
             self._leave_upstream()
             self._break(reason, detail)
-
-    # The request
 
     def on_connection(self, connection: UpstreamWriter) -> None:
         self._connection = connection
@@ -155,7 +146,6 @@ class Relay:
         source.start(self)
 
     def on_data(self, data: bytes) -> None:
-        """Pass on a piece of the request's body (as the sink of its source)."""
         connection = self._connection
         if connection is None or not data:
             return
@@ -173,7 +163,7 @@ class Relay:
             connection.touch()
 
     def on_fail(self, detail: str) -> None:
-        """The request's body broke off: the upstream must not take it for complete."""
+        """The upstream must not take the body for complete."""
         self.cancel(EndReason.BODY_FAILED, detail)
 
     def on_upstream_paused(self) -> None:
@@ -183,8 +173,6 @@ class Relay:
     def on_upstream_resumed(self) -> None:
         if self.is_sending and not isinstance(self._body, bytes):
             self._body.resume()
-
-    # The response
 
     def on_head(self, head: ResponseHead) -> None:
         exchange = self._exchange
@@ -302,8 +290,6 @@ class Relay:
             never_ran=never_ran,
         )
 
-    # A transform
-
     def _transformed_head(self, head: ResponseHead) -> ResponseHead:
         assert self._transform is not None
         fields = self._transform.head(head)
@@ -322,8 +308,6 @@ class Relay:
             if self._observer is not None:
                 self._observer.on_data(data)
 
-    # The tunnel
-
     def on_switch(self, head: ResponseHead) -> Tunnel:
         assert self._connection is not None
         self._head = head
@@ -339,8 +323,6 @@ class Relay:
         self._connection = None
         self._exchange.finished = True
         self._end(reason, detail)
-
-    # The end
 
     def _break(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> None:
         """End a relay that failed; the client sees it when it has seen a part of the response."""
@@ -387,8 +369,6 @@ class Relay:
     def _detach(self) -> None:
         self._exchange.on_gone = None
         self._exchange.on_drain = None
-
-    # The client
 
     def _on_client_gone(self) -> None:
         self._leave_upstream()

@@ -21,7 +21,7 @@ _EXPOSES = b"Access-Control-Expose-Headers: "
 
 
 def block_with_fields(head: ResponseHead, request: UpstreamRequest) -> bytes | None:
-    """Return the head's lines, without framing, as the request wants them; None: as they are."""
+    """The head's lines, without framing, as the request wants them; None: as they are."""
     guard = request.page_guard if head.is_active else b""
     may_redirect = request.may_redirect if head.is_active else None
     if not (request.response_fields or guard or may_redirect):
@@ -35,7 +35,7 @@ def block_with_fields(head: ResponseHead, request: UpstreamRequest) -> bytes | N
 
 
 def switching_block(head: ResponseHead, request: UpstreamRequest) -> bytes:
-    """Return the whole head of a `101` for the client."""
+    """The whole head of a `101` for the client."""
     fields = head.block.partition(b"\r\n")[2]
     if request.page_guard:
         fields = without_origin_wide(fields)
@@ -45,10 +45,7 @@ def switching_block(head: ResponseHead, request: UpstreamRequest) -> bytes:
 
 
 def _with_access_control(block: bytes, fields: bytes) -> bytes:
-    """Put our fields behind the upstream's head, whose `Access-Control-*` give way to them.
-
-    Where ours expose headers to pages, the upstream's list goes on counting.
-    """
+    """Put our fields in place of the upstream's `Access-Control-*`, but keep what it exposes."""
     if _EXPOSES in fields and (lists := [one for one in _EXPOSED.findall(block) if one]):
         fields = fields.replace(_EXPOSES, b"%b%b, " % (_EXPOSES, b", ".join(lists)), 1)
     return _ACCESS_CONTROL.sub(b"", block) + fields

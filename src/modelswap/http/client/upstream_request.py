@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 
 class UpstreamRequest:
-    """May be sent many times."""
-
     __slots__ = ("block", "may_redirect", "method", "page_guard", "response_fields", "upgrade")
 
     def __init__(
@@ -28,13 +26,11 @@ class UpstreamRequest:
         page_guard: Sequence[Field] = (),
         may_redirect: Callable[[bytes], bool] | None = None,
     ) -> None:
-        """`target` is path and query: `Address.join`. `upgrade` is the value of the client's `Upgrade`.
+        """`target` is path and query; `upgrade` the value of the client's `Upgrade`.
 
-        `response_fields` are added to the response for the client; `Access-Control-*` of the upstream
-        give way to them. `page_guard` are added to a response that a browser could run as a page;
-        fields of the upstream that concern the whole origin give way to them.
-        `may_redirect` tells whether the `Location` of a redirect may stay; without it, all may.
-        ValueError for a header that would break out of its line.
+        `response_fields` replace the upstream's `Access-Control-*`. `page_guard` is added to a response
+        that a browser could run as a page, instead of fields that concern the whole origin.
+        `may_redirect` tells whether a `Location` may stay. ValueError for a header that is no line.
         """
         self.method = method
         self.upgrade = upgrade

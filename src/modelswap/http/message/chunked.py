@@ -1,11 +1,8 @@
 """Chunked framing, read incrementally: strictly in requests, with harmless slips in responses.
 
-Guarantees: what is not exactly `1*HEXDIG [; ext] CRLF data CRLF … 0 CRLF trailers CRLF` is refused
-in a request, and the reader tells where the body ends, so that the bytes behind it are never taken
-for a part of it. Extensions and trailers are checked and dropped.
+The reader tells where the body ends, which httptools does not. Extensions and trailers are checked
+and dropped.
 Memory: one incomplete line, at most `MAX_LINE`.
-
-Heads are read by llhttp; httptools does not tell where a body ends, hence this reader.
 """
 
 from __future__ import annotations
@@ -39,13 +36,10 @@ _KNOWN_SIZES = 4096
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
-class ChunkError(ValueError):
-    """The framing is broken; nothing after this point can be trusted."""
+class ChunkError(ValueError): ...
 
 
 class ChunkReader:
-    """Turns received bytes into body bytes; `done` after the last chunk."""
-
     __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "error", "rest")
 
     def __init__(self) -> None:
@@ -64,13 +58,13 @@ class ChunkReader:
 
     @property
     def had_last_chunk(self) -> bool:
-        """The body is complete, though the empty line behind it may be missing (RFC 9112 8)."""
+        """The empty line behind it may be missing (RFC 9112 8)."""
         return not self.error and self._state in (_TRAILERS, _DONE)
 
     def single(self, data: bytes) -> int:
-        """When `data` is exactly one whole chunk: where its body starts (it ends 2 before the end).
+        """Where the body of `data` starts when that is exactly one chunk, as in most event streams; else 0.
 
-        0 otherwise: then `feed` it. The usual case of an event stream.
+        The body ends 2 before the end.
         """
         if self._state or self._line:
             return 0
@@ -81,7 +75,6 @@ class ChunkReader:
         return start if size and len(data) == start + size + 2 and data.endswith(b"\r\n") else 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the body's bytes within `data`, chunk by chunk, up to an `error`."""
         out: list[bytes] = []
         try:
             self._feed(data, out)
@@ -128,7 +121,7 @@ class ChunkReader:
         return at + len(seen)
 
     def _line_at(self, data: bytes, at: int) -> int:
-        """Read one line (a size or a trailer) that starts, or goes on, at `at`."""
+        """A size or a trailer that starts, or goes on, at `at`."""
         line = self._line
         if line and line[-1] == 13 and data[at] == 10:  # noqa: PLR2004 - CR at the end, LF now
             self._line = b""
@@ -183,8 +176,8 @@ class ChunkReader:
 class ResponseChunkReader(ChunkReader):
     """Reads what backends send.
 
-    A bare LF ends a line (but not a chunk's data), a size may be padded with zeros or followed by spaces,
-    and a trailer about the framing is dropped like every other trailer. Each of these has one meaning.
+    A bare LF ends a line (but not a chunk's data), a size may be padded with zeros or spaces, and every
+    trailer is dropped. Each of these has one meaning.
     """
 
     __slots__ = ()

@@ -1,8 +1,6 @@
-"""One request: its head, and the client that sent it.
+"""One request: its head, and the client that sent it; bodies belong to the exchange.
 
-Guarantees: a request is read-only, and the same object may stand for several requests of one
-connection that were equal byte for byte.
-Does not: hold a body: bodies belong to the exchange.
+It is read-only: one object may stand for several requests of one connection that were equal.
 """
 
 from __future__ import annotations

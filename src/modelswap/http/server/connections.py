@@ -1,10 +1,8 @@
 """The open connections: how many there may be, in all and per address, and which idle one is closed for a new one.
 
-Guarantees: at most `limits.connections` are served, and `limits.connectionsPerAddress` of one
-address, unless the address is unbounded (this machine, a trusted proxy). At a limit the connection
-that has been idle longest is closed; only when none is idle is the new one refused.
-Memory: refused connections that wait for their client to read the refusal are bounded too.
-Does not: cost anything per request: connections are searched only when a limit is reached.
+At a limit the connection that has been idle longest is closed; only when none is idle is the new one
+refused. An unbounded address (this machine, a trusted proxy) has no limit of its own.
+Connections are searched only when a limit is reached: nothing here costs anything per request.
 """
 
 from __future__ import annotations
@@ -28,8 +26,6 @@ _MAX_SEARCHES = 20
 
 
 class OpenConnection(Protocol):
-    """A connection, as far as it is counted, closed and swept."""
-
     peer: str
     idle_number: int
 
@@ -52,7 +48,6 @@ class Connections:
         limits: Limits,
         is_unbounded: Callable[[str], bool],
     ) -> None:
-        """`is_unbounded` tells whether an address may have any number of connections."""
         self._loop = loop
         self._limits = limits
         self._is_unbounded = is_unbounded
@@ -83,12 +78,11 @@ class Connections:
         return iter(list(self._open))
 
     def set_limits(self, limits: Limits) -> None:
-        """New limits, for connections that come from now on."""
         self._limits = limits
         self._descriptors_for = connections_that_fit(limits.connections)
 
     def add(self, connection: OpenConnection, peer: str, now: float) -> bool:
-        """Count a connection; False: there are too many, and none can be closed for it. `now` is the sweeper's."""
+        """False: there are too many, and none can be closed for it. `now` is the sweeper's."""
         if not self._fresh:
             self._loop.call_soon(self._fresh.clear)
         self._fresh.add(connection)
@@ -128,7 +122,7 @@ class Connections:
         return len(self._open) - len(self._leaving) < most or self._close_idle(None, now)
 
     def _close_idle(self, peer: str | None, now: float) -> bool:
-        """Close the connection that has been idle longest, of one address or of all."""
+        """The one that has been idle longest, of one address or of all."""
         idle = self._take(self._found_idle.get(peer, []))
         if idle is None and self._may_search(now):
             found = self._found_idle[peer] = self._idle_of(peer)
@@ -155,7 +149,7 @@ class Connections:
         return found
 
     def _take(self, found: list[tuple[int, OpenConnection]]) -> OpenConnection | None:
-        """Take out of `found` the first that is still as it was found."""
+        """The first that is still as it was found."""
         while found:
             number, connection = found.pop()
             if (

@@ -1,9 +1,7 @@
 """Where the server listens: `HOST:PORT` or `unix:/path`, parsed and bound.
 
-Guarantees: every interface means both families: `:80` and `[::]:80` answer IPv4 and IPv6, from two sockets,
-so that IPv4 clients keep their own addresses. `localhost` is `127.0.0.1` and, where the machine has
-it, `::1`. A ListenError says in one line what was found.
-Does not: accept connections.
+`:80` and `[::]:80` answer IPv4 and IPv6, from two sockets, so that IPv4 clients keep their own
+addresses. `localhost` is `127.0.0.1` and, where the machine has it, `::1`.
 """
 
 from __future__ import annotations
@@ -34,8 +32,7 @@ _TRIES = 8
 """Attempts to find a free port that both families have: the second seldom fails."""
 
 
-class ListenError(Exception):
-    """The address cannot be listened on; the text says why."""
+class ListenError(Exception): ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class ListenAddress:
 
     @classmethod
     def parse(cls, text: str) -> ListenAddress:
-        """Read what stands behind `--listen`; raise ValueError that says what was found."""
+        """Raise ValueError that says what was found."""
         if text.lower().startswith(_UNIX):
             path = text[len(_UNIX) :].removeprefix("//")
             wrong = socket_path_problem(path)
@@ -69,12 +66,12 @@ class ListenAddress:
         return cls(_host(host), _port(port))
 
     def __str__(self) -> str:
-        """Name it for the state directory."""
+        """For the state directory."""
         return f"unix:{self.socket_path}" if self.socket_path else f"{self.host}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """Name it for messages, as it is written behind `--listen`."""
+        """For messages, as it is written behind `--listen`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else str(self)
 
 
@@ -118,11 +115,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 async def bound(address: ListenAddress) -> list[socket.socket]:
-    """Take the address, and return its sockets.
-
-    Raises:
-        ListenError: it cannot be had.
-    """
+    """Raise ListenError."""
     try:
         if address.socket_path:
             return [listen(address.socket_path)]

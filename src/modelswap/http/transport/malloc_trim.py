@@ -1,8 +1,7 @@
-"""Has glibc's allocator keep large buffers, and give them back when asked.
+"""Has glibc's allocator, if there is one, keep large buffers, and give them back when asked.
 
 By default glibc maps and unmaps every buffer beyond 128 KiB, and each map costs page faults over the
 whole buffer: two thirds of the CPU time of large bodies.
-Guarantees: where there is no glibc, nothing happens.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TRIM_THRESHOLD = Bytes(192 << 20)
 
 
 def tune_allocator() -> bool:
-    """Raise glibc's thresholds for mapping and trimming; False where there is no glibc."""
+    """False where there is no glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -37,7 +36,7 @@ def tune_allocator() -> bool:
 
 
 def malloc_trim() -> None:
-    """Return free memory to the system; costs milliseconds after large bodies, little else."""
+    """It costs milliseconds after large bodies, little else."""
     if sys.platform.startswith("linux"):
         try:
             ctypes.CDLL(None).malloc_trim(0)

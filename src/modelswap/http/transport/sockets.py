@@ -1,8 +1,7 @@
 """Asks the system about connections, and sets their options.
 
-Guarantees: a system that does not know an option, or a connection that has just been lost, is no error
-here: the connection's user learns of that. Where the system does not tell, the result is the careful
-one. `None` stands for a transport without a socket.
+An unknown option, or a connection that has just been lost, is no error here. Where the system does not
+tell, the result is the careful one. `None` stands for a transport without a socket.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _BYTES_ACKED: Final = 120
 
 
 def client_of(peer: tuple[str, int] | str | bytes | None) -> str:
-    """Return the address of a client; one that comes through a Unix socket is of this machine."""
+    """A client that comes through a Unix socket is of this machine."""
     if peer is None:
         return ""
     return peer[0] if isinstance(peer, tuple) else UNIX_CLIENT
@@ -47,12 +46,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether a connection comes from this machine: over the loopback or a Unix socket."""
+    """Over the loopback or a Unix socket."""
     return not host or is_loopback(host)
 
 
 def has_unread(connection: socket.socket | None) -> bool:
-    """Whether bytes have come that were not read yet; False where the system does not tell."""
+    """False where the system does not tell."""
     if connection is None or sys.platform == "win32":
         return False
     import fcntl  # noqa: PLC0415 - not there on every system
@@ -80,7 +79,7 @@ def unpace(connection: socket.socket | None) -> None:
 
 
 def keep_alive(connection: socket.socket | None, every: float | None) -> None:
-    """Have the kernel ask so often, in seconds, whether another machine is still there."""
+    """Have the kernel ask every so many seconds whether the other side is still there."""
     if every is None or connection is None:
         return
     pause = min(max(1, int(every)), _MAX_INTERVAL)
@@ -92,7 +91,6 @@ def keep_alive(connection: socket.socket | None, every: float | None) -> None:
 
 
 def reset_at_end(connection: socket.socket | None) -> None:
-    """Have the connection end with a reset, so that its end is not taken for the response's."""
     if connection is None:
         return
     with suppress(OSError):
@@ -122,7 +120,7 @@ def _in_kernel(connection: socket.socket | None) -> int:
 
 
 def acknowledged(connection: socket.socket | None) -> int | None:
-    """Return how many bytes the other side's kernel has taken, and one for the SYN; None: not known."""
+    """Bytes that the other side's kernel has taken, and one for the SYN; None: not known."""
     if connection is None or sys.platform != "linux":
         return None
     try:
