@@ -16,18 +16,16 @@ from .body.codings import (
     codings_of,
     decoded,
 )
-from .body.forms import FormEdit, FormScan
-from .body.protocols import BodySink, BodySource, BodyStream
+from .body.protocols import BodySource, BodyStream
 from .body.sources import ExchangeBody, OpenedBody
-from .body.spool import Spool, SpoolFolders
+from .body.spool import SpoolFolders
 from .body.upload import Fault, Upload
 from .client.pool import UpstreamPool
-from .client.protocols import RelayObserver, RelayOwner, ResponseTransform
 from .client.relay import Relay
 from .client.result import EndReason, RelayResult
 from .client.upstream_request import UpstreamRequest
 from .message.fields import Field
-from .message.head import BadResponseError, ResponseHead
+from .message.head import ResponseHead
 from .message.request import Request, forward_headers
 from .server.context import Refused
 from .server.exchange import Exchange
@@ -43,8 +41,6 @@ __all__ = [
     "LISTEN_EXPECTED",
     "Address",
     "BadCodingError",
-    "BadResponseError",
-    "BodySink",
     "BodySource",
     "BodyStream",
     "Certificate",
@@ -55,22 +51,16 @@ __all__ = [
     "ExchangeBody",
     "Fault",
     "Field",
-    "FormEdit",
-    "FormScan",
     "GrownError",
     "ListenAddress",
     "ListenError",
     "OpenedBody",
     "Refused",
     "Relay",
-    "RelayObserver",
-    "RelayOwner",
     "RelayResult",
     "Request",
     "ResponseHead",
-    "ResponseTransform",
     "Server",
-    "Spool",
     "SpoolFolders",
     "UnknownCodingError",
     "Upload",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.units import Bytes
 
@@ -58,18 +58,6 @@ def codings_of(values: Sequence[bytes]) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-class _Inflater(Protocol):
-    """What `zlib.decompressobj` gives."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
 class _Input:
     def __init__(self) -> None:
         self._parts: deque[bytes] = deque()
@@ -96,7 +84,8 @@ class _Coding:
         self._name = name
         self._source = source
         self._limit = limit
-        self._inflate: _Inflater | None = None
+        self._inflate: Any = None
+        """A `zlib.decompressobj` in the middle of a member."""
         self._pending = b""
         self._is_full = False
         """The last step made all that it may: there can be more without more input."""
@@ -120,9 +109,8 @@ class _Coding:
                 return b""
         if self._inflate is None and not self._begin():
             return b""
-        assert self._inflate is not None
         try:
-            made = self._inflate.decompress(self._pending, STEP)
+            made: bytes = self._inflate.decompress(self._pending, STEP)
         except zlib.error:
             raise BadCodingError(f"the request body is not valid {self._name.decode()}") from None
         self._has_ended = self._inflate.eof

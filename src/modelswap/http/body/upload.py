@@ -53,11 +53,11 @@ class Upload:
         self._until = until
         self._spool = Spool(folders)
         self._told = False
-        self._failed = ""
+        self.failure = ""
         self.fault: Fault | None = None
         self.detail = ""
         """What only the log should say about it."""
-        self._complete = False
+        self.is_complete = False
         self._outlet: _Outlet | None = None
 
     def begin(self) -> None:
@@ -68,7 +68,7 @@ class Upload:
         return self._scan.fields
 
     def on_data(self, data: bytes) -> None:
-        if self._failed:
+        if self.failure:
             return
         try:
             self._scan.feed(data)
@@ -77,7 +77,7 @@ class Upload:
                 return
             self._spool.write(data)
         except ValueError as wrong:
-            self._fail(str(wrong))
+            self.give_up(Fault.MALFORMED, str(wrong))
             return
         except SpoolError as error:
             self.give_up(Fault.NO_ROOM, "the form could not be stored", str(error))
@@ -88,13 +88,13 @@ class Upload:
             self._stream.pause_body()
 
     def on_end(self) -> None:
-        if self._failed:
+        if self.failure:
             return
-        self._complete = True
+        self.is_complete = True
         try:
             self._scan.finish()
         except ValueError as wrong:
-            self._fail(str(wrong))
+            self.give_up(Fault.MALFORMED, str(wrong))
             return
         if not self._told:
             self._tell()
@@ -127,22 +127,14 @@ class Upload:
     def _is_here(self) -> bool:
         """Whether every byte of the form has come, and it is well formed to its end."""
         length = self._stream.body_length
-        return self._scan.complete and (self._complete or self._spool.size == length)
+        return self._scan.complete and (self.is_complete or self._spool.size == length)
 
     def close(self) -> None:
         self._spool.close()
 
-    @property
-    def is_complete(self) -> bool:
-        return self._complete
-
-    @property
-    def failure(self) -> str:
-        return self._failed
-
     def _length(self, values: dict[str, bytes], remove: frozenset[str]) -> int | None:
         """The edited form's length, where it can be known before its end."""
-        length = self._spool.size if self._complete else self._stream.body_length
+        length = self._spool.size if self.is_complete else self._stream.body_length
         fields = self._scan.fields
         if length is None or remove or not fields.keys() >= values.keys():
             return None
@@ -152,14 +144,11 @@ class Upload:
         self._told = True
         self._known(self._scan.fields)
 
-    def _fail(self, text: str) -> None:
-        self.give_up(Fault.MALFORMED, text)
-
     def give_up(self, fault: Fault, text: str, detail: str = "") -> None:
         """End it; the upstream, or else the caller, is told."""
-        if self._failed:
+        if self.failure:
             return
-        self._failed = text
+        self.failure = text
         self.fault = fault
         self.detail = detail
         self._spool.close()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
 from modelswap.units import Bytes
 
-from .late_error import LateError
 from .response_fields import block_with_fields, switching_block
 from .result import EndReason, RelayResult
 from .tunnel import Tunnel
@@ -32,6 +31,8 @@ _OK = 200  # a status
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
 _JOIN_BELOW = Bytes(65536)
 """Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
+_MAX_LATE_BODY = Bytes(64 << 10)
+"""Bytes kept of the body: more than any error says, little enough for each of many requests."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
@@ -378,3 +379,28 @@ class Relay:
     def _on_client_drain(self) -> None:
         if self._connection is not None:
             self._connection.resume()
+
+
+class LateError:
+    """A transform that collects the body and gives one event in its place."""
+
+    __slots__ = ("_head", "_owner", "_parts", "_size")
+
+    def __init__(self, owner: RelayOwner, head: ResponseHead) -> None:
+        self._owner = owner
+        self._head = head
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def head(self, head: ResponseHead) -> None:
+        """Change no field: the client has its head."""
+
+    def data(self, data: bytes) -> bytes:
+        kept = data[: _MAX_LATE_BODY - self._size]
+        self._size += len(kept)
+        self._parts.append(kept)
+        return b""
+
+    def end(self) -> bytes:
+        head = self._head
+        return self._owner.on_late_error(head.status, head.content_type, b"".join(self._parts))

@@ -16,13 +16,10 @@ MAX_LINE = Bytes(4096)
 MAX_TRAILERS = Bytes(16384)
 """Bytes of all trailers together: a few long lines."""
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"host"})
 """Too late in a trailer: a program that reads it there would read another message."""
 _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
-
-_PADDED_SIZE_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _PADDED_SIZE_START = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 _SHOWN = Bytes(20)
 """Bytes of a size line that an error quotes."""
@@ -41,6 +38,7 @@ class ChunkError(ValueError): ...
 
 class ChunkReader:
     __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "error", "rest")
+    _size_line = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
     def __init__(self) -> None:
         self._state = _SIZE
@@ -143,17 +141,20 @@ class ChunkReader:
     def _check_partial(self, line: bytes) -> None:
         """Refuse at once what no later byte can mend."""
         if self._state == _SIZE and not _SIZE_START.fullmatch(line):
-            raise ChunkError("malformed chunk size")
+            raise ChunkError(self._not_a_size(line))
         if b"\n" in line or b"\r" in line[:-1]:
             raise ChunkError("bare CR or LF in chunked framing")
+
+    def _not_a_size(self, _line: bytes) -> str:
+        return "malformed chunk size"
 
     def _on_line(self, line: bytes) -> None:
         if self._state == _TRAILERS:
             self._on_trailer(line)
             return
-        match = _SIZE_LINE.fullmatch(line)
+        match = self._size_line.fullmatch(line)
         if match is None:
-            raise ChunkError("malformed chunk size")
+            raise ChunkError(self._not_a_size(line))
         self._left = int(match[1], 16)
         self._state = _DATA if self._left else _TRAILERS
 
@@ -181,6 +182,10 @@ class ResponseChunkReader(ChunkReader):
     """
 
     __slots__ = ()
+    _size_line = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+
+    def _not_a_size(self, line: bytes) -> str:
+        return f"malformed chunk size {line[:_SHOWN].decode('latin-1')!r}"
 
     def _line_at(self, data: bytes, at: int) -> int:
         end = data.find(b"\n", at)
@@ -190,30 +195,16 @@ class ResponseChunkReader(ChunkReader):
             raise ChunkError("a chunk's size line or a trailer is too long")
         if end < 0:
             if self._state == _SIZE and not _PADDED_SIZE_START.fullmatch(line):
-                raise ChunkError(_not_a_size(line))
+                raise ChunkError(self._not_a_size(line))
             self._line = line
             return stop
         self._line = b""
         self._on_line(line.removesuffix(b"\r"))
         return end + 1
 
-    def _on_line(self, line: bytes) -> None:
-        if self._state == _TRAILERS:
-            self._on_trailer(line)
-            return
-        match = _PADDED_SIZE_LINE.fullmatch(line)
-        if match is None:
-            raise ChunkError(_not_a_size(line))
-        self._left = int(match[1], 16)
-        self._state = _DATA if self._left else _TRAILERS
-
     def _check_trailer(self, line: bytes) -> None:
         if b":" not in line or b"\r" in line or b"\0" in line:
             raise ChunkError("malformed trailer")
-
-
-def _not_a_size(line: bytes) -> str:
-    return f"malformed chunk size {line[:_SHOWN].decode('latin-1')!r}"
 
 
 def _learn(line: bytes) -> int:

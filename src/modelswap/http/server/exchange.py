@@ -119,28 +119,18 @@ class Exchange:
     def start_block(self, status: int, block: bytes, length: int | None) -> None:
         """Like `start`, with status line and headers as lines."""
         self._begin(status)
-        has_body = (
-            status >= NO_BODY_BELOW and status not in _BODILESS and self.request.method != "HEAD"
-        )
-        if status < NO_BODY_BELOW or status == NO_CONTENT:
-            framing = b""
-        elif length is not None:
-            framing = b"Content-Length: %d\r\n" % length
-            if has_body:
-                self._left = length
-                self._framing = _LENGTH
-        elif status == NOT_MODIFIED:
-            framing = b""
-        elif self.request.version == "1.1":
-            framing = b"Transfer-Encoding: chunked\r\n"
-            if has_body:
-                self._framing = _CHUNKED
-        else:
-            framing = b""
-            if has_body:
-                self._framing = _UNTIL_CLOSE
+        bodiless = status < NO_BODY_BELOW or status in _BODILESS
+        framing, line = _UNTIL_CLOSE, b""
+        if length is not None and (not bodiless or status == NOT_MODIFIED):
+            framing, line = _LENGTH, b"Content-Length: %d\r\n" % length
+        elif not bodiless and self.request.version == "1.1":
+            framing, line = _CHUNKED, b"Transfer-Encoding: chunked\r\n"
+        if not bodiless and self.request.method != "HEAD":
+            self._framing = framing
+            self._left = length or 0
+            if framing == _UNTIL_CLOSE:
                 self._owner.keep_alive = False
-        self.writer.write(block + framing + self._owner.closing_line() + b"\r\n")
+        self.writer.write(block + line + self._owner.closing_line() + b"\r\n")
 
     def start_ready(self, status: int, head: bytes, length: int | None) -> None:
         """Like `start_block` with the framing and the empty line in `head`, when `can_start_ready`.

@@ -53,7 +53,6 @@ class ExchangeOwner(Protocol):
 
     @property
     def reader(self) -> BodyReader: ...
-
     def date_line(self) -> bytes: ...
 
     def closing_line(self) -> bytes:

@@ -73,10 +73,6 @@ class Server:
         """Bytes of bodies in memory."""
         return self._context.memory.held
 
-    @property
-    def is_draining(self) -> bool:
-        return self._context.draining
-
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         address = await self.bind(ListenAddress(host, port))
         await self.accept()

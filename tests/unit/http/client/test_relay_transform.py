@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.http import BadResponseError, EndReason
+from modelswap.http import EndReason
 from support.sockets import connect, get, post, proxying, read_answer, read_request
 
 if TYPE_CHECKING:

@@ -287,7 +287,7 @@ async def test_drain_lets_running_requests_end() -> None:
         exchange = await running.get()
         async with asyncio.TaskGroup() as group:
             drained = group.create_task(server.drain(5))
-            while not server.is_draining:  # noqa: ASYNC110 - the server's turn
+            while not server._context.draining:  # noqa: ASYNC110 - the server's turn
                 await asyncio.sleep(0)
             idle_writer.write(get())
             second = await running.get()
@@ -323,7 +323,7 @@ async def test_a_connection_that_was_to_stay_outlives_its_response() -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"Connection: close" not in head
         drained = group.create_task(server.drain(5, 1))
-        while not server.is_draining:  # noqa: ASYNC110 - the server's turn
+        while not server._context.draining:  # noqa: ASYNC110 - the server's turn
             await asyncio.sleep(0)
         running[0].end()
         assert await reader.readuntil(b"0\r\n\r\n")
