@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from modelswap.http import Field, ResponseTransform
+    from modelswap.http import Field
+    from modelswap.http.client.protocols import ResponseTransform
 
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -181,14 +181,8 @@ def _part(headers: bytes, raw: bytes) -> Part:
     dispositions: list[bytes] = []
     for line in headers.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if (
-            not colon
-            or not name
-            or name != name.strip()
-            or b"\n" in line
-            or b"\r" in line
-            or b"\0" in line
-        ):
+        is_broken = any(one in line for one in (b"\n", b"\r", b"\0"))
+        if is_broken or not colon or not name or name != name.strip():
             raise ValueError("malformed headers within the form")
         if name.lower() == b"content-disposition":
             dispositions.append(value.strip())
@@ -319,17 +313,12 @@ class FormEdit:
         self._seen.add(part.name)
         if again and part.name in self._once:
             raise ValueError(f"the form has the field {part.name} more than once")
-        self._dropping = False
-        if part.is_file:
-            return self._placed(part.raw)
-        value = self._set.get(part.name)
-        if part.name in self._remove or (value is not None and again):
-            self._dropping = True
+        value = None if part.is_file else self._set.get(part.name)
+        is_removed = not part.is_file and part.name in self._remove
+        self._dropping = is_removed or value is not None
+        if is_removed or (value is not None and again):
             return b""
-        if value is not None:
-            self._dropping = True
-            return self._placed(part.raw) + value
-        return self._placed(part.raw)
+        return self._placed(part.raw) + (value or b"")
 
     def _field(self, name: str) -> bytes:
         quoted = name.encode("utf-8", "surrogateescape").replace(b'"', b"%22")

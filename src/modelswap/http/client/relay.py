@@ -253,9 +253,8 @@ class Relay:
             self._stop_source()
         transform = self._transform
         sent = data if transform is None else transform.data(data) + transform.end()
-        exchange = self._exchange
-        exchange.on_gone = exchange.on_drain = None
-        exchange.end(sent)
+        self._detach()
+        self._exchange.end(sent)
         if self._is_passing:
             self._bytes_sent += len(sent)
             if data and self._observer is not None:
@@ -271,16 +270,15 @@ class Relay:
             self._detach()
             self._exchange.end(self._transform.end())
             self._end(reason, detail)
-            return
-        self._break(reason, detail, never_ran=never_ran)
+        else:
+            self._break(reason, detail, never_ran=never_ran)
 
     def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
         self._connection = None
         if self.ended:
             return
-        replayable = not self._source_started
         safe = never_ran or self._request.method in _IDEMPOTENT
-        if reused and replayable and safe and not self._retried:
+        if reused and safe and not (self._source_started or self._retried):
             self._retried = True
             self._pool.begin(self, fresh=True)
             return
@@ -368,8 +366,7 @@ class Relay:
             self._body.stop()
 
     def _detach(self) -> None:
-        self._exchange.on_gone = None
-        self._exchange.on_drain = None
+        self._exchange.on_gone = self._exchange.on_drain = None
 
     def _on_client_gone(self) -> None:
         self._leave_upstream()

@@ -360,13 +360,10 @@ def _upgrade(
 ) -> bytes | None:
     """The protocol asked for, when the request may have one: h2c would carry requests past us."""
     wanted = values.get(b"upgrade")
-    if wanted is None or b"upgrade" not in connection or method != b"GET" or not plain:
+    if wanted is None or len(wanted) != 1 or b"upgrade" not in connection:
         return None
-    if any(one.startswith((b"h2", b"http", b"tls")) for one in tokens_of(wanted)):
-        return None
-    if len(wanted) != 1:
-        return None
-    return wanted[0]
+    is_http = any(one.startswith((b"h2", b"http", b"tls")) for one in tokens_of(wanted))
+    return None if is_http or method != b"GET" or not plain else wanted[0]
 
 
 def _expects(values: dict[bytes, list[bytes]], *, old: bool) -> bool:

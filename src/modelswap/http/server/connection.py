@@ -46,11 +46,8 @@ class ServerConnection(asyncio.Protocol):
         self.charged = 0
         """Bytes of the current exchange that count against the server's bound."""
         self.peer = ""
-        """The client's address; empty for a Unix socket."""
         self.idle_number = 0
-        """The server's count when it became idle."""
         self.keep_alive = True
-        """Of the current request: may another follow?"""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         client = self._client
@@ -169,7 +166,7 @@ class ServerConnection(asyncio.Protocol):
         body = self.reader.body
         if body is not None and not body.complete:
             exchange = self._exchange
-            unasked = body.untouched and exchange is not None and exchange.request.expects
+            unasked = not body.received and exchange is not None and exchange.request.expects
             if (not body.expected and unasked) or body.left > _MAX_DISCARDED:
                 self.keep_alive = False
         return not self.keep_alive

@@ -42,10 +42,7 @@ class OpenConnection(Protocol):
 
 class Connections:
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        is_unbounded: Callable[[str], bool],
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, is_unbounded: Callable[[str], bool]
     ) -> None:
         self._loop = loop
         self._limits = limits
@@ -60,13 +57,11 @@ class Connections:
         """Of an address, or of all: what the last search found idle, the longest idle last. A connection
         that was used since has another number; those that became idle since are behind all of these."""
         self._found_among = 0
-        """Connections at the last search."""
         self._fresh: set[OpenConnection] = set()
         """Accepted in this iteration of the loop: what they sent could not be read yet."""
         self._searches = 0
         self._searched_at = 0.0
         self.empty = asyncio.Event()
-        """Set while no connection is open."""
         self.empty.set()
 
     def __len__(self) -> int:

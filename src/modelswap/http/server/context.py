@@ -112,11 +112,7 @@ class ServerContext:
         """A complete response; the connection closes after it. `head` is what is no request."""
         after = _RETRY_AFTER if status in _TRANSIENT else None
         fields, body = self._error(Refused(status, text, after, request, path_in(head)))
-        headers = [
-            *fields,
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Connection", b"close"),
-        ]
+        headers = [*fields, (b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         if request is not None and request.method == "HEAD":
             body = b""
         return b"".join((status_line(status), written(headers), self.date_line(), b"\r\n", body))

@@ -175,7 +175,7 @@ class Exchange:
         return self.request.is_plain and not self._owner.must_close()
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
-        """Send a response whose `head` has the framing in it; False: one has begun, or the head needs more."""
+        """Send a response with the framing in `head`; False: one has begun, or the head needs more."""
         owner = self._owner
         if self.started or not self.request.is_plain or owner.must_close():
             return False

@@ -1,7 +1,7 @@
 """The body of one request on its way in.
 
-Guarantees: the body ends where its framing says. It is counted before it is kept, and joined once. A
-large body of known length that is collected whole goes into memory of its own.
+It is counted before it is kept, and joined once. A large body of known length that is collected whole
+goes into memory of its own.
 Memory: `MAX_UNASKED` bytes (and one read) until the body is asked for.
 """
 
@@ -39,7 +39,6 @@ class BodyIntake:
         self._limit = limit
         self._parts: list[bytes | memoryview] = []
         self._small = bytearray()
-        """Small pieces behind the parts."""
         self._buffer: BodyBuffer | None = None
         """Holds a large body instead of the parts."""
         self._done: Callable[[bytes], None] | None = None
@@ -54,10 +53,6 @@ class BodyIntake:
         self.paused = False
         self.last = now
         self.span_since = now
-
-    @property
-    def untouched(self) -> bool:
-        return self.received == 0
 
     @property
     def consumed(self) -> bool:

@@ -26,13 +26,9 @@ class ResponseWriter(ReadingEnd, Protocol):
     paused: bool
     """The client does not keep up."""
 
-    def write_all(self, parts: tuple[bytes, ...]) -> None:
-        """Write without joining the parts."""
-
+    def write_all(self, parts: tuple[bytes, ...]) -> None: ...
     def write_eof(self) -> None: ...
-
-    def close(self) -> None:
-        """Close when what is buffered was sent."""
+    def close(self) -> None: ...
 
 
 class ClientTunnel(Protocol):
@@ -55,10 +51,7 @@ class ExchangeOwner(Protocol):
     def reader(self) -> BodyReader: ...
     def date_line(self) -> bytes: ...
 
-    def closing_line(self) -> bytes:
-        """The `Connection` line of a response that begins now."""
-        ...
-
+    def closing_line(self) -> bytes: ...
     def must_close(self) -> bool:
         """Whether the response that begins now must be the last one."""
         ...

@@ -57,7 +57,6 @@ class RequestReader:
         self._client = client
         self._owner = owner
         self.peer = ""
-        """The client's address."""
         self.scheme = "http"
         self.feed: Callable[[bytes], None] = self.read_head
         """Takes the next bytes: this is the state."""
@@ -70,7 +69,6 @@ class RequestReader:
         self.waiting = b""
         """Bytes behind the current request."""
         self.fills_bodies = False
-        """Large bodies are read into their own memory."""
         self._check: EarlyCheck | None = None
         self._head = b""
         self._request: Request | None = None
@@ -303,7 +301,7 @@ class RequestReader:
             self._end_body(body)
             return
         body.last = body.span_since = self._context.sweeper.now
-        if body.untouched and self._request is not None and self._request.expects:
+        if not body.received and self._request is not None and self._request.expects:
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body.expected = True
         if not body.paused:

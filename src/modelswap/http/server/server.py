@@ -50,7 +50,7 @@ class Server:
         crashed: Callable[[BaseException], None] | None = None,
         is_unbounded: Callable[[str], bool] = is_local,
     ) -> None:
-        """`error` words a refusal; `crashed` learns of exceptions; `is_unbounded` addresses have no limit."""
+        """`error` words refusals; `crashed` learns of exceptions; `is_unbounded`: no limit there."""
         self._context = ServerContext(
             asyncio.get_running_loop(),
             handler,
@@ -79,7 +79,7 @@ class Server:
         return address
 
     async def bind(self, address: ListenAddress) -> tuple[str, int]:
-        """Do not accept yet. Return the real address, of a Unix socket its path and 0; raise ListenError."""
+        """Return the real address, of a Unix socket its path and 0; raise ListenError."""
         real = await self.take(await bound(address), address)
         self._own_file()
         return real

@@ -52,16 +52,7 @@ def is_local(host: str) -> bool:
 
 def has_unread(connection: socket.socket | None) -> bool:
     """False where the system does not tell."""
-    if connection is None or sys.platform == "win32":
-        return False
-    import fcntl  # noqa: PLC0415 - not there on every system
-    import termios  # noqa: PLC0415 - as above
-
-    try:
-        count = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
-    except (OSError, ValueError):
-        return False
-    return any(count)
+    return bool(_queued(connection, "FIONREAD"))
 
 
 def unpace(connection: socket.socket | None) -> None:
@@ -103,20 +94,22 @@ def unsent(transport: asyncio.Transport) -> int:
     The kernel takes megabytes at once and then nothing for minutes, so only its share and the
     transport's together tell a slow client from a dead one. Not on Linux: the transport's alone.
     """
-    return transport.get_write_buffer_size() + _in_kernel(transport.get_extra_info("socket"))
+    sock = transport.get_extra_info("socket") if sys.platform == "linux" else None
+    return transport.get_write_buffer_size() + _queued(sock, "TIOCOUTQ")
 
 
-def _in_kernel(connection: socket.socket | None) -> int:
-    if connection is None or sys.platform != "linux":
+def _queued(connection: socket.socket | None, queue: str) -> int:
+    """Bytes in a queue of the kernel's; 0 where it does not tell."""
+    if connection is None or sys.platform == "win32":
         return 0
     import fcntl  # noqa: PLC0415 - not there on every system
     import termios  # noqa: PLC0415 - as above
 
     try:
-        count = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
-        return int.from_bytes(count, sys.byteorder)
+        count = fcntl.ioctl(connection.fileno(), getattr(termios, queue), bytes(4))
     except (OSError, ValueError):
         return 0
+    return int.from_bytes(count, sys.byteorder)
 
 
 def acknowledged(connection: socket.socket | None) -> int | None:

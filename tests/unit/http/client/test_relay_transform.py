@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.http import EndReason
+from modelswap.http.message.head import BadResponseError
 from support.sockets import connect, get, post, proxying, read_answer, read_request
 
 if TYPE_CHECKING:
