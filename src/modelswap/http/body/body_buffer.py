@@ -6,8 +6,8 @@ Gathering pieces and joining them was a fifth of the CPU time of a body of 20 MB
 
 from __future__ import annotations
 
-import ctypes
-from typing import TYPE_CHECKING, cast
+from ctypes import PYFUNCTYPE, c_int, c_ssize_t, c_void_p, py_object, pythonapi
+from typing import TYPE_CHECKING
 
 from modelswap.units import Bytes
 
@@ -24,17 +24,15 @@ _MAX_READ = Bytes(4 << 20)
 """Bytes of one read: it keeps the loop for about a millisecond."""
 
 # The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.
-_new = ctypes.pythonapi["PyBytes_FromStringAndSize"]
-_new.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t)
-_new.restype = ctypes.py_object
-_address_of = ctypes.pythonapi["PyBytes_AsString"]
-_address_of.argtypes = (ctypes.py_object,)
-_address_of.restype = ctypes.c_void_p
-_view_of = ctypes.pythonapi["PyMemoryView_FromMemory"]
-_view_of.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
-_view_of.restype = ctypes.py_object
-_made = cast("Callable[[None, int], bytes]", _new)
-_viewed = cast("Callable[[int, int, int], memoryview]", _view_of)
+_made: Callable[[None, int], bytes] = PYFUNCTYPE(py_object, c_void_p, c_ssize_t)(
+    ("PyBytes_FromStringAndSize", pythonapi)
+)
+_address_of: Callable[[bytes], int] = PYFUNCTYPE(c_void_p, py_object)(
+    ("PyBytes_AsString", pythonapi)
+)
+_viewed: Callable[[int, int, int], memoryview] = PYFUNCTYPE(py_object, c_void_p, c_ssize_t, c_int)(
+    ("PyMemoryView_FromMemory", pythonapi)
+)
 
 
 class BodyBuffer:

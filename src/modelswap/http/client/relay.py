@@ -2,9 +2,8 @@
 
 Guarantees: the upstream is not read beyond the client's write buffer (256 KiB). What breaks before the
 response's head went out is the owner's to respond to; what breaks later looks broken to the client.
-A request is sent a second time only when it cannot have run: the connection was a used one, it ended
-before a byte of a response, and either the method is idempotent or the upstream's kernel never took
-a byte of the request.
+A request is sent again only when a used connection ended before a byte of a response, and the method
+is idempotent or the upstream's kernel took nothing of the request.
 """
 
 from __future__ import annotations
@@ -150,10 +149,8 @@ class Relay:
         connection = self._connection
         if connection is None or not data:
             return
-        if self._is_chunked_body:
-            connection.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            connection.write(data)
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked_body else data
+        connection.write(chunk)
 
     def on_end(self) -> None:
         connection = self._connection

@@ -298,12 +298,14 @@ class ServerConnection(asyncio.Protocol):
         self._client.abort()
 
     def close_if_idle(self) -> bool:
-        """Close a connection on which no request runs or has begun to come; False when one has."""
-        if self._client.transport is not None and not self.is_busy:
-            if not self.is_between_requests or self._client.has_unread:
-                return False
-            self._close(linger=False)
-        return True
+        """Close it when no request runs; False: one has begun to come, or a response is not sent yet."""
+        client = self._client
+        if client.transport is None or self.is_busy:
+            return True
+        if not self.is_between_requests or client.has_unread:
+            return False
+        self._close(linger=False)
+        return not client.transport.get_write_buffer_size()
 
     def _close(self, *, linger: bool) -> None:
         """`linger`: let the client finish sending first."""

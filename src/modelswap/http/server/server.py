@@ -166,7 +166,7 @@ class Server:
         return True
 
     def _close_idle(self) -> bool:
-        """False: a request has come on one, read or not."""
+        """False: a request has come on one, read or not, or a response is still on its way."""
         return all(connection.close_if_idle() for connection in self._context.connections)
 
     async def close(self) -> None:
