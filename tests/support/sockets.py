@@ -14,6 +14,7 @@ from modelswap.http import (
     Address,
     EndReason,
     Exchange,
+    ListenAddress,
     Refused,
     Relay,
     RelayResult,
@@ -102,7 +103,8 @@ async def serving(
         crashed=crashes.append,
         is_unbounded=is_unbounded,
     )
-    _, port = await server.listen("127.0.0.1", 0)
+    _, port = await server.bind(ListenAddress("127.0.0.1", 0))
+    await server.accept()
     try:
         yield server, port
     finally:

@@ -31,8 +31,7 @@ from .server.context import Refused
 from .server.exchange import Exchange
 from .server.server import Server
 from .transport.certificate import Certificate, CertificateError
-from .transport.listening import EXPECTED as LISTEN_EXPECTED
-from .transport.listening import ListenAddress, ListenError
+from .transport.listening import LISTEN_EXPECTED, ListenAddress, ListenError
 from .transport.malloc_trim import malloc_trim, tune_allocator
 from .transport.sockets import is_local
 

@@ -57,14 +57,6 @@ class UpstreamPool:
         self._connecting: dict[UpstreamObserver, asyncio.Task[None]] = {}
         self._closed = False
 
-    @property
-    def idle(self) -> int:
-        return len(self._idle)
-
-    @property
-    def open(self) -> int:
-        return len(self._connections)
-
     def close_idle(self) -> None:
         """Keep no idle connection until the next request."""
         for connection in self._idle:

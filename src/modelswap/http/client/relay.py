@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
 from modelswap.units import Bytes
 
-from .response_fields import block_with_fields, switching_block
 from .result import EndReason, RelayResult
 from .tunnel import Tunnel
+from .upstream_request import block_with_fields, switching_block
 
 if TYPE_CHECKING:
     from modelswap.http.body.protocols import BodySource

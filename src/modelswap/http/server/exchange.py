@@ -111,10 +111,8 @@ class Exchange:
 
     def start(self, status: int, headers: Sequence[Field], *, length: int | None = None) -> None:
         """The body follows by `write` and `end`."""
-        if self.finished or self.started:
-            return
-        head = self._head(status, headers)
-        self.start_block(status, head, length)
+        if not (self.finished or self.started):
+            self.start_block(status, self._head(status, headers), length)
 
     def start_block(self, status: int, block: bytes, length: int | None) -> None:
         """Like `start`, with status line and headers as lines."""

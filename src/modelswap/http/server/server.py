@@ -73,11 +73,6 @@ class Server:
         """Bytes of bodies in memory."""
         return self._context.memory.held
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        address = await self.bind(ListenAddress(host, port))
-        await self.accept()
-        return address
-
     async def bind(self, address: ListenAddress) -> tuple[str, int]:
         """Return the real address, of a Unix socket its path and 0; raise ListenError."""
         real = await self.take(await bound(address), address)

@@ -19,7 +19,7 @@ from typing import cast
 from modelswap.net.address import socket_path_problem
 from modelswap.net.unix_sockets import listen
 
-EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
+LISTEN_EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
 _MAX_PORT = 65535  # ports have 16 bits
 _UNIX = "unix:"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")

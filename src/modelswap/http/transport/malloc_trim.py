@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 
 from modelswap.units import Bytes
 
@@ -38,7 +39,5 @@ def tune_allocator() -> bool:
 def malloc_trim() -> None:
     """It costs milliseconds after large bodies, little else."""
     if sys.platform.startswith("linux"):
-        try:
+        with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):
-            return
