@@ -107,14 +107,15 @@ class _Coding:
             self._pending = self._source.take()
             if not self._pending:
                 return b""
-        if self._inflate is None and not self._begin():
+        inflate = self._inflate or self._begin()
+        if inflate is None:
             return b""
         try:
-            made: bytes = self._inflate.decompress(self._pending, STEP)
+            made: bytes = inflate.decompress(self._pending, STEP)
         except zlib.error:
             raise BadCodingError(f"the request body is not valid {self._name.decode()}") from None
-        self._has_ended = self._inflate.eof
-        self._pending = self._inflate.unused_data or self._inflate.unconsumed_tail
+        self._has_ended = inflate.eof
+        self._pending = inflate.unused_data or inflate.unconsumed_tail
         self._is_full = len(made) == STEP and not self._has_ended
         if self._has_ended:
             self._inflate = None
@@ -123,12 +124,12 @@ class _Coding:
             raise GrownError
         return made
 
-    def _begin(self) -> bool:
+    def _begin(self) -> Any:
         """Begin a member, if what is there begins one."""
         if self._has_ended:
             self._pending = self._pending.lstrip(b"\0")  # as gzip itself does
             if not self._pending:
-                return False
+                return None
             if self._name != b"gzip":
                 raise BadCodingError("the request body goes on behind its end")
         if self._name == b"gzip":
@@ -136,7 +137,7 @@ class _Coding:
         else:  # RFC 9110 says zlib; some send what is in it
             bits = _ZLIB if self._pending[0] & 0x0F == zlib.DEFLATED else _RAW
         self._inflate = zlib.decompressobj(bits)
-        return True
+        return self._inflate
 
 
 class ContentDecoder:

@@ -19,7 +19,7 @@ from .exchange import Exchange
 from .request_reader import RequestReader
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from modelswap.http.message.request import Request
@@ -149,7 +149,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._client.write(self._context.refusal(request, status, text, head))
         self._drop_exchange()
-        self._close(linger=True)
+        self._end(self._client.linger)
 
     def fill_bodies(self) -> None:
         if self._client.transport is not None:
@@ -200,13 +200,7 @@ class ServerConnection(asyncio.Protocol):
                 self._advance()
 
     def break_off(self, *, reset: bool) -> None:
-        self.reader.stop()
-        self._exchange = None
-        self._cancel_task()
-        if reset:
-            self._client.reset()
-        else:
-            self._client.close()
+        self._end(self._client.reset if reset else self._client.close)
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
         assert self._exchange is not None
@@ -239,7 +233,8 @@ class ServerConnection(asyncio.Protocol):
         if not self.keep_alive:
             body = reader.body
             is_cut = body is not None and not body.complete  # unread bytes would reset it
-            self._close(linger=is_cut or not self._context.draining)
+            lingers = is_cut or not self._context.draining
+            self._end(client.linger if lingers else client.close)
             return False
         if client.paused:  # a client that does not read gets no pile of responses
             client.pause_reading()
@@ -250,7 +245,7 @@ class ServerConnection(asyncio.Protocol):
         self._exchange = None
         self._cancel_task()
         if client.eof and not reader.waiting:
-            self._close(linger=False)
+            self._end(client.close)
             return False
         reader.feed = reader.read_head
         self._note_idle()
@@ -298,24 +293,21 @@ class ServerConnection(asyncio.Protocol):
         self._client.abort()
 
     def close_if_idle(self) -> bool:
-        """Close it when no request runs; False: one has begun to come, or a response is not sent yet."""
+        """Close it unless it is busy. False: a request has begun to come, or a response to go out."""
         client = self._client
         if client.transport is None or self.is_busy:
             return True
         if not self.is_between_requests or client.has_unread:
             return False
-        self._close(linger=False)
+        self._end(client.close)
         return not client.transport.get_write_buffer_size()
 
-    def _close(self, *, linger: bool) -> None:
-        """`linger`: let the client finish sending first."""
+    def _end(self, close: Callable[[], None]) -> None:
+        """Forget what runs, then close the connection in this way."""
         self.reader.stop()
         self._exchange = None
         self._cancel_task()
-        if linger:
-            self._client.linger()
-        else:
-            self._client.close()
+        close()
 
     @property
     def is_busy(self) -> bool:
