@@ -31,6 +31,7 @@ _BOUNDARY = re.compile(
 _PARAM = re.compile(rb';[ \t]*([A-Za-z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^";\s]+))[ \t]*')
 _DISPOSITION = re.compile(rb"form-data((?:[ \t]*;.*)?)", re.IGNORECASE)
 _ESCAPE = re.compile(rb"\\(.)")
+_WANTED = frozenset({"model", "stream"})
 _PREAMBLE, _AFTER_DELIMITER, _HEADERS, _DATA, _EPILOGUE = range(5)
 
 
@@ -217,11 +218,8 @@ def _parameters(disposition: bytes) -> dict[bytes, bytes]:
 class FormScan:
     """Finds the values of a few text fields; a repeated one is refused."""
 
-    def __init__(
-        self, content_type: bytes, wanted: frozenset[str] = frozenset({"model", "stream"})
-    ) -> None:
+    def __init__(self, content_type: bytes) -> None:
         self._reader = FormReader(content_type)
-        self._wanted = wanted
         self._name: str | None = None
         self._value = b""
         self.fields: dict[str, bytes] = {}
@@ -244,7 +242,7 @@ class FormScan:
         self._reader.finish()
 
     def _on_part(self, part: Part) -> None:
-        if part.name not in self._wanted:
+        if part.name not in _WANTED:
             return
         if part.is_file:
             raise ValueError(f"the form's field {part.name} must not be a file")
@@ -277,7 +275,6 @@ class FormEdit:
         *,
         values: Mapping[str, bytes],
         remove: frozenset[str] = frozenset(),
-        once: frozenset[str] = frozenset({"model"}),
     ) -> None:
         self._boundary = boundary_of(content_type)
         if any(b"\r\n--" + self._boundary in b"\r\n" + value for value in values.values()):
@@ -285,7 +282,6 @@ class FormEdit:
         self._reader = FormReader(content_type)
         self._set = values
         self._remove = remove
-        self._once = once
         self._seen: set[str] = set()
         self._dropping = False
         self._first = True
@@ -311,7 +307,7 @@ class FormEdit:
     def _on_part(self, part: Part) -> bytes:
         again = part.name in self._seen
         self._seen.add(part.name)
-        if again and part.name in self._once:
+        if again and part.name == "model":
             raise ValueError(f"the form has the field {part.name} more than once")
         value = None if part.is_file else self._set.get(part.name)
         is_removed = not part.is_file and part.name in self._remove

@@ -31,7 +31,7 @@ class Fault(Enum):
 class Upload:
     """Reads a form; then send its `source`, or `close` it.
 
-    It calls `known(fields)` when `until` is known or the form ended, or `bad(text)` when it gives up.
+    It calls `known(fields)` when `model` is known or the form ended, or `bad(text)` when it gives up.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Upload:
         *,
         known: Callable[[dict[str, bytes]], None],
         bad: Callable[[str], None],
-        until: str = "model",
         folders: SpoolFolders | None = None,
     ) -> None:
         """Raise ValueError for a content type that is no form's."""
@@ -50,7 +49,6 @@ class Upload:
         self._scan = FormScan(content_type)
         self._known = known
         self._bad = bad
-        self._until = until
         self._spool = Spool(folders)
         self._told = False
         self.failure = ""
@@ -62,10 +60,6 @@ class Upload:
 
     def begin(self) -> None:
         self._stream.stream_body(self)
-
-    @property
-    def fields(self) -> dict[str, bytes]:
-        return self._scan.fields
 
     def on_data(self, data: bytes) -> None:
         if self.failure:
@@ -82,7 +76,7 @@ class Upload:
         except SpoolError as error:
             self.give_up(Fault.NO_ROOM, "the form could not be stored", str(error))
             return
-        if not self._told and self._until in self._scan.fields:
+        if not self._told and "model" in self._scan.fields:
             self._tell()
         if self._told and self._spool.size > MEMORY:
             self._stream.pause_body()

@@ -49,7 +49,7 @@ class ClientTransport:
         self.paused = False
         """The client does not keep up."""
         self.peer = ""
-        """The client's address; empty for a Unix socket."""
+        """The client's address; empty where the transport does not tell."""
 
     def begin(self, transport: asyncio.Transport) -> None:
         self.transport = transport
