@@ -14,6 +14,7 @@ from modelswap.http import (
     Address,
     EndReason,
     Exchange,
+    ListenAddress,
     Refused,
     Relay,
     RelayResult,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from modelswap.http import Field, ResponseTransform
+    from modelswap.http import Field
+    from modelswap.http.client.protocols import ResponseTransform
 
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -101,7 +103,8 @@ async def serving(
         crashed=crashes.append,
         is_unbounded=is_unbounded,
     )
-    _, port = await server.listen("127.0.0.1", 0)
+    _, port = await server.bind(ListenAddress("127.0.0.1", 0))
+    await server.accept()
     try:
         yield server, port
     finally:

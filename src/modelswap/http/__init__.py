@@ -1,13 +1,8 @@
 """Takes HTTP requests from clients, and relays them to upstreams.
 
-`Server` accepts connections and gives its handler an `Exchange` for each request. `Relay` sends one
-to an `UpstreamPool` and the response back; its `RelayOwner` learns how that ended, its
-`RelayObserver` records it, and a `ResponseTransform` may change it. Everything is callbacks on
-asyncio protocols: a small request costs no task and no future.
-
-Guarantees: framing that is not exactly one thing is refused. Harmless slips of upstreams, which have
-one meaning, are repaired; nothing that a client sends is.
-Does not: know models, keys, queues or the configuration.
+Everything is callbacks on asyncio protocols: a small request costs no task and no future. Framing that
+is not exactly one thing is refused; only harmless slips of upstreams are repaired. Nothing here knows
+models, keys, queues or the configuration.
 """
 
 from modelswap.net.address import Address
@@ -21,25 +16,22 @@ from .body.codings import (
     codings_of,
     decoded,
 )
-from .body.forms import FormEdit, FormScan
-from .body.protocols import BodySink, BodySource, BodyStream
+from .body.protocols import BodySource, BodyStream
 from .body.sources import ExchangeBody, OpenedBody
-from .body.spool import Spool, SpoolFolders
+from .body.spool import SpoolFolders
 from .body.upload import Fault, Upload
 from .client.pool import UpstreamPool
-from .client.protocols import RelayObserver, RelayOwner, ResponseTransform
 from .client.relay import Relay
 from .client.result import EndReason, RelayResult
 from .client.upstream_request import UpstreamRequest
 from .message.fields import Field
-from .message.head import BadResponseError, ResponseHead
+from .message.head import ResponseHead
 from .message.request import Request, forward_headers
 from .server.context import Refused
 from .server.exchange import Exchange
 from .server.server import Server
 from .transport.certificate import Certificate, CertificateError
-from .transport.listening import EXPECTED as LISTEN_EXPECTED
-from .transport.listening import ListenAddress, ListenError
+from .transport.listening import LISTEN_EXPECTED, ListenAddress, ListenError
 from .transport.malloc_trim import malloc_trim, tune_allocator
 from .transport.sockets import is_local
 
@@ -48,8 +40,6 @@ __all__ = [
     "LISTEN_EXPECTED",
     "Address",
     "BadCodingError",
-    "BadResponseError",
-    "BodySink",
     "BodySource",
     "BodyStream",
     "Certificate",
@@ -60,22 +50,16 @@ __all__ = [
     "ExchangeBody",
     "Fault",
     "Field",
-    "FormEdit",
-    "FormScan",
     "GrownError",
     "ListenAddress",
     "ListenError",
     "OpenedBody",
     "Refused",
     "Relay",
-    "RelayObserver",
-    "RelayOwner",
     "RelayResult",
     "Request",
     "ResponseHead",
-    "ResponseTransform",
     "Server",
-    "Spool",
     "SpoolFolders",
     "UnknownCodingError",
     "Upload",

@@ -24,10 +24,7 @@ class Limits(Protocol):
     @property
     def body_timeout(self) -> Seconds: ...
     @property
-    def body_min_rate(self) -> Bytes:
-        """Per second, over a span of `body_timeout`."""
-        ...
-
+    def body_min_rate(self) -> Bytes: ...  # per second, over a span of `body_timeout`
     @property
     def idle_timeout(self) -> Seconds: ...
     @property
@@ -48,9 +45,6 @@ class Timeouts(Protocol):
     @property
     def response_header(self) -> Seconds | None: ...
     @property
-    def stall(self) -> Seconds | None:
-        """Longest silence in the middle of a response."""
-        ...
-
+    def stall(self) -> Seconds | None: ...  # longest silence in the middle of a response
     @property
     def idle_connection(self) -> Seconds | None: ...

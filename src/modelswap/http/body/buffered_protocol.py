@@ -1,11 +1,7 @@
 """Reads a connection once it has brought a large body: such bodies go straight into their own memory.
 
-All else goes through a buffer that all connections share: heads, small messages, chunks. Connections
-that bring small messages only are read by the loop's own way, which is a little cheaper for them; so
-are tunnels, and the beginning of the first large body of a connection.
-
-Guarantees: it reads no byte into a body beyond the body's end.
-Does not: know what the bytes mean; the reader does.
+All else goes through a buffer that all connections share. The loop's own way of reading is cheaper for
+small messages, so a connection begins with it; tunnels return to it.
 """
 
 from __future__ import annotations
@@ -52,8 +48,6 @@ class BufferedBodyProtocol(asyncio.BufferedProtocol):
             self._reader.on_filled(nbytes)
         else:
             self._connection.data_received(self._shared[:nbytes].tobytes())
-
-    # The connection's own
 
     def eof_received(self) -> bool | None:
         return self._connection.eof_received()

@@ -1,8 +1,7 @@
-"""Content codings of request bodies: taken off piece by piece.
+"""Content codings of request bodies: taken off piece by piece, gzip and deflate.
 
 Guarantees: one step makes `STEP` bytes at most, and no body, also none in between two codings,
 grows beyond the limit: a small body that would become huge is refused while it grows.
-Does not: know codings beyond gzip and deflate; the standard library has no others.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.units import Bytes
 
@@ -34,15 +33,13 @@ _NAMES: Final = {b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 
 
 class UnknownCodingError(Exception):
-    """A coding that cannot be taken off; its name is in the text."""
+    """The text names it."""
 
 
-class BadCodingError(ValueError):
-    """The body is not what its coding says."""
+class BadCodingError(ValueError): ...
 
 
-class GrownError(Exception):
-    """The decoded body is too large."""
+class GrownError(Exception): ...
 
 
 def codings_of(values: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -61,21 +58,7 @@ def codings_of(values: Sequence[bytes]) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-class _Inflater(Protocol):
-    """What `zlib.decompressobj` gives."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
 class _Input:
-    """The coded bytes as they came."""
-
     def __init__(self) -> None:
         self._parts: deque[bytes] = deque()
 
@@ -101,7 +84,8 @@ class _Coding:
         self._name = name
         self._source = source
         self._limit = limit
-        self._inflate: _Inflater | None = None
+        self._inflate: Any = None
+        """A `zlib.decompressobj` in the middle of a member."""
         self._pending = b""
         self._is_full = False
         """The last step made all that it may: there can be more without more input."""
@@ -123,15 +107,15 @@ class _Coding:
             self._pending = self._source.take()
             if not self._pending:
                 return b""
-        if self._inflate is None and not self._begin():
+        inflate = self._inflate or self._begin()
+        if inflate is None:
             return b""
-        assert self._inflate is not None
         try:
-            made = self._inflate.decompress(self._pending, STEP)
+            made: bytes = inflate.decompress(self._pending, STEP)
         except zlib.error:
             raise BadCodingError(f"the request body is not valid {self._name.decode()}") from None
-        self._has_ended = self._inflate.eof
-        self._pending = self._inflate.unused_data or self._inflate.unconsumed_tail
+        self._has_ended = inflate.eof
+        self._pending = inflate.unused_data or inflate.unconsumed_tail
         self._is_full = len(made) == STEP and not self._has_ended
         if self._has_ended:
             self._inflate = None
@@ -140,12 +124,12 @@ class _Coding:
             raise GrownError
         return made
 
-    def _begin(self) -> bool:
+    def _begin(self) -> Any:
         """Begin a member, if what is there begins one."""
         if self._has_ended:
             self._pending = self._pending.lstrip(b"\0")  # as gzip itself does
             if not self._pending:
-                return False
+                return None
             if self._name != b"gzip":
                 raise BadCodingError("the request body goes on behind its end")
         if self._name == b"gzip":
@@ -153,12 +137,10 @@ class _Coding:
         else:  # RFC 9110 says zlib; some send what is in it
             bits = _ZLIB if self._pending[0] & 0x0F == zlib.DEFLATED else _RAW
         self._inflate = zlib.decompressobj(bits)
-        return True
+        return self._inflate
 
 
 class ContentDecoder:
-    """Takes the codings off a body."""
-
     def __init__(self, codings: Sequence[bytes], limit: int) -> None:
         self._input = _Input()
         last: _Input | _Coding = self._input
@@ -171,7 +153,6 @@ class ContentDecoder:
 
     @property
     def has_more(self) -> bool:
-        """Whether another step may make something of what is here."""
         return self._last.has_more
 
     def step(self) -> bytes:
@@ -221,11 +202,9 @@ class DecodedStream:
 
     @property
     def body_length(self) -> None:
-        """Not known before its end."""
         return
 
     def stream_body(self, sink: BodySink) -> None:
-        """Give the body to `sink` as it is decoded, perhaps before this returns."""
         self._sink = sink
         self._exchange.stream_body(self)
 
@@ -238,13 +217,11 @@ class DecodedStream:
         self._go_on()
 
     def on_data(self, data: bytes) -> None:
-        """Take coded bytes."""
         self._decoder.feed(data)
         if not self._is_due:
             self._step()
 
     def on_end(self) -> None:
-        """The coded body is complete."""
         self._has_ended = True
         if not self._is_due:
             self._step()

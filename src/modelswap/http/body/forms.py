@@ -1,10 +1,8 @@
 """Multipart forms: read and edited while they stream by.
 
-Guarantees: a form has one reading. A boundary that is not exactly a boundary, a part without a name,
-two `model` fields: refused, because the next program could read them differently. What is not edited
-keeps every byte, part headers and order included.
-Memory: one part's headers (`MAX_HEADERS`), the values asked for (`MAX_VALUE` each) and one delimiter;
-never a file.
+Guarantees: a form has one reading: what the next program could read differently is refused. What is
+not edited keeps every byte.
+Memory: one part's headers, the values asked for and one delimiter; never a file.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ _BOUNDARY = re.compile(
 _PARAM = re.compile(rb';[ \t]*([A-Za-z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^";\s]+))[ \t]*')
 _DISPOSITION = re.compile(rb"form-data((?:[ \t]*;.*)?)", re.IGNORECASE)
 _ESCAPE = re.compile(rb"\\(.)")
+_WANTED = frozenset({"model", "stream"})
 _PREAMBLE, _AFTER_DELIMITER, _HEADERS, _DATA, _EPILOGUE = range(5)
 
 
@@ -53,8 +52,6 @@ def boundary_of(content_type: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The beginning of one part."""
-
     name: str
     is_file: bool
     raw: bytes
@@ -77,9 +74,7 @@ Piece = Part | Data | Closing
 
 
 class FormReader:
-    """Cuts a form into pieces; the pieces' bytes together are the form's."""
-
-    __slots__ = ("_delimiter", "_held", "_parts", "_raw", "_state")
+    """Cuts a form into pieces, whose bytes together are the form's; raises ValueError."""
 
     def __init__(self, content_type: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary_of(content_type)
@@ -94,7 +89,7 @@ class FormReader:
         return self._state == _EPILOGUE
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Return the pieces that are certain now; raise ValueError."""
+        """Return the pieces that are certain now."""
         held = self._held + data if self._held else data
         out: list[Piece] = []
         while True:
@@ -106,7 +101,7 @@ class FormReader:
         return out
 
     def finish(self) -> None:
-        """Check that the form ended; raise ValueError."""
+        """Raise ValueError for a form that did not end."""
         if not self.complete:
             raise ValueError("the form ends before its last boundary")
 
@@ -187,14 +182,8 @@ def _part(headers: bytes, raw: bytes) -> Part:
     dispositions: list[bytes] = []
     for line in headers.split(b"\r\n"):
         name, colon, value = line.partition(b":")
-        if (
-            not colon
-            or not name
-            or name != name.strip()
-            or b"\n" in line
-            or b"\r" in line
-            or b"\0" in line
-        ):
+        is_broken = any(one in line for one in (b"\n", b"\r", b"\0"))
+        if is_broken or not colon or not name or name != name.strip():
             raise ValueError("malformed headers within the form")
         if name.lower() == b"content-disposition":
             dispositions.append(value.strip())
@@ -229,13 +218,8 @@ def _parameters(disposition: bytes) -> dict[bytes, bytes]:
 class FormScan:
     """Finds the values of a few text fields; a repeated one is refused."""
 
-    __slots__ = ("_name", "_reader", "_value", "_wanted", "fields")
-
-    def __init__(
-        self, content_type: bytes, wanted: frozenset[str] = frozenset({"model", "stream"})
-    ) -> None:
+    def __init__(self, content_type: bytes) -> None:
         self._reader = FormReader(content_type)
-        self._wanted = wanted
         self._name: str | None = None
         self._value = b""
         self.fields: dict[str, bytes] = {}
@@ -243,11 +227,9 @@ class FormScan:
 
     @property
     def complete(self) -> bool:
-        """The form has ended."""
         return self._reader.complete
 
     def feed(self, data: bytes) -> None:
-        """Look at more of the form; raise ValueError."""
         for piece in self._reader.feed(data):
             if isinstance(piece, Data):
                 self._on_data(piece.data)
@@ -257,11 +239,10 @@ class FormScan:
                     self._on_part(piece)
 
     def finish(self) -> None:
-        """Check that the form is complete; raise ValueError."""
         self._reader.finish()
 
     def _on_part(self, part: Part) -> None:
-        if part.name not in self._wanted:
+        if part.name not in _WANTED:
             return
         if part.is_file:
             raise ValueError(f"the form's field {part.name} must not be a file")
@@ -283,13 +264,10 @@ class FormScan:
 
 
 class FormEdit:
-    """Sets and removes text fields of a form that streams by; all else keeps its bytes.
+    """Sets and removes text fields of a form that streams by.
 
-    A field that is set takes the place of the first one of that name; later
-    ones of that name go; one that is missing is added at the end.
+    A field that is set takes the place of the first of that name, or is added at the end.
     """
-
-    __slots__ = ("_boundary", "_dropping", "_first", "_once", "_reader", "_remove", "_seen", "_set")
 
     def __init__(
         self,
@@ -297,7 +275,6 @@ class FormEdit:
         *,
         values: Mapping[str, bytes],
         remove: frozenset[str] = frozenset(),
-        once: frozenset[str] = frozenset({"model"}),
     ) -> None:
         self._boundary = boundary_of(content_type)
         if any(b"\r\n--" + self._boundary in b"\r\n" + value for value in values.values()):
@@ -305,17 +282,15 @@ class FormEdit:
         self._reader = FormReader(content_type)
         self._set = values
         self._remove = remove
-        self._once = once
         self._seen: set[str] = set()
         self._dropping = False
         self._first = True
 
     def feed(self, data: bytes) -> bytes:
-        """Return the edited bytes that are certain now; raise ValueError."""
+        """Return the edited bytes that are certain now."""
         return b"".join([self._edited(piece) for piece in self._reader.feed(data)])
 
     def finish(self) -> None:
-        """Check that the form is complete; raise ValueError."""
         self._reader.finish()
 
     def _edited(self, piece: Piece) -> bytes:
@@ -332,19 +307,14 @@ class FormEdit:
     def _on_part(self, part: Part) -> bytes:
         again = part.name in self._seen
         self._seen.add(part.name)
-        if again and part.name in self._once:
+        if again and part.name == "model":
             raise ValueError(f"the form has the field {part.name} more than once")
-        self._dropping = False
-        if part.is_file:
-            return self._placed(part.raw)
-        value = self._set.get(part.name)
-        if part.name in self._remove or (value is not None and again):
-            self._dropping = True
+        value = None if part.is_file else self._set.get(part.name)
+        is_removed = not part.is_file and part.name in self._remove
+        self._dropping = is_removed or value is not None
+        if is_removed or (value is not None and again):
             return b""
-        if value is not None:
-            self._dropping = True
-            return self._placed(part.raw) + value
-        return self._placed(part.raw)
+        return self._placed(part.raw) + (value or b"")
 
     def _field(self, name: str) -> bytes:
         quoted = name.encode("utf-8", "surrogateescape").replace(b'"', b"%22")

@@ -6,14 +6,12 @@ from typing import Protocol
 
 
 class BodySink(Protocol):
-    """Takes a body as it comes."""
-
     def on_data(self, data: bytes) -> None: ...
     def on_end(self) -> None: ...
 
 
 class UpstreamSink(BodySink, Protocol):
-    """Takes a body that is being sent; can be told that the rest will not come."""
+    """Can be told that the rest of the body will not come."""
 
     def on_fail(self, detail: str) -> None: ...
 
@@ -36,14 +34,11 @@ class ClientBody(BodyStream, Protocol):
 
 
 class BodySource(Protocol):
-    """A body that is sent as it comes; starts at most once."""
+    """A body that is sent as it comes; starts at most once. After `stop` it gives no more."""
 
     @property
     def length(self) -> int | None: ...
-
     def start(self, sink: UpstreamSink) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
-
-    def stop(self) -> None:
-        """Give no more: the upstream is lost or does not take the rest."""
+    def stop(self) -> None: ...

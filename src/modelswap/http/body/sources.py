@@ -1,8 +1,6 @@
 """Request bodies that are sent to the upstream while they come.
 
-Guarantees: what is held is the beginning that was asked for and one read beyond it. Until it starts
-nothing more is read, so that the client waits and no memory fills.
-Does not: start twice: what was sent is not kept.
+They start once, and until then nothing more is read, so that the client waits and no memory fills.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
 
 class ExchangeBody:
     """The client's body, byte for byte, as fast as the upstream takes it."""
-
-    __slots__ = ("_exchange", "_sink")
 
     def __init__(self, exchange: BodyStream) -> None:
         self._exchange = exchange
@@ -55,18 +51,6 @@ class ExchangeBody:
 class OpenedBody:
     """The client's body, of which the beginning was read: all of it when it is small."""
 
-    __slots__ = (
-        "_exchange",
-        "_has_ended",
-        "_is_paused",
-        "_is_told",
-        "_known",
-        "_most",
-        "_parts",
-        "_sink",
-        "_size",
-    )
-
     def __init__(
         self, exchange: BodyStream, *, most: int, known: Callable[[bytes, bool], None]
     ) -> None:
@@ -83,11 +67,9 @@ class OpenedBody:
         self._sink: UpstreamSink | BodySink | None = None
 
     def begin(self) -> None:
-        """Start to read; `known` may be called before this returns."""
         self._exchange.stream_body(self)
 
     def on_data(self, data: bytes) -> None:
-        """Take more of the client's body."""
         if self._sink is not None:
             self._sink.on_data(data)
             return
@@ -98,7 +80,6 @@ class OpenedBody:
             self._tell()
 
     def on_end(self) -> None:
-        """The client's body is complete."""
         self._has_ended = True
         self._tell()
         if self._sink is not None:
@@ -109,14 +90,11 @@ class OpenedBody:
             self._is_told = True
             self._known(b"".join(self._parts), self._has_ended)
 
-    # As a body to send
-
     @property
     def length(self) -> int | None:
         return self._exchange.body_length
 
     def start(self, sink: UpstreamSink | BodySink) -> None:
-        """Give the beginning, and what comes."""
         self._sink = sink
         parts, self._parts = self._parts, []
         for part in parts:
@@ -146,10 +124,5 @@ class OpenedBody:
 
 
 class _Discard:
-    """Takes what is not wanted any more."""
-
-    def on_data(self, data: bytes) -> None:
-        """Drop it."""
-
-    def on_end(self) -> None:
-        """Do nothing."""
+    def on_data(self, data: bytes) -> None: ...
+    def on_end(self) -> None: ...

@@ -1,7 +1,6 @@
-"""Bytes kept until they can go: in memory up to a bound, then in a file without a name.
+"""Bytes kept until they can go: in memory up to `MEMORY`, then in a file without a name.
 
-Guarantees: memory holds `MEMORY` bytes at most; a file is unlinked before the first byte goes into
-it, so that no crash leaves one. An error names folder and reason.
+Guarantees: the file is unlinked before the first byte goes into it, so that no crash leaves one.
 Does not: read twice: its caller writes, then reads once.
 """
 
@@ -35,7 +34,7 @@ class SpoolFolders:
         self._folders = folders
 
     def store(self, parts: Iterable[bytes]) -> tuple[IO[bytes], str]:
-        """Return a file with the parts in it, and its folder's name. Raise SpoolError."""
+        """Return a file with the parts in it, and its folder's name."""
         reasons: list[str] = []
         held = tuple(parts)
         for folder in (*self._folders, None):
@@ -70,13 +69,11 @@ def write_all(file: IO[bytes], data: bytes) -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """Say an error in the system's words, without a path."""
+    """Without a path."""
     return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 class Spool:
-    __slots__ = ("_file", "_folder", "_folders", "_parts", "size")
-
     def __init__(self, folders: SpoolFolders | None = None) -> None:
         self._folders = folders or SpoolFolders()
         self._parts: list[bytes] = []
@@ -103,7 +100,7 @@ class Spool:
             raise SpoolError(f"{self._folder}: {reason_of(error)}") from error
 
     def held(self) -> bytes:
-        """Return what is in memory, and keep it."""
+        """What is in memory; it is kept."""
         return b"".join(self._parts)
 
     def chunks(self) -> Iterator[bytes]:

@@ -1,8 +1,7 @@
 """A form that is forwarded: held until its `model` is known, then streamed.
 
-Guarantees: what came is in the spool or already with the upstream. When the model is known early,
-the rest of the client's bytes go straight on, no faster than the upstream takes them.
-Does not: guess: a form without a `model` is spooled whole before `known` is called.
+When the model is known early, the rest goes straight on, no faster than the upstream takes it; a form
+without a `model` is spooled whole before `known` is called.
 Memory: 1 MiB, then a file.
 """
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 
 class Fault(Enum):
-    """Why a form was given up."""
-
     MALFORMED = "malformed"
     UNPACKED = "its coding is broken"
     TOO_LARGE = "too large"
@@ -32,10 +29,9 @@ class Fault(Enum):
 
 
 class Upload:
-    """Reads a form's body: `known(fields)` once, when `until` is known or the form ended.
+    """Reads a form; then send its `source`, or `close` it.
 
-    `bad(text)` instead, when the form is given up; `fault` says why. Call `source`
-    to send the form on, or `close` to forget it.
+    It calls `known(fields)` when `model` is known or the form ended, or `bad(text)` when it gives up.
     """
 
     def __init__(
@@ -45,7 +41,6 @@ class Upload:
         *,
         known: Callable[[dict[str, bytes]], None],
         bad: Callable[[str], None],
-        until: str = "model",
         folders: SpoolFolders | None = None,
     ) -> None:
         """Raise ValueError for a content type that is no form's."""
@@ -54,27 +49,20 @@ class Upload:
         self._scan = FormScan(content_type)
         self._known = known
         self._bad = bad
-        self._until = until
         self._spool = Spool(folders)
         self._told = False
-        self._failed = ""
+        self.failure = ""
         self.fault: Fault | None = None
         self.detail = ""
         """What only the log should say about it."""
-        self._complete = False
+        self.is_complete = False
         self._outlet: _Outlet | None = None
 
     def begin(self) -> None:
-        """Start to read; `known` or `bad` may be called before this returns."""
         self._stream.stream_body(self)
 
-    @property
-    def fields(self) -> dict[str, bytes]:
-        return self._scan.fields
-
     def on_data(self, data: bytes) -> None:
-        """Take more of the client's body."""
-        if self._failed:
+        if self.failure:
             return
         try:
             self._scan.feed(data)
@@ -83,25 +71,24 @@ class Upload:
                 return
             self._spool.write(data)
         except ValueError as wrong:
-            self._fail(str(wrong))
+            self.give_up(Fault.MALFORMED, str(wrong))
             return
         except SpoolError as error:
             self.give_up(Fault.NO_ROOM, "the form could not be stored", str(error))
             return
-        if not self._told and self._until in self._scan.fields:
+        if not self._told and "model" in self._scan.fields:
             self._tell()
         if self._told and self._spool.size > MEMORY:
             self._stream.pause_body()
 
     def on_end(self) -> None:
-        """The client's body is complete."""
-        if self._failed:
+        if self.failure:
             return
-        self._complete = True
+        self.is_complete = True
         try:
             self._scan.finish()
         except ValueError as wrong:
-            self._fail(str(wrong))
+            self.give_up(Fault.MALFORMED, str(wrong))
             return
         if not self._told:
             self._tell()
@@ -111,7 +98,6 @@ class Upload:
     def source(
         self, *, values: dict[str, bytes], remove: frozenset[str] = frozenset()
     ) -> BodySource:
-        """Make the body to send: the form with fields set and removed, or as it is."""
         edit = (
             FormEdit(self._content_type, values=values, remove=remove) if values or remove else None
         )
@@ -121,7 +107,7 @@ class Upload:
     def whole(
         self, *, values: dict[str, bytes], remove: frozenset[str] = frozenset()
     ) -> bytes | None:
-        """Return the form that would be sent, when it is all here and small: it can be sent twice."""
+        """The form that would be sent, when it is all here and small: it can be sent twice."""
         if not (self._is_here() and self._spool.in_memory):
             return None
         held = self._spool.held()
@@ -135,23 +121,14 @@ class Upload:
     def _is_here(self) -> bool:
         """Whether every byte of the form has come, and it is well formed to its end."""
         length = self._stream.body_length
-        return self._scan.complete and (self._complete or self._spool.size == length)
+        return self._scan.complete and (self.is_complete or self._spool.size == length)
 
     def close(self) -> None:
-        """Forget what is held."""
         self._spool.close()
-
-    @property
-    def is_complete(self) -> bool:
-        return self._complete
-
-    @property
-    def failure(self) -> str:
-        return self._failed
 
     def _length(self, values: dict[str, bytes], remove: frozenset[str]) -> int | None:
         """The edited form's length, where it can be known before its end."""
-        length = self._spool.size if self._complete else self._stream.body_length
+        length = self._spool.size if self.is_complete else self._stream.body_length
         fields = self._scan.fields
         if length is None or remove or not fields.keys() >= values.keys():
             return None
@@ -161,14 +138,11 @@ class Upload:
         self._told = True
         self._known(self._scan.fields)
 
-    def _fail(self, text: str) -> None:
-        self.give_up(Fault.MALFORMED, text)
-
     def give_up(self, fault: Fault, text: str, detail: str = "") -> None:
         """End it; the upstream, or else the caller, is told."""
-        if self._failed:
+        if self.failure:
             return
-        self._failed = text
+        self.failure = text
         self.fault = fault
         self.detail = detail
         self._spool.close()

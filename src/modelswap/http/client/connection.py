@@ -1,7 +1,6 @@
 """One connection to an upstream: it carries one request and its response at a time.
 
-Guarantees: a response is believed only as far as its framing goes. What has no one meaning, is too
-large, or comes unasked ends the connection.
+What has no one meaning, is too large, or comes unasked ends the connection.
 Memory: one head (`MAX_HEAD`), one read (256 KiB) and the transport's write buffer.
 """
 
@@ -42,25 +41,6 @@ _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
 
 
 class UpstreamConnection(asyncio.Protocol):
-    __slots__ = (
-        "_chunks",
-        "_got",
-        "_keep",
-        "_left",
-        "_mode",
-        "_observer",
-        "_partial",
-        "_pool",
-        "_reading_paused",
-        "_reused",
-        "_sent",
-        "_sent_before",
-        "_transport",
-        "_tunnel",
-        "last",
-        "paused",
-    )
-
     def __init__(self, pool: ConnectionPool[UpstreamConnection]) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
@@ -83,8 +63,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.last = pool.sweeper.now
         self.paused = False
         """The upstream does not keep up with the request's body."""
-
-    # The transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -162,10 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
         if side is not None:
             side.on_upstream_resumed()
 
-    # For the observer
-
     def begin(self, observer: UpstreamObserver) -> None:
-        """Carry the observer's request and response from now on."""
         self._observer = observer
         self._mode = _HEAD
         self._got = False
@@ -180,14 +155,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.coalescer.write(self._transport, data)
 
     def write_all(self, parts: tuple[bytes, ...]) -> None:
-        """Write without joining the parts."""
         if self._transport is not None:
             self._sent += sum(map(len, parts))
             self._pool.coalescer.flush()
             self._transport.writelines(parts)
 
     def touch(self) -> None:
-        """Begin to wait for the response: the request is complete."""
         self.last = self._pool.sweeper.now
 
     def pause(self) -> None:
@@ -208,7 +181,6 @@ class UpstreamConnection(asyncio.Protocol):
             transport.write_eof()
 
     def drop(self) -> None:
-        """End the connection at once; the observer is told nothing."""
         self._observer = None
         self._mode = _DEAD
         if self._transport is not None:
@@ -221,7 +193,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.close()
 
     def fail(self, reason: EndReason, detail: str) -> None:
-        """End the connection and tell the observer why."""
         observer = self._observer
         self.drop()
         if observer is not None:
@@ -235,7 +206,6 @@ class UpstreamConnection(asyncio.Protocol):
         return sock.fileno() if sock is not None else -1
 
     def sweep(self, now: float) -> None:
-        """Look after this connection's deadlines."""
         timeouts = self._pool.timeouts
         observer = self._observer
         if observer is None:
@@ -252,8 +222,6 @@ class UpstreamConnection(asyncio.Protocol):
             allowed = timeouts.stall
             if allowed is not None and now - self.last > allowed:
                 self.fail(EndReason.STALLED, "the upstream's answer stood still")
-
-    # The response
 
     def _on_head(self, observer: UpstreamObserver, data: bytes) -> None:
         self._got = True
@@ -277,7 +245,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
 
     def _read_head(self, data: bytes, end: int) -> tuple[ResponseHead | None, int]:
-        """Read a head that was not read before, and say where it ends; None: incomplete, or refused."""
+        """None: the head is incomplete, or refused."""
         found: tuple[ResponseHead | None, int] = (None, 0)
         if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
             with suppress(BadResponseError):
@@ -372,7 +340,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.fail(EndReason.BAD_RESPONSE, chunks.error)
 
     def _end_response(self, data: bytes, rest: bytes) -> None:
-        """End the response with `data`; `rest` came behind it: then the connection is not used again."""
+        """`rest` came behind the response: then the connection is not used again."""
         observer = self._observer
         if observer is not None:
             self._leave_observer(observer, rest)
@@ -390,7 +358,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
 
     def _is_unread(self) -> bool:
-        """Whether the upstream's kernel took no byte of the current request: so it cannot have run."""
+        """Whether the upstream's kernel took no byte of the request: so it cannot have run."""
         transport = self._transport
         if transport is None or transport.get_extra_info("sslcontext"):
             return False

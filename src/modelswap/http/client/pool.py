@@ -1,9 +1,7 @@
 """The pool of connections to one upstream address.
 
 Guarantees: a connection carries one exchange at a time, and is used again only after a response that
-ended exactly where its framing said, with nothing behind it. Everything that is waited for has a
-deadline (`Timeouts`).
-Does not: pipeline, or keep more than `MAX_IDLE` idle connections.
+ended exactly where its framing said, with nothing behind it.
 """
 
 from __future__ import annotations
@@ -43,8 +41,6 @@ _CLOSED = "the upstream was closed"
 
 
 class UpstreamPool:
-    """Needs a running event loop."""
-
     def __init__(
         self, address: Address, timeouts: Timeouts, *, ssl_context: ssl.SSLContext | None = None
     ) -> None:
@@ -61,23 +57,14 @@ class UpstreamPool:
         self._connecting: dict[UpstreamObserver, asyncio.Task[None]] = {}
         self._closed = False
 
-    @property
-    def idle(self) -> int:
-        """Connections that wait for a request."""
-        return len(self._idle)
-
-    @property
-    def open(self) -> int:
-        return len(self._connections)
-
     def close_idle(self) -> None:
-        """Close the connections that carry nothing, and keep none until the next request."""
+        """Keep no idle connection until the next request."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
 
     def close(self) -> None:
-        """Close all connections; running exchanges end with `UPSTREAM_LOST`."""
+        """Running exchanges end with `UPSTREAM_LOST`."""
         self._closed = True
         self.close_idle()
         for observer, task in list(self._connecting.items()):
@@ -94,10 +81,7 @@ class UpstreamPool:
         self.close_idle()
         self._loop.call_later(LINGER_AFTER_EXIT, self.close)
 
-    # For relays and connections
-
     def begin(self, observer: UpstreamObserver, *, fresh: bool = False) -> None:
-        """Send the observer's request, on an idle connection or on a new one."""
         if self._closed:
             observer.on_broken(EndReason.UPSTREAM_LOST, _CLOSED, never_ran=True)
             return
@@ -115,13 +99,11 @@ class UpstreamPool:
         self._connecting[observer] = task
 
     def cancel_connect(self, observer: UpstreamObserver) -> None:
-        """Stop connecting for this observer."""
         task = self._connecting.pop(observer, None)
         if task is not None:
             task.cancel()
 
     def put_idle(self, connection: UpstreamConnection) -> None:
-        """Keep a connection for the next request."""
         if self._closed or len(self._idle) >= MAX_IDLE:
             connection.close()
         else:
@@ -209,7 +191,7 @@ class UpstreamPool:
 
 
 def _is_open(connection: UpstreamConnection) -> bool:
-    """Whether an idle connection was not closed by the server, as far as the kernel knows."""
+    """As far as the kernel knows."""
     poll = select.poll()
     fd = connection.fileno()
     if fd < 0:

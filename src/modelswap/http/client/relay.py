@@ -1,12 +1,9 @@
-"""One exchange, from the client to an upstream and back.
+"""One exchange, from the client to an upstream and back, unbuffered.
 
-Guarantees: what the upstream sends is passed on at once, and never faster than the client takes it:
-beyond the write buffer's high-water mark (256 KiB) the upstream is not read. What breaks before the
+Guarantees: the upstream is not read beyond the client's write buffer (256 KiB). What breaks before the
 response's head went out is the owner's to respond to; what breaks later looks broken to the client.
-A request is sent a second time only when it cannot have run: the connection was a used one, it ended
-before a byte of a response, and either the method is idempotent or the upstream's kernel never took
-a byte of the request. The owner learns of the end exactly once.
-Does not: buffer.
+A request is sent again only when a used connection ended before a byte of a response, and the method
+is idempotent or the upstream's kernel took nothing of the request.
 """
 
 from __future__ import annotations
@@ -16,10 +13,9 @@ from typing import TYPE_CHECKING
 from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
 from modelswap.units import Bytes
 
-from .late_error import LateError
-from .response_fields import block_with_fields, switching_block
 from .result import EndReason, RelayResult
 from .tunnel import Tunnel
+from .upstream_request import block_with_fields, switching_block
 
 if TYPE_CHECKING:
     from modelswap.http.body.protocols import BodySource
@@ -34,14 +30,14 @@ _OK = 200  # a status
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
 _JOIN_BELOW = Bytes(65536)
 """Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
+_MAX_LATE_BODY = Bytes(64 << 10)
+"""Bytes kept of the body: more than any error says, little enough for each of many requests."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
 
 
 class Relay:
-    """Takes one request to the upstream and its response to the client."""
-
     __slots__ = (
         "_body",
         "_bytes_sent",
@@ -101,11 +97,9 @@ class Relay:
         self.wants_upgrade = request.upgrade is not None
 
     def begin(self, *, fresh: bool = False) -> None:
-        """Send the request with its body to the upstream, and the response to the client.
+        """Take over `exchange.on_gone` and `on_drain`; the owner may learn of the end before this returns.
 
         `fresh`: on a new connection, for a body that cannot be sent again when a used one has ended.
-        Takes over `exchange.on_gone` and `exchange.on_drain`. `owner.on_end` or `owner.on_whole` is
-        called once at the end, perhaps before this returns.
         """
         exchange = self._exchange
         if exchange.finished:
@@ -116,12 +110,9 @@ class Relay:
         self._pool.begin(self, fresh=fresh)
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
-        """End the exchange now; the upstream's connection is closed."""
         if not self.ended:
             self._leave_upstream()
             self._break(reason, detail)
-
-    # The request
 
     def on_connection(self, connection: UpstreamWriter) -> None:
         self._connection = connection
@@ -155,14 +146,11 @@ class Relay:
         source.start(self)
 
     def on_data(self, data: bytes) -> None:
-        """Pass on a piece of the request's body (as the sink of its source)."""
         connection = self._connection
         if connection is None or not data:
             return
-        if self._is_chunked_body:
-            connection.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            connection.write(data)
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked_body else data
+        connection.write(chunk)
 
     def on_end(self) -> None:
         connection = self._connection
@@ -173,7 +161,7 @@ class Relay:
             connection.touch()
 
     def on_fail(self, detail: str) -> None:
-        """The request's body broke off: the upstream must not take it for complete."""
+        """The upstream must not take the body for complete."""
         self.cancel(EndReason.BODY_FAILED, detail)
 
     def on_upstream_paused(self) -> None:
@@ -183,8 +171,6 @@ class Relay:
     def on_upstream_resumed(self) -> None:
         if self.is_sending and not isinstance(self._body, bytes):
             self._body.resume()
-
-    # The response
 
     def on_head(self, head: ResponseHead) -> None:
         exchange = self._exchange
@@ -264,9 +250,8 @@ class Relay:
             self._stop_source()
         transform = self._transform
         sent = data if transform is None else transform.data(data) + transform.end()
-        exchange = self._exchange
-        exchange.on_gone = exchange.on_drain = None
-        exchange.end(sent)
+        self._detach()
+        self._exchange.end(sent)
         if self._is_passing:
             self._bytes_sent += len(sent)
             if data and self._observer is not None:
@@ -282,16 +267,15 @@ class Relay:
             self._detach()
             self._exchange.end(self._transform.end())
             self._end(reason, detail)
-            return
-        self._break(reason, detail, never_ran=never_ran)
+        else:
+            self._break(reason, detail, never_ran=never_ran)
 
     def on_unanswered(self, *, reused: bool, never_ran: bool, was_reset: bool) -> None:
         self._connection = None
         if self.ended:
             return
-        replayable = not self._source_started
         safe = never_ran or self._request.method in _IDEMPOTENT
-        if reused and replayable and safe and not self._retried:
+        if reused and safe and not (self._source_started or self._retried):
             self._retried = True
             self._pool.begin(self, fresh=True)
             return
@@ -301,8 +285,6 @@ class Relay:
             "the upstream closed the connection without an answer",
             never_ran=never_ran,
         )
-
-    # A transform
 
     def _transformed_head(self, head: ResponseHead) -> ResponseHead:
         assert self._transform is not None
@@ -322,8 +304,6 @@ class Relay:
             if self._observer is not None:
                 self._observer.on_data(data)
 
-    # The tunnel
-
     def on_switch(self, head: ResponseHead) -> Tunnel:
         assert self._connection is not None
         self._head = head
@@ -339,8 +319,6 @@ class Relay:
         self._connection = None
         self._exchange.finished = True
         self._end(reason, detail)
-
-    # The end
 
     def _break(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> None:
         """End a relay that failed; the client sees it when it has seen a part of the response."""
@@ -385,10 +363,7 @@ class Relay:
             self._body.stop()
 
     def _detach(self) -> None:
-        self._exchange.on_gone = None
-        self._exchange.on_drain = None
-
-    # The client
+        self._exchange.on_gone = self._exchange.on_drain = None
 
     def _on_client_gone(self) -> None:
         self._leave_upstream()
@@ -398,3 +373,28 @@ class Relay:
     def _on_client_drain(self) -> None:
         if self._connection is not None:
             self._connection.resume()
+
+
+class LateError:
+    """A transform that collects the body and gives one event in its place."""
+
+    __slots__ = ("_head", "_owner", "_parts", "_size")
+
+    def __init__(self, owner: RelayOwner, head: ResponseHead) -> None:
+        self._owner = owner
+        self._head = head
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def head(self, head: ResponseHead) -> None:
+        """Change no field: the client has its head."""
+
+    def data(self, data: bytes) -> bytes:
+        kept = data[: _MAX_LATE_BODY - self._size]
+        self._size += len(kept)
+        self._parts.append(kept)
+        return b""
+
+    def end(self) -> bytes:
+        head = self._head
+        return self._owner.on_late_error(head.status, head.content_type, b"".join(self._parts))

@@ -21,9 +21,7 @@ class EndReason(Enum):
     BODY_FAILED = "the body to send broke off"
 
 
-@dataclass(
-    slots=True
-)  # not frozen: freezing doubles the cost of making one, and each request makes one
+@dataclass(slots=True)  # not frozen: that doubles the cost of making one, and each request does
 class RelayResult:
     reason: EndReason
     status: int | None

@@ -2,7 +2,6 @@
 
 Guarantees: bytes pass both ways, no faster than the other side takes them, until both sides have
 ended or one is lost. `on_end` is called once.
-Does not: look at what passes.
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ class Tunnel:
         self.bytes_sent = 0
         """To the client."""
 
-    # From the upstream's connection
-
     def from_upstream(self, data: bytes) -> None:
         self.bytes_sent += len(data)
         self._client.write(data)
@@ -63,8 +60,6 @@ class Tunnel:
     def on_upstream_resumed(self) -> None:
         if self._is_open:
             self._client.resume_reading()
-
-    # From the client's connection
 
     def from_client(self, data: bytes) -> None:
         self._upstream.write(data)

@@ -1,11 +1,8 @@
 """Chunked framing, read incrementally: strictly in requests, with harmless slips in responses.
 
-Guarantees: what is not exactly `1*HEXDIG [; ext] CRLF data CRLF … 0 CRLF trailers CRLF` is refused
-in a request, and the reader tells where the body ends, so that the bytes behind it are never taken
-for a part of it. Extensions and trailers are checked and dropped.
+The reader tells where the body ends, which httptools does not. Extensions and trailers are checked
+and dropped.
 Memory: one incomplete line, at most `MAX_LINE`.
-
-Heads are read by llhttp; httptools does not tell where a body ends, hence this reader.
 """
 
 from __future__ import annotations
@@ -19,13 +16,10 @@ MAX_LINE = Bytes(4096)
 MAX_TRAILERS = Bytes(16384)
 """Bytes of all trailers together: a few long lines."""
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"host"})
 """Too late in a trailer: a program that reads it there would read another message."""
 _SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
-
-_PADDED_SIZE_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _PADDED_SIZE_START = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 _SHOWN = Bytes(20)
 """Bytes of a size line that an error quotes."""
@@ -39,14 +33,12 @@ _KNOWN_SIZES = 4096
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
-class ChunkError(ValueError):
-    """The framing is broken; nothing after this point can be trusted."""
+class ChunkError(ValueError): ...
 
 
 class ChunkReader:
-    """Turns received bytes into body bytes; `done` after the last chunk."""
-
     __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "error", "rest")
+    _size_line = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
     def __init__(self) -> None:
         self._state = _SIZE
@@ -64,13 +56,13 @@ class ChunkReader:
 
     @property
     def had_last_chunk(self) -> bool:
-        """The body is complete, though the empty line behind it may be missing (RFC 9112 8)."""
+        """The empty line behind it may be missing (RFC 9112 8)."""
         return not self.error and self._state in (_TRAILERS, _DONE)
 
     def single(self, data: bytes) -> int:
-        """When `data` is exactly one whole chunk: where its body starts (it ends 2 before the end).
+        """Where the body of `data` starts when that is exactly one chunk, as in most event streams; else 0.
 
-        0 otherwise: then `feed` it. The usual case of an event stream.
+        The body ends 2 before the end.
         """
         if self._state or self._line:
             return 0
@@ -81,7 +73,6 @@ class ChunkReader:
         return start if size and len(data) == start + size + 2 and data.endswith(b"\r\n") else 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the body's bytes within `data`, chunk by chunk, up to an `error`."""
         out: list[bytes] = []
         try:
             self._feed(data, out)
@@ -128,7 +119,7 @@ class ChunkReader:
         return at + len(seen)
 
     def _line_at(self, data: bytes, at: int) -> int:
-        """Read one line (a size or a trailer) that starts, or goes on, at `at`."""
+        """A size or a trailer that starts, or goes on, at `at`."""
         line = self._line
         if line and line[-1] == 13 and data[at] == 10:  # noqa: PLR2004 - CR at the end, LF now
             self._line = b""
@@ -150,17 +141,20 @@ class ChunkReader:
     def _check_partial(self, line: bytes) -> None:
         """Refuse at once what no later byte can mend."""
         if self._state == _SIZE and not _SIZE_START.fullmatch(line):
-            raise ChunkError("malformed chunk size")
+            raise ChunkError(self._not_a_size(line))
         if b"\n" in line or b"\r" in line[:-1]:
             raise ChunkError("bare CR or LF in chunked framing")
+
+    def _not_a_size(self, _line: bytes) -> str:
+        return "malformed chunk size"
 
     def _on_line(self, line: bytes) -> None:
         if self._state == _TRAILERS:
             self._on_trailer(line)
             return
-        match = _SIZE_LINE.fullmatch(line)
+        match = self._size_line.fullmatch(line)
         if match is None:
-            raise ChunkError("malformed chunk size")
+            raise ChunkError(self._not_a_size(line))
         self._left = int(match[1], 16)
         self._state = _DATA if self._left else _TRAILERS
 
@@ -183,11 +177,15 @@ class ChunkReader:
 class ResponseChunkReader(ChunkReader):
     """Reads what backends send.
 
-    A bare LF ends a line (but not a chunk's data), a size may be padded with zeros or followed by spaces,
-    and a trailer about the framing is dropped like every other trailer. Each of these has one meaning.
+    A bare LF ends a line (but not a chunk's data), a size may be padded with zeros or spaces, and every
+    trailer is dropped. Each of these has one meaning.
     """
 
     __slots__ = ()
+    _size_line = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+
+    def _not_a_size(self, line: bytes) -> str:
+        return f"malformed chunk size {line[:_SHOWN].decode('latin-1')!r}"
 
     def _line_at(self, data: bytes, at: int) -> int:
         end = data.find(b"\n", at)
@@ -197,30 +195,16 @@ class ResponseChunkReader(ChunkReader):
             raise ChunkError("a chunk's size line or a trailer is too long")
         if end < 0:
             if self._state == _SIZE and not _PADDED_SIZE_START.fullmatch(line):
-                raise ChunkError(_not_a_size(line))
+                raise ChunkError(self._not_a_size(line))
             self._line = line
             return stop
         self._line = b""
         self._on_line(line.removesuffix(b"\r"))
         return end + 1
 
-    def _on_line(self, line: bytes) -> None:
-        if self._state == _TRAILERS:
-            self._on_trailer(line)
-            return
-        match = _PADDED_SIZE_LINE.fullmatch(line)
-        if match is None:
-            raise ChunkError(_not_a_size(line))
-        self._left = int(match[1], 16)
-        self._state = _DATA if self._left else _TRAILERS
-
     def _check_trailer(self, line: bytes) -> None:
         if b":" not in line or b"\r" in line or b"\0" in line:
             raise ChunkError("malformed trailer")
-
-
-def _not_a_size(line: bytes) -> str:
-    return f"malformed chunk size {line[:_SHOWN].decode('latin-1')!r}"
 
 
 def _learn(line: bytes) -> int:

@@ -1,8 +1,6 @@
 """Tells which responses a browser could run as a page, or which change our whole origin.
 
-Guarantees: a response counts as active unless its one `Content-Type` is known
-to be inert (browsers guess the type of what has none, and of several types in
-one header they take the last) and no header field of it asks for more.
+Browsers guess the type of what has none, and of several types in one header they take the last.
 """
 
 from __future__ import annotations
@@ -49,9 +47,9 @@ _ASKING: Final = frozenset((*ORIGIN_WIDE, *_REQUESTING))
 
 
 def is_active(values: Mapping[bytes, Sequence[bytes]], *, has_body: bool) -> bool:
-    """Tell whether a response with these fields (lower-case names) needs the guard of pages.
+    """Whether a response with these fields (lower-case names) needs the guard of pages.
 
-    (A 304 always does: its fields may replace those of a page in the browser's cache.)
+    A 304 always does: its fields may replace those of a page in the browser's cache.
     """
     if not _ASKING.isdisjoint(values):
         return True
@@ -60,10 +58,8 @@ def is_active(values: Mapping[bytes, Sequence[bytes]], *, has_body: bool) -> boo
 
 
 def without_origin_wide(block: bytes) -> bytes:
-    """Take what concerns the whole origin out of the lines of a head."""
     return _ORIGIN_WIDE_LINE.sub(b"", block)
 
 
 def without_redirects(block: bytes, may_redirect: Callable[[bytes], bool]) -> bytes:
-    """Take each `Location` that may not stay out of the lines of a head."""
     return _LOCATION.sub(lambda line: line[0] if may_redirect(line[1]) else b"", block)

@@ -1,8 +1,7 @@
 """Header fields: which pass a proxy, and how they are written.
 
-Guarantees: what belongs to one connection stays on it. The framing of a message (`Content-Length`,
-`Transfer-Encoding`) is never copied, always made anew by the sender of the body.
-Does not: write a name or value that could start another line.
+Guarantees: what belongs to one connection stays on it; framing is always made anew. No name or value
+starts another line.
 """
 
 from __future__ import annotations
@@ -58,7 +57,6 @@ def tokens_of(values: Iterable[bytes]) -> frozenset[bytes]:
 
 
 def status_line(status: int) -> bytes:
-    """Return the first line of a response."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
@@ -74,10 +72,7 @@ def written(headers: Sequence[Field]) -> bytes:
 def client_block(
     line: bytes, fields: Sequence[Field], connection: frozenset[bytes], *, event_stream: bool
 ) -> bytes:
-    """A response's status line and headers for the client, without framing.
-
-    Event streams are marked so that other proxies do not hold them back.
-    """
+    """A response's head without framing; event streams tell other proxies not to hold them back."""
     dropped = (HOP_BY_HOP | connection) - _ESSENTIAL
     kept = [field for field in fields if field[0].lower() not in dropped]
     names = {name.lower() for name, _ in kept}
@@ -98,7 +93,7 @@ def forwardable(
 ) -> list[Field]:
     """A request's headers without those of the connection and those in `drop` (lower case).
 
-    `forwarded` keeps `Forwarded`, `X-Forwarded-*` (but not `-For`, which is made anew) and `X-Real-IP`.
+    Without `forwarded`, all that tell of other proxies go; `X-Forwarded-For` always does.
     """
     dropped = ((HOP_BY_HOP | connection) - _ESSENTIAL) | drop | {b"x-forwarded-for"}
     if not forwarded:

@@ -1,9 +1,7 @@
 """Heads: the first lines of requests and responses, read strictly.
 
-Guarantees: a head is believed only when llhttp (leniencies off) and the checks here both accept it;
-there is exactly one reading of how long its body is. Reading a head is a pure function of its bytes,
-so the callers keep the results.
-Does not: repair anything.
+Guarantees: a head is believed only when llhttp (leniencies off) and the checks here both accept it.
+Reading one is a pure function of its bytes, so the callers keep the results.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ SWITCHING = 101  # a status
 
 
 class RefusedError(Exception):
-    """This request is not understood; `status` and `text` are for the client."""
+    """`status` and `text` are for the client."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -55,13 +53,12 @@ class RefusedError(Exception):
         self.text = text
 
 
-class BadResponseError(Exception):
-    """The upstream's response is not valid HTTP."""
+class BadResponseError(Exception): ...
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What a request says before its body; shared by all requests with the same bytes."""
+    """Shared by all requests with the same bytes."""
 
     method: str
     target: bytes
@@ -113,8 +110,6 @@ class ResponseHead:
 
 @dataclass(slots=True)
 class _Reader:
-    """Collects llhttp's callbacks."""
-
     url: list[bytes] = field(default_factory=list[bytes])
     fields: list[Field] = field(default_factory=list[Field])
 
@@ -126,7 +121,7 @@ class _Reader:
 
 
 class EarlyCheck:
-    """Watches a request's head that comes in pieces, to refuse nonsense before its end (which may never come)."""
+    """Refuses nonsense in a head that comes in pieces before its end, which may never come."""
 
     __slots__ = ("_parser",)
 
@@ -135,7 +130,7 @@ class EarlyCheck:
         self._parser = httptools.HttpRequestParser(without_callbacks)
 
     def feed(self, data: bytes) -> bool:
-        """Return False when the bytes so far cannot become a head."""
+        """False: the bytes so far cannot become a head."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -152,7 +147,7 @@ def path_in(head: bytes) -> str:
 
 
 def parse_request(head: bytes) -> RequestHead:
-    """Read a request's head up to and with its empty line; raise RefusedError."""
+    """Raise RefusedError."""
     lines = head.split(b"\r\n")
     line = _REQUEST_LINE.fullmatch(lines[0])
     if line is None:
@@ -193,7 +188,7 @@ def parse_request(head: bytes) -> RequestHead:
 
 
 def parse_response(head: bytes) -> ResponseHead:
-    """Read a response's head up to and with its empty line; raise BadResponseError."""
+    """Raise BadResponseError."""
     try:
         return _parse_response(head)
     except RefusedError as wrong:
@@ -365,13 +360,10 @@ def _upgrade(
 ) -> bytes | None:
     """The protocol asked for, when the request may have one: h2c would carry requests past us."""
     wanted = values.get(b"upgrade")
-    if wanted is None or b"upgrade" not in connection or method != b"GET" or not plain:
+    if wanted is None or len(wanted) != 1 or b"upgrade" not in connection:
         return None
-    if any(one.startswith((b"h2", b"http", b"tls")) for one in tokens_of(wanted)):
-        return None
-    if len(wanted) != 1:
-        return None
-    return wanted[0]
+    is_http = any(one.startswith((b"h2", b"http", b"tls")) for one in tokens_of(wanted))
+    return None if is_http or method != b"GET" or not plain else wanted[0]
 
 
 def _expects(values: dict[bytes, list[bytes]], *, old: bool) -> bool:

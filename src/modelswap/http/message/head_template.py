@@ -1,9 +1,7 @@
-"""Recognises heads that differ from a known one only in the length that they announce.
+"""Recognises heads that differ from a known one only in the digits of their one `Content-Length`.
 
-Guarantees: of two heads that differ in nothing but the digits of their one `Content-Length`, both
-whole numbers above zero, the reading of one gives that of the other. So bodies that differ in length
-cost no parsing.
-Does not: accept a sign, a leading zero, a space, or a nineteenth digit.
+The reading of one gives that of the other, so bodies that differ in length cost no parsing. A sign, a
+leading zero, a space or a nineteenth digit is not accepted.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ _LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,17})\r\n")
 
 
 class HeadTemplate:
-    """A head's two parts, before and behind the digits. The head must have been accepted."""
+    """Of a head that was accepted."""
 
     __slots__ = ("_after", "_before", "_start", "size")
 
@@ -38,7 +36,7 @@ class HeadTemplate:
         """Of the head without the digits."""
 
     def digits(self, data: bytes) -> bytes:
-        """Return the length that `data` announces if it begins with a head like this, else nothing."""
+        """The length that `data` announces if it begins with a head like this, else nothing."""
         if not data.startswith(self._before):
             return b""
         start = self._start
@@ -50,7 +48,7 @@ class HeadTemplate:
 
 
 def head_template(head: bytes) -> HeadTemplate | None:
-    """Return the template of an accepted head, if it is an ordinary one with a length."""
+    """The template of an accepted head, if it is an ordinary one with a length."""
     found = cut(head)
     if found is None:
         return None
@@ -59,13 +57,11 @@ def head_template(head: bytes) -> HeadTemplate | None:
 
 
 def cut(head: bytes) -> tuple[int, int] | None:
-    """Return where the digits of the length are."""
     found = _LINE.search(head) if len(head) <= _MAX_SIZE else None
     return None if found is None else found.span(1)
 
 
 def place_of_length(headers: tuple[Field, ...]) -> int:
-    """Return which of the headers is `Content-Length`, of a head that has one."""
     return next(
         at
         for at, (name, _) in enumerate(headers)
@@ -74,5 +70,4 @@ def place_of_length(headers: tuple[Field, ...]) -> int:
 
 
 def with_length(headers: tuple[Field, ...], at: int, digits: bytes) -> tuple[Field, ...]:
-    """Return the headers with another length at that place."""
     return (*headers[:at], (headers[at][0], digits), *headers[at + 1 :])

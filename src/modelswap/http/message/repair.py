@@ -1,10 +1,9 @@
-"""Response heads with harmless slips, rewritten for the strict reader.
+"""Response heads with harmless slips, rewritten for the strict reader, which still checks them.
 
-Guarantees: a slip is repaired only when the head has exactly one meaning; the result has no
-slips, and the strict reader (`head.parse_response`) still checks it. A refusal says what was found.
-Does not: read requests. Two readings of a request would let one client speak for another.
+A slip is repaired only when the head has exactly one meaning. Requests are not: two readings of one
+would let one client speak for another.
 
-What is repaired: bare LF line ends, folded lines, spaces around a name or a status, a reason with
+Repaired: bare LF line ends, folded lines, spaces around a name or a status, a reason with
 control characters, a header without a name or with spaces inside its name (left out, as Go's
 net/http does), equal Content-Lengths, a Content-Length beside chunked (chunked counts, RFC 9112
 6.3), `identity`, chunked said twice (which RFC 9112 forbids to mean), and chunked in HTTP/1.0.
@@ -33,7 +32,7 @@ _SHOWN = Bytes(40)
 
 
 def end_of_head(data: bytes) -> int:
-    """Return where a head with CRLF or bare LF line ends stops, behind its empty line; 0: not yet."""
+    """Behind the empty line of a head with CRLF or bare LF line ends; 0: not yet."""
     found = _END.search(data)
     return 0 if found is None else found.end()
 
@@ -73,7 +72,6 @@ _FRAMING = frozenset({b"transfer-encoding", b"content-length"})
 
 
 def _fields(lines: list[bytes]) -> list[Field]:
-    """Read the header lines: names without spaces around them, folded lines joined."""
     fields: list[Field] = []
     for line in lines:
         if line.startswith((b" ", b"\t")):
@@ -90,7 +88,7 @@ def _fields(lines: list[bytes]) -> list[Field]:
 
 
 def _is_kept(name: bytes, value: bytes) -> bool:
-    """Tell whether a field has a usable name; raise BadResponseError for one that is dangerous."""
+    """Whether the name is usable; raise BadResponseError for a dangerous field."""
     if not _NAME.fullmatch(name.replace(b" ", b"")):
         if not name:
             return False
@@ -101,7 +99,7 @@ def _is_kept(name: bytes, value: bytes) -> bool:
 
 
 def _members(fields: list[Field], name: bytes) -> list[bytes]:
-    """Return the members of a comma-separated list, from all lines of that name."""
+    """Of a comma-separated list, from all lines of that name."""
     return [
         part.strip(b" \t")
         for other, value in fields
@@ -121,7 +119,6 @@ def _is_chunked(codings: list[bytes]) -> bool:
 
 
 def _length(found: list[bytes]) -> list[Field]:
-    """Return the one Content-Length, or nothing when there is none."""
     for text in found:
         if not (text.isdigit() and text.isascii()):
             raise BadResponseError(f"malformed Content-Length {_shown(text)}")
@@ -134,5 +131,4 @@ def _length(found: list[bytes]) -> list[Field]:
 
 
 def _shown(text: bytes) -> str:
-    """Quote the backend's words, printable and short."""
     return repr(text[:_SHOWN].decode("latin-1"))

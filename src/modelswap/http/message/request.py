@@ -1,8 +1,6 @@
-"""One request: its head, and the client that sent it.
+"""One request: its head, and the client that sent it; bodies belong to the exchange.
 
-Guarantees: a request is read-only, and the same object may stand for several requests of one
-connection that were equal byte for byte.
-Does not: hold a body: bodies belong to the exchange.
+It is read-only: one object may stand for several requests of one connection that were equal.
 """
 
 from __future__ import annotations
@@ -103,24 +101,6 @@ class Request:
         """All values of a header, in order; `name` in lower case."""
         return [value for other, value in self.headers if other.lower() == name]
 
-    def forward_headers(
-        self, drop: frozenset[bytes], *, trust: bool, forwarded: bool, host: bytes | None
-    ) -> list[Field]:
-        """See `forward_headers`."""
-        if host is not None:
-            drop |= {b"host"}
-        kept = forwardable(self.headers, self.connection, drop, forwarded=forwarded and trust)
-        if host is not None:
-            kept.insert(0, (b"Host", host))
-        elif b"host" not in self.index:
-            kept.insert(0, (b"Host", b"localhost"))
-        if forwarded:
-            before = self.header_values(b"x-forwarded-for") if trust else []
-            kept.append(
-                (b"X-Forwarded-For", b", ".join([*before, self.client.encode("ascii", "replace")]))
-            )
-        return kept
-
 
 def forward_headers(
     request: Request,
@@ -130,11 +110,21 @@ def forward_headers(
     forwarded: bool = True,
     host: bytes | None = None,
 ) -> list[Field]:
-    """A new list of the headers to send upstream; framing is added by `relay`.
+    """A new list of the headers to send upstream, without framing and those in `drop` (lower case).
 
-    Hop-by-hop headers, those that `Connection` names and those in `drop` (lower
-    case) are left out. `forwarded`: add `X-Forwarded-For`, to the one that came
-    when `trust_forwarded`, else alone, and without the other `X-Forwarded-*`;
-    False (peers) removes them all. `host` replaces the client's.
+    `forwarded`: add `X-Forwarded-For`, to the one that came when `trust_forwarded`, else alone and
+    without the other `X-Forwarded-*`; False (peers) removes them all. `host` replaces the client's.
     """
-    return request.forward_headers(drop, trust=trust_forwarded, forwarded=forwarded, host=host)
+    if host is not None:
+        drop |= {b"host"}
+    trusted = forwarded and trust_forwarded
+    kept = forwardable(request.headers, request.connection, drop, forwarded=trusted)
+    if host is not None:
+        kept.insert(0, (b"Host", host))
+    elif b"host" not in request.index:
+        kept.insert(0, (b"Host", b"localhost"))
+    if forwarded:
+        before = request.header_values(b"x-forwarded-for") if trusted else []
+        client = request.client.encode("ascii", "replace")
+        kept.append((b"X-Forwarded-For", b", ".join([*before, client])))
+    return kept

@@ -20,15 +20,12 @@ _MAX_SIZE = Bytes(2048)
 
 
 class ResponseHeads:
-    __slots__ = ("_by_template", "by_bytes")
-
     def __init__(self) -> None:
         self.by_bytes: BoundedCache[bytes, ResponseHead] = BoundedCache(_MAX_HEADS)
         self._by_template: BoundedCache[bytes, ResponseHead] = BoundedCache(_MAX_HEADS)
         """By the head without the digits of its length."""
 
     def of_known_template(self, head: bytes) -> ResponseHead | None:
-        """Read a head that differs from a known one in its length only."""
         digits = cut(head)
         if digits is None:
             return None

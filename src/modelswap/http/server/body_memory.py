@@ -19,8 +19,6 @@ _LARGEST_BODIES = 8
 
 
 class BodyMemory:
-    __slots__ = ("_by_peer", "_loop", "_trim", "held")
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._by_peer: dict[str, int] = {}
@@ -29,7 +27,7 @@ class BodyMemory:
         """Bytes."""
 
     def hold(self, peer: str, count: int, largest: Bytes) -> bool:
-        """Account for so many bytes; False when that is too much. `largest`: a body may have so many."""
+        """False: it is too much. A body may have `largest` bytes."""
         allowed = max(_MAX_HELD, _LARGEST_BODIES * largest)
         of_peer = self._by_peer.get(peer, 0) + count
         if self.held + count > allowed or of_peer > allowed // 2:
@@ -39,7 +37,6 @@ class BodyMemory:
         return True
 
     def free(self, peer: str, count: int) -> None:
-        """Take off what was accounted for."""
         self.held -= count
         left = self._by_peer.pop(peer, 0) - count
         if left > 0:

@@ -22,10 +22,6 @@ _PROBES: Final = (Seconds(0.02), Seconds(0.25), Seconds(1))
 
 
 class SlowReader:
-    """How much a client that does not keep up takes of what was written to it."""
-
-    __slots__ = ("_since", "_unsent")
-
     def __init__(self, transport: asyncio.Transport | None, now: float) -> None:
         self._unsent = 0 if transport is None else unsent(transport)
         self._since = now
@@ -40,9 +36,7 @@ class SlowReader:
 
 
 class HalfClosedProbe:
-    """Finds out whether a client that sends no more still listens: a closed socket responds with a reset."""
-
-    __slots__ = ("_handle", "_is_wanted", "_loop", "_write")
+    """Asks `is_wanted` before each probe: a closed socket responds with a reset."""
 
     def __init__(
         self,
@@ -50,7 +44,6 @@ class HalfClosedProbe:
         write: Callable[[bytes], None],
         is_wanted: Callable[[], bool],
     ) -> None:
-        """Send a first probe; `is_wanted` is asked before each."""
         self._loop = loop
         self._write = write
         self._is_wanted = is_wanted

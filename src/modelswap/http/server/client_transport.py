@@ -1,7 +1,6 @@
-"""The sending side of one client's connection, and how it ends.
+"""The sending side of one client's connection, below HTTP, and how it ends.
 
-Guarantees: what is closed has a deadline: a client that takes nothing more is cut off.
-Does not: know HTTP.
+What is closed has a deadline: a client that takes nothing more is cut off.
 """
 
 from __future__ import annotations
@@ -35,19 +34,6 @@ _FLUSH = Seconds(5)
 
 
 class ClientTransport:
-    __slots__ = (
-        "_coalescer",
-        "_slow",
-        "_sweeper",
-        "closes_at",
-        "eof",
-        "is_reading",
-        "is_tls",
-        "paused",
-        "peer",
-        "transport",
-    )
-
     def __init__(self, coalescer: WriteCoalescer, sweeper: DeadlineSweeper) -> None:
         self._coalescer = coalescer
         self._sweeper = sweeper
@@ -63,7 +49,7 @@ class ClientTransport:
         self.paused = False
         """The client does not keep up."""
         self.peer = ""
-        """The client's address; empty for a Unix socket."""
+        """The client's address; empty where the transport does not tell."""
 
     def begin(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -73,14 +59,11 @@ class ClientTransport:
         if is_loopback(self.peer):
             unpace(transport.get_extra_info("socket"))
 
-    # Writing
-
     def write(self, data: bytes) -> None:
         if self.transport is not None:
             self._coalescer.write(self.transport, data)
 
     def write_all(self, parts: tuple[bytes, ...]) -> None:
-        """Write without joining the parts."""
         if self.transport is not None:
             self._coalescer.flush()
             self.transport.writelines([part for part in parts if part])
@@ -92,20 +75,17 @@ class ClientTransport:
             transport.write_eof()
 
     def on_paused(self) -> None:
-        """Know that the write buffer is full."""
         self.paused = True
         self._slow = SlowReader(self.transport, self._sweeper.now)
 
     def is_too_slow(self, now: float, limits: Limits) -> bool:
-        """Whether the client keeps a model busy by taking its response too slowly."""
+        """It keeps a model busy by that."""
         return (
             self.paused
             and self._slow is not None
             and self.transport is not None
             and self._slow.is_too_slow(self.transport, now, limits)
         )
-
-    # Reading
 
     def pause_reading(self) -> None:
         if self.is_reading and self.transport is not None and not self.eof:
@@ -117,8 +97,6 @@ class ClientTransport:
             self.is_reading = True
             self.transport.resume_reading()
 
-    # The end
-
     @property
     def is_closing(self) -> bool:
         if self.closes_at is not None:
@@ -127,7 +105,6 @@ class ClientTransport:
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes have come that were not read yet."""
         transport = self.transport
         return transport is not None and has_unread(transport.get_extra_info("socket"))
 
@@ -147,7 +124,7 @@ class ClientTransport:
             self.transport.close()
 
     def close_at_eof(self) -> None:
-        """Know that the transport closes now, because the client sends no more."""
+        """The transport closes now, because the client sends no more."""
         self._coalescer.flush()  # a response that was just written
         self.closes_at = self.closes_at or self._sweeper.now + _FLUSH
 
@@ -163,13 +140,12 @@ class ClientTransport:
             self.transport.write_eof()
 
     def reset(self) -> None:
-        """End the connection with a reset, so that its end is not taken for the response's."""
+        """So that the end is not taken for the end of the response."""
         if self.transport is not None:
             self._coalescer.flush()
             reset_at_end(self.transport.get_extra_info("socket"))
             self.transport.abort()
 
     def abort(self) -> None:
-        """Close at once."""
         if self.transport is not None:
             self.transport.abort()

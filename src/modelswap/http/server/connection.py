@@ -1,13 +1,8 @@
 """One client's connection: it serves the requests that its reader finds, one at a time, in order.
 
-Guarantees: everything that is waited for has a deadline, looked at by one sweep of the server.
-Memory: what the reader holds, and the transport's write buffer (high-water mark 256 KiB, plus what
-one write adds).
-
-End of input: a client that closes its sending side after a request still gets its response when that
-has not begun. Whether it is really gone is found out by sending `100 Continue` a few times: a closed
-socket responds with a reset. Once the response has begun, and for HTTP/1.0 and TLS, end of input
-means gone.
+Everything that is waited for has a deadline. A client that closes its sending side after a request
+still gets its response when that has not begun; whether it is really gone is found out by sending
+`100 Continue`. Once the response has begun, and for HTTP/1.0 and TLS, end of input means gone.
 """
 
 from __future__ import annotations
@@ -24,7 +19,7 @@ from .exchange import Exchange
 from .request_reader import RequestReader
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from modelswap.http.message.request import Request
@@ -37,22 +32,6 @@ _MAX_DISCARDED = Bytes(256 << 10)
 
 
 class ServerConnection(asyncio.Protocol):
-    __slots__ = (
-        "_busy",
-        "_client",
-        "_context",
-        "_exchange",
-        "_idle_since",
-        "_probe",
-        "_task",
-        "_tunnel",
-        "charged",
-        "idle_number",
-        "keep_alive",
-        "peer",
-        "reader",
-    )
-
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._client = ClientTransport(context.coalescer, context.sweeper)
@@ -67,13 +46,8 @@ class ServerConnection(asyncio.Protocol):
         self.charged = 0
         """Bytes of the current exchange that count against the server's bound."""
         self.peer = ""
-        """The client's address; empty for a Unix socket."""
         self.idle_number = 0
-        """The server's count when it became idle."""
         self.keep_alive = True
-        """Of the current request: may another follow?"""
-
-    # The transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         client = self._client
@@ -142,10 +116,7 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._exchange.drained()
 
-    # The reader's calls
-
     def on_request(self, request: Request) -> None:
-        """Serve a request, whose body may still be on its way."""
         context = self._context
         exchange = self._exchange = Exchange(self, self._client, request)
         self.keep_alive = request.keep_alive and not context.draining
@@ -169,7 +140,6 @@ class ServerConnection(asyncio.Protocol):
     def refuse(
         self, status: int, text: str, *, head: bytes = b"", request: Request | None = None
     ) -> None:
-        """Respond with an error, if that is still possible, and close; `head` is what is no request."""
         exchange = self._exchange
         self.reader.stop()
         self.keep_alive = False
@@ -179,28 +149,24 @@ class ServerConnection(asyncio.Protocol):
             return
         self._client.write(self._context.refusal(request, status, text, head))
         self._drop_exchange()
-        self._close(linger=True)
+        self._end(self._client.linger)
 
     def fill_bodies(self) -> None:
-        """Read large bodies into their own memory from now on."""
         if self._client.transport is not None:
             self._client.transport.set_protocol(
                 BufferedBodyProtocol(self, self.reader, self._context.read_buffer)
             )
 
-    # The exchange's calls
-
     def date_line(self) -> bytes:
         return self._context.date_line()
 
     def must_close(self) -> bool:
-        """Tell whether the response that begins now must be the last one."""
         if self._context.draining:
             self.keep_alive = False
         body = self.reader.body
         if body is not None and not body.complete:
             exchange = self._exchange
-            unasked = body.untouched and exchange is not None and exchange.request.expects
+            unasked = not body.received and exchange is not None and exchange.request.expects
             if (not body.expected and unasked) or body.left > _MAX_DISCARDED:
                 self.keep_alive = False
         return not self.keep_alive
@@ -213,7 +179,6 @@ class ServerConnection(asyncio.Protocol):
         return b""
 
     def on_finished(self) -> None:
-        """Go on to the next request, or close: the response is complete."""
         reader = self.reader
         if reader.waiting:
             self._context.loop.call_soon(self._advance)  # behind the caller, which is not done yet
@@ -235,14 +200,7 @@ class ServerConnection(asyncio.Protocol):
                 self._advance()
 
     def break_off(self, *, reset: bool) -> None:
-        """End the connection so that the response looks broken; `reset` where a plain end would not."""
-        self.reader.stop()
-        self._exchange = None
-        self._cancel_task()
-        if reset:
-            self._client.reset()
-        else:
-            self._client.close()
+        self._end(self._client.reset if reset else self._client.close)
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> None:
         assert self._exchange is not None
@@ -253,8 +211,6 @@ class ServerConnection(asyncio.Protocol):
             return False
         self.charged += count
         return True
-
-    # From one request to the next
 
     def _advance(self) -> None:
         """Leave requests that have their response and begin those that wait."""
@@ -270,14 +226,15 @@ class ServerConnection(asyncio.Protocol):
             self._busy = False
 
     def _leave_exchange(self) -> bool:
-        """Return False when no other request can begin (now)."""
+        """False: no other request can begin (now)."""
         self._free_held()
         reader = self.reader
         client = self._client
         if not self.keep_alive:
             body = reader.body
             is_cut = body is not None and not body.complete  # unread bytes would reset it
-            self._close(linger=is_cut or not self._context.draining)
+            lingers = is_cut or not self._context.draining
+            self._end(client.linger if lingers else client.close)
             return False
         if client.paused:  # a client that does not read gets no pile of responses
             client.pause_reading()
@@ -288,7 +245,7 @@ class ServerConnection(asyncio.Protocol):
         self._exchange = None
         self._cancel_task()
         if client.eof and not reader.waiting:
-            self._close(linger=False)
+            self._end(client.close)
             return False
         reader.feed = reader.read_head
         self._note_idle()
@@ -317,10 +274,9 @@ class ServerConnection(asyncio.Protocol):
             exchange.client_gone()
 
     def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
-        """Send the `101` head and pass all further bytes to `tunnel`.
+        """Have bytes read by the loop's own way again: over TLS a tunnel may end without a word.
 
-        They are read by the loop's own way again: over TLS a tunnel may end without a word, and what
-        uvloop has not given to a `BufferedBodyProtocol` by then, 64 KiB at a time, is lost.
+        What uvloop has not given to a `BufferedBodyProtocol` by then, 64 KiB at a time, is lost.
         """
         client = self._client
         if self.reader.fills_bodies and client.transport is not None:
@@ -333,28 +289,25 @@ class ServerConnection(asyncio.Protocol):
         if early:
             tunnel.from_client(early)
 
-    # The server's calls
-
     def kill(self) -> None:
         self._client.abort()
 
     def close_if_idle(self) -> bool:
-        """Close a connection on which no request runs or has begun to come; False when one has."""
-        if self._client.transport is not None and not self.is_busy:
-            if not self.is_between_requests or self._client.has_unread:
-                return False
-            self._close(linger=False)
-        return True
+        """Close it unless it is busy. False: a request has begun to come, or a response to go out."""
+        client = self._client
+        if client.transport is None or self.is_busy:
+            return True
+        if not self.is_between_requests or client.has_unread:
+            return False
+        self._end(client.close)
+        return not client.transport.get_write_buffer_size()
 
-    def _close(self, *, linger: bool) -> None:
-        """Close after what is buffered was sent; `linger`: let the client finish sending first."""
+    def _end(self, close: Callable[[], None]) -> None:
+        """Forget what runs, then close the connection in this way."""
         self.reader.stop()
         self._exchange = None
         self._cancel_task()
-        if linger:
-            self._client.linger()
-        else:
-            self._client.close()
+        close()
 
     @property
     def is_busy(self) -> bool:
@@ -363,7 +316,6 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def is_between_requests(self) -> bool:
-        """Whether no request runs on it or has begun to come."""
         return not (self.is_busy or self.reader.partial or self.reader.waiting or self._client.eof)
 
     @property
@@ -372,7 +324,6 @@ class ServerConnection(asyncio.Protocol):
         return self.is_between_requests and self._client.is_quiet
 
     def sweep(self, now: float) -> None:
-        """Look after this connection's deadlines."""
         client = self._client
         if client.transport is None:
             return

@@ -1,10 +1,8 @@
 """The open connections: how many there may be, in all and per address, and which idle one is closed for a new one.
 
-Guarantees: at most `limits.connections` are served, and `limits.connectionsPerAddress` of one
-address, unless the address is unbounded (this machine, a trusted proxy). At a limit the connection
-that has been idle longest is closed; only when none is idle is the new one refused.
-Memory: refused connections that wait for their client to read the refusal are bounded too.
-Does not: cost anything per request: connections are searched only when a limit is reached.
+At a limit the connection that has been idle longest is closed; only when none is idle is the new one
+refused. An unbounded address (this machine, a trusted proxy) has no limit of its own.
+Connections are searched only when a limit is reached: nothing here costs anything per request.
 """
 
 from __future__ import annotations
@@ -28,8 +26,6 @@ _MAX_SEARCHES = 20
 
 
 class OpenConnection(Protocol):
-    """A connection, as far as it is counted, closed and swept."""
-
     peer: str
     idle_number: int
 
@@ -39,7 +35,6 @@ class OpenConnection(Protocol):
     def is_between_requests(self) -> bool: ...
     @property
     def is_idle(self) -> bool: ...
-
     def close_if_idle(self) -> bool: ...
     def kill(self) -> None: ...
     def sweep(self, now: float) -> None: ...
@@ -47,12 +42,8 @@ class OpenConnection(Protocol):
 
 class Connections:
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        is_unbounded: Callable[[str], bool],
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, is_unbounded: Callable[[str], bool]
     ) -> None:
-        """`is_unbounded` tells whether an address may have any number of connections."""
         self._loop = loop
         self._limits = limits
         self._is_unbounded = is_unbounded
@@ -66,13 +57,11 @@ class Connections:
         """Of an address, or of all: what the last search found idle, the longest idle last. A connection
         that was used since has another number; those that became idle since are behind all of these."""
         self._found_among = 0
-        """Connections at the last search."""
         self._fresh: set[OpenConnection] = set()
         """Accepted in this iteration of the loop: what they sent could not be read yet."""
         self._searches = 0
         self._searched_at = 0.0
         self.empty = asyncio.Event()
-        """Set while no connection is open."""
         self.empty.set()
 
     def __len__(self) -> int:
@@ -83,12 +72,11 @@ class Connections:
         return iter(list(self._open))
 
     def set_limits(self, limits: Limits) -> None:
-        """New limits, for connections that come from now on."""
         self._limits = limits
         self._descriptors_for = connections_that_fit(limits.connections)
 
     def add(self, connection: OpenConnection, peer: str, now: float) -> bool:
-        """Count a connection; False: there are too many, and none can be closed for it. `now` is the sweeper's."""
+        """False: there are too many, and none can be closed for it. `now` is the sweeper's."""
         if not self._fresh:
             self._loop.call_soon(self._fresh.clear)
         self._fresh.add(connection)
@@ -128,7 +116,7 @@ class Connections:
         return len(self._open) - len(self._leaving) < most or self._close_idle(None, now)
 
     def _close_idle(self, peer: str | None, now: float) -> bool:
-        """Close the connection that has been idle longest, of one address or of all."""
+        """The one that has been idle longest, of one address or of all."""
         idle = self._take(self._found_idle.get(peer, []))
         if idle is None and self._may_search(now):
             found = self._found_idle[peer] = self._idle_of(peer)
@@ -155,7 +143,7 @@ class Connections:
         return found
 
     def _take(self, found: list[tuple[int, OpenConnection]]) -> OpenConnection | None:
-        """Take out of `found` the first that is still as it was found."""
+        """The first that is still as it was found."""
         while found:
             number, connection = found.pop()
             if (

@@ -38,8 +38,6 @@ _RETRY_AFTER = Seconds(1)
 
 
 class Refused(NamedTuple):
-    """A refusal that has no words yet."""
-
     status: int
     text: str
     retry_after: float | None
@@ -60,7 +58,6 @@ class ServerContext:
         crashed: Callable[[BaseException], None] | None,
         is_unbounded: Callable[[str], bool],
     ) -> None:
-        """See `Server`."""
         self.loop = loop
         self.handler = handler
         self.limits = limits
@@ -82,13 +79,11 @@ class ServerContext:
         self._date_until = 0.0
 
     def set_limits(self, limits: Limits) -> None:
-        """Use new limits for whatever is checked from now on."""
         self.limits = limits
         self.connections.set_limits(limits)
         self.heads.clear()
 
     def spawn(self, exchange: Exchange, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a slow handler as a task."""
         # A task group would cancel every request for the exception of one; this set is the
         # owner instead: it keeps the reference, reports the exception, and `Server.close` waits for all.
         task = self.loop.create_task(
@@ -105,7 +100,6 @@ class ServerContext:
             self.on_crash(exchange, bug)
 
     def on_crash(self, exchange: Exchange, bug: BaseException) -> None:
-        """Report a handler's exception, and respond with 500."""
         if self._crashed is not None:
             self._crashed(bug)
         if exchange.started:
@@ -115,14 +109,10 @@ class ServerContext:
         exchange.reply(500, fields, body)
 
     def refusal(self, request: Request | None, status: int, text: str, head: bytes) -> bytes:
-        """Make a complete response; the connection closes after it. `head` is what is no request."""
+        """A complete response; the connection closes after it. `head` is what is no request."""
         after = _RETRY_AFTER if status in _TRANSIENT else None
         fields, body = self._error(Refused(status, text, after, request, path_in(head)))
-        headers = [
-            *fields,
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Connection", b"close"),
-        ]
+        headers = [*fields, (b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         if request is not None and request.method == "HEAD":
             body = b""
         return b"".join((status_line(status), written(headers), self.date_line(), b"\r\n", body))

@@ -1,9 +1,7 @@
 """One request and its response.
 
 Guarantees: an exchange ends exactly once, by a complete response, by `abort`, or because the client
-left (`on_gone`). Framing and body agree: a response shorter or longer than announced is broken off,
-never ended cleanly.
-Does not: buffer a response: `write` hands bytes to the transport, and tells when the caller must wait.
+left (`on_gone`). A response shorter or longer than announced is broken off, never ended cleanly.
 """
 
 from __future__ import annotations
@@ -64,23 +62,19 @@ class Exchange:
         """A head that waits for the first bytes of its body: uvloop writes at once, and one
         system call is cheaper than two."""
 
-    # The request's body
-
     @property
     def body_length(self) -> int | None:
-        """Of the request's body, where it is announced."""
         request = self.request
         return None if request.chunked else request.content_length or 0
 
     def hold(self, count: int) -> bool:
-        """Account for so many more bytes in memory until the response is complete; False: too much."""
+        """Until the response is complete; False: too much."""
         return self._owner.hold(count)
 
     def read_body(self, done: Callable[[bytes], None], limit: int | None = None) -> None:
         """Give the whole body to `done`, perhaps before this returns.
 
-        Over `limit` bytes (or the server's own limit) the client gets its 413
-        and `on_gone` is called instead.
+        Over `limit` bytes (or the server's own) the client gets a 413, and `on_gone` is called instead.
         """
         if not self.finished:
             self._owner.reader.read_body(done, limit)
@@ -98,10 +92,8 @@ class Exchange:
         if not self.finished:
             self._owner.reader.resume_body()
 
-    # The response
-
     def reply(self, status: int, headers: Sequence[Field], body: bytes = b"") -> None:
-        """Send a complete response. Framing, `Date` and `Connection` are added."""
+        """Framing, `Date` and `Connection` are added."""
         if self.finished or self.started:
             return
         bodiless = status < NO_BODY_BELOW or status in _BODILESS
@@ -118,42 +110,30 @@ class Exchange:
         self._finish()
 
     def start(self, status: int, headers: Sequence[Field], *, length: int | None = None) -> None:
-        """Send the head of a response whose body follows by `write` and `end`."""
-        if self.finished or self.started:
-            return
-        head = self._head(status, headers)
-        self.start_block(status, head, length)
+        """The body follows by `write` and `end`."""
+        if not (self.finished or self.started):
+            self.start_block(status, self._head(status, headers), length)
 
     def start_block(self, status: int, block: bytes, length: int | None) -> None:
-        """Like `start`, with status line and headers already written as lines."""
+        """Like `start`, with status line and headers as lines."""
         self._begin(status)
-        has_body = (
-            status >= NO_BODY_BELOW and status not in _BODILESS and self.request.method != "HEAD"
-        )
-        if status < NO_BODY_BELOW or status == NO_CONTENT:
-            framing = b""
-        elif length is not None:
-            framing = b"Content-Length: %d\r\n" % length
-            if has_body:
-                self._left = length
-                self._framing = _LENGTH
-        elif status == NOT_MODIFIED:
-            framing = b""
-        elif self.request.version == "1.1":
-            framing = b"Transfer-Encoding: chunked\r\n"
-            if has_body:
-                self._framing = _CHUNKED
-        else:
-            framing = b""
-            if has_body:
-                self._framing = _UNTIL_CLOSE
+        bodiless = status < NO_BODY_BELOW or status in _BODILESS
+        framing, line = _UNTIL_CLOSE, b""
+        if length is not None and (not bodiless or status == NOT_MODIFIED):
+            framing, line = _LENGTH, b"Content-Length: %d\r\n" % length
+        elif not bodiless and self.request.version == "1.1":
+            framing, line = _CHUNKED, b"Transfer-Encoding: chunked\r\n"
+        if not bodiless and self.request.method != "HEAD":
+            self._framing = framing
+            self._left = length or 0
+            if framing == _UNTIL_CLOSE:
                 self._owner.keep_alive = False
-        self.writer.write(block + framing + self._owner.closing_line() + b"\r\n")
+        self.writer.write(block + line + self._owner.closing_line() + b"\r\n")
 
     def start_ready(self, status: int, head: bytes, length: int | None) -> None:
-        """Like `start_block` with the framing's lines and the empty line in `head`.
+        """Like `start_block` with the framing and the empty line in `head`, when `can_start_ready`.
 
-        Only when `can_start_ready`. The head goes out with the body's first bytes, or by `flush`.
+        The head goes out with the body's first bytes, or by `flush`.
         """
         self.started = True
         self.status = status
@@ -183,7 +163,6 @@ class Exchange:
         return True
 
     def flush(self) -> None:
-        """Send a head that still waits."""
         held = self._held
         if held:
             self._held = b""
@@ -194,10 +173,7 @@ class Exchange:
         return self.request.is_plain and not self._owner.must_close()
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
-        """Send a complete response whose `head` has the framing in it, and be done.
-
-        False, and nothing is sent: something has begun already, or the head needs an addition.
-        """
+        """Send a response with the framing in `head`; False: one has begun, or the head needs more."""
         owner = self._owner
         if self.started or not self.request.is_plain or owner.must_close():
             return False
@@ -215,7 +191,6 @@ class Exchange:
         return not self.writer.paused
 
     def end(self, data: bytes = b"") -> None:
-        """Complete the response, after `data`."""
         if self.finished:
             return
         if self._framing == _CHUNKED:
@@ -230,7 +205,6 @@ class Exchange:
             self._finish()
 
     def _send(self, data: bytes, tail: bytes) -> None:
-        """Write the held head, a piece of the body and `tail` with one system call."""
         held, self._held = self._held, b""
         size = len(data)
         framing = self._framing
@@ -251,7 +225,7 @@ class Exchange:
             self.writer.write_all((held, data, tail))
 
     def abort(self) -> None:
-        """Break the response off so that the client cannot take it for complete."""
+        """Break off so that the client cannot take the response for complete."""
         if self.finished:
             return
         self.finished = True
@@ -264,15 +238,11 @@ class Exchange:
         else:
             self._owner.spawn(coro)
 
-    # For the connection and for relays
-
     @property
     def paused(self) -> bool:
-        """The client does not keep up: wait for `on_drain`."""
         return self.writer.paused
 
     def client_gone(self) -> None:
-        """End the exchange, because the client left."""
         if not self.finished:
             self.finished = True
             callback = self.on_gone
@@ -284,7 +254,7 @@ class Exchange:
             self.on_drain()
 
     def begin_tunnel(self, tunnel: ClientTunnel, head: bytes) -> None:
-        """Send the `101` head; the exchange is finished when the tunnel is."""
+        """The exchange is finished when the tunnel is."""
         self._begin(101)
         self._owner.begin_tunnel(tunnel, head)
 

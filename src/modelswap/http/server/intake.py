@@ -1,9 +1,7 @@
 """The body of one request on its way in.
 
-Guarantees: the body ends where its framing says, and nothing behind it is taken for a part of it.
-It is counted before it is kept. A large body of known length that is collected whole goes into
-memory of its own.
-Does not: join pieces more than once.
+It is counted before it is kept, and joined once. A large body of known length that is collected whole
+goes into memory of its own.
 Memory: `MAX_UNASKED` bytes (and one read) until the body is asked for.
 """
 
@@ -35,33 +33,12 @@ _UNKNOWN = Bytes(1 << 62)
 
 
 class BodyIntake:
-    __slots__ = (
-        "_buffer",
-        "_chunks",
-        "_discarding",
-        "_done",
-        "_limit",
-        "_parts",
-        "_sink",
-        "_small",
-        "_span_start",
-        "complete",
-        "expected",
-        "last",
-        "left",
-        "over_limit",
-        "paused",
-        "received",
-        "span_since",
-    )
-
     def __init__(self, request: Request, limit: int, now: float) -> None:
         self._chunks = ChunkReader() if request.chunked else None
         self.left = _UNKNOWN if request.chunked else (request.content_length or 0)
         self._limit = limit
         self._parts: list[bytes | memoryview] = []
         self._small = bytearray()
-        """Small pieces behind the parts."""
         self._buffer: BodyBuffer | None = None
         """Holds a large body instead of the parts."""
         self._done: Callable[[bytes], None] | None = None
@@ -78,33 +55,26 @@ class BodyIntake:
         self.span_since = now
 
     @property
-    def untouched(self) -> bool:
-        return self.received == 0
-
-    @property
     def consumed(self) -> bool:
-        """The body is being taken."""
         return self._done is not None or self._sink is not None or self._discarding
 
     @property
     def is_kept(self) -> bool:
-        """The body is held in memory, not passed on."""
         return self._sink is None and not self._discarding
 
     @property
     def must_wait(self) -> bool:
-        """More must not be read until the body is taken."""
         return not self.consumed and self.received > MAX_UNASKED
 
     def exceeds(self, limit: int) -> bool:
-        """Set a lower limit; True when it is already passed."""
+        """Set a lower limit; True: it is passed."""
         self._limit = min(self._limit, limit)
         return self.received > self._limit or (
             self._chunks is None and self.received + self.left > limit
         )
 
     def feed(self, data: bytes) -> bytes:
-        """Take received bytes; return those behind the body. May raise ChunkError."""
+        """Return what is behind the body. Raise ChunkError."""
         rest = b""
         if self._chunks is None:
             extra = len(data) - self.left
@@ -125,7 +95,6 @@ class BodyIntake:
         return rest
 
     def begin(self, data: bytes, start: int) -> bytes:
-        """Take what came behind the head, like `feed`."""
         count = len(data) - start
         if self._chunks is not None or count > self.left or count < SMALL:
             return self.feed(data[start:])
@@ -135,18 +104,15 @@ class BodyIntake:
         return b""
 
     def _count(self, count: int) -> None:
-        """So many bytes of a known length have come."""
         self.received += count
         self.left -= count
         self.complete = not self.left
 
     def unfilled(self) -> memoryview | None:
-        """Where the next bytes belong, if they need not be copied; `on_filled` tells how many came."""
         buffer = self._buffer
         return None if buffer is None or not self.left else buffer.unfilled()
 
     def on_filled(self, count: int) -> None:
-        """Take bytes that were read into `unfilled`."""
         if self._buffer is not None:
             self._buffer.add(count)
         self._count(count)
@@ -178,7 +144,6 @@ class BodyIntake:
             self._keep(data)
 
     def _keep(self, data: bytes) -> None:
-        """Hold a piece; small ones are gathered."""
         if self._buffer is None and self._may_have_buffer():
             self._open_buffer()
         if self._buffer is not None:
@@ -200,7 +165,6 @@ class BodyIntake:
         return parts
 
     def collect(self, done: Callable[[bytes], None]) -> None:
-        """Give the whole body to `done` at `finish`."""
         self._done = done
         if self._may_have_buffer():
             self._open_buffer()
@@ -212,13 +176,11 @@ class BodyIntake:
             sink.on_data(part if isinstance(part, bytes) else bytes(part))
 
     def discard(self) -> None:
-        """Throw the rest away."""
         self._discarding = True
         self._held()
         self._sink = self._done = self._buffer = None
 
     def finish(self) -> None:
-        """Tell the taker that the body is complete."""
         if self._sink is not None:
             self._sink.on_end()
         elif self._done is not None:

@@ -26,17 +26,13 @@ class ResponseWriter(ReadingEnd, Protocol):
     paused: bool
     """The client does not keep up."""
 
-    def write_all(self, parts: tuple[bytes, ...]) -> None:
-        """Write without joining the parts."""
-
+    def write_all(self, parts: tuple[bytes, ...]) -> None: ...
     def write_eof(self) -> None: ...
-
-    def close(self) -> None:
-        """Close when what is buffered was sent."""
+    def close(self) -> None: ...
 
 
 class ClientTunnel(Protocol):
-    """What a client's connection passes its bytes to after `101`."""
+    """Takes the bytes of a client's connection after `101`."""
 
     def from_client(self, data: bytes) -> None: ...
     def on_client_eof(self) -> None: ...
@@ -46,26 +42,21 @@ class ClientTunnel(Protocol):
 
 
 class ExchangeOwner(Protocol):
-    """The connection, as an exchange asks it what its response means for the next request."""
+    """The connection, as an exchange uses it."""
 
     keep_alive: bool
     """Another request may follow the current one."""
 
     @property
     def reader(self) -> BodyReader: ...
-
     def date_line(self) -> bytes: ...
 
-    def closing_line(self) -> bytes:
-        """Return the `Connection` line of a response that begins now."""
-        ...
-
+    def closing_line(self) -> bytes: ...
     def must_close(self) -> bool:
-        """Tell whether the response that begins now must be the last one."""
+        """Whether the response that begins now must be the last one."""
         ...
 
-    def on_finished(self) -> None:
-        """Go on to the next request, or close: the response is complete."""
+    def on_finished(self) -> None: ...
 
     def break_off(self, *, reset: bool) -> None:
         """End the connection so that the response looks broken; `reset` where a plain end would not."""
@@ -76,8 +67,6 @@ class ExchangeOwner(Protocol):
 
 
 class BodyReader(Protocol):
-    """Gives an exchange the body of its request."""
-
     def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None: ...
     def stream_body(self, sink: BodySink) -> None: ...
     def pause_body(self) -> None: ...
@@ -91,10 +80,10 @@ class ReaderOwner(Protocol):
     """Bytes that the current exchange holds in memory."""
 
     def on_request(self, request: Request) -> None:
-        """Serve a request, whose body may still be on its way."""
+        """The body may still be on its way."""
 
     def on_body_end(self) -> None:
-        """Know that the body is complete and was taken."""
+        """The body is complete and was taken."""
 
     def refuse(
         self, status: int, text: str, *, head: bytes = b"", request: Request | None = None
@@ -102,7 +91,7 @@ class ReaderOwner(Protocol):
         """Respond with an error, if that is still possible, and close; `head` is what is no request."""
 
     def hold(self, count: int) -> bool:
-        """Account for so many more bytes in memory; False: too much."""
+        """Account for bytes in memory; False: too much."""
         ...
 
     def fill_bodies(self) -> None:

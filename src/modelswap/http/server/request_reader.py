@@ -1,8 +1,6 @@
 """Reads the requests of one connection: heads and bodies, in order. It is fed bytes.
 
-Guarantees: nothing that is not a complete, valid head becomes a request. While a request is being
-responded to, the bytes behind it wait unread.
-Does not: read a socket.
+While a request is being responded to, the bytes behind it wait unread.
 Memory: one incomplete head (`limits.headers` + `limits.request_line`), one read beyond it (256 KiB,
 uvloop's buffer), and 64 KiB of a body that is not asked for yet.
 """
@@ -54,31 +52,11 @@ _TOO_LARGE = "the request's body is too large"
 
 
 class RequestReader:
-    __slots__ = (
-        "_check",
-        "_client",
-        "_context",
-        "_head",
-        "_owner",
-        "_ready",
-        "_request",
-        "_template",
-        "body",
-        "feed",
-        "fills_bodies",
-        "head_since",
-        "partial",
-        "peer",
-        "scheme",
-        "waiting",
-    )
-
     def __init__(self, context: ReaderContext, client: ReadingEnd, owner: ReaderOwner) -> None:
         self._context = context
         self._client = client
         self._owner = owner
         self.peer = ""
-        """The client's address."""
         self.scheme = "http"
         self.feed: Callable[[bytes], None] = self.read_head
         """Takes the next bytes: this is the state."""
@@ -91,7 +69,6 @@ class RequestReader:
         self.waiting = b""
         """Bytes behind the current request."""
         self.fills_bodies = False
-        """Large bodies are read into their own memory."""
         self._check: EarlyCheck | None = None
         self._head = b""
         self._request: Request | None = None
@@ -101,25 +78,21 @@ class RequestReader:
         """The current request's body, when it came whole with its head."""
 
     def stop(self) -> None:
-        """Ignore what still comes, and forget what is held."""
         self.feed = self._ignore
         self.body = self._check = None
         self.partial = bytearray()
         self.waiting = b""
 
-    def _ignore(self, data: bytes) -> None:
-        """Take the bytes of a connection that is about to close."""
+    def _ignore(self, data: bytes) -> None: ...
 
     def hand_over(self, taker: Callable[[bytes], None]) -> bytes:
-        """Give all further bytes to `taker`; return those that wait."""
+        """Return what waits; `taker` gets the rest."""
         self.feed = taker
         return self.take_waiting()
 
     def take_waiting(self) -> bytes:
         data, self.waiting = self.waiting, b""
         return data
-
-    # Heads
 
     def read_head(self, data: bytes) -> None:
         """Take the bytes of a head: between requests, this is `feed`."""
@@ -145,7 +118,7 @@ class RequestReader:
             self._on_whole_head(data, end)
 
     def _on_partial_head(self, data: bytes) -> None:
-        """Collect a head that comes in pieces; one empty line before it is allowed."""
+        """One empty line before a head is allowed."""
         partial = self.partial
         if not partial:
             self.head_since = self._context.sweeper.now
@@ -207,10 +180,8 @@ class RequestReader:
             self._context.heads[head] = parsed
         return parsed
 
-    # Bodies
-
     def _begin(self, request: Request, data: bytes, start: int) -> None:
-        """Begin one request; behind `start` is what came behind its head."""
+        """Behind `start` is what came behind the head."""
         self._ready = b""
         count = len(data) - start
         if request.has_body and request.content_length == count <= self._context.limits.body:
@@ -226,7 +197,7 @@ class RequestReader:
         self._owner.on_request(request)
 
     def _begin_body(self, request: Request, data: bytes, start: int) -> bool:
-        """Take what came of a body that is not whole; False: it was refused."""
+        """False: it was refused."""
         limit = self._context.limits.body
         if (request.content_length or 0) > limit:
             self._refuse(413, _TOO_LARGE)
@@ -261,7 +232,6 @@ class RequestReader:
         self._on_received(body, rest)
 
     def _on_received(self, body: BodyIntake, rest: bytes) -> None:
-        """See what is due now that more of the body is there, and perhaps bytes behind it."""
         owner = self._owner
         grown = body.received - owner.charged
         if grown > _CHARGE_STEP and body.is_kept and not owner.hold(grown):
@@ -283,11 +253,9 @@ class RequestReader:
             self._owner.fill_bodies()
 
     def unfilled(self) -> memoryview | None:
-        """Where the next bytes from the socket belong; None: `feed` takes them."""
         return None if self.body is None else self.body.unfilled()
 
     def on_filled(self, count: int) -> None:
-        """So many bytes were read into `unfilled`."""
         body = self.body
         if body is not None:
             body.last = self._context.sweeper.now
@@ -302,10 +270,7 @@ class RequestReader:
     def _refuse(self, status: int, text: str) -> None:
         self._owner.refuse(status, text, request=self._request)
 
-    # For the exchange
-
     def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None:
-        """See `Exchange.read_body`."""
         body = self.body
         if body is None:
             ready, self._ready = self._ready, b""
@@ -321,7 +286,6 @@ class RequestReader:
         self._start_body(body)
 
     def stream_body(self, sink: BodySink) -> None:
-        """See `Exchange.stream_body`."""
         body = self.body
         if body is None:
             ready, self._ready = self._ready, b""
@@ -337,7 +301,7 @@ class RequestReader:
             self._end_body(body)
             return
         body.last = body.span_since = self._context.sweeper.now
-        if body.untouched and self._request is not None and self._request.expects:
+        if not body.received and self._request is not None and self._request.expects:
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body.expected = True
         if not body.paused:
@@ -357,7 +321,7 @@ class RequestReader:
             self._client.resume_reading()
 
     def discard_body(self) -> bool:
-        """Let the rest of the current request's body go; False: it is still to come."""
+        """False: the rest is still to come."""
         body = self.body
         if body is not None:
             body.discard()

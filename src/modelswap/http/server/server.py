@@ -1,8 +1,7 @@
 """A server: it listens, and drains and closes its connections.
 
-Guarantees: at most `limits.connections` connections, each with a bound on its memory (see
-`connection`) and a deadline on everything that it waits for.
-Does not: know what requests mean: `handler` does, and `error` words the refusals.
+Guarantees: at most `limits.connections` connections, each with a bound on its memory and a deadline on
+everything that it waits for.
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ class Server:
         crashed: Callable[[BaseException], None] | None = None,
         is_unbounded: Callable[[str], bool] = is_local,
     ) -> None:
-        """`error` gives headers and body of a refusal; `crashed` is told of a handler's exceptions.
-
-        `is_unbounded` tells whether an address may have any number of connections.
-        """
+        """`error` words refusals; `crashed` learns of exceptions; `is_unbounded`: no limit there."""
         self._context = ServerContext(
             asyncio.get_running_loop(),
             handler,
@@ -77,21 +73,8 @@ class Server:
         """Bytes of bodies in memory."""
         return self._context.memory.held
 
-    @property
-    def is_draining(self) -> bool:
-        return self._context.draining
-
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Accept connections; return the real address. ListenError when it is taken."""
-        address = await self.bind(ListenAddress(host, port))
-        await self.accept()
-        return address
-
     async def bind(self, address: ListenAddress) -> tuple[str, int]:
-        """Take the address without accepting yet; return the real one. ListenError when it is taken.
-
-        The real one of a Unix socket is its path and 0.
-        """
+        """Return the real address, of a Unix socket its path and 0; raise ListenError."""
         real = await self.take(await bound(address), address)
         self._own_file()
         return real
@@ -130,21 +113,20 @@ class Server:
         return str(name[0]), int(name[1])
 
     def listening(self) -> list[int]:
-        """Return the descriptors of the sockets that are accepted on."""
+        """Return the descriptors."""
         return [one.fileno() for server in self._servers for one in server.sockets]
 
     async def accept(self) -> None:
-        """Accept connections on what is bound. From now on a Unix socket's file is ours to remove."""
+        """From now on the file of a Unix socket is ours to remove."""
         self._own_file()
         for server in self._servers:
             await server.start_serving()
 
     def set_limits(self, limits: Limits) -> None:
-        """Use new limits for whatever is checked from now on."""
         self._context.set_limits(limits)
 
     def hand_over(self) -> None:
-        """Stop accepting on an address that another process listens on from now on."""
+        """Another process listens on the address from now on."""
         self._socket_file = None
         self.stop_accepting()
 
@@ -158,9 +140,8 @@ class Server:
     async def drain(self, timeout: float | None, quiet: float = 0.0) -> bool:  # noqa: ASYNC109 - the caller's word for it
         """Let running requests end; False when some were still running after `timeout`.
 
-        Connections stay open for it, each for one more request: a client that asks meanwhile gets a
-        response (most likely that we are stopping), not a closed connection. They get `quiet` seconds
-        without any request to ask for it.
+        Each connection stays open for one more request, for `quiet` seconds without any: a client that
+        asks meanwhile gets a response (most likely that we are stopping), not a closed connection.
         """
         self.stop_accepting()
         context = self._context
@@ -180,11 +161,10 @@ class Server:
         return True
 
     def _close_idle(self) -> bool:
-        """Close the idle connections; False when a request has come on one, read or not."""
+        """False: a request has come on one, read or not, or a response is still on its way."""
         return all(connection.close_if_idle() for connection in self._context.connections)
 
     async def close(self) -> None:
-        """End everything now."""
         self.stop_accepting()
         context = self._context
         context.draining = True

@@ -1,8 +1,7 @@
 """The certificate that the server shows; it can be replaced while the server runs.
 
-Guarantees: a pair is loaded into a context of its own, and shown only when it is whole. OpenSSL takes
-a new certificate before it looks at the key, so nothing is ever loaded into the context in use: a
-failure would leave it with a pair that does not fit.
+Guarantees: OpenSSL takes a new certificate before it looks at the key, so each pair is loaded into a
+context of its own: a failure leaves the pair in use whole.
 """
 
 from __future__ import annotations
@@ -19,16 +18,12 @@ _MISMATCHES: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 
 
 class CertificateError(Exception):
-    """A certificate and its key cannot be used; the text names the file and what is expected."""
+    """The text names the file and what is expected."""
 
 
 class Certificate:
     def __init__(self, cert: Path, key: Path | None = None) -> None:
-        """Load the pair; without *key*, the certificate's file holds the key too.
-
-        Raises:
-            CertificateError: the files are no usable pair.
-        """
+        """Without `key`, the certificate's file holds it too. Raise CertificateError."""
         self._cert = cert
         self._key = cert if key is None else key
         self.context = self._shown = _loaded(self._cert, self._key)
@@ -36,11 +31,7 @@ class Certificate:
         self.context.sni_callback = self._show
 
     def reload(self) -> None:
-        """Read the files again and show their pair to new connections.
-
-        Raises:
-            CertificateError: the files are no usable pair; the one before is shown on.
-        """
+        """Raise CertificateError; then the pair before is shown on."""
         self._shown = _loaded(self._cert, self._key)
 
     def _show(self, connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:

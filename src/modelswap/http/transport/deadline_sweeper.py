@@ -1,9 +1,8 @@
-"""A coarse clock that checks many deadlines at once.
+"""A coarse clock that checks many deadlines at once, up to two periods late.
 
-Guarantees: a deadline costs nothing while it is kept. Connections note `now` (as old as one period at
-most) when something happens; one callback per period compares. Time in which this process did not run
-(SIGSTOP, a suspended machine) does not count: what others did in it lies unread in the sockets.
-Does not: be precise: a missed deadline is noticed up to two periods late.
+Connections note `now` when something happens; one callback per period compares. Time in which this
+process did not run (SIGSTOP, a suspended machine) does not count: what others did in it lies unread
+in the sockets.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ PERIOD = Seconds(0.25)
 class DeadlineSweeper:
     """Calls `sweep(now)` every period for as long as it returns True."""
 
-    __slots__ = ("_due", "_handle", "_loop", "_skipped", "_sweep", "now")
-
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: Callable[[float], bool]) -> None:
         self._loop = loop
         self._sweep = sweep
@@ -35,7 +32,6 @@ class DeadlineSweeper:
         self.now = loop.time()
 
     def wake(self) -> None:
-        """Start to sweep, unless it does."""
         if self._handle is None:
             self._schedule(self._loop.time())
 

@@ -1,9 +1,7 @@
 """Where the server listens: `HOST:PORT` or `unix:/path`, parsed and bound.
 
-Guarantees: every interface means both families: `:80` and `[::]:80` answer IPv4 and IPv6, from two sockets,
-so that IPv4 clients keep their own addresses. `localhost` is `127.0.0.1` and, where the machine has
-it, `::1`. A ListenError says in one line what was found.
-Does not: accept connections.
+`:80` and `[::]:80` answer IPv4 and IPv6, from two sockets, so that IPv4 clients keep their own
+addresses. `localhost` is `127.0.0.1` and, where the machine has it, `::1`.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import cast
 from modelswap.net.address import socket_path_problem
 from modelswap.net.unix_sockets import listen
 
-EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
+LISTEN_EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
 _MAX_PORT = 65535  # ports have 16 bits
 _UNIX = "unix:"
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -34,8 +32,7 @@ _TRIES = 8
 """Attempts to find a free port that both families have: the second seldom fails."""
 
 
-class ListenError(Exception):
-    """The address cannot be listened on; the text says why."""
+class ListenError(Exception): ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class ListenAddress:
 
     @classmethod
     def parse(cls, text: str) -> ListenAddress:
-        """Read what stands behind `--listen`; raise ValueError that says what was found."""
+        """Raise ValueError that says what was found."""
         if text.lower().startswith(_UNIX):
             path = text[len(_UNIX) :].removeprefix("//")
             wrong = socket_path_problem(path)
@@ -69,12 +66,12 @@ class ListenAddress:
         return cls(_host(host), _port(port))
 
     def __str__(self) -> str:
-        """Name it for the state directory."""
+        """For the state directory."""
         return f"unix:{self.socket_path}" if self.socket_path else f"{self.host}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """Name it for messages, as it is written behind `--listen`."""
+        """For messages, as it is written behind `--listen`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else str(self)
 
 
@@ -118,11 +115,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 async def bound(address: ListenAddress) -> list[socket.socket]:
-    """Take the address, and return its sockets.
-
-    Raises:
-        ListenError: it cannot be had.
-    """
+    """Raise ListenError."""
     try:
         if address.socket_path:
             return [listen(address.socket_path)]
@@ -156,13 +149,13 @@ async def _candidates(host: str, port: int) -> list[_Candidate]:
 
 def _all_bound(candidates: list[_Candidate], port: int) -> list[socket.socket]:
     """Bind them all to one port; one that this machine does not have is left out."""
-    for attempt in range(1, _TRIES + 1):
+    for _ in range(_TRIES - 1):
         try:
             return _bound_once(candidates)
         except OSError as error:
-            if port or error.errno != errno.EADDRINUSE or attempt == _TRIES:
+            if port or error.errno != errno.EADDRINUSE:
                 raise
-    raise AssertionError("the last attempt returns or raises")
+    return _bound_once(candidates)
 
 
 def _bound_once(candidates: list[_Candidate]) -> list[socket.socket]:

@@ -1,14 +1,14 @@
-"""Has glibc's allocator keep large buffers, and give them back when asked.
+"""Has glibc's allocator, if there is one, keep large buffers, and give them back when asked.
 
 By default glibc maps and unmaps every buffer beyond 128 KiB, and each map costs page faults over the
 whole buffer: two thirds of the CPU time of large bodies.
-Guarantees: where there is no glibc, nothing happens.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 
 from modelswap.units import Bytes
 
@@ -22,7 +22,7 @@ _TRIM_THRESHOLD = Bytes(192 << 20)
 
 
 def tune_allocator() -> bool:
-    """Raise glibc's thresholds for mapping and trimming; False where there is no glibc."""
+    """False where there is no glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -37,9 +37,7 @@ def tune_allocator() -> bool:
 
 
 def malloc_trim() -> None:
-    """Return free memory to the system; costs milliseconds after large bodies, little else."""
+    """It costs milliseconds after large bodies, little else."""
     if sys.platform.startswith("linux"):
-        try:
+        with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):
-            return

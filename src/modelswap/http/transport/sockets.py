@@ -1,8 +1,7 @@
 """Asks the system about connections, and sets their options.
 
-Guarantees: a system that does not know an option, or a connection that has just been lost, is no error
-here: the connection's user learns of that. Where the system does not tell, the result is the careful
-one. `None` stands for a transport without a socket.
+An unknown option, or a connection that has just been lost, is no error here. Where the system does not
+tell, the result is the careful one. `None` stands for a transport without a socket.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _BYTES_ACKED: Final = 120
 
 
 def client_of(peer: tuple[str, int] | str | bytes | None) -> str:
-    """Return the address of a client; one that comes through a Unix socket is of this machine."""
+    """A client that comes through a Unix socket is of this machine."""
     if peer is None:
         return ""
     return peer[0] if isinstance(peer, tuple) else UNIX_CLIENT
@@ -47,22 +46,13 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether a connection comes from this machine: over the loopback or a Unix socket."""
+    """Over the loopback or a Unix socket."""
     return not host or is_loopback(host)
 
 
 def has_unread(connection: socket.socket | None) -> bool:
-    """Whether bytes have come that were not read yet; False where the system does not tell."""
-    if connection is None or sys.platform == "win32":
-        return False
-    import fcntl  # noqa: PLC0415 - not there on every system
-    import termios  # noqa: PLC0415 - as above
-
-    try:
-        count = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
-    except (OSError, ValueError):
-        return False
-    return any(count)
+    """False where the system does not tell."""
+    return bool(_queued(connection, "FIONREAD"))
 
 
 def unpace(connection: socket.socket | None) -> None:
@@ -80,7 +70,7 @@ def unpace(connection: socket.socket | None) -> None:
 
 
 def keep_alive(connection: socket.socket | None, every: float | None) -> None:
-    """Have the kernel ask so often, in seconds, whether another machine is still there."""
+    """Have the kernel ask every so many seconds whether the other side is still there."""
     if every is None or connection is None:
         return
     pause = min(max(1, int(every)), _MAX_INTERVAL)
@@ -92,7 +82,6 @@ def keep_alive(connection: socket.socket | None, every: float | None) -> None:
 
 
 def reset_at_end(connection: socket.socket | None) -> None:
-    """Have the connection end with a reset, so that its end is not taken for the response's."""
     if connection is None:
         return
     with suppress(OSError):
@@ -105,24 +94,26 @@ def unsent(transport: asyncio.Transport) -> int:
     The kernel takes megabytes at once and then nothing for minutes, so only its share and the
     transport's together tell a slow client from a dead one. Not on Linux: the transport's alone.
     """
-    return transport.get_write_buffer_size() + _in_kernel(transport.get_extra_info("socket"))
+    sock = transport.get_extra_info("socket") if sys.platform == "linux" else None
+    return transport.get_write_buffer_size() + _queued(sock, "TIOCOUTQ")
 
 
-def _in_kernel(connection: socket.socket | None) -> int:
-    if connection is None or sys.platform != "linux":
+def _queued(connection: socket.socket | None, queue: str) -> int:
+    """Bytes in a queue of the kernel's; 0 where it does not tell."""
+    if connection is None or sys.platform == "win32":
         return 0
     import fcntl  # noqa: PLC0415 - not there on every system
     import termios  # noqa: PLC0415 - as above
 
     try:
-        count = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
-        return int.from_bytes(count, sys.byteorder)
+        count = fcntl.ioctl(connection.fileno(), getattr(termios, queue), bytes(4))
     except (OSError, ValueError):
         return 0
+    return int.from_bytes(count, sys.byteorder)
 
 
 def acknowledged(connection: socket.socket | None) -> int | None:
-    """Return how many bytes the other side's kernel has taken, and one for the SYN; None: not known."""
+    """Bytes that the other side's kernel has taken, and one for the SYN; None: not known."""
     if connection is None or sys.platform != "linux":
         return None
     try:

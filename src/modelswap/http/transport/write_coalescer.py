@@ -1,11 +1,7 @@
-"""Holds small writes back until the loop has read what is there.
+"""Holds small writes back, at most for one iteration of the loop, until it has read what is there.
 
-Guarantees: the order of writes stays; nothing waits longer than the callbacks of one iteration of the
-loop.
-Does not: hold back large writes, or anything before an end of a connection (`flush` first).
-
-A write to a socket wakes the process at its other end, and a wake-up costs more than the write: a
-hundred writes in a row wake it once.
+The order of writes stays. A write wakes the process at the other end, which costs more than the write:
+a hundred writes in a row wake it once. Before the end of a connection, `flush`.
 """
 
 from __future__ import annotations
@@ -23,14 +19,11 @@ LARGE = Bytes(64 << 10)
 
 
 class WriteCoalescer:
-    __slots__ = ("_loop", "_waiting")
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: deque[tuple[asyncio.Transport, bytes]] = deque()
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Write soon; at once when it is much."""
         waiting = self._waiting
         if len(data) >= LARGE:
             self.flush()
@@ -41,7 +34,6 @@ class WriteCoalescer:
         waiting.append((transport, data))
 
     def flush(self) -> None:
-        """Write what waits."""
         waiting = self._waiting
         while waiting:
             transport, data = waiting.popleft()

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.http import Exchange, FormEdit, FormScan, Spool, Upload
+from modelswap.http import Exchange, Upload
+from modelswap.http.body.forms import FormEdit, FormScan
+from modelswap.http.body.spool import Spool
 from support.sockets import Front, connect, post, read_answer, read_request, serving, upstream_that
 
 if TYPE_CHECKING:

@@ -206,5 +206,5 @@ async def test_an_answer_without_body_leaves_the_backend_connection_usable(raw: 
         writer.write(get())
         await reader.readuntil(b"\r\n\r\n")
         await front.notes[0].outcome()
-        assert (front.upstream.open, front.upstream.idle) == (1, 1)
+        assert front.upstream._idle == list(front.upstream._connections) != []
         writer.close()

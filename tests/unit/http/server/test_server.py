@@ -287,7 +287,7 @@ async def test_drain_lets_running_requests_end() -> None:
         exchange = await running.get()
         async with asyncio.TaskGroup() as group:
             drained = group.create_task(server.drain(5))
-            while not server.is_draining:  # noqa: ASYNC110 - the server's turn
+            while not server._context.draining:  # noqa: ASYNC110 - the server's turn
                 await asyncio.sleep(0)
             idle_writer.write(get())
             second = await running.get()
@@ -323,7 +323,7 @@ async def test_a_connection_that_was_to_stay_outlives_its_response() -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"Connection: close" not in head
         drained = group.create_task(server.drain(5, 1))
-        while not server.is_draining:  # noqa: ASYNC110 - the server's turn
+        while not server._context.draining:  # noqa: ASYNC110 - the server's turn
             await asyncio.sleep(0)
         running[0].end()
         assert await reader.readuntil(b"0\r\n\r\n")
@@ -347,6 +347,34 @@ async def test_a_request_that_was_not_read_yet_is_answered() -> None:
             assert await server.drain(5) is True
             client.settimeout(5)
             assert (await asyncio.to_thread(client.recv, 65536)).endswith(b"one")
+
+
+async def test_a_drain_lets_a_response_go_out_that_was_still_in_the_buffer() -> None:
+    """The exchange is over and the connection was to stay, but its client has not read all."""
+    body = bytes(200_000)  # below the high-water mark
+
+    def handler(exchange: Exchange) -> None:
+        transport = exchange.writer.transport  # type: ignore[attr-defined]
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        exchange.reply(200, [], body)
+
+    async with serving(handler) as (server, port), asyncio.TaskGroup() as group:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, get("/"))
+            received = await loop.sock_recv(client, 1024)
+            drained = group.create_task(server.drain(5))
+            await asyncio.sleep(0.1)
+            assert not drained.done()
+            while piece := await loop.sock_recv(client, 65536):
+                received += piece
+            assert received.endswith(body)
+            assert received.index(b"\r\n\r\n") + 4 + len(body) == len(received)
+            assert await drained is True
 
 
 async def test_drain_says_when_time_ran_out() -> None:

@@ -132,7 +132,8 @@ async def test_clients_of_both_families_are_served(host: str) -> None:
         exchange.reply(200, [])
 
     server = Server(handler, limits=Limits(), error=error)
-    _, port = await server.listen(host, 0)
+    _, port = await server.bind(ListenAddress(host, 0))
+    await server.accept()
     try:
         for client in ("127.0.0.1", "::1"):
             reader, writer = await asyncio.open_connection(client, port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelswap.http import UpstreamRequest
-from modelswap.http.client.response_fields import block_with_fields
+from modelswap.http.client.upstream_request import block_with_fields
 from modelswap.http.message.head import parse_response
 
 PAGE = parse_response(
