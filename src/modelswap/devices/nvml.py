@@ -29,8 +29,6 @@ def is_present() -> bool:
 
 
 class Nvml:
-    """The NVML bindings, initialised."""
-
     def __init__(self, library: Any) -> None:
         self._library = library
 
@@ -55,10 +53,8 @@ class Nvml:
 
     def handles(self) -> list[tuple[int, Any]]:
         """Return index and handle of each card that answers."""
-        found = (
-            (i, self.ask("DeviceGetHandleByIndex", i))
-            for i in range(self.ask("DeviceGetCount") or 0)
-        )
+        count = self.ask("DeviceGetCount") or 0
+        found = [(index, self.ask("DeviceGetHandleByIndex", index)) for index in range(count)]
         return [(index, handle) for index, handle in found if handle is not None]
 
     def ask(self, function: str, *args: Any) -> Any:

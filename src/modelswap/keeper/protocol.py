@@ -1,8 +1,7 @@
 """The messages between front and keeper over the Unix socket.
 
 A frame is a head (length of the payload, kind, run number) and a payload: a JSON object, or raw output
-of a server. The receiver checks what it reads: a frame that makes no sense ends the connection, never
-the process. This module does no I/O.
+of a server. A frame that makes no sense ends the connection, never the process.
 
 Orders (front → keeper): `hello`, `spawn`, `signal`, `stop_command`, `stop_all`.
 News (keeper → front): `welcome`, `spawned`, `spawn_failed`, `main_gone`, `stop_ended`, `exited`, and
@@ -63,13 +62,10 @@ def encode(kind: str, **fields: object) -> bytes:
 
 
 def encode_output(run: int, data: bytes) -> bytes:
-    """Return output of a run as a frame."""
     return _HEAD.pack(len(data), _OUTPUT, run) + data
 
 
 class FrameDecoder:
-    """Bytes in, frames out."""
-
     def __init__(self) -> None:
         self._buffer = bytearray()
 
@@ -99,8 +95,10 @@ def _message(payload: bytes) -> dict[str, object]:
     return mapping(value)
 
 
+# The fields of a message: `ProtocolError` for one that is missing or of another type
+
+
 def mapping(value: object) -> dict[str, object]:
-    """Return the value if it is an object."""
     if not isinstance(value, dict):
         raise ProtocolError("not an object")
     pairs: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType] - that is the question
@@ -108,7 +106,6 @@ def mapping(value: object) -> dict[str, object]:
 
 
 def text(message: Mapping[str, object], key: str) -> str:
-    """Return a field that must be text."""
     value = message.get(key)
     if not isinstance(value, str):
         raise ProtocolError(f"{key} is not text")
@@ -116,7 +113,6 @@ def text(message: Mapping[str, object], key: str) -> str:
 
 
 def whole(message: Mapping[str, object], key: str) -> int:
-    """Return a field that must be a whole number."""
     value = message.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ProtocolError(f"{key} is not a whole number")
@@ -124,12 +120,10 @@ def whole(message: Mapping[str, object], key: str) -> int:
 
 
 def whole_or_none(message: Mapping[str, object], key: str) -> int | None:
-    """Return a field that may be missing, else must be a whole number."""
     return None if message.get(key) is None else whole(message, key)
 
 
 def number(message: Mapping[str, object], key: str) -> float:
-    """Return a field that must be a number."""
     value = message.get(key)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ProtocolError(f"{key} is not a number")
@@ -137,7 +131,6 @@ def number(message: Mapping[str, object], key: str) -> float:
 
 
 def items(message: Mapping[str, object], key: str) -> list[object]:
-    """Return a field that must be a list."""
     value = message.get(key)
     if not isinstance(value, list):
         raise ProtocolError(f"{key} is not a list")
@@ -146,7 +139,6 @@ def items(message: Mapping[str, object], key: str) -> list[object]:
 
 
 def texts(message: Mapping[str, object], key: str) -> list[str]:
-    """Return a field that must be a list of texts."""
     values = items(message, key)
     if not all(isinstance(value, str) for value in values):
         raise ProtocolError(f"{key} is not a list of texts")
@@ -154,5 +146,4 @@ def texts(message: Mapping[str, object], key: str) -> list[str]:
 
 
 def text_map(message: Mapping[str, object], key: str) -> dict[str, str]:
-    """Return a field that must be an object; its values become text."""
     return {name: str(value) for name, value in mapping(message.get(key)).items()}

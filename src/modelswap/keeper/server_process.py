@@ -1,10 +1,6 @@
 """One model server: its main process, its output, and the processes that it started.
 
-A server has ended when its main process *and* everything that process started have exited. A wrapper
-that leaves its server behind has therefore not ended, and neither has a server whose workers run on.
-
-Output goes through one pipe of which the keeper holds both ends, so that it need not tell "closed for
-now" from "closed for ever".
+A server has ended when its main process *and* everything that process started have exited.
 
 Memory: of output that no front has fetched, the newest `OUTPUT_LIMIT` bytes are kept.
 """
@@ -29,7 +25,10 @@ _CHUNK = 64 << 10
 
 
 class Output:
-    """The pipe of one server, and the bounded rest that is not fetched yet."""
+    """The pipe of one server, and its output that is not fetched yet.
+
+    The keeper holds both ends, so that it need not tell "closed for now" from "closed for ever".
+    """
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
