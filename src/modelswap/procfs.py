@@ -55,7 +55,6 @@ def start_time(pid: int) -> int:
 
 
 def parent(pid: int) -> int:
-    """Return the parent's process id; 0: unknown."""
     return _stat_field(pid, _PPID)
 
 

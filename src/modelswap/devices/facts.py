@@ -35,6 +35,7 @@ def hardware_facts(version: str, captured_at: str, proc: Path = Path("/proc")) -
     memory = _memory(proc)
     if memory is None:
         return None
+    kind, name = _environment(proc)
     return {
         "schema_version": 1,
         "captured_at": captured_at,
@@ -45,7 +46,7 @@ def hardware_facts(version: str, captured_at: str, proc: Path = Path("/proc")) -
         },
         "architecture": _architecture(),
         "operating_system": _operating_system(),
-        "environment": _environment(proc),
+        "environment": {"kind": kind, "name": name, "version": None},
         "cpu": _cpu(proc),
         "memory": {"capacity_bytes": memory},
         "accelerators": [_accelerator(index, card) for index, card in enumerate(gpu_facts())],
@@ -113,12 +114,7 @@ def _operating_system() -> Facts:
     return facts
 
 
-def _environment(proc: Path) -> Facts:
-    kind, name = _kind_and_name(proc)
-    return {"kind": kind, "name": name, "version": None}
-
-
-def _kind_and_name(proc: Path) -> tuple[str, str | None]:
+def _environment(proc: Path) -> tuple[str, str | None]:
     kernel = platform.release().lower()
     if "microsoft" in kernel or "wsl" in kernel:
         return "wsl", "WSL"

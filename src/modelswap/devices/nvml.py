@@ -24,7 +24,6 @@ _ADA: Final = 9
 
 
 def is_present() -> bool:
-    """Whether there is a driver to ask."""
     return sys.platform == "win32" or any(Path(path).exists() for path in _DRIVER_FILES)
 
 

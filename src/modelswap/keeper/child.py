@@ -32,11 +32,7 @@ def _find_prctl() -> Callable[[int, int], int] | None:
     except ImportError:
         return None
     function = ctypes.CDLL(None).prctl
-
-    def call(option: int, value: int) -> int:
-        return int(function(option, value, 0, 0, 0))
-
-    return call
+    return lambda option, value: int(function(option, value, 0, 0, 0))
 
 
 _prctl = _find_prctl()
@@ -48,10 +44,7 @@ def become_reaper_of_orphans() -> None:
 
 
 def spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> int:
-    """Start a process in its own group with both output streams into `output`; return its pid.
-
-    Raises `OSError` when it cannot be executed or its directory not be entered.
-    """
+    """Start a process in its own group, output into `output`; return its pid, or raise `OSError`."""
     keeper = os.getpid()
     return _start(lambda: _become_server(argv, env, cwd, output, keeper))
 

@@ -60,7 +60,6 @@ class FrontConnection:
         return bool(self._unsent)
 
     def flush(self) -> None:
-        """Send what goes without waiting."""
         with contextlib.suppress(BlockingIOError):
             while self._unsent:
                 sent = self._connection.send(self._unsent)

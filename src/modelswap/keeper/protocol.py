@@ -31,10 +31,8 @@ READY_LINE: Final = b"ready\n"
 MAX_FRAME: Final = 16 << 20
 """Bytes: an environment and a command line together are at most a few megabytes."""
 _HEAD: Final = struct.Struct("!IBI")
-_MESSAGE: Final = 0
-"""Kind of a frame that holds JSON."""
-_OUTPUT: Final = 1
-"""Kind of a frame that holds output."""
+_MESSAGE: Final = 0  # kind of a frame that holds JSON
+_OUTPUT: Final = 1  # kind of a frame that holds output
 
 TERMINATE: Final = "terminate"
 KILL: Final = "kill"

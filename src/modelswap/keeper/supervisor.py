@@ -53,7 +53,6 @@ class Supervisor:
         self._finished = False
         self._poll = select.poll()
         self._on_readable: dict[int, Callable[[], object]] = {}
-        self._writable_fd: int | None = None
         self._wake, wake_writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_writer, False)

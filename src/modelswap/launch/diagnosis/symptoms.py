@@ -1,7 +1,4 @@
-"""What engines, loaders, shells and containers print when they do not start, and what it means.
-
-`diagnosis` tries the rules on one clean line at a time.
-"""
+"""What engines, loaders, shells and containers print when they do not start, and what it means."""
 
 from __future__ import annotations
 
