@@ -1,8 +1,7 @@
 """What the kernel says of processes: `/proc`, and the peer of a Unix socket.
 
-Guarantees: a process that is gone or hidden is empty, zero or absent, never an error. It imports little
-of the standard library, because the keeper starts with it.
-Does not: signal a process. Where there is no `/proc`, the lists are empty.
+Guarantees: a process that is gone or hidden is empty, zero or absent, never an error; so is all without
+a `/proc`. It imports little of the standard library, because the keeper starts with it.
 """
 
 from __future__ import annotations
@@ -56,7 +55,6 @@ def start_time(pid: int) -> int:
 
 
 def parent(pid: int) -> int:
-    """Return the parent's process id; 0: unknown."""
     return _stat_field(pid, _PPID)
 
 
@@ -67,12 +65,10 @@ def name_of(pid: int) -> str:
 
 
 def all_pids() -> list[int]:
-    """Return every process id that is visible."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()] if HAS_PROC else []  # noqa: PTH208 - as above
 
 
 def children(pid: int) -> list[int]:
-    """Return the direct children of a process."""
     try:
         tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - as above
     except OSError:

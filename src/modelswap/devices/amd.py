@@ -17,12 +17,10 @@ _MAX_PWM: Final = 255
 def cards(drm: Path = DRM) -> list[Path]:
     """Return the device folders of the AMD cards that the kernel driver knows."""
     try:
-        found = sorted(
-            card for card in drm.iterdir() if card.name.startswith("card") and "-" not in card.name
-        )
+        found = [card for card in drm.iterdir() if card.name.startswith("card")]
     except OSError:
         return []
-    devices = [card / "device" for card in found]
+    devices = [card / "device" for card in sorted(found) if "-" not in card.name]
     return [
         device
         for device in devices

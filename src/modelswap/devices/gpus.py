@@ -57,11 +57,7 @@ class GpuMemory:
             if self._handles is None:
                 self._nvml = self._open_nvml()
                 self._handles = [] if self._nvml is None else [h for _, h in self._nvml.handles()]
-            nvidia = (
-                []
-                if self._nvml is None
-                else [self._nvml.used_memory(handle) for handle in self._handles]
-            )
+            nvidia = [self._nvml.used_memory(h) for h in self._handles] if self._nvml else []
         return (*nvidia, *(amd.used_memory(card) for card in self._amd))
 
 

@@ -24,13 +24,10 @@ _ADA: Final = 9
 
 
 def is_present() -> bool:
-    """Whether there is a driver to ask."""
     return sys.platform == "win32" or any(Path(path).exists() for path in _DRIVER_FILES)
 
 
 class Nvml:
-    """The NVML bindings, initialised."""
-
     def __init__(self, library: Any) -> None:
         self._library = library
 
@@ -55,10 +52,8 @@ class Nvml:
 
     def handles(self) -> list[tuple[int, Any]]:
         """Return index and handle of each card that answers."""
-        found = (
-            (i, self.ask("DeviceGetHandleByIndex", i))
-            for i in range(self.ask("DeviceGetCount") or 0)
-        )
+        count = self.ask("DeviceGetCount") or 0
+        found = [(index, self.ask("DeviceGetHandleByIndex", index)) for index in range(count)]
         return [(index, handle) for index, handle in found if handle is not None]
 
     def ask(self, function: str, *args: Any) -> Any:

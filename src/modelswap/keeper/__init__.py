@@ -1,16 +1,14 @@
 """The keeper is the small supervisor process that owns the model servers.
 
-The front (HTTP, scheduling, web page) may be restarted, upgraded or killed; the servers it started run
-on for a short grace, because the keeper is their parent.
+A front may be restarted, upgraded or killed: its servers, the keeper's children, run on for a while.
 
 Guarantees: no server outlives the keeper.
 Does not: decide when a stop becomes a kill, unless there is no front left to decide it.
-Memory: it starts as `python -I -S keeper/__main__.py` and imports the standard library and
-`modelswap.procfs` only, and little of that: no dataclasses, asyncio, subprocess or logging. So it is up
-in a few hundredths of a second and stays small.
+Memory: it imports little of the standard library (no dataclasses, asyncio, subprocess or logging) and
+`modelswap.procfs` only, so it is up in a few hundredths of a second and stays small.
 
     protocol         frames and messages between front and keeper, versioned
-    child            fork and exec of one server, with its parent-death signal
+    child            fork and exec of one process
     server_process   one server: its processes and its output
     control_socket   the socket on which fronts connect
     supervisor       the event loop: orders in, news out, and what to do without a front

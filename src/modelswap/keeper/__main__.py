@@ -1,8 +1,6 @@
 """The keeper's entry point: `python -I -S …/keeper/__main__.py STATE_DIRECTORY [GRACE]`.
 
-Isolated mode leaves neither this folder nor site-packages on the path, so the folder that holds
-`modelswap` is appended, behind the standard library. Of modelswap the keeper imports its own package
-and `procfs`, nothing else.
+In isolated mode nothing of modelswap is on the path: its folder is appended behind the standard library.
 """
 
 import sys

@@ -1,8 +1,7 @@
 """Starts one process by fork and exec.
 
-Each server leads its own process group (so that a signal reaches what it started) but stays in the
-keeper's session: a new session would gain nothing, since the keeper has no terminal, and would hide
-the servers from a tool that stops the session. Standard input is null.
+A server leads its own process group (so that a signal reaches what it started) but stays in the keeper's
+session: a new one would hide the servers from a tool that stops the session.
 
 On Linux the server is killed when the keeper exits, however it exits. That signal is tied to the
 *thread* that forked; the keeper has only one.
@@ -10,7 +9,6 @@ On Linux the server is killed when the keeper exits, however it exits. That sign
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -34,48 +32,40 @@ def _find_prctl() -> Callable[[int, int], int] | None:
     except ImportError:
         return None
     function = ctypes.CDLL(None).prctl
-
-    def call(option: int, value: int) -> int:
-        return int(function(option, value, 0, 0, 0))
-
-    return call
+    return lambda option, value: int(function(option, value, 0, 0, 0))
 
 
 _prctl = _find_prctl()
 
 
 def become_reaper_of_orphans() -> None:
-    """Make every orphan among our descendants our child, instead of init's (Linux)."""
     if _prctl is not None:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> int:
-    """Start a process in its own group with both output streams into `output`; return its pid.
-
-    Raises `OSError` when it cannot be executed or its directory not be entered.
-    """
-    report, failed = os.pipe()
+    """Start a process in its own group, output into `output`; return its pid, or raise `OSError`."""
     keeper = os.getpid()
-    pid = _fork(report, failed)
-    if pid == 0:
-        _run_in_child(failed, lambda: _become_server(argv, env, cwd, output, keeper))
-    os.close(failed)
-    with contextlib.suppress(OSError):
-        os.setpgid(pid, pid)  # it did so itself, and has already executed
-    return _await_exec(pid, report)
+    return _start(lambda: _become_server(argv, env, cwd, output, keeper))
 
 
-def _fork(*pipe: int) -> int:
+def spawn_guard(argv: list[str], alarm: int) -> int:
+    """Start a process that outlives us, in a session of its own, with `alarm` as its input."""
+    return _start(lambda: _become_guard(argv, alarm))
+
+
+def _start(become: Callable[[], None]) -> int:
+    """Fork, and have the child become another program; return its pid when exec has succeeded."""
+    report, failed = os.pipe()
     try:
-        return os.fork()
+        pid = os.fork()
     except OSError:  # no more processes allowed
-        for fd in pipe:
-            os.close(fd)
+        os.close(report)
+        os.close(failed)
         raise
-
-
-def _await_exec(pid: int, report: int) -> int:
+    if pid == 0:
+        _run_in_child(failed, become)
+    os.close(failed)
     try:
         problem = os.read(report, 64)  # ends when exec closes the other side
     finally:
@@ -85,16 +75,6 @@ def _await_exec(pid: int, report: int) -> int:
         code = int(problem)
         raise OSError(code, os.strerror(code))
     return pid
-
-
-def spawn_guard(argv: list[str], alarm: int) -> int:
-    """Start a process that outlives us, in a session of its own, with `alarm` as its input."""
-    report, failed = os.pipe()
-    pid = _fork(report, failed)
-    if pid == 0:
-        _run_in_child(failed, lambda: _become_guard(argv, alarm))
-    os.close(failed)
-    return _await_exec(pid, report)
 
 
 def _run_in_child(failed: int, become: Callable[[], None]) -> NoReturn:

@@ -1,10 +1,8 @@
 """The keeper's socket, and the connection of a front.
 
-Guarantees: only the same user (or root) may give orders: the socket lies in the state directory (mode
-0700) with mode 0600, and the peer's user is checked where the system tells it.
-
-Memory: what a front does not fetch is bounded: output stays with each server, and only messages, which
-are few and small, are queued here.
+Guarantees: only the same user (or root) may give orders: socket and directory are private, and the
+peer's user is checked where the system tells it.
+Memory: only messages, which are few and small, are queued here; output stays with each server.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from .protocol import SOCKET_NAME, FrameDecoder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import TracebackType
     from typing import Self
 
 _LOCK_NAME = "keeper.lock"
@@ -63,7 +60,6 @@ class FrontConnection:
         return bool(self._unsent)
 
     def flush(self) -> None:
-        """Send what goes without waiting."""
         with contextlib.suppress(BlockingIOError):
             while self._unsent:
                 sent = self._connection.send(self._unsent)
@@ -91,12 +87,7 @@ class ControlSocket:
         self._socket.settimeout(0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
         with contextlib.suppress(OSError):
             os.unlink(SOCKET_NAME)  # noqa: PTH108 - while the lock is still held
@@ -111,12 +102,8 @@ class ControlSocket:
             connection, _ = self._socket.accept()
         except OSError:
             return None
-        if not _is_allowed(connection):
-            connection.close()
-            return None
-        return FrontConnection(connection)
-
-
-def _is_allowed(connection: socket.socket) -> bool:
-    peer = peer_of(connection)
-    return peer is None or peer[1] in (os.geteuid(), 0)  # None: the directory's mode has decided
+        peer = peer_of(connection)
+        if peer is None or peer[1] in (os.geteuid(), 0):  # None: the directory's mode has decided
+            return FrontConnection(connection)
+        connection.close()
+        return None

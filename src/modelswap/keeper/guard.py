@@ -1,9 +1,8 @@
 """The guard: a sleeping shell that outlives a keeper which is killed.
 
-The parent-death signal reaches the servers themselves, not what *they* started (a wrapper's server, a
-worker in another session). So a shell waits on a pipe that only the keeper holds open. When the pipe
-closes, the keeper is dead, and the shell becomes `sweep.py`, which kills what carries the keeper's
-marker. A shell that waits costs one megabyte of memory, a Python ten.
+The parent-death signal does not reach what the servers started. So a shell waits on a pipe that only
+the keeper holds open: when the pipe closes, the keeper is dead, and the shell becomes `sweep.py`.
+A shell that waits costs one megabyte of memory, a Python ten.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The messages between front and keeper over the Unix socket.
 
 A frame is a head (length of the payload, kind, run number) and a payload: a JSON object, or raw output
-of a server. The receiver checks what it reads: a frame that makes no sense ends the connection, never
-the process. This module does no I/O.
+of a server. A frame that makes no sense ends the connection, never the process.
 
 Orders (front → keeper): `hello`, `spawn`, `signal`, `stop_command`, `stop_all`.
 News (keeper → front): `welcome`, `spawned`, `spawn_failed`, `main_gone`, `stop_ended`, `exited`, and
@@ -32,10 +31,8 @@ READY_LINE: Final = b"ready\n"
 MAX_FRAME: Final = 16 << 20
 """Bytes: an environment and a command line together are at most a few megabytes."""
 _HEAD: Final = struct.Struct("!IBI")
-_MESSAGE: Final = 0
-"""Kind of a frame that holds JSON."""
-_OUTPUT: Final = 1
-"""Kind of a frame that holds output."""
+_MESSAGE: Final = 0  # kind of a frame that holds JSON
+_OUTPUT: Final = 1  # kind of a frame that holds output
 
 TERMINATE: Final = "terminate"
 KILL: Final = "kill"
@@ -63,13 +60,10 @@ def encode(kind: str, **fields: object) -> bytes:
 
 
 def encode_output(run: int, data: bytes) -> bytes:
-    """Return output of a run as a frame."""
     return _HEAD.pack(len(data), _OUTPUT, run) + data
 
 
 class FrameDecoder:
-    """Bytes in, frames out."""
-
     def __init__(self) -> None:
         self._buffer = bytearray()
 
@@ -99,8 +93,10 @@ def _message(payload: bytes) -> dict[str, object]:
     return mapping(value)
 
 
+# The fields of a message: `ProtocolError` for one that is missing or of another type
+
+
 def mapping(value: object) -> dict[str, object]:
-    """Return the value if it is an object."""
     if not isinstance(value, dict):
         raise ProtocolError("not an object")
     pairs: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType] - that is the question
@@ -108,7 +104,6 @@ def mapping(value: object) -> dict[str, object]:
 
 
 def text(message: Mapping[str, object], key: str) -> str:
-    """Return a field that must be text."""
     value = message.get(key)
     if not isinstance(value, str):
         raise ProtocolError(f"{key} is not text")
@@ -116,7 +111,6 @@ def text(message: Mapping[str, object], key: str) -> str:
 
 
 def whole(message: Mapping[str, object], key: str) -> int:
-    """Return a field that must be a whole number."""
     value = message.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ProtocolError(f"{key} is not a whole number")
@@ -124,12 +118,10 @@ def whole(message: Mapping[str, object], key: str) -> int:
 
 
 def whole_or_none(message: Mapping[str, object], key: str) -> int | None:
-    """Return a field that may be missing, else must be a whole number."""
     return None if message.get(key) is None else whole(message, key)
 
 
 def number(message: Mapping[str, object], key: str) -> float:
-    """Return a field that must be a number."""
     value = message.get(key)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ProtocolError(f"{key} is not a number")
@@ -137,7 +129,6 @@ def number(message: Mapping[str, object], key: str) -> float:
 
 
 def items(message: Mapping[str, object], key: str) -> list[object]:
-    """Return a field that must be a list."""
     value = message.get(key)
     if not isinstance(value, list):
         raise ProtocolError(f"{key} is not a list")
@@ -146,7 +137,6 @@ def items(message: Mapping[str, object], key: str) -> list[object]:
 
 
 def texts(message: Mapping[str, object], key: str) -> list[str]:
-    """Return a field that must be a list of texts."""
     values = items(message, key)
     if not all(isinstance(value, str) for value in values):
         raise ProtocolError(f"{key} is not a list of texts")
@@ -154,5 +144,4 @@ def texts(message: Mapping[str, object], key: str) -> list[str]:
 
 
 def text_map(message: Mapping[str, object], key: str) -> dict[str, str]:
-    """Return a field that must be an object; its values become text."""
     return {name: str(value) for name, value in mapping(message.get(key)).items()}

@@ -1,10 +1,6 @@
 """One model server: its main process, its output, and the processes that it started.
 
-A server has ended when its main process *and* everything that process started have exited. A wrapper
-that leaves its server behind has therefore not ended, and neither has a server whose workers run on.
-
-Output goes through one pipe of which the keeper holds both ends, so that it need not tell "closed for
-now" from "closed for ever".
+A server has ended when its main process *and* everything that process started have exited.
 
 Memory: of output that no front has fetched, the newest `OUTPUT_LIMIT` bytes are kept.
 """
@@ -29,9 +25,10 @@ _CHUNK = 64 << 10
 
 
 class Output:
-    """The pipe of one server, and the bounded rest that is not fetched yet."""
+    """The pipe of one server, and its output that is not fetched yet."""
 
     def __init__(self) -> None:
+        # Both ends stay open: "closed for now" need not be told from "closed for ever".
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
         self._pending = bytearray()
@@ -106,18 +103,16 @@ class ServerProcess:
     def members(self) -> list[int]:
         """Return every process of the server that can be signalled."""
         roots = [*([self.pid] if self.code is None else []), *sorted(self._orphans)]
-        found = [pid for pid in subtree(roots) if _can_signal(pid)]
+        found = [pid for pid in subtree(roots) if send(pid, 0)]
         self._seen.update(found)
-        if not HAS_PROC and not found and self.code is not None and _can_signal(-self.pid):
+        if not HAS_PROC and not found and self.code is not None and send(-self.pid, 0):
             return [-self.pid]  # only the group is known
         return found
 
     def signal(self, how: str) -> None:
         """Send SIGTERM or SIGKILL to all members, in the group or not."""
-        number = signal.SIGTERM
-        if how == KILL:
-            number = signal.SIGKILL
-            self.killing = True
+        number = signal.SIGKILL if how == KILL else signal.SIGTERM
+        self.killing = self.killing or how == KILL
         self.stopping = True
         members = self.members()
         self._terminated.update(members)
@@ -137,17 +132,10 @@ class ServerProcess:
         return fresh
 
 
-def send(target: int, number: int) -> None:
-    """Signal a process, or a group when negative; one that is gone or not ours is left alone."""
+def send(target: int, number: int) -> bool:
+    """Signal a process, or a group when negative; say whether it is there and ours."""
     try:
         os.kill(target, number)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _can_signal(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
     return True

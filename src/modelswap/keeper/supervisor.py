@@ -1,8 +1,7 @@
 """The keeper's event loop: orders in, news out, and what happens without a front.
 
-It has one thread and one `poll`, and no timer while a front is connected: SIGCHLD, through the wake-up
-pipe, says that a child has exited. Deadlines exist in two cases only: the front is gone (grace), or
-everything is to stop (then SIGKILL).
+It has one thread, one `poll`, and no timer while a front is connected: SIGCHLD, through the wake-up pipe,
+says that a child has exited. Deadlines exist only when the front is gone, or everything is to stop.
 
 Does not: judge readiness, restart a server, or decide how long a normal stop may take; the front does.
 """
@@ -41,8 +40,6 @@ _GROUP_POLL = 0.1
 
 
 class Supervisor:
-    """The keeper: one event loop over the control socket, the servers' output and their exits."""
-
     def __init__(self, control_socket: ControlSocket, grace: float) -> None:
         self._control_socket = control_socket
         self._grace = grace
@@ -56,7 +53,6 @@ class Supervisor:
         self._finished = False
         self._poll = select.poll()
         self._on_readable: dict[int, Callable[[], object]] = {}
-        self._writable_fd: int | None = None
         self._wake, wake_writer = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake_writer, False)
@@ -96,9 +92,7 @@ class Supervisor:
 
     def _poll_timeout(self) -> float | None:
         waits = [] if self._deadline is None else [self._deadline - time.monotonic()]
-        if sys.platform != "linux" and any(
-            server.code is not None for server in self._servers.values()
-        ):
+        if sys.platform != "linux" and self._main_exited():
             waits.append(_GROUP_POLL)
         return max(0.0, min(waits)) * 1000 + 1 if waits else None
 
@@ -151,16 +145,9 @@ class Supervisor:
         self._grace = protocol.number(message, "grace")
         if not self._closing:
             self._deadline = None
-        front.send(
-            encode(
-                "welcome",
-                version=protocol.VERSION,
-                keeper=self.id,
-                pid=os.getpid(),
-                next_run=self._next_run,
-                runs=[_describe(server) for server in self._servers.values()],
-            )
-        )
+        facts = {"version": protocol.VERSION, "keeper": self.id, "pid": os.getpid()}
+        runs = [_describe(server) for server in self._servers.values()]
+        front.send(encode("welcome", **facts, next_run=self._next_run, runs=runs))
 
     def _send(self, news: bytes) -> None:
         if self._front is not None:
@@ -219,8 +206,7 @@ class Supervisor:
         try:
             server = self._started(ServerProcess(number, model, tag), message)
         except OSError as error:  # also: no descriptors left for its output
-            facts = {"reason": error.strerror or str(error), "errno": error.errno}
-            self._send(encode("spawn_failed", run=number, **facts))
+            self._send(encode("spawn_failed", run=number, **_facts_of(error)))
             return
         self._servers[number] = server
         self._watch(server.output.reader, server.output.pump)
@@ -250,8 +236,7 @@ class Supervisor:
         try:
             server.stop_pid = self._fork(server, message)
         except OSError as error:
-            facts = {"reason": error.strerror or str(error), "errno": error.errno}
-            self._send(encode("stop_ended", run=server.number, code=None, **facts))
+            self._send(encode("stop_ended", run=server.number, code=None, **_facts_of(error)))
 
     def _stop_all(self, grace: float) -> None:
         if not self._closing:
@@ -270,14 +255,9 @@ class Supervisor:
     # Children
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            self._on_child_exited(pid, os.waitstatus_to_exitcode(status))
+        with contextlib.suppress(ChildProcessError):
+            while (exited := os.waitpid(-1, os.WNOHANG))[0]:
+                self._on_child_exited(exited[0], os.waitstatus_to_exitcode(exited[1]))
         self._settle()
 
     def _on_child_exited(self, pid: int, code: int) -> None:
@@ -292,7 +272,7 @@ class Supervisor:
 
     def _settle(self) -> None:
         """End the servers whose processes have all exited; handle what others left behind."""
-        main_exited = [server for server in self._servers.values() if server.code is not None]
+        main_exited = self._main_exited()
         orphans = self._assign_orphans() if main_exited or self._closing else []
         for server in main_exited:
             self._settle_one(server)
@@ -300,6 +280,9 @@ class Supervisor:
             for pid in orphans:  # the server that they came from has ended
                 send(pid, signal.SIGKILL)
             self._finished = self._closing and not orphans
+
+    def _main_exited(self) -> list[ServerProcess]:
+        return [server for server in self._servers.values() if server.code is not None]
 
     def _settle_one(self, server: ServerProcess) -> None:
         left = server.members()
@@ -339,6 +322,10 @@ class Supervisor:
 
 def _only_wake(number: int, frame: object) -> None:
     """Do nothing: the wake-up pipe carries the news."""
+
+
+def _facts_of(error: OSError) -> dict[str, object]:
+    return {"reason": error.strerror or str(error), "errno": error.errno}
 
 
 def _describe(server: ServerProcess) -> dict[str, object]:

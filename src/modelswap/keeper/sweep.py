@@ -17,7 +17,6 @@ _MAX_SCANS = 1000
 
 
 def marked(prefix: bytes) -> list[int]:
-    """Return the processes whose environment holds an entry that starts so."""
     found: list[int] = []
     for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib is slow to import
         try:
@@ -31,7 +30,6 @@ def marked(prefix: bytes) -> list[int]:
 
 
 def sweep(keeper: str) -> None:
-    """Return when no process of that keeper's servers is left."""
     prefix = f"MODELSWAP_RUN={keeper}.".encode()
     quiet = 0
     for _ in range(_MAX_SCANS):

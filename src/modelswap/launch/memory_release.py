@@ -2,10 +2,8 @@
 
 Drivers give memory back up to seconds after the process has exited; a server that is started meanwhile
 finds it in use. So the exit of a server that was asked to stop is passed on only when the devices'
-totals have fallen again, or `RELEASE_TIMEOUT` is over.
-
-It reads totals, because figures per process are wrong in containers, with MIG and with WDDM. What a
-server took is the difference between the totals before its start and when it was ready.
+totals have fallen again, or `RELEASE_TIMEOUT` is over. Totals are read, because figures per process are
+wrong in containers, with MIG and with WDDM.
 
 Does not: wait for a server that took nothing, or for one that exited by itself, because its requests
 must hear of that at once; read devices on the event loop.
@@ -54,12 +52,11 @@ class MemoryBaseline:
     is_stopping: bool = False
 
     def took(self) -> Totals:
-        """Return what the server took of each device."""
+        """Return what the server took of each device until it was ready."""
         if len(self.before) != len(self.ready):
             return ()
-        return tuple(
-            max(0, after - first) for first, after in zip(self.before, self.ready, strict=True)
-        )
+        pairs = zip(self.before, self.ready, strict=True)
+        return tuple(max(0, ready - before) for before, ready in pairs)
 
     def is_settled(self, now: Totals) -> bool:
         """Whether what it took is free again: as before its start, or fallen by nearly as much."""
@@ -75,10 +72,9 @@ class MemoryBaseline:
 
 
 class BackgroundReader:
-    """Reads on threads of its own, one reading at a time; who asks meanwhile shares its result.
+    """Reads on threads of its own, one reading at a time; its result is for all who ask meanwhile.
 
-    The loop's own threads are not used: a driver may hang for ever, and must then take neither those
-    nor the end of the program with it.
+    The loop's own threads are not used: a driver that hangs for ever would block the program's end.
     """
 
     def __init__(self, read: Callable[[], Totals]) -> None:
@@ -181,16 +177,11 @@ class MemoryReleaseLauncher:
 
     def on_exited(self, server: ServerId, ending: Exit) -> None:
         baseline = self._baselines.pop(server, None)
-        if baseline is not None and self._must_wait(baseline):
-            self._wait(baseline, partial(self._listener.on_exited, server, ending))
-        else:
+        took_much = baseline is not None and max(baseline.took(), default=0) > SLACK
+        if baseline is None or not (took_much and baseline.is_stopping) or self._is_ending():
             self._listener.on_exited(server, ending)
-
-    # Inside
-
-    def _must_wait(self, baseline: MemoryBaseline) -> bool:
-        took_much = max(baseline.took(), default=0) > SLACK
-        return baseline.is_stopping and took_much and not self._is_ending()
+        else:
+            self._wait(baseline, partial(self._listener.on_exited, server, ending))
 
     def _wait(self, baseline: MemoryBaseline, report: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

@@ -1,11 +1,10 @@
 """Probes a server: it is ready when its check endpoint answers exactly 200.
 
-The first probe is immediate. The pause between probes is a small share of the time already waited, so
-that the delay it adds stays at a few per cent, and a server that is ready at once is seen at once. Each
-probe has its own deadline, so an endpoint that accepts and never answers cannot use up the whole time.
+The first probe is immediate. The pause is a small share of the time already waited, so the delay that it
+adds stays at a few per cent. Each probe has its own deadline, so an endpoint that accepts and never
+answers cannot use up the whole time.
 
-Does not: decide how long to go on; the caller cancels. It is given the result of each probe, for the
-error text when the time is over.
+Does not: decide how long to go on; the caller cancels.
 """
 
 from __future__ import annotations
@@ -50,8 +49,6 @@ def deadline_after(waited: float) -> Seconds:
 
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
-    """A check endpoint."""
-
     host: str
     port: int
     path: str
@@ -78,47 +75,37 @@ class ProbeTarget:
 def target(url: str, check: str, key: str = "") -> ProbeTarget:
     """Join the base path of `url` with `check`; raise `ValueError` for what is no HTTP URL."""
     if is_unix(url):
-        return _unix_target(Address.parse(url), check, key)
+        unix = Address.parse(url)
+        path = _joined(unix.base_path, check)
+        where = unix.socket_path
+        return ProbeTarget(
+            unix.host, 0, path, unix.authority, tls=False, key=key, socket_path=where
+        )
     parts = split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.host:
         raise ValueError("not an http or https URL")
-    path = parts.path.rstrip("/") + "/" + check.lstrip("/")
-    if any(c <= " " or c == "\x7f" for c in path):
-        raise ValueError("the check endpoint holds a space or a control character")
+    path = _joined(parts.path.rstrip("/"), check)
     tls = parts.scheme == "https"
     port = parts.port if parts.port is not None else (443 if tls else 80)
-    return ProbeTarget(
-        host=parts.host, port=port, path=path, authority=parts.authority, tls=tls, key=key
-    )
+    return ProbeTarget(parts.host, port, path, parts.authority, tls, key)
 
 
-def _unix_target(address: Address, check: str, key: str) -> ProbeTarget:
-    path = f"{address.base_path}/{check.lstrip('/')}"
+def _joined(base: str, check: str) -> str:
+    path = f"{base}/{check.lstrip('/')}"
     if any(c <= " " or c == "\x7f" for c in path):
         raise ValueError("the check endpoint holds a space or a control character")
-    return ProbeTarget(
-        host=address.host,
-        port=0,
-        path=path,
-        authority=address.authority,
-        tls=False,
-        key=key,
-        socket_path=address.socket_path,
-    )
+    return path
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one probe of a check endpoint saw."""
-
     target: ProbeTarget
     text: str
     """What the endpoint did, as the rest of a sentence; empty: it answered 200."""
     advice: str = ""
     is_lasting: bool = False
-    """More time would not help."""
     has_answered: bool = False
-    """It spoke HTTP, so a server listens target it should."""
+    """It spoke HTTP, so a server listens where it should."""
 
     @property
     def is_ready(self) -> bool:
@@ -134,14 +121,13 @@ class ProbeResult:
         url = f"{scheme}://{target.authority}{path}"
         if target.socket_path:
             url = f"{path} of unix:{target.socket_path}"
-        return ProbeObservation(
-            f"the check endpoint {url} {end}",
-            f"the check endpoint {path} {end}",
-            self.is_lasting,
-        )
+        said = f"the check endpoint {path} {end}"
+        return ProbeObservation(f"the check endpoint {url} {end}", said, self.is_lasting)
 
 
 _NO_ANSWER: Final = "closed the connection without an answer"
+_REFUSED: Final = "refused the connection"
+_ADVICE_REFUSED: Final = "; does the server listen at that address and port?"
 _ADVICE: Final = {
     401: "; it wants a key: set the model's `apiKey`, or `checkEndpoint: none`",
     403: "; it wants a key: set the model's `apiKey`, or `checkEndpoint: none`",
@@ -154,7 +140,6 @@ _PASSING: Final = frozenset({408, 425, 429})
 
 
 def judge(target: ProbeTarget, status_line: bytes) -> ProbeResult:
-    """Judge the first line of an answer."""
     version, _, rest = status_line.strip().partition(b" ")
     code = rest[:3]
     is_http = version in {b"HTTP/1.1", b"HTTP/1.0"} and code.isdigit() and not rest[3:4].isdigit()
@@ -189,19 +174,13 @@ async def probe_once(
     return ProbeResult(target, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
 
 
-_REFUSED: Final = "refused the connection"
-_ADVICE_REFUSED: Final = "; does the server listen at that address and port?"
-
-
 async def _request_once(
     target: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
 ) -> ProbeResult:
     try:
+        name = None if trust is None else target.host
         reader, writer = await asyncio.open_connection(
-            sock=connection,
-            limit=_MAX_LINE,
-            ssl=trust,
-            server_hostname=None if trust is None else target.host,
+            sock=connection, limit=_MAX_LINE, ssl=trust, server_hostname=name
         )
     except OSError as error:
         connection.close()
@@ -238,11 +217,10 @@ async def _connect(target: ProbeTarget, address: str) -> socket.socket | OSError
     connection.settimeout(0)
     try:
         await asyncio.get_running_loop().sock_connect(connection, found)
-    except OSError as error:
+    except BaseException as error:
         connection.close()
-        return error
-    except BaseException:
-        connection.close()
+        if isinstance(error, OSError):
+            return error
         raise
     return connection
 
@@ -263,7 +241,7 @@ async def addresses_of(target: ProbeTarget) -> list[str]:
 
 
 async def wait_until_ready(target: ProbeTarget, on_result: Callable[[ProbeResult], None]) -> None:
-    """Return as soon as the endpoint answers 200; `on_result` is given the result of each probe."""
+    """Return as soon as the endpoint answers 200; give the result of each probe to `on_result`."""
     clock = asyncio.get_running_loop().time
     began = clock()
     trust = ssl.create_default_context() if target.tls else None

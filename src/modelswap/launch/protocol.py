@@ -48,7 +48,7 @@ class LaunchSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that makes a running server the one that this specification would start."""
+        """Hash of all that makes a running server the one that this would start."""
         facts = [self.argv, self.env, self.cwd, self.url]
         return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()
 
@@ -78,7 +78,6 @@ class Exit:
     code: int | None = None
     signal: int | None = None
     reason: str = ""
-    """In a few words: how it ended."""
     failure: Failure | None = None
     """Why, with the line of its output that says so; `None` when it was asked to end."""
     retryable: bool = False
@@ -98,7 +97,7 @@ class Listener(Protocol):
 
     def on_started(self, server: ServerId, handle: Handle) -> None: ...
     def on_ready(self, server: ServerId, address: str) -> None:
-        """Learn that requests may be sent to *address*, a URL, perhaps with a base path."""
+        """Learn that requests may be sent to the URL *address*."""
 
     def on_exited(self, server: ServerId, ending: Exit) -> None: ...
     def on_output(self, server: ServerId, data: bytes) -> None: ...
@@ -128,18 +127,11 @@ class Launcher(Protocol):
         """Take possession; raise `AlreadyRunningError` when another front has."""
 
     def found_servers(self) -> list[RunningServer]:
-        """Return the servers that ran at `open` and were neither adopted nor discarded yet.
-
-        One that is already stopping is among them; it cannot be adopted.
-        """
+        """Return those that ran at `open`, stopping ones too, less the adopted and discarded."""
         ...
 
     def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
-        """Take over the running server if it is the one that `spec` would start.
-
-        Return its address; `None`: it was not taken over. *as_it_is*: whatever started it.
-        News follows as after `start`: started, then ready once the probe has passed.
-        """
+        """Return the address of the server taken over: as `spec` would start it, or *as_it_is*."""
 
     async def discard(self, *servers: ServerId) -> None:
         """Stop servers found at `open`, all when none is named; return when they have exited."""

@@ -1,12 +1,10 @@
 """Chooses the line that says why a server ended, out of the last of its output.
 
-The functions are pure. The rules know what llama.cpp, vLLM, SGLang, whisper.cpp, stable-diffusion.cpp, Python servers,
-loaders and Docker print. A rule that names a cause wins over one that only looks like a failure; a line
-that merely repeats that the start failed comes after both, and else the last line is chosen.
+A rule that names a cause wins over one that only looks like a failure; a line that merely repeats that
+the start failed comes after both, and else the last line is chosen.
 
 Guarantees: one line without control characters and escape sequences, at most `MAX_LENGTH` characters,
 what looks like a credential masked.
-Does not: read files, or know what the configuration says.
 """
 
 from __future__ import annotations
@@ -37,8 +35,6 @@ _MAX_INSPECTED: Final = 800
 
 
 class OutputTail:
-    """The last output of one server."""
-
     __slots__ = ("_data",)
 
     def __init__(self) -> None:
@@ -176,8 +172,7 @@ def secrets_in(argv: Sequence[str], env: Sequence[str]) -> list[str]:
     """Find the values that a command and its `NAME=value` variables give as credentials."""
     found: list[str] = []
     for part, after in zip(argv, [*argv[1:], ""], strict=True):
-        match = _SECRET_FLAG.fullmatch(part)
-        if match is not None:
+        if match := _SECRET_FLAG.fullmatch(part):
             found.append(match[1] or after)
     for entry in env:
         name, _, value = entry.partition("=")
@@ -216,11 +211,7 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
 
 
 def _judge(text: str, *, is_below_error: bool) -> tuple[_Rank, Cause | None]:
-    """Rank a line.
-
-    *is_below_error*: an information or a warning, or a line of a traceback or a help text, which begin with a
-    space or a dash.
-    """
+    """Rank a line; *is_below_error* also: of a traceback or a help text (a space or a dash first)."""
     lower = text.lower()
     for rule in RULES:
         if rule.fits(text, lower):

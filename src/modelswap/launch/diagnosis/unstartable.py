@@ -1,11 +1,10 @@
 """Explains why a program cannot be started: the system's error, with what the files say about it.
 
-The keeper reports an error number alone, because the kernel gives no more: the same `ENOENT` means a
-missing program, a missing interpreter, a missing loader or a missing working directory.
+The keeper reports an error number alone: the same `ENOENT` means a missing program, interpreter, loader
+or working directory.
 
 Guarantees: a sentence that names the program and nothing else of the command; reads at most one line
 of the program's file, after a start failed.
-Does not: try to start anything.
 """
 
 from __future__ import annotations
@@ -42,10 +41,7 @@ _TRANSIENT: Final = {
 def explain(
     argv: Sequence[str], env: Mapping[str, str], cwd: str, code: int | None, system_text: str
 ) -> Failure:
-    """Say why `argv` could not be started: its text is a sentence that names the program.
-
-    `code` is the error's number, `system_text` its usual text.
-    """
+    """Say why `argv` could not be started; `code` is the error's number, `system_text` its text."""
     cause, why = _explain(argv[0], env, cwd, code, system_text)
     is_lasting = code not in _TRANSIENT and cause is not Cause.OUT_OF_MEMORY
     return failure(cause, why, is_lasting=is_lasting)
@@ -83,11 +79,8 @@ def _find_file(name: str, env: Mapping[str, str], cwd: str) -> Path | None:
     """Find the file that was tried; one that may be executed before one that may not."""
     if not name:
         return None
-    if "/" in name:
-        candidates = [Path(cwd) / name]
-    else:
-        folders = env.get("PATH", os.defpath).split(os.pathsep)
-        candidates = [Path(cwd) / folder / name for folder in folders]
+    folders = [""] if "/" in name else env.get("PATH", os.defpath).split(os.pathsep)
+    candidates = [Path(cwd) / folder / name for folder in folders]
     with suppress(OSError, ValueError):  # a name that is too long, or that holds a NUL
         there = [file for file in candidates if os.path.lexists(file)]
         runnable = [file for file in there if file.is_file() and os.access(file, os.X_OK)]
@@ -133,26 +126,22 @@ def _explain_content(
     interpreter = _interpreter(first)
     if interpreter is not None and code in {errno.ENOENT, errno.EACCES, errno.ENOTDIR}:
         if interpreter.endswith("\r"):
-            return (
-                Cause.CANNOT_START,
-                f"{program}: its lines end as on Windows; use plain line feeds",
-            )
+            why = "its lines end as on Windows; use plain line feeds"
+            return Cause.CANNOT_START, f"{program}: {why}"
         missing = code == errno.ENOENT or not Path(interpreter).exists()
         what = "does not exist" if missing else "may not be executed"
         cause = Cause.PROGRAM_NOT_FOUND if missing else Cause.PERMISSION_DENIED
         return cause, f"{program}: its interpreter {interpreter} {what}"
     if code == errno.ENOENT:
-        what = "its loader does not exist here (built for another system?)"
-        return Cause.MISSING_LIBRARY, f"{program}: {what}"
+        why = "its loader does not exist here (built for another system?)"
+        return Cause.MISSING_LIBRARY, f"{program}: {why}"
     if code == errno.ENOEXEC:
+        why = "it does not begin with a line such as #!/bin/sh (exec format error)"
         if not first:
-            return Cause.CANNOT_START, f"{program}: the file is empty"
-        if b"\0" in first:
-            return Cause.CANNOT_START, f"{program}: it is not built for this machine"
-        return (
-            Cause.CANNOT_START,
-            f"{program}: it does not begin with a line such as #!/bin/sh (exec format error)",
-        )
+            why = "the file is empty"
+        elif b"\0" in first:
+            why = "it is not built for this machine"
+        return Cause.CANNOT_START, f"{program}: {why}"
     cause = Cause.PERMISSION_DENIED if code in {errno.EACCES, errno.EPERM} else Cause.CANNOT_START
     return cause, f"{program}: {system_text[:1].lower()}{system_text[1:]}"
 

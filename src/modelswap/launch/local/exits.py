@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, ProbeObservation, failure
@@ -43,8 +43,7 @@ _MAIN_EXITED_TEXT: Final = "the server has gone; what it left behind is being en
 MAIN_EXITED: Final = failure(Cause.EXITED, _MAIN_EXITED_TEXT, brief=_MAIN_EXITED_TEXT)
 
 
-def clash_reason(server: LocalServer) -> str:
-    """Say that a foreign process has the server's address."""
+def _clash_reason(server: LocalServer) -> str:
     return f"{_address_of(server)} is taken by another program"
 
 
@@ -54,43 +53,38 @@ def _address_of(server: LocalServer) -> str:
 
 def clash_text(server: LocalServer) -> str:
     """Say who holds the address that the server was to have; for the model's log."""
-    port = _address_of(server) if server.spec.port is None else f"port {server.spec.port}"
-    if server.clash is None:
-        return f"{port} is held by another process"
-    return f"{port} is held by another process: {server.clash.name}, pid {server.clash.pid}"
+    port = _address_of(server) if server.port is None else f"port {server.port}"
+    who = "" if server.clash is None else f": {server.clash.name}, pid {server.clash.pid}"
+    return f"{port} is held by another process{who}"
 
 
 def exit_of(server: LocalServer, code: int) -> Exit:
     """Put the end of a server into words; `code` is an exit code, or minus a signal."""
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
+    exit_code, number = (code, None) if code >= 0 else (None, -code)
+    ending = Exit(code=exit_code, signal=number, reason=reason)
     if server.is_stopping and server.failure is None:
-        return _exit(code, reason, None)
+        return ending
     found = server.finding()
     port = server.spec.port
     clash = server.clash is not None
     if port is not None and not server.is_ready and not server.is_stopping:
         said_so = found is not None and found.cause is Cause.ADDRESS_IN_USE
         clash = clash or said_so or is_listening(port)
-    why = server.failure
-    if why is None and clash:
-        why = _clash(server, reason, found)
+    why = server.failure or (_clash(server, reason, found) if clash else None)
     why = why or _failure_of(server, code, reason, found)
-    return _exit(
-        code,
-        why.text if server.failure or clash else reason,
-        why,
-        retryable=clash and port is not None,
-    )
+    text = why.text if server.failure or clash else reason
+    return replace(ending, reason=text, failure=why, retryable=clash and port is not None)
 
 
 def address_taken(server: LocalServer) -> Failure:
     """Say that the address is taken, for a server that the launcher kills."""
-    return failure(Cause.ADDRESS_IN_USE, clash_reason(server), brief=clash_reason(server))
+    return failure(Cause.ADDRESS_IN_USE, _clash_reason(server), brief=_clash_reason(server))
 
 
 def _clash(server: LocalServer, reason: str, found: Finding | None) -> Failure:
     """Say that the address is taken, and by whom or in what words."""
-    brief = text = clash_reason(server)
+    brief = text = _clash_reason(server)
     if server.clash is not None:
         text = f"{brief}, {server.clash.name}, pid {server.clash.pid}"
     elif found is not None and found.cause is Cause.ADDRESS_IN_USE:
@@ -98,18 +92,7 @@ def _clash(server: LocalServer, reason: str, found: Finding | None) -> Failure:
     return failure(Cause.ADDRESS_IN_USE, f"{text} ({reason})", brief=f"{brief} ({reason})")
 
 
-def _exit(code: int, reason: str, why: Failure | None, *, retryable: bool = False) -> Exit:
-    return Exit(
-        code=code if code >= 0 else None,
-        signal=-code if code < 0 else None,
-        reason=reason,
-        failure=why,
-        retryable=retryable,
-    )
-
-
 def _failure_of(server: LocalServer, code: int, reason: str, found: Finding | None) -> Failure:
-    """Join what a server said with how it ended."""
     cause = _cause_of(code)
     text = reason + _FOR_MEMORY if cause is Cause.KILLED and abs(code) in _KILLS else reason
     if found is not None and _is_reason(server, cause, found):
@@ -122,18 +105,14 @@ def _failure_of(server: LocalServer, code: int, reason: str, found: Finding | No
 
 
 def _is_reason(server: LocalServer, cause: Cause, found: Finding) -> bool:
-    """Whether a line stands for the end, or beside it.
-
-    A server that served and was killed from outside has printed errors of requests. One that starts
-    may kill itself after it has said why, as SGLang does.
-    """
+    """Whether a line stands for the end, or beside it."""
+    # One that served has printed errors of requests; one that starts may say why and kill itself.
     if cause is Cause.KILLED and server.is_ready:
         return found.cause is Cause.OUT_OF_MEMORY
     return found.is_error
 
 
 def _cause_of(code: int) -> Cause:
-    """Class an end by its code alone."""
     if code == _SHELL_NOT_FOUND:
         return Cause.PROGRAM_NOT_FOUND
     number = -code if code < 0 else code - _SHELL_SIGNAL
@@ -143,10 +122,7 @@ def _cause_of(code: int) -> Cause:
 
 
 def last_observation(server: LocalServer) -> ProbeObservation | None:
-    """Say what the check endpoint of a starting server did at the last probe.
-
-    Where nothing answers, what the server printed stands beside it: perhaps that it listens elsewhere.
-    """
+    """Say what the check endpoint did at the last probe; where nothing answers, add the output."""
     if server.probe_result is None:
         return None
     seen = server.probe_result.as_observation()
@@ -154,21 +130,11 @@ def last_observation(server: LocalServer) -> ProbeObservation | None:
     return seen if found is None else replace(seen, text=f"{seen.text}; its output: {found.line}")
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnError:
-    """What the keeper says of a program that it could not start."""
-
-    reason: str
-    number: int | None
-    """`errno`; an older keeper does not send it."""
-
-    def explain(self, spec: LaunchSpec, argv: Sequence[str]) -> Failure:
-        return explain(argv, environment(spec), directory(spec), self.number, self.reason)
-
-
-def spawn_error_in(message: Mapping[str, object]) -> SpawnError:
-    number = protocol.whole_or_none(message, "errno")
-    return SpawnError(protocol.text(message, "reason"), number)
+def _spawn_error(spec: LaunchSpec, argv: Sequence[str], message: Mapping[str, object]) -> Failure:
+    """Explain what the keeper says of a program that it could not start."""
+    number = protocol.whole_or_none(message, "errno")  # an older keeper does not send it
+    reason = protocol.text(message, "reason")
+    return explain(argv, environment(spec), directory(spec), number, reason)
 
 
 def not_startable(text: str, *, is_lasting: bool) -> Exit:
@@ -177,18 +143,18 @@ def not_startable(text: str, *, is_lasting: bool) -> Exit:
     return Exit(reason=text, failure=why)
 
 
-def spawn_failed(spec: LaunchSpec, error: SpawnError) -> Exit:
-    """Make an exit of the news that the keeper could not start a server."""
-    why = error.explain(spec, spec.argv)
+def spawn_failed(spec: LaunchSpec, message: Mapping[str, object]) -> Exit:
+    why = _spawn_error(spec, spec.argv, message)
     why = replace(why, text=f"cannot start: {why.text}")
     return Exit(reason=why.text, failure=why)
 
 
-def stop_command_trouble(spec: LaunchSpec, code: int | None, error: SpawnError) -> str:
+def stop_command_trouble(spec: LaunchSpec, message: Mapping[str, object]) -> str:
     """Say what went wrong with a stop command; empty: nothing did."""
+    code = protocol.whole_or_none(message, "code")
     if code == 0:
         return ""
     said = f"ended with {code}"
     if code is None:
-        said = f"could not be started: {error.explain(spec, spec.stop_command).text}"
+        said = f"could not be started: {_spawn_error(spec, spec.stop_command, message).text}"
     return f"the stop command {said}; sending SIGTERM"

@@ -1,8 +1,6 @@
 """Which fronts run on this machine, and the status that each writes into its state directory.
 
-Guarantees: a front is found only while it holds its lock. Only `modelswap reload` needs the status file;
-one that cannot be written harms nothing else.
-Does not: send anything to a front.
+Guarantees: a front is found only while it holds its lock; a status that cannot be written harms nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class RunningFront:
     directory: Path
     pid: int
     namespace: str
-    """The system's name for what this pid is counted in: a container has its own."""
+    """Of the pid: a container has its own."""
     listen: str
     config: str
     """The configuration's files, as it was started with them."""
@@ -43,20 +41,13 @@ class RunningFront:
     """`start`, `reload` or `handover`."""
     ok: bool
     lines: tuple[str, ...]
-    """Why not, or warnings."""
 
 
 class StatusFile:
-    """The status file of this front."""
-
     def __init__(self, directory: Path, *, listen: str, config: str) -> None:
         self._directory = directory
-        self._facts = {
-            "pid": os.getpid(),
-            "namespace": procfs.pid_namespace(),
-            "listen": listen,
-            "config": config,
-        }
+        self._facts = {"pid": os.getpid(), "namespace": procfs.pid_namespace()}
+        self._facts |= {"listen": listen, "config": config}
 
     def write(self, kind: str, *, ok: bool, lines: Sequence[str] = ()) -> None:
         """Write how something went; the number follows the one in the file."""
@@ -74,7 +65,6 @@ def _private(path: str, flags: int) -> int:
 
 
 def front_in(directory: Path) -> RunningFront | None:
-    """Return the front of a state directory, if one runs there."""
     return last_status(directory) if _is_locked(directory) else None
 
 

@@ -1,8 +1,7 @@
 """The launcher of this machine: a client of the keeper.
 
-It keeps one record of each server and turns the keeper's news into the listener's. One root task runs
-from `open` to `close`: it owns the probes, and connects to a new keeper when one is needed.
-When the keeper exits, so do its servers; each is reported, and the next start brings a new keeper.
+One root task runs from `open` to `close`: it owns the probes, and connects to a new keeper when one is
+needed. When the keeper exits, so do its servers; each is reported.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from modelswap.units import Seconds
 
 from . import exits
 from .keeper_client.session import ORDER_TIMEOUT, KeeperSession
-from .port_assignment import PortAssignment
-from .ports import NoFreePortError
+from .ports import NoFreePortError, PortAssignment
 from .readiness import is_served, wait_until_ready
 from .server import FoundServer, LocalServer, is_alive, remove_dead_socket, spawn_order, stop_order
 from .state import lock_front
@@ -38,16 +36,13 @@ if TYPE_CHECKING:
     Watch = Callable[[LocalServer, str], Coroutine[None, None, None]]
 
 DISCARD_GRACE: Final = Seconds(3.0)
-"""From SIGTERM to SIGKILL, and again to giving up, for servers that no client uses any more; the front
-does not serve before they are gone."""
+"""From SIGTERM to SIGKILL, and again to giving up; the front does not serve before they are gone."""
 
 DEFAULT_GRACE: Final = Seconds(10.0)
 """How long servers outlive a front, as `keeper.grace` says by default."""
 
 
 class LocalLauncher:
-    """A `Launcher`; see there for the contract."""
-
     capabilities: frozenset[Capability] = NO_CAPABILITIES
 
     def __init__(
@@ -91,8 +86,8 @@ class LocalLauncher:
             self._unlock()
             raise
         started = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._root = loop.create_task(self._run(started), name="local launcher")
+        run = self._run(started)
+        self._root = asyncio.get_running_loop().create_task(run, name="local launcher")
         await started.wait()
 
     async def close(self, *, stop_servers: bool) -> None:
@@ -164,10 +159,8 @@ class LocalLauncher:
     # Servers found at the start
 
     def found_servers(self) -> list[RunningServer]:
-        return [
-            RunningServer(server=found.reported.server, handle=found.reported.handle)
-            for found in self._found.values()
-        ]
+        reported = (found.reported for found in self._found.values())
+        return [RunningServer(server=one.server, handle=one.handle) for one in reported]
 
     def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None:
         for run, found in self._found.items():
@@ -209,8 +202,7 @@ class LocalLauncher:
             Address.parse(assigned.url)
         except (ValueError, NoFreePortError) as error:
             ending = exits.not_startable(str(error), is_lasting=isinstance(error, ValueError))
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._listener.on_exited, spec.server, ending)
+            asyncio.get_running_loop().call_soon(self._listener.on_exited, spec.server, ending)
             return
         server = self._enter(LocalServer(self._next_run, assigned, spec.port))
         self._next_run += 1
@@ -259,12 +251,9 @@ class LocalLauncher:
         return server
 
     def _used_ports(self) -> Iterator[int]:
-        for server in self._servers.values():
-            if server.port is not None:
-                yield server.port
-        for found in self._found.values():
-            if found.reported.port is not None:
-                yield found.reported.port
+        known = (server.port for server in self._servers.values())
+        found = (found.reported.port for found in self._found.values())
+        return (port for port in (*known, *found) if port is not None)
 
     def _order_spawn(self, server: LocalServer) -> None:
         remove_dead_socket(server.spec)
@@ -278,7 +267,7 @@ class LocalLauncher:
             return
         server = self._by_run.get(frame.run)
         if server is not None:
-            server.on_output(frame.output)
+            server.tail.add(frame.output)
             self._listener.on_output(server.id, frame.output)
         elif frame.run in self._found:
             self._found[frame.run].output.append(frame.output)
@@ -296,7 +285,7 @@ class LocalLauncher:
         elif kind == "spawned":
             self._on_started(server, protocol.whole(message, "pid"))
         elif kind == "spawn_failed":
-            ending = exits.spawn_failed(server.spec, exits.spawn_error_in(message))
+            ending = exits.spawn_failed(server.spec, message)
             self._write_line(server, ending.reason)
             self._report(server, ending)
         elif kind == "main_gone":
@@ -323,8 +312,7 @@ class LocalLauncher:
         self._check_leftovers(server)
 
     def _on_stop_ended(self, server: LocalServer, message: Mapping[str, object]) -> None:
-        code = protocol.whole_or_none(message, "code")
-        what = exits.stop_command_trouble(server.spec, code, exits.spawn_error_in(message))
+        what = exits.stop_command_trouble(server.spec, message)
         if what:
             self._write_line(server, what)
             self._listener.on_trouble(server.id, what)
@@ -366,7 +354,6 @@ class LocalLauncher:
         self._keeper.send("signal", run=server.run, how=protocol.KILL)
 
     def _write_line(self, server: LocalServer, text: str) -> None:
-        """Add a line of our own to the server's output."""
         self._listener.on_output(server.id, f"[modelswap: {text}]\n".encode())
 
     def _watch(self, server: LocalServer, watch: Watch, check: str) -> None:

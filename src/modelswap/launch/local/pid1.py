@@ -1,9 +1,8 @@
 """The duties of process 1, as in a container without an init.
 
-The kernel makes every orphan a child of process 1, which must wait for it or leave a zombie, and gives
-it no default signal actions. So process 1 does only that: it runs the program in a child, passes signals
-on, and exits with the child's code. The kernel then kills everything else in the container. When the
-program hands over to another process (`handover`), process 1 follows that one.
+The kernel makes every orphan a child of process 1, which must wait for it, and gives it no default signal
+actions. So process 1 runs the program in a child, passes signals on, and exits with the child's code; the
+kernel then kills everything else. It follows a program that hands over to another process (`handover`).
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from typing import Final
 PASSED_ON: Final = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 )
-
-
 VARIABLE: Final = "MODELSWAP_FIRST"
 """Environment variable of a successor: the descriptor of the pipe to process 1."""
 _pipe: list[int] = []
@@ -25,12 +22,10 @@ _pipe: list[int] = []
 
 
 def descriptors() -> tuple[int, ...]:
-    """Return what a successor has to inherit."""
     return tuple(_pipe)
 
 
 def variables() -> dict[str, str]:
-    """Return what a successor has to find in its environment."""
     return {VARIABLE: str(_pipe[0])} if _pipe else {}
 
 
@@ -75,7 +70,7 @@ def _watch(program: int, reader: int, watched: frozenset[signal.Signals]) -> int
                 os.kill(program, number)
             continue
         codes, is_alone = _reap()
-        if is_alone or program in codes:
+        if is_alone or program in codes:  # alone: the front before it has waited for it
             return codes.get(program, 1)
 
 
@@ -87,10 +82,7 @@ def _newest(program: int, reader: int) -> int:
 
 
 def _reap() -> tuple[dict[int, int], bool]:
-    """Wait for all that have exited; return their codes, and whether no child is left.
-
-    The program may have exited without a code: the front before it has waited for it.
-    """
+    """Wait for all that have exited; return their codes, and whether no child is left."""
     codes: dict[int, int] = {}
     try:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:

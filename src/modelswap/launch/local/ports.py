@@ -1,12 +1,11 @@
-"""Which ports are free, and which process holds one.
+"""Which ports are free, which process holds one, and which port a server is given.
 
-`${PORT}` promises that no other process has the port. It is checked before a start, and again when the
-probe passes: a foreign process that happens to answer 200 is not the model.
+`${PORT}` promises that no other process has the port: it is checked before a start, and again when the
+probe passes, because a foreign process may happen to answer 200.
 
 A process is *known* to be foreign only when the system names the holder, it runs under our user, and it
-is neither of the server nor part of a container engine (the port of `docker run -p` is held by a proxy
-process, that of a container on the host network by a process of another pid namespace). One that cannot
-be judged is accepted: better that than a model that never gets ready.
+is neither of the server nor part of a container engine, which holds a container's port for it. One that
+cannot be judged is accepted: better that than a model that never gets ready.
 """
 
 from __future__ import annotations
@@ -21,7 +20,10 @@ from modelswap import procfs
 from modelswap.net.unix_sockets import holder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from modelswap.core.spec import ServerId
+    from modelswap.launch.protocol import LaunchSpec
 
 _LISTENING: Final = b"0A"
 """The state of a listening socket in `/proc/net/tcp`."""
@@ -59,11 +61,9 @@ def is_free(port: int) -> bool:
             try:
                 one.bind((address, port))
             except OSError as error:
-                if family == socket.AF_INET6 and not isinstance(error, PermissionError):
-                    if is_listening(port):
-                        return False
-                    continue
-                return False
+                is_taken = family == socket.AF_INET or isinstance(error, PermissionError)
+                if is_taken or is_listening(port):
+                    return False
     return True
 
 
@@ -81,7 +81,6 @@ def is_listening(port: int) -> bool:
 
 
 def holds_port(pid: int, port: int) -> bool:
-    """Whether this very process listens on the port."""
     sought = _sockets_listening_on(port)
     return bool(sought) and _holds(pid, sought)
 
@@ -112,11 +111,9 @@ def belongs_to(pid: int, main: int, marker: str) -> bool:
     name, _, value = marker.partition("=")
     if procfs.variable_of(pid, name) == value:
         return True
-    while pid > 1:
+    while pid > 1 and pid != main:
         pid = procfs.parent(pid)
-        if pid == main:
-            return True
-    return False
+    return pid == main
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
@@ -133,26 +130,49 @@ def _sockets_listening_on(port: int) -> set[str]:
 
 
 def _holders(port: int, first: int) -> Iterator[Holder]:
-    sought = _sockets_listening_on(port)
-    if not sought:
-        return
-    for pid in (first, *(pid for pid in procfs.all_pids() if pid != first)):
-        if _holds(pid, sought):
-            yield Holder(pid, procfs.name_of(pid))
+    if sought := _sockets_listening_on(port):
+        for pid in (first, *(pid for pid in procfs.all_pids() if pid != first)):
+            if _holds(pid, sought):
+                yield Holder(pid, procfs.name_of(pid))
 
 
 def _holds(pid: int, sought: set[str]) -> bool:
     folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - as above
-    except OSError:
-        return False
-    for name in names:
-        with suppress(OSError):
-            if os.readlink(f"{folder}/{name}") in sought:  # noqa: PTH115 - as above
-                return True
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - pathlib is slow for all processes
+            with suppress(OSError):
+                if os.readlink(f"{folder}/{name}") in sought:  # noqa: PTH115 - as above
+                    return True
     return False
 
 
 def _can_be_judged(holder: Holder) -> bool:
     return holder.name not in _CONTAINER_ENGINES and procfs.is_ours(holder.pid)
+
+
+class PortAssignment:
+    """Gives each server its usual port, or another, kept as long as possible, when that is taken."""
+
+    def __init__(self) -> None:
+        self._moved: dict[ServerId, tuple[int, int]] = {}
+        """Usual port and where to begin looking, of servers that could not have the usual one."""
+
+    def assign(self, spec: LaunchSpec, used: Iterable[int]) -> LaunchSpec:
+        """Return the specification at a port that is free now, not among *used* and not reserved."""
+        usual = spec.port
+        if usual is None or spec.render is None:
+            return spec
+        known, first = self._moved.get(spec.server, (usual, usual))
+        port = free_port(first if known == usual else usual, {*used, *spec.reserved_ports})
+        self.keep(spec, port)
+        return spec.at_port(port)
+
+    def keep(self, spec: LaunchSpec, port: int) -> None:
+        if spec.port is None or port == spec.port:
+            self._moved.pop(spec.server, None)
+        else:
+            self._moved[spec.server] = spec.port, port
+
+    def avoid(self, server: ServerId, usual: int, port: int) -> None:
+        """Note that a foreign process holds *port*: the next start looks beyond it."""
+        self._moved[server] = usual, port + 1

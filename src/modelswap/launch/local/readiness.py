@@ -12,18 +12,12 @@ from modelswap.net.unix_sockets import SocketState, state_of
 from modelswap.units import Seconds
 
 from .exits import address_taken, clash_text
-from .ports import (
-    Holder,
-    belongs_to,
-    foreign_process_behind,
-    foreign_process_on,
-    holds_port,
-    is_listening,
-)
+from .ports import belongs_to, foreign_process_behind, foreign_process_on, holds_port, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .ports import Holder
     from .server import LocalServer
 
     WriteLine = Callable[[LocalServer, str], None]
@@ -112,11 +106,7 @@ async def _foreign_holder(
 
 
 def _names_port(server: LocalServer, port: int) -> bool:
-    """Whether the command says that its server shall have the port.
-
-    One that does not (`sleep infinity`, `systemctl start …`) stands for a server that something else
-    runs: any process that answers at `proxy` is meant.
-    """
+    """Whether the command names the port; else (`systemctl start …`) any process at `proxy` is meant."""
     return server.port == port or _names(server, str(port))
 
 

@@ -46,12 +46,9 @@ class LocalServer:
     clash: Holder | None = None
     """The foreign process that holds its address."""
     failure: Failure | None = None
-    """Why the launcher killed it."""
     probe: asyncio.Task[None] | None = None
     probe_result: ProbeResult | None = None
-    """The last one."""
     tail: OutputTail = field(default_factory=OutputTail)
-    """The last of its output."""
 
     @property
     def id(self) -> ServerId:
@@ -64,10 +61,6 @@ class LocalServer:
     @property
     def handle(self) -> Handle:
         return Handle(text=f"pid {self.pid}", pid=self.pid, port=self.port)
-
-    def on_output(self, output: bytes) -> None:
-        """Keep the last output: when the server ends, it says why."""
-        self.tail.add(output)
 
     def on_ready(self) -> None:
         """Forget the output of the start, which did not keep the server from being ready."""
@@ -102,7 +95,6 @@ class FoundServer:
 
 
 def spawn_order(server: LocalServer) -> dict[str, object]:
-    """Return the fields of the keeper's order to start the server."""
     spec = server.spec
     return {
         "run": server.run,
@@ -115,14 +107,9 @@ def spawn_order(server: LocalServer) -> dict[str, object]:
 
 
 def stop_order(server: LocalServer) -> dict[str, object]:
-    """Return the fields of the keeper's order to run the stop command."""
-    argv = [part.replace("${PID}", str(server.pid)) for part in server.spec.stop_command]
-    return {
-        "run": server.run,
-        "argv": argv,
-        "env": environment(server.spec),
-        "cwd": directory(server.spec),
-    }
+    spec = server.spec
+    argv = [part.replace("${PID}", str(server.pid)) for part in spec.stop_command]
+    return {"run": server.run, "argv": argv, "env": environment(spec), "cwd": directory(spec)}
 
 
 def is_alive(server: ReportedServer) -> bool:

@@ -1,9 +1,8 @@
 """The state directory: where it is, that it is private, and the lock of the one front.
 
-Guarantees: the directory is our user's, and no other user writes to it. It is private (mode 0700) unless
-it was asked for and holds other things, whose mode is left alone. Without `--state-dir` it is the first
-of the usual places that can be written, and a restarted front finds the same one again.
-Does not: replace a directory that was asked for by another one.
+Guarantees: the directory is our user's, and private (mode 0700) unless it was asked for and holds other
+things. Without `--state-dir` it is the first of the usual places that can be written, so that a restarted
+front finds the same one again; one that was asked for is never replaced by another.
 """
 
 from __future__ import annotations
@@ -35,13 +34,12 @@ _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
 
 def state_directory(wanted: Path | None, address: str) -> Path:
-    """Return an existing, private, writable directory for the front that listens on `address`.
-
-    Raises:
-        LaunchError: there is none; the text names `--state-dir`.
-    """
+    """Return an existing, private, writable directory for the front that listens on `address`."""
     if wanted is not None:
-        return _asked_for(wanted)
+        try:
+            return _made(wanted.absolute())
+        except OSError as error:
+            raise LaunchError(f"--state-dir {wanted} cannot be used: {_text_of(error)}") from error
     name = _folder_name(address)
     failures: list[str] = []
     for base, is_shared in bases():
@@ -50,21 +48,15 @@ def state_directory(wanted: Path | None, address: str) -> Path:
                 _made_private(base)
             return _made(base / name)
         except OSError as error:
-            failures.append(f"{base} ({(error.strerror or str(error)).lower()})")
+            failures.append(f"{base} ({_text_of(error)})")
         except LaunchError as error:
             failures.append(str(error))
-    raise LaunchError(
-        "no folder for the state can be written: name one with --state-dir DIR; tried "
-        + ", ".join(failures)
-    )
+    advice = "no folder for the state can be written: name one with --state-dir DIR"
+    raise LaunchError(f"{advice}; tried {', '.join(failures)}")
 
 
-def _asked_for(wanted: Path) -> Path:
-    try:
-        return _made(wanted.absolute())
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise LaunchError(f"--state-dir {wanted} cannot be used: {why.lower()}") from error
+def _text_of(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _folder_name(address: str) -> str:
@@ -122,26 +114,24 @@ def _close_to_others(directory: Path) -> None:
     if is_ours_alone or (mode & stat.S_IWGRP and not mode & stat.S_IWOTH):
         directory.chmod(0o700)
     elif mode & stat.S_IWOTH:
-        raise LaunchError(
-            f"state directory {directory} is a folder that everybody writes to; name one of its own"
-        )
+        what = "is a folder that everybody writes to; name one of its own"
+        raise LaunchError(f"state directory {directory} {what}")
 
 
 def lock_front(directory: Path) -> int:
     """Become the one front of this directory; the lock is held as long as the descriptor is open."""
+    fd = -1
+    where = f"the state directory {directory}"
     try:
         fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _cannot_lock(directory, error) from error
-    try:
         _flock(fd)
     except OSError as error:
-        os.close(fd)
-        if error.errno in _BUSY:
-            raise AlreadyRunningError(
-                f"another modelswap is running on the state directory {directory}"
-            ) from error
-        raise _cannot_lock(directory, error) from error
+        if fd >= 0:
+            os.close(fd)
+            if error.errno in _BUSY:
+                raise AlreadyRunningError(f"another modelswap is running on {where}") from error
+        why = f"{_text_of(error)}; name another with --state-dir"
+        raise LaunchError(f"{where} cannot be locked: {why}") from error
     return fd
 
 
@@ -153,10 +143,3 @@ def _flock(fd: int) -> None:
             return
         time.sleep(LOCK_PAUSE)
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _cannot_lock(directory: Path, error: OSError) -> LaunchError:
-    why = (error.strerror or str(error)).lower()
-    return LaunchError(
-        f"the state directory {directory} cannot be locked: {why}; name another with --state-dir"
-    )

@@ -23,10 +23,10 @@ def server_of(
     server = LocalServer(
         1, LaunchSpec(server=ServerId("m"), argv=argv, url="http://127.0.0.1:1"), pid=1
     )
-    server.on_output(early)
+    server.tail.add(early)
     if ready:
         server.on_ready()
-    server.on_output(said)
+    server.tail.add(said)
     return server
 
 

@@ -63,7 +63,7 @@ class ReportedServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeeperState:
-    """What the keeper says at the beginning."""
+    """What the keeper says in its first answer."""
 
     keeper: str
     pid: int
@@ -80,9 +80,8 @@ class KeeperLink(asyncio.Protocol):
         self._on_frame: Callable[[protocol.Frame], None] | None = None
         self._on_lost: Callable[[], None] | None = None
         self._early: list[protocol.Frame] = []
-        loop = asyncio.get_running_loop()
-        self.first: asyncio.Future[Mapping[str, object]] = loop.create_future()
-        self.ended: asyncio.Future[None] = loop.create_future()
+        self.first: asyncio.Future[Mapping[str, object]] = asyncio.Future()
+        self.ended: asyncio.Future[None] = asyncio.Future()
 
     def begin(
         self, on_frame: Callable[[protocol.Frame], None], on_lost: Callable[[], None]
@@ -153,9 +152,7 @@ class Keeper:
             if connection is None:
                 await self._start()
                 connection = self._open_connection()
-            if connection is None:
-                continue
-            greeted = await self._greet(connection)
+            greeted = None if connection is None else await self._greet(connection)
             if greeted is not None:
                 return greeted
         raise LaunchError(f"the keeper cannot be reached; see {self.directory / 'keeper.log'}")
@@ -201,19 +198,15 @@ class Keeper:
                 raise
             return None  # it left while this front connected
         if message.get("version") != protocol.VERSION:
-            await self._stop_other_version(link)
+            link.send(protocol.encode("stop_all", grace=_STOP_GRACE))
+            async with asyncio.timeout(2 * _STOP_GRACE):
+                await link.ended
             return None
         try:
             return link, _keeper_state(message)
         except protocol.ProtocolError as error:
             link.close()
             raise LaunchError(f"the keeper speaks nonsense: {error}") from error
-
-    async def _stop_other_version(self, link: KeeperLink) -> None:
-        """Have the keeper of another version stop all and exit."""
-        link.send(protocol.encode("stop_all", grace=_STOP_GRACE))
-        async with asyncio.timeout(2 * _STOP_GRACE):
-            await link.ended
 
     def _replace(self, pid: int) -> None:
         if pid == 0:
@@ -255,9 +248,13 @@ def _spawn_detached(argv: list[str], output: int, log: Path) -> int:
 
 
 def _is_ready(reader: int) -> bool:
+    return _is_readable(reader, _START_TIMEOUT) and os.read(reader, 64) == protocol.READY_LINE
+
+
+def _is_readable(fd: int, within: Seconds) -> bool:
     poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    return bool(poll.poll(_START_TIMEOUT * 1000)) and os.read(reader, 64) == protocol.READY_LINE
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(within * 1000))
 
 
 @contextlib.contextmanager
@@ -302,31 +299,22 @@ def _server(facts: Mapping[str, object]) -> ReportedServer:
 
 def wait_for_end(pid: int, within: Seconds) -> None:
     """Block until a process has exited, where the system allows that for one that is no child."""
-    if sys.platform != "linux":
-        return
-    try:
-        handle = os.pidfd_open(pid)
-    except OSError:
-        return  # gone, or a kernel without such handles
-    try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        poll.poll(within * 1000)
-    finally:
-        os.close(handle)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # gone, or a kernel without such handles
+            handle = os.pidfd_open(pid)
+            try:
+                _is_readable(handle, within)
+            finally:
+                os.close(handle)
 
 
 async def sweep(keeper: str) -> None:
-    """Kill what a dead keeper's servers left behind; return when nothing is left.
-
-    The guard does the same: where no process can be started for so long, that must do.
-    """
+    """Kill what a dead keeper's servers left behind; without a free process the guard must do."""
     script = str(Path(protocol.__file__).with_name("sweep.py"))
+    argv = (sys.executable, "-I", "-S", script, keeper)
     for _ in range(_SWEEP_TRIES):
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", script, keeper
-            )
+            process = await asyncio.create_subprocess_exec(*argv)
         except (OSError, RuntimeError):  # no descriptor, process or thread to be had
             await asyncio.sleep(_SWEEP_PAUSE)
         else:

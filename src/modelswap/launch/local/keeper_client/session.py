@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from modelswap.keeper import protocol
+from modelswap.suspension import SUSPENDED_AFTER
 from modelswap.units import Seconds
 
 from .link import Keeper, sweep, wait_for_end
-from .watchdog import KeeperWatchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +66,11 @@ class KeeperSession:
             self._link.begin(self._on_frame, self._lost)
 
     def send(self, kind: str, **fields: object) -> None:
-        """Send an order; without effect when the keeper is gone."""
         if self._link is not None:
             self._link.send(protocol.encode(kind, **fields))
             self._watchdog.on_order()
 
     def on_answer(self) -> None:
-        """Take note that the keeper executes orders."""
         self._watchdog.on_answer()
 
     async def clean_up(self) -> None:
@@ -116,3 +114,38 @@ class KeeperSession:
         self._link = None
         self._watchdog.on_answer()
         self._on_lost()
+
+
+class KeeperWatchdog:
+    """Notices a keeper that takes orders and executes none (stopped, or hung on a dead disk).
+
+    Each order is followed by a question, if none is open; its answer proves that the order was taken.
+    Time in which this process itself did not run does not count: the answer may then lie ready to be
+    read, so there is a second, shorter, wait.
+    """
+
+    def __init__(
+        self, timeout: Seconds, ask: Callable[[], None], on_timeout: Callable[[], None]
+    ) -> None:
+        self._timeout = timeout
+        self._ask = ask
+        self._on_timeout = on_timeout
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_order(self) -> None:
+        if self._timer is None:
+            self._ask()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._timeout, self._wait_again)
+
+    def on_answer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait_again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SUSPENDED_AFTER, self._end)
+
+    def _end(self) -> None:
+        self._timer = None
+        self._on_timeout()

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.core.spec import ServerId
-from modelswap.launch.local import port_assignment
-from modelswap.launch.local.port_assignment import PortAssignment
-from modelswap.launch.local.ports import NoFreePortError
+from modelswap.launch.local import ports as local_ports
+from modelswap.launch.local.ports import NoFreePortError, PortAssignment
 from modelswap.launch.protocol import Exit, LaunchSpec
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> set[int]:
             raise NoFreePortError(f"no free port from {preferred} upwards")
         return found
 
-    monkeypatch.setattr(port_assignment, "free_port", free_port)
+    monkeypatch.setattr(local_ports, "free_port", free_port)
     return ports
 
 
@@ -108,7 +107,7 @@ async def test_no_free_port(
         del avoid
         raise NoFreePortError(f"no free port from {preferred} upwards")
 
-    monkeypatch.setattr(port_assignment, "free_port", none_free)
+    monkeypatch.setattr(local_ports, "free_port", none_free)
     launcher.start(spec_of(A, 5800))
     ending: Exit = await news.until("exited")
     assert ending.failure is not None

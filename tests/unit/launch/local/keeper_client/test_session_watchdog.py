@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from modelswap.launch.local.keeper_client.watchdog import KeeperWatchdog
+from modelswap.launch.local.keeper_client.session import KeeperWatchdog
 from modelswap.units import Seconds
 
 
