@@ -115,7 +115,12 @@ class BodyArrival:
                 self._open()
             else:
                 receiver.on_stream(b"", ExchangeBody(exchange))
-        elif context.is_form and not isinstance(target, LocalTarget) and self._may_be_edited():
+        elif (
+            context.is_form
+            and not isinstance(target, LocalTarget)
+            and not (context.identity.models or context.is_coded)
+            and (is_large_body or target.rewrite is not None)
+        ):
             self._begin_form(exchange)
         else:
             exchange.read_body(receiver.on_body)
@@ -126,10 +131,6 @@ class BodyArrival:
         if context.identity.models:
             return False
         return context.is_coded or may_name_in_query(context.request.method, context.kind)
-
-    def _may_be_edited(self) -> bool:
-        """Tell whether a form for a peer can be read, and its key may use every model."""
-        return not (self.context.identity.models or self.context.is_coded)
 
     # Whole bodies
 

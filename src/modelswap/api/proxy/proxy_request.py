@@ -111,12 +111,8 @@ class ProxyRequest:
 
     def _on_resolved(self, resolved: ResolvedRequest) -> None:
         """Begin the record, and go for a lease."""
-        self._resolved = resolved
         context, services = self.context, self.services
-        if resolved.name and (context.is_recorded or context.is_tracked):
-            self._record = RequestRecord(
-                services, context, self.exchange.request, self._began, resolved, self.cancel
-            )
+        self._begin_record(resolved)
         target = resolved.target
         if resolved.refusal is not None or target is None:
             self.fail(resolved.refusal or ReplyError("internal error"))
@@ -133,6 +129,14 @@ class ProxyRequest:
             self._send_unleased(target)
         else:
             self._dispatch(target)
+
+    def _begin_record(self, resolved: ResolvedRequest) -> None:
+        self._resolved = resolved
+        context = self.context
+        if resolved.name and (context.is_recorded or context.is_tracked):
+            self._record = RequestRecord(
+                self.services, context, self.exchange.request, self._began, resolved, self.cancel
+            )
 
     # The lease
 
@@ -318,6 +322,10 @@ class ProxyRequest:
         if self._wait is not None:
             self._wait.close(failed=True)
         exchange = self.exchange
+        if self._resolved is UNRESOLVED and self.context.named is not None:  # a broken form
+            self._begin_record(
+                resolve_form(self.context, {}, exchange.request.query, self.services)
+            )
         sent = 0
         if not exchange.started:
             sent = send_error(exchange, error, self.context.snapshot.site_rules)

@@ -10,6 +10,7 @@ import pytest
 from modelswap.api.proxy.proxy_request import ProxyRequest, RequestPhase
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.errors import BadRequestError
 from modelswap.http import EndReason, RelayResult
 from support.proxy_units import (
     BASIC,
@@ -158,6 +159,12 @@ class TestQueue:
         started.assert_over(499, "cancelled")
         assert started.fleet.orders == ["ask", "cancel"]
 
+    def test_a_form_that_breaks_off_gives_its_place_back(self) -> None:
+        started = Started(phase=Phase.STOPPED)
+        started.unit.fail(BadRequestError("could not parse multipart form"))
+        started.assert_over(400, "refused")
+        assert started.fleet.orders == ["ask", "cancel"]
+
     def test_a_late_grant_is_given_back(self) -> None:
         started = Started(phase=Phase.STOPPED)
         started.exchange.on_gone()
@@ -240,6 +247,14 @@ def test_a_form_is_edited_and_sent_whole() -> None:
     assert started.relay.body == form.replace(b"renamed", b"real")
     started.unit.on_whole(HEAD, b"{}")
     started.assert_over(200, "done")
+
+
+def test_a_broken_form_for_a_model_in_the_path_leaves_a_row() -> None:
+    peer = PeerTarget("far", "big", "far/big", "big")
+    started = Started(b"no form", fields=FORM, named=("far/big", peer))
+    started.assert_over(400, "refused")
+    assert [entry.model for entry in started.services.entries] == ["far/big"]
+    assert FakeRelay.count == 0
 
 
 def test_a_bug_keeps_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
