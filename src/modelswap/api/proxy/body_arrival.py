@@ -19,13 +19,13 @@ from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Uploa
 from .bodies import BEGINNING, BodyCollector, coding_error, form_error_of, is_large, may_be_json
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.form_filters import FormEdits
+    from modelswap.api.routing.filters import FormEdits
+    from modelswap.api.services import Services
     from modelswap.core.naming.names import Target
     from modelswap.errors import ReplyError
     from modelswap.http import BodySource, BodyStream, Exchange
 
     from .context import RequestContext
-    from .services import ProxyServices
 
 
 class BodyReceiver(Protocol):
@@ -48,7 +48,7 @@ class BodyReceiver(Protocol):
 class BodyArrival:
     """The body of one request, on its way in."""
 
-    services: ProxyServices
+    services: Services
     exchange: Exchange
     context: RequestContext
     receiver: BodyReceiver

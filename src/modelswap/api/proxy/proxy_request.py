@@ -33,11 +33,11 @@ from .resolve import resolve, resolve_form, resolve_stream
 from .retries import Retries, may_resend
 
 if TYPE_CHECKING:
+    from modelswap.api.services import Services
     from modelswap.fleet import ModelServer
     from modelswap.http import BodySource, Exchange, RelayResult, ResponseHead, UpstreamPool
 
     from .context import RequestContext
-    from .services import ProxyServices
 
 
 class RequestPhase(Enum):
@@ -66,7 +66,7 @@ _STALLS: Final = frozenset({EndReason.HEADER_TIMEOUT, EndReason.STALLED})
 class ProxyRequest:
     """One request to a model; receives its body and its lease, and owns its relay."""
 
-    services: ProxyServices
+    services: Services
     exchange: Exchange
     context: RequestContext
     _began: float = field(default_factory=monotonic, init=False)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from modelswap.api.protocols.stream_dialect import StreamDialect
+    from modelswap.api.services import Services
     from modelswap.core.commands import Fail
     from modelswap.core.spec import ModelId
     from modelswap.errors import ReplyError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from modelswap.http import Exchange
 
     from .context import RequestContext
-    from .services import ProxyServices
 
 ASK_AGAIN: Final = Seconds(5.0)
 """Until a client that could not wait may ask again, when nothing better is known."""
@@ -57,7 +57,7 @@ class LeaseReceiver(Protocol):
 class QueueWait:
     """One request's wait: place in the queue, deadline and keep-alives."""
 
-    services: ProxyServices
+    services: Services
     exchange: Exchange
     context: RequestContext
     receiver: LeaseReceiver

@@ -19,11 +19,10 @@ from modelswap.errors import ConflictError, LoadingError
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
+    from modelswap.api.services import Services
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.http import Request
-
-    from .services import ProxyServices
 
 POLLING: Final = Seconds(30.0)
 """A client that asks more often is a monitor. Kubernetes asks every 10 s."""
@@ -55,7 +54,7 @@ def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
 class Readiness:
     """Remembers which client polls which model's health."""
 
-    def __init__(self, services: ProxyServices) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._polled = BoundedCache[_Poller, float](_MOST_POLLERS)
         """When each last polled the health of a ready model (loop clock)."""

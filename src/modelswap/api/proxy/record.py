@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.routing.resolved_request import ResolvedRequest
+    from modelswap.api.services import Services
     from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
-    from .services import RecordServices
 
 _OK: Final = 200
 """The one status whose body is kept in captures."""
@@ -81,7 +81,7 @@ class RequestRecord:
 
     def __init__(  # noqa: PLR0917 - keywords cost, and each request makes one
         self,
-        services: RecordServices,
+        services: Services,
         context: RequestContext,
         request: Request,
         began: float,

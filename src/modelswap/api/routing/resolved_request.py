@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import Target
     from modelswap.errors import ReplyError
 
-    from .form_filters import FormEdits
+    from .filters import FormEdits
 
 
 class ResolvedRequest(msgspec.Struct, eq=False):

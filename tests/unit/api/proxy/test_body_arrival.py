@@ -9,7 +9,7 @@ import pytest
 
 from modelswap.api.auth.identity import Identity
 from modelswap.api.proxy.body_arrival import BodyArrival
-from modelswap.api.routing.form_filters import FormEdits
+from modelswap.api.routing.filters import FormEdits
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from support.proxy_units import FakeExchange, FakeServices, M, context_of, request_of, snapshot_of
 
