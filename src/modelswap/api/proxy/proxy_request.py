@@ -134,9 +134,20 @@ class ProxyRequest:
         self._resolved = resolved
         context = self.context
         if resolved.name and (context.is_recorded or context.is_tracked):
-            self._record = RequestRecord(
-                self.services, context, self.exchange.request, self._began, resolved, self.cancel
+            self._record = record = RequestRecord(
+                self.services,
+                context,
+                self.exchange.request,
+                self._began,
+                context.path,
+                resolved.model,
+                resolved.name,
+                resolved.stream,
+                None if resolved.selection is None else resolved.selection[0],
             )
+            if context.is_tracked and resolved.target is not None:
+                record.cancel = self.cancel
+                self.services.inflight.add(record)
 
     # The lease
 
