@@ -1,13 +1,9 @@
 """One request to a model: the state machine from its body to its last byte.
 
-`resolve` says what the request means, `BodyArrival` takes a body that is no plain JSON, `QueueWait`
-waits for a lease, `Relay` sends, `Retries` times another try. A `ProxyRequest` holds what they give
-it (lease, selection, relay) and calls them in turn: plain callbacks, no task. For a model that is
-ready, the whole way from the parsed request to the bytes on the upstream's socket is one call.
+Plain callbacks, no task: for a model that is ready, the whole way from the parsed request to the
+bytes on the upstream's socket is one call.
 
-Guarantees: a request ends exactly once, in `_finish`, which gives back everything that it holds
-and closes its record.
-Does not: know routes, or the gateway.
+Guarantees: a request ends exactly once, in `_finish`, which gives back everything that it holds.
 """
 
 from __future__ import annotations
@@ -64,8 +60,6 @@ _STALLS: Final = frozenset({EndReason.HEADER_TIMEOUT, EndReason.STALLED})
 
 @dataclass(slots=True, eq=False)
 class ProxyRequest:
-    """One request to a model; receives its body and its lease, and owns its relay."""
-
     services: Services
     exchange: Exchange
     context: RequestContext
@@ -93,19 +87,16 @@ class ProxyRequest:
         self._arrival.begin()
 
     def on_body(self, body: bytes) -> None:
-        """Go on with the whole body."""
         resolved = resolve(self.context, body, self.exchange.request.query, self.services)
         self._body = body if resolved.body is None else resolved.body
         self._on_resolved(resolved)
 
     def on_stream(self, beginning: bytes, source: BodySource) -> None:
-        """Go on with a large body, which comes while it is sent."""
-        query = self.exchange.request.query
         self._body = source
+        query = self.exchange.request.query
         self._on_resolved(resolve_stream(self.context, beginning, query, self.services))
 
     def on_form(self, fields: dict[str, bytes]) -> None:
-        """Go on with a form, which the arrival holds."""
         query = self.exchange.request.query
         self._on_resolved(resolve_form(self.context, fields, query, self.services))
 
@@ -152,7 +143,6 @@ class ProxyRequest:
     # The lease
 
     def _dispatch(self, target: LocalTarget) -> None:
-        """Get a lease of the model, at once or after a wait."""
         context = self.context
         if not context.background:
             server = self.services.fleet.lease_now(target.model, context.client)
@@ -192,17 +182,16 @@ class ProxyRequest:
     def _send_unleased(self, target: LocalTarget) -> None:
         """Use a ready server without a lease: it may stop in the middle."""
         fleet = self.services.fleet
-        server = fleet.server(target.model)
         try:
             check_loaded(fleet, target.model, self.context.unleased)
         except ReplyError as error:
             self.fail(error)
             return
+        server = fleet.server(target.model)
         assert server is not None
         self._send(server.upstream)
 
     def _release(self) -> None:
-        """Give the lease back."""
         server = self._server
         if self._holds_lease and server is not None:
             self._holds_lease = False
@@ -228,21 +217,17 @@ class ProxyRequest:
         record = self._record
         if record is not None:
             if isinstance(body, bytes):
-                record.sent = body
-                record.sent_size = len(body)
+                record.sent, record.sent_size = body, len(body)
             else:
-                record.sent = b""
-                record.sent_size = exchange.request.content_length or 0
+                record.sent, record.sent_size = b"", exchange.request.content_length or 0
         self._phase = RELAYING
         self._relay = relay = Relay(exchange, pool, request, body, self, record)
         relay.begin(fresh=not is_whole)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """End with a response that came in one piece."""
-        record = self._record
         now = monotonic()
-        if record is not None:
-            record.on_whole(head, data, now)
+        if self._record is not None:
+            self._record.on_whole(head, data, now)
         self._finish(_DONE, now, len(data), head.status)
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
@@ -250,11 +235,9 @@ class ProxyRequest:
         return late_error_event(self.context.endpoint.dialect, status, content_type, body)
 
     def error_event(self, result: RelayResult) -> bytes:
-        """Give the last event of a stream that breaks."""
         return self._event(self._error_of(result))
 
     def on_end(self, result: RelayResult) -> None:
-        """End, or try again, when the relay ended."""
         self._relay = None
         reason, sent = result.reason, result.bytes_sent
         if reason is DONE:
@@ -305,8 +288,7 @@ class ProxyRequest:
         """Ask anew, when it is certain now that the request had not begun."""
         target = self._resolved.target
         assert isinstance(target, LocalTarget)
-        has_exited = self.services.fleet.server(target.model) is not self._server
-        if result.never_ran or has_exited:
+        if result.never_ran or self.services.fleet.server(target.model) is not self._server:
             self._dispatch(target)
         elif self._may_retry(result):
             self._retry_later(result)
@@ -316,7 +298,6 @@ class ProxyRequest:
     # The end
 
     def cancel(self) -> None:
-        """End it because an administrator says so."""
         if self._relay is not None:
             self._relay.cancel()
         else:
@@ -352,8 +333,7 @@ class ProxyRequest:
         else:
             reason = _REASONS[result.reason]
             sent += result.bytes_sent
-            if result.reason is EndReason.CANCELLED:
-                status = CLIENT_CLOSED
+            status = CLIENT_CLOSED if result.reason is EndReason.CANCELLED else None
         self._finish(reason, monotonic(), sent, status, error=error.text)
 
     def _event(self, error: ReplyError) -> bytes:
