@@ -1,9 +1,7 @@
 """The facts of a request's head: who asks, for what, and how its body is to be read.
 
-Guarantees: everything follows from the head, the client's address and one configuration snapshot.
-So equal requests share one context, and what is derived from it (the head for the upstream, the
-ends of the line in the log) is made once. Nothing but these caches changes after the construction.
-Does not: know bodies, or whatever differs between two equal requests.
+Guarantees: everything follows from the head, the client's address and one configuration snapshot,
+so that equal requests share one context. Only its caches change after the construction.
 """
 
 from __future__ import annotations
@@ -90,9 +88,15 @@ class RequestContext:
         """What a request is called that uses a ready model without a lease, and loads none."""
         kind = request.header(b"content-type")
         self.kind: Final = None if kind is None else kind.decode("latin-1")
-        self.source: Final = _source_of(request.method, self.kind, named, unleased)
+        if named is not None:
+            source = NameLocation.PATH
+        else:
+            source = NameLocation.QUERY if unleased else source_of(request.method, self.kind)
+        self.source: Final = source
         """Where to look for the model."""
-        self.is_form: Final = request.has_body and _is_form(self.kind)
+        self.is_form: Final = request.has_body and (
+            "multipart/form-data" in (self.kind or "").lower()
+        )
         self.codings: Final = codings
         """What is taken off the body on its way."""
         self.is_plain: Final = not codings and (
@@ -125,10 +129,7 @@ class RequestContext:
     def upstream_request(
         self, pool: UpstreamPool, query: str, target: Target, *, started: bool
     ) -> UpstreamRequest:
-        """Return the request as a model's server or a peer gets it.
-
-        `started`: the client has its headers already.
-        """
+        """Return the request as the upstream gets it; `started`: the client has its headers."""
         is_usual = not started and query == self.request.query
         known = self.upstream_requests.get(pool) if is_usual else None
         if known is None:
@@ -143,9 +144,8 @@ class RequestContext:
         request = self.request
         is_peer = isinstance(target, PeerTarget)
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
-        drop = (
-            _OURS | _CODINGS if started or codings else _OURS
-        )  # headers that are out promise no coding
+        # Headers that are out promise no coding.
+        drop = _OURS | _CODINGS if started or codings else _OURS
         if self.codings:
             drop |= _CONTENT_CODING
         headers = forward_headers(
@@ -178,15 +178,3 @@ class RequestContext:
         if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
         return without_keys(headers, snapshot.authenticator.is_ours)
-
-
-def _source_of(
-    method: str, kind: str | None, named: tuple[str, Target] | None, unleased: str
-) -> NameLocation:
-    if named is not None:
-        return NameLocation.PATH
-    return NameLocation.QUERY if unleased else source_of(method, kind)
-
-
-def _is_form(kind: str | None) -> bool:
-    return kind is not None and "multipart/form-data" in kind.lower()

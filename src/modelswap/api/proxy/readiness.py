@@ -68,13 +68,21 @@ class Readiness:
         fleet = self._services.fleet
         starts = starts_below(request.method, rest)
         polls = starts is not Starts.ALWAYS
+        poller = model, request.client, request.header(b"user-agent")
+        now = self._services.loop.time()
         if fleet.phase(model) is Phase.READY:
             if starts is Starts.UNLESS_POLLED:
-                poller = model, request.client, request.header(b"user-agent")
-                self._polled[poller] = self._services.loop.time()
+                self._polled[poller] = now
             return polls
-        if polls:
-            self._check_poll(fleet, model, request, rest, starts)
+        if starts is Starts.NEVER or (polls and fleet.listed_phase(model) is Phase.STARTING):
+            check_loaded(fleet, model, rest)
+        last = self._polled.get(poller) if polls else None
+        if last is not None and now - last < POLLING and fleet.has_idled(model):
+            self._polled[poller] = now
+            raise ConflictError(
+                f"model {model} is not loaded: it was not used for its ttl; "
+                "a client that kept polling its health does not load it again"
+            )
         plain = unquote(rest)
         if any(
             pattern.search(plain)
@@ -82,23 +90,3 @@ class Readiness:
         ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False
-
-    def _check_poll(
-        self,
-        fleet: Fleet | RemoteFleet,
-        model: ModelId,
-        request: Request,
-        rest: str,
-        starts: Starts,
-    ) -> None:
-        if starts is Starts.NEVER or fleet.listed_phase(model) is Phase.STARTING:
-            check_loaded(fleet, model, rest)
-        poller = model, request.client, request.header(b"user-agent")
-        last = self._polled.get(poller)
-        now = self._services.loop.time()
-        if last is not None and now - last < POLLING and fleet.has_idled(model):
-            self._polled[poller] = now
-            raise ConflictError(
-                f"model {model} is not loaded: it was not used for its ttl; "
-                "a client that kept polling its health does not load it again"
-            )

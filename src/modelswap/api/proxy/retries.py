@@ -1,7 +1,4 @@
-"""Decides whether and when a request is tried again whose server ended before it had begun.
-
-Does not: know whether the server has exited; the request asks the fleet.
-"""
+"""Decides whether and when a request is tried again whose server ended before it had begun."""
 
 from __future__ import annotations
 
@@ -36,8 +33,6 @@ def may_resend(result: RelayResult, *, is_whole: bool) -> bool:
 
 @dataclass(slots=True, eq=False)
 class Retries:
-    """The retries of one request."""
-
     loop: asyncio.AbstractEventLoop
     _count: int = field(default=0, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
