@@ -1,8 +1,5 @@
 """The HTTP API: admits each request, and answers it or sends it to a model.
 
-`gateway` gets every request: one call. `routes` is the one table of endpoints. A control route is a
-coroutine; a request to a model is a state machine of callbacks on the byte path.
-
 gateway              admission: host, preflight, route, key, origin
 routes               every endpoint and all facts about it
 control_handler      runs the coroutine of a control route
@@ -21,6 +18,4 @@ protocols/           what the clients of each protocol expect in a stream
 control/             the handlers of control routes
 pages/               the web page, and the web pages of model servers
 errors/              HTTP errors
-
-Does not: start a process, schedule models, or know how a body is framed.
 """

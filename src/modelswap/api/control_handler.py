@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .auth.identity import Identity
     from .hosts.trusted_proxies import TrustedProxies
-    from .responder import Headers, Responder
+    from .responder import Responder
     from .routes import Route
     from .services import Services
 
@@ -65,22 +65,21 @@ class ControlHandler:
             request.body = plain_body(request.http_request, request.body, CONTROL_BODY)
             reply = await route.handler(request)
             if isinstance(reply, Reply) and reply.status in _REDIRECTS:
-                reply = _below_prefix(
-                    reply, request.http_request, self.services.config.snapshot.proxies
-                )
+                proxies = self.services.config.snapshot.proxies
+                reply = _below_prefix(reply, exchange.request, proxies)
         except ReplyError as error:
             headers = error.headers if isinstance(error, ControlError) else ()
             self.responder.error(exchange, error, headers, began)
             return
         match reply:
-            case Reply(status, body, content_type, headers):
-                fields = self._fields(exchange.request, content_type, headers)
-                self.responder.reply(exchange, status, fields, body, began)
+            case Reply():
+                fields = self._fields(exchange.request, reply)
+                self.responder.reply(exchange, reply.status, fields, reply.body, began)
             case StreamReply():
                 await self._stream(exchange, reply, began)
 
     async def _stream(self, exchange: Exchange, stream: StreamReply, began: float) -> None:
-        fields = self._fields(exchange.request, stream.content_type, stream.headers)
+        fields = self._fields(exchange.request, stream)
         if exchange.request.method == "HEAD":  # the stream has no end, but its head has
             with contextlib.suppress(TimeoutError, StopAsyncIteration):
                 async with asyncio.timeout(0):  # only what has begun cleans up after itself
@@ -103,17 +102,14 @@ class ControlHandler:
             await _close(stream)
         exchange.end()
 
-    def _fields(
-        self, request: Request, content_type: str, headers: Headers
-    ) -> list[tuple[bytes, bytes]]:
+    def _fields(self, request: Request, reply: Reply | StreamReply) -> list[tuple[bytes, bytes]]:
         rules = self.services.config.snapshot.site_rules
-        return fields_of((("Content-Type", content_type), *headers), request, rules)
+        return fields_of((("Content-Type", reply.content_type), *reply.headers), request, rules)
 
 
 def _below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:
     """Return a redirect to a path of the program with its `Location` as the client needs it."""
-    to = dict(reply.headers)["Location"]
-    where = location(request, to, proxies)
+    where = location(request, dict(reply.headers)["Location"], proxies)
     kept = tuple(field for field in reply.headers if field[0] != "Location")
     body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
     return replace(reply, body=body, headers=(*kept, ("Location", where)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Off
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .services import Services
 
 COMFYUI: Final = ModelId("comfyui_auto")
-_FOUND_AGAIN: Final = {"GET": 301, "HEAD": 301}
-"""Redirects that clients remember; other methods get 308, which keeps method and body."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +39,7 @@ class ModelPathHandler:
     table: Table
 
     def upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
-        """Send a request below `/upstream/` to the model that its path begins with.
-
-        Raises:
-            ReplyError: there is no such model, or this request may not use it now.
-        """
+        """Send a request below `/upstream/` to the model that its path begins with."""
         services, request = self.services, exchange.request
         match = services.config.snapshot.names.split_raw_path(path, services.profile)
         if match is None or isinstance(match.target, Off):
@@ -54,26 +48,34 @@ class ModelPathHandler:
         if not identity.may_use(target.model, target.requested):
             raise ForbiddenError(f"this key may not use the model {match.name!r}")
         if not match.rest:
-            status = _FOUND_AGAIN.get(request.method, 308)
-            self.responder.redirect(exchange, f"{UPSTREAM}{path}/", status)
+            self._add_slash(exchange, f"{UPSTREAM}{path}")
             return
         if self._redirects_page(exchange, target):
             return
         found = self.table.find(match.rest)
         route = choose(found[0], request.method) if found else None
         is_traced = route is not None and route.traced_below
-        context = RequestContext(
-            services.config.snapshot,
-            request,
+        self._send(
+            exchange,
             identity,
-            self.clients,
-            path=match.rest,
+            match.rest,
             is_recorded=is_traced and route is not None and route.recorded,
             is_tracked=is_traced,
             named=(match.name, target),
             unleased=self._unleased(exchange, target, match.rest),
         )
-        ProxyRequest(services, exchange, context).receive()
+
+    def _send(self, exchange: Exchange, identity: Identity, path: str, **facts: Any) -> None:
+        snapshot = self.services.config.snapshot
+        context = RequestContext(
+            snapshot, exchange.request, identity, self.clients, path=path, **facts
+        )
+        ProxyRequest(self.services, exchange, context).receive()
+
+    def _add_slash(self, exchange: Exchange, path: str) -> None:
+        # 308 keeps method and body.
+        status = 301 if exchange.request.method in {"GET", "HEAD"} else 308
+        self.responder.redirect(exchange, path + "/", status)
 
     def _unleased(self, exchange: Exchange, target: LocalTarget | PeerTarget, rest: str) -> str:
         """Say what the request is called, when it loads no model and keeps none loaded."""
@@ -94,15 +96,10 @@ class ModelPathHandler:
         return to is not None
 
     def comfyui(self, exchange: Exchange, path: str | None, identity: Identity) -> None:
-        """Send a request to the model of that name; only its root loads it.
-
-        Raises:
-            ReplyError: there is no such model, or this request may not use it now.
-        """
-        services, request = self.services, exchange.request
+        """Send a request to the model of that name; only its root loads it."""
+        services = self.services
         if path is None:
-            status = _FOUND_AGAIN.get(request.method, 308)
-            self.responder.redirect(exchange, request.path + "/", status)
+            self._add_slash(exchange, exchange.request.path)
             return
         if COMFYUI not in services.config.plan.models:
             raise NotFoundError(f"local model {COMFYUI} not found")
@@ -113,12 +110,4 @@ class ModelPathHandler:
             return
         if path and services.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
-        context = RequestContext(
-            services.config.snapshot,
-            request,
-            identity,
-            self.clients,
-            path="/" + path,
-            named=(COMFYUI, target),
-        )
-        ProxyRequest(services, exchange, context).receive()
+        self._send(exchange, identity, "/" + path, named=(COMFYUI, target))

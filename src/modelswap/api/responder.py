@@ -29,8 +29,6 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True, eq=False)
 class Responder:
-    """Errors, redirects and short replies."""
-
     services: Services
 
     def reply(
@@ -52,7 +50,6 @@ class Responder:
         headers: Headers = (),
         began: float | None = None,
     ) -> None:
-        """Answer in the error envelope."""
         sent = send_error(exchange, error, self.services.config.snapshot.site_rules, headers)
         self.log(exchange, sent, began)
 
@@ -71,9 +68,8 @@ class Responder:
             retry_after=refused.retry_after,
             anthropic=speaks_anthropic(refused.path if request is None else request.path),
         )
-        return fields_of(
-            reply.headers, request, self.services.config.snapshot.site_rules
-        ), reply.body
+        rules = self.services.config.snapshot.site_rules
+        return fields_of(reply.headers, request, rules), reply.body
 
     def log(self, exchange: Exchange, sent: int, began: float | None = None) -> None:
         """Log a request that is over; `sent` bytes of body went to the client."""
@@ -111,7 +107,6 @@ def fields_of(
 
 
 def accept_of(request: Request) -> str | None:
-    """Return which form of a response the client prefers, as it says so."""
     accept = request.header(b"accept")
     return None if accept is None else accept.decode("latin-1")
 

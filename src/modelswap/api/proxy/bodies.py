@@ -34,19 +34,14 @@ if TYPE_CHECKING:
 
 
 class BodyReceiver(Protocol):
-    """Goes on with the body."""
-
-    def on_body(self, body: bytes) -> None:
-        """Take the whole body."""
-
+    def on_body(self, body: bytes) -> None: ...
     def on_stream(self, beginning: bytes, source: BodySource) -> None:
         """Take a large body, which comes while it is sent; `beginning` is what was read of it."""
 
     def on_form(self, fields: dict[str, bytes]) -> None:
         """Take a form whose model is known; `BodyArrival.form_body` is the body to send."""
 
-    def fail(self, error: ReplyError) -> None:
-        """Answer a body that cannot be taken."""
+    def fail(self, error: ReplyError) -> None: ...
 
 
 BEGINNING: Final = Bytes(64 << 10)
@@ -70,11 +65,7 @@ def may_be_json(beginning: bytes) -> bool:
 
 
 def codings_to_remove(request: Request) -> tuple[bytes, ...]:
-    """Return the codings of the body, which are taken off on its way.
-
-    Raises:
-        UnsupportedCodingError: a coding that cannot be taken off.
-    """
+    """Return the codings of the body, which are taken off on its way."""
     try:
         return codings_of(request.header_values(b"content-encoding")) if request.has_body else ()
     except UnknownCodingError as error:
@@ -91,11 +82,7 @@ def coding_error(wrong: Exception) -> ReplyError:
 
 
 def plain_body(request: Request, body: bytes, limit: int) -> bytes:
-    """Return the body of a control route without coding and byte order mark.
-
-    Raises:
-        ReplyError: it cannot be read.
-    """
+    """Return the body of a control route without coding and byte order mark."""
     try:
         body = decoded(body, codings_to_remove(request), limit)
     except (BadCodingError, GrownError) as wrong:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from modelswap.api.auth.client_identity import (
     NO_SWAP,
     address_of,
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
     from modelswap.api.auth.client_identity import ClientIdentities
     from modelswap.api.auth.identity import Identity
     from modelswap.api.auth.keys import ValidKeys
-    from modelswap.api.routing.resolved_request import ResolvedRequest
+    from modelswap.api.routing.filters import FormEdits
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
+    from modelswap.errors import ReplyError
     from modelswap.http import Field, Request
 
 
@@ -44,6 +47,34 @@ _MOST_UPSTREAMS: Final = 8
 """Upstreams whose request is kept; a head has one for each model that it is used with."""
 _MOST_NAMES: Final = 64
 """Names that are kept, so that a client with endless names does not fill the memory."""
+
+
+class ResolvedRequest(msgspec.Struct, eq=False):
+    """What a request means. Equal requests share one, so it does not change after `resolve`."""
+
+    name: str = ""
+    """The model as the client wrote it; empty when the request names none."""
+    model: str = ""
+    """The model's id; for a model that is not of this server, the name."""
+    target: Target | None = None
+    """`None` with a refusal, when nothing here has the name."""
+    stream: bool = False
+    """The client wants an event stream."""
+    body: bytes | None = None
+    """The body for the upstream; `None`: as it came."""
+    query: str | None = None
+    """The query for the upstream; `None`: as it came."""
+    form: FormEdits | None = None
+    """Edits of a form, which are made while it is sent."""
+    failed_edits: tuple[str, ...] = ()
+    """Filters that could not be applied."""
+    selection: tuple[str, str] | None = None
+    """The selector and the target that it counts; give it back with `Selectors.release`."""
+    refusal: ReplyError | None = None
+    """Why the request ends here."""
+
+
+UNRESOLVED: Final = ResolvedRequest()
 
 
 class RequestContext:
@@ -93,7 +124,6 @@ class RequestContext:
         else:
             source = NameLocation.QUERY if unleased else source_of(request.method, self.kind)
         self.source: Final = source
-        """Where to look for the model."""
         self.is_form: Final = request.has_body and (
             "multipart/form-data" in (self.kind or "").lower()
         )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import cancelled_error, relay_error
 from modelswap.api.protocols.stream_dialect import error_event, late_error_event
+from modelswap.api.proxy.context import UNRESOLVED, ResolvedRequest
 from modelswap.api.responder import send_error
-from modelswap.api.routing.resolved_request import UNRESOLVED, ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay

@@ -45,8 +45,7 @@ class LeaseReceiver(Protocol):
     def on_lease(self, server: ModelServer, queue_ms: int) -> None:
         """Take the lease; it waited for `queue_ms` milliseconds."""
 
-    def fail(self, error: ReplyError) -> None:
-        """Answer a request that got no lease."""
+    def fail(self, error: ReplyError) -> None: ...
 
 
 @dataclass(slots=True, eq=False)

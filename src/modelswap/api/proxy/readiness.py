@@ -37,12 +37,7 @@ LATEST: Final = Seconds(60.0)
 
 
 def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
-    """Refuse what loads no model, where it is not ready; *what* names it.
-
-    Raises:
-        LoadingError: it is starting.
-        ConflictError: it is stopped.
-    """
+    """Refuse what loads no model, where it is not ready; *what* names it."""
     phase = fleet.listed_phase(model)
     if phase is Phase.STARTING:
         left = fleet.load_time_left(model)

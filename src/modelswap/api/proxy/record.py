@@ -213,7 +213,6 @@ class RequestRecord:
                 completions.flush()
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
-        """See `CompletedRequest`."""
         ended = self._ended
         self._wall_ms = wall = int((ended - self.began) * 1000)
         self._ended_ms = int((ended + epoch) * 1000)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from modelswap.api.errors.error_mapping import NO_ROUTER
+from modelswap.api.proxy.context import ResolvedRequest
 from modelswap.api.routing.filters import (
     bare_form,
     bare_request,
@@ -30,7 +31,6 @@ from modelswap.api.routing.model_selector import (
     find_in_multipart,
     is_marked,
 )
-from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, NoTarget, Off, PeerTarget, Unknown
 from modelswap.errors import (
     BadRequestError,
@@ -51,28 +51,28 @@ if TYPE_CHECKING:
 def resolve(context: RequestContext, body: bytes, query: str, state: Services) -> ResolvedRequest:
     """Resolve a request whose whole body is here, or which has none."""
     source = context.source
+    if source is NameLocation.PATH:
+        return _resolve_path(context, body, query)
     text = body
     try:
         if source is NameLocation.JSON:
             found = find_in_json(body)
-        elif source is NameLocation.PATH:
-            return _resolve_path(context, body, query)
         else:
             text = body.removeprefix(BYTE_ORDER_MARK)
             method = "GET" if source is NameLocation.QUERY else context.request.method
             found = find(method, context.kind, query, text)
     except ReplyError as refusal:
-        if source is NameLocation.JSON and is_marked(body):
-            text = body.removeprefix(BYTE_ORDER_MARK)
-            resolved = resolve(context, text, query, state)
-            return resolved if resolved.body is not None else _with_body(resolved, text)
-        return ResolvedRequest(refusal=refusal)
-    if state.profile is None:
-        known = (context.known_streams if found.stream else context.known).get(found.model)
-        if known is not None:
-            return known if text is body else _with_body(known, text)
-    resolved = _resolve_named(context, found, text, query, state)
-    return resolved if text is body or resolved.body is not None else _with_body(resolved, text)
+        if source is not NameLocation.JSON or not is_marked(body):
+            return ResolvedRequest(refusal=refusal)
+        text = body.removeprefix(BYTE_ORDER_MARK)
+        resolved = resolve(context, text, query, state)
+    else:
+        known = context.known_streams if found.stream else context.known
+        result = known.get(found.model) if state.profile is None else None
+        resolved = result or _resolve_named(context, found, text, query, state)
+    if text is body or resolved.body is not None:
+        return resolved
+    return msgspec.structs.replace(resolved, body=text)
 
 
 def _resolve_named(
@@ -94,10 +94,6 @@ def _resolve_named(
     elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
         context.remember(resolved)
     return resolved
-
-
-def _with_body(resolved: ResolvedRequest, body: bytes) -> ResolvedRequest:
-    return msgspec.structs.replace(resolved, body=body)
 
 
 def resolve_stream(
@@ -178,11 +174,7 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
 def _find_target(
     resolved: ResolvedRequest, context: RequestContext, name: str, state: Services
 ) -> Target:
-    """Look the name up, and enter into `resolved` what is known.
-
-    Raises:
-        ReplyError: nothing here has the name, or this key may not use it.
-    """
+    """Look the name up, and enter into `resolved` what is known."""
     if len(name) > MOST_NAME:
         raise BadRequestError("the model's name is too long")
     snapshot = context.snapshot

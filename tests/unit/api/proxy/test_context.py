@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelswap.api.proxy.context import ResolvedRequest
 from modelswap.api.routing.model_selector import NameLocation
-from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from support.proxy_units import FakePool, M, context_of, request_of
 
