@@ -160,17 +160,6 @@ class RequestContext:
         self, pool: UpstreamPool, query: str, target: Target, *, started: bool
     ) -> UpstreamRequest:
         """Return the request as the upstream gets it; `started`: the client has its headers."""
-        is_usual = not started and query == self.request.query
-        known = self.upstream_requests.get(pool) if is_usual else None
-        if known is None:
-            known = self._make_upstream_request(pool, query, target, started=started)
-            if is_usual:
-                self.upstream_requests[pool] = known
-        return known
-
-    def _make_upstream_request(
-        self, pool: UpstreamPool, query: str, target: Target, *, started: bool
-    ) -> UpstreamRequest:
         request = self.request
         is_peer = isinstance(target, PeerTarget)
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
@@ -189,7 +178,7 @@ class RequestContext:
             headers.append((b"Accept-Encoding", readable(codings)))
         if is_peer and self.no_swap:
             headers.append((b"X-Modelswap-No-Swap", b"true"))
-        return UpstreamRequest(
+        made = UpstreamRequest(
             request.method,
             pool.address.join(self.path, query),
             self._with_credentials(headers, target),
@@ -198,6 +187,9 @@ class RequestContext:
             page_guard=sandbox_fields(self.snapshot, request, target),
             may_redirect=redirect_rule(self.snapshot, request, target, self.path),
         )
+        if not started and query == request.query:
+            self.upstream_requests[pool] = made
+        return made
 
     def _with_credentials(self, headers: list[Field], target: Target) -> list[Field]:
         """Send the target's own key instead of the client's; without one, what is not a key of ours."""

@@ -20,15 +20,17 @@ from modelswap.api.responder import send_error
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
+from modelswap.units import Seconds
 
 from .body_arrival import BodyArrival
 from .queue_wait import QueueWait
 from .readiness import check_loaded
 from .record import RequestRecord
 from .resolve import resolve, resolve_form, resolve_stream
-from .retries import Retries, may_resend
 
 if TYPE_CHECKING:
+    import asyncio
+
     from modelswap.api.services import Services
     from modelswap.fleet import ModelServer
     from modelswap.http import BodySource, Exchange, RelayResult, ResponseHead, UpstreamPool
@@ -46,6 +48,14 @@ class RequestPhase(Enum):
     FINISHED = "it is over"
 
 
+RETRIES: Final = 4
+"""Four pauses are 0.75 s together: a server that is still listed then has not exited."""
+RETRY_PAUSE: Final = Seconds(0.05)
+"""Until the first retry; doubles. Enough for the news of the server's exit to arrive."""
+_UNBEGUN: Final = frozenset(
+    {EndReason.CONNECT_FAILED, EndReason.CONNECT_TIMEOUT, EndReason.UPSTREAM_LOST}
+)
+"""There was no connection, so nothing was sent: with `never_ran`."""
 CLIENT_CLOSED: Final = 499
 """The status in log and record of a request whose client left (nginx's convention)."""
 QUEUED: Final = RequestPhase.QUEUED
@@ -74,7 +84,8 @@ class ProxyRequest:
     _relay: Relay | None = field(default=None, init=False)
     _arrival: BodyArrival | None = field(default=None, init=False)
     _wait: QueueWait | None = field(default=None, init=False)
-    _retries: Retries | None = field(default=None, init=False)
+    _tries: int = field(default=0, init=False)
+    _retry_timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     # The body and what it means
 
@@ -271,18 +282,18 @@ class ProxyRequest:
 
     def _may_retry(self, result: RelayResult) -> bool:
         return (
-            may_resend(result, is_whole=isinstance(self._body, bytes))
+            self._tries < RETRIES
+            and may_resend(result, is_whole=isinstance(self._body, bytes))
             and isinstance(self._resolved.target, LocalTarget)
             and not self.context.unleased
-            and not (self._retries is not None and self._retries.are_used_up)
             and not self.exchange.finished
         )
 
     def _retry_later(self, result: RelayResult) -> None:
         self._phase = RequestPhase.RETRYING
-        if self._retries is None:
-            self._retries = Retries(self.services.loop)
-        self._retries.start(self._retry, result)
+        delay = RETRY_PAUSE * 2**self._tries
+        self._tries += 1
+        self._retry_timer = self.services.loop.call_later(delay, self._retry, result)
 
     def _retry(self, result: RelayResult) -> None:
         """Ask anew, when it is certain now that the request had not begun."""
@@ -355,8 +366,8 @@ class ProxyRequest:
         services = self.services
         if self._wait is not None:
             self._wait.close()
-        if self._retries is not None:
-            self._retries.cancel()
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
         if self._arrival is not None:
             self._arrival.close()
         selection = self._resolved.selection
@@ -372,3 +383,10 @@ class ProxyRequest:
             before, after = self.context.before, self.context.after
             shown = status or self.exchange.status
             services.logs.request_line(before, shown, sent, after, now - self._began)
+
+
+def may_resend(result: RelayResult, *, is_whole: bool) -> bool:
+    """Tell whether the request cannot have begun, or perhaps has not; a streamed body is used up."""
+    if not is_whole and not (result.never_ran and result.reason in _UNBEGUN):
+        return False
+    return result.never_ran or result.was_reset

@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 def resolve(context: RequestContext, body: bytes, query: str, state: Services) -> ResolvedRequest:
     """Resolve a request whose whole body is here, or which has none."""
     source = context.source
-    if source is NameLocation.PATH:
-        return _resolve_path(context, body, query)
     text = body
     try:
         if source is NameLocation.JSON:
             found = find_in_json(body)
+        elif source is NameLocation.PATH:
+            return _resolve_path(context, body, query)
         else:
             text = body.removeprefix(BYTE_ORDER_MARK)
             method = "GET" if source is NameLocation.QUERY else context.request.method
