@@ -44,8 +44,6 @@ class ControlHandler:
     def begin(
         self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
     ) -> None:
-        """Read the body and start the route's coroutine."""
-
         def on_body(body: bytes) -> None:
             request = ControlRequest(
                 http_request=exchange.request,

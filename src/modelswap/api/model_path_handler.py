@@ -39,7 +39,6 @@ class ModelPathHandler:
     table: Table
 
     def upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
-        """Send a request below `/upstream/` to the model that its path begins with."""
         services, request = self.services, exchange.request
         match = services.config.snapshot.names.split_raw_path(path, services.profile)
         if match is None or isinstance(match.target, Off):
@@ -89,7 +88,7 @@ class ModelPathHandler:
         return "ignored websocket requests" if request.upgrade and model.ignore_websockets else ""
 
     def _redirects_page(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
-        """Lead a browser to the origin of the model's page, if it has to be there."""
+        """Redirect a browser to the origin of the model's page, if it has to be there."""
         to = self.pages.move(exchange.request, target, self.services.config.snapshot)
         if to is not None:
             self.responder.reply(exchange, 307, [(b"Location", to)])

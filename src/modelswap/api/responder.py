@@ -54,12 +54,11 @@ class Responder:
         self.log(exchange, sent, began)
 
     def redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        """Lead the client to our absolute path `to`."""
+        """Redirect the client to our absolute path `to`."""
         where = location(exchange.request, to, self.services.config.snapshot.proxies)
         self.reply(exchange, status, [(b"Location", where.encode("ascii"))])
 
     def refusal(self, refused: Refused) -> tuple[Sequence[Field], bytes]:
-        """Word a refusal of the HTTP layer."""
         request = refused.request
         reply = error_response(
             refused.status,

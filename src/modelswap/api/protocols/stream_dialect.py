@@ -15,8 +15,6 @@ from modelswap.observe.usage.failure_text import describe
 
 
 class StreamDialect(Enum):
-    """The conventions of a client protocol for event streams."""
-
     CHAT = "OpenAI chat completions"
     TEXT = "OpenAI text completions"
     RESPONSES = "OpenAI responses"
@@ -53,7 +51,6 @@ def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> by
 
 
 def chunk(kind: str, choice: object, *, model: str, created: int, ident: str = "") -> bytes:
-    """Write one OpenAI chunk as an event."""
     return event(
         {"id": ident, "object": kind, "created": created, "model": model, "choices": [choice]}
     )

@@ -85,7 +85,6 @@ class BodyArrival:
             self._upload.close()
 
     def _begin_named(self, target: Target) -> None:
-        """Take the body of a request whose path says which model it means."""
         context, exchange, receiver = self.context, self.exchange, self.receiver
         is_large_body = is_large(exchange)
         if not context.request.has_body:

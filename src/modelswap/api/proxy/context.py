@@ -59,7 +59,6 @@ class ResolvedRequest(msgspec.Struct, eq=False):
     target: Target | None = None
     """`None` with a refusal, when nothing here has the name."""
     stream: bool = False
-    """The client wants an event stream."""
     body: bytes | None = None
     """The body for the upstream; `None`: as it came."""
     query: str | None = None
@@ -67,11 +66,9 @@ class ResolvedRequest(msgspec.Struct, eq=False):
     form: FormEdits | None = None
     """Edits of a form, which are made while it is sent."""
     failed_edits: tuple[str, ...] = ()
-    """Filters that could not be applied."""
     selection: tuple[str, str] | None = None
-    """The selector and the target that it counts; give it back with `Selectors.release`."""
+    """The selector and the target that it counts; give it back with `Selectors.decrement`."""
     refusal: ReplyError | None = None
-    """Why the request ends here."""
 
 
 UNRESOLVED: Final = ResolvedRequest()
@@ -102,14 +99,12 @@ class RequestContext:
         self.valid_keys: Final = valid_keys
         """The valid keys that expire or have a rate: each equal request is judged by them again."""
         self.address: Final = address_of(request, snapshot.proxies)
-        """The client's, behind the proxies that are trusted."""
         settings = snapshot.plan.settings
         self.client: Final = clients.client_of(request, identity, settings, snapshot.proxies)
         self.background: Final = is_background(request, identity, settings)
         self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)
-        """What the table of routes says about `path`."""
         self.shown_path: Final = path if request.path.startswith(UPSTREAM) else request.path
         self.is_recorded: Final = is_recorded
         self.is_tracked: Final = is_tracked
@@ -128,7 +123,6 @@ class RequestContext:
             "multipart/form-data" in (self.kind or "").lower()
         )
         self.codings: Final = codings
-        """What is taken off the body on its way."""
         self.is_plain: Final = not codings and (
             self.source is NameLocation.JSON or not request.has_body
         )

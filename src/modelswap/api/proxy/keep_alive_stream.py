@@ -57,7 +57,6 @@ class KeepAliveStream:
     interval: float
     """Seconds between events."""
     fields: Sequence[Field] = ()
-    """Headers beside the stream's own."""
     shows_state: bool = False
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _progress: str = field(default="", init=False)

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 
 class RequestPhase(Enum):
-    """Where a request is on its way."""
-
     RECEIVING = "its body comes"
     QUEUED = "it waits for a lease"
     RELAYING = "a relay has it"
@@ -112,7 +110,6 @@ class ProxyRequest:
         self._on_resolved(resolve_form(self.context, fields, query, self.services))
 
     def _on_resolved(self, resolved: ResolvedRequest) -> None:
-        """Begin the record, and go for a lease."""
         context, services = self.context, self.services
         self._begin_record(resolved)
         target = resolved.target
@@ -175,7 +172,6 @@ class ProxyRequest:
         self._wait.enter()
 
     def on_lease(self, server: ModelServer, queue_ms: int) -> None:
-        """Send the request to the server, whose lease this request has now."""
         self._holds_lease = True
         self._server = server
         record = self._record

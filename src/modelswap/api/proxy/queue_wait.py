@@ -58,7 +58,6 @@ class QueueWait:
     receiver: LeaseReceiver
     model: ModelId
     stream: bool
-    """The client wants an event stream."""
     began: float
     """When the request came (monotonic)."""
     _ticket: Ticket | None = field(default=None, init=False)
@@ -116,7 +115,6 @@ class QueueWait:
     # The client
 
     def _shows_state(self) -> bool:
-        """Tell whether `sendLoadingState` applies to this request."""
         context = self.context
         return (
             self.stream
@@ -140,7 +138,6 @@ class QueueWait:
     def _start_keep_alives(
         self, dialect: StreamDialect, timeout: float | None, *, shows_state: bool
     ) -> None:
-        """Keep a client that streams waiting, however long it takes."""
         snapshot = self.context.snapshot
         grace: float = snapshot.plan.settings.loading_grace
         interval: float = snapshot.plan.settings.loading_keep_alive

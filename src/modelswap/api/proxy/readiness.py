@@ -55,11 +55,7 @@ class Readiness:
         """When each last polled the health of a ready model (loop clock)."""
 
     def is_unleased(self, model: ModelId, request: Request, rest: str) -> bool:
-        """Tell whether a request is a poll, which takes no lease and needs a ready server.
-
-        Raises:
-            ReplyError: the model is not ready, and this request may not load it.
-        """
+        """Tell whether a request is a poll, or raise the refusal of one that may not load it now."""
         fleet = self._services.fleet
         starts = starts_below(request.method, rest)
         polls = starts is not Starts.ALWAYS

@@ -8,12 +8,12 @@ Memory: the bodies of request and response, until `forget`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from modelswap.bounded_cache import BoundedCache
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 _OK: Final = 200
 """The one status whose body is kept in captures."""
-_MOST_METADATA_TEXTS: Final = 1024
-"""Entries: priorities times selectors are few, and this bounds what reloads add."""
-_metadata_texts = BoundedCache[tuple[int | None, str | None], str](_MOST_METADATA_TEXTS)
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +64,6 @@ class RequestRecord:
     status: int = field(default=0, init=False)
     response_headers: Headers = field(default=(), init=False)
     received: int = field(default=0, init=False)
-    """Bytes of the response's body."""
     _type: str = field(default="", init=False)
     _head: ResponseHead | None = field(default=None, init=False)
     _first_chunk: bytes = field(default=b"", init=False)
@@ -111,7 +107,6 @@ class RequestRecord:
     # While it runs
 
     def on_head(self, head: ResponseHead) -> None:
-        """Take the head of the response, as it goes to the client."""
         self._head = head
         self.status = head.status
         self._type = head.type_text
@@ -120,7 +115,6 @@ class RequestRecord:
             self.services.inflight.on_response_head(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
-        """Take a response that came in one piece."""
         if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
             self.on_head(head)
             self.on_data(data, now)
@@ -249,7 +243,6 @@ class RequestRecord:
         return capture
 
     def row(self) -> Row:
-        """Return the completed request as a row of the activity list."""
         context = self.context
         tokens = self.tokens
         status = self.status
@@ -300,20 +293,16 @@ class RequestRecord:
         return self._first_chunk
 
     def forget(self) -> None:
-        """Drop the bodies."""
         self.sent = None
         self._first_chunk = b""
 
 
+@lru_cache(maxsize=1024)  # priorities times selectors are few; this bounds what reloads add
 def _metadata(priority: int | None, selector: str | None) -> str:
     """Return the metadata column of a row as JSON; equal ones share a text."""
-    key = priority, selector
-    text = _metadata_texts.get(key)
-    if text is None:
-        facts: dict[str, str] = {}
-        if priority is not None:
-            facts["fifo_priority"] = str(priority)
-        if selector is not None:
-            facts["selector"] = selector
-        text = _metadata_texts[key] = msgspec.json.encode(facts).decode() if facts else ""
-    return text
+    facts: dict[str, str] = {}
+    if priority is not None:
+        facts["fifo_priority"] = str(priority)
+    if selector is not None:
+        facts["selector"] = selector
+    return msgspec.json.encode(facts).decode() if facts else ""

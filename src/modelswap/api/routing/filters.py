@@ -45,8 +45,6 @@ WHOLE_BODY = "(body)"
 
 @dataclass(frozen=True, slots=True)
 class RequestEdits:
-    """What one model does to a JSON request."""
-
     model: str | None = None
     """`useModelName`."""
     steps: tuple[Step, ...] = ()

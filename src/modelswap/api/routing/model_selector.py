@@ -58,7 +58,6 @@ class NameLocation(Enum):
     JSON = auto()
     MULTIPART = auto()
     FORM = auto()
-    """An urlencoded body."""
     PATH = auto()
     """Below `/upstream/<model>`: the body and the query need not name it."""
 
@@ -138,7 +137,6 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Name
 
 
 def find_in_json(body: bytes) -> NamedModel:
-    """Find the top-level `model` of a JSON text."""
     found = _in_small_json(body) if len(body) < _SMALL else None
     if found is None:
         found = _in_json(body)
