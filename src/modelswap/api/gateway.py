@@ -79,8 +79,6 @@ class Gateway:
         except ReplyError as error:
             self._responder.error(exchange, error)
 
-    # Admission
-
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
         snapshot = self._config.snapshot
@@ -118,8 +116,6 @@ class Gateway:
         if route.changes or route.model is not ModelLocation.NONE:
             check_site(request, rules, proxies)
         self._handle(exchange, route, params, identity, valid_keys)
-
-    # Handling
 
     def _handle(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Off
@@ -54,22 +54,18 @@ class ModelPathHandler:
         found = self.table.find(match.rest)
         route = choose(found[0], request.method) if found else None
         is_traced = route is not None and route.traced_below
-        self._send(
-            exchange,
+        context = RequestContext(
+            services.config.snapshot,
+            request,
             identity,
-            match.rest,
+            self.clients,
+            path=match.rest,
             is_recorded=is_traced and route is not None and route.recorded,
             is_tracked=is_traced,
             named=(match.name, target),
             unleased=self._unleased(exchange, target, match.rest),
         )
-
-    def _send(self, exchange: Exchange, identity: Identity, path: str, **facts: Any) -> None:
-        snapshot = self.services.config.snapshot
-        context = RequestContext(
-            snapshot, exchange.request, identity, self.clients, path=path, **facts
-        )
-        ProxyRequest(self.services, exchange, context).receive()
+        ProxyRequest(services, exchange, context).receive()
 
     def _add_slash(self, exchange: Exchange, path: str) -> None:
         # 308 keeps method and body.
@@ -109,4 +105,12 @@ class ModelPathHandler:
             return
         if path and services.fleet.phase(COMFYUI) is not Phase.READY:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
-        self._send(exchange, identity, "/" + path, named=(COMFYUI, target))
+        context = RequestContext(
+            services.config.snapshot,
+            exchange.request,
+            identity,
+            self.clients,
+            path="/" + path,
+            named=(COMFYUI, target),
+        )
+        ProxyRequest(services, exchange, context).receive()

@@ -54,7 +54,6 @@ class Responder:
         self.log(exchange, sent, began)
 
     def redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        """Redirect the client to our absolute path `to`."""
         where = location(exchange.request, to, self.services.config.snapshot.proxies)
         self.reply(exchange, status, [(b"Location", where.encode("ascii"))])
 

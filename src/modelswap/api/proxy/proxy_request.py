@@ -110,8 +110,23 @@ class ProxyRequest:
         self._on_resolved(resolve_form(self.context, fields, query, self.services))
 
     def _on_resolved(self, resolved: ResolvedRequest) -> None:
+        self._resolved = resolved
         context, services = self.context, self.services
-        self._begin_record(resolved)
+        if resolved.name and (context.is_recorded or context.is_tracked):
+            self._record = record = RequestRecord(
+                services,
+                context,
+                self.exchange.request,
+                self._began,
+                context.path,
+                resolved.model,
+                resolved.name,
+                resolved.stream,
+                None if resolved.selection is None else resolved.selection[0],
+            )
+            if context.is_tracked and resolved.target is not None:
+                record.cancel = self.cancel
+                services.inflight.add(record)
         target = resolved.target
         if resolved.refusal is not None or target is None:
             self.fail(resolved.refusal or ReplyError("internal error"))
@@ -128,25 +143,6 @@ class ProxyRequest:
             self._send_unleased(target)
         else:
             self._dispatch(target)
-
-    def _begin_record(self, resolved: ResolvedRequest) -> None:
-        self._resolved = resolved
-        context = self.context
-        if resolved.name and (context.is_recorded or context.is_tracked):
-            self._record = record = RequestRecord(
-                self.services,
-                context,
-                self.exchange.request,
-                self._began,
-                context.path,
-                resolved.model,
-                resolved.name,
-                resolved.stream,
-                None if resolved.selection is None else resolved.selection[0],
-            )
-            if context.is_tracked and resolved.target is not None:
-                record.cancel = self.cancel
-                self.services.inflight.add(record)
 
     # The lease
 
@@ -318,13 +314,15 @@ class ProxyRequest:
         """Answer with an error, in whatever form the client can still read."""
         if self._phase is FINISHED:
             return
+        if self._resolved is UNRESOLVED and self.context.named is not None:  # a broken form
+            query = self.exchange.request.query
+            resolved = resolve_form(self.context, {}, query, self.services)
+            resolved.refusal = error
+            self._on_resolved(resolved)  # for its record; it fails with the error
+            return
         if self._wait is not None:
             self._wait.close(failed=True)
         exchange = self.exchange
-        if self._resolved is UNRESOLVED and self.context.named is not None:  # a broken form
-            self._begin_record(
-                resolve_form(self.context, {}, exchange.request.query, self.services)
-            )
         sent = 0
         if not exchange.started:
             sent = send_error(exchange, error, self.context.snapshot.site_rules)
