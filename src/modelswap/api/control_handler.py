@@ -43,8 +43,6 @@ class ControlHandler:
     def begin(
         self, exchange: Exchange, route: Route, params: dict[str, str], identity: Identity
     ) -> None:
-        """Read the body and start the route's coroutine."""
-
         def on_body(body: bytes) -> None:
             request = ControlRequest(exchange.request, self.services, identity, params, body)
             exchange.spawn(self._answer(exchange, route, request))
@@ -100,8 +98,7 @@ class ControlHandler:
 
 def _below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:
     """Return a redirect to a path of the program with its `Location` as the client needs it."""
-    to = dict(reply.headers)["Location"]
-    where = location(request, to, proxies)
+    where = location(request, dict(reply.headers)["Location"], proxies)
     kept = tuple(field for field in reply.headers if field[0] != "Location")
     body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()
     return replace(reply, body=body, headers=(*kept, ("Location", where)))

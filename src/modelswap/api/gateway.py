@@ -1,8 +1,8 @@
 """Dispatches each request: which route it has, whether it may use it, and who handles it.
 
-One call per request. The order is fixed: host, preflight, route, key, origin. Then a coroutine
-answers (control routes) or a `ProxyRequest` begins (models). A request whose head is equal to one
-that was admitted goes straight to its model.
+The order is fixed: host, preflight, route, key, origin. Then a coroutine answers (control routes)
+or a `ProxyRequest` begins (models). A request whose head is equal to one that was admitted goes
+straight to its model.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Gateway:
         self.refusal = responder.refusal
 
     def __call__(self, exchange: Exchange) -> None:
-        """Handle one request."""
         try:
             context = exchange.request.memo
             if (
@@ -79,8 +78,6 @@ class Gateway:
                 self._admit(exchange)
         except ReplyError as error:
             self._responder.error(exchange, error)
-
-    # Admission
 
     def _admit(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -120,8 +117,6 @@ class Gateway:
             check_site(request, rules, proxies)
         self._handle(exchange, route, params, identity, valid_keys)
 
-    # Handling
-
     def _handle(
         self,
         exchange: Exchange,
@@ -133,18 +128,8 @@ class Gateway:
         match route.model:
             case ModelLocation.NONE:
                 self._control.begin(exchange, route, params, identity)
-            case ModelLocation.BODY | ModelLocation.QUERY if route.starts is not Starts.NEVER:
-                self._begin(exchange, route, identity, valid_keys)
             case ModelLocation.BODY | ModelLocation.QUERY:
-                context = RequestContext(
-                    self._config.snapshot,
-                    exchange.request,
-                    identity,
-                    self._clients,
-                    path=route.path,
-                    unleased="polls",
-                )
-                ProxyRequest(self._services, exchange, context).receive()
+                self._begin(exchange, route, identity, valid_keys)
             case ModelLocation.PATH:
                 self._paths.upstream(exchange, params["path"], identity)
             case ModelLocation.COMFYUI:
@@ -154,7 +139,8 @@ class Gateway:
         self, exchange: Exchange, route: Route, identity: Identity, valid_keys: ValidKeys
     ) -> None:
         request = exchange.request
-        is_kept = route.scope is KeyScope.INFERENCE
+        is_poll = route.starts is Starts.NEVER
+        is_kept = route.scope is KeyScope.INFERENCE and not is_poll
         context = RequestContext(
             self._config.snapshot,
             request,
@@ -162,9 +148,10 @@ class Gateway:
             self._clients,
             path=forwarded_path(request.path),
             is_recorded=route.recorded,
-            is_tracked=True,
+            is_tracked=not is_poll,
             valid_keys=valid_keys if is_kept else (),
             codings=codings_to_remove(request) if route.model is ModelLocation.BODY else (),
+            unleased="polls" if is_poll else "",
         )
         if is_kept:
             request.memo = context

@@ -66,6 +66,11 @@ class ModelPathHandler:
         )
         ProxyRequest(services, exchange, context).receive()
 
+    def _add_slash(self, exchange: Exchange, path: str) -> None:
+        # 308 keeps method and body.
+        status = 301 if exchange.request.method in {"GET", "HEAD"} else 308
+        self.responder.redirect(exchange, path + "/", status)
+
     def _unleased(self, exchange: Exchange, target: LocalTarget | PeerTarget, rest: str) -> str:
         """Say what the request is called, when it loads no model and keeps none loaded."""
         request = exchange.request
@@ -83,7 +88,7 @@ class ModelPathHandler:
         self.responder.redirect(exchange, path + "/", status)
 
     def _redirects_page(self, exchange: Exchange, target: LocalTarget | PeerTarget) -> bool:
-        """Lead a browser to the origin of the model's page, if it has to be there."""
+        """Redirect a browser to the origin of the model's page, if it has to be there."""
         to = self.pages.move(exchange.request, target, self.services.config.snapshot)
         if to is not None:
             self.responder.reply(exchange, 307, [(b"Location", to)])

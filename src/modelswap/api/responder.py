@@ -48,17 +48,14 @@ class Responder:
         headers: Headers = (),
         began: float | None = None,
     ) -> None:
-        """Answer in the error envelope."""
         sent = send_error(exchange, error, self.services.config.snapshot.site_rules, headers)
         self.log(exchange, sent, began)
 
     def redirect(self, exchange: Exchange, to: str, status: int) -> None:
-        """Lead the client to our absolute path `to`."""
         where = location(exchange.request, to, self.services.config.snapshot.proxies)
         self.reply(exchange, status, [(b"Location", where.encode("ascii"))])
 
     def refusal(self, refused: Refused) -> tuple[Sequence[Field], bytes]:
-        """Word a refusal of the HTTP layer."""
         request = refused.request
         reply = error_response(
             refused.status,

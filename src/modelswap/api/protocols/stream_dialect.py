@@ -1,9 +1,7 @@
 """Writes our own events of a stream in the form that the clients of its protocol read.
 
-Guarantees: only endpoints whose clients are known to expect events have a dialect; no other
-response gets a byte of ours. The form of a keep-alive was decided by running the clients
-(`docs/decisions/0006-keep-alive-form.md`, `tests/system/clients`).
-Does not: decide when an event is sent.
+Only endpoints whose clients are known to expect events have a dialect. The form of a keep-alive was
+decided by running the clients (`docs/decisions/0006-keep-alive-form.md`, `tests/system/clients`).
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ from modelswap.observe.usage.failure_text import describe
 
 
 class StreamDialect(Enum):
-    """The conventions of a client protocol for event streams."""
-
     CHAT = "OpenAI chat completions"
     TEXT = "OpenAI text completions"
     RESPONSES = "OpenAI responses"
@@ -34,7 +30,7 @@ _BAD_REQUEST: Final = 400
 
 
 def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> bytes:
-    """Write an event without meaning, so that the client of a silent stream goes on waiting.
+    """Write an event without meaning.
 
     It is an empty piece of text where a known parser fails at comments or loses the event behind
     one. Its `id` is empty: clients that compare the `id` of all chunks then take the model's.
@@ -55,7 +51,6 @@ def keep_alive(stream_dialect: StreamDialect, *, model: str, created: int) -> by
 
 
 def chunk(kind: str, choice: object, *, model: str, created: int, ident: str = "") -> bytes:
-    """Write one OpenAI chunk as an event."""
     return event(
         {"id": ident, "object": kind, "created": created, "model": model, "choices": [choice]}
     )
@@ -74,22 +69,14 @@ def error_event(
     match stream_dialect:
         case StreamDialect.MESSAGES:
             kind = anthropic_type(status, should_retry=should_retry)
-            return event(
-                {"type": "error", "error": {"type": kind, "message": message}}, name="error"
-            )
+            said = {"type": kind, "message": message}
+            return event({"type": "error", "error": said}, name="error")
         case StreamDialect.RESPONSES:
             # The event's own members are the API's; `error` is what makes the clients raise.
-            said = {"message": message, "type": kind, "param": None, "code": code or usual}
+            fault = {"code": code or usual, "message": message, "param": None}
+            error = {"message": message, "type": kind, "param": None, "code": code or usual}
             return event(
-                {
-                    "type": "error",
-                    "sequence_number": 0,
-                    "code": code or usual,
-                    "message": message,
-                    "param": None,
-                    "error": said,
-                },
-                name="error",
+                {"type": "error", "sequence_number": 0, **fault, "error": error}, name="error"
             )
         case StreamDialect.CHAT | StreamDialect.TEXT | StreamDialect.NATIVE | None:
             return b"data: " + openai_error(message, kind, code or usual) + b"\n\n"

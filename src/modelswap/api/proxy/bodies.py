@@ -6,7 +6,8 @@ Memory: `BodyCollector` accounts for what it holds at the connection.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.routing.model_selector import BYTE_ORDER_MARK
 from modelswap.errors import (
@@ -14,6 +15,7 @@ from modelswap.errors import (
     BodyTooLargeError,
     ReplyError,
     StorageError,
+    UnavailableError,
     UnsupportedCodingError,
 )
 from modelswap.http import (
@@ -28,16 +30,25 @@ from modelswap.http import (
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from modelswap.http import BodySource, Exchange, Request, Upload
 
-    from modelswap.http import Exchange, Request, Upload
+
+class BodyReceiver(Protocol):
+    def on_body(self, body: bytes) -> None: ...
+    def on_stream(self, beginning: bytes, source: BodySource) -> None:
+        """Take a large body, which comes while it is sent; `beginning` is what was read of it."""
+
+    def on_form(self, fields: dict[str, bytes]) -> None:
+        """Take a form whose model is known; `BodyArrival.form_body` is the body to send."""
+
+    def fail(self, error: ReplyError) -> None: ...
+
 
 BEGINNING: Final = Bytes(64 << 10)
 """The beginning of a large body that is read to see what it is: one read of the socket."""
 _LARGE: Final = Bytes(4 << 20)
 """A larger body is sent while it comes. A smaller one, such as a prompt with a picture, can be sent
 a second time and be captured."""
-_TOO_LARGE: Final = "the request's body is too large"
 _UNCHARGED: Final = Bytes(128 << 10)
 """The part of a decoded body that is not accounted for, so that a small one costs no call."""
 
@@ -54,11 +65,7 @@ def may_be_json(beginning: bytes) -> bool:
 
 
 def codings_to_remove(request: Request) -> tuple[bytes, ...]:
-    """Return the codings of the body, which are taken off on its way.
-
-    Raises:
-        UnsupportedCodingError: a coding that cannot be taken off.
-    """
+    """Return the codings of the body, which are taken off on its way."""
     try:
         return codings_of(request.header_values(b"content-encoding")) if request.has_body else ()
     except UnknownCodingError as error:
@@ -69,21 +76,15 @@ def codings_to_remove(request: Request) -> tuple[bytes, ...]:
 
 
 def coding_error(wrong: Exception) -> ReplyError:
-    """Return the error for a coded body that cannot be decoded."""
     if isinstance(wrong, GrownError):
-        return BodyTooLargeError(_TOO_LARGE)
+        return BodyTooLargeError("the request's body is too large")
     return BadRequestError(str(wrong))
 
 
 def plain_body(request: Request, body: bytes, limit: int) -> bytes:
-    """Return the body of a control route without coding and byte order mark.
-
-    Raises:
-        ReplyError: it cannot be read.
-    """
-    codings = codings_to_remove(request)
+    """Return the body of a control route without coding and byte order mark."""
     try:
-        body = decoded(body, codings, limit)
+        body = decoded(body, codings_to_remove(request), limit)
     except (BadCodingError, GrownError) as wrong:
         raise coding_error(wrong) from None
     return body.removeprefix(BYTE_ORDER_MARK)
@@ -102,19 +103,15 @@ def form_error_of(upload: Upload) -> ReplyError:
             return BadRequestError(f"could not parse multipart form: {upload.failure}")
 
 
+@dataclass(slots=True, eq=False)
 class BodyCollector:
     """Collects a decoded body, within the bound on all bodies in memory."""
 
-    def __init__(
-        self, exchange: Exchange, *, done: Callable[[bytes], None], full: Callable[[], None]
-    ) -> None:
-        """`full` is called once, instead of `done`, when there is no room."""
-        self._exchange = exchange
-        self._done = done
-        self._full = full
-        self._parts: list[bytes] = []
-        self._uncharged = 0
-        self._is_full = False
+    exchange: Exchange
+    receiver: BodyReceiver
+    _parts: list[bytes] = field(default_factory=list[bytes], init=False)
+    _uncharged: int = field(default=0, init=False)
+    _is_full: bool = field(default=False, init=False)
 
     def on_data(self, data: bytes) -> None:
         if self._is_full:
@@ -122,12 +119,13 @@ class BodyCollector:
         self._parts.append(data)
         self._uncharged += len(data)
         if self._uncharged > _UNCHARGED:
-            if not self._exchange.hold(self._uncharged):
+            if not self.exchange.hold(self._uncharged):
                 self._is_full = True
                 self._parts.clear()
-                self._full()
+                error = UnavailableError("too many large requests at once", retry_after=1)
+                self.receiver.fail(error)
             self._uncharged = 0
 
     def on_end(self) -> None:
         if not self._is_full:
-            self._done(b"".join(self._parts))
+            self.receiver.on_body(b"".join(self._parts))

@@ -1,54 +1,35 @@
 """Takes the body of a request that is no plain JSON: coded, a form, or too large to be held.
 
-Guarantees: a body whose model is known from path or query is not collected in memory when it
-is large. While the model loads it is not read, and the client waits. The receiver is called once.
-Does not: look at plain JSON, which comes whole and needs nothing of this; resolve a model.
-Memory: what `BodyCollector`, `Upload` and `OpenedBody` bound.
+Guarantees: a large body whose model is known from path or query is not collected in memory. While
+the model loads it is not read, and the client waits. The receiver is called once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from modelswap.api.routing.model_selector import may_name_in_query, names_in_query
 from modelswap.core.naming.names import LocalTarget
-from modelswap.errors import BadRequestError, BodyTooLargeError, UnavailableError
+from modelswap.errors import BadRequestError, BodyTooLargeError
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 
 from .bodies import BEGINNING, BodyCollector, coding_error, form_error_of, is_large, may_be_json
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.form_filters import FormEdits
+    from modelswap.api.routing.filters import FormEdits
+    from modelswap.api.services import Services
     from modelswap.core.naming.names import Target
     from modelswap.errors import ReplyError
     from modelswap.http import BodySource, BodyStream, Exchange
 
+    from .bodies import BodyReceiver
     from .context import RequestContext
-    from .services import ProxyServices
-
-
-class BodyReceiver(Protocol):
-    """Goes on with the body."""
-
-    def on_body(self, body: bytes) -> None:
-        """Take the whole body."""
-
-    def on_stream(self, beginning: bytes, source: BodySource) -> None:
-        """Take a large body, which comes while it is sent; `beginning` is what was read of it."""
-
-    def on_form(self, fields: dict[str, bytes]) -> None:
-        """Take a form whose model is known; `BodyArrival.form_body` is the body to send."""
-
-    def fail(self, error: ReplyError) -> None:
-        """Answer a body that cannot be taken."""
 
 
 @dataclass(slots=True, eq=False)
 class BodyArrival:
-    """The body of one request, on its way in."""
-
-    services: ProxyServices
+    services: Services
     exchange: Exchange
     context: RequestContext
     receiver: BodyReceiver
@@ -100,12 +81,10 @@ class BodyArrival:
         return form_error_of(upload)
 
     def close(self) -> None:
-        """Drop what is held."""
         if self._upload is not None:
             self._upload.close()
 
     def _begin_named(self, target: Target) -> None:
-        """Take the body of a request whose path says which model it means."""
         context, exchange, receiver = self.context, self.exchange, self.receiver
         is_large_body = is_large(exchange)
         if not context.request.has_body:
@@ -115,7 +94,12 @@ class BodyArrival:
                 self._open()
             else:
                 receiver.on_stream(b"", ExchangeBody(exchange))
-        elif context.is_form and not isinstance(target, LocalTarget) and self._may_be_edited():
+        elif (
+            context.is_form
+            and not isinstance(target, LocalTarget)
+            and not (context.identity.models or context.is_coded)
+            and (is_large_body or target.rewrite is not None)
+        ):
             self._begin_form(exchange)
         else:
             exchange.read_body(receiver.on_body)
@@ -127,17 +111,10 @@ class BodyArrival:
             return False
         return context.is_coded or may_name_in_query(context.request.method, context.kind)
 
-    def _may_be_edited(self) -> bool:
-        """Tell whether a form for a peer can be read, and its key may use every model."""
-        return not (self.context.identity.models or self.context.is_coded)
-
     # Whole bodies
 
     def _collector(self) -> BodyCollector:
-        return BodyCollector(self.exchange, done=self.receiver.on_body, full=self._on_full)
-
-    def _on_full(self) -> None:
-        self.receiver.fail(UnavailableError("too many large requests at once", retry_after=1))
+        return BodyCollector(self.exchange, self.receiver)
 
     def _on_bad_coding(self, wrong: Exception) -> None:
         error = coding_error(wrong)
@@ -150,7 +127,6 @@ class BodyArrival:
     # Large bodies
 
     def _open(self) -> None:
-        """Read the beginning of a large body."""
         body = OpenedBody(
             self.exchange,
             most=BEGINNING,
@@ -171,7 +147,6 @@ class BodyArrival:
     # Forms
 
     def _begin_form(self, stream: BodyStream) -> None:
-        """Find the model in a form while it comes."""
         try:
             self._upload = Upload(
                 stream,

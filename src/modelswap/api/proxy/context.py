@@ -1,14 +1,14 @@
 """The facts of a request's head: who asks, for what, and how its body is to be read.
 
-Guarantees: everything follows from the head, the client's address and one configuration snapshot.
-So equal requests share one context, and what is derived from it (the head for the upstream, the
-ends of the line in the log) is made once. Nothing but these caches changes after the construction.
-Does not: know bodies, or whatever differs between two equal requests.
+Guarantees: everything follows from the head, the client's address and one configuration snapshot,
+so that equal requests share one context. Only its caches change after the construction.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from modelswap.api.auth.client_identity import (
     NO_SWAP,
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from modelswap.api.auth.client_identity import ClientIdentities
     from modelswap.api.auth.identity import Identity
     from modelswap.api.auth.keys import ValidKeys
-    from modelswap.api.routing.resolved_request import ResolvedRequest
+    from modelswap.api.routing.filters import FormEdits
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.core.naming.names import Target
+    from modelswap.errors import ReplyError
     from modelswap.http import Field, Request
 
 
@@ -46,6 +47,31 @@ _MOST_UPSTREAMS: Final = 8
 """Upstreams whose request is kept; a head has one for each model that it is used with."""
 _MOST_NAMES: Final = 64
 """Names that are kept, so that a client with endless names does not fill the memory."""
+
+
+class ResolvedRequest(msgspec.Struct, eq=False):
+    """What a request means. Equal requests share one, so it does not change after `resolve`."""
+
+    name: str = ""
+    """The model as the client wrote it; empty when the request names none."""
+    model: str = ""
+    """The model's id; for a model that is not of this server, the name."""
+    target: Target | None = None
+    """`None` with a refusal, when nothing here has the name."""
+    stream: bool = False
+    body: bytes | None = None
+    """The body for the upstream; `None`: as it came."""
+    query: str | None = None
+    """The query for the upstream; `None`: as it came."""
+    form: FormEdits | None = None
+    """Edits of a form, which are made while it is sent."""
+    failed_edits: tuple[str, ...] = ()
+    selection: tuple[str, str] | None = None
+    """The selector and the target that it counts; give it back with `Selectors.decrement`."""
+    refusal: ReplyError | None = None
+
+
+UNRESOLVED: Final = ResolvedRequest()
 
 
 class RequestContext:
@@ -73,14 +99,12 @@ class RequestContext:
         self.valid_keys: Final = valid_keys
         """The valid keys that expire or have a rate: each equal request is judged by them again."""
         self.address: Final = address_of(request, snapshot.proxies)
-        """The client's, behind the proxies that are trusted."""
         settings = snapshot.plan.settings
         self.client: Final = clients.client_of(request, identity, settings, snapshot.proxies)
         self.background: Final = is_background(request, identity, settings)
         self.no_swap: Final = allows_no_swap(request, identity)
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)
-        """What the table of routes says about `path`."""
         self.shown_path: Final = path if request.path.startswith(UPSTREAM) else request.path
         self.is_recorded: Final = is_recorded
         self.is_tracked: Final = is_tracked
@@ -90,11 +114,15 @@ class RequestContext:
         """What a request is called that uses a ready model without a lease, and loads none."""
         kind = request.header(b"content-type")
         self.kind: Final = None if kind is None else kind.decode("latin-1")
-        self.source: Final = _source_of(request.method, self.kind, named, unleased)
-        """Where to look for the model."""
-        self.is_form: Final = request.has_body and _is_form(self.kind)
+        if named is not None:
+            source = NameLocation.PATH
+        else:
+            source = NameLocation.QUERY if unleased else source_of(request.method, self.kind)
+        self.source: Final = source
+        self.is_form: Final = request.has_body and (
+            "multipart/form-data" in (self.kind or "").lower()
+        )
         self.codings: Final = codings
-        """What is taken off the body on its way."""
         self.is_plain: Final = not codings and (
             self.source is NameLocation.JSON or not request.has_body
         )
@@ -125,27 +153,12 @@ class RequestContext:
     def upstream_request(
         self, pool: UpstreamPool, query: str, target: Target, *, started: bool
     ) -> UpstreamRequest:
-        """Return the request as a model's server or a peer gets it.
-
-        `started`: the client has its headers already.
-        """
-        is_usual = not started and query == self.request.query
-        known = self.upstream_requests.get(pool) if is_usual else None
-        if known is None:
-            known = self._make_upstream_request(pool, query, target, started=started)
-            if is_usual:
-                self.upstream_requests[pool] = known
-        return known
-
-    def _make_upstream_request(
-        self, pool: UpstreamPool, query: str, target: Target, *, started: bool
-    ) -> UpstreamRequest:
+        """Return the request as the upstream gets it; `started`: the client has its headers."""
         request = self.request
         is_peer = isinstance(target, PeerTarget)
         codings = request.header_values(b"accept-encoding") if self.is_recorded else []
-        drop = (
-            _OURS | _CODINGS if started or codings else _OURS
-        )  # headers that are out promise no coding
+        # Headers that are out promise no coding.
+        drop = _OURS | _CODINGS if started or codings else _OURS
         if self.codings:
             drop |= _CONTENT_CODING
         headers = forward_headers(
@@ -159,7 +172,7 @@ class RequestContext:
             headers.append((b"Accept-Encoding", readable(codings)))
         if is_peer and self.no_swap:
             headers.append((b"X-Modelswap-No-Swap", b"true"))
-        return UpstreamRequest(
+        made = UpstreamRequest(
             request.method,
             pool.address.join(self.path, query),
             self._with_credentials(headers, target),
@@ -168,6 +181,9 @@ class RequestContext:
             page_guard=sandbox_fields(self.snapshot, request, target),
             may_redirect=redirect_rule(self.snapshot, request, target, self.path),
         )
+        if not started and query == request.query:
+            self.upstream_requests[pool] = made
+        return made
 
     def _with_credentials(self, headers: list[Field], target: Target) -> list[Field]:
         """Send the target's own key instead of the client's; without one, what is not a key of ours."""
@@ -178,15 +194,3 @@ class RequestContext:
         if snapshot.authenticator.is_open or snapshot.keeps_credentials(target):
             return headers
         return without_keys(headers, snapshot.authenticator.is_ours)
-
-
-def _source_of(
-    method: str, kind: str | None, named: tuple[str, Target] | None, unleased: str
-) -> NameLocation:
-    if named is not None:
-        return NameLocation.PATH
-    return NameLocation.QUERY if unleased else source_of(method, kind)
-
-
-def _is_form(kind: str | None) -> bool:
-    return kind is not None and "multipart/form-data" in kind.lower()

@@ -1,15 +1,11 @@
 """Sends keep-alives to a client whose model loads, or tells it how the load goes.
 
-Both are only for clients that read an event stream of a known dialect (`stream_dialect`):
-
-* **keep-alive**, always: nothing for a grace period, so that a failure in that time is still a
-  proper status code; then the headers of an event stream, and from then on a meaningless event
-  every few seconds.
-* **loading state**, when `sendLoadingState` says so: the headers at once, and the progress as
-  `reasoning_content`, in chunks that a chat client accepts.
+Keep-alives: nothing for a grace period, so that a failure in that time is still a proper status
+code; then the headers of an event stream, and a meaningless event every few seconds.
+Loading state, when `sendLoadingState` says so: the headers at once, and the progress as
+`reasoning_content`, in chunks that a chat client accepts.
 
 Guarantees: nothing is sent after `finish`, except after `resume`.
-Does not: know why the client waits, or end the stream.
 """
 
 from __future__ import annotations
@@ -42,11 +38,7 @@ MARGIN: Final = Seconds(1.0)
 """Before a client's own deadline: enough for the response to arrive."""
 _SHARE: Final = 0.25
 """The part of a short timeout that is kept free instead."""
-_ANNOUNCED: Final = (
-    b"x-stainless-read-timeout",
-    b"x-stainless-timeout",
-    b"x-request-timeout",
-)
+_ANNOUNCED: Final = (b"x-stainless-read-timeout", b"x-stainless-timeout", b"x-request-timeout")
 
 _ids = count(1)
 """Tells the loading states of one program apart."""
@@ -65,7 +57,6 @@ class KeepAliveStream:
     interval: float
     """Seconds between events."""
     fields: Sequence[Field] = ()
-    """Headers beside the stream's own."""
     shows_state: bool = False
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _progress: str = field(default="", init=False)
@@ -116,9 +107,8 @@ class KeepAliveStream:
             if not self.exchange.started:
                 self._open()
             if not self.exchange.paused:  # a client that does not read gets no pile of these
-                self.exchange.write(
-                    keep_alive(self.stream_dialect, model=self.model, created=self._created)
-                )
+                dialect, created = self.stream_dialect, self._created
+                self.exchange.write(keep_alive(dialect, model=self.model, created=created))
         self._schedule(self.interval)
 
     def _open(self) -> None:
@@ -126,15 +116,8 @@ class KeepAliveStream:
 
     def _write_state(self, text: str) -> None:
         choice = {"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}
-        self.exchange.write(
-            chunk(
-                "chat.completion.chunk",
-                choice,
-                model=self.model,
-                created=self._created,
-                ident=self._id,
-            )
-        )
+        kind, created = "chat.completion.chunk", self._created
+        self.exchange.write(chunk(kind, choice, model=self.model, created=created, ident=self._id))
 
 
 def announced_timeout(header: Callable[[bytes], bytes | None]) -> float | None:

@@ -1,13 +1,9 @@
 """One request to a model: the state machine from its body to its last byte.
 
-`resolve` says what the request means, `BodyArrival` takes a body that is no plain JSON, `QueueWait`
-waits for a lease, `Relay` sends, `Retries` times another try. A `ProxyRequest` holds what they give
-it (lease, selection, relay) and calls them in turn: plain callbacks, no task. For a model that is
-ready, the whole way from the parsed request to the bytes on the upstream's socket is one call.
+Plain callbacks, no task: for a model that is ready, the whole way from the parsed request to the
+bytes on the upstream's socket is one call.
 
-Guarantees: a request ends exactly once, in `_finish`, which gives back everything that it holds
-and closes its record.
-Does not: know routes, or the gateway.
+Guarantees: a request ends exactly once, in `_finish`, which gives back everything that it holds.
 """
 
 from __future__ import annotations
@@ -19,30 +15,30 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.api.errors.error_mapping import cancelled_error, relay_error
 from modelswap.api.protocols.stream_dialect import error_event, late_error_event
+from modelswap.api.proxy.context import UNRESOLVED, ResolvedRequest
 from modelswap.api.responder import send_error
-from modelswap.api.routing.resolved_request import UNRESOLVED, ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
+from modelswap.units import Seconds
 
 from .body_arrival import BodyArrival
 from .queue_wait import QueueWait
 from .readiness import check_loaded
 from .record import RequestRecord
 from .resolve import resolve, resolve_form, resolve_stream
-from .retries import Retries, may_resend
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from modelswap.api.services import Services
     from modelswap.fleet import ModelServer
     from modelswap.http import BodySource, Exchange, RelayResult, ResponseHead, UpstreamPool
 
     from .context import RequestContext
-    from .services import ProxyServices
 
 
 class RequestPhase(Enum):
-    """Where a request is on its way."""
-
     RECEIVING = "its body comes"
     QUEUED = "it waits for a lease"
     RELAYING = "a relay has it"
@@ -50,6 +46,14 @@ class RequestPhase(Enum):
     FINISHED = "it is over"
 
 
+RETRIES: Final = 4
+"""Four pauses are 0.75 s together: a server that is still listed then has not exited."""
+RETRY_PAUSE: Final = Seconds(0.05)
+"""Until the first retry; doubles. Enough for the news of the server's exit to arrive."""
+_UNBEGUN: Final = frozenset(
+    {EndReason.CONNECT_FAILED, EndReason.CONNECT_TIMEOUT, EndReason.UPSTREAM_LOST}
+)
+"""There was no connection, so nothing was sent: with `never_ran`."""
 CLIENT_CLOSED: Final = 499
 """The status in log and record of a request whose client left (nginx's convention)."""
 QUEUED: Final = RequestPhase.QUEUED
@@ -64,9 +68,7 @@ _STALLS: Final = frozenset({EndReason.HEADER_TIMEOUT, EndReason.STALLED})
 
 @dataclass(slots=True, eq=False)
 class ProxyRequest:
-    """One request to a model; receives its body and its lease, and owns its relay."""
-
-    services: ProxyServices
+    services: Services
     exchange: Exchange
     context: RequestContext
     _began: float = field(default_factory=monotonic, init=False)
@@ -80,7 +82,8 @@ class ProxyRequest:
     _relay: Relay | None = field(default=None, init=False)
     _arrival: BodyArrival | None = field(default=None, init=False)
     _wait: QueueWait | None = field(default=None, init=False)
-    _retries: Retries | None = field(default=None, init=False)
+    _tries: int = field(default=0, init=False)
+    _retry_timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     # The body and what it means
 
@@ -93,30 +96,37 @@ class ProxyRequest:
         self._arrival.begin()
 
     def on_body(self, body: bytes) -> None:
-        """Go on with the whole body."""
         resolved = resolve(self.context, body, self.exchange.request.query, self.services)
         self._body = body if resolved.body is None else resolved.body
         self._on_resolved(resolved)
 
     def on_stream(self, beginning: bytes, source: BodySource) -> None:
-        """Go on with a large body, which comes while it is sent."""
-        query = self.exchange.request.query
         self._body = source
+        query = self.exchange.request.query
         self._on_resolved(resolve_stream(self.context, beginning, query, self.services))
 
     def on_form(self, fields: dict[str, bytes]) -> None:
-        """Go on with a form, which the arrival holds."""
         query = self.exchange.request.query
         self._on_resolved(resolve_form(self.context, fields, query, self.services))
 
     def _on_resolved(self, resolved: ResolvedRequest) -> None:
-        """Begin the record, and go for a lease."""
         self._resolved = resolved
         context, services = self.context, self.services
         if resolved.name and (context.is_recorded or context.is_tracked):
-            self._record = RequestRecord(
-                services, context, self.exchange.request, self._began, resolved, self.cancel
+            self._record = record = RequestRecord(
+                services,
+                context,
+                self.exchange.request,
+                self._began,
+                context.path,
+                resolved.model,
+                resolved.name,
+                resolved.stream,
+                None if resolved.selection is None else resolved.selection[0],
             )
+            if context.is_tracked and resolved.target is not None:
+                record.cancel = self.cancel
+                services.inflight.add(record)
         target = resolved.target
         if resolved.refusal is not None or target is None:
             self.fail(resolved.refusal or ReplyError("internal error"))
@@ -137,7 +147,6 @@ class ProxyRequest:
     # The lease
 
     def _dispatch(self, target: LocalTarget) -> None:
-        """Get a lease of the model, at once or after a wait."""
         context = self.context
         if not context.background:
             server = self.services.fleet.lease_now(target.model, context.client)
@@ -159,7 +168,6 @@ class ProxyRequest:
         self._wait.enter()
 
     def on_lease(self, server: ModelServer, queue_ms: int) -> None:
-        """Send the request to the server, whose lease this request has now."""
         self._holds_lease = True
         self._server = server
         record = self._record
@@ -177,17 +185,16 @@ class ProxyRequest:
     def _send_unleased(self, target: LocalTarget) -> None:
         """Use a ready server without a lease: it may stop in the middle."""
         fleet = self.services.fleet
-        server = fleet.server(target.model)
         try:
             check_loaded(fleet, target.model, self.context.unleased)
         except ReplyError as error:
             self.fail(error)
             return
+        server = fleet.server(target.model)
         assert server is not None
         self._send(server.upstream)
 
     def _release(self) -> None:
-        """Give the lease back."""
         server = self._server
         if self._holds_lease and server is not None:
             self._holds_lease = False
@@ -213,21 +220,17 @@ class ProxyRequest:
         record = self._record
         if record is not None:
             if isinstance(body, bytes):
-                record.sent = body
-                record.sent_size = len(body)
+                record.sent, record.sent_size = body, len(body)
             else:
-                record.sent = b""
-                record.sent_size = exchange.request.content_length or 0
+                record.sent, record.sent_size = b"", exchange.request.content_length or 0
         self._phase = RELAYING
         self._relay = relay = Relay(exchange, pool, request, body, self, record)
         relay.begin(fresh=not is_whole)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        """End with a response that came in one piece."""
-        record = self._record
         now = monotonic()
-        if record is not None:
-            record.on_whole(head, data, now)
+        if self._record is not None:
+            self._record.on_whole(head, data, now)
         self._finish(_DONE, now, len(data), head.status)
 
     def on_late_error(self, status: int, content_type: bytes, body: bytes) -> bytes:
@@ -235,11 +238,9 @@ class ProxyRequest:
         return late_error_event(self.context.endpoint.dialect, status, content_type, body)
 
     def error_event(self, result: RelayResult) -> bytes:
-        """Give the last event of a stream that breaks."""
         return self._event(self._error_of(result))
 
     def on_end(self, result: RelayResult) -> None:
-        """End, or try again, when the relay ended."""
         self._relay = None
         reason, sent = result.reason, result.bytes_sent
         if reason is DONE:
@@ -273,25 +274,24 @@ class ProxyRequest:
 
     def _may_retry(self, result: RelayResult) -> bool:
         return (
-            may_resend(result, is_whole=isinstance(self._body, bytes))
+            self._tries < RETRIES
+            and may_resend(result, is_whole=isinstance(self._body, bytes))
             and isinstance(self._resolved.target, LocalTarget)
             and not self.context.unleased
-            and not (self._retries is not None and self._retries.are_used_up)
             and not self.exchange.finished
         )
 
     def _retry_later(self, result: RelayResult) -> None:
         self._phase = RequestPhase.RETRYING
-        if self._retries is None:
-            self._retries = Retries(self.services.loop)
-        self._retries.start(self._retry, result)
+        delay = RETRY_PAUSE * 2**self._tries
+        self._tries += 1
+        self._retry_timer = self.services.loop.call_later(delay, self._retry, result)
 
     def _retry(self, result: RelayResult) -> None:
         """Ask anew, when it is certain now that the request had not begun."""
         target = self._resolved.target
         assert isinstance(target, LocalTarget)
-        has_exited = self.services.fleet.server(target.model) is not self._server
-        if result.never_ran or has_exited:
+        if result.never_ran or self.services.fleet.server(target.model) is not self._server:
             self._dispatch(target)
         elif self._may_retry(result):
             self._retry_later(result)
@@ -301,7 +301,6 @@ class ProxyRequest:
     # The end
 
     def cancel(self) -> None:
-        """End it because an administrator says so."""
         if self._relay is not None:
             self._relay.cancel()
         else:
@@ -314,6 +313,12 @@ class ProxyRequest:
     def fail(self, error: ReplyError, *, result: RelayResult | None = None) -> None:
         """Answer with an error, in whatever form the client can still read."""
         if self._phase is FINISHED:
+            return
+        if self._resolved is UNRESOLVED and self.context.named is not None:  # a broken form
+            query = self.exchange.request.query
+            resolved = resolve_form(self.context, {}, query, self.services)
+            resolved.refusal = error
+            self._on_resolved(resolved)  # for its record; it fails with the error
             return
         if self._wait is not None:
             self._wait.close(failed=True)
@@ -333,8 +338,7 @@ class ProxyRequest:
         else:
             reason = _REASONS[result.reason]
             sent += result.bytes_sent
-            if result.reason is EndReason.CANCELLED:
-                status = CLIENT_CLOSED
+            status = CLIENT_CLOSED if result.reason is EndReason.CANCELLED else None
         self._finish(reason, monotonic(), sent, status, error=error.text)
 
     def _event(self, error: ReplyError) -> bytes:
@@ -356,8 +360,8 @@ class ProxyRequest:
         services = self.services
         if self._wait is not None:
             self._wait.close()
-        if self._retries is not None:
-            self._retries.cancel()
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
         if self._arrival is not None:
             self._arrival.close()
         selection = self._resolved.selection
@@ -373,3 +377,10 @@ class ProxyRequest:
             before, after = self.context.before, self.context.after
             shown = status or self.exchange.status
             services.logs.request_line(before, shown, sent, after, now - self._began)
+
+
+def may_resend(result: RelayResult, *, is_whole: bool) -> bool:
+    """Tell whether the request cannot have begun, or perhaps has not; a streamed body is used up."""
+    if not is_whole and not (result.never_ran and result.reason in _UNBEGUN):
+        return False
+    return result.never_ran or result.was_reset

@@ -1,11 +1,9 @@
 """Waits in the queue for a lease of a model, and keeps the client informed meanwhile.
 
 A client that reads an event stream gets keep-alives. One that announced how long it waits gets
-its answer before it gives up. The wait is made only for a model that is not ready, and goes on
-when the request is tried again.
+its answer before it gives up.
 
-Guarantees: `close` gives the place in the queue back, and the client hears nothing more.
-Does not: answer the client, or hold the lease.
+Guarantees: `close` gives the place in the queue back, and nothing is sent to the client any more.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from modelswap.api.protocols.stream_dialect import StreamDialect
+    from modelswap.api.services import Services
     from modelswap.core.commands import Fail
     from modelswap.core.spec import ModelId
     from modelswap.errors import ReplyError
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from modelswap.http import Exchange
 
     from .context import RequestContext
-    from .services import ProxyServices
 
 ASK_AGAIN: Final = Seconds(5.0)
 """Until a client that could not wait may ask again, when nothing better is known."""
@@ -44,26 +42,22 @@ ASK_AGAIN_FROM: Final = Seconds(1.0)
 
 
 class LeaseReceiver(Protocol):
-    """Gets the lease, or hears why there is none."""
-
     def on_lease(self, server: ModelServer, queue_ms: int) -> None:
         """Take the lease; it waited for `queue_ms` milliseconds."""
 
-    def fail(self, error: ReplyError) -> None:
-        """Answer a request that got no lease."""
+    def fail(self, error: ReplyError) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
 class QueueWait:
-    """One request's wait: place in the queue, deadline and keep-alives."""
+    """One request's wait; it goes on when the request is tried again."""
 
-    services: ProxyServices
+    services: Services
     exchange: Exchange
     context: RequestContext
     receiver: LeaseReceiver
     model: ModelId
     stream: bool
-    """The client wants an event stream."""
     began: float
     """When the request came (monotonic)."""
     _ticket: Ticket | None = field(default=None, init=False)
@@ -91,7 +85,6 @@ class QueueWait:
             self._inform_client(shows_state=shows_state)
 
     def close(self, *, failed: bool = False) -> None:
-        """End the wait: give the place back and fall silent."""
         self._is_over = True
         ticket, self._ticket = self._ticket, None
         if self._deadline is not None:
@@ -122,7 +115,6 @@ class QueueWait:
     # The client
 
     def _shows_state(self) -> bool:
-        """Tell whether `sendLoadingState` applies to this request."""
         context = self.context
         return (
             self.stream
@@ -146,23 +138,19 @@ class QueueWait:
     def _start_keep_alives(
         self, dialect: StreamDialect, timeout: float | None, *, shows_state: bool
     ) -> None:
-        """Keep a client that streams waiting, however long it takes."""
         snapshot = self.context.snapshot
-        settings = snapshot.plan.settings
-        grace: float = settings.loading_grace
-        interval: float = settings.loading_keep_alive
+        grace: float = snapshot.plan.settings.loading_grace
+        interval: float = snapshot.plan.settings.loading_keep_alive
         if timeout is not None:
             grace, interval = min(grace, before(timeout)), min(interval, timeout / 2)
-        waited = monotonic() - self.began
-        request = self.exchange.request
         self._keep_alives = KeepAliveStream(
             self.exchange,
             self.services.loop,
             stream_dialect=dialect,
             model=self.model,
-            grace=max(0.0, grace - waited),
+            grace=max(0.0, grace - (monotonic() - self.began)),
             interval=interval,
-            fields=snapshot.site_rules.cors(request.header(b"origin")),
+            fields=snapshot.site_rules.cors(self.exchange.request.header(b"origin")),
             shows_state=shows_state,
         )
         if self._position:
@@ -178,11 +166,11 @@ class QueueWait:
 
     def _on_deadline(self) -> None:
         self._deadline = None
-        ticket, self._ticket = self._ticket, None
         fleet = self.services.fleet
         needed = fleet.load_time_left(self.model)
-        if ticket is not None:
-            fleet.leave(ticket)  # the load goes on: the client asks again
+        if self._ticket is not None:
+            fleet.leave(self._ticket)  # the load goes on: the client asks again
+            self._ticket = None
         after = ASK_AGAIN if needed is None else min(max(needed, ASK_AGAIN_FROM), ASK_AGAIN_BY)
         self.receiver.fail(
             UnavailableError(

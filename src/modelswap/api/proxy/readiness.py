@@ -19,11 +19,10 @@ from modelswap.errors import ConflictError, LoadingError
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
+    from modelswap.api.services import Services
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.http import Request
-
-    from .services import ProxyServices
 
 POLLING: Final = Seconds(30.0)
 """A client that asks more often is a monitor. Kubernetes asks every 10 s."""
@@ -38,12 +37,7 @@ LATEST: Final = Seconds(60.0)
 
 
 def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
-    """Refuse what loads no model, where it is not ready; *what* names it.
-
-    Raises:
-        LoadingError: it is starting.
-        ConflictError: it is stopped.
-    """
+    """Refuse what loads no model, where it is not ready; *what* names it."""
     phase = fleet.listed_phase(model)
     if phase is Phase.STARTING:
         left = fleet.load_time_left(model)
@@ -55,27 +49,31 @@ def check_loaded(fleet: Fleet | RemoteFleet, model: ModelId, what: str) -> None:
 class Readiness:
     """Remembers which client polls which model's health."""
 
-    def __init__(self, services: ProxyServices) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._polled = BoundedCache[_Poller, float](_MOST_POLLERS)
         """When each last polled the health of a ready model (loop clock)."""
 
     def is_unleased(self, model: ModelId, request: Request, rest: str) -> bool:
-        """Tell whether a request is a poll, which takes no lease and needs a ready server.
-
-        Raises:
-            ReplyError: the model is not ready, and this request may not load it.
-        """
+        """Tell whether a request is a poll, or raise the refusal of one that may not load it now."""
         fleet = self._services.fleet
         starts = starts_below(request.method, rest)
         polls = starts is not Starts.ALWAYS
+        poller = model, request.client, request.header(b"user-agent")
+        now = self._services.loop.time()
         if fleet.phase(model) is Phase.READY:
             if starts is Starts.UNLESS_POLLED:
-                poller = model, request.client, request.header(b"user-agent")
-                self._polled[poller] = self._services.loop.time()
+                self._polled[poller] = now
             return polls
-        if polls:
-            self._check_poll(fleet, model, request, rest, starts)
+        if starts is Starts.NEVER or (polls and fleet.listed_phase(model) is Phase.STARTING):
+            check_loaded(fleet, model, rest)
+        last = self._polled.get(poller) if polls else None
+        if last is not None and now - last < POLLING and fleet.has_idled(model):
+            self._polled[poller] = now
+            raise ConflictError(
+                f"model {model} is not loaded: it was not used for its ttl; "
+                "a client that kept polling its health does not load it again"
+            )
         plain = unquote(rest)
         if any(
             pattern.search(plain)
@@ -83,23 +81,3 @@ class Readiness:
         ):
             raise ConflictError(f"model {model} is not loaded; path matches upstream.ignorePaths")
         return False
-
-    def _check_poll(
-        self,
-        fleet: Fleet | RemoteFleet,
-        model: ModelId,
-        request: Request,
-        rest: str,
-        starts: Starts,
-    ) -> None:
-        if starts is Starts.NEVER or fleet.listed_phase(model) is Phase.STARTING:
-            check_loaded(fleet, model, rest)
-        poller = model, request.client, request.header(b"user-agent")
-        last = self._polled.get(poller)
-        now = self._services.loop.time()
-        if last is not None and now - last < POLLING and fleet.has_idled(model):
-            self._polled[poller] = now
-            raise ConflictError(
-                f"model {model} is not loaded: it was not used for its ttl; "
-                "a client that kept polling its health does not load it again"
-            )

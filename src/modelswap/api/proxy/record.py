@@ -1,19 +1,19 @@
 """Records one request to a model: in the list of running requests, as a row, and as a capture.
 
-Guarantees: the methods on the byte path do little: a small response that comes in one piece needs
-no meter and no capture builder. Nothing that a client or a model server sends makes them raise. A
-record ends once; a second `end` does nothing.
+Guarantees: a small response that comes in one piece needs no meter and no capture builder. Nothing
+that a client or a model server sends makes a method raise. A second `end` does nothing.
 Memory: the bodies of request and response, until `forget`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from modelswap.bounded_cache import BoundedCache
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe
@@ -23,146 +23,98 @@ from modelswap.observe.usage.usage import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.api.routing.resolved_request import ResolvedRequest
+    from modelswap.api.services import Services
     from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
 
     from .context import RequestContext
-    from .services import RecordServices
 
 _OK: Final = 200
 """The one status whose body is kept in captures."""
-_MOST_METADATA_TEXTS: Final = 1024
-"""Entries: priorities times selectors are few, and this bounds what reloads add."""
-_metadata_texts = BoundedCache[tuple[int | None, str | None], str](_MOST_METADATA_TEXTS)
 
 
+@dataclass(slots=True, eq=False)
 class RequestRecord:
     """One request to a model, from its resolution to its end; also its entry in the running ones."""
 
-    __slots__ = (
-        "_capture",
-        "_context",
-        "_end_reason",
-        "_ended",
-        "_ended_ms",
-        "_error",
-        "_first_chunk",
-        "_first_chunk_at",
-        "_head",
-        "_is_ended",
-        "_meter",
-        "_request",
-        "_services",
-        "_type",
-        "_wall_ms",
-        "began",
-        "began_ns",
-        "cancel",
-        "id",
-        "model",
-        "number",
-        "priority",
-        "queue_ms",
-        "received",
-        "recorded_path",
-        "requested",
-        "response_headers",
-        "selector",
-        "sent",
-        "sent_size",
-        "shown",
-        "size",
-        "status",
-        "stream",
-        "tokens",
-    )
-
-    def __init__(  # noqa: PLR0917 - keywords cost, and each request makes one
-        self,
-        services: RecordServices,
-        context: RequestContext,
-        request: Request,
-        began: float,
-        resolved: ResolvedRequest,
-        cancel: Callable[[], None],
-    ) -> None:
-        """Enter it into the running ones, where they are tracked; `cancel` ends the request.
-
-        `began` is monotonic. `request` may be another one of equal requests than the context's.
-        """
-        self._services = services
-        self._context = context
-        self._request = request
-        self.recorded_path = context.path
-        self._is_ended = False
-        self.sent: bytes | None = None
-        """What goes to the model server, after all rewriting."""
-        self.sent_size = 0
-        """Bytes of it, also of a body that is not held."""
-        self.status = 0
-        self._type = ""
-        self._head: ResponseHead | None = None
-        self._first_chunk = b""
-        """The first bytes of a response, which may be its only ones."""
-        self._first_chunk_at: float | None = None
-        self._meter: Meter | None = None
-        self._capture: CaptureBuilder | None = None
-        self.began = began
-        self.began_ns = 0
-        self.model = resolved.model
-        self.requested = resolved.name
-        self.stream = resolved.stream
-        self.priority: int | None = None
-        self.selector = None if resolved.selection is None else resolved.selection[0]
-        self.queue_ms = -1
-        self.number = 0
-        """In the list of running requests; 0: not listed."""
-        self.cancel: Callable[[], None] | None = None
-        self.response_headers: Headers = ()
-        self.received = 0
-        """Bytes of the response's body."""
-        self.shown = 0
-        if context.is_tracked and resolved.target is not None:
-            self.cancel = cancel
-            services.inflight.add(self)
+    services: Services
+    context: RequestContext
+    request: Request
+    """May be another one of equal requests than the context's."""
+    began: float
+    """Monotonic."""
+    recorded_path: str
+    model: str
+    requested: str
+    stream: bool
+    selector: str | None
+    cancel: Callable[[], None] | None = field(default=None, init=False)
+    """Ends the request, while it is in the list of running requests."""
+    number: int = field(default=0, init=False)
+    """In the list of running requests; 0: not listed."""
+    began_ns: int = field(default=0, init=False)
+    shown: int = field(default=0, init=False)
+    priority: int | None = field(default=None, init=False)
+    queue_ms: int = field(default=-1, init=False)
+    sent: bytes | None = field(default=None, init=False)
+    """What goes to the model server, after all rewriting."""
+    sent_size: int = field(default=0, init=False)
+    """Bytes of it, also of a body that is not held."""
+    status: int = field(default=0, init=False)
+    response_headers: Headers = field(default=(), init=False)
+    received: int = field(default=0, init=False)
+    _type: str = field(default="", init=False)
+    _head: ResponseHead | None = field(default=None, init=False)
+    _first_chunk: bytes = field(default=b"", init=False)
+    """The first bytes of a response, which may be its only ones."""
+    _first_chunk_at: float | None = field(default=None, init=False)
+    _meter: Meter | None = field(default=None, init=False)
+    _capture: CaptureBuilder | None = field(default=None, init=False)
+    _is_ended: bool = field(default=False, init=False)
+    # What `end` and `finalize` set
+    _ended: float = field(init=False)
+    _end_reason: str = field(init=False)
+    _error: str = field(init=False)
+    _ended_ms: int = field(init=False)
+    _wall_ms: int = field(init=False)
+    id: int = field(init=False)
+    size: int = field(init=False)
+    tokens: Tokens = field(init=False)
 
     # As an entry of the list of running requests
 
     @property
     def method(self) -> str:
-        return self._context.request.method
+        return self.context.request.method
 
     @property
     def path(self) -> str:
-        return self._context.shown_path
+        return self.context.shown_path
 
     @property
     def request_headers(self) -> tuple[Field, ...]:
         """As they came, without the coding that was taken off the body."""
-        fields = self._request.headers
-        if not self._context.codings:
+        fields = self.request.headers
+        if not self.context.codings:
             return fields
         return tuple(field for field in fields if field[0].lower() != b"content-encoding")
 
     @property
     def remote_ip(self) -> str:
-        return self._context.address
+        return self.context.address
 
     # While it runs
 
     def on_head(self, head: ResponseHead) -> None:
-        """Take the head of the response, as it goes to the client."""
         self._head = head
         self.status = head.status
         self._type = head.type_text
         self.response_headers = head.headers
         if self.number:
-            self._services.inflight.on_response_head(self)
+            self.services.inflight.on_response_head(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
-        """Take a response that came in one piece."""
         if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
             self.on_head(head)
             self.on_data(data, now)
@@ -174,8 +126,8 @@ class RequestRecord:
         self.received = len(data)
         self._first_chunk = data
         self._first_chunk_at = now
-        if self._services.bus.listening:
-            self._services.inflight.on_response_head(self)
+        if self.services.bus.listening:
+            self.services.inflight.on_response_head(self)
 
     def on_data(self, data: bytes, now: float = 0.0) -> None:
         """Take the next bytes of the response's body, after they went to the client.
@@ -191,11 +143,11 @@ class RequestRecord:
             if capture is not None:
                 size = capture.size + len(data)
                 if capture.chunks is None or capture.truncated or size > capture.reserved:
-                    self._services.captures.on_data(capture, data)
+                    self.services.captures.on_data(capture, data)
                 else:  # there is room
                     capture.size = size
                     capture.chunks.append(data)
-        elif not self._context.is_recorded:
+        elif not self.context.is_recorded:
             return
         elif not received:
             self._first_chunk = data
@@ -210,7 +162,7 @@ class RequestRecord:
 
     def _begin_stream(self, head: ResponseHead) -> None:
         """Meter and capture from now on: the response comes in more than one piece."""
-        self._meter = meter = Meter(self._context.endpoint.usage, self.began)
+        self._meter = meter = Meter(self.context.endpoint.usage, self.began)
         meter.on_head(head.status, head.headers)
         if self._first_chunk_at is not None:
             meter.on_data(self._first_chunk, self._first_chunk_at)
@@ -218,9 +170,9 @@ class RequestRecord:
         self._first_chunk = b""
 
     def _begin_capture(self) -> CaptureBuilder | None:
-        captures = self._services.captures
         if self.sent is None:
             return None
+        captures = self.services.captures
         capture = captures.begin(
             self.recorded_path, self.capture_mask, self.request_headers, self.sent
         )
@@ -241,21 +193,20 @@ class RequestRecord:
             return
         self._is_ended = True
         if self.number:
-            self._services.inflight.remove(self)
+            self.services.inflight.remove(self)
             self.cancel = None
         if status is not None:
             self.status = status
-        if self._context.is_recorded:
+        if self.context.is_recorded:
             self._ended = now
             self._end_reason = reason
             self._error = error
-            completions = self._services.completions
+            completions = self.services.completions
             completions.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
             if self._capture is not None:
                 completions.flush()
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
-        """See `CompletedRequest`."""
         ended = self._ended
         self._wall_ms = wall = int((ended - self.began) * 1000)
         self._ended_ms = int((ended + epoch) * 1000)
@@ -268,36 +219,31 @@ class RequestRecord:
             else:
                 first = self._first_chunk_at
                 ttft = -1 if first is None else int((first - self.began) * 1000)
-                usage_format = self._context.endpoint.usage
+                usage_format = self.context.endpoint.usage
                 self.tokens = tokens_of(usage_format, status, self._first_chunk, wall, ttft)
-            if sent is not None and (self.received or status != _OK):
-                captures = self._services.captures
-                if not captures.enabled:
-                    pass
-                elif len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
+            captures = self.services.captures
+            if sent is not None and (self.received or status != _OK) and captures.enabled:
+                if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
                     # it is the capture itself
                     if status != _OK:
                         self._first_chunk = b""
                     head = self._head
-                    size = self._context.weight + len(sent) + len(self._first_chunk)
+                    size = self.context.weight + len(sent) + len(self._first_chunk)
                     self.size = size if head is None else size + head.weight
                     return None
-                else:
-                    capture = self._begin_capture()
+                capture = self._begin_capture()
         else:
             self.tokens = self._meter.finish(ended)
             self._meter = self._capture = None
             if capture is not None and status == _OK and (not self.received or self.tokens.error):
-                self._services.captures.drop(
-                    capture
-                )  # nothing came, or nothing that can be unpacked
+                # Nothing came, or nothing that can be unpacked.
+                self.services.captures.drop(capture)
                 capture = None
         self.forget()  # the store may hold it for long
         return capture
 
     def row(self) -> Row:
-        """Return the completed request as a row of the activity list."""
-        context = self._context
+        context = self.context
         tokens = self.tokens
         status = self.status
         return Row(
@@ -336,7 +282,7 @@ class RequestRecord:
 
     @property
     def capture_mask(self) -> CaptureMask:
-        return self._context.endpoint.captured
+        return self.context.endpoint.captured
 
     @property
     def request_body(self) -> bytes:
@@ -347,20 +293,16 @@ class RequestRecord:
         return self._first_chunk
 
     def forget(self) -> None:
-        """Drop the bodies."""
         self.sent = None
         self._first_chunk = b""
 
 
+@lru_cache(maxsize=1024)  # priorities times selectors are few; this bounds what reloads add
 def _metadata(priority: int | None, selector: str | None) -> str:
     """Return the metadata column of a row as JSON; equal ones share a text."""
-    key = priority, selector
-    text = _metadata_texts.get(key)
-    if text is None:
-        facts: dict[str, str] = {}
-        if priority is not None:
-            facts["fifo_priority"] = str(priority)
-        if selector is not None:
-            facts["selector"] = selector
-        text = _metadata_texts[key] = msgspec.json.encode(facts).decode() if facts else ""
-    return text
+    facts: dict[str, str] = {}
+    if priority is not None:
+        facts["fifo_priority"] = str(priority)
+    if selector is not None:
+        facts["selector"] = selector
+    return msgspec.json.encode(facts).decode() if facts else ""

@@ -1,10 +1,8 @@
 """Resolves a request: which model it means, how it is edited, whether its key may use the model.
 
-Guarantees: the result follows from the request context, the body, the query, the active profile
-and the phases of the models. No socket, no timer and no log is touched. A refusal is part of the
-result, so that the request is recorded under the name that it gave. The only effect is the count
-of a selector, which the holder of the result gives back (`ResolvedRequest.selection`).
-Does not: look at bodies that go through unread, wait, or send.
+Guarantees: no socket, no timer and no log is touched. A refusal is part of the result, so that the
+request is recorded under the name that it gave. The only effect is the count of a selector, which
+the holder of the result gives back (`ResolvedRequest.selection`).
 """
 
 from __future__ import annotations
@@ -14,8 +12,14 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from modelswap.api.errors.error_mapping import NO_ROUTER
-from modelswap.api.routing.filters import rename_query, rewrite
-from modelswap.api.routing.form_filters import form_edits
+from modelswap.api.proxy.context import ResolvedRequest
+from modelswap.api.routing.filters import (
+    bare_form,
+    bare_request,
+    form_edits,
+    rename_query,
+    rewrite,
+)
 from modelswap.api.routing.model_restrictions import check_names_below, check_other_names
 from modelswap.api.routing.model_selector import (
     BYTE_ORDER_MARK,
@@ -27,8 +31,6 @@ from modelswap.api.routing.model_selector import (
     find_in_multipart,
     is_marked,
 )
-from modelswap.api.routing.peer_names import bare_form, bare_request
-from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.core.naming.names import LocalTarget, NoTarget, Off, PeerTarget, Unknown
 from modelswap.errors import (
     BadRequestError,
@@ -40,15 +42,13 @@ from modelswap.errors import (
 
 if TYPE_CHECKING:
     from modelswap.api.routing.model_selector import NamedModel
+    from modelswap.api.services import Services
     from modelswap.core.naming.names import Target
 
     from .context import RequestContext
-    from .services import RoutingState
 
 
-def resolve(
-    context: RequestContext, body: bytes, query: str, state: RoutingState
-) -> ResolvedRequest:
+def resolve(context: RequestContext, body: bytes, query: str, state: Services) -> ResolvedRequest:
     """Resolve a request whose whole body is here, or which has none."""
     source = context.source
     text = body
@@ -62,21 +62,21 @@ def resolve(
             method = "GET" if source is NameLocation.QUERY else context.request.method
             found = find(method, context.kind, query, text)
     except ReplyError as refusal:
-        if source is NameLocation.JSON and is_marked(body):
-            text = body.removeprefix(BYTE_ORDER_MARK)
-            resolved = resolve(context, text, query, state)
-            return resolved if resolved.body is not None else _with_body(resolved, text)
-        return ResolvedRequest(refusal=refusal)
-    if state.profile is None:
-        known = (context.known_streams if found.stream else context.known).get(found.model)
-        if known is not None:
-            return known if text is body else _with_body(known, text)
-    resolved = _resolve_named(context, found, text, query, state)
-    return resolved if text is body or resolved.body is not None else _with_body(resolved, text)
+        if source is not NameLocation.JSON or not is_marked(body):
+            return ResolvedRequest(refusal=refusal)
+        text = body.removeprefix(BYTE_ORDER_MARK)
+        resolved = resolve(context, text, query, state)
+    else:
+        known = context.known_streams if found.stream else context.known
+        result = known.get(found.model) if state.profile is None else None
+        resolved = result or _resolve_named(context, found, text, query, state)
+    if text is body or resolved.body is not None:
+        return resolved
+    return msgspec.structs.replace(resolved, body=text)
 
 
 def _resolve_named(
-    context: RequestContext, found: NamedModel, body: bytes, query: str, state: RoutingState
+    context: RequestContext, found: NamedModel, body: bytes, query: str, state: Services
 ) -> ResolvedRequest:
     """Resolve a request that names its model in body or query, for the first time."""
     resolved = ResolvedRequest(stream=found.stream)
@@ -96,12 +96,8 @@ def _resolve_named(
     return resolved
 
 
-def _with_body(resolved: ResolvedRequest, body: bytes) -> ResolvedRequest:
-    return msgspec.structs.replace(resolved, body=body)
-
-
 def resolve_stream(
-    context: RequestContext, beginning: bytes, query: str, state: RoutingState
+    context: RequestContext, beginning: bytes, query: str, state: Services
 ) -> ResolvedRequest:
     """Resolve a request whose large body is sent as it comes; `beginning` is what was read of it."""
     if context.source is NameLocation.PATH:
@@ -122,7 +118,7 @@ def resolve_stream(
 
 
 def resolve_form(
-    context: RequestContext, fields: dict[str, bytes], query: str, state: RoutingState
+    context: RequestContext, fields: dict[str, bytes], query: str, state: Services
 ) -> ResolvedRequest:
     """Resolve a multipart form of which `fields` are known; the rest may still come."""
     if context.named is not None:
@@ -156,36 +152,29 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
     if isinstance(target, LocalTarget):
         return ResolvedRequest(name, target.model, target)
     resolved = ResolvedRequest(name, name, target)
-    kind = context.kind
-    if context.identity.models:
-        try:
-            check_names_below(
-                context.identity,
-                context.snapshot.names,
-                method=context.request.method,
-                kind=kind,
-                query=query,
-                body=body,
-            )
-        except ReplyError as refusal:
-            resolved.refusal = refusal
-            return resolved
-    if target.rewrite is not None:
-        kind = None if context.is_coded else kind
-        resolved.body, resolved.query, _ = bare_request(
-            target, context.request.method, kind, query, body
+    method = context.request.method
+    try:
+        check_names_below(
+            context.identity,
+            context.snapshot.names,
+            method=method,
+            kind=context.kind,
+            query=query,
+            body=body,
         )
+    except ReplyError as refusal:
+        resolved.refusal = refusal
+        return resolved
+    if target.rewrite is not None:
+        kind = None if context.is_coded else context.kind
+        resolved.body, resolved.query, _ = bare_request(target, method, kind, query, body)
     return resolved
 
 
 def _find_target(
-    resolved: ResolvedRequest, context: RequestContext, name: str, state: RoutingState
+    resolved: ResolvedRequest, context: RequestContext, name: str, state: Services
 ) -> Target:
-    """Look the name up, and enter into `resolved` what is known.
-
-    Raises:
-        ReplyError: nothing here has the name, or this key may not use it.
-    """
+    """Look the name up, and enter into `resolved` what is known."""
     if len(name) > MOST_NAME:
         raise BadRequestError("the model's name is too long")
     snapshot = context.snapshot

@@ -2,14 +2,14 @@
 
 Guarantees: what no edit touches goes out byte for byte; `model` changes by rename only. An edit that
 cannot be made is left out and named, for the log; it never fails the request.
-Does not: edit multipart forms (`form_filters`, `http.body.forms`).
+Does not: edit multipart forms while they are sent (`http.body.forms`); `form_edits` says how.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import msgspec
@@ -24,15 +24,16 @@ from modelswap.core.naming.jsonpath import (
     parse_path,
 )
 from modelswap.core.naming.jsonpath import JsonEdit as Step
+from modelswap.errors import ReplyError
 
-from .model_selector import NameLocation, only_model_key, raw_values
+from .model_selector import BYTE_ORDER_MARK, NameLocation, find, only_model_key, raw_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from modelswap.config.plan import Filters
     from modelswap.config.tree.values import Json
-    from modelswap.core.naming.names import Target
+    from modelswap.core.naming.names import PeerTarget, Target
 
 _MODEL = "model"
 _FORM_MODEL = re.compile(
@@ -44,8 +45,6 @@ WHOLE_BODY = "(body)"
 
 @dataclass(frozen=True, slots=True)
 class RequestEdits:
-    """What one model does to a JSON request."""
-
     model: str | None = None
     """`useModelName`."""
     steps: tuple[Step, ...] = ()
@@ -68,38 +67,45 @@ class EditedRequest(NamedTuple):
     failed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class FormEdits:
+    values: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Fields to set, as they go out."""
+    remove: frozenset[str] = frozenset()
+
+
 def compile_filters(filters: Filters, use_model_name: str = "") -> RequestEdits | None:
     """Prepare a model's or peer's filters; `None`: there is nothing to do."""
     labels: dict[Step, str] = {}
-    deletes = _deletes(filters.strip, labels)
-    sets = _sets(filters.set, labels)
-    by_id = {name: _sets(params, labels) for name, params in filters.set_by_id.items()}
-    by_id = {name: steps for name, steps in by_id.items() if steps}
+    deletes = _steps(dict.fromkeys(filters.strip), labels, lambda path, _: Delete(path))
+    sets = _steps(filters.set, labels, _set)
+    by_id = {
+        name: steps
+        for name, params in filters.set_by_id.items()
+        if (steps := _steps(params, labels, _set))
+    }
     if not (use_model_name or deletes or sets or by_id):
         return None
     return RequestEdits(use_model_name or None, (*deletes, *sets), by_id, labels)
 
 
-def _deletes(keys: Iterable[str], labels: dict[Step, str]) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    for key in sorted(set(keys)):
-        path = parse_path(key)
-        if key and path[0].removeprefix(":") != _MODEL:
-            step = Delete(path)
-            labels[step] = key
-            steps.append(step)
-    return tuple(steps)
-
-
-def _sets(params: Mapping[str, Json], labels: dict[Step, str]) -> tuple[Step, ...]:
+def _steps(
+    params: Mapping[str, Json],
+    labels: dict[Step, str],
+    make: Callable[[tuple[str, ...], Json], Step],
+) -> tuple[Step, ...]:
     steps: list[Step] = []
     for key, value in sorted(params.items()):
         path = parse_path(key)
         if key and path[0].removeprefix(":") != _MODEL:
-            step = Set(path, msgspec.json.encode(value))
+            step = make(path, value)
             labels[step] = key
             steps.append(step)
     return tuple(steps)
+
+
+def _set(path: tuple[str, ...], value: Json) -> Set:
+    return Set(path, msgspec.json.encode(value))
 
 
 def rewrite(
@@ -143,11 +149,11 @@ def edit_json(
 def rename_json(body: bytes, name: str) -> EditedBody:
     """Put another name into a JSON request that `find_in_json` accepted."""
     after_key = only_model_key(body)
-    if after_key is None:
-        return _edit(body, (_rename(name),), {})
     try:
-        start, end = member_value(body, after_key)
+        start, end = (0, 0) if after_key is None else member_value(body, after_key)
     except UnreadableError:
+        start = end = 0
+    if not end:
         return _edit(body, (_rename(name),), {})
     encoded = msgspec.json.encode(name)
     if body[start:end] == encoded:
@@ -183,3 +189,51 @@ def rename_form(body: bytes, name: str) -> bytes:
     pair = b"model=" + quote_plus(name).encode("ascii")
     renamed, count = _FORM_MODEL.subn(lambda found: found.group(1) + pair, body)
     return renamed if count else b"&".join(filter(None, (body, pair)))
+
+
+def bare_request(
+    target: PeerTarget, method: str, content_type: str | None, query: str, body: bytes
+) -> EditedRequest:
+    """Put the bare name, which the peer knows, where the qualified one is.
+
+    A body that cannot be read passes as it is; a form is edited while it is sent.
+    """
+    text = body.removeprefix(BYTE_ORDER_MARK)
+    try:
+        found = find(method, content_type, query, text)
+    except ReplyError:
+        return EditedRequest(body, query)
+    if found.model != target.requested:
+        return EditedRequest(body, query)
+    return rewrite(None, target, found.source, text, query)
+
+
+def bare_form(target: Target, fields: dict[str, bytes]) -> FormEdits:
+    """Return the edit of a form that names its model in full."""
+    is_qualified = fields.get(_MODEL) == target.requested.encode()
+    bare = target.rewrite if is_qualified else None
+    return form_edits(None, requested=target.requested, rename=bare)
+
+
+def form_edits(edit: RequestEdits | None, *, requested: str, rename: str | None) -> FormEdits:
+    """Translate filters into edits of a form; `rename` is as for `edit_json`.
+
+    A dotted path into an object is a field of that literal name, as servers that read forms spell
+    nested parameters. A text goes in as it is, anything else as JSON.
+    """
+    edit = edit or RequestEdits()
+    name = edit.model or rename
+    values: dict[str, bytes] = {} if name is None else {_MODEL: name.encode()}
+    remove: set[str] = set()
+    for step in (*edit.steps, *edit.by_id.get(requested, ())):
+        field_name = edit.labels.get(step, "").replace("\\.", ".")
+        match step:
+            case Set(_, raw):
+                remove.discard(field_name)
+                value: Any = msgspec.json.decode(raw)
+                values[field_name] = value.encode() if isinstance(value, str) else raw
+            case Delete(_):
+                remove.add(field_name)
+            case _ as never:
+                assert_never(never)
+    return FormEdits(values, frozenset(remove))

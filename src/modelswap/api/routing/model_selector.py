@@ -58,7 +58,6 @@ class NameLocation(Enum):
     JSON = auto()
     MULTIPART = auto()
     FORM = auto()
-    """An urlencoded body."""
     PATH = auto()
     """Below `/upstream/<model>`: the body and the query need not name it."""
 
@@ -127,12 +126,7 @@ def source_of(method: str, content_type: str | None) -> NameLocation:
 
 
 def find(method: str, content_type: str | None, query: str, body: bytes) -> NamedModel:
-    """Find the model of a request that is not multipart (see `find_in_multipart` for those).
-
-    Raises:
-        BadRequestError: the body is broken or ambiguous.
-        NotFoundError: there is no model.
-    """
+    """Find the model of a request that is not multipart (see `find_in_multipart` for those)."""
     match source_of(method, content_type):
         case NameLocation.JSON:
             return find_in_json(body)
@@ -143,7 +137,6 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Name
 
 
 def find_in_json(body: bytes) -> NamedModel:
-    """Find the top-level `model` of a JSON text."""
     found = _in_small_json(body) if len(body) < _SMALL else None
     if found is None:
         found = _in_json(body)
@@ -155,13 +148,10 @@ def find_in_json(body: bytes) -> NamedModel:
 def find_in_multipart(query: str, fields: Mapping[str, str]) -> NamedModel:
     """Find the model of a form whose fields were read elsewhere: the query comes first."""
     asked = _in_pairs(query, NameLocation.QUERY)
-    if asked.model:
-        return NamedModel(
-            asked.model, asked.stream or fields.get("stream") == "true", NameLocation.QUERY
-        )
-    model = fields.get("model", "")
     stream = asked.stream or fields.get("stream") == "true"
-    return _required(NamedModel(model, stream, NameLocation.MULTIPART))
+    if asked.model:
+        return NamedModel(asked.model, stream, NameLocation.QUERY)
+    return _required(NamedModel(fields.get("model", ""), stream, NameLocation.MULTIPART))
 
 
 def may_name_in_query(method: str, content_type: str | None) -> bool:
@@ -244,8 +234,7 @@ def _in_json(body: bytes) -> NamedModel:
     except RecursionError:
         raise BadRequestError("the JSON body is nested too deeply") from None
     except ValueError as error:
-        said = "it is UTF-16 or UTF-32, not UTF-8" if _is_wide(body) else _said(error)
-        raise BadRequestError(f"the request body is not valid JSON: {said}") from None
+        raise BadRequestError(f"the request body is not valid JSON: {_said(error, body)}") from None
     else:
         if len(names) > 1:
             raise BadRequestError(_TWO_MODELS)
@@ -303,13 +292,10 @@ def _is_escaped(body: bytes, at: int) -> bool:
     return (at - before) % 2 == 0
 
 
-def _is_wide(body: bytes) -> bool:
-    """Tell whether a text looks like UTF-16 or UTF-32: a mark, or a NUL beside its first character."""
-    return body[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in body[:4]
-
-
-def _said(error: ValueError) -> str:
+def _said(error: ValueError, body: bytes) -> str:
     """Give the place, never the bytes, of what is wrong."""
+    if body[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in body[:4]:
+        return "it is UTF-16 or UTF-32, not UTF-8"
     if isinstance(error, UnicodeDecodeError):
         return "invalid UTF-8"
     return str(error).removeprefix("JSON is malformed: ")
@@ -330,8 +316,7 @@ def _unusual(body: bytes) -> NamedModel:
         return NamedModel("", stream=False, source=NameLocation.JSON)
     except (ValueError, RecursionError):
         raise BadRequestError("the request body is not valid JSON") from None
-    if _spellings(body) > 1:
-        _refuse_duplicates(body)
+    _refuse_duplicates(body)
     return NamedModel(_text(bytes(slow.model)), bytes(slow.stream) == b"true", NameLocation.JSON)
 
 
@@ -352,10 +337,8 @@ def _text(raw: bytes) -> str:
 
 def _spellings(body: bytes) -> int:
     """Count what could be a `model` key, at any level, however its letters are escaped."""
-    if len(body) > _BIG:
-        counted = _count_sparse(body)
-        if counted is not None:
-            return counted
+    if len(body) > _BIG and (counted := _count_sparse(body)) is not None:
+        return counted
     if b"\\u00" in body:
         return sum(1 for _ in _ANY_SPELLING.finditer(body))
     return body.count(_KEY)
@@ -389,6 +372,8 @@ def only_model_key(body: bytes) -> int | None:
 
 
 def _refuse_duplicates(body: bytes) -> None:
+    if _spellings(body) <= 1:
+        return
     try:
         keys = keys_of(body, raw_values)
     except NotApplicableError:

@@ -2,14 +2,16 @@
 
 Guarantees: a path is never decoded on its way to a model server. It is refused when a program that
 decodes it would read another path.
-Does not: know routes.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _UNCLEAN: Final = re.compile(r"//|/\.\.?(?:/|$)")
 
@@ -28,16 +30,20 @@ def forwarded_path(path: str) -> str:
 
 def cleaned(path: str) -> str:
     """Resolve `//`, `/./` and `/../`; percent-encoded ones are not touched."""
-    kept: list[str] = []
-    for piece in path.split("/"):
-        if piece == "..":
-            if kept:
-                kept.pop()
-        elif piece not in {"", "."}:
-            kept.append(piece)
+    kept = without_dots(filter(None, path.split("/")))
     tail = "/" if path.endswith(("/", "/.", "/..")) and kept else ""
     # Browsers read a backslash as a slash: `/\\evil.example` would lead to another site.
     return ("/" + "/".join(kept) + tail).replace("\\", "%5C")
+
+
+def without_dots(segments: Iterable[str]) -> list[str]:
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    return kept
 
 
 def escapes(path: str) -> bool:

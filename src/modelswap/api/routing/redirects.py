@@ -1,8 +1,7 @@
 """Makes the `Location` of the program's own redirects.
 
 Guarantees: a redirect stays on the host that the client named, and below the path prefix of a reverse
-proxy: the location is relative to the path of the request, or begins with the prefix that a trusted
-proxy names. The query is kept.
+proxy: it is relative to the request's path, or begins with the prefix that a trusted proxy names.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.api.hosts.trusted_proxies import forwarded_prefix
 
-from .paths import is_unclean
+from .paths import is_unclean, without_dots
 
 if TYPE_CHECKING:
     from modelswap.api.hosts.trusted_proxies import TrustedProxies
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def location(request: Request, to: str, proxies: TrustedProxies) -> str:
-    """Return the `Location` that leads from the request to the absolute path `to`."""
+    """Return the `Location` that leads from the request to the absolute path `to`, with its query."""
     prefix = forwarded_prefix(request, proxies)
     path = prefix + to if prefix else relative(request.path, to)
     return f"{path}?{request.query}" if request.query else path
@@ -35,7 +34,7 @@ def relative(base: str, to: str) -> str:
     wanted = to[1:].split("/")
     shared = 0
     if is_unclean(base):
-        folder = _resolved(folder)
+        folder = without_dots(folder)  # empty segments count, as RFC 3986 counts them
     else:
         while shared < min(len(folder), len(wanted) - 1) and folder[shared] == wanted[shared]:
             shared += 1
@@ -43,15 +42,3 @@ def relative(base: str, to: str) -> str:
     if not reference or ":" in reference.partition("/")[0]:
         reference = "./" + reference  # "a:b" alone would be read as a scheme
     return reference.replace("\\", "%5C")  # browsers read a backslash as a slash
-
-
-def _resolved(folder: list[str]) -> list[str]:
-    """Apply the dots; empty segments count, as RFC 3986 counts them."""
-    kept: list[str] = []
-    for segment in folder:
-        if segment == "..":
-            if kept:
-                kept.pop()
-        elif segment != ".":
-            kept.append(segment)
-    return kept

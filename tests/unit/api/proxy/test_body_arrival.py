@@ -9,7 +9,7 @@ import pytest
 
 from modelswap.api.auth.identity import Identity
 from modelswap.api.proxy.body_arrival import BodyArrival
-from modelswap.api.routing.form_filters import FormEdits
+from modelswap.api.routing.filters import FormEdits
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from support.proxy_units import FakeExchange, FakeServices, M, context_of, request_of, snapshot_of
 
@@ -25,6 +25,7 @@ FORM_TYPE = (("Content-Type", "multipart/form-data; boundary=x"),)
 FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nfar/big\r\n--x--\r\n'
 HERE = ("m", LocalTarget(M, "m"))
 FAR = ("far/big", PeerTarget("far", "big", "far/big", "big"))
+BARE = ("big", PeerTarget("far", "big", "big"))
 LIMITED = Identity("key", models=("far/*",))
 
 
@@ -76,6 +77,7 @@ def arrived(
         (b"any", AUDIO, {"named": HERE}, ("body", b"any")),
         (FORM, FORM_TYPE, {"named": HERE}, ("body", FORM)),
         (FORM, FORM_TYPE, {"named": FAR}, ("form", {"model": b"far/big"})),
+        (b"no form", FORM_TYPE, {"named": BARE}, ("body", b"no form")),
         (FORM, FORM_TYPE, {"named": FAR, "identity": LIMITED}, ("body", FORM)),
     ],
 )

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from modelswap.api.proxy.proxy_request import ProxyRequest, RequestPhase
+from modelswap.api.proxy.proxy_request import RETRIES, ProxyRequest, RequestPhase, may_resend
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.errors import BadRequestError
 from modelswap.http import EndReason, RelayResult
 from support.proxy_units import (
     BASIC,
@@ -158,6 +159,12 @@ class TestQueue:
         started.assert_over(499, "cancelled")
         assert started.fleet.orders == ["ask", "cancel"]
 
+    def test_a_form_that_breaks_off_gives_its_place_back(self) -> None:
+        started = Started(phase=Phase.STOPPED)
+        started.unit.fail(BadRequestError("could not parse multipart form"))
+        started.assert_over(400, "refused")
+        assert started.fleet.orders == ["ask", "cancel"]
+
     def test_a_late_grant_is_given_back(self) -> None:
         started = Started(phase=Phase.STOPPED)
         started.exchange.on_gone()
@@ -176,7 +183,44 @@ class TestQueue:
         assert started.fleet.orders == ["ask"]
 
 
+NEVER_RAN = RelayResult(EndReason.NO_ANSWER, None, 0, "", started=False, never_ran=True)
+UNCONNECTED = RelayResult(EndReason.CONNECT_FAILED, None, 0, "", started=False, never_ran=True)
+RESET = RelayResult(
+    EndReason.NO_ANSWER, None, 0, "", started=False, never_ran=False, was_reset=True
+)
+LOST = RelayResult(EndReason.NO_ANSWER, None, 0, "", started=False, never_ran=False)
+
+
+@pytest.mark.parametrize(
+    ("result", "whole", "streamed"),
+    [
+        (NEVER_RAN, True, False),
+        (UNCONNECTED, True, True),
+        (RESET, True, False),
+        (LOST, False, False),
+    ],
+)
+def test_a_streamed_body_is_sent_once(result: RelayResult, *, whole: bool, streamed: bool) -> None:
+    assert may_resend(result, is_whole=True) == whole
+    assert may_resend(result, is_whole=False) == streamed
+
+
 class TestRetries:
+    def test_pauses_double_and_end(self) -> None:
+        started = Started()
+        clock = started.services.loop
+        times: list[float] = []
+
+        def server(_: str) -> Any:
+            times.append(round(clock.now, 3))
+            return started.fleet.ready
+
+        started.fleet.server = server
+        started.unit.on_end(ended(EndReason.NO_ANSWER, was_reset=True))
+        clock.advance(10)
+        assert times == [0.05, 0.15, 0.35, 0.75]
+        assert len(times) == RETRIES
+
     def test_a_server_that_ended_before_the_request_began_is_asked_for_again(self) -> None:
         started = Started()
         started.fleet.current = Phase.STOPPED
@@ -240,6 +284,14 @@ def test_a_form_is_edited_and_sent_whole() -> None:
     assert started.relay.body == form.replace(b"renamed", b"real")
     started.unit.on_whole(HEAD, b"{}")
     started.assert_over(200, "done")
+
+
+def test_a_broken_form_for_a_model_in_the_path_leaves_a_row() -> None:
+    peer = PeerTarget("far", "big", "far/big", "big")
+    started = Started(b"no form", fields=FORM, named=("far/big", peer))
+    started.assert_over(400, "refused")
+    assert [entry.model for entry in started.services.entries] == ["far/big"]
+    assert FakeRelay.count == 0
 
 
 def test_a_bug_keeps_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,8 @@ import pytest
 from modelswap.api.auth.client_identity import ClientIdentities
 from modelswap.api.proxy.context import RequestContext
 from modelswap.api.proxy.record import RequestRecord
-from modelswap.api.routing.resolved_request import ResolvedRequest
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.config.plan import Plan
-from modelswap.core.naming.names import LocalTarget
-from modelswap.core.spec import ModelId
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -86,8 +83,19 @@ def begun(
         is_tracked=True,
     )
     shared: Any = services
-    resolved = ResolvedRequest("alias", "m", LocalTarget(ModelId("m"), "alias"))
-    record = RequestRecord(shared, context, context.request, 1.0, resolved, lambda: None)
+    record = RequestRecord(
+        shared,
+        context,
+        context.request,
+        1.0,
+        path,
+        model="m",
+        requested="alias",
+        stream=False,
+        selector=None,
+    )
+    record.cancel = lambda: None
+    services.inflight.add(record)
     record.sent, record.sent_size = sent, len(sent)
     return record
 

@@ -14,7 +14,7 @@ from modelswap.core.naming.names import LocalTarget, PeerTarget
 from support.proxy_units import JSON, FakeFleet, M, context_of, request_of, snapshot_of
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.resolved_request import ResolvedRequest
+    from modelswap.api.proxy.context import ResolvedRequest
 
 FORM = (("Content-Type", "multipart/form-data; boundary=x"),)
 MARK = b"\xef\xbb\xbf"

@@ -13,6 +13,8 @@ from modelswap.api.routing.filters import (
     WHOLE_BODY,
     EditedBody,
     EditedRequest,
+    bare_form,
+    bare_request,
     compile_filters,
     edit_json,
     rename_form,
@@ -207,3 +209,41 @@ def test_editing_is_what_it_is_on_the_tree(
             tree[key] = put[key]
     assert json.loads(made) == tree
     assert list(json.loads(made)) == list(tree)
+
+
+FAR = PeerTarget("far", "big", "far/big", rewrite="big")
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "query", "body", "expected"),
+    [
+        (
+            "POST",
+            "application/json",
+            "",
+            b'{"model":"far/big","x":1}',
+            EditedRequest(b'{"model":"big","x":1}', ""),
+        ),
+        (
+            "POST",
+            "application/json",
+            "a=1",
+            b'{"model":"other"}',
+            EditedRequest(b'{"model":"other"}', "a=1"),
+        ),
+        ("POST", "application/json", "", b"no JSON", EditedRequest(b"no JSON", "")),
+        ("POST", None, "", b"\x1f\x8b", EditedRequest(b"\x1f\x8b", "")),
+        ("GET", None, "model=far%2Fbig", b"", EditedRequest(b"", "model=big")),
+        ("GET", None, "model=x&model=far/big", b"", EditedRequest(b"", "model=x&model=far/big")),
+    ],
+)
+def test_only_the_name_in_full_is_changed(
+    method: str, content_type: str | None, query: str, body: bytes, expected: EditedRequest
+) -> None:
+    assert bare_request(FAR, method, content_type, query, body) == expected
+
+
+def test_only_the_name_in_full_is_changed_in_a_form() -> None:
+    assert bare_form(FAR, {"model": b"far/big"}).values == {"model": b"big"}
+    assert bare_form(FAR, {"model": b"big"}).values == {}
+    assert bare_form(FAR, {}).values == {}
