@@ -47,7 +47,7 @@ class ModelPathHandler:
             ReplyError: there is no such model, or this request may not use it now.
         """
         services, request = self.services, exchange.request
-        match = services.config.snapshot.names.split_raw_path(path, services.profile)
+        match = services.config.snapshot.names.split_path(path, services.profile, is_encoded=True)
         if match is None or isinstance(match.target, Off):
             raise NotFoundError("model not found")
         target = match.target

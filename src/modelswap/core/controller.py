@@ -1,10 +1,7 @@
 """The one entry to all decisions: events go in with the time, commands come out.
 
-The owner feeds one event at a time, and executes the commands in order before it feeds the next.
-`Controller` joins two halves that do not know each other: the life cycles (`LifecycleDriver`) and
-the requests (`Scheduler`).
-
-Units: times are points of the owner's monotonic clock.
+The owner executes the commands in order before it feeds the next event. Times are points of its
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from .commands import Fail, Grant, Position, Reason
 from .lifecycle_driver import LifecycleDriver
-from .models.lifecycle import ALIVE, LEAVING, Event, Phase
+from .models.lifecycle import LEAVING, Event, Phase
 from .models.state import ModelState
 from .scheduling.decisions import NOTHING, Start, Stop
 from .scheduling.scheduler import Scheduler
@@ -62,7 +59,7 @@ class Controller:
     # Requests
 
     def serve_now(self, model: ModelId) -> bool:
-        """Count a foreground request as running if its model is ready and no request has precedence.
+        """Count a foreground request as running if its model is ready and no request goes first.
 
         `False` decides nothing: call `on_arrived`, as for every background request.
         """
@@ -142,8 +139,8 @@ class Controller:
         process use it; *is_ready*: its probe has passed. *is_leaving*: it is not as configured, or
         not configured any more, so it only finishes those requests.
         """
-        if model not in self._states and is_leaving:
-            self._states[model] = ModelState(ModelSpec(id=model), is_removed=True)
+        if is_leaving:
+            self.add_in_flight(model, 0)
         state = self._states.get(model)
         if state is None or state.phase is not Phase.STOPPED:
             return NOTHING
@@ -159,25 +156,24 @@ class Controller:
 
     def add_in_flight(self, model: ModelId, count: int) -> None:
         """Count requests of another process on a model whose server is gone."""
-        if model not in self._states:
-            self._states[model] = ModelState(ModelSpec(id=model), is_removed=True)
-        self._states[model].in_flight += count
+        unknown = ModelState(ModelSpec(id=model), is_removed=True)
+        self._states.setdefault(model, unknown).in_flight += count
 
     def unload(
-        self, model: ModelId | None, now: Seconds, *, force: bool = False
+        self, models: Iterable[ModelId], now: Seconds, *, force: bool = False
     ) -> Sequence[Command]:
-        """Stop one model, or all: queued requests are refused, running ones get the grace period.
+        """Stop models together: none of them is started because another one leaves.
 
-        *force* stops the server at once; one that is stopping already is killed.
+        Queued requests are refused, running ones get the grace period. *force* stops the server at
+        once; one that is stopping already is killed.
         """
-        models = [*self._states] if model is None else [m for m in (model,) if m in self._states]
+        known = [m for m in models if m in self._states]
+        self._preload = deque(m for m in self._preload if m not in known)
         decisions: list[Decision] = []
-        for name in models:
-            while name in self._preload:
-                self._preload.remove(name)
-            self._states[name].reset_backoff()
-            decisions += self._unload(name, now, force=force)
-        decisions += self._scheduler.fail_waiting(models, Reason.UNLOADED, now)
+        for model in known:
+            self._states[model].reset_backoff()
+            decisions += self._unload(model, now, force=force)
+        decisions += self._scheduler.fail_waiting(known, Reason.UNLOADED, now)
         return self._execute_all(decisions, now)
 
     def preload(self, models: Iterable[ModelId], now: Seconds) -> Sequence[Command]:
@@ -277,7 +273,7 @@ class Controller:
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""
-        return [m for m, state in self._states.items() if state.phase in ALIVE]
+        return [m for m, state in self._states.items() if state.is_alive]
 
     def positions(self) -> dict[RequestId, int]:
         """Return the position of each queued request; 1 is the next.
@@ -323,7 +319,6 @@ class Controller:
             self._driver.watch_idle(model, now)
             return NOTHING
         state.reset_backoff()
-        # A pending swap to it starts it as it is configured now.
         return NOTHING if state.phase is Phase.STOPPED else self._drain_changed(model, now)
 
     def _forget_removed(self, model: ModelId, state: ModelState) -> None:

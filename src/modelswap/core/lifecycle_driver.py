@@ -2,7 +2,7 @@
 
 Guarantees: a phase changes only here. A phase's timers end with it. A timer that fires early is set
 again, so busy models do not set timers for each request.
-Does not: decide about requests: each step tells the scheduler, and returns the scheduler's decisions.
+Does not: decide about requests; each step returns what the scheduler decides.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class LifecycleDriver:
     ) -> Sequence[Decision]:
         match state.phase:
             case Phase.STARTING:
-                state.on_started()
+                state.failure = None
                 return NOTHING
             case Phase.READY:
                 state.on_ready(now)
@@ -137,7 +137,7 @@ class LifecycleDriver:
         self, timer: Timer, model: ModelId | None, now: Seconds, seen: ProbeObservation | None
     ) -> Sequence[Decision]:
         if timer is Timer.OVERDUE or model is None:
-            return self._scheduler.on_time(now)
+            return self._scheduler.decide_queue(now)
         state = self._states[model]
         match timer:
             case Timer.START:
@@ -157,11 +157,10 @@ class LifecycleDriver:
     def _on_idle(self, model: ModelId, state: ModelState, now: Seconds) -> Sequence[Decision]:
         ttl = state.spec.ttl
         assert ttl is not None  # the timer is set with a ttl and cleared with it
-        if state.in_flight or self._scheduler.queue.count(model):
-            self._set(TimerKey(Timer.IDLE, model), Seconds(now + ttl))
-            return NOTHING
-        if now < state.used + ttl:
-            self._set(TimerKey(Timer.IDLE, model), Seconds(state.used + ttl))
+        is_used = state.in_flight or self._scheduler.queue.count(model)
+        last_used = now if is_used else state.used
+        if is_used or now < last_used + ttl:
+            self._set(TimerKey(Timer.IDLE, model), Seconds(last_used + ttl))
             return NOTHING
         state.has_idled = True
         return self.feed(model, Event.STOP_WANTED, now, f"not used for {ttl:g} s")

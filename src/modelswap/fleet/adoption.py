@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.launch.protocol import Launcher, RunningServer
 
-    from .launch_specs import LaunchSpecs
+    from .model_server import LaunchSpecs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from modelswap.core.commands import (
 )
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
-from modelswap.core.models.load_times import LoadTimes
+from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
 from modelswap.units import Seconds
 
@@ -84,7 +84,6 @@ class Fleet:
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
-        self.capabilities = self._running.capabilities
         self._servers = self._running.by_model
         self._tickets: dict[RequestId, Ticket] = {}
         self._timers = Timers(self._loop, self._on_timer)
@@ -164,8 +163,7 @@ class Fleet:
         await self.departures.wait(wanted)
 
     def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
-        for model in models:
-            self._execute(self._controller.unload(model, self._now(), force=force))
+        self._execute(self._controller.unload(models, self._now(), force=force))
 
     def preload(self, models: Sequence[ModelId]) -> None:
         """Start these in order, as if a request had come for each."""
@@ -272,16 +270,12 @@ class Fleet:
         self._is_executing = True
         try:
             while self._commands:
-                self._execute_safely(self._commands.popleft())
+                try:
+                    self._execute_one(self._commands.popleft())
+                except Exception as bug:  # noqa: BLE001 - ends one request or model, not what follows
+                    self._observer.on_bug(bug)
         finally:
             self._is_executing = False
-
-    def _execute_safely(self, command: Command) -> None:
-        """Let a bug around one request or one model end that one, not the commands behind it."""
-        try:
-            self._execute_one(command)
-        except Exception as bug:  # noqa: BLE001 - a border: the caller is not to blame
-            self._observer.on_bug(bug)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:

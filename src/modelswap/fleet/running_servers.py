@@ -13,8 +13,7 @@ from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Event, Phase
 
 from .adoption import adopt
-from .launch_specs import LaunchSpecs
-from .model_server import ModelServer, model_of, server_id_of
+from .model_server import LaunchSpecs, ModelServer, model_of, server_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from modelswap.core.failure import Failure, ProbeObservation
     from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId, ServerId
-    from modelswap.launch.protocol import Capability, Exit, Handle, Launcher, Listener
+    from modelswap.launch.protocol import Exit, Handle, Launcher, Listener
 
     from .adoption import Adoption, Inherited
     from .observers import SafeObserver
@@ -56,11 +55,6 @@ class RunningServers:
         self._report = report
         self._phase = phase
         self._launcher = launcher(self)
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What the launcher can do beside starting and stopping."""
-        return self._launcher.capabilities
 
     # Orders
 

@@ -60,7 +60,7 @@ def test_unload_resets_the_backoff() -> None:
     sim = swapping(server_of=lambda _: FakeServer(fails=True))
     sim.arrive("a")
     sim.run(1)
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     sim.arrive("a")
     assert sim.spawned == [A, A]
 
@@ -196,7 +196,7 @@ def test_unload_is_not_undone_by_a_restore() -> None:
     sim.run(2)
     sim.arrive("b")
     sim.run(0.2)
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     sim.run(5)
     assert sim.spawned == [A, B]
 

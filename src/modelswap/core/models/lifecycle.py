@@ -1,8 +1,7 @@
 """The life cycle of one model server, as a table.
 
-Guarantees: only `step` changes a phase. The table is total: each (phase, event) pair is in exactly
-one of `TRANSITIONS`, `IGNORED` and `IMPOSSIBLE`; a test checks it. A phase has at most one timer of
-the table's own, and a transition replaces it.
+Guarantees: a (phase, event) pair is a transition, or impossible, or changes nothing; a test lists them
+all. A phase has at most one timer of the table's own, and a transition replaces it.
 Does not: count failures, or know whether a model is wanted.
 """
 
@@ -141,28 +140,15 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
 # Only a stopped model is started or adopted; a timer that is not set cannot fire.
 IMPOSSIBLE: Final = frozenset(
     {
-        *((p, E.START_WANTED) for p in ALIVE),
-        *((p, E.ADOPTED) for p in ALIVE),
+        *((p, e) for p in ALIVE for e in (E.START_WANTED, E.ADOPTED)),
         *((p, E.START_TIMED_OUT) for p in Phase if p is not P.STARTING),
         *((p, E.GRACE_EXPIRED) for p in Phase if p not in LEAVING),
     }
 )
 
-# Late, early or repeated events, which change nothing.
-IGNORED: Final = frozenset(
-    {
-        *((P.STOPPED, e) for e in (E.PROBE_PASSED, E.SPAWN_FAILED, E.STALLED)),
-        *((P.STOPPED, e) for e in (E.STOP_WANTED, E.KILL_WANTED, E.EXITED)),
-        (P.STARTING, E.STALLED),
-        (P.READY, E.PROBE_PASSED),
-        *((p, e) for p in LEAVING for e in (E.PROBE_PASSED, E.STALLED, E.STOP_WANTED)),
-        *((p, E.KILL_WANTED) for p in (P.KILLING, P.STUCK)),
-    }
-)
-
 
 def step(phase: Phase, event: Event) -> Transition | None:
-    """Return what *event* changes, or `None` for an event that changes nothing."""
+    """Return what *event* changes; `None`: it is late, early or repeated, and changes nothing."""
     transition = TRANSITIONS.get((phase, event))
     if transition is None and (phase, event) in IMPOSSIBLE:
         raise ImpossibleTransitionError(phase, event)

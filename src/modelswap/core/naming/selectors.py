@@ -46,15 +46,17 @@ class Spillover:
         self._rotation = 0
         """Advances with every least-busy choice, so that ties rotate."""
 
-    def choose(self, state_of: StateOf) -> str | None:
-        """Choose a target; `None` when all of them are stopping."""
+    def take(self, state_of: StateOf) -> str | None:
+        """Choose a target and count the request; `None` when all of them are stopping."""
         active, cold = self._classify(state_of)
         if active and (not cold or min(self._outstanding[t] for t in active) < self._limit):
-            return self._least_busy(active)
-        return cold[0] if cold else None
-
-    def increment(self, target: str) -> None:
-        self._outstanding[target] += 1
+            chosen = self._least_busy(active)
+        elif cold:
+            chosen = cold[0]
+        else:
+            return None
+        self._outstanding[chosen] += 1
+        return chosen
 
     def decrement(self, target: str) -> None:
         self._outstanding[target] -= 1
@@ -103,13 +105,8 @@ class Selectors:
         fact = self._facts[selector]
         spill = self._spills.get(selector)
         if spill is not None:
-            chosen = spill.choose(state_of)
-            if chosen is not None:
-                spill.increment(chosen)
-            return chosen
-        if fact.strategy == "warm":
-            return warm(fact.targets, state_of)
-        return fact.targets[0]
+            return spill.take(state_of)
+        return warm(fact.targets, state_of) if fact.strategy == "warm" else fact.targets[0]
 
     def decrement(self, selector: str, target: str) -> None:
         """Count a request as ended; does nothing for strategies that do not count."""

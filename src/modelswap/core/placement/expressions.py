@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from modelswap.core.spec import ModelId
 
@@ -34,7 +34,7 @@ class MatrixError(ValueError):
 
 
 class _SyntaxProblemError(Exception):
-    """One expression is wrong; caught where all of them are collected."""
+    """One expression is wrong; `read_sets` collects them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +112,7 @@ class _Parser:
         model = self._names.get(word)
         if model is not None:
             return Leaf(model)
-        if _is_name(word):
+        if all(char.isalnum() or char in "_-." for char in word):
             raise _SyntaxProblemError(f"{word!r} at column {column} is neither a var nor a model")
         raise _SyntaxProblemError(
             f"{word!r} at column {column} is not allowed in a name; use a var"
@@ -137,10 +137,6 @@ class _Parser:
         return Ref(name)
 
 
-def _is_name(word: str) -> bool:
-    return all(char.isalnum() or char in "_-." for char in word)
-
-
 def read_sets(sets: Mapping[str, str], names: Mapping[str, ModelId]) -> dict[str, Node]:
     """Parse all sets, in the order in which their choices are met: what is referred to comes first.
 
@@ -163,17 +159,13 @@ def read_sets(sets: Mapping[str, str], names: Mapping[str, ModelId]) -> dict[str
     return {name: parsed[name] for name in order}
 
 
-def _references(node: Node) -> Iterable[str]:
-    match node:
-        case Ref(name):
-            yield name
-        case Either(parts) | Both(parts):
-            for part in parts:
-                yield from _references(part)
-        case Leaf():
-            return
-        case _ as never:
-            assert_never(never)
+def names_in(node: Node) -> Iterator[Leaf | Ref]:
+    """Yield the models and references of an expression, in order."""
+    if isinstance(node, Leaf | Ref):
+        yield node
+    else:
+        for part in node.parts:
+            yield from names_in(part)
 
 
 def _too_deep(parsed: Mapping[str, Node], order: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -216,7 +208,6 @@ def _dependency_order(parsed: Mapping[str, Node], problems: list[tuple[str, str]
             elif name not in order and name in parsed:
                 path[name] = None
                 todo.append((name, True))
-                todo.extend(
-                    (used, False) for used in sorted(_references(parsed[name]), reverse=True)
-                )
+                used = [one.name for one in names_in(parsed[name]) if isinstance(one, Ref)]
+                todo.extend((one, False) for one in sorted(used, reverse=True))
     return list(order)
