@@ -236,7 +236,7 @@ class Controller:
     # Questions
 
     def phase(self, model: ModelId) -> Phase:
-        return self._states.get(model, _UNKNOWN).phase
+        return self.state(model).phase
 
     def listed_phase(self, model: ModelId) -> Phase:
         """Return the phase; a model counts as starting as soon as a request waits for its load."""
@@ -246,10 +246,10 @@ class Controller:
 
     def has_idled(self, model: ModelId) -> bool:
         """Say whether its time to live stopped it."""
-        return self._states.get(model, _UNKNOWN).has_idled
+        return self.state(model).has_idled
 
     def in_flight(self, model: ModelId) -> int:
-        return self._states.get(model, _UNKNOWN).in_flight
+        return self.state(model).in_flight
 
     def waiting(self, model: ModelId) -> int:
         return self._queue.count(model)
@@ -258,18 +258,9 @@ class Controller:
         """Return every queued request, in order."""
         return [(queued.id, queued.request) for queued in self._queue if queued.id >= 0]
 
-    def failure(self, model: ModelId) -> Failure | None:
-        """Return why the last start failed or the server crashed, until the next start."""
-        return self._states.get(model, _UNKNOWN).failure
-
-    def failed_at(self, model: ModelId) -> Seconds:
-        """Return when that was; only where there is a failure."""
-        return self._states[model].failed_at
-
-    def retry_at(self, model: ModelId, now: Seconds) -> Seconds | None:
-        """Return until when the model backs off; `None`: another try is allowed at once."""
-        state = self._states.get(model, _UNKNOWN)
-        return state.backoff_until if state.backoff_left(now) > 0 else None
+    def state(self, model: ModelId) -> ModelState:
+        """Return what is known of the model; only to be read."""
+        return self._states.get(model, _UNKNOWN)
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""
@@ -283,8 +274,6 @@ class Controller:
         pending = self._scheduler.pending
         ids = (q.id for q in self._queue if q.id >= 0 and q.request.model not in pending)
         return {id_: position for position, id_ in enumerate(ids, 1)}
-
-    # Stopping
 
     def _unload(self, model: ModelId, now: Seconds, *, force: bool) -> Sequence[Decision]:
         """Stop a model for good; running requests get their grace period."""
@@ -325,8 +314,6 @@ class Controller:
         """Drop a removed model once its process and its requests have ended."""
         if state.is_removed and state.phase is Phase.STOPPED and not state.in_flight:
             self._states.pop(model, None)
-
-    # Decisions become commands
 
     def _execute_all(self, decisions: Sequence[Decision], now: Seconds) -> Sequence[Command]:
         todo = deque(decisions)

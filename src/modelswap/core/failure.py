@@ -1,7 +1,5 @@
 """Why a model server did not start, or exited by itself.
 
-One value goes from the launcher to the client, the log and the page, so no text is parsed for it.
-
 Guarantees: `brief` holds no path, command line or output of the server, so every client may read
 it; `text` is for those who may read logs.
 """
@@ -58,8 +56,6 @@ _PASSING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one start failed, or one running server ended."""
-
     cause: Cause
     text: str
     brief: str

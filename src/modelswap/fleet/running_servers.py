@@ -2,7 +2,6 @@
 
 Guarantees: each start ends with one `SPAWN_FAILED` or `EXITED`; a start that the launcher calls
 retryable is tried again before that.
-Does not: decide what starts and stops; keep requests.
 """
 
 from __future__ import annotations
@@ -56,8 +55,6 @@ class RunningServers:
         self._phase = phase
         self._launcher = launcher(self)
 
-    # Orders
-
     async def open(self, inherited: Inherited, on_adopted: Callable[[Adoption], None]) -> None:
         """Open the launcher, take over what it found running, and stop the rest of that."""
         await self._launcher.open()
@@ -110,8 +107,6 @@ class RunningServers:
 
     def last_observation(self, name: ModelId) -> ProbeObservation | None:
         return self._launcher.last_observation(server_id_of(name))
-
-    # News
 
     def on_started(self, server: ServerId, handle: Handle) -> None:
         found = self.by_model.get(model_of(server))

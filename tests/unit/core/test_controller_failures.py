@@ -36,7 +36,9 @@ def test_a_failed_start_tells_everybody_and_backs_off() -> None:
         delays.append(round(refused.retry_after))
         sim.run(refused.retry_after)
     assert delays == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert sim.controller.failure(A) == failure(Cause.EXITED, "exit code 1", brief="exit code 1")
+    assert sim.controller.state(A).failure == failure(
+        Cause.EXITED, "exit code 1", brief="exit code 1"
+    )
 
 
 def test_a_good_start_ends_the_failure() -> None:
@@ -46,7 +48,7 @@ def test_a_good_start_ends_the_failure() -> None:
     for _ in range(2):
         sim.arrive("a")
         sim.run(3)
-    assert sim.controller.failure(A) is None
+    assert sim.controller.state(A).failure is None
     sim.exit("a")
     sim.arrive("a")
     sim.run(0.5)

@@ -7,16 +7,17 @@ Does not: count failures, or know whether a model is wanted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.spec import ModelSpec
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from modelswap.core.spec import ModelSpec
+    from collections.abc import Mapping
 
 ABORT_GRACE: Final = Seconds(5.0)
 """Until a kill, for a server that has no request to finish; an engine frees its memory in that time."""
@@ -80,61 +81,45 @@ class ImpossibleTransitionError(Exception):
         super().__init__(f"{event!s} while {phase!s}")
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    timer: Timer
-    delay: Seconds
+Limit = Seconds | Callable[[ModelSpec], Seconds]
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
     target: Phase
     action: Action | None = None
-    alarm: Callable[[ModelSpec], Alarm] | None = None
+    limit: Limit | None = None
+    """How long the target phase may last: `Timer.START` or `Timer.GRACE`."""
 
 
-def _start(spec: ModelSpec) -> Alarm:
-    return Alarm(Timer.START, spec.start_timeout)
-
-
-def _grace(spec: ModelSpec) -> Alarm:
-    return Alarm(Timer.GRACE, spec.stop_grace)
-
-
-def _abort(_: ModelSpec) -> Alarm:
-    return Alarm(Timer.GRACE, ABORT_GRACE)
-
-
-def _again(_: ModelSpec) -> Alarm:
-    return Alarm(Timer.GRACE, KILL_AGAIN)
-
-
+_START: Final[Limit] = attrgetter("start_timeout")
+_GRACE: Final[Limit] = attrgetter("stop_grace")
 P, E, T = Phase, Event, Transition
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
-    (P.STOPPED, E.START_WANTED): T(P.STARTING, Action.SPAWN, _start),
-    (P.STOPPED, E.ADOPTED): T(P.STARTING, None, _start),
+    (P.STOPPED, E.START_WANTED): T(P.STARTING, Action.SPAWN, _START),
+    (P.STOPPED, E.ADOPTED): T(P.STARTING, None, _START),
     (P.STARTING, E.PROBE_PASSED): T(P.READY),
     (P.STARTING, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _abort),
-    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
+    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, ABORT_GRACE),
+    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.STARTING, E.EXITED): T(P.STOPPED),
-    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Action.TERMINATE, _abort),
+    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Action.TERMINATE, ABORT_GRACE),
     (P.READY, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.READY, E.STALLED): T(P.STOPPING, Action.TERMINATE, _abort),
-    (P.READY, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _grace),
-    (P.READY, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
+    (P.READY, E.STALLED): T(P.STOPPING, Action.TERMINATE, ABORT_GRACE),
+    (P.READY, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _GRACE),
+    (P.READY, E.KILL_WANTED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.READY, E.EXITED): T(P.STOPPED),
     (P.STOPPING, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
+    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.STOPPING, E.EXITED): T(P.STOPPED),
-    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Action.KILL, _again),
+    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.KILLING, E.SPAWN_FAILED): T(P.STOPPED),
     (P.KILLING, E.EXITED): T(P.STOPPED),
-    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, _again),
+    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, KILL_AGAIN),
     (P.STUCK, E.SPAWN_FAILED): T(P.STOPPED),
     (P.STUCK, E.EXITED): T(P.STOPPED),
-    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, _again),
+    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, KILL_AGAIN),
 }
 
 # Only a stopped model is started or adopted; a timer that is not set cannot fire.

@@ -1,7 +1,5 @@
 """The state of one model beside its configuration, its back-off after failures, and load times.
 
-Back-off:
-
 * a failed start delays the next one by 1 s, then twice as long each time, up to 30 s;
 * after an early crash the server starts again at once, three times in a row; then it backs off too;
 * a run of at least `EARLY_CRASH`, an orderly stop, an unload or a new configuration resets it.

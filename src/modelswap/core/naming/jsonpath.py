@@ -4,8 +4,7 @@ A path is dotted: `a.b`, `a.0` (an element), `a\.b` (a dot in a key), `:0` (a ke
 at the end of a path `-1` (append; the last one when deleting).
 
 Guarantees: what no edit touches keeps its order, spacing and spelling; new keys come last; of
-duplicate keys all are edited. A text takes at most `BUDGET` steps to read.
-Does not: overwrite a scalar inside a path.
+duplicate keys all are edited; a scalar inside a path is not overwritten.
 """
 
 from __future__ import annotations

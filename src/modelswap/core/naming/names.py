@@ -3,7 +3,6 @@
 Guarantees: names are only looked up, in tables made once from the configuration: the active
 profile's pin, then a selector, then a model or an alias, then a peer's model. No text of a client
 becomes part of a path or a command.
-Does not: know how a selector chooses, or whether a model runs.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ _ENCODED_SEPARATOR = re.compile("/|%2[fF]")
 
 @dataclass(frozen=True, slots=True)
 class LocalTarget:
-    """A model of this server."""
-
     model: ModelId
     requested: str
     """The name after pin and selector; filters are configured by it."""
@@ -38,8 +35,6 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class PeerTarget:
-    """A model of another server."""
-
     peer: str
     model: str
     requested: str

@@ -5,14 +5,13 @@
 
 Guarantees: `read_sets` returns trees that are complete, without cycles and shallow enough for
 recursion, or raises with every problem.
-Does not: know what the sets mean; that is `matrix`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -179,15 +178,11 @@ def _too_deep(parsed: Mapping[str, Node], order: Iterable[str]) -> Iterable[tupl
 
 
 def _depth(node: Node, known: Mapping[str, int]) -> int:
-    match node:
-        case Leaf():
-            return 1
-        case Ref(name):
-            return 1 + known.get(name, 0)
-        case Either(parts) | Both(parts):
-            return 1 + max(_depth(part, known) for part in parts)
-        case _ as never:
-            assert_never(never)
+    if isinstance(node, Leaf):
+        return 1
+    if isinstance(node, Ref):
+        return 1 + known.get(node.name, 0)
+    return 1 + max(_depth(part, known) for part in node.parts)
 
 
 def _dependency_order(parsed: Mapping[str, Node], problems: list[tuple[str, str]]) -> list[str]:

@@ -1,14 +1,11 @@
 """The matrix: which models may run together, as set expressions over model names.
 
-An expression (`expressions`) is a list of model sets: a name is one set of one model, `|` joins
-lists, `&` is every union of one choice per side, `+x` is the list of set x. A set permits all its
-subsets.
+An expression is a list of model sets: a name is one set of one model, `|` joins lists, `&` is every
+union of one choice per side, `+x` is the list of set x. A set permits all its subsets.
 
 Guarantees: a request for a model gets the choice of least eviction cost, among equals the one that
-evicts the least recently used, within a bound: choices are projected on the models that run, and
-beyond `STATES` and `WORK` a greedy search decides (still exact where the sides of `&` share no
-running model).
-Does not: expand the sets.
+evicts the least recently used. Choices are projected on the models that run; beyond `STATES` and
+`WORK` a greedy search decides (still exact where the sides of `&` share no running model).
 """
 
 from __future__ import annotations

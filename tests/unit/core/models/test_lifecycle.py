@@ -14,11 +14,9 @@ from modelswap.core.models.lifecycle import (
     LEAVING,
     TRANSITIONS,
     Action,
-    Alarm,
     Event,
     ImpossibleTransitionError,
     Phase,
-    Timer,
     step,
 )
 from modelswap.core.spec import ModelId, ModelSpec
@@ -72,20 +70,20 @@ def test_every_alive_phase_can_end_and_every_wait_has_a_timer() -> None:
         assert TRANSITIONS[phase, Event.EXITED].target is Phase.STOPPED
     for transition in TRANSITIONS.values():
         waits = transition.target in ALIVE - {Phase.READY}
-        assert waits == (transition.alarm is not None)
+        assert waits == (transition.limit is not None)
 
 
 def test_graces_are_the_configured_ones() -> None:
     """A ready server gets its own grace, one that is still starting the short one."""
 
-    def alarm(phase: Phase, event: Event) -> Alarm | None:
-        make = TRANSITIONS[phase, event].alarm
-        return None if make is None else make(SPEC)
+    def limit(phase: Phase, event: Event) -> Seconds | None:
+        found = TRANSITIONS[phase, event].limit
+        return found(SPEC) if callable(found) else found
 
-    assert alarm(Phase.STOPPED, Event.START_WANTED) == Alarm(Timer.START, Seconds(60))
-    assert alarm(Phase.READY, Event.STOP_WANTED) == Alarm(Timer.GRACE, Seconds(7))
-    assert alarm(Phase.STARTING, Event.STOP_WANTED) == Alarm(Timer.GRACE, ABORT_GRACE)
-    assert alarm(Phase.STARTING, Event.START_TIMED_OUT) == Alarm(Timer.GRACE, ABORT_GRACE)
+    assert limit(Phase.STOPPED, Event.START_WANTED) == Seconds(60)
+    assert limit(Phase.READY, Event.STOP_WANTED) == Seconds(7)
+    assert limit(Phase.STARTING, Event.STOP_WANTED) == ABORT_GRACE
+    assert limit(Phase.STARTING, Event.START_TIMED_OUT) == ABORT_GRACE
 
 
 def test_clients_know_four_states() -> None:
