@@ -93,9 +93,5 @@ def not_ready(timeout: Seconds, seen: ProbeObservation | None) -> Failure:
     brief = f"not ready within {timeout:g} s"
     if seen is None:
         return failure(Cause.NOT_READY, brief, brief=brief)
-    return failure(
-        Cause.NOT_READY,
-        f"{brief}: {seen.text}",
-        brief=f"{brief}: {seen.brief}",
-        is_lasting=seen.is_lasting,
-    )
+    text, brief = f"{brief}: {seen.text}", f"{brief}: {seen.brief}"
+    return failure(Cause.NOT_READY, text, brief=brief, is_lasting=seen.is_lasting)

@@ -21,7 +21,6 @@ class Departures:
         self._callbacks: set[Callable[[ModelId, Phase], None]] = set()
 
     def add(self, callback: Callable[[ModelId, Phase], None]) -> None:
-        """Have *callback* called at every change of phase from now on."""
         self._callbacks.add(callback)
 
     def on_phase(self, model: ModelId, phase: Phase) -> None:

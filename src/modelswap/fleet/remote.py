@@ -152,10 +152,6 @@ class RemoteFleet:
         """Take note that a ready server did not answer in its time."""
         self._send("stalled", model=server.model.id, detail=detail)
 
-    def drain(self) -> None:
-        """Refuse the requests that wait."""
-        self.refuse_all()
-
     async def stop_all(self) -> None:
         """Do nothing: the servers are the other front's."""
 
@@ -174,6 +170,8 @@ class RemoteFleet:
         for model in list(self._phases):  # running requests go on: their servers may still live
             self._phases[model] = Phase.STOPPED
             self.departures.on_phase(model, Phase.STOPPED)
+
+    drain = refuse_all
 
     def give_back(self, fleet: Fleet, leases: Mapping[ModelId, int]) -> None:
         """Let *fleet*, of this front, go on: the hand-over has failed.

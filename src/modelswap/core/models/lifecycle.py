@@ -77,9 +77,6 @@ class Timer(StrEnum):
 class ImpossibleTransitionError(Exception):
     """An event that cannot happen in this phase: a bug, never a user error."""
 
-    def __init__(self, phase: Phase, event: Event) -> None:
-        super().__init__(f"{event!s} while {phase!s}")
-
 
 Limit = Seconds | Callable[[ModelSpec], Seconds]
 
@@ -136,5 +133,5 @@ def step(phase: Phase, event: Event) -> Transition | None:
     """Return what *event* changes; `None`: it is late, early or repeated, and changes nothing."""
     transition = TRANSITIONS.get((phase, event))
     if transition is None and (phase, event) in IMPOSSIBLE:
-        raise ImpossibleTransitionError(phase, event)
+        raise ImpossibleTransitionError(f"{event!s} while {phase!s}")
     return transition

@@ -2,7 +2,7 @@
 
 * a failed start delays the next one by 1 s, then twice as long each time, up to 30 s;
 * after an early crash the server starts again at once, three times in a row; then it backs off too;
-* a run of at least `EARLY_CRASH`, an orderly stop, an unload or a new configuration resets it.
+* a run of at least `EARLY_CRASH`, an orderly stop, an unload or a new configuration ends the back-off.
 
 The last failure is kept until the model starts again or its back-off is reset.
 """

@@ -197,11 +197,7 @@ def _is_whole(text: bytes, at: int, raw: bytes) -> bool:
 
 
 def member_value(text: bytes, after_key: int) -> tuple[int, int]:
-    """Return where the value of the member begins and ends whose key ends at `after_key`.
-
-    Raises:
-        UnreadableError: there is none.
-    """
+    """Return where the value after a key begins and ends; raises as `skip_value` does."""
     value = _member_start(text, after_key)
     return value, skip_value(text, value)
 
@@ -214,11 +210,7 @@ def _member_start(text: bytes, after_key: int) -> int:
 
 
 def keys_of(text: bytes, raw_values: RawValues | None = None) -> list[str]:
-    """List an object's keys as they are written, duplicates included.
-
-    Raises:
-        UnreadableError, NotApplicableError: `text` is no readable object.
-    """
+    """List an object's keys as they are written, duplicates included; raises as `apply` does."""
     tree = _open(text, raw_values)
     if not tree.is_object:
         raise NotApplicableError("not an object")

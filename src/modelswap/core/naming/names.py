@@ -106,10 +106,7 @@ class Names:
         self._depth = max((name.count("/") + 1 for name in every_name), default=1)
 
     def resolve(self, name: str, active_profile: str | None, select: Select) -> Resolution:
-        """Resolve `name`.
-
-        `select` gets a selector's id and gives one of its targets, spelled as configured, or `None`.
-        """
+        """Resolve a name; `select` gets a selector's id and gives one of its targets, or `None`."""
         if active_profile is not None:
             pin = self._pinned.get(active_profile, {}).get(name)
             if pin is not None:
@@ -138,7 +135,9 @@ class Names:
                 if isinstance(target, str | Unknown):
                     return None
                 if target is not None:
-                    return PathMatch(name, target, _rest(path, end))
+                    rest = path[end:]
+                    is_escaped = rest.startswith("%")
+                    return PathMatch(name, target, "/" + rest[len("%2F") :] if is_escaped else rest)
         return None
 
     def _select(self, selector: str, select: Select) -> Resolution:
@@ -204,8 +203,3 @@ def _beginnings(path: str, depth: int, *, is_encoded: bool) -> Iterable[tuple[st
             pieces.append(unquote(path[start:end]) if is_encoded else path[start:end])
             yield "/".join(pieces), end
         start = cut.end() if cut else len(path) + 1
-
-
-def _rest(path: str, end: int) -> str:
-    rest = path[end:]
-    return rest if not rest or rest.startswith("/") else "/" + rest[len("%2F") :]

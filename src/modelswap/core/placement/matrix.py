@@ -107,11 +107,7 @@ class _Search:
         return sum(value * (mask & bits).bit_count() for value, bits in self._savings)
 
     def choices(self, node: Node) -> list[int]:
-        """Return every choice that is not contained in another, in search order.
-
-        Raises:
-            _TooMuchError: when there are too many of them.
-        """
+        """Return every choice that is not contained in another, in search order."""
         match node:
             case Leaf(model):
                 return [self._bits.get(model, 0)]

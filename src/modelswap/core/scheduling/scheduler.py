@@ -292,8 +292,6 @@ class Scheduler:
             out.append(Fail(queued.id, reason, why, retry_after, failure))
         return out
 
-    # Swapping
-
     def _swap(self, model: ModelId, swap: Swap) -> list[Decision]:
         self.epoch += 1
         how = {eviction.model: eviction.how for eviction in swap.evictions}
