@@ -91,8 +91,8 @@ class RandomTraffic:
 
     def unload(self) -> None:
         w = self.sim
-        model = self.random.choice([None, *MODELS])
-        w.execute(w.controller.unload(model, w.clock(), force=self.random.random() < 0.3))
+        models = self.random.choice([MODELS, *([model] for model in MODELS)])
+        w.execute(w.controller.unload(models, w.clock(), force=self.random.random() < 0.3))
 
     def stall(self) -> None:
         self.sim.event(self.random.choice(MODELS), Event.STALLED)

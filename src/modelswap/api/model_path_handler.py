@@ -39,7 +39,7 @@ class ModelPathHandler:
     def upstream(self, exchange: Exchange, path: str, identity: Identity) -> None:
         """Send a request to the model that its path below `/upstream/` begins with, or raise."""
         services, request = self.services, exchange.request
-        match = services.config.snapshot.names.split_raw_path(path, services.profile)
+        match = services.config.snapshot.names.split_path(path, services.profile, is_encoded=True)
         if match is None or isinstance(match.target, Off):
             raise NotFoundError("model not found")
         target = match.target

@@ -36,8 +36,6 @@ class LeaseRequest:
 
 
 class Reason(StrEnum):
-    """Why a request was refused."""
-
     LOAD_FAILED = "load failed"
     BACKING_OFF = "backing off"
     QUEUE_FULL = "queue full"
@@ -79,8 +77,6 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Create the process and begin probing it."""
-
     model: ModelId
     placement: Placement = ANYWHERE
 
@@ -94,8 +90,6 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the process without asking."""
-
     model: ModelId
 
 

@@ -1,10 +1,7 @@
 """The one entry to all decisions: events go in with the time, commands come out.
 
-The owner feeds one event at a time, and executes the commands in order before it feeds the next.
-`Controller` joins two halves that do not know each other: the life cycles (`LifecycleDriver`) and
-the requests (`Scheduler`).
-
-Units: times are points of the owner's monotonic clock.
+The owner executes the commands in order before it feeds the next event. Times are points of its
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from .commands import Fail, Grant, Position, Reason
 from .lifecycle_driver import LifecycleDriver
-from .models.lifecycle import ALIVE, LEAVING, Event, Phase
+from .models.lifecycle import LEAVING, Event, Phase
 from .models.state import ModelState
 from .scheduling.decisions import NOTHING, Start, Stop
 from .scheduling.scheduler import Scheduler
@@ -62,7 +59,7 @@ class Controller:
     # Requests
 
     def serve_now(self, model: ModelId) -> bool:
-        """Count a foreground request as running if its model is ready and no request has precedence.
+        """Count a foreground request as running if its model is ready and no request goes first.
 
         `False` decides nothing: call `on_arrived`, as for every background request.
         """
@@ -142,8 +139,8 @@ class Controller:
         process use it; *is_ready*: its probe has passed. *is_leaving*: it is not as configured, or
         not configured any more, so it only finishes those requests.
         """
-        if model not in self._states and is_leaving:
-            self._states[model] = ModelState(ModelSpec(id=model), is_removed=True)
+        if is_leaving:
+            self.add_in_flight(model, 0)
         state = self._states.get(model)
         if state is None or state.phase is not Phase.STOPPED:
             return NOTHING
@@ -159,25 +156,24 @@ class Controller:
 
     def add_in_flight(self, model: ModelId, count: int) -> None:
         """Count requests of another process on a model whose server is gone."""
-        if model not in self._states:
-            self._states[model] = ModelState(ModelSpec(id=model), is_removed=True)
-        self._states[model].in_flight += count
+        unknown = ModelState(ModelSpec(id=model), is_removed=True)
+        self._states.setdefault(model, unknown).in_flight += count
 
     def unload(
-        self, model: ModelId | None, now: Seconds, *, force: bool = False
+        self, models: Iterable[ModelId], now: Seconds, *, force: bool = False
     ) -> Sequence[Command]:
-        """Stop one model, or all: queued requests are refused, running ones get the grace period.
+        """Stop models together: none of them is started because another one leaves.
 
-        *force* stops the server at once; one that is stopping already is killed.
+        Queued requests are refused, running ones get the grace period. *force* stops the server at
+        once; one that is stopping already is killed.
         """
-        models = [*self._states] if model is None else [m for m in (model,) if m in self._states]
+        known = [m for m in models if m in self._states]
+        self._preload = deque(m for m in self._preload if m not in known)
         decisions: list[Decision] = []
-        for name in models:
-            while name in self._preload:
-                self._preload.remove(name)
-            self._states[name].reset_backoff()
-            decisions += self._unload(name, now, force=force)
-        decisions += self._scheduler.fail_waiting(models, Reason.UNLOADED, now)
+        for model in known:
+            self._states[model].reset_backoff()
+            decisions += self._unload(model, now, force=force)
+        decisions += self._scheduler.fail_waiting(known, Reason.UNLOADED, now)
         return self._execute_all(decisions, now)
 
     def preload(self, models: Iterable[ModelId], now: Seconds) -> Sequence[Command]:
@@ -240,7 +236,7 @@ class Controller:
     # Questions
 
     def phase(self, model: ModelId) -> Phase:
-        return self._states.get(model, _UNKNOWN).phase
+        return self.state(model).phase
 
     def listed_phase(self, model: ModelId) -> Phase:
         """Return the phase; a model counts as starting as soon as a request waits for its load."""
@@ -250,10 +246,10 @@ class Controller:
 
     def has_idled(self, model: ModelId) -> bool:
         """Say whether its time to live stopped it."""
-        return self._states.get(model, _UNKNOWN).has_idled
+        return self.state(model).has_idled
 
     def in_flight(self, model: ModelId) -> int:
-        return self._states.get(model, _UNKNOWN).in_flight
+        return self.state(model).in_flight
 
     def waiting(self, model: ModelId) -> int:
         return self._queue.count(model)
@@ -262,22 +258,13 @@ class Controller:
         """Return every queued request, in order."""
         return [(queued.id, queued.request) for queued in self._queue if queued.id >= 0]
 
-    def failure(self, model: ModelId) -> Failure | None:
-        """Return why the last start failed or the server crashed, until the next start."""
-        return self._states.get(model, _UNKNOWN).failure
-
-    def failed_at(self, model: ModelId) -> Seconds:
-        """Return when that was; only where there is a failure."""
-        return self._states[model].failed_at
-
-    def retry_at(self, model: ModelId, now: Seconds) -> Seconds | None:
-        """Return until when the model backs off; `None`: another try is allowed at once."""
-        state = self._states.get(model, _UNKNOWN)
-        return state.backoff_until if state.backoff_left(now) > 0 else None
+    def state(self, model: ModelId) -> ModelState:
+        """Return what is known of the model; only to be read."""
+        return self._states.get(model, _UNKNOWN)
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""
-        return [m for m, state in self._states.items() if state.phase in ALIVE]
+        return [m for m, state in self._states.items() if state.is_alive]
 
     def positions(self) -> dict[RequestId, int]:
         """Return the position of each queued request; 1 is the next.
@@ -287,8 +274,6 @@ class Controller:
         pending = self._scheduler.pending
         ids = (q.id for q in self._queue if q.id >= 0 and q.request.model not in pending)
         return {id_: position for position, id_ in enumerate(ids, 1)}
-
-    # Stopping
 
     def _unload(self, model: ModelId, now: Seconds, *, force: bool) -> Sequence[Decision]:
         """Stop a model for good; running requests get their grace period."""
@@ -323,15 +308,12 @@ class Controller:
             self._driver.watch_idle(model, now)
             return NOTHING
         state.reset_backoff()
-        # A pending swap to it starts it as it is configured now.
         return NOTHING if state.phase is Phase.STOPPED else self._drain_changed(model, now)
 
     def _forget_removed(self, model: ModelId, state: ModelState) -> None:
         """Drop a removed model once its process and its requests have ended."""
         if state.is_removed and state.phase is Phase.STOPPED and not state.in_flight:
             self._states.pop(model, None)
-
-    # Decisions become commands
 
     def _execute_all(self, decisions: Sequence[Decision], now: Seconds) -> Sequence[Command]:
         todo = deque(decisions)

@@ -1,7 +1,5 @@
 """Why a model server did not start, or exited by itself.
 
-One value goes from the launcher to the client, the log and the page, so no text is parsed for it.
-
 Guarantees: `brief` holds no path, command line or output of the server, so every client may read
 it; `text` is for those who may read logs.
 """
@@ -10,36 +8,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from modelswap.units import Seconds
 
 
 class Cause(StrEnum):
-    """The class of a failure; the values are part of the HTTP interface."""
+    """The class of a failure, with a phrase for every client; values are part of the HTTP interface."""
 
-    PROGRAM_NOT_FOUND = "program_not_found"
-    CANNOT_START = "cannot_start"
-    FILE_NOT_FOUND = "file_not_found"
-    PERMISSION_DENIED = "permission_denied"
-    UNKNOWN_ARGUMENT = "unknown_argument"
-    BAD_MODEL = "bad_model"
-    MISSING_LIBRARY = "missing_library"
-    OUT_OF_MEMORY = "out_of_memory"
-    ADDRESS_IN_USE = "address_in_use"
-    NO_DEVICE = "no_device"
-    CONTAINER = "container"
-    NETWORK = "network"
-    NOT_READY = "not_ready"
-    KILLED = "killed"
-    CRASHED = "crashed"
-    EXITED = "exited"
+    phrase: str
 
-    @property
-    def phrase(self) -> str:
-        """The cause in a few words, for every client."""
-        return _PHRASES[self]
+    PROGRAM_NOT_FOUND = "program_not_found", "the program was not found"
+    CANNOT_START = "cannot_start", "the program cannot be started"
+    FILE_NOT_FOUND = "file_not_found", "a file was not found"
+    PERMISSION_DENIED = "permission_denied", "permission denied"
+    UNKNOWN_ARGUMENT = "unknown_argument", "an argument is not known or not valid"
+    BAD_MODEL = "bad_model", "the model file cannot be used"
+    MISSING_LIBRARY = "missing_library", "a library is missing"
+    OUT_OF_MEMORY = "out_of_memory", "out of memory"
+    ADDRESS_IN_USE = "address_in_use", "the address is in use"
+    NO_DEVICE = "no_device", "no usable GPU"
+    CONTAINER = "container", "the container cannot be started"
+    NETWORK = "network", "another machine cannot be reached"
+    NOT_READY = "not_ready", "not ready in time"
+    KILLED = "killed", "the server was killed"
+    CRASHED = "crashed", "the server crashed"
+    EXITED = "exited", "the server ended"
+
+    def __new__(cls, value: str, phrase: str = "") -> Self:
+        cause = str.__new__(cls, value)
+        cause._value_ = value
+        cause.phrase = phrase
+        return cause
 
     @property
     def is_lasting(self) -> bool:
@@ -47,24 +48,6 @@ class Cause(StrEnum):
         return self not in _PASSING
 
 
-_PHRASES: Final = {
-    Cause.PROGRAM_NOT_FOUND: "the program was not found",
-    Cause.CANNOT_START: "the program cannot be started",
-    Cause.FILE_NOT_FOUND: "a file was not found",
-    Cause.PERMISSION_DENIED: "permission denied",
-    Cause.UNKNOWN_ARGUMENT: "an argument is not known or not valid",
-    Cause.BAD_MODEL: "the model file cannot be used",
-    Cause.MISSING_LIBRARY: "a library is missing",
-    Cause.OUT_OF_MEMORY: "out of memory",
-    Cause.ADDRESS_IN_USE: "the address is in use",
-    Cause.NO_DEVICE: "no usable GPU",
-    Cause.CONTAINER: "the container cannot be started",
-    Cause.NETWORK: "another machine cannot be reached",
-    Cause.NOT_READY: "not ready in time",
-    Cause.KILLED: "the server was killed",
-    Cause.CRASHED: "the server crashed",
-    Cause.EXITED: "the server ended",
-}
 _PASSING: Final = frozenset(
     {Cause.OUT_OF_MEMORY, Cause.ADDRESS_IN_USE, Cause.NETWORK, Cause.NOT_READY, Cause.KILLED}
 )
@@ -73,8 +56,6 @@ _PASSING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one start failed, or one running server ended."""
-
     cause: Cause
     text: str
     brief: str
@@ -112,9 +93,5 @@ def not_ready(timeout: Seconds, seen: ProbeObservation | None) -> Failure:
     brief = f"not ready within {timeout:g} s"
     if seen is None:
         return failure(Cause.NOT_READY, brief, brief=brief)
-    return failure(
-        Cause.NOT_READY,
-        f"{brief}: {seen.text}",
-        brief=f"{brief}: {seen.brief}",
-        is_lasting=seen.is_lasting,
-    )
+    text, brief = f"{brief}: {seen.text}", f"{brief}: {seen.brief}"
+    return failure(Cause.NOT_READY, text, brief=brief, is_lasting=seen.is_lasting)

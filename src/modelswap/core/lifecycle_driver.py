@@ -2,7 +2,6 @@
 
 Guarantees: a phase changes only here. A phase's timers end with it. A timer that fires early is set
 again, so busy models do not set timers for each request.
-Does not: decide about requests: each step tells the scheduler, and returns the scheduler's decisions.
 """
 
 from __future__ import annotations
@@ -44,8 +43,6 @@ class LifecycleDriver:
         out, self.out = self.out, []
         return out
 
-    # Steps
-
     def feed(
         self, model: ModelId, event: Event, now: Seconds, why: str | Failure
     ) -> Sequence[Decision]:
@@ -58,9 +55,11 @@ class LifecycleDriver:
         state.phase = transition.target
         for timer in _OF_A_PHASE:
             self._clear(TimerKey(timer, model))
-        if transition.alarm is not None:
-            alarm = transition.alarm(state.spec)
-            self._set(TimerKey(alarm.timer, model), Seconds(now + alarm.delay))
+        limit = transition.limit
+        if limit is not None:
+            timer = Timer.START if state.phase is Phase.STARTING else Timer.GRACE
+            delay = limit(state.spec) if callable(limit) else limit
+            self._set(TimerKey(timer, model), Seconds(now + delay))
         self._command(model, state, transition.action)
         text = why if isinstance(why, str) else why.text
         self.out.append(PhaseChanged(model, state.phase, text))
@@ -84,7 +83,7 @@ class LifecycleDriver:
     ) -> Sequence[Decision]:
         match state.phase:
             case Phase.STARTING:
-                state.on_started()
+                state.failure = None
                 return NOTHING
             case Phase.READY:
                 state.on_ready(now)
@@ -119,8 +118,6 @@ class LifecycleDriver:
         state.on_start_failed(why, now)
         return self._scheduler.on_start_failed(model, why, now)
 
-    # Timers
-
     def on_timer(
         self, key: TimerKey, now: Seconds, seen: ProbeObservation | None = None
     ) -> Sequence[Decision]:
@@ -131,13 +128,9 @@ class LifecycleDriver:
         if now < at:
             self._set(key, at)
             return NOTHING
-        return self._on_time(key.timer, key.model, now, seen)
-
-    def _on_time(
-        self, timer: Timer, model: ModelId | None, now: Seconds, seen: ProbeObservation | None
-    ) -> Sequence[Decision]:
+        timer, model = key.timer, key.model
         if timer is Timer.OVERDUE or model is None:
-            return self._scheduler.on_time(now)
+            return self._scheduler.decide_queue(now)
         state = self._states[model]
         match timer:
             case Timer.START:
@@ -157,11 +150,10 @@ class LifecycleDriver:
     def _on_idle(self, model: ModelId, state: ModelState, now: Seconds) -> Sequence[Decision]:
         ttl = state.spec.ttl
         assert ttl is not None  # the timer is set with a ttl and cleared with it
-        if state.in_flight or self._scheduler.queue.count(model):
-            self._set(TimerKey(Timer.IDLE, model), Seconds(now + ttl))
-            return NOTHING
-        if now < state.used + ttl:
-            self._set(TimerKey(Timer.IDLE, model), Seconds(state.used + ttl))
+        is_used = state.in_flight or self._scheduler.queue.count(model)
+        last_used = now if is_used else state.used
+        if is_used or now < last_used + ttl:
+            self._set(TimerKey(Timer.IDLE, model), Seconds(last_used + ttl))
             return NOTHING
         state.has_idled = True
         return self.feed(model, Event.STOP_WANTED, now, f"not used for {ttl:g} s")

@@ -1,7 +1,4 @@
-"""The facts of one configured model that the decisions need.
-
-Units: durations are seconds; `None` is "unset".
-"""
+"""The facts of one configured model that the decisions need; `None` is "unset"."""
 
 from __future__ import annotations
 

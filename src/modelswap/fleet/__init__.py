@@ -2,8 +2,7 @@
 
 fleet             `Fleet`: feeds the controller, executes its commands
 running_servers   starts servers through the launcher and follows its news
-model_server      one running server: model, handle, address, connections
-launch_specs      how a configured model becomes a launch specification
+model_server      one server: launch specification, handle, address, connections
 adoption          which servers found running are taken over, and how
 waiting           tickets, and the protocol of what waits for a lease
 observers         the protocol of what hears about models, and a border before it

@@ -1,7 +1,6 @@
 """Which servers found running the fleet takes over, and how.
 
-A server that the configuration would start is taken over whole. Another one, or one whose model is gone
-from the configuration, is taken over only to finish the requests of another front.
+A server that the configuration would not start is taken over only to finish another front's requests.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Plan
     from modelswap.launch.protocol import Launcher, RunningServer
 
-    from .launch_specs import LaunchSpecs
+    from .model_server import LaunchSpecs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +70,7 @@ def adopt(
 
 def _unknown(name: ModelId) -> Model:
     """Return what stands for a model that is not configured any more, while its server finishes."""
+    spec = ModelSpec(id=name)
     return Model(
-        id=name,
-        spec=ModelSpec(id=name),
-        cmd="",
-        argv=(),
-        proxy="http://127.0.0.1:1",
-        check_endpoint=None,
+        id=name, spec=spec, cmd="", argv=(), proxy="http://127.0.0.1:1", check_endpoint=None
     )

@@ -1,8 +1,4 @@
-"""Waits until models are down.
-
-Guarantees: a model counts once it was down, even when the next request starts it again at once.
-Does not: wait for a process that SIGKILL does not end.
-"""
+"""Waits until models are down once, or SIGKILL does not end them."""
 
 from __future__ import annotations
 
@@ -25,7 +21,6 @@ class Departures:
         self._callbacks: set[Callable[[ModelId, Phase], None]] = set()
 
     def add(self, callback: Callable[[ModelId, Phase], None]) -> None:
-        """Have *callback* called at every change of phase from now on."""
         self._callbacks.add(callback)
 
     def on_phase(self, model: ModelId, phase: Phase) -> None:
@@ -33,7 +28,7 @@ class Departures:
             callback(model, phase)
 
     async def wait(self, models: Iterable[ModelId]) -> None:
-        """Return when each of the models was down once."""
+        """Return when each of the models was down once, even if it starts again at once."""
         left = {model for model in models if self._phase(model) not in DOWN}
         all_down = asyncio.Event()
 

@@ -1,7 +1,6 @@
 """Why models are down: failures without secrets, dated by the wall clock.
 
-Guarantees: every failure that leaves the fleet is redacted, so that clients, events, the log and the
-page need not do it again.
+Guarantees: every failure that leaves the fleet is redacted, so no reader of it need do that again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from modelswap.core.failure import Failure, ProbeObservation
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan
-    from modelswap.core.controller import Controller
+    from modelswap.core.models.state import ModelState
     from modelswap.core.spec import ModelId
     from modelswap.units import Seconds
 
@@ -38,21 +37,19 @@ class ModelFailures:
     def __init__(self) -> None:
         self._dates: dict[ModelId, tuple[Seconds, datetime]] = {}
 
-    def of(self, controller: Controller, model: ModelId, now: Seconds) -> ModelFailure | None:
+    def of(self, model: ModelId, state: ModelState, now: Seconds) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""
-        why = controller.failure(model)
-        if why is None:
+        if state.failure is None:
             self._dates.pop(model, None)
             return None
-        since = controller.failed_at(model)
+        since = state.failed_at
         known = self._dates.get(model)
         if known is None or known[0] != since:
             known = self._dates[model] = since, datetime.now(UTC) - timedelta(seconds=now - since)
-        until = controller.retry_at(model, now)
         at = known[1]
-        return ModelFailure(
-            why, at, None if until is None else at + timedelta(seconds=until - since)
-        )
+        is_backing_off = state.backoff_left(now) > 0
+        wait = timedelta(seconds=state.backoff_until - since) if is_backing_off else None
+        return ModelFailure(state.failure, at, None if wait is None else at + wait)
 
 
 def redacted(plan: Plan, text: Text) -> Text:

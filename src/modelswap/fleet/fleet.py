@@ -1,11 +1,9 @@
 """The owner of the model servers: feeds the controller and executes its commands.
 
-Each request holds a lease while it runs, or a ticket while it is queued. Everything happens in plain
-calls on the one event loop.
+A request holds a lease while it runs, and a ticket while it is queued.
 
 Guarantees: the commands of a decision are executed before the call returns, in order, also when one
 command leads to the next decision.
-Does not: decide which model runs, which request waits and which server stops; `core.controller` does.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from modelswap.core.commands import (
 )
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
-from modelswap.core.models.load_times import LoadTimes
+from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
 from modelswap.units import Seconds
 
@@ -84,8 +82,8 @@ class Fleet:
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
-        self.capabilities = self._running.capabilities
         self._servers = self._running.by_model
+        self.server = self._servers.get
         self._tickets: dict[RequestId, Ticket] = {}
         self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
@@ -138,10 +136,6 @@ class Fleet:
         """How often a server did not exit when asked, so far."""
         return self._running.killed
 
-    def server(self, model: ModelId) -> ModelServer | None:
-        """Return the running server of a model, whatever its phase."""
-        return self._servers.get(model)
-
     def running(self) -> list[tuple[Model, Phase, int | None]]:
         """Return (model as it runs, phase, pid) of every model that is not down, by id."""
         return running(self.plan.models, self._servers, self._controller.phase)
@@ -153,7 +147,7 @@ class Fleet:
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""
-        return self._failures.of(self._controller, model, self._now())
+        return self._failures.of(model, self._controller.state(model), self._now())
 
     # Orders
 
@@ -164,11 +158,10 @@ class Fleet:
         await self.departures.wait(wanted)
 
     def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
-        for model in models:
-            self._execute(self._controller.unload(model, self._now(), force=force))
+        self._execute(self._controller.unload(models, self._now(), force=force))
 
     def preload(self, models: Sequence[ModelId]) -> None:
-        """Start these in order, as if a request had come for each."""
+        """Start these one after another, as if a request had come for each."""
         self._execute(self._controller.preload(models, self._now()))
 
     def stalled(self, server: ModelServer, detail: str) -> None:
@@ -262,8 +255,8 @@ class Fleet:
 
     def _on_timer(self, key: TimerKey) -> None:
         seen = None if key.model is None else self._running.last_observation(key.model)
-        seen = None if seen is None else redacted(self.plan, seen)
-        self._execute(self._controller.on_timer(key, self._now(), seen))
+        told = None if seen is None else redacted(self.plan, seen)
+        self._execute(self._controller.on_timer(key, self._now(), told))
 
     def _execute(self, commands: Iterable[Command]) -> None:
         self._commands.extend(commands)
@@ -272,16 +265,12 @@ class Fleet:
         self._is_executing = True
         try:
             while self._commands:
-                self._execute_safely(self._commands.popleft())
+                try:
+                    self._execute_one(self._commands.popleft())
+                except Exception as bug:  # noqa: BLE001 - ends one request or model, not what follows
+                    self._observer.on_bug(bug)
         finally:
             self._is_executing = False
-
-    def _execute_safely(self, command: Command) -> None:
-        """Let a bug around one request or one model end that one, not the commands behind it."""
-        try:
-            self._execute_one(command)
-        except Exception as bug:  # noqa: BLE001 - a border: the caller is not to blame
-            self._observer.on_bug(bug)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:

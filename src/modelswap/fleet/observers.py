@@ -39,7 +39,6 @@ class SafeObserver:
             self._observer.on_note(level, text)
 
     def on_bug(self, bug: Exception) -> None:
-        """Note a mistake of ours."""
         self.on_note("error", f"internal error, please report: {bug!r}")
 
     def _call(self, call: Callable[P, None], *args: P.args, **named: P.kwargs) -> None:

@@ -1,10 +1,8 @@
 """The fleet of another front, to which this one has handed over its model servers.
 
-The requests that this front still has go on: it asks the other front for each lease, and sends the
-request to the model server itself.
+This front asks the other one for each lease, and sends the request to the model server itself.
 
-Guarantees: a lease is the other front's; it is given back exactly once, also when this front ends.
-Does not: start, stop or probe anything.
+Guarantees: a lease is given back exactly once, also when this front ends.
 """
 
 from __future__ import annotations
@@ -112,6 +110,8 @@ class RemoteFleet:
     def phase(self, model: ModelId) -> Phase:
         return self._phases.get(model, Phase.STOPPED)
 
+    listed_phase = phase
+
     def server(self, model: ModelId) -> ModelServer | None:
         return self._servers.get(model)
 
@@ -128,9 +128,6 @@ class RemoteFleet:
 
     def waiting(self, model: ModelId) -> int:
         return sum(ticket.model == model for ticket in self._tickets.values())
-
-    def listed_phase(self, model: ModelId) -> Phase:
-        return self.phase(model)
 
     def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
         """Return False: only the other front knows."""
@@ -155,12 +152,6 @@ class RemoteFleet:
         """Take note that a ready server did not answer in its time."""
         self._send("stalled", model=server.model.id, detail=detail)
 
-    # The end of the program: the servers are the other front's
-
-    def drain(self) -> None:
-        """Refuse the requests that wait."""
-        self.refuse_all()
-
     async def stop_all(self) -> None:
         """Do nothing: the servers are the other front's."""
 
@@ -179,6 +170,8 @@ class RemoteFleet:
         for model in list(self._phases):  # running requests go on: their servers may still live
             self._phases[model] = Phase.STOPPED
             self.departures.on_phase(model, Phase.STOPPED)
+
+    drain = refuse_all
 
     def give_back(self, fleet: Fleet, leases: Mapping[ModelId, int]) -> None:
         """Let *fleet*, of this front, go on: the hand-over has failed.

@@ -2,7 +2,6 @@
 
 Guarantees: each start ends with one `SPAWN_FAILED` or `EXITED`; a start that the launcher calls
 retryable is tried again before that.
-Does not: decide what starts and stops; keep requests.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Event, Phase
 
 from .adoption import adopt
-from .launch_specs import LaunchSpecs
-from .model_server import ModelServer, model_of, server_id_of
+from .model_server import LaunchSpecs, ModelServer, model_of, server_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from modelswap.core.failure import Failure, ProbeObservation
     from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId, ServerId
-    from modelswap.launch.protocol import Capability, Exit, Handle, Launcher, Listener
+    from modelswap.launch.protocol import Exit, Handle, Launcher, Listener
 
     from .adoption import Adoption, Inherited
     from .observers import SafeObserver
@@ -56,13 +54,6 @@ class RunningServers:
         self._report = report
         self._phase = phase
         self._launcher = launcher(self)
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What the launcher can do beside starting and stopping."""
-        return self._launcher.capabilities
-
-    # Orders
 
     async def open(self, inherited: Inherited, on_adopted: Callable[[Adoption], None]) -> None:
         """Open the launcher, take over what it found running, and stop the rest of that."""
@@ -116,8 +107,6 @@ class RunningServers:
 
     def last_observation(self, name: ModelId) -> ProbeObservation | None:
         return self._launcher.last_observation(server_id_of(name))
-
-    # News
 
     def on_started(self, server: ServerId, handle: Handle) -> None:
         found = self.by_model.get(model_of(server))

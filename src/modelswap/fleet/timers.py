@@ -1,7 +1,7 @@
 """The controller's timers on the loop's clock.
 
-Guarantees: after a suspension of this process a timer waits again as long as it was late, because the
-news that it should have waited for is still to be read.
+Guarantees: after a suspension of this process a timer waits again as long as it was late, because
+the events of that time are still to be read.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ def test_a_failed_start_tells_everybody_and_backs_off() -> None:
         delays.append(round(refused.retry_after))
         sim.run(refused.retry_after)
     assert delays == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert sim.controller.failure(A) == failure(Cause.EXITED, "exit code 1", brief="exit code 1")
+    assert sim.controller.state(A).failure == failure(
+        Cause.EXITED, "exit code 1", brief="exit code 1"
+    )
 
 
 def test_a_good_start_ends_the_failure() -> None:
@@ -46,7 +48,7 @@ def test_a_good_start_ends_the_failure() -> None:
     for _ in range(2):
         sim.arrive("a")
         sim.run(3)
-    assert sim.controller.failure(A) is None
+    assert sim.controller.state(A).failure is None
     sim.exit("a")
     sim.arrive("a")
     sim.run(0.5)
@@ -60,7 +62,7 @@ def test_unload_resets_the_backoff() -> None:
     sim = swapping(server_of=lambda _: FakeServer(fails=True))
     sim.arrive("a")
     sim.run(1)
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     sim.arrive("a")
     assert sim.spawned == [A, A]
 
@@ -196,7 +198,7 @@ def test_unload_is_not_undone_by_a_restore() -> None:
     sim.run(2)
     sim.arrive("b")
     sim.run(0.2)
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     sim.run(5)
     assert sim.spawned == [A, B]
 

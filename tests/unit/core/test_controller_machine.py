@@ -93,13 +93,13 @@ class ControllerMachine(RuleBasedStateMachine):
     @rule(model=models, force=st.booleans())
     def unload(self, model: str, *, force: bool) -> None:
         sim = self.sim
-        sim.execute(sim.controller.unload(ModelId(model), sim.clock(), force=force))
+        sim.execute(sim.controller.unload([ModelId(model)], sim.clock(), force=force))
         assert not sim.controller.waiting(ModelId(model))
 
     @rule(force=st.booleans())
     def unload_all(self, *, force: bool) -> None:
         sim = self.sim
-        sim.execute(sim.controller.unload(None, sim.clock(), force=force))
+        sim.execute(sim.controller.unload(sim.specs, sim.clock(), force=force))
         self.unloaded = set(sim.specs)
         sim.spawned.clear()
 

@@ -75,8 +75,8 @@ def test_unload_lets_running_requests_end() -> None:
     sim = swapping(specs=specs(a=spec(A, concurrency=1)), seconds_of_work=lambda: 1.5)
     running, waiting = sim.arrive("a"), sim.arrive("a")
     sim.run(1)
-    sim.execute(sim.controller.unload(A, sim.clock()))
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     assert reasons(sim, running, waiting) == [None, Reason.UNLOADED]
     assert sim.terminated == []
     after = sim.arrive("a")
@@ -91,10 +91,10 @@ def test_unload_does_not_wait_for_ever() -> None:
     sim = swapping(seconds_of_work=lambda: 1000)
     sim.arrive("a")
     sim.run(1)
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     sim.run(1.9)
     assert sim.terminated == []
-    sim.execute(sim.controller.unload(A, sim.clock()))
+    sim.execute(sim.controller.unload([A], sim.clock()))
     sim.run(0.2)
     assert sim.terminated == [A]
 
@@ -104,9 +104,9 @@ def test_force_cuts_and_then_kills() -> None:
     sim = swapping(seconds_of_work=lambda: 1000, server_of=lambda _: FakeServer(stops_in=None))
     sim.arrive("a")
     sim.run(1)
-    sim.execute(sim.controller.unload(A, sim.clock(), force=True))
+    sim.execute(sim.controller.unload([A], sim.clock(), force=True))
     assert (sim.terminated, sim.killed) == ([A], [])
-    sim.execute(sim.controller.unload(A, sim.clock(), force=True))
+    sim.execute(sim.controller.unload([A], sim.clock(), force=True))
     assert sim.killed == [A]
 
 
@@ -116,7 +116,7 @@ def test_unload_is_not_undone_by_an_earlier_decision() -> None:
     sim.arrive("a")
     sim.run(2)
     refused = sim.arrive("b")
-    sim.execute(sim.controller.unload(B, sim.clock()))
+    sim.execute(sim.controller.unload([B], sim.clock()))
     sim.run(5)
     assert reasons(sim, refused) == [Reason.UNLOADED]
     assert sim.spawned == [A]
@@ -126,7 +126,7 @@ def test_unload_while_starting_is_prompt() -> None:
     """A start in progress is given up: asked to leave, killed after 5 s."""
     sim = swapping(server_of=lambda _: FakeServer(starts_in=100, stops_in=None))
     id_ = sim.arrive("a")
-    sim.execute(sim.controller.unload(None, sim.clock()))
+    sim.execute(sim.controller.unload(sim.specs, sim.clock()))
     assert reasons(sim, id_) == [Reason.UNLOADED]
     sim.run(5.1)
     assert sim.killed == [A]
@@ -136,7 +136,7 @@ def test_unload_while_starting_is_prompt() -> None:
 def test_unloading_the_unknown_does_nothing() -> None:
     """There is nothing to stop in a model that is not configured."""
     sim = swapping()
-    assert sim.controller.unload(ModelId("z"), sim.clock()) == ()
+    assert sim.controller.unload([ModelId("z")], sim.clock()) == ()
 
 
 def test_preload_is_one_after_another() -> None:
@@ -165,7 +165,7 @@ def test_preload_ends_with_unload_all() -> None:
     """An unload of all models ends the preload too."""
     sim = swapping(groups=ALL_TOGETHER)
     sim.execute(sim.controller.preload([A, B], sim.clock()))
-    sim.execute(sim.controller.unload(None, sim.clock()))
+    sim.execute(sim.controller.unload(sim.specs, sim.clock()))
     sim.run(5)
     assert sim.spawned == [A]
 

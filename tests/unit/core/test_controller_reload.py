@@ -91,7 +91,7 @@ def test_reload_removes() -> None:
     assert sim.terminated == [A]
     assert sim.controller.alive() == []
     assert sim.controller.on_event(A, Event.EXITED, sim.clock()) == ()
-    assert sim.controller.failure(A) is None
+    assert sim.controller.state(A).failure is None
     assert sim.controller.in_flight(A) == 0
 
 

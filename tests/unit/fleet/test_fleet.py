@@ -109,8 +109,8 @@ def plan_of(tmp_path: Path, more: str = "") -> Plan:
 
 
 class FleetUnderTest:
-    def __init__(self, tmp_path: Path, notes: Notes | None = None) -> None:
-        plan = plan_of(tmp_path)
+    def __init__(self, tmp_path: Path, notes: Notes | None = None, more: str = "") -> None:
+        plan = plan_of(tmp_path, more)
         self.notes = notes or Notes()
         launchers: list[HandLauncher] = []
 
@@ -155,6 +155,14 @@ async def test_grace_that_ran_out(one: FleetUnderTest) -> None:
                 await asyncio.sleep(0.01)
         one.launcher.exit(SA)
     assert one.fleet.killed == 1
+
+
+async def test_unload_starts_none_of_its_models(tmp_path: Path) -> None:
+    """A model that is unloaded too is not started because another one leaves."""
+    one = FleetUnderTest(tmp_path, more="groups: {g: {swap: false, members: [a, b]}}")
+    one.fleet.preload([A, B])
+    one.fleet.begin_unload([A, B], force=False)
+    assert one.launcher.orders == ["start a", "terminate a"]
 
 
 async def test_unload_ends_although_the_model_is_wanted_again(one: FleetUnderTest) -> None:

@@ -183,11 +183,9 @@ def _costs(
 def _compile(
     matrix: Matrix, path: Path, names: NameIndex, diagnostics: Diagnostics
 ) -> Compiled | None:
-    from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
-        MatrixError,
-        compile_matrix,
-        warnings,
-    )
+    # Most files have no matrix.
+    from modelswap.core.placement.expressions import MatrixError  # noqa: PLC0415 - as said
+    from modelswap.core.placement.matrix import compile_matrix, warnings  # noqa: PLC0415 - as said
 
     try:
         compiled = compile_matrix(

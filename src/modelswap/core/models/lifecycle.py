@@ -1,23 +1,23 @@
 """The life cycle of one model server, as a table.
 
-Guarantees: only `step` changes a phase. The table is total: each (phase, event) pair is in exactly
-one of `TRANSITIONS`, `IGNORED` and `IMPOSSIBLE`; a test checks it. A phase has at most one timer of
-the table's own, and a transition replaces it.
+Guarantees: a (phase, event) pair is a transition, or impossible, or changes nothing; a test lists them
+all. A phase has at most one timer of the table's own, and a transition replaces it.
 Does not: count failures, or know whether a model is wanted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.spec import ModelSpec
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from modelswap.core.spec import ModelSpec
+    from collections.abc import Mapping
 
 ABORT_GRACE: Final = Seconds(5.0)
 """Until a kill, for a server that has no request to finish; an engine frees its memory in that time."""
@@ -77,93 +77,61 @@ class Timer(StrEnum):
 class ImpossibleTransitionError(Exception):
     """An event that cannot happen in this phase: a bug, never a user error."""
 
-    def __init__(self, phase: Phase, event: Event) -> None:
-        super().__init__(f"{event!s} while {phase!s}")
 
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    timer: Timer
-    delay: Seconds
+Limit = Seconds | Callable[[ModelSpec], Seconds]
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
     target: Phase
     action: Action | None = None
-    alarm: Callable[[ModelSpec], Alarm] | None = None
+    limit: Limit | None = None
+    """How long the target phase may last: `Timer.START` or `Timer.GRACE`."""
 
 
-def _start(spec: ModelSpec) -> Alarm:
-    return Alarm(Timer.START, spec.start_timeout)
-
-
-def _grace(spec: ModelSpec) -> Alarm:
-    return Alarm(Timer.GRACE, spec.stop_grace)
-
-
-def _abort(_: ModelSpec) -> Alarm:
-    return Alarm(Timer.GRACE, ABORT_GRACE)
-
-
-def _again(_: ModelSpec) -> Alarm:
-    return Alarm(Timer.GRACE, KILL_AGAIN)
-
-
+_START: Final[Limit] = attrgetter("start_timeout")
+_GRACE: Final[Limit] = attrgetter("stop_grace")
 P, E, T = Phase, Event, Transition
 
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Transition]] = {
-    (P.STOPPED, E.START_WANTED): T(P.STARTING, Action.SPAWN, _start),
-    (P.STOPPED, E.ADOPTED): T(P.STARTING, None, _start),
+    (P.STOPPED, E.START_WANTED): T(P.STARTING, Action.SPAWN, _START),
+    (P.STOPPED, E.ADOPTED): T(P.STARTING, None, _START),
     (P.STARTING, E.PROBE_PASSED): T(P.READY),
     (P.STARTING, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _abort),
-    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
+    (P.STARTING, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, ABORT_GRACE),
+    (P.STARTING, E.KILL_WANTED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.STARTING, E.EXITED): T(P.STOPPED),
-    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Action.TERMINATE, _abort),
+    (P.STARTING, E.START_TIMED_OUT): T(P.STOPPING, Action.TERMINATE, ABORT_GRACE),
     (P.READY, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.READY, E.STALLED): T(P.STOPPING, Action.TERMINATE, _abort),
-    (P.READY, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _grace),
-    (P.READY, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
+    (P.READY, E.STALLED): T(P.STOPPING, Action.TERMINATE, ABORT_GRACE),
+    (P.READY, E.STOP_WANTED): T(P.STOPPING, Action.TERMINATE, _GRACE),
+    (P.READY, E.KILL_WANTED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.READY, E.EXITED): T(P.STOPPED),
     (P.STOPPING, E.SPAWN_FAILED): T(P.STOPPED),
-    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Action.KILL, _again),
+    (P.STOPPING, E.KILL_WANTED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.STOPPING, E.EXITED): T(P.STOPPED),
-    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Action.KILL, _again),
+    (P.STOPPING, E.GRACE_EXPIRED): T(P.KILLING, Action.KILL, KILL_AGAIN),
     (P.KILLING, E.SPAWN_FAILED): T(P.STOPPED),
     (P.KILLING, E.EXITED): T(P.STOPPED),
-    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, _again),
+    (P.KILLING, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, KILL_AGAIN),
     (P.STUCK, E.SPAWN_FAILED): T(P.STOPPED),
     (P.STUCK, E.EXITED): T(P.STOPPED),
-    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, _again),
+    (P.STUCK, E.GRACE_EXPIRED): T(P.STUCK, Action.KILL, KILL_AGAIN),
 }
 
 # Only a stopped model is started or adopted; a timer that is not set cannot fire.
 IMPOSSIBLE: Final = frozenset(
     {
-        *((p, E.START_WANTED) for p in ALIVE),
-        *((p, E.ADOPTED) for p in ALIVE),
+        *((p, e) for p in ALIVE for e in (E.START_WANTED, E.ADOPTED)),
         *((p, E.START_TIMED_OUT) for p in Phase if p is not P.STARTING),
         *((p, E.GRACE_EXPIRED) for p in Phase if p not in LEAVING),
     }
 )
 
-# Late, early or repeated events, which change nothing.
-IGNORED: Final = frozenset(
-    {
-        *((P.STOPPED, e) for e in (E.PROBE_PASSED, E.SPAWN_FAILED, E.STALLED)),
-        *((P.STOPPED, e) for e in (E.STOP_WANTED, E.KILL_WANTED, E.EXITED)),
-        (P.STARTING, E.STALLED),
-        (P.READY, E.PROBE_PASSED),
-        *((p, e) for p in LEAVING for e in (E.PROBE_PASSED, E.STALLED, E.STOP_WANTED)),
-        *((p, E.KILL_WANTED) for p in (P.KILLING, P.STUCK)),
-    }
-)
-
 
 def step(phase: Phase, event: Event) -> Transition | None:
-    """Return what *event* changes, or `None` for an event that changes nothing."""
+    """Return what *event* changes; `None`: it is late, early or repeated, and changes nothing."""
     transition = TRANSITIONS.get((phase, event))
     if transition is None and (phase, event) in IMPOSSIBLE:
-        raise ImpossibleTransitionError(phase, event)
+        raise ImpossibleTransitionError(f"{event!s} while {phase!s}")
     return transition

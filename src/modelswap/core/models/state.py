@@ -1,12 +1,8 @@
-"""The state of one model beside its configuration, with its back-off after failures.
-
-The controller owns one `ModelState` a model; the scheduler counts on it, `decide` only reads it.
-
-Back-off:
+"""The state of one model beside its configuration, its back-off after failures, and load times.
 
 * a failed start delays the next one by 1 s, then twice as long each time, up to 30 s;
 * after an early crash the server starts again at once, three times in a row; then it backs off too;
-* a run of at least `EARLY_CRASH`, an orderly stop, an unload or a new configuration resets it.
+* a run of at least `EARLY_CRASH`, an orderly stop, an unload or a new configuration ends the back-off.
 
 The last failure is kept until the model starts again or its back-off is reset.
 """
@@ -26,7 +22,7 @@ from .lifecycle import ALIVE, Phase
 if TYPE_CHECKING:
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Placement
-    from modelswap.core.spec import ModelSpec
+    from modelswap.core.spec import ModelId, ModelSpec
 
 LONG_AGO: Final = Seconds(-inf)
 """Earlier than every time."""
@@ -80,9 +76,6 @@ class ModelState:
         """Return how long the model still backs off; zero or less: it does not."""
         return Seconds(self.backoff_until - now)
 
-    def on_started(self) -> None:
-        self.failure = None
-
     def on_ready(self, now: Seconds) -> None:
         self.used = self._ready_at = now
         self.has_idled = False
@@ -115,3 +108,28 @@ class ModelState:
     def _back_off(self, time: int, now: Seconds) -> None:
         delay = FIRST_BACKOFF * 2 ** min(time - 1, _LARGEST_EXPONENT)
         self.backoff_until = Seconds(now + min(LONGEST_BACKOFF, delay))
+
+
+class LoadTimes:
+    """How long models take to load, estimated from their last load."""
+
+    def __init__(self) -> None:
+        self._began: dict[ModelId, Seconds] = {}
+        self._took: dict[ModelId, Seconds] = {}
+
+    def on_phase(self, model: ModelId, phase: Phase, now: Seconds) -> None:
+        """Learn from a change of a model's phase."""
+        if phase is Phase.STARTING:
+            self._began[model] = now
+            return
+        began = self._began.pop(model, None)
+        if began is not None and phase is Phase.READY:
+            self._took[model] = Seconds(now - began)
+
+    def left(self, model: ModelId, now: Seconds) -> Seconds | None:
+        """Estimate the time until a model is ready; `None`: it was never loaded."""
+        took = self._took.get(model)
+        began = self._began.get(model)
+        if took is None or began is None:
+            return took
+        return Seconds(max(0.0, took - (now - began)))

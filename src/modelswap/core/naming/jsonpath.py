@@ -1,12 +1,10 @@
 r"""Edits of a JSON text that leave every other byte alone.
 
-A path is dotted: `a.b`, `a.0` (an element), `a\.b` (a dot in a key), `:0` (a key
-made of digits), and at the end of a path `-1` (append; the last one when
-deleting).
+A path is dotted: `a.b`, `a.0` (an element), `a\.b` (a dot in a key), `:0` (a key made of digits), and
+at the end of a path `-1` (append; the last one when deleting).
 
 Guarantees: what no edit touches keeps its order, spacing and spelling; new keys come last; of
-duplicate keys all are edited. A text takes at most `BUDGET` steps to read.
-Does not: overwrite a scalar inside a path.
+duplicate keys all are edited; a scalar inside a path is not overwritten.
 """
 
 from __future__ import annotations
@@ -184,10 +182,7 @@ def _read_item(
         key = str(json.loads(found.group()))
     except ValueError:
         raise UnreadableError("a key is malformed") from None
-    colon = _blank(text, found.end())
-    if text[colon : colon + 1] != b":":
-        raise UnreadableError("a colon is missing")
-    value = _blank(text, colon + 1)
+    value = _member_start(text, found.end())
     raw = known.get(key)
     if raw is not None and _is_whole(text, value, raw):
         return _Item(text[lead:at], text[at:value], key, raw), value + len(raw)
@@ -202,24 +197,20 @@ def _is_whole(text: bytes, at: int, raw: bytes) -> bool:
 
 
 def member_value(text: bytes, after_key: int) -> tuple[int, int]:
-    """Return where the value of the member begins and ends whose key ends at `after_key`.
-
-    Raises:
-        UnreadableError: there is none.
-    """
-    colon = _blank(text, after_key)
-    if text[colon : colon + 1] != b":":
-        raise UnreadableError("a colon is missing")
-    value = _blank(text, colon + 1)
+    """Return where the value after a key begins and ends; raises as `skip_value` does."""
+    value = _member_start(text, after_key)
     return value, skip_value(text, value)
 
 
-def keys_of(text: bytes, raw_values: RawValues | None = None) -> list[str]:
-    """List an object's keys as they are written, duplicates included.
+def _member_start(text: bytes, after_key: int) -> int:
+    colon = _blank(text, after_key)
+    if text[colon : colon + 1] != b":":
+        raise UnreadableError("a colon is missing")
+    return _blank(text, colon + 1)
 
-    Raises:
-        UnreadableError, NotApplicableError: `text` is no readable object.
-    """
+
+def keys_of(text: bytes, raw_values: RawValues | None = None) -> list[str]:
+    """List an object's keys as they are written, duplicates included; raises as `apply` does."""
     tree = _open(text, raw_values)
     if not tree.is_object:
         raise NotApplicableError("not an object")
@@ -262,7 +253,7 @@ def _found(tree: _Tree, piece: str) -> list[_Item]:
         key = _key(piece)
         return [item for item in tree.items if item.key == key]
     index = _index(piece)
-    return tree.items[index : index + 1] if index is not None else []
+    return [] if index is None else tree.items[index : index + 1]
 
 
 def _delete(tree: _Tree, path: Path) -> None:

@@ -3,7 +3,6 @@
 Guarantees: names are only looked up, in tables made once from the configuration: the active
 profile's pin, then a selector, then a model or an alias, then a peer's model. No text of a client
 becomes part of a path or a command.
-Does not: know how a selector chooses, or whether a model runs.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
 
     from modelswap.core.spec import ModelId
 
-_SEPARATOR = re.compile(r"/|%2[fF]")
+_SEPARATOR = re.compile("/")
+_ENCODED_SEPARATOR = re.compile("/|%2[fF]")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTarget:
-    """A model of this server."""
-
     model: ModelId
     requested: str
     """The name after pin and selector; filters are configured by it."""
@@ -36,8 +35,6 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class PeerTarget:
-    """A model of another server."""
-
     peer: str
     model: str
     requested: str
@@ -95,7 +92,7 @@ class Names:
     ) -> None:
         self._plain: dict[str, Target] = {}
         self._add_locals(models, aliases)
-        self._add_peers({peer: tuple(offered) for peer, offered in (peers or {}).items()})
+        self._add_peers(peers or {})
         self._add_legacy(legacy_profiles or {})
         self._selected = {
             selector: {target: self._rewritten(target, selector) for target in targets}
@@ -105,13 +102,11 @@ class Names:
             profile: {name: self._pin(name, target) for name, target in pins.items()}
             for profile, pins in (profiles or {}).items()
         }
-        self._depth = max((name.count("/") + 1 for name in self._every_name()), default=1)
+        every_name = chain(self._plain, *self._pinned.values())
+        self._depth = max((name.count("/") + 1 for name in every_name), default=1)
 
     def resolve(self, name: str, active_profile: str | None, select: Select) -> Resolution:
-        """Resolve `name`.
-
-        `select` gets a selector's id and gives one of its targets, spelled as configured, or `None`.
-        """
+        """Resolve a name; `select` gets a selector's id and gives one of its targets, or `None`."""
         if active_profile is not None:
             pin = self._pinned.get(active_profile, {}).get(name)
             if pin is not None:
@@ -124,44 +119,26 @@ class Names:
         """Find a model, an alias or a peer's model; no pins, no selectors."""
         return self._plain.get(name)
 
-    def is_known(self, name: str) -> bool:
-        """Say whether a name resolves without a profile."""
-        return name in self._plain or name in self._selected
-
-    def split_path(self, path: str, active_profile: str | None = None) -> PathMatch | None:
-        """Find the longest name at the beginning of a decoded path; selectors do not count."""
-        return self._split(path, re.compile("/"), str, active_profile)
-
-    def split_raw_path(self, path: str, active_profile: str | None = None) -> PathMatch | None:
-        """Do the same for an encoded path: `a%2Fb` matches `a/b`, the rest keeps its escapes."""
-        return self._split(path, _SEPARATOR, unquote, active_profile)
-
-    def _split(
-        self,
-        path: str,
-        separator: re.Pattern[str],
-        decode: Callable[[str], str],
-        active_profile: str | None,
+    def split_path(
+        self, path: str, active_profile: str | None = None, *, is_encoded: bool = False
     ) -> PathMatch | None:
+        """Find the longest name at the beginning of a path; selectors do not count.
+
+        In an encoded path `a%2Fb` matches `a/b`, and the rest keeps its escapes.
+        """
         pins = self._pinned.get(active_profile, {}) if active_profile is not None else {}
-        found: tuple[str, int, Target] | None = None
-        pinned: tuple[str, int, Target | Off | Unknown | str] | None = None
-        for name, end in _beginnings(path, separator, decode, self._depth):
-            pin = pins.get(name)
-            if pin is not None:
-                pinned = (name, end, pin)
-            target = self._plain.get(name)
-            if target is not None:
-                found = (name, end, target)
-        if pinned is not None:
-            name, end, pin = pinned
-            if isinstance(pin, (str, Unknown)):
-                return None
-            return PathMatch(name, pin, _rest(path, end))
-        if found is None:
-            return None
-        name, end, target = found
-        return PathMatch(name, target, _rest(path, end))
+        tables: tuple[Mapping[str, Target | Off | Unknown | str], ...] = (pins, self._plain)
+        beginnings = [*_beginnings(path, self._depth, is_encoded=is_encoded)]
+        for table in tables:
+            for name, end in reversed(beginnings):
+                target = table.get(name)
+                if isinstance(target, str | Unknown):
+                    return None
+                if target is not None:
+                    rest = path[end:]
+                    is_escaped = rest.startswith("%")
+                    return PathMatch(name, target, "/" + rest[len("%2F") :] if is_escaped else rest)
+        return None
 
     def _select(self, selector: str, select: Select) -> Resolution:
         chosen = select(selector)
@@ -189,7 +166,7 @@ class Names:
                 self._plain.setdefault(alias, LocalTarget(model, alias))
         self._plain.pop("", None)
 
-    def _add_peers(self, peers: Mapping[str, Sequence[str]]) -> None:
+    def _add_peers(self, peers: Mapping[str, Iterable[str]]) -> None:
         bare: dict[str, set[str]] = {}
         for peer, offered in peers.items():
             for model in offered:
@@ -213,29 +190,16 @@ class Names:
                     self._plain.setdefault(f"{profile}:{name}", target)
                     self._plain.setdefault(f"{profile}/{name}", target)
 
-    def _every_name(self) -> Iterable[str]:
-        yield from self._plain
-        for pins in self._pinned.values():
-            yield from pins
 
-
-def _beginnings(
-    path: str, separator: re.Pattern[str], decode: Callable[[str], str], depth: int
-) -> Iterable[tuple[str, int]]:
+def _beginnings(path: str, depth: int, *, is_encoded: bool) -> Iterable[tuple[str, int]]:
     """Yield `seg1`, `seg1/seg2`, … with the index where each ends; empty segments do not count."""
+    separator = _ENCODED_SEPARATOR if is_encoded else _SEPARATOR
     pieces: list[str] = []
     start = 0
     while len(pieces) < depth and start <= len(path):
         cut = separator.search(path, start)
         end = cut.start() if cut else len(path)
         if end > start:
-            pieces.append(decode(path[start:end]))
+            pieces.append(unquote(path[start:end]) if is_encoded else path[start:end])
             yield "/".join(pieces), end
         start = cut.end() if cut else len(path) + 1
-
-
-def _rest(path: str, end: int) -> str:
-    rest = path[end:]
-    if not rest or rest.startswith("/"):
-        return rest
-    return "/" + rest[len("%2F") :]

@@ -1,8 +1,7 @@
 """Selectors: one name for several targets, with one choice a request.
 
-Guarantees: the choice depends on the targets' states and on this selector's own outstanding
-requests; direct requests and other selectors do not count.
-Does not: know models; a target is a name, and the caller gives its state.
+Guarantees: the choice depends on the targets' states, which the caller gives, and on this selector's
+own outstanding requests; direct requests and other selectors do not count.
 """
 
 from __future__ import annotations
@@ -46,28 +45,23 @@ class Spillover:
         self._rotation = 0
         """Advances with every least-busy choice, so that ties rotate."""
 
-    def choose(self, state_of: StateOf) -> str | None:
-        """Choose a target; `None` when all of them are stopping."""
-        active, cold = self._classify(state_of)
+    def take(self, state_of: StateOf) -> str | None:
+        """Choose a target and count the request; `None` when all of them are stopping."""
+        states = {target: state_of(target) for target in self._outstanding}
+        usable = [t for t, state in states.items() if state is not TargetState.STOPPING]
+        active = [t for t in usable if self._outstanding[t] or states[t] in _LIVE]
+        cold = [t for t in usable if t not in active]
         if active and (not cold or min(self._outstanding[t] for t in active) < self._limit):
-            return self._least_busy(active)
-        return cold[0] if cold else None
-
-    def increment(self, target: str) -> None:
-        self._outstanding[target] += 1
+            chosen = self._least_busy(active)
+        elif cold:
+            chosen = cold[0]
+        else:
+            return None
+        self._outstanding[chosen] += 1
+        return chosen
 
     def decrement(self, target: str) -> None:
         self._outstanding[target] -= 1
-
-    def _classify(self, state_of: StateOf) -> tuple[list[str], list[str]]:
-        active: list[str] = []
-        cold: list[str] = []
-        for target, count in self._outstanding.items():
-            state = state_of(target)
-            if state is TargetState.STOPPING:
-                continue
-            (active if count or state in _LIVE else cold).append(target)
-        return active, cold
 
     def _least_busy(self, active: Sequence[str]) -> str:
         least = min(self._outstanding[target] for target in active)
@@ -103,13 +97,8 @@ class Selectors:
         fact = self._facts[selector]
         spill = self._spills.get(selector)
         if spill is not None:
-            chosen = spill.choose(state_of)
-            if chosen is not None:
-                spill.increment(chosen)
-            return chosen
-        if fact.strategy == "warm":
-            return warm(fact.targets, state_of)
-        return fact.targets[0]
+            return spill.take(state_of)
+        return warm(fact.targets, state_of) if fact.strategy == "warm" else fact.targets[0]
 
     def decrement(self, selector: str, target: str) -> None:
         """Count a request as ended; does nothing for strategies that do not count."""

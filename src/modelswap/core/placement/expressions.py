@@ -5,17 +5,16 @@
 
 Guarantees: `read_sets` returns trees that are complete, without cycles and shallow enough for
 recursion, or raises with every problem.
-Does not: know what the sets mean; that is `matrix`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from modelswap.core.spec import ModelId
 
@@ -34,7 +33,7 @@ class MatrixError(ValueError):
 
 
 class _SyntaxProblemError(Exception):
-    """One expression is wrong; caught where all of them are collected."""
+    """One expression is wrong; `read_sets` collects them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +111,7 @@ class _Parser:
         model = self._names.get(word)
         if model is not None:
             return Leaf(model)
-        if _is_name(word):
+        if all(char.isalnum() or char in "_-." for char in word):
             raise _SyntaxProblemError(f"{word!r} at column {column} is neither a var nor a model")
         raise _SyntaxProblemError(
             f"{word!r} at column {column} is not allowed in a name; use a var"
@@ -137,10 +136,6 @@ class _Parser:
         return Ref(name)
 
 
-def _is_name(word: str) -> bool:
-    return all(char.isalnum() or char in "_-." for char in word)
-
-
 def read_sets(sets: Mapping[str, str], names: Mapping[str, ModelId]) -> dict[str, Node]:
     """Parse all sets, in the order in which their choices are met: what is referred to comes first.
 
@@ -163,17 +158,13 @@ def read_sets(sets: Mapping[str, str], names: Mapping[str, ModelId]) -> dict[str
     return {name: parsed[name] for name in order}
 
 
-def _references(node: Node) -> Iterable[str]:
-    match node:
-        case Ref(name):
-            yield name
-        case Either(parts) | Both(parts):
-            for part in parts:
-                yield from _references(part)
-        case Leaf():
-            return
-        case _ as never:
-            assert_never(never)
+def names_in(node: Node) -> Iterator[Leaf | Ref]:
+    """Yield the models and references of an expression, in order."""
+    if isinstance(node, Leaf | Ref):
+        yield node
+    else:
+        for part in node.parts:
+            yield from names_in(part)
 
 
 def _too_deep(parsed: Mapping[str, Node], order: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -187,15 +178,11 @@ def _too_deep(parsed: Mapping[str, Node], order: Iterable[str]) -> Iterable[tupl
 
 
 def _depth(node: Node, known: Mapping[str, int]) -> int:
-    match node:
-        case Leaf():
-            return 1
-        case Ref(name):
-            return 1 + known.get(name, 0)
-        case Either(parts) | Both(parts):
-            return 1 + max(_depth(part, known) for part in parts)
-        case _ as never:
-            assert_never(never)
+    if isinstance(node, Leaf):
+        return 1
+    if isinstance(node, Ref):
+        return 1 + known.get(node.name, 0)
+    return 1 + max(_depth(part, known) for part in node.parts)
 
 
 def _dependency_order(parsed: Mapping[str, Node], problems: list[tuple[str, str]]) -> list[str]:
@@ -216,7 +203,6 @@ def _dependency_order(parsed: Mapping[str, Node], problems: list[tuple[str, str]
             elif name not in order and name in parsed:
                 path[name] = None
                 todo.append((name, True))
-                todo.extend(
-                    (used, False) for used in sorted(_references(parsed[name]), reverse=True)
-                )
+                used = [one.name for one in names_in(parsed[name]) if isinstance(one, Ref)]
+                todo.extend((one, False) for one in sorted(used, reverse=True))
     return list(order)

@@ -18,8 +18,6 @@ class GroupRules(Protocol):
     """One group as configured; `config.plan.Group` is one."""
 
     @property
-    def id(self) -> str: ...
-    @property
     def members(self) -> Sequence[ModelId]: ...
     @property
     def swap(self) -> bool: ...
@@ -41,18 +39,11 @@ def groups_policy(groups: Iterable[GroupRules]) -> Policy:
         group = group_of.get(target)
         if group is None:
             return NO_EVICTIONS
-        return stop(
-            frozenset(
-                m
-                for m in question.live
-                if m != target and m in group_of and _must_leave(group, group_of[m])
-            )
-        )
+        others = [m for m in question.live if m != target and m in group_of]
+        return stop(frozenset(m for m in others if _must_leave(group, group_of[m])))
 
     return policy
 
 
 def _must_leave(group: GroupRules, other: GroupRules) -> bool:
-    if group.id == other.id:
-        return group.swap
-    return group.exclusive and not other.persistent
+    return group.swap if group is other else group.exclusive and not other.persistent

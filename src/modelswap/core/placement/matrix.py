@@ -1,23 +1,22 @@
 """The matrix: which models may run together, as set expressions over model names.
 
-An expression (`expressions`) is a list of model sets: a name is one set of one model, `|` joins
-lists, `&` is every union of one choice per side, `+x` is the list of set x. A set permits all its
-subsets.
+An expression is a list of model sets: a name is one set of one model, `|` joins lists, `&` is every
+union of one choice per side, `+x` is the list of set x. A set permits all its subsets.
 
 Guarantees: a request for a model gets the choice of least eviction cost, among equals the one that
-evicts the least recently used, within a bound: choices are projected on the models that run, and
-beyond `STATES` and `WORK` a greedy search decides (still exact where the sides of `&` share no
-running model).
-Does not: expand the sets.
+evicts the least recently used. Choices are projected on the models that run; beyond `STATES` and
+`WORK` a greedy search decides (still exact where the sides of `&` share no running model).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import chain
+from operator import or_
 from typing import TYPE_CHECKING, Final, assert_never
 
-from .expressions import Both, Either, Leaf, MatrixError, Node, Ref, read_sets
+from .expressions import Both, Either, Leaf, Node, Ref, names_in, read_sets
 from .policy import NO_EVICTIONS, stop
 
 if TYPE_CHECKING:
@@ -37,18 +36,6 @@ _USUAL_COST: Final = 1
 """The eviction cost of a model without a configured one."""
 _LONGEST: Final = 200
 """Characters of an expression in the log."""
-
-
-__all__ = [
-    "Choice",
-    "Compiled",
-    "MatrixError",
-    "choose",
-    "compile_matrix",
-    "legacy_profiles_policy",
-    "matrix_policy",
-    "warnings",
-]
 
 
 class _TooMuchError(Exception):
@@ -97,21 +84,9 @@ def _compiled(
 ) -> Compiled:
     mentions: dict[str, frozenset[ModelId]] = {}
     for name, node in sets.items():
-        mentions[name] = frozenset(_mentioned(node, mentions))
+        found = ({n.model} if isinstance(n, Leaf) else mentions[n.name] for n in names_in(node))
+        mentions[name] = frozenset(chain.from_iterable(found))
     return Compiled(sets, mentions, costs, texts)
-
-
-def _mentioned(node: Node, known: Mapping[str, frozenset[ModelId]]) -> Iterable[ModelId]:
-    match node:
-        case Leaf(model):
-            yield model
-        case Ref(name):
-            yield from known[name]
-        case Either(parts) | Both(parts):
-            for part in parts:
-                yield from _mentioned(part, known)
-        case _ as never:
-            assert_never(never)
 
 
 class _Search:
@@ -132,11 +107,7 @@ class _Search:
         return sum(value * (mask & bits).bit_count() for value, bits in self._savings)
 
     def choices(self, node: Node) -> list[int]:
-        """Return every choice that is not contained in another, in search order.
-
-        Raises:
-            _TooMuchError: when there are too many of them.
-        """
+        """Return every choice that is not contained in another, in search order."""
         match node:
             case Leaf(model):
                 return [self._bits.get(model, 0)]
@@ -237,10 +208,7 @@ def _by_value(values: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def _span(masks: Iterable[int]) -> int:
-    span = 0
-    for mask in masks:
-        span |= mask
-    return span
+    return reduce(or_, masks, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,9 @@
 """The placement policy: which models must leave so that a model can run, and where it runs.
 
-A policy is a function from a question to a plan. The scheduler asks for every arrival that it cannot
-serve at once, and again for each queued request after each change. `all_of` joins policies.
+The scheduler asks for every arrival that it cannot serve at once, and again for each queued request
+after each change.
 
-Guarantees: a policy depends on its question alone, so the scheduler may ask as often as it likes.
-Does not: know requests, phases or time.
-Units: sizes are bytes.
+Guarantees: a policy is a function of its question alone; it knows no requests, phases or times.
 """
 
 from __future__ import annotations
@@ -22,12 +20,10 @@ from modelswap.units import Bytes
 NodeId = NewType("NodeId", str)
 DeviceId = NewType("DeviceId", str)
 
-# Facts
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePool:
-    """The memory of one device."""
+    """The memory of one device, in bytes."""
 
     id: DeviceId
     node: NodeId | None = None
@@ -65,9 +61,6 @@ class Question:
     facts: Facts = NO_FACTS
 
 
-# Answers
-
-
 class EvictionMode(StrEnum):
     STOP = "stop"
     SLEEP = "sleep"
@@ -76,8 +69,6 @@ class EvictionMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """One model has to leave."""
-
     model: ModelId
     how: EvictionMode = EvictionMode.STOP
 
@@ -99,8 +90,6 @@ ANYWHERE: Final = Placement()
 
 @dataclass(frozen=True, slots=True)
 class PlacementPlan:
-    """How the target can run."""
-
     evictions: frozenset[Evict] = frozenset()
     """At most one a model; empty: the target can run beside all others."""
     placement: Placement = ANYWHERE
@@ -130,9 +119,6 @@ def stop(models: frozenset[ModelId], why: str = "") -> PlacementPlan:
     return PlacementPlan(frozenset(map(Evict, models)), why=why) if models else NO_EVICTIONS
 
 
-# Policies
-
-
 def unrestricted(_: Question) -> PlacementPlan:
     """Let every model run beside every other."""
     return NO_EVICTIONS
@@ -141,9 +127,8 @@ def unrestricted(_: Question) -> PlacementPlan:
 def all_of(*policies: Policy) -> Policy:
     """Join policies into one that satisfies each of them.
 
-    It evicts what any of them evicts, and stops a model that one stops and another puts to sleep.
-    The first specified placement counts. The target never fits if one of them says so. The
-    reasons of those that add something are joined.
+    It evicts what any of them evicts; a stop wins over a sleep. The first specified placement counts.
+    The target never fits if one of them says so. The reasons of those that add something are joined.
     """
     parts = [policy for policy in policies if policy is not unrestricted]
     if not parts:

@@ -1,7 +1,6 @@
 """What to do with one request, now.
 
-Guarantees: `decide` is the only decision. New and queued requests go through it, so the two cannot
-disagree. Its result is closed: every request gets exactly one verdict.
+Guarantees: new and queued requests go through `decide` alone, so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Quest
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from collections.abc import Set as AbstractSet
 
+    from modelswap.core.commands import LeaseRequest
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
     from modelswap.core.placement.policy import Evict, Facts, Placement, PlacementPlan, Policy
@@ -32,16 +32,14 @@ LATER: Final = Seconds(5.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """The facts a decision may use.
-
-    *pending* and *draining* are decided already: they count before the phases show them.
-    *abandoned* are the pending models for which no request waits any more.
-    """
+    """The facts a decision may use."""
 
     states: Mapping[ModelId, ModelState]
     pending: AbstractSet[ModelId]
+    """Like *draining* decided already: it counts before the phases show it."""
     draining: AbstractSet[ModelId]
     abandoned: AbstractSet[ModelId]
+    """The pending models for which no request waits any more."""
     now: Seconds
     facts: Facts = NO_FACTS
 
@@ -56,18 +54,6 @@ class ClusterView:
     def _used(self, model: ModelId) -> tuple[bool, Seconds]:
         state = self.states[model]
         return state.in_flight > 0 or model in self.pending, state.used
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdmissionRequest:
-    """The facts of one request that decide about it."""
-
-    model: ModelId
-    blocking_models: Sequence[ModelId] = ()
-    """The models of the requests that it may not overtake."""
-    is_new: bool = False
-    no_swap: bool = False
-    """It may start the model, and use it, but must not cause an eviction."""
 
 
 class WaitReason(StrEnum):
@@ -110,8 +96,15 @@ class Refuse:
 Verdict = Serve | Wait | Swap | Refuse
 
 
-def decide(request: AdmissionRequest, view: ClusterView, policy: Policy) -> Verdict:
-    """Return the one thing to do with a request."""
+def decide(
+    request: LeaseRequest,
+    view: ClusterView,
+    policy: Policy,
+    blocking_models: Collection[ModelId] = (),
+    *,
+    is_new: bool = False,
+) -> Verdict:
+    """Return the one thing to do with a request; it may not overtake those for *blocking_models*."""
     model = request.model
     state = view.states.get(model)
     if state is None or state.is_removed:
@@ -123,7 +116,7 @@ def decide(request: AdmissionRequest, view: ClusterView, policy: Policy) -> Verd
         return refused
     if any(
         displaces(other, model, live, view.facts, policy)
-        for other in request.blocking_models
+        for other in blocking_models
         if other != model
     ):
         return Wait(WaitReason.HELD)
@@ -133,8 +126,8 @@ def decide(request: AdmissionRequest, view: ClusterView, policy: Policy) -> Verd
     if isinstance(plan, NeverFits):
         return Refuse(Reason.NEVER_FITS, plan.why)
     if plan.evictions and not (request.no_swap and state.phase is Phase.READY):
-        return _with_evictions(request, plan, view)
-    return _without_eviction(request, state, plan)
+        return _with_evictions(blocking_models, plan, view)
+    return _without_eviction(state, plan, is_new=is_new)
 
 
 def displaces(
@@ -167,11 +160,8 @@ def _swap_refused(
     plan = policy(Question(model, live, view.facts))
     if isinstance(plan, NeverFits):
         return None
-    victims = [
-        victim
-        for victim in sorted(plan.evicted)
-        if victim not in view.draining and view.states[victim].phase not in LEAVING
-    ]
+    staying = plan.evicted - view.draining
+    victims = sorted(m for m in staying if view.states[m].phase not in LEAVING)
     return Refuse(Reason.WOULD_SWAP, ", ".join(victims)) if victims else None
 
 
@@ -179,12 +169,14 @@ def _stuck(model: ModelId) -> Refuse:
     return Refuse(Reason.LOAD_FAILED, f"{model} was killed but does not exit", LATER)
 
 
-def _with_evictions(request: AdmissionRequest, plan: PlacementPlan, view: ClusterView) -> Verdict:
+def _with_evictions(
+    blocking_models: Collection[ModelId], plan: PlacementPlan, view: ClusterView
+) -> Verdict:
     victims = plan.evicted
     for model in sorted(victims):
         if view.states[model].phase is Phase.STUCK:
             return _stuck(model)
-    if not victims.isdisjoint(request.blocking_models):
+    if not victims.isdisjoint(blocking_models):
         return Wait(WaitReason.HELD)
     if any(m in view.pending and m not in view.abandoned for m in victims):
         return Wait(WaitReason.SETTLING)
@@ -193,11 +185,9 @@ def _with_evictions(request: AdmissionRequest, plan: PlacementPlan, view: Cluste
     return Swap(plan.evictions, plan.placement, plan.why)
 
 
-def _without_eviction(request: AdmissionRequest, state: ModelState, plan: PlacementPlan) -> Verdict:
+def _without_eviction(state: ModelState, plan: PlacementPlan, *, is_new: bool) -> Verdict:
     if state.phase is not Phase.READY:
         return Swap(placement=plan.placement)
     if state.in_flight < state.limit:
         return Serve()
-    if request.is_new:
-        return Refuse(Reason.OVER_LIMIT, "Too many requests", SOON)
-    return Wait(WaitReason.FULL)
+    return Refuse(Reason.OVER_LIMIT, "Too many requests", SOON) if is_new else Wait(WaitReason.FULL)

@@ -4,10 +4,7 @@ First come those that waited longer than the bound, oldest first; then the other
 inside one priority by start-time fair queueing between clients; background requests come last.
 
 Fair queueing: a request gets the round after its client's last one, but never a round that has
-passed. So a flood from one client fills later and later rounds, and a new client waits for at most
-one request of each other client.
-
-Does not: know the state of any model.
+passed. So a new client waits for at most one request of each other client.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ Guarantees, each checked after every step by `tests/unit/core/test_simulation.py
 * a background request neither overtakes the others nor takes a model from them;
 * no model is stopped for a request that allows no swap.
 
-Does not: know processes or timers. A method never blocks and never calls out: what must happen is
-in the list that it returns.
+Does not: know processes or timers; what must happen is in the list that a method returns.
 """
 
 from __future__ import annotations
@@ -23,17 +22,7 @@ from modelswap.core.models.state import LONG_AGO
 from modelswap.core.placement.policy import NO_FACTS, NeverFits, Question
 from modelswap.core.spec import ClientId, RequestId
 
-from .admission import (
-    LATER,
-    AdmissionRequest,
-    ClusterView,
-    Refuse,
-    Serve,
-    Swap,
-    Wait,
-    decide,
-    displaces,
-)
+from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
 
@@ -84,14 +73,10 @@ class Scheduler:
         """Decide about a new request; it is queued only if it must wait."""
         if self._is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
-        out = self._decide_queue(now) if self.queue.is_due(now) else []
-        admission = AdmissionRequest(
-            model=request.model,
-            blocking_models=self._blocking_models(background=request.background),
-            is_new=is_new,
-            no_swap=request.no_swap,
-        )
-        verdict = decide(admission, self._view(now), self._policy)
+        out = self.decide_queue(now) if self.queue.is_due(now) else []
+        ahead = self.queue.foreground() if request.background else self.queue.overdue()
+        blocking = {q.request.model for q in ahead}
+        verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
         is_full = len(self.queue) >= self._queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
@@ -112,7 +97,7 @@ class Scheduler:
         self._drop_unneeded(model)
         # Only these may have kept others waiting.
         if queued.is_overdue or self.queue.background or not self.queue.count(model):
-            return self._decide_queue(now)
+            return self.decide_queue(now)
         return NOTHING
 
     def on_finished(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
@@ -122,12 +107,8 @@ class Scheduler:
         if not state.in_flight and model in self.draining and state.phase is Phase.READY:
             out.append(Stop(model, "its last request has ended"))
         if len(self.queue) and (not state.in_flight or self.queue.count(model)):
-            out += self._decide_queue(now)
+            out += self.decide_queue(now)
         return out
-
-    def on_time(self, now: Seconds) -> Sequence[Decision]:
-        """Move the overdue requests to the front."""
-        return self._decide_queue(now)
 
     def background_load(self, model: ModelId, now: Seconds) -> tuple[RequestId, Sequence[Decision]]:
         """Load a model without a request; the answer has a negative id and counts as no use."""
@@ -139,7 +120,7 @@ class Scheduler:
 
     def on_ready(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         self.epoch += 1
-        return [*self._grant_waiting(model, now), *self._decide_queue(now)]
+        return [*self._grant_waiting(model, now), *self.decide_queue(now)]
 
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
         """Refuse the model's queued requests; bring back what was evicted, if that is configured."""
@@ -162,7 +143,7 @@ class Scheduler:
                 swap.awaiting.remove(model)
                 if not swap.awaiting:
                     out += self._complete_eviction(target, swap, now)
-        return [*out, *self._decide_queue(now)]
+        return [*out, *self.decide_queue(now)]
 
     def on_stuck(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         """End the swaps that wait for a process that even a kill does not end."""
@@ -173,7 +154,7 @@ class Scheduler:
                 del self.pending[target]
                 why = f"{model}, which must leave first, was killed but does not exit"
                 out += self._fail(self.queue.of(target), Reason.LOAD_FAILED, why, LATER)
-        return [*out, *self._decide_queue(now)]
+        return [*out, *self.decide_queue(now)]
 
     def on_stopping(self, model: ModelId) -> None:
         self.epoch += 1
@@ -207,7 +188,7 @@ class Scheduler:
         for model in models:
             out += self._fail(self.queue.of(model), reason)
             self._drop_unneeded(model)
-        return [*out, *self._decide_queue(now)]
+        return [*out, *self.decide_queue(now)]
 
     def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Decision]:
         """Decide anew by other facts; does nothing for the epoch that is known already."""
@@ -215,7 +196,7 @@ class Scheduler:
             return NOTHING
         self.epoch += 1
         self._facts = facts
-        return self._decide_queue(now)
+        return self.decide_queue(now)
 
     # Configuration and end
 
@@ -225,7 +206,7 @@ class Scheduler:
         self.epoch += 1
         self._policy, self._max_wait, self._queue_limit = policy, max_wait, queue_limit
         self.queue.set_max_wait(max_wait)
-        return self._decide_queue(now)
+        return self.decide_queue(now)
 
     def close(self) -> Sequence[Decision]:
         """Refuse every queued request, and all new ones from now on."""
@@ -238,38 +219,30 @@ class Scheduler:
 
     # Deciding
 
-    def _decide_queue(self, now: Seconds) -> list[Decision]:
+    def decide_queue(self, now: Seconds) -> list[Decision]:
         """Decide anew about every queued request, in order."""
         out: list[Decision] = []
         if self.queue.age(now):
             self.epoch += 1
-        overdue: dict[ModelId, None] = {}
-        foreground: dict[ModelId, None] = {}
+        overdue: set[ModelId] = set()
+        foreground: set[ModelId] = set()
         must_wait: set[tuple[ModelId, bool, bool]] = set()
         for queued in self.queue:
             request = queued.request
             kind = (request.model, request.background, request.no_swap)
             if kind not in must_wait:
-                blocking = tuple(foreground if request.background else overdue)
-                admission = AdmissionRequest(
-                    model=request.model, blocking_models=blocking, no_swap=request.no_swap
-                )
-                verdict = decide(admission, self._view(now), self._policy)
+                blocking = foreground if request.background else overdue
+                verdict = decide(request, self._view(now), self._policy, blocking)
                 out += self._apply(verdict, queued, now)
                 if isinstance(verdict, Serve | Refuse):
                     continue
                 # What this pass still decides can only add obstacles.
                 must_wait.add(kind)
             if queued.is_overdue:
-                overdue[request.model] = None
+                overdue.add(request.model)
             if not request.background:
-                foreground[request.model] = None
+                foreground.add(request.model)
         return out
-
-    def _blocking_models(self, *, background: bool) -> tuple[ModelId, ...]:
-        """Return the models of the requests that a new one may not overtake."""
-        ahead = self.queue.foreground() if background else self.queue.overdue()
-        return tuple(dict.fromkeys(q.request.model for q in ahead))
 
     def _view(self, now: Seconds) -> ClusterView:
         return ClusterView(
@@ -318,8 +291,6 @@ class Scheduler:
             self.queue.remove(queued)
             out.append(Fail(queued.id, reason, why, retry_after, failure))
         return out
-
-    # Swapping
 
     def _swap(self, model: ModelId, swap: Swap) -> list[Decision]:
         self.epoch += 1

@@ -85,16 +85,11 @@ def test_a_pin_to_a_name_that_is_gone_is_unknown() -> None:
     assert names.split_path("x/y", "p") is None
 
 
-def test_known_names() -> None:
-    """Models, aliases, peers' models and selectors are known without a profile; pins are not."""
+def test_a_lookup_knows_no_selectors() -> None:
+    """Only models, aliases and peers' models are looked up."""
     names = make()
-    assert [n for n in ("a", "gpt", "big", "sel", "llm", "both") if names.is_known(n)] == [
-        "a",
-        "gpt",
-        "big",
-        "sel",
-    ]
-    assert names.lookup("sel") is None
+    known = [n for n in ("a", "gpt", "big", "sel", "llm", "both") if names.lookup(n)]
+    assert known == ["a", "gpt", "big"]
 
 
 @pytest.mark.parametrize(
@@ -139,11 +134,11 @@ def test_names_at_the_beginning_of_a_path(
 )
 def test_escapes_after_the_name_stay(path: str, name: str, rest: str) -> None:
     """An escaped slash may be part of the name; in the rest every escape stays."""
-    found = make().split_raw_path(path)
+    found = make().split_path(path, is_encoded=True)
     assert found is not None
     assert (found.name, found.rest) == (name, rest)
 
 
 def test_double_escapes_are_not_names() -> None:
     """Decoding happens once."""
-    assert make().split_raw_path("author%252Fmodel/x") is None
+    assert make().split_path("author%252Fmodel/x", is_encoded=True) is None

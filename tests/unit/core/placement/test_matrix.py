@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelswap.core.placement import matrix as module
-from modelswap.core.placement.expressions import Both, Either, Leaf, Node, Ref
+from modelswap.core.placement.expressions import Both, Either, Leaf, MatrixError, Node, Ref
 from modelswap.core.placement.matrix import (
     Choice,
     Compiled,
-    MatrixError,
     choose,
     compile_matrix,
     legacy_profiles_policy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelswap.core.commands import Reason
+from modelswap.core.commands import LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import ModelState
 from modelswap.core.placement.groups import groups_policy
@@ -21,7 +21,6 @@ from modelswap.core.placement.policy import (
 from modelswap.core.scheduling.admission import (
     LATER,
     SOON,
-    AdmissionRequest,
     ClusterView,
     Refuse,
     Serve,
@@ -31,11 +30,12 @@ from modelswap.core.scheduling.admission import (
     WaitReason,
     decide,
 )
-from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.core.spec import ClientId, ModelId, ModelSpec
 from modelswap.units import Seconds
 from support.controller_simulator import FakeGroup
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
+CLIENT = ClientId("c")
 SWAPPING = groups_policy([FakeGroup("ab", (A, B)), FakeGroup("c", (C,), exclusive=False)])
 SWAP_B = Swap(frozenset({Evict(B)}))
 UP, DOWN = Phase.READY, Phase.STOPPED
@@ -69,10 +69,8 @@ def ask(
         now=Seconds(0),
         facts=Facts(epoch=7),
     )
-    question = AdmissionRequest(
-        model=A, blocking_models=tuple(ModelId(m) for m in blocking), is_new=is_new, no_swap=no_swap
-    )
-    return decide(question, view, policy)
+    request = LeaseRequest(A, CLIENT, no_swap=no_swap)
+    return decide(request, view, policy, [ModelId(m) for m in blocking], is_new=is_new)
 
 
 def test_ready_and_free_is_served() -> None:
@@ -157,7 +155,7 @@ def test_refusals() -> None:
     assert ask(Phase.STUCK) == Refuse(Reason.LOAD_FAILED, f"a {killed}", LATER)
     assert ask(b=Phase.STUCK) == Refuse(Reason.LOAD_FAILED, f"b {killed}", LATER)
     nowhere = ClusterView(states={}, pending=set(), draining=set(), abandoned=set(), now=Seconds(0))
-    unknown = decide(AdmissionRequest(model=A), nowhere, SWAPPING)
+    unknown = decide(LeaseRequest(A, CLIENT), nowhere, SWAPPING)
     assert unknown == Refuse(Reason.NO_SUCH_MODEL, "no such model: a")
 
 

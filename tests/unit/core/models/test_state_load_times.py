@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.models.load_times import LoadTimes
+from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import ModelId
 from modelswap.units import Seconds
 
