@@ -122,11 +122,7 @@ def normalise(arguments: list[str]) -> list[str]:
     return ["serve", *plain] if is_option or is_file else plain
 
 
-@click.group(
-    cls=_Commands,
-    context_settings=HELP,
-    epilog="Start here: modelswap demo",
-)
+@click.group(cls=_Commands, context_settings=HELP, epilog="Start here: modelswap demo")
 @click.version_option(__version__, message="version: %(version)s")
 def cli() -> None:
     """One port in front of every local model.

@@ -152,11 +152,7 @@ async def start(
     with ExitStack() as stack:
         stack.callback(theirs.close)
         numbers = ",".join(map(str, listening))
-        env = {
-            **os.environ,
-            **variables,
-            VARIABLE: f"{os.getpid()}:{theirs.fileno()}:{numbers}",
-        }
+        env = {**os.environ, **variables, VARIABLE: f"{os.getpid()}:{theirs.fileno()}:{numbers}"}
         inherited = (theirs.fileno(), *listening, *keep)
         try:
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own command; a fork, no wait

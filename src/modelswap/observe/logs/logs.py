@@ -157,11 +157,7 @@ class Logs:
         """Called with every piece of the proxy and upstream logs (for the event stream)."""
 
     def configure(
-        self,
-        *,
-        level: str = "info",
-        time_format: str = "",
-        redact: Redact | None = None,
+        self, *, level: str = "info", time_format: str = "", redact: Redact | None = None
     ) -> None:
         """Apply the settings that a reload may change. Unknown names mean the default."""
         self._threshold = _LEVELS.get(level.strip().lower(), _LEVELS["info"])

@@ -229,12 +229,7 @@ class Meter:
         metrics: object = last[1].metrics if last[1] else None
         if self._counts is None and not _is_object(timings) and not _is_object(metrics):
             return None
-        return combine(
-            self._counts or Counts(),
-            timings,
-            metrics,
-            wall_ms=wall,
-        )
+        return combine(self._counts or Counts(), timings, metrics, wall_ms=wall)
 
     def _of_body(self, wall: int) -> Figures | None:
         if self._tail:

@@ -122,12 +122,7 @@ Figures = tuple[int, int, int, int, int, float, float, int]
 
 
 def make_tokens(
-    figures: Figures,
-    *,
-    ttft_ms: int,
-    reason: str,
-    wall_per_second: float = -1.0,
-    events: int = 0,
+    figures: Figures, *, ttft_ms: int, reason: str, wall_per_second: float = -1.0, events: int = 0
 ) -> Tokens:
     """Make tokens from the figures of a response and its times."""
     cached, drafted, accepted, prompt, output, prompt_speed, speed, duration = figures
