@@ -161,8 +161,7 @@ class HandoverRunner:
         )
         await self._server.close()
 
-    async def _finished(self) -> bool:
+    async def _finished(self) -> None:
         await self._server.drain(None, LAST_REQUEST)
         if self._old_front is not None:
             await self._old_front.wait_until_gone()
-        return True

@@ -35,8 +35,8 @@ from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
 from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.activity.store_factory import most_captures, open_store_of
-from modelswap.observe.captures import Captures
+from modelswap.observe.activity.store import open_store_of
+from modelswap.observe.captures import Captures, most_captures
 from modelswap.observe.events import EventBus
 from modelswap.observe.logs.logs import Logger, Logs
 from modelswap.observe.logs.redaction import HeaderMask
@@ -168,7 +168,7 @@ class Program:
                     warn=self._services.log.warning,
                 )
                 background.append(tasks.create_task(watching, name="watch files"))
-            await first_of(self._shutdown.asked, self._handover.done)
+            await first_of(self._shutdown.asked.wait(), self._handover.done.wait())
             await self._handover.wait_settled()
             is_handed_over = self._handover.new_front is not None
             for task in background if is_handed_over else ():  # the new process does their work

@@ -102,7 +102,7 @@ class NewFront:
             message = await self._channel.receive(within)
         except ChannelError as error:
             code = await self.stop()
-            why = str(error) if code is None else f"it code with exit code {code}"
+            why = str(error) if code is None else f"it ended with exit code {code}"
             raise HandoverError(f"the new front: {why}") from error
         if message["kind"] != kind:
             await self.stop()
