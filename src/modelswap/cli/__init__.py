@@ -60,6 +60,12 @@ def refuse_argument(argument: str) -> Never:
     sys.exit(2)
 
 
+def fail(*lines: str) -> Never:
+    """Print why the command failed, and exit with 1."""
+    click.echo("\n".join(lines), err=True)
+    sys.exit(1)
+
+
 class _Commands(click.Group):
     """Imports only the command that runs."""
 
@@ -104,11 +110,6 @@ def _switch(argument: str) -> list[str]:
     return [name] if value in _YES else []
 
 
-def _is_file(argument: str) -> bool:
-    """Say whether a first argument that is no command names a configuration."""
-    return argument.endswith((".yaml", ".yml")) or Path(argument).is_file()
-
-
 def normalise(arguments: list[str]) -> list[str]:
     """Return the arguments in this program's spelling, with `serve` where no command is given."""
     plain = [one for argument in arguments for one in _switch(_undash(argument))]
@@ -118,8 +119,8 @@ def normalise(arguments: list[str]) -> list[str]:
         del plain[0]
     first = plain[0] if plain else "".join(arguments)
     is_option = first.startswith("-") and first not in {"-h", "--help"}
-    is_file = bool(plain) and first not in COMMANDS and not is_option and _is_file(first)
-    return ["serve", *plain] if is_option or is_file else plain
+    is_file = first.endswith((".yaml", ".yml")) or (first not in COMMANDS and Path(first).is_file())
+    return ["serve", *plain] if is_option or (plain and is_file) else plain
 
 
 @click.group(cls=_Commands, context_settings=HELP, epilog="Start here: modelswap demo")

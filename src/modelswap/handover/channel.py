@@ -47,11 +47,7 @@ class Channel(asyncio.Protocol):
             self._transport.write(json.dumps({"kind": kind, **fields}).encode() + b"\n")
 
     async def receive(self, within: Seconds) -> Message:
-        """Return the next message.
-
-        Raises:
-            ChannelError: none came within that time, or the peer has exited.
-        """
+        """Return the next message; raise ChannelError when none came in time, or none can come."""
         try:
             async with asyncio.timeout(within):
                 while not self._early:

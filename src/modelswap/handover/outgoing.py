@@ -58,11 +58,7 @@ class NewFront:
         self.asks_to_stop = asyncio.Event()
 
     async def wait_ready(self) -> None:
-        """Return when it has loaded and checked everything.
-
-        Raises:
-            HandoverError: it cannot take over.
-        """
+        """Return when it has loaded and checked everything; raise HandoverError when it cannot."""
         await self._expect("ready", READY_TIMEOUT)
 
     def make_remote_fleet(self, fleet: Fleet, plan: Plan) -> RemoteFleet:
@@ -71,11 +67,7 @@ class NewFront:
         return self.fleet
 
     async def go(self, *, next_id: int, profile: str | None) -> None:
-        """Let it adopt the models, and return when it serves.
-
-        Raises:
-            HandoverError: it failed.
-        """
+        """Let it adopt the models, and return when it serves; raise HandoverError when it fails."""
         assert self.fleet is not None
         inherited = self.fleet.inherited
         self._channel.send(
@@ -121,7 +113,6 @@ class NewFront:
         return code
 
     def forward_signal(self, number: signal.Signals) -> None:
-        """Forward a signal to it."""
         if self._process.poll() is None:
             self._process.send_signal(number)
 
@@ -144,9 +135,6 @@ async def start(
     """Start the command that this process was started with.
 
     *listening*: the descriptors that it accepts on. *keep*: others that it inherits.
-
-    Raises:
-        HandoverError: it cannot be started.
     """
     ours, theirs = socket.socketpair()
     with ExitStack() as stack:

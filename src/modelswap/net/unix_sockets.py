@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _BACKLOG = 1024  # connections before accept; the kernel lowers it to its own limit
-_NO_OTHERS = 0o117
-"""umask: the owner and the group may connect, which takes the right to write."""
+_NO_OTHERS = 0o117  # umask: the owner and the group may connect, which takes the right to write
 
 
 class SocketState(Enum):
