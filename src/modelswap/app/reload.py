@@ -53,7 +53,6 @@ class Reloader:
         self._services, self._server, self._tls = services, server, tls
 
     async def run(self) -> None:
-        """Reload whenever it is wanted."""
         while True:
             await self.wanted.wait()
             self.wanted.clear()

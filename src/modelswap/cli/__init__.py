@@ -49,7 +49,6 @@ class Option(click.Option):
 
 
 def path_option(name: str, metavar: str, text: str) -> Callable[[_Function], _Function]:
-    """Return a decorator for an option that takes a path."""
     kind = click.Path(path_type=Path)
     return click.option(name, type=kind, metavar=metavar, help=text, cls=Option)
 
@@ -135,7 +134,6 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit code is the command's."""
     given = sys.argv[1:]
     meant = normalise(given)
     is_unnamed = meant[:1] == ["serve"] != given[:1] and "".join(meant[1:2])[:1] in {"-", ""}

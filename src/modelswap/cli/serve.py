@@ -26,7 +26,7 @@ CONFIG_HERE = Path("config.yaml")
 @path_option(
     "--state-dir",
     "DIR",
-    "Where sockets and the lock live.  [default: one per address, in the user's state home]",
+    "Where the sockets and the lock are.  [default: one per address, in the user's state home]",
 )
 @path_option("--tls-cert-file", "FILE", "TLS certificate (PEM).")
 @path_option("--tls-key-file", "FILE", "TLS key (PEM).")

@@ -35,7 +35,6 @@ class Channel(asyncio.Protocol):
 
     @classmethod
     async def over(cls, connection: socket.socket) -> Channel:
-        """Make a channel of one of the two sockets."""
         connection.setblocking(False)  # noqa: FBT003 - the library's signature
         loop = asyncio.get_running_loop()
         _, channel = await loop.create_unix_connection(cls, sock=connection)

@@ -130,7 +130,6 @@ class Address:
 
 
 def is_unix(url: str) -> bool:
-    """Say whether an address is meant to be a Unix socket."""
     return _unix_parts(url) is not None
 
 

@@ -74,7 +74,6 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _inspect(path: Path) -> None:
-    """Check an existing file without changing it."""
     with path.open("rb+") as file:  # also shows that it can be written
         if file.read(16) != b"SQLite format 3\0":
             raise UnusableDatabaseError("file is not a database")

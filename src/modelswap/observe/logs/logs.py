@@ -189,7 +189,6 @@ class Logs:
         self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:
-        """Add any fragment of a model server's output."""
         lines = self._lines.get(model)
         if lines is None:
             lines = self._lines[model] = LineSplitter()

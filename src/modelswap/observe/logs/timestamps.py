@@ -23,7 +23,6 @@ Stamp = Callable[[int], str]
 
 
 def local(ns: int) -> datetime:
-    """Local time of a number of nanoseconds since the epoch."""
     return datetime.fromtimestamp(max(_DAY, min(ns // _SECOND, _LAST))).astimezone()
 
 

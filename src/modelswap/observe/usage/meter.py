@@ -278,7 +278,6 @@ def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, tt
 
 
 def figures_of(usage_format: UsageFormat, body: bytes, wall: int) -> Figures | None:
-    """Read the figures of a whole body."""
     if usage_format is UsageFormat.LAST_OF_LIST:
         return _figures(_last_of_list(body), wall)
     return _figures(_parsed(body), wall)
