@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
-from modelswap.observe.activity.store_factory import most_captures
+from modelswap.observe.captures import most_captures
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 RESERVED: Final = 1000
 """Activity ids for the requests that this process still ends; gaps do no harm."""
-TAKE_BACK_TRIES: Final = 20
-"""Attempts to connect to the keeper again after a hand-over that failed."""
+TAKE_BACK_TRIES: Final = 20  # attempts to connect to the keeper again after a hand-over that failed
 TAKE_BACK_PAUSE: Final = Seconds(0.25)
 """Between two attempts: together 5 s, less than the usual `keeper.grace`."""
 LAST_REQUEST: Final = Seconds(2.0)
@@ -55,8 +54,9 @@ class HandoverRunner:
         self._old_front = old_front
         """The process that handed over to this one; it may still have requests."""
         self._new_fleet = new_fleet
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self.settled = asyncio.Event()
+        """No hand-over is under way that cannot be stopped any more."""
+        self.settled.set()
         self.wanted = asyncio.Event()
         self.done = asyncio.Event()
         self.new_front: NewFront | None = None
@@ -76,10 +76,6 @@ class HandoverRunner:
                     log.warning("not handed over; this process goes on")
                     failed(list(error.lines))
             self.wanted.clear()
-
-    async def wait_settled(self) -> None:
-        """Return when no hand-over is under way that cannot be stopped any more."""
-        await self._settled.wait()
 
     async def _try(self) -> None:
         self._services.log.info("handing over: starting the new front")
@@ -106,7 +102,7 @@ class HandoverRunner:
     async def _give(self, new_front: NewFront) -> None:
         services, fleet = self._services, self._services.fleet
         assert isinstance(fleet, Fleet), "there is one hand-over"
-        self._settled.clear()
+        self.settled.clear()
         try:
             services.fleet = remote = new_front.make_remote_fleet(fleet, services.config.plan)
             if self._old_front is not None:
@@ -122,7 +118,7 @@ class HandoverRunner:
                 await self._take_back(remote)
                 raise
         finally:
-            self._settled.set()
+            self.settled.set()
 
     async def _take_back(self, remote: RemoteFleet) -> None:
         """Go on with a fleet of this process; the models are still with the keeper."""
@@ -161,8 +157,7 @@ class HandoverRunner:
         )
         await self._server.close()
 
-    async def _finished(self) -> bool:
+    async def _finished(self) -> None:
         await self._server.drain(None, LAST_REQUEST)
         if self._old_front is not None:
             await self._old_front.wait_until_gone()
-        return True

@@ -35,11 +35,7 @@ class Options:
 
 
 def parse_listen(text: str | None, *, tls: bool) -> ListenAddress:
-    """Return where to listen; llama-swap's `:8080` means every interface.
-
-    Raises:
-        StartError: the text is neither HOST:PORT nor a Unix socket.
-    """
+    """Return where to listen; llama-swap's `:8080` means every interface. May raise StartError."""
     if text is None:
         return ListenAddress(LOCAL, 8443 if tls else 8080)
     try:
@@ -51,11 +47,7 @@ def parse_listen(text: str | None, *, tls: bool) -> ListenAddress:
 
 
 def certificate_of(options: Options) -> Certificate | None:
-    """Load the certificate; None without TLS.
-
-    Raises:
-        StartError: the files are no usable pair.
-    """
+    """Load the certificate; None without TLS. May raise StartError."""
     if options.tls_cert is None:
         return None
     try:

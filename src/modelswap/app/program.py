@@ -35,8 +35,8 @@ from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
 from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.activity.store_factory import most_captures, open_store_of
-from modelswap.observe.captures import Captures
+from modelswap.observe.activity.store import open_store_of
+from modelswap.observe.captures import Captures, most_captures
 from modelswap.observe.events import EventBus
 from modelswap.observe.logs.logs import Logger, Logs
 from modelswap.observe.logs.redaction import HeaderMask
@@ -63,11 +63,7 @@ LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def serve(options: Options) -> int:
-    """Serve until told to stop; return the exit code.
-
-    Raises:
-        StartError: the user can correct what is wrong.
-    """
+    """Serve until told to stop; return the exit code. StartError: the user can correct it."""
     fill_standard_streams()
     old_front = find_old_front()
     try:
@@ -113,8 +109,6 @@ def _run(main: Coroutine[None, None, int]) -> int:
 
 
 class Program:
-    """One run of `serve`."""
-
     def __init__(
         self,
         options: Options,
@@ -168,8 +162,8 @@ class Program:
                     warn=self._services.log.warning,
                 )
                 background.append(tasks.create_task(watching, name="watch files"))
-            await first_of(self._shutdown.asked, self._handover.done)
-            await self._handover.wait_settled()
+            await first_of(self._shutdown.asked.wait(), self._handover.done.wait())
+            await self._handover.settled.wait()
             is_handed_over = self._handover.new_front is not None
             for task in background if is_handed_over else ():  # the new process does their work
                 task.cancel()

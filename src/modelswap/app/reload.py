@@ -15,7 +15,7 @@ from modelswap.config.load import diff, load, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
-from modelswap.observe.activity.store_factory import open_store_of
+from modelswap.observe.activity.store import open_store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,6 @@ class Reloader:
         self._services, self._server, self._tls = services, server, tls
 
     async def run(self) -> None:
-        """Reload whenever it is wanted."""
         while True:
             await self.wanted.wait()
             self.wanted.clear()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from modelswap.http import Server
     from modelswap.units import Seconds
 
-KILLED: Final = 3
-"""Exit code when something had to be killed."""
+KILLED: Final = 3  # exit code when something had to be killed
+
+T = TypeVar("T")
 
 
 class Shutdown:
@@ -78,29 +79,19 @@ class Shutdown:
         return KILLED if fleet.killed > killed_before else 0
 
     async def finish(
-        self, work: Coroutine[None, None, bool], *, or_after: Seconds, when: asyncio.Event
+        self, work: Coroutine[Any, Any, object], *, or_after: Seconds, when: asyncio.Event
     ) -> None:
         """Do *work*; cut it short *or_after* seconds after *when*, or a signal, asks for the end."""
-        async with asyncio.TaskGroup() as tasks:
-            working = tasks.create_task(work)
-            limits = [
-                tasks.create_task(_wait_after(when, or_after)),
-                tasks.create_task(_wait_after(self.asked, or_after)),
-                tasks.create_task(self._hurry.wait()),
-            ]
-            await asyncio.wait({working, *limits}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (working, *limits):
-                task.cancel()
+        limits = (_wait_after(event, or_after) for event in (when, self.asked))
+        await first_of(work, *limits, self._hurried())
 
-    async def unless_hurried(self, work: Coroutine[None, None, bool]) -> bool:
+    async def unless_hurried(self, work: Coroutine[Any, Any, bool]) -> bool:
         """Return the result of *work*; False when a second signal comes first."""
-        async with asyncio.TaskGroup() as tasks:
-            doing = tasks.create_task(work)
-            hurried = tasks.create_task(self._hurry.wait())
-            await asyncio.wait({doing, hurried}, return_when=asyncio.FIRST_COMPLETED)
-            doing.cancel()
-            hurried.cancel()
-        return doing.done() and not doing.cancelled() and doing.result()
+        return await first_of(work, self._hurried())
+
+    async def _hurried(self) -> bool:
+        await self._hurry.wait()
+        return False
 
 
 async def _finished(server: Server, others: Callable[[], Awaitable[None]], limit: Seconds) -> bool:
@@ -116,13 +107,14 @@ async def _finished(server: Server, others: Callable[[], Awaitable[None]], limit
     return True
 
 
-async def first_of(*events: asyncio.Event) -> None:
-    """Return when one of the events is set."""
+async def first_of(*works: Coroutine[Any, Any, T]) -> T:
+    """Return the result of the work that ends first, and cancel the others."""
     async with asyncio.TaskGroup() as tasks:
-        waits = [tasks.create_task(event.wait()) for event in events]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        doing = [tasks.create_task(work) for work in works]
+        done, _ = await asyncio.wait(doing, return_when=asyncio.FIRST_COMPLETED)
+        for task in doing:
+            task.cancel()
+    return next(task for task in doing if task in done).result()
 
 
 async def _wait_after(event: asyncio.Event, seconds: Seconds) -> None:

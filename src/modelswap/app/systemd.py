@@ -24,8 +24,7 @@ SEND_TIMEOUT: Final = Seconds(0.5)
 _ADDRESS: Final = "NOTIFY_SOCKET"
 _WATCHDOG: Final = "WATCHDOG_USEC"
 _WATCHED_PID: Final = "WATCHDOG_PID"
-_MICROSECONDS: Final = 1e6
-"""In a second."""
+_MICROSECONDS: Final = 1e6  # in a second
 
 
 class ServiceManager:

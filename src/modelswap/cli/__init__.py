@@ -49,7 +49,6 @@ class Option(click.Option):
 
 
 def path_option(name: str, metavar: str, text: str) -> Callable[[_Function], _Function]:
-    """Return a decorator for an option that takes a path."""
     kind = click.Path(path_type=Path)
     return click.option(name, type=kind, metavar=metavar, help=text, cls=Option)
 
@@ -58,6 +57,12 @@ def refuse_argument(argument: str) -> Never:
     """Exit with 2: the command would ignore the argument."""
     click.echo(f"modelswap: unexpected argument: {argument}", err=True)
     sys.exit(2)
+
+
+def fail(*lines: str) -> Never:
+    """Print why the command failed, and exit with 1."""
+    click.echo("\n".join(lines), err=True)
+    sys.exit(1)
 
 
 class _Commands(click.Group):
@@ -104,11 +109,6 @@ def _switch(argument: str) -> list[str]:
     return [name] if value in _YES else []
 
 
-def _is_file(argument: str) -> bool:
-    """Say whether a first argument that is no command names a configuration."""
-    return argument.endswith((".yaml", ".yml")) or Path(argument).is_file()
-
-
 def normalise(arguments: list[str]) -> list[str]:
     """Return the arguments in this program's spelling, with `serve` where no command is given."""
     plain = [one for argument in arguments for one in _switch(_undash(argument))]
@@ -118,15 +118,11 @@ def normalise(arguments: list[str]) -> list[str]:
         del plain[0]
     first = plain[0] if plain else "".join(arguments)
     is_option = first.startswith("-") and first not in {"-h", "--help"}
-    is_file = bool(plain) and first not in COMMANDS and not is_option and _is_file(first)
-    return ["serve", *plain] if is_option or is_file else plain
+    is_file = first.endswith((".yaml", ".yml")) or (first not in COMMANDS and Path(first).is_file())
+    return ["serve", *plain] if is_option or (plain and is_file) else plain
 
 
-@click.group(
-    cls=_Commands,
-    context_settings=HELP,
-    epilog="Start here: modelswap demo",
-)
+@click.group(cls=_Commands, context_settings=HELP, epilog="Start here: modelswap demo")
 @click.version_option(__version__, message="version: %(version)s")
 def cli() -> None:
     """One port in front of every local model.
@@ -138,7 +134,6 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit code is the command's."""
     given = sys.argv[1:]
     meant = normalise(given)
     is_unnamed = meant[:1] == ["serve"] != given[:1] and "".join(meant[1:2])[:1] in {"-", ""}

@@ -13,10 +13,9 @@ from typing import Final, Never
 
 import click
 
-from . import HELP, Option
+from . import HELP, Option, fail
 
-_PORT: Final = 8080
-"""The port of `serve`, so that the examples in the documents work."""
+_PORT: Final = 8080  # the port of `serve`, so that the examples in the documents work
 
 
 @click.command(context_settings=HELP)
@@ -34,7 +33,7 @@ _PORT: Final = 8080
     cls=Option,
 )
 @click.option("--keep", is_flag=True, help="Keep the temporary folder.")
-@click.option("--once", is_flag=True, help="End after the tour instead of serving on.")
+@click.option("--once", is_flag=True, help="End after the requests instead of serving on.")
 def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) -> None:
     """Try it now: real engine, three tiny models, no downloads.
 
@@ -56,7 +55,7 @@ def command(*, port: int | None, folder: Path | None, keep: bool, once: bool) ->
         if folder is None:
             folder = _temporary_folder()
             if not keep:
-                stack.callback(_remove, folder)
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             code = terminal.run(folder=folder.absolute(), port=port, once=once)
         except terminal.FolderError as error:
@@ -80,10 +79,5 @@ def _has_engine() -> bool:
     return shutil.which("llama-server") is not None or find_spec("xllamacpp") is not None
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _end(message: str) -> Never:
-    click.echo(f"modelswap demo: {message}", err=True)
-    sys.exit(1)
+    fail(f"modelswap demo: {message}")

@@ -12,7 +12,7 @@ import click
 
 from modelswap.units import Seconds
 
-from . import HELP, Option, path_option, refuse_argument
+from . import HELP, Option, fail, path_option, refuse_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +89,7 @@ def command(
 def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> RunningFront:
     from modelswap.launch.local.fronts import front_in, fronts  # noqa: PLC0415 - --help must be quick
 
-    running = [front_in(state_dir.absolute())] if state_dir is not None else [*fronts()]
+    running = fronts() if state_dir is None else (front_in(state_dir.absolute()),)
     found = [front for front in running if front is not None]
     if listen is not None:
         address = _address(listen)
@@ -131,8 +131,7 @@ def _address(listen: str) -> str:
     try:
         return str(parse_listen(listen, tls=False))
     except StartError as error:
-        click.echo("\n".join(error.lines), err=True)
-        sys.exit(1)
+        fail(*error.lines)
 
 
 def _answer(before: RunningFront, kind: str) -> RunningFront:
@@ -162,5 +161,4 @@ def _is_alive(pid: int) -> bool:
 
 
 def _end(message: str) -> Never:
-    click.echo(f"modelswap reload: {message}", err=True)
-    sys.exit(1)
+    fail(f"modelswap reload: {message}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from . import HELP, Option, path_option, refuse_argument
+from . import HELP, Option, fail, path_option, refuse_argument
 
 CONFIG_HERE = Path("config.yaml")
 
@@ -26,7 +26,7 @@ CONFIG_HERE = Path("config.yaml")
 @path_option(
     "--state-dir",
     "DIR",
-    "Where sockets and the lock live.  [default: one per address, in the user's state home]",
+    "Where the sockets and the lock are.  [default: one per address, in the user's state home]",
 )
 @path_option("--tls-cert-file", "FILE", "TLS certificate (PEM).")
 @path_option("--tls-key-file", "FILE", "TLS key (PEM).")
@@ -68,11 +68,9 @@ def command(
     if config is None and config_dir is None and CONFIG_HERE.exists():
         config = CONFIG_HERE
     if config is None and config_dir is None:
-        click.echo("modelswap: no configuration: use --config FILE or --config-dir DIR", err=True)
-        sys.exit(1)
+        fail("modelswap: no configuration: use --config FILE or --config-dir DIR")
     if (tls_cert_file is None) != (tls_key_file is None):
-        click.echo("modelswap: --tls-cert-file and --tls-key-file go together", err=True)
-        sys.exit(1)
+        fail("modelswap: --tls-cert-file and --tls-key-file go together")
     try:
         code = serve(
             Options(
@@ -86,9 +84,7 @@ def command(
             )
         )
     except StartError as error:
-        for line in error.lines:
-            click.echo(line, err=True)
-        code = 1
+        fail(*error.lines)
     sys.exit(code)
 
 

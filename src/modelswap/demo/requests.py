@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,37 +47,20 @@ class TimedRequest:
         return Seconds(max(0.0, self.cold - self.warm))
 
 
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-def wait_until_up(
-    address: ServerAddress, is_alive: Callable[[], bool], *, timeout: Seconds
-) -> None:
-    """Return when `/health` answers 200.
-
-    Raises:
-        DemoError: the program ended, or `timeout` did.
-    """
+def wait_until_up(address: str, is_alive: Callable[[], bool], *, timeout: Seconds) -> None:
+    """Return when `/health` answers 200; raise DemoError when the program or the time ends."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if not is_alive():
             raise DemoError("modelswap ended before it was up")
-        try:
+        with suppress(OSError):
             if _exchange(address, "GET", "/health", None)[0] == _OK:
                 return
-        except OSError:
-            pass
         time.sleep(_PAUSE)
     raise DemoError(f"modelswap was not up after {timeout:.0f} s")
 
 
-def timed_requests(address: ServerAddress) -> Iterator[TimedRequest]:
+def timed_requests(address: str) -> Iterator[TimedRequest]:
     """Send two requests to every model in turn; each first one makes modelswap swap."""
     for model in ROUND:
         answer, cold = _ask(address, model)
@@ -84,7 +68,7 @@ def timed_requests(address: ServerAddress) -> Iterator[TimedRequest]:
         yield TimedRequest(model, answer, cold, warm)
 
 
-def _ask(address: ServerAddress, model: DemoModel) -> tuple[str, Seconds]:
+def _ask(address: str, model: DemoModel) -> tuple[str, Seconds]:
     path, body = request_for(model)
     begun = time.monotonic()
     try:
@@ -112,10 +96,8 @@ def _summary(model: DemoModel, answer: Any) -> str:
     return f"{len(vector)} numbers, the first is {vector[0]:.3f}"
 
 
-def _exchange(
-    address: ServerAddress, method: str, path: str, body: bytes | None
-) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT)
+def _exchange(address: str, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT)
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
         connection.request(method, path, body=body, headers=headers)

@@ -42,15 +42,11 @@ class FolderError(Exception):
 
 
 def run(*, folder: Path, port: int, once: bool) -> int:
-    """Run the demonstration; return the exit code. With `once`, end after the requests.
-
-    Raises:
-        FolderError: the folder cannot be written.
-    """
+    """Run the demonstration; return the exit code. `once`: end after the requests."""
     console = Console(highlight=False, soft_wrap=True)
     with _interruptible():
         try:
-            return _show(console, folder, requests.ServerAddress(HOST, port), once=once)
+            return _show(console, folder, f"{HOST}:{port}", once=once)
         except requests.DemoError as error:
             console.print(f"[bold red]modelswap demo:[/] {escape(str(error))}")
             console.print(f"The log: {escape(str(folder / 'modelswap.log'))}")
@@ -59,7 +55,7 @@ def run(*, folder: Path, port: int, once: bool) -> int:
             return _INTERRUPTED if once else 0
 
 
-def _show(console: Console, folder: Path, address: requests.ServerAddress, *, once: bool) -> int:
+def _show(console: Console, folder: Path, address: str, *, once: bool) -> int:
     console.print(f"Writing three tiny models with random weights to {escape(str(folder))}")
     config = _prepared(folder)
     with _program(folder, config, address) as process:
@@ -82,12 +78,13 @@ def _prepared(folder: Path) -> Path:
     return config
 
 
-def _show_requests(console: Console, address: requests.ServerAddress) -> None:
+def _show_requests(console: Console, address: str) -> None:
     """Send requests to every model; show each result as soon as it is there."""
     table = Table(title="One port, one model at a time", title_justify="left")
-    for heading in ("model", "it answered", "first request", "again", "swap"):
-        table.add_column(heading, justify="left" if "it" in heading else "right")
-    table.columns[0].justify = "left"
+    for heading in ("model", "it answered"):
+        table.add_column(heading)
+    for heading in ("first request", "again", "swap"):
+        table.add_column(heading, justify="right")
     for timed in requests.timed_requests(address):
         console.print(f"  {timed.model.id} answered after {_milliseconds(timed.cold)}")
         table.add_row(
@@ -106,7 +103,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 
-def _hints(folder: Path, address: requests.ServerAddress) -> str:
+def _hints(folder: Path, address: str) -> str:
     base = f"http://{address}"
     asks = (f"  curl {base}{_arguments(model)}" for model in workspace.MODELS)
     lines = (
@@ -130,14 +127,12 @@ def _arguments(model: workspace.DemoModel) -> str:
 
 
 @contextmanager
-def _program(
-    folder: Path, config: Path, address: requests.ServerAddress
-) -> Generator[subprocess.Popen[bytes]]:
+def _program(folder: Path, config: Path, address: str) -> Generator[subprocess.Popen[bytes]]:
     """Run `modelswap serve`; at the end of the block it and its models have ended."""
     command = (
         *(sys.executable, "-m", "modelswap", "serve"),
         *("--config", str(config)),
-        *("--listen", str(address)),
+        *("--listen", address),
         *("--state-dir", str(folder / "state")),
     )
     with (folder / "modelswap.log").open("wb") as log:
@@ -183,7 +178,6 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Say whether the port can be bound now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -194,7 +188,6 @@ def is_free(port: int) -> bool:
 
 
 def any_free_port() -> int:
-    """Return a free port that the system chooses."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -54,7 +54,12 @@ def build(folder: Path, *, start_port: int) -> Path:
         file = folder / f"{model.id}.gguf"
         if not file.exists():
             _write(file, model, seed)
-        text += _entry(model, file)
+        text += _MODEL.format(
+            id=model.id,
+            description=json.dumps(model.description),
+            file=shlex.quote(str(file)),
+            more="" if model.is_chat else " --embeddings",
+        )
     config = folder / "config.yaml"
     config.write_text(text, encoding="utf-8")
     return config
@@ -65,12 +70,3 @@ def _write(file: Path, model: DemoModel, seed: int) -> None:
     part = file.with_suffix(".part")
     write_model(part, seed=seed, layers=model.layers, pooling=model.pooling, name=model.id)
     part.replace(file)
-
-
-def _entry(model: DemoModel, file: Path) -> str:
-    return _MODEL.format(
-        id=model.id,
-        description=json.dumps(model.description),
-        file=shlex.quote(str(file)),
-        more="" if model.is_chat else " --embeddings",
-    )

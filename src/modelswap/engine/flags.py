@@ -36,6 +36,7 @@ class Kind(Enum):
 
 Constant = bool | int | str
 """What a switch or a choice sets; a text `ENUM.MEMBER` names a constant of the wheel."""
+Value = Constant | float | tuple[str, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Setting:
 
     flag: Flag
     target: str
-    value: Constant | float | tuple[str, ...] | tuple[float, ...]
+    value: Value
 
 
 class UsageError(Exception):
@@ -73,12 +74,14 @@ def parse(arguments: Sequence[str], table: Mapping[str, Flag]) -> list[Setting]:
         if flag.kind is Kind.SWITCH:
             if inline is not None:
                 raise UsageError(f"{name} takes no value")
-            settings += _switch(flag)
-            continue
-        text = next(rest, None) if inline is None else inline
-        if text is None:
-            raise UsageError(f"{name} needs a value")
-        settings += _valued(name, flag, text)
+            value: Value = flag.constant
+        else:
+            text = next(rest, None) if inline is None else inline
+            if text is None:
+                raise UsageError(f"{name} needs a value")
+            value = _read(name, flag, text)
+        pairs = ((flag.target, value), *flag.also)
+        settings += [Setting(flag, target, value) for target, value in pairs]
     return settings
 
 
@@ -86,10 +89,10 @@ def _look_up(argument: str, table: Mapping[str, Flag]) -> tuple[str, Flag, str |
     """Find the row of one argument, and the value that follows a `=`."""
     if not argument.startswith("-"):
         raise UsageError(f"unexpected argument '{argument}'")
-    name, equals, text = (
-        argument.partition("=") if argument.startswith("--") else (argument, "", "")
-    )
-    name = name.replace("_", "-") if name.startswith("--") else name
+    name, equals, text = argument, "", ""
+    if argument.startswith("--"):
+        name, equals, text = argument.partition("=")
+        name = name.replace("_", "-")
     flag = table.get(name)
     if flag is None:
         raise UsageError(f"unknown flag {name}{_hint(name, table)}")
@@ -103,19 +106,7 @@ def _hint(name: str, table: Mapping[str, Flag]) -> str:
     return f" (did you mean {near[0]}?)" if near else " (--help lists those known)"
 
 
-def _switch(flag: Flag) -> list[Setting]:
-    pairs = ((flag.target, flag.constant), *flag.also)
-    return [Setting(flag, target, value) for target, value in pairs]
-
-
-def _valued(name: str, flag: Flag, text: str) -> list[Setting]:
-    also = [Setting(flag, target, value) for target, value in flag.also]
-    return [Setting(flag, flag.target, _read(name, flag, text)), *also]
-
-
-def _read(
-    name: str, flag: Flag, text: str
-) -> Constant | float | tuple[str, ...] | tuple[float, ...]:
+def _read(name: str, flag: Flag, text: str) -> Value:
     try:
         match flag.kind:
             case Kind.TEXT | Kind.FILE | Kind.JSON | Kind.SWITCH:

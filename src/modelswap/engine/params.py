@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
 
 from .flags import Kind, Setting, UsageError
@@ -25,7 +26,8 @@ def build(wheel: ModuleType, settings: Sequence[Setting]) -> Any:
 
 
 def _assign(wheel: ModuleType, params: Any, setting: Setting) -> None:
-    owner, name = _owner(params, setting.target)
+    *path, name = setting.target.split(".")
+    owner = reduce(getattr, path, params)
     value = _value(wheel, owner, name, setting)
     try:
         setattr(owner, name, value)
@@ -35,15 +37,7 @@ def _assign(wheel: ModuleType, params: Any, setting: Setting) -> None:
         params.timeout_write = value
 
 
-def _owner(params: Any, target: str) -> tuple[Any, str]:
-    *path, name = target.split(".")
-    for part in path:
-        params = getattr(params, part)
-    return params, name
-
-
 def _value(wheel: ModuleType, owner: Any, name: str, setting: Setting) -> Any:
-    """Turn a setting into the value of the wheel's attribute."""
     kind, raw = setting.flag.kind, setting.value
     if setting.target == "lora_adapters":
         return [*owner.lora_adapters, wheel.CommonAdapterLoraInfo(str(raw), 1.0)]
@@ -89,5 +83,4 @@ def _template_values(setting: Setting, text: str) -> dict[str, str]:
         raise UsageError(f"{setting.flag.names[-1]}: not JSON: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{setting.flag.names[-1]}: takes a JSON object")
-    pairs = cast("dict[str, Any]", values)
-    return {key: json.dumps(value) for key, value in pairs.items()}
+    return {key: json.dumps(value) for key, value in cast("dict[str, Any]", values).items()}

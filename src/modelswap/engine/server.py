@@ -89,8 +89,7 @@ def _serve(wheel: ModuleType, params: Any) -> int:
 def _pipe_of_signals() -> int:
     """Return a descriptor that becomes readable at a signal that ends the process.
 
-    The system may hand a signal to any of the wheel's threads. That would not
-    wake a main thread in `signal.pause`, but the byte that the handler writes does.
+    Unlike `signal.pause` it also wakes the main thread when one of the wheel's threads got the signal.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -19,29 +19,31 @@ _ON_OFF_AUTO: Final[dict[str, Constant]] = {
     }.items()
     for spelling in spellings
 }
-_CACHE_TYPES: Final[dict[str, Constant]] = {
-    name: f"ggml_type.GGML_TYPE_{name.upper()}"
-    for name in ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-}
-_POOLING: Final[dict[str, Constant]] = {
-    name: f"llama_pooling_type.LLAMA_POOLING_TYPE_{name.upper()}"
-    for name in ("none", "mean", "cls", "last", "rank")
-}
-_ROPE: Final[dict[str, Constant]] = {
-    name: f"llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_{name.upper()}"
-    for name in ("none", "linear", "yarn")
-}
-_SPLIT: Final[dict[str, Constant]] = {
-    name: f"llama_split_mode.LLAMA_SPLIT_MODE_{name.upper()}" for name in ("none", "layer", "row")
-}
-_NUMA: Final[dict[str, Constant]] = {
-    name: f"ggml_numa_strategy.GGML_NUMA_STRATEGY_{name.upper()}"
-    for name in ("distribute", "isolate", "numactl")
-}
-_REASONING: Final[dict[str, Constant]] = {
-    name: f"common_reasoning_format.COMMON_REASONING_FORMAT_{name.upper().replace('-', '_')}"
-    for name in ("none", "auto", "deepseek", "deepseek-legacy")
-}
+
+
+def _members(prefix: str, *names: str) -> dict[str, Constant]:
+    """Map each name to the wheel's constant of that name."""
+    return {name: prefix + name.upper().replace("-", "_") for name in names}
+
+
+_CACHE_TYPES: Final = _members(
+    "ggml_type.GGML_TYPE_",
+    *("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"),
+)
+_POOLING: Final = _members(
+    "llama_pooling_type.LLAMA_POOLING_TYPE_", "none", "mean", "cls", "last", "rank"
+)
+_ROPE: Final = _members(
+    "llama_rope_scaling_type.LLAMA_ROPE_SCALING_TYPE_", "none", "linear", "yarn"
+)
+_SPLIT: Final = _members("llama_split_mode.LLAMA_SPLIT_MODE_", "none", "layer", "row")
+_NUMA: Final = _members(
+    "ggml_numa_strategy.GGML_NUMA_STRATEGY_", "distribute", "isolate", "numactl"
+)
+_REASONING: Final = _members(
+    "common_reasoning_format.COMMON_REASONING_FORMAT_",
+    *("none", "auto", "deepseek", "deepseek-legacy"),
+)
 _LAYERS: Final[dict[str, Constant]] = {"auto": -1, "all": -2}
 _SEEDS: Final[dict[str, Constant]] = {"-1": 0xFFFFFFFF}
 _YES_NO: Final[dict[str, Constant]] = {"on": True, "off": False, "true": True, "false": False}

@@ -35,7 +35,6 @@ class Channel(asyncio.Protocol):
 
     @classmethod
     async def over(cls, connection: socket.socket) -> Channel:
-        """Make a channel of one of the two sockets."""
         connection.setblocking(False)  # noqa: FBT003 - the library's signature
         loop = asyncio.get_running_loop()
         _, channel = await loop.create_unix_connection(cls, sock=connection)
@@ -47,11 +46,7 @@ class Channel(asyncio.Protocol):
             self._transport.write(json.dumps({"kind": kind, **fields}).encode() + b"\n")
 
     async def receive(self, within: Seconds) -> Message:
-        """Return the next message.
-
-        Raises:
-            ChannelError: none came within that time, or the peer has exited.
-        """
+        """Return the next message; raise ChannelError when none came in time, or none can come."""
         try:
             async with asyncio.timeout(within):
                 while not self._early:

@@ -100,7 +100,6 @@ class OldFront:
         await self.wait_until_gone()
 
     async def wait_until_gone(self) -> None:
-        """Return when the old process has exited."""
         await self._exited.wait()
 
     def _send_phase(self, model: ModelId, phase: Phase) -> None:

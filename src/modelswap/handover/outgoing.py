@@ -58,11 +58,7 @@ class NewFront:
         self.asks_to_stop = asyncio.Event()
 
     async def wait_ready(self) -> None:
-        """Return when it has loaded and checked everything.
-
-        Raises:
-            HandoverError: it cannot take over.
-        """
+        """Return when it has loaded and checked everything; raise HandoverError when it cannot."""
         await self._expect("ready", READY_TIMEOUT)
 
     def make_remote_fleet(self, fleet: Fleet, plan: Plan) -> RemoteFleet:
@@ -71,11 +67,7 @@ class NewFront:
         return self.fleet
 
     async def go(self, *, next_id: int, profile: str | None) -> None:
-        """Let it adopt the models, and return when it serves.
-
-        Raises:
-            HandoverError: it failed.
-        """
+        """Let it adopt the models, and return when it serves; raise HandoverError when it fails."""
         assert self.fleet is not None
         inherited = self.fleet.inherited
         self._channel.send(
@@ -102,7 +94,7 @@ class NewFront:
             message = await self._channel.receive(within)
         except ChannelError as error:
             code = await self.stop()
-            why = str(error) if code is None else f"it code with exit code {code}"
+            why = str(error) if code is None else f"it ended with exit code {code}"
             raise HandoverError(f"the new front: {why}") from error
         if message["kind"] != kind:
             await self.stop()
@@ -121,7 +113,6 @@ class NewFront:
         return code
 
     def forward_signal(self, number: signal.Signals) -> None:
-        """Forward a signal to it."""
         if self._process.poll() is None:
             self._process.send_signal(number)
 
@@ -144,19 +135,12 @@ async def start(
     """Start the command that this process was started with.
 
     *listening*: the descriptors that it accepts on. *keep*: others that it inherits.
-
-    Raises:
-        HandoverError: it cannot be started.
     """
     ours, theirs = socket.socketpair()
     with ExitStack() as stack:
         stack.callback(theirs.close)
         numbers = ",".join(map(str, listening))
-        env = {
-            **os.environ,
-            **variables,
-            VARIABLE: f"{os.getpid()}:{theirs.fileno()}:{numbers}",
-        }
+        env = {**os.environ, **variables, VARIABLE: f"{os.getpid()}:{theirs.fileno()}:{numbers}"}
         inherited = (theirs.fileno(), *listening, *keep)
         try:
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own command; a fork, no wait

@@ -21,8 +21,7 @@ from modelswap.units import Bytes
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-LAST_PORT: Final = 65_535
-"""The last port of TCP."""
+LAST_PORT: Final = 65_535  # the last port of TCP
 _UNIX = re.compile(r"(http://|https://)?unix:(.*)", re.DOTALL | re.IGNORECASE)
 _ENCODED_UNIX = re.compile(
     r"(https?)(?:\+unix://([^/?#]*)|://(%2f[^/?#]*))(.*)", re.DOTALL | re.IGNORECASE
@@ -106,10 +105,13 @@ class Address:
             raise ValueError("the address must not hold a user name or password")
         if parts.fragment:
             raise ValueError("the address must not hold a fragment (#…)")
+        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+        if not 0 < port <= LAST_PORT:
+            raise ValueError("the port must be between 1 and 65535")
         return cls(
             scheme=parts.scheme,
             host=parts.host,
-            port=_port(parts.port, parts.scheme),
+            port=port,
             base_path=parts.path.rstrip("/"),
             query=parts.query,
         )
@@ -128,7 +130,6 @@ class Address:
 
 
 def is_unix(url: str) -> bool:
-    """Say whether an address is meant to be a Unix socket."""
     return _unix_parts(url) is not None
 
 
@@ -156,9 +157,7 @@ def _unix_parts(url: str) -> tuple[str, str, str] | None:
     if found is None or _TCP_PORT.fullmatch(found[2]):
         return None  # `unix:8080` is port 8080 of a machine of that name
     scheme = (found[1] or "http://").partition(":")[0].lower()
-    path = found[2]
-    path = path.removeprefix("//")
-    path, colon, rest = path.partition(":/")
+    path, colon, rest = found[2].removeprefix("//").partition(":/")
     return scheme, path.removesuffix(":"), "/" + rest if colon else ""
 
 
@@ -174,11 +173,3 @@ def _unix_address(scheme: str, path: str, rest: str) -> Address:
         raise ValueError("an address with a fragment (#…)")
     base, _, query = rest.partition("?")
     return Address("http", "localhost", DEFAULT_PORTS["http"], base.rstrip("/"), query, path)
-
-
-def _port(port: int | None, scheme: str) -> int:
-    if port is None:
-        return DEFAULT_PORTS[scheme]
-    if not 0 < port <= LAST_PORT:
-        raise ValueError("the port must be between 1 and 65535")
-    return port

@@ -19,8 +19,7 @@ MAX_DESCRIPTORS: Final = 1 << 16
 """Descriptors: eight times the default limit of connections, two descriptors each."""
 _RESERVED: Final = 96
 """Descriptors for all that is no connection: supervisor, store, logs, spooled forms, events."""
-_PER_CONNECTION: Final = 2
-"""Descriptors: the client's connection and the one to its upstream."""
+_PER_CONNECTION: Final = 2  # descriptors: the client's connection and the one to its upstream
 _MIN_CONNECTIONS: Final = 8
 """Connections that are allowed even where the limit leaves no room for them."""
 

@@ -23,13 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _BACKLOG = 1024  # connections before accept; the kernel lowers it to its own limit
-_NO_OTHERS = 0o117
-"""umask: the owner and the group may connect, which takes the right to write."""
+_NO_OTHERS = 0o117  # umask: the owner and the group may connect, which takes the right to write
 
 
 class SocketState(Enum):
-    """What exists at a path."""
-
     NOTHING = "nothing"
     UNUSED = "a socket that no server listens on"
     IN_USE = "another server listens there"
@@ -68,13 +65,11 @@ def state_of(path: str) -> SocketState:
 
 
 def holder_of(path: str) -> int:
-    """Return the process that listens there; 0 when nobody does or the system does not say."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    """Return the process that listens there; 0: none does, or the system does not say."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
         probe.settimeout(0)
-        with contextlib.suppress(OSError):
-            probe.connect(name_of(path))
-            peer = peer_of(probe)
-            return 0 if peer is None else peer[0]
+        probe.connect(name_of(path))
+        return (peer_of(probe) or (0, 0))[0]
     return 0
 
 
@@ -91,7 +86,6 @@ class SocketFile:
     """The file of a Unix socket that this process listens on."""
 
     def __init__(self, path: str) -> None:
-        """Own the socket that is at the path."""
         self._path = path
         self._inode: tuple[int, int] | None = None
         """Of this file: another server may have the path by the time it is removed."""

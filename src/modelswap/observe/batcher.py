@@ -22,15 +22,8 @@ T = TypeVar("T")
 
 class Batcher(Generic[T]):
     __slots__ = (
-        "_delay",
-        "_deliver",
-        "_items",
-        "_later",
-        "_most",
-        "_most_bytes",
-        "_size",
-        "_timer",
-    )
+        "_delay", "_deliver", "_items", "_later", "_most", "_most_bytes", "_size", "_timer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,14 +60,11 @@ class Batcher(Generic[T]):
                 self.flush()
 
     def flush(self) -> None:
-        """Deliver what waits."""
-        items = self._items
-        if items:
+        if items := self._items:
             self.discard()
             self._deliver(items)
 
     def discard(self) -> None:
-        """Forget what waits."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

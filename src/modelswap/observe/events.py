@@ -43,9 +43,8 @@ _encode = msgspec.json.Encoder().encode
 def frame(kind: str, payload: object, event_id: str = "") -> bytes:
     """Encode one event; its data is JSON in a JSON string, as llama-swap sends it."""
     data = _encode({"type": kind, "data": _encode(payload).decode()})
-    return (
-        b"event:message\ndata:" + data + (f"\nid:{event_id}\n\n".encode() if event_id else b"\n\n")
-    )
+    end = f"\nid:{event_id}\n\n".encode() if event_id else b"\n\n"
+    return b"event:message\ndata:" + data + end
 
 
 class EventSubscriber:
@@ -75,8 +74,6 @@ class EventSubscriber:
 
 
 class EventBus:
-    """Publishes events to all subscribers."""
-
     def __init__(self) -> None:
         self._epoch = secrets.token_hex(4)
         self._count = 0
@@ -107,7 +104,6 @@ class EventBus:
             self._send(frame(kind, payload, self._id()))
 
     def publish_all(self, kind: str, payloads: Iterable[object]) -> None:
-        """Publish several events of one type."""
         if not self._had_subscriber:
             return
         if self._subscribers:
@@ -128,20 +124,16 @@ class EventBus:
 
     def _send_logs(self, logs: list[tuple[str, bytes]]) -> None:
         for source in ("proxy", "upstream"):
-            data = b"".join(piece for of, piece in logs if of == source)
-            if data:
+            if data := b"".join(piece for of, piece in logs if of == source):
                 self._count += 1
                 payload = {"data": data.decode("utf-8", "replace"), "source": source}
-                self._remember("logData", payload, len(data))
+                self._history.append((self._count, "logData", payload, len(data)))
+                self._history_size += len(data)
+                self._shorten_history()
                 self._send(frame("logData", payload, self._id()))
 
     def _id(self) -> str:
         return f"{self._epoch}-{self._count}"
-
-    def _remember(self, kind: str, payload: object, size: int) -> None:
-        self._history.append((self._count, kind, payload, size))
-        self._history_size += size
-        self._shorten_history()
 
     def _shorten_history(self) -> None:
         history = self._history

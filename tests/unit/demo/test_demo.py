@@ -52,7 +52,7 @@ def test_every_model_has_a_request_for_it() -> None:
 
 def test_requests_stop_when_the_program_ends() -> None:
     """A program that exits at its start is reported, not waited for."""
-    address = requests.ServerAddress("127.0.0.1", terminal.any_free_port())
+    address = f"127.0.0.1:{terminal.any_free_port()}"
     with pytest.raises(requests.DemoError, match="ended before it was up"):
         requests.wait_until_up(address, lambda: False, timeout=Seconds(60.0))
 

@@ -2,5 +2,5 @@
 
 `inflight`: the running requests. `completion_batcher`: takes completed requests to the store, the
 captures and the counters. `store`: keeps rows, with `database` (SQLite), `rows` (columns), `query`
-(SQL) and `export` (JSON lines, CSV). `store_factory`: builds the store from the settings.
+(SQL) and `export` (JSON lines, CSV).
 """

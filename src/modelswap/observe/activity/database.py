@@ -8,6 +8,7 @@ Does not: run on the loop: every call blocks.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -16,7 +17,6 @@ from modelswap.units import Bytes, Seconds
 from .rows import EXTRA, INDEXES, REFERENCE, SCHEMA, column
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
 BUSY: Final = Seconds(5.0)
@@ -35,28 +35,22 @@ class UnusableDatabaseError(Exception):
 
 
 def open_memory() -> sqlite3.Connection:
-    import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
-    connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    connection = _connect(":memory:")
     _migrate(connection)
     return connection
 
 
+def _connect(path: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY, check_same_thread=False, isolation_level=None)
+
+
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open a file, created or migrated.
-
-    Raises:
-        UnusableDatabaseError: the file cannot be used; it is not changed.
-    """
-    import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
+    """Open a file, created or migrated; raise UnusableDatabaseError, and leave it unchanged."""
     connection: sqlite3.Connection | None = None
     try:
         if path.exists() and path.stat().st_size:
             _inspect(path)
-        connection = sqlite3.connect(
-            path, timeout=BUSY, check_same_thread=False, isolation_level=None
-        )
+        connection = _connect(path)
         _enable_write_ahead_log(connection)
         _migrate(connection)
     except (sqlite3.Error, OSError, UnusableDatabaseError) as error:
@@ -67,25 +61,19 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 def _enable_write_ahead_log(connection: sqlite3.Connection) -> None:
-    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-    if mode != "wal":
+    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
         raise UnusableDatabaseError("write-ahead logging cannot be switched on")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a second connection for reading, so that a long query blocks no writing."""
-    import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
-    connection = sqlite3.connect(path, timeout=BUSY, check_same_thread=False, isolation_level=None)
+    connection = _connect(path)
     connection.execute("PRAGMA query_only=ON")
     return connection
 
 
 def _inspect(path: Path) -> None:
-    """Check an existing file without changing it."""
-    import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
     with path.open("rb+") as file:  # also shows that it can be written
         if file.read(16) != b"SQLite format 3\0":
             raise UnusableDatabaseError("file is not a database")

@@ -21,7 +21,6 @@ Entries = Iterable[Mapping[str, object]]
 
 
 def as_lines(entries: Entries) -> bytes:
-    """One JSON object per line."""
     return b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
 
 

@@ -18,19 +18,13 @@ from modelswap.units import Seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from modelswap.observe.events import EventBus
     from modelswap.observe.logs.redaction import HeaderMask, Headers
 
 PROGRESS: Final = Seconds(0.25)
 """Between two events about the bytes of one response: smooth enough for a progress display."""
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}")
 Payload = dict[str, object]
-
-
-class EventSink(Protocol):
-    @property
-    def listening(self) -> bool: ...
-
-    def publish(self, kind: str, payload: object, *, remember: bool = True) -> None: ...
 
 
 class InflightRequest(Protocol):
@@ -59,9 +53,7 @@ class InflightRequest(Protocol):
 
 
 class Inflight:
-    """The list of running requests; publishes its changes."""
-
-    def __init__(self, bus: EventSink, mask: HeaderMask) -> None:
+    def __init__(self, bus: EventBus, mask: HeaderMask) -> None:
         self._bus = bus
         self.mask = mask
         self._count = 0
@@ -80,7 +72,6 @@ class Inflight:
             self._schedule_progress()
 
     def on_response_head(self, entry: InflightRequest) -> None:
-        """The response head was sent to the client."""
         if self._bus.listening:
             self._upsert(entry)
 
@@ -93,13 +84,10 @@ class Inflight:
 
     def cancel(self, entry_id: str) -> bool:
         """Cancel a request; return False when no such request runs."""
-        known = _ID.fullmatch(entry_id)
-        entry = self._entries.get(int(entry_id)) if known else None
-        if entry is None:
-            return False
-        if entry.cancel is not None:
+        entry = self._entries.get(int(entry_id)) if _ID.fullmatch(entry_id) else None
+        if entry is not None and entry.cancel is not None:
             entry.cancel()
-        return True
+        return entry is not None
 
     def snapshot(self) -> Payload:
         if self._entries:

@@ -8,6 +8,7 @@ their captures can be read.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -23,9 +24,10 @@ from .query import Filter, Page, count_sql, histogram, page_sql, speeds_sql, tot
 from .rows import INSERT, ActivityRecord, Row, shown
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from modelswap.config.plan import Settings
     from modelswap.observe.captures import CaptureBuilder, Captures
+    from modelswap.observe.events import EventBus
+    from modelswap.observe.logs.logs import Logger
 
 QUEUE: Final = 20_000  # rows that may wait for a slow disk: some seconds of full load
 BATCH: Final = 500
@@ -90,10 +92,6 @@ class Store:
         self._flush_now = threading.Event()
         """A query waits for rows that are still queued."""
 
-    @property
-    def in_memory(self) -> bool:
-        return self._path is None
-
     def open(self) -> None:
         """Open the store; an unusable file is not changed, and memory replaces it."""
         if self._path is not None:
@@ -137,9 +135,8 @@ class Store:
 
     def next_ids(self, count: int) -> int:
         """Reserve so many consecutive ids; return the first."""
-        first = self._next_id
-        self._next_id = first + count
-        return first
+        self._next_id += count
+        return self._next_id - count
 
     def next_after(self, count: int) -> int:
         """Return the next id after so many more were given."""
@@ -217,7 +214,10 @@ class Store:
                 with self._lock:
                     self._unwritten.extend(rows)
             if self._path is None or self._insert(connection, rows):
-                self._keep(zip(rows, (builder for _, builder in batch), strict=True))
+                for row, (_, builder) in zip(rows, batch, strict=True):
+                    is_empty = row.resp_status_code == _OK and not row.bytes_out
+                    if builder is not None and not is_empty:
+                        self._captures.keep(row.id, builder)
                 self._notify(self._on_recorded, [row.id for row in rows])
             else:
                 self.dropped += len(rows)
@@ -232,8 +232,6 @@ class Store:
             self._captures.drop(builder)
 
     def _insert(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> bool:
-        import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
         try:
             with self._lock:
                 self._write(connection, rows)
@@ -264,15 +262,7 @@ class Store:
             self._warned = kind
             self._notify(self._warn, message)
 
-    def _keep(self, batch: Iterable[tuple[Row, CaptureBuilder | None]]) -> None:
-        for row, builder in batch:
-            empty = row.resp_status_code == _OK and not row.bytes_out
-            if builder is not None and not empty:
-                self._captures.keep(row.id, builder)
-
     def _sweep(self, connection: sqlite3.Connection) -> None:
-        import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
         now = time.monotonic()
         if self._retention is None or (self._last_sweep and now - self._last_sweep < SWEEP):
             return
@@ -318,8 +308,6 @@ class Store:
                 self._settling.wait_for(lambda: self._settled >= accepted, SETTLE)
 
     def _rows(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        import sqlite3  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
         try:
             return self._fetch(sql, values)
         except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
@@ -339,18 +327,16 @@ class Store:
     def listing(self, of: Filter, page: Page) -> dict[str, object]:
         """Show a page of rows as the API does. Not for the loop's thread."""
         total = int(self._rows(*count_sql(of))[0][0])
-        rows = self._rows(*page_sql(of, page))
-        captured = self._captures.ids()
-        data = [shown(row, captured.__contains__) for row in rows]
+        rows = self.export(of, page)
         listing: dict[str, object] = {
-            "data": data,
+            "data": rows,
             "page": page.number,
             "limit": page.limit,
             "total": total,
             "total_pages": -(-total // page.limit),
         }
         if page.sort == "id" and len(rows) == page.limit:
-            listing["next_cursor"] = str(rows[-1][0])
+            listing["next_cursor"] = str(rows[-1]["id"])
         return listing
 
     def export(self, of: Filter, page: Page) -> list[dict[str, object]]:
@@ -361,13 +347,27 @@ class Store:
     def stats(self, of: Filter) -> dict[str, object]:
         """Compute totals and speed histograms. Not for the loop's thread."""
         count, prompt_tokens, output_tokens, cached = self._rows(*totals_sql(of))[0]
-        prompt_speeds = [float(row[0]) for row in self._rows(*speeds_sql(of, "prompt_per_second"))]
-        output_speeds = [float(row[0]) for row in self._rows(*speeds_sql(of, "tokens_per_second"))]
         return {
             "total_requests": count,
             "total_input_tokens": int(prompt_tokens),
             "total_output_tokens": int(output_tokens),
             "total_cache_tokens": int(cached),
-            "prompt_histogram": histogram(prompt_speeds),
-            "gen_histogram": histogram(output_speeds),
+            "prompt_histogram": self._histogram(of, "prompt_per_second"),
+            "gen_histogram": self._histogram(of, "tokens_per_second"),
         }
+
+    def _histogram(self, of: Filter, column: str) -> dict[str, object] | None:
+        return histogram([float(row[0]) for row in self._rows(*speeds_sql(of, column))])
+
+
+def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: EventBus) -> Store:
+    """Make the store that the settings describe; it is not open yet."""
+    return Store(
+        captures,
+        path=settings.store_path,
+        max_rows=settings.metrics_max_in_memory,
+        retention=settings.store_retention,
+        file_rows=settings.store_rows,
+        warn=log.warning,
+        on_recorded=lambda ids: bus.publish_all("activity", ({"id": number} for number in ids)),
+    )

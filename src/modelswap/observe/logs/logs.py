@@ -30,11 +30,9 @@ LIVE: Final = Bytes(512 << 10)  # waits for one slow live reader; then it loses 
 PROXY: Final = "proxy"
 UPSTREAM: Final = "upstream"
 COMBINED: Final = ""
-
-GATHER: Final = Seconds(0.02)
-"""Lines about requests are gathered for so long, then written together."""
+GATHER: Final = Seconds(0.02)  # lines about requests are gathered for so long, then written
 MOST_GATHERED: Final = 256
-"""Lines that are written together at most, so that formatting them does not block the loop for long."""
+"""Lines that are written together at most, so that formatting them does not block the loop."""
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NEWLINE: Final = 10  # the byte
@@ -46,7 +44,6 @@ def model_source(model: str) -> str:
 
 
 def dropped_note(count: int) -> bytes:
-    """Write the note that says how much is missing in a stream."""
     return f"\n— {count} bytes dropped —\n".encode()
 
 
@@ -143,11 +140,7 @@ class Logs:
         self._threshold = _LEVELS["info"]
         self._stamp: Stamp | None = None
         self._redact: Redact | None = None
-        self._rings: dict[str, LogRing] = {
-            PROXY: LogRing(),
-            UPSTREAM: LogRing(),
-            COMBINED: LogRing(),
-        }
+        self._rings = {source: LogRing() for source in (PROXY, UPSTREAM, COMBINED)}
         self._lines: dict[str, LineSplitter] = {}
         self._tails: dict[str, list[BoundedStream]] = {}
         self._requests = Batcher(self._write_requests, GATHER, most=MOST_GATHERED)
@@ -157,11 +150,7 @@ class Logs:
         """Called with every piece of the proxy and upstream logs (for the event stream)."""
 
     def configure(
-        self,
-        *,
-        level: str = "info",
-        time_format: str = "",
-        redact: Redact | None = None,
+        self, *, level: str = "info", time_format: str = "", redact: Redact | None = None
     ) -> None:
         """Apply the settings that a reload may change. Unknown names mean the default."""
         self._threshold = _LEVELS.get(level.strip().lower(), _LEVELS["info"])
@@ -169,7 +158,6 @@ class Logs:
         self._redact = redact
 
     def shows(self, level: str) -> bool:
-        """Whether a line of that level would be written."""
         return _LEVELS[level] >= self._threshold
 
     def proxy_line(self, level: str, message: str) -> None:
@@ -189,24 +177,18 @@ class Logs:
 
         `before` and `after` are the printable text around status and size. Needs a running loop.
         """
-        if self._stamp:
-            before = f"{self._stamp(time.time_ns())} [INFO] {before}"
-        else:
-            before = "[INFO] " + before
-        self._requests.add((before, status, sent, after, seconds))
+        stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
+        self._requests.add((f"{stamp}[INFO] {before}", status, sent, after, seconds))
 
     def _write_requests(self, requests: list[tuple[str, int, int, str, float]]) -> None:
-        text = "".join(
-            [
-                f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
-                for before, status, sent, after, seconds in requests
-            ]
-        )
-        data = text.encode("utf-8", "replace")
+        lines = [
+            f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
+            for before, status, sent, after, seconds in requests
+        ]
+        data = "".join(lines).encode("utf-8", "replace")
         self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:
-        """Add any fragment of a model server's output."""
         lines = self._lines.get(model)
         if lines is None:
             lines = self._lines[model] = LineSplitter()
@@ -270,8 +252,7 @@ class Logs:
         return tail
 
     def unsubscribe(self, source: str, tail: BoundedStream) -> None:
-        tails = self._tails.get(source)
-        if tails and tail in tails:
+        if tail in (tails := self._tails.get(source, [])):
             tails.remove(tail)
             if not tails:
                 del self._tails[source]

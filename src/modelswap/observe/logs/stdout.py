@@ -53,7 +53,8 @@ class Stdout:
         if not self._wake.is_set():
             self._wake.set()
             if self._thread is None:
-                self._start()
+                self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
+                self._thread.start()
 
     def close(self, timeout: Seconds = Seconds(1.0)) -> None:
         """Write what is queued, for at most `timeout`."""
@@ -61,10 +62,6 @@ class Stdout:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout)
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="stdout", daemon=True)
-        self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -76,11 +73,8 @@ class Stdout:
                 return
 
     def _flush(self) -> None:
-        queue = self._queue
-        batch: list[bytes] = []
-        while queue:
-            batch.append(queue.popleft())
-        data = b"".join(batch)
+        data = b"".join([self._queue.popleft() for _ in range(len(self._queue))])
+        size = len(data)
         dropped = self.dropped
         if dropped > self._reported:
             data += f"\n— {dropped - self._reported} bytes dropped —\n".encode()
@@ -90,8 +84,8 @@ class Stdout:
         except BrokenPipeError:  # the reader closed the pipe; requests go on
             self._broken = True
         except OSError:  # a full disk, for example: later lines may fit
-            self._lost += sum(map(len, batch))
-        self._done += sum(map(len, batch))
+            self._lost += size
+        self._done += size
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

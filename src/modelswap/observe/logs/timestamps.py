@@ -23,7 +23,6 @@ Stamp = Callable[[int], str]
 
 
 def local(ns: int) -> datetime:
-    """Local time of a number of nanoseconds since the epoch."""
     return datetime.fromtimestamp(max(_DAY, min(ns // _SECOND, _LAST))).astimezone()
 
 
@@ -31,54 +30,20 @@ def rfc3339(ns: int, digits: int = 9) -> str:
     """`2026-09-01T12:00:00.5+02:00`; trailing zeros of the fraction are left out."""
     at = local(ns)
     fraction = f"{ns % _SECOND:09d}"[:digits].rstrip("0")
-    return f"{at:%Y-%m-%dT%H:%M:%S}{'.' + fraction if fraction else ''}{_zone(at, ':')}"
+    offset = f"{at:%z}"
+    zone = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:5]}"
+    return f"{at:%Y-%m-%dT%H:%M:%S}{'.' + fraction if fraction else ''}{zone}"
 
 
-def _zone(at: datetime, colon: str = "") -> str:
-    offset = at.strftime("%z")
-    if colon and offset == "+0000":
-        return "Z"
-    return f"{offset[:3]}{colon}{offset[3:5]}"
+def _stamp(pattern: str) -> Stamp:
+    """Make a format of `at` (local time), English `day` and `month`, and `ns` (nine digits)."""
 
+    def write(ns: int) -> str:
+        at = local(ns)
+        day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
+        return pattern.format(at=at, day=day, month=month, ns=f"{ns % _SECOND:09d}")
 
-def _short(at: datetime) -> tuple[str, str, str]:
-    return _DAYS[at.weekday()][:3], _MONTHS[at.month - 1], f"{at:%H:%M:%S}"
-
-
-def _ansic(ns: int) -> str:
-    at = local(ns)
-    day, month, clock = _short(at)
-    return f"{day} {month} {at.day:2d} {clock} {at.year}"
-
-
-def _unixdate(ns: int) -> str:
-    at = local(ns)
-    day, month, clock = _short(at)
-    return f"{day} {month} {at.day:2d} {clock} {at:%Z} {at.year}"
-
-
-def _rubydate(ns: int) -> str:
-    at = local(ns)
-    day, month, clock = _short(at)
-    return f"{day} {month} {at.day:02d} {clock} {_zone(at)} {at.year}"
-
-
-def _rfc822(ns: int, *, numeric: bool = False) -> str:
-    at = local(ns)
-    zone = _zone(at) if numeric else at.strftime("%Z")
-    return f"{at.day:02d} {_MONTHS[at.month - 1]} {at:%y %H:%M} {zone}"
-
-
-def _rfc850(ns: int) -> str:
-    at = local(ns)
-    return f"{_DAYS[at.weekday()]}, {at.day:02d}-{_MONTHS[at.month - 1]}-{at:%y %H:%M:%S %Z}"
-
-
-def _rfc1123(ns: int, *, numeric: bool = False) -> str:
-    at = local(ns)
-    day, month, clock = _short(at)
-    zone = _zone(at) if numeric else at.strftime("%Z")
-    return f"{day}, {at.day:02d} {month} {at.year} {clock} {zone}"
+    return write
 
 
 def _kitchen(ns: int) -> str:
@@ -86,30 +51,23 @@ def _kitchen(ns: int) -> str:
     return f"{at.hour % 12 or 12}:{at:%M}{'AM' if at.hour < 12 else 'PM'}"  # noqa: PLR2004 -- noon
 
 
-def _stamp(ns: int, digits: int = 0) -> str:
-    at = local(ns)
-    _, month, clock = _short(at)
-    fraction = "." + f"{ns % _SECOND:09d}"[:digits] if digits else ""
-    return f"{month} {at.day:2d} {clock}{fraction}"
-
-
 FORMATS: Final[Mapping[str, Stamp]] = MappingProxyType(
     {
-        "ansic": _ansic,
-        "unixdate": _unixdate,
-        "rubydate": _rubydate,
-        "rfc822": _rfc822,
-        "rfc822z": lambda ns: _rfc822(ns, numeric=True),
-        "rfc850": _rfc850,
-        "rfc1123": _rfc1123,
-        "rfc1123z": lambda ns: _rfc1123(ns, numeric=True),
+        "ansic": _stamp("{day:.3} {month} {at.day:2d} {at:%H:%M:%S} {at.year}"),
+        "unixdate": _stamp("{day:.3} {month} {at.day:2d} {at:%H:%M:%S %Z} {at.year}"),
+        "rubydate": _stamp("{day:.3} {month} {at.day:02d} {at:%H:%M:%S %z} {at.year}"),
+        "rfc822": _stamp("{at.day:02d} {month} {at:%y %H:%M %Z}"),
+        "rfc822z": _stamp("{at.day:02d} {month} {at:%y %H:%M %z}"),
+        "rfc850": _stamp("{day}, {at.day:02d}-{month}-{at:%y %H:%M:%S %Z}"),
+        "rfc1123": _stamp("{day:.3}, {at.day:02d} {month} {at.year} {at:%H:%M:%S %Z}"),
+        "rfc1123z": _stamp("{day:.3}, {at.day:02d} {month} {at.year} {at:%H:%M:%S %z}"),
         "rfc3339": lambda ns: rfc3339(ns, 0),
         "rfc3339nano": rfc3339,
         "kitchen": _kitchen,
-        "stamp": _stamp,
-        "stampmilli": lambda ns: _stamp(ns, 3),
-        "stampmicro": lambda ns: _stamp(ns, 6),
-        "stampnano": lambda ns: _stamp(ns, 9),
+        "stamp": _stamp("{month} {at.day:2d} {at:%H:%M:%S}"),
+        "stampmilli": _stamp("{month} {at.day:2d} {at:%H:%M:%S}.{ns:.3}"),
+        "stampmicro": _stamp("{month} {at.day:2d} {at:%H:%M:%S}.{ns:.6}"),
+        "stampnano": _stamp("{month} {at.day:2d} {at:%H:%M:%S}.{ns}"),
     }
 )
 

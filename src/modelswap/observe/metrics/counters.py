@@ -59,7 +59,6 @@ class RequestSeries:
         self.ttft: Histogram | None = None
 
     def add_first_byte(self, seconds: float) -> None:
-        """Count how long the first byte of a stream took."""
         if self.ttft is None:
             self.ttft = Histogram(DURATIONS)
         self.ttft.add(seconds)
@@ -86,6 +85,7 @@ class Counters:
         self.loads: dict[str, Histogram] = {}
         self.load_failures: dict[str, int] = {}
         self.swaps = 0
+        """Starts that evicted another model."""
         self.connections: Callable[[], int] | None = None
         self.drops: dict[str, Callable[[], int]] = {}
         """Sources of dropped data, and how much each dropped."""
@@ -121,28 +121,14 @@ class Counters:
     @property
     def waits(self) -> dict[str, Histogram]:
         """How long requests waited for each model; 0 when it was ready."""
-        return {
-            model: usage.waits
-            for model, usage in list(self._usages.items())
-            if any(usage.waits.counts)
-        }
+        waits = {model: usage.waits for model, usage in list(self._usages.items())}
+        return {model: histogram for model, histogram in waits.items() if any(histogram.counts)}
 
     def loaded(self, model: str, seconds: float) -> None:
         """Count a model that became ready, and how long that took."""
-        self._histogram(self.loads, model).add(seconds)
+        if model not in self.loads and len(self.loads) >= MOST_SERIES:
+            model = OTHER
+        self.loads.setdefault(model, Histogram(WAITS)).add(seconds)
 
     def load_failed(self, model: str) -> None:
         self.load_failures[model] = self.load_failures.get(model, 0) + 1
-
-    def swapped(self) -> None:
-        """Count a start that evicted another model."""
-        self.swaps += 1
-
-    @staticmethod
-    def _histogram(of: dict[str, Histogram], model: str) -> Histogram:
-        histogram = of.get(model)
-        if histogram is None:
-            if len(of) >= MOST_SERIES:
-                model = OTHER
-            histogram = of.setdefault(model, Histogram(WAITS))
-        return histogram

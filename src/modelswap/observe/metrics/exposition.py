@@ -1,75 +1,65 @@
 """Writes the counters and the newest samples as Prometheus text.
 
 Guarantees: llama-swap's host and GPU families keep their names. Other names begin with `modelswap_`,
-use base units, and end in `_total` when they only grow. prometheus_client is loaded at the first scrape.
-Not for the loop's thread; it only reads.
+use base units, and end in `_total` when they only grow. Not for the loop's thread; it only reads.
+Does not: get imported before the first scrape, because prometheus_client is slow to import.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .performance import GpuSample, HostSample
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.metrics_core import Metric
 
     from .counters import Counters, Histogram, ModelCounters
-
-    Family = CounterMetricFamily | GaugeMetricFamily
+    from .performance import GpuSample, HostSample
 
 STATES: Final = ("stopped", "starting", "ready", "stopping")
 _MIB: Final = 1 << 20  # bytes
 _REQUEST: Final = ("model", "path", "status")
 
-Gpus = list[GpuSample]
+Labels = tuple[str, ...]
+Samples = list[tuple[Labels, float]]
 
 
+@dataclass(frozen=True, slots=True)
 class Scrape:
-    def __init__(
-        self,
-        counters: Counters,
-        states: list[ModelCounters],
-        host: HostSample | None,
-        gpus: Gpus,
-        *,
-        version: str,
-        in_flight: int,
-    ) -> None:
-        self._counters = counters
-        self._states = states
-        self._host = host
-        self._gpus = gpus
-        self._version = version
-        self._in_flight = in_flight
+    counters: Counters
+    states: list[ModelCounters]
+    host: HostSample | None
+    gpus: list[GpuSample]
+    version: str
+    in_flight: int
 
     def text(self) -> bytes:
-        """Make the text. Not for the loop's thread."""
-        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 -- loaded at the first scrape
-
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        return generate_latest(registry)
+        return generate_latest(self)
 
     def collect(self) -> Iterable[Metric]:
-        if self._host is not None:
-            yield from _host(self._host)
-        if self._gpus:
-            yield from _gpu(self._gpus)
+        if self.host is not None:
+            yield from _host(self.host)
+        if self.gpus:
+            yield from _gpu(self.gpus)
         yield from self._program()
         yield from self._requests()
         yield from self._models()
 
     def _program(self) -> Iterator[Metric]:
-        counters = self._counters
-        yield _gauge(
-            "modelswap_build_info", "The running version", ("version",), [((self._version,), 1)]
-        )
-        yield _gauge(
-            "modelswap_in_flight", "Requests running or waiting now", (), [((), self._in_flight)]
-        )
+        counters = self.counters
+        version: Samples = [((self.version,), 1)]
+        yield _gauge("modelswap_build_info", "The running version", ("version",), version)
+        in_flight: Samples = [((), self.in_flight)]
+        yield _gauge("modelswap_in_flight", "Requests running or waiting now", (), in_flight)
         if counters.connections is not None:
             number = counters.connections()
             yield _gauge("modelswap_connections", "Open client connections", (), [((), number)])
@@ -78,7 +68,7 @@ class Scrape:
         yield _counter("modelswap_dropped", lost, ("where",), drops)
 
     def _requests(self) -> Iterator[Metric]:
-        counters = self._counters
+        counters = self.counters
         series = [((m, p, str(s)), v) for (m, p, s), v in list(counters.requests.items())]
         yield _counter(
             "modelswap_requests", "Finished requests", _REQUEST, [(k, v.count) for k, v in series]
@@ -99,8 +89,7 @@ class Scrape:
         yield _counter("modelswap_tokens", text, ("model", "kind"), counters.tokens.items())
 
     def _models(self) -> Iterator[Metric]:
-        counters = self._counters
-        states = self._states
+        counters, states = self.counters, self.states
         model: Labels = ("model",)
         waiting: Samples = [((s.model,), s.waiting) for s in states]
         yield _gauge("modelswap_queue_length", "Requests waiting for their model", model, waiting)
@@ -116,7 +105,7 @@ class Scrape:
             "modelswap_queue_wait_seconds",
             "How long requests waited for their model",
             model,
-            [((k,), v) for k, v in list(counters.waits.items())],
+            [((k,), v) for k, v in counters.waits.items()],
         )
         yield _histogram(
             "modelswap_load_duration_seconds",
@@ -132,40 +121,29 @@ class Scrape:
         yield _counter("modelswap_load_failures", text, model, failures)
 
 
-Labels = tuple[str, ...]
-Samples = list[tuple[Labels, float]]
-
-
 def _gauge(name: str, text: str, labels: Labels, samples: Samples) -> Metric:
-    from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
-
-    return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
-
-
-def _filled(family: Family, samples: Iterable[tuple[Any, float]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
     for values, number in samples:
         family.add_metric(values, number)
     return family
 
 
 def _counter(name: str, text: str, labels: Labels, samples: Iterable[tuple[Any, float]]) -> Metric:
-    from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
-
-    return _filled(CounterMetricFamily(name, text, labels=labels), samples)
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
 
 
 def _histogram(
     name: str, text: str, labels: Labels, samples: Iterable[tuple[Labels, Histogram]]
 ) -> Metric:
-    from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
-
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, histogram in samples:
         buckets: list[tuple[str, float]] = []
         total = 0
-        for bound, count in zip(
-            (*map(repr, histogram.bounds), "+Inf"), histogram.counts, strict=True
-        ):
+        bounds = (*map(repr, histogram.bounds), "+Inf")
+        for bound, count in zip(bounds, histogram.counts, strict=True):
             total += count
             buckets.append((bound, total))
         family.add_metric(values, buckets, histogram.sum)
@@ -190,9 +168,8 @@ def _host(host: HostSample) -> Iterator[Metric]:
     for link in host.net_io or ():
         traffic += [((link.name, "recv"), link.bytes_recv), ((link.name, "sent"), link.bytes_sent)]
     if traffic:
-        yield _counter(
-            "llamaswap_network_bytes", "Bytes over the network", ("interface", "direction"), traffic
-        )
+        labels = "interface", "direction"
+        yield _counter("llamaswap_network_bytes", "Bytes over the network", labels, traffic)
 
 
 _GPU: Final = (
@@ -207,9 +184,7 @@ _GPU: Final = (
 )
 
 
-def _gpu(gpus: Gpus) -> Iterator[Metric]:
-    from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415 -- loaded at the first scrape
-
+def _gpu(gpus: list[GpuSample]) -> Iterator[Metric]:
     for name, text, attribute, factor in _GPU:
         family = GaugeMetricFamily(f"llamaswap_gpu_{name}", text)
         for gpu in gpus:

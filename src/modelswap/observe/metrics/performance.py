@@ -12,16 +12,13 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from modelswap.devices.gpus import Gpus
 from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.units import Bytes, Seconds
-
-if TYPE_CHECKING:
-    from typing import Any
 
 HOUR: Final = Seconds(3600.0)  # samples are kept so long: the page draws one hour
 FIRST: Final = Seconds(1.0)  # until the first sample, so that it does not slow the start-up
@@ -71,6 +68,13 @@ def host_sample(stamp: str) -> HostSample:
     windows = sys.platform == "win32"
     swap = None if windows else psutil.swap_memory()
     load = (0.0, 0.0, 0.0) if windows else os.getloadavg()
+    interfaces: list[NetworkInterface] | None = None
+    if sys.platform != "darwin":
+        interfaces = [
+            NetworkInterface(name, io.bytes_recv, io.bytes_sent)
+            for name, io in sorted(psutil.net_io_counters(pernic=True).items())
+            if name != "lo"
+        ]
     return HostSample(
         timestamp=stamp,
         cpu_util_per_core=psutil.cpu_percent(percpu=True),
@@ -82,18 +86,8 @@ def host_sample(stamp: str) -> HostSample:
         load_avg_1=load[0],
         load_avg_5=load[1],
         load_avg_15=load[2],
-        net_io=None
-        if sys.platform == "darwin"
-        else _interfaces(psutil.net_io_counters(pernic=True)),
+        net_io=interfaces,
     )
-
-
-def _interfaces(counters: dict[str, Any]) -> list[NetworkInterface]:
-    return [
-        NetworkInterface(name, io.bytes_recv, io.bytes_sent)
-        for name, io in sorted(counters.items())
-        if name != "lo"
-    ]
 
 
 def gpu_samples(gpus: Gpus, stamp: str) -> list[GpuSample]:
@@ -125,7 +119,6 @@ class Performance:
         return max(1, int(HOUR / self._every))
 
     def start(self) -> None:
-        """Start sampling, unless it is switched off."""
         if self._sampling and self._thread is None:
             self._stop = threading.Event()
             self._thread = threading.Thread(

@@ -33,9 +33,7 @@ class CountedRequest(Protocol):
     @property
     def tokens(self) -> Tokens: ...
     @property
-    def queue_ms(self) -> int:
-        """Time in the queue; -1 for a request that was not admitted."""
-        ...
+    def queue_ms(self) -> int: ...  # -1 for a request that was not admitted
 
 
 class Metrics:
@@ -95,15 +93,13 @@ class Metrics:
             case "starting":
                 self._starting[model] = now if began is None else began
                 if self._stopped is not None and self._stopped != model:
-                    self.counters.swapped()
+                    self.counters.swaps += 1
                 self._stopped = None
             case "ready" if began is not None:
                 self.counters.loaded(model, now - began)
-            case "stopping" if began is not None and failed:
-                self.counters.load_failed(model)
-            case "stopping":
+            case "stopping" if began is None or not failed:
                 self._stopped = model
-            case "stopped" if began is not None:
+            case "stopping" | "stopped" if began is not None:
                 self.counters.load_failed(model)
             case _:
                 pass
@@ -119,7 +115,4 @@ class Metrics:
         """Make the text. Not for the loop's thread."""
         from .exposition import Scrape  # noqa: PLC0415 -- loaded at the first scrape
 
-        scrape = Scrape(
-            self.counters, list(states), host, gpus, version=self._version, in_flight=in_flight
-        )
-        return scrape.text()
+        return Scrape(self.counters, list(states), host, gpus, self._version, in_flight).text()

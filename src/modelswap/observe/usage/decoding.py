@@ -7,7 +7,7 @@ Does not: know codings that the standard library lacks.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from modelswap.units import Bytes
 
@@ -21,16 +21,6 @@ MOST: Final = Bytes(64 << 20)
 _READABLE: Final = frozenset({b"gzip", b"deflate"})
 
 
-class Decompressor(Protocol):
-    """The type of `zlib.decompressobj()`."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes: ...
-
-
 class DecodingFailedError(Exception):
     """The body is not what its Content-Encoding says, or too large."""
 
@@ -38,32 +28,25 @@ class DecodingFailedError(Exception):
 class ResponseDecoder:
     """Decodes gzip or deflate, fed in any pieces."""
 
-    def __init__(self, coding: str) -> None:
-        self._stream = zlib.decompressobj(31) if coding == "gzip" else None
+    def __init__(self, *, is_gzip: bool) -> None:
+        self._stream = zlib.decompressobj(31) if is_gzip else None
         self._start = b""
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield decoded pieces.
-
-        Raises:
-            DecodingFailedError: see there.
-        """
+        """Yield decoded pieces; raise DecodingFailedError."""
         if self._stream is None:
             self._start += data
             if len(self._start) < 2:  # noqa: PLR2004 -- the two bytes of a zlib header
                 return
             data = self._start
             self._stream = zlib.decompressobj(15 if _has_zlib_header(data) else -15)
-        try:
-            yield from self._pieces(self._stream, data)
-        except zlib.error as error:
-            raise DecodingFailedError(f"response decompression failed: {error}") from error
-
-    def _pieces(self, stream: Decompressor, data: bytes) -> Iterator[bytes]:
-        while data and not stream.eof:
-            piece = stream.decompress(data, PIECE)
-            data = stream.unconsumed_tail
+        while data and not self._stream.eof:
+            try:
+                piece = self._stream.decompress(data, PIECE)
+            except zlib.error as error:
+                raise DecodingFailedError(f"response decompression failed: {error}") from error
+            data = self._stream.unconsumed_tail
             self._size += len(piece)
             if self._size > MOST:
                 raise DecodingFailedError("response decompression failed: too large")
@@ -79,13 +62,9 @@ def _has_zlib_header(data: bytes) -> bool:
 
 def decoder_for(value: bytes) -> ResponseDecoder | None:
     """Make a decoder for a Content-Encoding; `None`: the body is read as it is."""
-    match value.strip().lower():
-        case b"gzip" | b"x-gzip":
-            return ResponseDecoder("gzip")
-        case b"deflate":
-            return ResponseDecoder("deflate")
-        case _:
-            return None
+    coding = value.strip().lower()
+    is_gzip = coding in {b"gzip", b"x-gzip"}
+    return ResponseDecoder(is_gzip=is_gzip) if is_gzip or coding == b"deflate" else None
 
 
 def readable(values: Iterable[bytes]) -> bytes:
@@ -99,10 +78,6 @@ def readable(values: Iterable[bytes]) -> bytes:
 
 
 def decode_whole(value: bytes, body: bytes) -> bytes:
-    """Decode a whole body.
-
-    Raises:
-        DecodingFailedError: see there.
-    """
+    """Decode a whole body; raise DecodingFailedError."""
     decoder = decoder_for(value)
     return body if decoder is None else b"".join(decoder.feed(body))

@@ -25,7 +25,6 @@ from .usage import (
     UsageEvent,
     UsageFormat,
     combine,
-    make_tokens,
 )
 
 if TYPE_CHECKING:
@@ -212,12 +211,13 @@ class Meter:
             return Tokens(
                 duration_ms=wall, ttft_ms=ttft, events=self._events, finish_reason=self._reason()
             )
-        return make_tokens(
-            figures,
+        return Tokens(
+            *figures,
             ttft_ms=ttft,
-            reason=self._reason(),
             wall_per_second=self._wall_speed(figures[4]),
             events=self._events,
+            finish_reason=self._reason(),
+            parsed=True,
         )
 
     def _of_stream(self, wall: int) -> Figures | None:
@@ -229,12 +229,7 @@ class Meter:
         metrics: object = last[1].metrics if last[1] else None
         if self._counts is None and not _is_object(timings) and not _is_object(metrics):
             return None
-        return combine(
-            self._counts or Counts(),
-            timings,
-            metrics,
-            wall_ms=wall,
-        )
+        return combine(self._counts or Counts(), timings, metrics, wall_ms=wall)
 
     def _of_body(self, wall: int) -> Figures | None:
         if self._tail:
@@ -279,11 +274,10 @@ def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, tt
     reason = _reason_in(body)
     if figures is None:
         return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
-    return make_tokens(figures, ttft_ms=ttft, reason=reason)
+    return Tokens(*figures, ttft_ms=ttft, finish_reason=reason, parsed=True)
 
 
 def figures_of(usage_format: UsageFormat, body: bytes, wall: int) -> Figures | None:
-    """Read the figures of a whole body."""
     if usage_format is UsageFormat.LAST_OF_LIST:
         return _figures(_last_of_list(body), wall)
     return _figures(_parsed(body), wall)

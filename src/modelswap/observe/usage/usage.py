@@ -58,10 +58,9 @@ def member(value: object, *path: str) -> object:
 
 def _cached(usage: dict[str, object]) -> object:
     found = usage.get("cache_read_input_tokens")
-    if found is None and (details := usage.get("input_tokens_details")) is not None:
-        found = member(details, "cached_tokens")
-    if found is None and (details := usage.get("prompt_tokens_details")) is not None:
-        found = member(details, "cached_tokens")
+    for details in ("input_tokens_details", "prompt_tokens_details"):
+        if found is None:
+            found = member(usage.get(details), "cached_tokens")
     return found
 
 
@@ -119,40 +118,11 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
 
 
 Figures = tuple[int, int, int, int, int, float, float, int]
-
-
-def make_tokens(
-    figures: Figures,
-    *,
-    ttft_ms: int,
-    reason: str,
-    wall_per_second: float = -1.0,
-    events: int = 0,
-) -> Tokens:
-    """Make tokens from the figures of a response and its times."""
-    cached, drafted, accepted, prompt, output, prompt_speed, speed, duration = figures
-    return Tokens(
-        cached=cached,
-        drafted=drafted,
-        accepted=accepted,
-        input=prompt,
-        output=output,
-        prompt_per_second=prompt_speed,
-        per_second=speed,
-        duration_ms=duration,
-        ttft_ms=ttft_ms,
-        wall_per_second=wall_per_second,
-        events=events,
-        finish_reason=reason,
-        parsed=True,
-    )
+"""The first eight fields of `Tokens`."""
 
 
 def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -> Figures:
-    """Merge the three sources: llama.cpp's timings replace usage, vLLM's metrics override speeds.
-
-    Returns cached, drafted, accepted, input, output, prompt speed, speed, duration in ms.
-    """
+    """Merge the three sources: llama.cpp's timings replace usage, vLLM's metrics override speeds."""
     cached, prompt, output = counts.cached, counts.input, counts.output
     drafted = accepted = -1
     prompt_speed = speed = -1.0
@@ -186,11 +156,11 @@ def combine(counts: Counts, timings: object, metrics: object, *, wall_ms: int) -
 class UsageEvent(msgspec.Struct):
     """The fields of a stream's event that hold figures; the decoder skips all others."""
 
-    usage: Any = msgspec.UNSET
-    timings: Any = msgspec.UNSET
-    metrics: Any = msgspec.UNSET
-    response: Any = msgspec.UNSET
-    message: Any = msgspec.UNSET
+    usage: Any = _UNSET
+    timings: Any = _UNSET
+    metrics: Any = _UNSET
+    response: Any = _UNSET
+    message: Any = _UNSET
 
     def usages(self) -> tuple[object, object, object]:
         """The places of usage in an event: chat completions, Responses API, Anthropic."""
@@ -200,14 +170,13 @@ class UsageEvent(msgspec.Struct):
 class UsageBody(msgspec.Struct):
     """The fields of a whole body that hold figures; nested usage does not count."""
 
-    usage: Any = msgspec.UNSET
-    timings: Any = msgspec.UNSET
-    metrics: Any = msgspec.UNSET
+    usage: Any = _UNSET
+    timings: Any = _UNSET
+    metrics: Any = _UNSET
 
     def reports(self) -> bool:
         """Whether any of the three names is present, even with `null`."""
-        unset = msgspec.UNSET
-        return self.usage is not unset or self.timings is not unset or self.metrics is not unset
+        return self.usage is not _UNSET or self.timings is not _UNSET or self.metrics is not _UNSET
 
 
 _Count = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)] | None
@@ -254,9 +223,9 @@ class Timings(msgspec.Struct, gc=False):
     predicted_ms: _Real = 0.0
     prompt_per_second: _Real = 0.0
     predicted_per_second: _Real = 0.0
-    cache_n: _Count | msgspec.UnsetType = msgspec.UNSET
-    draft_n: _Count | msgspec.UnsetType = msgspec.UNSET
-    draft_n_accepted: _Count | msgspec.UnsetType = msgspec.UNSET
+    cache_n: _Count | msgspec.UnsetType = _UNSET
+    draft_n: _Count | msgspec.UnsetType = _UNSET
+    draft_n_accepted: _Count | msgspec.UnsetType = _UNSET
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -266,9 +235,9 @@ class _Choice(msgspec.Struct, gc=False):
 class CommonBody(msgspec.Struct, gc=False):
     """The usual body, decoded in one step; one that does not fit is read as `UsageBody`."""
 
-    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
-    timings: Timings | msgspec.UnsetType = msgspec.UNSET
-    metrics: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    usage: Usage | msgspec.UnsetType | None = _UNSET
+    timings: Timings | msgspec.UnsetType = _UNSET
+    metrics: msgspec.Raw | msgspec.UnsetType = _UNSET
     choices: list[_Choice] | None = None
     stop_reason: str | None = None
 

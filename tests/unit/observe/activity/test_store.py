@@ -330,5 +330,5 @@ async def test_the_warning_about_an_unusable_file_comes_on_the_loop(tmp_path: Pa
     await store.begin()
     await asyncio.sleep(0)
     assert "kept in memory only" in warnings[0]
-    assert store.in_memory
+    assert store.is_at(None)
     store.close()
