@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from .plan import Group, Plan
 
 T = TypeVar("T")
-NEEDS_RESTART: Final = {
-    "log_to_stdout": "logToStdout",
-    "keeper_grace": "keeper.grace",
-}
+NEEDS_RESTART: Final = {"log_to_stdout": "logToStdout", "keeper_grace": "keeper.grace"}
 _MOST_SHOWN: Final = 5
 """Models named in the log line."""
 _OF_THE_SERVER: Final = frozenset(

@@ -144,11 +144,7 @@ def _first(word: Word) -> Iterator[tuple[str, str, str]]:
     assignment = _ASSIGNMENT.match(word.bare)
     if assignment:
         name = assignment[1]
-        yield (
-            f"{name}=…",
-            "which is taken for the program's name",
-            f'write env: ["{name}=…"]',
-        )
+        yield (f"{name}=…", "which is taken for the program's name", f'write env: ["{name}=…"]')
     elif word.bare in BUILT_IN:
         yield word.bare, "which only a shell knows", _IN_SHELL
 

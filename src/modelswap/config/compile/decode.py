@@ -14,16 +14,7 @@ from modelswap.config.messages import hints
 from modelswap.config.messages.found_value import describe_node
 from modelswap.config.schema import field_types as types
 from modelswap.config.schema.quantities import seconds, size
-from modelswap.config.tree.node import (
-    Map,
-    MapEntry,
-    Node,
-    NodeKind,
-    Path,
-    Scalar,
-    Seq,
-    is_null,
-)
+from modelswap.config.tree.node import Map, MapEntry, Node, NodeKind, Path, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO, canonical
 from modelswap.config.tree.values import as_json, whole_number
 

@@ -92,10 +92,7 @@ class NameIndex:
     """Everything that a name can mean."""
 
     def __init__(
-        self,
-        models: Iterable[str],
-        alias_of: Mapping[str, ModelId],
-        offered: Mapping[str, Peer],
+        self, models: Iterable[str], alias_of: Mapping[str, ModelId], offered: Mapping[str, Peer]
     ) -> None:
         self.models = frozenset(models)
         self.alias_of = alias_of
@@ -167,9 +164,7 @@ def selectors(
             continue
         _check_selector(one, path, raw, names, diagnostics)
         found[name] = Selector(
-            id=name,
-            spillover=one.settings.spillover,
-            **values_of(one, SelectorKeys),
+            id=name, spillover=one.settings.spillover, **values_of(one, SelectorKeys)
         )
     return found
 

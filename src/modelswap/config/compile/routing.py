@@ -183,11 +183,7 @@ def _costs(
 def _compile(
     matrix: Matrix, path: Path, names: NameIndex, diagnostics: Diagnostics
 ) -> Compiled | None:
-    from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
-        MatrixError,
-        compile_matrix,
-        warnings,
-    )
+    from modelswap.core.placement.matrix import MatrixError, compile_matrix, warnings  # noqa: PLC0415 - most files have no matrix
 
     try:
         compiled = compile_matrix(

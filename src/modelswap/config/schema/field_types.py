@@ -114,13 +114,7 @@ class Key:
 
 
 def key(
-    name: str,
-    shape: Shape,
-    default: T,
-    about: str,
-    *,
-    shown: str = "",
-    hidden: bool = False,
+    name: str, shape: Shape, default: T, about: str, *, shown: str = "", hidden: bool = False
 ) -> T:
     """Declare a key with an immutable default."""
     meta = {"key": Key(name, shape, about, shown, hidden)}

@@ -202,10 +202,7 @@ class RawModel(ModelKeys, CoreKeys):
         "Sent to the server as Bearer, by the readiness check too, instead of what the client sent.",
     )
     stall_timeout: float | None = key(
-        "stallTimeout",
-        Duration(),
-        None,
-        "Longest pause of a server before or within a response.",
+        "stallTimeout", Duration(), None, "Longest pause of a server before or within a response."
     )
 
 
