@@ -73,6 +73,10 @@ class Timeouts:
     """`stallTimeout`: the longest pause within a response (before it: `response_header`)."""
 
 
+PEER_TIMEOUTS: Final = Timeouts(response_header=Seconds(60))
+"""A peer's defaults."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     r"""Edits of a JSON request; keys are dotted paths (`a.b`, `a.0`, `a\\.b`)."""
@@ -147,7 +151,7 @@ class Peer(PeerKeys):
     models: tuple[str, ...]
     api_key: Secret | None = None
     filters: Filters = field(default_factory=Filters)
-    timeouts: Timeouts = field(default_factory=lambda: Timeouts(response_header=Seconds(60)))
+    timeouts: Timeouts = PEER_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,9 +80,8 @@ class Either:
     cls: type[object]
 
 
-Shape = (
-    Bool | Int | Text | GoDuration | Duration | Size | Anything | ListOf | MapOf | Record | Either
-)
+Leaf = Bool | Int | Text | GoDuration | Duration | Size
+Shape = Leaf | Anything | ListOf | MapOf | Record | Either
 
 
 @dataclass(frozen=True, slots=True)
