@@ -7,6 +7,8 @@ There is a plan exactly when there is no problem. No message holds a secret.
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -32,11 +34,9 @@ from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
 from .diff import Diff, diff, summary
-from .macros.builtin import llama_server_command
 from .macros.expansion import Expanded, expand_file
 from .messages.diagnostics import Diagnostics
-from .messages.presentation import presentable
-from .messages.report import Problem, Report
+from .messages.report import Problem, Report, presentable
 from .plan import Plan, Secret
 from .redact import is_secret, redact
 from .schema.field_types import keys_of
@@ -104,7 +104,7 @@ def load_source(source: Source, *, windows: bool = False, check: Check | None = 
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
-    expanded = expand_file(root, frozenset(keys), llama_server_command, report)
+    expanded = expand_file(root, frozenset(keys), _llama_server, report)
     raw = decode(expanded.root, RawConfig, (), report)
     diagnostics = Diagnostics(_with_models(root, expanded), report)
     plan = _plan(raw, expanded, source, diagnostics, windows=windows)
@@ -118,6 +118,12 @@ def load_source(source: Source, *, windows: bool = False, check: Check | None = 
     warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
+
+
+def _llama_server() -> str:
+    """Return the command behind `${llama-server}`: this machine's, else that of `modelswap[engine]`."""
+    found = shutil.which("llama-server")
+    return shlex.join([found] if found else [sys.executable, "-m", "modelswap.engine"])
 
 
 def _with_models(root: Map, expanded: Expanded) -> Map:

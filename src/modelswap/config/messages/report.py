@@ -1,19 +1,23 @@
 """Problems and warnings are values, collected on the way from the files to the plan.
 
-Guarantees: a problem knows its place in the file, its path, what was expected and what was found.
+Guarantees: a problem knows its place in the file, its path, what was expected and what was found. As they
+are printed (`presentable`), no secret is in a message, a hint or a path, and each is there once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from modelswap.config.redact import masked
 from modelswap.config.tree.node import Mark, Node, Path, dotted
 
 from .found_value import FoundValue, describe_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from modelswap.config.plan import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +111,36 @@ class Report:
         """Report a value of a wrong type."""
         self.wrong.add(path)
         self.problem(node.mark, path, f"expected {what}", hint, seen=describe_node(node, path))
+
+
+def presentable(
+    found: list[Problem], secrets: tuple[Secret, ...], file_paths: Mapping[Path, Path]
+) -> tuple[Problem, ...]:
+    """Mask secrets, use the file's own paths (`file_paths`: ours → the file's), sort by place."""
+
+    def mask(text: str) -> str:
+        return masked(text, secrets)
+
+    clean = dict.fromkeys(
+        replace(
+            one,
+            path=tuple(
+                part if isinstance(part, int) else mask(part)
+                for part in _as_in_file(one.path, file_paths)
+            ),
+            message=one.sentence(mask),
+            hint=mask(one.hint),
+            seen=None,
+            then="",
+        )
+        for one in found
+    )
+    return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
+
+
+def _as_in_file(path: Path, file_paths: Mapping[Path, Path]) -> Path:
+    for length in range(len(path), 0, -1):
+        own = file_paths.get(path[:length])
+        if own is not None:
+            return (*own, *path[length:])
+    return path
