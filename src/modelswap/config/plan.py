@@ -26,7 +26,7 @@ from .schema.schema import (
     PeerKeys,
     SelectorKeys,
 )
-from .schema.schema_root import FIRST_PORT, RawLimits, SettingKeys
+from .schema.schema_root import FIRST_PORT, Limits, SettingKeys
 from .tree.values import Json
 
 if TYPE_CHECKING:
@@ -189,11 +189,6 @@ class Matrix:
     vars: Mapping[str, ModelId]
     sets: Mapping[str, str]
     evict_costs: Mapping[ModelId, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits(RawLimits):
-    """Bounds of requests and connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

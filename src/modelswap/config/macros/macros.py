@@ -110,12 +110,8 @@ def _declared(entry: MapEntry, path: Path, report: Report) -> Macro | None:
         report.problem(entry.mark, path, what, seen=describe_node(node, path))
         return None
     if name in {PID, MODEL_ID}:
-        report.warn(
-            entry.mark,
-            path,
-            f"expected a name of your own; found the built-in {name}",
-            "use another name",
-        )
+        message = f"expected a name of your own; found the built-in {name}"
+        report.warn(entry.mark, path, message, "use another name")
     if node.kind in {NodeKind.NULL, NodeKind.TIME}:
         what = "expected text, a number, true or false"
         seen = describe_node(node, path)

@@ -132,9 +132,9 @@ class RawLoading:
     pulse: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class RawLimits:
-    """The plan takes all of them as they are: `plan.Limits` inherits them."""
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of requests and connections. The plan takes the record as it is."""
 
     body: Bytes = key("body", Size(), Bytes(256 << 20), "Largest request body.", shown="`256MiB`")
     headers: Bytes = key(
@@ -266,6 +266,6 @@ class RawConfig(SettingKeys):
         "Header that marks a request as background work, unless its value is empty, `0`, `false`, "
         "`no` or `off`.",
     )
-    limits: RawLimits = record("limits", RawLimits, "Of requests.")
+    limits: Limits = record("limits", Limits, "Of requests.")
     loading: RawLoading = record("loading", RawLoading, "While a model loads.")
     keeper: RawKeeper = record("keeper", RawKeeper, "The supervisor.")
