@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 def describe(plan: Plan) -> list[str]:
-    """Return the lines to print."""
     out = [f"{len(plan.models)} models, {len(plan.settings.api_keys)} API keys"]
     for model in plan.models.values():
         names = f" (also {', '.join(model.aliases)})" if model.aliases else ""

@@ -99,7 +99,6 @@ def _updated(
 
 
 def _differing(old: T, new: T) -> Iterator[str]:
-    """Yield the names of the fields in which two records differ."""
     for one in fields(cast("Any", old)):
         if one.compare and getattr(old, one.name) != getattr(new, one.name):
             yield one.name

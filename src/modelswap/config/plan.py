@@ -54,8 +54,6 @@ class Secret:
 
 
 class PathPattern(Protocol):
-    """An expression that is searched for in a path."""
-
     def search(self, string: str, /) -> object: ...
 
 
@@ -105,15 +103,12 @@ class Model(ModelKeys):
 
     id: ModelId
     spec: ModelSpec
-    """What the core needs of it."""
     cmd: str
     """Fully expanded command text, newlines kept, as `/running` shows it (secrets redacted there)."""
     argv: tuple[str, ...]
-    """`cmd` split into words; empty when `cmd` is."""
     cmd_stop: str = ""
     """Expanded, `${PID}` still in it; empty: SIGTERM."""
     stop_command: tuple[str, ...] = ()
-    """`cmd_stop` split into words."""
     proxy: str
     """URL of the upstream: `http://localhost:5800`, maybe with a base path."""
     check_endpoint: str | None = "/health"
@@ -140,7 +135,6 @@ class Model(ModelKeys):
         return f"Model({self.id!r})"
 
     def at_port(self, port: int) -> Model:
-        """Return the same model for another port."""
         return self if self.render is None or port == self.port else self.render(port)
 
 
@@ -203,20 +197,16 @@ class ApiKey(ApiKeyKeys):
     """`sha256:<hex>` of the key, instead of the key."""
     scopes: frozenset[str] = frozenset(KeyScope)
     expires: str | None = None
-    """RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SettingKeys):
-    """The top level of the file."""
-
     log_level: str = "info"
     log_time_format: str = ""
     metrics_max_in_memory: int = 1000
     capture_buffer: Bytes = Bytes(5 << 20)
     store_path: str | None = None
     store_retention: Seconds | None = None
-    """Activity records older than this are deleted."""
     store_rows: int | None = None
     """At most this many records in the store's file; None: no bound."""
     session_headers: tuple[str, ...] = ("X-Session-ID", "X-Litellm-Session-Id")
@@ -247,8 +237,6 @@ class Settings(SettingKeys):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One valid configuration."""
-
     settings: Settings = field(default_factory=Settings)
     models: Mapping[ModelId, Model] = field(default_factory=dict[ModelId, Model])
     aliases: Mapping[str, ModelId] = field(default_factory=dict[str, ModelId])
@@ -271,5 +259,4 @@ class Plan:
 
     @property
     def specs(self) -> dict[ModelId, ModelSpec]:
-        """What the core needs of each model."""
         return {name: model.spec for name, model in self.models.items()}

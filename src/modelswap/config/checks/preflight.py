@@ -190,7 +190,6 @@ def _paths(values: Sequence[str]) -> Iterator[str]:
 
 
 def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[str, str]]:
-    """Yield the files and folders that the arguments name, each with its kind."""
     is_python = shell_syntax.name_of(arguments[0]).startswith("python")
     is_first = takes_relative
     at = 1

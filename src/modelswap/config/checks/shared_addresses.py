@@ -23,7 +23,7 @@ def warn_of_shared(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None
 
 
 def warn_of_unnamed(plan: Plan, policy: Policy, diagnostics: Diagnostics) -> None:
-    """Warn of the same for commands that do not name the port: they may share a server, or not."""
+    """Warn of the same for commands that do not name the port: they may share a server."""
     own = listening(plan.models)
     fixed = {name: fixed_address(model) for name, model in plan.models.items()}
     here = {name: at for name, at in fixed.items() if at.startswith((f"{LOCALHOST}:", "/"))}

@@ -128,15 +128,15 @@ def findings(command: str) -> Iterator[tuple[str, str, str]]:
         return
     script = script_index([word.text for word in found])
     yield from _first(found[0])
-    said: set[str] = set()
+    seen: set[str] = set()
     for index, word in enumerate(found):
         if name_of(word.text) in _OTHER_SHELLS:
             return
         if index == script:
             continue
         for what, then, hint in _of_word(word):
-            if what not in said:
-                said.add(what)
+            if what not in seen:
+                seen.add(what)
                 yield what, then, hint
 
 

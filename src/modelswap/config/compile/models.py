@@ -65,8 +65,6 @@ _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What the top level sets for every model."""
-
     start_timeout: Seconds
     unload_timeout: Seconds
     ttl: Seconds | None

@@ -80,8 +80,6 @@ def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[s
 
 
 class NameIndex:
-    """Everything that a name can mean."""
-
     def __init__(
         self, models: Iterable[str], alias_of: Mapping[str, ModelId], offered: Mapping[str, Peer]
     ) -> None:

@@ -36,7 +36,7 @@ _SHORTEST_SAMPLE: Final = 5.0
 """Seconds; llama-swap's own bound."""
 _DAY: Final = 86_400  # seconds
 _RECORDS: Final = 1000
-"""Records in memory where the file asks for none or fewer, as in llama-swap."""
+"""Records in memory where the file has none or fewer, as in llama-swap."""
 _UNLOAD: Final = 10
 """Seconds that 0 stands for, as in llama-swap."""
 _SHORTEST_KEEP_ALIVE: Final = 0.05
@@ -44,7 +44,6 @@ _SHORTEST_KEEP_ALIVE: Final = 0.05
 
 
 def start_timeout(raw: RawConfig, diagnostics: Diagnostics) -> Seconds:
-    """Return how long a model may take to become ready."""
     if raw.health_check_timeout < _SHORTEST_HEALTH:
         what = f"seconds of at least {_SHORTEST_HEALTH}"
         diagnostics.tolerated(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
@@ -57,7 +56,6 @@ def unload_timeout(raw: RawConfig) -> Seconds:
 
 
 def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnostics) -> Settings:
-    """Return the settings of the whole program."""
     fifo = raw.routing.scheduler.settings.fifo
     records = raw.metrics_max_in_memory
     store = raw.store
@@ -84,7 +82,7 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnost
         redact_headers=_headers(raw.captures.redact_headers),
         limits=raw.limits,
         loading_grace=Seconds(raw.loading.grace),
-        loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.pulse)),
+        loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.keep_alive)),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,

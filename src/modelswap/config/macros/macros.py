@@ -58,8 +58,6 @@ MOST_EXPANDED: Final = 64 << 20
 
 @dataclass(slots=True)
 class Budget:
-    """How many characters the macros may still become."""
-
     left: int = MOST_EXPANDED
 
     def is_spent(self) -> bool:
@@ -235,7 +233,6 @@ def _substituted(node: Scalar, last_first: Scope, budget: Budget) -> Scalar:
 
 
 def _expand_key(key: str, scope: Scope) -> str:
-    """Expand the macros in a name."""
     return _substituted(text(key), scope[::-1], Budget()).text if "${" in key else key
 
 
@@ -270,7 +267,6 @@ def expand_id_keys(model: Map, scope: Scope, clashes: list[MapEntry]) -> Map:
 
 
 def uses(node: Node | None, token: str) -> bool:
-    """Tell whether the placeholder occurs in any value."""
     return node is not None and any(token in scalar.text for _, scalar in walk(node))
 
 

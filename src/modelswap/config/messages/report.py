@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake or warning, with what to do about it."""
-
     mark: Mark
     path: Path
     message: str
@@ -52,9 +50,8 @@ class Problem:
         return dotted(self.path)
 
     def sentence(self, mask: Callable[[str], str]) -> str:
-        """Return the message with what was found and what becomes of it."""
-        said = "" if self.seen is None else f"; found {self.seen.text(mask)}"
-        return mask(self.message) + said + (f", {self.then}" if self.then else "")
+        found = "" if self.seen is None else f"; found {self.seen.text(mask)}"
+        return mask(self.message) + found + (f", {self.then}" if self.then else "")
 
     def __str__(self) -> str:
         where = self.file if not self.line else f"{self.file}:{self.line}"
@@ -79,8 +76,6 @@ class Details(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Report:
-    """Collects mistakes and warnings."""
-
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
     wrong: set[Path] = field(default_factory=set["Path"])

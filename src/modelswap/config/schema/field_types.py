@@ -86,8 +86,6 @@ Shape = Leaf | Anything | ListOf | MapOf | Record | Either
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a record."""
-
     name: str
     shape: Shape
     help: str
@@ -107,7 +105,6 @@ def key(
 
 
 def flag(name: str, about: str, *, default: bool = False) -> bool:
-    """Declare a key that is true or false."""
     return key(name, Bool(), default, about)
 
 

@@ -19,7 +19,6 @@ _MACRO: Final = r"\$\{[A-Za-z0-9_.-]+\}"
 
 
 def json_schema() -> dict[str, Json]:
-    """Return the JSON Schema of the file (draft 2020-12)."""
     definitions: dict[str, Json] = {}
     root = _record(RawConfig, definitions)
     root["patternProperties"] = {"^x-": {}}

@@ -129,7 +129,7 @@ class RawLoading:
         "How long a streaming request waits before its stream is opened: until then a failure "
         "has its status.",
     )
-    pulse: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
+    keep_alive: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
 
 
 @dataclass(frozen=True)

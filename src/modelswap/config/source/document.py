@@ -60,8 +60,6 @@ Expand = Callable[[str, Mark], str]
 
 
 class BrokenDocumentError(Exception):
-    """The text is not a YAML document that is accepted."""
-
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
@@ -69,8 +67,6 @@ class BrokenDocumentError(Exception):
 
 @dataclass(slots=True)
 class _Frame:
-    """A collection that is being read."""
-
     mark: Mark
     is_map: bool
     anchor: str | None

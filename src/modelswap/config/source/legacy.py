@@ -6,7 +6,7 @@
 | top-level `groups`                 | v107 to today  | `routing.router.settings.groups`            |
 | top-level `matrix`                 | v202 to today  | `routing.router.settings.matrix`            |
 | `models.<id>.cmd_stop`             | v84 to v85     | `cmdStop`, unless that is there             |
-| `models.<id>.filters.strip_params` | v131 to today  | `stripParams`, unless that says something   |
+| `models.<id>.filters.strip_params` | v131 to today  | `stripParams`, unless that has a value   |
 | `models.<id>` a number, a date     | to v125       | the id as text, as written (see `document`) |
 | `logRequests`                      | to v125       | accepted without effect                     |
 | `ttl` below -1                     | to v125       | never, with a warning (see `models`)        |
@@ -119,8 +119,8 @@ def _model(name: str, node: Node, report: Report) -> Node:
 def _filters(name: str, filters: Map, report: Report) -> Map:
     old, new = filters.get("strip_params"), filters.get("stripParams")
     filters = filters.without("strip_params")
-    is_unsaid = is_null(new) or (isinstance(new, Scalar) and new.value == "")
-    if old is None or not is_unsaid:
+    is_empty = is_null(new) or (isinstance(new, Scalar) and new.value == "")
+    if old is None or not is_empty:
         return filters
     path: Path = ("models", name, "filters")
     report.file_paths[*path, "stripParams"] = (*path, "strip_params")

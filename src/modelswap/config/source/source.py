@@ -104,7 +104,6 @@ def read(
 def find(
     config: FilePath | None, directory: FilePath | None
 ) -> tuple[list[FilePath], list[Problem]]:
-    """Return the files to read, in order."""
     if config is None and directory is None:
         return [], [Problem(Mark(""), (), "no configuration given", "use --config or --config-dir")]
     paths = [] if config is None else [config]
