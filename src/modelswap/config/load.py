@@ -33,12 +33,11 @@ from .compile.name_index import (
 from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
-from .diff import Diff, diff, summary
 from .macros.expansion import Expanded, expand_file
 from .messages.diagnostics import Diagnostics
-from .messages.report import Problem, Report, presentable
+from .messages.report import Report, presentable
 from .plan import Plan, Secret
-from .redact import is_secret, redact
+from .redact import is_secret
 from .schema.field_types import keys_of
 from .schema.schema import RawModel
 from .schema.schema_root import RawConfig
@@ -51,11 +50,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
+    from .messages.report import Problem
     from .plan import Model, Settings
 
     Check = Callable[[Plan, Diagnostics], None]
-
-__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +85,14 @@ def load(
     config_dir: FilePath | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    windows: bool | None = None,
     check: Check | None = None,
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
     `check` may report more about the plan, as `preflight` does.
     """
-    variables = os.environ if environ is None else environ
-    on_windows = sys.platform == "win32" if windows is None else windows
-    return load_source(read(config, config_dir, variables), windows=on_windows, check=check)
+    source = read(config, config_dir, os.environ if environ is None else environ)
+    return load_source(source, windows=sys.platform == "win32", check=check)
 
 
 def load_source(source: Source, *, windows: bool = False, check: Check | None = None) -> Loaded:

@@ -34,18 +34,6 @@ class Problem:
     """What becomes of a value that is not the expected one."""
 
     @property
-    def file(self) -> str:
-        return self.mark.file
-
-    @property
-    def line(self) -> int:
-        return self.mark.line
-
-    @property
-    def column(self) -> int:
-        return self.mark.column
-
-    @property
     def key(self) -> str:
         return dotted(self.path)
 
@@ -54,7 +42,7 @@ class Problem:
         return mask(self.message) + found + (f", {self.then}" if self.then else "")
 
     def __str__(self) -> str:
-        where = self.file if not self.line else f"{self.file}:{self.line}"
+        where = f"{self.mark.file}:{self.mark.line}" if self.mark.line else self.mark.file
         parts = [part for part in (where, self.key, self.sentence(str)) if part]
         return _one_line(": ".join(parts) + (f" ({self.hint})" if self.hint else ""))
 

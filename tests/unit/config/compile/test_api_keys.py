@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.config.describe import describe
-from modelswap.config.load import redact
+from modelswap.config.redact import redact
 
 if TYPE_CHECKING:
     from pathlib import Path
