@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.config.diff import _sections, diff, summary
+from modelswap.config.diff import diff, summary
 from modelswap.config.plan import Plan, Settings
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema_root import RawConfig
@@ -77,7 +77,8 @@ def test_every_setting_has_its_key() -> None:
     """The summary of a reload names keys of the file, never attributes of the program."""
     keys = {key.name for key in keys_of(RawConfig).values()} | {"routing.scheduler"}
     for one in fields(Settings):
-        (section,) = _sections(Plan(), Plan(), [one.name])
+        changed: dict[str, Any] = {one.name: object()}
+        (section,) = diff(Plan(), Plan(settings=replace(Settings(), **changed))).sections
         assert section in keys, one.name
 
 
