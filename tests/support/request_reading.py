@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelswap.bounded_cache import BoundedCache
-from modelswap.config.plan import Limits
+from modelswap.config.schema.schema_root import Limits
 from modelswap.http.server.request_reader import RequestReader
 
 if TYPE_CHECKING:

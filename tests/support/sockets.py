@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelswap.api.errors.error_responses import retry_fields
-from modelswap.config.plan import Limits, Timeouts
+from modelswap.config.plan import Timeouts
+from modelswap.config.schema.schema_root import Limits
 from modelswap.http import (
     Address,
     EndReason,

@@ -66,11 +66,6 @@ class ModelPathHandler:
         )
         ProxyRequest(services, exchange, context).receive()
 
-    def _add_slash(self, exchange: Exchange, path: str) -> None:
-        # 308 keeps method and body.
-        status = 301 if exchange.request.method in {"GET", "HEAD"} else 308
-        self.responder.redirect(exchange, path + "/", status)
-
     def _unleased(self, exchange: Exchange, target: LocalTarget | PeerTarget, rest: str) -> str:
         """Say what the request is called, when it loads no model and keeps none loaded."""
         request = exchange.request

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelswap.api.snapshot import UnusableError
-from modelswap.config.load import diff, load, summary
+from modelswap.config.diff import diff, summary
+from modelswap.config.load import load
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError

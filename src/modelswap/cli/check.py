@@ -49,5 +49,5 @@ def command(
     if not loaded.is_good(strict=strict):
         sys.exit(1)
     if loaded.plan is not None and not quiet:
-        for line in describe(loaded.plan).lines():
+        for line in describe(loaded.plan):
             click.echo(line)

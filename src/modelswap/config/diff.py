@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from .plan import Group, Plan
 
 T = TypeVar("T")
-NEEDS_RESTART: Final = {
-    "log_to_stdout": "logToStdout",
-    "keeper_grace": "keeper.grace",
-}
+NEEDS_RESTART: Final = {"log_to_stdout": "logToStdout", "keeper_grace": "keeper.grace"}
 _MOST_SHOWN: Final = 5
 """Models named in the log line."""
 _OF_THE_SERVER: Final = frozenset(
@@ -37,20 +34,13 @@ _MODEL_KEYS: Final = {
 }
 _SETTING_KEYS: Final = {
     **{key.attribute: key.name for key in keys_of(RawConfig).values()},
-    "store_path": "store",
-    "store_retention": "store",
-    "store_rows": "store",
     "session_headers": "ui",
-    "performance_disabled": "performance",
-    "performance_every": "performance",
     "ignore_paths": "upstream",
     "preload": "hooks",
     "redact_headers": "captures",
-    "loading_grace": "loading",
-    "loading_keep_alive": "loading",
-    "keeper_grace": "keeper",
     "max_wait": "routing.scheduler",
 }
+"""Keys of the top level by the attributes of `Settings`; `keeper_grace` and the like begin with theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +92,13 @@ def _updated(
 
 
 def _differing(old: T, new: T) -> Iterator[str]:
-    """Yield the names of the fields in which two records differ."""
     for one in fields(cast("Any", old)):
         if one.compare and getattr(old, one.name) != getattr(new, one.name):
             yield one.name
 
 
 def _sections(old: Plan, new: Plan, settings: Iterable[str]) -> tuple[str, ...]:
-    found = dict.fromkeys(_SETTING_KEYS.get(name, name) for name in settings)
+    found = dict.fromkeys(_SETTING_KEYS.get(n) or n.partition("_")[0] for n in settings)
     if old.routing != new.routing:
         # A new or removed model changes the default group, which is in no file.
         is_matrix = isinstance(new.routing, Matrix)

@@ -7,6 +7,8 @@ There is a plan exactly when there is no problem. No message holds a secret.
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -31,14 +33,11 @@ from .compile.name_index import (
 from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
-from .diff import Diff, diff, summary
-from .macros.builtin import llama_server_command
 from .macros.expansion import Expanded, expand_file
 from .messages.diagnostics import Diagnostics
-from .messages.presentation import presentable
-from .messages.report import Problem, Report
+from .messages.report import Report, presentable
 from .plan import Plan, Secret
-from .redact import is_secret, redact
+from .redact import is_secret
 from .schema.field_types import keys_of
 from .schema.schema import RawModel
 from .schema.schema_root import RawConfig
@@ -51,11 +50,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
+    from .messages.report import Problem
     from .plan import Model, Settings
 
     Check = Callable[[Plan, Diagnostics], None]
-
-__all__ = ["Diff", "Loaded", "Problem", "diff", "load", "redact", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +85,14 @@ def load(
     config_dir: FilePath | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    windows: bool | None = None,
     check: Check | None = None,
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
     `check` may report more about the plan, as `preflight` does.
     """
-    variables = os.environ if environ is None else environ
-    on_windows = sys.platform == "win32" if windows is None else windows
-    return load_source(read(config, config_dir, variables), windows=on_windows, check=check)
+    source = read(config, config_dir, os.environ if environ is None else environ)
+    return load_source(source, windows=sys.platform == "win32", check=check)
 
 
 def load_source(source: Source, *, windows: bool = False, check: Check | None = None) -> Loaded:
@@ -104,7 +100,7 @@ def load_source(source: Source, *, windows: bool = False, check: Check | None = 
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
-    expanded = expand_file(root, frozenset(keys), llama_server_command, report)
+    expanded = expand_file(root, frozenset(keys), _llama_server, report)
     raw = decode(expanded.root, RawConfig, (), report)
     diagnostics = Diagnostics(_with_models(root, expanded), report)
     plan = _plan(raw, expanded, source, diagnostics, windows=windows)
@@ -118,6 +114,12 @@ def load_source(source: Source, *, windows: bool = False, check: Check | None = 
     warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
+
+
+def _llama_server() -> str:
+    """Return the command behind `${llama-server}`: this machine's, else that of `modelswap[engine]`."""
+    found = shutil.which("llama-server")
+    return shlex.join([found] if found else [sys.executable, "-m", "modelswap.engine"])
 
 
 def _with_models(root: Map, expanded: Expanded) -> Map:

@@ -26,7 +26,7 @@ from .schema.schema import (
     PeerKeys,
     SelectorKeys,
 )
-from .schema.schema_root import FIRST_PORT, RawLimits, SettingKeys
+from .schema.schema_root import FIRST_PORT, Limits, SettingKeys
 from .tree.values import Json
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ class Secret:
 
 
 class PathPattern(Protocol):
-    """An expression that is searched for in a path."""
-
     def search(self, string: str, /) -> object: ...
 
 
@@ -71,6 +69,10 @@ class Timeouts:
     idle_connection: Seconds | None = Seconds(90)
     stall: Seconds | None = None
     """`stallTimeout`: the longest pause within a response (before it: `response_header`)."""
+
+
+PEER_TIMEOUTS: Final = Timeouts(response_header=Seconds(60))
+"""A peer's defaults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +103,12 @@ class Model(ModelKeys):
 
     id: ModelId
     spec: ModelSpec
-    """What the core needs of it."""
     cmd: str
     """Fully expanded command text, newlines kept, as `/running` shows it (secrets redacted there)."""
     argv: tuple[str, ...]
-    """`cmd` split into words; empty when `cmd` is."""
     cmd_stop: str = ""
     """Expanded, `${PID}` still in it; empty: SIGTERM."""
     stop_command: tuple[str, ...] = ()
-    """`cmd_stop` split into words."""
     proxy: str
     """URL of the upstream: `http://localhost:5800`, maybe with a base path."""
     check_endpoint: str | None = "/health"
@@ -136,7 +135,6 @@ class Model(ModelKeys):
         return f"Model({self.id!r})"
 
     def at_port(self, port: int) -> Model:
-        """Return the same model for another port."""
         return self if self.render is None or port == self.port else self.render(port)
 
 
@@ -147,7 +145,7 @@ class Peer(PeerKeys):
     models: tuple[str, ...]
     api_key: Secret | None = None
     filters: Filters = field(default_factory=Filters)
-    timeouts: Timeouts = field(default_factory=lambda: Timeouts(response_header=Seconds(60)))
+    timeouts: Timeouts = PEER_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +186,6 @@ class Matrix:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits(RawLimits):
-    """Bounds of requests and connections."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey(ApiKeyKeys):
     """One accepted key. A plain string in the file is a record with every scope."""
 
@@ -204,20 +197,16 @@ class ApiKey(ApiKeyKeys):
     """`sha256:<hex>` of the key, instead of the key."""
     scopes: frozenset[str] = frozenset(KeyScope)
     expires: str | None = None
-    """RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(SettingKeys):
-    """The top level of the file."""
-
     log_level: str = "info"
     log_time_format: str = ""
     metrics_max_in_memory: int = 1000
     capture_buffer: Bytes = Bytes(5 << 20)
     store_path: str | None = None
     store_retention: Seconds | None = None
-    """Activity records older than this are deleted."""
     store_rows: int | None = None
     """At most this many records in the store's file; None: no bound."""
     session_headers: tuple[str, ...] = ("X-Session-ID", "X-Litellm-Session-Id")
@@ -248,8 +237,6 @@ class Settings(SettingKeys):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One valid configuration."""
-
     settings: Settings = field(default_factory=Settings)
     models: Mapping[ModelId, Model] = field(default_factory=dict[ModelId, Model])
     aliases: Mapping[str, ModelId] = field(default_factory=dict[str, ModelId])
@@ -272,5 +259,4 @@ class Plan:
 
     @property
     def specs(self) -> dict[ModelId, ModelSpec]:
-        """What the core needs of each model."""
         return {name: model.spec for name, model in self.models.items()}

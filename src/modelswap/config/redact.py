@@ -35,5 +35,4 @@ def masked(text: str, secrets: Iterable[Secret]) -> str:
 
 
 def redact(plan: Plan, text: str) -> str:
-    """Mask every secret of the plan in a text."""
     return masked(text, plan.secrets)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from modelswap.config.plan import Limits
+from modelswap.config.schema.schema_root import Limits
 from modelswap.http.server import body_memory
 from modelswap.units import Bytes, Seconds
 from support.raw_http import bearer, status_of, statuses

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from modelswap.config.diff import diff, summary
+from modelswap.config.plan import Plan, Settings
+from modelswap.config.schema.field_types import keys_of
+from modelswap.config.schema.schema_root import RawConfig
 
 if TYPE_CHECKING:
     from support.config import LoadText
@@ -62,10 +66,20 @@ SUMMARIES = [
     (FIRST + "selectors: {s: {strategy: pin, targets: [a]}}", "changed: selectors"),
     (FIRST + "profiles: {s: {pins: {x: a}}}", "changed: profiles"),
     (FIRST + "logLevel: warn\nlimits: {queue: 5}\nstore: {path: x.db}", "changed: logLevel, store, limits"),
+    (FIRST + "keeper: {onRestart: keep}\nloading: {grace: 9}", "changed: loading, keeper"),
     (FIRST + "globalTTL: 9", "1 updated without a restart: b (ttl)"),
     (FIRST + "startPort: 7000", "2 same; changed: startPort"),
     ("models: {A: {cmd: 'z ${PORT}'}, a: {cmd: 'x ${PORT}', ttl: 5}, b: {cmd: 'y ${PORT}'}}", "1 models added, 0 changed, 0 removed, 2 same"),
 ]  # fmt: skip
+
+
+def test_every_setting_has_its_key() -> None:
+    """The summary of a reload names keys of the file, never attributes of the program."""
+    keys = {key.name for key in keys_of(RawConfig).values()} | {"routing.scheduler"}
+    for one in fields(Settings):
+        changed: dict[str, Any] = {one.name: object()}
+        (section,) = diff(Plan(), Plan(settings=replace(Settings(), **changed))).sections
+        assert section in keys, one.name
 
 
 @pytest.mark.parametrize(("text", "end"), SUMMARIES)

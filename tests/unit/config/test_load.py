@@ -23,7 +23,7 @@ def test_file_of_any_age_loads(path: Path) -> None:
     """A file that some release accepted loads, and can be described."""
     found = load(path, environ={})
     assert found.plan is not None, found.lines()
-    assert describe(found.plan).lines()
+    assert describe(found.plan)
     assert found.plan.specs.keys() == found.plan.models.keys()
     assert found.plan.files == (str(path),)
 

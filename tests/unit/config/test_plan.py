@@ -12,7 +12,6 @@ from modelswap.config.plan import (
     ApiKey,
     Capabilities,
     Group,
-    Limits,
     Model,
     Peer,
     Selector,
@@ -117,7 +116,6 @@ INHERITED = [
     (schema.SelectorKeys, Selector),
     (schema.GroupKeys, Group),
     (schema.ApiKeyKeys, ApiKey),
-    (schema_root.RawLimits, Limits),
     (schema_root.SettingKeys, Settings),
 ]
 

@@ -4,6 +4,8 @@ Does not: run at the start of `serve`, which must not wait for a slow disk; refu
 missing is a fact of this machine, and a warning even under `--strict`.
 """
 
+# ruff: noqa: PTH109, PTH112, PTH113, PTH116, PTH117 - a name is looked up as the text that the program gets
+
 from __future__ import annotations
 
 import os
@@ -81,7 +83,7 @@ def preflight(plan: Plan, diagnostics: Diagnostics) -> None:
         _check_command(model.cmd_stop, model, (*path, "cmdStop"), diagnostics)
         for index, entry in enumerate(model.env):
             value = entry.partition("=")[2]
-            is_here = os.path.isabs(value) and not _goes_elsewhere(model.argv)  # noqa: PTH117 - a text
+            is_here = os.path.isabs(value) and not _goes_elsewhere(model.argv)
             if is_here and _MODEL_FILE.search(value):
                 _check_exists(value, "a file", (*path, "env", index), diagnostics)
 
@@ -119,9 +121,8 @@ def _check_arguments(
         for value, kind in _named(arguments, takes_relative=takes_relative):
             _check_exists(value, kind, path, diagnostics)
     else:
-        _check_script(
-            [w.text for w in shell_syntax.words(arguments[script])], model, path, diagnostics
-        )
+        inner = [word.text for word in shell_syntax.words(arguments[script])]
+        _check_script(inner, model, path, diagnostics)
 
 
 def _check_script(words: list[str], model: Model, path: Path, diagnostics: Diagnostics) -> None:
@@ -129,7 +130,7 @@ def _check_script(words: list[str], model: Model, path: Path, diagnostics: Diagn
     if _goes_elsewhere(words):
         return
     for before, word in zip(["", *words], words, strict=False):
-        if os.path.isabs(word) and (before in _BEFORE_PROGRAM or before.endswith(";")):  # noqa: PTH117 - a text
+        if os.path.isabs(word) and (before in _BEFORE_PROGRAM or before.endswith(";")):
             _check_program(word.rstrip(";"), model, path, diagnostics)
     for value, kind in _named(["", *words], takes_relative=False):
         _check_exists(value.rstrip(";"), kind, path, diagnostics)
@@ -158,11 +159,11 @@ def _check_program(program: str, model: Model, path: Path, diagnostics: Diagnost
     own = [entry.partition("=")[2] for entry in model.env if entry.startswith("PATH=")]
     search = own[-1] if own else os.environ.get("PATH", os.defpath)
     if "/" in program:
-        if os.path.isdir(program):  # noqa: PTH112 - a text
+        if os.path.isdir(program):
             _warn_missing(program, "a program", "which is a folder", path, diagnostics)
         elif not _may_exist(program):
             _warn_missing(program, "a program", "which is not there", path, diagnostics)
-        elif os.path.isfile(program) and not os.access(program, os.X_OK):  # noqa: PTH113 - a text
+        elif os.path.isfile(program) and not os.access(program, os.X_OK):
             _warn_missing(program, "a program", "which may not be executed", path, diagnostics)
     elif shutil.which(program, path=search) is None:
         where = "the PATH that env sets" if own else "the PATH"
@@ -189,7 +190,6 @@ def _paths(values: Sequence[str]) -> Iterator[str]:
 
 
 def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[str, str]]:
-    """Yield the files and folders that the arguments name, each with its kind."""
     is_python = shell_syntax.name_of(arguments[0]).startswith("python")
     is_first = takes_relative
     at = 1
@@ -211,12 +211,12 @@ def _named(arguments: Sequence[str], *, takes_relative: bool) -> Iterator[tuple[
             is_path = _is_path(one) or (option not in _FILES and bool(one))
             if option in {"-m", "--model"} and not _DOWNLOADS.isdisjoint(arguments):
                 continue
-            if is_path and (takes_relative or os.path.isabs(one)):  # noqa: PTH117 - a text
+            if is_path and (takes_relative or os.path.isabs(one)):
                 yield one, kind
 
 
 def _positional(word: str, *, may_be_script: bool) -> Iterator[tuple[str, str]]:
-    is_model = os.path.isabs(word) and _MODEL_FILE.search(word)  # noqa: PTH117 - a text
+    is_model = os.path.isabs(word) and _MODEL_FILE.search(word)
     if is_model or (may_be_script and _SCRIPT.search(word) and "/" in word):
         yield word, "a file"
 
@@ -236,27 +236,22 @@ def _check_exists(value: str, kind: str, path: Path, diagnostics: Diagnostics) -
         return
     for one in _parts(value):
         if not _may_exist(one):
-            _warn_missing(one, kind, _not_there(one), path, diagnostics)
+            where = "there" if os.path.isabs(one) else f"in {os.getcwd()}"
+            _warn_missing(one, kind, f"which is not {where}", path, diagnostics)
             return
-    if kind == "a folder" and os.path.isfile(value):  # noqa: PTH113 - a text
+    if kind == "a folder" and os.path.isfile(value):
         _warn_missing(value, kind, "which is a file", path, diagnostics)
 
 
 def _may_exist(value: str) -> bool:
     """Tell whether something exists, or may exist unseen: the server may run as another user."""
     try:
-        os.stat(value)  # noqa: PTH116 - a text
+        os.stat(value)
     except PermissionError:
         return True
     except (OSError, ValueError):  # a NUL in it
         return False
     return True
-
-
-def _not_there(value: str) -> str:
-    if os.path.isabs(value):  # noqa: PTH117 - a text
-        return "which is not there"
-    return f"which is not in {os.getcwd()}"  # noqa: PTH109 - a text
 
 
 def _parts(value: str) -> list[str]:

@@ -128,27 +128,23 @@ def findings(command: str) -> Iterator[tuple[str, str, str]]:
         return
     script = script_index([word.text for word in found])
     yield from _first(found[0])
-    said: set[str] = set()
+    seen: set[str] = set()
     for index, word in enumerate(found):
         if name_of(word.text) in _OTHER_SHELLS:
             return
         if index == script:
             continue
         for what, then, hint in _of_word(word):
-            if what not in said:
-                said.add(what)
+            if what not in seen:
+                seen.add(what)
                 yield what, then, hint
 
 
 def _first(word: Word) -> Iterator[tuple[str, str, str]]:
     assignment = _ASSIGNMENT.match(word.bare)
     if assignment:
-        name = assignment[1]
-        yield (
-            f"{name}=…",
-            "which is taken for the program's name",
-            f'write env: ["{name}=…"]',
-        )
+        shown = f"{assignment[1]}=…"
+        yield shown, "which is taken for the program's name", f'write env: ["{shown}"]'
     elif word.bare in BUILT_IN:
         yield word.bare, "which only a shell knows", _IN_SHELL
 
@@ -156,10 +152,9 @@ def _first(word: Word) -> Iterator[tuple[str, str, str]]:
 def _of_word(word: Word) -> Iterator[tuple[str, str, str]]:
     if _OPERATOR.fullmatch(word.bare):
         yield word.bare, "which the program gets as an argument", _IN_SHELL
-    elif len(word.bare) > 1 and word.bare.endswith(";"):
-        yield ";", "which the program gets as part of an argument", _IN_SHELL
-    elif "&&" in word.bare:
-        yield "&&", "which the program gets as part of an argument", _IN_SHELL
+    elif (len(word.bare) > 1 and word.bare.endswith(";")) or "&&" in word.bare:
+        what = ";" if word.bare.endswith(";") else "&&"
+        yield what, "which the program gets as part of an argument", _IN_SHELL
     for match in _VARIABLE.finditer(word.expandable):
         name = match[1] or match[2]
         if not _PLACEHOLDER.fullmatch(match[0]):

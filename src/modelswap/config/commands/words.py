@@ -17,7 +17,6 @@ _ESCAPABLE: Final = '$`"\\'
 
 
 def strip_comments(text: str) -> str:
-    """Drop the lines that start with `#`."""
     if "#" not in text:
         return text
     return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
@@ -30,7 +29,6 @@ def split(text: str, *, windows: bool = False) -> tuple[str, ...]:
 
 
 def joined(text: str) -> str:
-    """Remove comments, and join lines that end in a backslash."""
     return "\n".join(_joined(line) for line in strip_comments(text).split("\n"))
 
 

@@ -2,7 +2,7 @@
 
 A model listens at its `proxy` address when its command or its environment names the port (or the
 socket's path). One that does not (`sleep infinity`, `systemctl start …`) stands for a server that
-another program runs: any number of such models may share it. `launch.local` draws the same line.
+another program runs: any number of such models may share it. `launch.local` decides by the same rule.
 """
 
 from __future__ import annotations

@@ -14,20 +14,13 @@ from modelswap.config.messages import hints
 from modelswap.config.messages.found_value import describe_node
 from modelswap.config.schema import field_types as types
 from modelswap.config.schema.quantities import seconds, size
-from modelswap.config.tree.node import (
-    Map,
-    MapEntry,
-    Node,
-    NodeKind,
-    Path,
-    Scalar,
-    Seq,
-    is_null,
-)
+from modelswap.config.tree.node import Map, MapEntry, Node, NodeKind, Path, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO, canonical
 from modelswap.config.tree.values import as_json, whole_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelswap.config.messages.report import Report
 
 R = TypeVar("R")
@@ -38,9 +31,7 @@ class _UseDefault:
 
 
 USE_DEFAULT: Final = _UseDefault()
-_SILENT_PREFIX: Final = "x-"
 _COMMANDS: Final = frozenset({"cmd", "cmdStop"})
-_MAP_HINT: Final = "a line for each name: `NAME: …`"
 
 
 def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
@@ -55,15 +46,13 @@ def decode(node: Node, cls: type[R], path: Path, report: Report) -> R:
         here = (*path, entry.key)
         if declared is None:
             _unknown_key(entry, cast("type", cls), here, report)
-            continue
-        value = _value(entry.value, declared.shape, here, report)
-        if value is not USE_DEFAULT:
+        elif (value := _value(entry.value, declared.shape, here, report)) is not USE_DEFAULT:
             values[declared.attribute] = value
     return cls(**values)
 
 
 def _unknown_key(entry: MapEntry, cls: type, path: Path, report: Report) -> None:
-    if len(path) == 1 and entry.key.startswith(_SILENT_PREFIX):
+    if len(path) == 1 and entry.key.startswith("x-"):
         return
     hint = hints.of_key(entry.key, entry.value, cls, path[:-1])
     report.warn(entry.mark, path, "unknown key, ignored", hint)
@@ -80,26 +69,17 @@ def _value(node: Node, shape: types.Shape, path: Path, report: Report) -> object
             return _list(node, shape.item, path, report)
         case types.MapOf():
             return _map(node, shape.value, path, report)
-        case types.Record():
-            return USE_DEFAULT if is_null(node) else decode(node, shape.cls, path, report)
-        case types.Either():
-            if isinstance(node, Map):
-                return decode(node, shape.cls, path, report)
+        case types.Either() if not isinstance(node, Map):
             return _text(node, types.Text(), path, report)
+        case types.Record() | types.Either():
+            return USE_DEFAULT if is_null(node) else decode(node, shape.cls, path, report)
         case types.Anything():
             return as_json(node)
         case _:
-            return _leaf(node, shape, path, report)
+            return USE_DEFAULT if is_null(node) else _leaf(node, shape, path, report)
 
 
-def _leaf(
-    node: Node,
-    shape: types.Bool | types.Int | types.Text | types.GoDuration | types.Duration | types.Size,
-    path: Path,
-    report: Report,
-) -> object:
-    if is_null(node):
-        return USE_DEFAULT
+def _leaf(node: Node, shape: types.Leaf, path: Path, report: Report) -> object:
     match shape:
         case types.Text():
             return _text(node, shape, path, report)
@@ -140,13 +120,11 @@ def _map(node: Node, shape: types.Shape, path: Path, report: Report) -> object:
     if is_null(node):
         return {}
     if not isinstance(node, Map):
-        return _expected("a mapping", node, path, report, _MAP_HINT)
+        return _expected("a mapping", node, path, report, "a line for each name: `NAME: …`")
     values: dict[str, object] = {}
     for entry in node.entries:
-        if is_null(entry.value):
-            values[entry.key] = None
-            continue
-        value = _value(entry.value, shape, (*path, entry.key), report)
+        is_none = is_null(entry.value)
+        value = None if is_none else _value(entry.value, shape, (*path, entry.key), report)
         if value is not USE_DEFAULT:
             values[entry.key] = value
     return values
@@ -187,24 +165,26 @@ def _int(node: Node, shape: types.Int, path: Path, report: Report) -> object:
 
 def _go_duration(node: Node, path: Path, report: Report) -> object:
     is_text = isinstance(node, Scalar) and node.kind is NodeKind.TEXT
-    value = seconds(node.text) if is_text and isinstance(node, Scalar) else None
+    value = _quantity(node, seconds) if is_text else None
     if value is None:
-        what = "a duration with its unit"
-        return _expected(what, node, path, report, "such as 5s or 1m30s")
+        return _expected("a duration with its unit", node, path, report, "such as 5s or 1m30s")
     return value
 
 
-def _number(node: Node) -> float | None:
-    if not isinstance(node, Scalar) or node.kind not in {NodeKind.INT, NodeKind.FLOAT}:
+def _quantity(node: Node, read: Callable[[str], float | None]) -> float | None:
+    """Return a number that is not negative, or what `read` makes of a text."""
+    if not isinstance(node, Scalar):
+        return None
+    if node.kind is NodeKind.TEXT:
+        return read(node.text)
+    if node.kind not in {NodeKind.INT, NodeKind.FLOAT}:
         return None
     value = float(cast("float", node.value))
     return value if math.isfinite(value) and value >= 0 else None
 
 
 def _duration(node: Node, shape: types.Duration, path: Path, report: Report) -> object:
-    value = _number(node)
-    if value is None and isinstance(node, Scalar) and node.kind is NodeKind.TEXT:
-        value = seconds(node.text)
+    value = _quantity(node, seconds)
     hint = "seconds, or such as 30s or 1m30s"
     if value is None or value < 0:
         return _expected("a duration", node, path, report, hint)
@@ -214,9 +194,7 @@ def _duration(node: Node, shape: types.Duration, path: Path, report: Report) -> 
 
 
 def _size(node: Node, path: Path, report: Report) -> object:
-    value = _number(node)
-    if value is None and isinstance(node, Scalar) and node.kind is NodeKind.TEXT:
-        value = size(node.text)
+    value = _quantity(node, size)
     if value is None:
         return _expected("a size", node, path, report, "bytes, or such as 256MiB")
     return int(value)

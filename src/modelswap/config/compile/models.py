@@ -65,8 +65,6 @@ _PATH_SAFE: Final = "/%?&=:@!$'()*+,;~[]"
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What the top level sets for every model."""
-
     start_timeout: Seconds
     unload_timeout: Seconds
     ttl: Seconds | None
@@ -170,10 +168,8 @@ def upstream_url(url: str, path: Path, diagnostics: Diagnostics, *, strict: bool
     if not url.strip():
         return ""
     if _HOST_PORT.fullmatch(url):
-        what = "expected an http:// or https:// address"
-        seen = describe_text(url, path)
         hint = "write http:// or https:// before it"
-        diagnostics.warn(path, what, hint, seen=seen, then="http:// is assumed")
+        diagnostics.tolerated(path, _ADDRESS, "http:// is assumed", hint, value=url)
         url = f"http://{url}"
     what, seen, hint = _wrong_address(url, path)
     if what:
@@ -181,11 +177,8 @@ def upstream_url(url: str, path: Path, diagnostics: Diagnostics, *, strict: bool
         say(path, f"expected {what}", hint, seen=seen, then="nothing can be sent there")
         return ""
     if _VERSIONED.search(split_url(url).path):
-        seen = describe_text(url, path)
         then = "so /v1/models is asked for at /v1/v1/models"
-        diagnostics.warn(
-            path, "expected an address without /v1", "leave it out", seen=seen, then=then
-        )
+        diagnostics.tolerated(path, "an address without /v1", then, "leave it out", value=url)
     return url
 
 
@@ -222,30 +215,25 @@ def _wrong_socket(url: str) -> str:
 
 
 def _check_endpoint(path: str, model: Path, diagnostics: Diagnostics) -> str | None:
-    if path.strip() == "none":
+    written = path.strip()
+    if written == "none":
         return None
-    place = (*model, "checkEndpoint")
-    if path.strip().strip("/").lower() in _NO_CHECK:
-        then = f"taken as the path /{path.strip().strip('/')}"
-        diagnostics.tolerated(place, "a path, or none", then, "no check is written: none")
-    elif path.strip().strip("/").lower() in _CHECKED:
-        then = f"taken as the path /{path.strip().strip('/')}"
-        diagnostics.tolerated(place, "a path, or none", then, "left out, it is /health")
+    place, what, hint = (*model, "checkEndpoint"), "a path, or none", ""
+    then = f"taken as the path /{written.strip('/')}"
+    if written.strip("/").lower() in _NO_CHECK:
+        hint = "no check is written: none"
+    elif written.strip("/").lower() in _CHECKED:
+        hint = "left out, it is /health"
     elif "://" in path:
-        path = _path_of(path.strip())
-        then = f"taken as {path}"
-        diagnostics.tolerated(
-            place, "a path, or none", then, "where the server listens is said by proxy"
-        )
-    elif _HOST_PORT.fullmatch(path.strip()):
-        then = f"taken as the path /{path.strip()}"
-        diagnostics.tolerated(
-            place, "a path, or none", then, "where the server listens is said by proxy"
-        )
+        path = _path_of(written)
+        then, hint = f"taken as {path}", "where the server listens is said by proxy"
+    elif _HOST_PORT.fullmatch(written):
+        then, hint = f"taken as the path /{written}", "where the server listens is said by proxy"
     elif _ESCAPE.search(path):
-        diagnostics.tolerated(
-            place, "a path with whole escapes (%XX)", "sent as it is", "a % is written %25"
-        )
+        what = "a path with whole escapes (%XX)"
+        then, hint = "sent as it is", "a % is written %25"
+    if hint:
+        diagnostics.tolerated(place, what, then, hint)
     return "/" + quote(path.removeprefix("/"), safe=_PATH_SAFE)
 
 

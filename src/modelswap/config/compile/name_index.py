@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
-from modelswap.config.plan import Peer, Profile, Selector, Timeouts
+from modelswap.config.plan import PEER_TIMEOUTS, Peer, Profile, Selector
 from modelswap.config.schema.field_types import values_of
 from modelswap.config.schema.schema import PeerKeys, SelectorKeys
 from modelswap.core.spec import ModelId
@@ -33,24 +33,20 @@ def aliases(models: Mapping[str, RawModel], diagnostics: Diagnostics) -> dict[st
     found: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
+            path = ("models", name, "aliases", index)
             if alias in models and alias != name:
-                path = ("models", name, "aliases", index)
                 what, then = "a name that is no model's id", "which goes to that model"
                 diagnostics.tolerated(path, what, then, value=alias)
             if alias in found:
-                path = ("models", name, "aliases", index)
-                message = (
-                    f"expected an alias of one model; found {alias!r} of {found[alias]!r}, too"
-                )
-                diagnostics.problem(path, message, "the alias is given twice")
+                what = f"expected an alias of one model; found {alias!r} of {found[alias]!r}, too"
+                diagnostics.problem(path, what, "the alias is given twice")
             found.setdefault(alias, ModelId(name))
     for name, raw in models.items():
         for alias in automatic_aliases(name, raw):
             place: Path = ("models", name, "filters", "setParamsByID", alias)
             if alias in models:
-                diagnostics.problem(
-                    place, f"expected a free name; found another model's: {alias!r}"
-                )
+                what = f"expected a free name; found another model's: {alias!r}"
+                diagnostics.problem(place, what)
             elif found.setdefault(alias, ModelId(name)) != name:
                 what = f"expected a free name; found an alias of {found[alias]!r}: {alias!r}"
                 diagnostics.problem(place, what)
@@ -66,9 +62,8 @@ def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[s
             diagnostics.warn(path, "expected a mapping with proxy and models; found null, left out")
             continue
         if not one.proxy:
-            diagnostics.expected(
-                (*path, "proxy"), "the URL of the other server: a peer needs a proxy"
-            )
+            what = "the URL of the other server: a peer needs a proxy"
+            diagnostics.expected((*path, "proxy"), what)
         if not one.models:
             what = "expected at least one model: a peer needs a list of models; found none"
             diagnostics.problem((*path, "models"), what)
@@ -78,24 +73,15 @@ def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[s
             models=tuple(dict.fromkeys(one.models)),
             api_key=upstream_key(one.api_key, (*path, "apiKey"), diagnostics),
             filters=filters(one.filters),
-            timeouts=timeouts(one.timeouts, _peer_timeouts(), path, diagnostics),
+            timeouts=timeouts(one.timeouts, PEER_TIMEOUTS, path, diagnostics),
             **values_of(one, PeerKeys),
         )
     return found
 
 
-def _peer_timeouts() -> Timeouts:
-    return Peer(id="", proxy="", models=()).timeouts
-
-
 class NameIndex:
-    """Everything that a name can mean."""
-
     def __init__(
-        self,
-        models: Iterable[str],
-        alias_of: Mapping[str, ModelId],
-        offered: Mapping[str, Peer],
+        self, models: Iterable[str], alias_of: Mapping[str, ModelId], offered: Mapping[str, Peer]
     ) -> None:
         self.models = frozenset(models)
         self.alias_of = alias_of
@@ -127,11 +113,10 @@ def check_peer_names(
         for model in peer.models:
             name = f"{peer.id}/{model}"
             path: Path = ("peers", peer.id, "models")
-            if names.qualified[name] != peer.id:
-                other = names.qualified[name]
-                diagnostics.problem(
-                    path, f"expected a free name; found {name!r} of peer {other!r}, too"
-                )
+            other = names.qualified[name]
+            if other != peer.id:
+                what = f"expected a free name; found {name!r} of peer {other!r}, too"
+                diagnostics.problem(path, what)
             if names.local(name) is not None:
                 diagnostics.problem(path, f"expected a free name; found a local model's: {name!r}")
 
@@ -145,10 +130,8 @@ def _check_edited_names(peer: Peer, names: NameIndex, diagnostics: Diagnostics) 
             path: Path = ("peers", peer.id, "filters", "setParamsByID", name)
             known = [*peer.models, *(f"{peer.id}/{model}" for model in peer.models)]
             what = "expected a name by which a model of this peer is asked for"
-            seen = FoundValue("", name)
-            diagnostics.warn(
-                path, what, nearest(name, known), seen=seen, then="which has no effect"
-            )
+            seen, then = FoundValue("", name), "which has no effect"
+            diagnostics.warn(path, what, nearest(name, known), seen=seen, then=then)
 
 
 def selectors(
@@ -167,9 +150,7 @@ def selectors(
             continue
         _check_selector(one, path, raw, names, diagnostics)
         found[name] = Selector(
-            id=name,
-            spillover=one.settings.spillover,
-            **values_of(one, SelectorKeys),
+            id=name, spillover=one.settings.spillover, **values_of(one, SelectorKeys)
         )
     return found
 
@@ -197,9 +178,8 @@ def _check_selector(
             message = f"expected a model, an alias or a peer's model; found {target!r}{then}"
             diagnostics.problem(place, message, names.hint(target))
         elif one.strategy == "warm" and real is None:
-            diagnostics.problem(
-                place, f"expected a local model for warm; found a peer's: {target!r}"
-            )
+            message = f"expected a local model for warm; found a peer's: {target!r}"
+            diagnostics.problem(place, message)
         if one.strategy == "spillover" and (real or target) in seen:
             message = f"expected another model; found the one of an earlier target: {target!r}"
             diagnostics.problem(place, message)

@@ -11,10 +11,10 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.hints import nearest
-from modelswap.config.plan import Limits, PathPattern, Settings
+from modelswap.config.plan import PathPattern, Settings
 from modelswap.config.regex.re2_syntax import IGNORE_BY_DEFAULT, PatternError, compile_pattern
 from modelswap.config.schema.field_types import values_of
-from modelswap.config.schema.schema_root import FIRST_PORT, LOG_LEVELS, RawLimits, SettingKeys
+from modelswap.config.schema.schema_root import FIRST_PORT, LOG_LEVELS, SettingKeys
 from modelswap.net.address import LAST_PORT
 from modelswap.units import Bytes, Seconds
 
@@ -36,7 +36,7 @@ _SHORTEST_SAMPLE: Final = 5.0
 """Seconds; llama-swap's own bound."""
 _DAY: Final = 86_400  # seconds
 _RECORDS: Final = 1000
-"""Records in memory where the file asks for none or fewer, as in llama-swap."""
+"""Records in memory where the file has none or fewer, as in llama-swap."""
 _UNLOAD: Final = 10
 """Seconds that 0 stands for, as in llama-swap."""
 _SHORTEST_KEEP_ALIVE: Final = 0.05
@@ -44,7 +44,6 @@ _SHORTEST_KEEP_ALIVE: Final = 0.05
 
 
 def start_timeout(raw: RawConfig, diagnostics: Diagnostics) -> Seconds:
-    """Return how long a model may take to become ready."""
     if raw.health_check_timeout < _SHORTEST_HEALTH:
         what = f"seconds of at least {_SHORTEST_HEALTH}"
         diagnostics.tolerated(("healthCheckTimeout",), what, f"taken as {_SHORTEST_HEALTH}")
@@ -57,7 +56,6 @@ def unload_timeout(raw: RawConfig) -> Seconds:
 
 
 def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnostics) -> Settings:
-    """Return the settings of the whole program."""
     fifo = raw.routing.scheduler.settings.fifo
     records = raw.metrics_max_in_memory
     store = raw.store
@@ -82,9 +80,9 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnost
         client_id_header=raw.client_id_header.strip() or None,
         background_header=raw.background_header.strip() or None,
         redact_headers=_headers(raw.captures.redact_headers),
-        limits=Limits(**values_of(raw.limits, RawLimits)),
+        limits=raw.limits,
         loading_grace=Seconds(raw.loading.grace),
-        loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.pulse)),
+        loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.keep_alive)),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
@@ -119,22 +117,22 @@ def _retention(store: RawStore | None) -> Seconds | None:
 def store_path(store: RawStore, diagnostics: Diagnostics) -> str | None:
     """Return the file's path as written; a place where no file can be is a mistake."""
     path = store.path.strip()
-    what = "a file to keep records in"
     wrong = _wrong_store(path) if path else "a path is needed"
     if wrong:
-        diagnostics.expected(("store", "path"), f"{what} ({wrong})")
+        diagnostics.expected(("store", "path"), f"a file to keep records in ({wrong})")
     return path or None
 
 
 def _wrong_store(path: str) -> str:
     if "\0" in path:
         return "this is not a usable file name"
-    if os.path.isdir(path):  # noqa: PTH112 - one look, no object
+    # no `Path`: it would drop the slash at the end of what can only be a directory
+    if os.path.isdir(path):  # noqa: PTH112
         return "this is a directory"
-    if os.path.exists(path):  # noqa: PTH110 - as above
+    if os.path.exists(path):  # noqa: PTH110
         return "" if os.access(path, os.W_OK) else "it cannot be written"
-    parent = os.path.dirname(path) or "."  # noqa: PTH120 - as above
-    if not os.path.isdir(parent):  # noqa: PTH112 - as above
+    parent = os.path.dirname(path) or "."  # noqa: PTH120
+    if not os.path.isdir(parent):  # noqa: PTH112
         return "its directory does not exist"
     return "" if os.access(parent, os.W_OK) else "its directory cannot be written"
 
@@ -185,7 +183,6 @@ def _networks(networks: tuple[str, ...], diagnostics: Diagnostics) -> tuple[str,
         try:
             ipaddress.ip_network(network.strip(), strict=False)
         except ValueError:
-            path = ("trustedProxies", index)
-            hint = "such as 10.0.0.0/8"
-            diagnostics.expected(path, "an address or a network", hint, value=network)
+            path, what = ("trustedProxies", index), "an address or a network"
+            diagnostics.expected(path, what, "such as 10.0.0.0/8", value=network)
     return tuple(network.strip() for network in networks)

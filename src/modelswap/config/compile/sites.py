@@ -1,6 +1,6 @@
 """`allowedHosts` and `allowedOrigins`: an entry that can never match is reported.
 
-Does not: compare hosts and origins of requests; `api.auth.host_and_cors` does.
+Does not: compare hosts and origins of requests; `api.hosts.host_and_cors` does.
 """
 
 from __future__ import annotations

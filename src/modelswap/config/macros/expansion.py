@@ -35,7 +35,6 @@ from .macros import (
     MODEL_ID,
     MOST_EXPANDED,
     PID,
-    PID_TOKEN,
     PORT,
     PORT_TOKEN,
     Budget,
@@ -44,6 +43,7 @@ from .macros import (
     declared,
     expand,
     expand_id_keys,
+    id_keys,
     in_order,
     leftovers,
     macro,
@@ -189,14 +189,11 @@ def _template(
     if budget.is_spent():
         return None
     assert isinstance(expanded, Map)
-
-    def on_clash(name: str, mark: Mark) -> None:
-        place = (*path, "filters", "setParamsByID", name)
-        report.problem(
-            mark, place, "expected names of their own; found that two names become the same one"
-        )
-
-    expanded = expand_id_keys(expanded, full, on_clash)
+    clashes: list[MapEntry] = []
+    expanded = expand_id_keys(expanded, full, clashes)
+    for one in clashes:
+        message = "expected names of their own; found that two names become the same one"
+        report.problem(one.mark, (*path, "filters", "setParamsByID", one.key), message)
     needs_port = _needs_port(expanded, path, report)
     _check_model(expanded, path, full, report, has_port=needs_port)
     return Template(entry.key, entry.mark, expanded, port if needs_port else None)
@@ -264,20 +261,9 @@ def _check_model(model: Map, path: Path, scope: Scope, report: Report, *, has_po
             if not allowed:
                 literal = entry.key not in checked
                 _left_over(place, scalar.mark, name, scope, report, literal=literal)
-    for name, mark in _id_keys(model):
-        if any(token != PORT_TOKEN or not has_port for token in _tokens(name)):
-            place = (*path, "filters", "setParamsByID", name)
-            report.problem(mark, place, "expected a macro; found an unknown macro in the name")
-
-
-def _id_keys(model: Map) -> list[tuple[str, Mark]]:
-    filters = model.get("filters")
-    by_id = filters.get("setParamsByID") if isinstance(filters, Map) else None
-    return [(e.key, e.mark) for e in by_id.entries] if isinstance(by_id, Map) else []
-
-
-def _tokens(name: str) -> list[str]:
-    return [f"${{{token}}}" for _, _, token in leftovers(text(name), ())]
-
-
-__all__ = ["PID_TOKEN", "Expanded", "Template", "expand_file"]
+    for entry in id_keys(model).entries:
+        if any(name != PORT or not has_port for _, _, name in leftovers(text(entry.key), ())):
+            place = (*path, "filters", "setParamsByID", entry.key)
+            report.problem(
+                entry.mark, place, "expected a macro; found an unknown macro in the name"
+            )

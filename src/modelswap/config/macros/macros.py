@@ -28,7 +28,6 @@ from modelswap.config.messages.found_value import FoundValue, describe_node
 from modelswap.config.tree.node import (
     Map,
     MapEntry,
-    Mark,
     Node,
     NodeKind,
     Path,
@@ -41,14 +40,13 @@ from modelswap.config.tree.node import (
 from modelswap.config.tree.scalars import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from modelswap.config.messages.report import Report
 
 PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
 PORT, PID, MODEL_ID = "PORT", "PID", "MODEL_ID"
 PORT_TOKEN: Final = "${PORT}"  # noqa: S105 - a placeholder
-PID_TOKEN: Final = "${PID}"  # noqa: S105 - a placeholder
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME: Final = 63
 """Characters; llama-swap's own bound."""
@@ -60,8 +58,6 @@ MOST_EXPANDED: Final = 64 << 20
 
 @dataclass(slots=True)
 class Budget:
-    """How many characters the macros may still become."""
-
     left: int = MOST_EXPANDED
 
     def is_spent(self) -> bool:
@@ -112,12 +108,8 @@ def _declared(entry: MapEntry, path: Path, report: Report) -> Macro | None:
         report.problem(entry.mark, path, what, seen=describe_node(node, path))
         return None
     if name in {PID, MODEL_ID}:
-        report.warn(
-            entry.mark,
-            path,
-            f"expected a name of your own; found the built-in {name}",
-            "use another name",
-        )
+        message = f"expected a name of your own; found the built-in {name}"
+        report.warn(entry.mark, path, message, "use another name")
     if node.kind in {NodeKind.NULL, NodeKind.TIME}:
         what = "expected text, a number, true or false"
         seen = describe_node(node, path)
@@ -240,8 +232,7 @@ def _substituted(node: Scalar, last_first: Scope, budget: Budget) -> Scalar:
     return text(value, node.mark)
 
 
-def expand_key(key: str, scope: Scope) -> str:
-    """Expand the macros in a name."""
+def _expand_key(key: str, scope: Scope) -> str:
     return _substituted(text(key), scope[::-1], Budget()).text if "${" in key else key
 
 
@@ -249,33 +240,33 @@ def with_port(node: Node, port: int) -> Node:
     """Expand `${PORT}`, also in the keys of `filters.setParamsByID`."""
     scope = (macro(PORT, NodeKind.INT, port),)
     filled = expand(node, scope)
-    return expand_id_keys(filled, scope, _no_clash) if isinstance(filled, Map) else filled
+    # Two keys that differ before the port is known differ after it: there is no clash to report.
+    return expand_id_keys(filled, scope, []) if isinstance(filled, Map) else filled
 
 
-def _no_clash(_key: str, _mark: Mark) -> None:
-    """Do nothing: two keys that differ before the port is known differ after it."""
-
-
-def expand_id_keys(model: Map, scope: Scope, on_clash: Callable[[str, Mark], None]) -> Map:
-    """Expand the keys of a model's `filters.setParamsByID`."""
+def id_keys(model: Map) -> Map:
+    """Return a model's `filters.setParamsByID`; an empty mapping when there is none."""
     filters = model.get("filters")
     by_id = filters.get("setParamsByID") if isinstance(filters, Map) else None
-    if not (isinstance(filters, Map) and isinstance(by_id, Map)):
-        return model
-    if not any("${" in entry.key for entry in by_id.entries):
+    return by_id if isinstance(by_id, Map) else Map(model.mark)
+
+
+def expand_id_keys(model: Map, scope: Scope, clashes: list[MapEntry]) -> Map:
+    """Expand the keys of a model's `filters.setParamsByID`; two that become the same one clash."""
+    by_id, filters = id_keys(model), model.get("filters")
+    if not isinstance(filters, Map) or not any("${" in entry.key for entry in by_id.entries):
         return model
     entries: dict[str, MapEntry] = {}
     for entry in by_id.entries:
-        name = expand_key(entry.key, scope)
-        if name in entries:
-            on_clash(name, entry.mark)
-        entries.setdefault(name, MapEntry(name, entry.mark, entry.value))
+        name = _expand_key(entry.key, scope)
+        renamed = MapEntry(name, entry.mark, entry.value)
+        if entries.setdefault(name, renamed) is not renamed:
+            clashes.append(renamed)
     changed = Map(by_id.mark, tuple(entries.values()))
     return model.with_value("filters", filters.with_value("setParamsByID", changed))
 
 
 def uses(node: Node | None, token: str) -> bool:
-    """Tell whether the placeholder occurs in any value."""
     return node is not None and any(token in scalar.text for _, scalar in walk(node))
 
 

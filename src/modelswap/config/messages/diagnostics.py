@@ -32,7 +32,6 @@ class Diagnostics:
             self.report.warn(locate(self.root, path), path, message, hint, **more)
 
     def missing(self, path: Path, what: str, seen: FoundValue, why: str) -> None:
-        """Warn of something that this machine does not have."""
         mark, message = locate(self.root, path), f"expected {what} on this machine"
         self.report.warn(mark, path, message, seen=seen, then=why, of_machine=True)
 

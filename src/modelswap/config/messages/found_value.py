@@ -44,7 +44,6 @@ class FoundValue:
     longest: int = LONGEST
 
     def text(self, mask: Callable[[str], str]) -> str:
-        """Return the text for a message."""
         if self.value is None:
             return mask(self.words)
         value = mask(self.value)

@@ -137,10 +137,7 @@ def fits(node: Node, shape: types.Shape) -> bool:
             return isinstance(node, Scalar) and _fits(node, shape)
 
 
-def _fits(
-    node: Scalar,
-    shape: types.Bool | types.Int | types.Text | types.GoDuration | types.Duration | types.Size,
-) -> bool:
+def _fits(node: Scalar, shape: types.Leaf) -> bool:
     is_number = node.kind in {NodeKind.INT, NodeKind.FLOAT}
     match shape:
         case types.Bool():
@@ -211,18 +208,14 @@ def _is_reachable(at: Path, place: Path) -> bool:
 def of_macro(name: str, known: Iterable[str]) -> str:
     """Return the hint for `${name}` that no macro fills."""
     names = list(known)
-    same = _same(name, names)
-    if same:
-        return f"did you mean '${{{same}}}'?"
-    built_in = _BUILT_IN.get(normalised(name))
-    if built_in and built_in != name:
-        return f"did you mean '${{{built_in}}}'?"
+    meant = _same(name, names) or _BUILT_IN.get(normalised(name))
+    if meant and (meant in names or meant != name):
+        return f"did you mean '${{{meant}}}'?"
     prefixed = _ENV_PREFIX.fullmatch(name)
     if prefixed:
         return f"an environment variable is written ${{env.{prefixed[1]}}}"
     close = _near(name, names)
     if close:
         return f"did you mean {close!r}?"
-    if _VARIABLE.fullmatch(name):
-        return f"an environment variable is written ${{env.{name}}}"
-    return ""
+    is_variable = _VARIABLE.fullmatch(name) is not None
+    return f"an environment variable is written ${{env.{name}}}" if is_variable else ""

@@ -1,25 +1,27 @@
 """Problems and warnings are values, collected on the way from the files to the plan.
 
-Guarantees: a problem knows its place in the file, its path, what was expected and what was found.
+Guarantees: a problem knows its place in the file, its path, what was expected and what was found. As they
+are printed (`presentable`), no secret is in a message, a hint or a path, and each is there once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from modelswap.config.redact import masked
 from modelswap.config.tree.node import Mark, Node, Path, dotted
 
 from .found_value import FoundValue, describe_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from modelswap.config.plan import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake or warning, with what to do about it."""
-
     mark: Mark
     path: Path
     message: str
@@ -32,28 +34,15 @@ class Problem:
     """What becomes of a value that is not the expected one."""
 
     @property
-    def file(self) -> str:
-        return self.mark.file
-
-    @property
-    def line(self) -> int:
-        return self.mark.line
-
-    @property
-    def column(self) -> int:
-        return self.mark.column
-
-    @property
     def key(self) -> str:
         return dotted(self.path)
 
     def sentence(self, mask: Callable[[str], str]) -> str:
-        """Return the message with what was found and what becomes of it."""
-        said = "" if self.seen is None else f"; found {self.seen.text(mask)}"
-        return mask(self.message) + said + (f", {self.then}" if self.then else "")
+        found = "" if self.seen is None else f"; found {self.seen.text(mask)}"
+        return mask(self.message) + found + (f", {self.then}" if self.then else "")
 
     def __str__(self) -> str:
-        where = self.file if not self.line else f"{self.file}:{self.line}"
+        where = f"{self.mark.file}:{self.mark.line}" if self.mark.line else self.mark.file
         parts = [part for part in (where, self.key, self.sentence(str)) if part]
         return _one_line(": ".join(parts) + (f" ({self.hint})" if self.hint else ""))
 
@@ -75,8 +64,6 @@ class Details(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Report:
-    """Collects mistakes and warnings."""
-
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
     wrong: set[Path] = field(default_factory=set["Path"])
@@ -107,3 +94,36 @@ class Report:
         """Report a value of a wrong type."""
         self.wrong.add(path)
         self.problem(node.mark, path, f"expected {what}", hint, seen=describe_node(node, path))
+
+
+def presentable(
+    found: list[Problem], secrets: tuple[Secret, ...], file_paths: Mapping[Path, Path]
+) -> tuple[Problem, ...]:
+    """Mask secrets, use the file's own paths (`file_paths`: ours → the file's), sort by place."""
+
+    def mask(text: str) -> str:
+        return masked(text, secrets)
+
+    clean = dict.fromkeys(
+        replace(
+            one,
+            path=tuple(
+                part if isinstance(part, int) else mask(part)
+                for part in _as_in_file(one.path, file_paths)
+            ),
+            message=one.sentence(mask),
+            hint=mask(one.hint),
+            seen=None,
+            then="",
+        )
+        for one in found
+    )
+    return tuple(sorted(clean, key=lambda one: (one.mark.file, one.mark.line, one.mark.column)))
+
+
+def _as_in_file(path: Path, file_paths: Mapping[Path, Path]) -> Path:
+    for length in range(len(path), 0, -1):
+        own = file_paths.get(path[:length])
+        if own is not None:
+            return (*own, *path[length:])
+    return path

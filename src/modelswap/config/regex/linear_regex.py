@@ -40,14 +40,11 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A compiled expression."""
-
     pattern: str
     _start: _State = field(compare=False, repr=False)
     _end: _State = field(compare=False, repr=False)
 
     def search(self, string: str) -> Literal[True] | None:
-        """Return True when the expression is anywhere in the text."""
         text = string
         waiting: list[_State] = []
         for at in range(len(text) + 1):

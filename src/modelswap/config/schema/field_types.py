@@ -6,9 +6,9 @@ help. The decoder, the JSON Schema and the reference page read the same declarat
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,21 +20,16 @@ T = TypeVar("T")
 class Bool:
     """`true`, `false`, and the words `yes`, `no`, `on`, `off`."""
 
-    words: ClassVar = "true or false"
-    """Its name in docs/configuration.md."""
-
 
 @dataclass(frozen=True, slots=True)
 class Int:
     """A whole number; a fraction is cut off."""
 
-    words: ClassVar = "whole number"
     minimum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    words: ClassVar = "text"
     one_of: tuple[str, ...] = ()
     is_trimmed: bool = False
     """Without the blanks around it."""
@@ -44,14 +39,11 @@ class Text:
 class GoDuration:
     """A text such as `5s` or `1m30s`; no bare number."""
 
-    words: ClassVar = "duration"
-
 
 @dataclass(frozen=True, slots=True)
 class Duration:
     """Seconds as a number, or a text such as `1m30s`."""
 
-    words: ClassVar = "duration"
     takes_zero: bool = True
 
 
@@ -59,14 +51,10 @@ class Duration:
 class Size:
     """Bytes as a number, or a text such as `256MiB`."""
 
-    words: ClassVar = "size"
-
 
 @dataclass(frozen=True, slots=True)
 class Anything:
     """Any YAML value, kept as JSON."""
-
-    words: ClassVar = "anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +70,6 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    words: ClassVar = "mapping"
     cls: type[object]
 
 
@@ -90,19 +77,15 @@ class Record:
 class Either:
     """A text, or a record."""
 
-    words: ClassVar = "text or mapping"
     cls: type[object]
 
 
-Shape = (
-    Bool | Int | Text | GoDuration | Duration | Size | Anything | ListOf | MapOf | Record | Either
-)
+Leaf = Bool | Int | Text | GoDuration | Duration | Size
+Shape = Leaf | Anything | ListOf | MapOf | Record | Either
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a record."""
-
     name: str
     shape: Shape
     help: str
@@ -114,13 +97,7 @@ class Key:
 
 
 def key(
-    name: str,
-    shape: Shape,
-    default: T,
-    about: str,
-    *,
-    shown: str = "",
-    hidden: bool = False,
+    name: str, shape: Shape, default: T, about: str, *, shown: str = "", hidden: bool = False
 ) -> T:
     """Declare a key with an immutable default."""
     meta = {"key": Key(name, shape, about, shown, hidden)}
@@ -128,14 +105,13 @@ def key(
 
 
 def flag(name: str, about: str, *, default: bool = False) -> bool:
-    """Declare a key that is true or false."""
     return key(name, Bool(), default, about)
 
 
-def keys(name: str, shape: Shape, make: Callable[[], T], about: str) -> T:
-    """Declare a key whose default is made anew."""
-    meta = {"key": Key(name, shape, about)}
-    made: T = field(default_factory=make, metadata=meta)
+def record(name: str, cls: Callable[[], T], about: str) -> T:
+    """Declare a key that holds a record; all its defaults when the key is absent."""
+    meta = {"key": Key(name, Record(cast("type", cls)), about)}
+    made: T = field(default_factory=cls, metadata=meta)
     return made
 
 
@@ -148,21 +124,16 @@ def mapping(name: str, value: Shape, about: str, *, hidden: bool = False) -> Map
 @cache
 def keys_of(cls: type) -> dict[str, Key]:
     """The keys of a record by their names in the file: its own in order, then those of its bases."""
-    found: dict[str, Key] = {}
     own = cls.__annotations__
-    for item in sorted(fields(cls), key=lambda one: one.name not in own):
-        declared = item.metadata["key"]
-        default = item.default if item.default is not MISSING else None
-        found[declared.name] = Key(
-            declared.name,
-            declared.shape,
-            declared.help,
-            declared.shown,
-            declared.hidden,
-            item.name,
-            default,
+    found = (
+        replace(
+            item.metadata["key"],
+            attribute=item.name,
+            default=item.default if item.default is not MISSING else None,
         )
-    return found
+        for item in sorted(fields(cls), key=lambda one: one.name not in own)
+    )
+    return {one.name: one for one in found}
 
 
 def values_of(record: T, cls: type[T]) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The schema for readers: JSON Schema for editors, a table for people.
-
-Guarantees: both are made from the records; nothing is written twice.
-"""
+"""The schema as a JSON Schema, for editors."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from . import field_types as types
 from .schema_root import RawConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from modelswap.config.tree.values import Json
 
 _OLD: Final[dict[str, tuple[str, ...]]] = {
@@ -21,13 +16,9 @@ _OLD: Final[dict[str, tuple[str, ...]]] = {
     "RawConfig": ("groups", "matrix"),
 }
 _MACRO: Final = r"\$\{[A-Za-z0-9_.-]+\}"
-_GENERATED: Final = (
-    "<!-- Made from the schema by `modelswap.config.schema.reference`; do not edit. -->"
-)
 
 
 def json_schema() -> dict[str, Json]:
-    """Return the JSON Schema of the file (draft 2020-12)."""
     definitions: dict[str, Json] = {}
     root = _record(RawConfig, definitions)
     root["patternProperties"] = {"^x-": {}}
@@ -101,64 +92,3 @@ def _reference(cls: type, definitions: dict[str, Json]) -> dict[str, Json]:
         definitions[name] = {}
         definitions[name] = _record(cls, definitions)
     return {"$ref": f"#/$defs/{name}"}
-
-
-def reference_page() -> str:
-    """Return the text of docs/configuration.md: every key with its type, default and meaning."""
-    rows = [
-        f"| `{path}` | {_type(one.shape)} | {_default(one)} | {one.help} |"
-        for path, one in _rows("", RawConfig, ())
-    ]
-    head = (
-        "# Configuration: every key",
-        "",
-        _GENERATED,
-        "",
-        "A file for llama-swap is a file for modelswap, whatever its release. Names, types and",
-        "defaults are below; `<name>` stands for a name of your own. Durations without a unit are",
-        "seconds. `modelswap check FILE` says what a file amounts to, and every mistake in it.",
-        "Top-level `groups` and `matrix` are short for those under `routing.router.settings`.",
-        "",
-        "| key | kind | default | meaning |",
-        "|---|---|---|---|",
-    )
-    return "\n".join([*head, *rows]) + "\n"
-
-
-def _rows(prefix: str, cls: type, above: tuple[type, ...]) -> Iterator[tuple[str, types.Key]]:
-    for name, one in types.keys_of(cls).items():
-        if one.hidden:
-            continue
-        path = f"{prefix}{name}"
-        yield path, one
-        shape = one.shape
-        if isinstance(shape, types.MapOf):
-            path, shape = f"{path}.<name>", shape.value
-        elif isinstance(shape, types.ListOf):
-            path, shape = f"{path}[]", shape.item
-        if isinstance(shape, types.Record | types.Either) and shape.cls not in above:
-            yield from _rows(f"{path}.", shape.cls, (*above, shape.cls))
-
-
-def _type(shape: types.Shape) -> str:
-    match shape:
-        case types.ListOf():
-            return f"list of {_type(shape.item)}"
-        case types.MapOf():
-            return f"mapping to {_type(shape.value)}"
-        case _:
-            return shape.words
-
-
-def _default(one: types.Key) -> str:
-    if one.shown:
-        return one.shown
-    match one.default:
-        case bool() as flag:
-            return f"`{str(flag).lower()}`"
-        case int() | float() as number:
-            return f"`{number:g}`"
-        case str() as text:
-            return f"`{text}`" if text else ""
-        case _:
-            return ""

@@ -7,7 +7,7 @@ Does not: check bounds that depend on other keys; the compile step does.
 Memory: records have no `repr`, since they hold secrets, and no slots: making such classes costs start-up time.
 """
 
-# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), keys()
+# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), record()
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .field_types import (
     Text,
     flag,
     key,
-    keys,
     mapping,
+    record,
 )
 
 TEXTS: Final = ListOf(Text())
@@ -45,7 +45,6 @@ class KeyScope(StrEnum):
     ADMIN = "admin"
 
 
-"""What a key may be allowed to do."""
 TRIMMED: Final = Text(is_trimmed=True)
 JSON_MAP: Final = MapOf(Anything())
 JsonMap = Mapping[str, Json]
@@ -100,8 +99,6 @@ class RawFilters:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class CapabilityKeys:
-    """Taken by the plan as they are."""
-
     tools: bool = flag("tools", "Can call tools.")
     reranker: bool = flag("reranker", "Is a reranker.")
 
@@ -187,14 +184,10 @@ class RawModel(ModelKeys, CoreKeys):
         "sendLoadingState", Bool(), None, "As the global key, for this model."
     )
     macros: JsonMap = mapping("macros", Anything(), "Macros of this model alone.")
-    filters: RawFilters = keys("filters", Record(RawFilters), RawFilters, "Edits of requests.")
-    timeouts: RawTimeouts = keys(
-        "timeouts", Record(RawTimeouts), RawTimeouts, "Of connections to the server."
-    )
-    compat: RawCompat = keys("compat", Record(RawCompat), RawCompat, "For odd clients.")
-    capabilities: RawCapabilities = keys(
-        "capabilities", Record(RawCapabilities), RawCapabilities, "Shown in lists."
-    )
+    filters: RawFilters = record("filters", RawFilters, "Edits of requests.")
+    timeouts: RawTimeouts = record("timeouts", RawTimeouts, "Of connections to the server.")
+    compat: RawCompat = record("compat", RawCompat, "For odd clients.")
+    capabilities: RawCapabilities = record("capabilities", RawCapabilities, "Shown in lists.")
     api_key: str = key(
         "apiKey",
         Text(),
@@ -202,17 +195,12 @@ class RawModel(ModelKeys, CoreKeys):
         "Sent to the server as Bearer, by the readiness check too, instead of what the client sent.",
     )
     stall_timeout: float | None = key(
-        "stallTimeout",
-        Duration(),
-        None,
-        "Longest pause of a server before or within a response.",
+        "stallTimeout", Duration(), None, "Longest pause of a server before or within a response."
     )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PeerKeys:
-    """Taken by the plan as they are."""
-
     forward_authorization: bool = flag(
         "forwardAuthorization",
         "Let `apiKeys` of this file through to a peer without `apiKey`; other keys do go through.",
@@ -232,10 +220,8 @@ class RawPeer(PeerKeys):
     api_key: str = key(
         "apiKey", Text(), "", "Sent as Bearer and `x-api-key`, instead of what the client sent."
     )
-    filters: RawFilters = keys("filters", Record(RawFilters), RawFilters, "Edits of requests.")
-    timeouts: RawTimeouts = keys(
-        "timeouts", Record(RawTimeouts), RawTimeouts, "Of connections to the peer."
-    )
+    filters: RawFilters = record("filters", RawFilters, "Edits of requests.")
+    timeouts: RawTimeouts = record("timeouts", RawTimeouts, "Of connections to the peer.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -245,8 +231,6 @@ class RawSelectorSettings:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SelectorKeys:
-    """Taken by the plan as they are."""
-
     strategy: str = key("strategy", Text(), "", "`warm`, `pin` or `spillover`. Required.")
     targets: tuple[str, ...] = key("targets", TEXTS, (), "Models, aliases or peers. Required.")
     name: str = key("name", TRIMMED, "", "Shown in lists.")
@@ -257,9 +241,7 @@ class SelectorKeys:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawSelector(SelectorKeys):
-    settings: RawSelectorSettings = keys(
-        "settings", Record(RawSelectorSettings), RawSelectorSettings, "For `spillover`."
-    )
+    settings: RawSelectorSettings = record("settings", RawSelectorSettings, "For `spillover`.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -272,8 +254,6 @@ class RawProfile:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class GroupKeys:
-    """Taken by the plan as they are."""
-
     swap: bool = flag("swap", "One member at a time.", default=True)
     exclusive: bool = flag("exclusive", "Loading a member unloads other groups.", default=True)
     persistent: bool = flag("persistent", "Other groups do not unload its members.")
@@ -304,9 +284,7 @@ class RawRouterSettings:
 @dataclass(frozen=True, repr=False, eq=False)
 class RawRouter:
     use: str = key("use", Text(), "", "`group` or `matrix`.", shown="`group`")
-    settings: RawRouterSettings = keys(
-        "settings", Record(RawRouterSettings), RawRouterSettings, "Of the routers."
-    )
+    settings: RawRouterSettings = record("settings", RawRouterSettings, "Of the routers.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -321,29 +299,23 @@ class RawFifo:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawSchedulerSettings:
-    fifo: RawFifo = keys("fifo", Record(RawFifo), RawFifo, "Of the queue.")
+    fifo: RawFifo = record("fifo", RawFifo, "Of the queue.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawScheduler:
     use: str = key("use", Text(), "", "`fifo`.", shown="`fifo`")
-    settings: RawSchedulerSettings = keys(
-        "settings", Record(RawSchedulerSettings), RawSchedulerSettings, "Of the scheduler."
-    )
+    settings: RawSchedulerSettings = record("settings", RawSchedulerSettings, "Of the scheduler.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawRouting:
-    router: RawRouter = keys("router", Record(RawRouter), RawRouter, "Which models run together.")
-    scheduler: RawScheduler = keys(
-        "scheduler", Record(RawScheduler), RawScheduler, "Which request is served first."
-    )
+    router: RawRouter = record("router", RawRouter, "Which models run together.")
+    scheduler: RawScheduler = record("scheduler", RawScheduler, "Which request is served first.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ApiKeyKeys:
-    """Taken by the plan as they are."""
-
     models: tuple[str, ...] = key("models", TEXTS, (), "Patterns of allowed models.", shown="all")
     rate_limit: int | None = key("rateLimit", Int(1), None, "Requests per minute.")
     background: bool = flag("background", "Its requests wait for all others.")

@@ -1,6 +1,6 @@
 """Every key at the top level of the file, and those of its own sections."""
 
-# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), keys()
+# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), record()
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .field_types import (
     Text,
     flag,
     key,
-    keys,
     mapping,
+    record,
 )
 from .schema import (
     API_KEY,
@@ -66,7 +66,7 @@ class RawActivity:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawUi:
-    activity: RawActivity = keys("activity", Record(RawActivity), RawActivity, "Its records.")
+    activity: RawActivity = record("activity", RawActivity, "Its records.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -93,7 +93,7 @@ class RawOnStartup:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawHooks:
-    on_startup: RawOnStartup = keys("on_startup", Record(RawOnStartup), RawOnStartup, "At start.")
+    on_startup: RawOnStartup = record("on_startup", RawOnStartup, "At start.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -129,12 +129,12 @@ class RawLoading:
         "How long a streaming request waits before its stream is opened: until then a failure "
         "has its status.",
     )
-    pulse: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
+    keep_alive: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class RawLimits:
-    """The plan takes all of them as they are: `plan.Limits` inherits them."""
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of requests and connections. The plan takes the record as it is."""
 
     body: Bytes = key("body", Size(), Bytes(256 << 20), "Largest request body.", shown="`256MiB`")
     headers: Bytes = key(
@@ -209,13 +209,10 @@ class RawConfig(SettingKeys):
         "sendLoadingState", "Tell a streaming client how the load goes."
     )
     macros: JsonMap = mapping("macros", Anything(), "Texts and numbers for `${name}`.")
-    routing: RawRouting = keys(
-        "routing",
-        Record(RawRouting),
-        RawRouting,
-        "Which models run together, which request comes first.",
+    routing: RawRouting = record(
+        "routing", RawRouting, "Which models run together, which request comes first."
     )
-    hooks: RawHooks = keys("hooks", Record(RawHooks), RawHooks, "What to do when.")
+    hooks: RawHooks = record("hooks", RawHooks, "What to do when.")
     profiles: Mapping[str, RawProfile | None] = mapping(
         "profiles", Record(RawProfile), "Sets of pins to switch between."
     )
@@ -241,12 +238,10 @@ class RawConfig(SettingKeys):
         "captureBuffer", Int(), 5, "MiB for captures of the records kept in memory; 0: none."
     )
     store: RawStore | None = key("store", Record(RawStore), None, "Where records are kept.")
-    captures: RawCaptures = keys("captures", Record(RawCaptures), RawCaptures, "Of requests.")
-    ui: RawUi = keys("ui", Record(RawUi), RawUi, "The web pages.")
-    performance: RawPerformance = keys(
-        "performance", Record(RawPerformance), RawPerformance, "Samples of host and GPU."
-    )
-    upstream: RawUpstream = keys("upstream", Record(RawUpstream), RawUpstream, "`/upstream/…`.")
+    captures: RawCaptures = record("captures", RawCaptures, "Of requests.")
+    ui: RawUi = record("ui", RawUi, "The web pages.")
+    performance: RawPerformance = record("performance", RawPerformance, "Samples of host and GPU.")
+    upstream: RawUpstream = record("upstream", RawUpstream, "`/upstream/…`.")
     allowed_hosts: tuple[str, ...] = key(
         "allowedHosts", TEXTS, (), "Accepted in `Host`; `*.NAME`: all below it; `.NAME`: both."
     )
@@ -271,6 +266,6 @@ class RawConfig(SettingKeys):
         "Header that marks a request as background work, unless its value is empty, `0`, `false`, "
         "`no` or `off`.",
     )
-    limits: RawLimits = keys("limits", Record(RawLimits), RawLimits, "Of requests.")
-    loading: RawLoading = keys("loading", Record(RawLoading), RawLoading, "While a model loads.")
-    keeper: RawKeeper = keys("keeper", Record(RawKeeper), RawKeeper, "The supervisor.")
+    limits: Limits = record("limits", Limits, "Of requests.")
+    loading: RawLoading = record("loading", RawLoading, "While a model loads.")
+    keeper: RawKeeper = record("keeper", RawKeeper, "The supervisor.")

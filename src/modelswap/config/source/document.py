@@ -11,13 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 import yaml
 
-from modelswap.config.messages.found_value import describe_node
+from modelswap.config.messages.found_value import FoundValue, describe_node
 from modelswap.config.messages.report import Problem
 from modelswap.config.tree.node import (
     Map,
@@ -33,9 +34,6 @@ from modelswap.config.tree.node import (
 )
 from modelswap.config.tree.node import text as text_node
 from modelswap.config.tree.scalars import resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_DEPTH: Final = 100
 """Levels: later steps walk the tree by recursion."""
@@ -57,15 +55,11 @@ _PROTECTED = re.compile("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
 _CORE: Final = "tag:yaml.org,2002:"
 
 
-class Expand(Protocol):
-    """Expands environment variables in a scalar's text; reports missing ones."""
-
-    def __call__(self, text: str, mark: Mark) -> str: ...
+Expand = Callable[[str, Mark], str]
+"""Expands environment variables in a scalar's text; reports missing ones."""
 
 
 class BrokenDocumentError(Exception):
-    """The text is not a YAML document that is accepted."""
-
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
@@ -73,8 +67,6 @@ class BrokenDocumentError(Exception):
 
 @dataclass(slots=True)
 class _Frame:
-    """A collection that is being read."""
-
     mark: Mark
     is_map: bool
     anchor: str | None
@@ -176,6 +168,11 @@ class _Builder:
             case _:
                 pass
 
+    def _problem(
+        self, mark: Mark, path: Path, message: str, seen: FoundValue | None = None
+    ) -> None:
+        self.problems.append(Problem(mark, path, message, seen=seen))
+
     def _mark(self, event: yaml.Event) -> Mark:
         at = event.start_mark
         assert at is not None
@@ -207,9 +204,7 @@ class _Builder:
 
     def _key(self, node: Node) -> tuple[str, Mark, bool]:
         if not isinstance(node, Scalar):
-            self.problems.append(
-                Problem(node.mark, (), "expected text as a key; found a collection")
-            )
+            self._problem(node.mark, (), "expected text as a key; found a collection")
             return "", node.mark, False
         return node.text, node.mark, node.kind is NodeKind.NULL and node.text == "<<"
 
@@ -252,17 +247,15 @@ class _Builder:
         if tag == "float" and kind is NodeKind.INT and isinstance(typed, int):
             return NodeKind.FLOAT, float(typed)
         if _TAGS.get(tag, kind) is not kind:
-            message = f"expected a value of the type !!{tag}; found {kind}"
-            self.problems.append(Problem(mark, (), message))
+            self._problem(mark, (), f"expected a value of the type !!{tag}; found {kind}")
         return kind, typed
 
     def _binary(self, value: str, mark: Mark) -> str:
         try:
             return base64.b64decode("".join(value.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            self.problems.append(
-                Problem(mark, (), "expected base64 of UTF-8 text behind !!binary; found other text")
-            )
+            what = "expected base64 of UTF-8 text behind !!binary; found other text"
+            self._problem(mark, (), what)
             return ""
 
     def _close(self, frame: _Frame) -> Node:
@@ -275,13 +268,8 @@ class _Builder:
                 merged.append(value)
             elif key in entries:
                 first = entries[key].mark.line
-                self.problems.append(
-                    Problem(
-                        mark,
-                        (*self._path(), key),
-                        f"expected each key once; found a key given twice: first in line {first}",
-                    )
-                )
+                what = f"expected each key once; found a key given twice: first in line {first}"
+                self._problem(mark, (*self._path(), key), what)
             else:
                 entries[key] = MapEntry(key, mark, value)
         for source in self._merge_sources(merged):
@@ -299,14 +287,9 @@ class _Builder:
                 if isinstance(source, Map):
                     yield source
                 elif not is_null(source):
-                    self.problems.append(
-                        Problem(
-                            source.mark,
-                            (*self._path(), "<<"),
-                            "expected a mapping or a list of mappings behind `<<`",
-                            seen=describe_node(source, ()),
-                        )
-                    )
+                    what = "expected a mapping or a list of mappings behind `<<`"
+                    seen = describe_node(source, ())
+                    self._problem(source.mark, (*self._path(), "<<"), what, seen)
 
 
 def _no_merge_key(node: Node) -> Node:

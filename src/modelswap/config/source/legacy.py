@@ -6,7 +6,7 @@
 | top-level `groups`                 | v107 to today  | `routing.router.settings.groups`            |
 | top-level `matrix`                 | v202 to today  | `routing.router.settings.matrix`            |
 | `models.<id>.cmd_stop`             | v84 to v85     | `cmdStop`, unless that is there             |
-| `models.<id>.filters.strip_params` | v131 to today  | `stripParams`, unless that says something   |
+| `models.<id>.filters.strip_params` | v131 to today  | `stripParams`, unless that has a value   |
 | `models.<id>` a number, a date     | to v125       | the id as text, as written (see `document`) |
 | `logRequests`                      | to v125       | accepted without effect                     |
 | `ttl` below -1                     | to v125       | never, with a warning (see `models`)        |
@@ -78,30 +78,19 @@ def _routing(root: Map, report: Report) -> Map:
     if not old:
         return root
     if len(old) > 1:
-        report.problem(
-            old["matrix"].mark,
-            ("matrix",),
-            "expected groups or a matrix; found both: they exclude each other",
-        )
+        message = "expected groups or a matrix; found both: they exclude each other"
+        report.problem(old["matrix"].mark, ("matrix",), message)
     name, value = next(iter(old.items()))
     routing = _sub_map(root, "routing")
     router = _sub_map(routing, "router")
     settings = _sub_map(router, "settings")
-    if any(
-        not is_null(node)
-        for node in (router.get("use"), settings.get("groups"), settings.get("matrix"))
-    ):
-        hint = "keep one of the two"
-        report.problem(
-            value.mark,
-            (name,),
-            f"expected one of the two; found both {name} and routing.router",
-            hint,
-        )
-    router = Map(router.mark).with_value(
-        "use", text("group" if name == "groups" else "matrix", value.mark)
-    )
-    router = router.with_value("settings", Map(value.mark).with_value(name, value))
+    today = (router.get("use"), settings.get("groups"), settings.get("matrix"))
+    if not all(map(is_null, today)):
+        message = f"expected one of the two; found both {name} and routing.router"
+        report.problem(value.mark, (name,), message, "keep one of the two")
+    use = text("group" if name == "groups" else "matrix", value.mark)
+    settings = Map(value.mark).with_value(name, value)
+    router = Map(router.mark).with_value("use", use).with_value("settings", settings)
     report.file_paths["routing", "router", "settings", name] = (name,)
     return root.with_value("routing", routing.with_value("router", router))
 
@@ -130,8 +119,8 @@ def _model(name: str, node: Node, report: Report) -> Node:
 def _filters(name: str, filters: Map, report: Report) -> Map:
     old, new = filters.get("strip_params"), filters.get("stripParams")
     filters = filters.without("strip_params")
-    is_unsaid = is_null(new) or (isinstance(new, Scalar) and new.value == "")
-    if old is None or not is_unsaid:
+    is_empty = is_null(new) or (isinstance(new, Scalar) and new.value == "")
+    if old is None or not is_empty:
         return filters
     path: Path = ("models", name, "filters")
     report.file_paths[*path, "stripParams"] = (*path, "strip_params")

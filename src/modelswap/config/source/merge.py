@@ -28,7 +28,6 @@ IDENTITY: Final[frozenset[Path]] = frozenset(
 
 
 def merge(base: Map, added: Map) -> tuple[Map, list[Problem]]:
-    """Add the second root to the first."""
     problems: list[Problem] = []
     return _maps(base, added, (), problems), problems
 

@@ -58,11 +58,11 @@ def _cleaned(root: Map, path: Path, own: frozenset[str], report: Report) -> Map:
             return root
         above.append(section)
         section = below
-    is_right = path == ("models",)
+    takes_models = path == ("models",)
     wrong = [
         entry
         for entry in section.entries
-        if (not is_right and _is_model(entry, own)) or _holds_models(entry)
+        if (not takes_models and _is_model(entry, own)) or _holds_models(entry)
     ]
     if not wrong:
         return root
@@ -83,10 +83,8 @@ def _without_sections(models: Map, top_keys: Collection[str], report: Report) ->
             message = f"expected models; found the keys of {entry.key}, left out"
             report.warn(entry.mark, path, message, hint)
         else:
-            what, seen = (
-                "expected a mapping of the model's keys",
-                describe_node(entry.value, (entry.key,)),
-            )
+            what = "expected a mapping of the model's keys"
+            seen = describe_node(entry.value, (entry.key,))
             report.problem(entry.mark, path, what, hint, seen=seen)
     return models.without(*(entry.key for entry in wrong))
 

@@ -54,5 +54,5 @@ async def watch_files(
 async def _is_doubtful(takes_all: Callable[[], Awaitable[bool]]) -> bool:
     try:
         return await takes_all()
-    except Exception:  # noqa: BLE001 - a border: the reload, which loads again, tells of it
+    except Exception:  # noqa: BLE001 - the reload loads again, and reports it
         return False

@@ -26,7 +26,7 @@ _FORBIDDEN = re.compile(r"[\n\r\x00\ud800-\udfff]")
 """Surrogates stand for bytes that are not UTF-8."""
 _PASSES: Final = 2
 """A value may itself hold `${env.X}`; that one's value may not."""
-_SUFFIXES: Final = (".yml", ".yaml")
+SUFFIXES: Final = (".yml", ".yaml")
 _EMPTY: Final = "expected keys, such as models; found an empty file"
 _NO_KEYS: Final = "expected keys, such as models; found none, as in an empty file"
 MAX_FILE: Final = 16 << 20
@@ -104,7 +104,6 @@ def read(
 def find(
     config: FilePath | None, directory: FilePath | None
 ) -> tuple[list[FilePath], list[Problem]]:
-    """Return the files to read, in order."""
     if config is None and directory is None:
         return [], [Problem(Mark(""), (), "no configuration given", "use --config or --config-dir")]
     paths = [] if config is None else [config]
@@ -124,7 +123,7 @@ def find(
 
 def _is_source(path: FilePath) -> bool:
     """Tell whether this is a file, or a link to one, even a broken one; a pipe could block."""
-    if not path.name.endswith(_SUFFIXES) or path.is_dir():
+    if not path.name.endswith(SUFFIXES) or path.is_dir():
         return False
     return path.is_file() or path.is_symlink()
 

@@ -8,7 +8,9 @@ being written is left alone.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from .source import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """What `stat` says of each file that is there."""
-_ENDINGS: Final = frozenset({".yaml", ".yml"})
 
 
 class Watch:
@@ -58,7 +59,7 @@ class Watch:
         files = list(self._files)
         if self._folder is not None:
             with suppress(OSError):
-                files += sorted(f for f in self._folder.iterdir() if f.suffix in _ENDINGS)
+                files += sorted(f for f in self._folder.iterdir() if f.name.endswith(SUFFIXES))
         return _stamps(files), _stamps(self._named)
 
 

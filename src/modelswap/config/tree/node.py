@@ -95,12 +95,10 @@ Node = Scalar | Seq | Map
 
 
 def text(value: str, mark: Mark = NOWHERE) -> Scalar:
-    """Make a scalar that is text."""
     return Scalar(mark, NodeKind.TEXT, value, value)
 
 
 def is_null(node: Node | None) -> bool:
-    """Tell whether a node is absent or null."""
     return node is None or (isinstance(node, Scalar) and node.kind is NodeKind.NULL)
 
 
@@ -138,7 +136,6 @@ def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Scalar]]:
 
 
 def node_at(node: Node, path: Path) -> Node | None:
-    """Return the node at `path`, or None."""
     here: Node | None = node
     for part in path:
         if isinstance(here, Map) and isinstance(part, str):

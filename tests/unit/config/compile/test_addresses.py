@@ -64,7 +64,7 @@ def test_models_with_one_address_swap(loaded: LoadText, routing: str) -> None:
     assert policy(Question(B, [A])) == stop(frozenset({A}))
     assert policy(Question(A, [B])) == stop(frozenset({B}))
     (warning,) = [w for w in found.warnings if w.key == "models.b.proxy"]
-    assert warning.line == 5
+    assert warning.mark.line == 5
     assert "found that of 'a', so one is unloaded for the other" in warning.message
 
 

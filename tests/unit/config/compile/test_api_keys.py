@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.config.describe import describe
-from modelswap.config.load import redact
+from modelswap.config.redact import redact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,7 @@ def test_no_secret_is_in_repr_or_description(loaded: LoadText) -> None:
     )
     found = loaded(text, {"S": "hunter2-secret"})
     assert found.plan is not None
-    shown = repr(found) + "\n".join(describe(found.plan).lines()) + repr(describe(found.plan))
+    shown = repr(found) + "\n".join(describe(found.plan))
     for secret in ("key-aaaa", "key-bbbb", "hunter2-secret"):
         assert secret not in shown
     (model,) = found.plan.models.values()

@@ -146,14 +146,14 @@ def test_all_problems_come_at_once(loaded: LoadText) -> None:
     """Every mistake is listed, in the order of the file, with line and column."""
     text = "startPort: x\nmodels:\n  a: {cmd: 'x ${PORT}', ttl: x}\n  b: {cmd: 'x ${nope}'}\nlogToStdout: all\n"
     found = loaded(text)
-    assert [(p.line, p.key) for p in found.problems] == [
+    assert [(p.mark.line, p.key) for p in found.problems] == [
         (1, "startPort"),
         (3, "models.a.ttl"),
         (4, "models.b.cmd"),
         (5, "logToStdout"),
     ]
     assert str(found.problems[3]).startswith("c.yaml:5: logToStdout: expected one of proxy")
-    assert found.problems[0].column == 12
+    assert found.problems[0].mark.column == 12
 
 
 def test_misspelt_key_has_the_nearest_as_hint(loaded: LoadText) -> None:

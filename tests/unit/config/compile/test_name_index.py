@@ -193,8 +193,8 @@ def test_an_address_that_passes_can_be_connected_to(
         Address.parse(url)
     (problem,) = peer.problems
     (warning,) = model.warnings
-    assert (problem.line, problem.key) == (4, "peers.p.proxy")
-    assert (warning.line, warning.key) == (4, "models.m.proxy")
+    assert (problem.mark.line, problem.key) == (4, "peers.p.proxy")
+    assert (warning.mark.line, warning.key) == (4, "models.m.proxy")
     assert message in problem.message
     assert message in warning.message
     assert "hunter2" not in f"{problem}{warning}"

@@ -73,7 +73,7 @@ def test_unusable_environment_is_a_problem(loaded: LoadText, env: dict[str, str]
     """A variable that is not set, or of several lines, is a mistake at the place of use."""
     found = loaded("a: 1\nmodels: {m: {cmd: '${env.E}'}}", env)
     assert found.plan is None
-    assert [(p.line, "variable E" in p.message) for p in found.problems] == [(2, True)]
+    assert [(p.mark.line, "variable E" in p.message) for p in found.problems] == [(2, True)]
 
 
 def test_commented_reference_is_not_looked_up(loaded: LoadText) -> None:
@@ -235,7 +235,7 @@ def test_files_are_merged(tmp_path: Path, first: str, second: str, message: str 
     assert (found.plan is None) == (message is not None)
     if message is not None:
         (clash,) = (one for one in found.problems if message in str(one))
-        assert clash.file.endswith("b.yaml")
+        assert clash.mark.file.endswith("b.yaml")
 
 
 def test_variable_that_is_not_utf8(loaded: LoadText) -> None:

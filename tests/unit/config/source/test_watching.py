@@ -59,3 +59,12 @@ def test_files_that_are_all_gone_are_no_change(tmp_path: Path) -> None:
     watch.watch_also([key])
     file.unlink()
     assert [watch.has_changed() for _ in range(3)] == [False, False, False]
+
+
+def test_every_file_that_is_read_counts(tmp_path: Path) -> None:
+    """A file of the directory whose whole name is the ending is read, so it is watched, too."""
+    (tmp_path / "a.yml").write_text("models: {}")
+    watch = Watch([], tmp_path)
+    (tmp_path / ".yaml").write_text("logLevel: debug")
+    assert load(None, tmp_path).plan is not None
+    assert [watch.has_changed() for _ in range(3)] == [False, True, False]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.plan import Limits
+from modelswap.config.schema.schema_root import Limits
 from modelswap.http import is_local
 from support.sockets import connect, get, read_answer, serving
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from modelswap.config.plan import Limits
+from modelswap.config.schema.schema_root import Limits
 from modelswap.http.body.body_buffer import MAX_SIZE, MIN_SIZE, BodyBuffer
 from modelswap.http.server import intake
 from modelswap.http.server.request_reader import RequestReader

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from modelswap.config.plan import Limits
+from modelswap.config.schema.schema_root import Limits
 from support.sockets import connect, get, post, read_answer, serving
 
 if TYPE_CHECKING:

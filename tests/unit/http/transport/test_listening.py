@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.plan import Limits
+from modelswap.config.schema.schema_root import Limits
 from modelswap.http import Server
 from modelswap.http.transport.listening import ListenAddress, ListenError, bound
 from support.sockets import error, get, read_answer
