@@ -303,7 +303,7 @@ def test_nothing_jumps_when_a_request_starts(page: Page, server: Modelswap, widt
     page.click("section[aria-label='Running requests'] button", "Cancel")
     page.wait_for("section[aria-label='Running requests']", "Nothing is running")
     assert places() == before
-    asking.join(10)
+    asking.join(30)
 
 
 def test_navigation_moves_no_title(page: Page, server: Modelswap) -> None:
