@@ -302,6 +302,7 @@ def test_nothing_jumps_when_a_request_starts(page: Page, server: Modelswap, widt
     assert places() == before
     page.click("section[aria-label='Running requests'] button", "Cancel")
     page.wait_for("section[aria-label='Running requests']", "Nothing is running")
+    page.wait_for(f"{FINISHED} tbody tr[data-id='4']")
     assert places() == before
     asking.join(30)
 
