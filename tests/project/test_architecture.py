@@ -63,15 +63,7 @@ MOST_FILES = 10
 LARGER: Final = {"api/proxy": 11, "fleet": 11, "http/server": 11}
 """Folders that are one file over: each file is a unit of one composition."""
 UNUSUAL: Final = {
-    "config/messages/test_silence.py": "what no message names: every key, through the whole pipeline",
-    "config/schema/test_values.py": "every type of value, through decoding and compilation",
-    "config/test_examples.py": "files of users, through the whole pipeline",
     "core/test_simulation.py": "the controller on virtual time, with random servers and clients",
-    "http/body/test_large_bodies.py": "server, buffers and relay together",
-    "http/message/test_corpus.py": "a folder of requests as files",
-    "http/message/test_responses.py": "a file of responses",
-    "launch/local/test_deaths.py": "what is left when launcher, keeper or server is killed",
-    "launch/local/test_ending.py": "how the launcher closes",
     "support/test_stub.py": "the scripted model server of the tests",
 }
 """Unit test -> what it tests, as no one module does."""
@@ -173,3 +165,8 @@ def test_a_unit_test_lies_where_its_module_lies(path: Path) -> None:
     assert (folder / "__init__.py").exists() or path.parent == UNITS or folder.name == "support"
     is_of_the_package = path.stem == f"test_{path.parent.name}"
     assert _subject_of(path) or is_of_the_package or str(path.relative_to(UNITS)) in UNUSUAL
+
+
+def test_the_exceptions_exist() -> None:
+    """`UNUSUAL` names no file that has moved."""
+    assert all((UNITS / name).exists() for name in UNUSUAL)

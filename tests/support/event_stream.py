@@ -23,5 +23,5 @@ def parsed_events(data: bytes) -> list[tuple[str, Any]]:
 
 async def next_frame(frames: AsyncIterator[bytes]) -> bytes:
     """The next piece of a subscriber's stream."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await anext(frames)

@@ -27,7 +27,7 @@ def status_of(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
     *,
-    seconds: float = 10.0,
+    seconds: float = 30.0,
 ) -> int:
     """The status alone: for answers that have no end."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=seconds)
@@ -43,7 +43,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def dialled(server: Modelswap, seconds: float = 10.0) -> Iterator[socket.socket]:
+def dialled(server: Modelswap, seconds: float = 30.0) -> Iterator[socket.socket]:
     """One connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as sock:
         yield sock
@@ -80,7 +80,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def is_alive(server: Modelswap) -> bool:
-    return server.ask("GET", "/health", seconds=10).status == 200
+    return server.ask("GET", "/health", seconds=30).status == 200
 
 
 def is_serving(server: Modelswap) -> bool:
@@ -108,7 +108,7 @@ class ScriptedUpstream:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(30)
 
     @property
     def url(self) -> str:

@@ -110,7 +110,7 @@ class RemoteLauncher:
 
 def _is_ready(process: subprocess.Popen[bytes], address: str, check: str | None) -> bool:
     while process.poll() is None:
-        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=5)
+        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
         try:
             connection.request("GET", check or "/")
             if connection.getresponse().status == http.HTTPStatus.OK:

@@ -41,11 +41,11 @@ def nginx(folder: Path, behind: int) -> Iterator[int]:
     command = [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _answers(port), 10, "nginx")
+        wait_until(lambda: _answers(port), what="nginx")
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 def _answers(port: int) -> bool:

@@ -132,7 +132,8 @@ def streaming(port: int, fields: dict[str, object]) -> socket.socket:
 def wait_until(true: Any, seconds: float = 30.0, what: str = "") -> Any:
     """Poll until the callable returns a true value; fail after the time.
 
-    The default is only an upper bound for a machine that hangs: half of pytest's limit for one test.
+    The default is only an upper bound for a machine that hangs: a quarter of pytest's limit for one
+    test.
     """
     deadline = time.monotonic() + seconds
     while not (value := true()):
@@ -210,7 +211,7 @@ class Modelswap:
             )
         return self.process
 
-    def start(self, seconds: float = 15.0) -> Modelswap:
+    def start(self, seconds: float = 60.0) -> Modelswap:
         """Start the process and wait until it answers on `/health`."""
         process = self.spawn()
         deadline = time.monotonic() + seconds
@@ -269,7 +270,7 @@ class Modelswap:
         assert isinstance(found, dict)
         return found
 
-    def raw(self, data: bytes, *, seconds: float = 10.0) -> bytes:
+    def raw(self, data: bytes, *, seconds: float = 30.0) -> bytes:
         """Send bytes as they are; everything that comes back until the other side closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as sock:
             sock.sendall(data)
@@ -309,7 +310,7 @@ class Modelswap:
         """Kill the front as a crash would."""
         assert self.process is not None, "not started"
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def stop(self, seconds: float = 40.0) -> int:
         """Ask the front to stop; its exit code."""
@@ -317,7 +318,7 @@ class Modelswap:
         self.process.terminate()
         return self.process.wait(seconds)
 
-    def finish(self, seconds: float = 15.0) -> dict[int, str]:
+    def finish(self, seconds: float = 30.0) -> dict[int, str]:
         """Stop all processes; return those that did not end in time and were killed."""
         try:
             if self.process is not None and self.process.poll() is None:
@@ -333,7 +334,7 @@ class Modelswap:
             except ProcessLookupError:
                 continue
         if self.process is not None:
-            self.process.wait(10)
+            self.process.wait(30)
         return left
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def error(refused: Refused) -> tuple[list[Field], bytes]:

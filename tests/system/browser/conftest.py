@@ -50,7 +50,7 @@ class Page:
     def all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
         """Look until something holds; elements that were just replaced are looked up again."""
         deadline = time.monotonic() + seconds
         while True:
@@ -63,7 +63,7 @@ class Page:
                 raise AssertionError(f"never: {what}\n{self.text('body')[:3000]}")
             time.sleep(0.03)
 
-    def wait_for(self, selector: str, text: str = "", seconds: float = 15.0) -> WebElement:
+    def wait_for(self, selector: str, text: str = "", seconds: float = 30.0) -> WebElement:
         """Wait for a visible element whose text contains something."""
 
         def find() -> WebElement | None:
@@ -94,7 +94,7 @@ class Page:
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
         )
 
-    def read(self, look: Callable[[], Any], seconds: float = 15.0) -> Any:
+    def read(self, look: Callable[[], Any], seconds: float = 30.0) -> Any:
         """Return what a look finds; look again when an element was replaced in the middle of it."""
         deadline = time.monotonic() + seconds
         while True:

@@ -213,7 +213,7 @@ def test_running_requests_appear_and_are_cancelled(
     page.click("section[aria-label='Running requests'] button", "Cancel")
     page.wait_for("section[aria-label='Finished requests'] tr[data-id='2']", "cancelled")
     page.wait_for("section[aria-label='Running requests']", "Nothing is running")
-    asking.join(10)
+    asking.join(30)
     assert not asking.is_alive()
 
 

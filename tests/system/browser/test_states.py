@@ -74,7 +74,7 @@ def test_a_lost_connection_is_seen(page: Page, modelswap_server: StartServer) ->
 def test_a_killed_server_is_seen(page: Page, modelswap_server: StartServer) -> None:
     """A crash is noticed as a stop is, and what ran is shown again when the next one has taken it over."""
     page.allowed = ("ERR_",)
-    server = modelswap_server(stub_config("alpha"))
+    server = modelswap_server(stub_config("alpha", extra="keeper: {grace: 60}"))
     server.chat("alpha")
     page.open(server.base_url, "models")
     page.wait_for(".model .state.ready", "ready")

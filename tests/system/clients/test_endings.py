@@ -328,7 +328,7 @@ class MisbehavingServer:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(30)
 
     @property
     def config(self) -> str:

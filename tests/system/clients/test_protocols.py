@@ -88,4 +88,4 @@ def test_a_tunnel_waits_for_its_model(modelswap_server: StartServer, kind: str) 
     with connect(f"ws://127.0.0.1:{server.port}/upstream/a/ws") as socket:
         message = "hello" if kind == "websocket" else b"\x00\xff"
         socket.send(message)
-        assert socket.recv(timeout=10) == message
+        assert socket.recv(timeout=30) == message

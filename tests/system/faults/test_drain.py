@@ -93,7 +93,7 @@ def test_waiting_requests_get_a_503(modelswap_server: StartServer) -> None:
     asking.start()
     wait_until(lambda: server.running() == {"a": "starting"}, what="the load has begun")
     ask_to_stop(server)
-    asking.join(15)
+    asking.join(30)
     assert endings == ["503 error event"]
     assert exit_code(server, 10) == 0
 

@@ -99,7 +99,7 @@ def test_output_without_a_reader(modelswap_server: StartServer, how: str) -> Non
             time.sleep(1.5)
         assert load_clients.endings == {"200": load_clients.asked}
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(30) == 0
 
 
 def is_healthy(server: Modelswap) -> bool:
@@ -180,7 +180,7 @@ def test_unwritable_state_directory(modelswap_server: StartServer) -> None:
     """A state directory that cannot be made: one line, exit code 1."""
     server = modelswap_server(stub_config("a"), start=False)
     server.flags = ("--state-dir", "/proc/nowhere/state")
-    assert server.spawn().wait(15) == 1
+    assert server.spawn().wait(30) == 1
     assert len(server.log().splitlines()) == 1
     assert "/proc/nowhere" in server.log()
 
@@ -257,7 +257,7 @@ def test_the_first_folder_that_can_be_written(folder: str) -> None:
             assert list(state.glob("*/front.lock"))
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(30) == 0
 
 
 def test_a_folder_that_the_demo_cannot_write() -> None:
@@ -376,7 +376,7 @@ def test_as_process_one(modelswap_server: StartServer, tmp_path: Path) -> None:
     wait_until(lambda: is_served(server), what="it recovers")
     wait_until(lambda: not zombie_children(first), what="no zombie is left")
     os.kill(first, signal.SIGTERM)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(30) == 0
     assert not server.processes()
 
 

@@ -363,7 +363,7 @@ def test_a_keeper_that_exits_later(start: StartServer) -> None:
 
 def test_a_new_front_that_exits_later(start: StartServer) -> None:
     """The old front ends with what it has; the next start adopts the models."""
-    server = start(stub_config("a"))
+    server = start(stub_config("a", extra="keeper: {grace: 60}"))
     model = server.stub_state("a")["pid"]
     with slow_stream(server, "a", events=200, delay_ms=25) as stream:
         os.kill(hand_over(server), signal.SIGKILL)

@@ -20,7 +20,7 @@ def ended(server: Modelswap) -> tuple[int, str]:
     """Start a server that is expected to refuse; its exit code and what it printed."""
     process = server.spawn()
     try:
-        return process.wait(15), server.log()
+        return process.wait(30), server.log()
     except subprocess.TimeoutExpired:
         process.kill()
         raise

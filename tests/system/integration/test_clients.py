@@ -114,7 +114,7 @@ def test_a_websocket(server: Modelswap) -> None:
     with connect(f"ws://127.0.0.1:{server.port}/upstream/a/ws") as socket:
         for message in ("hello", b"\x00\xff" * 50_000):
             socket.send(message)
-            assert socket.recv(timeout=10) == message
+            assert socket.recv(timeout=30) == message
 
 
 def test_a_zipped_answer(server: Modelswap) -> None:

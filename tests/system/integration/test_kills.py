@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
     from support.running import StartServer
 
+LONG_GRACE = "keeper: {grace: 60}"
+"""For a front that is started again: on a machine that is busy this takes many seconds."""
+
 
 def test_a_restarted_front_adopts_the_running_engine(
     modelswap_server: StartServer, tmp_path: Path
 ) -> None:
     """After SIGKILL of the front and a restart, the same process answers; nothing was loaded anew."""
     journal = tmp_path / "starts"
-    server = modelswap_server(stub_config("a", flags=("--journal", str(journal))))
+    flags = ("--journal", str(journal))
+    server = modelswap_server(stub_config("a", extra=LONG_GRACE, flags=flags))
     before = server.stub_state("a")["pid"]
     server.kill()
     server.start()
@@ -86,10 +90,10 @@ def test_a_normal_stop_takes_everything_along(modelswap_server: StartServer) -> 
 
 def test_a_changed_model_is_not_adopted(modelswap_server: StartServer) -> None:
     """A front that restarts with another command for the model starts it anew."""
-    server = modelswap_server(stub_config("a"))
+    server = modelswap_server(stub_config("a", extra=LONG_GRACE))
     before = server.stub_state("a")["pid"]
     server.kill()
-    server.write_config(stub_config("a", flags=("--memory", "1")))
+    server.write_config(stub_config("a", extra=LONG_GRACE, flags=("--memory", "1")))
     server.start()
     assert server.stub_state("a")["pid"] != before
     wait_until(lambda: before not in server.processes(), what="the old one is gone")

@@ -113,7 +113,7 @@ def test_the_program_listens_on_a_unix_socket(start: Start, folder: Path, spelli
     rows = ask(path, "GET", "/api/metrics/activity").json()["data"]
     assert [row["client"] for row in rows] == ["127.0.0.1"]
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(30) == 0
     assert not os.path.lexists(path)
 
 
@@ -138,7 +138,7 @@ def test_the_socket_of_a_killed_program_is_taken_over(start: Start, folder: Path
     process = server.spawn()
     wait_until(lambda: is_serving(path))
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(30)
     assert os.path.lexists(path)
     server.spawn()
     wait_until(lambda: is_serving(path), what=server.log())
@@ -147,7 +147,7 @@ def test_the_socket_of_a_killed_program_is_taken_over(start: Start, folder: Path
 def refused(start: Start, listen: str, name: str = "second") -> str:
     """Start a program that does not get its address; return the last line that it says."""
     server = start("models: {}\n", "--listen", listen, name=name)
-    assert server.spawn().wait(15) == 1
+    assert server.spawn().wait(30) == 1
     assert "Traceback" not in server.log()
     return server.log().splitlines()[-1]
 
@@ -264,12 +264,13 @@ def test_a_restarted_program_adopts_a_model_behind_a_unix_socket(
 ) -> None:
     """Both sides on Unix sockets: SIGKILL, start, and the same server goes on."""
     path = f"{folder}/m.sock"
-    server = start(f"models:\n{unix_model('a', f'{folder}/a')}", "--listen", f"unix:{path}")
+    text = f"keeper: {{grace: 60}}\nmodels:\n{unix_model('a', f'{folder}/a')}"
+    server = start(text, "--listen", f"unix:{path}")
     process = server.spawn()
     wait_until(lambda: is_serving(path))
     before = ask(path, "GET", "/upstream/a/stub/state").json()["pid"]
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(30)
     server.spawn()
     wait_until(lambda: is_serving(path))
     assert ask(path, "GET", "/upstream/a/stub/state").json()["pid"] == before
@@ -349,7 +350,7 @@ def test_a_peer_behind_a_unix_socket_with_a_base(start: Start, folder: Path) -> 
     text = f"models: {{}}\npeers:\n  far: {{proxy: 'http://unix:{path}:/base/', models: [m]}}\n"
     server = start(text).start()
     assert server.ask("POST", "/v1/embeddings", {"model": "m"}).body == b"ok"
-    thread.join(10)
+    thread.join(30)
     assert received[0].startswith(b"POST /base/v1/embeddings HTTP/1.1\r\n")
     assert b"\r\nHost: localhost\r\n" in received[0]
     answer = server.ask("POST", "/v1/embeddings", {"model": "m"})

@@ -168,7 +168,7 @@ def test_a_web_socket(server: Modelswap) -> None:
     with connect(f"ws://127.0.0.1:{server.port}/upstream/m1/ws") as socket:
         for message in ("hello", b"\x00\x01", "x" * 70_000):
             socket.send(message)
-            assert socket.recv(timeout=5) == message
+            assert socket.recv(timeout=30) == message
         row = server.ask("GET", "/running").json()["running"]
         assert next(r for r in row if r["model"] == "m1")["in_flight"] == 1
 
@@ -192,7 +192,7 @@ def test_ignored_web_sockets(server: Modelswap) -> None:
     assert server.ask("GET", "/upstream/deaf/").status == 200
     with connect(url) as socket:
         socket.send("hello")
-        assert socket.recv(timeout=5) == "hello"
+        assert socket.recv(timeout=30) == "hello"
         row = server.ask("GET", "/running").json()["running"]
         assert next(r for r in row if r["model"] == "deaf")["in_flight"] == 0
 
@@ -202,10 +202,10 @@ def test_comfyui_s_web_sockets_are_ignored(server: Modelswap) -> None:
     assert server.ask("GET", "/comfyui/").status == 200
     with connect(f"ws://127.0.0.1:{server.port}/comfyui/ws") as socket:
         socket.send("hello")
-        assert socket.recv(timeout=5) == "hello"
+        assert socket.recv(timeout=30) == "hello"
         assert server.ask("POST", "/api/models/unload/comfyui_auto").body == b"OK"
         with pytest.raises(websockets.exceptions.ConnectionClosed):
-            socket.recv(timeout=5)
+            socket.recv(timeout=30)
 
 
 def test_other_upgrades(server: Modelswap) -> None:

@@ -17,6 +17,6 @@ async def test_the_signal_is_remembered(number: signal.Signals) -> None:
     shutdown = Shutdown()
     shutdown.handle_signals()
     os.kill(os.getpid(), number)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await shutdown.asked.wait()
     assert shutdown.signal is number

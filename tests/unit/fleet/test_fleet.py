@@ -123,7 +123,7 @@ class FleetUnderTest:
 
     async def ready(self, model: ModelId) -> None:
         self.fleet.preload([model])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.fleet.phase(model) is not Phase.READY:  # noqa: ASYNC110 - the loop's turn
                 await asyncio.sleep(0)
 
@@ -150,7 +150,7 @@ async def test_grace_that_ran_out(one: FleetUnderTest) -> None:
     await one.ready(A)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(one.fleet.unload([A]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "kill a" not in one.launcher.orders:  # noqa: ASYNC110 - the loop's turn
                 await asyncio.sleep(0.01)
         one.launcher.exit(SA)
@@ -175,7 +175,7 @@ async def test_unload_ends_although_the_model_is_wanted_again(one: FleetUnderTes
         unloading.set()
 
     asker = Asker()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(unload())
         await asyncio.sleep(0)
         one.fleet.ask(LeaseRequest(A, CLIENT), asker)
@@ -266,7 +266,7 @@ async def test_bug_of_an_observer_does_no_harm(tmp_path: Path) -> None:
     await one.ready(A)
     one.launcher.listener.on_started(SA, Handle(text="pid 1", pid=1))
     one.launcher.listener.on_output(SA, b"text\n")
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(one.fleet.unload([A]))
         await asyncio.sleep(0)
         one.launcher.exit(SA)

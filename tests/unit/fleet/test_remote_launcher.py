@@ -102,7 +102,7 @@ class FleetOnRemoteLauncher:
     async def lease(self, model: ModelId) -> ModelServer:
         waiter = FutureWaiter()
         self.fleet.ask(LeaseRequest(model, CLIENT), waiter)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             answer = await waiter.answer
         assert isinstance(answer, ModelServer), answer
         return answer
@@ -116,13 +116,13 @@ class FleetOnRemoteLauncher:
         return server.address
 
     async def until(self, model: ModelId, phase: Phase) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while self.fleet.phase(model) is not phase:  # noqa: ASYNC110 - other processes' turn
                 await asyncio.sleep(0.01)
 
 
 def get(address: str, path: str) -> bytes:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
     connection.request("GET", path)
     reply = connection.getresponse().read()
     connection.close()
@@ -187,7 +187,7 @@ async def test_retries_are_bounded(remote: FleetOnRemoteLauncher) -> None:
     """After four starts the failure is the model's."""
     waiter = FutureWaiter()
     remote.fleet.ask(LeaseRequest(A, CLIENT), waiter)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         refused = await waiter.answer
     assert getattr(refused, "reason", None) == "load failed"
     assert len(remote.launcher.specs) == 4
@@ -238,10 +238,10 @@ def front(tmp_path: Path) -> Iterator[Callable[[str, str], tuple[int, Any]]]:
         return reply.status, json.loads(body) if body.startswith(b"{") else body
 
     try:
-        wait_until(is_up, 20)
+        wait_until(is_up)
         yield request
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

@@ -11,7 +11,7 @@ import pytest
 from modelswap.handover.channel import Channel, ChannelError
 from modelswap.units import Seconds
 
-SOON = Seconds(5)
+SOON = Seconds(30)
 
 
 async def pair() -> tuple[Channel, socket.socket]:

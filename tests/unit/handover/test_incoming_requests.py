@@ -46,7 +46,7 @@ class RecordingFleet:
 
     async def called(self) -> None:
         """Return after the next call."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._called.wait()
         self._called.clear()
 
@@ -74,7 +74,7 @@ class Peer:
         await asyncio.get_running_loop().sock_sendall(self._connection, line)
 
     async def receive(self) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return json.loads(await asyncio.get_running_loop().sock_recv(self._connection, 10_000))
 
 
@@ -124,7 +124,7 @@ async def test_its_end_ends_its_leases_and_requests() -> None:
     old_front, peer, connection = await taken_over(fleet)
     await peer.send(**ASK)
     connection.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await old_front.wait_until_gone()
     assert fleet.cancelled == [ticket for ticket, _, _ in fleet.entered]
     assert fleet.released == [A]

@@ -78,7 +78,7 @@ class Recorder:
 
     async def until(self, kind: str) -> Any:
         """Take the news up to the first of that kind; return what it carries."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while True:
                 while self.news:
                     found, _, what = self.news.pop(0)
@@ -88,7 +88,7 @@ class Recorder:
                 await self.changed.wait()
 
     async def until_output(self, wanted: bytes) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while wanted not in self.output:
                 self.changed.clear()
                 await self.changed.wait()
@@ -157,7 +157,7 @@ def gone(mark: str) -> Callable[[], None]:
     """Wait until no process of the test is left; fail after a while."""
 
     def wait() -> None:
-        end = time.monotonic() + 15
+        end = time.monotonic() + 30
         while marked(mark):
             assert time.monotonic() < end, "left behind"
             time.sleep(0.01)

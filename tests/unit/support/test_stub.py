@@ -26,7 +26,7 @@ class RunningStub:
         command = [sys.executable, "-I", "-S", str(STUB), "--port", str(self.port), *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
-    def ask(self, path: str, fields: object = None, seconds: float = 5) -> tuple[int, Any]:
+    def ask(self, path: str, fields: object = None, seconds: float = 30) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
             connection.request("POST" if fields else "GET", path, json.dumps(fields))
@@ -82,13 +82,13 @@ def test_an_ordinary_stub_ends_at_sigterm(stub: RunningStub) -> None:
     """Without it SIGTERM ends the stub with code 0."""
     wait_until(lambda: stub.status() == 200)
     stub.process.terminate()
-    assert stub.process.wait(5) == 0
+    assert stub.process.wait(30) == 0
 
 
 @flags("--exit-after", "0.1", "--exit-code", "7")
 def test_a_stub_that_exits(stub: RunningStub) -> None:
     """`--exit-after` ends the stub with the code asked for."""
-    assert stub.process.wait(5) == 7
+    assert stub.process.wait(30) == 7
 
 
 @flags("--hang-health")
@@ -124,5 +124,5 @@ def test_a_process_left_behind_is_found_and_killed(tmp_path: Path) -> None:
     ) as left:
         wait_until(lambda: left.pid in pids_marked(server.marker))
         assert set(server.finish(seconds=0.1)) == {left.pid}
-        assert left.wait(5) == -9
+        assert left.wait(30) == -9
     assert pids_marked(server.marker) == {}

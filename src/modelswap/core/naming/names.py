@@ -119,6 +119,10 @@ class Names:
         """Find a model, an alias or a peer's model; no pins, no selectors."""
         return self._plain.get(name)
 
+    def is_known(self, name: str) -> bool:
+        """Tell whether a name stands for something without any profile."""
+        return name in self._plain or name in self._selected
+
     def split_path(
         self, path: str, active_profile: str | None = None, *, is_encoded: bool = False
     ) -> PathMatch | None:

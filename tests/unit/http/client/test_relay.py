@@ -360,7 +360,7 @@ async def test_a_client_that_leaves_frees_the_upstream() -> None:
         writer.write(post(b"x"))
         await front.came.wait()
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await closed.wait()
         assert (await front.notes[0].outcome()).reason is EndReason.CLIENT_GONE
 
@@ -380,7 +380,7 @@ async def test_a_client_that_leaves_in_mid_stream_frees_the_upstream() -> None:
         writer.write(post(b"x"))
         await reader.readuntil(b"abc")
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await closed.wait()
 
 
@@ -444,7 +444,7 @@ async def test_closing_idle_connections_leaves_running_ones() -> None:
         writer.write(get())
         await read_answer(reader)
         front.upstream.close_idle()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await closed.wait()
         writer.close()
 

@@ -42,7 +42,7 @@ async def test_a_file_is_read_as_written_down(name: str, pieces: str) -> None:
         exchange.read_body(done)
 
     step = len(raw) if pieces == "whole" else max(1, len(raw) // 300)
-    async with serving(handler) as (_, port), asyncio.timeout(10):
+    async with serving(handler) as (_, port), asyncio.timeout(30):
         reader, writer = await connect(port)
         for at in range(0, len(raw), step):
             if writer.is_closing():

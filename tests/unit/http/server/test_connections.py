@@ -63,7 +63,7 @@ async def crowd(
 ) -> AsyncIterator[tuple[Server, Crowd]]:
     async with serving(answer_now, limits, is_unbounded=is_unbounded) as (server, port):
         people = Crowd(port)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             yield server, people
             people.leave()
 

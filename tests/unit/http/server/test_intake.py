@@ -52,7 +52,7 @@ def digest(data: bytes) -> bytes:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - a server tells nobody
             await asyncio.sleep(0.01)
 

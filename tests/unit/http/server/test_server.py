@@ -269,7 +269,7 @@ async def test_a_task_is_cancelled_when_its_client_leaves() -> None:
     async with serving(lambda exchange: exchange.spawn(slow())) as (_, port):
         _, writer = await connect(port)
         writer.write(get())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await started.wait()
             writer.close()
             await cancelled.wait()
@@ -286,7 +286,7 @@ async def test_drain_lets_running_requests_end() -> None:
         writer.write(get())
         exchange = await running.get()
         async with asyncio.TaskGroup() as group:
-            drained = group.create_task(server.drain(5))
+            drained = group.create_task(server.drain(30))
             while not server._context.draining:  # noqa: ASYNC110 - the server's turn
                 await asyncio.sleep(0)
             idle_writer.write(get())
@@ -344,8 +344,8 @@ async def test_a_request_that_was_not_read_yet_is_answered() -> None:
             while not (await asyncio.to_thread(client.recv, 65536)).endswith(b"one"):
                 pass
             client.sendall(get("/"))  # the loop has no turn before the drain looks
-            assert await server.drain(5) is True
-            client.settimeout(5)
+            assert await server.drain(30) is True
+            client.settimeout(30)
             assert (await asyncio.to_thread(client.recv, 65536)).endswith(b"one")
 
 

@@ -244,7 +244,7 @@ async def test_hanging_stop_command(
     await news.until_output(b"hanging")
     launcher.kill(M)
     assert (await news.until("exited")).signal == 9
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while survivors():  # noqa: ASYNC110 - foreign processes have no event
             await asyncio.sleep(0.01)
 

@@ -25,5 +25,5 @@ raise SystemExit(_watch(new, reader, watched))
 
 def test_it_ends_when_no_child_is_left() -> None:
     """Another process has waited for the program: its exit code never arrives."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], timeout=30, check=False)
     assert done.returncode == 1

@@ -83,7 +83,7 @@ async def test_a_recorded_row_is_listed_and_published() -> None:
     opened.store._on_recorded = on_done
     opened.store.start()
     opened.store.record([a_row(opened.store, requested="alias", key_name="k")], {})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await published.wait()
     listing = await opened.store.run_query(lambda: opened.store.listing(Filter(), Page()))
     entry = listing["data"][0]  # type: ignore[index]  # a list

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelswap.observe.metrics.counters import MOST_SERIES, ModelCounters
-from modelswap.observe.metrics.performance import GpuSample, host_sample
+from modelswap.observe.metrics.performance import GpuSample, NetworkInterface, host_sample
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
 
@@ -34,8 +35,9 @@ class Completed:
 
 
 def families(metrics: Metrics, gpus: list[GpuSample] | None = None) -> dict[str, Any]:
+    host = structs.replace(host_sample(""), net_io=[NetworkInterface("eth0", 1, 2)])
     text = metrics.text(
-        [ModelCounters('m"\n', "ready", 1, 2)], host_sample(""), gpus or [], in_flight=3
+        [ModelCounters('m"\n', "ready", 1, 2)], host, gpus or [], in_flight=3
     ).decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
