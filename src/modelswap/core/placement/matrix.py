@@ -11,9 +11,8 @@ evicts the least recently used. Choices are projected on the models that run; be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from itertools import chain
-from operator import or_
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .expressions import Both, Either, Leaf, Node, Ref, names_in, read_sets
@@ -208,7 +207,10 @@ def _by_value(values: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def _span(masks: Iterable[int]) -> int:
-    return reduce(or_, masks, 0)
+    union = 0
+    for mask in masks:
+        union |= mask
+    return union
 
 
 @dataclass(frozen=True, slots=True)
