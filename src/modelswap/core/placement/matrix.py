@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import chain
-from operator import or_
 from typing import TYPE_CHECKING, Final, assert_never
 
 from .expressions import Both, Either, Leaf, Node, Ref, names_in, read_sets
@@ -208,7 +207,7 @@ def _by_value(values: Sequence[int]) -> tuple[tuple[int, int], ...]:
 
 
 def _span(masks: Iterable[int]) -> int:
-    return reduce(or_, masks, 0)
+    return reduce(int.__or__, masks, 0)
 
 
 @dataclass(frozen=True, slots=True)
