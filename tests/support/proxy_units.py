@@ -217,8 +217,7 @@ class FakeFleet:
         del model
         return self.ready if self.current is Phase.READY else None
 
-    def lease_now(self, model: str, client: str) -> Any:
-        del client
+    def lease_now(self, model: str) -> Any:
         server = self.server(model)
         self.leases += server is not None
         return server

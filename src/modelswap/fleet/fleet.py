@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from modelswap.core.commands import Command, LeaseRequest, TimerKey
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Policy
-    from modelswap.core.spec import ClientId, ModelId
+    from modelswap.core.spec import ModelId
     from modelswap.launch.protocol import Launcher, Listener
 
     from .adoption import Adoption
@@ -95,7 +95,7 @@ class Fleet:
 
     # Requests
 
-    def lease_now(self, model: ModelId, client: ClientId) -> ModelServer | None:  # noqa: ARG002 - only the order of queued requests depends on the client
+    def lease_now(self, model: ModelId) -> ModelServer | None:
         """Take a lease if the model is ready and no queued request goes first, else None."""
         return self._servers[model] if self._controller.serve_now(model) else None
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.commands import LeaseRequest
-    from modelswap.core.spec import ClientId
 
     from .failures import ModelFailure
     from .fleet import Fleet
@@ -66,7 +65,7 @@ class RemoteFleet:
 
     # Requests
 
-    def lease_now(self, model: ModelId, client: ClientId) -> ModelServer | None:  # noqa: ARG002 - as a `Fleet`
+    def lease_now(self, model: ModelId) -> ModelServer | None:  # noqa: ARG002 - as a `Fleet`
         """Return None: a lease comes by `ask` alone."""
         return None
 

@@ -149,7 +149,7 @@ class ProxyRequest:
     def _dispatch(self, target: LocalTarget) -> None:
         context = self.context
         if not context.background:
-            server = self.services.fleet.lease_now(target.model, context.client)
+            server = self.services.fleet.lease_now(target.model)
             if server is not None:
                 self.on_lease(server, 0)
                 return
