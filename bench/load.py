@@ -184,7 +184,9 @@ def judge(tag: str, body: bytes, count: int) -> tuple[int, int]:
     return missing, len(found) - len(own)
 
 
-async def _streams(port: int, model: str, streams: int, count: int, delay_ms: float) -> Streams:
+async def _streams(
+    port: int, model: str, streams: int, count: int, delay_ms: float, *, alone: bool
+) -> Streams:
     calls = [await _connect(port, keep=True) for _ in range(streams)]
     lost = foreign = 0
 
@@ -193,6 +195,7 @@ async def _streams(port: int, model: str, streams: int, count: int, delay_ms: fl
         tag = f"s{number}"
         body = (
             f'{{"model":"{model}","stream":true,"n":{count},"delay_ms":{delay_ms},"tag":"{tag}",'
+            f'"alone":{str(alone).lower()},'
             '"messages":[{"role":"user","content":"hi"}]}'
         )
         with contextlib.suppress(OSError):  # what did not arrive is counted below
@@ -209,9 +212,11 @@ async def _streams(port: int, model: str, streams: int, count: int, delay_ms: fl
     return Streams(streams * count, lost, foreign, time.perf_counter() - began)
 
 
-def streams(port: int, model: str, *, streams: int, count: int, delay_ms: float) -> Streams:
+def streams(
+    port: int, model: str, *, streams: int, count: int, delay_ms: float, alone: bool = False
+) -> Streams:
     """So many event streams at once, each read to its end and checked."""
-    return uvloop.run(_streams(port, model, streams, count, delay_ms))
+    return uvloop.run(_streams(port, model, streams, count, delay_ms, alone=alone))
 
 
 def nginx_path() -> Path | None:

@@ -110,33 +110,63 @@ def _bulk(side: Side, bulk: Bulk, figure: Figure) -> None:
         figure.add(side.name, used / bulk.count * 1e3)
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """So many streams, events in each, and milliseconds between two of a stream."""
+
+    streams: int
+    events: int
+    delay_ms: float
+    alone: bool
+    """Their events are spread over the delay. Else the streams go on in step."""
+    ratio: float | None = None
+
+    @property
+    def name(self) -> str:
+        if not self.delay_ms:
+            return f"{self.streams} streams at full rate"
+        form = "each event alone" if self.alone else "in step"
+        return f"{self.streams} streams, an event per {self.delay_ms:g} ms, {form}"
+
+
+SHAPES = (
+    Shape(64, 200, 5, alone=True, ratio=1.25),
+    Shape(64, 200, 5, alone=False, ratio=1.25),
+    Shape(500, 100, 20, alone=True, ratio=1.2),
+    Shape(64, 1000, 0, alone=False),
+)
+
+
 def stream(rounds: int, *, quick: bool) -> list[Figure]:
-    """Event streams: 64 with 5 ms between the events, and 500."""
-    del quick  # two sizes, both short
+    """Event streams: as conversations send them, in step, and as fast as they come."""
+    del quick  # all are short
     figures: list[Figure] = []
     with setup() as sides_up:
-        for count, delay, ratio in ((64, 5.0, 1.3), (500, 50.0, None)):
-            name = f"{count} streams x 200 events"
-            figures += _stream_figures(sides_up, rounds, name, (count, delay, ratio))
+        for shape in SHAPES:
+            figures += _stream_figures(sides_up, rounds, shape)
         memory = Figure("500 streams: peak memory", "MB", most=120)
         memory.add("modelswap", peak_mb(sides_up.modelswap.pid))
     return [*figures, memory]
 
 
-def _stream_figures(
-    sides_up: Setup, rounds: int, name: str, shape: tuple[int, float, float | None]
-) -> list[Figure]:
-    count, delay, ratio = shape
-    cpu = Figure(f"{name}: CPU", "µs/event", ratio=ratio)
-    lost = Figure(f"{name}: lost", "events", exactly=0)
-    foreign = Figure(f"{name}: of another client", "events", exactly=0)
+def _stream_figures(sides_up: Setup, rounds: int, shape: Shape) -> list[Figure]:
+    cpu = Figure(f"{shape.name}: CPU", "µs/event", ratio=shape.ratio)
+    lost = Figure(f"{shape.name}: lost", "events", exactly=0)
+    foreign = Figure(f"{shape.name}: of another client", "events", exactly=0)
     for _ in range(rounds):
         for side in sides_up.sides:
             results: list[Streams] = []
 
             def work(port: int = side.streamed, results: list[Streams] = results) -> None:
                 results.append(
-                    load.streams(port, "large", streams=count, count=200, delay_ms=delay)
+                    load.streams(
+                        port,
+                        "large",
+                        streams=shape.streams,
+                        count=shape.events,
+                        delay_ms=shape.delay_ms,
+                        alone=shape.alone,
+                    )
                 )
 
             used = spent(side, work)
