@@ -61,11 +61,14 @@ class FoundModel:
     context_length: int | None = None
     """Tokens that it was trained for."""
     vision: bool = False
+    audio: bool = False
     tools: bool = False
     """Its chat template takes tools."""
     reasoning: bool = False
     """Its chat template makes it think aloud."""
-    options: dict[str, str] = field(default_factory=dict)
-    """Parameters that its store holds for it, such as Ollama's `temperature`."""
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    """Parameters that its store holds for it, such as Ollama's `temperature`; a list is written as JSON."""
+    adapters: tuple[Path, ...] = ()
+    """LoRA files that its store applies to it."""
     problem: str = ""
     """Why it cannot be served."""
