@@ -21,7 +21,6 @@ from modelswap.api.services import Services
 from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
 from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
-from modelswap.config.source.watching import Watch
 from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
 from modelswap.handover.channel import ChannelError
@@ -44,7 +43,9 @@ from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
 
+from .found_log import log_found, nothing_found
 from .handover_runner import HandoverRunner
+from .model_watch import ModelWatch
 from .options import Options, StartError, certificate_of, parse_listen
 from .reload import Reloader
 from .shutdown import Shutdown, first_of
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
+    from modelswap.config.source.watching import Watch
     from modelswap.handover.incoming import OldFront
     from modelswap.http import ListenAddress
     from modelswap.launch.protocol import Launcher, Listener
@@ -76,27 +78,23 @@ def serve(options: Options) -> int:
 
 def _serve(options: Options, old_front: OldFront | None) -> int:
     address = parse_listen(options.listen, tls=options.tls_cert is not None)
-    watch = _watch_of(options)  # before the files are read: a change after that is seen
-    loaded = load(options.config, options.config_dir)
+    watch = options.watched()  # before the files are read: a change after that is seen
+    models = ModelWatch()
+    loaded = load(options.config, options.config_dir, discovery=options.discovery(models.find))
     if loaded.plan is None:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
         )
+    if options.asks_for_nothing and not loaded.plan.models:
+        raise StartError(*nothing_found(loaded.plan))
     ended = run_as_pid1()
     if ended is not None:
         return ended
     tune_allocator()
     raise_limit()
     if watch is not None:
-        watch.watch_also([Path(file) for file in loaded.plan.key_files])
-    return _run(Program(options, address, watch, old_front).run(loaded, loaded.plan))
-
-
-def _watch_of(options: Options) -> Watch | None:
-    if not options.watch:
-        return None
-    files = [options.config, options.tls_cert, options.tls_key]
-    return Watch([f for f in files if f is not None], options.config_dir)
+        watch.watch_also([Path(file) for file in loaded.plan.named_files])
+    return _run(Program(options, address, watch, models, old_front).run(loaded, loaded.plan))
 
 
 def _run(main: Coroutine[None, None, int]) -> int:
@@ -114,16 +112,25 @@ class Program:
         options: Options,
         address: ListenAddress,
         watch: Watch | None,
+        models: ModelWatch,
         old_front: OldFront | None,
     ) -> None:
-        """*watch* saw the files before they were loaded. *old_front* hands over to this process."""
+        """*watch* and *models* saw the files before. *old_front* hands over to this process."""
         self._old_front = old_front
         self._options = options
         self._watch = watch
+        self._models = models
         self._address = address
         self._shutdown = Shutdown()
         self._manager = ServiceManager()
-        self._reloader = Reloader(options, watch, self._manager, self._on_crash, self._on_reloaded)
+        self._reloader = Reloader(
+            options,
+            watch,
+            models,
+            self._manager,
+            crashed=self._on_crash,
+            reloaded=self._on_reloaded,
+        )
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
@@ -149,6 +156,9 @@ class Program:
             background = [
                 tasks.create_task(self._reloader.run(), name="reload"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
+                tasks.create_task(
+                    self._models.run(self._reloader.wanted.set), name="look for models"
+                ),
                 tasks.create_task(
                     self._handover.run(self._reloader.guard, self._not_handed_over),
                     name="hand over",
@@ -301,6 +311,9 @@ class Program:
         log = self._services.log
         for warning in loaded.warnings:
             log.warning(str(warning))
+        plan = self._services.config.plan
+        log_found(log, plan.discovered)
+        self._models.on_plan(looks=plan.discovered is not None)
         for key in loaded.not_active:
             log.info(f"{key}: not active in this version")
         host, port = bound
@@ -308,7 +321,6 @@ class Program:
         where = f"{'http' if self._tls is None else 'https'}://{shown}"
         if self._address.socket_path:
             where = str(self._address)
-        plan = self._services.config.plan
         log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
         is_open = host not in LOOPBACK and not self._address.socket_path
         if is_open and not plan.settings.api_keys:

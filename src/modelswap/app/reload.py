@@ -18,6 +18,8 @@ from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
 from modelswap.observe.activity.store import open_store_of
 
+from .found_log import log_found
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from modelswap.config.source.watching import Watch
     from modelswap.http import Certificate, Server
 
+    from .model_watch import ModelWatch
     from .options import Options
     from .systemd import ServiceManager
 
@@ -36,7 +39,9 @@ class Reloader:
         self,
         options: Options,
         watch: Watch | None,
+        models: ModelWatch,
         manager: ServiceManager,
+        *,
         crashed: Callable[[BaseException], None],
         reloaded: Callable[[], None],
     ) -> None:
@@ -44,6 +49,7 @@ class Reloader:
         self._reloaded = reloaded
         self._options = options
         self._watch = watch
+        self._models = models
         self._manager = manager
         self._crashed = crashed
         self.wanted = asyncio.Event()
@@ -73,7 +79,12 @@ class Reloader:
             if not isinstance(self._services.fleet, Fleet):
                 raise UnavailableError("another process has taken over; ask again", retry_after=1)
             options = self._options
-            loaded = await asyncio.to_thread(load, options.config, options.config_dir)
+            loaded = await asyncio.to_thread(
+                load,
+                options.config,
+                options.config_dir,
+                discovery=options.discovery(self._models.find),
+            )
             try:
                 await self._adopt(loaded)
             finally:
@@ -108,6 +119,7 @@ class Reloader:
     def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
         """Apply the plan; return which settings differ."""
         services, fleet = self._services, self._services.fleet
+        before = services.config.plan.discovered
         assert isinstance(fleet, Fleet)
         change = diff(services.config.plan, plan)
         services.adopt(plan)
@@ -119,12 +131,14 @@ class Reloader:
             self._services.logs.forget(model)
         log = self._services.log
         log.info(f"configuration reloaded: {summary(change)}")
+        log_found(log, plan.discovered, before)
+        self._models.on_plan(looks=plan.discovered is not None)
         for key in change.needs_restart:
             log.warning(f"{key}: takes effect at the next start")
         fresh = change.added | change.changed
         fleet.preload([m for m in plan.settings.preload if m in fresh])
         if self._watch is not None:
-            self._watch.watch_also([Path(file) for file in plan.key_files])
+            self._watch.watch_also([Path(file) for file in plan.named_files])
         return change.settings
 
     def _reload_tls(self) -> None:
@@ -135,7 +149,13 @@ class Reloader:
                 self._services.log.warning(f"the TLS certificate was not reloaded: {error}")
 
     async def takes_all_models(self) -> bool:
-        loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
+        options = self._options
+        loaded = await asyncio.to_thread(
+            load,
+            options.config,
+            options.config_dir,
+            discovery=options.discovery(self._models.known),
+        )
         return (
             loaded.plan is not None
             and not loaded.plan.models

@@ -31,7 +31,17 @@ COMMANDS: Final = {
 }
 
 SINGLE_DASH: Final = frozenset(
-    {"config", "config-dir", "listen", "watch-config", "tls-cert-file", "tls-key-file", "version"}
+    {
+        "config",
+        "config-dir",
+        "models-dir",
+        "models-preset",
+        "listen",
+        "watch-config",
+        "tls-cert-file",
+        "tls-key-file",
+        "version",
+    }
 )
 
 
@@ -51,6 +61,23 @@ class Option(click.Option):
 def path_option(name: str, metavar: str, text: str) -> Callable[[_Function], _Function]:
     kind = click.Path(path_type=Path)
     return click.option(name, type=kind, metavar=metavar, help=text, cls=Option)
+
+
+def models_options(command: _Function) -> _Function:
+    """Add the options that name models on disk."""
+    for name, metavar, text in (
+        ("--models-preset", "FILE", "Presets (INI) of llama.cpp's router; may be repeated."),
+        ("--models-dir", "DIR", "Serve every model found in this folder; may be repeated."),
+    ):
+        command = click.option(
+            name, multiple=True, metavar=metavar, help=text, callback=_paths, type=click.Path()
+        )(command)
+    return command
+
+
+def _paths(_: object, __: object, values: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the paths without the empty ones, as of unset variables."""
+    return tuple(Path(value).expanduser() for value in values if value)
 
 
 def refuse_argument(argument: str) -> Never:

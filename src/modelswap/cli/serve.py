@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from . import HELP, Option, fail, path_option, refuse_argument
+from . import HELP, Option, fail, models_options, path_option, refuse_argument
 
 CONFIG_HERE = Path("config.yaml")
 
@@ -15,6 +16,7 @@ CONFIG_HERE = Path("config.yaml")
 @click.command(context_settings=HELP)
 @path_option("--config", "FILE", "The configuration (YAML).")
 @path_option("--config-dir", "DIR", "A folder whose *.yaml and *.yml files are merged into it.")
+@models_options
 @click.option(
     "--listen",
     metavar="ADDRESS",
@@ -34,15 +36,8 @@ CONFIG_HERE = Path("config.yaml")
 @click.pass_obj
 def command(
     is_unnamed: bool | None,  # noqa: FBT001 - click gives it by position
-    *,
-    config: Path | None,
-    config_dir: Path | None,
-    listen: str | None,
-    watch_config: bool,
-    state_dir: Path | None,
-    tls_cert_file: Path | None,
-    tls_key_file: Path | None,
-    files: tuple[str, ...],
+    /,
+    **given: Any,
 ) -> None:
     """Serve every model of a configuration on one port.
 
@@ -53,6 +48,12 @@ def command(
           cmd: llama-server --port ${PORT} -m /models/qwen.gguf
 
     \b
+    Without one, a folder is enough: every model at any depth of it is served,
+      modelswap serve --models-dir ~/models
+    and without both the usual places are looked at: ~/models, Hugging Face's
+    cache, the stores of LM Studio and Ollama.
+
+    \b
     Then:
       modelswap serve config.yaml
       curl localhost:8080/v1/chat/completions -d '{"model": "qwen", "messages": [...]}'
@@ -60,22 +61,39 @@ def command(
     SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
     a second one hurries.
     """  # noqa: D301 - click's \b
-    from modelswap.app.options import Options, StartError  # noqa: PLC0415 - the same
-    from modelswap.app.program import serve  # noqa: PLC0415 - --help must be quick
+    sys.exit(_serve(is_unnamed=bool(is_unnamed), **given))
 
-    named = _configuration([f for f in files if f], config or config_dir, bool(is_unnamed))
+
+def _serve(
+    *,
+    is_unnamed: bool,
+    config: Path | None,
+    config_dir: Path | None,
+    models_dir: tuple[Path, ...],
+    models_preset: tuple[Path, ...],
+    listen: str | None,
+    watch_config: bool,
+    state_dir: Path | None,
+    tls_cert_file: Path | None,
+    tls_key_file: Path | None,
+    files: tuple[str, ...],
+) -> int:
+    from modelswap.app.options import Options, StartError  # noqa: PLC0415 - --help must be quick
+    from modelswap.app.program import serve  # noqa: PLC0415 - the same
+
+    named = _configuration([f for f in files if f], config or config_dir, is_unnamed)
     config = named or config
-    if config is None and config_dir is None and CONFIG_HERE.exists():
-        config = CONFIG_HERE
     if config is None and config_dir is None:
-        fail("modelswap: no configuration: use --config FILE or --config-dir DIR")
+        config = _configuration_here(is_wanted=not models_dir and not models_preset)
     if (tls_cert_file is None) != (tls_key_file is None):
         fail("modelswap: --tls-cert-file and --tls-key-file go together")
     try:
-        code = serve(
+        return serve(
             Options(
                 config=config,
                 config_dir=config_dir,
+                models_dirs=models_dir,
+                models_presets=models_preset,
                 listen=listen,
                 watch=watch_config,
                 state_dir=state_dir,
@@ -85,7 +103,20 @@ def command(
         )
     except StartError as error:
         fail(*error.lines)
-    sys.exit(code)
+
+
+def _configuration_here(*, is_wanted: bool) -> Path | None:
+    """Return the configuration of the working folder, as llama-swap takes it where none is named.
+
+    Where models are named it is not read: what is served must not depend on where one stands.
+    """
+    if not CONFIG_HERE.exists():
+        return None
+    if not is_wanted:
+        click.echo(
+            f"modelswap: {CONFIG_HERE} here is not read; for both: --config {CONFIG_HERE}", err=True
+        )
+    return CONFIG_HERE if is_wanted else None
 
 
 def _configuration(files: list[str], named: Path | None, is_unnamed: bool) -> Path | None:  # noqa: FBT001 - private
