@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
-from modelswap.config.discover.places import Discovery, Findings, Places
+from modelswap.config.discover.disk.places import Discovery, Findings, Places
 from modelswap.config.load import Loaded, load_source
 from modelswap.config.source.source import Environment, Source, read_text
 from modelswap.config.tree.node import Map, Mark

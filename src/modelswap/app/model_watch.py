@@ -1,7 +1,7 @@
 """Folders of models are looked at while the program runs: new and removed files cause a reload.
 
 They are looked at, as the configuration is (docs/decisions/0005): notifications miss network folders and
-what other machines write. A look reads the headers of new files only.
+what other machines write. A look at the directories tells whether the files have to be looked at.
 Guarantees: a look runs in a thread of its own, and takes at most `_MOST_SHARE` of it.
 Does not: reload; it says that a reload would find other models.
 """
@@ -12,35 +12,46 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from modelswap.config.discover.places import Findings, Places
+from modelswap.config.discover.disk.places import Findings, Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.catalog.found import FoundModel
-    from modelswap.config.discover.places import Find
-    from modelswap.config.discover.settling import Settling, Stamp
+    from modelswap.config.discover.disk.settling import Settling, Stamp
 
 INTERVAL: Final = 2.0
 """Seconds between two looks: a new file is served after two of them."""
+_LONGEST_TRUST: Final = 60.0
+"""Seconds after which the files are looked at anyway: a file system's clock may be coarse."""
 _MOST_SHARE: Final = 0.02
 """Of one core: a look at very many files is taken less often."""
+
+
+class ModelFinder(Protocol):
+    """Looks at the disk."""
+
+    def find(self, places: Places, /) -> Findings: ...
+
+    def stamp(self, places: Places, /) -> int: ...
 
 
 class ModelWatch:
     """Finds models for each reload, and notices in between that others would be found."""
 
-    def __init__(self, find: Find | None = None, *, every: float = INTERVAL) -> None:
-        """*find* looks at the disk; by default a finder that keeps what it learnt of the files."""
-        self._find = find
+    def __init__(self, finder: ModelFinder | None = None, *, every: float = INTERVAL) -> None:
+        """*finder* looks at the disk; by default one that keeps what it learnt of the files."""
+        self._finder = finder
         self._every = every
         self._lock = threading.Lock()
         """One look at a time: a reload may ask for one while the watch looks."""
         self._settling: Settling | None = None
         self._places = Places()
         self._problems: tuple[str, ...] = ()
+        self._stamp: int | None = None
+        self._looked_at = 0.0
         self._is_settled = False
         """What counts was settled by a look, and no reload has used it yet."""
         self._wanted = asyncio.Event()
@@ -67,6 +78,8 @@ class ModelWatch:
         """Look; tell whether a reload would find other models."""
         with self._lock:
             settling = self._ready()
+            if settling.is_settled and not self._may_have_changed():
+                return False
             if settling.look(self._look().models):
                 self._is_settled = True
                 return True
@@ -74,19 +87,29 @@ class ModelWatch:
 
     def _ready(self) -> Settling:
         if self._settling is None:
-            from modelswap.config.discover.settling import Settling  # noqa: PLC0415 - only where models are looked for
+            from modelswap.config.discover.disk.settling import Settling  # noqa: PLC0415 - the same
 
             self._settling = Settling(_stamp)
         return self._settling
 
     def _look(self) -> Findings:
-        if self._find is None:
-            from modelswap.config.discover.finder import Finder  # noqa: PLC0415 - the same
-
-            self._find = Finder().find
-        found = self._find(self._places)
+        finder = self._ready_finder()
+        self._looked_at = time.monotonic()
+        self._stamp = finder.stamp(self._places)
+        found = finder.find(self._places)
         self._problems = found.problems
         return found
+
+    def _may_have_changed(self) -> bool:
+        is_old = time.monotonic() - self._looked_at > _LONGEST_TRUST
+        return is_old or self._ready_finder().stamp(self._places) != self._stamp
+
+    def _ready_finder(self) -> ModelFinder:
+        if self._finder is None:
+            from modelswap.config.discover.disk.finder import Finder  # noqa: PLC0415 - only where models are looked for
+
+            self._finder = Finder()
+        return self._finder
 
     def on_plan(self, *, looks: bool) -> None:
         """Begin or stop to look: the plan in use has found models, or none."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from modelswap.config.discover.places import Discovery
+from modelswap.config.discover.disk.places import Discovery
 from modelswap.config.source.watching import Watch
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelswap.config.discover.places import Find
+    from modelswap.config.discover.disk.places import Find
 
 LOCAL: Final = "127.0.0.1"
 

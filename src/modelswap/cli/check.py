@@ -37,7 +37,7 @@ def command(
     """
     from modelswap.config.checks.preflight import preflight  # noqa: PLC0415 - the same
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
-    from modelswap.config.discover.places import Discovery  # noqa: PLC0415 - the same
+    from modelswap.config.discover.disk.places import Discovery  # noqa: PLC0415 - the same
     from modelswap.config.load import load  # noqa: PLC0415 - the same
 
     is_named = config is not None or config_dir is not None

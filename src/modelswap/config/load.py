@@ -33,7 +33,7 @@ from .compile.name_index import (
 from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
-from .discover.places import NONE_ASKED
+from .discover.disk.places import NONE_ASKED
 from .macros.expansion import Expanded, MoreModels, expand_file
 from .messages.diagnostics import Diagnostics
 from .messages.report import Report, presentable
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
 
     from .discover.discovery import FoundModels
-    from .discover.places import Discovery
+    from .discover.disk.places import Discovery
     from .messages.report import Problem
     from .plan import Model, Settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.app.model_watch import ModelWatch
-from modelswap.config.discover.places import Findings, Places
+from modelswap.config.discover.disk.places import Findings, Places
 from support.found_models import found_model
 
 if TYPE_CHECKING:
@@ -36,10 +36,15 @@ class ChangingFolder:
             raise found
         return Findings(tuple(found))
 
+    def stamp(self, places: Places) -> int:
+        """Say that something may have changed as long as there are more looks."""
+        assert places == HERE
+        return len(self.looks)
+
 
 def test_a_reload_that_was_asked_for_takes_what_is_there() -> None:
     """It looks itself, whatever the watch has seen."""
-    watch = ModelWatch(ChangingFolder([OLD], [OLD, NEW]).find)
+    watch = ModelWatch(ChangingFolder([OLD], [OLD, NEW]))
     assert watch.find(HERE).models == (OLD,)
     assert watch.find(HERE).models == (OLD, NEW)
 
@@ -47,7 +52,7 @@ def test_a_reload_that_was_asked_for_takes_what_is_there() -> None:
 def test_a_reload_after_a_look_takes_what_has_settled() -> None:
     """What appeared since is left for the next look, since it may be half written."""
     folder = ChangingFolder([OLD], [OLD, NEW], [OLD, NEW], [OLD, NEW, found_model("half")])
-    watch = ModelWatch(folder.find)
+    watch = ModelWatch(folder)
     watch.find(HERE)
     assert [watch.has_changed(), watch.has_changed()] == [False, True]
     assert watch.find(HERE).models == (OLD, NEW)
@@ -57,17 +62,31 @@ def test_a_reload_after_a_look_takes_what_has_settled() -> None:
 def test_what_counts_is_known_without_a_look() -> None:
     """The question whether a configuration has any model reads no disk."""
     folder = ChangingFolder([OLD])
-    watch = ModelWatch(folder.find)
+    watch = ModelWatch(folder)
     watch.find(HERE)
     assert watch.known(HERE).models == (OLD,)
     assert folder.taken == 1
+
+
+def test_files_are_left_alone_where_nothing_has_changed() -> None:
+    """As long as the directories are as they were, and all has settled, no file is looked at."""
+    folder = ChangingFolder([OLD], [OLD, NEW])
+    watch = ModelWatch(folder)
+    watch.find(HERE)
+    for _ in range(3):
+        watch.has_changed()
+    watch.find(HERE)
+    looks = folder.taken
+    for _ in range(3):
+        assert not watch.has_changed()
+    assert folder.taken == looks
 
 
 @pytest.fixture
 async def running() -> AsyncIterator[tuple[ModelWatch, ChangingFolder, asyncio.Event]]:
     """A watch over a folder that fails once and then has a new file."""
     folder = ChangingFolder([OLD], OSError("gone"), [OLD, NEW])
-    watch, changed = ModelWatch(folder.find, every=0), asyncio.Event()
+    watch, changed = ModelWatch(folder, every=0), asyncio.Event()
     watch.find(HERE)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(watch.run(changed.set))

@@ -19,8 +19,8 @@ from modelswap.config.schema.schema_root import RawConfig
 from modelswap.config.tree.node import Map, MapEntry, Mark, Seq, locate
 
 from .candidates import candidates, settle_names
-from .finder import Finder
-from .places import Findings, Places
+from .disk.finder import Finder
+from .disk.places import Findings, Places
 from .presets import read_presets
 from .trees import DiscoverTemplate, has_command, tree_of
 from .written import Written
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.macros.expansion import Template
 
-    from .places import Discovery
+    from .disk.places import Discovery
     from .trees import Candidate
 
 _NO_COMMAND: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.config.discover.settling import Settling, Stamp
+from modelswap.config.discover.disk.settling import Settling, Stamp
 from support.found_models import found_model
 
 if TYPE_CHECKING:

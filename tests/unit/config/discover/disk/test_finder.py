@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.discover.finder import Finder
-from modelswap.config.discover.places import Places
+from modelswap.config.discover.disk.finder import Finder
+from modelswap.config.discover.disk.places import Places
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,6 +32,11 @@ class Settling:
         """The models that count."""
         return tuple(self._taken.values())
 
+    @property
+    def is_settled(self) -> bool:
+        """All that was found at the last look counts, and nothing else does."""
+        return {key: model for key, (model, _) in self._seen.items()} == self._taken
+
     def take(self, found: Iterable[FoundModel]) -> None:
         """Let everything count that was found."""
         self._taken = {_key(model): model for model in found}

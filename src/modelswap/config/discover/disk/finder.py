@@ -14,6 +14,7 @@ from modelswap.catalog.header_cache import HeaderCache
 from modelswap.catalog.roots import Root, default_roots
 from modelswap.catalog.scan import scan
 
+from .folder_stamp import folder_stamp
 from .places import Findings, Places
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Finder:
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = HeaderCache(cache or _cache_file())
+        self._files: tuple[Path, ...] = ()
 
     def find(self, places: Places) -> Findings:
         """Look at every place; what cannot be looked at is said and left out."""
@@ -34,7 +36,14 @@ class Finder:
             return Findings((), tuple(problems))
         catalog = scan(roots, cache=self._cache)
         problems += (f"{one.path}: {one.text}" for one in catalog.problems)
+        self._files = tuple(
+            file for one in catalog.models for file in (*one.files, one.mmproj) if file is not None
+        )
         return Findings(catalog.models, tuple(problems))
+
+    def stamp(self, places: Places) -> int:
+        """Return a number that stays the same as long as `find` would find the same."""
+        return folder_stamp([root.path for root in _roots(places, [])], self._files)
 
 
 def _roots(places: Places, problems: list[str]) -> Iterator[Root]:
