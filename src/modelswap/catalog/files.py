@@ -160,11 +160,18 @@ class Walk:
                     files.append(file)
             elif name.lower().endswith(UNFINISHED):
                 unfinished.append(name)
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and self._leads_to_folder(entry):
                 links.append((entry.path, (*parts, name)))
         files.sort(key=lambda file: file.name)
         by_name = {file.name: file for file in files}
         return Folder(path, parts, by_name, frozenset(folders), tuple(sorted(unfinished)))
+
+    def _leads_to_folder(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError as problem:  # a link to itself
+            self._remark(entry.path, problem.strerror or "cannot be read")
+            return False
 
     def _file(self, entry: os.DirEntry[str]) -> FoundFile | None:
         if _UNPRINTABLE.search(entry.path):

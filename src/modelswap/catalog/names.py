@@ -160,18 +160,17 @@ def _tell_apart(
 def _aliases(
     choices: Sequence[NameChoice], members: list[int], taken: set[str]
 ) -> dict[int, tuple[str, ...]]:
-    wanted = {
-        index: list(dict.fromkeys((choices[index].base, *choices[index].aliases)))
-        for index in members
-    }
-    claims = Counter(
-        alias for aliases in wanted.values() for alias in {text.casefold() for text in aliases}
-    )
+    wanted: dict[int, dict[str, str]] = {}
+    for index in members:
+        spelled = wanted[index] = {}
+        for alias in filter(None, (choices[index].base, *choices[index].aliases)):
+            spelled.setdefault(alias.casefold(), alias)
+    claims = Counter(folded for spelled in wanted.values() for folded in spelled)
     return {
         index: tuple(
             alias
-            for alias in aliases
-            if alias and claims[alias.casefold()] == 1 and alias.casefold() not in taken
+            for folded, alias in spelled.items()
+            if claims[folded] == 1 and folded not in taken
         )
-        for index, aliases in wanted.items()
+        for index, spelled in wanted.items()
     }

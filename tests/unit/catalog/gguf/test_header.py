@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelswap.catalog.gguf.array_lengths import ArrayLengths
 from modelswap.catalog.gguf.header import read_header
-from modelswap.catalog.gguf.metadata import MOST_KEYS, MOST_STRING
+from modelswap.catalog.gguf.metadata import MOST_KEYS, MOST_STRING, is_wanted
 from modelswap.catalog.gguf.tensors import BLOCKS, MOST_TENSORS
 from modelswap.catalog.gguf.window import MOST_STRINGS, GgufError
 from modelswap.demo.weights import CHAT_TEMPLATE, write_model
@@ -244,7 +244,7 @@ def test_what_is_written_is_read(
     wanted = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in metadata.items()
-        if not key.startswith("tokenizer.")
+        if is_wanted(key)
     }
     assert found.metadata == wanted
     assert [(t.name, t.dimensions) for t in found.tensors] == list(shapes.items())
