@@ -172,7 +172,7 @@ def _plan(
     raw_models = _raw_models(expanded)
     alias_of = aliases(raw_models, diagnostics)
     offered = peers(raw.peers, diagnostics)
-    names = NameIndex(raw_models, alias_of, offered)
+    names = NameIndex(raw_models, alias_of, offered, may_change=found is not None)
     check_peer_names(names, offered, diagnostics)
     chosen = selectors(raw.selectors, names, diagnostics)
     common = Common(

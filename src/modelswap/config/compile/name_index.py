@@ -6,6 +6,7 @@ one of them win.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.found_value import FoundValue
@@ -81,8 +82,15 @@ def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[s
 
 class NameIndex:
     def __init__(
-        self, models: Iterable[str], alias_of: Mapping[str, ModelId], offered: Mapping[str, Peer]
+        self,
+        models: Iterable[str],
+        alias_of: Mapping[str, ModelId],
+        offered: Mapping[str, Peer],
+        *,
+        may_change: bool = False,
     ) -> None:
+        """`may_change`: models come and go on disk, so an unknown name is no mistake."""
+        self.may_change = may_change
         self.models = frozenset(models)
         self.alias_of = alias_of
         self.qualified: dict[str, str] = {}
@@ -102,6 +110,17 @@ class NameIndex:
 
     def hint(self, name: str) -> str:
         return nearest(name, self._known)
+
+
+def report_unknown(
+    place: Path, what: str, name: str, names: NameIndex, diagnostics: Diagnostics
+) -> None:
+    """Report a name that stands for nothing: a mistake, unless its file may come back."""
+    seen, hint = FoundValue("", name), names.hint(name)
+    if names.may_change:
+        diagnostics.warn(place, f"expected {what}", hint, seen=seen, then="left out")
+    else:
+        diagnostics.problem(place, f"expected {what}", hint, seen=seen)
 
 
 def check_peer_names(
@@ -149,9 +168,12 @@ def selectors(
             diagnostics.problem(path, "expected a mapping with strategy and targets; found null")
             continue
         _check_selector(one, path, raw, names, diagnostics)
-        found[name] = Selector(
-            id=name, spillover=one.settings.spillover, **values_of(one, SelectorKeys)
-        )
+        chosen = Selector(id=name, spillover=one.settings.spillover, **values_of(one, SelectorKeys))
+        if names.may_change:
+            there = tuple(target for target in one.targets if names.is_known(target))
+            chosen = replace(chosen, targets=there)
+        if chosen.targets or not names.may_change:
+            found[name] = chosen
     return found
 
 
@@ -173,10 +195,12 @@ def _check_selector(
     for index, target in enumerate(one.targets):
         place = (*path, "targets", index)
         real = names.local(target)
-        if not names.is_known(target):
-            then = ", a selector itself" if target in selectors_ else ""
-            message = f"expected a model, an alias or a peer's model; found {target!r}{then}"
+        what = "a model, an alias or a peer's model"
+        if target in selectors_ and not names.is_known(target):
+            message = f"expected {what}; found {target!r}, a selector itself"
             diagnostics.problem(place, message, names.hint(target))
+        elif not names.is_known(target):
+            report_unknown(place, what, target, names, diagnostics)
         elif one.strategy == "warm" and real is None:
             message = f"expected a local model for warm; found a peer's: {target!r}"
             diagnostics.problem(place, message)
@@ -210,7 +234,7 @@ def profiles(
                 diagnostics.problem(place, f"expected a free name; found a peer's model: {pin!r}")
             if target and not names.is_known(target) and target not in selectors_:
                 what = "a model, an alias, a peer's model or a selector"
-                diagnostics.expected(place, what, names.hint(target))
+                report_unknown(place, what, target, names, diagnostics)
         pins = {pin: target or "" for pin, target in one.pins.items()}
         found[name] = Profile(id=name, pins=pins, description=one.description)
     return found

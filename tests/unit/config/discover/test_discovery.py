@@ -191,6 +191,22 @@ def test_names_of_found_models_may_be_used() -> None:
     assert _plan(found).settings.preload == ("plain",)
 
 
+def test_a_name_whose_file_is_gone_is_left_out() -> None:
+    """A file that goes away makes no configuration invalid: what names it is left out, and says so."""
+    text = LLAMA + (
+        "selectors: {s: {strategy: warm, targets: [gone, plain]}, t: {strategy: pin, targets: [gone]}}\n"
+        "profiles: {p: {pins: {x: gone}}}\n"
+        "routing: {scheduler: {settings: {fifo: {priority: {gone: 5}}}}}\n"
+        "groups: {g: {members: [gone, plain]}}\n"
+        "hooks: {on_startup: {preload: [gone]}}"
+    )
+    found = load_found(text, found_model())
+    assert {name: one.targets for name, one in _plan(found).selectors.items()} == {"s": ("plain",)}
+    assert len(found.warnings) == 6
+    assert all("left out" in str(one) for one in found.warnings)
+    assert load_text(text).plan is None
+
+
 TEMPLATES = """
 discover:
   templates:
