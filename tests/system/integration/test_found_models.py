@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -217,3 +218,27 @@ def test_check_lists_what_would_be_served(folder: Path, home: dict[str, str]) ->
     assert "2 models" in ended.stdout
     assert "  red:f16 (also red, Red-F16)" in ended.stdout
     assert f"not served: {folder / 'broken.gguf'}: " in ended.stdout
+
+
+def test_safetensors_are_served_by_a_template(
+    modelswap_server: StartServer, tmp_path: Path, home: dict[str, str]
+) -> None:
+    """Such a folder is listed with what it lacks; a template with a command serves it after a reload."""
+    folder = tmp_path / "models" / "Tiny-Llama"
+    folder.mkdir(parents=True)
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    (folder / "config.json").write_text(json.dumps(config))
+    header = json.dumps({"a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + b"\0\0"
+    (folder / "model.safetensors").write_bytes(weights)
+    server = modelswap_server(f"discover: {folder.parent}\n", env=home)
+    (found,) = _found(server).values()
+    assert (found["format"], found["served"]) == ("safetensors", False)
+    assert "need a template" in found["reason"]
+    server.write_config(
+        f"discover:\n  paths: {folder.parent}\n"
+        f"  templates:\n    - match: safetensors\n      cmd: {stub_command('${MODEL_ID}')}\n"
+        "      useModelName: ${MODEL_ID}\n"
+    )
+    assert server.ask("POST", "/api/config/reload").status == 200
+    assert server.chat(found["id"]).status == 200

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.found import ModelFormat, ModelKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from modelswap.catalog.found import FoundModel
 
@@ -39,6 +41,8 @@ _OLLAMA_OPTIONS: Final = {
     "seed": "seed",
 }
 """Ollama's parameter: the option of llama-server with the same meaning."""
+_CONTEXT_FLAGS: Final = frozenset({"-c", "--ctx-size", "--max-model-len", "--context-length"})
+"""Of llama-server, vLLM and SGLang."""
 
 
 def known_options(model: FoundModel) -> Options:
@@ -67,9 +71,20 @@ def known_options(model: FoundModel) -> Options:
     return found
 
 
-def quoted(options: Options) -> str:
-    """Return the options as text for a command."""
-    return " ".join(shlex.quote(word) for words in options.values() for word in words)
+def quoted(words: Iterable[str], *, windows: bool) -> str:
+    """Return words as text for a command, so that it is split into them again."""
+    return subprocess.list2cmdline([*words]) if windows else shlex.join(words)
+
+
+def context_of(words: Sequence[str]) -> int | None:
+    """Return the context length that arguments set; the last one counts."""
+    found: int | None = None
+    for word, following in pairwise((*words, "")):
+        name, equals, value = word.partition("=")
+        value = value if equals else following
+        if name in _CONTEXT_FLAGS and value.isdecimal():
+            found = int(value) or None
+    return found
 
 
 def joined(parts: Iterable[str]) -> str:

@@ -126,9 +126,6 @@ def _as_started(model: FoundModel, options: Options) -> FoundModel:
         model = replace(model, kind=ModelKind.RERANK)
     elif "embedding" in options:
         model = replace(model, kind=ModelKind.EMBEDDING)
-    context = options.get("ctx-size", ("",))[-1]
-    if context.isdecimal() and int(context) > 0:
-        model = replace(model, context_length=int(context))
     return model
 
 

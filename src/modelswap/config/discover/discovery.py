@@ -84,7 +84,7 @@ class FoundModels:
             models=tuple(sorted([*entries, *unknown, *broken, *refused], key=_by_name)),
             presets=tuple(map(str, files)),
         )
-        return _models(served, templates)
+        return _models(served, templates, windows=self._windows)
 
     def has(self, model: str) -> bool:
         """Tell whether the model was found, and is not one of the file."""
@@ -145,8 +145,10 @@ def _templates(top: Map) -> list[DiscoverTemplate]:
     ]
 
 
-def _models(served: Sequence[Candidate], templates: Sequence[DiscoverTemplate]) -> Map:
-    trees = [(one.id, tree_of(one, templates)) for one in served]
+def _models(
+    served: Sequence[Candidate], templates: Sequence[DiscoverTemplate], *, windows: bool
+) -> Map:
+    trees = [(one.id, tree_of(one, templates, windows=windows)) for one in served]
     return Map(Mark(""), tuple(MapEntry(id_, tree.mark, tree) for id_, tree in trees))
 
 

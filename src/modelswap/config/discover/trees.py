@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.found import ModelFormat, ModelKind
+from modelswap.config.commands.words import split
 from modelswap.config.macros.macros import uses
 from modelswap.config.tree.node import Map, MapEntry, Mark, Node, NodeKind, Scalar, Seq, text
 
-from .arguments import joined, quoted
+from .arguments import context_of, joined, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,23 +81,25 @@ def has_command(candidate: Candidate, templates: Sequence[DiscoverTemplate]) -> 
     )
 
 
-def tree_of(candidate: Candidate, templates: Sequence[DiscoverTemplate]) -> Map:
+def tree_of(candidate: Candidate, templates: Sequence[DiscoverTemplate], *, windows: bool) -> Map:
     """Return the model's tree: mappings of templates are merged, lists joined, else the last one wins."""
     mark = Mark(str(candidate.model.path))
     fitting = [one for one in templates if one.fits(candidate)]
-    tree = _base(candidate, mark)
+    added = [one.record.args for one in fitting]
+    words = [word for words in candidate.options.values() for word in words]
+    context = context_of((*words, *split(joined(added), windows=windows)))
+    tree = _base(candidate, context or candidate.model.context_length, mark)
     for template in fitting:
         for entry in template.tree.entries:
             if entry.key not in _OWN_KEYS:
                 tree = _merged(tree, entry)
-    added = [one.record.args for one in fitting]
     command = tree.get("cmd")
     if isinstance(command, Scalar) and not uses(command, ARGS_TOKEN):
         written = joined((str(command.value).rstrip(), *added))
         tree = tree.with_value("cmd", text(written, command.mark))
     macros = {
-        "MODEL_PATH": shlex.quote(str(candidate.model.path)),
-        "MODEL_ARGS": joined((quoted(candidate.options), *added)),
+        "MODEL_PATH": quoted([str(candidate.model.path)], windows=windows),
+        "MODEL_ARGS": joined((quoted(words, windows=windows), *added)),
     }
     own = Map(mark, tuple(MapEntry(key, mark, text(value, mark)) for key, value in macros.items()))
     return _merged(tree, MapEntry("macros", mark, own))
@@ -114,13 +116,13 @@ def _merged(tree: Map, entry: MapEntry) -> Map:
     return tree.with_value(entry.key, value)
 
 
-def _base(candidate: Candidate, mark: Mark) -> Map:
+def _base(candidate: Candidate, context: int | None, mark: Mark) -> Map:
     model = candidate.model
     keys: dict[str, Node] = {
         "cmd": text(DEFAULT_COMMAND, mark),
         "description": text(summary(model), mark),
         "aliases": _list(candidate.aliases, mark),
-        "capabilities": _capabilities(model, mark),
+        "capabilities": _capabilities(model, context, mark),
         "(files)": text(str(model.size), mark),
         "metadata": Map(mark).with_value("found", _facts(model, mark)),
         **candidate.keys,
@@ -138,13 +140,13 @@ def _rounded(number: int, units: Sequence[tuple[str, int]], blank: str = "") -> 
     return next((f"{number / size:.3g}{blank}{unit}" for unit, size in units if number >= size), "")
 
 
-def _capabilities(model: FoundModel, mark: Mark) -> Map:
+def _capabilities(model: FoundModel, context: int | None, mark: Mark) -> Map:
     is_chat = model.kind is ModelKind.CHAT
     found = Map(mark).with_value("in", _list(_inputs(model), mark))
     if is_chat:
         found = found.with_value("out", _list(["text"], mark))
-    if model.context_length:
-        found = found.with_value("context", _number(model.context_length, mark))
+    if context:
+        found = found.with_value("context", _number(context, mark))
     flags = {
         "tools": is_chat and model.tools,
         "reasoning": is_chat and model.reasoning,

@@ -233,6 +233,7 @@ def test_templates_add_up() -> None:
     assert (qwen.spec.ttl, other.spec.ttl) == (Seconds(600), Seconds(600))
     assert (qwen.env, other.env) == (("A=1", "B=2"), ("A=1",))
     assert qwen.argv[7:] == ("--ctx-size", "16384")
+    assert (qwen.capabilities.context, other.capabilities.context) == (16384, None)
     assert (qwen.capabilities.tools, qwen.capabilities.inputs) == (True, ("text",))
     assert other.argv[7:] == ("--threads", "4")
     assert other.aliases == ("other-llama",)
