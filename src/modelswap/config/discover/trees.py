@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 PATH_TOKEN: Final = "${MODEL_PATH}"  # noqa: S105 - a placeholder
 ARGS_TOKEN: Final = "${MODEL_ARGS}"  # noqa: S105 - the same
-DEFAULT_COMMAND: Final = f"${{llama-server}} --port ${{PORT}} --model {PATH_TOKEN} {ARGS_TOKEN}"
-DOWNLOADING_COMMAND: Final = f"${{llama-server}} --port ${{PORT}} {ARGS_TOKEN}"
+_SERVER: Final = "${llama-server} --host 127.0.0.1 --port ${PORT}"
+"""With the address: in llama.cpp's container images it is every one, by an environment variable."""
+DEFAULT_COMMAND: Final = f"{_SERVER} --model {PATH_TOKEN} {ARGS_TOKEN}"
+DOWNLOADING_COMMAND: Final = f"{_SERVER} {ARGS_TOKEN}"
 """For a preset that names a repository: llama-server fetches the model itself."""
 _OWN_KEYS: Final = frozenset({"match", "args"})
 """Keys of a template that are no keys of a model."""

@@ -43,13 +43,8 @@ def test_a_found_model_is_a_model() -> None:
     found = load_found(LLAMA, found_model(aliases=("short",)))
     model = _one(found)
     assert model.argv == (
-        "srv",
-        "--port",
-        "5800",
-        "--model",
-        "/models/plain.gguf",
-        "--alias",
-        "plain",
+        *("srv", "--host", "127.0.0.1", "--port", "5800"),
+        *("--model", "/models/plain.gguf", "--alias", "plain"),
     )
     assert model.proxy == "http://localhost:5800"
     assert _plan(found).aliases == {"short": "plain"}
@@ -77,7 +72,7 @@ def test_a_found_model_is_a_model() -> None:
 )
 def test_arguments_follow_from_the_model(more: dict[str, Any], added: tuple[str, ...]) -> None:
     """What is known of a model decides its arguments; a store's parameters are translated."""
-    assert _one(load_found(LLAMA, found_model(**more))).argv[7:] == added
+    assert _one(load_found(LLAMA, found_model(**more))).argv[9:] == added
 
 
 def test_capabilities_follow_from_the_model() -> None:
@@ -107,7 +102,7 @@ def test_what_is_known_is_in_the_metadata() -> None:
 def test_a_name_with_blanks_and_quotes_is_one_word() -> None:
     """A path reaches the server as it is."""
     path = Path("/my models/it's $HOME #1; rm.gguf")
-    assert _one(load_found(LLAMA, found_model(path=path))).argv[4] == str(path)
+    assert _one(load_found(LLAMA, found_model(path=path))).argv[6] == str(path)
 
 
 @pytest.mark.parametrize("name", ["a${PORT}", "a${x}", "a\nb", "a\udc80"])
@@ -232,10 +227,10 @@ def test_templates_add_up() -> None:
     qwen, other = plan.models["qwen3-8b"], plan.models["other"]  # type: ignore[index]  # ids are texts
     assert (qwen.spec.ttl, other.spec.ttl) == (Seconds(600), Seconds(600))
     assert (qwen.env, other.env) == (("A=1", "B=2"), ("A=1",))
-    assert qwen.argv[7:] == ("--ctx-size", "16384")
+    assert qwen.argv[9:] == ("--ctx-size", "16384")
     assert (qwen.capabilities.context, other.capabilities.context) == (16384, None)
     assert (qwen.capabilities.tools, qwen.capabilities.inputs) == (True, ("text",))
-    assert other.argv[7:] == ("--threads", "4")
+    assert other.argv[9:] == ("--threads", "4")
     assert other.aliases == ("other-llama",)
 
 

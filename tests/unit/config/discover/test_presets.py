@@ -54,7 +54,7 @@ def _loaded(preset: Path, text: str, *names: str, config: str = "") -> Loaded:
 def _argv(found: Loaded, name: str) -> tuple[str, ...]:
     assert found.plan is not None, found.lines()
     argv = next(m.argv for id_, m in found.plan.models.items() if id_ == name)
-    return tuple(word for word in argv[3:] if word not in ("--alias", name))
+    return tuple(word for word in argv[5:] if word not in ("--alias", name))
 
 
 def test_a_section_wins_over_the_shared_one(preset: Path) -> None:
