@@ -170,7 +170,7 @@ def _plan(
     if found is not None:
         preloaded += found.preload
     raw_models = _raw_models(expanded)
-    alias_of = aliases(raw_models, diagnostics)
+    alias_of = aliases(raw_models, diagnostics, () if found is None else found.served)
     offered = peers(raw.peers, diagnostics)
     names = NameIndex(raw_models, alias_of, offered, may_change=found is not None)
     check_peer_names(names, offered, diagnostics)
@@ -185,7 +185,7 @@ def _plan(
     )
     models = {
         ModelId(t.id): build(
-            t, common, report if found is None or not found.has(t.id) else found.scratch
+            t, common, found.scratch if found is not None and t.id in found.served else report
         )
         for t in expanded.templates
     }

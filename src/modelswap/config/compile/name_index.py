@@ -20,7 +20,7 @@ from .api_keys import upstream_key
 from .models import automatic_aliases, filters, timeouts, upstream_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawModel, RawPeer, RawProfile, RawSelector
@@ -29,29 +29,45 @@ if TYPE_CHECKING:
 STRATEGIES: Final = ("warm", "pin", "spillover")
 
 
-def aliases(models: Mapping[str, RawModel], diagnostics: Diagnostics) -> dict[str, ModelId]:
-    """Map aliases to models: the explicit ones first, then those of `setParamsByID`."""
-    found: dict[str, ModelId] = {}
+def aliases(
+    models: Mapping[str, RawModel], diagnostics: Diagnostics, found: Container[str] = ()
+) -> dict[str, ModelId]:
+    """Map aliases to models: the explicit ones first, then those of `setParamsByID`.
+
+    Of the models that were found on disk a name that is taken is left out: a template's name may fit
+    one more of them at any time.
+    """
+    taken: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
             path = ("models", name, "aliases", index)
             if alias in models and alias != name:
                 what, then = "a name that is no model's id", "which goes to that model"
                 diagnostics.tolerated(path, what, then, value=alias)
-            if alias in found:
-                what = f"expected an alias of one model; found {alias!r} of {found[alias]!r}, too"
-                diagnostics.problem(path, what, "the alias is given twice")
-            found.setdefault(alias, ModelId(name))
+            if alias in taken:
+                what = f"expected an alias of one model; found {alias!r} of {taken[alias]!r}, too"
+                _clash(path, what, "the alias is given twice", name in found, diagnostics)
+            taken.setdefault(alias, ModelId(name))
     for name, raw in models.items():
         for alias in automatic_aliases(name, raw):
             place: Path = ("models", name, "filters", "setParamsByID", alias)
+            owner = taken.get(alias)
             if alias in models:
                 what = f"expected a free name; found another model's: {alias!r}"
-                diagnostics.problem(place, what)
-            elif found.setdefault(alias, ModelId(name)) != name:
-                what = f"expected a free name; found an alias of {found[alias]!r}: {alias!r}"
-                diagnostics.problem(place, what)
-    return {alias: model for alias, model in found.items() if alias not in models}
+                _clash(place, what, "", name in found, diagnostics)
+            elif owner is not None and owner in found and name not in found:
+                taken[alias] = ModelId(name)
+            elif taken.setdefault(alias, ModelId(name)) != name:
+                what = f"expected a free name; found an alias of {taken[alias]!r}: {alias!r}"
+                _clash(place, what, "", name in found, diagnostics)
+    return {alias: model for alias, model in taken.items() if alias not in models}
+
+
+def _clash(path: Path, what: str, hint: str, is_found: bool, diagnostics: Diagnostics) -> None:  # noqa: FBT001 - private
+    if is_found:
+        diagnostics.warn(path, what, hint, then="left out")
+    else:
+        diagnostics.problem(path, what, hint)
 
 
 def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[str, Peer]:

@@ -50,7 +50,8 @@ class FoundModels:
         """What is reported of found models; `promote` passes on what a file's author can mend."""
         self.discovered: Discovered | None = None
         self.preload: tuple[str, ...] = ()
-        self._served: frozenset[str] = frozenset()
+        self.served: frozenset[str] = frozenset()
+        """Ids of the models that are added."""
 
     def __call__(self, top: Map, written: Sequence[Template]) -> Map:
         """Return the models to add, by id. `top`: the file without models, its macros expanded."""
@@ -75,7 +76,7 @@ class FoundModels:
             if not has_command(one, templates)
         ]
         entries = [FoundEntry(one.model, one.id) for one in served]
-        self._served = frozenset(one.id for one in served)
+        self.served = frozenset(one.id for one in served)
         self.preload = tuple(one.id for one in served if one.is_preloaded)
         self.discovered = Discovered(
             folders=tuple(map(str, places.folders)),
@@ -85,10 +86,6 @@ class FoundModels:
             presets=tuple(map(str, files)),
         )
         return _models(served, templates, windows=self._windows)
-
-    def has(self, model: str) -> bool:
-        """Tell whether the model was found, and is not one of the file."""
-        return model in self._served
 
     def _check_folders(self, own: Sequence[Path], mark: Mark) -> None:
         """Report folders that are not there: a typing error in a command, maybe a mount in a file."""

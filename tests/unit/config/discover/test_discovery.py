@@ -234,6 +234,18 @@ def test_templates_add_up() -> None:
     assert other.aliases == ("other-llama",)
 
 
+def test_a_name_in_a_template_that_fits_two_models() -> None:
+    """One more file must not make a configuration invalid: the first model has the name, and it is said."""
+    text = LLAMA + (
+        "discover: {templates: [{aliases: [coder], filters: {setParamsByID: {high: {a: 1}}}}]}\n"
+        "models: {mine: {cmd: 'x ${PORT}', filters: {setParamsByID: {coder: {}}}}}"
+    )
+    found = load_found(text, found_model("a"), found_model("b"))
+    assert _plan(found).aliases == {"coder": "mine", "high": "a"}
+    assert len(found.warnings) == 2
+    assert all("left out" in str(one) for one in found.warnings)
+
+
 def test_a_template_may_give_the_command() -> None:
     """It has the path, the arguments, the id and the port to fill in."""
     text = """
