@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from modelswap.catalog.found import ModelFormat, ModelKind
 from modelswap.config.describe import describe
@@ -358,3 +360,41 @@ def test_an_exchanged_file_is_another_server() -> None:
     before = _plan(load_found(LLAMA, found_model("m")))
     after = _plan(load_found(LLAMA, found_model("m", size=Bytes(7))))
     assert diff(before, after).changed == {"m"}
+
+
+_TEXT = st.text(st.characters(blacklist_characters="/"), min_size=1, max_size=12) | st.sampled_from(
+    [
+        "${PORT}",
+        "${MODEL_ID}",
+        "$(x)",
+        "'",
+        '"',
+        "\\",
+        "#",
+        "a b",
+        "-m",
+        "${llama-server}",
+        "é",
+        "\u2028",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(_TEXT, _TEXT, _TEXT), max_size=4))
+def test_whatever_files_are_called_there_is_a_plan(names: list[tuple[str, str, str]]) -> None:
+    """Any id, alias and file name is served as it is, or listed with the reason; it is never a mistake."""
+    models = [
+        found_model(id_, aliases=(alias,), path=Path("/m") / f"{file}.gguf")
+        for id_, alias, file in names
+    ]
+    found = load_found(LLAMA, *models)
+    assert found.problems == ()
+    assert found.warnings == ()
+    discovered = _plan(found).discovered
+    assert discovered is not None
+    assert len(discovered.models) == len(models)
+    for entry in discovered.models:
+        if not entry.reason:
+            argv = _one(found, entry.id).argv
+            assert argv[argv.index("--model") + 1] == str(entry.model.path)
