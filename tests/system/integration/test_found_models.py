@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.load_clients import rest_of, slow_stream
 from support.server import Modelswap, stub_command, wait_until
 
 if TYPE_CHECKING:
@@ -119,6 +120,19 @@ def test_a_file_that_is_being_copied(
     copy.write_bytes(whole)
     wait_until(lambda: "blue:f16" in _listed(server), what="the whole file")
     assert server.chat("blue", max_tokens=1).status == 200
+
+
+def test_a_removed_file_cuts_no_stream(
+    modelswap_server: StartServer, folder: Path, home: dict[str, str]
+) -> None:
+    """The model of a removed file is no model any more; its running stream comes to its end."""
+    command = f"discover:\n  paths: {folder}\n  templates:\n    - cmd: {stub_command('any')}\n"
+    server = modelswap_server(command, env=home)
+    with slow_stream(server, "red:f16", events=300, delay_ms=25) as connection:
+        (folder / "Red-F16.gguf").unlink()
+        wait_until(lambda: "red:f16" not in _listed(server), what="the removed file")
+        assert b"data: [DONE]" in rest_of(connection, b"[DONE]")
+    wait_until(lambda: not server.model_pids(), what="its server")
 
 
 def test_written_models_and_found_ones(
