@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import idle, swap, throughput
+from bench import catalog, idle, swap, throughput
 from bench.load import nginx_path
 from bench.table import Figure, render
 
@@ -23,6 +23,7 @@ CASES: dict[str, Callable[..., list[Figure]]] = {
     "swap": swap.swap,
     "cold": swap.cold,
     "listing": swap.listing,
+    "catalog": catalog.catalog,
 }
 
 

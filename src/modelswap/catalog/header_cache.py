@@ -26,6 +26,8 @@ MOST_ENTRIES: Final = 1 << 16
 """Files: more are on few machines; those beyond are read at each scan."""
 MOST_BYTES: Final = Bytes(64 << 20)
 """A larger cache file was not written here: an entry has 200 to 400 bytes."""
+_INODE: Final = (1 << 64) - 1
+"""Bits of an inode that are kept; ReFS of Windows has 128."""
 _VERSION: Final = 1
 """Counts up when a summary's meaning changes, so that old ones are read again."""
 
@@ -59,7 +61,7 @@ class HeaderCache:
         key = os.fsencode(file.path)
         entry = self._entries.get(key)
         if entry is None or (entry.size, entry.mtime_ns, entry.inode) != (
-            file.size, file.mtime_ns, file.inode,
+            file.size, file.mtime_ns, file.inode & _INODE,
         ):  # fmt: skip
             return None
         self._used.add(key)
@@ -67,7 +69,7 @@ class HeaderCache:
 
     def put(self, file: FoundFile, summary: Summary) -> None:
         key = os.fsencode(file.path)
-        self._entries[key] = _Entry(key, file.size, file.mtime_ns, file.inode, summary)
+        self._entries[key] = _Entry(key, file.size, file.mtime_ns, file.inode & _INODE, summary)
         self._used.add(key)
         self._is_changed = True
 

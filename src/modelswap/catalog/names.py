@@ -131,7 +131,7 @@ def assign(choices: Sequence[NameChoice]) -> list[tuple[str, tuple[str, ...]]]:
     broken = [index for index, choice in enumerate(choices) if choice.is_broken]
     _tell_apart(choices, levels, whole, set())
     taken = {choices[index].at(levels[index]).casefold() for index in whole}
-    aliases = _aliases(choices, whole, taken)
+    aliases = _aliases(choices, levels, whole, taken)
     for names in aliases.values():
         taken.update(map(str.casefold, names))
     _tell_apart(choices, levels, broken, taken)
@@ -158,7 +158,7 @@ def _tell_apart(
 
 
 def _aliases(
-    choices: Sequence[NameChoice], members: list[int], taken: set[str]
+    choices: Sequence[NameChoice], levels: list[int], members: list[int], taken: set[str]
 ) -> dict[int, tuple[str, ...]]:
     wanted: dict[int, dict[str, str]] = {}
     for index in members:
@@ -166,11 +166,13 @@ def _aliases(
         for alias in filter(None, (choices[index].base, *choices[index].aliases)):
             spelled.setdefault(alias.casefold(), alias)
     claims = Counter(folded for spelled in wanted.values() for folded in spelled)
-    return {
-        index: tuple(
+    found: dict[int, tuple[str, ...]] = {}
+    for index, spelled in wanted.items():
+        own = choices[index].at(levels[index])
+        found[index] = tuple(
             alias
             for folded, alias in spelled.items()
-            if claims[folded] == 1 and folded not in taken
+            if claims[folded] == 1
+            and (folded not in taken or (folded == own.casefold() and alias != own))
         )
-        for index, spelled in wanted.items()
-    }
+    return found

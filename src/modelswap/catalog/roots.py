@@ -48,10 +48,11 @@ def default_roots(
     found: dict[Path, Root] = {}
     for path, source in _places(environ, home, platform):
         try:
-            if path.is_dir():
-                found.setdefault(path.resolve(), Root(path, source))
-        except OSError:  # no permission to look
-            continue
+            is_there = path.is_dir()
+        except PermissionError:  # a scan says so
+            is_there = True
+        if is_there:
+            found.setdefault(path.resolve(), Root(path, source))
     return tuple(found.values())
 
 

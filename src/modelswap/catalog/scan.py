@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _PUBLISHED: Final = 2
 """Folders of LM Studio's layout: publisher and repository."""
 
+_MOST_PATHS: Final = 8
+"""Other paths to a file whose names are aliases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -68,7 +71,8 @@ class _Scan:
         self._set_aside: list[Remark] = []
 
     def look(self, root: Root, index: int) -> None:
-        found = self._tree(str(root.path), root.source, root.path.name, None)
+        path = root.path.absolute()
+        found = self._tree(str(path), root.source, path.name, None)
         self._candidates += [(index, candidate) for candidate in found]
 
     def catalog(self) -> Catalog:
@@ -171,7 +175,7 @@ def _each_once(found: list[tuple[int, Candidate]]) -> list[Candidate]:
     for paths in same.values():
         paths.sort(key=_preference)
         first, *others = (candidate for _, candidate in paths)
-        aliases = [alias for other in others for alias in other.choice.aliases]
+        aliases = [alias for other in others[:_MOST_PATHS] for alias in other.choice.aliases]
         choice = replace(first.choice, aliases=(*first.choice.aliases, *aliases))
         kept.append(replace(first, choice=choice))
     return kept

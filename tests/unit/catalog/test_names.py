@@ -126,10 +126,12 @@ CHOICES = st.lists(
 def test_no_name_is_given_twice_in_any_order(
     choices: list[NameChoice], data: st.DataObject
 ) -> None:
-    """Ids and aliases are unique, whatever their case, and depend on no order."""
+    """No two models share a name, whatever its case; names depend on no order."""
     found = dict(zip((each.path for each in choices), assign(choices), strict=True))
-    given_names = [name.casefold() for id_, aliases in found.values() for name in (id_, *aliases)]
-    assert len(given_names) == len(set(given_names))
+    folded = [{name.casefold() for name in (id_, *aliases)} for id_, aliases in found.values()]
+    assert sum(map(len, folded)) == len(set().union(*folded))
+    spelled = [name for id_, aliases in found.values() for name in (id_, *aliases)]
+    assert len(spelled) == len(set(spelled))
     shuffled = data.draw(st.permutations(choices))
     again = dict(zip((each.path for each in shuffled), assign(shuffled), strict=True))
     assert again == found

@@ -254,14 +254,27 @@ def test_names_that_cannot_be_shown_are_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_many_files_are_listed_in_bounded_time(tmp_path: Path) -> None:
-    """Fifty thousand files, most of them no models."""
-    for folder in range(50):
-        (tmp_path / f"{folder}").mkdir()
-        for number in range(1000):
-            (tmp_path / f"{folder}" / f"{number}.txt").touch()
-    chat_model().write(tmp_path / "7" / "Qwen3-8B-Q4_K_M.gguf")
-    assert list(names(scanned(tmp_path))) == ["qwen3-8b:q4_k_m"]
+def test_fifty_thousand_files_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of them are no models; a thousand names of one file are one model, read once."""
+    opened = 0
+    original = os.open
+
+    def counted(path: object, *arguments: int) -> int:
+        nonlocal opened
+        opened += 1
+        return original(path, *arguments)  # type: ignore[arg-type]  # as it was given
+
+    model = chat_model().write(tmp_path / "Qwen3-8B-Q4_K_M.gguf")
+    for number in range(50_000):
+        ending = "gguf" if number % 50 == 0 else "txt"
+        (tmp_path / f"{number:05}.{ending}").hardlink_to(model)
+    monkeypatch.setattr(os, "open", counted)
+    found = scanned(tmp_path)
+    assert [model.id for model in found.models] == ["qwen3-8b:q4_k_m"]
+    assert len(found.models[0].aliases) < 20
+    assert opened == 1
 
 
 def test_the_second_scan_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

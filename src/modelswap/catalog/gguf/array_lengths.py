@@ -1,10 +1,10 @@
 """Remembers how long arrays of strings are, so that one vocabulary is walked once for many files.
 
 The quantizations and fine-tunes of a model carry the same vocabulary: 150,000 strings take 15 ms to
-walk. An array with the same count of strings, the same bytes at its begin, its end and between, and the
-same key after it is taken for the same array. A vocabulary that is another one does not have the key
-inside it; a file that was made to be mistaken is misread alone. Where a wrong guess leads to an error,
-`header` reads the file again without this.
+walk. An array of the same key and count, with the same bytes at its begin and its end and the same key
+after it, has the same length. A vocabulary that is another one does not have the key inside it; a file
+that was made to be mistaken is misread alone. Where a wrong guess leads to an error, `header` reads the
+file again without this.
 Memory: at most `MOST` arrays, about a kilobyte each.
 """
 
@@ -23,12 +23,10 @@ WORTH: Final = 1024
 """Strings: fewer are walked faster than compared."""
 _FIRST: Final = 512
 """Bytes at the start of the array that must be the same."""
-_SAMPLE: Final = 32
-"""Bytes of each of the other places, and of what follows: most of the next key."""
-_PLACES: Final = 4
-"""Places: after each quarter of the array, the last one at its end."""
-_Key = tuple[int, str, bytes]
-_Known = tuple[int, tuple[bytes, ...]]
+_LAST: Final = 32
+"""Bytes at its end that must be the same, and of what follows: most of the next key."""
+_Key = tuple[str, int, str, bytes]
+_Known = tuple[int, bytes]
 
 
 class ArrayLengths:
@@ -42,18 +40,17 @@ class ArrayLengths:
     def skip(self, window: Window, count: int, what: str) -> None:
         """Skip an array of strings, walking it only when it is new."""
         begin = window.offset
-        key = (count, window.order, window.peek(begin, _FIRST))
+        key = (what, count, window.order, window.peek(begin, _FIRST))
         known = self._known.get(key)
-        if known is not None and _samples(window, begin, known[0]) == known[1]:
+        if known is not None and _seam(window, begin + known[0]) == known[1]:
             self.guessed = True
             window.seek(begin + known[0])
             return
         window.skip_strings(count, what)
         length = window.offset - begin
-        self._known[key] = (length, _samples(window, begin, length))
+        self._known[key] = (length, _seam(window, window.offset))
 
 
-def _samples(window: Window, begin: int, length: int) -> tuple[bytes, ...]:
-    ends = (begin + length * place // _PLACES for place in range(1, _PLACES + 1))
-    inside = [window.peek(max(begin, end - _SAMPLE), _SAMPLE) for end in ends]
-    return (*inside, window.peek(begin + length, _SAMPLE))
+def _seam(window: Window, end: int) -> bytes:
+    """Return the bytes on both sides of an array's end."""
+    return window.peek(end - _LAST, 2 * _LAST)

@@ -116,7 +116,7 @@ def _read(window: Window, arrays: ArrayLengths | None) -> GgufHeader:
     tensor_count = window.length("the count of tensors")
     key_count = window.length("the count of keys")
     metadata = read_metadata(window, key_count, arrays)
-    tensors = read_tensors(window, tensor_count, short_dimensions=short)
+    tensors = read_tensors(window, tensor_count, is_short=short)
     return GgufHeader(
         version=version,
         is_big_endian=order == ">",

@@ -24,8 +24,8 @@ MOST_NAME: Final = Bytes(256)
 """llama.cpp accepts 63; newer builds may accept more."""
 MOST_DIMENSIONS: Final = 4
 """As many as a tensor of ggml has."""
-MOST_ELEMENTS: Final = 1 << 62
-"""ggml counts elements in 64 bits, with sign."""
+MOST: Final = 1 << 62
+"""Elements and bytes, of one tensor and of all: ggml counts them in 64 bits, with sign."""
 BLOCKS: Final = {
     0: ("f32", 1, 4), 1: ("f16", 1, 2), 2: ("q4_0", 32, 18), 3: ("q4_1", 32, 20),
     6: ("q5_0", 32, 22), 7: ("q5_1", 32, 24), 8: ("q8_0", 32, 34), 9: ("q8_1", 32, 40),
@@ -38,14 +38,15 @@ BLOCKS: Final = {
     40: ("nvfp4", 64, 36), 41: ("q1_0", 128, 18),
 }  # fmt: skip
 """Type of a tensor -> its name, elements of one block, bytes of one block (ggml's `ggml_type`)."""
-_U32: Final = {order: struct.Struct(order + "I") for order in "<>"}
-_ENDS: Final = {order: struct.Struct(order + "IQ") for order in "<>"}
-"""Type and offset, which end the record of a tensor."""
-_DIMENSIONS: Final = {
-    (order, code): [struct.Struct(f"{order}{count}{code}") for count in range(MOST_DIMENSIONS + 1)]
+_LONGEST: Final = Bytes(8 + MOST_NAME + 4 + MOST_DIMENSIONS * 8 + 12)
+"""One record: its name with its length, its dimensions with their count, type and offset."""
+_NUMBERS: Final = {order + code: struct.Struct(order + code) for order in "<>" for code in "IQ"}
+_ENDS: Final = {
+    order + code: [struct.Struct(f"{order}{rank}{code}IQ") for rank in range(MOST_DIMENSIONS + 1)]
     for order in "<>"
     for code in "IQ"
 }
+"""What follows the count of dimensions: the dimensions, the type, the offset."""
 
 
 class TensorInfo(msgspec.Struct, frozen=True, gc=False):
@@ -60,33 +61,45 @@ class TensorInfo(msgspec.Struct, frozen=True, gc=False):
     """Bytes; `None` for a type that is not known here."""
 
 
-def read_tensors(window: Window, count: int, *, short_dimensions: bool) -> tuple[TensorInfo, ...]:
-    """Read the records of all tensors; version 1 of GGUF has dimensions of 32 bits."""
+def read_tensors(window: Window, count: int, *, is_short: bool) -> tuple[TensorInfo, ...]:
+    """Read the records of all tensors; version 1 of GGUF has lengths and dimensions of 32 bits."""
     if count > MOST_TENSORS:
         raise GgufError(f"has {count} tensors; at most {MOST_TENSORS} are read")
-    dimensions = _DIMENSIONS[window.order, "I" if short_dimensions else "Q"]
-    ends = _ENDS[window.order]
+    code = window.order + ("I" if is_short else "Q")
+    length_of, rank_of, ends = _NUMBERS[code], _NUMBERS[window.order + "I"], _ENDS[code]
     found: list[TensorInfo] = []
     seen: set[str] = set()
     for number in range(1, count + 1):
-        what = f"tensor {number} of {count}"
-        name = window.text(MOST_NAME, what)
+        data, position = window.ahead(_LONGEST)
+        try:
+            length: int = length_of.unpack_from(data, position)[0]
+            if length > MOST_NAME:
+                raise GgufError(f"gives tensor {number} a name of {length} bytes")
+            start = position + length_of.size
+            position = start + length
+            name = data[start:position].decode("utf-8", "replace")
+            rank: int = rank_of.unpack_from(data, position)[0]
+            if rank > MOST_DIMENSIONS:
+                raise GgufError(
+                    f"gives {name!r} {rank} dimensions; at most {MOST_DIMENSIONS} exist"
+                )
+            end: tuple[int, ...] = ends[rank].unpack_from(data, position + rank_of.size)
+        except struct.error:
+            raise GgufError(
+                f"is cut off: it ends in tensor {number} of {count}, at byte {window.size}"
+            ) from None
+        window.advance(position + rank_of.size + ends[rank].size)
         if name in seen:
             raise GgufError(f"has the tensor {name!r} twice")
         seen.add(name)
-        rank = window.u32(what)
-        if rank > MOST_DIMENSIONS:
-            raise GgufError(f"gives {name!r} {rank} dimensions; at most {MOST_DIMENSIONS} exist")
-        shape = window.unpack(dimensions[rank], what)
-        kind, offset = window.unpack(ends, what)
-        found.append(_info(name, shape, kind, offset))
+        found.append(_info(name, end[:-2], end[-2], end[-1]))
+    if sum(tensor.elements for tensor in found) > MOST:
+        raise GgufError(f"has more than {MOST} parameters")
     return tuple(found)
 
 
 def _info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> TensorInfo:
     elements = prod(shape)
-    if elements > MOST_ELEMENTS:
-        raise GgufError(f"gives {name!r} {elements} elements; at most {MOST_ELEMENTS} exist")
     block = BLOCKS.get(kind)
     size = None
     if block is not None:
@@ -96,4 +109,6 @@ def _info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> TensorIn
                 f"gives {name!r} rows of {shape[0]} elements; {label} has blocks of {per_block}"
             )
         size = elements // per_block * block_size
+    if max(elements, offset + (size or 0)) > MOST:
+        raise GgufError(f"gives {name!r} {elements} elements at {offset}; at most {MOST} exist")
     return TensorInfo(name, shape, kind, offset, elements, size)

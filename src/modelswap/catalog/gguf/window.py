@@ -94,6 +94,16 @@ class Window:
         position = self._take(count, what)
         return self._data[position : position + count]
 
+    def ahead(self, count: int) -> tuple[bytes, int]:
+        """Return a buffer and a place in it, from where the next `count` bytes are, or all that are left."""
+        if self._position + count > len(self._data):
+            self._fill(min(count, self.left), "the header", BLOCK)
+        return self._data, self._position
+
+    def advance(self, position: int) -> None:
+        """Go on at a place of the buffer that `ahead` returned last."""
+        self._position = position
+
     def text(self, most: int, what: str) -> str:
         """Take a string of at most `most` bytes; one that is longer is an error."""
         count = self.length(what)

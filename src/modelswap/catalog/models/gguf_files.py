@@ -13,7 +13,7 @@ from modelswap.catalog.names import from_header, meaningful, part_of, stem_parts
 from modelswap.units import Bytes
 
 from .projectors import Partner, Projector, pair
-from .summary import BrokenFile, GgufSummary
+from .summary import BrokenFile, GgufSummary, total
 from .traits import Role, kind, problem, quantization, role, role_by_name
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _groups(folder: Folder, read: Read) -> list[GgufGroup]:
             group = groups.setdefault(key, GgufGroup(part[0], part[2]))
             number = part[1]
         elif isinstance(found, GgufSummary) and found.split_count > 1:
-            key = (found.split_count, found.architecture, found.name, found.file_type)
+            key = (found.split_count, found.split_tensors)
             group = groups.setdefault(key, GgufGroup(stem, 1))
             number = found.split_number + 1
             while number in group.files:
@@ -187,7 +187,7 @@ class _Named:
         if self.summary is not None:
             model = described(model, self.summary, self.base)
             parts = [each for each in group.summaries.values() if isinstance(each, GgufSummary)]
-            model = replace(model, parameters=sum(each.parameters for each in parts) or None)
+            model = replace(model, parameters=total(each.parameters for each in parts))
         if projector is not None:
             model = with_projector(model, projector)
         choice = choose(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -14,7 +14,7 @@ from modelswap.catalog.found import FoundModel, ModelFormat, ModelKind
 from modelswap.catalog.names import meaningful
 from modelswap.units import Bytes
 
-from .summary import REASONING, TOOLS, BrokenFile
+from .summary import REASONING, TOOLS, BrokenFile, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,8 @@ class _Config(msgspec.Struct):
     max_position_embeddings: int | None = None
     torch_dtype: str | None = None
     dtype: str | None = None
-    vision_config: msgspec.Raw | None = None
-    audio_config: msgspec.Raw | None = None
+    vision_config: Any = None
+    audio_config: Any = None
     text_config: _Config | None = None
     quantization_config: _Quantization | None = None
     quantization: _Quantization | None = None
@@ -194,9 +194,9 @@ def _quantization(config: _Config) -> str:
 
 
 def _parameters(summaries: list[SafetensorsSummary | BrokenFile]) -> int | None:
-    total = 0
+    counts: list[int] = []
     for found in summaries:
         if isinstance(found, BrokenFile) or not _WHOLE.issuperset(found.dtypes):
             return None
-        total += found.parameters
-    return total or None
+        counts.append(found.parameters)
+    return total(counts)

@@ -15,7 +15,7 @@ import msgspec
 
 from modelswap.units import Bytes
 
-from .summary import SafetensorsSummary
+from .summary import MOST_PARAMETERS, SafetensorsSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,6 @@ MOST_HEADER: Final = Bytes(32 << 20)
 """The format allows 100 MB; the largest known headers have some megabytes."""
 _LENGTH: Final = 8
 """Bytes of the header's length."""
-MOST_ELEMENTS: Final = 1 << 62
-"""As many as a signed number of 64 bits counts."""
 
 
 class SafetensorsError(ValueError):
@@ -78,7 +76,7 @@ def _summarize(header: bytes, data_size: int) -> SafetensorsSummary:
             dtypes.add(tensor.dtype)
     except (ValueError, RecursionError) as problem:
         raise SafetensorsError(f"has no header of JSON: {problem}") from None
-    if not 0 <= parameters <= MOST_ELEMENTS:
+    if not 0 <= parameters <= MOST_PARAMETERS:
         raise SafetensorsError(f"lists {parameters} elements")
     if end > data_size:
         raise SafetensorsError(f"is cut off: its tensors have {end} bytes, {data_size} are there")

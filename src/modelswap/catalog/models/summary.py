@@ -12,6 +12,8 @@ from modelswap.catalog.gguf.metadata import TEMPLATE
 from .foreign_layout import misfit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelswap.catalog.gguf.header import GgufHeader
 
 TOOLS: Final = re.compile(r"\btools\b|\btool_calls?\b|\bfunctions\b")
@@ -21,6 +23,11 @@ REASONING: Final = re.compile(
     r"|<\|channel\|>|\bthinking\b",
 )
 """How chat templates name thoughts that come before the response."""
+
+_LONGEST: Final = 200
+"""Characters of a name that are kept."""
+MOST_PARAMETERS: Final = 1 << 62
+"""As many as a signed number of 64 bits counts."""
 
 
 class GgufSummary(
@@ -52,6 +59,8 @@ class GgufSummary(
     """Classes that a classifier tells apart."""
     split_number: int = 0
     split_count: int = 1
+    split_tensors: int = 0
+    """Tensors of all parts together."""
     tools: bool = False
     reasoning: bool = False
     has_vision_encoder: bool = False
@@ -77,6 +86,11 @@ class BrokenFile(msgspec.Struct, frozen=True, tag_field="of", tag="broken", gc=F
     """What is wrong with it: a clause that goes on after its name."""
 
 
+def _plain(text: str) -> str:
+    """Return a text that may stand in a list: one short line."""
+    return "".join(filter(str.isprintable, text[:_LONGEST]))
+
+
 def summarize(header: GgufHeader) -> GgufSummary:
     metadata = header.metadata
     templates = [
@@ -86,12 +100,12 @@ def summarize(header: GgufHeader) -> GgufSummary:
     ]
     return GgufSummary(
         version=header.version,
-        architecture=header.architecture,
-        type=header.text("general.type"),
-        name=header.text("general.name"),
-        basename=header.text("general.basename"),
-        size_label=header.text("general.size_label"),
-        finetune=header.text("general.finetune"),
+        architecture=_plain(header.architecture),
+        type=_plain(header.text("general.type")),
+        name=_plain(header.text("general.name")),
+        basename=_plain(header.text("general.basename")),
+        size_label=_plain(header.text("general.size_label")),
+        finetune=_plain(header.text("general.finetune")),
         file_type=header.number("general.file_type"),
         parameters=header.parameters,
         tensors=len(header.tensors),
@@ -104,6 +118,7 @@ def summarize(header: GgufHeader) -> GgufSummary:
         labels=header.lengths.get(f"{header.architecture}.classifier.output_labels", 0),
         split_number=header.number("split.no") or 0,
         split_count=header.number("split.count") or 1,
+        split_tensors=header.number("split.tensors.count") or 0,
         tools=any(map(TOOLS.search, templates)) or f"{TEMPLATE}.tool_use" in metadata,
         reasoning=any(map(REASONING.search, templates)),
         has_vision_encoder=metadata.get("clip.has_vision_encoder") is True,
@@ -113,3 +128,9 @@ def summarize(header: GgufHeader) -> GgufSummary:
         data_end=header.data_end,
         is_big_endian=header.is_big_endian,
     )
+
+
+def total(parameters: Iterable[int]) -> int | None:
+    """Return a sum of parameters; `None` for none, and for more than can be."""
+    found = sum(parameters)
+    return found if 0 < found <= MOST_PARAMETERS else None

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 import gguf
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from modelswap.catalog.gguf.header import read_header
 from modelswap.catalog.gguf.metadata import MOST_KEYS, MOST_STRING, is_wanted
 from modelswap.catalog.gguf.tensors import BLOCKS, MOST_TENSORS
 from modelswap.catalog.gguf.window import MOST_STRINGS, GgufError
+from modelswap.catalog.models.summary import summarize
 from modelswap.demo.weights import CHAT_TEMPLATE, write_model
 from support.gguf_builder import ARRAY, STRING, U32, GgufBuilder, Tensor, chat_model
 
@@ -118,7 +120,11 @@ def test_cut_off_data_leaves_the_header(tmp_path: Path) -> None:
         ),
         (
             GgufBuilder({}, [Tensor("a", (1 << 62, 2))]),
-            f"gives 'a' {1 << 63} elements; at most {1 << 62} exist",
+            f"gives 'a' {1 << 63} elements at 0; at most {1 << 62} exist",
+        ),
+        (
+            GgufBuilder({}, [Tensor(str(number), (1 << 60,), kind=99) for number in range(5)]),
+            f"has more than {1 << 62} parameters",
         ),
     ],
 )  # fmt: skip
@@ -283,7 +289,9 @@ def test_mutated_headers_end_well(
     outcomes = []
     for _ in range(2):
         try:
-            outcomes.append(repr(read_header(path, arrays)))
+            found = read_header(path, arrays)
+            msgspec.msgpack.encode(summarize(found))
+            outcomes.append(repr(found))
         except GgufError as problem:
             outcomes.append(str(problem))
             assert len(outcomes[-1]) < 2000
@@ -296,6 +304,6 @@ def test_random_bytes_end_well(data: bytes, version: int, tmp_path: Path) -> Non
     """Bytes without any structure, too."""
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + struct.pack("<I", version) + data)
     try:
-        read_header(tmp_path / "m.gguf")
+        msgspec.msgpack.encode(summarize(read_header(tmp_path / "m.gguf")))
     except GgufError as problem:
         assert str(problem)  # noqa: PT017 - either outcome is right
