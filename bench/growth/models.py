@@ -1,0 +1,133 @@
+"""What requests, swaps, lists and reloads cost at more configured models."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.growth.curve import Curve
+from bench.growth.measure import asked, running, small_model, small_requests, spent
+from bench.proc import cpu_seconds
+from bench.swap import is_healthy
+from support.server import Modelswap, stub_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AXIS = "models"
+SIZES = (10, 100, 1000)
+DESCRIPTION = "A model of the bench"
+POLL = 0.002
+"""Seconds between two looks whether a starting program answers."""
+
+
+def config(directory: Path, size: int) -> str:
+    """`small`, `a` and `b`, which swap with each other, and others that never run."""
+    pair = "".join(f"  {name}:\n    cmd: {stub_command(name)}\n" for name in "ab")
+    idle = "".join(
+        f"  model-{number}:\n    cmd: llama-server --port ${{PORT}} -m /models/{number}.gguf\n"
+        f"    name: Model {number}\n    description: {DESCRIPTION}\n    aliases: [also-{number}]\n"
+        for number in range(size - 3)
+    )
+    return f"models:\n{small_model(directory)}{pair}{idle}"
+
+
+class Reader:
+    """A page that is open: it reads the events while swaps run."""
+
+    def __init__(self, server: Modelswap) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._connection.request("GET", "/api/events")
+        self._reply = self._connection.getresponse()
+        self._read()
+
+    def _read(self) -> None:
+        """Read what has come."""
+        sock = self._connection.sock
+        sock.settimeout(0.2)  # seconds: longer than the server takes to write what it has
+        with contextlib.suppress(TimeoutError):
+            while sock.recv(1 << 20):
+                continue
+
+    def close(self) -> None:
+        self._reply.close()
+        self._connection.close()
+
+
+def _swaps(server: Modelswap, count: int) -> float:
+    """CPU milliseconds of one swap of `a` and `b`."""
+
+    def work() -> None:
+        for number in range(count):
+            if server.chat("ab"[number % 2]).status != 200:
+                raise RuntimeError("a swap failed")
+
+    server.chat("b")
+    return spent(server, work) / count * 1e3
+
+
+def _reload(server: Modelswap, note: str) -> float:
+    """CPU milliseconds of a reload of a file in which each description differs."""
+    text = server.config_text.replace(DESCRIPTION, f"{DESCRIPTION}, {note}")
+    server.config_file.write_text(text)
+    return asked(server, ["/api/config/reload"], method="POST")
+
+
+def start(directory: Path, text: str) -> float:
+    """CPU milliseconds of the program until its first 200 on `/health`."""
+    server = Modelswap(directory, text)
+    server.spawn()
+    try:
+        while not is_healthy(server.port):
+            if server.process is None or server.process.poll() is not None:
+                raise RuntimeError(f"did not start:\n{server.log()}")
+            time.sleep(POLL)
+        return cpu_seconds(server.pid) * 1e3
+    finally:
+        server.finish()
+
+
+@contextlib.contextmanager
+def _servers(directory: Path) -> Iterator[dict[int, Modelswap]]:
+    with contextlib.ExitStack() as stack:
+        yield {
+            size: stack.enter_context(
+                running(directory / str(size), config(directory / str(size), size))
+            )
+            for size in SIZES
+        }
+
+
+def by_models(rounds: int, *, quick: bool) -> list[Curve]:
+    """Costs of the real server, and of its start, with 10 to 1,000 models configured."""
+    request = Curve(AXIS, "small request: CPU", "µs/request", flat=1.25)
+    swap = Curve(AXIS, "swap: CPU", "ms/swap", flat=1.25)
+    watched = Curve(AXIS, "swap, a page open: CPU", "ms/swap")
+    listing = Curve(AXIS, "GET /v1/models: CPU", "ms/request", most=10)
+    running_ = Curve(AXIS, "GET /running: CPU", "ms/request")
+    metrics = Curve(AXIS, "GET /metrics: CPU", "ms/request")
+    reload = Curve(AXIS, "reload: CPU", "ms/reload")
+    begun = Curve(AXIS, "start to first 200: CPU", "ms/start")
+    count = 2000 if quick else 6000
+    with tempfile.TemporaryDirectory() as name, _servers(Path(name)) as servers:
+        for number in range(rounds):
+            for size, server in servers.items():
+                request.add(size, small_requests(server, count))
+            for size, server in servers.items():
+                listing.add(size, asked(server, ["/v1/models"] * 10))
+                running_.add(size, asked(server, ["/running"] * 10))
+                metrics.add(size, asked(server, ["/metrics"] * 10))
+                swap.add(size, _swaps(server, 4 if quick else 8))
+                page = Reader(server)
+                watched.add(size, _swaps(server, 4 if quick else 8))
+                page.close()
+                server.chat("small")
+            for size, server in servers.items():
+                reload.add(size, _reload(server, f"round {number}"))
+                directory = Path(name) / f"start-{size}-{number}"
+                begun.add(size, start(directory, config(directory, size)))
+    return [request, swap, watched, listing, running_, metrics, reload, begun]
