@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…] [--quick] [--rounds N] [--check]`: one table."""
+"""`python -m bench [NAME…] [--quick] [--rounds N] [--check] [--write]`: the tables of one run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import idle, swap, throughput
+from bench import idle, report, swap, throughput
 from bench.growth import growth
 from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
@@ -43,6 +43,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer requests per round")
     parser.add_argument("--rounds", type=int, help="rounds per case  [default: 5; quick: 2]")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
+    parser.add_argument(
+        "--write", action="store_true", help="write README.md and docs/performance.md, too"
+    )
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
@@ -66,6 +69,12 @@ def main() -> int:
     print(tables(found))
     missed = [one for one in found if one.verdict == "MISS"]
     print(f"\n{len(missed)} bound(s) missed" if missed else "\nevery bound reached")
+    if asked.write:
+        try:
+            report.write(found, rounds)
+        except report.MissingError as missing:
+            print(f"nothing was written: there is no figure for {missing}", file=sys.stderr)
+            return 2
     return 1 if asked.check and missed else 0
 
 

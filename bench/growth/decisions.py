@@ -113,7 +113,8 @@ def by_models(rounds: int, *, quick: bool) -> list[Curve]:
 class Queue:
     """A busy model, and so many requests that wait for another one."""
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, *, watched: bool = False) -> None:
+        self._watched = watched
         self.controller = controller(
             "models:\n  a: {cmd: 'sleep a ${PORT}'}\n  b: {cmd: 'sleep b ${PORT}', concurrencyLimit: 1}\n"
         )
@@ -126,7 +127,7 @@ class Queue:
 
     def _arrive(self, model: ModelId, *, is_new: bool = True) -> RequestId:
         id_ = self.clock.new_id()
-        request = LeaseRequest(model, CLIENT)
+        request = LeaseRequest(model, CLIENT, watched=self._watched)
         self.controller.on_arrived(id_, request, self.clock.now(), is_new=is_new)
         return id_
 
@@ -155,9 +156,12 @@ class Queue:
 def by_waiting(rounds: int, *, quick: bool) -> list[Curve]:
     """What one request costs while many wait."""
     arrival = Curve("waiting requests", "arrival, decision alone: CPU", "µs/request", flat=1.25)
-    gone = Curve("waiting requests", "giving up, decision alone: CPU", "µs/request", flat=1.25)
+    gone = Curve("waiting requests", "giving up, decision alone: CPU", "µs/request", flat=1.5)
     again = Curve("waiting requests", "deciding anew: CPU", "µs/decision", flat=1.25)
     served = Curve("waiting requests", "served and replaced: CPU", "µs/request", flat=1.25)
+    told = Curve(
+        "waiting requests", "the same, each is told its place: CPU", "µs/request", most=2000
+    )
     times = 50 if quick else 200
     for _ in range(rounds * 3):
         for size in WAITING:
@@ -167,4 +171,7 @@ def by_waiting(rounds: int, *, quick: bool) -> list[Curve]:
             again.add(size, micros(queue.decide, times))
             queue.load()
             served.add(size, micros(queue.serve, times))
-    return [arrival, gone, again, served]
+            queue = Queue(size, watched=True)
+            queue.load()
+            told.add(size, micros(queue.serve, 20))
+    return [arrival, gone, again, served, told]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REST = 0.05
 """Seconds: work after the last byte counts, too."""
 BODY = b'{"model":"small","messages":[{"role":"user","content":"Say something short."}]}'
-WARM = 500
+WARM = 300
 """Requests before the first measured one: caches are filled, connections are open."""
 
 

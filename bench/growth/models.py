@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
+import socket
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.growth.curve import Curve
-from bench.growth.measure import asked, running, small_model, small_requests, spent
+from bench.growth.measure import REST, asked, running, small_model, small_requests, spent
 from bench.proc import cpu_seconds
 from bench.swap import is_healthy
 from support.server import Modelswap, stub_command
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 AXIS = "models"
 SIZES = (10, 100, 1000)
 DESCRIPTION = "A model of the bench"
+STARTS = 2
+"""Starts of each size, however many rounds: each takes a second with its end."""
 POLL = 0.002
 """Seconds between two looks whether a starting program answers."""
 
@@ -36,26 +39,22 @@ def config(directory: Path, size: int) -> str:
     return f"models:\n{small_model(directory)}{pair}{idle}"
 
 
-class Reader:
-    """A page that is open: it reads the events while swaps run."""
+@contextlib.contextmanager
+def page(server: Modelswap) -> Iterator[None]:
+    """A page that is open: it reads the events, on a thread of its own."""
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        reader = threading.Thread(target=_read, args=(sock,))
+        reader.start()
+        time.sleep(REST)  # seconds: the first events have come
+        yield
+        sock.shutdown(socket.SHUT_RDWR)
+        reader.join()
 
-    def __init__(self, server: Modelswap) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        self._connection.request("GET", "/api/events")
-        self._reply = self._connection.getresponse()
-        self._read()
 
-    def _read(self) -> None:
-        """Read what has come."""
-        sock = self._connection.sock
-        sock.settimeout(0.2)  # seconds: longer than the server takes to write what it has
-        with contextlib.suppress(TimeoutError):
-            while sock.recv(1 << 20):
-                continue
-
-    def close(self) -> None:
-        self._reply.close()
-        self._connection.close()
+def _read(sock: socket.socket) -> None:
+    while sock.recv(1 << 20):
+        continue
 
 
 def _swaps(server: Modelswap, count: int) -> float:
@@ -106,13 +105,13 @@ def by_models(rounds: int, *, quick: bool) -> list[Curve]:
     """Costs of the real server, and of its start, with 10 to 1,000 models configured."""
     request = Curve(AXIS, "small request: CPU", "µs/request", flat=1.25)
     swap = Curve(AXIS, "swap: CPU", "ms/swap", flat=1.25)
-    watched = Curve(AXIS, "swap, a page open: CPU", "ms/swap")
+    watched = Curve(AXIS, "swap, a page open: CPU", "ms/swap", above=15)
     listing = Curve(AXIS, "GET /v1/models: CPU", "ms/request", most=10)
-    running_ = Curve(AXIS, "GET /running: CPU", "ms/request")
-    metrics = Curve(AXIS, "GET /metrics: CPU", "ms/request")
-    reload = Curve(AXIS, "reload: CPU", "ms/reload")
-    begun = Curve(AXIS, "start to first 200: CPU", "ms/start")
-    count = 2000 if quick else 6000
+    running_ = Curve(AXIS, "GET /running: CPU", "ms/request", most=2)
+    metrics = Curve(AXIS, "GET /metrics: CPU", "ms/request", most=50)
+    reload = Curve(AXIS, "reload: CPU", "ms/reload", most=500)
+    begun = Curve(AXIS, "start to first 200: CPU", "ms/start", above=400)
+    count, swaps = (1500, 2) if quick else (3000, 4)
     with tempfile.TemporaryDirectory() as name, _servers(Path(name)) as servers:
         for number in range(rounds):
             for size, server in servers.items():
@@ -121,13 +120,13 @@ def by_models(rounds: int, *, quick: bool) -> list[Curve]:
                 listing.add(size, asked(server, ["/v1/models"] * 10))
                 running_.add(size, asked(server, ["/running"] * 10))
                 metrics.add(size, asked(server, ["/metrics"] * 10))
-                swap.add(size, _swaps(server, 4 if quick else 8))
-                page = Reader(server)
-                watched.add(size, _swaps(server, 4 if quick else 8))
-                page.close()
+                swap.add(size, _swaps(server, swaps))
+                with page(server):
+                    watched.add(size, _swaps(server, swaps))
                 server.chat("small")
             for size, server in servers.items():
                 reload.add(size, _reload(server, f"round {number}"))
-                directory = Path(name) / f"start-{size}-{number}"
-                begun.add(size, start(directory, config(directory, size)))
+                if number < STARTS:
+                    directory = Path(name) / f"start-{size}-{number}"
+                    begun.add(size, start(directory, config(directory, size)))
     return [request, swap, watched, listing, running_, metrics, reload, begun]

@@ -80,5 +80,5 @@ def by_waiting(rounds: int, *, quick: bool) -> list[Curve]:
         }
         for _ in range(rounds):
             for size, server in servers.items():
-                curve.add(size, _come_and_go(server, 100 if quick else 300))
+                curve.add(size, _come_and_go(server, 100 if quick else 200))
     return [curve]
