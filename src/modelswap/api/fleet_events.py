@@ -35,10 +35,11 @@ class FleetEvents:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.config.plan, self.fleet())
+        return statuses(self.config.snapshot, self.fleet())
 
     def publish_statuses(self) -> None:
-        self.bus.publish("modelStatus", self.statuses())
+        """Tell those who listen; the list, which holds every model, is made only for them."""
+        self.bus.publish("modelStatus", self.statuses)
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
         fleet = self.fleet()

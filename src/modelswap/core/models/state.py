@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -57,6 +58,8 @@ class ModelState:
     failed_at: Seconds = LONG_AGO
     backoff_until: Seconds = LONG_AGO
     limit: int = field(init=False)
+    serial: int = field(default_factory=count().__next__)
+    """Counts the states: models that were used at one time are in the order of the configuration."""
     _failed_starts: int = 0
     _early_crashes: int = 0
     _ready_at: Seconds = LONG_AGO

@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from modelswap.http.body.buffered_protocol import BufferedBodyProtocol
+from modelswap.http.transport.swept_connections import REST_AFTER
 from modelswap.units import Bytes
 
 from .client_probes import HalfClosedProbe
@@ -43,6 +44,7 @@ class ServerConnection(asyncio.Protocol):
         """The next request begins when the current call returns."""
         self._probe: HalfClosedProbe | None = None
         self._idle_since = 0.0
+        self._is_resting = False
         self.charged = 0
         """Bytes of the current exchange that count against the server's bound."""
         self.peer = ""
@@ -64,6 +66,7 @@ class ServerConnection(asyncio.Protocol):
         self.reader.feed(data)
 
     def eof_received(self) -> bool:
+        self.wake()
         client = self._client
         client.eof = True
         if self._tunnel is not None:
@@ -304,6 +307,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _end(self, close: Callable[[], None]) -> None:
         """Forget what runs, then close the connection in this way."""
+        self.wake()
         self.reader.stop()
         self._exchange = None
         self._cancel_task()
@@ -349,3 +353,19 @@ class ServerConnection(asyncio.Protocol):
                 self.refuse(408, "the request's headers come too slowly", head=bytes(partial))
         elif now - self._idle_since > limits.idle_timeout:
             self.close_if_idle()
+        elif now - self._idle_since > REST_AFTER and self.is_idle:
+            self._is_resting = True
+            self.reader.feed = self._on_next_request
+            until = self._idle_since + limits.idle_timeout
+            self._context.connections.swept.rest(self, until)
+
+    def _on_next_request(self, data: bytes) -> None:
+        self.wake()
+        self.reader.feed(data)
+
+    def wake(self) -> None:
+        """Have each sweep look at it again."""
+        if self._is_resting:
+            self._is_resting = False
+            self.reader.feed = self.reader.read_head
+            self._context.connections.swept.add(self)

@@ -127,6 +127,6 @@ class ServerContext:
         return self._date
 
     def _sweep(self, now: float) -> bool:
-        for connection in self.connections:
+        for connection in self.connections.swept.due(now):
             connection.sweep(now)
         return bool(self.connections)
