@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from modelswap.http import ListenAddress
     from modelswap.launch.protocol import Launcher, Listener
 
-LOOPBACK: Final = ("127.0.0.1", "::1")
 _SWITCH_INTERVAL: Final = Seconds(0.0005)
 """How long a thread may keep the interpreter while the loop wants it. Python's 5 ms would be 5 ms for every
 request that arrives while a thread reads a configuration or the output of a failed server."""
+LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def serve(options: Options) -> int:
@@ -90,7 +90,6 @@ def _serve(options: Options, old_front: OldFront | None) -> int:
     if ended is not None:
         return ended
     tune_allocator()
-    sys.setswitchinterval(_SWITCH_INTERVAL)
     raise_limit()
     if watch is not None:
         watch.watch_also([Path(file) for file in loaded.plan.key_files])
@@ -132,6 +131,7 @@ class Program:
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         try:
             self._build(loaded, plan)
         except UnusableError as error:
