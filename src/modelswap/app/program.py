@@ -43,6 +43,7 @@ from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
+from modelswap.units import Seconds
 
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of, parse_listen
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from modelswap.http import ListenAddress
     from modelswap.launch.protocol import Launcher, Listener
 
+_SWITCH_INTERVAL: Final = Seconds(0.0005)
+"""How long a thread may keep the interpreter while the loop wants it. Python's 5 ms would be 5 ms for every
+request that arrives while a thread reads a configuration or the output of a failed server."""
 LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
@@ -127,6 +131,7 @@ class Program:
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         try:
             self._build(loaded, plan)
         except UnusableError as error:
