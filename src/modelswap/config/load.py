@@ -10,10 +10,11 @@ import os
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelswap.core.spec import ModelId
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 from .checks.shared_addresses import warn_of_shared

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import ProbeObservation
+from modelswap.deferred import dataclass
 from modelswap.net.address import Address, is_unix, split_url
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds

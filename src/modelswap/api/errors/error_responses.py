@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from secrets import token_hex
 from typing import Final, assert_never
 
+from modelswap.deferred import dataclass
 from modelswap.errors import (
     ConcurrencyLimitError,
     LoadingError,

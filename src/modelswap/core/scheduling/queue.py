@@ -10,12 +10,12 @@ passed. So a new client waits for at most one request of each other client.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
 from itertools import takewhile
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:

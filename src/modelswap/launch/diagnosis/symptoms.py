@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from modelswap.core.failure import Cause
+from modelswap.deferred import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap import procfs
+from modelswap.deferred import dataclass
 from modelswap.net.unix_sockets import holder_of
 
 if TYPE_CHECKING:

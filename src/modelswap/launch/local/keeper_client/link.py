@@ -14,11 +14,11 @@ import signal
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.spec import ServerId
+from modelswap.deferred import dataclass
 from modelswap.keeper import protocol
 from modelswap.launch.protocol import Handle, LaunchError
 from modelswap.net.descriptors import restore_limit_of
