@@ -1,27 +1,33 @@
 """Defers work from import to first use: the methods of dataclasses, and regular expressions.
 
 The standard library writes, parses and compiles up to six methods for each dataclass when its module is
-imported: 0.35 ms a class, a third of the program's start. Most classes have no instance at the start.
+imported: 0.35 ms a class, a third of the program's start. Here the first instance makes them, and only
+`__init__` is compiled.
 
-Guarantees: a class has the methods that `dataclasses.dataclass` makes, before its first instance or the
-first look at its fields. Threads may share all of it: work done twice has the same result.
-Does not: support `super()` in a class with slots, nor `init=False` for the whole class.
+Guarantees: a class behaves as one of `dataclasses.dataclass`, which finds its fields. Threads may share all
+of it: work done twice has the same result.
+Does not: support `order`, `unsafe_hash`, `InitVar` or pickling, nor `super()` in a class with slots.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import MISSING, FrozenInstanceError
+from operator import attrgetter
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, AnyStr, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from dataclasses import dataclass as dataclass  # noqa: PLC0414 - exported
+
+    Fields = tuple[dataclasses.Field[Any], ...]
 
 _FIELDS = "__dataclass_fields__"
 """Where `dataclasses` keeps the fields of a class, and looks for those of its bases."""
-_OWN = frozenset({"__dict__", "__doc__", "__slots__", "__weakref__"})
-"""What each class has for itself."""
+_FACTS = (_FIELDS, "__dataclass_params__", "__match_args__")
+"""What `dataclasses` finds out about a class."""
 
 
 class _Methods:
@@ -39,18 +45,110 @@ class _Methods:
         return getattr(owner, _FIELDS)
 
     def make(self) -> None:
-        """Let `dataclasses` make the methods of a class that looks the same, and take them."""
-        cls, before = self._cls, self._namespace
-        same = {
-            **before,
-            "__doc__": cls.__doc__ or cls.__name__,
-        }  # without one, it writes one: slow
-        copy = type(cls)(cls.__name__, cls.__bases__, same)
-        made: type = dataclasses.dataclass(**self._options)(copy)
-        names = [n for n in vars(made) if n not in before and n not in vars(made)[_FIELDS]]
-        for name in sorted(names, key="__init__".__eq__):  # last: instances need the others
-            if name not in _OWN:
-                setattr(cls, name, vars(made)[name])
+        """Let `dataclasses` find the fields of a class that looks the same; make the methods."""
+        cls, namespace = self._cls, self._namespace
+        same = {**namespace, "__doc__": "-"}  # without one, `dataclasses` writes one: slow
+        found: Any = type(cls)(cls.__name__, cls.__bases__, same)
+        is_kw_only = self._options.get("kw_only", False)
+        dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=is_kw_only)(found)
+        fields: Fields = dataclasses.fields(found)
+        for name, method in _methods(cls, fields, self._options):
+            if name not in namespace or namespace[name] is None:
+                setattr(cls, name, method)
+        for name in _FACTS:
+            setattr(cls, name, vars(found)[name])
+        is_frozen = self._options.get("frozen", False)
+        setattr(cls, "__init__", _init(cls, fields, is_frozen=is_frozen))  # noqa: B010 - a method
+
+
+def _methods(
+    cls: type, fields: Fields, options: Mapping[str, bool]
+) -> Iterator[tuple[str, object]]:
+    is_frozen = options.get("frozen", False)
+    if options.get("repr", True):
+        yield "__repr__", _repr(tuple(one.name for one in fields if one.repr))
+    if options.get("eq", True):
+        values = _values_of(one.name for one in fields if one.compare)
+        yield "__eq__", _eq(values)
+        yield "__hash__", _hash(values) if is_frozen else None
+    if is_frozen:
+        yield from _frozen(cls, frozenset(one.name for one in fields))
+
+
+def _values_of(names: Iterable[str]) -> Callable[[Any], tuple[object, ...]]:
+    match tuple(names):
+        case ():
+            return lambda _: ()
+        case (name,):
+            return lambda one: (getattr(one, name),)
+        case several:
+            return attrgetter(*several)
+
+
+def _eq(values: Callable[[Any], tuple[object, ...]]) -> Callable[[Any, object], Any]:
+    def equal(self: Any, other: object) -> Any:
+        if other.__class__ is self.__class__:
+            return values(self) == values(other)
+        return NotImplemented
+
+    return equal
+
+
+def _hash(values: Callable[[Any], tuple[object, ...]]) -> Callable[[Any], int]:
+    return lambda self: hash(values(self))
+
+
+def _repr(names: tuple[str, ...]) -> Callable[[Any], str]:
+    @recursive_repr()
+    def shown(self: Any) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{self.__class__.__qualname__}({values})"
+
+    return shown
+
+
+def _frozen(cls: Any, names: frozenset[str]) -> Iterator[tuple[str, object]]:
+    def set_one(self: object, name: str, value: object) -> None:
+        if type(self) is cls or name in names:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        super(cls, self).__setattr__(name, value)
+
+    def delete_one(self: object, name: str) -> None:
+        if type(self) is cls or name in names:
+            raise FrozenInstanceError(f"cannot delete field {name!r}")
+        super(cls, self).__delattr__(name)
+
+    yield "__setattr__", set_one
+    yield "__delattr__", delete_one
+
+
+def _init(cls: type, fields: Fields, *, is_frozen: bool) -> Callable[..., None]:
+    """Compile `__init__`: an instance must cost no more than one of the standard library."""
+    scope: dict[str, object] = {"_set": object.__setattr__, "_new": MISSING}
+    parameters, keywords, body = ["self"], list[str](), list[str]()
+    for one in fields:
+        name, value, default = one.name, one.name, ""
+        if one.default_factory is not MISSING:
+            scope[f"_f_{name}"], default = one.default_factory, "=_new"
+            value = f"_f_{name}() if {name} is _new else {name}" if one.init else f"_f_{name}()"
+        elif one.default is not MISSING:
+            scope[f"_d_{name}"], default = one.default, f"=_d_{name}"
+            value = name if one.init else f"_d_{name}"
+        if one.init:
+            (keywords if one.kw_only else parameters).append(name + default)
+        if one.init or default:
+            body.append(f"_set(self, {name!r}, {value})" if is_frozen else f"self.{name} = {value}")
+    if hasattr(cls, "__post_init__"):
+        body.append("self.__post_init__()")
+    if keywords:
+        parameters += ["*", *keywords]
+    lines = [f"def make({', '.join(scope)}):", f" def __init__({', '.join(parameters)}):"]
+    lines += [f"  {line}" for line in body or ["pass"]]
+    made: dict[str, Any] = {}
+    exec("\n".join([*lines, " return __init__"]), made)  # noqa: S102 - as `dataclasses` does
+    init: Callable[..., None] = made["make"](**scope)
+    init.__qualname__ = f"{cls.__qualname__}.__init__"
+    return init
 
 
 def _with_slots(cls: type, namespace: dict[str, Any], options: dict[str, Any]) -> type:
@@ -70,7 +168,7 @@ def _without_fields(cls: type, namespace: dict[str, Any]) -> type:
     for name, value in namespace.items():
         if isinstance(value, dataclasses.Field):
             default = cast("object", value.default)  # pyright: ignore[reportUnknownMemberType] - any
-            if default is dataclasses.MISSING:
+            if default is MISSING:
                 delattr(cls, name)
             else:
                 setattr(cls, name, default)
