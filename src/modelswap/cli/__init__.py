@@ -9,6 +9,7 @@ mistakes and the other commands are click's.
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Final
@@ -75,6 +76,7 @@ def _serve_at_once(arguments: list[str], *, is_unnamed: bool) -> None:
     asked = plain(arguments)
     if asked is None:
         return
+    gc.disable()  # until the program has its objects: most of them stay, and are looked at many times
     try:
         sys.exit(asked.serve(is_unnamed=is_unnamed))
     except KeyboardInterrupt:

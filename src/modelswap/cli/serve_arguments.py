@@ -33,7 +33,7 @@ class ServeArguments:
     def serve(self, *, is_unnamed: bool) -> int:
         """Serve until told to stop; return the exit code, or exit and say what is wrong."""
         from modelswap.app.options import Options, StartError  # noqa: PLC0415 - wrong arguments are told first
-        from modelswap.app.program import serve  # noqa: PLC0415 - the same
+        from modelswap.app.start import serve  # noqa: PLC0415 - the same
 
         config, files = self.config, [file for file in self.files if file]
         config = _configuration(files, config or self.config_dir, is_unnamed=is_unnamed) or config
