@@ -64,5 +64,5 @@ def test_a_configuration_with_mistakes_leaves_no_keeper(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert "not started: 1 problem(s)" in found.stderr
     assert (tmp_path / "keeper.log").exists(), "it was started"
-    running = [one.cmdline() for one in psutil.process_iter()]
+    running = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
     assert [line for line in running if str(tmp_path) in line] == []

@@ -47,7 +47,12 @@ def test_suppresses_the_named_errors_only() -> None:
         raise PermissionError
 
 
+@pytest.mark.skipif(prctl is None, reason="this system has no prctl")
 def test_prctl_reaches_the_kernel() -> None:
-    """PR_GET_DUMPABLE answers with 1 for an ordinary process."""
-    pr_get_dumpable = 3
-    assert prctl is None or prctl(pr_get_dumpable, 0) == 1
+    """A timer slack that is set is the one that is read."""
+    assert prctl is not None
+    set_timer_slack, get_timer_slack = 29, 30
+    before = prctl(get_timer_slack, 0)
+    assert prctl(set_timer_slack, 12_345) == 0
+    assert prctl(get_timer_slack, 0) == 12_345
+    prctl(set_timer_slack, before)
