@@ -1,8 +1,8 @@
 """Defers work from import to first use: the methods of dataclasses, and regular expressions.
 
 The standard library writes, parses and compiles up to six methods for each dataclass when its module is
-imported: 0.35 ms a class, a third of the program's start. Here the first instance makes them, and only
-`__init__` is compiled.
+imported: 0.35 ms a class, a third of the program's start. Here the first instance compiles `__init__`, and
+the first comparison or hash the method that it needs.
 
 Guarantees: a class behaves as one of `dataclasses.dataclass`, which finds its fields. Threads may share all
 of it: work done twice has the same result.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import MISSING, FrozenInstanceError
-from operator import attrgetter
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, AnyStr, cast
 
@@ -68,34 +67,37 @@ def _methods(
     if options.get("repr", True):
         yield "__repr__", _repr(tuple(one.name for one in fields if one.repr))
     if options.get("eq", True):
-        values = _values_of(one.name for one in fields if one.compare)
-        yield "__eq__", _eq(values)
-        yield "__hash__", _hash(values) if is_frozen else None
+        names = tuple(one.name for one in fields if one.compare)
+        yield "__eq__", _eq(cls, names)
+        yield "__hash__", _hash(cls, names) if is_frozen else None
     if is_frozen:
         yield from _frozen(cls, frozenset(one.name for one in fields))
 
 
-def _values_of(names: Iterable[str]) -> Callable[[Any], tuple[object, ...]]:
-    match tuple(names):
-        case ():
-            return lambda _: ()
-        case (name,):
-            return lambda one: (getattr(one, name),)
-        case several:
-            return attrgetter(*several)
+def _eq(cls: Any, names: tuple[str, ...]) -> Callable[[Any, object], Any]:
+    """Return what compiles the method when two are compared for the first time."""
+
+    def first(self: Any, other: object) -> Any:
+        body = f"if other.__class__ is self.__class__: return {_tuple('self', names)} == {_tuple('other', names)}"
+        cls.__eq__ = _compiled(
+            cls, "__eq__", ("self", "other"), (body, "return NotImplemented"), {}
+        )
+        return cls.__eq__(self, other)
+
+    return first
 
 
-def _eq(values: Callable[[Any], tuple[object, ...]]) -> Callable[[Any, object], Any]:
-    def equal(self: Any, other: object) -> Any:
-        if other.__class__ is self.__class__:
-            return values(self) == values(other)
-        return NotImplemented
+def _hash(cls: Any, names: tuple[str, ...]) -> Callable[[Any], int]:
+    def first(self: Any) -> int:
+        body = f"return hash({_tuple('self', names)})"
+        cls.__hash__ = _compiled(cls, "__hash__", ("self",), (body,), {})
+        return int(cls.__hash__(self))
 
-    return equal
+    return first
 
 
-def _hash(values: Callable[[Any], tuple[object, ...]]) -> Callable[[Any], int]:
-    return lambda self: hash(values(self))
+def _tuple(one: str, names: Iterable[str]) -> str:
+    return f"({''.join(f'{one}.{name}, ' for name in names)})"
 
 
 def _repr(names: tuple[str, ...]) -> Callable[[Any], str]:
@@ -142,13 +144,23 @@ def _init(cls: type, fields: Fields, *, is_frozen: bool) -> Callable[..., None]:
         body.append("self.__post_init__()")
     if keywords:
         parameters += ["*", *keywords]
-    lines = [f"def make({', '.join(scope)}):", f" def __init__({', '.join(parameters)}):"]
-    lines += [f"  {line}" for line in body or ["pass"]]
+    return _compiled(cls, "__init__", parameters, body or ["pass"], scope)
+
+
+def _compiled(
+    cls: type,
+    name: str,
+    parameters: Iterable[str],
+    body: Iterable[str],
+    scope: dict[str, object],
+) -> Callable[..., Any]:
+    lines = [f"def make({', '.join(scope)}):", f" def {name}({', '.join(parameters)}):"]
+    lines += [f"  {line}" for line in body]
     made: dict[str, Any] = {}
-    exec("\n".join([*lines, " return __init__"]), made)  # noqa: S102 - as `dataclasses` does
-    init: Callable[..., None] = made["make"](**scope)
-    init.__qualname__ = f"{cls.__qualname__}.__init__"
-    return init
+    exec("\n".join([*lines, f" return {name}"]), made)  # noqa: S102 - as `dataclasses` does
+    method: Callable[..., Any] = made["make"](**scope)
+    method.__qualname__ = f"{cls.__qualname__}.{name}"
+    return method
 
 
 def _with_slots(cls: type, namespace: dict[str, Any], options: dict[str, Any]) -> type:

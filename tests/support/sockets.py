@@ -59,7 +59,8 @@ class Notes:
     def on_head(self, head: ResponseHead) -> None:
         self.heads.append(head.status)
 
-    def on_data(self, data: bytes) -> None:
+    def on_data(self, data: bytes, now: float = 0.0) -> None:
+        del now
         self.data.append(data)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:

@@ -86,6 +86,9 @@ def test_a_class_inherits_fields(slots: bool) -> None:  # noqa: FBT001 - a param
     assert Plain().c == 3
     assert dataclasses.astuple(child(1)) == (1, 2, 3)
     assert base(1) == base(1, 2)
+    assert base(1) != (1, 2)
+    assert {base(1): "found"}[base(1, 2)] == "found"
+    assert base(1) != child(1)
 
 
 def test_missing_arguments_are_refused_the_first_time_too() -> None:

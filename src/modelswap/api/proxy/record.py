@@ -133,13 +133,13 @@ class RequestRecord:
     def on_data(self, data: bytes, now: float = 0.0) -> None:
         """Take the next bytes of the response's body, after they went to the client.
 
-        `now` is when the first came (monotonic), where the caller has read the clock already.
+        `now` is when the last of them came (monotonic), where the caller has read the clock already.
         """
         received = self.received
         self.received = received + len(data)
         meter = self._meter
         if meter is not None:
-            meter.on_data(data, monotonic())
+            meter.on_data(data, now or monotonic())
             capture = self._capture
             if capture is not None:
                 size = capture.size + len(data)

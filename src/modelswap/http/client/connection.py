@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from modelswap.http.message.chunked import ResponseChunkReader
+from modelswap.http.message.chunked import ResponseChunkReader, known_size
 from modelswap.http.message.head import (
     NO_CONTENT,
     NOT_MODIFIED,
@@ -20,12 +21,14 @@ from modelswap.http.message.head import (
     parse_response,
 )
 from modelswap.http.message.repair import end_of_head, repaired
-from modelswap.http.transport.sockets import acknowledged
+from modelswap.http.transport.sockets import took_nothing
 from modelswap.units import Bytes
 
+from .passthrough import BATCH
 from .result import EndReason
 
 if TYPE_CHECKING:
+    from .passthrough import Passthrough
     from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel
 
 MAX_HEAD = Bytes(64 << 10)
@@ -49,6 +52,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._mode = _IDLE
         self._left = 0
         self._chunks: ResponseChunkReader | None = None
+        self._passing: Passthrough | None = None
+        """The response's chunks pass by themselves, and its framing is between two chunks."""
         self._partial = b""
         self._keep = False
         self._reused = False
@@ -70,7 +75,29 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.add(self)
         self.last = self._pool.sweeper.now
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: C901, PLR0912 - one frame from read to write
+        passing = self._passing
+        if passing is not None:
+            end = data.find(b"\r\n", 1, 10)
+            size = known_size(data[:end])
+            if size and len(data) == end + size + 4 and data.endswith(b"\r\n"):
+                client = passing.client
+                coalescer = client.coalescer
+                transport = passing.transport
+                if not coalescer.at_once:
+                    coalescer.write(transport, data)
+                elif not transport.is_closing():
+                    coalescer.at_once -= 1
+                    transport.write(data)
+                passing.pieces.append(data[end + 2 : -2])
+                passing.size += size
+                passing.last_at = monotonic()
+                if client.paused:
+                    self.pause()
+                if passing.size > BATCH:
+                    passing.flush()
+                return
+            self._passing = None
         self.last = self._pool.sweeper.now
         mode = self._mode
         observer = self._observer
@@ -104,8 +131,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         mode, self._mode = self._mode, _DEAD
+        self._passing = None
         observer, self._observer = self._observer, None
-        unread = observer is not None and mode == _HEAD and not self._got and self._is_unread()
+        unread = (
+            mode == _HEAD and not self._got and took_nothing(self._transport, self._sent_before)
+        )
         self._transport = None
         self._pool.remove(self)
         if observer is None:
@@ -174,6 +204,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.last = self._pool.sweeper.now
             self._transport.resume_reading()
 
+    def pass_chunks(self, passthrough: Passthrough) -> None:
+        self._passing = passthrough
+
     def write_eof(self) -> None:
         transport = self._transport
         self._pool.coalescer.flush()
@@ -182,12 +215,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def drop(self) -> None:
         self._observer = None
+        self._passing = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
         self._observer = None
+        self._passing = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.close()
@@ -206,6 +241,8 @@ class UpstreamConnection(asyncio.Protocol):
         return sock.fileno() if sock is not None else -1
 
     def sweep(self, now: float) -> None:
+        if self._passing is not None and self._passing.sweep():
+            self.last = now
         timeouts = self._pool.timeouts
         observer = self._observer
         if observer is None:
@@ -356,11 +393,3 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.put_idle(self)
         else:
             self.close()
-
-    def _is_unread(self) -> bool:
-        """Whether the upstream's kernel took no byte of the request: so it cannot have run."""
-        transport = self._transport
-        if transport is None or transport.get_extra_info("sslcontext"):
-            return False
-        taken = acknowledged(transport.get_extra_info("socket"))
-        return taken is not None and taken <= self._sent_before + 1  # the SYN counts as one

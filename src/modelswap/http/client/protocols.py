@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
     from modelswap.http.transport.write_coalescer import WriteCoalescer
 
+    from .passthrough import Passthrough
     from .result import EndReason, RelayResult
 
 
@@ -44,8 +45,11 @@ class RelayObserver(Protocol):
 
     def on_head(self, head: ResponseHead) -> None: ...
 
-    def on_data(self, data: bytes) -> None:
-        """Take a piece of the body, without framing, after it was written to the client."""
+    def on_data(self, data: bytes, now: float = 0.0) -> None:
+        """Take a piece of the body, without framing, after it was written to the client.
+
+        It may be many pieces that came one by one until `now` (monotonic); 0: it came now.
+        """
 
 
 class ResponseTransform(Protocol):
@@ -93,6 +97,13 @@ class UpstreamWriter(Protocol):
         """End the connection at once; its observer is told nothing."""
 
 
+class UpstreamReader(UpstreamWriter, Protocol):
+    """The same, which reads the response, too."""
+
+    def pass_chunks(self, passthrough: Passthrough) -> None:
+        """Pass chunks on without a word to the observer, until one comes that is not alone and whole."""
+
+
 class UpstreamObserver(Protocol):
     """Sends a request on a connection to an upstream, and takes the response."""
 
@@ -103,7 +114,7 @@ class UpstreamObserver(Protocol):
     """The body is sent as it comes, so it cannot be sent again."""
     wants_upgrade: bool
 
-    def on_connection(self, connection: UpstreamWriter) -> None: ...
+    def on_connection(self, connection: UpstreamReader) -> None: ...
     def on_upstream_paused(self) -> None: ...
     def on_upstream_resumed(self) -> None: ...
     def on_head(self, head: ResponseHead) -> None: ...

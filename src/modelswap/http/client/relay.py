@@ -8,11 +8,14 @@ is idempotent or the upstream's kernel took nothing of the request.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
 from modelswap.units import Bytes
 
+from .late_error import LateError
+from .passthrough import Passthrough
 from .result import EndReason, RelayResult
 from .tunnel import Tunnel
 from .upstream_request import block_with_fields, switching_block
@@ -23,15 +26,19 @@ if TYPE_CHECKING:
     from modelswap.http.server.exchange import Exchange
 
     from .pool import UpstreamPool
-    from .protocols import RelayObserver, RelayOwner, ResponseTransform, UpstreamWriter
+    from .protocols import (
+        RelayObserver,
+        RelayOwner,
+        ResponseTransform,
+        UpstreamReader,
+        UpstreamWriter,
+    )
     from .upstream_request import UpstreamRequest
 
 _OK = 200  # a status
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
 _JOIN_BELOW = Bytes(65536)
 """Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
-_MAX_LATE_BODY = Bytes(64 << 10)
-"""Bytes kept of the body: more than any error says, little enough for each of many requests."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
@@ -48,6 +55,7 @@ class Relay:
         "_is_passing",
         "_observer",
         "_owner",
+        "_passthrough",
         "_pool",
         "_request",
         "_retried",
@@ -79,10 +87,11 @@ class Relay:
         self._owner = owner
         self._observer = observer
         self._transform = transform
-        self._connection: UpstreamWriter | None = None
+        self._connection: UpstreamReader | None = None
         self._tunnel: Tunnel | None = None
         self._head: ResponseHead | None = None
         """As the client gets it."""
+        self._passthrough: Passthrough | None = None
         self._bytes_sent = 0
         self._is_passing = False
         """The upstream's response goes to the client."""
@@ -114,7 +123,7 @@ class Relay:
             self._leave_upstream()
             self._break(reason, detail)
 
-    def on_connection(self, connection: UpstreamWriter) -> None:
+    def on_connection(self, connection: UpstreamReader) -> None:
         self._connection = connection
         request = self._request
         body = self._body
@@ -147,10 +156,9 @@ class Relay:
 
     def on_data(self, data: bytes) -> None:
         connection = self._connection
-        if connection is None or not data:
-            return
-        chunk = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked_body else data
-        connection.write(chunk)
+        if connection is not None and data:
+            chunk = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked_body else data
+            connection.write(chunk)
 
     def on_end(self) -> None:
         connection = self._connection
@@ -202,21 +210,34 @@ class Relay:
         if self._transform is not None:
             self._pass_transformed(data)
             return
-        self._bytes_sent += len(data)
         if not self._exchange.write(data) and self._connection is not None:
             self._connection.pause()
-        if self._observer is not None:
-            self._observer.on_data(data)
+        self._observe(data)
 
     def on_chunk(self, raw: bytes, data: bytes) -> None:
         if self._transform is not None:
             self._pass_transformed(data)
             return
+        connection = self._connection
+        if not self._exchange.write_chunk(raw, data) and connection is not None:
+            connection.pause()
+        self._observe(data)
+        if connection is not None and self._exchange.passes_chunks:
+            if self._passthrough is None:
+                self._passthrough = Passthrough(self._exchange.writer, self._on_passed, monotonic())
+            connection.pass_chunks(self._passthrough)
+
+    def _observe(self, data: bytes) -> None:
+        """Take a piece that was written to the client, in the order of all pieces."""
+        if self._passthrough is not None:
+            self._passthrough.add(data, monotonic())
+        else:
+            self._on_passed(data, 0.0)
+
+    def _on_passed(self, data: bytes, now: float) -> None:
         self._bytes_sent += len(data)
-        if not self._exchange.write_chunk(raw, data) and self._connection is not None:
-            self._connection.pause()
         if self._observer is not None:
-            self._observer.on_data(data)
+            self._observer.on_data(data, now)
 
     def on_head_read(self) -> None:
         if self._is_passing and not self.ended:
@@ -248,6 +269,8 @@ class Relay:
             return
         if self.is_sending:
             self._stop_source()
+        if self._passthrough is not None:
+            self._passthrough.flush()
         transform = self._transform
         sent = data if transform is None else transform.data(data) + transform.end()
         self._detach()
@@ -298,9 +321,9 @@ class Relay:
             return
         changed = self._transform.data(data)
         if self._is_passing:
-            self._bytes_sent += len(changed)
             if not self._exchange.write(changed) and self._connection is not None:
                 self._connection.pause()
+            self._bytes_sent += len(changed)
             if self._observer is not None:
                 self._observer.on_data(data)
 
@@ -344,6 +367,8 @@ class Relay:
             self._owner.on_end(result)
 
     def _result(self, reason: EndReason, detail: str, *, never_ran: bool = False) -> RelayResult:
+        if self._passthrough is not None:
+            self._passthrough.flush()
         status = self._head.status if self._head is not None else None
         sent = self._bytes_sent if self._tunnel is None else self._tunnel.bytes_sent
         return RelayResult(
@@ -373,28 +398,3 @@ class Relay:
     def _on_client_drain(self) -> None:
         if self._connection is not None:
             self._connection.resume()
-
-
-class LateError:
-    """A transform that collects the body and gives one event in its place."""
-
-    __slots__ = ("_head", "_owner", "_parts", "_size")
-
-    def __init__(self, owner: RelayOwner, head: ResponseHead) -> None:
-        self._owner = owner
-        self._head = head
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def head(self, head: ResponseHead) -> None:
-        """Change no field: the client has its head."""
-
-    def data(self, data: bytes) -> bytes:
-        kept = data[: _MAX_LATE_BODY - self._size]
-        self._size += len(kept)
-        self._parts.append(kept)
-        return b""
-
-    def end(self) -> bytes:
-        head = self._head
-        return self._owner.on_late_error(head.status, head.content_type, b"".join(self._parts))

@@ -28,6 +28,8 @@ _SHOWN = Bytes(20)
 _PLAIN_SIZE = regex(rb"[0-9A-Fa-f]{1,8}")
 _SIZES: dict[bytes, int] = {}
 """Size lines read before."""
+known_size = _SIZES.get
+"""The size that a size line says; 0 or None: it has to be read."""
 _KNOWN_SIZES = 4096
 """Size lines that are kept: 0.5 MiB at most, for the whole process."""
 

@@ -35,7 +35,7 @@ _FLUSH = Seconds(5)
 
 class ClientTransport:
     def __init__(self, coalescer: WriteCoalescer, sweeper: DeadlineSweeper) -> None:
-        self._coalescer = coalescer
+        self.coalescer = coalescer
         self._sweeper = sweeper
         self._slow: SlowReader | None = None
         self.transport: asyncio.Transport | None = None
@@ -61,16 +61,16 @@ class ClientTransport:
 
     def write(self, data: bytes) -> None:
         if self.transport is not None:
-            self._coalescer.write(self.transport, data)
+            self.coalescer.write(self.transport, data)
 
     def write_all(self, parts: tuple[bytes, ...]) -> None:
         if self.transport is not None:
-            self._coalescer.flush()
+            self.coalescer.flush()
             self.transport.writelines([part for part in parts if part])
 
     def write_eof(self) -> None:
         transport = self.transport
-        self._coalescer.flush()
+        self.coalescer.flush()
         if transport is not None and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
 
@@ -118,14 +118,14 @@ class ClientTransport:
 
     def close(self) -> None:
         """Close when what is buffered was sent."""
-        self._coalescer.flush()
+        self.coalescer.flush()
         self.closes_at = self._sweeper.now + _FLUSH
         if self.transport is not None:
             self.transport.close()
 
     def close_at_eof(self) -> None:
         """The transport closes now, because the client sends no more."""
-        self._coalescer.flush()  # a response that was just written
+        self.coalescer.flush()  # a response that was just written
         self.closes_at = self.closes_at or self._sweeper.now + _FLUSH
 
     def linger(self) -> None:
@@ -133,7 +133,7 @@ class ClientTransport:
         if self.eof or self.transport is None:
             self.close()
             return
-        self._coalescer.flush()
+        self.coalescer.flush()
         self.closes_at = self._sweeper.now + _LINGER
         self.resume_reading()
         if self.transport.can_write_eof():
@@ -142,7 +142,7 @@ class ClientTransport:
     def reset(self) -> None:
         """So that the end is not taken for the end of the response."""
         if self.transport is not None:
-            self._coalescer.flush()
+            self.coalescer.flush()
             reset_at_end(self.transport.get_extra_info("socket"))
             self.transport.abort()
 

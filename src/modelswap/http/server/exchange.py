@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelswap.http.message.fields import Field
     from modelswap.http.message.request import Request
 
-    from .protocols import ClientTunnel, ExchangeOwner, ResponseWriter
+    from .protocols import ClientTunnel, ExchangeOwner, ExchangeWriter
 
 _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 _JOIN_BELOW = Bytes(65536)
@@ -43,7 +43,7 @@ class Exchange:
         "writer",
     )
 
-    def __init__(self, owner: ExchangeOwner, writer: ResponseWriter, request: Request) -> None:
+    def __init__(self, owner: ExchangeOwner, writer: ExchangeWriter, request: Request) -> None:
         self._owner = owner
         self.writer = writer
         self.request = request
@@ -144,13 +144,18 @@ class Exchange:
             self._left = length
         self._held = head
 
+    @property
+    def passes_chunks(self) -> bool:
+        """Whether what is written next may be chunks as they stand."""
+        return self._framing == _CHUNKED and not self._held and not self.finished
+
     def write_chunk(self, raw: bytes, data: bytes) -> bool:
         """Like `write(data)`, when `raw` is `data` as exactly one chunk."""
+        if not self.passes_chunks:
+            return self.write(data)
         writer = self.writer
-        if self._framing == _CHUNKED and not self._held and not self.finished:
-            writer.write(raw)
-            return not writer.paused
-        return self.write(data)
+        writer.write(raw)
+        return not writer.paused
 
     def retract_head(self) -> bool:
         """Forget a head that still waits; True when it did: another response may be given."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
     from typing import Any
 
     from modelswap.http.body.protocols import BodySink
     from modelswap.http.message.request import Request
+    from modelswap.http.transport.write_coalescer import WriteCoalescer
 
 
 class ReadingEnd(Protocol):
@@ -21,7 +23,7 @@ class ReadingEnd(Protocol):
 
 
 class ResponseWriter(ReadingEnd, Protocol):
-    """The client's connection, as an exchange and a tunnel use it."""
+    """The client's connection, as a tunnel uses it."""
 
     paused: bool
     """The client does not keep up."""
@@ -29,6 +31,14 @@ class ResponseWriter(ReadingEnd, Protocol):
     def write_all(self, parts: tuple[bytes, ...]) -> None: ...
     def write_eof(self) -> None: ...
     def close(self) -> None: ...
+
+
+class ExchangeWriter(ResponseWriter, Protocol):
+    """The client's connection, as an exchange uses it, and who passes chunks to it."""
+
+    coalescer: WriteCoalescer
+    transport: asyncio.Transport | None
+    """None before the connection is made and after it was lost."""
 
 
 class ClientTunnel(Protocol):

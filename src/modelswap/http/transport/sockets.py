@@ -112,7 +112,18 @@ def _queued(connection: socket.socket | None, queue: str) -> int:
     return int.from_bytes(count, sys.byteorder)
 
 
-def acknowledged(connection: socket.socket | None) -> int | None:
+def took_nothing(transport: asyncio.Transport | None, since: int) -> bool:
+    """Whether the other side's kernel took none of the bytes written after the first `since`.
+
+    False where that is not known: over TLS, and on other systems than Linux.
+    """
+    if transport is None or transport.get_extra_info("sslcontext"):
+        return False
+    taken = _acknowledged(transport.get_extra_info("socket"))
+    return taken is not None and taken <= since + 1  # the SYN counts as one
+
+
+def _acknowledged(connection: socket.socket | None) -> int | None:
     """Bytes that the other side's kernel has taken, and one for the SYN; None: not known."""
     if connection is None or sys.platform != "linux":
         return None

@@ -354,7 +354,8 @@ async def test_a_drain_lets_a_response_go_out_that_was_still_in_the_buffer() -> 
     body = bytes(200_000)  # below the high-water mark
 
     def handler(exchange: Exchange) -> None:
-        transport = exchange.writer.transport  # type: ignore[attr-defined]
+        transport = exchange.writer.transport
+        assert transport is not None
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         exchange.reply(200, [], body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelswap.http.client.relay import LateError
+from modelswap.http.client.late_error import LateError
 from modelswap.http.message.head import parse_response
 from support.sockets import Notes
 
