@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from modelswap.deferred import regex
 from modelswap.http.message.documents import without_origin_wide, without_redirects
 from modelswap.http.message.fields import status_line, written
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _REDIRECTION = 3
 """First digit of the status of a redirect."""
-_ACCESS_CONTROL = regex(rb"(?im)^access-control-[^\r\n]*\r\n")
-_EXPOSED = regex(rb"(?im)^access-control-expose-headers:[ \t]*([^\r\n]*?)[ \t]*\r\n")
+_ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
+_EXPOSED = re.compile(rb"(?im)^access-control-expose-headers:[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _EXPOSES = b"Access-Control-Expose-Headers: "
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-from modelswap.deferred import regex
 from modelswap.units import Bytes
 
 MAX_LINE = Bytes(4096)
@@ -17,15 +16,15 @@ MAX_LINE = Bytes(4096)
 MAX_TRAILERS = Bytes(16384)
 """Bytes of all trailers together: a few long lines."""
 
-_TRAILER = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"host"})
 """Too late in a trailer: a program that reads it there would read another message."""
-_SIZE_START = regex(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
-_PADDED_SIZE_START = regex(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+_SIZE_START = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+_PADDED_SIZE_START = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 _SHOWN = Bytes(20)
 """Bytes of a size line that an error quotes."""
 
-_PLAIN_SIZE = regex(rb"[0-9A-Fa-f]{1,8}")
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SIZES: dict[bytes, int] = {}
 """Size lines read before."""
 known_size = _SIZES.get

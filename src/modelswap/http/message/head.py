@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from modelswap.deferred import dataclass, regex
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 from .documents import is_active
@@ -22,16 +22,16 @@ from .head_template import place_of_length, with_length
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_REQUEST_LINE = regex(rb"([A-Z]+(?:-[A-Z]+)?) ([\x21-\x7e]+) HTTP/(1\.[01])")
-_STATUS_LINE = regex(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_NAME = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = regex(rb"[\t\x20-\x7e\x80-\xff]*")
-_HOST = regex(
+_REQUEST_LINE = re.compile(rb"([A-Z]+(?:-[A-Z]+)?) ([\x21-\x7e]+) HTTP/(1\.[01])")
+_STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?"
 )
-_LENGTH = regex(rb"[0-9]{1,18}")
-_ABSOLUTE = regex(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE)
-_BROKEN_ESCAPE = regex(r"%(?![0-9A-Fa-f]{2})")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE", b"PRI"})
 
 _FIELD = Bytes(128)

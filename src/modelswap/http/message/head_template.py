@@ -6,9 +6,9 @@ leading zero, a space or a nineteenth digit is not accepted.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from modelswap.deferred import regex
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _DIGITS = 18
 _MAX_SIZE = Bytes(4096)
 """Bytes of a head whose template is kept: ordinary ones are shorter."""
 _ZERO = 0x30  # the digit 0 in ASCII
-_LINE = regex(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,17})\r\n")
+_LINE = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,17})\r\n")
 
 
 class HeadTemplate:

@@ -7,11 +7,11 @@ it raise: what cannot be read is not reported.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from modelswap.deferred import regex
 from modelswap.units import Bytes
 
 from .decoding import DecodingFailedError, ResponseDecoder, decoder_for
@@ -45,10 +45,10 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
 _common_decoder = msgspec.json.Decoder(CommonBody)
 _UNSET: Final = msgspec.UNSET
-_OBJECT: Final = regex(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
+_OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 """An object with at most one level of objects in it, as usage and timings are."""
 _REASON_ENDS: Final = Bytes(4096)  # of each end of a body, searched for the finish reason
-_REASON: Final = regex(rb'"(?:finish|stop)_reason"\s*:\s*"([A-Za-z_]{1,32})"')
+_REASON: Final = re.compile(rb'"(?:finish|stop)_reason"\s*:\s*"([A-Za-z_]{1,32})"')
 
 
 class Meter:
