@@ -107,7 +107,7 @@ def open_streams(rounds: int, *, quick: bool) -> list[Figure]:
     """Memory while many streams are open, each with an event a second."""
     del quick  # a round takes as long as its streams
     name = f"{OPEN:,} open streams, front and keeper"
-    proportional, resident = Figure(f"{name}: PSS", "MB"), Figure(f"{name}: RSS", "MB", most=72)
+    proportional, resident = Figure(f"{name}: PSS", "MB"), Figure(f"{name}: RSS", "MB", most=75)
     lost = Figure(f"{OPEN:,} open streams: lost", "events", exactly=0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
