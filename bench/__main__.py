@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
     "startup": idle.startup,
+    "open": idle.open_streams,
     "proxy": throughput.proxy,
     "stream": throughput.stream,
     "swap": swap.swap,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 UPSTREAM = Path(__file__).with_name("upstream.py")
 BASE = """
 daemon off; master_process off; error_log stderr crit; pid {directory}/{name}.pid;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off; default_type application/json; keepalive_requests 1000000000;
   client_body_temp_path {directory}/{name}.b; proxy_temp_path {directory}/{name}.p;

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
+from modelswap.deferred import dataclass
 
 from .models_endpoint import statuses
 

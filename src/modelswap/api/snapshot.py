@@ -6,12 +6,12 @@ Only the counts of selectors and the ports of running servers change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Names, PeerTarget
 from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetState
+from modelswap.deferred import dataclass
 from modelswap.http import Address, UpstreamPool, is_local
 
 from .auth.failed_attempts import FailedAttempts

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import dataclass
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from . import HELP, path_option, refuse_argument
+from .commands import HELP, path_option
+from .terminal import refuse_argument
 
 
 @click.command(context_settings=HELP)

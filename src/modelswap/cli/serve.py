@@ -1,15 +1,14 @@
-"""`modelswap serve`."""
+"""`modelswap serve` with its help."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
-from . import HELP, Option, fail, path_option, refuse_argument
-
-CONFIG_HERE = Path("config.yaml")
+from .commands import HELP, Option, path_option
+from .serve_arguments import ServeArguments
 
 
 @click.command(context_settings=HELP)
@@ -32,18 +31,7 @@ CONFIG_HERE = Path("config.yaml")
 @path_option("--tls-key-file", "FILE", "TLS key (PEM).")
 @click.argument("files", nargs=-1, metavar="[FILE]")
 @click.pass_obj
-def command(
-    is_unnamed: bool | None,  # noqa: FBT001 - click gives it by position
-    *,
-    config: Path | None,
-    config_dir: Path | None,
-    listen: str | None,
-    watch_config: bool,
-    state_dir: Path | None,
-    tls_cert_file: Path | None,
-    tls_key_file: Path | None,
-    files: tuple[str, ...],
-) -> None:
+def command(is_unnamed: bool | None, /, **given: Any) -> None:  # noqa: FBT001 - click gives it by position
     """Serve every model of a configuration on one port.
 
     \b
@@ -60,42 +48,4 @@ def command(
     SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
     a second one hurries.
     """  # noqa: D301 - click's \b
-    from modelswap.app.options import Options, StartError  # noqa: PLC0415 - the same
-    from modelswap.app.program import serve  # noqa: PLC0415 - --help must be quick
-
-    named = _configuration([f for f in files if f], config or config_dir, bool(is_unnamed))
-    config = named or config
-    if config is None and config_dir is None and CONFIG_HERE.exists():
-        config = CONFIG_HERE
-    if config is None and config_dir is None:
-        fail("modelswap: no configuration: use --config FILE or --config-dir DIR")
-    if (tls_cert_file is None) != (tls_key_file is None):
-        fail("modelswap: --tls-cert-file and --tls-key-file go together")
-    try:
-        code = serve(
-            Options(
-                config=config,
-                config_dir=config_dir,
-                listen=listen,
-                watch=watch_config,
-                state_dir=state_dir,
-                tls_cert=tls_cert_file,
-                tls_key=tls_key_file,
-            )
-        )
-    except StartError as error:
-        fail(*error.lines)
-    sys.exit(code)
-
-
-def _configuration(files: list[str], named: Path | None, is_unnamed: bool) -> Path | None:  # noqa: FBT001 - private
-    """Return the configuration given without an option; refuse every other argument.
-
-    A command line without a command is llama-swap's, which ignores arguments.
-    """
-    is_taken = named is None and bool(files) and (not is_unnamed or Path(files[0]).is_file())
-    for extra in files[1 if is_taken else 0 :]:
-        if not is_unnamed:
-            refuse_argument(extra)
-        click.echo(f"modelswap: unexpected argument, ignored: {extra}", err=True)
-    return Path(files[0]) if is_taken else None
+    sys.exit(ServeArguments(**given).serve(is_unnamed=bool(is_unnamed)))

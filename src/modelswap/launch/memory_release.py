@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes, Seconds
 
 from .protocol import NO_CAPABILITIES

@@ -14,10 +14,11 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import ProbeObservation
+from modelswap.deferred import dataclass
 from modelswap.net.address import Address, is_unix, split_url
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds

@@ -14,12 +14,12 @@ import base64
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 from .usage.decoding import DecodingFailedError, decode_whole, decoder_for

@@ -9,7 +9,7 @@ computed when it is sent: of such events only the newest one of a kind is sent a
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
@@ -78,7 +78,7 @@ class EventSubscriber:
 
 class EventBus:
     def __init__(self) -> None:
-        self._epoch = secrets.token_hex(4)
+        self._epoch = os.urandom(4).hex()
         self._count = 0
         self._history: deque[tuple[int, str, object, int]] = deque()
         self._history_size = 0

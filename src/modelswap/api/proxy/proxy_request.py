@@ -8,7 +8,7 @@ Guarantees: a request ends exactly once, in `_finish`, which gives back everythi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ from modelswap.api.protocols.stream_dialect import error_event, late_error_event
 from modelswap.api.proxy.context import UNRESOLVED, ResolvedRequest
 from modelswap.api.responder import send_error
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.deferred import dataclass
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
 from modelswap.units import Seconds

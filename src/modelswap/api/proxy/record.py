@@ -7,13 +7,14 @@ Memory: the bodies of request and response, until `forget`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from modelswap.deferred import dataclass
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe

@@ -7,7 +7,6 @@ Does not: read multipart bodies (`http.body.forms`).
 
 from __future__ import annotations
 
-import re
 import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from modelswap.core.naming.jsonpath import NotApplicableError, UnreadableError, keys_of
+from modelswap.deferred import regex
 from modelswap.errors import BadRequestError, BodyTooLargeError, NotFoundError
 from modelswap.units import Bytes
 
@@ -40,10 +40,10 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 MOST_NAME: Final = 1024
 """Characters of a model's name: it goes into responses, logs and records."""
 _KEY = b'"model"'
-_ANY_SPELLING = re.compile(
+_ANY_SPELLING = regex(
     rb'"(?:m|\\u006[dD])(?:o|\\u006[fF])(?:d|\\u0064)(?:e|\\u0065)(?:l|\\u006[cC])"'
 )
-_PAIR = re.compile(
+_PAIR = regex(
     r"(?:(?<=&)|^)(?:"
     r"((?:m|%6[dD])(?:o|%6[fF])(?:d|%64)(?:e|%65)(?:l|%6[cC]))"
     r"|((?:s|%73)(?:t|%74)(?:r|%72)(?:e|%65)(?:a|%61)(?:m|%6[dD])))"

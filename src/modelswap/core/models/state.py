@@ -10,12 +10,13 @@ The last failure is kept until the model starts again or its back-off is reset.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.placement.policy import ANYWHERE
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 from .lifecycle import ALIVE, Phase

@@ -5,13 +5,14 @@ Guarantees: new and queued requests go through `decide` alone, so the two cannot
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
 from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ Reading one is a pure function of its bytes, so the callers keep the results.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import httptools
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 from .documents import is_active

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ServerId
     from modelswap.launch.protocol import Capability, LaunchSpec, Listener
 
+    from .keeper_client.starting import StartingKeeper
+
     Watch = Callable[[LocalServer, str], Coroutine[None, None, None]]
 
 DISCARD_GRACE: Final = Seconds(3.0)
@@ -52,7 +54,9 @@ class LocalLauncher:
         *,
         grace: Seconds = DEFAULT_GRACE,
         order_timeout: Seconds = ORDER_TIMEOUT,
+        starting: StartingKeeper | None = None,
     ) -> None:
+        """*starting* is a keeper that was started ahead, for this directory."""
         self._directory = directory
         self._listener = listener
         self._keeper = KeeperSession(
@@ -61,6 +65,7 @@ class LocalLauncher:
             order_timeout=order_timeout,
             on_frame=self._on_frame,
             on_lost=self._on_lost,
+            starting=starting,
         )
         self._ports = PortAssignment()
         self._lock: int | None = None

@@ -14,10 +14,10 @@ import errno
 import os
 import socket
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap import procfs
+from modelswap.deferred import dataclass
 from modelswap.net import listeners
 from modelswap.net.unix_sockets import holder_of
 

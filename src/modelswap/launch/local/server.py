@@ -6,10 +6,11 @@ import asyncio
 import os
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap import procfs
+from modelswap.deferred import dataclass
 from modelswap.launch.diagnosis.diagnosis import FINAL_LINES, MASK, OutputTail, diagnose, secrets_in
 from modelswap.launch.protocol import Handle
 from modelswap.net.address import Address

@@ -6,8 +6,9 @@ Guarantees: every value is bound; every name comes from a table in this module. 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from modelswap.deferred import dataclass
 
 from .rows import COLUMNS
 

@@ -5,13 +5,14 @@ Guarantees: a number is read in any spelling that llama-swap accepts (`"9"`, `1.
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 
-_NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+from modelswap.deferred import regex
+
+_NUMBER: Final = regex(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite
 _LARGEST_REAL: Final = 1e300  # tokens per second: far from an overflow
 _UNSET: Final = msgspec.UNSET
