@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…] [--quick] [--rounds N] [--check]`: one table."""
+"""`python -m bench [NAME…] [--quick] [--rounds N] [--check]`: one table; `swap --trace`: one swap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import idle, swap, throughput
+from bench import idle, swap, swap_trace, throughput
 from bench.load import nginx_path
 from bench.table import Figure, render
 
@@ -32,12 +32,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer requests per round")
     parser.add_argument("--rounds", type=int, help="rounds per case  [default: 5; quick: 2]")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
+    parser.add_argument("--trace", action="store_true", help="of `swap`: one swap in microseconds")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    rounds = asked.rounds or (2 if asked.quick else 5)
+    if asked.trace:
+        print(swap_trace.trace(rounds))
+        return 0
     if nginx_path() is None:
         print("nginx is not installed: its column stays empty", file=sys.stderr)
-    rounds = asked.rounds or (2 if asked.quick else 5)
     figures: list[Figure] = []
     for name in asked.names or CASES:
         began = time.monotonic()
