@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
 from modelswap.launch import probe
+from modelswap.launch.probe_pace import ProbePace
 from modelswap.net.unix_sockets import SocketState, state_of
 from modelswap.units import Seconds
 
@@ -59,9 +60,10 @@ async def _wait_for_answer(
         server.probe_result = result
 
     loop = asyncio.get_running_loop()
+    server.pace = pace = ProbePace(loop)
     refuse_after: float | None = None
     while True:
-        await probe.wait_until_ready(target, on_result)
+        await probe.wait_until_ready(target, on_result, pace)
         holder = await _foreign_holder(server, target, marker)
         if holder is None:
             server.clash = None
