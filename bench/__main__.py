@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import idle, swap, swap_trace, throughput
+from bench import idle, listing, swap, swap_trace, throughput
 from bench.load import nginx_path
 from bench.table import Figure, render
 
@@ -22,7 +22,7 @@ CASES: dict[str, Callable[..., list[Figure]]] = {
     "stream": throughput.stream,
     "swap": swap.swap,
     "cold": swap.cold,
-    "listing": swap.listing,
+    "listing": listing.listing,
 }
 
 

@@ -218,30 +218,3 @@ def cold(rounds: int, *, quick: bool) -> list[Figure]:
         answers.add("modelswap", found[200])
         starts.add("modelswap", len(journal.read_text().splitlines()))
     return [answers, starts]
-
-
-def listing(rounds: int, *, quick: bool) -> list[Figure]:
-    """`GET /v1/models` while a swap runs."""
-    middle = Figure("GET /v1/models during a swap: p50", "ms", most=2)
-    worst = Figure("GET /v1/models during a swap: p99", "ms")
-    commands = tuple(stub_command(n, "--ready-after", "0.3") for n in "ab")
-    with (
-        tempfile.TemporaryDirectory() as name,
-        serving(config(commands), Path(name)) as server,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        proxied = ProxiedEngines(server)
-        for _ in range(max(2, rounds * (1 if quick else 2))):
-            swapping = pool.submit(proxied.swap)
-            times: list[float] = []
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-            while not swapping.done():
-                began = time.perf_counter()
-                connection.request("GET", "/v1/models")
-                connection.getresponse().read()
-                times.append((time.perf_counter() - began) * 1000)
-            connection.close()
-            times.sort()
-            middle.add("modelswap", times[len(times) // 2])
-            worst.add("modelswap", times[int(len(times) * 0.99)])
-    return [middle, worst]

@@ -43,6 +43,7 @@ from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
+from modelswap.units import Seconds
 
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of, parse_listen
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
     from modelswap.launch.protocol import Launcher, Listener
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
+_SWITCH_INTERVAL: Final = Seconds(0.0005)
+"""How long a thread may keep the interpreter while the loop wants it. Python's 5 ms would be 5 ms for every
+request that arrives while a thread reads a configuration or the output of a failed server."""
 
 
 def serve(options: Options) -> int:
@@ -86,6 +90,7 @@ def _serve(options: Options, old_front: OldFront | None) -> int:
     if ended is not None:
         return ended
     tune_allocator()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     raise_limit()
     if watch is not None:
         watch.watch_also([Path(file) for file in loaded.plan.key_files])

@@ -221,9 +221,9 @@ async def _connect(target: ProbeTarget, address: str) -> socket.socket | OSError
 
 
 def _is_connected_at_once(connection: socket.socket, address: tuple[str, int] | str) -> bool:
-    """Connect within this machine, where the system decides at once; raise `OSError` when it refuses.
+    """Connect within this machine; raise `OSError` when it is refused. `False`: that is not known yet.
 
-    The first call begins, the second one returns what came of it. The event loop would poll for that.
+    Linux decides at once within the machine, and says so at the second attempt.
     """
     code = connection.connect_ex(address)
     if code == errno.EINPROGRESS:

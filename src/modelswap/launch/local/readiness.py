@@ -13,7 +13,7 @@ from modelswap.net.unix_sockets import SocketState, state_of
 from modelswap.units import Seconds
 
 from .exits import address_taken, clash_text
-from .ports import belongs_to, foreign_process_behind, foreign_process_on, holds_port, is_listening
+from .ports import belongs_to, foreign_process_behind, foreign_process_on, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +102,7 @@ async def _foreign_holder(
     if not target.is_loopback or not _names_port(server, target.port):
         return None
     with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
-        if not holds_port(server.pid, target.port):
-            return await asyncio.to_thread(foreign_process_on, target.port, server.pid, is_own)
+        return await asyncio.to_thread(foreign_process_on, target.port, server.pid, is_own)
     return None
 
 
@@ -116,10 +115,11 @@ def _names(server: LocalServer, address: str) -> bool:
     return any(address in text for text in (*server.spec.argv, *server.spec.env))
 
 
-def is_served(target: probe.ProbeTarget) -> bool:
+async def is_served(target: probe.ProbeTarget) -> bool:
     """Whether a process listens at an address of this machine; also True when that is not known."""
-    if target.socket_path:
-        with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
+        if target.socket_path:
             return state_of(target.socket_path) is SocketState.IN_USE
-        return True
-    return not target.is_loopback or is_listening(target.port)
+        if target.is_loopback:
+            return await asyncio.to_thread(is_listening, target.port)
+    return True

@@ -48,6 +48,8 @@ class LocalServer:
     """The foreign process that holds its address."""
     failure: Failure | None = None
     probe: asyncio.Task[None] | None = None
+    diagnosis: asyncio.Task[None] | None = None
+    """Finds out why it has exited, and reports that."""
     probe_result: ProbeResult | None = None
     pace: ProbePace | None = None
     """Once it is probed."""
