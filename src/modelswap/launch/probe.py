@@ -152,9 +152,15 @@ def judge(target: ProbeTarget, status_line: bytes) -> ProbeResult:
 
 
 async def probe_once(
-    target: ProbeTarget, addresses: list[str], trust: ssl.SSLContext | None
+    target: ProbeTarget,
+    addresses: list[str],
+    trust: ssl.SSLContext | None,
+    on_sent: Callable[[], object] = lambda: None,
 ) -> ProbeResult:
-    """Probe once; of several addresses the first that accepts a connection counts."""
+    """Probe once; of several addresses the first that accepts a connection counts.
+
+    *on_sent* is called when a connection was accepted and the request is on its way.
+    """
     if not addresses:
         return ProbeResult(target, "could not be reached: its host name is not known")
     refused = _REFUSED
@@ -164,12 +170,15 @@ async def probe_once(
             if not isinstance(connection, ConnectionRefusedError) and connection.strerror:
                 refused = f"could not be reached: {connection.strerror.lower()}"
             continue
-        return await _request_once(target, connection, trust)
+        return await _request_once(target, connection, trust, on_sent)
     return ProbeResult(target, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
 
 
 async def _request_once(
-    target: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
+    target: ProbeTarget,
+    connection: socket.socket,
+    trust: ssl.SSLContext | None,
+    on_sent: Callable[[], object],
 ) -> ProbeResult:
     try:
         name = None if trust is None else target.host
@@ -181,6 +190,7 @@ async def _request_once(
         return _failed(target, error)
     try:
         writer.write(target.request)
+        on_sent()
         return judge(target, await reader.readline())
     except ValueError:  # a line without end
         return judge(target, b"?")
@@ -251,7 +261,10 @@ async def addresses_of(target: ProbeTarget) -> list[str]:
 
 
 async def wait_until_ready(
-    target: ProbeTarget, on_result: Callable[[ProbeResult], None], pace: ProbePace
+    target: ProbeTarget,
+    on_sent: Callable[[], object],
+    on_result: Callable[[ProbeResult], None],
+    pace: ProbePace,
 ) -> None:
     """Return as soon as the endpoint answers 200; give the result of each probe to `on_result`."""
     clock = asyncio.get_running_loop().time
@@ -263,7 +276,7 @@ async def wait_until_ready(
         deadline = deadline_after(clock() - began)
         try:
             async with asyncio.timeout(deadline):
-                result = await probe_once(target, addresses, trust)
+                result = await probe_once(target, addresses, trust, on_sent)
         except TimeoutError:
             result = ProbeResult(target, f"gave no answer within {deadline:.1f} s")
         on_result(result)
