@@ -132,7 +132,8 @@ def _trace_keeper() -> None:
     from modelswap.keeper import supervisor  # noqa: PLC0415 - the front loads none of it
 
     keeper = supervisor.Supervisor
-    _wrap(keeper, "_on_order", before="stop order read", after="signal sent", when=_is("signal"))
+    _wrap(keeper, "_on_order", before="stop order read", when=_is("signal"))
+    _wrap(keeper, "_signal", after="signal sent")
     _wrap(keeper, "_on_child_exited", before="exit seen by the keeper")
     _wrap(keeper, "_end", after="exit told")
     _wrap(keeper, "_spawn", before="start order read", after="start told")
