@@ -46,8 +46,6 @@ class Engine:
     name: str
     commands: tuple[str, str]
     most_ms: float | None = None
-    is_quick: bool = True
-    """Whether each round takes well below a second."""
 
 
 def engines(directory: Path) -> Iterator[Engine]:
@@ -71,7 +69,7 @@ def engines(directory: Path) -> Iterator[Engine]:
     large = directory / "large.gguf"
     write_model(large, layers=LARGE_LAYERS, embd=LARGE_EMBD, name="large")
     command = engine_command(large, "--ctx-size", "512")
-    yield Engine("real engine, 2 GB model", (command, command), is_quick=False)
+    yield Engine("real engine, 2 GB model", (command, command))
 
 
 def _room_lacking(directory: Path) -> str | None:
@@ -186,7 +184,7 @@ def swap(rounds: int, *, quick: bool) -> list[Figure]:
             try:
                 with serving(config(engine.commands), Path(name) / str(number)) as server:
                     proxied = ProxiedEngines(server)
-                    for _ in range(max(2, rounds * (1 if quick or not engine.is_quick else 3))):
+                    for _ in range(max(2, rounds * (1 if quick else 3))):
                         times.add("direct", direct.swap())
                         times.add("modelswap", proxied.swap())
             finally:
