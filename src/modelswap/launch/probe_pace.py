@@ -18,8 +18,8 @@ MIN_PAUSE: Final = Seconds(0.001)
 """The timers of the event loop count whole milliseconds; a refused probe costs about 0.05 ms."""
 MAX_PAUSE: Final = Seconds(0.25)
 """Not noticeable after a load of minutes."""
-PAUSE_SHARE: Final = 0.004
-"""Of the time waited so far: the delay that a pause adds stays below 0.4 %."""
+PAUSE_SHARE: Final = 0.002
+"""Of the time waited so far: the delay that a pause adds stays below 0.2 %."""
 SILENCE_SHARE: Final = 0.25
 """Of the time since the last output: a server that prints all the time gets some probes for each line."""
 
