@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…] [--quick] [--rounds N] [--check] [--write]`: the tables of one run."""
+"""`python -m bench [NAME…] [--quick] [--rounds N] [--check] [--write]`: tables; `swap --trace`: one swap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import idle, listing, report, swap, throughput
+from bench import idle, listing, report, swap, swap_trace, throughput
 from bench.growth import growth
 from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
@@ -47,12 +47,16 @@ def main() -> int:
     parser.add_argument(
         "--write", action="store_true", help="write README.md and docs/performance.md, too"
     )
+    parser.add_argument("--trace", action="store_true", help="of `swap`: one swap in microseconds")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    rounds = asked.rounds or (2 if asked.quick else 5)
+    if asked.trace:
+        print(swap_trace.trace(rounds))
+        return 0
     if nginx_path() is None:
         print("nginx is not installed: its column stays empty", file=sys.stderr)
-    rounds = asked.rounds or (2 if asked.quick else 5)
     found: list[Figure | Curve] = []
     for name in asked.names or CASES:
         began = time.monotonic()

@@ -15,6 +15,7 @@ from bench.growth.curve import Curve, render_curves
 from bench.load import judge
 from bench.proc import cpu_seconds
 from bench.soak import Account, is_flat
+from bench.swap_trace import Trace
 from bench.table import Figure, render
 from bench.upstream import event
 
@@ -175,3 +176,14 @@ def test_cpu_time_grows_with_work() -> None:
 def cpu_seconds_here() -> float:
 
     return cpu_seconds(os.getpid())
+
+
+def test_a_trace_shows_what_a_swap_lacks() -> None:
+    """Each step counts from the one before; a step that was not seen is shown so, and counts nothing."""
+    trace = Trace()
+    lines = ["1000 request read", "3000 swap decided", "900000 lease asked for"]
+    trace.add(0, lines, 500_000)
+    rows = trace.render("stub").splitlines()
+    assert "| request read | 1 | 1 |" in rows
+    assert "| lease asked for | - | - |" in rows  # it was of another swap
+    assert "| swap decided | 2 | 3 |" in rows

@@ -88,6 +88,8 @@ class Fleet:
         self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
+        self._untold: deque[PhaseChanged] = deque()
+        """Phases that the observer still has to hear of."""
         self._is_executing = False
         self._load_times = LoadTimes()
         self._failures = ModelFailures()
@@ -259,18 +261,32 @@ class Fleet:
         self._execute(self._controller.on_timer(key, self._now(), told))
 
     def _execute(self, commands: Iterable[Command]) -> None:
+        """Execute in order; but phases are told when nothing waits for the telling: log and events take time."""
         self._commands.extend(commands)
         if self._is_executing:
             return
         self._is_executing = True
         try:
-            while self._commands:
+            while self._commands or self._untold:
                 try:
-                    self._execute_one(self._commands.popleft())
+                    self._execute_next()
                 except Exception as bug:  # noqa: BLE001 - ends one request or model, not what follows
                     self._observer.on_bug(bug)
         finally:
             self._is_executing = False
+
+    def _execute_next(self) -> None:
+        is_answer_next = bool(self._commands) and isinstance(self._commands[0], Fail)
+        if self._untold and (is_answer_next or not self._commands):
+            self._tell(self._untold.popleft())  # the reason of a failure stands above it in the log
+        else:
+            self._execute_one(self._commands.popleft())
+
+    def _tell(self, change: PhaseChanged) -> None:
+        model, phase = change.model, change.phase
+        self._load_times.on_phase(model, phase, self._now())
+        self._observer.on_phase(model, phase, change.why)
+        self.departures.on_phase(model, phase)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:
@@ -298,9 +314,7 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
-            case PhaseChanged(model=model, phase=phase, why=why):
-                self._load_times.on_phase(model, phase, self._now())
-                self._observer.on_phase(model, phase, why)
-                self.departures.on_phase(model, phase)
+            case PhaseChanged():
+                self._untold.append(command)
             case _ as never:
                 assert_never(never)

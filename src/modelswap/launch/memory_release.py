@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 RELEASE_TIMEOUT: Final = Seconds(5.0)
 """Drivers were seen to take up to two seconds for 80 GB."""
-READ_PAUSE: Final = Seconds(0.05)
-"""Between two readings; one takes about a millisecond."""
+READ_PAUSE: Final = Seconds(0.01)
+"""Between two readings, each about a millisecond in a thread; the next server waits half of it in vain."""
 SLACK: Final = Bytes(64 << 20)
 """Does not count: other programs come and go, and a context is small."""
 RELEASED_SHARE: Final = 0.8

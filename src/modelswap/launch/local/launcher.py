@@ -273,6 +273,8 @@ class LocalLauncher:
         server = self._by_run.get(frame.run)
         if server is not None:
             server.tail.add(frame.output)
+            if server.pace is not None:
+                server.pace.on_output()
             self._listener.on_output(server.id, frame.output)
         elif frame.run in self._found:
             self._found[frame.run].output.append(frame.output)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ServerId
     from modelswap.launch.diagnosis.diagnosis import Finding
     from modelswap.launch.probe import ProbeResult
+    from modelswap.launch.probe_pace import ProbePace
     from modelswap.launch.protocol import LaunchSpec
 
     from .keeper_client.link import ReportedServer
@@ -51,6 +52,8 @@ class LocalServer:
     diagnosis: asyncio.Task[None] | None = None
     """Finds out why it has exited, and reports that."""
     probe_result: ProbeResult | None = None
+    pace: ProbePace | None = None
+    """Once it is probed."""
     tail: OutputTail = field(default_factory=OutputTail)
 
     @property
