@@ -89,10 +89,16 @@ class ProxyRequest:
 
     def receive(self) -> None:
         """Take the body; plain JSON comes the short way."""
+        exchange = self.exchange
         if self.context.is_plain:
-            self.exchange.read_body(self.on_body)
+            ready = exchange.ready
+            if ready is None:
+                exchange.read_body(self.on_body)
+            else:
+                exchange.ready = b""
+                self.on_body(ready)
             return
-        self._arrival = BodyArrival(self.services, self.exchange, self.context, self)
+        self._arrival = BodyArrival(self.services, exchange, self.context, self)
         self._arrival.begin()
 
     def on_body(self, body: bytes) -> None:

@@ -76,8 +76,7 @@ class RequestRecord:
     _ended: float = field(init=False)
     _end_reason: str = field(init=False)
     _error: str = field(init=False)
-    _ended_ms: int = field(init=False)
-    _wall_ms: int = field(init=False)
+    _epoch: float = field(init=False)
     id: int = field(init=False)
     size: int = field(init=False)
     tokens: Tokens = field(init=False)
@@ -207,48 +206,60 @@ class RequestRecord:
                 completions.flush()
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
-        ended = self._ended
-        self._wall_ms = wall = int((ended - self.began) * 1000)
-        self._ended_ms = int((ended + epoch) * 1000)
         self.id = number
-        sent, capture, status = self.sent, self._capture, self.status
+        self._epoch = epoch
         self.size = 0
-        if self._meter is None:
-            if self._head is None:  # no model server answered
-                self.tokens = Tokens(duration_ms=wall)
-            else:
-                first = self._first_chunk_at
-                ttft = -1 if first is None else int((first - self.began) * 1000)
-                usage_format = self.context.endpoint.usage
-                self.tokens = tokens_of(usage_format, status, self._first_chunk, wall, ttft)
-            captures = self.services.captures
-            if sent is not None and (self.received or status != _OK) and captures.enabled:
-                if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
-                    # it is the capture itself
-                    if status != _OK:
-                        self._first_chunk = b""
-                    head = self._head
-                    size = self.context.weight + len(sent) + len(self._first_chunk)
-                    self.size = size if head is None else size + head.weight
-                    return None
-                capture = self._begin_capture()
-        else:
-            self.tokens = self._meter.finish(ended)
+        meter = self._meter
+        if meter is not None:
+            capture = self._capture
+            self.tokens = meter.finish(self._ended)
             self._meter = self._capture = None
-            if capture is not None and status == _OK and (not self.received or self.tokens.error):
+            if (
+                capture is not None
+                and self.status == _OK
+                and (not self.received or self.tokens.error)
+            ):
                 # Nothing came, or nothing that can be unpacked.
                 self.services.captures.drop(capture)
                 capture = None
-        self.forget()  # the store may hold it for long
+            self.forget()  # the store may hold it for long
+            return capture
+        ended, first, head = self._ended, self._first_chunk_at, self._head
+        wall = int((ended - self.began) * 1000)
+        sent, body, status = self.sent, self._first_chunk, self.status
+        if head is None:  # no model server answered
+            self.tokens = Tokens(duration_ms=wall)
+        else:
+            if first is ended:
+                ttft = wall
+            else:
+                ttft = -1 if first is None else int((first - self.began) * 1000)
+            self.tokens = tokens_of(self.context.endpoint.usage, status, body, wall, ttft)
+        captures = self.services.captures
+        capture = None
+        if sent is not None and (self.received or status != _OK) and captures.enabled:
+            if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
+                # it is the capture itself
+                size = self.context.weight + len(sent)
+                if status != _OK:
+                    self._first_chunk = b""
+                else:
+                    size += len(body)
+                self.size = size if head is None else size + head.weight
+                return None
+            capture = self._begin_capture()
+        self.forget()
         return capture
 
     def row(self) -> Row:
         context = self.context
         tokens = self.tokens
         status = self.status
+        wall = int((self._ended - self.began) * 1000)
+        ended_ms = int((self._ended + self._epoch) * 1000)
         return Row(
             self.id,
-            self._ended_ms // 1000,
+            ended_ms // 1000,
             self.model,
             self.recorded_path,
             self._type,
@@ -260,7 +271,7 @@ class RequestRecord:
             tokens.output,
             tokens.prompt_per_second,
             tokens.per_second,
-            tokens.duration_ms or self._wall_ms,
+            tokens.duration_ms or wall,
             self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
             _metadata(self.priority, self.selector),
             self.requested,
@@ -270,7 +281,7 @@ class RequestRecord:
             tokens.ttft_ms,
             self.queue_ms,
             -1,
-            self._ended_ms - self._wall_ms,
+            ended_ms - wall,
             tokens.finish_reason,
             self.sent_size,
             self.received,

@@ -116,9 +116,9 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._exchange.drained()
 
-    def on_request(self, request: Request) -> None:
+    def on_request(self, request: Request, ready: bytes | None) -> None:
         context = self._context
-        exchange = self._exchange = Exchange(self, self._client, request)
+        exchange = self._exchange = Exchange(self, self._client, request, ready)
         self.keep_alive = request.keep_alive and not context.draining
         busy, self._busy = self._busy, True
         try:
@@ -193,7 +193,7 @@ class ServerConnection(asyncio.Protocol):
                 and not (client.paused or self.charged or client.eof or context.draining)
             ):  # nothing is left of the request: the next may come at once
                 self._exchange = None
-                reader.feed = reader.read_head
+                reader.feed = reader.at_head
                 self._idle_since = context.sweeper.now
                 context.idle_count = self.idle_number = context.idle_count + 1
             else:
@@ -247,7 +247,7 @@ class ServerConnection(asyncio.Protocol):
         if client.eof and not reader.waiting:
             self._end(client.close)
             return False
-        reader.feed = reader.read_head
+        reader.feed = reader.at_head
         self._note_idle()
         client.resume_reading()
         return True

@@ -37,16 +37,21 @@ class Exchange:
         "finished",
         "on_drain",
         "on_gone",
+        "ready",
         "request",
         "started",
         "status",
         "writer",
     )
 
-    def __init__(self, owner: ExchangeOwner, writer: ExchangeWriter, request: Request) -> None:
+    def __init__(
+        self, owner: ExchangeOwner, writer: ExchangeWriter, request: Request, ready: bytes | None
+    ) -> None:
         self._owner = owner
         self.writer = writer
         self.request = request
+        self.ready = ready
+        """The whole body, until it is taken, when it came with the head."""
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client left, broke off, or was refused in the middle of its body
         (408, 413), before the response was complete. `finished` is then True."""
@@ -76,13 +81,29 @@ class Exchange:
 
         Over `limit` bytes (or the server's own) the client gets a 413, and `on_gone` is called instead.
         """
-        if not self.finished:
+        if self.finished:
+            return
+        ready = self.ready
+        if ready is None:
             self._owner.reader.read_body(done, limit)
+        elif limit is not None and len(ready) > limit:
+            self._owner.reader.refuse_large()
+        else:
+            self.ready = b""
+            done(ready)
 
     def stream_body(self, sink: BodySink) -> None:
         """Give the body to `sink` as it comes, perhaps before this returns."""
-        if not self.finished:
+        if self.finished:
+            return
+        ready = self.ready
+        if ready is None:
             self._owner.reader.stream_body(sink)
+            return
+        self.ready = b""
+        if ready:
+            sink.on_data(ready)
+        sink.on_end()
 
     def pause_body(self) -> None:
         if not self.finished:

@@ -48,7 +48,6 @@ _MAX_KNOWN_HEAD = Bytes(4096)
 """Bytes of a head whose reading is kept: ordinary ones are shorter, and all kept ones take 2 MiB."""
 _CHARGE_STEP = Bytes(128 << 10)
 """Held bodies are accounted for in steps of this; smaller ones are not."""
-_TOO_LARGE = "the request's body is too large"
 
 
 class RequestReader:
@@ -58,7 +57,10 @@ class RequestReader:
         self._owner = owner
         self.peer = ""
         self.scheme = "http"
-        self.feed: Callable[[bytes], None] = self.read_head
+        self.at_head: Callable[[bytes], None] = self.read_head
+        """The state between requests."""
+        self._behind_body: Callable[[bytes], None] = self._on_pipelined
+        self.feed: Callable[[bytes], None] = self.at_head
         """Takes the next bytes: this is the state."""
         self.body: BodyIntake | None = None
         """Of the current request, until it is complete and taken."""
@@ -74,8 +76,6 @@ class RequestReader:
         self._request: Request | None = None
         self._template: HeadTemplate | None = None
         """Of the last head, when it announced a length."""
-        self._ready = b""
-        """The current request's body, when it came whole with its head."""
 
     def stop(self) -> None:
         self.feed = self._ignore
@@ -95,7 +95,7 @@ class RequestReader:
         return data
 
     def read_head(self, data: bytes) -> None:
-        """Take the bytes of a head: between requests, this is `feed`."""
+        """Take the bytes of a head."""
         if self.partial:
             self._on_partial_head(data)
             return
@@ -182,25 +182,23 @@ class RequestReader:
 
     def _begin(self, request: Request, data: bytes, start: int) -> None:
         """Behind `start` is what came behind the head."""
-        self._ready = b""
         count = len(data) - start
-        if request.has_body and request.content_length == count <= self._context.limits.body:
-            self._ready = data[start:]
-            self.feed = self._on_pipelined
-        elif request.has_body:
-            if not self._begin_body(request, data, start):
-                return
-        else:
-            self.feed = self._on_pipelined
+        if not request.has_body:
+            self.feed = self._behind_body
             if count:
                 self._on_pipelined(data[start:])
-        self._owner.on_request(request)
+            self._owner.on_request(request, b"")
+        elif request.content_length == count <= self._context.limits.body:
+            self.feed = self._behind_body
+            self._owner.on_request(request, data[start:])
+        elif self._begin_body(request, data, start):
+            self._owner.on_request(request, None)
 
     def _begin_body(self, request: Request, data: bytes, start: int) -> bool:
         """False: it was refused."""
         limit = self._context.limits.body
         if (request.content_length or 0) > limit:
-            self._refuse(413, _TOO_LARGE)
+            self.refuse_large()
             return False
         body = self.body = BodyIntake(request, limit, self._context.sweeper.now)
         self.feed = self._on_body
@@ -225,7 +223,7 @@ class RequestReader:
             self._refuse(BAD_REQUEST, str(wrong))
             return
         if body.over_limit:
-            self._refuse(413, _TOO_LARGE)
+            self.refuse_large()
             return
         if body.must_wait and not start:  # the first piece's taker comes right after it
             self._client.pause_reading()
@@ -238,7 +236,7 @@ class RequestReader:
             self._refuse(503, "too many large requests at once")
             return
         if body.complete and self.body is body:
-            self.feed = self._on_pipelined
+            self.feed = self._behind_body
             if rest:
                 self._on_pipelined(rest)
             if body.consumed:
@@ -270,17 +268,16 @@ class RequestReader:
     def _refuse(self, status: int, text: str) -> None:
         self._owner.refuse(status, text, request=self._request)
 
+    def refuse_large(self) -> None:
+        self._refuse(413, "the request's body is too large")
+
     def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None:
         body = self.body
         if body is None:
-            ready, self._ready = self._ready, b""
-            if limit is not None and len(ready) > limit:
-                self._refuse(413, _TOO_LARGE)
-            else:
-                done(ready)
+            done(b"")
             return
         if limit is not None and body.exceeds(limit):
-            self._refuse(413, _TOO_LARGE)
+            self.refuse_large()
             return
         body.collect(done)
         self._start_body(body)
@@ -288,9 +285,6 @@ class RequestReader:
     def stream_body(self, sink: BodySink) -> None:
         body = self.body
         if body is None:
-            ready, self._ready = self._ready, b""
-            if ready:
-                sink.on_data(ready)
             sink.on_end()
             return
         body.stream(sink)
