@@ -140,8 +140,8 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Name
 
 def plain_json(body: bytes) -> PlainBody | None:
     """Read an ordinary small body in one step; `None`: it needs `find_in_json`."""
-    if len(body) >= _SMALL or body.count(_KEY) != 1 or b"\\u00" in body:
-        return None
+    if len(body) >= _SMALL or body.count(_KEY) != 1 or body.find(b"\\u00") >= 0:
+        return None  # (`in` raises and catches a TypeError first)
     try:  # one key at most: nothing to count
         plain = _plain(body)
     except (ValueError, RecursionError):

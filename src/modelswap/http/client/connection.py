@@ -37,6 +37,7 @@ HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _FINAL = 200
 """The lowest status of a response that is no interim one."""
+_OK = 200  # a status
 _START = b"HTTP/"
 """The first bytes of every response."""
 
@@ -309,6 +310,10 @@ class UpstreamConnection(asyncio.Protocol):
         # some servers send the body to a HEAD all the same, later
         self._keep = head.keep_alive and not (observer.is_head and head.announces_body)
         status = head.status
+        if status == _OK and data and len(data) == head.content_length and not observer.is_head:
+            self._leave_observer(observer, b"")
+            observer.on_whole(head, data)
+            return
         if status == SWITCHING:
             self._on_switch(observer, head, data)
         elif observer.is_head or status in (NO_CONTENT, NOT_MODIFIED) or head.content_length == 0:

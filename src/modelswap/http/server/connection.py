@@ -178,26 +178,33 @@ class ServerConnection(asyncio.Protocol):
             return b"Connection: keep-alive\r\n"
         return b""
 
-    def on_finished(self) -> None:
+    def send_whole(self, exchange: Exchange, data: bytes) -> bool:
+        context = self._context
+        client = self._client
         reader = self.reader
-        if reader.waiting:
+        if reader.body is not None or context.draining or not self.keep_alive:
+            return False
+        exchange.started = exchange.finished = True
+        if client.transport is not None:
+            context.coalescer.write(client.transport, data)
+        if (
+            client.is_reading
+            and self._task is None
+            and not (self._busy or reader.waiting or client.paused or self.charged or client.eof)
+        ):  # nothing is left of the request: the next may come at once
+            self._exchange = None
+            reader.feed = reader.at_head
+            self._idle_since = context.sweeper.now
+            context.idle_count = self.idle_number = context.idle_count + 1
+        else:
+            self.on_finished()
+        return True
+
+    def on_finished(self) -> None:
+        if self.reader.waiting:
             self._context.loop.call_soon(self._advance)  # behind the caller, which is not done yet
         elif not self._busy:
-            client = self._client
-            context = self._context
-            if (
-                self.keep_alive
-                and client.is_reading
-                and reader.body is None
-                and self._task is None
-                and not (client.paused or self.charged or client.eof or context.draining)
-            ):  # nothing is left of the request: the next may come at once
-                self._exchange = None
-                reader.feed = reader.at_head
-                self._idle_since = context.sweeper.now
-                context.idle_count = self.idle_number = context.idle_count + 1
-            else:
-                self._advance()
+            self._advance()
 
     def break_off(self, *, reset: bool) -> None:
         self._end(self._client.reset if reset else self._client.close)

@@ -200,14 +200,14 @@ class Exchange:
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
         """Send a response with the framing in `head`; False: one has begun, or the head needs more."""
-        owner = self._owner
-        if self.started or not self.request.is_plain or owner.must_close():
+        if (
+            self.started
+            or not self.request.is_plain
+            or not self._owner.send_whole(self, head + body)
+        ):
             return False
-        self.started = self.finished = True
         self.status = status
         self.on_gone = self.on_drain = None
-        self.writer.write(head + body)
-        owner.on_finished()
         return True
 
     def write(self, data: bytes) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from modelswap.http.message.request import Request
     from modelswap.http.transport.write_coalescer import WriteCoalescer
 
+    from .exchange import Exchange
+
 
 class ReadingEnd(Protocol):
     """The client's connection, as the reader of its requests uses it."""
@@ -64,6 +66,10 @@ class ExchangeOwner(Protocol):
     def closing_line(self) -> bytes: ...
     def must_close(self) -> bool:
         """Whether the response that begins now must be the last one."""
+        ...
+
+    def send_whole(self, exchange: Exchange, data: bytes) -> bool:
+        """Send `data` as its whole response; False: the connection has to say that it closes."""
         ...
 
     def on_finished(self) -> None: ...
