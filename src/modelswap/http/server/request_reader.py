@@ -100,22 +100,35 @@ class RequestReader:
             self._on_partial_head(data)
             return
         request = self._request
-        if request is not None:
-            if data.startswith(self._head):  # the same again
-                self._begin(request, data, len(self._head))
+        if request is None or not data.startswith(self._head):  # not the same again
+            request = self._of_known_template(data)
+            if request is None:
+                end = data.find(b"\r\n\r\n") + 4
+                if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() returned -1
+                    self._on_partial_head(data)
+                else:
+                    self._on_new_head(data, end)
                 return
-            template = self._template
-            if template is not None and (digits := template.digits(data)):  # but for the length
-                size = template.size + len(digits)
-                self._head = data[:size]
-                self._request = request = request.of_length(digits)
-                self._begin(request, data, size)
-                return
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() returned -1
-            self._on_partial_head(data)
-        else:
-            self._on_whole_head(data, end)
+        start = len(self._head)
+        if not request.has_body:
+            self.feed = self._behind_body
+            if len(data) > start:
+                self._on_pipelined(data[start:])
+            self._owner.on_request(request, b"")
+        elif request.content_length == len(data) - start <= self._context.limits.body:
+            self.feed = self._behind_body
+            self._owner.on_request(request, data[start:])
+        elif self._begin_body(request, data, start):
+            self._owner.on_request(request, None)
+
+    def _of_known_template(self, data: bytes) -> Request | None:
+        """The request of a head that differs from the last one only in its length."""
+        template = self._template
+        if template is None or self._request is None or not (digits := template.digits(data)):
+            return None
+        self._head = data[: template.size + len(digits)]
+        self._request = self._request.of_length(digits)
+        return self._request
 
     def _on_partial_head(self, data: bytes) -> None:
         """One empty line before a head is allowed."""
@@ -135,7 +148,10 @@ class RequestReader:
             whole = bytes(partial)
             self.partial = bytearray()
             self._check = None
-            self._on_whole_head(whole, end)
+            if self._request is not None and whole[:end] == self._head:
+                self.read_head(whole)
+            else:
+                self._on_new_head(whole, end)
             return
         self._check_partial(data)
 
@@ -150,20 +166,17 @@ class RequestReader:
         elif self._check is not None and not self._check.feed(data):
             self._owner.refuse(BAD_REQUEST, "malformed HTTP", head=bytes(partial))
 
-    def _on_whole_head(self, data: bytes, end: int) -> None:
+    def _on_new_head(self, data: bytes, end: int) -> None:
         head = data[:end]
-        if head == self._head and self._request is not None:
-            request = self._request
-        else:
-            try:
-                request = Request(self._parsed(head), self.peer, self.scheme)
-            except RefusedError as refused:
-                self._owner.refuse(refused.status, refused.text, head=head)
-                return
-            self._head = head
-            self._request = request
-            self._template = head_template(head)
-        self._begin(request, data, end)
+        try:
+            request = Request(self._parsed(head), self.peer, self.scheme)
+        except RefusedError as refused:
+            self._owner.refuse(refused.status, refused.text, head=head)
+            return
+        self._head = head
+        self._request = request
+        self._template = head_template(head)
+        self.read_head(data)  # now it is known
 
     def _parsed(self, head: bytes) -> RequestHead:
         known = self._context.heads.get(head)
@@ -179,20 +192,6 @@ class RequestReader:
         if len(head) <= _MAX_KNOWN_HEAD:
             self._context.heads[head] = parsed
         return parsed
-
-    def _begin(self, request: Request, data: bytes, start: int) -> None:
-        """Behind `start` is what came behind the head."""
-        count = len(data) - start
-        if not request.has_body:
-            self.feed = self._behind_body
-            if count:
-                self._on_pipelined(data[start:])
-            self._owner.on_request(request, b"")
-        elif request.content_length == count <= self._context.limits.body:
-            self.feed = self._behind_body
-            self._owner.on_request(request, data[start:])
-        elif self._begin_body(request, data, start):
-            self._owner.on_request(request, None)
 
     def _begin_body(self, request: Request, data: bytes, start: int) -> bool:
         """False: it was refused."""
