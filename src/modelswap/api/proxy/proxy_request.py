@@ -90,16 +90,15 @@ class ProxyRequest:
     def receive(self) -> None:
         """Take the body; plain JSON comes the short way."""
         exchange = self.exchange
-        if self.context.is_plain:
-            ready = exchange.ready
-            if ready is None:
-                exchange.read_body(self.on_body)
-            else:
-                exchange.ready = b""
-                self.on_body(ready)
-            return
-        self._arrival = BodyArrival(self.services, exchange, self.context, self)
-        self._arrival.begin()
+        ready = exchange.ready
+        if not self.context.is_plain:
+            self._arrival = BodyArrival(self.services, exchange, self.context, self)
+            self._arrival.begin()
+        elif ready is None:
+            exchange.read_body(self.on_body)
+        else:
+            exchange.ready = b""
+            self.on_body(ready)
 
     def on_body(self, body: bytes) -> None:
         resolved = resolve(self.context, body, self.exchange.request.query, self.services)
@@ -157,11 +156,10 @@ class ProxyRequest:
 
     def _dispatch(self, target: LocalTarget) -> None:
         context = self.context
-        if not context.background:
-            server = self.services.fleet.lease_now(target.model)
-            if server is not None:
-                self.on_lease(server, 0)
-                return
+        server = None if context.background else self.services.fleet.lease_now(target.model)
+        if server is not None:
+            self.on_lease(server, 0)
+            return
         self._phase = QUEUED
         self.exchange.on_gone = self._on_client_gone
         if self._wait is None:

@@ -191,8 +191,9 @@ class RequestRecord:
         if self._is_ended:
             return
         self._is_ended = True
+        services = self.services
         if self.number:
-            self.services.inflight.remove(self)
+            services.inflight.remove(self)
             self.cancel = None
         if status is not None:
             self.status = status
@@ -200,10 +201,10 @@ class RequestRecord:
             self._ended = now
             self._end_reason = reason
             self._error = error
-            completions = self.services.completions
-            completions.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
+            sent = self.sent
+            services.completions.add(self, len(sent) if sent and self.sent_size >= SMALL else 0)
             if self._capture is not None:
-                completions.flush()
+                services.completions.flush()
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
         self.id = number

@@ -102,7 +102,7 @@ class Relay:
         self.ended = False
         self.is_head = request.method == "HEAD"
         self.is_sending = False
-        self.is_streaming = not isinstance(body, bytes)
+        self.is_streaming = type(body) is not bytes
         self.wants_upgrade = request.upgrade is not None
 
     def begin(self, fresh: bool = False) -> None:  # noqa: FBT001, FBT002 - keywords cost time
