@@ -267,13 +267,9 @@ class UpstreamConnection(asyncio.Protocol):
             data = self._partial + data
         heads = self._pool.heads
         while True:
-            end = data.find(b"\r\n\r\n") + 4
-            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() returned -1
-            head = heads.by_bytes.get(raw) or heads.of_known_template(raw)
+            head, end = heads.known(data) or self._read_head(data)
             if head is None:
-                head, end = self._read_head(data, end)
-                if head is None:
-                    return
+                return
             data = data[end:]
             self._partial = b""
             if head.status >= _FINAL or head.status == SWITCHING:
@@ -282,9 +278,10 @@ class UpstreamConnection(asyncio.Protocol):
             if not data:
                 return
 
-    def _read_head(self, data: bytes, end: int) -> tuple[ResponseHead | None, int]:
+    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, int]:
         """None: the head is incomplete, or refused."""
         found: tuple[ResponseHead | None, int] = (None, 0)
+        end = data.find(b"\r\n\r\n") + 4
         if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
             with suppress(BadResponseError):
                 head = parse_response(data[:end])
