@@ -178,13 +178,12 @@ class ServerConnection(asyncio.Protocol):
             return b"Connection: keep-alive\r\n"
         return b""
 
-    def send_whole(self, exchange: Exchange, data: bytes) -> bool:
+    def send_whole(self, data: bytes) -> bool:
         context = self._context
         client = self._client
         reader = self.reader
         if reader.body is not None or context.draining or not self.keep_alive:
             return False
-        exchange.started = exchange.finished = True
         if client.transport is not None:
             context.coalescer.write(client.transport, data)
         if (

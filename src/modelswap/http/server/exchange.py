@@ -200,11 +200,11 @@ class Exchange:
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
         """Send a response with the framing in `head`; False: one has begun, or the head needs more."""
-        if (
-            self.started
-            or not self.request.is_plain
-            or not self._owner.send_whole(self, head + body)
-        ):
+        if self.started or self.finished or not self.request.is_plain:
+            return False
+        self.started = self.finished = True
+        if not self._owner.send_whole(head + body):
+            self.started = self.finished = False
             return False
         self.status = status
         self.on_gone = self.on_drain = None

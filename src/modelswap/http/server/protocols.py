@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from modelswap.http.message.request import Request
     from modelswap.http.transport.write_coalescer import WriteCoalescer
 
-    from .exchange import Exchange
-
 
 class ReadingEnd(Protocol):
     """The client's connection, as the reader of its requests uses it."""
@@ -68,8 +66,8 @@ class ExchangeOwner(Protocol):
         """Whether the response that begins now must be the last one."""
         ...
 
-    def send_whole(self, exchange: Exchange, data: bytes) -> bool:
-        """Send `data` as its whole response; False: the connection has to say that it closes."""
+    def send_whole(self, data: bytes) -> bool:
+        """Send a whole response and go on; False: it has to say that the connection closes."""
         ...
 
     def on_finished(self) -> None: ...
