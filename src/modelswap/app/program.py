@@ -163,7 +163,7 @@ class Program:
         front = Gateway(services)
         self._tls = certificate_of(options)
         self._server = Server(
-            front,
+            front.handle,
             limits=plan.settings.limits,
             error=front.refusal,
             ssl_context=None if self._tls is None else self._tls.context,

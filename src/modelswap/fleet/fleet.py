@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, assert_never, cast
 
 from modelswap.core.commands import (
     ClearTimer,
@@ -28,7 +28,6 @@ from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
-from modelswap.units import Seconds
 
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import Policy
     from modelswap.core.spec import ModelId
     from modelswap.launch.protocol import Launcher, Listener
+    from modelswap.units import Seconds
 
     from .adoption import Adoption
     from .model_server import ModelServer
@@ -68,6 +68,7 @@ class Fleet:
         self.plan = plan
         self._observer = SafeObserver(observer)
         self._loop = asyncio.get_running_loop()
+        self._now = cast("Callable[[], Seconds]", self._loop.time)
         self._controller = Controller(
             plan.specs,
             policy,
@@ -127,7 +128,7 @@ class Fleet:
 
     def release(self, model: ModelId) -> None:
         """End one lease."""
-        commands = self._controller.on_finished(model, Seconds(self._loop.time()))
+        commands = self._controller.on_finished(model, self._now())
         if commands:
             self._execute(commands)
 
@@ -247,9 +248,6 @@ class Fleet:
         await self._running.close(stop_servers=stop_servers)
 
     # Executing
-
-    def _now(self) -> Seconds:
-        return Seconds(self._loop.time())
 
     def _report(self, model: ModelId, event: Event, detail: str | Failure) -> None:
         why = detail if isinstance(detail, str) else redacted(self.plan, detail)

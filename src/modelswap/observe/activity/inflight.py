@@ -36,7 +36,6 @@ class InflightRequest(Protocol):
     """Since the epoch; 0 until it is first shown."""
     model: str
     cancel: Callable[[], None] | None
-    response_headers: Headers
     received: int
     """Bytes of the response body so far."""
     shown: int
@@ -48,6 +47,8 @@ class InflightRequest(Protocol):
     def method(self) -> str: ...
     @property
     def request_headers(self) -> Headers: ...
+    @property
+    def response_headers(self) -> Headers: ...
     @property
     def remote_ip(self) -> str: ...
 
