@@ -1,7 +1,7 @@
 # make demo    see it work: real engine, three tiny models, no downloads of weights (Ctrl-C ends it)
 # make test    everything that guards a change; what CI runs
 # make check   the quick part of it: format, lint, types, imports
-# make bench   speed, beside nginx and the direct connection
+# make bench   speed, beside nginx and the direct connection; WRITE=1 puts it into README and docs
 # make deep    long searches: Hypothesis and the simulation        make fuzz    hostile bytes against h11
 # make soak    200 clients, 8 models, random kills (SOAK_SECONDS)  make lock    renew requirements/*.lock
 # make wheel   dist/*.whl, to install elsewhere                    make publish the same, to the package index
@@ -77,7 +77,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || true
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(WRITE),--write)
 
 deep: $(STAMP)
 	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -n 2 --timeout 0 tests/unit/core tests/unit/config tests/unit/api

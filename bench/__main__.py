@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…] [--quick] [--rounds N] [--check]`: one table."""
+"""`python -m bench [NAME…] [--quick] [--rounds N] [--check] [--write]`: tables; `swap --trace`: one swap."""
 
 from __future__ import annotations
 
@@ -9,22 +9,34 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import catalog, idle, swap, throughput
+from bench import catalog, idle, listing, report, swap, swap_trace, throughput
+from bench.growth import growth
+from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
 from bench.table import Figure, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CASES: dict[str, Callable[..., list[Figure]]] = {
+CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
     "startup": idle.startup,
+    "open": idle.open_streams,
     "proxy": throughput.proxy,
     "stream": throughput.stream,
     "swap": swap.swap,
     "cold": swap.cold,
-    "listing": swap.listing,
     "catalog": catalog.catalog,
+    "listing": listing.listing,
+    "growth": growth,
 }
+
+
+def tables(found: list[Figure | Curve]) -> str:
+    """The table of figures, then those of growth."""
+    figures = [one for one in found if isinstance(one, Figure)]
+    curves = [one for one in found if isinstance(one, Curve)]
+    parts = (render(figures) if figures else "", render_curves(curves))
+    return "\n\n".join(filter(None, parts))
 
 
 def main() -> int:
@@ -33,29 +45,42 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer requests per round")
     parser.add_argument("--rounds", type=int, help="rounds per case  [default: 5; quick: 2]")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
+    parser.add_argument(
+        "--write", action="store_true", help="write README.md and docs/performance.md, too"
+    )
+    parser.add_argument("--trace", action="store_true", help="of `swap`: one swap in microseconds")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    rounds = asked.rounds or (2 if asked.quick else 5)
+    if asked.trace:
+        print(swap_trace.trace(rounds))
+        return 0
     if nginx_path() is None:
         print("nginx is not installed: its column stays empty", file=sys.stderr)
-    rounds = asked.rounds or (2 if asked.quick else 5)
-    figures: list[Figure] = []
+    found: list[Figure | Curve] = []
     for name in asked.names or CASES:
         began = time.monotonic()
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)
         try:
-            figures += CASES[name](rounds, quick=asked.quick)
+            found += CASES[name](rounds, quick=asked.quick)
         except (OSError, RuntimeError, AssertionError, ExceptionGroup) as problem:
             failed = Figure(f"{name}: could not be measured", "", exactly=0)
             failed.add("modelswap", 1)
-            figures.append(failed)
+            found.append(failed)
             print(f"failed: {problem}", file=sys.stderr)
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     python = platform.python_version()
     print(f"{os.cpu_count()} cores, Python {python}, {rounds} rounds, medians\n")
-    print(render(figures))
-    missed = [figure for figure in figures if figure.verdict == "MISS"]
+    print(tables(found))
+    missed = [one for one in found if one.verdict == "MISS"]
     print(f"\n{len(missed)} bound(s) missed" if missed else "\nevery bound reached")
+    if asked.write:
+        try:
+            report.write(found, rounds)
+        except report.MissingError as missing:
+            print(f"nothing was written: there is no figure for {missing}", file=sys.stderr)
+            return 2
     return 1 if asked.check and missed else 0
 
 

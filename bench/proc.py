@@ -1,4 +1,4 @@
-"""CPU time and memory of processes, read from `/proc`."""
+"""CPU time and memory of processes and of the machine, read from `/proc`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def peak_mb(pid: int) -> float:
 
 def open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def available_mb() -> float:
+    """Memory of the machine that programs can still take."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError("no MemAvailable")
 
 
 def _status_mb(pid: int, name: str) -> float:

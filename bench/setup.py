@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 UPSTREAM = Path(__file__).with_name("upstream.py")
 BASE = """
 daemon off; master_process off; error_log stderr crit; pid {directory}/{name}.pid;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off; default_type application/json; keepalive_requests 1000000000;
   client_body_temp_path {directory}/{name}.b; proxy_temp_path {directory}/{name}.p;
@@ -76,7 +76,7 @@ def _run_nginx(binary: Path, directory: Path, name: str, rest: str) -> subproces
     return subprocess.Popen([str(binary), "-p", str(directory), "-c", str(conf)])
 
 
-def _small_upstream(binary: Path | None, directory: Path, port: int) -> str:
+def small_upstream(binary: Path | None, directory: Path, port: int) -> str:
     """The command of the upstream for small answers."""
     if binary is None:
         return shlex.join([sys.executable, str(UPSTREAM), str(port)])
@@ -108,7 +108,7 @@ def setup() -> Iterator[Setup]:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         small, large = free_port(), free_port()
-        command = _small_upstream(binary, directory, small)
+        command = small_upstream(binary, directory, small)
         server = Modelswap(directory / "m", _config(command, small, large))
         stack.callback(server.finish)
         server.start()

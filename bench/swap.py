@@ -1,7 +1,8 @@
 """Measure what a swap costs beyond what the engine itself needs.
 
-Guarantees: the engine's own stop and start are measured in the same run, in turns with
-the swaps, with a probe every millisecond and no connection left open.
+Guarantees: the engine's own stop, start and response are measured in the same run, in turns with
+the swaps, with a probe every millisecond and no connection left open. Both sides end with the
+response to the same request, because computing it is the engine's work too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,13 +21,22 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.proc import available_mb
 from bench.table import Figure
 from support.server import Answer, Modelswap, engine_command, free_port, stub_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+LARGE_LAYERS, LARGE_EMBD = 24, 2048
+"""Ten matrices a layer, two bytes a weight: 2.0 GB."""
+LARGE_ON_DISK = 4 << 30
+"""Bytes: the file, and room for what else a machine writes."""
+LARGE_IN_MEMORY = 8 << 30
+"""Bytes: the weights while they are made, then the file in the page cache and two engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,24 @@ def engines(directory: Path) -> Iterator[Engine]:
         write_model(directory / f"{name}.gguf", seed=number, name=name)
     pair = (engine_command(directory / "a.gguf"), engine_command(directory / "b.gguf"))
     yield Engine("real engine, tiny model", pair)
+    if (lacking := _room_lacking(directory)) is not None:
+        print(f"the 2 GB model is left out: {lacking}", file=sys.stderr)
+        return
+    large = directory / "large.gguf"
+    write_model(large, layers=LARGE_LAYERS, embd=LARGE_EMBD, name="large")
+    command = engine_command(large, "--ctx-size", "512")
+    yield Engine("real engine, 2 GB model", (command, command))
+
+
+def _room_lacking(directory: Path) -> str | None:
+    """What the 2 GB model lacks on this machine, if anything."""
+    free = shutil.disk_usage(directory).free
+    if free < LARGE_ON_DISK:
+        return f"{directory} has {free >> 20} MB free of {LARGE_ON_DISK >> 20}"
+    memory = available_mb()
+    if memory < LARGE_IN_MEMORY >> 20:
+        return f"{memory:.0f} MB of memory are free of {LARGE_IN_MEMORY >> 20}"
+    return None
 
 
 def config(commands: tuple[str, ...], names: str = "abcdefgh") -> str:
@@ -80,6 +109,17 @@ def launch(command: str, port: int) -> subprocess.Popen[bytes]:
     return process
 
 
+def chat(connection: http.client.HTTPConnection, model: str) -> None:
+    """Ask for one token and read the response."""
+    body = f'{{"model":"{model}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", body, headers)
+    reply = connection.getresponse()
+    reply.read()
+    if reply.status != 200:
+        raise RuntimeError(f"{model} answered {reply.status}")
+
+
 class DirectEngines:
     """The engines without a proxy: one runs, then the other."""
 
@@ -90,14 +130,18 @@ class DirectEngines:
         self.process = launch(engine.commands[0], self.port)
 
     def swap(self) -> float:
-        """Stop one, start the other; milliseconds."""
+        """Stop one, start the other, ask it; milliseconds until its response."""
         self.running = 1 - self.running
         self.port = free_port()
         began = time.perf_counter()
         self.process.terminate()
         self.process.wait()
         self.process = launch(self.engine.commands[self.running], self.port)
-        return (time.perf_counter() - began) * 1000
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        chat(connection, "ab"[self.running])
+        took = (time.perf_counter() - began) * 1000
+        connection.close()
+        return took
 
     def stop(self) -> None:
         self.process.kill()
@@ -115,21 +159,14 @@ class ProxiedEngines:
     def swap(self) -> float:
         """Ask for the model that is not running; milliseconds until its response."""
         self.running = 1 - self.running
-        body = f'{{"model":"{"ab"[self.running]}","max_tokens":1,"messages":[{{"role":"user","content":"hi"}}]}}'
         began = time.perf_counter()
-        self.connection.request(
-            "POST", "/v1/chat/completions", body, {"Content-Type": "application/json"}
-        )
-        reply = self.connection.getresponse()
-        reply.read()
-        if reply.status != 200:
-            raise RuntimeError(f"swap answered {reply.status}")
+        chat(self.connection, "ab"[self.running])
         return (time.perf_counter() - began) * 1000
 
 
 @contextlib.contextmanager
-def serving(text: str, directory: Path) -> Iterator[Modelswap]:
-    server = Modelswap(directory, text)
+def serving(text: str, directory: Path, **how: Any) -> Iterator[Modelswap]:
+    server = Modelswap(directory, text, **how)
     try:
         yield server.start()
     finally:
@@ -141,7 +178,7 @@ def swap(rounds: int, *, quick: bool) -> list[Figure]:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         for number, engine in enumerate(engines(Path(name))):
-            times = Figure(f"swap, {engine.name}", "ms", above=20)
+            times = Figure(f"swap, {engine.name}", "ms", above=5)
             whole = Figure(f"swap, {engine.name}: in all", "ms", most=engine.most_ms)
             direct = DirectEngines(engine)
             try:
@@ -179,30 +216,3 @@ def cold(rounds: int, *, quick: bool) -> list[Figure]:
         answers.add("modelswap", found[200])
         starts.add("modelswap", len(journal.read_text().splitlines()))
     return [answers, starts]
-
-
-def listing(rounds: int, *, quick: bool) -> list[Figure]:
-    """`GET /v1/models` while a swap runs."""
-    middle = Figure("GET /v1/models during a swap: p50", "ms", most=2)
-    worst = Figure("GET /v1/models during a swap: p99", "ms")
-    commands = tuple(stub_command(n, "--ready-after", "0.3") for n in "ab")
-    with (
-        tempfile.TemporaryDirectory() as name,
-        serving(config(commands), Path(name)) as server,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        proxied = ProxiedEngines(server)
-        for _ in range(max(2, rounds * (1 if quick else 2))):
-            swapping = pool.submit(proxied.swap)
-            times: list[float] = []
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-            while not swapping.done():
-                began = time.perf_counter()
-                connection.request("GET", "/v1/models")
-                connection.getresponse().read()
-                times.append((time.perf_counter() - began) * 1000)
-            connection.close()
-            times.sort()
-            middle.add("modelswap", times[len(times) // 2])
-            worst.add("modelswap", times[int(len(times) * 0.99)])
-    return [middle, worst]

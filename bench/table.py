@@ -65,19 +65,25 @@ def render(figures: list[Figure]) -> str:
     """The figures as a Markdown table with aligned columns."""
     rows = [["figure", "unit", "direct", "nginx", "modelswap", "÷ nginx", "to reach", ""]]
     for figure in figures:
-        values = [_text(figure.value(side)) for side in ("direct", "nginx", "modelswap")]
-        ratio = _text(figure.against_nginx)
+        values = [shown(figure.value(side)) for side in ("direct", "nginx", "modelswap")]
+        ratio = shown(figure.against_nginx)
         rows.append([figure.name, figure.unit, *values, ratio, figure.reach, figure.verdict])
+    return aligned(rows)
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Rows as a Markdown table; the first one is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ["-" * width for width in widths])
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
     lines = (
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
+        for row in ruled
     )
     return "\n".join(lines)
 
 
-def _text(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """A value with as many digits as say something."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

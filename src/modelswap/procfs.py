@@ -7,12 +7,17 @@ a `/proc`. It imports little of the standard library, because the keeper starts 
 from __future__ import annotations
 
 import os
-import socket
 import struct
 
 TYPE_CHECKING = False  # `typing` itself would cost the keeper a megabyte
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
+else:
+    try:
+        import _socket as socket  # the module above it would cost the keeper a megabyte
+    except ImportError:
+        import socket
 
 HAS_PROC = os.path.exists("/proc/self/stat")  # noqa: PTH110 - pathlib would double the keeper's start
 _KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110 - as above

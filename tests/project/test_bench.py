@@ -10,9 +10,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `bench` lies beside `tests`
 
+from bench import report
+from bench.growth.curve import Curve, render_curves
 from bench.load import judge
 from bench.proc import cpu_seconds
 from bench.soak import Account, is_flat
+from bench.swap_trace import Trace
 from bench.table import Figure, render
 from bench.upstream import event
 
@@ -91,6 +94,78 @@ def test_growth_is_not_flat() -> None:
     assert not is_flat([float(number) for number in range(40)], slack=2)
 
 
+@pytest.mark.parametrize(
+    ("curve", "verdict"),
+    [
+        (Curve("models", "c", "ms", flat=1.25), "MISS"),
+        (Curve("models", "c", "ms", flat=2), "ok"),
+        (Curve("models", "c", "ms", most=14), "MISS"),
+        (Curve("models", "c", "ms", most=15), "ok"),
+        (Curve("models", "c", "ms", above=4), "MISS"),
+        (Curve("models", "c", "ms", above=5, flat=2), "ok"),
+        (Curve("models", "c", "ms"), ""),
+    ],
+)
+def test_growth_is_judged_by_its_ends(curve: Curve, verdict: str) -> None:
+    """The largest size against the smallest, or against its own bound, by medians."""
+    for size, value in ((1000, 15.0), (10, 10.0), (100, 99.0)):
+        curve.add(size, value)
+    curve.add(1000, 15.0)
+    curve.add(1000, 900.0)
+    assert curve.verdict == verdict
+    assert "| 10 | 99  | 15    | 1.5 x" in render_curves([curve])
+
+
+def test_growth_that_was_not_measured_is_a_miss() -> None:
+    """One size says nothing about growth."""
+    curve = Curve("models", "c", "ms", flat=2)
+    curve.add(10, 1.0)
+    assert curve.verdict == "MISS"
+
+
+def _run_of_everything() -> list[Figure | Curve]:
+    found: list[Figure | Curve] = []
+    for name in (*report.BESIDE_NGINX.values(), *report.SWAPS.values(), *report.ALONE.values()):
+        figure = Figure(name, "µs/request")
+        for side, value in (("direct", 12.0), ("nginx", 10.0), ("modelswap", 13.0)):
+            figure.add(side, value)
+        found.append(figure)
+    curve = Curve("models", "c", "ms")
+    curve.add(10, 4.5)
+    return [*found, curve]
+
+
+def test_readme_and_docs_take_their_numbers_from_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood between the markers is replaced in both; the rest stays as it is."""
+    files = {"README": tmp_path / "README.md", "PERFORMANCE": tmp_path / "performance.md"}
+    for name, real in (("README", report.README), ("PERFORMANCE", report.PERFORMANCE)):
+        files[name].write_text(real.read_text())
+        monkeypatch.setattr(report, name, files[name])
+    before = files["README"].read_text()
+    report.write(_run_of_everything(), 3)
+    after = files["README"].read_text()
+    assert "| 10 MB response | 10 µs | 13 µs | 1.30 \u00d7 |" in after
+    assert "| llama.cpp, tiny model | 12 µs | 13 µs | +1 µs |" in after
+    assert before.partition(report.BEGIN)[0] == after.partition(report.BEGIN)[0]
+    assert before.partition(report.END)[2] == after.partition(report.END)[2]
+    assert "| by models |" in files["PERFORMANCE"].read_text()
+    report.write(_run_of_everything(), 3)
+    assert files["README"].read_text() == after
+
+
+def test_nothing_is_written_without_every_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of some cases does not leave a README of two runs."""
+    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    with pytest.raises(report.MissingError, match="chat, 32 connections"):
+        report.write(_run_of_everything()[1:], 3)
+    with pytest.raises(report.MissingError, match="growth"):
+        report.write(_run_of_everything()[:-1], 3)
+
+
 def test_cpu_time_grows_with_work() -> None:
     """The CPU reading counts what this process spends."""
     before = cpu_seconds_here()
@@ -101,3 +176,14 @@ def test_cpu_time_grows_with_work() -> None:
 def cpu_seconds_here() -> float:
 
     return cpu_seconds(os.getpid())
+
+
+def test_a_trace_shows_what_a_swap_lacks() -> None:
+    """Each step counts from the one before; a step that was not seen is shown so, and counts nothing."""
+    trace = Trace()
+    lines = ["1000 request read", "3000 swap decided", "900000 lease asked for"]
+    trace.add(0, lines, 500_000)
+    rows = trace.render("stub").splitlines()
+    assert "| request read | 1 | 1 |" in rows
+    assert "| lease asked for | - | - |" in rows  # it was of another swap
+    assert "| swap decided | 2 | 3 |" in rows

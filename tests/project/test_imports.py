@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 
 import grimp
 import pytest
+
+from modelswap.deferred import Pattern
 
 ROOM = "modelswap"
 
@@ -46,3 +49,12 @@ def test_packages_form_no_circle(depth: int) -> None:
 
 def _package(module: str, depth: int) -> str:
     return ".".join(module.split(".")[:depth])
+
+
+def test_patterns_compile() -> None:
+    """A pattern is compiled at its first use, so a mistake in one is found here."""
+    for name in sorted(imports()):
+        if not name.endswith("__main__"):
+            for value in vars(import_module(name)).values():
+                if isinstance(value, Pattern):
+                    assert getattr(value, "pattern")  # noqa: B009 - the compiled one has it

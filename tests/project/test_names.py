@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelswap.cli import COMMANDS
+from modelswap.cli.terminal import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

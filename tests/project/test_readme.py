@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelswap.cli import COMMANDS
+from modelswap.cli.terminal import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

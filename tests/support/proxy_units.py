@@ -160,6 +160,14 @@ class FakeExchange:
     on_gone: Callable[[], None] | None = None
 
     @property
+    def ready(self) -> bytes | None:
+        return self.body
+
+    @ready.setter
+    def ready(self, rest: bytes) -> None:
+        self.body = rest
+
+    @property
     def body_length(self) -> int | None:
         return None if self.request.chunked else self.request.content_length or 0
 

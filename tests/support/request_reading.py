@@ -55,9 +55,11 @@ class ReadRequests:
 
     # As the owner
 
-    def on_request(self, request: Request) -> None:
+    def on_request(self, request: Request, ready: bytes | None) -> None:
         self.requests.append(request)
-        if self._takes_bodies:
+        if ready is not None:
+            self.bodies.append(ready)
+        elif self._takes_bodies:
             self.reader.read_body(self.bodies.append, None)
 
     def on_body_end(self) -> None:

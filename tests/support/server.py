@@ -165,6 +165,8 @@ class Modelswap:
     flags: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    program: tuple[str, ...] = ("-m", "modelswap")
+    """What Python runs."""
     marker: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[bytes] | None = None
 
@@ -203,7 +205,7 @@ class Modelswap:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it."""
-        command = [sys.executable, "-m", "modelswap", "serve"]
+        command = [sys.executable, *self.program, "serve"]
         if self.config_text:
             command += ["--config", str(self.config_file)]
         command += ["--listen", f"127.0.0.1:{self.port}", "--state-dir", str(self.state_dir)]

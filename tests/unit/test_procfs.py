@@ -90,6 +90,6 @@ def test_peer_of_a_socket() -> None:
 
 def test_peer_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system has no such option, the peer is not known."""
-    monkeypatch.delattr(socket, "SO_PEERCRED")
+    monkeypatch.delattr("modelswap.procfs.socket.SO_PEERCRED")
     with socket.socket(socket.AF_UNIX) as one:
         assert procfs.peer_of(one) is None

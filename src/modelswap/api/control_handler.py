@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
-from html import escape
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import dataclass
 from modelswap.errors import ReplyError
 from modelswap.units import Bytes
 
@@ -98,6 +98,8 @@ class ControlHandler:
 
 def _below_prefix(reply: Reply, request: Request, proxies: TrustedProxies) -> Reply:
     """Return a redirect to a path of the program with its `Location` as the client needs it."""
+    from html import escape  # noqa: PLC0415 - with what it imports, a millisecond of the start
+
     where = location(request, dict(reply.headers)["Location"], proxies)
     kept = tuple(field for field in reply.headers if field[0] != "Location")
     body = f'<a href="{escape(where)}">Found</a>.\n\n'.encode()

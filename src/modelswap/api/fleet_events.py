@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
+from modelswap.deferred import dataclass
 
 from .models_endpoint import statuses
 
@@ -35,10 +35,11 @@ class FleetEvents:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.config.plan, self.fleet())
+        return statuses(self.config.snapshot, self.fleet())
 
     def publish_statuses(self) -> None:
-        self.bus.publish("modelStatus", self.statuses())
+        """Tell those who listen; the list, which holds every model, is made only for them."""
+        self.bus.publish("modelStatus", self.statuses)
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
         fleet = self.fleet()

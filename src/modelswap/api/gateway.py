@@ -57,11 +57,11 @@ class Gateway:
         )
         self.refusal = responder.refusal
 
-    def __call__(self, exchange: Exchange) -> None:
+    def handle(self, exchange: Exchange) -> None:
         try:
             context = exchange.request.memo
             if (
-                isinstance(context, RequestContext)
+                type(context) is RequestContext
                 and context.snapshot is self._config.snapshot
                 and (
                     not context.valid_keys

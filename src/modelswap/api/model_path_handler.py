@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Off, PeerTarget
 from modelswap.core.spec import ModelId
+from modelswap.deferred import dataclass
 from modelswap.errors import ConflictError, ForbiddenError, NotFoundError
 
 from .proxy.context import RequestContext

@@ -1,7 +1,7 @@
 """The records of `GET /v1/models`, and the statuses of models.
 
-A model counts as starting as soon as a request waits for its load. Records are built anew at each
-call: they are few, and polls come every few seconds at most.
+A model counts as starting as soon as a request waits for its load. The parts that only the
+configuration says are made once for each snapshot; the rest at each call.
 """
 
 from __future__ import annotations
@@ -129,13 +129,25 @@ def _record(
     return {
         "id": id_,
         "object": "model",
-        "created": int(datetime.now(UTC).timestamp()),
+        "created": _now(),
         "owned_by": "llama-swap",
         **_present(name=name.strip(), description=description.strip()),
         **fields,
         "meta": {"llamaswap": meta | internal} | _present(n_ctx=fields.get("context_length")),
         "status": status,
     }
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp())
+
+
+def _listed(snapshot: ConfigSnapshot, model: Model, name: str, status: Record, now: int) -> Record:
+    """Return the record of a model by a name under which it is listed."""
+    found = snapshot.records.get((model.id, name))
+    if found is None:
+        found = snapshot.records[model.id, name] = _of_model(model, name, status)
+    return {**found, "created": now, "status": status}
 
 
 def _of_model(model: Model, name: str, status: Record) -> Record:
@@ -155,15 +167,18 @@ def _of_model(model: Model, name: str, status: Record) -> Record:
     )
 
 
-def _local(plan: Plan, fleet: Fleet | RemoteFleet, *, shows_details: bool) -> Iterator[Record]:
+def _local(
+    snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet, *, shows_details: bool
+) -> Iterator[Record]:
+    plan, now = snapshot.plan, _now()
     for model in plan.models.values():
         if model.unlisted:
             continue
         status = status_of(fleet, model.id, shows_details=shows_details)
-        yield _of_model(model, model.id, status)
+        yield _listed(snapshot, model, model.id, status, now)
         if plan.settings.include_aliases_in_list:
             for alias in filter(None, map(str.strip, model.aliases)):
-                yield _of_model(model, alias, status)
+                yield _listed(snapshot, model, alias, status, now)
 
 
 def _peer_models(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -223,7 +238,7 @@ def records(
 ) -> list[Record]:
     """Return everything that is listed, by id."""
     found = [
-        *_local(snapshot.plan, fleet, shows_details=shows_details),
+        *_local(snapshot, fleet, shows_details=shows_details),
         *_peers(snapshot.plan),
         *_selectors(snapshot, fleet),
         *_pins(snapshot, fleet, profile),
@@ -280,15 +295,32 @@ def _text(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def statuses(plan: Plan, fleet: Fleet | RemoteFleet) -> list[Record]:
+def statuses(snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet) -> list[Record]:
     """Return the payload of a `modelStatus` event: every model, then every peer's."""
+    if not snapshot.statuses:
+        snapshot.statuses = _unknown_statuses(snapshot.plan)
     found: list[Record] = []
-    for model in sorted(plan.models.values(), key=lambda m: m.id):
-        item: Record = {
+    for unknown in snapshot.statuses:
+        item = unknown.copy()
+        found.append(item)
+        if item["peerID"]:
+            continue
+        item["state"] = fleet.phase(item["id"]).shown
+        if failed := fleet.failure(item["id"]):
+            item["failure"] = failed.why.text
+            item["failure_class"] = failed.why.cause.value
+            item |= _times(failed)
+    return found
+
+
+def _unknown_statuses(plan: Plan) -> list[Record]:
+    """Return the statuses as far as the configuration says them."""
+    models: list[Record] = [
+        {
             "id": model.id,
             "name": model.name,
             "description": model.description,
-            "state": fleet.phase(model.id).shown,
+            "state": "",
             "unlisted": model.unlisted,
             "peerID": "",
             **_present(
@@ -297,12 +329,10 @@ def statuses(plan: Plan, fleet: Fleet | RemoteFleet) -> list[Record]:
                 context_length=model.capabilities.context,
             ),
         }
-        if failed := fleet.failure(model.id):
-            item["failure"] = failed.why.text
-            item["failure_class"] = failed.why.cause.value
-            item |= _times(failed)
-        found.append(item)
+        for model in sorted(plan.models.values(), key=lambda m: m.id)
+    ]
     unknown = {"name": "", "description": "", "state": "", "unlisted": False}
-    for peer, name in _peer_models(plan):
-        found.append({"id": f"{peer}/{name}", **unknown, "peerID": peer})
-    return found
+    peers = [
+        {"id": f"{peer}/{name}", **unknown, "peerID": peer} for peer, name in _peer_models(plan)
+    ]
+    return models + peers

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from modelswap.deferred import dataclass
 from modelswap.observe.logs.logs import printable
 
 from .auth.client_identity import address_of

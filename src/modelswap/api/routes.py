@@ -7,11 +7,12 @@ made from it. A row's path may end in `{name...}`, which takes the rest, slashes
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.schema.schema import KeyScope
+from modelswap.deferred import dataclass, regex
 from modelswap.observe.captures import KEEP_ALL, CaptureMask
 from modelswap.observe.usage.usage import UsageFormat
 
@@ -232,7 +233,7 @@ def starts_below(method: str, path: str) -> Starts:
 _MESSAGE_ROUTES: Final = [r for r in ROUTES if r.dialect is StreamDialect.MESSAGES]
 _SENT: Final = "|".join(re.escape(route.path) for route in _MESSAGE_ROUTES)
 _SEEN: Final = "|".join(re.escape(route.upstream_path) for route in _MESSAGE_ROUTES)
-_MESSAGES: Final = re.compile(rf"(?:{_SENT}|^(?:{re.escape(UPSTREAM)}[^/]+)?(?:{_SEEN}))(?:/|$)")
+_MESSAGES: Final = regex(rf"(?:{_SENT}|^(?:{re.escape(UPSTREAM)}[^/]+)?(?:{_SEEN}))(?:/|$)")
 """Matches the messages paths: as clients send them anywhere, as servers see them at the beginning."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from modelswap.deferred import dataclass
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
 from modelswap.observe.logs.redaction import line_redactor

@@ -6,12 +6,12 @@ Only the counts of selectors and the ports of running servers change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, Names, PeerTarget
 from modelswap.core.naming.selectors import SelectorFacts, Selectors, TargetState
+from modelswap.deferred import dataclass
 from modelswap.http import Address, UpstreamPool, is_local
 
 from .auth.failed_attempts import FailedAttempts
@@ -59,6 +59,9 @@ class ConfigSnapshot:
             UnusableError: a peer's address cannot be connected to.
         """
         self.plan = plan
+        self.records: dict[tuple[ModelId, str], dict[str, Any]] = {}
+        self.statuses: list[dict[str, Any]] = []
+        """What `models_endpoint` has made out of the plan: a list of many models costs less then."""
         self.listening = listening
         self.failures = failures or FailedAttempts()
         self.names = Names(

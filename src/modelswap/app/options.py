@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.discover.disk.places import Discovery
 from modelswap.config.source.watching import Watch
+from modelswap.deferred import dataclass
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:

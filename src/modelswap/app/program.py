@@ -1,4 +1,4 @@
-"""Builds every object of the program, and runs it from start to exit.
+"""Builds every object of the program, and runs it from its start to its exit.
 
 Start: configuration, address (a taken port must not leave a model running), keeper and adoption, then
 requests. End: stop accepting, let requests finish, stop the models, disconnect from the keeper.
@@ -11,7 +11,6 @@ import gc
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelswap import __version__
@@ -19,20 +18,16 @@ from modelswap.api.gateway import Gateway
 from modelswap.api.reload_status import ReloadStatus
 from modelswap.api.services import Services
 from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
-from modelswap.config.load import load
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
 from modelswap.handover.channel import ChannelError
-from modelswap.handover.incoming import find_old_front
-from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim, tune_allocator
+from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim
 from modelswap.launch.local.fronts import StatusFile
 from modelswap.launch.local.launcher import LocalLauncher
-from modelswap.launch.local.pid1 import run_as_pid1
 from modelswap.launch.local.state import state_directory
 from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
-from modelswap.net.descriptors import fill_standard_streams, raise_limit
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.store import open_store_of
 from modelswap.observe.captures import Captures, most_captures
@@ -42,68 +37,30 @@ from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
+from modelswap.units import Seconds
 
-from .found_log import log_found, nothing_found
+from .found_log import log_found
 from .handover_runner import HandoverRunner
-from .model_watch import ModelWatch
-from .options import Options, StartError, certificate_of, parse_listen
+from .options import Options, StartError, certificate_of
 from .reload import Reloader
 from .shutdown import Shutdown, first_of
 from .systemd import ServiceManager
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
     from modelswap.config.source.watching import Watch
     from modelswap.handover.incoming import OldFront
     from modelswap.http import ListenAddress
+    from modelswap.launch.local.keeper_client.starting import StartingKeeper
     from modelswap.launch.protocol import Launcher, Listener
 
+    from .model_watch import ModelWatch
+
+_SWITCH_INTERVAL: Final = Seconds(0.0005)
+"""How long a thread may keep the interpreter while the loop wants it. Python's 5 ms would be 5 ms for every
+request that arrives while a thread reads a configuration or the output of a failed server."""
 LOOPBACK: Final = ("127.0.0.1", "::1")
-
-
-def serve(options: Options) -> int:
-    """Serve until told to stop; return the exit code. StartError: the user can correct it."""
-    fill_standard_streams()
-    old_front = find_old_front()
-    try:
-        return _serve(options, old_front)
-    except StartError as error:
-        if old_front is not None:
-            old_front.report_failure(error.lines)
-        raise
-
-
-def _serve(options: Options, old_front: OldFront | None) -> int:
-    address = parse_listen(options.listen, tls=options.tls_cert is not None)
-    watch = options.watched()  # before the files are read: a change after that is seen
-    models = ModelWatch()
-    loaded = load(options.config, options.config_dir, discovery=options.discovery(models.find))
-    if loaded.plan is None:
-        raise StartError(
-            *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
-        )
-    if options.asks_for_nothing and not loaded.plan.models:
-        raise StartError(*nothing_found(loaded.plan))
-    ended = run_as_pid1()
-    if ended is not None:
-        return ended
-    tune_allocator()
-    raise_limit()
-    if watch is not None:
-        watch.watch_also([Path(file) for file in loaded.plan.named_files])
-    return _run(Program(options, address, watch, models, old_front).run(loaded, loaded.plan))
-
-
-def _run(main: Coroutine[None, None, int]) -> int:
-    try:
-        import uvloop  # noqa: PLC0415 - not there on every system
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
 
 
 class Program:
@@ -113,9 +70,12 @@ class Program:
         address: ListenAddress,
         watch: Watch | None,
         models: ModelWatch,
+        *,
         old_front: OldFront | None,
+        starting: StartingKeeper | None,
     ) -> None:
         """*watch* and *models* saw the files before. *old_front* hands over to this process."""
+        self._starting = starting
         self._old_front = old_front
         self._options = options
         self._watch = watch
@@ -134,6 +94,7 @@ class Program:
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         try:
             self._build(loaded, plan)
         except UnusableError as error:
@@ -147,6 +108,7 @@ class Program:
         if self._old_front is None:
             self._fleet.preload(plan.settings.preload)
         gc.freeze()  # these objects stay: the collector need not scan them again
+        gc.enable()
         malloc_trim()
         return await self._serve()
 
@@ -217,7 +179,7 @@ class Program:
         front = Gateway(services)
         self._tls = certificate_of(options)
         self._server = Server(
-            front,
+            front.handle,
             limits=plan.settings.limits,
             error=front.refusal,
             ssl_context=None if self._tls is None else self._tls.context,
@@ -257,10 +219,15 @@ class Program:
         self._note = StatusFile(directory, listen=address, config=os.pathsep.join(files))
         grace = self._services.config.plan.settings.keeper_grace
         gpus = gpu_memory()
+        starting, self._starting = self._starting, None
+
+        def local(inner: Listener) -> Launcher:
+            return LocalLauncher(directory, inner, grace=grace, starting=starting)
+
         if gpus is None:
-            return LocalLauncher(directory, listener, grace=grace)
+            return local(listener)
         return MemoryReleaseLauncher(
-            lambda inner: LocalLauncher(directory, inner, grace=grace),
+            local,
             listener,
             gpus.used,
             is_ending=lambda: self._services.draining,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.services import Services
+    from modelswap.config.diff import Diff
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
     from modelswap.config.source.watching import Watch
@@ -78,25 +79,25 @@ class Reloader:
         async with self.guard:
             if not isinstance(self._services.fleet, Fleet):
                 raise UnavailableError("another process has taken over; ask again", retry_after=1)
-            options = self._options
-            loaded = await asyncio.to_thread(
-                load,
-                options.config,
-                options.config_dir,
-                discovery=options.discovery(self._models.find),
-            )
+            loaded, change = await asyncio.to_thread(self._load, self._services.config.plan)
             try:
-                await self._adopt(loaded)
+                await self._adopt(loaded, change)
             finally:
                 self._reloaded()
 
-    async def _adopt(self, loaded: Loaded) -> None:
+    def _load(self, present: Plan) -> tuple[Loaded, Diff | None]:
+        """Load, and compare: with many models both take long."""
+        options, find = self._options, self._models.find
+        loaded = load(options.config, options.config_dir, discovery=options.discovery(find))
+        return loaded, None if loaded.plan is None else diff(present, loaded.plan)
+
+    async def _adopt(self, loaded: Loaded, change: Diff | None) -> None:
         services = self._services
-        if loaded.plan is None:
+        if loaded.plan is None or change is None:
             services.reload_status.reject([str(problem) for problem in loaded.problems])
             return
         try:
-            settings = self._replace(loaded, loaded.plan)
+            settings = self._replace(loaded, loaded.plan, change)
         except UnusableError as error:
             services.reload_status.reject([str(error)])
             return
@@ -116,12 +117,11 @@ class Reloader:
         await asyncio.to_thread(old.close, is_hurried=False)
         services.captures.clear()
 
-    def _replace(self, loaded: Loaded, plan: Plan) -> tuple[str, ...]:
+    def _replace(self, loaded: Loaded, plan: Plan, change: Diff) -> tuple[str, ...]:
         """Apply the plan; return which settings differ."""
         services, fleet = self._services, self._services.fleet
         before = services.config.plan.discovered
         assert isinstance(fleet, Fleet)
-        change = diff(services.config.plan, plan)
         services.adopt(plan)
         services.reload_status.adopt(plan.files, loaded.warnings)
         fleet.replace(plan, plan.policy, changed=set(change.changed), removed=set(change.removed))

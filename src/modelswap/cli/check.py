@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from . import HELP, models_options, path_option, refuse_argument
+from .commands import HELP, models_options, path_option
+from .terminal import refuse_argument
 
 
 @click.command(context_settings=HELP)

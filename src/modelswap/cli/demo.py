@@ -13,7 +13,8 @@ from typing import Final, Never
 
 import click
 
-from . import HELP, Option, fail
+from .commands import HELP, Option
+from .terminal import fail
 
 _PORT: Final = 8080  # the port of `serve`, so that the examples in the documents work
 

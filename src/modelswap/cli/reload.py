@@ -12,7 +12,8 @@ import click
 
 from modelswap.units import Seconds
 
-from . import HELP, Option, fail, path_option, refuse_argument
+from .commands import HELP, Option, path_option
+from .terminal import fail, refuse_argument
 
 if TYPE_CHECKING:
     from pathlib import Path

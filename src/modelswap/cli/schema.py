@@ -6,7 +6,7 @@ import json
 
 import click
 
-from . import HELP
+from .commands import HELP
 
 
 @click.command(context_settings=HELP)

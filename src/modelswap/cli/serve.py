@@ -1,16 +1,14 @@
-"""`modelswap serve`."""
+"""`modelswap serve` with its help."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from . import HELP, Option, fail, models_options, path_option, refuse_argument
-
-CONFIG_HERE = Path("config.yaml")
+from .commands import HELP, Option, models_options, path_option
+from .serve_arguments import ServeArguments
 
 
 @click.command(context_settings=HELP)
@@ -34,11 +32,7 @@ CONFIG_HERE = Path("config.yaml")
 @path_option("--tls-key-file", "FILE", "TLS key (PEM).")
 @click.argument("files", nargs=-1, metavar="[FILE]")
 @click.pass_obj
-def command(
-    is_unnamed: bool | None,  # noqa: FBT001 - click gives it by position
-    /,
-    **given: Any,
-) -> None:
+def command(is_unnamed: bool | None, /, **given: Any) -> None:  # noqa: FBT001 - click gives it by position
     """Serve every model of a configuration on one port.
 
     \b
@@ -61,72 +55,4 @@ def command(
     SIGHUP reloads; Ctrl-C or SIGTERM finishes what runs, then stops the models;
     a second one hurries.
     """  # noqa: D301 - click's \b
-    sys.exit(_serve(is_unnamed=bool(is_unnamed), **given))
-
-
-def _serve(
-    *,
-    is_unnamed: bool,
-    config: Path | None,
-    config_dir: Path | None,
-    models_dir: tuple[Path, ...],
-    models_preset: tuple[Path, ...],
-    listen: str | None,
-    watch_config: bool,
-    state_dir: Path | None,
-    tls_cert_file: Path | None,
-    tls_key_file: Path | None,
-    files: tuple[str, ...],
-) -> int:
-    from modelswap.app.options import Options, StartError  # noqa: PLC0415 - --help must be quick
-    from modelswap.app.program import serve  # noqa: PLC0415 - the same
-
-    named = _configuration([f for f in files if f], config or config_dir, is_unnamed)
-    config = named or config
-    if config is None and config_dir is None:
-        config = _configuration_here(is_wanted=not models_dir and not models_preset)
-    if (tls_cert_file is None) != (tls_key_file is None):
-        fail("modelswap: --tls-cert-file and --tls-key-file go together")
-    try:
-        return serve(
-            Options(
-                config=config,
-                config_dir=config_dir,
-                models_dirs=models_dir,
-                models_presets=models_preset,
-                listen=listen,
-                watch=watch_config,
-                state_dir=state_dir,
-                tls_cert=tls_cert_file,
-                tls_key=tls_key_file,
-            )
-        )
-    except StartError as error:
-        fail(*error.lines)
-
-
-def _configuration_here(*, is_wanted: bool) -> Path | None:
-    """Return the configuration of the working folder, as llama-swap takes it where none is named.
-
-    Where models are named it is not read: what is served must not depend on where one stands.
-    """
-    if not CONFIG_HERE.exists():
-        return None
-    if not is_wanted:
-        click.echo(
-            f"modelswap: {CONFIG_HERE} here is not read; for both: --config {CONFIG_HERE}", err=True
-        )
-    return CONFIG_HERE if is_wanted else None
-
-
-def _configuration(files: list[str], named: Path | None, is_unnamed: bool) -> Path | None:  # noqa: FBT001 - private
-    """Return the configuration given without an option; refuse every other argument.
-
-    A command line without a command is llama-swap's, which ignores arguments.
-    """
-    is_taken = named is None and bool(files) and (not is_unnamed or Path(files[0]).is_file())
-    for extra in files[1 if is_taken else 0 :]:
-        if not is_unnamed:
-            refuse_argument(extra)
-        click.echo(f"modelswap: unexpected argument, ignored: {extra}", err=True)
-    return Path(files[0]) if is_taken else None
+    sys.exit(ServeArguments(**given).serve(is_unnamed=bool(is_unnamed)))

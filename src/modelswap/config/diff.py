@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from modelswap.deferred import dataclass
 
 from .plan import DEFAULT_GROUP, Matrix
 from .schema.field_types import keys_of

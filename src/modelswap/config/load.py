@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelswap.core.spec import ModelId
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 from .checks.shared_addresses import warn_of_shared
@@ -146,7 +146,9 @@ def _found_models(
 
 def _llama_server() -> str:
     """Return the command behind `${llama-server}`: this machine's, else that of `modelswap[engine]`."""
-    found = shutil.which("llama-server")
+    from shutil import which  # noqa: PLC0415 - with what it imports, a millisecond of the start
+
+    found = which("llama-server")
     return shlex.join([found] if found else [sys.executable, "-m", "modelswap.engine"])
 
 

@@ -10,11 +10,12 @@ Guarantees: only `load` makes a plan, and nothing changes it; a reload makes a n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes, Seconds
 
 from .schema.schema import (

@@ -6,9 +6,10 @@ Guarantees: every request that entered by `Controller.on_arrived` leaves by exac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from modelswap.deferred import dataclass
 
 from .placement.policy import ANYWHERE
 

@@ -55,6 +55,8 @@ class Controller:
         self._driver = LifecycleDriver(self._states, self._scheduler)
         self._preload: deque[ModelId] = deque()
         self._preloading: RequestId | None = None
+        self._reported = 0, 0
+        """The queue's changes and the scheduler's epoch when positions were reported."""
 
     # Requests
 
@@ -264,7 +266,7 @@ class Controller:
 
     def alive(self) -> list[ModelId]:
         """Return every model that may have a process, removed ones too."""
-        return [m for m, state in self._states.items() if state.is_alive]
+        return sorted(self._scheduler.alive, key=lambda model: self._states[model].serial)
 
     def positions(self) -> dict[RequestId, int]:
         """Return the position of each queued request; 1 is the next.
@@ -349,8 +351,10 @@ class Controller:
                 assert_never(never)
 
     def _report_positions(self) -> None:
-        if not self._queue.watched:
+        known = self._queue.changes, self._scheduler.epoch
+        if not self._queue.watched or known == self._reported:
             return
+        self._reported = known
         for id_, position in self.positions().items():
             queued = self._queue.find(id_)
             if queued is not None and queued.request.watched and queued.position != position:

@@ -6,9 +6,10 @@ it; `text` is for those who may read logs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
+
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from modelswap.units import Seconds

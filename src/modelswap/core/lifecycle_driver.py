@@ -53,6 +53,7 @@ class LifecycleDriver:
         if transition is None:
             return NOTHING
         state.phase = transition.target
+        self._scheduler.on_phase(model, state)
         for timer in _OF_A_PHASE:
             self._clear(TimerKey(timer, model))
         limit = transition.limit

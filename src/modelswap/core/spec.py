@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NewType
 
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 ModelId = NewType("ModelId", str)

@@ -5,11 +5,12 @@ A server that the configuration would not start is taken over only to finish ano
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.plan import Model
 from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.deferred import dataclass
 
 from .model_server import ModelServer, model_of
 

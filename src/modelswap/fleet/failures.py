@@ -5,12 +5,13 @@ Guarantees: every failure that leaves the fleet is redacted, so no reader of it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from modelswap.config.redact import redact
 from modelswap.core.failure import Failure, ProbeObservation
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan

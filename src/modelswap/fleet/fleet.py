@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, assert_never, cast
 
 from modelswap.core.commands import (
     ClearTimer,
@@ -28,7 +28,6 @@ from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
-from modelswap.units import Seconds
 
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import Policy
     from modelswap.core.spec import ModelId
     from modelswap.launch.protocol import Launcher, Listener
+    from modelswap.units import Seconds
 
     from .adoption import Adoption
     from .model_server import ModelServer
@@ -68,6 +68,7 @@ class Fleet:
         self.plan = plan
         self._observer = SafeObserver(observer)
         self._loop = asyncio.get_running_loop()
+        self._now = cast("Callable[[], Seconds]", self._loop.time)
         self._controller = Controller(
             plan.specs,
             policy,
@@ -88,6 +89,8 @@ class Fleet:
         self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
+        self._untold: deque[PhaseChanged] = deque()
+        """Phases that the observer still has to hear of."""
         self._is_executing = False
         self._load_times = LoadTimes()
         self._failures = ModelFailures()
@@ -125,7 +128,7 @@ class Fleet:
 
     def release(self, model: ModelId) -> None:
         """End one lease."""
-        commands = self._controller.on_finished(model, Seconds(self._loop.time()))
+        commands = self._controller.on_finished(model, self._now())
         if commands:
             self._execute(commands)
 
@@ -246,9 +249,6 @@ class Fleet:
 
     # Executing
 
-    def _now(self) -> Seconds:
-        return Seconds(self._loop.time())
-
     def _report(self, model: ModelId, event: Event, detail: str | Failure) -> None:
         why = detail if isinstance(detail, str) else redacted(self.plan, detail)
         self._execute(self._controller.on_event(model, event, self._now(), why))
@@ -259,18 +259,32 @@ class Fleet:
         self._execute(self._controller.on_timer(key, self._now(), told))
 
     def _execute(self, commands: Iterable[Command]) -> None:
+        """Execute in order; but phases are told when nothing waits for the telling: log and events take time."""
         self._commands.extend(commands)
         if self._is_executing:
             return
         self._is_executing = True
         try:
-            while self._commands:
+            while self._commands or self._untold:
                 try:
-                    self._execute_one(self._commands.popleft())
+                    self._execute_next()
                 except Exception as bug:  # noqa: BLE001 - ends one request or model, not what follows
                     self._observer.on_bug(bug)
         finally:
             self._is_executing = False
+
+    def _execute_next(self) -> None:
+        is_answer_next = bool(self._commands) and isinstance(self._commands[0], Fail)
+        if self._untold and (is_answer_next or not self._commands):
+            self._tell(self._untold.popleft())  # the reason of a failure stands above it in the log
+        else:
+            self._execute_one(self._commands.popleft())
+
+    def _tell(self, change: PhaseChanged) -> None:
+        model, phase = change.model, change.phase
+        self._load_times.on_phase(model, phase, self._now())
+        self._observer.on_phase(model, phase, change.why)
+        self.departures.on_phase(model, phase)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:
@@ -298,9 +312,7 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
-            case PhaseChanged(model=model, phase=phase, why=why):
-                self._load_times.on_phase(model, phase, self._now())
-                self._observer.on_phase(model, phase, why)
-                self.departures.on_phase(model, phase)
+            case PhaseChanged():
+                self._untold.append(command)
             case _ as never:
                 assert_never(never)

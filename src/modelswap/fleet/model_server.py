@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from modelswap.config.compile.addresses import fixed_ports
 from modelswap.core.models.lifecycle import ALIVE
 from modelswap.core.placement.policy import ANYWHERE
 from modelswap.core.spec import ModelId, ServerId
+from modelswap.deferred import dataclass
 from modelswap.http import Address, UpstreamPool
 from modelswap.launch.protocol import LaunchSpec
 

@@ -10,8 +10,8 @@ On Linux the server is killed when the keeper exits, however it exits. That sign
 from __future__ import annotations
 
 import os
-import signal
-import sys
+
+from .lean import prctl, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,23 +24,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphans among the descendants become this process's children."""
 
 
-def _find_prctl() -> Callable[[int, int], int] | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        import ctypes  # noqa: PLC0415 - only where it is of use, and it may be missing in small builds
-    except ImportError:
-        return None
-    function = ctypes.CDLL(None).prctl
-    return lambda option, value: int(function(option, value, 0, 0, 0))
-
-
-_prctl = _find_prctl()
-
-
 def become_reaper_of_orphans() -> None:
-    if _prctl is not None:
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if prctl is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> int:
@@ -95,8 +81,8 @@ def _become_server(
     argv: list[str], env: Mapping[str, str], cwd: str, output: int, keeper: int
 ) -> None:
     os.setpgid(0, 0)
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != keeper:  # it exited before the line above
             os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):

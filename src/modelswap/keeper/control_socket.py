@@ -7,19 +7,18 @@ Memory: only messages, which are few and small, are queued here; output stays wi
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import socket
 
 from modelswap.procfs import peer_of
 
+from .lean import socket, suppress
 from .protocol import SOCKET_NAME, FrameDecoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Self
+    from typing import Any, Self
 
 _LOCK_NAME = "keeper.lock"
 _MAX_UNSENT = 256 << 10
@@ -60,7 +59,7 @@ class FrontConnection:
         return bool(self._unsent)
 
     def flush(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with suppress(BlockingIOError):
             while self._unsent:
                 sent = self._connection.send(self._unsent)
                 del self._unsent[:sent]
@@ -75,7 +74,7 @@ class ControlSocket:
     def __enter__(self) -> Self:
         self._lock = os.open(_LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             os.unlink(SOCKET_NAME)  # noqa: PTH108 - left by one that was killed
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
@@ -89,7 +88,7 @@ class ControlSocket:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.unlink(SOCKET_NAME)  # noqa: PTH108 - while the lock is still held
         os.close(self._lock)
 
@@ -99,7 +98,7 @@ class ControlSocket:
     def accept(self) -> FrontConnection | None:
         """Return the next front, if there is one and it is allowed."""
         try:
-            connection, _ = self._socket.accept()
+            connection = _accepted(self._socket)
         except OSError:
             return None
         peer = peer_of(connection)
@@ -107,3 +106,9 @@ class ControlSocket:
             return FrontConnection(connection)
         connection.close()
         return None
+
+
+def _accepted(listening: Any) -> socket.socket:
+    """Do what `socket.accept` does above `_socket`."""
+    fd, _ = listening._accept()  # noqa: SLF001 - as above
+    return socket.socket(fileno=fd)

@@ -8,10 +8,10 @@ A shell that waits costs one megabyte of memory, a Python ten.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from .child import spawn_guard
+from .lean import signal
 
 _SHELL = "/bin/sh"
 _SCRIPT = 'trap "" HUP INT TERM; read -r _; exec "$@"'

@@ -10,8 +10,9 @@ output frames. All output of a run arrives before its `exited`.
 
 from __future__ import annotations
 
-import json
 import struct
+
+from .lean import dumps, loads
 
 TYPE_CHECKING = False  # `typing` itself would cost the keeper a megabyte
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Frame:
 
 def encode(kind: str, **fields: object) -> bytes:
     """One message as a frame; text may hold surrogate escapes."""
-    payload = json.dumps({"kind": kind, **fields}).encode("ascii")
+    payload = dumps({"kind": kind, **fields}).encode("ascii")
     return _HEAD.pack(len(payload), _MESSAGE, 0) + payload
 
 
@@ -87,7 +88,7 @@ class FrameDecoder:
 
 def _message(payload: bytes) -> dict[str, object]:
     try:
-        value: object = json.loads(payload)
+        value: object = loads(payload.decode())
     except ValueError as error:
         raise ProtocolError("not JSON") from error
     return mapping(value)

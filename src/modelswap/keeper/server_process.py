@@ -8,10 +8,10 @@ Memory: of output that no front has fetched, the newest `OUTPUT_LIMIT` bytes are
 from __future__ import annotations
 
 import os
-import signal
 
 from modelswap.procfs import HAS_PROC, start_time, subtree, variable_of
 
+from .lean import signal
 from .protocol import KILL, MARKER
 
 TYPE_CHECKING = False

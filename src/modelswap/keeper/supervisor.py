@@ -8,10 +8,8 @@ Does not: judge readiness, restart a server, or decide how long a normal stop ma
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import signal
 import sys
 import time
 
@@ -21,6 +19,7 @@ from . import protocol
 from .child import become_reaper_of_orphans, spawn
 from .control_socket import ControlSocket, FrontConnection
 from .guard import Guard
+from .lean import signal, suppress
 from .protocol import KILL, MARKER, TERMINATE, encode
 from .server_process import ServerProcess, send
 from .sweep import sweep
@@ -255,7 +254,7 @@ class Supervisor:
     # Children
 
     def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
+        with suppress(ChildProcessError):
             while (exited := os.waitpid(-1, os.WNOHANG))[0]:
                 self._on_child_exited(exited[0], os.waitstatus_to_exitcode(exited[1]))
         self._settle()
@@ -350,7 +349,7 @@ def main(arguments: list[str]) -> int:
         os.write(1, protocol.READY_LINE)
         os.dup2(2, 1)
         supervisor.serve()
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.unlink(_ID_FILE)  # noqa: PTH108 - nothing of ours is left to be found by it
     return 0
 
@@ -363,7 +362,7 @@ def _clean_up_previous() -> None:
 
 
 def _write_id(name: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk: the guard must do
+    with suppress(OSError):  # a full disk: the guard must do
         fd = os.open(_ID_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, name.encode())

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes, Seconds
 
 from .protocol import NO_CAPABILITIES
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 RELEASE_TIMEOUT: Final = Seconds(5.0)
 """Drivers were seen to take up to two seconds for 80 GB."""
-READ_PAUSE: Final = Seconds(0.05)
-"""Between two readings; one takes about a millisecond."""
+READ_PAUSE: Final = Seconds(0.01)
+"""Between two readings, each about a millisecond in a thread; the next server waits half of it in vain."""
 SLACK: Final = Bytes(64 << 20)
 """Does not count: other programs come and go, and a context is small."""
 RELEASED_SHARE: Final = 0.8

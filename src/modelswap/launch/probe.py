@@ -1,8 +1,7 @@
 """Probes a server: it is ready when its check endpoint answers exactly 200.
 
-The first probe is immediate. The pause is a small share of the time already waited, so the delay that it
-adds stays at a few per cent. Each probe has its own deadline, so an endpoint that accepts and never
-answers cannot use up the whole time.
+The first probe is immediate; `probe_pace` says when the others follow. Each probe has its own deadline, so
+an endpoint that accepts and never answers cannot use up the whole time.
 
 Does not: decide how long to go on; the caller cancels.
 """
@@ -10,12 +9,15 @@ Does not: decide how long to go on; the caller cancels.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import ProbeObservation
+from modelswap.deferred import dataclass
 from modelswap.net.address import Address, is_unix, split_url
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds
@@ -23,23 +25,16 @@ from modelswap.units import Seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MIN_PAUSE: Final = Seconds(0.003)
-"""A refused connection costs about 0.1 ms, so a server that starts at once is seen almost at once."""
-MAX_PAUSE: Final = Seconds(0.25)
-"""Not noticeable after a load of minutes."""
-PAUSE_SHARE: Final = 0.015
-"""Of the time waited so far: the delay that a pause adds stays below 1.5 %."""
+    from .probe_pace import ProbePace
+
 MIN_DEADLINE: Final = Seconds(1.0)
 """A health endpoint answers within milliseconds, unless the server is busy loading."""
 MAX_DEADLINE: Final = Seconds(5.0)
 """Some servers answer their health between two long steps of loading."""
 _MAX_LINE: Final = 4096
 """Bytes of a status line; more is not HTTP."""
-
-
-def pause_after(waited: float) -> Seconds:
-    """Return the pause until the next probe, `waited` seconds after the first."""
-    return Seconds(min(max(waited * PAUSE_SHARE, MIN_PAUSE), MAX_PAUSE))
+_CONNECTED: Final = frozenset({0, errno.EISCONN})
+_UNDECIDED: Final = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN, errno.EINTR})
 
 
 def deadline_after(waited: float) -> Seconds:
@@ -158,9 +153,15 @@ def judge(target: ProbeTarget, status_line: bytes) -> ProbeResult:
 
 
 async def probe_once(
-    target: ProbeTarget, addresses: list[str], trust: ssl.SSLContext | None
+    target: ProbeTarget,
+    addresses: list[str],
+    trust: ssl.SSLContext | None,
+    on_sent: Callable[[], object] = lambda: None,
 ) -> ProbeResult:
-    """Probe once; of several addresses the first that accepts a connection counts."""
+    """Probe once; of several addresses the first that accepts a connection counts.
+
+    *on_sent* is called when a connection was accepted and the request is on its way.
+    """
     if not addresses:
         return ProbeResult(target, "could not be reached: its host name is not known")
     refused = _REFUSED
@@ -170,12 +171,15 @@ async def probe_once(
             if not isinstance(connection, ConnectionRefusedError) and connection.strerror:
                 refused = f"could not be reached: {connection.strerror.lower()}"
             continue
-        return await _request_once(target, connection, trust)
+        return await _request_once(target, connection, trust, on_sent)
     return ProbeResult(target, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
 
 
 async def _request_once(
-    target: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
+    target: ProbeTarget,
+    connection: socket.socket,
+    trust: ssl.SSLContext | None,
+    on_sent: Callable[[], object],
 ) -> ProbeResult:
     try:
         name = None if trust is None else target.host
@@ -187,6 +191,7 @@ async def _request_once(
         return _failed(target, error)
     try:
         writer.write(target.request)
+        on_sent()
         return judge(target, await reader.readline())
     except ValueError:  # a line without end
         return judge(target, b"?")
@@ -205,7 +210,7 @@ def _failed(target: ProbeTarget, error: OSError) -> ProbeResult:
 
 
 async def _connect(target: ProbeTarget, address: str) -> socket.socket | OSError:
-    """Connect without the resolver: nearly all probes end here, so a refusal has to be cheap."""
+    """Connect without the resolver; nearly all probes end here, so a refusal has to be cheap."""
     found: tuple[str, int] | str = (address, target.port)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     if target.socket_path:
@@ -216,13 +221,29 @@ async def _connect(target: ProbeTarget, address: str) -> socket.socket | OSError
         return error  # the machine does not have this family, or no descriptor is left
     connection.settimeout(0)
     try:
-        await asyncio.get_running_loop().sock_connect(connection, found)
+        if not _is_connected_at_once(connection, found):
+            await asyncio.get_running_loop().sock_connect(connection, found)
     except BaseException as error:
         connection.close()
         if isinstance(error, OSError):
             return error
         raise
     return connection
+
+
+def _is_connected_at_once(connection: socket.socket, address: tuple[str, int] | str) -> bool:
+    """Connect within this machine; raise `OSError` when it is refused. `False`: that is not known yet.
+
+    Linux decides at once within the machine, and says so at the second attempt.
+    """
+    code = connection.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        code = connection.connect_ex(address)
+    if code in _UNDECIDED:
+        return False
+    if code not in _CONNECTED:
+        raise OSError(code, os.strerror(code))
+    return True
 
 
 async def addresses_of(target: ProbeTarget) -> list[str]:
@@ -240,7 +261,12 @@ async def addresses_of(target: ProbeTarget) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
-async def wait_until_ready(target: ProbeTarget, on_result: Callable[[ProbeResult], None]) -> None:
+async def wait_until_ready(
+    target: ProbeTarget,
+    on_sent: Callable[[], object],
+    on_result: Callable[[ProbeResult], None],
+    pace: ProbePace,
+) -> None:
     """Return as soon as the endpoint answers 200; give the result of each probe to `on_result`."""
     clock = asyncio.get_running_loop().time
     began = clock()
@@ -251,10 +277,10 @@ async def wait_until_ready(target: ProbeTarget, on_result: Callable[[ProbeResult
         deadline = deadline_after(clock() - began)
         try:
             async with asyncio.timeout(deadline):
-                result = await probe_once(target, addresses, trust)
+                result = await probe_once(target, addresses, trust, on_sent)
         except TimeoutError:
             result = ProbeResult(target, f"gave no answer within {deadline:.1f} s")
         on_result(result)
         if result.is_ready:
             return
-        await asyncio.sleep(pause_after(clock() - began))
+        await pace.pause()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.policy import ANYWHERE
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

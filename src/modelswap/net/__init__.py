@@ -1,1 +1,1 @@
-"""Addresses, Unix sockets and limits of descriptors, for the packages above."""
+"""Addresses, listening sockets, Unix sockets and limits of descriptors, for the packages above."""

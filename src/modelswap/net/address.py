@@ -12,21 +12,22 @@ prefix, and `http+unix://%2Frun%2Fa.sock/base`. `@name` is a name in Linux' abst
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from modelswap.deferred import dataclass, regex
 from modelswap.units import Bytes
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_VISIBLE = regex(r"[\x21-\x7e]+")
 LAST_PORT: Final = 65_535  # the last port of TCP
-_UNIX = re.compile(r"(http://|https://)?unix:(.*)", re.DOTALL | re.IGNORECASE)
-_ENCODED_UNIX = re.compile(
+_UNIX = regex(r"(http://|https://)?unix:(.*)", re.DOTALL | re.IGNORECASE)
+_ENCODED_UNIX = regex(
     r"(https?)(?:\+unix://([^/?#]*)|://(%2f[^/?#]*))(.*)", re.DOTALL | re.IGNORECASE
 )
-_TCP_PORT = re.compile(r"[0-9]{1,5}(?:[/?].*)?", re.DOTALL)
+_TCP_PORT = regex(r"[0-9]{1,5}(?:[/?].*)?", re.DOTALL)
 _LONGEST_PATH = Bytes(107)
 """Of a Unix socket's path that every system takes: Linux has 108 with the NUL at the end."""
 
@@ -58,7 +59,9 @@ class UrlParts:
         return self.port or DEFAULT_PORTS.get(self.scheme)
 
 
-@lru_cache(maxsize=256)  # as many URLs as a large configuration and its clients use again and again
+@lru_cache(
+    maxsize=4096
+)  # as many URLs as a large configuration and its clients use again and again
 def split_url(url: str) -> UrlParts:
     """Split a URL; raise ValueError where its brackets are none."""
     parts = urlsplit(url)

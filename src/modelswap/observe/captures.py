@@ -14,12 +14,12 @@ import base64
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 from .usage.decoding import DecodingFailedError, decode_whole, decoder_for
@@ -234,25 +234,28 @@ class Captures:
 
     def keep_all(self, exchanges: Iterable[CompleteExchange]) -> None:
         """Put complete exchanges into the buffer; those that never fit forget their bodies."""
-        kept = self._kept
+        keep = self._kept.append
         with self._lock:
-            limit = self._limit
+            limit, sum_of_sizes = self._limit, self.size
             for exchange in exchanges:
                 size = exchange.size
                 if size > limit:
                     self.refused += 1
                     exchange.forget()
                 else:
-                    self.size += size
-                    kept.append(exchange)
+                    sum_of_sizes += size
+                    keep(exchange)
+            self.size = sum_of_sizes
             self._evict()
 
     def _evict(self) -> None:
         kept = self._kept
-        while kept and (self.size > self._limit or len(kept) > self._most):
+        size, limit, most = self.size, self._limit, self._most
+        while kept and (size > limit or len(kept) > most):
             oldest = kept.popleft()
-            self.size -= oldest.size
+            size -= oldest.size
             oldest.forget()
+        self.size = size
 
     def ids(self) -> frozenset[int]:
         with self._lock:

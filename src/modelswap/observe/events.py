@@ -3,12 +3,13 @@
 Guarantees: `publish` never waits, and costs next to nothing without subscribers. A subscriber that
 reads too slowly loses events; a comment in its stream says so, and the current state follows. Every
 event has an id: a subscriber that reconnects with its last id gets the events that it missed, while the
-history holds them. The history begins with the first subscriber.
+history holds them. The history begins with the first subscriber. A payload that is a function is
+computed when it is sent: of such events only the newest one of a kind is sent again, as it is then.
 """
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
@@ -42,6 +43,8 @@ _encode = msgspec.json.Encoder().encode
 
 def frame(kind: str, payload: object, event_id: str = "") -> bytes:
     """Encode one event; its data is JSON in a JSON string, as llama-swap sends it."""
+    if callable(payload):
+        payload = payload()
     data = _encode({"type": kind, "data": _encode(payload).decode()})
     end = f"\nid:{event_id}\n\n".encode() if event_id else b"\n\n"
     return b"event:message\ndata:" + data + end
@@ -75,7 +78,7 @@ class EventSubscriber:
 
 class EventBus:
     def __init__(self) -> None:
-        self._epoch = secrets.token_hex(4)
+        self._epoch = os.urandom(4).hex()
         self._count = 0
         self._history: deque[tuple[int, str, object, int]] = deque()
         self._history_size = 0
@@ -172,10 +175,11 @@ class EventBus:
         last = int(count)
         if last > self._count or not self._history or self._history[0][0] > last + 1:
             return None
+        newest = {kind: number for number, kind, payload, _ in self._history if callable(payload)}
         frames = [
             frame(kind, payload, f"{self._epoch}-{number}")
             for number, kind, payload, _ in self._history
-            if number > last
+            if number > last and newest.get(kind, number) == number
         ]
         return b"".join(frames) or b": nothing missed\n\n"
 

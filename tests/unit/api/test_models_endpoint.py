@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from modelswap.api import models_endpoint
 from modelswap.api.models_endpoint import record_of, records, statuses
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.core.models.lifecycle import Phase
@@ -55,10 +58,27 @@ async def test_a_name_that_is_not_listed() -> None:
     assert record_of(snapshot(), FLEET, None, "other", shows_details=True) is None
 
 
-def test_the_payload_of_an_event() -> None:
+async def test_the_payload_of_an_event() -> None:
     """Every model, then each model of a peer once."""
-    assert PLAN is not None
-    found = statuses(PLAN, FLEET)
+    found = statuses(snapshot(), FLEET)
     assert [item["id"] for item in found] == ["big", "small", "far/m"]
     assert [item["state"] for item in found] == ["ready", "stopped", ""]
     assert found[-1]["peerID"] == "far"
+
+
+async def test_what_only_the_configuration_says_is_made_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second list makes no record anew, and shows what has changed since."""
+    shown = snapshot()
+    first = records(shown, FLEET, None, shows_details=True), statuses(shown, FLEET)
+    monkeypatch.setattr(models_endpoint, "_of_model", lambda *_: pytest.fail("made anew"))
+    monkeypatch.setattr(models_endpoint, "abilities", lambda *_: pytest.fail("made anew"))
+    gone: Any = SimpleNamespace(
+        phase=lambda _: Phase.STOPPED, listed_phase=lambda _: Phase.STARTING, failure=lambda _: None
+    )
+    again = records(shown, gone, None, shows_details=True), statuses(shown, gone)
+    assert [r["id"] for r in again[0]] == [r["id"] for r in first[0]]
+    assert {r["id"]: r["status"]["value"] for r in again[0]}["small"] == "loading"
+    assert [item["state"] for item in first[1]] == ["ready", "stopped", ""]
+    assert [item["state"] for item in again[1]] == ["stopped", "stopped", ""]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 BROKEN_KEEPER = """
 import sys
-from modelswap.app.program import serve
+from modelswap.app.start import serve
 from modelswap.fleet import Fleet
 from modelswap.app.options import Options, StartError
 from pathlib import Path
@@ -52,3 +53,16 @@ def test_a_keeper_that_fails_is_not_called_a_taken_port(
         env={"MODELSWAP_STATE_DIR": str(tmp_path), "HOME": str(tmp_path)},
     )
     assert found.stdout.splitlines()[-1] == said
+
+
+def test_a_configuration_with_mistakes_leaves_no_keeper(tmp_path: Path) -> None:
+    """The keeper that was started meanwhile ends before the program does."""
+    config = tmp_path / "config.yaml"
+    config.write_text("models: 1")
+    argv = [sys.executable, "-m", "modelswap", "serve", str(config), "--state-dir", str(tmp_path)]
+    found = subprocess.run(argv, capture_output=True, check=False, text=True, timeout=30)
+    assert found.returncode == 1
+    assert "not started: 1 problem(s)" in found.stderr
+    assert (tmp_path / "keeper.log").exists(), "it was started"
+    running = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
+    assert [line for line in running if str(tmp_path) in line] == []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from modelswap.app import reload
 from modelswap.app.model_watch import ModelWatch
 from modelswap.app.options import Options
 from modelswap.app.reload import Reloader
 from modelswap.app.systemd import ServiceManager
+from modelswap.config.diff import Diff, diff
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from support.services import close, make_services
@@ -19,6 +22,8 @@ from support.services import close, make_services
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from modelswap.config.plan import Plan
 
 ONE_MODEL = "models: {a: {cmd: sleep 9}}"
 TWO_MODELS = "models: {a: {cmd: sleep 9}, b: {cmd: sleep 9}}\nhooks: {on_startup: {preload: [b]}}"
@@ -98,6 +103,22 @@ async def test_an_invalid_configuration_changes_nothing(setup: Setup) -> None:
     assert list(setup.services.config.plan.models) == ["a"]
     assert len(setup.fleet.replaced) == 1
     assert setup.reloads == 2
+
+
+async def test_plans_are_compared_beside_the_loop(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a thousand models that takes long: requests go on meanwhile."""
+    threads: list[int] = []
+
+    def noting(old: Plan, new: Plan) -> Diff:
+        threads.append(threading.get_ident())
+        return diff(old, new)
+
+    monkeypatch.setattr(reload, "diff", noting)
+    await setup.reload(ONE_MODEL)
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 async def test_a_crash_does_not_end_the_loop(setup: Setup) -> None:

@@ -204,13 +204,14 @@ async def test_unload(remote: FleetOnRemoteLauncher) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from modelswap.app import program
+from modelswap.app import program, start
 from modelswap.app.options import Options
 from support.remote_launcher import RemoteLauncher
 
 program.gpu_memory = lambda: None
 program.LocalLauncher = lambda directory, listener, **_: RemoteLauncher(listener)
-program.serve(Options(config=Path(sys.argv[1]), config_dir=None, listen=sys.argv[2]))
+start.start_ahead = lambda *_: None  # its servers are not the keeper's
+start.serve(Options(config=Path(sys.argv[1]), config_dir=None, listen=sys.argv[2]))
 """
 
 

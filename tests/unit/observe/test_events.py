@@ -52,6 +52,32 @@ async def test_a_client_that_reconnects_gets_the_missed_events() -> None:
         assert parsed_events(await next_frame(other.frames())) == [("uiConfig", {})]
 
 
+async def test_a_state_is_computed_for_those_who_read_it() -> None:
+    """Without a subscriber it is never computed, and of many changes one is sent again: the last."""
+    bus = EventBus()
+    computed = 0
+
+    def state() -> list[int]:
+        nonlocal computed
+        computed += 1
+        return [computed]
+
+    bus.publish("modelStatus", state)
+    first = bus.subscribe(lambda: [("uiConfig", {})])
+    last = (await next_frame(first.frames())).decode().rsplit("id:", 1)[1].strip()
+    first.close()
+    for number in range(1000):
+        bus.publish("modelStatus", state)
+        bus.publish("activity", {"id": number})
+    assert computed == 0
+    again = bus.subscribe(lambda: [("uiConfig", {})], last.split("-")[0] + "-1501")
+    missed = parsed_events(await next_frame(again.frames()))
+    assert [payload for kind, payload in missed if kind == "modelStatus"] == [[1]]
+    assert missed[-2:] == [("modelStatus", [1]), ("activity", {"id": 999})]
+    bus.publish("modelStatus", state)
+    assert computed == 2
+
+
 async def test_a_client_that_does_not_read_loses_events() -> None:
     """Beyond its queue a client loses events; a comment says so, and the current state follows."""
     bus = EventBus()

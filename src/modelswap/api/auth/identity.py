@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
 from modelswap.config.schema.schema import KeyScope
+from modelswap.deferred import dataclass
 
 
 @dataclass(frozen=True, slots=True)

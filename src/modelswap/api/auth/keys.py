@@ -7,10 +7,10 @@ one, so the time of a lookup does not either. A valid key is accepted whatever c
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from modelswap.deferred import dataclass
 from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from modelswap.units import Seconds
 

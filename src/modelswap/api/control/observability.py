@@ -17,6 +17,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.core.naming.names import LocalTarget
+from modelswap.deferred import regex
 from modelswap.devices.facts import hardware_facts
 from modelswap.errors import ForbiddenError, UnavailableError
 from modelswap.observe.activity.export import as_csv, as_lines
@@ -41,10 +42,10 @@ MOST_ROWS: Final = 999
 """Rows of a page; llama-swap has the same bound."""
 MOST_EXPORTED: Final = 100_000
 """Rows of an export: about 50 MB of JSON."""
-_RFC3339: Final = re.compile(
+_RFC3339: Final = regex(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
-_STATUS: Final = re.compile(r"[1-5](?:\d\d|xx)", re.ASCII)
+_STATUS: Final = regex(r"[1-5](?:\d\d|xx)", re.ASCII)
 
 # Logs
 

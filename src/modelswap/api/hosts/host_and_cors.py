@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from modelswap.bounded_cache import BoundedCache
+from modelswap.deferred import regex
 from modelswap.http import Field, Request
 
 from .kubernetes import NO_CLUSTER, Cluster
@@ -42,8 +43,8 @@ _APP_SCHEMES: Final = frozenset(
     ]
 )
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+_AUTHORITY = regex(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?", re.ASCII)
+_TOKEN = regex(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _EXPOSED: Final = b"Retry-After, X-Should-Retry, Request-Id, X-Request-Id"
 """What the official clients read of a response, beside what every page may."""
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"

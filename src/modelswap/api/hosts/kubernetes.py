@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from modelswap.deferred import dataclass, regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _RESOLVER: Final = Path("/etc/resolv.conf")
-_SEARCHED: Final = re.compile(r"([a-z0-9-]+)\.svc\.([a-z0-9.-]+)", re.ASCII)
-_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_SEARCHED: Final = regex(r"([a-z0-9-]+)\.svc\.([a-z0-9.-]+)", re.ASCII)
+_LABEL: Final = regex(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _COUNTRY: Final = 2
 """Letters of a country's top-level domain; all of two letters may exist."""
 _WORDS: Final = """

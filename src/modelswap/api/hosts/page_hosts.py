@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import re
 import socket
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,7 @@ def page_ports(plan: Plan) -> set[int]:
     return {port for port in ports if port is not None}
 
 
+@lru_cache(maxsize=4096)  # addresses: a reload asks for those of all models, on the loop
 def loopback_port(proxy: str) -> int | None:
     """Return the port of a server's address on this machine; `None` when it is elsewhere."""
     try:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from modelswap.bounded_cache import BoundedCache
+from modelswap.deferred import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ _REMEMBERED: Final = 1024
 """Addresses whose verdict is kept: more than a server has clients at a time."""
 _LARGEST_PREFIX: Final = 1024
 """In characters: a prefix is repeated in each `Location`, and clients limit a header line to a few KiB."""
-_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@%-]+)+", re.ASCII)
+_PREFIX: Final = regex(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@%-]+)+", re.ASCII)
 
 
 def forwarded_hosts(request: Request, proxies: TrustedProxies) -> list[bytes]:

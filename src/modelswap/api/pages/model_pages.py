@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.api.hosts.page_hosts import is_page_host, page_label
 from modelswap.bounded_cache import BoundedCache
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.deferred import regex
 from modelswap.errors import ForbiddenError
 from modelswap.units import Seconds
 
@@ -51,7 +52,7 @@ _SANDBOXED: Final = (
     "<{}> its web page is shown in a sandbox, where it can call no API, not even its own: open it as "
     "http://localhost on this machine, or set trustPage: true if it may use all of this server's API"
 )
-_LOOPBACK: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_LOOPBACK: Final = regex(rb"(?:localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _PROXIED: Final = b"forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto".split()
 """Set by proxies, which may not forward the host name of the label."""
 _DOCUMENTS: Final = frozenset({b"document", b"frame", b"iframe"})

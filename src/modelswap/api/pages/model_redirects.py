@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import regex
+
 from .model_pages import trusts_page
 
 if TYPE_CHECKING:
@@ -22,16 +24,16 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import LocalTarget, PeerTarget
     from modelswap.http import Request
 
-_ELSEWHERE: Final = re.compile(
+_ELSEWHERE: Final = regex(
     rb"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(\d+))?(?:[/?#][^\t\\]*)?", re.IGNORECASE
 )
-_NUMBER: Final = re.compile(rb"(?:.*\.)?(?:0x[0-9a-f]*|\d+)\.?", re.IGNORECASE)
+_NUMBER: Final = regex(rb"(?:.*\.)?(?:0x[0-9a-f]*|\d+)\.?", re.IGNORECASE)
 """Browsers take such a host for an IPv4 address, also `127.1` and `0x7f.1`."""
-_FOUR: Final = re.compile(rb"[1-9]\d*(?:\.(?:0|[1-9]\d*)){3}")
-_PLAIN: Final = re.compile(rb"[^\t\\]*")
+_FOUR: Final = regex(rb"[1-9]\d*(?:\.(?:0|[1-9]\d*)){3}")
+_PLAIN: Final = regex(rb"[^\t\\]*")
 """Browsers take a backslash for a slash, and leave tabs out."""
-_CLIMBS: Final = re.compile(rb"(?:^|/)(?:\.|%2e){1,2}(?:[/?#]|$)", re.IGNORECASE)
-_RELATIVE: Final = re.compile(rb"(?:\./)?(?:[?#].*|[^/:?#]+(?:[/?#].*)?)?", re.DOTALL)
+_CLIMBS: Final = regex(rb"(?:^|/)(?:\.|%2e){1,2}(?:[/?#]|$)", re.IGNORECASE)
+_RELATIVE: Final = regex(rb"(?:\./)?(?:[?#].*|[^/:?#]+(?:[/?#].*)?)?", re.DOTALL)
 
 
 def redirect_rule(

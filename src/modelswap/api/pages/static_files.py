@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -16,11 +16,11 @@ from modelswap.api.control.control_request import ControlError, ControlRequest, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from importlib.resources.abc import Traversable
 
     from modelswap.api.control.control_request import Handler, StreamReply
     from modelswap.http import Request
 
+UI_FOLDER: Final = Path(__file__).parents[2] / "ui"
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; "
     "style-src 'self' 'unsafe-inline'; connect-src 'self'; object-src 'none'; "
@@ -84,15 +84,15 @@ def redirect_browsers(to: str, handler: Handler) -> Handler:
 
 
 @lru_cache(maxsize=1)
-def _listing() -> dict[str, Traversable]:
-    def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+def _listing() -> dict[str, Path]:
+    def walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
         for entry in folder.iterdir():
             if entry.is_dir():
                 yield from walk(entry, f"{prefix}{entry.name}/")
             elif not entry.name.endswith((".py", ".pyc")):
                 yield prefix + entry.name, entry
 
-    return dict(walk(files("modelswap") / "ui", ""))
+    return dict(walk(UI_FOLDER, ""))
 
 
 @lru_cache(maxsize=256)  # more than the page has files

@@ -6,10 +6,11 @@ Memory: `BodyCollector` accounts for what it holds at the connection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.routing.model_selector import BYTE_ORDER_MARK
+from modelswap.deferred import dataclass
 from modelswap.errors import (
     BadRequestError,
     BodyTooLargeError,

@@ -6,11 +6,12 @@ the model loads it is not read, and the client waits. The receiver is called onc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelswap.api.routing.model_selector import may_name_in_query, names_in_query
 from modelswap.core.naming.names import LocalTarget
+from modelswap.deferred import dataclass
 from modelswap.errors import BadRequestError, BodyTooLargeError
 from modelswap.http import DecodedStream, ExchangeBody, Fault, OpenedBody, Upload
 

@@ -11,11 +11,12 @@ Guarantees: nothing is sent after `finish`, except after `resume`.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.protocols.stream_dialect import chunk, keep_alive
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:

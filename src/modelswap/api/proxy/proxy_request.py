@@ -8,7 +8,7 @@ Guarantees: a request ends exactly once, in `_finish`, which gives back everythi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ from modelswap.api.protocols.stream_dialect import error_event, late_error_event
 from modelswap.api.proxy.context import UNRESOLVED, ResolvedRequest
 from modelswap.api.responder import send_error
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.deferred import dataclass
 from modelswap.errors import ReplyError
 from modelswap.http import EndReason, Relay
 from modelswap.units import Seconds
@@ -89,11 +90,16 @@ class ProxyRequest:
 
     def receive(self) -> None:
         """Take the body; plain JSON comes the short way."""
-        if self.context.is_plain:
-            self.exchange.read_body(self.on_body)
-            return
-        self._arrival = BodyArrival(self.services, self.exchange, self.context, self)
-        self._arrival.begin()
+        exchange = self.exchange
+        ready = exchange.ready
+        if not self.context.is_plain:
+            self._arrival = BodyArrival(self.services, exchange, self.context, self)
+            self._arrival.begin()
+        elif ready is None:
+            exchange.read_body(self.on_body)
+        else:
+            exchange.ready = b""
+            self.on_body(ready)
 
     def on_body(self, body: bytes) -> None:
         resolved = resolve(self.context, body, self.exchange.request.query, self.services)
@@ -131,12 +137,8 @@ class ProxyRequest:
         if resolved.refusal is not None or target is None:
             self.fail(resolved.refusal or ReplyError("internal error"))
             return
-        for key in resolved.failed_edits:
-            services.log.once(
-                f"filter {target.model} {key}",
-                f"<{target.model}> a filter could not be applied to {key}; "
-                "such requests go on without it",
-            )
+        if resolved.failed_edits:
+            self._warn_of_edits(target.model, resolved.failed_edits)
         if isinstance(target, PeerTarget):
             self._send(context.snapshot.remotes[target.peer].upstream)
         elif context.unleased:
@@ -144,15 +146,21 @@ class ProxyRequest:
         else:
             self._dispatch(target)
 
+    def _warn_of_edits(self, model: str, failed: tuple[str, ...]) -> None:
+        for key in failed:
+            self.services.log.once(
+                f"filter {model} {key}",
+                f"<{model}> a filter could not be applied to {key}; such requests go on without it",
+            )
+
     # The lease
 
     def _dispatch(self, target: LocalTarget) -> None:
         context = self.context
-        if not context.background:
-            server = self.services.fleet.lease_now(target.model)
-            if server is not None:
-                self.on_lease(server, 0)
-                return
+        server = None if context.background else self.services.fleet.lease_now(target.model)
+        if server is not None:
+            self.on_lease(server, 0)
+            return
         self._phase = QUEUED
         self.exchange.on_gone = self._on_client_gone
         if self._wait is None:
@@ -203,15 +211,15 @@ class ProxyRequest:
     # The relay
 
     def _send(self, pool: UpstreamPool) -> None:
-        exchange, context, resolved = self.exchange, self.context, self._resolved
+        exchange, resolved = self.exchange, self._resolved
         request = None
         if resolved.query is None and not exchange.started:
-            request = context.upstream_requests.get(pool)
+            request = self.context.upstream_requests.get(pool)
         if request is None:
             target = resolved.target
             assert target is not None
             query = exchange.request.query if resolved.query is None else resolved.query
-            request = context.upstream_request(pool, query, target, started=exchange.started)
+            request = self.context.upstream_request(pool, query, target, started=exchange.started)
         if resolved.form is not None and not self._body:
             assert self._arrival is not None
             self._body = self._arrival.form_body(resolved.form)
@@ -225,7 +233,7 @@ class ProxyRequest:
                 record.sent, record.sent_size = b"", exchange.request.content_length or 0
         self._phase = RELAYING
         self._relay = relay = Relay(exchange, pool, request, body, self, record)
-        relay.begin(fresh=not is_whole)
+        relay.begin(not is_whole)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
         now = monotonic()
@@ -346,7 +354,7 @@ class ProxyRequest:
         return error_event(dialect, error.status, error.text, error.code, should_retry=retry)
 
     def _finish(
-        self, reason: str, now: float, sent: int, status: int | None = None, *, error: str = ""
+        self, reason: str, now: float, sent: int, status: int | None = None, error: str = ""
     ) -> None:
         """End the request: give back what it holds, and write down how it ended.
 
@@ -372,7 +380,7 @@ class ProxyRequest:
             self._holds_lease = False
             services.fleet.release(server.model.id)
         if self._record is not None:
-            self._record.end(reason, now, status=status, error=error)
+            self._record.end(reason, now, status, error)
         if services.shows_requests:
             before, after = self.context.before, self.context.after
             shown = status or self.exchange.status

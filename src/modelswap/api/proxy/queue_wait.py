@@ -8,13 +8,14 @@ Guarantees: `close` gives the place in the queue back, and nothing is sent to th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import wait_error
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
+from modelswap.deferred import dataclass
 from modelswap.errors import UnavailableError
 from modelswap.units import Seconds
 

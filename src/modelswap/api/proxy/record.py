@@ -7,13 +7,14 @@ Memory: the bodies of request and response, until `forget`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from modelswap.deferred import dataclass
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe
@@ -62,9 +63,9 @@ class RequestRecord:
     sent_size: int = field(default=0, init=False)
     """Bytes of it, also of a body that is not held."""
     status: int = field(default=0, init=False)
-    response_headers: Headers = field(default=(), init=False)
     received: int = field(default=0, init=False)
-    _type: str = field(default="", init=False)
+    _is_own: bool = field(default=False, init=False)
+    """The response is an error of this program."""
     _head: ResponseHead | None = field(default=None, init=False)
     _first_chunk: bytes = field(default=b"", init=False)
     """The first bytes of a response, which may be its only ones."""
@@ -76,8 +77,7 @@ class RequestRecord:
     _ended: float = field(init=False)
     _end_reason: str = field(init=False)
     _error: str = field(init=False)
-    _ended_ms: int = field(init=False)
-    _wall_ms: int = field(init=False)
+    _epoch: float = field(init=False)
     id: int = field(init=False)
     size: int = field(init=False)
     tokens: Tokens = field(init=False)
@@ -101,6 +101,10 @@ class RequestRecord:
         return tuple(field for field in fields if field[0].lower() != b"content-encoding")
 
     @property
+    def response_headers(self) -> Headers:
+        return () if self._head is None else self._head.headers
+
+    @property
     def remote_ip(self) -> str:
         return self.context.address
 
@@ -109,8 +113,6 @@ class RequestRecord:
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
         self.status = head.status
-        self._type = head.type_text
-        self.response_headers = head.headers
         if self.number:
             self.services.inflight.on_response_head(self)
 
@@ -121,8 +123,6 @@ class RequestRecord:
             return
         self._head = head
         self.status = head.status
-        self._type = head.type_text
-        self.response_headers = head.headers
         self.received = len(data)
         self._first_chunk = data
         self._first_chunk_at = now
@@ -185,15 +185,16 @@ class RequestRecord:
     def on_own_error(self, status: int) -> None:
         """Take the status of an error that this program answered with."""
         self.status = status
-        self._type = "application/json"
+        self._is_own = True
 
-    def end(self, reason: str, now: float, *, status: int | None = None, error: str = "") -> None:
+    def end(self, reason: str, now: float, status: int | None = None, error: str = "") -> None:
         """Close the record; `status` is what to write down where it is not what was sent."""
         if self._is_ended:
             return
         self._is_ended = True
+        services = self.services
         if self.number:
-            self.services.inflight.remove(self)
+            services.inflight.remove(self)
             self.cancel = None
         if status is not None:
             self.status = status
@@ -201,57 +202,70 @@ class RequestRecord:
             self._ended = now
             self._end_reason = reason
             self._error = error
-            completions = self.services.completions
-            completions.add(self, len(self.sent) if self.sent_size >= SMALL and self.sent else 0)
+            sent = self.sent
+            services.completions.add(self, len(sent) if sent and self.sent_size >= SMALL else 0)
             if self._capture is not None:
-                completions.flush()
+                services.completions.flush()
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
-        ended = self._ended
-        self._wall_ms = wall = int((ended - self.began) * 1000)
-        self._ended_ms = int((ended + epoch) * 1000)
         self.id = number
-        sent, capture, status = self.sent, self._capture, self.status
+        self._epoch = epoch
         self.size = 0
-        if self._meter is None:
-            if self._head is None:  # no model server answered
-                self.tokens = Tokens(duration_ms=wall)
-            else:
-                first = self._first_chunk_at
-                ttft = -1 if first is None else int((first - self.began) * 1000)
-                usage_format = self.context.endpoint.usage
-                self.tokens = tokens_of(usage_format, status, self._first_chunk, wall, ttft)
-            captures = self.services.captures
-            if sent is not None and (self.received or status != _OK) and captures.enabled:
-                if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
-                    # it is the capture itself
-                    if status != _OK:
-                        self._first_chunk = b""
-                    head = self._head
-                    size = self.context.weight + len(sent) + len(self._first_chunk)
-                    self.size = size if head is None else size + head.weight
-                    return None
-                capture = self._begin_capture()
-        else:
-            self.tokens = self._meter.finish(ended)
+        meter = self._meter
+        if meter is not None:
+            capture = self._capture
+            self.tokens = meter.finish(self._ended)
             self._meter = self._capture = None
-            if capture is not None and status == _OK and (not self.received or self.tokens.error):
+            if (
+                capture is not None
+                and self.status == _OK
+                and (not self.received or self.tokens.error)
+            ):
                 # Nothing came, or nothing that can be unpacked.
                 self.services.captures.drop(capture)
                 capture = None
-        self.forget()  # the store may hold it for long
+            self.forget()  # the store may hold it for long
+            return capture
+        ended, first, head = self._ended, self._first_chunk_at, self._head
+        wall = int((ended - self.began) * 1000)
+        sent, body, status = self.sent, self._first_chunk, self.status
+        if head is None:  # no model server answered
+            self.tokens = Tokens(duration_ms=wall)
+        else:
+            if first is ended:
+                ttft = wall
+            else:
+                ttft = -1 if first is None else int((first - self.began) * 1000)
+            self.tokens = tokens_of(self.context.endpoint.usage, status, body, wall, ttft)
+        captures = self.services.captures
+        capture = None
+        if sent is not None and (self.received or status != _OK) and captures.enabled:
+            if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
+                # it is the capture itself
+                size = self.context.weight + len(sent)
+                if status != _OK:
+                    self._first_chunk = b""
+                else:
+                    size += len(body)
+                self.size = size if head is None else size + head.weight
+                return None
+            capture = self._begin_capture()
+        self.forget()
         return capture
 
     def row(self) -> Row:
         context = self.context
         tokens = self.tokens
         status = self.status
+        head = self._head
+        wall = int((self._ended - self.began) * 1000)
+        ended_ms = int((self._ended + self._epoch) * 1000)
         return Row(
             self.id,
-            self._ended_ms // 1000,
+            ended_ms // 1000,
             self.model,
             self.recorded_path,
-            self._type,
+            "application/json" if self._is_own else "" if head is None else head.type_text,
             status,
             tokens.cached,
             tokens.drafted,
@@ -260,7 +274,7 @@ class RequestRecord:
             tokens.output,
             tokens.prompt_per_second,
             tokens.per_second,
-            tokens.duration_ms or self._wall_ms,
+            tokens.duration_ms or wall,
             self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
             _metadata(self.priority, self.selector),
             self.requested,
@@ -270,7 +284,7 @@ class RequestRecord:
             tokens.ttft_ms,
             self.queue_ms,
             -1,
-            self._ended_ms - self._wall_ms,
+            ended_ms - wall,
             tokens.finish_reason,
             self.sent_size,
             self.received,

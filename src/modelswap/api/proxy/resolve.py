@@ -7,7 +7,7 @@ the holder of the result gives back (`ResolvedRequest.selection`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
 
@@ -30,6 +30,7 @@ from modelswap.api.routing.model_selector import (
     find_in_json,
     find_in_multipart,
     is_marked,
+    plain_json,
 )
 from modelswap.core.naming.names import LocalTarget, NoTarget, Off, PeerTarget, Unknown
 from modelswap.errors import (
@@ -47,13 +48,20 @@ if TYPE_CHECKING:
 
     from .context import RequestContext
 
+_JSON: Final = NameLocation.JSON  # looking a member up costs as much as a call
+
 
 def resolve(context: RequestContext, body: bytes, query: str, state: Services) -> ResolvedRequest:
     """Resolve a request whose whole body is here, or which has none."""
     source = context.source
+    if source is _JSON and state.profile is None and (plain := plain_json(body)) is not None:
+        cache = context.known_streams if plain.stream else context.known
+        known = cache.get(plain.model)
+        if known is not None:
+            return known
     text = body
     try:
-        if source is NameLocation.JSON:
+        if source is _JSON:
             found = find_in_json(body)
         elif source is NameLocation.PATH:
             return _resolve_path(context, body, query)
@@ -62,14 +70,12 @@ def resolve(context: RequestContext, body: bytes, query: str, state: Services) -
             method = "GET" if source is NameLocation.QUERY else context.request.method
             found = find(method, context.kind, query, text)
     except ReplyError as refusal:
-        if source is not NameLocation.JSON or not is_marked(body):
+        if source is not _JSON or not is_marked(body):
             return ResolvedRequest(refusal=refusal)
         text = body.removeprefix(BYTE_ORDER_MARK)
         resolved = resolve(context, text, query, state)
     else:
-        known = context.known_streams if found.stream else context.known
-        result = known.get(found.model) if state.profile is None else None
-        resolved = result or _resolve_named(context, found, text, query, state)
+        resolved = _resolve_named(context, found, text, query, state)
     if text is body or resolved.body is not None:
         return resolved
     return msgspec.structs.replace(resolved, body=text)

@@ -7,8 +7,7 @@ Does not: edit multipart forms while they are sent (`http.body.forms`); `form_ed
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
@@ -24,6 +23,7 @@ from modelswap.core.naming.jsonpath import (
     parse_path,
 )
 from modelswap.core.naming.jsonpath import JsonEdit as Step
+from modelswap.deferred import dataclass, regex
 from modelswap.errors import ReplyError
 
 from .model_selector import BYTE_ORDER_MARK, NameLocation, find, only_model_key, raw_values
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import PeerTarget, Target
 
 _MODEL = "model"
-_FORM_MODEL = re.compile(
+_FORM_MODEL = regex(
     rb"(^|&)(?:m|%6[dD])(?:o|%6[fF])(?:d|%64)(?:e|%65)(?:l|%6[cC])(?:=[^&]*+)?(?=&|$)"
 )
 WHOLE_BODY = "(body)"

@@ -7,7 +7,6 @@ Does not: read multipart bodies (`http.body.forms`).
 
 from __future__ import annotations
 
-import re
 import threading
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from modelswap.core.naming.jsonpath import NotApplicableError, UnreadableError, keys_of
+from modelswap.deferred import regex
 from modelswap.errors import BadRequestError, BodyTooLargeError, NotFoundError
 from modelswap.units import Bytes
 
@@ -40,10 +40,10 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 MOST_NAME: Final = 1024
 """Characters of a model's name: it goes into responses, logs and records."""
 _KEY = b'"model"'
-_ANY_SPELLING = re.compile(
+_ANY_SPELLING = regex(
     rb'"(?:m|\\u006[dD])(?:o|\\u006[fF])(?:d|\\u0064)(?:e|\\u0065)(?:l|\\u006[cC])"'
 )
-_PAIR = re.compile(
+_PAIR = regex(
     r"(?:(?<=&)|^)(?:"
     r"((?:m|%6[dD])(?:o|%6[fF])(?:d|%64)(?:e|%65)(?:l|%6[cC]))"
     r"|((?:s|%73)(?:t|%74)(?:r|%72)(?:e|%65)(?:a|%61)(?:m|%6[dD])))"
@@ -94,7 +94,9 @@ class _Fast(msgspec.Struct):
     stream: bool = False
 
 
-class _Plain(msgspec.Struct, gc=False):
+class PlainBody(msgspec.Struct, gc=False):
+    """What an ordinary JSON body names."""
+
     model: str = ""
     stream: bool = False
 
@@ -105,7 +107,7 @@ class _Slow(msgspec.Struct):
 
 
 _fast = msgspec.json.Decoder(_Fast)
-_plain = msgspec.json.Decoder(_Plain)
+_plain = msgspec.json.Decoder(PlainBody).decode
 _slow = msgspec.json.Decoder(_Slow)
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -136,10 +138,25 @@ def find(method: str, content_type: str | None, query: str, body: bytes) -> Name
             return _required(_in_pairs(query, NameLocation.QUERY))
 
 
+def plain_json(body: bytes) -> PlainBody | None:
+    """Read an ordinary small body in one step; `None`: it needs `find_in_json`."""
+    if len(body) >= _SMALL or body.count(_KEY) != 1 or body.find(b"\\u00") >= 0:
+        return None  # (`in` raises and catches a TypeError first)
+    try:  # one key at most: nothing to count
+        plain = _plain(body)
+    except (ValueError, RecursionError):
+        return None
+    if not body.isascii():
+        _check_utf8(body)
+    return plain
+
+
 def find_in_json(body: bytes) -> NamedModel:
-    found = _in_small_json(body) if len(body) < _SMALL else None
-    if found is None:
+    plain = plain_json(body)
+    if plain is None:
         found = _in_json(body)
+    else:
+        found = NamedModel(plain.model, plain.stream, NameLocation.JSON)
     if not found.model:
         raise NotFoundError(NO_MODEL)
     return found
@@ -242,19 +259,6 @@ def _in_json(body: bytes) -> NamedModel:
     if not body.isascii():
         _check_utf8(body)
     return found
-
-
-def _in_small_json(body: bytes) -> NamedModel | None:
-    """Read an ordinary body in one step; `None`: it needs the general way."""
-    if body.count(_KEY) != 1 or b"\\u00" in body:
-        return None
-    try:  # one key at most: nothing to count
-        plain = _plain.decode(body)
-    except (ValueError, RecursionError):
-        return None
-    if not body.isascii():
-        _check_utf8(body)
-    return NamedModel(plain.model, plain.stream, NameLocation.JSON)
 
 
 def _without_long_strings(body: bytes) -> bytes:

@@ -10,10 +10,12 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from modelswap.deferred import regex
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_UNCLEAN: Final = re.compile(r"//|/\.\.?(?:/|$)")
+_UNCLEAN: Final = regex(r"//|/\.\.?(?:/|$)")
 
 
 def is_unclean(path: str) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.config.commands import shell_syntax
 from modelswap.config.compile.policy import routing_policy
 from modelswap.config.messages.found_value import LONGEST_PATH, FoundValue
+from modelswap.deferred import regex
 
 from .shared_addresses import warn_of_unnamed
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Model, Plan
     from modelswap.config.tree.node import Path
 
-_MODEL_FILE = re.compile(r"\.(?:gguf|ggml|bin|safetensors|onnx|pt|pth|mlpackage|nemo)$")
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
-_SCRIPT = re.compile(r"\.(?:py|sh|js|mjs|pl|rb)$")
+_MODEL_FILE = regex(r"\.(?:gguf|ggml|bin|safetensors|onnx|pt|pth|mlpackage|nemo)$")
+_PART = regex(r"-(\d{5})-of-(\d{5})\.gguf$")
+_SCRIPT = regex(r"\.(?:py|sh|js|mjs|pl|rb)$")
 _FILES: Final = frozenset({
     "-m", "--model", "-mm", "--mmproj", "-md", "--model-draft", "--spec-draft-model", "-mv",
     "--model-vocoder", "--lora", "--control-vector", "--vae", "--clip_l", "--clip_g", "--clip-l",
@@ -54,7 +55,7 @@ _ELSEWHERE: Final = frozenset({
 })  # fmt: skip
 """Programs whose arguments name files of another machine or a container."""
 _WRAPPERS: Final = frozenset({"env", "nohup", "setsid", "exec", "nice", "time"})
-_ASSIGNED = re.compile(r"[A-Za-z_]\w*=")
+_ASSIGNED = regex(r"[A-Za-z_]\w*=")
 _TAKES_WORD: Final = frozenset({"-u", "-C", "-S", "-f", "-o", "--unset", "--chdir"})
 """Options of wrappers that take the next word."""
 _BEFORE_PROGRAM: Final = frozenset({"", "exec", "&&", "||", ";", "|", "then", "do", "nohup"})
@@ -69,7 +70,7 @@ _GOES_TO: Final = frozenset(
 )
 """Options of programs that run the rest in another folder."""
 _VOLUMES: Final = frozenset({"-v", "--volume"})
-_OPEN: Final = re.compile(r"[$*`~{}]")
+_OPEN: Final = regex(r"[$*`~{}]")
 """Shell syntax: the path is not the real one; `shell_syntax` reports it."""
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.redact import MASK, is_secret, redact
+from modelswap.deferred import regex
 
 from .words import split
 
@@ -21,24 +22,24 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Plan
 
-_HINTS: Final = re.compile(r"(?i)key|token|pass|secret|auth|cred|bearer|jwt|-hft|://[^/\s]*@")
+_HINTS: Final = regex(r"(?i)key|token|pass|secret|auth|cred|bearer|jwt|-hft|://[^/\s]*@")
 """A text without any of these holds no secret; this spares most commands the full search."""
 _NAME: Final = r"[A-Za-z][\w.-]{0,80}"
 _VALUE: Final = r"""(?P<value>"(?:\\.|[^"\\])*"|'[^']*'|(?:\\.|[^\s"'\\])+)"""
-_OPTION: Final = re.compile(
+_OPTION: Final = regex(
     rf"""(?<![\w.-])--?(?P<name>{_NAME})["']?(?:=|(?:\s|\\\n)+)(?!-)(?={_VALUE})"""
 )
 """The value is a look-ahead: it may be a whole command, with options of its own."""
-_FURTHER: Final = re.compile(rf"(?:\s|\\\n)+(?!-){_VALUE}")
-_VARIABLE: Final = re.compile(rf"(?<![A-Za-z0-9.])(?P<name>{_NAME})=(?={_VALUE})")
-_JSON: Final = re.compile(rf"""["'](?P<name>{_NAME})\\?["']\s*:\s*\\?["'](?P<value>[^"'\\]+)""")
-_QUERY: Final = re.compile(rf"[?&;](?P<name>{_NAME})=(?P<value>[^\s&\"'#;]+)")
-_HEADER: Final = re.compile(
+_FURTHER: Final = regex(rf"(?:\s|\\\n)+(?!-){_VALUE}")
+_VARIABLE: Final = regex(rf"(?<![A-Za-z0-9.])(?P<name>{_NAME})=(?={_VALUE})")
+_JSON: Final = regex(rf"""["'](?P<name>{_NAME})\\?["']\s*:\s*\\?["'](?P<value>[^"'\\]+)""")
+_QUERY: Final = regex(rf"[?&;](?P<name>{_NAME})=(?P<value>[^\s&\"'#;]+)")
+_HEADER: Final = regex(
     r"""(?i)(?:authorization|api-?key|auth-token|access-token)\\?["']?\s*[:=]\s*\\?["']?"""
     r"""(?:(?:bearer|basic|token|digest)\s+)?(?P<value>[^\s"',;\\]+)"""
 )
-_BEARER: Final = re.compile(r"""(?i)\bbearer\s+(?P<value>[^\s"',;\\]+)""")
-_USERINFO: Final = re.compile(r"""://[^/\s:@"']*:(?P<value>[^@\s/"']+)@""")
+_BEARER: Final = regex(r"""(?i)\bbearer\s+(?P<value>[^\s"',;\\]+)""")
+_USERINFO: Final = regex(r"""://[^/\s:@"']*:(?P<value>[^@\s/"']+)@""")
 
 _ENDS: Final = (
     "token", "apikey", "apikeys", "accesskey", "secretkey", "authkey", "adminkey", "masterkey",
@@ -53,16 +54,16 @@ _VOCABULARY: Final = frozenset({
     "fim", "pre", "suf", "mid", "prefix", "suffix", "middle", "placeholder", "by", "until",
 })  # fmt: skip
 """Words before `token` that mean a token of text, as in `--eos-token`."""
-_WORDS: Final = re.compile(r"[-_.]+|(?<=[a-z])(?=[A-Z])")
+_WORDS: Final = regex(r"[-_.]+|(?<=[a-z])(?=[A-Z])")
 _SHORTEST: Final = 6
 """Characters: a shorter value may be an ordinary word, so it is masked only behind its option."""
 _ORDINARY: Final = frozenset({"secret", "password", "dummy-key", "no-key", "not-needed", "sk-none"})
 _DEEPEST: Final = 3
 """Levels of commands inside quotes that are searched."""
-_QUOTES: Final = re.compile(r"""["'\\]""")
-_WHOLE_NAME: Final = re.compile(rf"-{{0,2}}{_NAME}")
-_FILE: Final = re.compile(r"[/\\.]")
-_REFERENCE: Final = re.compile(r"\$\{?\w+\}?|%\w+%|\$\{\w+[:?+-].*\}")
+_QUOTES: Final = regex(r"""["'\\]""")
+_WHOLE_NAME: Final = regex(rf"-{{0,2}}{_NAME}")
+_FILE: Final = regex(r"[/\\.]")
+_REFERENCE: Final = regex(r"\$\{?\w+\}?|%\w+%|\$\{\w+[:?+-].*\}")
 
 
 @lru_cache(maxsize=1024)

@@ -7,8 +7,9 @@ Guarantees: quoted text is searched only for `$` in double quotes, as a shell do
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from modelswap.deferred import dataclass, regex
 
 from .words import joined
 
@@ -22,14 +23,14 @@ _OTHER_SHELLS: Final = frozenset({
 """Programs that are shells of another kind, or pass their arguments to a shell."""
 SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish"})
 _LONG_WITH_WORD: Final = frozenset({"--rcfile", "--init-file"})
-_TOKEN = re.compile(
+_TOKEN = regex(
     r"""(?P<blank>[ \t\n]+)|'(?P<single>[^']*)(?:'|\Z)|"(?P<double>(?:\\.|[^"\\])*)(?:"|\Z)"""
     r"""|\\(?P<escaped>.?)|(?P<plain>[^ \t\n'"\\]+)""",
     re.DOTALL,
 )
 _COVER: Final = "\0"
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
-_OPERATOR = re.compile(
+_ASSIGNMENT = regex(r"([A-Za-z_][A-Za-z0-9_]*)=")
+_OPERATOR = regex(
     r"&&|\|\|?|\|&|;;?|&|\d*>>?(?:&[\d-]|\|)?|&>>?|<<?<?|\d*>>?[\w./~$&-].*|&>>?[\w./~$].*"
     r"|<[/~.$](?:.*[^>])?"  # not `</s>`, a token that ends a text
 )
@@ -38,13 +39,11 @@ BUILT_IN: Final = frozenset({
     "trap", "if", "for", "while", "until", "case", "function", "pushd", "popd", "shopt", "declare",
     "local", "readonly",
 })  # fmt: skip
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)[^}]*\}|([A-Za-z_]\w*))")
-_SUBSTITUTION = re.compile(r"\$\([^)\0]*\)?|`[^`\0]*`?")
-_HOME = re.compile(r"(?:^|[=:,])~(?:/|$)")
-_GLOB = re.compile(
-    r"(?:^|=)(?!https?:)[^=\0]*/[^\0]*[*]|[*][^\0/]*\.(?:gguf|safetensors|bin|onnx)\b"
-)
-_PLACEHOLDER = re.compile(r"\$\{[A-Za-z0-9_-]+\}")
+_VARIABLE = regex(r"\$(?:\{([A-Za-z_]\w*)[^}]*\}|([A-Za-z_]\w*))")
+_SUBSTITUTION = regex(r"\$\([^)\0]*\)?|`[^`\0]*`?")
+_HOME = regex(r"(?:^|[=:,])~(?:/|$)")
+_GLOB = regex(r"(?:^|=)(?!https?:)[^=\0]*/[^\0]*[*]|[*][^\0/]*\.(?:gguf|safetensors|bin|onnx)\b")
+_PLACEHOLDER = regex(r"\$\{[A-Za-z0-9_-]+\}")
 """A macro; an unknown one is reported by the expansion."""
 _IN_SHELL: Final = "write sh -c '…' around the command; exec before its program"
 

@@ -6,13 +6,14 @@ dialects: POSIX quoting, and the rules of Windows' own start-up code.
 
 from __future__ import annotations
 
-import re
 from typing import Final
+
+from modelswap.deferred import regex
 
 _BLANKS: Final = " \t\n"
 _WINDOWS_BLANKS: Final = " \t\r\n"
-_WINDOWS_TOKEN = re.compile(r'\\*"+|\\+|[^\\"]')
-_PLAIN = re.compile(r"""[^ \t\n'"\\]+""")
+_WINDOWS_TOKEN = regex(r'\\*"+|\\+|[^\\"]')
+_PLAIN = regex(r"""[^ \t\n'"\\]+""")
 _ESCAPABLE: Final = '$`"\\'
 
 

@@ -8,6 +8,7 @@ another program runs: any number of such models may share it. `launch.local` dec
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ LOCALHOST: Final = "localhost"
 _UNIX: Final = "unix:"
 
 
+@lru_cache(maxsize=4096)  # addresses: a reload asks for those of all models, on the loop too
 def address_of(proxy: str) -> str:
     """Return the host and port of an address; all names of the loopback interface are one."""
     if proxy.startswith(_UNIX):

@@ -5,7 +5,6 @@ Guarantees: a key is in no message, and in the plan only inside `Secret`.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final
@@ -15,13 +14,14 @@ from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import ApiKey, Secret
 from modelswap.config.schema.field_types import values_of
 from modelswap.config.schema.schema import ApiKeyKeys, KeyScope
+from modelswap.deferred import regex
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawApiKey
     from modelswap.config.tree.node import Path
 
-_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_HASH = regex(r"sha256:[0-9a-f]{64}")
 SCOPES: Final = tuple(scope.value for scope in KeyScope)
 _LONGEST: Final = 64 << 10
 """Bytes that are read of a key's file: a wrong path may name a large one."""

@@ -8,8 +8,7 @@ Does not: compare names across models; `name_index` does.
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -30,6 +29,7 @@ from modelswap.config.schema.schema import (
 from modelswap.config.tree.node import Map
 from modelswap.config.tree.values import as_json
 from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.deferred import dataclass, regex
 from modelswap.net.address import DEFAULT_PORTS, LAST_PORT, Address, is_unix, split_url
 from modelswap.units import Seconds
 
@@ -52,10 +52,10 @@ _OS_KEEPALIVE: Final = 15
 _MEDIA: Final = ("text", "audio", "image")
 _WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
 _RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint", "(files)")
-_HOST_PORT = re.compile(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
+_HOST_PORT = regex(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
 _ADDRESS: Final = "an http:// or https:// address"
-_VERSIONED = re.compile(r"/v1(/(models|embeddings|responses|messages|(chat/)?completions))?/*$")
-_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_VERSIONED = regex(r"/v1(/(models|embeddings|responses|messages|(chat/)?completions))?/*$")
+_ESCAPE = regex(r"%(?![0-9A-Fa-f]{2})")
 _NO_CHECK: Final = frozenset({"none", "false", "off", "no", "null", "disabled", "disable", "skip"})
 """Words that are taken as paths, as in llama-swap, though their authors mean `none`."""
 _CHECKED: Final = frozenset({"true", "yes", "on", "enabled", "enable"})

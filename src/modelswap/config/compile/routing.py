@@ -6,7 +6,6 @@ Does not: interpret a matrix; `core.placement.matrix` does.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.found_value import FoundValue
@@ -15,6 +14,7 @@ from modelswap.config.plan import DEFAULT_GROUP, Group, Groups, Matrix
 from modelswap.config.schema.field_types import values_of
 from modelswap.config.schema.schema import GroupKeys
 from modelswap.core.spec import ModelId
+from modelswap.deferred import regex
 
 from .name_index import report_unknown
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ROUTER: Final[Path] = ("routing", "router")
 _SETTINGS: Final[Path] = (*_ROUTER, "settings")
 _APART: Final = "expected models that may run together; found targets that cannot run together"
-_VAR = re.compile(r"[A-Za-z0-9.-]{1,32}")
+_VAR = regex(r"[A-Za-z0-9.-]{1,32}")
 
 
 def routing(

@@ -5,19 +5,19 @@ Does not: compare hosts and origins of requests; `api.hosts.host_and_cors` does.
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import regex
 from modelswap.net.address import split_url
 
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
 
 _NAME: Final = r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?"
-_HOST = re.compile(rf"(?:\*|(?:\*\.)?{_NAME}\.?(?::\d{{1,5}})?|\[[0-9a-f:.]+\](?::\d{{1,5}})?)")
-_AUTHORITY = re.compile(rf"(?:{_NAME}|\[[0-9a-f:.]+\])(?::\d{{1,5}})?")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_HOST = regex(rf"(?:\*|(?:\*\.)?{_NAME}\.?(?::\d{{1,5}})?|\[[0-9a-f:.]+\](?::\d{{1,5}})?)")
+_AUTHORITY = regex(rf"(?:{_NAME}|\[[0-9a-f:.]+\])(?::\d{{1,5}})?")
+_SCHEME = regex(r"[a-z][a-z0-9+.-]*")
 _USUAL: Final = {"http": ":80", "https": ":443"}
 _NO_MATCH: Final = "which never matches"
 

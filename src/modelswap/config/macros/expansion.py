@@ -6,7 +6,6 @@ keeps `${PORT}` unexpanded, so that it can be rendered for another port later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.commands.words import strip_comments
@@ -29,6 +28,7 @@ from modelswap.config.tree.node import (
     walk,
 )
 from modelswap.config.tree.values import whole_number
+from modelswap.deferred import dataclass
 
 from .foreign_syntax import foreign_environment, foreign_placeholders
 from .macros import (

@@ -9,12 +9,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.hints import normalised
+from modelswap.deferred import regex
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _WORD: Final = r"\s*\.?([A-Za-z0-9_-]+)\s*"
-_FORMS = re.compile(
+_FORMS = regex(
     rf"\$?\{{\{{{_WORD}\}}\}}"  # {{PORT}}, ${{PORT}}
     rf"|(?<![\${{])\{{{_WORD}\}}(?!\}})"  # {PORT}
     rf"|\$\{{(?:macros?\.)?{_WORD}(?::?[-=?+][^}}]*)?\}}"  # ${ PORT }, ${PORT:-8080}
@@ -23,9 +24,9 @@ _FORMS = re.compile(
     rf"|<{_WORD}>"
     rf"|\$([A-Za-z_][A-Za-z0-9_]*)"
 )
-_REAL = re.compile(r"\$\{[A-Za-z0-9_-]+\}")
-_ENV = re.compile(r"\$\{?(?i:env)[:.]\s*([A-Za-z_][A-Za-z0-9_]*)\}?")
-_POWERSHELL = re.compile(r"\b(?:powershell|pwsh)\b", re.IGNORECASE)
+_REAL = regex(r"\$\{[A-Za-z0-9_-]+\}")
+_ENV = regex(r"\$\{?(?i:env)[:.]\s*([A-Za-z_][A-Za-z0-9_]*)\}?")
+_POWERSHELL = regex(r"\b(?:powershell|pwsh)\b", re.IGNORECASE)
 """In its commands `$env:HOME` is its own syntax."""
 _BUILT_IN: Final = {"port": "PORT", "modelid": "MODEL_ID", "pid": "PID"}
 

@@ -20,8 +20,6 @@ Where releases of llama-swap disagree, the file loads:
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.config.messages.found_value import FoundValue, describe_node
@@ -38,16 +36,17 @@ from modelswap.config.tree.node import (
     walk,
 )
 from modelswap.config.tree.scalars import canonical
+from modelswap.deferred import dataclass, regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modelswap.config.messages.report import Report
 
-PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
+PLACEHOLDER: Final = regex(r"\$\{([A-Za-z0-9_-]+)\}")
 PORT, PID, MODEL_ID = "PORT", "PID", "MODEL_ID"
 PORT_TOKEN: Final = "${PORT}"  # noqa: S105 - a placeholder
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NAME = regex(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME: Final = 63
 """Characters; llama-swap's own bound."""
 LONGEST_VALUE: Final = 1 << 20

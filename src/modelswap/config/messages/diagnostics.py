@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
 from modelswap.config.tree.node import locate, node_at
+from modelswap.deferred import dataclass
 
 from .found_value import describe_node, describe_text
 

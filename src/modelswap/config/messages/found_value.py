@@ -7,10 +7,10 @@ credential are never part of a message. A long value is cut only after the secre
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq
+from modelswap.deferred import dataclass, regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ LONGEST: Final = 60
 """Characters of a value in a message: more of them hide the message itself."""
 LONGEST_PATH: Final = 400
 """Characters of a file's name in a message: its end says which file it is."""
-_SECRET_KEY = re.compile(
+_SECRET_KEY = regex(
     r"api_?keys?$|^key(_?hash)?$|token|secret|passw|credential|^authorization$|cookie",
     re.IGNORECASE,
 )
@@ -30,9 +30,9 @@ _KEY_RECORD: Final = frozenset(
     {"name", "keyFile", "scopes", "models", "rateLimit", "expires", "background", "noSwap"}
 )
 """Parts of an `apiKeys` record that are no secret."""
-_PLAIN_WORDS = re.compile(r"[A-Za-z_ ]{1,40}")
+_PLAIN_WORDS = regex(r"[A-Za-z_ ]{1,40}")
 """Of an `env` entry: a name without a value; anything else could be a token."""
-_URL_SECRET = re.compile(r"[@?]")
+_URL_SECRET = regex(r"[@?]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from modelswap.config.schema.quantities import seconds, size
 from modelswap.config.schema.schema_root import RawConfig
 from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO
+from modelswap.deferred import regex
 
 from .foreign_names import FOREIGN_NAMES
 
@@ -40,8 +41,8 @@ _BUILT_IN: Final = {
     **dict.fromkeys(("model", "modelid", "modelname", "id", "name"), "MODEL_ID"),
     "pid": "PID",
 }
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_ENV_PREFIX = re.compile(r"env[_-]([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
+_VARIABLE = regex(r"[A-Z_][A-Z0-9_]*")
+_ENV_PREFIX = regex(r"env[_-]([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4 * MOST_NAMES)

@@ -6,11 +6,12 @@ are printed (`presentable`), no secret is in a message, a hint or a path, and ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from modelswap.config.redact import masked
 from modelswap.config.tree.node import Mark, Node, Path, dotted
+from modelswap.deferred import dataclass
 
 from .found_value import FoundValue, describe_node
 

@@ -11,9 +11,11 @@ Does not: tell where the expression matches, only whether it does.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,8 @@ import re
 import warnings
 from typing import Final
 
+from modelswap.deferred import regex
+
 from .linear_regex import Linear, UnknownError, compile_linear, repeats
 
 IGNORE_BY_DEFAULT: Final = r"\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$"
@@ -31,7 +33,7 @@ _CLASSES: Final = {
     "word": "0-9A-Za-z_",
     "xdigit": "0-9A-Fa-f",
 }
-_PIECE = re.compile(
+_PIECE = regex(
     r"""
     (?P<quote>\\Q(?P<literal>.*?)(?:\\E|\Z))
   | (?P<hex>\\x\{(?P<code>[0-9A-Fa-f]{1,6})\})

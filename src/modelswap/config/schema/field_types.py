@@ -6,9 +6,11 @@ help. The decoder, the JSON Schema and the reference page read the same declarat
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,16 +7,14 @@ Does not: check bounds that depend on other keys; the compile step does.
 Memory: records have no `repr`, since they hold secrets, and no slots: making such classes costs start-up time.
 """
 
-# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), record()
-
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from modelswap.config.tree.values import Json
+from modelswap.deferred import dataclass
 
 from .field_types import (
     Anything,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from modelswap.deferred import dataclass
 
 from .field_types import ListOf, OneOrMore, Record, Text, key
 from .schema import RawModel

@@ -1,12 +1,10 @@
 """Every key at the top level of the file, and those of its own sections."""
 
-# ruff: noqa: RUF009 - the calls in defaults make fields: key(), flag(), record()
-
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes, Seconds
 
 from .field_types import (

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Final
 
@@ -34,6 +33,7 @@ from modelswap.config.tree.node import (
 )
 from modelswap.config.tree.node import text as text_node
 from modelswap.config.tree.scalars import resolve
+from modelswap.deferred import dataclass, regex
 
 MAX_DEPTH: Final = 100
 """Levels: later steps walk the tree by recursion."""
@@ -50,8 +50,8 @@ _TOO_MUCH: Final = (
 )
 
 _LOADER = yaml.CLoader if yaml.__with_libyaml__ else yaml.Loader
-_PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_.-]+)\}")
-_PROTECTED = re.compile("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
+_PLACEHOLDER = regex(r"\$\{([A-Za-z0-9_.-]+)\}")
+_PROTECTED = regex("\ue000\ue002([A-Za-z0-9_.-]+)\ue001")
 _CORE: Final = "tag:yaml.org,2002:"
 
 

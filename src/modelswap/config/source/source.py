@@ -7,22 +7,23 @@ them, and each node keeps its own place.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.report import Problem
 from modelswap.config.tree.node import Map, Mark, Node, Scalar, is_null
+from modelswap.deferred import dataclass, regex
 
 from .document import BrokenDocumentError, parse
 from .merge import merge
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
     from pathlib import Path as FilePath
 
-_ENV = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
-_FORBIDDEN = re.compile(r"[\n\r\x00\ud800-\udfff]")
+_ENV = regex(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
+_FORBIDDEN = regex(r"[\n\r\x00\ud800-\udfff]")
 """Surrogates stand for bytes that are not UTF-8."""
 _PASSES: Final = 2
 """A value may itself hold `${env.X}`; that one's value may not."""

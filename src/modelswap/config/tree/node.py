@@ -7,9 +7,10 @@ Does not: read a file, or know a key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
+
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

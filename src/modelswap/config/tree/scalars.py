@@ -10,6 +10,8 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
+from modelswap.deferred import regex
+
 from .node import NodeKind, ScalarValue
 
 NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -28,11 +30,11 @@ _FLOATS: Final = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
 }
-_INT = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_INT = regex(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
+_FLOAT = regex(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _DAY = r"(\d{4})-(\d{1,2})-(\d{1,2})"
 _TIME = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?"
-_STAMP = re.compile(rf"{_DAY}(?:(?:[Tt]{_TIME}(Z|[-+]\d\d:\d\d))| {_TIME})?", re.ASCII)
+_STAMP = regex(rf"{_DAY}(?:(?:[Tt]{_TIME}(Z|[-+]\d\d:\d\d))| {_TIME})?", re.ASCII)
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # int64 and uint64: go-yaml's bounds
 _LONGEST_INT: Final = 100
 """Characters; with a sign, `0b` and a few zeros, a longer word is outside the bounds."""

@@ -8,12 +8,12 @@ Does not: count failures, or know whether a model is wanted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.spec import ModelSpec
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:

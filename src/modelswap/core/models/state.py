@@ -10,11 +10,13 @@ The last failure is kept until the model starts again or its back-off is reset.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
+from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.placement.policy import ANYWHERE
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 from .lifecycle import ALIVE, Phase
@@ -57,6 +59,8 @@ class ModelState:
     failed_at: Seconds = LONG_AGO
     backoff_until: Seconds = LONG_AGO
     limit: int = field(init=False)
+    serial: int = field(default_factory=count().__next__)
+    """Counts the states: models that were used at one time are in the order of the configuration."""
     _failed_starts: int = 0
     _early_crashes: int = 0
     _ready_at: Seconds = LONG_AGO

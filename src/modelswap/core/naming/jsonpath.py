@@ -12,19 +12,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from modelswap.deferred import dataclass, regex
 
 BUDGET: Final = 200_000
 """Brackets in one value: about 50 ms of work; a chat request has a few thousand."""
 _PADDING: Final = 1024
 """Elements that one edit may add before the one it sets: bounds what a path costs."""
 
-_BLANK = re.compile(rb"[ \t\r\n]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_SCALAR = re.compile(rb"[^\s,\[\]{}\"]++")
+_BLANK = regex(rb"[ \t\r\n]*+")
+_STRING = regex(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_SCALAR = regex(rb"[^\s,\[\]{}\"]++")
 _AFTER_VALUE: Final = frozenset({b",", b"}", b" ", b"\n", b"\t", b"\r"})
-_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+_TO_BRACKET = regex(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 
 Path = tuple[str, ...]
 RawValues = Callable[[bytes], Mapping[str, bytes] | None]

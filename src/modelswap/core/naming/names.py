@@ -7,20 +7,21 @@ becomes part of a path or a command.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+from modelswap.deferred import dataclass, regex
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from modelswap.core.spec import ModelId
 
-_SEPARATOR = re.compile("/")
-_ENCODED_SEPARATOR = re.compile("/|%2[fF]")
+_SEPARATOR = regex("/")
+_ENCODED_SEPARATOR = regex("/|%2[fF]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ own outstanding requests; direct requests and other selectors do not count.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,9 +9,9 @@ recursion, or raises with every problem.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from modelswap.deferred import dataclass, regex
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEPTH: Final = 64
 """Nested parentheses, and chained references: bounds the recursion, far beyond real use."""
 
-_WORD = re.compile(r"\s*(\+?[\w.\-]+|[&|()]|\S)")
+_WORD = regex(r"\s*(\+?[\w.\-]+|[&|()]|\S)")
 
 
 class MatrixError(ValueError):

@@ -10,10 +10,11 @@ evicts the least recently used. Choices are projected on the models that run; be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final, assert_never
+
+from modelswap.deferred import dataclass
 
 from .expressions import Both, Either, Leaf, Node, Ref, names_in, read_sets
 from .policy import NO_EVICTIONS, stop

@@ -9,12 +9,13 @@ Guarantees: a policy is a function of its question alone; it knows no requests, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NewType
 
 from modelswap.core.spec import ModelId
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 NodeId = NewType("NodeId", str)

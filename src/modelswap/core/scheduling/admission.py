@@ -5,13 +5,14 @@ Guarantees: new and queued requests go through `decide` alone, so the two cannot
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
 from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class ClusterView:
     """The facts a decision may use."""
 
     states: Mapping[ModelId, ModelState]
+    alive: AbstractSet[ModelId]
+    """The models that may have a process."""
     pending: AbstractSet[ModelId]
     """Like *draining* decided already: it counts before the phases show it."""
     draining: AbstractSet[ModelId]
@@ -48,12 +51,12 @@ class ClusterView:
 
         A model with running requests, and one that is to start, is in use now.
         """
-        found = [m for m, state in self.states.items() if state.is_alive or m in self.pending]
-        return sorted(found, key=self._used)
+        wanted = (model for model in self.pending if model in self.states)
+        return sorted({*self.alive, *wanted}, key=self._used)
 
-    def _used(self, model: ModelId) -> tuple[bool, Seconds]:
+    def _used(self, model: ModelId) -> tuple[bool, Seconds, int]:
         state = self.states[model]
-        return state.in_flight > 0 or model in self.pending, state.used
+        return state.in_flight > 0 or model in self.pending, state.used, state.serial
 
 
 class WaitReason(StrEnum):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Fail, Grant
 from modelswap.core.placement.policy import ANYWHERE, EvictionMode
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from modelswap.core.placement.policy import Placement

@@ -14,6 +14,7 @@ Does not: know processes or timers; what must happen is in the list that a metho
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
@@ -55,6 +56,8 @@ class Scheduler:
         self.queue = WaitQueue()
         self.pending: dict[ModelId, PendingSwap] = {}
         self.draining: set[ModelId] = set()
+        self.alive = {model for model, state in states.items() if state.is_alive}
+        """The models that may have a process: few, however many are configured."""
         self.epoch = 1
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._states = states
@@ -74,8 +77,8 @@ class Scheduler:
         if self._is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
         out = self.decide_queue(now) if self.queue.is_due(now) else []
-        ahead = self.queue.foreground() if request.background else self.queue.overdue()
-        blocking = {q.request.model for q in ahead}
+        ahead = self.queue.ahead_of(background=request.background)
+        blocking = {queued.request.model for queued in ahead}
         verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
         is_full = len(self.queue) >= self._queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
@@ -117,6 +120,13 @@ class Scheduler:
         return id_, self.on_arrived(id_, LeaseRequest(model, INTERNAL, background=True), now)
 
     # Models
+
+    def on_phase(self, model: ModelId, state: ModelState) -> None:
+        """Take note of every change of a model's phase."""
+        if state.is_alive:
+            self.alive.add(model)
+        else:
+            self.alive.discard(model)
 
     def on_ready(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         self.epoch += 1
@@ -220,24 +230,28 @@ class Scheduler:
     # Deciding
 
     def decide_queue(self, now: Seconds) -> list[Decision]:
-        """Decide anew about every queued request, in order."""
+        """Decide anew about every queued request, in order.
+
+        One that has to wait stands for all of its kind behind it, so the cost does not grow with them.
+        """
         out: list[Decision] = []
         if self.queue.age(now):
             self.epoch += 1
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
-        must_wait: set[tuple[ModelId, bool, bool]] = set()
-        for queued in self.queue:
+        heads = [(queued.order, queued) for queued in self.queue.first_of_each()]
+        heapify(heads)
+        while heads:
+            queued = heappop(heads)[1]
             request = queued.request
-            kind = (request.model, request.background, request.no_swap)
-            if kind not in must_wait:
-                blocking = foreground if request.background else overdue
-                verdict = decide(request, self._view(now), self._policy, blocking)
-                out += self._apply(verdict, queued, now)
-                if isinstance(verdict, Serve | Refuse):
-                    continue
-                # What this pass still decides can only add obstacles.
-                must_wait.add(kind)
+            blocking = foreground if request.background else overdue
+            verdict = decide(request, self._view(now), self._policy, blocking)
+            out += self._apply(verdict, queued, now)
+            if isinstance(verdict, Serve | Refuse):
+                if (following := self.queue.first_like(queued)) is not None:
+                    heappush(heads, (following.order, following))
+                continue
+            # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
                 overdue.add(request.model)
             if not request.background:
@@ -247,6 +261,7 @@ class Scheduler:
     def _view(self, now: Seconds) -> ClusterView:
         return ClusterView(
             states=self._states,
+            alive=self.alive,
             pending=self.pending.keys(),
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
@@ -339,7 +354,7 @@ class Scheduler:
         """
         live = self._view(now).live()
         dues: dict[ModelId, Seconds] = {}
-        for queued in self.queue.foreground() if background else self.queue.overdue():
+        for queued in self.queue.ahead_of(background=background):
             other, due = queued.request.model, LONG_AGO if background else queued.due
             if due < dues.get(other, NEVER):
                 dues[other] = due

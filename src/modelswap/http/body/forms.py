@@ -8,9 +8,9 @@ Memory: one part's headers, the values asked for and one delimiter; never a file
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelswap.deferred import dataclass, regex
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
@@ -25,12 +25,10 @@ MAX_PARTS = 1000
 MAX_PREAMBLE = Bytes(4096)
 """Bytes before the first boundary, which no common client sends."""
 
-_BOUNDARY = re.compile(
-    rb'(?:^|;)[ \t]*boundary=(?:"([^"]{1,70})"|([^";, \t]{1,70}))', re.IGNORECASE
-)
-_PARAM = re.compile(rb';[ \t]*([A-Za-z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^";\s]+))[ \t]*')
-_DISPOSITION = re.compile(rb"form-data((?:[ \t]*;.*)?)", re.IGNORECASE)
-_ESCAPE = re.compile(rb"\\(.)")
+_BOUNDARY = regex(rb'(?:^|;)[ \t]*boundary=(?:"([^"]{1,70})"|([^";, \t]{1,70}))', re.IGNORECASE)
+_PARAM = regex(rb';[ \t]*([A-Za-z*]+)=(?:"((?:[^"\\]|\\.)*)"|([^";\s]+))[ \t]*')
+_DISPOSITION = regex(rb"form-data((?:[ \t]*;.*)?)", re.IGNORECASE)
+_ESCAPE = regex(rb"\\(.)")
 _WANTED = frozenset({"model", "stream"})
 _PREAMBLE, _AFTER_DELIMITER, _HEADERS, _DATA, _EPILOGUE = range(5)
 

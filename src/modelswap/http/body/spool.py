@@ -7,7 +7,6 @@ Does not: read twice: its caller writes, then reads once.
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import IO, TYPE_CHECKING
 
 from modelswap.units import Bytes
@@ -41,7 +40,9 @@ class SpoolFolders:
             name = "the system's temporary folder" if folder is None else str(folder)
             try:
                 if folder is None:
-                    name = tempfile.gettempdir()
+                    from tempfile import gettempdir  # noqa: PLC0415 - with what it imports, a millisecond of the start
+
+                    name = gettempdir()
                 else:
                     folder.mkdir(mode=0o700, exist_ok=True)
                 return _stored(name, held), name
@@ -51,7 +52,9 @@ class SpoolFolders:
 
 
 def _stored(folder: str, parts: Iterable[bytes]) -> IO[bytes]:
-    file = tempfile.TemporaryFile(buffering=0, prefix="modelswap-", dir=folder)  # noqa: SIM115 - `Spool.close` does
+    from tempfile import TemporaryFile  # noqa: PLC0415 - with what it imports, a millisecond of the start
+
+    file = TemporaryFile(buffering=0, prefix="modelswap-", dir=folder)  # noqa: SIM115 - `Spool.close` does
     try:
         for part in parts:
             write_all(file, part)

@@ -37,6 +37,7 @@ HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _FINAL = 200
 """The lowest status of a response that is no interim one."""
+_OK = 200  # a status
 _START = b"HTTP/"
 """The first bytes of every response."""
 
@@ -266,13 +267,9 @@ class UpstreamConnection(asyncio.Protocol):
             data = self._partial + data
         heads = self._pool.heads
         while True:
-            end = data.find(b"\r\n\r\n") + 4
-            raw = data[:end] if end >= 4 else b""  # noqa: PLR2004 - find() returned -1
-            head = heads.by_bytes.get(raw) or heads.of_known_template(raw)
+            head, end = heads.known(data) or self._read_head(data)
             if head is None:
-                head, end = self._read_head(data, end)
-                if head is None:
-                    return
+                return
             data = data[end:]
             self._partial = b""
             if head.status >= _FINAL or head.status == SWITCHING:
@@ -281,9 +278,10 @@ class UpstreamConnection(asyncio.Protocol):
             if not data:
                 return
 
-    def _read_head(self, data: bytes, end: int) -> tuple[ResponseHead | None, int]:
+    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, int]:
         """None: the head is incomplete, or refused."""
         found: tuple[ResponseHead | None, int] = (None, 0)
+        end = data.find(b"\r\n\r\n") + 4
         if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
             with suppress(BadResponseError):
                 head = parse_response(data[:end])
@@ -309,6 +307,10 @@ class UpstreamConnection(asyncio.Protocol):
         # some servers send the body to a HEAD all the same, later
         self._keep = head.keep_alive and not (observer.is_head and head.announces_body)
         status = head.status
+        if status == _OK and data and len(data) == head.content_length and not observer.is_head:
+            self._leave_observer(observer, b"")
+            observer.on_whole(head, data)
+            return
         if status == SWITCHING:
             self._on_switch(observer, head, data)
         elif observer.is_head or status in (NO_CONTENT, NOT_MODIFIED) or head.content_length == 0:

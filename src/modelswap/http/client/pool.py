@@ -81,12 +81,17 @@ class UpstreamPool:
         self.close_idle()
         self._loop.call_later(LINGER_AFTER_EXIT, self.close)
 
-    def begin(self, observer: UpstreamObserver, *, fresh: bool = False) -> None:
+    def begin(
+        self,
+        observer: UpstreamObserver,
+        fresh: bool = False,  # noqa: FBT001, FBT002 - keywords cost time
+    ) -> None:
         if self._closed:
             observer.on_broken(EndReason.UPSTREAM_LOST, _CLOSED, never_ran=True)
             return
-        while self._idle and not fresh:
-            connection = self._idle.pop()
+        idle = self._idle
+        while idle and not fresh:
+            connection = idle.pop()
             if not connection.is_closing():
                 is_fresh = self.sweeper.now - connection.last < _PROBABLY_OPEN
                 if (is_fresh and not observer.is_streaming) or _is_open(connection):

@@ -102,11 +102,11 @@ class Relay:
         self.ended = False
         self.is_head = request.method == "HEAD"
         self.is_sending = False
-        self.is_streaming = not isinstance(body, bytes)
+        self.is_streaming = type(body) is not bytes
         self.wants_upgrade = request.upgrade is not None
 
-    def begin(self, *, fresh: bool = False) -> None:
-        """Take over `exchange.on_gone` and `on_drain`; the owner may learn of the end before this returns.
+    def begin(self, fresh: bool = False) -> None:  # noqa: FBT001, FBT002 - keywords cost time
+        """Take over `exchange.on_gone`, later `on_drain`; the owner may learn of the end before this returns.
 
         `fresh`: on a new connection, for a body that cannot be sent again when a used one has ended.
         """
@@ -115,8 +115,7 @@ class Relay:
             self._end(EndReason.CLIENT_GONE, "the client left")
             return
         exchange.on_gone = self._on_client_gone
-        exchange.on_drain = self._on_client_drain
-        self._pool.begin(self, fresh=fresh)
+        self._pool.begin(self, fresh)
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
         if not self.ended:
@@ -182,6 +181,7 @@ class Relay:
 
     def on_head(self, head: ResponseHead) -> None:
         exchange = self._exchange
+        exchange.on_drain = self._on_client_drain
         self._head = head
         if exchange.started and (head.status != _OK or not head.event_stream):
             self._transform = LateError(self._owner, head)
@@ -258,9 +258,7 @@ class Relay:
             self.on_complete(data)
             return
         self._connection = None
-        self._head = head
-        self._is_passing = self.ended = True
-        self._bytes_sent = len(data)
+        self.ended = True
         self._owner.on_whole(head, data)
 
     def on_complete(self, data: bytes) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from modelswap.deferred import regex
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_INERT: Final = re.compile(
+_INERT: Final = regex(
     rb"""(?:
         text/(?:plain | event-stream | css | csv | javascript)
       | application/(?:json | [a-z0-9.-]+\+json | x-ndjson | jsonl | json-seq | octet-stream
@@ -41,8 +43,8 @@ _REQUESTING: Final = (
 )
 """Header fields by which a response of any type, even an empty one, makes a browser send requests:
 preloads, reports, the next page. Without a sandbox these come from our origin."""
-_ORIGIN_WIDE_LINE: Final = re.compile(rb"(?im)^(?:%b):[^\r\n]*\r\n" % b"|".join(ORIGIN_WIDE))
-_LOCATION: Final = re.compile(rb"(?im)^location:[ \t]*([^\r\n]*?)[ \t]*\r\n")
+_ORIGIN_WIDE_LINE: Final = regex(rb"(?im)^(?:%b):[^\r\n]*\r\n" % b"|".join(ORIGIN_WIDE))
+_LOCATION: Final = regex(rb"(?im)^location:[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _ASKING: Final = frozenset((*ORIGIN_WIDE, *_REQUESTING))
 
 

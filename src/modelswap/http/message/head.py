@@ -7,11 +7,12 @@ Reading one is a pure function of its bytes, so the callers keep the results.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import httptools
 
+from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 from .documents import is_active
@@ -102,6 +103,8 @@ class ResponseHead:
     """`block` with chunked framing and the empty line."""
     is_active: bool
     """A browser could run it as a page: see `documents`."""
+    length_at: int = -1
+    """Which of the headers is `Content-Length`, where the length is known."""
 
     @property
     def announces_body(self) -> bool:
@@ -199,11 +202,11 @@ def of_length(head: ResponseHead, digits: bytes, raw: int) -> ResponseHead:
     """The same response with another length, when this one has a length too; `raw`: the head's size."""
     status = head.status
     bodiless = status < NO_BODY_BELOW or status == NO_CONTENT
-    length_line = b"" if bodiless else b"Content-Length: %b\r\n" % digits
-    headers = head.headers
+    line = b"\r\n" if bodiless else b"Content-Length: %b\r\n\r\n" % digits
+    headers, at = head.headers, head.length_at
     return ResponseHead(
         status,
-        with_length(headers, place_of_length(headers), digits),
+        with_length(headers, at, digits),
         int(digits),
         head.chunked,
         head.keep_alive,
@@ -213,9 +216,10 @@ def of_length(head: ResponseHead, digits: bytes, raw: int) -> ResponseHead:
         head.encoding,
         raw + _FIELD * len(headers),
         head.block,
-        b"%b%b\r\n" % (head.block, length_line),
+        head.block + line,
         head.chunked_block,
         head.is_active,
+        at,
     )
 
 
@@ -242,6 +246,8 @@ def _parse_response(head: bytes) -> ResponseHead:
     result.chunked = chunked
     result.keep_alive = _keeps_alive(connection, old=old)
     result.weight = len(head) + _FIELD * len(fields)
+    if length is not None:
+        result.length_at = place_of_length(result.headers)
     return result
 
 

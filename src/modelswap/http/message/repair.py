@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from modelswap.deferred import regex
 from modelswap.units import Bytes
 
 from .head import BadResponseError
@@ -21,10 +22,10 @@ from .head import BadResponseError
 if TYPE_CHECKING:
     from .fields import Field
 
-_END = re.compile(rb"\n\r?\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*))?", re.DOTALL)
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_END = regex(rb"\n\r?\n")
+_STATUS_LINE = regex(rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?:[ \t]+(.*))?", re.DOTALL)
+_NAME = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = regex(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LARGEST = Bytes(10**18)
 """Bytes; what the strict reader takes is below it."""
 _SHOWN = Bytes(40)

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 class Request:
     __slots__ = (
+        "_digits",
+        "_headers",
+        "_index",
         "chunked",
         "client",
         "connection",
         "content_length",
         "expects",
         "has_body",
-        "headers",
-        "index",
         "is_plain",
         "keep_alive",
-        "length_at",
         "memo",
         "method",
         "path",
@@ -46,10 +46,10 @@ class Request:
         self.path = head.path
         """Percent-encoding kept, without the query."""
         self.query = head.query
-        self.headers = head.headers
-        """As received: case, order and repetition kept."""
-        self.index = head.index
-        """Lower-case name → first value."""
+        self._headers = head.headers
+        self._index = head.index
+        self._digits = b""
+        """The length, where `_headers` and `_index` have that of another request still."""
         self.version = head.version
         self.client = client
         self.scheme = scheme
@@ -61,24 +61,21 @@ class Request:
         self.keep_alive = head.keep_alive
         self.is_plain = head.version == "1.1" and head.method != "HEAD"
         """The response is a head with framing and a body."""
-        self.length_at = -1
-        """Which of the headers is `Content-Length`; -1: not looked for yet."""
         self.memo: object = None
         """Whatever the handler wants to find again with an equal request, or one that differs only in
         the length of its body."""
 
     def of_length(self, digits: bytes) -> Request:
         """The same request with another length, when this one has a length too; neither is 0."""
-        if self.length_at < 0:
-            self.length_at = place_of_length(self.headers)
         it = Request.__new__(Request)
         it.connection = self.connection
         it.method = self.method
         it.target = self.target
         it.path = self.path
         it.query = self.query
-        it.headers = with_length(self.headers, self.length_at, digits)
-        it.index = {**self.index, CONTENT_LENGTH: digits}
+        it._headers = self._headers  # noqa: SLF001 - its own class
+        it._index = self._index  # noqa: SLF001
+        it._digits = digits  # noqa: SLF001
         it.version = self.version
         it.client = self.client
         it.scheme = self.scheme
@@ -89,9 +86,28 @@ class Request:
         it.expects = self.expects
         it.keep_alive = self.keep_alive
         it.is_plain = self.is_plain
-        it.length_at = self.length_at
         it.memo = self.memo
         return it
+
+    @property
+    def headers(self) -> tuple[Field, ...]:
+        """As received: case, order and repetition kept."""
+        if self._digits:
+            self._put_length()
+        return self._headers
+
+    @property
+    def index(self) -> dict[bytes, bytes]:
+        """Lower-case name → first value."""
+        if self._digits:
+            self._put_length()
+        return self._index
+
+    def _put_length(self) -> None:
+        """Only a few requests are asked for their headers."""
+        digits, self._digits = self._digits, b""
+        self._headers = with_length(self._headers, place_of_length(self._headers), digits)
+        self._index = {**self._index, CONTENT_LENGTH: digits}
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; `name` in lower case."""

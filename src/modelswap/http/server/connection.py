@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from modelswap.http.body.buffered_protocol import BufferedBodyProtocol
+from modelswap.http.transport.swept_connections import REST_AFTER
 from modelswap.units import Bytes
 
 from .client_probes import HalfClosedProbe
@@ -43,6 +44,7 @@ class ServerConnection(asyncio.Protocol):
         """The next request begins when the current call returns."""
         self._probe: HalfClosedProbe | None = None
         self._idle_since = 0.0
+        self._is_resting = False
         self.charged = 0
         """Bytes of the current exchange that count against the server's bound."""
         self.peer = ""
@@ -64,6 +66,7 @@ class ServerConnection(asyncio.Protocol):
         self.reader.feed(data)
 
     def eof_received(self) -> bool:
+        self.wake()
         client = self._client
         client.eof = True
         if self._tunnel is not None:
@@ -116,9 +119,9 @@ class ServerConnection(asyncio.Protocol):
             else:
                 self._exchange.drained()
 
-    def on_request(self, request: Request) -> None:
+    def on_request(self, request: Request, ready: bytes | None) -> None:
         context = self._context
-        exchange = self._exchange = Exchange(self, self._client, request)
+        exchange = self._exchange = Exchange(self, self._client, request, ready)
         self.keep_alive = request.keep_alive and not context.draining
         busy, self._busy = self._busy, True
         try:
@@ -178,26 +181,32 @@ class ServerConnection(asyncio.Protocol):
             return b"Connection: keep-alive\r\n"
         return b""
 
-    def on_finished(self) -> None:
+    def send_whole(self, data: bytes) -> bool:
+        context = self._context
+        client = self._client
         reader = self.reader
-        if reader.waiting:
+        if reader.body is not None or context.draining or not self.keep_alive:
+            return False
+        if client.transport is not None:
+            context.coalescer.write(client.transport, data)
+        if (
+            client.is_reading
+            and self._task is None
+            and not (self._busy or reader.waiting or client.paused or self.charged or client.eof)
+        ):  # nothing is left of the request: the next may come at once
+            self._exchange = None
+            reader.feed = reader.at_head
+            self._idle_since = context.sweeper.now
+            context.idle_count = self.idle_number = context.idle_count + 1
+        else:
+            self.on_finished()
+        return True
+
+    def on_finished(self) -> None:
+        if self.reader.waiting:
             self._context.loop.call_soon(self._advance)  # behind the caller, which is not done yet
         elif not self._busy:
-            client = self._client
-            context = self._context
-            if (
-                self.keep_alive
-                and client.is_reading
-                and reader.body is None
-                and self._task is None
-                and not (client.paused or self.charged or client.eof or context.draining)
-            ):  # nothing is left of the request: the next may come at once
-                self._exchange = None
-                reader.feed = reader.read_head
-                self._idle_since = context.sweeper.now
-                context.idle_count = self.idle_number = context.idle_count + 1
-            else:
-                self._advance()
+            self._advance()
 
     def break_off(self, *, reset: bool) -> None:
         self._end(self._client.reset if reset else self._client.close)
@@ -247,7 +256,7 @@ class ServerConnection(asyncio.Protocol):
         if client.eof and not reader.waiting:
             self._end(client.close)
             return False
-        reader.feed = reader.read_head
+        reader.feed = reader.at_head
         self._note_idle()
         client.resume_reading()
         return True
@@ -304,6 +313,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _end(self, close: Callable[[], None]) -> None:
         """Forget what runs, then close the connection in this way."""
+        self.wake()
         self.reader.stop()
         self._exchange = None
         self._cancel_task()
@@ -349,3 +359,19 @@ class ServerConnection(asyncio.Protocol):
                 self.refuse(408, "the request's headers come too slowly", head=bytes(partial))
         elif now - self._idle_since > limits.idle_timeout:
             self.close_if_idle()
+        elif now - self._idle_since > REST_AFTER and self.is_idle:
+            self._is_resting = True
+            self.reader.feed = self._on_next_request
+            until = self._idle_since + limits.idle_timeout
+            self._context.connections.swept.rest(self, until)
+
+    def _on_next_request(self, data: bytes) -> None:
+        self.wake()
+        self.reader.feed(data)
+
+    def wake(self) -> None:
+        """Have each sweep look at it again."""
+        if self._is_resting:
+            self._is_resting = False
+            self.reader.feed = self.reader.read_head
+            self._context.connections.swept.add(self)

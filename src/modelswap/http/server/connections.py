@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from modelswap.http.transport.swept_connections import SweptConnections
 from modelswap.net.descriptors import connections_that_fit
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class OpenConnection(Protocol):
     def is_idle(self) -> bool: ...
     def close_if_idle(self) -> bool: ...
     def kill(self) -> None: ...
+    def wake(self) -> None: ...
     def sweep(self, now: float) -> None: ...
 
 
@@ -50,6 +52,7 @@ class Connections:
         self._descriptors_for = limits.connections
         """Connections for which there are file descriptors."""
         self._open: dict[OpenConnection, None] = {}
+        self.swept: SweptConnections[OpenConnection] = SweptConnections()
         self._leaving: set[OpenConnection] = set()
         """Refused, or closed for a new one: open for a moment, and not counted."""
         self._per_address: dict[str, int] = {}
@@ -74,6 +77,8 @@ class Connections:
     def set_limits(self, limits: Limits) -> None:
         self._limits = limits
         self._descriptors_for = connections_that_fit(limits.connections)
+        for connection in self.swept.resting():  # by another idle timeout from now on
+            connection.wake()
 
     def add(self, connection: OpenConnection, peer: str, now: float) -> bool:
         """False: there are too many, and none can be closed for it. `now` is the sweeper's."""
@@ -83,6 +88,7 @@ class Connections:
         most = min(self._limits.connections, self._descriptors_for)
         fits = self._fits(peer, most, now)
         self._open[connection] = None
+        self.swept.add(connection)
         self.empty.clear()
         if fits:
             self._per_address[peer] = self._per_address.get(peer, 0) + 1
@@ -96,6 +102,7 @@ class Connections:
         if connection not in self._open:
             return
         del self._open[connection]
+        self.swept.remove(connection)
         if not self._open:
             self.empty.set()
         if connection in self._leaving:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelswap.bounded_cache import BoundedCache
 from modelswap.http.body.buffered_protocol import SHARED
-from modelswap.http.message.fields import status_line, written
+from modelswap.http.message.fields import http_date, status_line, written
 from modelswap.http.message.head import path_in
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
 from modelswap.http.transport.write_coalescer import WriteCoalescer
@@ -122,11 +121,11 @@ class ServerContext:
         now = self.sweeper.now
         if now >= self._date_until:
             wall = time.time()  # noqa: TID251 - this is for display
-            self._date = f"Date: {formatdate(wall, usegmt=True)}\r\n".encode("ascii")
+            self._date = b"Date: %b\r\n" % http_date(wall)
             self._date_until = now + 1.0 - wall % 1.0
         return self._date
 
     def _sweep(self, now: float) -> bool:
-        for connection in self.connections:
+        for connection in self.connections.swept.due(now):
             connection.sweep(now)
         return bool(self.connections)

@@ -37,16 +37,21 @@ class Exchange:
         "finished",
         "on_drain",
         "on_gone",
+        "ready",
         "request",
         "started",
         "status",
         "writer",
     )
 
-    def __init__(self, owner: ExchangeOwner, writer: ExchangeWriter, request: Request) -> None:
+    def __init__(
+        self, owner: ExchangeOwner, writer: ExchangeWriter, request: Request, ready: bytes | None
+    ) -> None:
         self._owner = owner
         self.writer = writer
         self.request = request
+        self.ready = ready
+        """The whole body, until it is taken, when it came with the head."""
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client left, broke off, or was refused in the middle of its body
         (408, 413), before the response was complete. `finished` is then True."""
@@ -76,13 +81,29 @@ class Exchange:
 
         Over `limit` bytes (or the server's own) the client gets a 413, and `on_gone` is called instead.
         """
-        if not self.finished:
+        if self.finished:
+            return
+        ready = self.ready
+        if ready is None:
             self._owner.reader.read_body(done, limit)
+        elif limit is not None and len(ready) > limit:
+            self._owner.reader.refuse_large()
+        else:
+            self.ready = b""
+            done(ready)
 
     def stream_body(self, sink: BodySink) -> None:
         """Give the body to `sink` as it comes, perhaps before this returns."""
-        if not self.finished:
+        if self.finished:
+            return
+        ready = self.ready
+        if ready is None:
             self._owner.reader.stream_body(sink)
+            return
+        self.ready = b""
+        if ready:
+            sink.on_data(ready)
+        sink.on_end()
 
     def pause_body(self) -> None:
         if not self.finished:
@@ -179,14 +200,14 @@ class Exchange:
 
     def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
         """Send a response with the framing in `head`; False: one has begun, or the head needs more."""
-        owner = self._owner
-        if self.started or not self.request.is_plain or owner.must_close():
+        if self.started or self.finished or not self.request.is_plain:
             return False
         self.started = self.finished = True
+        if not self._owner.send_whole(head + body):
+            self.started = self.finished = False
+            return False
         self.status = status
         self.on_gone = self.on_drain = None
-        self.writer.write(head + body)
-        owner.on_finished()
         return True
 
     def write(self, data: bytes) -> bool:

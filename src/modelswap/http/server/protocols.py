@@ -66,6 +66,10 @@ class ExchangeOwner(Protocol):
         """Whether the response that begins now must be the last one."""
         ...
 
+    def send_whole(self, data: bytes) -> bool:
+        """Send a whole response and go on; False: it has to say that the connection closes."""
+        ...
+
     def on_finished(self) -> None: ...
 
     def break_off(self, *, reset: bool) -> None:
@@ -78,6 +82,7 @@ class ExchangeOwner(Protocol):
 
 class BodyReader(Protocol):
     def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None: ...
+    def refuse_large(self) -> None: ...
     def stream_body(self, sink: BodySink) -> None: ...
     def pause_body(self) -> None: ...
     def resume_body(self) -> None: ...
@@ -89,8 +94,8 @@ class ReaderOwner(Protocol):
     charged: int
     """Bytes that the current exchange holds in memory."""
 
-    def on_request(self, request: Request) -> None:
-        """The body may still be on its way."""
+    def on_request(self, request: Request, ready: bytes | None) -> None:
+        """`ready` is the body, when it came whole with its head; None: it may still be on its way."""
 
     def on_body_end(self) -> None:
         """The body is complete and was taken."""

@@ -48,7 +48,6 @@ _MAX_KNOWN_HEAD = Bytes(4096)
 """Bytes of a head whose reading is kept: ordinary ones are shorter, and all kept ones take 2 MiB."""
 _CHARGE_STEP = Bytes(128 << 10)
 """Held bodies are accounted for in steps of this; smaller ones are not."""
-_TOO_LARGE = "the request's body is too large"
 
 
 class RequestReader:
@@ -58,7 +57,10 @@ class RequestReader:
         self._owner = owner
         self.peer = ""
         self.scheme = "http"
-        self.feed: Callable[[bytes], None] = self.read_head
+        self.at_head: Callable[[bytes], None] = self.read_head
+        """The state between requests."""
+        self._behind_body: Callable[[bytes], None] = self._on_pipelined
+        self.feed: Callable[[bytes], None] = self.at_head
         """Takes the next bytes: this is the state."""
         self.body: BodyIntake | None = None
         """Of the current request, until it is complete and taken."""
@@ -74,8 +76,6 @@ class RequestReader:
         self._request: Request | None = None
         self._template: HeadTemplate | None = None
         """Of the last head, when it announced a length."""
-        self._ready = b""
-        """The current request's body, when it came whole with its head."""
 
     def stop(self) -> None:
         self.feed = self._ignore
@@ -95,27 +95,40 @@ class RequestReader:
         return data
 
     def read_head(self, data: bytes) -> None:
-        """Take the bytes of a head: between requests, this is `feed`."""
+        """Take the bytes of a head."""
         if self.partial:
             self._on_partial_head(data)
             return
         request = self._request
-        if request is not None:
-            if data.startswith(self._head):  # the same again
-                self._begin(request, data, len(self._head))
+        if request is None or not data.startswith(self._head):  # not the same again
+            request = self._of_known_template(data)
+            if request is None:
+                end = data.find(b"\r\n\r\n") + 4
+                if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() returned -1
+                    self._on_partial_head(data)
+                else:
+                    self._on_new_head(data, end)
                 return
-            template = self._template
-            if template is not None and (digits := template.digits(data)):  # but for the length
-                size = template.size + len(digits)
-                self._head = data[:size]
-                self._request = request = request.of_length(digits)
-                self._begin(request, data, size)
-                return
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or data.startswith(b"\r\n"):  # noqa: PLR2004 - find() returned -1
-            self._on_partial_head(data)
-        else:
-            self._on_whole_head(data, end)
+        start = len(self._head)
+        if not request.has_body:
+            self.feed = self._behind_body
+            if len(data) > start:
+                self._on_pipelined(data[start:])
+            self._owner.on_request(request, b"")
+        elif request.content_length == len(data) - start <= self._context.limits.body:
+            self.feed = self._behind_body
+            self._owner.on_request(request, data[start:])
+        elif self._begin_body(request, data, start):
+            self._owner.on_request(request, None)
+
+    def _of_known_template(self, data: bytes) -> Request | None:
+        """The request of a head that differs from the last one only in its length."""
+        template = self._template
+        if template is None or self._request is None or not (digits := template.digits(data)):
+            return None
+        self._head = data[: template.size + len(digits)]
+        self._request = self._request.of_length(digits)
+        return self._request
 
     def _on_partial_head(self, data: bytes) -> None:
         """One empty line before a head is allowed."""
@@ -135,7 +148,10 @@ class RequestReader:
             whole = bytes(partial)
             self.partial = bytearray()
             self._check = None
-            self._on_whole_head(whole, end)
+            if self._request is not None and whole[:end] == self._head:
+                self.read_head(whole)
+            else:
+                self._on_new_head(whole, end)
             return
         self._check_partial(data)
 
@@ -150,20 +166,17 @@ class RequestReader:
         elif self._check is not None and not self._check.feed(data):
             self._owner.refuse(BAD_REQUEST, "malformed HTTP", head=bytes(partial))
 
-    def _on_whole_head(self, data: bytes, end: int) -> None:
+    def _on_new_head(self, data: bytes, end: int) -> None:
         head = data[:end]
-        if head == self._head and self._request is not None:
-            request = self._request
-        else:
-            try:
-                request = Request(self._parsed(head), self.peer, self.scheme)
-            except RefusedError as refused:
-                self._owner.refuse(refused.status, refused.text, head=head)
-                return
-            self._head = head
-            self._request = request
-            self._template = head_template(head)
-        self._begin(request, data, end)
+        try:
+            request = Request(self._parsed(head), self.peer, self.scheme)
+        except RefusedError as refused:
+            self._owner.refuse(refused.status, refused.text, head=head)
+            return
+        self._head = head
+        self._request = request
+        self._template = head_template(head)
+        self.read_head(data)  # now it is known
 
     def _parsed(self, head: bytes) -> RequestHead:
         known = self._context.heads.get(head)
@@ -180,27 +193,11 @@ class RequestReader:
             self._context.heads[head] = parsed
         return parsed
 
-    def _begin(self, request: Request, data: bytes, start: int) -> None:
-        """Behind `start` is what came behind the head."""
-        self._ready = b""
-        count = len(data) - start
-        if request.has_body and request.content_length == count <= self._context.limits.body:
-            self._ready = data[start:]
-            self.feed = self._on_pipelined
-        elif request.has_body:
-            if not self._begin_body(request, data, start):
-                return
-        else:
-            self.feed = self._on_pipelined
-            if count:
-                self._on_pipelined(data[start:])
-        self._owner.on_request(request)
-
     def _begin_body(self, request: Request, data: bytes, start: int) -> bool:
         """False: it was refused."""
         limit = self._context.limits.body
         if (request.content_length or 0) > limit:
-            self._refuse(413, _TOO_LARGE)
+            self.refuse_large()
             return False
         body = self.body = BodyIntake(request, limit, self._context.sweeper.now)
         self.feed = self._on_body
@@ -225,7 +222,7 @@ class RequestReader:
             self._refuse(BAD_REQUEST, str(wrong))
             return
         if body.over_limit:
-            self._refuse(413, _TOO_LARGE)
+            self.refuse_large()
             return
         if body.must_wait and not start:  # the first piece's taker comes right after it
             self._client.pause_reading()
@@ -238,7 +235,7 @@ class RequestReader:
             self._refuse(503, "too many large requests at once")
             return
         if body.complete and self.body is body:
-            self.feed = self._on_pipelined
+            self.feed = self._behind_body
             if rest:
                 self._on_pipelined(rest)
             if body.consumed:
@@ -270,17 +267,16 @@ class RequestReader:
     def _refuse(self, status: int, text: str) -> None:
         self._owner.refuse(status, text, request=self._request)
 
+    def refuse_large(self) -> None:
+        self._refuse(413, "the request's body is too large")
+
     def read_body(self, done: Callable[[bytes], None], limit: int | None) -> None:
         body = self.body
         if body is None:
-            ready, self._ready = self._ready, b""
-            if limit is not None and len(ready) > limit:
-                self._refuse(413, _TOO_LARGE)
-            else:
-                done(ready)
+            done(b"")
             return
         if limit is not None and body.exceeds(limit):
-            self._refuse(413, _TOO_LARGE)
+            self.refuse_large()
             return
         body.collect(done)
         self._start_body(body)
@@ -288,9 +284,6 @@ class RequestReader:
     def stream_body(self, sink: BodySink) -> None:
         body = self.body
         if body is None:
-            ready, self._ready = self._ready, b""
-            if ready:
-                sink.on_data(ready)
             sink.on_end()
             return
         body.stream(sink)

@@ -12,17 +12,17 @@ import os
 import re
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import cast
 
+from modelswap.deferred import dataclass, regex
 from modelswap.net.address import socket_path_problem
 from modelswap.net.unix_sockets import listen
 
 LISTEN_EXPECTED = "HOST:PORT (127.0.0.1:8080, :8080 for all interfaces, [::1]:8080) or unix:/PATH"
 _MAX_PORT = 65535  # ports have 16 bits
 _UNIX = "unix:"
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_HOST_NAME = regex(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _MAX_NAME = 253
 """Characters of a name in the DNS; a part of it between dots has 63 at most."""
 _MAX_PART = 63  # see above

@@ -10,9 +10,10 @@ what looks like a credential masked.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
+
+from modelswap.deferred import dataclass, regex
 
 from .symptoms import RULES
 
@@ -55,9 +56,9 @@ class OutputTail:
         return [line for raw in _LINE_ENDS.split(text) if (line := clean(raw))][-_MAX_LINES:]
 
 
-_LINE_ENDS: Final = re.compile(r"[\r\n]+")
-_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_PREFIX: Final = re.compile(
+_LINE_ENDS: Final = regex(r"[\r\n]+")
+_ESCAPE: Final = regex(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_PREFIX: Final = regex(
     r"\((?:[A-Za-z_][\w-]*)(?: (?:pid|rank|ip)=[^)\s]+)+\) "  # vLLM, Ray: (EngineCore_0 pid=12)
     r"|\[rank\d+\]: "
     r"|\d+\.\d\d\.\d{3}\.\d{3}\s+"  # llama.cpp: 0.00.004.374 E
@@ -66,7 +67,7 @@ _PREFIX: Final = re.compile(
     r"|(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[^\]\s]+\] )?"  # vLLM
     r"|[DIWE] +(?=[a-z_]+:? )"  # llama.cpp's level
 )
-_BELOW_ERROR: Final = re.compile(
+_BELOW_ERROR: Final = regex(
     r"\W{0,3}(?:INFO|DEBUG|TRACE|NOTICE|WARN|WARNING|[DIW] )\b", re.IGNORECASE
 )
 """A level that a server goes on after."""
@@ -116,7 +117,7 @@ class Finding:
     """The line says that something failed; else it is just the last one."""
 
 
-_CONSEQUENCE: Final = re.compile(
+_CONSEQUENCE: Final = regex(
     r"exiting due to|cleaning up before exit|see root cause|see stack trace|failed to start\.?$"
     r"|(?:engine core|engine process|worker\w*|scheduler) (?:initiali[sz]ation )?(?:failed|died)"
     r"|failed to init(?:iali[sz]e)? (?:the )?server|please check the input params|sigquit from a child"
@@ -127,14 +128,14 @@ _CONSEQUENCE: Final = re.compile(
 )
 """Lines that follow from the real reason. A rule for a cause is asked before."""
 
-_HARMLESS_CAUSE: Final = re.compile(
+_HARMLESS_CAUSE: Final = regex(
     r"\bwarning:|failed to initiali[sz]e cuda|falling back|fallback|\bskipping\b|\bignor(?:ed|ing)\b"
     r"|nvidia-smi|/proc/|/sys/|\bretrying\b|unable to find image|gpu will not be used",
     re.IGNORECASE,
 )
 """A line that names a cause and goes on to say that it does not matter."""
 
-_ERRORS: Final = re.compile(
+_ERRORS: Final = regex(
     r"\berrors?\b|\bfatal\b|\bpanic(?:ked)?\b|\bcritical\b|\bexception\b|\bfailed\b|\bfailure\b"
     r"|\bcannot\b|\bcan't\b|couldn't|could not|\bunable to\b|\binvalid\b|\babort(?:ed|ing)?\b"
     r"|^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b|GGML_ASSERT|assertion|terminate called|what\(\):"
@@ -148,8 +149,8 @@ _ERROR_SIGNS: Final = (
     *("not found", "not supported", "missing", "denied", "refused", "killed", "dumped", "what()"),
     *("segmentation", "bus err", "interrupt", "usage:"),
 )
-_NO_ERRORS: Final = re.compile(r"\b(?:0|no) errors?\b", re.IGNORECASE)
-_SECRET: Final = re.compile(
+_NO_ERRORS: Final = regex(r"\b(?:0|no) errors?\b", re.IGNORECASE)
+_SECRET: Final = regex(
     r"(?P<flag>--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=|\s+)[\"']?)"
     r"(?!-)[^\s\"']+"
     r"|(?P<name>\b(?:[a-z0-9]+_)*(?:api_?key|token|password|passwd|secret)[\"']?\s?[=:]\s?[\"']?)[^\s\"',]{3,}"
@@ -158,11 +159,11 @@ _SECRET: Final = re.compile(
     r"|(?P<url>\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@:]+(?::[^/\s@]*)?@",
     re.IGNORECASE,
 )
-_SECRET_FLAG: Final = re.compile(
+_SECRET_FLAG: Final = regex(
     r"--?(?:[a-z0-9]+[-_])*(?:api-?_?keys?|token|password|passwd|secret|auth)(?:=(.+))?",
     re.IGNORECASE,
 )
-_SECRET_NAME: Final = re.compile(r"\w*(?:KEY|TOKEN|SECRET|PASSW)\w*", re.IGNORECASE)
+_SECRET_NAME: Final = regex(r"\w*(?:KEY|TOKEN|SECRET|PASSW)\w*", re.IGNORECASE)
 _MIN_SECRET: Final = 3
 """Characters; to mask a shorter value would be to mask ordinary words."""
 MASK: Final = "***"

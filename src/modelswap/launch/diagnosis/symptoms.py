@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from modelswap.core.failure import Cause
+from modelswap.deferred import dataclass, regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Rule:
 
 def _rule(cause: Cause, signs: str, *patterns: str) -> Rule:
     """Make a rule of signs and patterns, both with bars between them."""
-    return Rule(cause, tuple(signs.split("|")), re.compile("|".join(patterns), re.IGNORECASE))
+    return Rule(cause, tuple(signs.split("|")), regex("|".join(patterns), re.IGNORECASE))
 
 
 RULES: Final = (

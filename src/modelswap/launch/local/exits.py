@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -58,19 +59,28 @@ def clash_text(server: LocalServer) -> str:
     return f"{port} is held by another process{who}"
 
 
+def is_wanted(server: LocalServer) -> bool:
+    """Whether the server was asked to exit and nothing had failed before."""
+    return server.is_stopping and server.failure is None
+
+
 def exit_of(server: LocalServer, code: int) -> Exit:
-    """Put the end of a server into words; `code` is an exit code, or minus a signal."""
+    """Put the end of a server into words; `code` is an exit code, or minus a signal.
+
+    Not for the loop, unless the exit was wanted: it reads the output, and asks who has the port.
+    """
     reason = f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
     exit_code, number = (code, None) if code >= 0 else (None, -code)
     ending = Exit(code=exit_code, signal=number, reason=reason)
-    if server.is_stopping and server.failure is None:
+    if is_wanted(server):
         return ending
     found = server.finding()
     port = server.spec.port
     clash = server.clash is not None
     if port is not None and not server.is_ready and not server.is_stopping:
         said_so = found is not None and found.cause is Cause.ADDRESS_IN_USE
-        clash = clash or said_so or is_listening(port)
+        with suppress(OSError):  # no descriptor left to ask with
+            clash = clash or said_so or is_listening(port)
     why = server.failure or (_clash(server, reason, found) if clash else None)
     why = why or _failure_of(server, code, reason, found)
     text = why.text if server.failure or clash else reason

@@ -10,10 +10,10 @@ import fcntl
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from modelswap import procfs
+from modelswap.deferred import dataclass
 
 from .state import LOCK_NAME, bases
 

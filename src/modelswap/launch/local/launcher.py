@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ServerId
     from modelswap.launch.protocol import Capability, LaunchSpec, Listener
 
+    from .keeper_client.starting import StartingKeeper
+
     Watch = Callable[[LocalServer, str], Coroutine[None, None, None]]
 
 DISCARD_GRACE: Final = Seconds(3.0)
@@ -52,7 +54,9 @@ class LocalLauncher:
         *,
         grace: Seconds = DEFAULT_GRACE,
         order_timeout: Seconds = ORDER_TIMEOUT,
+        starting: StartingKeeper | None = None,
     ) -> None:
+        """*starting* is a keeper that was started ahead, for this directory."""
         self._directory = directory
         self._listener = listener
         self._keeper = KeeperSession(
@@ -61,6 +65,7 @@ class LocalLauncher:
             order_timeout=order_timeout,
             on_frame=self._on_frame,
             on_lost=self._on_lost,
+            starting=starting,
         )
         self._ports = PortAssignment()
         self._lock: int | None = None
@@ -268,6 +273,8 @@ class LocalLauncher:
         server = self._by_run.get(frame.run)
         if server is not None:
             server.tail.add(frame.output)
+            if server.pace is not None:
+                server.pace.on_output()
             self._listener.on_output(server.id, frame.output)
         elif frame.run in self._found:
             self._found[frame.run].output.append(frame.output)
@@ -294,7 +301,26 @@ class LocalLauncher:
         elif kind == "stop_ended":
             self._on_stop_ended(server, message)
         elif kind == "exited":
-            self._report(server, exits.exit_of(server, protocol.whole(message, "code")))
+            self._on_exited(server, protocol.whole(message, "code"))
+
+    def _on_exited(self, server: LocalServer, code: int) -> None:
+        server.cancel_probe()
+        if exits.is_wanted(server):
+            self._report(server, exits.exit_of(server, code))
+        else:
+            finding_out = self._report_failure(server, code)
+            server.diagnosis = self._create_task(finding_out, f"exit of {server.id}")
+
+    async def _report_failure(self, server: LocalServer, code: int) -> None:
+        """Report an exit whose reason is found in a thread, since the output may be long."""
+        try:
+            ending = await asyncio.to_thread(exits.exit_of, server, code)
+        except RuntimeError:  # no thread to be had
+            ending = exits.exit_of(server, code)
+        except Exception as bug:  # noqa: BLE001 - a border: the exit has to be reported
+            self._write_line(server, f"internal error, please report: {bug!r}")
+            ending = Exit(reason=exits.UNWATCHED.text, failure=exits.UNWATCHED)
+        self._report(server, ending)
 
     def _on_started(self, server: LocalServer, pid: int) -> None:
         server.pid = pid
@@ -345,7 +371,7 @@ class LocalLauncher:
             self._watch(server, self._kill_unless_served, check)
 
     async def _kill_unless_served(self, server: LocalServer, check: str) -> None:
-        if not is_served(probe.target(server.spec.url, check)):
+        if not await is_served(probe.target(server.spec.url, check)):
             self._fail(server, exits.MAIN_EXITED)
 
     def _fail(self, server: LocalServer, why: Failure) -> None:
@@ -357,11 +383,12 @@ class LocalLauncher:
         self._listener.on_output(server.id, f"[modelswap: {text}]\n".encode())
 
     def _watch(self, server: LocalServer, watch: Watch, check: str) -> None:
-        if self._tasks is None:
-            raise LaunchError("the launcher is not open")
-        server.probe = self._tasks.create_task(
-            self._watch_safely(watch, server, check), name=f"watch {server.id}"
-        )
+        watching = self._watch_safely(watch, server, check)
+        server.probe = self._create_task(watching, f"watch {server.id}")
+
+    def _create_task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        assert self._tasks is not None, "the launcher is open"
+        return self._tasks.create_task(work, name=name)
 
     async def _watch_safely(self, watch: Watch, server: LocalServer, check: str) -> None:
         """Let a bug around one server end that server, not the root task."""

@@ -10,13 +10,15 @@ cannot be judged is accepted: better that than a model that never gets ready.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap import procfs
+from modelswap.deferred import dataclass
+from modelswap.net import listeners
 from modelswap.net.unix_sockets import holder_of
 
 if TYPE_CHECKING:
@@ -25,10 +27,9 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ServerId
     from modelswap.launch.protocol import LaunchSpec
 
-_LISTENING: Final = b"0A"
-"""The state of a listening socket in `/proc/net/tcp`."""
 _LAST_PORT: Final = 65535
 """TCP has 16 bits for it."""
+_TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 _CONTAINER_ENGINES: Final = frozenset(
     {"docker-proxy", "dockerd", "rootlesskit", "rootlessport", "slirp4netns", "pasta", "passt",
      "conmon", "containerd", "containerd-shim", "netavark", "podman", "nerdctl", "gvproxy"}
@@ -61,9 +62,8 @@ def is_free(port: int) -> bool:
             try:
                 one.bind((address, port))
             except OSError as error:
-                is_taken = family == socket.AF_INET or isinstance(error, PermissionError)
-                if is_taken or is_listening(port):
-                    return False
+                if family == socket.AF_INET or error.errno in _TAKEN:
+                    return False  # else no socket here may have an address of this family
     return True
 
 
@@ -76,23 +76,22 @@ def free_port(preferred: int, avoid: Collection[int] = ()) -> int:
 
 
 def is_listening(port: int) -> bool:
-    """Whether a process listens on the port, where the system says so; else `False`."""
-    return any(True for _ in _listening_inodes(port))
-
-
-def holds_port(pid: int, port: int) -> bool:
-    sought = _sockets_listening_on(port)
-    return bool(sought) and _holds(pid, sought)
+    """Whether a process listens on the port, where the system says so; else `False`. Not for the loop."""
+    return any(listeners.inodes_on(port))
 
 
 def foreign_process_on(port: int, main: int, belongs: Callable[[int], bool]) -> Holder | None:
-    """Return the listener that is known to be foreign; `None` when one of the server's listens."""
+    """Return the listener that is known to be foreign; `None` when one of the server's listens.
+
+    Not for the loop: where the server's processes do not hold the port, all of the machine are looked at.
+    """
     found: Holder | None = None
-    for holder in _holders(port, first=main):
-        if belongs(holder.pid):
-            return None
-        if _can_be_judged(holder):
-            found = holder
+    for inodes in listeners.inodes_on(port):
+        for holder in _holders(inodes, main):
+            if belongs(holder.pid):
+                return None
+            if _can_be_judged(holder):
+                found = holder
     return found
 
 
@@ -116,24 +115,20 @@ def belongs_to(pid: int, main: int, marker: str) -> bool:
     return pid == main
 
 
-def _listening_inodes(port: int) -> Iterator[str]:
-    wanted = b":%04X" % port
-    for table in ("tcp", "tcp6"):
-        for line in procfs.read_bytes(f"/proc/net/{table}").splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == _LISTENING and fields[1].endswith(wanted):
-                yield fields[9].decode()
+def _holders(inodes: Iterable[int], main: int) -> Iterator[Holder]:
+    sought = {f"socket:[{inode}]" for inode in inodes}
+    for pid in _pids_from(main):
+        if _holds(pid, sought):
+            yield Holder(pid, procfs.name_of(pid))
 
 
-def _sockets_listening_on(port: int) -> set[str]:
-    return {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-
-
-def _holders(port: int, first: int) -> Iterator[Holder]:
-    if sought := _sockets_listening_on(port):
-        for pid in (first, *(pid for pid in procfs.all_pids() if pid != first)):
-            if _holds(pid, sought):
-                yield Holder(pid, procfs.name_of(pid))
+def _pids_from(main: int) -> Iterator[int]:
+    """Yield the server's main process, what descends from it, and then all others."""
+    yield main
+    first = procfs.subtree([main])
+    yield from first[1:]
+    seen = set(first)
+    yield from (pid for pid in procfs.all_pids() if pid not in seen)
 
 
 def _holds(pid: int, sought: set[str]) -> bool:

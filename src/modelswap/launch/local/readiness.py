@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
 from modelswap.launch import probe
+from modelswap.launch.probe_pace import ProbePace
 from modelswap.net.unix_sockets import SocketState, state_of
 from modelswap.units import Seconds
 
 from .exits import address_taken, clash_text
-from .ports import belongs_to, foreign_process_behind, foreign_process_on, holds_port, is_listening
+from .ports import belongs_to, foreign_process_behind, foreign_process_on, is_listening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from .ports import Holder
     from .server import LocalServer
@@ -26,6 +28,8 @@ CLASH_TIMEOUT: Final = Seconds(2.0)
 """A foreign process that answers the probe this long keeps the port: the start has failed."""
 _CLASH_PAUSE: Final = Seconds(0.1)
 """Between two checks of who answers; each reads much of `/proc`."""
+_CHECK_LASTS: Final = Seconds(0.05)
+"""So long who answers is not asked again; below `_CLASH_PAUSE`."""
 _SILENT_PAUSE: Final = Seconds(3.0)
 """The same for a foreign process that does not answer, which is rare."""
 _SILENT_CHECKS: Final = 2
@@ -41,7 +45,8 @@ async def wait_until_ready(
     except ValueError as error:
         return failure(Cause.CANNOT_START, f"cannot be probed: {error}")
     async with asyncio.TaskGroup() as tasks:
-        answering = tasks.create_task(_wait_for_answer(server, target, marker, write_line))
+        check_holder = HolderCheck(tasks, partial(_foreign_holder, server, target, marker))
+        answering = tasks.create_task(_wait_for_answer(server, target, check_holder, write_line))
         silent = tasks.create_task(_wait_for_clash(server, target, marker))
         done, _ = await asyncio.wait({answering, silent}, return_when=asyncio.FIRST_COMPLETED)
         answering.cancel()
@@ -52,17 +57,41 @@ async def wait_until_ready(
     return address_taken(server)
 
 
+class HolderCheck:
+    """Asks who listens at the server's address, while the answer of the probe is on its way."""
+
+    def __init__(
+        self,
+        tasks: asyncio.TaskGroup,
+        find: Callable[[], Coroutine[None, None, Holder | None]],
+    ) -> None:
+        self._tasks = tasks
+        self._find = find
+        self._clock = asyncio.get_running_loop().time
+        self._began_at = 0.0
+        self._task: asyncio.Task[Holder | None] | None = None
+
+    def begin(self) -> asyncio.Task[Holder | None]:
+        """Ask, unless that was done a moment ago; return the one who is asked."""
+        task, now = self._task, self._clock()
+        if task is None or (task.done() and now - self._began_at > _CHECK_LASTS):
+            self._began_at = now
+            task = self._task = self._tasks.create_task(self._find())
+        return task
+
+
 async def _wait_for_answer(
-    server: LocalServer, target: probe.ProbeTarget, marker: str, write_line: WriteLine
+    server: LocalServer, target: probe.ProbeTarget, check: HolderCheck, write_line: WriteLine
 ) -> Failure | None:
     def on_result(result: probe.ProbeResult) -> None:
         server.probe_result = result
 
     loop = asyncio.get_running_loop()
+    server.pace = pace = ProbePace(loop)
     refuse_after: float | None = None
     while True:
-        await probe.wait_until_ready(target, on_result)
-        holder = await _foreign_holder(server, target, marker)
+        await probe.wait_until_ready(target, check.begin, on_result, pace)
+        holder = await check.begin()
         if holder is None:
             server.clash = None
             return None
@@ -100,8 +129,7 @@ async def _foreign_holder(
     if not target.is_loopback or not _names_port(server, target.port):
         return None
     with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
-        if not holds_port(server.pid, target.port):
-            return await asyncio.to_thread(foreign_process_on, target.port, server.pid, is_own)
+        return await asyncio.to_thread(foreign_process_on, target.port, server.pid, is_own)
     return None
 
 
@@ -114,10 +142,11 @@ def _names(server: LocalServer, address: str) -> bool:
     return any(address in text for text in (*server.spec.argv, *server.spec.env))
 
 
-def is_served(target: probe.ProbeTarget) -> bool:
+async def is_served(target: probe.ProbeTarget) -> bool:
     """Whether a process listens at an address of this machine; also True when that is not known."""
-    if target.socket_path:
-        with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # no descriptor or thread left to look with
+        if target.socket_path:
             return state_of(target.socket_path) is SocketState.IN_USE
-        return True
-    return not target.is_loopback or is_listening(target.port)
+        if target.is_loopback:
+            return await asyncio.to_thread(is_listening, target.port)
+    return True

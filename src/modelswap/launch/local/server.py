@@ -6,10 +6,11 @@ import asyncio
 import os
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap import procfs
+from modelswap.deferred import dataclass
 from modelswap.launch.diagnosis.diagnosis import FINAL_LINES, MASK, OutputTail, diagnose, secrets_in
 from modelswap.launch.protocol import Handle
 from modelswap.net.address import Address
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ServerId
     from modelswap.launch.diagnosis.diagnosis import Finding
     from modelswap.launch.probe import ProbeResult
+    from modelswap.launch.probe_pace import ProbePace
     from modelswap.launch.protocol import LaunchSpec
 
     from .keeper_client.link import ReportedServer
@@ -47,7 +49,11 @@ class LocalServer:
     """The foreign process that holds its address."""
     failure: Failure | None = None
     probe: asyncio.Task[None] | None = None
+    diagnosis: asyncio.Task[None] | None = None
+    """Finds out why it has exited, and reports that."""
     probe_result: ProbeResult | None = None
+    pace: ProbePace | None = None
+    """Once it is probed."""
     tail: OutputTail = field(default_factory=OutputTail)
 
     @property

@@ -13,13 +13,15 @@ import fcntl
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelswap.launch.protocol import AlreadyRunningError, LaunchError
 from modelswap.units import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOCK_NAME = "front.lock"
 LOCK_TRIES: Final = 3
@@ -66,8 +68,8 @@ def _folder_name(address: str) -> str:
     return f"{plain[:48]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
 
 
-def bases() -> list[tuple[Path, bool]]:
-    """Return the places to try, in order, each with whether others may write beside it."""
+def bases() -> Iterator[tuple[Path, bool]]:
+    """Yield the places to try, in order, each with whether others may write beside it."""
     ours: list[Path] = []
     if home := os.environ.get("XDG_STATE_HOME"):
         ours.append(Path(home))
@@ -75,14 +77,17 @@ def bases() -> list[tuple[Path, bool]]:
         ours.append(Path.home() / ".local" / "state")
     session = (os.environ.get("XDG_RUNTIME_DIR") or "/dev/null", f"/run/user/{os.getuid()}")
     ours += [Path(base) for base in session if Path(base).is_dir()]  # the system's to make
+    found = dict.fromkeys(base / "modelswap" for base in ours if base.is_absolute())
+    yield from ((base, False) for base in found)
+    from tempfile import gettempdir  # noqa: PLC0415 - with what it imports, a millisecond of the start
+
     shared = [*LAST_RESORTS]
     with contextlib.suppress(OSError):  # none of the folders that Python knows can be written
-        temporary = Path(tempfile.gettempdir())
+        temporary = Path(gettempdir())
         # The working directory is Python's last resort; a restart may have another one.
         shared.insert(len(shared) if temporary == Path.cwd() else 0, temporary)
-    found = [(base / "modelswap", False) for base in ours if base.is_absolute()]
-    found += [(base / f"modelswap-{os.getuid()}", True) for base in shared if base.is_absolute()]
-    return list(dict.fromkeys(found))
+    rest = (base / f"modelswap-{os.getuid()}" for base in shared if base.is_absolute())
+    yield from ((base, True) for base in dict.fromkeys(rest))
 
 
 def _made_private(directory: Path) -> None:
@@ -101,9 +106,9 @@ def _made(directory: Path) -> Path:
     if directory.stat().st_uid != os.geteuid():
         raise LaunchError(f"state directory {directory} belongs to another user")
     _close_to_others(directory)
-    probe, name = tempfile.mkstemp(dir=directory)
-    os.close(probe)
-    Path(name).unlink()
+    probe = directory / f"tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    probe.unlink()
     return directory
 
 

@@ -8,10 +8,10 @@ Does not: know sockets or queues; it cancels a request by calling its `cancel`.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.deferred import regex
 from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.units import Seconds
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROGRESS: Final = Seconds(0.25)
 """Between two events about the bytes of one response: smooth enough for a progress display."""
-_ID: Final = re.compile(r"[1-9][0-9]{0,17}")
+_ID: Final = regex(r"[1-9][0-9]{0,17}")
 Payload = dict[str, object]
 
 
@@ -36,7 +36,6 @@ class InflightRequest(Protocol):
     """Since the epoch; 0 until it is first shown."""
     model: str
     cancel: Callable[[], None] | None
-    response_headers: Headers
     received: int
     """Bytes of the response body so far."""
     shown: int
@@ -48,6 +47,8 @@ class InflightRequest(Protocol):
     def method(self) -> str: ...
     @property
     def request_headers(self) -> Headers: ...
+    @property
+    def response_headers(self) -> Headers: ...
     @property
     def remote_ip(self) -> str: ...
 

@@ -22,6 +22,7 @@ from modelswap.units import Seconds
 from .database import UnusableDatabaseError, last_id, open_file, open_memory, open_reader
 from .query import Filter, Page, count_sql, histogram, page_sql, speeds_sql, totals_sql
 from .rows import INSERT, ActivityRecord, Row, shown
+from .totals import BlockTotals, Sums
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Settings
@@ -89,6 +90,7 @@ class Store:
         self._settled = 0
         """How many rows were queued, and how many of them a query finds."""
         self._settling = threading.Condition()
+        self._totals = BlockTotals(self._rows)
         self._flush_now = threading.Event()
         """A query waits for rows that are still queued."""
 
@@ -144,6 +146,7 @@ class Store:
 
     def skip_to(self, first: int) -> None:
         """Give no id below `first`: another process gives those."""
+        self._totals.expect(range(self._next_id, first))
         self._next_id = max(self._next_id, first)
 
     def record(
@@ -271,6 +274,7 @@ class Store:
         try:
             with self._lock:
                 connection.execute("DELETE FROM activity WHERE ts_created < ?", (oldest,))
+            self._totals.deleted_before(oldest)
         except sqlite3.Error as error:
             self._warn_once(f"activity store: {error}; old rows were not removed")
 
@@ -345,19 +349,20 @@ class Store:
         return [shown(row, captured.__contains__) for row in self._rows(*page_sql(of, page))]
 
     def stats(self, of: Filter) -> dict[str, object]:
-        """Compute totals and speed histograms. Not for the loop's thread."""
-        count, prompt_tokens, output_tokens, cached = self._rows(*totals_sql(of))[0]
+        """Compute totals, and histograms of the newest speeds. Not for the loop's thread."""
+        if len(of.models) <= 1 and of == Filter(models=of.models):
+            sums = self._totals.of(of.models[0] if of.models else None)
+        else:
+            sums = Sums(*self._rows(*totals_sql(of))[0])
+        speeds = self._rows(*speeds_sql(of))
         return {
-            "total_requests": count,
-            "total_input_tokens": int(prompt_tokens),
-            "total_output_tokens": int(output_tokens),
-            "total_cache_tokens": int(cached),
-            "prompt_histogram": self._histogram(of, "prompt_per_second"),
-            "gen_histogram": self._histogram(of, "tokens_per_second"),
+            "total_requests": sums.requests,
+            "total_input_tokens": int(sums.prompt),
+            "total_output_tokens": int(sums.generated),
+            "total_cache_tokens": int(sums.cached),
+            "prompt_histogram": histogram([float(row[0]) for row in speeds if row[0] > 0]),
+            "gen_histogram": histogram([float(row[1]) for row in speeds if row[1] > 0]),
         }
-
-    def _histogram(self, of: Filter, column: str) -> dict[str, object] | None:
-        return histogram([float(row[0]) for row in self._rows(*speeds_sql(of, column))])
 
 
 def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: EventBus) -> Store:

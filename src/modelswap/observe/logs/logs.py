@@ -178,12 +178,14 @@ class Logs:
         `before` and `after` are the printable text around status and size. Needs a running loop.
         """
         stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
-        self._requests.add((f"{stamp}[INFO] {before}", status, sent, after, seconds))
+        self._requests.add((stamp, before, status, sent, after, seconds))
 
-    def _write_requests(self, requests: list[tuple[str, int, int, str, float]]) -> None:
+    def _write_requests(self, requests: list[tuple[str, str, int, int, str, float]]) -> None:
         lines = [
-            f"{before}{status} {sent}{after}{go_duration(seconds)}\n"
-            for before, status, sent, after, seconds in requests
+            f"{stamp}[INFO] {before}{status} {sent}{after}{seconds * 1e3:.6g}ms\n"
+            if 1e-3 <= seconds < 1  # noqa: PLR2004 -- the usual case of `go_duration`
+            else f"{stamp}[INFO] {before}{status} {sent}{after}{go_duration(seconds)}\n"
+            for stamp, before, status, sent, after, seconds in requests
         ]
         data = "".join(lines).encode("utf-8", "replace")
         self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)

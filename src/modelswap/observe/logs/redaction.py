@@ -7,19 +7,19 @@ Does not: mask bodies; they are kept only where captures are switched on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from modelswap.bounded_cache import BoundedCache
 from modelswap.config import redact as shown
+from modelswap.deferred import regex
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 MASK: Final = "[REDACTED]"
 """Replaces a header's value, as in llama-swap; in texts `config.redact.MASK` does."""
 
-_HIDDEN: Final = re.compile(
+_HIDDEN: Final = regex(
     rb"authorization|cookie|secret|passw|credential|api[-_]?key|apikey|^proxy-"
     rb"|(?:auth|access|security|session|csrf|xsrf|id|refresh|bearer|private|jwt)[-_]token"
     rb"|^(?:x[-_])?token$|^x-amz-security|^x-jwt|^x-forwarded-client-cert$|^x-signature"

@@ -38,9 +38,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def add_zero(self) -> None:
-        """Like `add(0)`, without a search: all bounds are above it."""
-        self.counts[0] += 1
+    def add_all(self, values: list[float]) -> None:
+        bounds, counts = self.bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
 
 
 class ModelCounters(NamedTuple):
@@ -57,6 +59,10 @@ class RequestSeries:
         self.count = 0
         self.duration = Histogram(DURATIONS)
         self.ttft: Histogram | None = None
+
+    def add_all(self, durations: list[float]) -> None:
+        self.count += len(durations)
+        self.duration.add_all(durations)
 
     def add_first_byte(self, seconds: float) -> None:
         if self.ttft is None:

@@ -7,7 +7,6 @@ Does not: get imported before the first scrape, because prometheus_client is slo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import generate_latest
@@ -16,6 +15,8 @@ from prometheus_client.metrics_core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
 )
+
+from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

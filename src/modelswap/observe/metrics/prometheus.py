@@ -48,29 +48,34 @@ class Metrics:
         """Add sources of dropped data: a name, and a function that returns how much was dropped."""
         self.counters.drops.update(where)
 
-    def requests(self, completed: Iterable[CountedRequest]) -> None:
+    def requests(self, completed: Iterable[CountedRequest]) -> None:  # noqa: C901 - a call costs more
         counters = self.counters
-        last: tuple[str, str, int] | None = None
-        series = usage = None
+        model = path = status = series = usage = None
+        durations: list[float] = []
+        """Of one series, in a row: they are added together."""
         for request in completed:
-            tokens = request.tokens
             queue_ms = request.queue_ms
-            status = request.status
-            # a name that is not configured is no label
-            key = (
-                "" if status == _NOT_FOUND and queue_ms < 0 else request.model,
-                request.recorded_path,
-                status,
-            )
-            if series is None or usage is None or key != last:
-                last = key
-                series, usage = counters.series(*key), counters.usage(key[0])
-            series.count += 1
-            series.duration.add(tokens.duration_ms / 1000)
+            if (
+                series is None
+                or usage is None
+                or request.status != status
+                or request.model != model
+                or request.recorded_path != path
+                or queue_ms < 0
+            ):
+                if series is not None:
+                    series.add_all(durations)
+                    durations.clear()
+                model, path, status = request.model, request.recorded_path, request.status
+                # a name that is not configured is no label
+                label = "" if status == _NOT_FOUND and queue_ms < 0 else model
+                series, usage = counters.series(label, path, status), counters.usage(label)
+            tokens = request.tokens
+            durations.append(tokens.duration_ms / 1000)
             if request.stream and tokens.ttft_ms >= 0:
                 series.add_first_byte(tokens.ttft_ms / 1000)
             if not queue_ms:  # the usual case: the model was ready
-                usage.waits.add_zero()
+                usage.waits.counts[0] += 1
             elif queue_ms > 0:
                 usage.waits.add(queue_ms / 1000)
             if tokens.input > 0:
@@ -82,6 +87,8 @@ class Metrics:
             if tokens.drafted > 0:
                 usage.drafted += tokens.drafted
                 usage.accepted += max(tokens.accepted, 0)
+        if series is not None:
+            series.add_all(durations)
 
     def phase(self, model: str, state: str, now: float, *, failed: bool = False) -> None:
         """A model is now starting, ready, stopping or stopped.

@@ -45,6 +45,7 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
 _common_decoder = msgspec.json.Decoder(CommonBody)
 _UNSET: Final = msgspec.UNSET
+_OBJECT_FORMAT: Final = UsageFormat.OBJECT  # looking a member up costs as much as a call
 _OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 """An object with at most one level of objects in it, as usage and timings are."""
 _REASON_ENDS: Final = Bytes(4096)  # of each end of a body, searched for the finish reason
@@ -262,7 +263,7 @@ def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, tt
     """Read the figures of a response that came in one piece; `wall` and `ttft` in milliseconds."""
     if status != _OK:
         return Tokens(duration_ms=wall, ttft_ms=ttft, error=describe(status, body))
-    if usage_format is UsageFormat.OBJECT:
+    if usage_format is _OBJECT_FORMAT:
         try:
             plain = _common_decoder.decode(body)
         except (ValueError, RecursionError):

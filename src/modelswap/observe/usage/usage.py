@@ -5,13 +5,14 @@ Guarantees: a number is read in any spelling that llama-swap accepts (`"9"`, `1.
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 
-_NUMBER: Final = re.compile(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+from modelswap.deferred import regex
+
+_NUMBER: Final = regex(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite
 _LARGEST_REAL: Final = 1e300  # tokens per second: far from an overflow
 _UNSET: Final = msgspec.UNSET
@@ -202,16 +203,19 @@ class Usage(msgspec.Struct, gc=False):
         """Return prompt, output and cached tokens (-1: not reported)."""
         prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
         output = self.output_tokens if self.completion_tokens is None else self.completion_tokens
-        cached = self.cache_read_input_tokens
-        if cached is None and self.input_tokens_details is not None:
-            cached = self.input_tokens_details.cached_tokens
-        if cached is None and self.prompt_tokens_details is not None:
-            cached = self.prompt_tokens_details.cached_tokens
         return (
             prompt if prompt and prompt > 0 else 0,
             output if output and output > 0 else 0,
-            -1 if cached is None or cached < 0 else cached,
+            self.cached(),
         )
+
+    def cached(self) -> int:
+        count = self.cache_read_input_tokens
+        if count is None and (details := self.input_tokens_details) is not None:
+            count = details.cached_tokens
+        if count is None and (details := self.prompt_tokens_details) is not None:
+            count = details.cached_tokens
+        return -1 if count is None or count < 0 else count
 
 
 class Timings(msgspec.Struct, gc=False):
@@ -245,24 +249,25 @@ class CommonBody(msgspec.Struct, gc=False):
         """Compute what `combine` computes from the same values without `metrics`."""
         usage = self.usage
         timings = self.timings
-        reason = self.choices[-1].finish_reason if self.choices else self.stop_reason
-        cached = drafted = accepted = -1
-        prompt = output = 0
-        if isinstance(usage, Usage):
-            prompt, output, cached = usage.figures()
-        elif usage is _UNSET and timings is _UNSET:
-            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
-        if isinstance(timings, Timings):
+        choices = self.choices
+        reason = choices[-1].finish_reason if choices else self.stop_reason
+        drafted = accepted = -1
+        prompt_speed = speed = -1.0
+        if timings is not _UNSET:  # they replace the counts of usage
             prompt, output = timings.prompt_n or 0, timings.predicted_n or 0
             prompt_speed, speed = timings.prompt_per_second, timings.predicted_per_second
             spent = int(timings.prompt_ms + timings.predicted_ms)
             wall = spent if spent > wall else wall  # noqa: FURB136 - `max` costs three times as much
             if timings.cache_n is not _UNSET:
                 cached = timings.cache_n or 0
+            else:
+                cached = -1 if usage is _UNSET or usage is None else usage.cached()
             if timings.draft_n is not _UNSET and timings.draft_n_accepted is not _UNSET:
                 drafted, accepted = timings.draft_n or 0, timings.draft_n_accepted or 0
+        elif usage is _UNSET:
+            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
         else:
-            prompt_speed = speed = -1.0
+            prompt, output, cached = (0, 0, -1) if usage is None else usage.figures()
         return Tokens(  # by position: keywords cost half as much again
             cached,
             drafted,

@@ -50,7 +50,7 @@ class FakeRelay:
         FakeRelay.last = self
         FakeRelay.count += 1
 
-    def begin(self, *, fresh: bool) -> None:
+    def begin(self, fresh: bool) -> None:  # noqa: FBT001 - as `Relay`
         self.fresh = fresh
 
     def cancel(self) -> None:
@@ -295,7 +295,7 @@ def test_a_broken_form_for_a_model_in_the_path_leaves_a_row() -> None:
 
 
 def test_a_bug_keeps_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(_self: object, *, fresh: bool) -> None:
+    def begin(_self: object, fresh: bool) -> None:  # noqa: FBT001 - as `Relay`
         raise RuntimeError(fresh)
 
     monkeypatch.setattr(FakeRelay, "begin", begin)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.config.compile import addresses
 from modelswap.config.compile.addresses import address_of, fixed_ports
 from modelswap.core.placement.policy import NO_EVICTIONS, Question, stop
 from modelswap.core.spec import ModelId
@@ -106,4 +107,12 @@ def test_ports_that_are_always_in_use(loaded: LoadText) -> None:
         "  c: {cmd: srv --port 9002, proxy: 'http://box:9002'}"
     )
     assert found.plan is not None
+    assert fixed_ports(found.plan.models) == {9000}
+
+
+def test_an_address_is_read_once(loaded: LoadText, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload asks again for the addresses of all models; those that it knows cost a lookup."""
+    found = loaded(f"models:\n  a: {{{FIXED}}}\n  b: {{cmd: 'srv ${{PORT}}'}}")
+    assert found.plan is not None
+    monkeypatch.setattr(addresses, "split_url", lambda _: pytest.fail("read again"))
     assert fixed_ports(found.plan.models) == {9000}

@@ -63,6 +63,7 @@ def ask(
     }
     view = ClusterView(
         states=states,
+        alive={model for model, state in states.items() if state.is_alive},
         pending={ModelId(m) for m in pending},
         draining={ModelId(m) for m in draining},
         abandoned={ModelId(m) for m in abandoned},
@@ -154,7 +155,9 @@ def test_refusals() -> None:
     killed = "was killed but does not exit"
     assert ask(Phase.STUCK) == Refuse(Reason.LOAD_FAILED, f"a {killed}", LATER)
     assert ask(b=Phase.STUCK) == Refuse(Reason.LOAD_FAILED, f"b {killed}", LATER)
-    nowhere = ClusterView(states={}, pending=set(), draining=set(), abandoned=set(), now=Seconds(0))
+    nowhere = ClusterView(
+        states={}, alive=set(), pending=set(), draining=set(), abandoned=set(), now=Seconds(0)
+    )
     unknown = decide(LeaseRequest(A, CLIENT), nowhere, SWAPPING)
     assert unknown == Refuse(Reason.NO_SUCH_MODEL, "no such model: a")
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from modelswap.core.failure import Cause, failure
 from modelswap.core.spec import ServerId
 from modelswap.keeper.protocol import ProtocolError
+from modelswap.launch.local import exits, readiness
 from modelswap.launch.local.keeper_client.link import Keeper
 from modelswap.launch.local.launcher import LocalLauncher
 from modelswap.launch.protocol import AlreadyRunningError, Exit, LaunchError, LaunchSpec
@@ -346,3 +348,32 @@ async def _nothing_to_sweep(keeper: str) -> None:
 async def test_error_is_a_launch_error() -> None:
     """The front can catch one class for all that keeps a launcher from opening."""
     assert issubclass(AlreadyRunningError, LaunchError)
+
+
+async def test_the_loop_does_not_wait_for_who_has_a_port(
+    launcher: LocalLauncher, news: Any, spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop goes on while it is asked who listens, and while it is found out why a server ended."""
+    for module, name in ((readiness, "foreign_process_on"), (exits, "exit_of")):
+        monkeypatch.setattr(module, name, LoopNeeded(getattr(module, name)))
+    launcher.start(spec())
+    pid = await news.until("started")
+    await news.until("ready")
+    os.kill(pid, signal.SIGKILL)
+    ending: Exit = await news.until("exited")
+    assert ending.failure is not None
+    assert ending.failure.cause is Cause.KILLED
+
+
+class LoopNeeded:
+    """A function that returns only after the loop has run something."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, *args: object) -> object:
+        has_run = threading.Event()
+        self._loop.call_soon_threadsafe(has_run.set)
+        assert has_run.wait(30), "it was called on the loop"
+        return self._function(*args)

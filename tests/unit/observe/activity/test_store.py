@@ -279,6 +279,19 @@ def test_statistics_add_up(ten: OpenStore) -> None:
     ten.store.close()
 
 
+def test_speeds_are_those_of_the_newest_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many rows are read for them, of all models or of one."""
+    monkeypatch.setattr("modelswap.observe.activity.query.SPEEDS", 3)
+    opened = OpenStore()
+    rows = [a_row(opened.store, "ab"[n % 2], tokens_per_second=float(n)) for n in range(10)]
+    written(opened, *rows)
+    for of, fastest, slowest in ((Filter(), 9.0, 7.0), (Filter(models=["a"]), 8.0, 4.0)):
+        speeds = opened.store.stats(of)["gen_histogram"]
+        assert isinstance(speeds, dict)
+        assert (sum(speeds["bins"]), speeds["max"], speeds["min"]) == (3, fastest, slowest)
+    opened.store.close()
+
+
 def test_rows_are_exported(ten: OpenStore) -> None:
     """CSV has a head and a line per row, and no cell that a spreadsheet would run."""
     rows = ten.store.export(Filter(), Page(limit=1000))

@@ -1,6 +1,5 @@
 """The connection to the keeper: found or started, and its frames.
 
-The keeper is started in a session of its own, so that a Ctrl-C in the terminal reaches the front only.
 A keeper that accepts but does not answer is killed, and its servers with it, and replaced.
 """
 
@@ -9,37 +8,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
 import signal
-import socket
 import sys
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.spec import ServerId
+from modelswap.deferred import dataclass
 from modelswap.keeper import protocol
 from modelswap.launch.protocol import Handle, LaunchError
-from modelswap.net.descriptors import restore_limit_of
 from modelswap.procfs import peer_of
 from modelswap.units import Seconds
 
+from .starting import StartingKeeper, is_readable, is_ready, open_connection, start_keeper
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    import socket
+    from collections.abc import Callable, Mapping
 
 _ANSWER_TIMEOUT: Final = Seconds(5.0)
 """A keeper answers within milliseconds; one that is swapped out may need seconds."""
-_START_TIMEOUT: Final = Seconds(10.0)
-"""It starts within a few hundredths of a second on an idle machine."""
 _STOP_GRACE: Final = Seconds(5.0)
 """For the servers of a keeper of another version, whose configuration is not known here."""
 _SWEEP_TRIES: Final = 10
 """With the pause, five seconds for a machine without a free process to get one."""
 _SWEEP_PAUSE: Final = Seconds(0.5)
 """Between two of these tries."""
-_MAX_SOCKET_PATH: Final = 90
-"""Bytes: a socket address holds 104 on macOS and 108 on Linux; this leaves some room."""
 _CONNECT_TRIES: Final = 3
 """A keeper that is exiting, and one of another version, are each replaced once."""
 
@@ -144,14 +138,18 @@ class Keeper:
     grace: Seconds
     child: int | None = None
     """Its pid, when we are its parent and have to wait for it."""
+    starting: StartingKeeper | None = None
+    """One that was started ahead of the connection."""
 
     async def connect(self) -> tuple[KeeperLink, KeeperState]:
         """Return the connection to a keeper that answers, starting one where there is none."""
+        if self.starting is not None:  # without effect where it fails: the next one is tried
+            await self._wait_until_up(self.starting)
         for _ in range(_CONNECT_TRIES):
-            connection = self._open_connection()
+            connection = open_connection(self.directory)
             if connection is None:
                 await self._start()
-                connection = self._open_connection()
+                connection = open_connection(self.directory)
             greeted = None if connection is None else await self._greet(connection)
             if greeted is not None:
                 return greeted
@@ -168,17 +166,6 @@ class Keeper:
                 os.kill(self.child, signal.SIGKILL)  # most likely dead, but not yet waited for
                 os.waitpid(self.child, 0)
             self.child = None
-
-    def _open_connection(self) -> socket.socket | None:
-        with _short_path(self.directory / protocol.SOCKET_NAME) as path:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                connection.connect(path)
-            except OSError:
-                connection.close()
-                return None
-        connection.settimeout(0)
-        return connection
 
     async def _greet(self, connection: socket.socket) -> tuple[KeeperLink, KeeperState] | None:
         peer = peer_of(connection)
@@ -217,62 +204,16 @@ class Keeper:
 
     async def _start(self) -> None:
         self.end()
-        script = str(Path(protocol.__file__).with_name("__main__.py"))
-        argv = [sys.executable, "-I", "-S", script, str(self.directory), str(self.grace)]
-        reader, writer = os.pipe()
-        try:
-            self.child = _spawn_detached(argv, writer, self.directory / "keeper.log")
-            restore_limit_of(self.child)
-        except OSError as error:
-            raise LaunchError(f"the keeper cannot be started: {error.strerror}") from error
-        finally:
-            os.close(writer)
-        try:
-            is_up = await asyncio.to_thread(_is_ready, reader)
-        finally:
-            os.close(reader)
-        if not is_up:
+        if not await self._wait_until_up(start_keeper(self.directory, self.grace)):
             raise LaunchError(f"the keeper did not start; see {self.directory / 'keeper.log'}")
 
-
-def _spawn_detached(argv: list[str], output: int, log: Path) -> int:
-    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, output, 1),
-        (os.POSIX_SPAWN_OPEN, 2, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-    ]
-    try:
-        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setsid=True)
-    except NotImplementedError:  # an old C library: its own group must do
-        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0)
-
-
-def _is_ready(reader: int) -> bool:
-    return _is_readable(reader, _START_TIMEOUT) and os.read(reader, 64) == protocol.READY_LINE
-
-
-def _is_readable(fd: int, within: Seconds) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(within * 1000))
-
-
-@contextlib.contextmanager
-def _short_path(path: Path) -> Generator[str]:
-    """Yield a name of the socket that fits into a socket address."""
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        yield str(path)
-    elif sys.platform == "linux":
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    async def _wait_until_up(self, starting: StartingKeeper) -> bool:
+        self.starting = None
+        self.child, reader = starting.take()
         try:
-            yield f"/proc/self/fd/{folder}/{path.name}"
+            return await asyncio.to_thread(is_ready, reader)
         finally:
-            os.close(folder)
-    else:
-        with tempfile.TemporaryDirectory(dir="/tmp") as short:  # private, and short is the point
-            link = Path(short) / "d"
-            link.symlink_to(path.parent)
-            yield str(link / path.name)
+            os.close(reader)
 
 
 def _keeper_state(message: Mapping[str, object]) -> KeeperState:
@@ -303,7 +244,7 @@ def wait_for_end(pid: int, within: Seconds) -> None:
         with contextlib.suppress(OSError):  # gone, or a kernel without such handles
             handle = os.pidfd_open(pid)
             try:
-                _is_readable(handle, within)
+                is_readable(handle, within)
             finally:
                 os.close(handle)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .link import KeeperLink, ReportedServer
+    from .starting import StartingKeeper
 
 ORDER_TIMEOUT: Final = Seconds(20.0)
 """A keeper takes an order within milliseconds; one on a slow disk may need seconds."""
@@ -41,10 +42,11 @@ class KeeperSession:
         order_timeout: Seconds,
         on_frame: Callable[[protocol.Frame], None],
         on_lost: Callable[[], None],
+        starting: StartingKeeper | None = None,
     ) -> None:
         self.id = ""
         self._pid = 0
-        self._keeper = Keeper(directory, grace)
+        self._keeper = Keeper(directory, grace, starting=starting)
         self._link: KeeperLink | None = None
         self._watchdog = KeeperWatchdog(order_timeout, self._ask, self._kill)
         self._on_frame = on_frame

@@ -1,0 +1,132 @@
+"""Write the figures of one run into README.md and docs/performance.md, between their markers.
+
+Guarantees: both get their numbers from the same run, and nothing is written unless every figure
+that README shows was measured.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench.growth.curve import Curve, render_curves
+from bench.table import Figure, render, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Found = Mapping[str, Figure]
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+BEGIN: Final = "<!-- figures: written by `make bench WRITE=1` -->"
+END: Final = "<!-- end of figures -->"
+README: Final = ROOT / "README.md"
+PERFORMANCE: Final = ROOT / "docs" / "performance.md"
+
+BESIDE_NGINX: Final = {
+    "small chat completion, 32 connections": "chat, 32 connections: CPU",
+    "event of 64 streams, one per 5 ms and stream": (
+        "64 streams, an event per 5 ms, each event alone: CPU"
+    ),
+    "event of 500 streams, one per 20 ms and stream": (
+        "500 streams, an event per 20 ms, each event alone: CPU"
+    ),
+    "event of 64 streams at full rate": "64 streams at full rate: CPU",
+    "1 MB request body": "1 MB request body: CPU",
+    "20 MB request body": "20 MB request body: CPU",
+    "10 MB response": "10 MB response: CPU",
+}
+"""What README calls a figure, and the figure's own name."""
+SWAPS: Final = {
+    "stub that is ready after 50 ms": "swap, stub ready after 50 ms",
+    "stub that is ready after 500 ms": "swap, stub ready after 500 ms",
+    "llama.cpp, tiny model": "swap, real engine, tiny model",
+}
+ALONE: Final = {
+    "start to the first response": "start to first 200 on /health",
+    "idle, both processes together": "idle, front and keeper: PSS",
+    "500 streams": "500 streams: peak memory",
+}
+
+
+class MissingError(Exception):
+    """Figures that README shows were not measured; the text names them."""
+
+
+def write(found: list[Figure | Curve], rounds: int) -> None:
+    """Write both files.
+
+    Raises:
+        MissingError: before anything is written.
+    """
+    figures = {one.name: one for one in found if isinstance(one, Figure)}
+    curves = [one for one in found if isinstance(one, Curve)]
+    wanted = (*BESIDE_NGINX.values(), *SWAPS.values(), *ALONE.values())
+    missing = [name for name in wanted if name not in figures or not figures[name].samples]
+    if missing or not curves:
+        raise MissingError(", ".join(missing) or "growth")
+    run = f"{os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds, medians."
+    table = render(list(figures.values()))
+    _replace(README, f"{run}\n\n{summary(figures)}")
+    _replace(PERFORMANCE, f"{run}\n\n{table}\n\n{render_curves(curves)}")
+
+
+def summary(figures: Found) -> str:
+    """The tables of README."""
+    return "\n\n".join(
+        (
+            _table(
+                "| CPU time | nginx | modelswap | |\n|---|---|---|---|",
+                BESIDE_NGINX,
+                lambda name: _beside(figures[name], "nginx"),
+            ),
+            _table(
+                "| swap | the engine's own stop and start | through modelswap | |\n|---|---|---|---|",
+                SWAPS,
+                lambda name: _beside(figures[name], "direct"),
+            ),
+            _table(
+                "| the program | |\n|---|---|",
+                ALONE,
+                lambda name: _with_unit(figures[name], "modelswap"),
+            ),
+        )
+    )
+
+
+def _table(head: str, rows: Mapping[str, str], cells: Callable[[str], str]) -> str:
+    return "\n".join([head, *(f"| {label} | {cells(name)} |" for label, name in rows.items())])
+
+
+def _beside(figure: Figure, side: str) -> str:
+    """Both sides, and how many times the other the program's is, or how much more."""
+    ours, theirs = figure.value("modelswap"), figure.value(side)
+    if ours is None or not theirs:
+        between = "-"
+    elif side == "nginx":
+        between = f"{ours / theirs:.2f} \u00d7"
+    else:
+        between = f"{ours - theirs:+.0f} {_unit(figure)}"
+    return f"{_with_unit(figure, side)} | {_with_unit(figure, 'modelswap')} | {between}"
+
+
+def _with_unit(figure: Figure, side: str) -> str:
+    return f"{shown(figure.value(side))} {_unit(figure)}"
+
+
+def _unit(figure: Figure) -> str:
+    """Return its unit, without what it is for."""
+    return figure.unit.partition("/")[0]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a text between the markers of a file."""
+    before = path.read_text()
+    pattern = re.compile(re.escape(BEGIN) + r"\n.*?" + re.escape(END), re.DOTALL)
+    after, count = pattern.subn(lambda _: f"{BEGIN}\n\n{text}\n\n{END}", before)
+    if count != 1:
+        raise ValueError(f"{path.name} needs the markers {BEGIN} and {END} once")
+    path.write_text(after)

@@ -1,0 +1,32 @@
+"""What all commands share: their names, and what is said on standard error."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, Never
+
+COMMANDS: Final = {
+    "serve": "Serve every model of a configuration on one port.",
+    "check": "Check a configuration, or show what it amounts to.",
+    "reload": "Have the running server load its configuration again, or hand over to a new one.",
+    "schema": "Print the JSON Schema of the configuration, for editors.",
+    "demo": "Try it now: real engine, three tiny models, no downloads.",
+}
+
+
+def say(*lines: str) -> None:
+    """Print to standard error, which may be closed."""
+    if sys.stderr is not None:
+        print(*lines, sep="\n", file=sys.stderr)  # noqa: T201 - the command line's output
+
+
+def refuse_argument(argument: str) -> Never:
+    """Exit with 2: the command would ignore the argument."""
+    say(f"modelswap: unexpected argument: {argument}")
+    sys.exit(2)
+
+
+def fail(*lines: str) -> Never:
+    """Print why the command failed, and exit with 1."""
+    say(*lines)
+    sys.exit(1)

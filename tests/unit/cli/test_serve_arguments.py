@@ -1,0 +1,73 @@
+"""`serve` reads well-formed arguments as click does, and leaves the others to click."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from modelswap.cli import serve
+from modelswap.cli.serve_arguments import ServeArguments, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WELL_FORMED = [
+    "",
+    "config.yaml",
+    "--config a.yaml",
+    "--config=a.yaml",
+    "--config a.yaml --config b.yaml",
+    "--config a.yaml --config=",
+    "--config= --config-dir d",
+    "--listen :8080 a.yaml b.yaml",
+    "--listen=unix:/x=y",
+    "--watch-config --config a.yaml --watch-config",
+    "a.yaml --watch-config",
+    "--models-dir m --models-dir=n --models-dir= --models-preset p.ini",
+    "--state-dir d --tls-cert-file c --tls-key-file k",
+]
+LEFT_TO_CLICK = [
+    "--help",
+    "-h",
+    "--confg a.yaml",
+    "--config",
+    "--config --listen",
+    "--watch-config=maybe",
+    "-x",
+    "a.yaml -- b.yaml",
+]
+
+
+def by_click(arguments: list[str]) -> ServeArguments:
+    context = serve.command.make_context("serve", list(arguments))  # it takes them out
+    return ServeArguments(**context.params)
+
+
+@pytest.mark.parametrize("line", WELL_FORMED)
+def test_reads_what_click_reads(line: str) -> None:
+    assert plain(line.split()) == by_click(line.split())
+
+
+@pytest.mark.parametrize("line", LEFT_TO_CLICK)
+def test_leaves_the_rest_to_click(line: str) -> None:
+    assert plain(line.split()) is None
+
+
+def test_knows_every_option() -> None:
+    """A new option of the command is read here as well."""
+    for option in serve.command.params:
+        if isinstance(option, click.Option):
+            value = [] if option.is_flag else ["x"]
+            given = [*option.opts, *value]
+            assert plain(given) == by_click(given)
+            assert plain(given) != ServeArguments()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_cannot_be_read_is_left_to_click(tmp_path: Path) -> None:
+    secret = tmp_path / "a.yaml"
+    secret.touch(0o000)
+    assert plain(["--config", str(secret)]) is None

@@ -1,0 +1,119 @@
+"""A class has what `dataclasses.dataclass` would have given it, once it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import field
+from typing import Any
+
+import pytest
+
+from modelswap.deferred import dataclass, regex
+
+FORMS: list[dict[str, Any]] = [
+    {},
+    {"slots": True},
+    {"frozen": True},
+    {"frozen": True, "slots": True},
+    {"frozen": True, "slots": True, "kw_only": True},
+    {"slots": True, "eq": False},
+    {"frozen": True, "repr": False, "eq": False},
+    {"slots": True, "weakref_slot": True},
+]
+
+
+def _declared() -> type[Any]:
+    class Point:
+        x: int
+        y: int = 2
+        names: list[str] = field(default_factory=list)
+        size: int = field(default=0, init=False, compare=False)
+
+        def total(self) -> int:
+            return self.x + self.y
+
+    return Point
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_is_what_the_standard_library_makes(form: dict[str, Any]) -> None:
+    ours: Any = dataclass(**form)(_declared())
+    theirs: Any = dataclasses.dataclass(**form)(_declared())
+    one, same, other = ours(x=1), ours(x=1), ours(x=1, y=3)
+    left_out = {"__doc__", "__getstate__", "__setstate__"}
+    assert vars(theirs).keys() - left_out == vars(ours).keys() - left_out
+    assert ("Point(x=1, y=2" in repr(one)) == form.get("repr", True)
+    assert (one == same, one == other) == (form.get("eq", True), False)
+    assert (ours.__hash__ is None) == (theirs.__hash__ is None)
+    assert ours.__match_args__ == theirs.__match_args__
+    assert dataclasses.asdict(other) == dataclasses.asdict(theirs(x=1, y=3))
+    assert dataclasses.replace(one, x=5).total() == 7
+    assert (one.names, one.size) == ([], 0)
+    assert one.names is not same.names
+    assert hasattr(one, "__dict__") != form.get("slots", False)
+
+
+@pytest.mark.parametrize("slots", [True, False])
+def test_a_frozen_one_is_frozen(slots: bool) -> None:  # noqa: FBT001 - a parameter
+    ours: Any = dataclass(frozen=True, slots=slots)(_declared())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ours(x=1).x = 2
+
+
+def test_fields_are_known_before_the_first_instance() -> None:
+    ours: Any = dataclass(frozen=True, slots=True)(_declared())
+    assert [one.name for one in dataclasses.fields(ours)] == ["x", "y", "names", "size"]
+
+
+@pytest.mark.parametrize("slots", [True, False])
+def test_a_class_inherits_fields(slots: bool) -> None:  # noqa: FBT001 - a parameter
+    class Declared:
+        a: int
+        b: int = 2
+
+    base: Any = dataclass(frozen=True, slots=slots)(Declared)
+
+    class DeclaredChild(base):  # type: ignore[misc]  # a class that the decorator returned
+        c: int = 3
+
+    child: Any = dataclass(frozen=True, slots=slots)(DeclaredChild)
+
+    class Plain(child):  # type: ignore[misc]  # likewise
+        def __init__(self) -> None:
+            super().__init__(1)
+
+    assert Plain().c == 3
+    assert dataclasses.astuple(child(1)) == (1, 2, 3)
+    assert base(1) == base(1, 2)
+    assert base(1) != (1, 2)
+    assert {base(1): "found"}[base(1, 2)] == "found"
+    assert base(1) != child(1)
+
+
+def test_missing_arguments_are_refused_the_first_time_too() -> None:
+    ours: Any = dataclass(slots=True)(_declared())
+    for _ in range(2):
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+            ours()
+
+
+def test_a_class_without_options_is_taken_as_it_is() -> None:
+    @dataclass
+    class Pair:
+        a: int
+
+    assert Pair(1) == Pair(1)
+
+
+def test_a_regular_expression_is_the_compiled_one() -> None:
+    ours = regex(rb"(a)|b", re.IGNORECASE)
+    assert ours.fullmatch(b"A") is not None
+    assert ours.sub(b"-", b"abc") == b"--c"
+    assert ours.pattern == rb"(a)|b"
+    assert ours.fullmatch(b"c") is None
+
+
+def test_a_wrong_regular_expression_is_refused_at_its_use() -> None:
+    with pytest.raises(re.error):
+        regex("(").search("")
