@@ -50,10 +50,7 @@ def _of_sections(
     found: Sequence[FoundModel], presets: Presets, report: Report
 ) -> tuple[list[Candidate], dict[str, Section], set[Path]]:
     """Return models that sections name by a path, sections by the found model's id, and those paths."""
-    by_name: dict[str, FoundModel] = {}
-    for model in found:
-        for name in _section_names(model):
-            by_name.setdefault(name, model)
+    by_name = _by_section_name(found)
     chosen: list[Candidate] = []
     sections: dict[str, Section] = {}
     replaced: set[Path] = set()
@@ -74,9 +71,16 @@ def _of_sections(
     return chosen, sections, replaced
 
 
-def _section_names(model: FoundModel) -> Iterable[str]:
-    """Yield the names that a section may call the model: ours, then those of llama.cpp's router."""
-    return (model.id, *model.aliases, model.path.stem, model.path.parent.name)
+def _by_section_name(found: Sequence[FoundModel]) -> dict[str, FoundModel]:
+    """Map names that a section may use: ids, aliases, then those of llama.cpp's router."""
+    by_name = {model.id: model for model in found}
+    for model in found:
+        for alias in model.aliases:
+            by_name.setdefault(alias, model)
+    for model in found:
+        by_name.setdefault(model.path.stem, model)
+        by_name.setdefault(model.path.parent.name, model)
+    return by_name
 
 
 def _at(path: str, found: Iterable[FoundModel]) -> FoundModel | None:
