@@ -36,7 +36,7 @@ _MEANINGLESS: Final = {
     "model", "models", "ggml-model", "gguf", "ggufs", "ggml", "weights", "file", "files", "data", "llm", "llms",
     "main", "default", "latest", "merged", "converted", "output", "final", "checkpoint", "params",
     "unsloth", "consolidated", "snapshots", "blobs", "hub", "cache", "downloads", "mnt", "volume",
-    "tmp", "huggingface", "text_encoder", "split", "tensor",
+    "tmp", "huggingface",
 }  # fmt: skip
 """Names of files and folders that say nothing of the model inside."""
 _REPOSITORY_ENDING: Final = re.compile(r"[-_.](i1[-_.])?gguf$", re.IGNORECASE)
@@ -89,7 +89,9 @@ def part_of(stem: str) -> tuple[str, int, int] | None:
 
 
 def stem_parts(stem: str) -> StemParts:
-    stem = _CACHED_DOWNLOAD.sub("", stem)
+    file = _CACHED_DOWNLOAD.sub("", stem)
+    if file != stem and (parts := stem_parts(file)).base:
+        return parts
     found = list(_QUANTIZATION.finditer(stem))
     if not found:
         return StemParts(meaningful(stem), "")
@@ -99,7 +101,7 @@ def stem_parts(stem: str) -> StemParts:
 
 def meaningful(text: str) -> str:
     """Return a name in its typed form; empty where it says nothing of a model."""
-    name = typed(_REPOSITORY_ENDING.sub("", text))
+    name = typed(_REPOSITORY_ENDING.sub("", text.strip("-_. ")))
     if name in _MEANINGLESS or _HASH.fullmatch(name) or not any(map(str.isalpha, name)):
         return ""
     return "" if re.fullmatch(r"v\d+|rev-?\d+|" + _QUANTIZATION.pattern, name) else name

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .found import FoundModel
     from .models.projectors import Projector
     from .roots import Root
+    from .stores.hugging_face import CachedRepository
+
+    ProjectorsByFolder = dict[tuple[str, ...], list[Projector]]
 
 _PUBLISHED: Final = 2
 """Folders of LM Studio's layout: publisher and repository."""
@@ -69,10 +72,14 @@ class _Scan:
         self._candidates: list[tuple[int, Candidate]] = []
         self._problems: list[Remark] = []
         self._set_aside: list[Remark] = []
+        self._projectors: list[list[Projector]] = []
+        """Those of each folder."""
+        self._paired: set[Path | None] = set()
+        """Projectors of models, of models too that are not listed for another path to them."""
 
     def look(self, root: Root, index: int) -> None:
         path = root.path.absolute()
-        found = self._tree(str(path), root.source, path.name, None)
+        found = self._tree(str(path), root.source, path.name)
         self._candidates += [(index, candidate) for candidate in found]
 
     def catalog(self) -> Catalog:
@@ -85,15 +92,23 @@ class _Scan:
         return Catalog(
             models=tuple(sorted(models, key=lambda model: model.id)),
             problems=_sorted(self._problems),
-            set_aside=_sorted(self._set_aside),
+            set_aside=_sorted(self._set_aside + _unpaired(self._projectors, self._paired)),
         )
 
     def _tree(
-        self, path: str, source: ModelSource, title: str, repository: Repository | None
+        self,
+        path: str,
+        source: ModelSource,
+        title: str,
+        repository: Repository | None = None,
+        others: ProjectorsByFolder | None = None,
     ) -> list[Candidate]:
-        """Return the models of a root, or of one snapshot of a repository."""
+        """Return the models of a root, or of one snapshot of a repository.
+
+        `others` are projectors of the same folders in other snapshots.
+        """
         candidates: list[Candidate] = []
-        projectors: dict[str, list[Projector]] = {}
+        projectors: ProjectorsByFolder = dict(others or {})
         walk = Walk(path)
         for folder in walk:
             place = Place(source, title, folder.parts, repository or _repository(source, folder))
@@ -108,11 +123,10 @@ class _Scan:
             else:
                 candidates += self._folder(walk, folder, place, projectors)
         self._problems += walk.remarks
-        self._set_aside += _unpaired(projectors, candidates)
         return candidates
 
     def _folder(
-        self, walk: Walk, folder: Folder, place: Place, projectors: dict[str, list[Projector]]
+        self, walk: Walk, folder: Folder, place: Place, projectors: ProjectorsByFolder
     ) -> list[Candidate]:
         self._set_aside += [
             Remark(str(Path(folder.path, name)), "is being downloaded")
@@ -121,9 +135,13 @@ class _Scan:
         ]
         if not folder.files:
             return []
-        inherited = projectors.get(str(Path(folder.path).parent), [])
+        around = gguf_files.is_variant(place) and projectors.get(folder.parts[:-1])
+        inherited = around or projectors.get(folder.parts, [])
         found = gguf_files.find_models(folder, place, self._reader.gguf, inherited)
-        projectors[folder.path] = found.projectors
+        self._paired.update(candidate.model.mmproj for candidate in found.candidates)
+        if found.projectors:
+            projectors[folder.parts] = found.projectors
+            self._projectors.append(found.projectors)
         self._problems += found.problems
         self._set_aside += found.set_aside
         verdict = safetensors_folder.find_model(folder, place, self._reader.safetensors)
@@ -143,17 +161,31 @@ class _Scan:
         """Return the models of a repository: of each file the best revision."""
         cached = hugging_face.open_repository(folder)
         self._set_aside += cached.remarks
+        others = self._all_projectors(cached) if len(cached.snapshots) > 1 else {}
         best: dict[str, Candidate] = {}
         for snapshot in cached.snapshots:
-            title = cached.repository.name
-            for candidate in self._tree(
-                snapshot, ModelSource.HUGGING_FACE, title, cached.repository
-            ):
+            for candidate in self._snapshot(snapshot, cached.repository, others):
                 key = str(candidate.model.path.relative_to(snapshot))
                 known = best.get(key)
                 if known is None or (known.model.problem and not candidate.model.problem):
                     best[key] = candidate
         return list(best.values())
+
+    def _snapshot(
+        self, path: str, repository: Repository, others: ProjectorsByFolder
+    ) -> list[Candidate]:
+        return self._tree(path, ModelSource.HUGGING_FACE, repository.name, repository, others)
+
+    def _all_projectors(self, cached: CachedRepository) -> ProjectorsByFolder:
+        """Return the projectors of all snapshots: one may have been downloaded later than its model."""
+        found: ProjectorsByFolder = {}
+        for snapshot in reversed(cached.snapshots):
+            probe = _Scan(self._reader)
+            probe._snapshot(snapshot, cached.repository, {})
+            for projectors in probe._projectors:
+                folder = Path(projectors[0].file.path).parent.relative_to(snapshot)
+                found[folder.parts] = projectors
+        return found
 
 
 def _repository(source: ModelSource, folder: Folder) -> Repository | None:
@@ -188,15 +220,14 @@ def _preference(found: tuple[int, Candidate]) -> tuple[bool, bool, bool, int, st
     return (has_problem, says_nothing, candidate.is_link, index, str(candidate.model.path))
 
 
-def _unpaired(projectors: dict[str, list[Projector]], candidates: list[Candidate]) -> list[Remark]:
+def _unpaired(projectors: list[list[Projector]], paired: set[Path | None]) -> list[Remark]:
     """Return the projectors of the folders in which none is used."""
-    used = {str(candidate.model.mmproj) for candidate in candidates}
     return [
         Remark(
             projector.file.path, f"{Role.PROJECTOR.value}, and none beside it is known to be its"
         )
-        for together in projectors.values()
-        if not any(projector.file.path in used for projector in together)
+        for together in projectors
+        if not any(Path(projector.file.path) in paired for projector in together)
         for projector in together
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from modelswap.catalog import files
@@ -37,9 +38,12 @@ def test_a_pruned_folder_is_not_entered(tmp_path: Path) -> None:
 
 def test_folders_may_be_called_like_files(tmp_path: Path) -> None:
     """`x.gguf/` is a folder, and a pipe of such a name is never opened."""
+    os.mkfifo(tmp_path / "pipe.gguf")
     (tmp_path / "x.gguf").mkdir()
     (tmp_path / "x.gguf" / "model.gguf").touch()
-    assert [list(folder.files) for folder in Walk(str(tmp_path))] == [[], ["model.gguf"]]
+    walk = Walk(str(tmp_path))
+    assert [list(folder.files) for folder in walk] == [[], ["model.gguf"]]
+    assert [remark.text for remark in walk.remarks] == ["is not a regular file"]
 
 
 def test_a_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from modelswap.catalog.names import (
         ("My Model (v2) q5_k_s", "my-model-v2", "q5_k_s"),
         ("q2-horizon-7b-Q6_K", "q2-horizon-7b", "q6_k"),
         ("ggml-org_gemma-3-4b-it-GGUF_gemma-3-4b-it-Q4_K_M", "gemma-3-4b-it", "q4_k_m"),
+        ("my_tune-GGUF_Q4_K_M", "my_tune", "q4_k_m"),
         ("nomic-embed-text-v1.5", "nomic-embed-text-v1.5", ""),
         ("日本語モデル-Q4_K_M", "日本語モデル", "q4_k_m"),
         ("model", "", ""),

@@ -66,13 +66,13 @@ class FolderModels:
 def find_models(
     folder: Folder, place: Place, read: Read, inherited: Iterable[Projector] = ()
 ) -> FolderModels:
-    """Return the models of a folder; `inherited` are the projectors of the folder around it."""
+    """Return the models of a folder; `inherited` are projectors for a folder that has none."""
     result = FolderModels()
     models: list[GgufGroup] = []
     for group in _groups(folder, read):
         _sort_out(group, result, models)
     named = [_Named.of(group, place) for group in models]
-    projectors = result.projectors or (list(inherited) if _is_variant(place) else [])
+    projectors = result.projectors or list(inherited)
     partners = [
         Partner(each.base, each.tag, each.summary.embedding_length if each.summary else None)
         for each in named
@@ -87,7 +87,7 @@ def find_models(
     return result
 
 
-def _is_variant(place: Place) -> bool:
+def is_variant(place: Place) -> bool:
     """Tell whether a folder is one quantization of the model that the folder around it is named after."""
     return bool(place.parts) and not meaningful(place.parts[-1])
 
@@ -156,7 +156,7 @@ class _Named:
         parts = stem_parts(group.stem)
         folder_tag = stem_parts(place.parts[-1]).tag if place.parts else ""
         own = quantization(summary) if summary else ""
-        tag = parts.tag or (folder_tag if _is_variant(place) else "") or own
+        tag = parts.tag or (folder_tag if is_variant(place) else "") or own
         base = parts.base or place.title
         if not base and summary:
             base = from_header(summary.basename, summary.size_label, summary.finetune, summary.name)

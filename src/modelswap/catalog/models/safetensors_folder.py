@@ -126,7 +126,7 @@ def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Rea
         problem=problem,
     )
     choice = choose(place, base, base, "", folder.path, alone=False, is_broken=bool(problem))
-    return Candidate(model, choice, folder.files[_CONFIG].identity)
+    return Candidate(model, choice, weights[0].identity)
 
 
 def _said(error: Exception) -> str:
@@ -145,11 +145,14 @@ def _decode(file: FoundFile, kind: type[T]) -> T:
 
 
 def _listed(folder: Folder, weights: list[FoundFile]) -> list[FoundFile]:
-    """Return the files that the index lists, where there is one; raise for those that are not there."""
+    """Return the files of the model: those of the index; raise for the ones that are not there.
+
+    Mistral's own format, `consolidated`, lies beside the same weights in the usual one.
+    """
     index = folder.files.get(_INDEX)
-    if index is None:
-        return weights
-    names = sorted(set(_decode(index, _Index).weight_map.values()))
+    names = sorted(set(_decode(index, _Index).weight_map.values())) if index else []
+    if not names:
+        return [each for each in weights if not each.name.startswith("consolidated")] or weights
     missing = [name for name in names if name not in folder.files]
     if missing:
         others = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""

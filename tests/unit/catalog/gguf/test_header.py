@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelswap.catalog.gguf import window
 from modelswap.catalog.gguf.array_lengths import ArrayLengths
 from modelswap.catalog.gguf.header import read_header
 from modelswap.catalog.gguf.metadata import MOST_KEYS, MOST_STRING, is_wanted
@@ -216,6 +217,29 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         read_header(tmp_path / "m.gguf")
     with pytest.raises(FileNotFoundError):
         read_header(tmp_path / "absent.gguf")
+
+
+def test_a_file_may_shrink_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program cuts it after it was opened: that is an error, and no end of this process."""
+    path = GgufBuilder({**BASE, "k": ["word"] * 50_000}).write(tmp_path / "m.gguf")
+    monkeypatch.setattr(window, "_read_at", lambda fd, count, at: os.pread(fd, min(count, 9), at))
+    with pytest.raises(GgufError, match="is cut off: "):
+        read_header(path)
+
+
+def test_long_words_are_left_out_of_short_lists(tmp_path: Path) -> None:
+    """A tag of many kilobytes is not one to show."""
+    builder = GgufBuilder({"general.tags": ["chat", "x" * (MOST_STRING + 1), "small"], "after": 1})
+    found = read_header(builder.write(tmp_path / "m.gguf"))
+    assert found.metadata == {"general.tags": ("chat", "small"), "after": 1}
+
+
+def test_long_names_of_tensors_are_refused(tmp_path: Path) -> None:
+    """llama.cpp accepts 63 bytes."""
+    data = GgufBuilder({}, [Tensor("x" * 300, (1,))]).header()
+    assert refusal(tmp_path / "m.gguf", data) == "gives tensor 1 a name of 300 bytes"
 
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)

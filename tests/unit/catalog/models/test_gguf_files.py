@@ -73,6 +73,13 @@ def test_parts_that_disagree_are_said(tmp_path: Path) -> None:
         path.rename(str(path).replace("of-00002", "of-00001"))
     found = scanned(tmp_path)
     assert all("is one of 2 parts" in model.problem for model in found.models)
+    write_parts(tmp_path / "y", 3)
+    for path in (tmp_path / "y").iterdir():
+        path.rename(str(path).replace("of-00003", "of-00002"))
+    (tmp_path / "y" / "Big-70B-Q4_K_M-00003-of-00002.gguf").unlink()
+    assert only(tmp_path / "y").problem == (
+        "part 1 of 2 says that it is one of 3 parts; its name says 2"
+    )
     chat_model().write(tmp_path / "x" / "Huge-00001-of-99999.gguf")
     assert "at most 1024 are accepted" in only(tmp_path / "x").problem
 

@@ -104,6 +104,22 @@ def test_a_configuration_tells_the_kind(
     assert (model.id, model.kind, model.quantization, model.vision) == expected
 
 
+def test_weights_in_two_formats_count_once(tmp_path: Path) -> None:
+    """Mistral's repositories hold the same weights twice."""
+    folder = write_model(tmp_path / "m")
+    write_weights(folder / "consolidated.safetensors")
+    assert [path.name for path in only(tmp_path).files] == ["model-00001-of-00001.safetensors"]
+
+
+def test_models_that_share_a_configuration_are_two(tmp_path: Path) -> None:
+    """Their weights tell them apart."""
+    first, second = write_model(tmp_path / "a"), write_model(tmp_path / "b")
+    (second / "config.json").unlink()
+    (second / "config.json").symlink_to(first / "config.json")
+    (second / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    assert [model.id for model in scanned(tmp_path).models] == ["a", "b"]
+
+
 def test_packed_weights_are_not_counted(tmp_path: Path) -> None:
     """One element of a quantized tensor holds several parameters."""
     write_weights(write_model(tmp_path / "m") / "model-00001-of-00001.safetensors", dtype="I32")

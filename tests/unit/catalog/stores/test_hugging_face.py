@@ -56,8 +56,20 @@ def test_the_main_revision_counts(tmp_path: Path) -> None:
     put(tmp_path, OLD, "Qwen3-8B-Q4_K_M.gguf", chat_model())
     put(tmp_path, OLD, "Qwen3-8B-Q8_0.gguf", chat_model(file_type=7))
     put(tmp_path, NEW, "Qwen3-8B-Q4_K_M.gguf", chat_model())
+    for revision in (OLD, NEW):
+        put(tmp_path, revision, "mmproj-F16.gguf", projector())
+    assert scanned(tmp_path).set_aside == ()
     found = {model.id: model.path.parent.name for model in scanned(tmp_path).models}
     assert found == {"qwen3-8b:q4_k_m": NEW, "qwen3-8b:q8_0": OLD}
+
+
+def test_a_projector_of_another_revision_is_paired(tmp_path: Path) -> None:
+    """It was downloaded after its repository had moved on."""
+    put(tmp_path, OLD, "Qwen3-8B-Q4_K_M.gguf", chat_model())
+    mmproj = put(tmp_path, NEW, "mmproj-F16.gguf", projector())
+    found = scanned(tmp_path)
+    assert [model.mmproj for model in found.models] == [mmproj]
+    assert found.set_aside == ()
 
 
 def test_a_broken_revision_does_not_hide_a_whole_one(tmp_path: Path) -> None:
