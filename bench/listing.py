@@ -2,14 +2,17 @@
 
 Guarantees: the same client asks a server that answers from memory, in turns and in the same moments; its
 slowest answer ("direct") is what the machine and the client add. A pause of half a millisecond between
-two requests leaves the processor to the models.
+two requests leaves the processor to the models. Each figure is the median of many rounds' slowest. What
+the program itself does to it, whatever else the machine runs, is the CPU time of its loop's longest pass.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.load import nginx_path
+from bench.loop_blocks import compiled
 from bench.setup import small_upstream
 from bench.swap import ProxiedEngines, config, serving
 from bench.table import Figure
@@ -119,14 +123,14 @@ def _accepts(port: int) -> bool:
 def listing(rounds: int, *, quick: bool) -> list[Figure]:
     """`GET /v1/models` while models swap, while one fails, and with many connections on the machine."""
     middle = Figure("GET /v1/models while models swap: p50", "ms", most=2)
-    slowest = Figure("GET /v1/models while models swap: slowest of a swap", "ms", most=2)
-    failing = Figure("GET /v1/models while a model fails: slowest", "ms", most=2)
+    slowest = Figure("GET /v1/models while models swap: slowest of a swap", "ms", above=2)
+    failing = Figure("GET /v1/models while a model fails: slowest", "ms", above=2)
     crowded = Figure(
-        f"the same swap with {CROWD:,} connections in TIME_WAIT: slowest", "ms", most=2
+        f"the same swap with {CROWD:,} connections in TIME_WAIT: slowest", "ms", above=2
     )
     longer = Figure(f"swap, stub, {CROWD:,} connections in TIME_WAIT (direct: none)", "ms", above=2)
     commands = tuple(stub_command(n, "--ready-after", "0.3") for n in "ab")
-    count = max(3, rounds * (1 if quick else 2))
+    count = max(3, rounds * (2 if quick else 7))
     with (
         tempfile.TemporaryDirectory() as name,
         answering_from_memory(Path(name)) as memory,
@@ -148,4 +152,45 @@ def listing(rounds: int, *, quick: bool) -> list[Figure]:
             for side, times in timed(server, memory, proxied.swap).items():
                 crowded.add(side, times[-1])
             longer.add("modelswap", proxied.swap())
-    return [middle, slowest, failing, crowded, longer]
+    return [middle, slowest, failing, crowded, longer, *passes(count)]
+
+
+def passes(count: int) -> list[Figure]:
+    """The loop's longest pass in CPU time, in each thing that the program does while it serves others."""
+    commands = tuple(stub_command(n, "--ready-after", "0.1") for n in "ab")
+    figures: dict[str, Figure] = {}
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        blocks = compiled(directory)
+        if blocks is None:
+            return []
+        with serving(
+            config((*commands, failing_command(directory))),
+            directory / "m",
+            environment=blocks.environment,
+        ) as server:
+
+            def note(what: str, work: Callable[[], object]) -> None:
+                figure = figures.setdefault(
+                    what, Figure(f"the loop's longest pass: {what}", "CPU ms", most=2)
+                )
+                figure.add("modelswap", blocks.longest(server.pid, work))
+
+            note("the page for the first time", lambda: server.ask("GET", "/ui/"))
+            note("the first start of a model", lambda: server.chat("a"))
+            proxied = ProxiedEngines(server)
+            proxied.swap()
+            for _ in range(count):
+                note("a swap", proxied.swap)
+                note("a start that fails", lambda: server.chat("c"))
+                note("an unload", lambda: server.ask("POST", "/api/models/unload"))
+                proxied.swap()
+                note("a reload", lambda: reload(server))
+    return list(figures.values())
+
+
+def reload(server: Modelswap) -> None:
+    """Have the configuration read again, and wait until that is done."""
+    before = server.log_file.stat().st_size
+    os.kill(server.pid, signal.SIGHUP)
+    wait_until(lambda: server.log_file.stat().st_size > before, what="the reload is logged")

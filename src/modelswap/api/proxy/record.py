@@ -158,7 +158,7 @@ class RequestRecord:
         elif self._head is not None:
             self._begin_stream(self._head)
             self.received = received
-            self.on_data(data)
+            self.on_data(data, now)
 
     def _begin_stream(self, head: ResponseHead) -> None:
         """Meter and capture from now on: the response comes in more than one piece."""

@@ -54,13 +54,13 @@ _JSON: Final = NameLocation.JSON  # looking a member up costs as much as a call
 def resolve(context: RequestContext, body: bytes, query: str, state: Services) -> ResolvedRequest:
     """Resolve a request whose whole body is here, or which has none."""
     source = context.source
-    if source is _JSON and state.profile is None and (plain := plain_json(body)) is not None:
-        cache = context.known_streams if plain.stream else context.known
-        known = cache.get(plain.model)
-        if known is not None:
-            return known
     text = body
     try:
+        if source is _JSON and state.profile is None and (plain := plain_json(body)) is not None:
+            cache = context.known_streams if plain.stream else context.known
+            known = cache.get(plain.model)
+            if known is not None:
+                return known
         if source is _JSON:
             found = find_in_json(body)
         elif source is NameLocation.PATH:

@@ -55,6 +55,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunks: ResponseChunkReader | None = None
         self._passing: Passthrough | None = None
         """The response's chunks pass by themselves, and its framing is between two chunks."""
+        self._passthrough: Passthrough | None = None
+        """That of the response, also while its chunks do not pass by themselves."""
         self._partial = b""
         self._keep = False
         self._reused = False
@@ -132,7 +134,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         mode, self._mode = self._mode, _DEAD
-        self._passing = None
+        self._passing = self._passthrough = None
         observer, self._observer = self._observer, None
         unread = (
             mode == _HEAD and not self._got and took_nothing(self._transport, self._sent_before)
@@ -206,7 +208,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def pass_chunks(self, passthrough: Passthrough) -> None:
-        self._passing = passthrough
+        self._passing = self._passthrough = passthrough
 
     def write_eof(self) -> None:
         transport = self._transport
@@ -216,14 +218,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def drop(self) -> None:
         self._observer = None
-        self._passing = None
+        self._passing = self._passthrough = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
         self._observer = None
-        self._passing = None
+        self._passing = self._passthrough = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.close()
@@ -242,7 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
         return sock.fileno() if sock is not None else -1
 
     def sweep(self, now: float) -> None:
-        if self._passing is not None and self._passing.sweep():
+        if self._passthrough is not None and self._passthrough.sweep():
             self.last = now
         timeouts = self._pool.timeouts
         observer = self._observer
@@ -386,7 +388,7 @@ class UpstreamConnection(asyncio.Protocol):
             observer.on_complete(data)
 
     def _leave_observer(self, observer: UpstreamObserver, rest: bytes) -> None:
-        self._observer = None
+        self._observer = self._passthrough = None
         self._mode = _IDLE
         self._reused = True
         if self._keep and not rest and not observer.is_sending:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 BATCH = Bytes(16 << 10)
 """Bytes of bodies that are kept for the observer: some hundred events."""
 _BATCH_TIME = Seconds(0.5)
-"""After which the observer gets what there is: it shows how far a response has come, each second."""
+"""After which the observer gets what there is, also without a pause: it shows how far a response has
+come, each second."""
 
 
 class Passthrough:
@@ -72,7 +73,8 @@ class Passthrough:
 
     def sweep(self) -> bool:
         """Flush what is old; True when a chunk came since the last sweep."""
-        if self.last_at - self._flushed_at > _BATCH_TIME:
-            self.flush()
         swept_at, self._swept_at = self._swept_at, self.last_at
-        return self.last_at != swept_at
+        has_come = self.last_at != swept_at
+        if not has_come or self.last_at - self._flushed_at > _BATCH_TIME:
+            self.flush()
+        return has_come

@@ -360,6 +360,7 @@ class Relay:
         self._finish(self._result(reason, detail))
 
     def _finish(self, result: RelayResult) -> None:
+        self._passthrough = None  # it knows the relay
         if not self.ended:
             self.ended = True
             self._owner.on_end(result)

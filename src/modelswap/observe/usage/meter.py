@@ -56,9 +56,9 @@ class Meter:
     """Meters one response: `on_head`, then `on_data` for each chunk, then `finish`."""
 
     __slots__ = (
-        "_before_last", "_carry", "_carry_size", "_counts", "_decoder", "_error", "_events",
-        "_first", "_format", "_gathered", "_gathered_size", "_last", "_last_at", "_metrics",
-        "_parts", "_size", "_sse", "_started", "_status", "_tail", "_timings",
+        "_carry", "_carry_size", "_counts", "_decoder", "_error", "_events", "_first", "_format",
+        "_gathered", "_gathered_size", "_last_at", "_metrics", "_parts", "_size", "_sse",
+        "_started", "_status", "_stream_end", "_tail", "_timings",
     )  # fmt: skip
 
     def __init__(self, usage_format: UsageFormat, started: float) -> None:
@@ -79,7 +79,8 @@ class Meter:
         self._gathered_size = 0
         self._carry: list[bytes] = []
         self._carry_size = 0
-        self._last = self._before_last = b""
+        self._stream_end = b""
+        """The last bytes of an event stream: the finish reason comes before the figures."""
         self._parts: list[bytes] = []
         self._size = 0
         self._tail = b""
@@ -133,9 +134,11 @@ class Meter:
         """Search the gathered chunks: many cost little more than one."""
         gathered = self._gathered
         if gathered:
-            self._before_last = gathered[-2] if len(gathered) > 1 else self._last
-            self._last = gathered[-1]
             chunk = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+            size = len(chunk)
+            self._stream_end = (
+                (self._stream_end + chunk)[-GATHER:] if size < GATHER else chunk[-ENDS:]
+            )
             gathered.clear()
             self._gathered_size = 0
             self._on_events(chunk)
@@ -252,7 +255,7 @@ class Meter:
 
     def _reason(self) -> str:
         if self._sse:
-            end = self._before_last[-ENDS:] + self._last[-ENDS:]
+            end = self._stream_end
         else:
             end = self._tail or self._whole()
             end = end[:_REASON_ENDS] + end[-_REASON_ENDS:] if len(end) > 2 * _REASON_ENDS else end

@@ -56,6 +56,7 @@ def test_a_plain_name_leads_to_its_model_and_is_kept() -> None:
     [
         (b"{", "", 400),
         (b"{}", "", 404),
+        (b'{"model":"m","x":"\xff"}', "", 400),
         (b'{"model":"nobody"}', "nobody", 404),
         (b'{"model":"' + b"x" * 2000 + b'"}', "", 400),
         (MARK + MARK + b'{"model":"m"}', "", 400),

@@ -252,10 +252,12 @@ async def test_the_batch_is_bounded() -> None:
         assert batches == [(b"x" * (BATCH // 4) * 5, 6.0)]
         passing.add(b"rest", 6.1)
         assert passing.sweep()
-        assert not passing.sweep()
         assert len(batches) == 1
         passing.add(b"!", 7.0)
         assert passing.sweep()
-        passing.flush()
         assert batches[1:] == [(b"rest!", 7.0)]
+        passing.add(b"more", 7.1)
+        assert passing.sweep()
+        assert not passing.sweep()  # nothing came since
+        assert batches[2:] == [(b"more", 7.1)]
         writer.close()

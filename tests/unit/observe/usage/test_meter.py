@@ -193,13 +193,20 @@ def test_chunk_boundaries_do_not_matter(
     cuts: list[int],
     crlf: bool,  # noqa: FBT001 -- drawn by Hypothesis
 ) -> None:
-    """However a stream is cut, the figures are the same."""
-    stream, expected, _ = case
+    """However a stream is cut, the figures and the finish reason are the same."""
+    stream, expected, reason = case
     if crlf:
         stream = stream.replace(b"\n", b"\r\n")
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     chunks = [stream[a:b] for a, b in pairwise(edges)]
-    assert seven(metered(*chunks, headers=SSE)) == expected
+    tokens = metered(*chunks, headers=SSE)
+    assert (seven(tokens), tokens.finish_reason) == (expected, reason)
+
+
+def test_the_finish_reason_comes_before_the_figures() -> None:
+    """Each event in a read of its own: the one with the reason is neither the last nor the last but one."""
+    events = [piece + b"\n\n" for piece in LLAMA.split(b"\n\n") if piece]
+    assert metered(*events, b"data: [DONE]\n\n", headers=SSE).finish_reason == "stop"
 
 
 def raw_deflate(data: bytes) -> bytes:
