@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(slots=True)
@@ -49,9 +52,11 @@ class Figure:
 
     @property
     def against_nginx(self) -> float | None:
-        """How many times nginx's, as the median of the rounds."""
+        """How many times nginx's, as the median of the rounds; None where nginx's is 0."""
         pairs = self._pairs("nginx")
-        return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+        if not pairs or not all(theirs for _, theirs in pairs):
+            return None
+        return statistics.median(ours / theirs for ours, theirs in pairs)
 
     @property
     def above_direct(self) -> float | None:
@@ -75,10 +80,15 @@ class Figure:
             (self.above_direct, self.above),
             (ours, self.most),
         )
-        is_reached = all(
-            bound is None or (value is not None and value <= bound) for value, bound in bounds
-        )
-        return "ok" if is_reached and self.exactly in {None, ours} else "MISS"
+        return judged(bounds) if self.exactly in {None, ours} else "MISS"
+
+
+def judged(bounds: Iterable[tuple[float | None, float | None]]) -> str:
+    """Return `ok` when every value is within its bound; what was not measured is a miss."""
+    is_reached = all(
+        bound is None or (value is not None and value <= bound) for value, bound in bounds
+    )
+    return "ok" if is_reached else "MISS"
 
 
 SIDES: Final = ("direct", "nginx", "modelswap")
