@@ -60,8 +60,8 @@ class Figure:
 
     @property
     def above_direct(self) -> float | None:
-        """How much more than direct, as the median of the rounds."""
-        pairs = self._pairs("direct")
+        """How much more than direct, as the median of the rounds; only where that has a bound."""
+        pairs = self._pairs("direct") if self.above is not None else []
         return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
 
     def _pairs(self, side: str) -> list[tuple[float, float]]:
@@ -107,7 +107,7 @@ def render(figures: list[Figure]) -> str:
 
 def beside(figure: Figure) -> str:
     """How many times nginx's the figure is; where a bound is set on it, how much more than direct."""
-    if figure.above is not None and figure.above_direct is not None:
+    if figure.above_direct is not None:
         return f"{figure.above_direct:+.2f}"
     return "-" if figure.against_nginx is None else f"{figure.against_nginx:.2f} x"
 
