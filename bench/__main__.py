@@ -38,12 +38,12 @@ def tables(found: list[Figure | Curve]) -> str:
 
 
 def _on_signal(number: int, _frame: object) -> None:
-    """Leave every `with`, which ends what was started, as after Ctrl-C."""
+    """Leave every `with`, which ends what was started."""
     sys.exit(128 + number)  # as a shell says it
 
 
 def main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
     parser = argparse.ArgumentParser(prog="bench", description="Measure modelswap beside nginx.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
