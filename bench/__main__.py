@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -39,7 +38,14 @@ def tables(found: list[Figure | Curve]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+def _on_signal(number: int, _frame: object) -> None:
+    """Leave every `with`, which ends what was started."""
+    sys.exit(128 + number)  # as a shell says it
+
+
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _on_signal)
     parser = argparse.ArgumentParser(prog="bench", description="Measure modelswap beside nginx.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--quick", action="store_true", help="fewer requests per round")
@@ -70,8 +76,7 @@ def main() -> int:
             found.append(failed)
             print(f"failed: {problem}", file=sys.stderr)
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    python = platform.python_version()
-    print(f"{os.cpu_count()} cores, Python {python}, {rounds} rounds, medians\n")
+    print(f"{report.machine()}, {rounds} rounds. {report.HOW} {report.LOWEST}\n")
     print(tables(found))
     missed = [one for one in found if one.verdict == "MISS"]
     print(f"\n{len(missed)} bound(s) missed" if missed else "\nevery bound reached")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import load
-from bench.proc import memory_mb, resident_mb
+from bench.proc import proportional_mb, resident_mb, together_mb
 from bench.setup import setup
 from bench.swap import is_healthy
 from bench.table import Figure
@@ -35,17 +35,44 @@ EVENTS: Final = 4
 """Of each stream, one a second."""
 
 
+class Memory:
+    """The memory of the front and its keeper, or of nginx, in three measures.
+
+    The bound is on the one that counts pages which both share once: it is what the two take of the machine.
+    RSS counts such pages twice, and PSS shares them with the other Pythons that run, so it is only shown.
+    """
+
+    def __init__(self, name: str, *, most: float, most_resident: float) -> None:
+        name = f"{name}, front and keeper"
+        self.figures = (
+            Figure(f"{name}: shared pages once", "MB", most=most),
+            Figure(f"{name}: RSS", "MB", most=most_resident),
+            Figure(f"{name}: PSS", "MB"),
+        )
+
+    def add(self, side: str, values: tuple[float, ...]) -> None:
+        for figure, value in zip(self.figures, values, strict=True):
+            figure.add(side, value)
+
+
+def memory_of(pids: tuple[int, ...]) -> tuple[float, ...]:
+    """Return MB of the processes together, in the order of `Memory`."""
+    return (
+        together_mb(pids),
+        sum(map(resident_mb, pids)),
+        sum(map(proportional_mb, pids)),
+    )
+
+
 def startup(rounds: int, *, quick: bool) -> list[Figure]:
     """From the start of the process to the first 200 on `/health`; imports; memory afterwards."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
-    first = Figure("start to first 200 on /health", "ms", most=120)
-    imports = Figure("imports of serve", "ms")
+    first = Figure("start to first 200 on /health", "ms", most=120, is_only_raised=True)
+    imports = Figure("imports of serve", "ms", is_only_raised=True)
     modules = Figure("imports of serve", "modules")
-    proportional = Figure("idle, front and keeper: PSS", "MB", most=40)
-    resident = Figure("idle, front and keeper: RSS", "MB", most=48)
+    memory = Memory("idle", most=40, most_resident=48)
     front_only = Figure("idle, front: RSS", "MB")
     keeper_only = Figure("idle, keeper: RSS", "MB", most=10)
-    memory = (proportional, resident, front_only, keeper_only)
     imported(SERVE)  # writes the bytecode of a fresh checkout
     for _ in range(max(2, rounds * (1 if quick else 2))):
         for side, code in (("direct", BARE), ("modelswap", SERVE)):
@@ -53,8 +80,8 @@ def startup(rounds: int, *, quick: bool) -> list[Figure]:
             imports.add(side, spent)
             modules.add(side, count)
         first.add("direct", bare_start())
-        started_once(first, memory)
-    return [first, imports, modules, *memory]
+        _started_once(first, memory, front_only, keeper_only)
+    return [first, imports, modules, *memory.figures, front_only, keeper_only]
 
 
 def imported(code: str) -> tuple[float, int]:
@@ -79,7 +106,7 @@ def bare_start() -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def started_once(first: Figure, memory: tuple[Figure, Figure, Figure, Figure]) -> None:
+def _started_once(first: Figure, memory: Memory, front_only: Figure, keeper_only: Figure) -> None:
     with tempfile.TemporaryDirectory() as name:
         server = Modelswap(Path(name), stub_config("a"))
         began = time.perf_counter()
@@ -94,9 +121,7 @@ def started_once(first: Figure, memory: tuple[Figure, Figure, Figure, Figure]) -
             server.ask("POST", "/api/models/unload")
             time.sleep(0.5)  # seconds: what ends after an unload has ended
             front, keeper = server.pid, server.keeper_pid()
-            proportional, resident, front_only, keeper_only = memory
-            proportional.add("modelswap", memory_mb(front) + memory_mb(keeper))
-            resident.add("modelswap", resident_mb(front) + resident_mb(keeper))
+            memory.add("modelswap", memory_of((front, keeper)))
             front_only.add("modelswap", resident_mb(front))
             keeper_only.add("modelswap", resident_mb(keeper))
         finally:
@@ -105,30 +130,27 @@ def started_once(first: Figure, memory: tuple[Figure, Figure, Figure, Figure]) -
 
 def open_streams(rounds: int, *, quick: bool) -> list[Figure]:
     """Memory while many streams are open, each with an event a second."""
-    del quick  # a round takes as long as its streams
-    name = f"{OPEN:,} open streams, front and keeper"
-    proportional, resident = Figure(f"{name}: PSS", "MB"), Figure(f"{name}: RSS", "MB", most=75)
+    memory = Memory(f"{OPEN:,} open streams", most=72, most_resident=75)
     lost = Figure(f"{OPEN:,} open streams: lost", "events", exactly=0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         with setup() as sides_up:
             keeper = sides_up.modelswap.keeper_pid()
-            for _ in range(min(rounds, 2)):
+            for _ in range(1 if quick else min(rounds, 2)):
                 for side in sides_up.sides:
                     if side.pid is None:
                         continue
                     pids = (side.pid, keeper) if side.name == "modelswap" else (side.pid,)
-                    result, (most_proportional, most_resident) = _watched(side.streamed, pids)
-                    proportional.add(side.name, most_proportional)
-                    resident.add(side.name, most_resident)
+                    result, most = _watched(side.streamed, pids)
+                    memory.add(side.name, most)
                     lost.add(side.name, result.lost + result.foreign)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return [proportional, resident, lost]
+    return [*memory.figures, lost]
 
 
-def _watched(port: int, pids: tuple[int, ...]) -> tuple[Streams, tuple[float, float]]:
+def _watched(port: int, pids: tuple[int, ...]) -> tuple[Streams, tuple[float, ...]]:
     """Run the streams; return their result, and the most memory of the processes meanwhile."""
     results: list[Streams] = []
 
@@ -139,11 +161,10 @@ def _watched(port: int, pids: tuple[int, ...]) -> tuple[Streams, tuple[float, fl
 
     thread = threading.Thread(target=work)
     thread.start()
-    proportional = resident = 0.0
+    most = memory_of(pids)
     while thread.is_alive():
-        proportional = max(proportional, sum(map(memory_mb, pids)))
-        resident = max(resident, sum(map(resident_mb, pids)))
+        most = tuple(map(max, most, memory_of(pids)))
         thread.join(0.2)  # seconds: the streams are open for four
     if not results:
         raise RuntimeError("the streams failed")
-    return results[0], (proportional, resident)
+    return results[0], most

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """Clock ticks per second, the unit of the times in `/proc/<pid>/stat`."""
+
+
+_MAPPING = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
+"""Where a mapping begins in `/proc/<pid>/smaps`."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -26,12 +35,40 @@ def cpu_seconds(pid: int) -> float:
     return max(coarse, fine / 1e9)
 
 
-def memory_mb(pid: int) -> float:
-    """Proportional set size: shared pages are divided among those that share them."""
+def proportional_mb(pid: int) -> float:
+    """Proportional set size: shared pages are divided among all processes that share them.
+
+    It falls with every other Python that runs on the machine, the bench's own included.
+    """
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     raise ValueError(f"no Pss for {pid}")
+
+
+def together_mb(pids: Iterable[int]) -> float:
+    """Memory of some processes together, their shared pages counted once.
+
+    It does not depend on other processes of the machine. Of a part of a file that several map, the
+    largest resident size counts.
+    """
+    own = 0
+    files: dict[tuple[str, ...], int] = {}
+    for pid in pids:
+        for mapping, sizes in _mappings(pid):
+            anonymous = sizes["Anonymous:"]
+            own += anonymous
+            files[mapping] = max(files.get(mapping, 0), sizes["Rss:"] - anonymous)
+    return (own + sum(files.values())) / 1024
+
+
+def _mappings(pid: int) -> Iterator[tuple[tuple[str, ...], dict[str, int]]]:
+    """Yield offset, device and inode of each mapping of a file, and its sizes in KiB."""
+    # A mapping begins with a line "addresses flags offset device inode path".
+    for block in _MAPPING.split(Path(f"/proc/{pid}/smaps").read_text())[1:]:
+        first, *lines = block.splitlines()
+        sizes = {line.split()[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+        yield tuple(first.split()[2:5]), sizes
 
 
 def resident_mb(pid: int) -> float:

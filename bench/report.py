@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.growth.curve import Curve, render_curves
-from bench.table import Figure, render, shown
+from bench.table import Figure, beside, render, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,12 +44,23 @@ SWAPS: Final = {
     "stub that is ready after 50 ms": "swap, stub ready after 50 ms",
     "stub that is ready after 500 ms": "swap, stub ready after 500 ms",
     "llama.cpp, tiny model": "swap, real engine, tiny model",
+    "llama.cpp, 2 GB model": "swap, real engine, 2 GB model",
 }
 ALONE: Final = {
     "start to the first response": "start to first 200 on /health",
-    "idle, both processes together": "idle, front and keeper: PSS",
-    "500 streams": "500 streams: peak memory",
+    "memory when idle, both processes together": "idle, front and keeper: shared pages once",
+    "memory with 2,000 open streams": "2,000 open streams, front and keeper: shared pages once",
+    "slowest `GET /v1/models` while models swap": (
+        "GET /v1/models while models swap: slowest of a swap"
+    ),
 }
+
+
+HOW: Final = "Medians; a ratio or a difference is the median of those of the rounds."
+LOWEST: Final = (
+    "In brackets: the lowest round, of figures that other work of the machine can only raise."
+)
+"""How the tables are read."""
 
 
 class MissingError(Exception):
@@ -68,10 +79,19 @@ def write(found: list[Figure | Curve], rounds: int) -> None:
     missing = [name for name in wanted if name not in figures or not figures[name].samples]
     if missing or not curves:
         raise MissingError(", ".join(missing) or "growth")
-    run = f"{os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds, medians."
+    run = f"{machine()}, {rounds} rounds. {HOW}"
     table = render(list(figures.values()))
     _replace(README, f"{run}\n\n{summary(figures)}")
-    _replace(PERFORMANCE, f"{run}\n\n{table}\n\n{render_curves(curves)}")
+    _replace(PERFORMANCE, f"{run} {LOWEST}\n\n{table}\n\n{render_curves(curves)}")
+
+
+def machine() -> str:
+    """Say what ran: processors, kernel, how it paces TCP, Python."""
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    processor = found[1] if found else platform.machine()
+    pacing = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores ({processor}), Linux {platform.release()} with {pacing}, Python {python}"
 
 
 def summary(figures: Found) -> str:
@@ -103,13 +123,8 @@ def _table(head: str, rows: Mapping[str, str], cells: Callable[[str], str]) -> s
 
 def _beside(figure: Figure, side: str) -> str:
     """Both sides, and how many times the other the program's is, or how much more."""
-    ours, theirs = figure.value("modelswap"), figure.value(side)
-    if ours is None or not theirs:
-        between = "-"
-    elif side == "nginx":
-        between = f"{ours / theirs:.2f} \u00d7"
-    else:
-        between = f"{ours - theirs:+.0f} {_unit(figure)}"
+    unit = "" if side == "nginx" else f" {_unit(figure)}"
+    between = beside(figure).replace("x", "\u00d7") + unit
     return f"{_with_unit(figure, side)} | {_with_unit(figure, 'modelswap')} | {between}"
 
 

@@ -102,10 +102,14 @@ def launch(command: str, port: int) -> subprocess.Popen[bytes]:
     """Start an engine by hand and wait until it is ready."""
     line = shlex.split(command.replace("${PORT}", str(port)))
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not is_healthy(port):
-        if process.poll() is not None:
-            raise RuntimeError(f"the engine ended with {process.returncode}: {line}")
-        time.sleep(0.001)
+    with contextlib.ExitStack() as unless_ready:  # the caller does not have the process yet
+        unless_ready.callback(process.wait)
+        unless_ready.callback(process.kill)
+        while not is_healthy(port):
+            if process.poll() is not None:
+                raise RuntimeError(f"the engine ended with {process.returncode}: {line}")
+            time.sleep(0.001)
+        unless_ready.pop_all()
     return process
 
 
@@ -178,7 +182,7 @@ def swap(rounds: int, *, quick: bool) -> list[Figure]:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         for number, engine in enumerate(engines(Path(name))):
-            times = Figure(f"swap, {engine.name}", "ms", above=5)
+            times = Figure(f"swap, {engine.name}", "ms", above=5, is_only_raised=True)
             whole = Figure(f"swap, {engine.name}: in all", "ms", most=engine.most_ms)
             direct = DirectEngines(engine)
             try:

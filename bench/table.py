@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(slots=True)
@@ -11,7 +15,8 @@ class Figure:
     """One line of the table: a value per side and per round, and a bound on modelswap's.
 
     `ratio` bounds modelswap by nginx, `most` bounds modelswap itself, `above` bounds
-    modelswap less direct, `exactly` is what it must equal.
+    modelswap less direct, `exactly` is what it must equal. Ratios and differences are those of each
+    round, whose sides are measured one after the other; their median counts.
     """
 
     name: str
@@ -20,6 +25,8 @@ class Figure:
     most: float | None = None
     above: float | None = None
     exactly: float | None = None
+    is_only_raised: bool = False
+    """Other work of the machine can only make it larger: the lowest round is shown too."""
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, side: str, value: float) -> None:
@@ -28,6 +35,10 @@ class Figure:
     def value(self, side: str) -> float | None:
         found = self.samples.get(side)
         return statistics.median(found) if found else None
+
+    def lowest(self, side: str) -> float | None:
+        found = self.samples.get(side)
+        return min(found) if found and self.is_only_raised else None
 
     @property
     def reach(self) -> str:
@@ -41,34 +52,71 @@ class Figure:
 
     @property
     def against_nginx(self) -> float | None:
-        ours, theirs = self.value("modelswap"), self.value("nginx")
-        return ours / theirs if ours is not None and theirs else None
+        """How many times nginx's, as the median of the rounds; None where nginx's is 0."""
+        pairs = self._pairs("nginx")
+        if not pairs or not all(theirs for _, theirs in pairs):
+            return None
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
+    @property
+    def above_direct(self) -> float | None:
+        """How much more than direct, as the median of the rounds; only where that has a bound."""
+        pairs = self._pairs("direct") if self.above is not None else []
+        return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
+
+    def _pairs(self, side: str) -> list[tuple[float, float]]:
+        """Return modelswap's value and the side's, of each round; nothing where the side has none."""
+        theirs = self.samples.get(side)
+        return list(zip(self.samples.get("modelswap", []), theirs, strict=True)) if theirs else []
 
     @property
     def verdict(self) -> str:
         """`ok`, `MISS`, or nothing where no bound is set."""
         if not self.reach:
             return ""
-        ours, direct = self.value("modelswap"), self.value("direct")
-        if ours is None:
-            return "MISS"
-        tests = (
-            self.ratio is None or (self.against_nginx or float("inf")) <= self.ratio,
-            self.most is None or ours <= self.most,
-            self.above is None or (direct is not None and ours - direct <= self.above),
-            self.exactly is None or ours == self.exactly,
+        ours = self.value("modelswap")
+        bounds = (
+            (self.against_nginx, self.ratio),
+            (self.above_direct, self.above),
+            (ours, self.most),
         )
-        return "ok" if all(tests) else "MISS"
+        return judged(bounds) if self.exactly in {None, ours} else "MISS"
+
+
+def judged(bounds: Iterable[tuple[float | None, float | None]]) -> str:
+    """Return `ok` when every value is within its bound; what was not measured is a miss."""
+    is_reached = all(
+        bound is None or (value is not None and value <= bound) for value, bound in bounds
+    )
+    return "ok" if is_reached else "MISS"
+
+
+SIDES: Final = ("direct", "nginx", "modelswap")
 
 
 def render(figures: list[Figure]) -> str:
     """The figures as a Markdown table with aligned columns."""
-    rows = [["figure", "unit", "direct", "nginx", "modelswap", "÷ nginx", "to reach", ""]]
+    rows = [["figure", "unit", *SIDES, "beside", "to reach", ""]]
     for figure in figures:
-        values = [shown(figure.value(side)) for side in ("direct", "nginx", "modelswap")]
-        ratio = shown(figure.against_nginx)
-        rows.append([figure.name, figure.unit, *values, ratio, figure.reach, figure.verdict])
+        values = [_cell(figure, side) for side in SIDES]
+        rows.append(
+            [figure.name, figure.unit, *values, beside(figure), figure.reach, figure.verdict]
+        )
     return aligned(rows)
+
+
+def beside(figure: Figure) -> str:
+    """How many times nginx's the figure is; where a bound is set on it, how much more than direct."""
+    if figure.above_direct is not None:
+        return f"{figure.above_direct:+.2f}"
+    return "-" if figure.against_nginx is None else f"{figure.against_nginx:.2f} x"
+
+
+def _cell(figure: Figure, side: str) -> str:
+    """The median, and the lowest round in brackets."""
+    lowest = figure.lowest(side)
+    median = shown(figure.value(side))
+    return median if lowest is None else f"{median} ({shown(lowest)})"
 
 
 def aligned(rows: list[list[str]]) -> str:

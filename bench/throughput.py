@@ -12,7 +12,7 @@ from bench.setup import Setup, Side, setup
 from bench.table import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bench.load import Load, Streams
 
@@ -24,14 +24,17 @@ SMALL_BODY = (
 )
 
 
+TURNS = 3
+"""Of each proxy in a round: many short turns are more alike than a few long ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A case with large messages: how many per round, over how many connections."""
+    """A case with large messages: how many per turn."""
 
     name: str
     body: bytes
     count: int
-    ratio: float
     most: float | None = None
     """Milliseconds of CPU: 2 ms for 1 MB are half a gigabyte per second and core."""
 
@@ -52,38 +55,50 @@ def spent(side: Side, work: Callable[[], None]) -> float:
     return cpu_seconds(side.pid) - before
 
 
+def in_turns(sides_up: Setup, turns: int) -> Iterator[Side]:
+    """Yield nginx and modelswap, each so many times; who is first changes with each turn."""
+    proxies = [side for side in sides_up.sides if side.pid is not None]
+    for number in range(turns):
+        yield from (proxies if number % 2 else reversed(proxies))
+
+
 def proxy(rounds: int, *, quick: bool) -> list[Figure]:
     """Small completions at 32 connections, and large messages."""
-    cpu = Figure("chat, 32 connections: CPU", "µs/request", ratio=2.5)
+    cpu = Figure("chat, 32 connections: CPU", "µs/request", ratio=1.4, is_only_raised=True)
     rate = Figure("chat, 32 connections", "requests/s")
     p50 = Figure("chat, 32 connections: p50", "ms")
     p99 = Figure("chat, 32 connections: p99", "ms")
     failed = Figure("chat, 32 connections: failed", "", exactly=0)
-    few = 8 if quick else 40
+    small = (cpu, rate, p50, p99, failed)
+    few = 2 if quick else 6
     answer = b'{"model":"large","response_bytes":10485760}'
     bulks = [
-        Bulk("1 MB request body: CPU", large_body(MB), few * 5, 1.3, 2.0),
-        Bulk("20 MB request body: CPU", large_body(20 * MB), few // 2, 2.5),
-        Bulk("10 MB response: CPU", answer, few, 1.3),
+        Bulk("1 MB request body: CPU", large_body(MB), few * 20, 2.0),
+        Bulk("20 MB request body: CPU", large_body(20 * MB), few),
+        Bulk("10 MB response: CPU", answer, few * 2),
     ]
-    figures = [Figure(bulk.name, "ms/request", ratio=bulk.ratio, most=bulk.most) for bulk in bulks]
+    large = [
+        Figure(bulk.name, "ms/request", ratio=1, most=bulk.most, is_only_raised=True)
+        for bulk in bulks
+    ]
     with setup() as sides_up:
+        for side in sides_up.sides:
+            load.hammer(side.small, SMALL_BODY, connections=32, seconds=1)
         for _ in range(rounds):
-            for side in sides_up.sides:
-                _small(side, 1 if quick else 3, (cpu, rate, p50, p99, failed))
-            for bulk, figure in zip(bulks, figures, strict=True):
-                for side in sides_up.sides:
+            _small(sides_up.sides[0], small)
+            for side in in_turns(sides_up, TURNS):
+                _small(side, small)
+            for bulk, figure in zip(bulks, large, strict=True):
+                for side in in_turns(sides_up, TURNS):
                     _bulk(side, bulk, figure)
-    return [cpu, rate, p50, p99, failed, *figures]
+    return [*small, *large]
 
 
-def _small(side: Side, seconds: float, figures: tuple[Figure, ...]) -> None:
+def _small(side: Side, figures: tuple[Figure, ...]) -> None:
     results: list[Load] = []
-    body = SMALL_BODY
-    load.hammer(side.small, body, connections=32, seconds=1)
 
     def work() -> None:
-        results.append(load.hammer(side.small, body, connections=32, seconds=seconds))
+        results.append(load.hammer(side.small, SMALL_BODY, connections=32, seconds=1))
 
     used = spent(side, work)
     result = results[0]
@@ -106,8 +121,7 @@ def _bulk(side: Side, bulk: Bulk, figure: Figure) -> None:
     used = spent(side, work)
     if results[0].failed:
         raise RuntimeError(f"{bulk.name}: {results[0].failed} requests failed at {side.name}")
-    if side.pid is not None:
-        figure.add(side.name, used / bulk.count * 1e3)
+    figure.add(side.name, used / bulk.count * 1e3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,46 +146,49 @@ class Shape:
 SHAPES = (
     Shape(64, 200, 5, alone=True, ratio=1.25),
     Shape(64, 200, 5, alone=False, ratio=1.25),
-    Shape(500, 100, 20, alone=True, ratio=1.2),
-    Shape(64, 1000, 0, alone=False),
+    Shape(500, 50, 20, alone=True, ratio=1.2),
+    Shape(64, 500, 0, alone=False),
 )
 
 
 def stream(rounds: int, *, quick: bool) -> list[Figure]:
     """Event streams: as conversations send them, in step, and as fast as they come."""
-    del quick  # all are short
     figures: list[Figure] = []
     with setup() as sides_up:
         for shape in SHAPES:
-            figures += _stream_figures(sides_up, rounds, shape)
+            figures += _stream_figures(sides_up, rounds if quick else 2 * rounds, shape)
         memory = Figure("500 streams: peak memory", "MB", most=120)
         memory.add("modelswap", peak_mb(sides_up.modelswap.pid))
     return [*figures, memory]
 
 
-def _stream_figures(sides_up: Setup, rounds: int, shape: Shape) -> list[Figure]:
-    cpu = Figure(f"{shape.name}: CPU", "µs/event", ratio=shape.ratio)
+def _stream_figures(sides_up: Setup, turns: int, shape: Shape) -> list[Figure]:
+    cpu = Figure(f"{shape.name}: CPU", "µs/event", ratio=shape.ratio, is_only_raised=True)
     lost = Figure(f"{shape.name}: lost", "events", exactly=0)
     foreign = Figure(f"{shape.name}: of another client", "events", exactly=0)
-    for _ in range(rounds):
-        for side in sides_up.sides:
-            results: list[Streams] = []
-
-            def work(port: int = side.streamed, results: list[Streams] = results) -> None:
-                results.append(
-                    load.streams(
-                        port,
-                        "large",
-                        streams=shape.streams,
-                        count=shape.events,
-                        delay_ms=shape.delay_ms,
-                        alone=shape.alone,
-                    )
-                )
-
-            used = spent(side, work)
-            if side.pid is not None:
-                cpu.add(side.name, used / results[0].events * 1e6)
-            lost.add(side.name, results[0].lost)
-            foreign.add(side.name, results[0].foreign)
+    for side in (sides_up.sides[0], *in_turns(sides_up, turns)):
+        used, result = _streamed(side, shape)
+        if side.pid is not None:
+            cpu.add(side.name, used / result.events * 1e6)
+        lost.add(side.name, result.lost)
+        foreign.add(side.name, result.foreign)
     return [cpu, lost, foreign]
+
+
+def _streamed(side: Side, shape: Shape) -> tuple[float, Streams]:
+    """Run the streams once; CPU seconds of the side's process, and what arrived."""
+    results: list[Streams] = []
+
+    def work() -> None:
+        results.append(
+            load.streams(
+                side.streamed,
+                "large",
+                streams=shape.streams,
+                count=shape.events,
+                delay_ms=shape.delay_ms,
+                alone=shape.alone,
+            )
+        )
+
+    return spent(side, work), results[0]

@@ -65,7 +65,7 @@ def by_connections(rounds: int, *, quick: bool) -> list[Curve]:
             idle(server, size, stack)
         for _ in range(rounds):
             for size, server in servers.items():
-                request.add(size, small_requests(server, 1500 if quick else 3000))
+                request.add(size, small_requests(server, 1000 if quick else 2000))
             time.sleep(1)  # seconds: the connections of the requests are gone
-            _at_rest(servers, rest, 1 if quick else 2)
+            _at_rest(servers, rest, 1)
     return [request, rest]

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.table import aligned, shown
+from bench.table import aligned, judged, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,17 +41,26 @@ class Curve:
     def sizes(self) -> list[int]:
         return sorted(self.samples)
 
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The values at the smallest and the largest size."""
-        if len(self.samples) < 2:
-            return None
-        smallest, largest = self.value(self.sizes[0]), self.value(self.sizes[-1])
-        return None if smallest is None or largest is None else (smallest, largest)
+    def _rounds(self) -> list[tuple[float, float]]:
+        """Return the values at the smallest and the largest size, of each round."""
+        sizes = self.sizes
+        if len(sizes) < 2:
+            return []
+        return list(zip(self.samples[sizes[0]], self.samples[sizes[-1]], strict=True))
 
     @property
     def factor(self) -> float | None:
-        return self.ends[1] / self.ends[0] if self.ends and self.ends[0] else None
+        """How many times the smallest the largest is, as the median of the rounds; None where it is 0."""
+        rounds = self._rounds()
+        if not rounds or not all(small for small, _ in rounds):
+            return None
+        return statistics.median(large / small for small, large in rounds)
+
+    @property
+    def difference(self) -> float | None:
+        """How much more than the smallest the largest is, as the median of the rounds."""
+        rounds = self._rounds()
+        return statistics.median(large - small for small, large in rounds) if rounds else None
 
     @property
     def reach(self) -> str:
@@ -67,15 +76,12 @@ class Curve:
         """`ok`, `MISS`, or nothing where no bound is set."""
         if not self.reach:
             return ""
-        if self.ends is None:
-            return "MISS"
-        smallest, largest = self.ends
-        tests = (
-            self.flat is None or (self.factor or 0.0) <= self.flat,
-            self.above is None or largest - smallest <= self.above,
-            self.most is None or largest <= self.most,
+        bounds = (
+            (self.factor, self.flat),
+            (self.difference, self.above),
+            (self.value(self.sizes[-1]) if len(self.sizes) > 1 else None, self.most),
         )
-        return "ok" if all(tests) else "MISS"
+        return judged(bounds)
 
 
 def render_curves(curves: Iterable[Curve]) -> str:

@@ -47,9 +47,11 @@ def page(server: Modelswap) -> Iterator[None]:
         reader = threading.Thread(target=_read, args=(sock,))
         reader.start()
         time.sleep(REST)  # seconds: the first events have come
-        yield
-        sock.shutdown(socket.SHUT_RDWR)
-        reader.join()
+        try:
+            yield
+        finally:
+            sock.shutdown(socket.SHUT_RDWR)
+            reader.join()
 
 
 def _read(sock: socket.socket) -> None:
@@ -111,7 +113,7 @@ def by_models(rounds: int, *, quick: bool) -> list[Curve]:
     metrics = Curve(AXIS, "GET /metrics: CPU", "ms/request", most=50)
     reload = Curve(AXIS, "reload: CPU", "ms/reload", most=500)
     begun = Curve(AXIS, "start to first 200: CPU", "ms/start", above=400)
-    count, swaps = (1500, 2) if quick else (3000, 4)
+    count, swaps = (1000, 2) if quick else (2000, 2)
     with tempfile.TemporaryDirectory() as name, _servers(Path(name)) as servers:
         for number in range(rounds):
             for size, server in servers.items():
@@ -119,7 +121,7 @@ def by_models(rounds: int, *, quick: bool) -> list[Curve]:
             for size, server in servers.items():
                 listing.add(size, asked(server, ["/v1/models"] * 10))
                 running_.add(size, asked(server, ["/running"] * 10))
-                metrics.add(size, asked(server, ["/metrics"] * 10))
+                metrics.add(size, asked(server, ["/metrics"] * 4))
                 swap.add(size, _swaps(server, swaps))
                 with page(server):
                     watched.add(size, _swaps(server, swaps))

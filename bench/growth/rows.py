@@ -142,7 +142,7 @@ def by_rows(rounds: int, *, quick: bool) -> list[Curve]:
             servers[size] = stack.enter_context(running(directory, texts[size]))
         for _ in range(rounds):
             for size, server in servers.items():
-                request.add(size, small_requests(server, 1500 if quick else 3000))
+                request.add(size, small_requests(server, 1000 if quick else 2000))
             for label, path in QUESTIONS.items():
                 for size, server in servers.items():
                     server.chat("small")
