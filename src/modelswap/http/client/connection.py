@@ -1,13 +1,12 @@
 """One connection to an upstream: it carries one request and its response at a time.
 
 What has no one meaning, is too large, or comes unasked ends the connection.
-Memory: one head (`MAX_HEAD`), one read (256 KiB) and the transport's write buffer.
+Memory: one head (64 KiB), one read (256 KiB) and the transport's write buffer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -17,10 +16,7 @@ from modelswap.http.message.head import (
     NOT_MODIFIED,
     SWITCHING,
     BadResponseError,
-    ResponseHead,
-    parse_response,
 )
-from modelswap.http.message.repair import end_of_head, repaired
 from modelswap.http.transport.sockets import took_nothing
 from modelswap.units import Bytes
 
@@ -28,18 +24,16 @@ from .passthrough import BATCH
 from .result import EndReason
 
 if TYPE_CHECKING:
+    from modelswap.http.message.head import ResponseHead
+
     from .passthrough import Passthrough
     from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel
 
-MAX_HEAD = Bytes(64 << 10)
-"""Bytes of a response's head: what common clients and proxies allow."""
 HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _FINAL = 200
 """The lowest status of a response that is no interim one."""
 _OK = 200  # a status
-_START = b"HTTP/"
-"""The first bytes of every response."""
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
 
@@ -120,7 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
                 observer.on_body(data)
             elif self._tunnel is not None:
                 self._tunnel.from_upstream(data)
-        except BadResponseError as wrong:  # of a transform
+        except BadResponseError as wrong:  # of a head or a transform
             if self._observer is observer:
                 self.drop()
             observer.on_broken(EndReason.BAD_RESPONSE, str(wrong))
@@ -267,9 +261,11 @@ class UpstreamConnection(asyncio.Protocol):
             data = self._partial + data
         heads = self._pool.heads
         while True:
-            head, end = heads.known(data) or self._read_head(data)
-            if head is None:
+            found = heads.known(data) or heads.read(data)
+            if found is None:
+                self._partial = data
                 return
+            head, end = found
             data = data[end:]
             self._partial = b""
             if head.status >= _FINAL or head.status == SWITCHING:
@@ -277,31 +273,6 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if not data:
                 return
-
-    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, int]:
-        """None: the head is incomplete, or refused."""
-        found: tuple[ResponseHead | None, int] = (None, 0)
-        end = data.find(b"\r\n\r\n") + 4
-        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
-            with suppress(BadResponseError):
-                head = parse_response(data[:end])
-                self._pool.heads.remember(data[:end], head)
-                return head, end
-        end = end_of_head(data)
-        if not data.startswith(_START[: len(data)]):
-            self.fail(EndReason.BAD_RESPONSE, "the upstream's answer is not HTTP")
-        elif (end or len(data)) > MAX_HEAD:
-            self.fail(EndReason.BAD_RESPONSE, "the upstream's headers are too large")
-        elif not end:
-            self._partial = data
-        else:
-            try:
-                found = parse_response(repaired(data[:end])), end
-            except BadResponseError as wrong:
-                self.fail(EndReason.BAD_RESPONSE, str(wrong))
-            else:
-                self._pool.heads.remember(data[:end], found[0], was_repaired=True)
-        return found
 
     def _on_final(self, observer: UpstreamObserver, head: ResponseHead, data: bytes) -> None:
         # some servers send the body to a HEAD all the same, later
