@@ -158,6 +158,7 @@ class FakeExchange:
     paused: bool = False
     sent: bytes = b""
     on_gone: Callable[[], None] | None = None
+    must_close: bool = False
 
     @property
     def ready(self) -> bytes | None:
@@ -189,6 +190,13 @@ class FakeExchange:
         del headers
         self.status, self.sent = status, body
         self.started = self.finished = True
+
+    def send_whole(self, status: int, head: bytes, body: bytes) -> bool:
+        if self.must_close:
+            return False
+        self.reply(status, head, body)
+        self.on_gone = None
+        return True
 
     def start(self, status: int, headers: object) -> None:
         del headers
@@ -266,6 +274,13 @@ class FakeFleet:
 
 class FakePool:
     """The pool of connections to one server; nothing is ever sent."""
+
+    connection: Any = None
+    """The idle one, if there is one."""
+
+    def ask(self, taker: object, request: object, body: bytes) -> Any:
+        del taker, request, body
+        return self.connection
 
     address = SimpleNamespace(
         authority="127.0.0.1:9", join=lambda path, query: f"{path}?{query}".encode()

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from modelswap.http import Field
-    from modelswap.http.client.protocols import ResponseTransform
+    from modelswap.http.client.connection import UpstreamConnection
+    from modelswap.http.client.protocols import ResponseTransform, UpstreamReader
 
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -197,6 +198,8 @@ class Front:
         self.page_guard: list[Field] = []
         self.transform: Callable[[], ResponseTransform] | None = None
         self.came = asyncio.Event()
+        self.asked = 0
+        """Requests that were sent without beginning a relay."""
 
     def __call__(self, exchange: Exchange) -> None:
         exchange.read_body(lambda body: self.send(exchange, body))
@@ -218,13 +221,23 @@ class Front:
         owner = Responding(exchange, notes)
         transform = self.transform() if self.transform is not None else None
         relay = Relay(exchange, self.upstream, outbound, body, owner, notes, transform)  # type: ignore[arg-type]  # bytes or a source
-        relay.begin()
         self.relays.append(relay)
+        owner.relay = relay
+        connection = None
+        if isinstance(body, bytes) and transform is None:
+            connection = self.upstream.ask(owner, outbound, body)
+        if connection is None:
+            relay.begin()
+        else:
+            self.asked += 1
+            exchange.on_gone = lambda asked=connection: owner.on_gone(asked)
         self.came.set()
 
 
 class Responding:
     """Owns a request as the api does: responds with 502 when nothing went to the client."""
+
+    relay: Relay
 
     def __init__(self, exchange: Exchange, notes: Notes) -> None:
         self.exchange = exchange
@@ -232,6 +245,22 @@ class Responding:
         self.on_whole = notes.on_whole
         self.error_event = notes.error_event
         self.on_late_error = notes.on_late_error
+
+    def on_response(self, head: ResponseHead, data: bytes) -> None:
+        exchange = self.exchange
+        if head.is_active or not exchange.send_whole(head.status, head.length_block, data):
+            self.relay.take_over(None)
+            self.relay.on_whole(head, data)
+        else:
+            self.notes.on_whole(head, data)
+
+    def observer_on(self, connection: UpstreamReader) -> Relay:
+        self.relay.take_over(connection)
+        return self.relay
+
+    def on_gone(self, connection: UpstreamConnection) -> None:
+        connection.observer()
+        self.relay.on_client_gone()
 
     def on_end(self, result: RelayResult) -> None:
         self.notes.on_end(result)

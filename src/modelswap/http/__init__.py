@@ -20,7 +20,9 @@ from .body.protocols import BodySource, BodyStream
 from .body.sources import ExchangeBody, OpenedBody
 from .body.spool import SpoolFolders
 from .body.upload import Fault, Upload
+from .client.connection import UpstreamConnection
 from .client.pool import UpstreamPool
+from .client.protocols import UpstreamReader
 from .client.relay import Relay
 from .client.result import EndReason, RelayResult
 from .client.upstream_request import UpstreamRequest
@@ -63,7 +65,9 @@ __all__ = [
     "SpoolFolders",
     "UnknownCodingError",
     "Upload",
+    "UpstreamConnection",
     "UpstreamPool",
+    "UpstreamReader",
     "UpstreamRequest",
     "codings_of",
     "decoded",

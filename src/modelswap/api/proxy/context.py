@@ -23,7 +23,7 @@ from modelswap.api.responder import line_ends
 from modelswap.api.routes import UPSTREAM, endpoint_of
 from modelswap.api.routing.model_selector import NameLocation, source_of
 from modelswap.bounded_cache import BoundedCache
-from modelswap.core.naming.names import PeerTarget
+from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.http import UpstreamPool, UpstreamRequest, forward_headers
 from modelswap.observe.captures import weight
 from modelswap.observe.usage.decoding import readable
@@ -69,6 +69,8 @@ class ResolvedRequest(msgspec.Struct, eq=False):
     selection: tuple[str, str] | None = None
     """The selector and the target that it counts; give it back with `Selectors.decrement`."""
     refusal: ReplyError | None = None
+    straight: LocalTarget | None = None
+    """The target, when it is a model of this server, and nothing is to be edited, counted or refused."""
 
 
 UNRESOLVED: Final = ResolvedRequest()
@@ -149,6 +151,8 @@ class RequestContext:
         if not self.identity.models:
             cache = self.known_streams if resolved.stream else self.known
             cache[resolved.name] = resolved
+            if isinstance(resolved.target, LocalTarget):
+                resolved.straight = resolved.target
 
     def upstream_request(
         self, pool: UpstreamPool, query: str, target: Target, *, started: bool

@@ -1,13 +1,12 @@
 """One connection to an upstream: it carries one request and its response at a time.
 
 What has no one meaning, is too large, or comes unasked ends the connection.
-Memory: one head (`MAX_HEAD`), one read (256 KiB) and the transport's write buffer.
+Memory: one head (64 KiB), one read (256 KiB) and the transport's write buffer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -17,29 +16,25 @@ from modelswap.http.message.head import (
     NOT_MODIFIED,
     SWITCHING,
     BadResponseError,
-    ResponseHead,
-    parse_response,
 )
-from modelswap.http.message.repair import end_of_head, repaired
 from modelswap.http.transport.sockets import took_nothing
-from modelswap.units import Bytes
+from modelswap.units import Bytes, Seconds
 
 from .passthrough import BATCH
 from .result import EndReason
 
 if TYPE_CHECKING:
-    from .passthrough import Passthrough
-    from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel
+    from modelswap.http.message.head import ResponseHead
 
-MAX_HEAD = Bytes(64 << 10)
-"""Bytes of a response's head: what common clients and proxies allow."""
+    from .passthrough import Passthrough
+    from .protocols import ConnectionPool, UpstreamObserver, UpstreamTunnel, WholeTaker
+
+PROBABLY_OPEN = Seconds(0.5)
+"""After less idle time a server's idle timeout cannot have closed the connection."""
 HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
-_FINAL = 200
+_OK = 200
 """The lowest status of a response that is no interim one."""
-_OK = 200  # a status
-_START = b"HTTP/"
-"""The first bytes of every response."""
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
 
@@ -49,6 +44,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._observer: UpstreamObserver | None = None
+        self._taker: WholeTaker | None = None
+        """Who has asked, until the first byte of the response; then there is no observer yet."""
         self._tunnel: UpstreamTunnel | None = None
         self._mode = _IDLE
         self._left = 0
@@ -78,7 +75,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.add(self)
         self.last = self._pool.sweeper.now
 
-    def data_received(self, data: bytes) -> None:  # noqa: C901, PLR0912 - one frame from read to write
+    def data_received(self, data: bytes) -> None:
         passing = self._passing
         if passing is not None:
             end = data.find(b"\r\n", 1, 10)
@@ -101,12 +98,26 @@ class UpstreamConnection(asyncio.Protocol):
                     passing.flush()
                 return
             self._passing = None
-        self.last = self._pool.sweeper.now
-        mode = self._mode
-        observer = self._observer
+        pool = self._pool
+        self.last = pool.sweeper.now
+        taker = self._taker
+        if taker is not None and (found := pool.heads.known(data)) is not None:
+            head, end = found
+            length = head.content_length
+            if length and length == len(data) - end and head.status == _OK and head.keep_alive:
+                self._taker = None
+                self._mode = _IDLE
+                pool.put_idle(self)
+                taker.on_response(head, data[end:])
+                return
+        observer = self.observer()
         if observer is None:
             self.close()  # nothing was asked for
-            return
+        else:
+            self._on_data(observer, data)
+
+    def _on_data(self, observer: UpstreamObserver, data: bytes) -> None:
+        mode = self._mode
         try:
             if mode == _CHUNKED:
                 chunks = self._chunks
@@ -122,20 +133,19 @@ class UpstreamConnection(asyncio.Protocol):
                 observer.on_body(data)
             elif self._tunnel is not None:
                 self._tunnel.from_upstream(data)
-        except BadResponseError as wrong:  # of a transform
+        except BadResponseError as wrong:  # of a head or a transform
             if self._observer is observer:
                 self.drop()
             observer.on_broken(EndReason.BAD_RESPONSE, str(wrong))
 
     def eof_received(self) -> bool:
-        if self._mode == _TUNNEL and self._tunnel is not None:
-            return self._tunnel.on_upstream_eof()
-        return False
+        tunnel = self._tunnel if self._mode == _TUNNEL else None
+        return tunnel is not None and tunnel.on_upstream_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         mode, self._mode = self._mode, _DEAD
         self._passing = self._passthrough = None
-        observer, self._observer = self._observer, None
+        observer, self._observer = self.observer(), None
         unread = (
             mode == _HEAD and not self._got and took_nothing(self._transport, self._sent_before)
         )
@@ -173,11 +183,31 @@ class UpstreamConnection(asyncio.Protocol):
         if side is not None:
             side.on_upstream_resumed()
 
+    def ask(self, taker: WholeTaker, data: bytes) -> bool:
+        """Send a whole request, if the upstream cannot have closed; False: nothing was done."""
+        transport = self._transport
+        pool = self._pool
+        now = pool.sweeper.now
+        if now - self.last >= PROBABLY_OPEN or transport is None or transport.is_closing():
+            return False
+        self._taker = taker
+        self._mode = _HEAD
+        self._sent_before = sent = self._sent
+        self._sent = sent + len(data)
+        self.last = now
+        pool.coalescer.write(transport, data)
+        return True
+
+    def observer(self) -> UpstreamObserver | None:
+        """Of the current request; who has asked makes it now, to be told all that comes."""
+        taker, self._taker = self._taker, None
+        if taker is not None:
+            self._observer = taker.observer_on(self)
+        return self._observer
+
     def begin(self, observer: UpstreamObserver) -> None:
         self._observer = observer
         self._mode = _HEAD
-        self._got = False
-        self._reading_paused = False
         self._sent_before = self._sent
         self.last = self._pool.sweeper.now
         observer.on_connection(self)
@@ -217,21 +247,21 @@ class UpstreamConnection(asyncio.Protocol):
             transport.write_eof()
 
     def drop(self) -> None:
-        self._observer = None
+        self._observer = self._taker = None
         self._passing = self._passthrough = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
-        self._observer = None
+        self._observer = self._taker = None
         self._passing = self._passthrough = None
         self._mode = _DEAD
         if self._transport is not None:
             self._transport.close()
 
     def fail(self, reason: EndReason, detail: str) -> None:
-        observer = self._observer
+        observer = self.observer()
         self.drop()
         if observer is not None:
             observer.on_broken(reason, detail)
@@ -248,11 +278,12 @@ class UpstreamConnection(asyncio.Protocol):
             self.last = now
         timeouts = self._pool.timeouts
         observer = self._observer
-        if observer is None:
+        is_sending = observer is not None and observer.is_sending
+        if observer is None and self._taker is None:
             allowed = timeouts.idle_connection
             if allowed is not None and now - self.last > allowed:
                 self.close()
-        elif self._reading_paused or (self._mode == _HEAD and observer.is_sending):
+        elif self._reading_paused or (self._mode == _HEAD and is_sending):
             self.last = now
         elif self._mode == _HEAD:
             allowed = timeouts.response_header
@@ -269,50 +300,23 @@ class UpstreamConnection(asyncio.Protocol):
             data = self._partial + data
         heads = self._pool.heads
         while True:
-            head, end = heads.known(data) or self._read_head(data)
-            if head is None:
+            found = heads.known(data) or heads.read(data)
+            if found is None:
+                self._partial = data
                 return
+            head, end = found
             data = data[end:]
             self._partial = b""
-            if head.status >= _FINAL or head.status == SWITCHING:
+            if head.status >= _OK or head.status == SWITCHING:
                 self._on_final(observer, head, data)
                 return
             if not data:
                 return
 
-    def _read_head(self, data: bytes) -> tuple[ResponseHead | None, int]:
-        """None: the head is incomplete, or refused."""
-        found: tuple[ResponseHead | None, int] = (None, 0)
-        end = data.find(b"\r\n\r\n") + 4
-        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
-            with suppress(BadResponseError):
-                head = parse_response(data[:end])
-                self._pool.heads.remember(data[:end], head)
-                return head, end
-        end = end_of_head(data)
-        if not data.startswith(_START[: len(data)]):
-            self.fail(EndReason.BAD_RESPONSE, "the upstream's answer is not HTTP")
-        elif (end or len(data)) > MAX_HEAD:
-            self.fail(EndReason.BAD_RESPONSE, "the upstream's headers are too large")
-        elif not end:
-            self._partial = data
-        else:
-            try:
-                found = parse_response(repaired(data[:end])), end
-            except BadResponseError as wrong:
-                self.fail(EndReason.BAD_RESPONSE, str(wrong))
-            else:
-                self._pool.heads.remember(data[:end], found[0], was_repaired=True)
-        return found
-
     def _on_final(self, observer: UpstreamObserver, head: ResponseHead, data: bytes) -> None:
         # some servers send the body to a HEAD all the same, later
         self._keep = head.keep_alive and not (observer.is_head and head.announces_body)
         status = head.status
-        if status == _OK and data and len(data) == head.content_length and not observer.is_head:
-            self._leave_observer(observer, b"")
-            observer.on_whole(head, data)
-            return
         if status == SWITCHING:
             self._on_switch(observer, head, data)
         elif observer.is_head or status in (NO_CONTENT, NOT_MODIFIED) or head.content_length == 0:
@@ -391,6 +395,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._observer = self._passthrough = None
         self._mode = _IDLE
         self._reused = True
+        self._got = False
         if self._keep and not rest and not observer.is_sending:
             if self._reading_paused:
                 self.resume()

@@ -18,8 +18,9 @@ from modelswap.http.transport.write_coalescer import WriteCoalescer
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds
 
-from .connection import UpstreamConnection
+from .connection import PROBABLY_OPEN, UpstreamConnection
 from .result import EndReason
+from .upstream_request import JOIN_BELOW
 
 if TYPE_CHECKING:
     import ssl
@@ -27,15 +28,14 @@ if TYPE_CHECKING:
     from modelswap.http.limits import Timeouts
     from modelswap.net.address import Address
 
-    from .protocols import UpstreamObserver
+    from .protocols import UpstreamObserver, WholeTaker
+    from .upstream_request import UpstreamRequest
 
 MAX_IDLE = 256
 """Connections: more requests at once are rare, and each idle one costs both sides a descriptor."""
 LINGER_AFTER_EXIT = Seconds(0.5)
 """In this time the kernel delivers what a server sent before it exited: it is all there, unless a
 descendant of the server holds the connection open."""
-_PROBABLY_OPEN = Seconds(0.5)
-"""After less idle time a server's idle timeout cannot have closed the connection."""
 _LOCALHOST = ("127.0.0.1", "::1")
 _CLOSED = "the upstream was closed"
 
@@ -81,6 +81,20 @@ class UpstreamPool:
         self.close_idle()
         self._loop.call_later(LINGER_AFTER_EXIT, self.close)
 
+    def ask(
+        self, taker: WholeTaker, request: UpstreamRequest, body: bytes
+    ) -> UpstreamConnection | None:
+        """Send a small request, if that takes nothing but an idle connection; None: `begin` is for it."""
+        idle = self._idle
+        if not (idle and body and request.is_plain and len(body) < JOIN_BELOW):
+            return None
+        connection = idle.pop()
+        data = b"%bContent-Length: %d\r\n\r\n%b" % (request.block, len(body), body)
+        if connection.ask(taker, data):
+            return connection
+        idle.append(connection)
+        return None
+
     def begin(
         self,
         observer: UpstreamObserver,
@@ -93,7 +107,7 @@ class UpstreamPool:
         while idle and not fresh:
             connection = idle.pop()
             if not connection.is_closing():
-                is_fresh = self.sweeper.now - connection.last < _PROBABLY_OPEN
+                is_fresh = self.sweeper.now - connection.last < PROBABLY_OPEN
                 if (is_fresh and not observer.is_streaming) or _is_open(connection):
                     connection.begin(observer)
                     return

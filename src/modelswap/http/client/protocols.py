@@ -139,6 +139,17 @@ class UpstreamObserver(Protocol):
         """The connection ended before a byte of a response."""
 
 
+class WholeTaker(Protocol):
+    """Takes the response to a small request, if it comes whole in one read, with no observer made."""
+
+    def on_response(self, head: ResponseHead, data: bytes) -> None:
+        """Take a response with the status 200; the connection is given up."""
+
+    def observer_on(self, connection: UpstreamReader) -> UpstreamObserver:
+        """Make the observer of anything else. Nothing more is told to the taker."""
+        ...
+
+
 class ConnectionPool(Protocol[C_contra]):
     timeouts: Timeouts
     heads: ResponseHeads

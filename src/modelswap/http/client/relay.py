@@ -12,13 +12,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelswap.http.message.head import NO_CONTENT, NOT_MODIFIED, with_client_fields
-from modelswap.units import Bytes
 
 from .late_error import LateError
 from .passthrough import Passthrough
 from .result import EndReason, RelayResult
 from .tunnel import Tunnel
-from .upstream_request import block_with_fields, switching_block
+from .upstream_request import JOIN_BELOW, block_with_fields, switching_block
 
 if TYPE_CHECKING:
     from modelswap.http.body.protocols import BodySource
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 _OK = 200  # a status
 _BODILESS_STATUS = (NO_CONTENT, NOT_MODIFIED)
-_JOIN_BELOW = Bytes(65536)
-"""Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 """Without a body these send no `Content-Length: 0`."""
@@ -114,8 +111,13 @@ class Relay:
         if exchange.finished:
             self._end(EndReason.CLIENT_GONE, "the client left")
             return
-        exchange.on_gone = self._on_client_gone
+        exchange.on_gone = self.on_client_gone
         self._pool.begin(self, fresh)
+
+    def take_over(self, connection: UpstreamReader | None) -> None:
+        """Go on with a request that was sent on a connection already; None: its response is here."""
+        self._connection = connection
+        self._exchange.on_gone = self.on_client_gone
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED, detail: str = "cancelled") -> None:
         if not self.ended:
@@ -131,7 +133,7 @@ class Relay:
             self._send_source(connection, head, body)
         elif body:
             length = len(body)
-            if length < _JOIN_BELOW:
+            if length < JOIN_BELOW:
                 connection.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, length, body))
             else:
                 connection.write_all((b"%bContent-Length: %d\r\n\r\n" % (head, length), body))
@@ -389,7 +391,7 @@ class Relay:
     def _detach(self) -> None:
         self._exchange.on_gone = self._exchange.on_drain = None
 
-    def _on_client_gone(self) -> None:
+    def on_client_gone(self) -> None:
         self._leave_upstream()
         if not self.ended:
             self._end(EndReason.CLIENT_GONE, "the client left")

@@ -22,6 +22,10 @@ class EndReason(Enum):
     BODY_FAILED = "the body to send broke off"
 
 
+_UNBEGUN = frozenset({EndReason.CONNECT_FAILED, EndReason.CONNECT_TIMEOUT, EndReason.UPSTREAM_LOST})
+"""There was no connection, so nothing was sent: with `never_ran`."""
+
+
 @dataclass(slots=True)  # not frozen: that doubles the cost of making one, and each request does
 class RelayResult:
     reason: EndReason
@@ -38,3 +42,9 @@ class RelayResult:
     was_reset: bool = False
     """The connection was reset before a byte of a response. When a process dies, its kernel does so
     exactly when it had not read all that was sent; a living one may do it for any reason."""
+
+    def may_resend(self, *, is_whole: bool) -> bool:
+        """Whether the request cannot have begun, or perhaps has not; a streamed body is used up."""
+        if not is_whole and not (self.never_ran and self.reason in _UNBEGUN):
+            return False
+        return self.never_ran or self.was_reset

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.http.message.documents import without_origin_wide, without_redirects
 from modelswap.http.message.fields import status_line, written
+from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from modelswap.http.message.fields import Field
     from modelswap.http.message.head import ResponseHead
 
+JOIN_BELOW = Bytes(65536)
+"""Bytes of a body: below this it is copied behind its head into one buffer; above, written in pieces."""
 _REDIRECTION = 3
 """First digit of the status of a redirect."""
 _ACCESS_CONTROL = re.compile(rb"(?im)^access-control-[^\r\n]*\r\n")
@@ -22,7 +25,15 @@ _EXPOSES = b"Access-Control-Expose-Headers: "
 
 
 class UpstreamRequest:
-    __slots__ = ("block", "may_redirect", "method", "page_guard", "response_fields", "upgrade")
+    __slots__ = (
+        "block",
+        "is_plain",
+        "may_redirect",
+        "method",
+        "page_guard",
+        "response_fields",
+        "upgrade",
+    )
 
     def __init__(
         self,
@@ -48,6 +59,8 @@ class UpstreamRequest:
         self.response_fields = written(response_fields)
         self.page_guard = written(page_guard)
         self.may_redirect = may_redirect
+        self.is_plain = method != "HEAD" and upgrade is None and not response_fields
+        """The response has a body, and goes to the client as it is unless it is active."""
 
 
 def block_with_fields(head: ResponseHead, request: UpstreamRequest) -> bytes | None:

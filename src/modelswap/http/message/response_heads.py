@@ -1,19 +1,25 @@
-"""Response heads that were read before: equal bytes have an equal reading."""
+"""Reads response heads, and keeps the readings: equal bytes have an equal reading."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from modelswap.bounded_cache import BoundedCache
 from modelswap.units import Bytes
 
-from .head import of_length
+from .head import BadResponseError, of_length, parse_response
 from .head_template import cut, head_template
+from .repair import end_of_head, repaired
 
 if TYPE_CHECKING:
     from .head import ResponseHead
     from .head_template import HeadTemplate
 
+MAX_HEAD = Bytes(64 << 10)
+"""Bytes of a response's head: what common clients and proxies allow."""
+_START = b"HTTP/"
+"""The first bytes of every response."""
 _MAX_HEADS = 128
 """Heads of one upstream: they differ in their date and length, so that most are seen once."""
 _MAX_SIZE = Bytes(2048)
@@ -47,6 +53,25 @@ class ResponseHeads:
         raw = data[:end]
         head = self._by_bytes.get(raw) or self._of_known_template(raw)
         return None if head is None else (head, end)
+
+    def read(self, data: bytes) -> tuple[ResponseHead, int] | None:
+        """Read a head that is not known, and its size; None: it is incomplete."""
+        end = data.find(b"\r\n\r\n") + 4
+        if 4 <= end <= MAX_HEAD:  # noqa: PLR2004 - find() returned -1
+            with suppress(BadResponseError):
+                head = parse_response(data[:end])
+                self.remember(data[:end], head)
+                return head, end
+        end = end_of_head(data)
+        if not data.startswith(_START[: len(data)]):
+            raise BadResponseError("the upstream's answer is not HTTP")
+        if (end or len(data)) > MAX_HEAD:
+            raise BadResponseError("the upstream's headers are too large")
+        if not end:
+            return None
+        head = parse_response(repaired(data[:end]))
+        self.remember(data[:end], head, was_repaired=True)
+        return head, end
 
     def _of_known_template(self, head: bytes) -> ResponseHead | None:
         digits = cut(head)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelswap.api.proxy.proxy_request import RETRIES, ProxyRequest, RequestPhase, may_resend
+from modelswap.api.proxy.proxy_request import ProxyRequest
+from modelswap.api.proxy.request_state import RETRIES, RequestPhase
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, PeerTarget
 from modelswap.errors import BadRequestError
@@ -25,7 +26,14 @@ from support.proxy_units import (
 
 BODY = b'{"model":"m"}'
 HEAD: Any = SimpleNamespace(
-    status=200, headers=(), type_text="application/json", event_stream=False, encoding=b"", weight=9
+    status=200,
+    headers=(),
+    type_text="application/json",
+    event_stream=False,
+    encoding=b"",
+    weight=9,
+    is_active=False,
+    length_block=b"",
 )
 FORM = (("Content-Type", "multipart/form-data; boundary=x"),)
 
@@ -53,8 +61,26 @@ class FakeRelay:
     def begin(self, fresh: bool) -> None:  # noqa: FBT001 - as `Relay`
         self.fresh = fresh
 
+    def take_over(self, connection: object) -> None:
+        self.connection = connection
+
     def cancel(self) -> None:
         self.owner.on_end(ended(EndReason.CANCELLED))
+
+    def on_client_gone(self) -> None:
+        self.owner.on_end(ended(EndReason.CLIENT_GONE))
+
+    def on_whole(self, head: Any, data: bytes) -> None:
+        self.owner.on_whole(head, data)
+
+
+class IdleConnection:
+    """What the pool has; it has the relay made like the real one."""
+
+    taker: Any
+
+    def observer(self) -> None:
+        self.taker.observer_on(self)
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +99,12 @@ class Started:
         phase: Phase = Phase.READY,
         fields: tuple[tuple[str, str], ...] = JSON,
         text: str = BASIC,
+        connection: IdleConnection | None = None,
         **facts: Any,
     ) -> None:
         snapshot = snapshot_of(text)
         services: Any = FakeServices(snapshot)
+        services.fleet.ready.upstream.connection = connection
         self.services = services
         self.fleet = self.services.fleet
         self.fleet.current = phase
@@ -85,6 +113,10 @@ class Started:
         self.exchange = exchange
         self.context = context_of(request, snapshot=snapshot, **facts)
         self.unit = ProxyRequest(services, exchange, self.context)
+        if connection is not None:
+            connection.taker = self.unit
+            pool = services.fleet.ready.upstream
+            self.context.upstream_request(pool, "", LocalTarget(M, "m"), started=False)
         self.unit.receive()
 
     @property
@@ -136,6 +168,63 @@ def test_a_relay_ends_the_request(result: RelayResult, status: int, ending: str)
     started.unit.on_end(result)
     started.assert_over(status, ending)
     assert started.fleet.orders == (["stalled why"] if ending == "header_timeout" else [])
+
+
+class TestAsked:
+    """On an idle connection, without a relay."""
+
+    def test_a_whole_response_ends_it(self) -> None:
+        started = Started(connection=IdleConnection())
+        record = started.services.running[0]
+        assert (record.sent, record.sent_size, record.queue_ms) == (BODY, len(BODY), 0)
+        assert (started.unit._phase, started.fleet.leases) == (RequestPhase.RELAYING, 1)
+        started.unit.on_response(HEAD, b"{}")
+        started.assert_over(200, "done")
+        assert (FakeRelay.count, started.exchange.sent) == (0, b"{}")
+        started.unit.cancel()
+        started.assert_over(200, "done")
+
+    def test_a_response_that_needs_a_closing_line_gets_a_relay(self) -> None:
+        started = Started(connection=IdleConnection())
+        started.exchange.must_close = True
+        started.unit.on_response(HEAD, b"{}")
+        assert (FakeRelay.count, started.relay.connection) == (1, None)
+        assert started.exchange.sent == b""
+        started.assert_over(200, "done")
+
+    def test_a_client_that_leaves_ends_it(self) -> None:
+        connection = IdleConnection()
+        started = Started(connection=connection)
+        started.exchange.on_gone()
+        assert (FakeRelay.count, started.relay.connection) == (1, connection)
+        started.assert_over(499, "client_gone")
+
+    def test_it_can_be_cancelled(self) -> None:
+        started = Started(connection=IdleConnection())
+        started.services.running[0].cancel()
+        started.assert_over(499, "cancelled")
+
+    def test_it_is_tried_again(self) -> None:
+        """By a relay, which the connection has had made."""
+        connection = IdleConnection()
+        started = Started(connection=connection)
+        connection.observer()
+        started.fleet.current = Phase.STOPPED
+        started.unit.on_end(ended(EndReason.NO_ANSWER, never_ran=True))
+        started.services.loop.advance(0.05)
+        started.fleet.grant()
+        assert FakeRelay.count == 2
+        started.unit.on_whole(HEAD, b"{}")
+        started.assert_over(200, "done")
+
+    def test_a_client_that_left_before_gets_a_relay_which_sees_it(self) -> None:
+        connection = IdleConnection()
+        started = Started(connection=connection)
+        started.unit.on_response(HEAD, b"{}")
+        services: Any = started.services
+        other: Any = FakeExchange(started.exchange.request, BODY, finished=True)
+        ProxyRequest(services, other, started.context).receive()
+        assert (FakeRelay.count, started.relay.fresh) == (1, False)
 
 
 def test_a_refused_request_never_asks_for_a_lease() -> None:
@@ -201,8 +290,8 @@ LOST = RelayResult(EndReason.NO_ANSWER, None, 0, "", started=False, never_ran=Fa
     ],
 )
 def test_a_streamed_body_is_sent_once(result: RelayResult, *, whole: bool, streamed: bool) -> None:
-    assert may_resend(result, is_whole=True) == whole
-    assert may_resend(result, is_whole=False) == streamed
+    assert result.may_resend(is_whole=True) == whole
+    assert result.may_resend(is_whole=False) == streamed
 
 
 class TestRetries:
