@@ -120,15 +120,7 @@ class ProxyRequest:
         context, services = self.context, self.services
         if resolved.name and (context.is_recorded or context.is_tracked):
             self._record = record = RequestRecord(
-                services,
-                context,
-                self.exchange.request,
-                self._began,
-                context.path,
-                resolved.model,
-                resolved.name,
-                resolved.stream,
-                None if resolved.selection is None else resolved.selection[0],
+                services, context, self.exchange.request, self._began, resolved
             )
             if context.is_tracked and resolved.target is not None:
                 record.cancel = self.cancel

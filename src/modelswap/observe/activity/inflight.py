@@ -32,15 +32,12 @@ class InflightRequest(Protocol):
     """Its id, given by `add`."""
     began: float
     """Monotonic."""
-    began_ns: int
-    """Since the epoch; 0 until it is first shown."""
-    model: str
     cancel: Callable[[], None] | None
     received: int
     """Bytes of the response body so far."""
-    shown: int
-    """`received` when the request was last shown."""
 
+    @property
+    def model(self) -> str: ...
     @property
     def path(self) -> str: ...
     @property
@@ -53,6 +50,18 @@ class InflightRequest(Protocol):
     def remote_ip(self) -> str: ...
 
 
+class _Shown:
+    """What subscribers know of a running request."""
+
+    __slots__ = ("began_ns", "has_head", "received")
+
+    def __init__(self, began_ns: int) -> None:
+        self.began_ns = began_ns
+        """Since the epoch; the same each time that the request is shown."""
+        self.received = 0
+        self.has_head = False
+
+
 class Inflight:
     def __init__(self, bus: EventBus, mask: HeaderMask) -> None:
         self._bus = bus
@@ -60,6 +69,8 @@ class Inflight:
         self._count = 0
         self._entries: dict[int, InflightRequest] = {}
         """Oldest first."""
+        self._shown: dict[int, _Shown] = {}
+        """Of running requests that were shown."""
         self._due: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -78,10 +89,13 @@ class Inflight:
 
     def remove(self, entry: InflightRequest) -> None:
         """The request ended. A second call does nothing."""
-        if self._entries.pop(entry.number, None) is not None and self._bus.listening:
-            if entry.received != entry.shown:
-                self._upsert(entry)
-            self._publish({"operation": "remove", "id": str(entry.number)})
+        number = entry.number
+        if self._entries.pop(number, None) is not None and (self._shown or self._bus.listening):
+            if self._bus.listening:
+                if self._is_outdated(entry):
+                    self._upsert(entry)
+                self._publish({"operation": "remove", "id": str(number)})
+            self._shown.pop(number, None)
 
     def cancel(self, entry_id: str) -> bool:
         """Cancel a request; return False when no such request runs."""
@@ -97,13 +111,15 @@ class Inflight:
         return {"operation": "snapshot", "requests": [self.show(entry) for entry in entries]}
 
     def show(self, entry: InflightRequest) -> Mapping[str, object]:
-        entry.shown = entry.received
         elapsed = time.monotonic() - entry.began
-        if not entry.began_ns:
-            entry.began_ns = time.time_ns() - int(elapsed * 1e9)
+        shown = self._shown.get(entry.number)
+        if shown is None:
+            shown = self._shown[entry.number] = _Shown(time.time_ns() - int(elapsed * 1e9))
+        shown.received = entry.received
+        shown.has_head = bool(entry.response_headers)
         return {
             "id": str(entry.number),
-            "timestamp": rfc3339(entry.began_ns),
+            "timestamp": rfc3339(shown.began_ns),
             "model": entry.model,
             "req_path": entry.path,
             "method": entry.method,
@@ -117,6 +133,14 @@ class Inflight:
     def _upsert(self, entry: InflightRequest) -> None:
         self._publish({"operation": "upsert", "request": self.show(entry)})
 
+    def _is_outdated(self, entry: InflightRequest) -> bool:
+        shown = self._shown.get(entry.number)
+        if shown is None:
+            return entry.received > 0
+        return entry.received != shown.received or (
+            not shown.has_head and bool(entry.response_headers)
+        )
+
     def _publish(self, payload: Payload) -> None:
         self._bus.publish("inflight", payload, remember=False)
 
@@ -129,6 +153,6 @@ class Inflight:
         if not self._bus.listening or not self._entries:
             return
         for entry in list(self._entries.values()):
-            if entry.received != entry.shown:
+            if self._is_outdated(entry):
                 self._upsert(entry)
         self._schedule_progress()

@@ -7,6 +7,7 @@ client that invents names cannot fill the memory. Loop thread.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def add_all(self, values: list[float]) -> None:
+    def add_all(self, milliseconds: list[int]) -> None:
+        """Add values in ms; equal ones together."""
         bounds, counts = self.bounds, self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        self.sum += sum(values)
+        for value, count in Counter(milliseconds).items():
+            counts[bisect_left(bounds, value / 1000)] += count
+        self.sum += sum(milliseconds) / 1000
 
 
 class ModelCounters(NamedTuple):
@@ -60,7 +62,8 @@ class RequestSeries:
         self.duration = Histogram(DURATIONS)
         self.ttft: Histogram | None = None
 
-    def add_all(self, durations: list[float]) -> None:
+    def add_all(self, durations: list[int]) -> None:
+        """Count requests by their durations in ms."""
         self.count += len(durations)
         self.duration.add_all(durations)
 

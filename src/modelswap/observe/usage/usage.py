@@ -93,6 +93,10 @@ class Counts(msgspec.Struct):
         return not (prompt is None and output is None and cached is None)
 
 
+Totals = tuple[int, int, int, int, int, int]
+"""Duration in ms; prompt, generated, cached, drafted and accepted tokens, 0 for unknown: what metrics add up."""
+
+
 class Tokens(msgspec.Struct, frozen=True, gc=False):
     """The figures of one response, with llama-swap's conventions for "unknown".
 
@@ -116,6 +120,11 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str = ""
     error: str = ""
     parsed: bool = False
+
+    def totals(self) -> Totals:
+        counts = (self.input, self.output, self.cached, self.drafted, self.accepted)
+        prompt, output, cached, drafted, accepted = (max(count, 0) for count in counts)
+        return self.duration_ms, prompt, output, cached, drafted, accepted if drafted else 0
 
 
 Figures = tuple[int, int, int, int, int, float, float, int]
@@ -180,7 +189,8 @@ class UsageBody(msgspec.Struct):
         return self.usage is not _UNSET or self.timings is not _UNSET or self.metrics is not _UNSET
 
 
-_Count = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)] | None
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+_Count = _Natural | None
 _Real = Annotated[float, msgspec.Meta(gt=-_LARGEST, lt=_LARGEST)]
 
 
@@ -199,37 +209,36 @@ class Usage(msgspec.Struct, gc=False):
     input_tokens_details: _Details | None = None
     prompt_tokens_details: _Details | None = None
 
-    def figures(self) -> tuple[int, int, int]:
-        """Return prompt, output and cached tokens (-1: not reported)."""
-        prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
-        output = self.output_tokens if self.completion_tokens is None else self.completion_tokens
-        return (
-            prompt if prompt and prompt > 0 else 0,
-            output if output and output > 0 else 0,
-            self.cached(),
-        )
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return prompt, generated and cached tokens, and that none were drafted."""
+        prompt, output = self.prompt_tokens, self.completion_tokens
+        if prompt is None:
+            prompt = self.input_tokens
+        if output is None:
+            output = self.output_tokens
+        return prompt or 0, output or 0, self.cached() or 0, 0, 0
 
-    def cached(self) -> int:
+    def cached(self) -> int | None:
         count = self.cache_read_input_tokens
         if count is None and (details := self.input_tokens_details) is not None:
             count = details.cached_tokens
         if count is None and (details := self.prompt_tokens_details) is not None:
             count = details.cached_tokens
-        return -1 if count is None or count < 0 else count
+        return count
 
 
 class Timings(msgspec.Struct, gc=False):
     """llama.cpp's timings in their usual spelling."""
 
-    prompt_n: _Count = None
-    predicted_n: _Count = None
+    prompt_n: _Natural = 0
+    predicted_n: _Natural = 0
     prompt_ms: _Real = 0.0
     predicted_ms: _Real = 0.0
     prompt_per_second: _Real = 0.0
     predicted_per_second: _Real = 0.0
-    cache_n: _Count | msgspec.UnsetType = _UNSET
-    draft_n: _Count | msgspec.UnsetType = _UNSET
-    draft_n_accepted: _Count | msgspec.UnsetType = _UNSET
+    cache_n: _Natural = -1
+    draft_n: _Natural = -1
+    draft_n_accepted: _Natural = -1
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -237,50 +246,77 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class CommonBody(msgspec.Struct, gc=False):
-    """The usual body, decoded in one step; one that does not fit is read as `UsageBody`."""
+    """The usual body, decoded in one step; one that does not fit is read as `UsageBody`.
+
+    Its figures are computed when they are asked for: `totals` of every response, `tokens` of a row
+    that is read.
+    """
 
     usage: Usage | msgspec.UnsetType | None = _UNSET
     timings: Timings | msgspec.UnsetType = _UNSET
-    metrics: msgspec.Raw | msgspec.UnsetType = _UNSET
+    metrics: msgspec.UnsetType = _UNSET
+    """Whatever it is, it makes the body an unusual one."""
     choices: list[_Choice] | None = None
     stop_reason: str | None = None
 
-    def tokens(self, wall: int, ttft: int) -> Tokens:
-        """Compute what `combine` computes from the same values without `metrics`."""
+    def totals(self, wall: int) -> Totals:
+        """Compute what is added up of a response that took `wall` ms."""
         usage = self.usage
         timings = self.timings
+        if timings is _UNSET:
+            if usage is _UNSET or usage is None:
+                return wall, 0, 0, 0, 0, 0
+            return wall, *usage.counts()
+        # they replace the counts of usage
+        spent = timings.prompt_ms + timings.predicted_ms
+        cached = timings.cache_n
+        if cached < 0:
+            cached = 0
+            if (
+                usage is not _UNSET
+                and usage is not None
+                and (
+                    usage.prompt_tokens_details is not None
+                    or usage.input_tokens_details is not None
+                    or usage.cache_read_input_tokens is not None
+                )
+            ):
+                cached = usage.cached() or 0
+        drafted, accepted = timings.draft_n, timings.draft_n_accepted
+        if drafted < 0 or accepted < 0:
+            drafted = accepted = 0
+        return (
+            int(spent) if spent > wall else wall,
+            timings.prompt_n,
+            timings.predicted_n,
+            cached,
+            drafted,
+            accepted,
+        )
+
+    def tokens(self, wall: int, ttft: int) -> Tokens:
+        """Compute what `combine` computes from the same values without `metrics`."""
         choices = self.choices
-        reason = choices[-1].finish_reason if choices else self.stop_reason
-        drafted = accepted = -1
-        prompt_speed = speed = -1.0
-        if timings is not _UNSET:  # they replace the counts of usage
-            prompt, output = timings.prompt_n or 0, timings.predicted_n or 0
-            prompt_speed, speed = timings.prompt_per_second, timings.predicted_per_second
-            spent = int(timings.prompt_ms + timings.predicted_ms)
-            wall = spent if spent > wall else wall  # noqa: FURB136 - `max` costs three times as much
-            if timings.cache_n is not _UNSET:
-                cached = timings.cache_n or 0
-            else:
-                cached = -1 if usage is _UNSET or usage is None else usage.cached()
-            if timings.draft_n is not _UNSET and timings.draft_n_accepted is not _UNSET:
-                drafted, accepted = timings.draft_n or 0, timings.draft_n_accepted or 0
-        elif usage is _UNSET:
-            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
-        else:
-            prompt, output, cached = (0, 0, -1) if usage is None else usage.figures()
-        return Tokens(  # by position: keywords cost half as much again
+        reason = (choices[-1].finish_reason if choices else self.stop_reason) or ""
+        usage, timings = self.usage, self.timings
+        if timings is _UNSET and usage is _UNSET:
+            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
+        duration, prompt, output, cached, drafted, accepted = self.totals(wall)
+        if timings is _UNSET or timings.cache_n < 0:
+            reported = None if usage is _UNSET or usage is None else usage.cached()
+            cached = -1 if reported is None else reported
+        if timings is _UNSET or timings.draft_n < 0 or timings.draft_n_accepted < 0:
+            drafted = accepted = -1
+        return Tokens(
             cached,
             drafted,
             accepted,
             prompt,
             output,
-            prompt_speed,
-            speed,
-            wall,
+            -1.0 if timings is _UNSET else timings.prompt_per_second,
+            -1.0 if timings is _UNSET else timings.predicted_per_second,
+            duration,
             ttft,
-            -1.0,
-            0,
-            reason or "",
-            "",
-            True,  # noqa: FBT003 - parsed
+            finish_reason=reason,
+            parsed=True,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelswap.api.auth.client_identity import ClientIdentities
-from modelswap.api.proxy.context import RequestContext
+from modelswap.api.proxy.context import RequestContext, ResolvedRequest
 from modelswap.api.proxy.record import RequestRecord
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.config.plan import Plan
@@ -88,11 +88,7 @@ def begun(
         context,
         context.request,
         1.0,
-        path,
-        model="m",
-        requested="alias",
-        stream=False,
-        selector=None,
+        ResolvedRequest("alias", "m"),
     )
     record.cancel = lambda: None
     services.inflight.add(record)

@@ -49,12 +49,16 @@ class Completed:
         self._store = store
         self._built = built
         self.model, self.size = model, size
-        self.status, self.stream, self.queue_ms = 200, False, 0
+        self.status, self.queue_ms = 200, 0
         self.recorded_path = "/v1/chat/completions"
         self.capture_mask = KEEP_ALL
         self.request_headers = self.response_headers = ()
         self.request_body, self.response_body = b"in", b"out"
         self.tokens = Tokens(input=3)
+        self.body, self.ttft_ms = None, -1
+        self.meaning: Any = SimpleNamespace(model=model, stream=False)
+        self.context: Any = SimpleNamespace(path=self.recorded_path)
+        self.began = self.ended = 1.0
         self.id = 0
 
     def finalize(self, number: int, _epoch: float) -> CaptureBuilder | None:

@@ -25,7 +25,6 @@ class Running:
 
     number: int = 0
     began: float = 0.0
-    began_ns: int = 0
     model: str = "m"
     path: str = "/v1/x"
     method: str = "POST"
@@ -34,7 +33,6 @@ class Running:
     remote_ip: str = "10.0.0.7"
     cancel: Callable[[], None] | None = None
     received: int = 0
-    shown: int = 0
 
 
 async def test_start_head_and_end_are_published() -> None:
