@@ -291,7 +291,9 @@ class FakeServices:
         self.log: Any = SimpleNamespace(
             once=lambda _, text: self.warnings.append(text), warning=self.warnings.append
         )
-        self.logs: Any = SimpleNamespace(request_line=self._line)
+        self.logs: Any = SimpleNamespace(
+            request_line=self._line, add=self._line_of, add_completed=self._line_of
+        )
         self.completions: Any = SimpleNamespace(add=self._add, flush=lambda: None)
         self.inflight: Any = SimpleNamespace(
             add=self._enter, remove=self._leave, on_response_head=lambda _: None, mask=HeaderMask()
@@ -301,6 +303,9 @@ class FakeServices:
 
     def _line(self, _before: str, status: int, sent: int, _after: str, _took: float) -> None:
         self.lines.append((status, sent))
+
+    def _line_of(self, entry: Any) -> None:
+        self.lines.append((entry.shown_status, entry.answered))
 
     def _add(self, entry: Any, held: int = 0) -> None:
         del held

@@ -73,6 +73,10 @@ class RequestRecord:
     _capture: CaptureBuilder | None = field(init=False)
     """Set with the meter."""
     ended: float = field(init=False)
+    shown_status: int = field(init=False)
+    """What the client was sent, or what became of it: for the log."""
+    answered: int = field(init=False)
+    """Bytes of body that went to the client."""
     _error: str = field(init=False)
     _epoch: float = field(init=False)
     id: int = field(init=False)
@@ -197,7 +201,10 @@ class RequestRecord:
         self._is_own = True
 
     def end(self, reason: str, now: float, status: int | None = None, error: str = "") -> None:
-        """Close the record; `status` is what to write down where it is not what was sent."""
+        """Close the record; `status` is what to write down where it is not what was sent.
+
+        `answered` and `shown_status` are set before.
+        """
         if self._end_reason:
             return
         self._end_reason = reason
@@ -207,13 +214,17 @@ class RequestRecord:
             self.cancel = None
         if status is not None:
             self.status = status
+        self.ended = now
         if self.context.is_recorded:
-            self.ended = now
             self._error = error
-            sent = self.sent
-            services.completions.add(self, len(sent) if sent and self.sent_size >= SMALL else 0)
+            if services.shows_requests:
+                services.logs.add_completed(self)
+            body = self.sent
+            services.completions.add(self, len(body) if body and self.sent_size >= SMALL else 0)
             if self._meter is not None and self._capture is not None:
                 services.completions.flush()
+        elif services.shows_requests:
+            services.logs.add(self)
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
         self.id = number

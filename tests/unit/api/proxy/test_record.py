@@ -19,6 +19,7 @@ from modelswap.observe.activity.query import Filter, Page
 from modelswap.observe.activity.store import Store
 from modelswap.observe.captures import SMALL, Captures
 from modelswap.observe.events import EventBus
+from modelswap.observe.logs.logs import Logs
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.prometheus import Metrics
 
@@ -40,7 +41,11 @@ class Observers:
         self.metrics = Metrics()
         self.store = Store(self.captures, warn=print)
         self.store.open()
-        self.completions = CompletionBatcher(self.store, self.captures, self.metrics, self.later)
+        self.logs = Logs(to_stdout="none")
+        self.shows_requests = True
+        self.completions = CompletionBatcher(
+            self.store, self.captures, self.metrics, self.logs, self.later
+        )
 
     def later(self, _delay: float, _call: Callable[[], None]) -> Any:
         """Nothing here waits: the tests settle."""
@@ -93,6 +98,7 @@ def begun(
     record.cancel = lambda: None
     services.inflight.add(record)
     record.sent, record.sent_size = sent, len(sent)
+    record.answered, record.shown_status = len(ANSWER), 200
     return record
 
 

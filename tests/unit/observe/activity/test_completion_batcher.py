@@ -10,6 +10,7 @@ from modelswap.observe.activity.completion_batcher import GATHER, MOST, MOST_HEL
 from modelswap.observe.activity.query import Filter, Page
 from modelswap.observe.activity.store import Store
 from modelswap.observe.captures import KEEP_ALL, CaptureBuilder, Captures
+from modelswap.observe.logs.logs import Logs
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
@@ -29,7 +30,9 @@ class Recorder:
         self.store.open()
         self.metrics = Metrics()
         self.done: list[int] = []
-        self.completions = CompletionBatcher(self.store, self.captures, self.metrics)
+        self.completions = CompletionBatcher(
+            self.store, self.captures, self.metrics, Logs(to_stdout="none")
+        )
 
     def on_done(self, ids: Any) -> None:
         self.done += ids
