@@ -123,8 +123,10 @@ class ProxyRequest:
                 services, context, self.exchange.request, self._began, resolved
             )
             if context.is_tracked and resolved.target is not None:
-                record.cancel = self.cancel
-                services.inflight.add(record)
+                record.owner = self
+                services.inflight.entries[record] = None
+                if services.bus.listening:
+                    services.inflight.on_added(record)
         target = resolved.target
         if resolved.refusal is not None or target is None:
             self.fail(resolved.refusal or ReplyError("internal error"))

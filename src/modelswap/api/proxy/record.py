@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import field
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -22,8 +22,6 @@ from modelswap.observe.usage.meter import Meter, common_body, tokens_of
 from modelswap.observe.usage.usage import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from modelswap.api.services import Services
     from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import CaptureBuilder, CaptureMask
@@ -34,6 +32,12 @@ if TYPE_CHECKING:
 
 _OK: Final = 200
 """The one status whose body is kept in captures."""
+
+
+class RecordOwner(Protocol):
+    def cancel(self) -> None:
+        """End the request."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -48,10 +52,9 @@ class RequestRecord:
     """Monotonic."""
     meaning: ResolvedRequest
     """Equal requests share it."""
-    cancel: Callable[[], None] | None = field(default=None, init=False)
-    """Ends the request, while it is in the list of running requests."""
+    owner: RecordOwner | None = field(default=None, init=False)
+    """Has the request, while it is in the list of running requests."""
     number: int = field(default=0, init=False)
-    """In the list of running requests; 0: not listed."""
     priority: int | None = field(default=None, init=False)
     queue_ms: int = field(default=-1, init=False)
     sent: bytes | None = field(default=None, init=False)
@@ -121,23 +124,28 @@ class RequestRecord:
     def remote_ip(self) -> str:
         return self.context.address
 
+    def cancel(self) -> None:
+        if self.owner is not None:
+            self.owner.cancel()
+
     # While it runs
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
         self.status = head.status
-        if self.number:
+        if self.owner is not None:
             self.services.inflight.on_response_head(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
         """Take a whole response; the same `now` goes to `end`, at once."""
-        if head.event_stream or head.encoding or len(data) >= SMALL:
+        size = len(data)
+        if head.event_stream or head.encoding or size >= SMALL:
             self.on_head(head)
             self.on_data(data, now)
             return
         self._head = head
         self.status = head.status
-        self.received = len(data)
+        self.received = size
         self._first_chunk = data
         self._first_chunk_at = now
 
@@ -209,9 +217,12 @@ class RequestRecord:
             return
         self._end_reason = reason
         services = self.services
-        if self.number:
-            services.inflight.remove(self)
-            self.cancel = None
+        if self.owner is not None:
+            self.owner = None
+            if self.number or services.bus.listening:
+                services.inflight.remove(self)
+            else:
+                del services.inflight.entries[self]
         if status is not None:
             self.status = status
         self.ended = now

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.observe.usage.usage import TokenSums
+
 DURATIONS: Final = (
     0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 )  # fmt: skip
@@ -85,6 +87,13 @@ class ModelUsage:
         self.drafted = 0
         self.accepted = 0
         self.waits = Histogram(WAITS)
+
+    def add(self, sums: TokenSums) -> None:
+        self.prompt += sums.prompt
+        self.cached += sums.cached
+        self.generated += sums.generated
+        self.drafted += sums.drafted
+        self.accepted += sums.accepted
 
 
 class Counters:

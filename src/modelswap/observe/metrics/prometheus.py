@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .counters import Counters, ModelCounters
+from modelswap.observe.usage.usage import add_up
+
+from .counters import Counters, ModelCounters, ModelUsage, RequestSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from modelswap.observe.usage.usage import CommonBody, Tokens
 
-    from .counters import ModelUsage, RequestSeries
     from .performance import GpuSample, HostSample
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +56,19 @@ class CountedRequest(Protocol):
     def ttft_ms(self) -> int: ...
 
 
+def _add(
+    series: RequestSeries,
+    usage: ModelUsage,
+    bodies: list[CommonBody],
+    durations: list[int],
+    waits: list[int],
+) -> None:
+    """Count requests of one series; `durations` are those of `bodies`."""
+    usage.add(add_up(bodies, durations))
+    usage.waits.add_all(waits)
+    series.add_all(durations)
+
+
 class Metrics:
     def __init__(self, *, version: str = "") -> None:
         self._version = version
@@ -68,46 +82,38 @@ class Metrics:
         self.counters.drops.update(where)
 
     def requests(self, completed: Iterable[CountedRequest]) -> None:
-        model = path = status = series = usage = None
+        model = path = status = None
+        series, usage = RequestSeries(), ModelUsage()  # of no request
+        bodies: list[CommonBody] = []
         durations: list[int] = []
+        waits: list[int] = []
         """Of one series, in a row: they are added together."""
         for request in completed:
             queue_ms = request.queue_ms
             meaning = request.meaning
             if (
-                series is None
-                or usage is None
-                or request.status != status
+                request.status != status
                 or meaning.model != model
                 or request.context.path != path
                 or queue_ms < 0
             ):
-                if series is not None:
-                    series.add_all(durations)
-                    durations.clear()
+                if model is not None:
+                    _add(series, usage, bodies, durations, waits)
+                bodies, durations, waits = [], [], []
                 model, path, status = meaning.model, request.context.path, request.status
                 series, usage = self._series(model, path, status, queue_ms)
             body = request.body
-            if body is None:
-                totals = request.tokens.totals()
+            if body is not None:
+                bodies.append(body)
+                durations.append(int((request.ended - request.began) * 1000))
             else:
-                totals = body.totals(int((request.ended - request.began) * 1000))
-            duration, prompt, generated, cached, drafted, accepted = totals
-            durations.append(duration)
-            usage.prompt += prompt
-            usage.generated += generated
-            if cached or drafted:
-                usage.cached += cached
-                usage.drafted += drafted
-                usage.accepted += accepted
-            if not queue_ms:  # the usual case: the model was ready
-                usage.waits.counts[0] += 1
-            elif queue_ms > 0:
-                usage.waits.add(queue_ms / 1000)
+                usage.add(request.tokens.sums())
+                series.add_all([request.tokens.duration_ms])
+            if queue_ms >= 0:
+                waits.append(queue_ms)
             if meaning.stream and request.ttft_ms >= 0:
                 series.add_first_byte(request.ttft_ms / 1000)
-        if series is not None:
-            series.add_all(durations)
+        _add(series, usage, bodies, durations, waits)
 
     def _series(
         self, model: str, path: str, status: int, queue_ms: int

@@ -6,11 +6,14 @@ Guarantees: a number is read in any spelling that llama-swap accepts (`"9"`, `1.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import msgspec
 
 from modelswap.deferred import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NUMBER: Final = regex(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite
@@ -93,8 +96,14 @@ class Counts(msgspec.Struct):
         return not (prompt is None and output is None and cached is None)
 
 
-Totals = tuple[int, int, int, int, int, int]
-"""Duration in ms; prompt, generated, cached, drafted and accepted tokens, 0 for unknown: what metrics add up."""
+class TokenSums(msgspec.Struct, gc=False):
+    """Tokens of many responses; an unknown number counts as 0."""
+
+    prompt: int = 0
+    generated: int = 0
+    cached: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):
@@ -121,10 +130,12 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
     parsed: bool = False
 
-    def totals(self) -> Totals:
+    def sums(self) -> TokenSums:
         counts = (self.input, self.output, self.cached, self.drafted, self.accepted)
-        prompt, output, cached, drafted, accepted = (max(count, 0) for count in counts)
-        return self.duration_ms, prompt, output, cached, drafted, accepted if drafted else 0
+        sums = TokenSums(*(max(count, 0) for count in counts))
+        if not sums.drafted:
+            sums.accepted = 0
+        return sums
 
 
 Figures = tuple[int, int, int, int, int, float, float, int]
@@ -209,14 +220,15 @@ class Usage(msgspec.Struct, gc=False):
     input_tokens_details: _Details | None = None
     prompt_tokens_details: _Details | None = None
 
-    def counts(self) -> tuple[int, int, int, int, int]:
-        """Return prompt, generated and cached tokens, and that none were drafted."""
+    def counts(self) -> tuple[int, int, int]:
+        """Return prompt, generated and cached tokens; -1: not reported."""
         prompt, output = self.prompt_tokens, self.completion_tokens
         if prompt is None:
             prompt = self.input_tokens
         if output is None:
             output = self.output_tokens
-        return prompt or 0, output or 0, self.cached() or 0, 0, 0
+        cached = self.cached()
+        return prompt or 0, output or 0, -1 if cached is None else cached
 
     def cached(self) -> int | None:
         count = self.cache_read_input_tokens
@@ -248,8 +260,7 @@ class _Choice(msgspec.Struct, gc=False):
 class CommonBody(msgspec.Struct, gc=False):
     """The usual body, decoded in one step; one that does not fit is read as `UsageBody`.
 
-    Its figures are computed when they are asked for: `totals` of every response, `tokens` of a row
-    that is read.
+    `add_up` reads every one, `tokens` those whose rows are read.
     """
 
     usage: Usage | msgspec.UnsetType | None = _UNSET
@@ -259,41 +270,6 @@ class CommonBody(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     stop_reason: str | None = None
 
-    def totals(self, wall: int) -> Totals:
-        """Compute what is added up of a response that took `wall` ms."""
-        usage = self.usage
-        timings = self.timings
-        if timings is _UNSET:
-            if usage is _UNSET or usage is None:
-                return wall, 0, 0, 0, 0, 0
-            return wall, *usage.counts()
-        # they replace the counts of usage
-        spent = timings.prompt_ms + timings.predicted_ms
-        cached = timings.cache_n
-        if cached < 0:
-            cached = 0
-            if (
-                usage is not _UNSET
-                and usage is not None
-                and (
-                    usage.prompt_tokens_details is not None
-                    or usage.input_tokens_details is not None
-                    or usage.cache_read_input_tokens is not None
-                )
-            ):
-                cached = usage.cached() or 0
-        drafted, accepted = timings.draft_n, timings.draft_n_accepted
-        if drafted < 0 or accepted < 0:
-            drafted = accepted = 0
-        return (
-            int(spent) if spent > wall else wall,
-            timings.prompt_n,
-            timings.predicted_n,
-            cached,
-            drafted,
-            accepted,
-        )
-
     def tokens(self, wall: int, ttft: int) -> Tokens:
         """Compute what `combine` computes from the same values without `metrics`."""
         choices = self.choices
@@ -301,22 +277,67 @@ class CommonBody(msgspec.Struct, gc=False):
         usage, timings = self.usage, self.timings
         if timings is _UNSET and usage is _UNSET:
             return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
-        duration, prompt, output, cached, drafted, accepted = self.totals(wall)
-        if timings is _UNSET or timings.cache_n < 0:
-            reported = None if usage is _UNSET or usage is None else usage.cached()
-            cached = -1 if reported is None else reported
-        if timings is _UNSET or timings.draft_n < 0 or timings.draft_n_accepted < 0:
-            drafted = accepted = -1
+        reported = (0, 0, -1) if usage is _UNSET or usage is None else usage.counts()
+        prompt, output, cached = reported
+        drafted = accepted = -1
+        prompt_speed = speed = -1.0
+        if timings is not _UNSET:  # they replace the counts of usage
+            prompt, output = timings.prompt_n, timings.predicted_n
+            prompt_speed, speed = timings.prompt_per_second, timings.predicted_per_second
+            wall = max(wall, int(timings.prompt_ms + timings.predicted_ms))
+            if timings.cache_n >= 0:
+                cached = timings.cache_n
+            if timings.draft_n >= 0 and timings.draft_n_accepted >= 0:
+                drafted, accepted = timings.draft_n, timings.draft_n_accepted
         return Tokens(
             cached,
             drafted,
             accepted,
             prompt,
             output,
-            -1.0 if timings is _UNSET else timings.prompt_per_second,
-            -1.0 if timings is _UNSET else timings.predicted_per_second,
-            duration,
+            prompt_speed,
+            speed,
+            wall,
             ttft,
             finish_reason=reason,
             parsed=True,
         )
+
+
+def add_up(bodies: Iterable[CommonBody], durations: list[int]) -> TokenSums:
+    """Add up the tokens of many responses.
+
+    `durations` in ms: where timings are longer, they replace the duration in its place.
+    """
+    prompt = generated = cached = drafted = accepted = 0
+    for at, body in enumerate(bodies):
+        usage = body.usage
+        timings = body.timings
+        if timings is not _UNSET:  # they replace the counts of usage
+            prompt += timings.prompt_n
+            generated += timings.predicted_n
+            spent = timings.prompt_ms + timings.predicted_ms
+            if spent > durations[at]:
+                durations[at] = int(spent)
+            if timings.draft_n > 0 and timings.draft_n_accepted >= 0:
+                drafted += timings.draft_n
+                accepted += timings.draft_n_accepted
+            if timings.cache_n >= 0:
+                cached += timings.cache_n
+            elif (
+                usage is not _UNSET
+                and usage is not None
+                and (
+                    usage.prompt_tokens_details is not None
+                    or usage.cache_read_input_tokens is not None
+                    or usage.input_tokens_details is not None
+                )
+            ):
+                cached += usage.cached() or 0
+        elif usage is not _UNSET and usage is not None:
+            counts = usage.counts()
+            prompt += counts[0]
+            generated += counts[1]
+            if counts[2] > 0:
+                cached += counts[2]
+    return TokenSums(prompt, generated, cached, drafted, accepted)

@@ -95,7 +95,7 @@ def begun(
         1.0,
         ResolvedRequest("alias", "m"),
     )
-    record.cancel = lambda: None
+    record.owner = SimpleNamespace(cancel=lambda: None)
     services.inflight.add(record)
     record.sent, record.sent_size = sent, len(sent)
     record.answered, record.shown_status = len(ANSWER), 200
@@ -164,7 +164,7 @@ def test_what_is_not_captured_is_dropped(*, size: int, event_stream: bool) -> No
     record.end("done", 3.0)
     services.completions.flush()
     assert (record.request_body, record.response_body, record._meter) == (b"", b"", None)
-    assert record.cancel is None
+    assert record.owner is None
     assert services.listed()[0]["bytes_in"] == size
     services.store.close()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 JSON = ((b"content-type", b"application/json"),)
 
 
-@dataclass
+@dataclass(eq=False)
 class Running:
     """A running request."""
 
@@ -31,7 +31,7 @@ class Running:
     request_headers: Headers = ((b"authorization", b"Bearer secret"), (b"user-agent", b"curl"))
     response_headers: Headers = ()
     remote_ip: str = "10.0.0.7"
-    cancel: Callable[[], None] | None = None
+    cancel: Callable[[], None] = lambda: None
     received: int = 0
 
 
