@@ -18,6 +18,8 @@ from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
 from modelswap.http.message.head import parse_request
 from modelswap.http.message.request import Request
+from modelswap.observe.activity.inflight import Inflight
+from modelswap.observe.events import EventBus
 from modelswap.observe.logs.redaction import HeaderMask
 
 if TYPE_CHECKING:
@@ -302,28 +304,27 @@ class FakeServices:
         self.warnings: list[str] = []
         self.entries: list[Any] = []
         """Completed requests."""
-        self.bus: Any = SimpleNamespace(listening=False)
+        self.bus = EventBus()
         self.log: Any = SimpleNamespace(
             once=lambda _, text: self.warnings.append(text), warning=self.warnings.append
         )
-        self.logs: Any = SimpleNamespace(request_line=self._line)
-        self.completions: Any = SimpleNamespace(add=self._add, flush=lambda: None)
-        self.inflight: Any = SimpleNamespace(
-            add=self._enter, remove=self._leave, on_response_head=lambda _: None, mask=HeaderMask()
+        self.logs: Any = SimpleNamespace(
+            request_line=self._line, add=self._line_of, add_completed=self._line_of
         )
+        self.completions: Any = SimpleNamespace(add=self._add, flush=lambda: None)
+        self.inflight: Any = Inflight(self.bus, HeaderMask())
         self.captures: Any = SimpleNamespace(enabled=False, begin=lambda *_: None)
-        self.running: list[Any] = []
 
     def _line(self, _before: str, status: int, sent: int, _after: str, _took: float) -> None:
         self.lines.append((status, sent))
+
+    def _line_of(self, entry: Any) -> None:
+        self.lines.append((entry.shown_status, entry.answered))
 
     def _add(self, entry: Any, held: int = 0) -> None:
         del held
         self.entries.append(entry)
 
-    def _enter(self, entry: Any) -> None:
-        entry.number = 1
-        self.running.append(entry)
-
-    def _leave(self, entry: Any) -> None:
-        self.running.remove(entry)
+    @property
+    def running(self) -> list[Any]:
+        return list(self.inflight.entries)

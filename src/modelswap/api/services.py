@@ -59,7 +59,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.completions = CompletionBatcher(
-            self.store, self.captures, self.metrics, self.loop.call_later
+            self.store, self.captures, self.metrics, self.logs, self.loop.call_later
         )
         self.fleet_events = FleetEvents(
             config=self.config,

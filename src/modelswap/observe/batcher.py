@@ -23,6 +23,7 @@ T = TypeVar("T")
 class Batcher(Generic[T]):
     __slots__ = (
         "_delay", "_deliver", "_items", "_later", "_most", "_most_bytes", "_size", "_timer",
+        "add_without_timer",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +44,8 @@ class Batcher(Generic[T]):
         self._items: list[T] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.add_without_timer: Callable[[T], None] = self._items.append
+        """Add an item that a `flush` by the caller will deliver."""
 
     def add(self, item: T, size: int = 0) -> None:
         """Deliver an item soon. `size`: the bytes that it holds, where that is much."""
@@ -60,7 +63,8 @@ class Batcher(Generic[T]):
                 self.flush()
 
     def flush(self) -> None:
-        if items := self._items:
+        if self._items:
+            items = self._items.copy()
             self.discard()
             self._deliver(items)
 
@@ -68,5 +72,5 @@ class Batcher(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._items = []
+        self._items.clear()
         self._size = 0

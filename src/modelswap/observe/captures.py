@@ -25,7 +25,7 @@ from modelswap.units import Bytes
 from .usage.decoding import DecodingFailedError, decode_whole, decoder_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from modelswap.config.plan import Settings
 
@@ -232,27 +232,33 @@ class Captures:
             self._evict()
             return True
 
-    def keep_all(self, exchanges: Iterable[CompleteExchange]) -> None:
+    def keep_all(self, exchanges: Sequence[CompleteExchange]) -> None:
         """Put complete exchanges into the buffer; those that never fit forget their bodies."""
-        keep = self._kept.append
         with self._lock:
-            limit, sum_of_sizes = self._limit, self.size
-            for exchange in exchanges:
-                size = exchange.size
-                if size > limit:
-                    self.refused += 1
-                    exchange.forget()
-                else:
-                    sum_of_sizes += size
-                    keep(exchange)
-            self.size = sum_of_sizes
+            sizes = [exchange.size for exchange in exchanges]
+            if max(sizes) > self._limit:
+                exchanges = self._fitting(exchanges)
+                sizes = [exchange.size for exchange in exchanges]
+            self._kept.extend(exchanges)
+            self.size += sum(sizes)
             self._evict()
+
+    def _fitting(self, exchanges: Sequence[CompleteExchange]) -> list[CompleteExchange]:
+        limit = self._limit
+        for exchange in exchanges:
+            if exchange.size > limit:
+                self.refused += 1
+                exchange.forget()
+        return [exchange for exchange in exchanges if exchange.size <= limit]
 
     def _evict(self) -> None:
         kept = self._kept
-        size, limit, most = self.size, self._limit, self._most
-        while kept and (size > limit or len(kept) > most):
-            oldest = kept.popleft()
+        take = kept.popleft
+        size, limit = self.size, self._limit
+        for _ in range(len(kept) - self._most):
+            size -= take().size  # its row is gone as well: no one else holds the bodies
+        while size > limit and kept:
+            oldest = take()
             size -= oldest.size
             oldest.forget()
         self.size = size

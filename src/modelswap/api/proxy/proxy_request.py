@@ -89,19 +89,13 @@ class ProxyRequest(RequestState):
         record = None
         if resolved.name and (context.is_recorded or context.is_tracked):
             self._record = record = RequestRecord(
-                services,
-                context,
-                self.exchange.request,
-                self._began,
-                context.path,
-                resolved.model,
-                resolved.name,
-                resolved.stream,
-                None if resolved.selection is None else resolved.selection[0],
+                services, context, self.exchange.request, self._began, resolved
             )
             if context.is_tracked and resolved.target is not None:
-                record.cancel = self.cancel
-                services.inflight.add(record)
+                record.owner = self
+                services.inflight.entries[record] = None
+                if services.bus.listening:
+                    services.inflight.on_added(record)
         straight = resolved.straight
         if straight is None or context.background:
             self._go_on(resolved)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import field
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -18,21 +18,26 @@ from modelswap.deferred import dataclass
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe
-from modelswap.observe.usage.meter import Meter, tokens_of
+from modelswap.observe.usage.meter import Meter, common_body, tokens_of
 from modelswap.observe.usage.usage import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from modelswap.api.services import Services
     from modelswap.http import Field, Request, ResponseHead
     from modelswap.observe.captures import CaptureBuilder, CaptureMask
     from modelswap.observe.logs.redaction import Headers
+    from modelswap.observe.usage.usage import CommonBody
 
-    from .context import RequestContext
+    from .context import RequestContext, ResolvedRequest
 
 _OK: Final = 200
 """The one status whose body is kept in captures."""
+
+
+class RecordOwner(Protocol):
+    def cancel(self) -> None:
+        """End the request."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -45,17 +50,11 @@ class RequestRecord:
     """May be another one of equal requests than the context's."""
     began: float
     """Monotonic."""
-    recorded_path: str
-    model: str
-    requested: str
-    stream: bool
-    selector: str | None
-    cancel: Callable[[], None] | None = field(default=None, init=False)
-    """Ends the request, while it is in the list of running requests."""
+    meaning: ResolvedRequest
+    """Equal requests share it."""
+    owner: RecordOwner | None = field(default=None, init=False)
+    """Has the request, while it is in the list of running requests."""
     number: int = field(default=0, init=False)
-    """In the list of running requests; 0: not listed."""
-    began_ns: int = field(default=0, init=False)
-    shown: int = field(default=0, init=False)
     priority: int | None = field(default=None, init=False)
     queue_ms: int = field(default=-1, init=False)
     sent: bytes | None = field(default=None, init=False)
@@ -71,16 +70,33 @@ class RequestRecord:
     """The first bytes of a response, which may be its only ones."""
     _first_chunk_at: float | None = field(default=None, init=False)
     _meter: Meter | None = field(default=None, init=False)
-    _capture: CaptureBuilder | None = field(default=None, init=False)
-    _is_ended: bool = field(default=False, init=False)
-    # What `end` and `finalize` set
-    _ended: float = field(init=False)
-    _end_reason: str = field(init=False)
+    _end_reason: str = field(default="", init=False)
+    """Empty: it has not ended."""
+    # What is set later
+    _capture: CaptureBuilder | None = field(init=False)
+    """Set with the meter."""
+    ended: float = field(init=False)
+    shown_status: int = field(init=False)
+    """What the client was sent, or what became of it: for the log."""
+    answered: int = field(init=False)
+    """Bytes of body that went to the client."""
     _error: str = field(init=False)
     _epoch: float = field(init=False)
     id: int = field(init=False)
     size: int = field(init=False)
+    body: CommonBody | None = field(init=False)
+    """The usual response, whose figures are computed when the row is read; `None`: see `tokens`."""
     tokens: Tokens = field(init=False)
+
+    # What the request means
+
+    @property
+    def recorded_path(self) -> str:
+        return self.context.path
+
+    @property
+    def model(self) -> str:
+        return self.meaning.model
 
     # As an entry of the list of running requests
 
@@ -108,26 +124,30 @@ class RequestRecord:
     def remote_ip(self) -> str:
         return self.context.address
 
+    def cancel(self) -> None:
+        if self.owner is not None:
+            self.owner.cancel()
+
     # While it runs
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
         self.status = head.status
-        if self.number:
+        if self.owner is not None:
             self.services.inflight.on_response_head(self)
 
     def on_whole(self, head: ResponseHead, data: bytes, now: float) -> None:
-        if head.event_stream or head.encoding or len(data) >= SMALL or not self.number:
+        """Take a whole response; the same `now` goes to `end`, at once."""
+        size = len(data)
+        if head.event_stream or head.encoding or size >= SMALL:
             self.on_head(head)
             self.on_data(data, now)
             return
         self._head = head
         self.status = head.status
-        self.received = len(data)
+        self.received = size
         self._first_chunk = data
         self._first_chunk_at = now
-        if self.services.bus.listening:
-            self.services.inflight.on_response_head(self)
 
     def on_data(self, data: bytes, now: float = 0.0) -> None:
         """Take the next bytes of the response's body, after they went to the client.
@@ -162,11 +182,12 @@ class RequestRecord:
 
     def _begin_stream(self, head: ResponseHead) -> None:
         """Meter and capture from now on: the response comes in more than one piece."""
-        self._meter = meter = Meter(self.context.endpoint.usage, self.began)
+        meter = Meter(self.context.endpoint.usage, self.began)
         meter.on_head(head.status, head.headers)
         if self._first_chunk_at is not None:
             meter.on_data(self._first_chunk, self._first_chunk_at)
         self._capture = self._begin_capture()
+        self._meter = meter
         self._first_chunk = b""
 
     def _begin_capture(self) -> CaptureBuilder | None:
@@ -188,83 +209,115 @@ class RequestRecord:
         self._is_own = True
 
     def end(self, reason: str, now: float, status: int | None = None, error: str = "") -> None:
-        """Close the record; `status` is what to write down where it is not what was sent."""
-        if self._is_ended:
+        """Close the record; `status` is what to write down where it is not what was sent.
+
+        `answered` and `shown_status` are set before.
+        """
+        if self._end_reason:
             return
-        self._is_ended = True
+        self._end_reason = reason
         services = self.services
-        if self.number:
-            services.inflight.remove(self)
-            self.cancel = None
+        if self.owner is not None:
+            self.owner = None
+            if self.number or services.bus.listening:
+                services.inflight.remove(self)
+            else:
+                del services.inflight.entries[self]
         if status is not None:
             self.status = status
+        self.ended = now
         if self.context.is_recorded:
-            self._ended = now
-            self._end_reason = reason
             self._error = error
-            sent = self.sent
-            services.completions.add(self, len(sent) if sent and self.sent_size >= SMALL else 0)
-            if self._capture is not None:
+            if services.shows_requests:
+                services.logs.add_completed(self)
+            body = self.sent
+            services.completions.add(self, len(body) if body and self.sent_size >= SMALL else 0)
+            if self._meter is not None and self._capture is not None:
                 services.completions.flush()
+        elif services.shows_requests:
+            services.logs.add(self)
 
     def finalize(self, number: int, epoch: float) -> CaptureBuilder | None:
         self.id = number
         self._epoch = epoch
-        self.size = 0
-        meter = self._meter
-        if meter is not None:
-            capture = self._capture
-            self.tokens = meter.finish(self._ended)
-            self._meter = self._capture = None
-            if (
-                capture is not None
-                and self.status == _OK
-                and (not self.received or self.tokens.error)
-            ):
-                # Nothing came, or nothing that can be unpacked.
-                self.services.captures.drop(capture)
-                capture = None
-            self.forget()  # the store may hold it for long
-            return capture
-        ended, first, head = self._ended, self._first_chunk_at, self._head
-        wall = int((ended - self.began) * 1000)
-        sent, body, status = self.sent, self._first_chunk, self.status
-        if head is None:  # no model server answered
-            self.tokens = Tokens(duration_ms=wall)
+        if self._meter is not None:
+            return self._finish(self._meter)
+        context, head, status = self.context, self._head, self.status
+        if head is None or status != _OK:
+            self.body = body = None
         else:
-            if first is ended:
-                ttft = wall
-            else:
-                ttft = -1 if first is None else int((first - self.began) * 1000)
-            self.tokens = tokens_of(self.context.endpoint.usage, status, body, wall, ttft)
+            self.body = body = common_body(context.endpoint.usage, self._first_chunk)
+        if body is None:
+            self.tokens = self._tokens()
+        sent = self.sent
         captures = self.services.captures
-        capture = None
-        if sent is not None and (self.received or status != _OK) and captures.enabled:
+        if sent is not None and captures.enabled and (self.received or status != _OK):
             if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
                 # it is the capture itself
-                size = self.context.weight + len(sent)
-                if status != _OK:
-                    self._first_chunk = b""
+                size = context.weight + len(sent)
+                if status == _OK:
+                    size += self.received
                 else:
-                    size += len(body)
+                    self._first_chunk = b""
                 self.size = size if head is None else size + head.weight
                 return None
             capture = self._begin_capture()
+        else:
+            capture = None
+        self.size = 0
         self.forget()
         return capture
 
+    def _finish(self, meter: Meter) -> CaptureBuilder | None:
+        """Take the figures of a response that came in several pieces, and its capture."""
+        capture = self._capture
+        self.body = None
+        self.tokens = tokens = meter.finish(self.ended)
+        self._meter = self._capture = None
+        self.size = 0
+        if capture is not None and self.status == _OK and (not self.received or tokens.error):
+            # Nothing came, or nothing that can be unpacked.
+            self.services.captures.drop(capture)
+            capture = None
+        self.forget()  # the store may hold it for long
+        return capture
+
+    @property
+    def _wall_ms(self) -> int:
+        return int((self.ended - self.began) * 1000)
+
+    @property
+    def ttft_ms(self) -> int:
+        """Until the first byte of the response's body; -1: none came."""
+        if self.body is None:
+            return self.tokens.ttft_ms
+        return self._first_byte_ms()
+
+    def _first_byte_ms(self) -> int:
+        first = self._first_chunk_at
+        return -1 if first is None else int((first - self.began) * 1000)
+
+    def _tokens(self) -> Tokens:
+        """Compute the figures of a response that came in one piece."""
+        wall = self._wall_ms
+        if self._head is None:  # no model server answered
+            return Tokens(duration_ms=wall)
+        usage_format, ttft = self.context.endpoint.usage, self._first_byte_ms()
+        return tokens_of(usage_format, self.status, self._first_chunk, wall, ttft)
+
     def row(self) -> Row:
-        context = self.context
-        tokens = self.tokens
+        context, meaning, body = self.context, self.meaning, self.body
         status = self.status
         head = self._head
-        wall = int((self._ended - self.began) * 1000)
-        ended_ms = int((self._ended + self._epoch) * 1000)
+        wall = self._wall_ms
+        tokens = self.tokens if body is None else body.tokens(wall, self._first_byte_ms())
+        ended_ms = int((self.ended + self._epoch) * 1000)
+        selection = meaning.selection
         return Row(
             self.id,
             ended_ms // 1000,
-            self.model,
-            self.recorded_path,
+            meaning.model,
+            context.path,
             "application/json" if self._is_own else "" if head is None else head.type_text,
             status,
             tokens.cached,
@@ -276,11 +329,11 @@ class RequestRecord:
             tokens.per_second,
             tokens.duration_ms or wall,
             self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
-            _metadata(self.priority, self.selector),
-            self.requested,
+            _metadata(self.priority, None if selection is None else selection[0]),
+            meaning.name,
             context.address,
             context.identity.name,
-            int(self.stream),
+            int(meaning.stream),
             tokens.ttft_ms,
             self.queue_ms,
             -1,
@@ -309,6 +362,10 @@ class RequestRecord:
     def forget(self) -> None:
         self.sent = None
         self._first_chunk = b""
+        meaning = self.meaning
+        if meaning.body is not None or meaning.form is not None or meaning.refusal is not None:
+            # It is of this request alone, and holds more than a row needs.
+            self.meaning = msgspec.structs.replace(meaning, body=None, form=None, refusal=None)
 
 
 @lru_cache(maxsize=1024)  # priorities times selectors are few; this bounds what reloads add

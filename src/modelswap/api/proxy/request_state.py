@@ -192,9 +192,11 @@ class RequestState:
         if self._holds_lease and server is not None:
             self._holds_lease = False
             services.fleet.release(server.model.id)
-        if self._record is not None:
-            self._record.end(reason, now, status, error)
-        if services.shows_requests:
+        record = self._record
+        if record is not None:
+            record.answered, record.shown_status = sent, status or self.exchange.status
+            record.end(reason, now, status, error)
+        elif services.shows_requests:
             before, after = self.context.before, self.context.after
             shown = status or self.exchange.status
             services.logs.request_line(before, shown, sent, after, now - self._began)

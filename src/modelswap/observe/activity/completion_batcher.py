@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from modelswap.observe.batcher import Later
     from modelswap.observe.captures import CaptureBuilder, Captures
+    from modelswap.observe.logs.logs import Logs
     from modelswap.observe.metrics.prometheus import Metrics
 
     from .store import Store
@@ -50,11 +51,17 @@ class CompletedRequest(ActivityRecord, CountedRequest, CompleteExchange, Protoco
 
 class CompletionBatcher:
     def __init__(
-        self, store: Store, captures: Captures, metrics: Metrics, later: Later | None = None
+        self,
+        store: Store,
+        captures: Captures,
+        metrics: Metrics,
+        logs: Logs,
+        later: Later | None = None,
     ) -> None:
         self.store = store
         self._captures = captures
         self._metrics = metrics
+        self._logs = logs
         batcher = Batcher(self._record, GATHER, most=MOST, most_bytes=MOST_HELD, later=later)
         self.add = batcher.add
         self.flush = batcher.flush
@@ -66,6 +73,7 @@ class CompletionBatcher:
         return await self.store.run_query(query)
 
     def _record(self, entries: list[CompletedRequest]) -> None:
+        self._logs.flush()  # their lines wait there
         number = self.store.next_ids(len(entries))
         epoch = time_ns() / 1e9 - monotonic()
         builders: dict[int, CaptureBuilder] = {}

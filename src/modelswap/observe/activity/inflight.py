@@ -16,7 +16,7 @@ from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.redaction import HeaderMask, Headers
@@ -29,18 +29,14 @@ Payload = dict[str, object]
 
 class InflightRequest(Protocol):
     number: int
-    """Its id, given by `add`."""
+    """Its id; 0 until it is first shown."""
     began: float
     """Monotonic."""
-    began_ns: int
-    """Since the epoch; 0 until it is first shown."""
-    model: str
-    cancel: Callable[[], None] | None
     received: int
     """Bytes of the response body so far."""
-    shown: int
-    """`received` when the request was last shown."""
 
+    @property
+    def model(self) -> str: ...
     @property
     def path(self) -> str: ...
     @property
@@ -51,6 +47,20 @@ class InflightRequest(Protocol):
     def response_headers(self) -> Headers: ...
     @property
     def remote_ip(self) -> str: ...
+    def cancel(self) -> None: ...
+
+
+class _Shown:
+    """What was shown of a running request."""
+
+    __slots__ = ("began_ns", "entry", "has_head", "received")
+
+    def __init__(self, entry: InflightRequest, began_ns: int) -> None:
+        self.entry = entry
+        self.began_ns = began_ns
+        """Since the epoch; the same each time that the request is shown."""
+        self.received = 0
+        self.has_head = False
 
 
 class Inflight:
@@ -58,19 +68,25 @@ class Inflight:
         self._bus = bus
         self.mask = mask
         self._count = 0
-        self._entries: dict[int, InflightRequest] = {}
-        """Oldest first."""
+        self.entries: dict[InflightRequest, None] = {}
+        """Oldest first. Without subscribers, a request that was not shown (its `number` is 0) may be put in
+        and taken out directly: that is cheaper than a call.
+        """
+        self._shown: dict[int, _Shown] = {}
+        """Of running requests that were shown."""
         self._due: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def add(self, entry: InflightRequest) -> None:
-        self._count = entry.number = number = self._count + 1
-        self._entries[number] = entry
+        self.entries[entry] = None
         if self._bus.listening:
-            self._upsert(entry)
-            self._schedule_progress()
+            self.on_added(entry)
+
+    def on_added(self, entry: InflightRequest) -> None:
+        self._upsert(entry)
+        self._schedule_progress()
 
     def on_response_head(self, entry: InflightRequest) -> None:
         if self._bus.listening:
@@ -78,32 +94,40 @@ class Inflight:
 
     def remove(self, entry: InflightRequest) -> None:
         """The request ended. A second call does nothing."""
-        if self._entries.pop(entry.number, None) is not None and self._bus.listening:
-            if entry.received != entry.shown:
+        if entry not in self.entries:
+            return
+        del self.entries[entry]
+        if self._bus.listening:
+            if self._is_outdated(entry):
                 self._upsert(entry)
-            self._publish({"operation": "remove", "id": str(entry.number)})
+            if entry.number:  # a subscriber may know it
+                self._publish({"operation": "remove", "id": str(entry.number)})
+        self._shown.pop(entry.number, None)
 
     def cancel(self, entry_id: str) -> bool:
         """Cancel a request; return False when no such request runs."""
-        entry = self._entries.get(int(entry_id)) if _ID.fullmatch(entry_id) else None
-        if entry is not None and entry.cancel is not None:
-            entry.cancel()
-        return entry is not None
+        shown = self._shown.get(int(entry_id)) if _ID.fullmatch(entry_id) else None
+        if shown is not None:
+            shown.entry.cancel()
+        return shown is not None
 
     def snapshot(self) -> Payload:
-        if self._entries:
+        if self.entries:
             self._schedule_progress()
-        entries = self._entries.values()
-        return {"operation": "snapshot", "requests": [self.show(entry) for entry in entries]}
+        return {"operation": "snapshot", "requests": [self.show(entry) for entry in self.entries]}
 
     def show(self, entry: InflightRequest) -> Mapping[str, object]:
-        entry.shown = entry.received
         elapsed = time.monotonic() - entry.began
-        if not entry.began_ns:
-            entry.began_ns = time.time_ns() - int(elapsed * 1e9)
+        shown = self._shown.get(entry.number)
+        if shown is None:
+            self._count = entry.number = self._count + 1
+            shown = _Shown(entry, time.time_ns() - int(elapsed * 1e9))
+            self._shown[entry.number] = shown
+        shown.received = entry.received
+        shown.has_head = bool(entry.response_headers)
         return {
             "id": str(entry.number),
-            "timestamp": rfc3339(entry.began_ns),
+            "timestamp": rfc3339(shown.began_ns),
             "model": entry.model,
             "req_path": entry.path,
             "method": entry.method,
@@ -117,6 +141,14 @@ class Inflight:
     def _upsert(self, entry: InflightRequest) -> None:
         self._publish({"operation": "upsert", "request": self.show(entry)})
 
+    def _is_outdated(self, entry: InflightRequest) -> bool:
+        shown = self._shown.get(entry.number)
+        if shown is None:
+            return entry.received > 0
+        return entry.received != shown.received or (
+            not shown.has_head and bool(entry.response_headers)
+        )
+
     def _publish(self, payload: Payload) -> None:
         self._bus.publish("inflight", payload, remember=False)
 
@@ -126,9 +158,9 @@ class Inflight:
 
     def _on_progress(self) -> None:
         self._due = None
-        if not self._bus.listening or not self._entries:
+        if not self._bus.listening or not self.entries:
             return
-        for entry in list(self._entries.values()):
-            if entry.received != entry.shown:
+        for entry in list(self.entries):
+            if self._is_outdated(entry):
                 self._upsert(entry)
         self._schedule_progress()

@@ -160,7 +160,11 @@ class Store:
                 self._captures.keep(number, builder)
                 self._captures.drop(builder)
             if self._on_recorded is not None:
-                self._on_recorded([record.id for record in records])
+                first, last = records[0].id, records[-1].id
+                ids: Sequence[int] = range(first, last + 1)
+                if len(ids) != len(records):
+                    ids = [record.id for record in records]
+                self._on_recorded(ids)
             return
         room = QUEUE - len(self._queue)
         self._queue.extend((record, builders.get(record.id)) for record in records[:room])

@@ -7,7 +7,7 @@ get whole lines, or a note that says what is missing. Every line passes the reda
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from modelswap.observe.batcher import Batcher
 from modelswap.observe.bounded_stream import BoundedStream
@@ -126,6 +126,80 @@ def _line_end(data: bytes) -> int:
     return max(newline, bar) + 1
 
 
+class LineContext(Protocol):
+    """The printable text around status and size."""
+
+    @property
+    def before(self) -> str: ...
+    @property
+    def after(self) -> str: ...
+
+
+class LoggedRequest(Protocol):
+    """A request that has ended, of which a line is written."""
+
+    @property
+    def context(self) -> LineContext: ...
+    @property
+    def shown_status(self) -> int: ...
+    @property
+    def answered(self) -> int: ...  # bytes of body that went to the client
+    @property
+    def began(self) -> float: ...  # on the monotonic clock, if lines have a time
+    @property
+    def ended(self) -> float: ...
+
+
+class RequestLine(NamedTuple):
+    """A request that has no record."""
+
+    before: str
+    after: str
+    shown_status: int
+    answered: int
+    began: float
+    ended: float
+
+    @property
+    def context(self) -> LineContext:
+        return self
+
+
+_USUAL: Final = "[INFO] %s%d %d%s%.6gms\n"
+_USUALLY: Final = (Seconds(1e-3), Seconds(1.0))  # `go_duration` writes such times in ms
+
+
+def _usual_lines(requests: list[LoggedRequest]) -> str:
+    """Write many lines at once; empty when a request did not take milliseconds."""
+    values: list[str | float] = []
+    least, most = _USUALLY
+    for request in requests:
+        seconds = request.ended - request.began
+        if not least <= seconds < most:
+            return ""
+        context = request.context
+        values += (
+            context.before,
+            request.shown_status,
+            request.answered,
+            context.after,
+            seconds * 1e3,
+        )
+    return _USUAL * len(requests) % tuple(values)
+
+
+def _line(request: LoggedRequest, stamp: Stamp | None) -> str:
+    context = request.context
+    text = (
+        f"[INFO] {context.before}{request.shown_status} {request.answered}{context.after}"
+        f"{go_duration(request.ended - request.began)}\n"
+    )
+    if stamp is None:
+        return text
+    ago = time.monotonic() - request.ended
+    return f"{stamp(time.time_ns() - int(ago * 1e9))} {text}"
+
+
 class Logs:
     def __init__(self, *, to_stdout: str | None = None, stdout: Stdout | None = None) -> None:
         """`to_stdout` is `proxy`, `upstream`, `both` or `none`; a reload does not change it.
@@ -143,8 +217,12 @@ class Logs:
         self._rings = {source: LogRing() for source in (PROXY, UPSTREAM, COMBINED)}
         self._lines: dict[str, LineSplitter] = {}
         self._tails: dict[str, list[BoundedStream]] = {}
-        self._requests = Batcher(self._write_requests, GATHER, most=MOST_GATHERED)
-        self.flush = self._requests.flush
+        requests: Batcher[LoggedRequest] = Batcher(self._write, GATHER, most=MOST_GATHERED)
+        self.add = requests.add
+        """Write one line about a request, a moment later, together with others. Needs a running loop."""
+        self.add_completed = requests.add_without_timer
+        """The same for one that `flush` follows soon: completed requests are recorded in batches."""
+        self.flush = requests.flush
         """Write the lines that were gathered."""
         self.on_lines: Callable[[str, bytes], None] | None = None
         """Called with every piece of the proxy and upstream logs (for the event stream)."""
@@ -153,6 +231,7 @@ class Logs:
         self, *, level: str = "info", time_format: str = "", redact: Redact | None = None
     ) -> None:
         """Apply the settings that a reload may change. Unknown names mean the default."""
+        self.flush()
         self._threshold = _LEVELS.get(level.strip().lower(), _LEVELS["info"])
         self._stamp = FORMATS.get(time_format.strip().lower())
         self._redact = redact
@@ -173,21 +252,18 @@ class Logs:
         self._spread(line, PROXY, show=self._show_proxy)
 
     def request_line(self, before: str, status: int, sent: int, after: str, seconds: float) -> None:
-        """Write one line about a request, a moment later, together with others.
+        """Write one line about a request without a record, as `add` does.
 
-        `before` and `after` are the printable text around status and size. Needs a running loop.
+        `before` and `after` are the printable text around status and size.
         """
-        stamp = f"{self._stamp(time.time_ns())} " if self._stamp else ""
-        self._requests.add((stamp, before, status, sent, after, seconds))
+        ended = time.monotonic() if self._stamp else seconds
+        self.add(RequestLine(before, after, status, sent, ended - seconds, ended))
 
-    def _write_requests(self, requests: list[tuple[str, str, int, int, str, float]]) -> None:
-        lines = [
-            f"{stamp}[INFO] {before}{status} {sent}{after}{seconds * 1e3:.6g}ms\n"
-            if 1e-3 <= seconds < 1  # noqa: PLR2004 -- the usual case of `go_duration`
-            else f"{stamp}[INFO] {before}{status} {sent}{after}{go_duration(seconds)}\n"
-            for stamp, before, status, sent, after, seconds in requests
-        ]
-        data = "".join(lines).encode("utf-8", "replace")
+    def _write(self, requests: list[LoggedRequest]) -> None:
+        text = _usual_lines(requests) if self._stamp is None else ""
+        if not text:
+            text = "".join(_line(request, self._stamp) for request in requests)
+        data = text.encode("utf-8", "replace")
         self._spread(self._redact(data) if self._redact else data, PROXY, show=self._show_proxy)
 
     def model_output(self, model: str, data: bytes) -> None:

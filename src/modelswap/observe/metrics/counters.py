@@ -7,10 +7,13 @@ client that invents names cannot fill the memory. Loop thread.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from modelswap.observe.usage.usage import TokenSums
 
 DURATIONS: Final = (
     0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -38,11 +41,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def add_all(self, values: list[float]) -> None:
+    def add_all(self, milliseconds: list[int]) -> None:
+        """Add values in ms; equal ones together."""
         bounds, counts = self.bounds, self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        self.sum += sum(values)
+        for value, count in Counter(milliseconds).items():
+            counts[bisect_left(bounds, value / 1000)] += count
+        self.sum += sum(milliseconds) / 1000
 
 
 class ModelCounters(NamedTuple):
@@ -60,7 +64,8 @@ class RequestSeries:
         self.duration = Histogram(DURATIONS)
         self.ttft: Histogram | None = None
 
-    def add_all(self, durations: list[float]) -> None:
+    def add_all(self, durations: list[int]) -> None:
+        """Count requests by their durations in ms."""
         self.count += len(durations)
         self.duration.add_all(durations)
 
@@ -82,6 +87,13 @@ class ModelUsage:
         self.drafted = 0
         self.accepted = 0
         self.waits = Histogram(WAITS)
+
+    def add(self, sums: TokenSums) -> None:
+        self.prompt += sums.prompt
+        self.cached += sums.cached
+        self.generated += sums.generated
+        self.drafted += sums.drafted
+        self.accepted += sums.accepted
 
 
 class Counters:

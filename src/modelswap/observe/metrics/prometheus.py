@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .counters import Counters, ModelCounters
+from modelswap.observe.usage.usage import add_up
+
+from .counters import Counters, ModelCounters, ModelUsage, RequestSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from modelswap.observe.usage.usage import Tokens
+    from modelswap.observe.usage.usage import CommonBody, Tokens
 
     from .performance import GpuSample, HostSample
 
@@ -21,19 +23,50 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NOT_FOUND: Final = 404  # HTTP status
 
 
-class CountedRequest(Protocol):
+class _Meaning(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def recorded_path(self) -> str: ...
+    def stream(self) -> bool: ...
+
+
+class _Context(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+class CountedRequest(Protocol):
+    @property
+    def meaning(self) -> _Meaning: ...
+    @property
+    def context(self) -> _Context: ...
     @property
     def status(self) -> int: ...
     @property
-    def stream(self) -> bool: ...
+    def queue_ms(self) -> int: ...  # -1 for a request that was not admitted
+    @property
+    def began(self) -> float: ...  # monotonic
+    @property
+    def ended(self) -> float: ...
+    @property
+    def body(self) -> CommonBody | None: ...  # None: it has `tokens`
     @property
     def tokens(self) -> Tokens: ...
     @property
-    def queue_ms(self) -> int: ...  # -1 for a request that was not admitted
+    def ttft_ms(self) -> int: ...
+
+
+def _add(
+    series: RequestSeries,
+    usage: ModelUsage,
+    bodies: list[CommonBody],
+    durations: list[int],
+    waits: list[int],
+) -> None:
+    """Count requests of one series; `durations` are those of `bodies`."""
+    usage.add(add_up(bodies, durations))
+    usage.waits.add_all(waits)
+    series.add_all(durations)
 
 
 class Metrics:
@@ -48,47 +81,46 @@ class Metrics:
         """Add sources of dropped data: a name, and a function that returns how much was dropped."""
         self.counters.drops.update(where)
 
-    def requests(self, completed: Iterable[CountedRequest]) -> None:  # noqa: C901 - a call costs more
-        counters = self.counters
-        model = path = status = series = usage = None
-        durations: list[float] = []
+    def requests(self, completed: Iterable[CountedRequest]) -> None:
+        model = path = status = None
+        series, usage = RequestSeries(), ModelUsage()  # of no request
+        bodies: list[CommonBody] = []
+        durations: list[int] = []
+        waits: list[int] = []
         """Of one series, in a row: they are added together."""
         for request in completed:
             queue_ms = request.queue_ms
+            meaning = request.meaning
             if (
-                series is None
-                or usage is None
-                or request.status != status
-                or request.model != model
-                or request.recorded_path != path
+                request.status != status
+                or meaning.model != model
+                or request.context.path != path
                 or queue_ms < 0
             ):
-                if series is not None:
-                    series.add_all(durations)
-                    durations.clear()
-                model, path, status = request.model, request.recorded_path, request.status
-                # a name that is not configured is no label
-                label = "" if status == _NOT_FOUND and queue_ms < 0 else model
-                series, usage = counters.series(label, path, status), counters.usage(label)
-            tokens = request.tokens
-            durations.append(tokens.duration_ms / 1000)
-            if request.stream and tokens.ttft_ms >= 0:
-                series.add_first_byte(tokens.ttft_ms / 1000)
-            if not queue_ms:  # the usual case: the model was ready
-                usage.waits.counts[0] += 1
-            elif queue_ms > 0:
-                usage.waits.add(queue_ms / 1000)
-            if tokens.input > 0:
-                usage.prompt += tokens.input
-            if tokens.output > 0:
-                usage.generated += tokens.output
-            if tokens.cached > 0:
-                usage.cached += tokens.cached
-            if tokens.drafted > 0:
-                usage.drafted += tokens.drafted
-                usage.accepted += max(tokens.accepted, 0)
-        if series is not None:
-            series.add_all(durations)
+                if model is not None:
+                    _add(series, usage, bodies, durations, waits)
+                bodies, durations, waits = [], [], []
+                model, path, status = meaning.model, request.context.path, request.status
+                series, usage = self._series(model, path, status, queue_ms)
+            body = request.body
+            if body is not None:
+                bodies.append(body)
+                durations.append(int((request.ended - request.began) * 1000))
+            else:
+                usage.add(request.tokens.sums())
+                series.add_all([request.tokens.duration_ms])
+            if queue_ms >= 0:
+                waits.append(queue_ms)
+            if meaning.stream and request.ttft_ms >= 0:
+                series.add_first_byte(request.ttft_ms / 1000)
+        _add(series, usage, bodies, durations, waits)
+
+    def _series(
+        self, model: str, path: str, status: int, queue_ms: int
+    ) -> tuple[RequestSeries, ModelUsage]:
+        # a name that is not configured is no label
+        label = "" if status == _NOT_FOUND and queue_ms < 0 else model
+        return self.counters.series(label, path, status), self.counters.usage(label)
 
     def phase(self, model: str, state: str, now: float, *, failed: bool = False) -> None:
         """A model is now starting, ready, stopping or stopped.

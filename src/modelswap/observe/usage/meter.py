@@ -43,7 +43,7 @@ _event_decoder = msgspec.json.Decoder(UsageEvent)
 _body_decoder = msgspec.json.Decoder(UsageBody)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
-_common_decoder = msgspec.json.Decoder(CommonBody)
+_decode_common = msgspec.json.Decoder(CommonBody).decode
 _UNSET: Final = msgspec.UNSET
 _OBJECT_FORMAT: Final = UsageFormat.OBJECT  # looking a member up costs as much as a call
 _OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
@@ -262,18 +262,20 @@ class Meter:
         return _reason_in(end)
 
 
+def common_body(usage_format: UsageFormat, body: bytes) -> CommonBody | None:
+    """Read a successful response that came in one piece; `None`: it is unusual, `tokens_of` reads it."""
+    if usage_format is not _OBJECT_FORMAT:
+        return None
+    try:
+        return _decode_common(body)
+    except (ValueError, RecursionError):
+        return None  # other types, or no JSON
+
+
 def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, ttft: int) -> Tokens:
-    """Read the figures of a response that came in one piece; `wall` and `ttft` in milliseconds."""
+    """Read the figures of any response that came in one piece; `wall` and `ttft` in milliseconds."""
     if status != _OK:
         return Tokens(duration_ms=wall, ttft_ms=ttft, error=describe(status, body))
-    if usage_format is _OBJECT_FORMAT:
-        try:
-            plain = _common_decoder.decode(body)
-        except (ValueError, RecursionError):
-            pass  # other types, or no JSON: `figures_of` tries again
-        else:
-            if plain.metrics is _UNSET:
-                return plain.tokens(wall, ttft)
     figures = figures_of(usage_format, body, wall)
     reason = _reason_in(body)
     if figures is None:

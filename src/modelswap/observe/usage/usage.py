@@ -6,11 +6,14 @@ Guarantees: a number is read in any spelling that llama-swap accepts (`"9"`, `1.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import msgspec
 
 from modelswap.deferred import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NUMBER: Final = regex(r"\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _LARGEST: Final = (1 << 62) - 1  # tokens or ms: fits into a column of SQLite
@@ -93,6 +96,16 @@ class Counts(msgspec.Struct):
         return not (prompt is None and output is None and cached is None)
 
 
+class TokenSums(msgspec.Struct, gc=False):
+    """Tokens of many responses; an unknown number counts as 0."""
+
+    prompt: int = 0
+    generated: int = 0
+    cached: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+
 class Tokens(msgspec.Struct, frozen=True, gc=False):
     """The figures of one response, with llama-swap's conventions for "unknown".
 
@@ -116,6 +129,13 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str = ""
     error: str = ""
     parsed: bool = False
+
+    def sums(self) -> TokenSums:
+        counts = (self.input, self.output, self.cached, self.drafted, self.accepted)
+        sums = TokenSums(*(max(count, 0) for count in counts))
+        if not sums.drafted:
+            sums.accepted = 0
+        return sums
 
 
 Figures = tuple[int, int, int, int, int, float, float, int]
@@ -180,7 +200,8 @@ class UsageBody(msgspec.Struct):
         return self.usage is not _UNSET or self.timings is not _UNSET or self.metrics is not _UNSET
 
 
-_Count = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)] | None
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+_Count = _Natural | None
 _Real = Annotated[float, msgspec.Meta(gt=-_LARGEST, lt=_LARGEST)]
 
 
@@ -199,37 +220,37 @@ class Usage(msgspec.Struct, gc=False):
     input_tokens_details: _Details | None = None
     prompt_tokens_details: _Details | None = None
 
-    def figures(self) -> tuple[int, int, int]:
-        """Return prompt, output and cached tokens (-1: not reported)."""
-        prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
-        output = self.output_tokens if self.completion_tokens is None else self.completion_tokens
-        return (
-            prompt if prompt and prompt > 0 else 0,
-            output if output and output > 0 else 0,
-            self.cached(),
-        )
+    def counts(self) -> tuple[int, int, int]:
+        """Return prompt, generated and cached tokens; -1: not reported."""
+        prompt, output = self.prompt_tokens, self.completion_tokens
+        if prompt is None:
+            prompt = self.input_tokens
+        if output is None:
+            output = self.output_tokens
+        cached = self.cached()
+        return prompt or 0, output or 0, -1 if cached is None else cached
 
-    def cached(self) -> int:
+    def cached(self) -> int | None:
         count = self.cache_read_input_tokens
         if count is None and (details := self.input_tokens_details) is not None:
             count = details.cached_tokens
         if count is None and (details := self.prompt_tokens_details) is not None:
             count = details.cached_tokens
-        return -1 if count is None or count < 0 else count
+        return count
 
 
 class Timings(msgspec.Struct, gc=False):
     """llama.cpp's timings in their usual spelling."""
 
-    prompt_n: _Count = None
-    predicted_n: _Count = None
+    prompt_n: _Natural = 0
+    predicted_n: _Natural = 0
     prompt_ms: _Real = 0.0
     predicted_ms: _Real = 0.0
     prompt_per_second: _Real = 0.0
     predicted_per_second: _Real = 0.0
-    cache_n: _Count | msgspec.UnsetType = _UNSET
-    draft_n: _Count | msgspec.UnsetType = _UNSET
-    draft_n_accepted: _Count | msgspec.UnsetType = _UNSET
+    cache_n: _Natural = -1
+    draft_n: _Natural = -1
+    draft_n_accepted: _Natural = -1
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -237,38 +258,38 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class CommonBody(msgspec.Struct, gc=False):
-    """The usual body, decoded in one step; one that does not fit is read as `UsageBody`."""
+    """The usual body, decoded in one step; one that does not fit is read as `UsageBody`.
+
+    `add_up` reads every one, `tokens` those whose rows are read.
+    """
 
     usage: Usage | msgspec.UnsetType | None = _UNSET
     timings: Timings | msgspec.UnsetType = _UNSET
-    metrics: msgspec.Raw | msgspec.UnsetType = _UNSET
+    metrics: msgspec.UnsetType = _UNSET
+    """Whatever it is, it makes the body an unusual one."""
     choices: list[_Choice] | None = None
     stop_reason: str | None = None
 
     def tokens(self, wall: int, ttft: int) -> Tokens:
         """Compute what `combine` computes from the same values without `metrics`."""
-        usage = self.usage
-        timings = self.timings
         choices = self.choices
-        reason = choices[-1].finish_reason if choices else self.stop_reason
+        reason = (choices[-1].finish_reason if choices else self.stop_reason) or ""
+        usage, timings = self.usage, self.timings
+        if timings is _UNSET and usage is _UNSET:
+            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason)
+        reported = (0, 0, -1) if usage is _UNSET or usage is None else usage.counts()
+        prompt, output, cached = reported
         drafted = accepted = -1
         prompt_speed = speed = -1.0
         if timings is not _UNSET:  # they replace the counts of usage
-            prompt, output = timings.prompt_n or 0, timings.predicted_n or 0
+            prompt, output = timings.prompt_n, timings.predicted_n
             prompt_speed, speed = timings.prompt_per_second, timings.predicted_per_second
-            spent = int(timings.prompt_ms + timings.predicted_ms)
-            wall = spent if spent > wall else wall  # noqa: FURB136 - `max` costs three times as much
-            if timings.cache_n is not _UNSET:
-                cached = timings.cache_n or 0
-            else:
-                cached = -1 if usage is _UNSET or usage is None else usage.cached()
-            if timings.draft_n is not _UNSET and timings.draft_n_accepted is not _UNSET:
-                drafted, accepted = timings.draft_n or 0, timings.draft_n_accepted or 0
-        elif usage is _UNSET:
-            return Tokens(duration_ms=wall, ttft_ms=ttft, finish_reason=reason or "")
-        else:
-            prompt, output, cached = (0, 0, -1) if usage is None else usage.figures()
-        return Tokens(  # by position: keywords cost half as much again
+            wall = max(wall, int(timings.prompt_ms + timings.predicted_ms))
+            if timings.cache_n >= 0:
+                cached = timings.cache_n
+            if timings.draft_n >= 0 and timings.draft_n_accepted >= 0:
+                drafted, accepted = timings.draft_n, timings.draft_n_accepted
+        return Tokens(
             cached,
             drafted,
             accepted,
@@ -278,9 +299,45 @@ class CommonBody(msgspec.Struct, gc=False):
             speed,
             wall,
             ttft,
-            -1.0,
-            0,
-            reason or "",
-            "",
-            True,  # noqa: FBT003 - parsed
+            finish_reason=reason,
+            parsed=True,
         )
+
+
+def add_up(bodies: Iterable[CommonBody], durations: list[int]) -> TokenSums:
+    """Add up the tokens of many responses.
+
+    `durations` in ms: where timings are longer, they replace the duration in its place.
+    """
+    prompt = generated = cached = drafted = accepted = 0
+    for at, body in enumerate(bodies):
+        usage = body.usage
+        timings = body.timings
+        if timings is not _UNSET:  # they replace the counts of usage
+            prompt += timings.prompt_n
+            generated += timings.predicted_n
+            spent = timings.prompt_ms + timings.predicted_ms
+            if spent > durations[at]:
+                durations[at] = int(spent)
+            if timings.draft_n > 0 and timings.draft_n_accepted >= 0:
+                drafted += timings.draft_n
+                accepted += timings.draft_n_accepted
+            if timings.cache_n >= 0:
+                cached += timings.cache_n
+            elif (
+                usage is not _UNSET
+                and usage is not None
+                and (
+                    usage.prompt_tokens_details is not None
+                    or usage.cache_read_input_tokens is not None
+                    or usage.input_tokens_details is not None
+                )
+            ):
+                cached += usage.cached() or 0
+        elif usage is not _UNSET and usage is not None:
+            counts = usage.counts()
+            prompt += counts[0]
+            generated += counts[1]
+            if counts[2] > 0:
+                cached += counts[2]
+    return TokenSums(prompt, generated, cached, drafted, accepted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelswap.api.auth.client_identity import ClientIdentities
-from modelswap.api.proxy.context import RequestContext
+from modelswap.api.proxy.context import RequestContext, ResolvedRequest
 from modelswap.api.proxy.record import RequestRecord
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.config.plan import Plan
@@ -19,6 +19,7 @@ from modelswap.observe.activity.query import Filter, Page
 from modelswap.observe.activity.store import Store
 from modelswap.observe.captures import SMALL, Captures
 from modelswap.observe.events import EventBus
+from modelswap.observe.logs.logs import Logs
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.prometheus import Metrics
 
@@ -40,7 +41,11 @@ class Observers:
         self.metrics = Metrics()
         self.store = Store(self.captures, warn=print)
         self.store.open()
-        self.completions = CompletionBatcher(self.store, self.captures, self.metrics, self.later)
+        self.logs = Logs(to_stdout="none")
+        self.shows_requests = True
+        self.completions = CompletionBatcher(
+            self.store, self.captures, self.metrics, self.logs, self.later
+        )
 
     def later(self, _delay: float, _call: Callable[[], None]) -> Any:
         """Nothing here waits: the tests settle."""
@@ -88,15 +93,12 @@ def begun(
         context,
         context.request,
         1.0,
-        path,
-        model="m",
-        requested="alias",
-        stream=False,
-        selector=None,
+        ResolvedRequest("alias", "m"),
     )
-    record.cancel = lambda: None
+    record.owner = SimpleNamespace(cancel=lambda: None)
     services.inflight.add(record)
     record.sent, record.sent_size = sent, len(sent)
+    record.answered, record.shown_status = len(ANSWER), 200
     return record
 
 
@@ -162,7 +164,7 @@ def test_what_is_not_captured_is_dropped(*, size: int, event_stream: bool) -> No
     record.end("done", 3.0)
     services.completions.flush()
     assert (record.request_body, record.response_body, record._meter) == (b"", b"", None)
-    assert record.cancel is None
+    assert record.owner is None
     assert services.listed()[0]["bytes_in"] == size
     services.store.close()
 

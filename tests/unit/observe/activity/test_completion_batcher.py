@@ -10,6 +10,7 @@ from modelswap.observe.activity.completion_batcher import GATHER, MOST, MOST_HEL
 from modelswap.observe.activity.query import Filter, Page
 from modelswap.observe.activity.store import Store
 from modelswap.observe.captures import KEEP_ALL, CaptureBuilder, Captures
+from modelswap.observe.logs.logs import Logs
 from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
@@ -29,7 +30,9 @@ class Recorder:
         self.store.open()
         self.metrics = Metrics()
         self.done: list[int] = []
-        self.completions = CompletionBatcher(self.store, self.captures, self.metrics)
+        self.completions = CompletionBatcher(
+            self.store, self.captures, self.metrics, Logs(to_stdout="none")
+        )
 
     def on_done(self, ids: Any) -> None:
         self.done += ids
@@ -49,12 +52,16 @@ class Completed:
         self._store = store
         self._built = built
         self.model, self.size = model, size
-        self.status, self.stream, self.queue_ms = 200, False, 0
+        self.status, self.queue_ms = 200, 0
         self.recorded_path = "/v1/chat/completions"
         self.capture_mask = KEEP_ALL
         self.request_headers = self.response_headers = ()
         self.request_body, self.response_body = b"in", b"out"
         self.tokens = Tokens(input=3)
+        self.body, self.ttft_ms = None, -1
+        self.meaning: Any = SimpleNamespace(model=model, stream=False)
+        self.context: Any = SimpleNamespace(path=self.recorded_path)
+        self.began = self.ended = 1.0
         self.id = 0
 
     def finalize(self, number: int, _epoch: float) -> CaptureBuilder | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from modelswap.observe.logs.logs import (
     LineSplitter,
     Logger,
     Logs,
+    RequestLine,
     model_source,
 )
 from modelswap.observe.logs.redaction import line_redactor
@@ -136,6 +138,27 @@ async def test_lines_about_requests_come_in_order_and_complete() -> None:
     for _ in range(MOST_GATHERED):
         logs.request_line("r ", 200, 1, " a ", 1.0)
     assert told[0].count(b"\n") == MOST_GATHERED
+
+
+@pytest.mark.parametrize("took", [0.25, 2.0, 1e-5])
+@pytest.mark.parametrize("time_format", ["", "kitchen"])
+async def test_a_completed_request_keeps_its_place(took: float, time_format: str) -> None:
+    """Lines of requests with and without a record come in the order of their ends."""
+    logs = silent()
+    logs.configure(time_format=time_format)
+    now = time.monotonic()
+    logs.request_line("a ", 200, 7, " x ", took)
+    logs.add_completed(RequestLine("b ", " x ", 499, 8, now - took, now))
+    logs.request_line("c ", 404, 9, " x ", took)
+    lines = logs.history(PROXY).decode().splitlines()
+    length = {0.25: "250ms", 2.0: "2s", 1e-5: "10µs"}[took]
+    assert [line.partition("[INFO] ")[2] for line in lines] == [
+        f"a 200 7 x {length}",
+        f"b 499 8 x {length}",
+        f"c 404 9 x {length}",
+    ]
+    stamp = re.compile(r"[0-9]+:[0-9]+[AP]M \[" if time_format else r"\[")
+    assert all(stamp.match(line) for line in lines)
 
 
 async def test_lines_about_requests_are_redacted() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from msgspec import structs
@@ -29,9 +30,19 @@ class Completed:
     model: str = "m"
     status: int = 200
     queue_ms: int = 20
-    recorded_path: str = "/v1/chat/completions"
-    stream: bool = True
     tokens: Tokens = TOKENS
+    ttft_ms: int = 300
+    began: float = 0.0
+    ended: float = 1.0
+    body: None = None
+
+    @property
+    def meaning(self) -> Any:
+        return SimpleNamespace(model=self.model, stream=True)
+
+    @property
+    def context(self) -> Any:
+        return SimpleNamespace(path="/v1/chat/completions")
 
 
 def families(metrics: Metrics, gpus: list[GpuSample] | None = None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.observe.usage.meter import WHOLE, Meter, tokens_of
-from modelswap.observe.usage.usage import UsageFormat
+from modelswap.observe.usage.meter import WHOLE, Meter, common_body, tokens_of
+from modelswap.observe.usage.usage import UsageFormat, add_up
 
 if TYPE_CHECKING:
     from modelswap.observe.usage.usage import Tokens
@@ -328,7 +328,14 @@ def test_one_piece_is_read_like_many(
     meter.on_head(status, JSON)
     meter.on_data(body, 0.5)
     expected = meter.finish(2.0)
-    found = tokens_of(usage_format, status, body, 2000, 500)
+    read = common_body(usage_format, body) if status == 200 else None
+    if read is None:
+        found = tokens_of(usage_format, status, body, 2000, 500)
+    else:
+        found = read.tokens(2000, 500)
+        durations = [2000]
+        assert add_up([read], durations) == found.sums()
+        assert durations == [found.duration_ms]
     if "choices" not in answer or not answer["choices"]:  # the last one's there, the last text here
         assert found == expected
     assert seven(found) == seven(expected)
