@@ -76,7 +76,7 @@ def _trace_front() -> None:
     from modelswap.fleet.running_servers import RunningServers  # noqa: PLC0415 - as above
     from modelswap.http.client.connection import UpstreamConnection  # noqa: PLC0415 - as above
     from modelswap.launch import probe  # noqa: PLC0415 - as above
-    from modelswap.launch.local.keeper_client import link  # noqa: PLC0415 - as above
+    from modelswap.launch.local.keeper_client import starting  # noqa: PLC0415 - as above
     from modelswap.launch.local.keeper_client.session import KeeperSession  # noqa: PLC0415 - as above
     from modelswap.launch.local.launcher import LocalLauncher  # noqa: PLC0415 - as above
     from modelswap.launch.local.ports import PortAssignment  # noqa: PLC0415 - as above
@@ -103,7 +103,7 @@ def _trace_front() -> None:
     _wrap(ProxyRequest, "_finish", after="response passed on")
 
     _trace_probes(probe)
-    _trace_its_keeper(link)
+    _trace_its_keeper(starting)
 
 
 def _trace_probes(probe: Any) -> None:
@@ -118,14 +118,14 @@ def _trace_probes(probe: Any) -> None:
     probe.probe_once = probe_once
 
 
-def _trace_its_keeper(link: Any) -> None:
+def _trace_its_keeper(starting: Any) -> None:
     """Have the front start this file in place of the keeper's."""
-    plain = link._spawn_detached  # noqa: SLF001 - there is no other way in
+    plain = starting._spawn_detached  # noqa: SLF001 - there is no other way in
 
     def spawn_detached(argv: list[str], *rest: Any) -> Any:
         return plain([*argv[:3], os.path.abspath(__file__), "--keeper", *argv[4:]], *rest)  # noqa: PTH100 - as above
 
-    link._spawn_detached = spawn_detached  # noqa: SLF001 - as above
+    starting._spawn_detached = spawn_detached  # noqa: SLF001 - as above
 
 
 def _trace_keeper() -> None:
