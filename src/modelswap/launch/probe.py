@@ -101,6 +101,8 @@ class ProbeResult:
     is_lasting: bool = False
     has_answered: bool = False
     """It spoke HTTP, so a server listens where it should."""
+    was_accepted: bool = True
+    """Something listens there, whatever it did then."""
 
     @property
     def is_ready(self) -> bool:
@@ -163,7 +165,9 @@ async def probe_once(
     *on_sent* is called when a connection was accepted and the request is on its way.
     """
     if not addresses:
-        return ProbeResult(target, "could not be reached: its host name is not known")
+        return ProbeResult(
+            target, "could not be reached: its host name is not known", was_accepted=False
+        )
     refused = _REFUSED
     for address in addresses:
         connection = await _connect(target, address)
@@ -172,7 +176,8 @@ async def probe_once(
                 refused = f"could not be reached: {connection.strerror.lower()}"
             continue
         return await _request_once(target, connection, trust, on_sent)
-    return ProbeResult(target, refused, _ADVICE_REFUSED if refused is _REFUSED else "")
+    advice = _ADVICE_REFUSED if refused is _REFUSED else ""
+    return ProbeResult(target, refused, advice, was_accepted=False)
 
 
 async def _request_once(
@@ -283,4 +288,4 @@ async def wait_until_ready(
         on_result(result)
         if result.is_ready:
             return
-        await pace.pause()
+        await pace.pause(was_accepted=result.was_accepted)

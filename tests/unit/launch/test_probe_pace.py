@@ -4,28 +4,55 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.launch.probe_pace import MAX_PAUSE, MIN_PAUSE, ProbePace, pause_after
+from modelswap.launch.fine_timer import LoopTimer
+from modelswap.launch.probe_pace import (
+    ACCEPTED,
+    MAX_SIGNS,
+    REFUSED,
+    Bounds,
+    ProbePace,
+    pause_after,
+)
 from support.proxy_units import FakeLoop
 
 LONG = 3600.0
-"""Seconds of waiting after which each pause is the longest."""
+"""Seconds of waiting after which each pause is long."""
+MINUTE = 60.0
+bounds = pytest.mark.parametrize("bounds", [REFUSED, ACCEPTED])
 
 
-@given(st.floats(0, 1e6), st.floats(0, 1e6) | st.just(inf))
-def test_pauses_are_bounded(waited: float, silent: float) -> None:
-    """Pauses lie between first and last, and grow with the wait and with the silence."""
-    assert MIN_PAUSE <= pause_after(waited, silent) <= MAX_PAUSE
-    assert pause_after(waited, silent) <= pause_after(waited + 1, silent)
-    assert pause_after(waited, silent) <= pause_after(waited, silent + 1)
+@given(st.floats(0, 1e6), st.floats(0, 1e6) | st.just(inf), st.sampled_from([REFUSED, ACCEPTED]))
+def test_pauses_grow(waited: float, silent: float, bounds: Bounds) -> None:
+    """With the wait and with the silence, from the shortest on."""
+    pause = pause_after(waited, silent, bounds)
+    assert bounds.shortest <= pause
+    assert pause <= pause_after(waited + 1, silent, bounds)
+    assert pause <= pause_after(waited, silent + 1, bounds)
 
 
-async def begin(pace: ProbePace) -> asyncio.Task[None]:
-    task = asyncio.get_running_loop().create_task(pace.pause())
+@given(st.floats(0, MINUTE), st.floats(0, 1e6) | st.just(inf))
+def test_a_load_of_a_minute_is_seen_within_the_longest_pause(waited: float, silent: float) -> None:
+    """2 ms where nothing listens yet, 20 ms where something does; printed lines are seen at once."""
+    assert pause_after(waited, silent, REFUSED) <= 0.002
+    assert pause_after(waited, silent, ACCEPTED) <= 0.02
+
+
+def test_the_sequence_of_pauses() -> None:
+    """It begins below a millisecond; milliseconds follow after a few looks, and tens after minutes."""
+    at = (0.0, 0.01, 0.025, 0.05, 0.1, 1.0, MINUTE, LONG)
+    refused = [round(1000 * pause_after(waited, inf, REFUSED), 2) for waited in at]
+    accepted = [round(1000 * pause_after(waited, inf, ACCEPTED), 2) for waited in at]
+    assert refused == [0.3, 0.3, 0.5, 1.0, 2.0, 2.0, 2.0, 120.0]
+    assert accepted == [1.0, 1.0, 1.0, 1.0, 2.0, 20.0, 20.0, 120.0]
+
+
+async def begin(pace: ProbePace, *, was_accepted: bool = False) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(pace.pause(was_accepted=was_accepted))
     await asyncio.sleep(0)
     return task
 
@@ -40,40 +67,46 @@ async def advance(loop: FakeLoop, seconds: float) -> None:
 def paced() -> tuple[FakeLoop, ProbePace]:
     """A server that is waited for for a long time already."""
     loop = FakeLoop()
-    pace = ProbePace(cast("asyncio.AbstractEventLoop", loop))
+    pace = ProbePace(loop.time, LoopTimer(loop))  # type: ignore[arg-type]  # all that it uses
     loop.advance(LONG)
     return loop, pace
 
 
-async def test_a_silent_server_is_probed_after_the_pause() -> None:
+@bounds
+async def test_a_silent_server_is_probed_after_the_pause(bounds: Bounds) -> None:
     """Not earlier."""
     loop, pace = paced()
-    task = await begin(pace)
-    await advance(loop, MAX_PAUSE / 2)
+    length = pause_after(LONG, inf, bounds)
+    task = await begin(pace, was_accepted=bounds is ACCEPTED)
+    await advance(loop, length * 0.9)
     assert not task.done()
-    await advance(loop, MAX_PAUSE)
+    await advance(loop, length * 0.2)
     assert task.done()
 
 
-async def test_output_ends_the_pause() -> None:
+@bounds
+async def test_output_ends_the_pause(bounds: Bounds) -> None:
     """What a server prints may say that it is ready."""
     loop, pace = paced()
-    task = await begin(pace)
-    await advance(loop, MAX_PAUSE / 2)
+    task = await begin(pace, was_accepted=bounds is ACCEPTED)
+    await advance(loop, bounds.longest)
+    assert not task.done()
     pace.on_output()
     await advance(loop, 0)
     assert task.done()
 
 
-async def test_a_flood_of_output_leaves_the_shortest_pause() -> None:
+@bounds
+async def test_a_flood_of_output_leaves_the_shortest_pause(bounds: Bounds) -> None:
     """Each line asks for a probe; they are not answered one by one."""
     loop, pace = paced()
-    task = await begin(pace)
+    shortest = bounds.shortest
+    task = await begin(pace, was_accepted=bounds is ACCEPTED)
     for _ in range(3):
         pace.on_output()
-        await advance(loop, MIN_PAUSE / 4)
+        await advance(loop, shortest / 4)
         assert not task.done()
-    await advance(loop, MIN_PAUSE)
+    await advance(loop, shortest)
     assert task.done()
 
 
@@ -82,13 +115,33 @@ async def test_after_output_the_pauses_grow_anew() -> None:
     loop, pace = paced()
     pace.on_output()
     task = await begin(pace)
-    await advance(loop, MIN_PAUSE)
+    await advance(loop, REFUSED.shortest)
     assert task.done()
     loop.advance(LONG)
     task = await begin(pace)
-    await advance(loop, MIN_PAUSE)
+    await advance(loop, REFUSED.shortest)
     assert not task.done()
     task.cancel()
+
+
+async def test_a_line_for_each_probe_does_not_ask_for_ever_more() -> None:
+    """Many servers write down who asked. Some lines end a pause at once; then time has to pass."""
+    loop, pace = paced()
+    lengths: list[float] = []
+    for _ in range(3 * MAX_SIGNS):
+        began = loop.now
+        task = await begin(pace, was_accepted=True)
+        pace.on_output()
+        while not task.done():
+            await advance(loop, ACCEPTED.shortest)
+        lengths.append(loop.now - began)
+    assert lengths[0] == pytest.approx(ACCEPTED.shortest, abs=1e-9)
+    assert sum(lengths[-MAX_SIGNS:]) > 3 * MAX_SIGNS * ACCEPTED.shortest
+    loop.advance(1.0)
+    task = await begin(pace, was_accepted=True)
+    pace.on_output()
+    await advance(loop, ACCEPTED.shortest * 1.01)
+    assert task.done(), "after a silent second a line counts again"
 
 
 async def test_a_pause_that_is_cancelled_leaves_no_timer() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, failure
 from modelswap.launch import probe
+from modelswap.launch.fine_timer import open_timer
 from modelswap.launch.probe_pace import ProbePace
 from modelswap.net.unix_sockets import SocketState, state_of
 from modelswap.units import Seconds
@@ -28,8 +31,9 @@ CLASH_TIMEOUT: Final = Seconds(2.0)
 """A foreign process that answers the probe this long keeps the port: the start has failed."""
 _CLASH_PAUSE: Final = Seconds(0.1)
 """Between two checks of who answers; each reads much of `/proc`."""
-_CHECK_LASTS: Final = Seconds(0.05)
-"""So long who answers is not asked again; below `_CLASH_PAUSE`."""
+_REST: Final = 3
+"""So many times as long as a check took none is begun ahead of an answer: they use a quarter of one
+processor at most, also where each has to look at all processes."""
 _SILENT_PAUSE: Final = Seconds(3.0)
 """The same for a foreign process that does not answer, which is rare."""
 _SILENT_CHECKS: Final = 2
@@ -44,9 +48,27 @@ async def wait_until_ready(
         target = probe.target(server.spec.url, check, server.spec.key)
     except ValueError as error:
         return failure(Cause.CANNOT_START, f"cannot be probed: {error}")
+    loop = asyncio.get_running_loop()
+    with open_timer(loop) as timer:
+        server.pace = ProbePace(time.monotonic, timer)
+        try:
+            return await _wait_for_either(server, target, server.pace, marker, write_line)
+        finally:
+            server.pace = None
+
+
+async def _wait_for_either(
+    server: LocalServer,
+    target: probe.ProbeTarget,
+    pace: ProbePace,
+    marker: str,
+    write_line: WriteLine,
+) -> Failure | None:
+    """Return at the server's own answer, or when a foreign process is known to hold its address."""
     async with asyncio.TaskGroup() as tasks:
-        check_holder = HolderCheck(tasks, partial(_foreign_holder, server, target, marker))
-        answering = tasks.create_task(_wait_for_answer(server, target, check_holder, write_line))
+        check = HolderCheck(tasks, partial(_foreign_holder, server, target, marker))
+        answer = _wait_for_answer(server, target, check, pace, write_line)
+        answering = tasks.create_task(answer)
         silent = tasks.create_task(_wait_for_clash(server, target, marker))
         done, _ = await asyncio.wait({answering, silent}, return_when=asyncio.FIRST_COMPLETED)
         answering.cancel()
@@ -58,7 +80,11 @@ async def wait_until_ready(
 
 
 class HolderCheck:
-    """Asks who listens at the server's address, while the answer of the probe is on its way."""
+    """Asks who listens at the server's address, while the answer of a probe is on its way.
+
+    Guarantees: what it says of an answer was asked after that probe was sent. So the port cannot have
+    changed hands between the two without being noticed.
+    """
 
     def __init__(
         self,
@@ -67,39 +93,60 @@ class HolderCheck:
     ) -> None:
         self._tasks = tasks
         self._find = find
-        self._clock = asyncio.get_running_loop().time
-        self._began_at = 0.0
-        self._task: asyncio.Task[Holder | None] | None = None
+        self._asking: asyncio.Task[Holder | None] | None = None
+        self._is_current = False
+        """Whether that was begun since the last probe was sent."""
+        self._rests_until = -inf
 
-    def begin(self) -> asyncio.Task[Holder | None]:
-        """Ask, unless that was done a moment ago; return the one who is asked."""
-        task, now = self._task, self._clock()
-        if task is None or (task.done() and now - self._began_at > _CHECK_LASTS):
-            self._began_at = now
-            task = self._task = self._tasks.create_task(self._find())
-        return task
+    def on_sent(self) -> None:
+        """Ask ahead of the answer, unless it is still asked or took long a moment ago."""
+        is_asking = self._asking is not None and not self._asking.done()
+        self._is_current = not is_asking and time.monotonic() >= self._rests_until
+        if self._is_current:
+            self._asking = self._ask()
+
+    async def result(self) -> Holder | None:
+        """Return the foreign process that listens, if one is known to."""
+        if self._asking is not None and not self._is_current:
+            await self._asking
+        if self._asking is None or not self._is_current:
+            self._asking, self._is_current = self._ask(), True
+        return await self._asking
+
+    def _ask(self) -> asyncio.Task[Holder | None]:
+        return self._tasks.create_task(self._timed())
+
+    async def _timed(self) -> Holder | None:
+        began = time.monotonic()
+        try:
+            return await self._find()
+        finally:
+            ended = time.monotonic()
+            self._rests_until = ended + _REST * (ended - began)
 
 
 async def _wait_for_answer(
-    server: LocalServer, target: probe.ProbeTarget, check: HolderCheck, write_line: WriteLine
+    server: LocalServer,
+    target: probe.ProbeTarget,
+    check: HolderCheck,
+    pace: ProbePace,
+    write_line: WriteLine,
 ) -> Failure | None:
     def on_result(result: probe.ProbeResult) -> None:
         server.probe_result = result
 
-    loop = asyncio.get_running_loop()
-    server.pace = pace = ProbePace(loop)
     refuse_after: float | None = None
     while True:
-        await probe.wait_until_ready(target, check.begin, on_result, pace)
-        holder = await check.begin()
+        await probe.wait_until_ready(target, check.on_sent, on_result, pace)
+        holder = await check.result()
         if holder is None:
             server.clash = None
             return None
         if server.clash is None:
             server.clash = holder
             write_line(server, f"{clash_text(server)}; its answer does not count")
-        refuse_after = refuse_after or loop.time() + CLASH_TIMEOUT
-        if loop.time() > refuse_after:
+        refuse_after = refuse_after or time.monotonic() + CLASH_TIMEOUT
+        if time.monotonic() > refuse_after:
             return address_taken(server)
         await asyncio.sleep(_CLASH_PAUSE)
 
