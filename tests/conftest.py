@@ -22,6 +22,10 @@ settings.register_profile("ci", deadline=None, max_examples=100, suppress_health
 settings.register_profile("deep", deadline=None, max_examples=5000, suppress_health_check=PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# Several engines share the cores here: a thread of llama.cpp that waits for another one sleeps instead of
+# spinning (OpenMP; what the tests start inherits it).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(

@@ -10,6 +10,7 @@ import http.client
 import json
 import threading
 import time
+import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
@@ -111,6 +112,34 @@ def slow_stream(server: Modelswap, model: str, *, events: int, delay_ms: int) ->
     """Begin a stream and return its connection once the first event is here."""
     fields: dict[str, object] = {"model": model, "messages": [], "n": events, "delay_ms": delay_ms}
     return streaming(server.port, fields)
+
+
+class OpenStream:
+    """A stream that goes on until `finish`; begun once its first event is here."""
+
+    def __init__(self, server: Modelswap, model: str, *, delay_ms: int = 20) -> None:
+        self._gate = server.directory / f"end-{uuid.uuid4().hex}"
+        fields: dict[str, object] = {"model": model, "messages": [], "delay_ms": delay_ms}
+        self._connection = streaming(server.port, {**fields, "until": str(self._gate)})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def read(self, events: int) -> None:
+        """Wait for so many more events: it still runs."""
+        received = b""
+        while received.count(b"data:") < events:
+            piece = self._connection.recv(65536)
+            assert piece, f"it has ended: {received!r}"
+            received += piece
+
+    def finish(self, end: bytes = b"\0") -> bytes:
+        """Let it end; everything until the other side closes, or up to the given end."""
+        self._gate.touch()
+        return rest_of(self._connection, end)
 
 
 def rest_of(connection: socket.socket, end: bytes = b"\0") -> bytes:

@@ -1,8 +1,8 @@
 """What the stub answers: the shapes of the public inference APIs, and faults on demand.
 
 A JSON body may hold, beside the API's own fields: `n` (events or tokens),
-`delay_ms` (between events, or before a response), `tag` (put into every event, so
-that a merge of two streams shows), `pad` (bytes added to the response), `gzip`,
+`delay_ms` (between events, or before a response), `until` (a file: the stream goes on until it
+exists), `tag` (put into every event, so that a merge of two streams shows), `pad` (bytes added to the response), `gzip`,
 and `fault`, one of `FAULTS`.
 Guarantees: a response depends on the request alone.
 """
@@ -61,6 +61,7 @@ def answer(name: str, connection: Connection, request: Request) -> None:
     stream = fields.get("stream") is True
     path = request.path
     delay = float(fields.get("delay_ms", 0)) / 1000
+    until = str(fields.get("until", ""))
     if not stream and delay:
         _wait(connection, delay)
     if path.endswith("/responses") and stream:
@@ -70,7 +71,7 @@ def answer(name: str, connection: Connection, request: Request) -> None:
     elif path.endswith("completions") and "chat" not in path and stream:
         _stream(connection, _text_events(name, fields), delay)
     elif path.endswith("completions") and stream:
-        _stream(connection, _chat_events(name, fields), delay)
+        _stream(connection, _chat_events(name, fields), delay, until)
     elif path.endswith("/audio/speech"):
         sound = b"RIFF" + bytes(range(256)) * 16
         connection.head(200, {"Content-Type": "audio/wav"}, length=len(sound))
@@ -288,8 +289,11 @@ def _response_events(name: str, fields: dict[str, Any]) -> list[bytes]:
     ]
 
 
-def _stream(connection: Connection, events: list[bytes], delay: float) -> None:
+def _stream(connection: Connection, events: list[bytes], delay: float, until: str = "") -> None:
     connection.head(200, SSE)
+    while until and not os.path.exists(until):  # noqa: PTH110 - pathlib costs start-up time
+        connection.write(events[1])
+        time.sleep(delay)
     for event in events:
         connection.write(event)
         if delay:

@@ -33,6 +33,16 @@ def server(modelswap_server: StartServer) -> Modelswap:
     return started
 
 
+@pytest.fixture(scope="module")
+def four_requests(serve: StartServer) -> Modelswap:
+    """A server that has answered three requests and refused one; its tests only look."""
+    started = serve(stub_config("alpha"))
+    for number in range(3):
+        started.chat("alpha", n=number + 2)
+    started.chat("no-such-model-with-quite-a-long-name-for-a-column")
+    return started
+
+
 def dialogs(page: Page) -> list[str]:
     """The titles of what lies over the page."""
     return [element.text for element in page.all("dialog[open] h2")]
@@ -156,11 +166,10 @@ def visible(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [1920, 1440, 1280, 1024, 768, 390, 375])
-def test_important_columns_are_seen(page: Page, server: Modelswap, width: int) -> None:
+def test_important_columns_are_seen(page: Page, four_requests: Modelswap, width: int) -> None:
     """At any width time, model, status, duration, tokens and speed are seen without scrolling."""
-    server.chat("no-such-model-with-quite-a-long-name-for-a-column")
     page.size(width, 850)
-    page.open(server.base_url)
+    page.open(four_requests.base_url)
     page.wait_for(f"{FINISHED} tbody tr[data-id='4']")
     assert [name for name in visible(page) if name in IMPORTANT] == list(IMPORTANT)
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -187,11 +196,11 @@ return [table.closest('.scroll').scrollWidth - table.closest('.scroll').clientWi
 
 
 @pytest.mark.parametrize("width", [1920, 1600, 1440, 1366, 1280, 1100, 1024, 1000, 820, 640, 390])
-def test_long_values_fit(page: Page, server: Modelswap, width: int) -> None:
+def test_long_values_fit(page: Page, four_requests: Modelswap, width: int) -> None:
     """The longest values make neither the table nor the page too wide."""
     page.size(width, 850)
-    page.open(server.base_url)
-    page.wait_for(f"{FINISHED} tbody tr[data-id='3']")
+    page.open(four_requests.base_url)
+    page.wait_for(f"{FINISHED} tbody tr[data-id='4']")
     assert page.script(LONGEST, FINISHED) == [0, 0]
 
 

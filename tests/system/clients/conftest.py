@@ -172,6 +172,10 @@ def _installed(directory: Path) -> str:
     for file in ("package.json", "package-lock.json"):
         shutil.copy(JS / file, fresh)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    command += [
+        "--fetch-retry-mintimeout=500",
+        "--fetch-retry-maxtimeout=2000",
+    ]  # ms; 70 s by default
     try:
         done = subprocess.run(command, cwd=fresh, capture_output=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 import trustme
 
-from support.load_clients import CUT, LoadClients, one_request, rest_of, slow_stream
+from support.load_clients import CUT, LoadClients, OpenStream, one_request, rest_of, slow_stream
 from support.server import parent_of, stub_config, wait_until
 from system.faults.test_restart import NotifyReader, manager
 
@@ -138,9 +138,10 @@ def test_no_request_is_lost(start: StartServer, tmp_path: Path) -> None:
     ):
         for _ in range(5):
             asked = load_clients.endings.total()
-            with slow_stream(server, "a", events=60, delay_ms=20) as stream:
+            with OpenStream(server, "a") as stream:
                 pid = hand_over(server, pid)
-                assert b"data: [DONE]" in rest_of(stream)
+                stream.read(20)
+                assert b"data: [DONE]" in stream.finish()
             wait_until(lambda asked=asked: load_clients.endings.total() > asked + 20, 30)
     assert set(load_clients.endings) == {"200"}, load_clients.endings
     assert {key.rpartition(" ")[2] for key in keeping_clients.endings} == {"200"}, (
@@ -156,12 +157,13 @@ def test_a_request_that_waits_for_a_swap(start: StartServer) -> None:
     """A request that waited in the old front for a swap that another stream blocks is served."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=400, delay_ms=30) as stream:
+    with OpenStream(server, "a") as stream:
         waiting = [Asked(server, "b") for _ in range(3)]
         wait_until(lambda: queued(server, "b") == 3)
         pid = hand_over(server)
+        stream.read(30)
         assert model in server.processes()
-        assert b"data: [DONE]" in rest_of(stream)
+        assert b"data: [DONE]" in stream.finish()
     for one in waiting:
         one.join(60)
     assert [one.ending for one in waiting] == ["200"] * 3
@@ -180,10 +182,12 @@ def queued(server: Modelswap, model: str) -> int:
 def test_models_in_use_are_not_evicted(start: StartServer) -> None:
     """The new front counts the streams of the old one: another model waits for their end."""
     server = start(stub_config("a", "b"))
-    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
+    with OpenStream(server, "a") as stream:
         hand_over(server)
         waiting = Asked(server, "b")
-        assert b"data: [DONE]" in rest_of(stream)
+        wait_until(lambda: queued(server, "b") == 1)
+        stream.read(30)
+        assert b"data: [DONE]" in stream.finish()
     waiting.join(30)
     assert waiting.ending == "200"
 
@@ -230,15 +234,17 @@ def test_several_at_once(start: StartServer) -> None:
     """A front that has itself been handed over to hands over, while the first still streams."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=700, delay_ms=30) as stream:
+    with OpenStream(server, "a") as stream:
         waiting = Asked(server, "b")
         second = hand_over(server)
-        with slow_stream(server, "a", events=300, delay_ms=30) as other:
+        with OpenStream(server, "a") as other:
             third = hand_over(server, second)
             assert fronts(server) == {server.pid, second, third}
-            assert b"data: [DONE]" in rest_of(other)
+            other.read(20)
+            assert b"data: [DONE]" in other.finish()
+        stream.read(30)
         assert model in server.processes()
-        assert b"data: [DONE]" in rest_of(stream)
+        assert b"data: [DONE]" in stream.finish()
     waiting.join(30)
     assert waiting.ending == "200"
     wait_until(lambda: fronts(server) == {third}, 40, what="the old fronts have ended")
@@ -247,12 +253,13 @@ def test_several_at_once(start: StartServer) -> None:
 def test_two_signals_in_quick_succession(start: StartServer) -> None:
     """Two signals before the new front is up are one hand-over; later ones go to the new front."""
     server = start(stub_config("a"))
-    with slow_stream(server, "a", events=100, delay_ms=30) as stream:
+    with OpenStream(server, "a") as stream:
         server.process.send_signal(signal.SIGUSR2)  # type: ignore[union-attr]
         first = hand_over(server)
         second = hand_over(server)  # the old front passes it on
         assert first != second
-        assert b"data: [DONE]" in rest_of(stream)
+        stream.read(20)
+        assert b"data: [DONE]" in stream.finish()
     wait_until(lambda: fronts(server) == {second}, 40)
     assert server.chat("a").status == 200
 
@@ -290,7 +297,7 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
     """It fails after the old front has handed over: the old front takes everything back."""
     server = start(stub_config("a", "b"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=400, delay_ms=30) as stream:
+    with OpenStream(server, "a") as stream:
         waiting = Asked(server, "b")
         lock = server.state_dir / "front.lock"
         lock.rename(lock.with_suffix(".real"))
@@ -303,8 +310,9 @@ def test_a_new_front_that_cannot_take_the_models(start: StartServer) -> None:
             wait_until(lambda: "not handed over" in server.log(), 40)
         assert set(load_clients.endings) <= {"200"}, load_clients.endings
         assert server.running()["a"] == "ready"
+        stream.read(30)
         assert model in server.processes()  # not to be asked for: with the stream's end b is next
-        assert b"data: [DONE]" in rest_of(stream, b"[DONE]")
+        assert b"data: [DONE]" in stream.finish(b"[DONE]")
     waiting.join(30)
     assert waiting.ending == "200"
     assert fronts(server) == {server.pid}
@@ -335,10 +343,11 @@ def test_a_stop_in_the_middle(start: StartServer) -> None:
 def test_the_new_front_waits_for_the_old_one(start: StartServer) -> None:
     """A stop of the new front waits until the old front's streams finish, and stops the models then."""
     server = start(stub_config("a"))
-    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
+    with OpenStream(server, "a") as stream:
         pid = hand_over(server)
         os.kill(pid, signal.SIGTERM)
-        assert b"data: [DONE]" in rest_of(stream)
+        stream.read(30)
+        assert b"data: [DONE]" in stream.finish()
     wait_until(lambda: not server.processes(), 40, what="everything is gone")
 
 
@@ -365,9 +374,10 @@ def test_a_new_front_that_exits_later(start: StartServer) -> None:
     """The old front ends with what it has; the next start adopts the models."""
     server = start(stub_config("a", extra="keeper: {grace: 60}"))
     model = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
+    with OpenStream(server, "a") as stream:
         os.kill(hand_over(server), signal.SIGKILL)
-        assert b"data: [DONE]" in rest_of(stream)
+        stream.read(30)
+        assert b"data: [DONE]" in stream.finish()
     assert server.process is not None
     assert server.process.wait(40) == 0
     server.start()
@@ -381,11 +391,12 @@ def test_a_changed_model(start: StartServer) -> None:
     """Its old server finishes its running requests; later requests get the new one."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
+    with OpenStream(server, "a") as stream:
         server.write_config(stub_config("a", flags=("--memory", "1")))
         hand_over(server)
         later = Asked(server, "a")
-        assert b"data: [DONE]" in rest_of(stream)
+        stream.read(30)
+        assert b"data: [DONE]" in stream.finish()
     later.join(30)
     assert later.ending == "200"
     assert server.stub_state("a")["pid"] != before
@@ -396,10 +407,11 @@ def test_a_removed_model(start: StartServer) -> None:
     """Its server finishes its running requests, and stops."""
     server = start(stub_config("a"))
     before = server.stub_state("a")["pid"]
-    with slow_stream(server, "a", events=200, delay_ms=25) as stream:
+    with OpenStream(server, "a") as stream:
         server.write_config(stub_config("b"))
         hand_over(server)
-        assert b"data: [DONE]" in rest_of(stream)
+        stream.read(30)
+        assert b"data: [DONE]" in stream.finish()
     wait_until(lambda: before not in server.processes())
     assert one_request(server, "b", 20) == "200"
     assert server.ask("GET", "/running").json()["running"][0]["model"] == "b"
