@@ -18,8 +18,8 @@ from modelswap.deferred import dataclass
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe
-from modelswap.observe.usage.meter import Meter, common_body, tokens_of
-from modelswap.observe.usage.usage import Tokens
+from modelswap.observe.usage.meter import UNCOMMON, Meter, decode_common, tokens_of
+from modelswap.observe.usage.usage import Tokens, UsageFormat
 
 if TYPE_CHECKING:
     from modelswap.api.services import Services
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .context import RequestContext, ResolvedRequest
 
+_OBJECT: Final = UsageFormat.OBJECT  # looking a member up costs as much as a call
 _OK: Final = 200
 """The one status whose body is kept in captures."""
 
@@ -230,8 +231,10 @@ class RequestRecord:
             self._error = error
             if services.shows_requests:
                 services.logs.add_completed(self)
-            body = self.sent
-            services.completions.add(self, len(body) if body and self.sent_size >= SMALL else 0)
+            if self.sent_size < SMALL:
+                services.completions.add(self)
+            else:
+                services.completions.add(self, len(self.sent or b""))
             if self._meter is not None and self._capture is not None:
                 services.completions.flush()
         elif services.shows_requests:
@@ -243,23 +246,27 @@ class RequestRecord:
         if self._meter is not None:
             return self._finish(self._meter)
         context, head, status = self.context, self._head, self.status
-        if head is None or status != _OK:
-            self.body = body = None
+        if head is not None and status == _OK and context.endpoint.usage is _OBJECT:
+            try:
+                self.body = decode_common(self._first_chunk)
+            except UNCOMMON:
+                self.body, self.tokens = None, self._tokens()
         else:
-            self.body = body = common_body(context.endpoint.usage, self._first_chunk)
-        if body is None:
-            self.tokens = self._tokens()
-        sent = self.sent
+            self.body, self.tokens = None, self._tokens()
+        sent, received = self.sent, self.received
         captures = self.services.captures
-        if sent is not None and captures.enabled and (self.received or status != _OK):
-            if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
+        if sent is not None and captures.enabled and (received or status != _OK):
+            size = len(sent)
+            if size < SMALL or captures.takes(self.capture_mask, size):
                 # it is the capture itself
-                size = context.weight + len(sent)
+                size += context.weight
+                if head is not None:
+                    size += head.weight
                 if status == _OK:
-                    size += self.received
+                    size += received
                 else:
                     self._first_chunk = b""
-                self.size = size if head is None else size + head.weight
+                self.size = size
                 return None
             capture = self._begin_capture()
         else:

@@ -97,9 +97,9 @@ class Metrics:
                 or request.context.path != path
                 or queue_ms < 0
             ):
-                if model is not None:
+                if bodies or waits:
                     _add(series, usage, bodies, durations, waits)
-                bodies, durations, waits = [], [], []
+                    bodies, durations, waits = [], [], []
                 model, path, status = meaning.model, request.context.path, request.status
                 series, usage = self._series(model, path, status, queue_ms)
             body = request.body
