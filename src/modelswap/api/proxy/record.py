@@ -51,7 +51,7 @@ class RequestRecord:
     """May be another one of equal requests than the context's."""
     began: float
     """Monotonic."""
-    meaning: ResolvedRequest
+    resolved: ResolvedRequest
     """Equal requests share it."""
     owner: RecordOwner | None = field(default=None, init=False)
     """Has the request, while it is in the list of running requests."""
@@ -97,7 +97,7 @@ class RequestRecord:
 
     @property
     def model(self) -> str:
-        return self.meaning.model
+        return self.resolved.model
 
     # As an entry of the list of running requests
 
@@ -313,17 +313,17 @@ class RequestRecord:
         return tokens_of(usage_format, self.status, self._first_chunk, wall, ttft)
 
     def row(self) -> Row:
-        context, meaning, body = self.context, self.meaning, self.body
+        context, resolved, body = self.context, self.resolved, self.body
         status = self.status
         head = self._head
         wall = self._wall_ms
         tokens = self.tokens if body is None else body.tokens(wall, self._first_byte_ms())
         ended_ms = int((self.ended + self._epoch) * 1000)
-        selection = meaning.selection
+        selection = resolved.selection
         return Row(
             self.id,
             ended_ms // 1000,
-            meaning.model,
+            resolved.model,
             context.path,
             "application/json" if self._is_own else "" if head is None else head.type_text,
             status,
@@ -337,10 +337,10 @@ class RequestRecord:
             tokens.duration_ms or wall,
             self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
             _metadata(self.priority, None if selection is None else selection[0]),
-            meaning.name,
+            resolved.name,
             context.address,
             context.identity.name,
-            int(meaning.stream),
+            int(resolved.stream),
             tokens.ttft_ms,
             self.queue_ms,
             -1,
@@ -369,10 +369,10 @@ class RequestRecord:
     def forget(self) -> None:
         self.sent = None
         self._first_chunk = b""
-        meaning = self.meaning
-        if meaning.body is not None or meaning.form is not None or meaning.refusal is not None:
+        resolved = self.resolved
+        if resolved.body is not None or resolved.form is not None or resolved.refusal is not None:
             # It is of this request alone, and holds more than a row needs.
-            self.meaning = msgspec.structs.replace(meaning, body=None, form=None, refusal=None)
+            self.resolved = msgspec.structs.replace(resolved, body=None, form=None, refusal=None)
 
 
 @lru_cache(maxsize=1024)  # priorities times selectors are few; this bounds what reloads add
