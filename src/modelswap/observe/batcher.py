@@ -45,7 +45,7 @@ class Batcher(Generic[T]):
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
         self.add_without_timer: Callable[[T], None] = self._items.append
-        """Add an item that a `flush` by the caller will deliver."""
+        """Add an item to those that the next `flush` delivers; it starts no timer, and has no bound."""
 
     def add(self, item: T, size: int = 0) -> None:
         """Deliver an item soon. `size`: the bytes that it holds, where that is much."""

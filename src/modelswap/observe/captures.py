@@ -256,7 +256,7 @@ class Captures:
         take = kept.popleft
         size, limit = self.size, self._limit
         for _ in range(len(kept) - self._most):
-            size -= take().size  # its row is gone as well: no one else holds the bodies
+            size -= take().size  # its row leaves as well (`most_captures`), and with it the bodies
         while size > limit and kept:
             oldest = take()
             size -= oldest.size

@@ -18,8 +18,8 @@ from modelswap.deferred import dataclass
 from modelswap.observe.activity.rows import Row
 from modelswap.observe.captures import SMALL
 from modelswap.observe.usage.failure_text import describe
-from modelswap.observe.usage.meter import Meter, common_body, tokens_of
-from modelswap.observe.usage.usage import Tokens
+from modelswap.observe.usage.meter import UNCOMMON, Meter, decode_common, tokens_of
+from modelswap.observe.usage.usage import Tokens, UsageFormat
 
 if TYPE_CHECKING:
     from modelswap.api.services import Services
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .context import RequestContext, ResolvedRequest
 
+_OBJECT: Final = UsageFormat.OBJECT  # looking a member up costs as much as a call
 _OK: Final = 200
 """The one status whose body is kept in captures."""
 
@@ -50,7 +51,7 @@ class RequestRecord:
     """May be another one of equal requests than the context's."""
     began: float
     """Monotonic."""
-    meaning: ResolvedRequest
+    resolved: ResolvedRequest
     """Equal requests share it."""
     owner: RecordOwner | None = field(default=None, init=False)
     """Has the request, while it is in the list of running requests."""
@@ -96,7 +97,7 @@ class RequestRecord:
 
     @property
     def model(self) -> str:
-        return self.meaning.model
+        return self.resolved.model
 
     # As an entry of the list of running requests
 
@@ -230,8 +231,10 @@ class RequestRecord:
             self._error = error
             if services.shows_requests:
                 services.logs.add_completed(self)
-            body = self.sent
-            services.completions.add(self, len(body) if body and self.sent_size >= SMALL else 0)
+            if self.sent_size < SMALL:
+                services.completions.add(self)
+            else:
+                services.completions.add(self, len(self.sent or b""))
             if self._meter is not None and self._capture is not None:
                 services.completions.flush()
         elif services.shows_requests:
@@ -243,23 +246,27 @@ class RequestRecord:
         if self._meter is not None:
             return self._finish(self._meter)
         context, head, status = self.context, self._head, self.status
-        if head is None or status != _OK:
-            self.body = body = None
+        if head is not None and status == _OK and context.endpoint.usage is _OBJECT:
+            try:
+                self.body = decode_common(self._first_chunk)
+            except UNCOMMON:
+                self.body, self.tokens = None, self._tokens()
         else:
-            self.body = body = common_body(context.endpoint.usage, self._first_chunk)
-        if body is None:
-            self.tokens = self._tokens()
-        sent = self.sent
+            self.body, self.tokens = None, self._tokens()
+        sent, received = self.sent, self.received
         captures = self.services.captures
-        if sent is not None and captures.enabled and (self.received or status != _OK):
-            if len(sent) < SMALL or captures.takes(self.capture_mask, len(sent)):
+        if sent is not None and captures.enabled and (received or status != _OK):
+            size = len(sent)
+            if size < SMALL or captures.takes(self.capture_mask, size):
                 # it is the capture itself
-                size = context.weight + len(sent)
+                size += context.weight
+                if head is not None:
+                    size += head.weight
                 if status == _OK:
-                    size += self.received
+                    size += received
                 else:
                     self._first_chunk = b""
-                self.size = size if head is None else size + head.weight
+                self.size = size
                 return None
             capture = self._begin_capture()
         else:
@@ -306,17 +313,17 @@ class RequestRecord:
         return tokens_of(usage_format, self.status, self._first_chunk, wall, ttft)
 
     def row(self) -> Row:
-        context, meaning, body = self.context, self.meaning, self.body
+        context, resolved, body = self.context, self.resolved, self.body
         status = self.status
         head = self._head
         wall = self._wall_ms
         tokens = self.tokens if body is None else body.tokens(wall, self._first_byte_ms())
         ended_ms = int((self.ended + self._epoch) * 1000)
-        selection = meaning.selection
+        selection = resolved.selection
         return Row(
             self.id,
             ended_ms // 1000,
-            meaning.model,
+            resolved.model,
             context.path,
             "application/json" if self._is_own else "" if head is None else head.type_text,
             status,
@@ -330,10 +337,10 @@ class RequestRecord:
             tokens.duration_ms or wall,
             self._error or tokens.error or ("" if status == _OK else describe(status, b"")),
             _metadata(self.priority, None if selection is None else selection[0]),
-            meaning.name,
+            resolved.name,
             context.address,
             context.identity.name,
-            int(meaning.stream),
+            int(resolved.stream),
             tokens.ttft_ms,
             self.queue_ms,
             -1,
@@ -362,10 +369,10 @@ class RequestRecord:
     def forget(self) -> None:
         self.sent = None
         self._first_chunk = b""
-        meaning = self.meaning
-        if meaning.body is not None or meaning.form is not None or meaning.refusal is not None:
+        resolved = self.resolved
+        if resolved.body is not None or resolved.form is not None or resolved.refusal is not None:
             # It is of this request alone, and holds more than a row needs.
-            self.meaning = msgspec.structs.replace(meaning, body=None, form=None, refusal=None)
+            self.resolved = msgspec.structs.replace(resolved, body=None, form=None, refusal=None)
 
 
 @lru_cache(maxsize=1024)  # priorities times selectors are few; this bounds what reloads add

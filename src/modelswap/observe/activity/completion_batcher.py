@@ -1,6 +1,6 @@
-"""Completed requests are recorded in batches: row, counters, capture and event.
+"""Completed requests are recorded in batches: log line, row, counters, capture and event.
 
-Each of the four costs a few dictionary operations; going to each for every request costs more.
+Each of the five costs a few dictionary operations; going to each for every request costs more.
 
 Guarantees: a completed request is recorded `GATHER` seconds later, or at once when `MOST` requests or
 `MOST_HELD` bytes wait, or before a query (`flush`). The order is that of completion. Loop thread.

@@ -1,6 +1,7 @@
 """The list of running requests, and the events about them.
 
-Guarantees: without subscribers, adding and removing a request cost two dictionary operations.
+Guarantees: without subscribers, adding and removing a request cost two dictionary operations. A request
+gets its number when it is first shown.
 Progress is published at most every `PROGRESS` seconds. Loop thread.
 Does not: know sockets or queues; it cancels a request by calling its `cancel`.
 """

@@ -23,7 +23,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NOT_FOUND: Final = 404  # HTTP status
 
 
-class _Meaning(Protocol):
+class _Resolved(Protocol):
     @property
     def model(self) -> str: ...
     @property
@@ -37,7 +37,7 @@ class _Context(Protocol):
 
 class CountedRequest(Protocol):
     @property
-    def meaning(self) -> _Meaning: ...
+    def resolved(self) -> _Resolved: ...
     @property
     def context(self) -> _Context: ...
     @property
@@ -90,17 +90,17 @@ class Metrics:
         """Of one series, in a row: they are added together."""
         for request in completed:
             queue_ms = request.queue_ms
-            meaning = request.meaning
+            resolved = request.resolved
             if (
                 request.status != status
-                or meaning.model != model
+                or resolved.model != model
                 or request.context.path != path
                 or queue_ms < 0
             ):
-                if model is not None:
+                if bodies or waits:
                     _add(series, usage, bodies, durations, waits)
-                bodies, durations, waits = [], [], []
-                model, path, status = meaning.model, request.context.path, request.status
+                    bodies, durations, waits = [], [], []
+                model, path, status = resolved.model, request.context.path, request.status
                 series, usage = self._series(model, path, status, queue_ms)
             body = request.body
             if body is not None:
@@ -111,7 +111,7 @@ class Metrics:
                 series.add_all([request.tokens.duration_ms])
             if queue_ms >= 0:
                 waits.append(queue_ms)
-            if meaning.stream and request.ttft_ms >= 0:
+            if resolved.stream and request.ttft_ms >= 0:
                 series.add_first_byte(request.ttft_ms / 1000)
         _add(series, usage, bodies, durations, waits)
 

@@ -43,9 +43,11 @@ _event_decoder = msgspec.json.Decoder(UsageEvent)
 _body_decoder = msgspec.json.Decoder(UsageBody)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
-_decode_common = msgspec.json.Decoder(CommonBody).decode
+decode_common = msgspec.json.Decoder(CommonBody).decode
+"""Reads a successful response that came in one piece, in the format `OBJECT`."""
+UNCOMMON: Final = (ValueError, RecursionError)
+"""What it raises for other types, or no JSON: `tokens_of` reads such a response."""
 _UNSET: Final = msgspec.UNSET
-_OBJECT_FORMAT: Final = UsageFormat.OBJECT  # looking a member up costs as much as a call
 _OBJECT: Final = re.compile(rb"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})")
 """An object with at most one level of objects in it, as usage and timings are."""
 _REASON_ENDS: Final = Bytes(4096)  # of each end of a body, searched for the finish reason
@@ -260,16 +262,6 @@ class Meter:
             end = self._tail or self._whole()
             end = end[:_REASON_ENDS] + end[-_REASON_ENDS:] if len(end) > 2 * _REASON_ENDS else end
         return _reason_in(end)
-
-
-def common_body(usage_format: UsageFormat, body: bytes) -> CommonBody | None:
-    """Read a successful response that came in one piece; `None`: it is unusual, `tokens_of` reads it."""
-    if usage_format is not _OBJECT_FORMAT:
-        return None
-    try:
-        return _decode_common(body)
-    except (ValueError, RecursionError):
-        return None  # other types, or no JSON
 
 
 def tokens_of(usage_format: UsageFormat, status: int, body: bytes, wall: int, ttft: int) -> Tokens:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from modelswap.api.proxy.context import RequestContext, ResolvedRequest
 from modelswap.api.proxy.record import RequestRecord
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.config.plan import Plan
+from modelswap.errors import ReplyError
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.query import Filter, Page
@@ -166,6 +168,45 @@ def test_what_is_not_captured_is_dropped(*, size: int, event_stream: bool) -> No
     assert (record.request_body, record.response_body, record._meter) == (b"", b"", None)
     assert record.owner is None
     assert services.listed()[0]["bytes_in"] == size
+    services.store.close()
+
+
+def test_a_row_holds_nothing_of_an_edited_request() -> None:
+    """The edited body and the refusal of a request are not kept with its row; its names are."""
+    services = Observers(0)
+    record = begun(services)
+    record.resolved = ResolvedRequest(
+        "alias", "m", body=b"x" * 4000, selection=("s", "m"), refusal=ReplyError("no")
+    )
+    record.end("refused", 3.0)
+    entry = services.listed()[0]
+    assert (record.resolved.body, record.resolved.refusal) == (None, None)
+    assert (entry["model"], entry["requested"], entry["metadata"]) == (
+        "m",
+        "alias",
+        {"selector": "s"},
+    )
+    services.store.close()
+
+
+def test_the_oldest_captures_leave_with_their_rows() -> None:
+    """A capture whose row is gone is not kept, and neither is its request."""
+    services = Observers(1 << 20)
+    services.captures.resize(1 << 20, most=3)
+    services.store.configure(max_rows=3, retention=None)
+    records = [begun(services) for _ in range(5)]
+    for record in records:
+        record.on_whole(head(), ANSWER, 2.0)
+        record.end("done", 3.0)
+    services.completions.flush()
+    kept = [record.id for record in records[2:]]
+    del record, records
+    alive: list[Any] = [one for one in gc.get_objects() if type(one) is RequestRecord]
+    assert sorted(one.id for one in alive if one.services is services) == kept
+    del alive
+    assert services.captures.ids() == frozenset(kept)
+    assert [entry["id"] for entry in services.listed()] == kept[::-1]
+    assert all(entry["finish_reason"] == "stop" for entry in services.listed())
     services.store.close()
 
 

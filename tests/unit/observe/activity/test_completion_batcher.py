@@ -59,7 +59,7 @@ class Completed:
         self.request_body, self.response_body = b"in", b"out"
         self.tokens = Tokens(input=3)
         self.body, self.ttft_ms = None, -1
-        self.meaning: Any = SimpleNamespace(model=model, stream=False)
+        self.resolved: Any = SimpleNamespace(model=model, stream=False)
         self.context: Any = SimpleNamespace(path=self.recorded_path)
         self.began = self.ended = 1.0
         self.id = 0

@@ -81,3 +81,18 @@ async def test_progress_is_published_at_intervals() -> None:
     assert parsed_events(await next_frame(frames))[0][1]["request"]["resp_bytes"] == 9
     running.remove(entry)
     bus.close()
+
+
+async def test_what_was_shown_without_subscribers_is_forgotten() -> None:
+    """Requests are numbered in the order of their begin, when they are shown; one that ended is not known."""
+    running = Inflight(EventBus(), HeaderMask())
+    unseen, first, second = Running(), Running(), Running()
+    running.add(unseen)
+    running.remove(unseen)
+    running.add(first)
+    running.add(second)
+    shown = [running.snapshot()["requests"] for _ in range(2)]
+    assert [[entry["id"] for entry in entries] for entries in shown] == [["1", "2"]] * 2  # type: ignore[attr-defined]  # a list
+    running.remove(first)
+    assert (unseen.number, running.cancel("1"), running.cancel("2")) == (0, False, True)
+    assert len(running) == 1

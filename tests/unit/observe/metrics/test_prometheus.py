@@ -37,7 +37,7 @@ class Completed:
     body: None = None
 
     @property
-    def meaning(self) -> Any:
+    def resolved(self) -> Any:
         return SimpleNamespace(model=self.model, stream=True)
 
     @property
