@@ -2,7 +2,8 @@
 
 Guarantees: the engine's own stop, start and response are measured in the same run, in turns with
 the swaps, with a probe every millisecond and no connection left open. Both sides end with the
-response to the same request, because computing it is the engine's work too.
+response to the same request, because computing it is the engine's work too. Each swap begins after
+a pause, since the threads of the engine that responded last use a processor for some milliseconds more.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ LARGE_ON_DISK = 4 << 30
 """Bytes: the file, and room for what else a machine writes."""
 LARGE_IN_MEMORY = 8 << 30
 """Bytes: the weights while they are made, then the file in the page cache and two engines."""
+
+SETTLED = 0.05
+"""Seconds after a response until llama.cpp's threads sleep: they look for more work until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +193,9 @@ def swap(rounds: int, *, quick: bool) -> list[Figure]:
                 with serving(config(engine.commands), Path(name) / str(number)) as server:
                     proxied = ProxiedEngines(server)
                     for _ in range(max(2, rounds * (1 if quick else 3))):
-                        times.add("direct", direct.swap())
-                        times.add("modelswap", proxied.swap())
+                        for side, one in (("direct", direct), ("modelswap", proxied)):
+                            time.sleep(SETTLED)
+                            times.add(side, one.swap())
             finally:
                 direct.stop()
             figures.append(times)

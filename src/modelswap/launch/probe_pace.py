@@ -33,17 +33,18 @@ REFUSED: Final = Bounds(Seconds(0.0003), Seconds(0.002))
 ACCEPTED: Final = Bounds(Seconds(0.001), Seconds(0.02))
 """A probe that is accepted costs both sides 0.3 ms together: at the longest pause 1.5 %. Nearly all servers
 that listen while they load print a line when they are ready."""
-PAUSE_SHARE: Final = 0.02
-"""Of the time waited so far: the longest pause of a refused probe is reached after 0.1 s, of an accepted
-one after 1 s. Shorter pauses cost the server more than they find: llama.cpp starts later by as much."""
+PAUSE_SHARE: Final = 0.01
+"""Of the time waited so far: the longest pause of a refused probe is reached after 0.2 s, of an accepted
+one after 2 s. Half of that finds nothing sooner than it takes processor time from the server."""
 LATE_SHARE: Final = 1 / 30_000
 """The same, where it is more than the longest pause: beyond a minute, or ten."""
 SILENCE_SHARE: Final = 0.25
 """Of the time since the last output: a server that prints all the time gets some probes for each line."""
 MAX_SIGNS: Final = 20
 """So many pieces of output in a row may end a pause of a server that listens; a start prints fewer at its end."""
-SIGNS_PER_SECOND: Final = 20.0
-"""So many more each second; a line for each probe would ask for a thousand."""
+SIGNS_PER_SECOND: Final = 5.0
+"""So many more each second; llama.cpp prints one or two while it loads 2 GB, a line for each probe would be up
+to a thousand."""
 
 
 def pause_after(waited: float, silent: float = inf, bounds: Bounds = REFUSED) -> Seconds:

@@ -47,8 +47,8 @@ def test_the_sequence_of_pauses() -> None:
     at = (0.0, 0.01, 0.025, 0.05, 0.1, 1.0, MINUTE, LONG)
     refused = [round(1000 * pause_after(waited, inf, REFUSED), 2) for waited in at]
     accepted = [round(1000 * pause_after(waited, inf, ACCEPTED), 2) for waited in at]
-    assert refused == [0.3, 0.3, 0.5, 1.0, 2.0, 2.0, 2.0, 120.0]
-    assert accepted == [1.0, 1.0, 1.0, 1.0, 2.0, 20.0, 20.0, 120.0]
+    assert refused == [0.3, 0.3, 0.3, 0.5, 1.0, 2.0, 2.0, 120.0]
+    assert accepted == [1.0, 1.0, 1.0, 1.0, 1.0, 10.0, 20.0, 120.0]
 
 
 async def begin(pace: ProbePace, *, was_accepted: bool = False) -> asyncio.Task[None]:
