@@ -14,7 +14,8 @@ SRC = Path(__file__).parents[2] / "src"
 
 NOT_FOR_SERVE: Final = frozenset(
     {
-        "bz2", "click", "csv", "email", "html", "http.client", "importlib.metadata",
+        "_hashlib", "_ssl", "bz2", "click", "csv", "email", "hashlib", "html", "http.client",
+        "importlib.metadata",
         "importlib.resources", "lzma", "multiprocessing", "prometheus_client", "psutil", "pynvml",
         "random", "rich", "secrets", "shutil", "sqlite3.dump", "tempfile", "unittest",
         "xml", "zipfile",
@@ -34,14 +35,20 @@ MOST_MODULES: Final = 520
 FRONT = """
 import sys
 from modelswap.cli import main
-from modelswap.app.program import Program
+from modelswap.net import tls
 
-async def serve(self):
-    print("MODULES", *sys.modules, file=sys.stderr)
-    self._shutdown.asked.set()
-    return await serve_till_the_end(self)
+def import_uvloop(**used):
+    from modelswap.app.program import Program  # the last that is imported before the loop runs
 
-serve_till_the_end, Program._serve = Program._serve, serve
+    async def serve(self):
+        print("MODULES", *sys.modules, file=sys.stderr)
+        self._shutdown.asked.set()
+        return await serve_till_the_end(self)
+
+    serve_till_the_end, Program._serve = Program._serve, serve
+    return really_import_uvloop(**used)
+
+really_import_uvloop, tls.import_uvloop = tls.import_uvloop, import_uvloop
 main()
 """
 KEEPER = """
