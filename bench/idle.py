@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from bench.load import Streams
 
 BARE: Final = "import asyncio, uvloop"
-SERVE: Final = f"{BARE}, modelswap.cli.serve_arguments, modelswap.app.start"
+SERVE: Final = (
+    "import modelswap.cli.serve_arguments; from modelswap.net import tls; tls.import_asyncio(); "
+    "import modelswap.app.start; tls.import_uvloop(is_tls_used=False)"
+)
 """What `modelswap serve` imports before it reads its configuration."""
 OPEN: Final = 2_000
 """Streams that are open at once."""
@@ -42,7 +45,7 @@ def startup(rounds: int, *, quick: bool) -> list[Figure]:
     imports = Figure("imports of serve", "ms")
     modules = Figure("imports of serve", "modules")
     proportional = Figure("idle, front and keeper: PSS", "MB", most=40)
-    resident = Figure("idle, front and keeper: RSS", "MB", most=48)
+    resident = Figure("idle, front and keeper: RSS", "MB", most=43)
     front_only = Figure("idle, front: RSS", "MB")
     keeper_only = Figure("idle, keeper: RSS", "MB", most=10)
     memory = (proportional, resident, front_only, keeper_only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,18 @@ SwapFree:        1500000 kB
 HugePages_Total:       0
 """
 TIMES = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 {}\ncpu1 {}\nintr 1 2\n"
+
+
+def test_a_sample_needs_no_psutil() -> None:
+    code = (
+        "import sys\n"
+        "from modelswap.observe.metrics.performance import Performance\n"
+        "performance = Performance()\n"
+        "performance.sample()\n"
+        "assert performance.latest()[0] is not None\n"
+        "assert 'psutil' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_memory_is_what_psutil_says() -> None:
