@@ -1,7 +1,7 @@
 """What this machine does: processors, memory, network.
 
-On Linux it is read from `/proc`, as psutil reads it: importing psutil costs 1.3 MB, and 10 ms during which
-requests wait. Elsewhere, and where `/proc` lacks something, psutil is asked.
+On Linux it is read from `/proc`, as psutil reads it: importing psutil costs 1.2 MB, and time in which
+requests wait for the interpreter. Elsewhere, and where `/proc` lacks something, psutil is asked.
 """
 
 from __future__ import annotations
