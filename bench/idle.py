@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from bench.load import Streams
 
 BARE: Final = "import asyncio, uvloop"
-SERVE: Final = f"{BARE}, modelswap.cli.serve_arguments, modelswap.app.start"
+SERVE: Final = (
+    "import modelswap.cli.serve_arguments; from modelswap.net import tls; tls.import_asyncio(); "
+    "import modelswap.app.start; tls.import_uvloop(is_tls_used=False)"
+)
 """What `modelswap serve` imports before it reads its configuration."""
 OPEN: Final = 2_000
 """Streams that are open at once."""
@@ -70,7 +73,7 @@ def startup(rounds: int, *, quick: bool) -> list[Figure]:
     first = Figure("start to first 200 on /health", "ms", most=120, is_only_raised=True)
     imports = Figure("imports of serve", "ms", is_only_raised=True)
     modules = Figure("imports of serve", "modules")
-    memory = Memory("idle", most=40, most_resident=48)
+    memory = Memory("idle", most=40, most_resident=43)
     front_only = Figure("idle, front: RSS", "MB")
     keeper_only = Figure("idle, keeper: RSS", "MB", most=10)
     imported(SERVE)  # writes the bytecode of a fresh checkout

@@ -1,8 +1,8 @@
 """Defers work from import to first use: the methods of dataclasses, and regular expressions.
 
 The standard library writes, parses and compiles up to six methods for each dataclass when its module is
-imported: 0.35 ms a class, a third of the program's start. Here the first instance compiles `__init__`, and
-the first comparison or hash the method that it needs.
+imported: 0.35 ms a class, a third of the program's start. Here `__init__` is compiled when a class turns out
+to have more than a few instances, and the other methods at the first comparison or hash.
 
 Guarantees: a class behaves as one of `dataclasses.dataclass`, which finds its fields. Threads may share all
 of it: work done twice has the same result.
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _FIELDS = "__dataclass_fields__"
 """Where `dataclasses` keeps the fields of a class, and looks for those of its bases."""
+_FEW = 3
+"""Instances that are made without compiling `__init__`, which costs as much as ten: most classes have fewer."""
 _FACTS = (_FIELDS, "__dataclass_params__", "__match_args__")
 """What `dataclasses` finds out about a class."""
 
@@ -57,7 +59,7 @@ class _Methods:
         for name in _FACTS:
             setattr(cls, name, vars(found)[name])
         is_frozen = self._options.get("frozen", False)
-        setattr(cls, "__init__", _init(cls, fields, is_frozen=is_frozen))  # noqa: B010 - a method
+        setattr(cls, "__init__", _interpreted(cls, fields, is_frozen=is_frozen))  # noqa: B010 - a method
 
 
 def _methods(
@@ -122,6 +124,40 @@ def _frozen(cls: Any, names: frozenset[str]) -> Iterator[tuple[str, object]]:
 
     yield "__setattr__", set_one
     yield "__delattr__", delete_one
+
+
+def _interpreted(cls: Any, fields: Fields, *, is_frozen: bool) -> Callable[..., None]:
+    """Return what makes the first instances; then, and for wrong arguments, it compiles `__init__`."""
+    positions = tuple(one.name for one in fields if one.init and not one.kw_only)
+    known = frozenset(one.name for one in fields if one.init)
+    needed = frozenset(
+        one.name
+        for one in fields
+        if one.init and one.default is MISSING and one.default_factory is MISSING
+    )
+    assign = object.__setattr__ if is_frozen else setattr
+    made = 0
+
+    def interpreted(self: Any, /, *args: object, **named: object) -> None:
+        nonlocal made
+        made += 1
+        given = {**dict(zip(positions, args, strict=False)), **named}
+        is_right = len(given) == len(args) + len(named) and needed <= given.keys() <= known
+        if made > _FEW or not is_right:
+            cls.__init__ = _init(cls, fields, is_frozen=is_frozen)
+            cls.__init__(self, *args, **named)
+            return
+        for one in fields:
+            if one.name in given:
+                assign(self, one.name, given[one.name])
+            elif one.default_factory is not MISSING:
+                assign(self, one.name, one.default_factory())
+            elif one.default is not MISSING:
+                assign(self, one.name, one.default)
+        if hasattr(cls, "__post_init__"):
+            self.__post_init__()
+
+    return interpreted
 
 
 def _init(cls: type, fields: Fields, *, is_frozen: bool) -> Callable[..., None]:

@@ -14,13 +14,17 @@ SRC = Path(__file__).parents[2] / "src"
 
 NOT_FOR_SERVE: Final = frozenset(
     {
-        "bz2", "click", "csv", "email", "html", "http.client", "importlib.metadata",
-        "importlib.resources", "lzma", "multiprocessing", "prometheus_client", "psutil", "pynvml",
-        "random", "rich", "secrets", "shutil", "sqlite3.dump", "tempfile", "unittest",
-        "xml", "zipfile",
+        "_hashlib", "_ssl", "bz2", "click", "csv", "ctypes", "email", "hashlib", "html",
+        "http.client", "importlib.metadata", "importlib.resources", "lzma", "multiprocessing",
+        "prometheus_client", "psutil", "pynvml", "random", "rich", "secrets", "shutil",
+        "sqlite3.dump", "tempfile", "unittest", "xml", "zipfile",
+        "modelswap.api.control.observability", "modelswap.config.messages.foreign_names",
+        "modelswap.devices.facts", "modelswap.launch.diagnosis.symptoms",
+        "modelswap.launch.diagnosis.unstartable", "modelswap.observe.activity.export",
+        "modelswap.observe.metrics.exposition",
     }
 )  # fmt: skip
-"""Each costs 0.3 to 10 ms or 0.1 to 3 MB, and is imported where it is used."""
+"""Each costs 0.2 to 20 ms or 0.05 to 5 MB, and is imported where it is used."""
 NOT_FOR_THE_KEEPER: Final = frozenset(
     {
         "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools",
@@ -28,20 +32,26 @@ NOT_FOR_THE_KEEPER: Final = frozenset(
     }
 )  # fmt: skip
 """Each brings a tenth to a whole megabyte into a process that lives as long as the models."""
-MOST_MODULES: Final = 520
+MOST_MODULES: Final = 500
 """In a started front, those of the interpreter too: a quarter of a millisecond each."""
 
 FRONT = """
 import sys
 from modelswap.cli import main
-from modelswap.app.program import Program
+from modelswap.net import tls
 
-async def serve(self):
-    print("MODULES", *sys.modules, file=sys.stderr)
-    self._shutdown.asked.set()
-    return await serve_till_the_end(self)
+def import_uvloop(**used):
+    from modelswap.app.program import Program  # the last that is imported before the loop runs
 
-serve_till_the_end, Program._serve = Program._serve, serve
+    async def serve(self):
+        print("MODULES", *sys.modules, file=sys.stderr)
+        self._shutdown.asked.set()
+        return await serve_till_the_end(self)
+
+    serve_till_the_end, Program._serve = Program._serve, serve
+    return really_import_uvloop(**used)
+
+really_import_uvloop, tls.import_uvloop = tls.import_uvloop, import_uvloop
 main()
 """
 KEEPER = """

@@ -91,11 +91,55 @@ def test_a_class_inherits_fields(slots: bool) -> None:  # noqa: FBT001 - a param
     assert base(1) != child(1)
 
 
-def test_missing_arguments_are_refused_the_first_time_too() -> None:
-    ours: Any = dataclass(slots=True)(_declared())
-    for _ in range(2):
-        with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
-            ours()
+MANY = 6
+"""Instances: the first are made by an `__init__` that is not compiled, the last by one that is."""
+CALLS: list[tuple[tuple[object, ...], dict[str, object]]] = [
+    ((1,), {}),
+    ((1, 2, ["a"]), {}),
+    ((), {"names": [], "x": 1}),
+    ((1,), {"y": 5}),
+    ((), {}),
+    ((1, 2, [], 4), {}),
+    ((1,), {"x": 1}),
+    ((1,), {"size": 1}),
+    ((1,), {"other": 1}),
+]
+
+
+def _outcome(made: Any, args: tuple[object, ...], named: dict[str, object]) -> object:
+    try:
+        return dataclasses.astuple(made(*args, **named))
+    except TypeError as error:
+        return str(error).partition(".")[2]  # behind where the class is declared
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize(("args", "named"), CALLS)
+def test_each_call_has_the_result_of_the_standard_library(
+    form: dict[str, Any], args: tuple[object, ...], named: dict[str, object]
+) -> None:
+    """Of the first instance and of the last, with right arguments and wrong ones."""
+    theirs = _outcome(dataclasses.dataclass(**form)(_declared()), args, named)
+    ours: Any = dataclass(**form)(_declared())
+    assert [_outcome(ours, args, named) for _ in range(MANY)] == [theirs] * MANY
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_follows_an_instance_is_called_each_time(frozen: bool) -> None:  # noqa: FBT001 - a parameter
+    """`__post_init__` sees all fields; one that only a subclass has is not called, as in the standard library."""
+    seen = list[tuple[int, list[int]]]()
+
+    class Declared:
+        x: int
+        some: list[int] = field(default_factory=list)
+
+        def __post_init__(self) -> None:
+            seen.append((self.x, self.some))
+
+    ours: Any = dataclass(frozen=frozen, slots=True)(Declared)
+    for number in range(MANY):
+        ours(number)
+    assert seen == [(number, []) for number in range(MANY)]
 
 
 def test_a_class_without_options_is_taken_as_it_is() -> None:

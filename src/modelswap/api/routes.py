@@ -16,7 +16,7 @@ from modelswap.deferred import dataclass, regex
 from modelswap.observe.captures import KEEP_ALL, CaptureMask
 from modelswap.observe.usage.usage import UsageFormat
 
-from .control import models, observability
+from .control import models
 from .pages import static_files
 from .protocols.stream_dialect import StreamDialect
 from .routing.paths import forwarded_path
@@ -24,7 +24,7 @@ from .routing.paths import forwarded_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .control.control_request import Handler
+    from .control.control_request import ControlRequest, Handler, Reply, StreamReply
 
 
 class ModelLocation(Enum):
@@ -89,6 +89,19 @@ class Route:
 def _rows(row: Route, paths: str, handler: Handler | None = None) -> Iterator[Route]:
     for path in paths.split():
         yield replace(row, path=path, handler=handler)
+
+
+def _observing(name: str) -> Handler:
+    """Return the coroutine of `control/observability`, which is imported when it is used."""
+
+    async def handler(request: ControlRequest) -> Reply | StreamReply:
+        from .control import observability  # noqa: PLC0415 - with what it imports, 2 ms of the start
+
+        found: Handler = getattr(observability, name)
+        return await found(request)
+
+    handler.__name__ = name
+    return handler
 
 
 UPSTREAM: Final = "/upstream/"
@@ -167,25 +180,25 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(_CHANGE_ALL, "/api/models/unload", models.unload_all),
     *_rows(_CHANGE, "/api/models/unload/{model...}", models.unload_one),
     *_rows(replace(_CHANGE, starts=Starts.ALWAYS), "/api/models/load/{model...}", models.load_one),
-    *_rows(_READ_ALL, "/logs /log", static_files.redirect_browsers(UI, observability.logs)),
-    *_rows(_READ_ALL, "/logs/stream", observability.log_stream),
-    *_rows(_READ, "/logs/stream/{id...}", observability.log_stream),
-    *_rows(_READ_ALL, "/api/events", observability.events),
-    *_rows(_READ_ALL, "/api/metrics/activity", observability.activity),
-    *_rows(_READ_ALL, "/api/metrics/stats", observability.stats),
-    *_rows(_READ_ALL, "/api/metrics/export", observability.export),
-    *_rows(replace(_READ_ALL, scope=KeyScope.ADMIN), "/api/captures/{id}", observability.capture),
-    *_rows(_READ_ALL, "/api/inflight", observability.inflight),
-    *_rows(_CHANGE_ALL, "/api/inflight/{id}/cancel", observability.cancel),
-    *_rows(replace(_READ, quiet=True), "/api/performance", observability.performance),
-    *_rows(_READ, "/api/hardware", observability.hardware),
+    *_rows(_READ_ALL, "/logs /log", static_files.redirect_browsers(UI, _observing("logs"))),
+    *_rows(_READ_ALL, "/logs/stream", _observing("log_stream")),
+    *_rows(_READ, "/logs/stream/{id...}", _observing("log_stream")),
+    *_rows(_READ_ALL, "/api/events", _observing("events")),
+    *_rows(_READ_ALL, "/api/metrics/activity", _observing("activity")),
+    *_rows(_READ_ALL, "/api/metrics/stats", _observing("stats")),
+    *_rows(_READ_ALL, "/api/metrics/export", _observing("export")),
+    *_rows(replace(_READ_ALL, scope=KeyScope.ADMIN), "/api/captures/{id}", _observing("capture")),
+    *_rows(_READ_ALL, "/api/inflight", _observing("inflight")),
+    *_rows(_CHANGE_ALL, "/api/inflight/{id}/cancel", _observing("cancel")),
+    *_rows(replace(_READ, quiet=True), "/api/performance", _observing("performance")),
+    *_rows(_READ, "/api/hardware", _observing("hardware")),
     *_rows(_READ, "/api/version", models.version),
     *_rows(_READ, "/api/session", models.session),
     *_rows(_READ_ALL, "/api/profiles", models.profiles),
     *_rows(replace(_CHANGE_ALL, method="PUT"), "/api/profiles/active", models.set_profile),
     *_rows(_READ_ALL, "/api/config/status", models.config_status),
     *_rows(_CHANGE_ALL, "/api/config/reload", models.reload),
-    *_rows(replace(_READ_ALL, quiet=True), "/metrics", observability.metrics),
+    *_rows(replace(_READ_ALL, quiet=True), "/metrics", _observing("metrics")),
     *_rows(_OPEN, "/health", models.health),
     *_rows(replace(_OPEN, quiet=True), "/wol-health", models.health),
     *_rows(_OPEN, "/ready", models.ready),

@@ -15,6 +15,7 @@ from modelswap.http import tune_allocator
 from modelswap.launch.local.keeper_client.starting import start_ahead
 from modelswap.launch.local.pid1 import run_as_pid1
 from modelswap.net.descriptors import fill_standard_streams, raise_limit
+from modelswap.net.tls import import_uvloop
 
 from .found_log import nothing_found
 from .model_watch import ModelWatch
@@ -24,6 +25,7 @@ from .program import Program
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from modelswap.config.plan import Plan
     from modelswap.config.source.watching import Watch
     from modelswap.handover.incoming import OldFront
     from modelswap.http import ListenAddress
@@ -77,13 +79,21 @@ def _run_program(
     raise_limit()
     if watch is not None:
         watch.watch_also([Path(file) for file in loaded.plan.named_files])
+    is_tls_used = options.tls_cert is not None or _has_https(loaded.plan)
     program = Program(options, address, watch, models, old_front=old_front, starting=starting)
-    return _run(program.run(loaded, loaded.plan))
+    return _run(program.run(loaded, loaded.plan), is_tls_used=is_tls_used)
 
 
-def _run(main: Coroutine[None, None, int]) -> int:
+def _has_https(plan: Plan) -> bool:
+    """Tell whether there are upstreams with TLS, by their addresses."""
+    models, peers = plan.models.values(), plan.peers.values()
+    proxies = *(model.proxy for model in models), *(peer.proxy for peer in peers)
+    return any(proxy.lower().startswith("https") for proxy in proxies)
+
+
+def _run(main: Coroutine[None, None, int], *, is_tls_used: bool) -> int:
     try:
-        import uvloop  # noqa: PLC0415 - not there on every system
+        uvloop = import_uvloop(is_tls_used=is_tls_used)
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -41,7 +41,10 @@ class ServeArguments:
 
     def serve(self, *, is_unnamed: bool) -> int:
         """Serve until told to stop; return the exit code, or exit and say what is wrong."""
-        from modelswap.app.options import Options, StartError  # noqa: PLC0415 - wrong arguments are told first
+        from modelswap.net.tls import import_asyncio  # noqa: PLC0415 - wrong arguments are told first
+
+        import_asyncio()
+        from modelswap.app.options import Options, StartError  # noqa: PLC0415 - the same
         from modelswap.app.start import serve  # noqa: PLC0415 - the same
 
         config, files = self.config, [file for file in self.files if file]

@@ -12,17 +12,18 @@ import asyncio
 import errno
 import os
 import socket
-import ssl
 from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import ProbeObservation
 from modelswap.deferred import dataclass
 from modelswap.net.address import Address, is_unix, split_url
+from modelswap.net.tls import create_connection, default_context
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from .probe_pace import ProbePace
@@ -187,10 +188,7 @@ async def _request_once(
     on_sent: Callable[[], object],
 ) -> ProbeResult:
     try:
-        name = None if trust is None else target.host
-        reader, writer = await asyncio.open_connection(
-            sock=connection, limit=_MAX_LINE, ssl=trust, server_hostname=name
-        )
+        reader, writer = await _streams(target, connection, trust)
     except OSError as error:
         connection.close()
         return _failed(target, error)
@@ -206,10 +204,27 @@ async def _request_once(
         writer.close()
 
 
+async def _streams(
+    target: ProbeTarget, connection: socket.socket, trust: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Do what `asyncio.open_connection` does."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_MAX_LINE, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await create_connection(
+        loop, lambda: protocol, trust, server_hostname=target.host, sock=connection
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
 def _failed(target: ProbeTarget, error: OSError) -> ProbeResult:
-    if isinstance(error, ssl.SSLError):
-        why = getattr(error, "verify_message", "") or error.reason or "unknown"
-        said = str(why).lower().replace("_", " ")
+    reason: object = getattr(error, "reason", None)
+    if target.tls and hasattr(error, "reason"):  # an `ssl.SSLError`
+        said = (
+            str(getattr(error, "verify_message", "") or reason or "unknown")
+            .lower()
+            .replace("_", " ")
+        )
         return ProbeResult(target, f"failed the TLS handshake ({said})", is_lasting=True)
     return ProbeResult(target, _NO_ANSWER)
 
@@ -275,7 +290,7 @@ async def wait_until_ready(
     """Return as soon as the endpoint answers 200; give the result of each probe to `on_result`."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    trust = ssl.create_default_context() if target.tls else None
+    trust = await asyncio.to_thread(default_context) if target.tls else None
     addresses: list[str] = []
     while True:
         addresses = addresses or await addresses_of(target)

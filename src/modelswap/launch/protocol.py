@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import field
 from enum import StrEnum
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.policy import ANYWHERE
 from modelswap.deferred import dataclass
+from modelswap.digest import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class LaunchSpec:
     def fingerprint(self) -> str:
         """Hash of all that makes a running server the one that this would start."""
         facts = [self.argv, self.env, self.cwd, self.url]
-        return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()
+        return sha256(json.dumps(facts).encode("ascii")).hexdigest()
 
     def at_port(self, port: int | None) -> LaunchSpec:
         """Return the specification with `${PORT}` rendered as *port*."""

@@ -7,6 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, cast
 
+import pytest
 import trustme
 
 from support.server import stub_config, wait_until
@@ -60,6 +61,35 @@ def test_a_renewed_certificate_is_taken_over(modelswap_server: StartServer, tmp_
     key.write_bytes(new_key)
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: names(port, authority) == {"second.test"})
+
+
+@pytest.mark.parametrize("is_there_at_start", [False, True])
+def test_a_peer_behind_tls(
+    modelswap_server: StartServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_there_at_start: bool,
+) -> None:
+    """It is reached whether the program knew of it when it started, or heard of it at a reload."""
+    authority = trustme.CA()
+    trusted, cert, key = (tmp_path / name for name in ("trusted.pem", "cert.pem", "key.pem"))
+    authority.cert_pem.write_to_path(str(trusted))
+    write(authority, "localhost", cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    files = ("--tls-cert-file", str(cert), "--tls-key-file", str(key))
+    other = modelswap_server(stub_config("far"), *files, start=False)
+    other.spawn()
+    wait_until(lambda: _answers(other.port))
+    peers = f"peers:\n  p:\n    proxy: https://localhost:{other.port}\n    models: [far]\n"
+    server = modelswap_server(stub_config("a", extra=peers if is_there_at_start else ""))
+    if not is_there_at_start:
+        assert server.chat("far").status == 404
+        server.write_config(stub_config("a", extra=peers))
+        assert server.process is not None
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: server.chat("far").status != 404)
+    assert server.chat("far").status == 200
 
 
 def _answers(port: int) -> bool:

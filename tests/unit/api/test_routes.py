@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import modelswap
+from modelswap.api.control import observability
 from modelswap.api.protocols.stream_dialect import StreamDialect
 from modelswap.api.routes import (
     OTHER,
@@ -54,6 +56,17 @@ def test_rows_with_one_upstream_path_agree() -> None:
     for route in ROUTES:
         if route.model in {ModelLocation.BODY, ModelLocation.QUERY}:
             assert by_path(endpoint_of(route.upstream_path)) == by_path(route), route.path
+
+
+def test_the_coroutines_that_are_imported_later_exist() -> None:
+    """Each name that the table has for `control/observability` is a coroutine function there."""
+    later = [
+        route.handler for route in ROUTES if route.handler and "_observing" in str(route.handler)
+    ]
+    names = {getattr(handler, "__name__", "") for handler in later}
+    assert {"activity", "metrics", "log_stream"} < names
+    for name in names:
+        assert inspect.iscoroutinefunction(getattr(observability, name)), name
 
 
 def test_a_pattern_has_defaults() -> None:

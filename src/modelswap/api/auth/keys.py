@@ -6,11 +6,11 @@ one, so the time of a lookup does not either. A valid key is accepted whatever c
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelswap.deferred import dataclass
+from modelswap.digest import sha256
 from modelswap.errors import ForbiddenError, RateLimitedError, UnauthorizedError
 from modelswap.units import Seconds
 
@@ -131,7 +131,7 @@ class KeyAuthenticator:
 
 
 def _digest(key: bytes) -> str:
-    return hashlib.sha256(key).hexdigest()
+    return sha256(key).hexdigest()
 
 
 def _digest_of(key: ApiKey) -> str | None:

@@ -18,9 +18,7 @@ import msgspec
 from modelswap import __version__
 from modelswap.core.naming.names import LocalTarget
 from modelswap.deferred import regex
-from modelswap.devices.facts import hardware_facts
 from modelswap.errors import ForbiddenError, UnavailableError
-from modelswap.observe.activity.export import as_csv, as_lines
 from modelswap.observe.activity.query import SORTS, Filter, Page
 from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.logs.logs import COMBINED, PROXY, UPSTREAM, model_source
@@ -218,6 +216,8 @@ async def stats(request: ControlRequest) -> Reply:
 
 async def export(request: ControlRequest) -> Reply:
     """Export rows as a file: `format=csv`, `json` (default) or `jsonl`."""
+    from modelswap.observe.activity.export import as_csv, as_lines  # noqa: PLC0415 - rarely used
+
     of, page, store = _filter(request), _ordered(request, MOST_EXPORTED), request.services.store
     kind = (request.arg("format") or "json").lower()
     makers: dict[str, tuple[Callable[[Any], bytes], str]] = {
@@ -276,11 +276,16 @@ _hardware: list[asyncio.Future[Any]] = []
 """The description of this machine, for the loop that asked first."""
 
 
+def _hardware_facts() -> Any:
+    from modelswap.devices.facts import hardware_facts  # noqa: PLC0415 - in a thread
+
+    return hardware_facts(__version__, rfc3339(time.time_ns(), 0))
+
+
 async def hardware(request: ControlRequest) -> Reply:
     """Say what this machine is; found out once, at the first question."""
     if not _hardware or _hardware[0].get_loop() is not request.services.loop:
-        now = rfc3339(time.time_ns(), 0)
-        asking = request.services.loop.run_in_executor(None, hardware_facts, __version__, now)
+        asking = request.services.loop.run_in_executor(None, _hardware_facts)
         _hardware[:] = [asking]
     facts = await asyncio.shield(_hardware[0])
     if facts is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import socket
 from functools import lru_cache
@@ -11,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.digest import sha256
 from modelswap.http import Address
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def page_label(target: LocalTarget | PeerTarget) -> str:
     is_peer = isinstance(target, PeerTarget)
     name = f"{target.peer}/{target.model}" if isinstance(target, PeerTarget) else target.model
     slug = re.sub("[^a-z0-9]+", "-", name.lower())[:_MAX_SLUG].strip("-") or "model"
-    digest = hashlib.sha256(f"{is_peer} {name}".encode("utf-8", "surrogatepass")).hexdigest()
+    digest = sha256(f"{is_peer} {name}".encode("utf-8", "surrogatepass")).hexdigest()
     return f"{_MARK}{slug}--{digest[:_HASH_DIGITS]}"
 
 

@@ -6,13 +6,13 @@ once, never joined to a path.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from modelswap.api.control.control_request import ControlError, ControlRequest, Reply
+from modelswap.digest import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def _content(name: str) -> tuple[bytes, str] | None:
     if entry is None:
         return None
     body = entry.read_bytes()
-    return body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    return body, f'"{sha256(body).hexdigest()[:16]}"'
 
 
 def _file(request: ControlRequest, name: str) -> Reply:

@@ -7,7 +7,6 @@ Does not: compare names across models; `name_index` does.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -30,6 +29,7 @@ from modelswap.config.tree.node import Map
 from modelswap.config.tree.values import as_json
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.deferred import dataclass, regex
+from modelswap.digest import sha256
 from modelswap.net.address import DEFAULT_PORTS, LAST_PORT, Address, is_unix, split_url
 from modelswap.units import Seconds
 
@@ -135,7 +135,7 @@ def _identity(tree: Map) -> str:
     parts = [
         (key, None if (node := tree.get(key)) is None else as_json(node)) for key in _RESTART_KEYS
     ]
-    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _argv(

@@ -17,8 +17,6 @@ from modelswap.config.tree.node import Map, NodeKind, Scalar, Seq, is_null
 from modelswap.config.tree.scalars import YES_NO
 from modelswap.deferred import regex
 
-from .foreign_names import FOREIGN_NAMES
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -105,6 +103,8 @@ def _distance(left: str, right: str, bound: int) -> int:
 
 def of_key(name: str, value: Node, cls: type, path: Path) -> str:
     """Return the hint for a key that the record `cls` at `path` does not have."""
+    from .foreign_names import FOREIGN_NAMES  # noqa: PLC0415 - only for a mistake
+
     keys = {key.name: key.shape for key in types.keys_of(cls).values() if not key.hidden}
     same = _same(name, list(keys))
     if same:

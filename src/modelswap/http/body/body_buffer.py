@@ -6,7 +6,7 @@ Gathering pieces and joining them was a fifth of the CPU time of a body of 20 MB
 
 from __future__ import annotations
 
-from ctypes import PYFUNCTYPE, c_int, c_ssize_t, c_void_p, py_object, pythonapi
+from functools import cache
 from typing import TYPE_CHECKING
 
 from modelswap.units import Bytes
@@ -23,16 +23,31 @@ _WRITABLE = 0x200
 _MAX_READ = Bytes(4 << 20)
 """Bytes of one read: it keeps the loop for about a millisecond."""
 
-# The C API's own way to make a `bytes` without filling it first: a null pointer for its contents.
-_made: Callable[[None, int], bytes] = PYFUNCTYPE(py_object, c_void_p, c_ssize_t)(
-    ("PyBytes_FromStringAndSize", pythonapi)
-)
-_address_of: Callable[[bytes], int] = PYFUNCTYPE(c_void_p, py_object)(
-    ("PyBytes_AsString", pythonapi)
-)
-_viewed: Callable[[int, int, int], memoryview] = PYFUNCTYPE(py_object, c_void_p, c_ssize_t, c_int)(
-    ("PyMemoryView_FromMemory", pythonapi)
-)
+
+@cache
+def _reserved() -> Callable[[int], tuple[bytes, memoryview]]:
+    """Return what makes a `bytes` without filling it, and a view that can be written."""
+    from ctypes import (  # noqa: PLC0415 - half a megabyte, for large bodies only
+        PYFUNCTYPE,
+        c_int,
+        c_ssize_t,
+        c_void_p,
+        py_object,
+        pythonapi,
+    )
+
+    # The C API's own way: a null pointer for the contents.
+    made = PYFUNCTYPE(py_object, c_void_p, c_ssize_t)(("PyBytes_FromStringAndSize", pythonapi))
+    address_of = PYFUNCTYPE(c_void_p, py_object)(("PyBytes_AsString", pythonapi))
+    viewed = PYFUNCTYPE(py_object, c_void_p, c_ssize_t, c_int)(
+        ("PyMemoryView_FromMemory", pythonapi)
+    )
+
+    def reserve(length: int) -> tuple[bytes, memoryview]:
+        whole: bytes = made(None, length)
+        return whole, viewed(address_of(whole), length, _WRITABLE)
+
+    return reserve
 
 
 class BodyBuffer:
@@ -40,8 +55,7 @@ class BodyBuffer:
 
     def __init__(self, length: int) -> None:
         """MemoryError when the system does not give so much."""
-        self._bytes = _made(None, length)
-        self._view = _viewed(_address_of(self._bytes), length, _WRITABLE)
+        self._bytes, self._view = _reserved()(length)
         self._length = length
         self._filled = 0
 

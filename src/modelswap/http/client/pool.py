@@ -15,6 +15,7 @@ from modelswap.http.message.response_heads import ResponseHeads
 from modelswap.http.transport.deadline_sweeper import DeadlineSweeper
 from modelswap.http.transport.sockets import is_loopback, keep_alive, unpace
 from modelswap.http.transport.write_coalescer import WriteCoalescer
+from modelswap.net.tls import create_connection, default_context
 from modelswap.net.unix_sockets import name_of
 from modelswap.units import Seconds
 
@@ -163,14 +164,14 @@ class UpstreamPool:
         return await self._open_to(hosts[-1], context)
 
     async def _open_to(self, host: str, context: ssl.SSLContext | None) -> UpstreamConnection:
-        secure = context is not None
-        transport, connection = await self._loop.create_connection(
+        transport, connection = await create_connection(
+            self._loop,
             lambda: UpstreamConnection(self),
-            host,
-            self.address.port,
-            ssl=context,
-            server_hostname=self.address.host if secure else None,
-            ssl_handshake_timeout=self.timeouts.tls_handshake if secure else None,
+            context,
+            server_hostname=self.address.host,
+            handshake_timeout=self.timeouts.tls_handshake,
+            host=host,
+            port=self.address.port,
         )
         peer = transport.get_extra_info("peername")
         if peer and is_loopback(peer[0]):
@@ -196,7 +197,7 @@ class UpstreamPool:
         if self.address.scheme == "http":
             return None
         if self._ssl is None:
-            self._ssl = await asyncio.to_thread(_default_context)
+            self._ssl = await asyncio.to_thread(default_context)
         return self._ssl
 
     def add(self, connection: UpstreamConnection) -> None:
@@ -217,12 +218,6 @@ def _is_open(connection: UpstreamConnection) -> bool:
         return False
     poll.register(fd, select.POLLIN)
     return not poll.poll(0)
-
-
-def _default_context() -> ssl.SSLContext:
-    import ssl  # noqa: PLC0415 - costs start-up time, and few have an https upstream
-
-    return ssl.create_default_context()
 
 
 def _reason(wrong: Exception) -> str:

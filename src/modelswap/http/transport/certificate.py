@@ -6,10 +6,10 @@ context of its own: a failure leaves the pair in use whole.
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 _PEM_CERTIFICATES: Final = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN TRUSTED CERTIFICATE-----")
@@ -40,6 +40,8 @@ class Certificate:
 
 
 def _loaded(cert: Path, key: Path) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - most serve without TLS
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     asked: list[bool] = []
@@ -86,6 +88,8 @@ def _wrong_pair(cert: Path, key: Path, error: Exception, *, is_encrypted: bool) 
 
 
 def _holds_certificates(cert: Path) -> bool:
+    import ssl  # noqa: PLC0415 - as above
+
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=cert)
     except (OSError, ValueError):

@@ -6,11 +6,13 @@ whole buffer: two thirds of the CPU time of large bodies.
 
 from __future__ import annotations
 
-import ctypes
 import sys
-from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from modelswap.units import Bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _M_TRIM_THRESHOLD = -1  # numbers of options, from glibc's malloc.h
 _M_MMAP_THRESHOLD = -3  # as above
@@ -21,23 +23,33 @@ _TRIM_THRESHOLD = Bytes(192 << 20)
 `malloc_trim` ends that."""
 
 
+def _function(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library that takes numbers; `ctypes` would cost half a megabyte."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        import _ctypes  # noqa: PLC0415 - may be missing in small builds
+
+        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]  # this program
+    except (ImportError, OSError):
+        return None
+    return lambda *numbers: int(_ctypes.call_function(address, numbers))
+
+
+_MALLOPT: Final = _function("mallopt")
+_MALLOC_TRIM: Final = _function("malloc_trim")
+
+
 def tune_allocator() -> bool:
     """False where there is no glibc."""
-    if not sys.platform.startswith("linux"):
+    if _MALLOPT is None:
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
-    mallopt.restype = ctypes.c_int
-    mapped = mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
-    trimmed = mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+    mapped = _MALLOPT(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+    trimmed = _MALLOPT(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
     return bool(mapped and trimmed)
 
 
 def malloc_trim() -> None:
     """It costs milliseconds after large bodies, little else."""
-    if sys.platform.startswith("linux"):
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    if _MALLOC_TRIM is not None:
+        _MALLOC_TRIM(0)

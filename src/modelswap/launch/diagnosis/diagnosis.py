@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.deferred import dataclass, regex
 
-from .symptoms import RULES
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -213,6 +211,8 @@ def diagnose(lines: Iterable[str]) -> Finding | None:
 
 def _judge(text: str, *, is_below_error: bool) -> tuple[_Rank, Cause | None]:
     """Rank a line; *is_below_error* also: of a traceback or a help text (a space or a dash first)."""
+    from .symptoms import RULES  # noqa: PLC0415 - only for a server that failed
+
     lower = text.lower()
     for rule in RULES:
         if rule.fits(text, lower):

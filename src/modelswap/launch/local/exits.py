@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause, Failure, ProbeObservation, failure
 from modelswap.keeper import protocol
-from modelswap.launch.diagnosis.unstartable import explain
 from modelswap.launch.protocol import Exit
 from modelswap.net.address import is_unix
 
@@ -142,6 +141,8 @@ def last_observation(server: LocalServer) -> ProbeObservation | None:
 
 def _spawn_error(spec: LaunchSpec, argv: Sequence[str], message: Mapping[str, object]) -> Failure:
     """Explain what the keeper says of a program that it could not start."""
+    from modelswap.launch.diagnosis.unstartable import explain  # noqa: PLC0415 - only for a failure
+
     number = protocol.whole_or_none(message, "errno")  # an older keeper does not send it
     reason = protocol.text(message, "reason")
     return explain(argv, environment(spec), directory(spec), number, reason)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelswap.digest import sha256
 from modelswap.launch.protocol import AlreadyRunningError, LaunchError
 from modelswap.units import Seconds
 
@@ -65,7 +65,7 @@ def _folder_name(address: str) -> str:
     plain = "".join(c if c.isalnum() or c in ".-" else "_" for c in address)
     if plain == address and len(plain) < 64:  # noqa: PLR2004 - any bound will do
         return plain or "default"
-    return f"{plain[:48]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    return f"{plain[:48]}-{sha256(address.encode()).hexdigest()[:12]}"
 
 
 def bases() -> Iterator[tuple[Path, bool]]:

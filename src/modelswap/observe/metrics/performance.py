@@ -20,6 +20,9 @@ from modelswap.devices.gpus import Gpus
 from modelswap.observe.logs.timestamps import rfc3339
 from modelswap.units import Bytes, Seconds
 
+from . import host
+from .host import Processors
+
 HOUR: Final = Seconds(3600.0)  # samples are kept so long: the page draws one hour
 FIRST: Final = Seconds(1.0)  # until the first sample, so that it does not slow the start-up
 _MIB: Final = Bytes(1 << 20)  # the API reports memory in MiB
@@ -60,29 +63,25 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     power_draw_w: float
 
 
-def host_sample(stamp: str) -> HostSample:
+def host_sample(stamp: str, processors: Processors) -> HostSample:
     """Take one sample of this host; utilisation counts since the previous one."""
-    import psutil  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
-    memory = psutil.virtual_memory()
-    windows = sys.platform == "win32"
-    swap = None if windows else psutil.swap_memory()
-    load = (0.0, 0.0, 0.0) if windows else os.getloadavg()
+    memory = host.memory()
+    load = (0.0, 0.0, 0.0) if sys.platform == "win32" else os.getloadavg()
     interfaces: list[NetworkInterface] | None = None
     if sys.platform != "darwin":
         interfaces = [
-            NetworkInterface(name, io.bytes_recv, io.bytes_sent)
-            for name, io in sorted(psutil.net_io_counters(pernic=True).items())
+            NetworkInterface(name, received, sent)
+            for name, (received, sent) in sorted(host.traffic().items())
             if name != "lo"
         ]
     return HostSample(
         timestamp=stamp,
-        cpu_util_per_core=psutil.cpu_percent(percpu=True),
+        cpu_util_per_core=processors.busy(),
         mem_total_mb=memory.total // _MIB,
         mem_used_mb=memory.used // _MIB,
         mem_free_mb=memory.free // _MIB,
-        swap_total_mb=swap.total // _MIB if swap else 0,
-        swap_used_mb=swap.used // _MIB if swap else 0,
+        swap_total_mb=memory.swap_total // _MIB,
+        swap_used_mb=memory.swap_used // _MIB,
         load_avg_1=load[0],
         load_avg_5=load[1],
         load_avg_15=load[2],
@@ -110,6 +109,7 @@ class Performance:
         self._sampling = not disabled
         self._every = every
         self._gpus = gpus or Gpus()
+        self._processors = Processors()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._hosts: deque[tuple[int, HostSample]] = deque(maxlen=self._length())
@@ -146,6 +146,8 @@ class Performance:
         self.start()
 
     def _run(self, stop: threading.Event) -> None:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            self._processors.busy()  # the first sample counts from here
         pause = min(FIRST, self._every)
         while not stop.wait(pause):
             pause = self._every
@@ -153,12 +155,10 @@ class Performance:
 
     def sample(self) -> None:
         """Take one sample now. Not for the loop's thread."""
-        import psutil  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
         now = time.time_ns()
         stamp = rfc3339(now)
-        with contextlib.suppress(psutil.Error, OSError, ValueError, RuntimeError):
-            self._hosts.append((now, host_sample(stamp)))  # otherwise a gap
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            self._hosts.append((now, host_sample(stamp, self._processors)))  # otherwise a gap
         if gpus := gpu_samples(self._gpus, stamp):
             self._gpu_groups.append((now, gpus))
 

@@ -12,6 +12,7 @@ from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelswap.observe.metrics.counters import MOST_SERIES, ModelCounters
+from modelswap.observe.metrics.host import Processors
 from modelswap.observe.metrics.performance import GpuSample, NetworkInterface, host_sample
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
@@ -46,7 +47,7 @@ class Completed:
 
 
 def families(metrics: Metrics, gpus: list[GpuSample] | None = None) -> dict[str, Any]:
-    host = structs.replace(host_sample(""), net_io=[NetworkInterface("eth0", 1, 2)])
+    host = structs.replace(host_sample("", Processors()), net_io=[NetworkInterface("eth0", 1, 2)])
     text = metrics.text(
         [ModelCounters('m"\n', "ready", 1, 2)], host, gpus or [], in_flight=3
     ).decode()
