@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import idle, listing, report, swap, swap_trace, throughput
+from bench import catalog, idle, listing, report, swap, swap_trace, throughput
 from bench.growth import growth
 from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
     "stream": throughput.stream,
     "swap": swap.swap,
     "cold": swap.cold,
+    "catalog": catalog.catalog,
     "listing": listing.listing,
     "growth": growth,
 }

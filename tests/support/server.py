@@ -161,6 +161,7 @@ class Modelswap:
 
     directory: Path
     config_text: str
+    """Empty: it is started without a configuration, in its own directory."""
     flags: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
@@ -171,7 +172,8 @@ class Modelswap:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.write_config(self.config_text)
+        if self.config_text:
+            self.write_config(self.config_text)
 
     @property
     def config_file(self) -> Path:
@@ -203,13 +205,20 @@ class Modelswap:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process without waiting for it."""
-        command = [sys.executable, *self.program, "serve", "--config", str(self.config_file)]
+        command = [sys.executable, *self.program, "serve"]
+        if self.config_text:
+            command += ["--config", str(self.config_file)]
         command += ["--listen", f"127.0.0.1:{self.port}", "--state-dir", str(self.state_dir)]
         path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
         env = {**os.environ, "PYTHONPATH": path, **self.environment, MARKER: self.marker}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
+                [*command, *self.flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                cwd=self.directory if not self.config_text else None,
             )
         return self.process
 

@@ -13,8 +13,9 @@ from modelswap.core.models.lifecycle import ALIVE, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
-    from modelswap.config.plan import Capabilities, Model, Plan
+    from modelswap.config.plan import Capabilities, FoundEntry, Model, Plan
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, ModelFailure, RemoteFleet
 
@@ -88,6 +89,8 @@ def abilities(capabilities: Capabilities) -> dict[str, bool]:
         image_to_image="image" in inputs and "image" in outputs,
         function_calling=capabilities.tools,
         reranker=capabilities.reranker,
+        embedding=capabilities.embedding,
+        reasoning=capabilities.reasoning,
     )
 
 
@@ -260,6 +263,36 @@ def record_of(
         return None
     status = status_of(fleet, model, shows_details=shows_details)
     return _of_model(snapshot.plan.models[model], name, status)
+
+
+def found_record(entry: FoundEntry) -> Record:
+    """Return what is known of a model that was found on disk, and why it is not served."""
+    model = entry.model
+    return {
+        "id": entry.id,
+        "path": _text(model.path),
+        "size": model.size,
+        "source": model.source.value,
+        "format": model.format.value,
+        "kind": model.kind.value,
+        "served": not entry.reason,
+        **_present(
+            reason=entry.reason,
+            mmproj=model.mmproj and _text(model.mmproj),
+            architecture=model.architecture,
+            quantization=model.quantization,
+            parameters=model.parameters,
+            context_length=model.context_length,
+            vision=model.vision,
+            function_calling=model.tools,
+            reasoning=model.reasoning,
+        ),
+    }
+
+
+def _text(path: Path) -> str:
+    """Return a path as text that JSON can hold."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def statuses(snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet) -> list[Record]:

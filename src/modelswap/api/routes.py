@@ -163,6 +163,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(_READ, "/running", models.running),
     *_rows(replace(_CHANGE_ALL, method="GET"), "/unload", models.unload_get),
     *_rows(_CHANGE_ALL, "/unload", models.unload_get),
+    *_rows(_READ_ALL, "/api/models/found", models.found_models),
     *_rows(_CHANGE_ALL, "/api/models/unload", models.unload_all),
     *_rows(_CHANGE, "/api/models/unload/{model...}", models.unload_one),
     *_rows(replace(_CHANGE, starts=Starts.ALWAYS), "/api/models/load/{model...}", models.load_one),

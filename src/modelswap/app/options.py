@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.config.discover.disk.places import Discovery
+from modelswap.config.source.watching import Watch
 from modelswap.deferred import dataclass
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from modelswap.config.discover.disk.places import Find
 
 LOCAL: Final = "127.0.0.1"
 
@@ -28,10 +32,31 @@ class Options:
     config: Path | None
     config_dir: Path | None
     listen: str | None = None
+    models_dirs: tuple[Path, ...] = ()
+    """Folders whose models are served beside those of the configuration."""
+    models_presets: tuple[Path, ...] = ()
+    """Presets of llama.cpp's router for found models."""
     watch: bool = False
     state_dir: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """No source of models is named: they are looked for in the usual places."""
+        named = (self.config, self.config_dir, *self.models_dirs, *self.models_presets)
+        return all(one is None for one in named)
+
+    def discovery(self, find: Find) -> Discovery:
+        """Return what is to be found on disk, and how."""
+        return Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)
+
+    def watched(self) -> Watch | None:
+        """Begin to watch the files, when that is asked for and there are some."""
+        files = [self.config, self.tls_cert, self.tls_key, *self.models_presets]
+        named = [file for file in files if file is not None]
+        is_something = bool(named) or self.config_dir is not None
+        return Watch(named, self.config_dir) if self.watch and is_something else None
 
 
 def parse_listen(text: str | None, *, tls: bool) -> ListenAddress:

@@ -39,6 +39,7 @@ from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
 from modelswap.units import Seconds
 
+from .found_log import log_found
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of
 from .reload import Reloader
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from modelswap.launch.local.keeper_client.starting import StartingKeeper
     from modelswap.launch.protocol import Launcher, Listener
 
+    from .model_watch import ModelWatch
+
 _SWITCH_INTERVAL: Final = Seconds(0.0005)
 """How long a thread may keep the interpreter while the loop wants it. Python's 5 ms would be 5 ms for every
 request that arrives while a thread reads a configuration or the output of a failed server."""
@@ -66,18 +69,28 @@ class Program:
         options: Options,
         address: ListenAddress,
         watch: Watch | None,
+        models: ModelWatch,
+        *,
         old_front: OldFront | None,
         starting: StartingKeeper | None,
     ) -> None:
-        """*watch* saw the files before they were loaded. *old_front* hands over to this process."""
+        """*watch* and *models* saw the files before. *old_front* hands over to this process."""
         self._starting = starting
         self._old_front = old_front
         self._options = options
         self._watch = watch
+        self._models = models
         self._address = address
         self._shutdown = Shutdown()
         self._manager = ServiceManager()
-        self._reloader = Reloader(options, watch, self._manager, self._on_crash, self._on_reloaded)
+        self._reloader = Reloader(
+            options,
+            watch,
+            models,
+            self._manager,
+            crashed=self._on_crash,
+            reloaded=self._on_reloaded,
+        )
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
@@ -105,6 +118,9 @@ class Program:
             background = [
                 tasks.create_task(self._reloader.run(), name="reload"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
+                tasks.create_task(
+                    self._models.run(self._reloader.wanted.set), name="look for models"
+                ),
                 tasks.create_task(
                     self._handover.run(self._reloader.guard, self._not_handed_over),
                     name="hand over",
@@ -262,6 +278,9 @@ class Program:
         log = self._services.log
         for warning in loaded.warnings:
             log.warning(str(warning))
+        plan = self._services.config.plan
+        log_found(log, plan.discovered)
+        self._models.on_plan(looks=plan.discovered is not None)
         for key in loaded.not_active:
             log.info(f"{key}: not active in this version")
         host, port = bound
@@ -269,7 +288,6 @@ class Program:
         where = f"{'http' if self._tls is None else 'https'}://{shown}"
         if self._address.socket_path:
             where = str(self._address)
-        plan = self._services.config.plan
         log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
         is_open = host not in LOOPBACK and not self._address.socket_path
         if is_open and not plan.settings.api_keys:

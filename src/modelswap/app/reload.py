@@ -18,6 +18,8 @@ from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
 from modelswap.observe.activity.store import open_store_of
 
+from .found_log import log_found
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from modelswap.config.source.watching import Watch
     from modelswap.http import Certificate, Server
 
+    from .model_watch import ModelWatch
     from .options import Options
     from .systemd import ServiceManager
 
@@ -37,7 +40,9 @@ class Reloader:
         self,
         options: Options,
         watch: Watch | None,
+        models: ModelWatch,
         manager: ServiceManager,
+        *,
         crashed: Callable[[BaseException], None],
         reloaded: Callable[[], None],
     ) -> None:
@@ -45,6 +50,7 @@ class Reloader:
         self._reloaded = reloaded
         self._options = options
         self._watch = watch
+        self._models = models
         self._manager = manager
         self._crashed = crashed
         self.wanted = asyncio.Event()
@@ -81,7 +87,8 @@ class Reloader:
 
     def _load(self, present: Plan) -> tuple[Loaded, Diff | None]:
         """Load, and compare: with many models both take long."""
-        loaded = load(self._options.config, self._options.config_dir)
+        options, find = self._options, self._models.find
+        loaded = load(options.config, options.config_dir, discovery=options.discovery(find))
         return loaded, None if loaded.plan is None else diff(present, loaded.plan)
 
     async def _adopt(self, loaded: Loaded, change: Diff | None) -> None:
@@ -113,6 +120,7 @@ class Reloader:
     def _replace(self, loaded: Loaded, plan: Plan, change: Diff) -> tuple[str, ...]:
         """Apply the plan; return which settings differ."""
         services, fleet = self._services, self._services.fleet
+        before = services.config.plan.discovered
         assert isinstance(fleet, Fleet)
         services.adopt(plan)
         services.reload_status.adopt(plan.files, loaded.warnings)
@@ -123,12 +131,14 @@ class Reloader:
             self._services.logs.forget(model)
         log = self._services.log
         log.info(f"configuration reloaded: {summary(change)}")
+        log_found(log, plan.discovered, before)
+        self._models.on_plan(looks=plan.discovered is not None)
         for key in change.needs_restart:
             log.warning(f"{key}: takes effect at the next start")
         fresh = change.added | change.changed
         fleet.preload([m for m in plan.settings.preload if m in fresh])
         if self._watch is not None:
-            self._watch.watch_also([Path(file) for file in plan.key_files])
+            self._watch.watch_also([Path(file) for file in plan.named_files])
         return change.settings
 
     def _reload_tls(self) -> None:
@@ -139,7 +149,13 @@ class Reloader:
                 self._services.log.warning(f"the TLS certificate was not reloaded: {error}")
 
     async def takes_all_models(self) -> bool:
-        loaded = await asyncio.to_thread(load, self._options.config, self._options.config_dir)
+        options = self._options
+        loaded = await asyncio.to_thread(
+            load,
+            options.config,
+            options.config_dir,
+            discovery=options.discovery(self._models.known),
+        )
         return (
             loaded.plan is not None
             and not loaded.plan.models

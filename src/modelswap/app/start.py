@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelswap.config.load import load
-from modelswap.config.source.watching import Watch
 from modelswap.handover.incoming import find_old_front
 from modelswap.http import tune_allocator
 from modelswap.launch.local.keeper_client.starting import start_ahead
 from modelswap.launch.local.pid1 import run_as_pid1
 from modelswap.net.descriptors import fill_standard_streams, raise_limit
 
+from .found_log import nothing_found
+from .model_watch import ModelWatch
 from .options import Options, StartError, parse_listen
 from .program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from modelswap.config.source.watching import Watch
     from modelswap.handover.incoming import OldFront
     from modelswap.http import ListenAddress
     from modelswap.launch.local.keeper_client.starting import StartingKeeper
@@ -45,7 +47,7 @@ def _serve(options: Options, old_front: OldFront | None) -> int:
     ended = run_as_pid1()
     if ended is not None:
         return ended
-    watch = _watch_of(options)  # before the files are read: a change after that is seen
+    watch = options.watched()  # before the files are read: a change after that is seen
     starting = None
     if old_front is None:
         starting = start_ahead(options.state_dir, str(address))  # while the configuration is read
@@ -63,23 +65,20 @@ def _run_program(
     old_front: OldFront | None,
     starting: StartingKeeper | None,
 ) -> int:
-    loaded = load(options.config, options.config_dir)
+    models = ModelWatch()
+    loaded = load(options.config, options.config_dir, discovery=options.discovery(models.find))
     if loaded.plan is None:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"
         )
+    if options.asks_for_nothing and not loaded.plan.models:
+        raise StartError(*nothing_found(loaded.plan))
     tune_allocator()
     raise_limit()
     if watch is not None:
-        watch.watch_also([Path(file) for file in loaded.plan.key_files])
-    return _run(Program(options, address, watch, old_front, starting).run(loaded, loaded.plan))
-
-
-def _watch_of(options: Options) -> Watch | None:
-    if not options.watch:
-        return None
-    files = [options.config, options.tls_cert, options.tls_key]
-    return Watch([f for f in files if f is not None], options.config_dir)
+        watch.watch_also([Path(file) for file in loaded.plan.named_files])
+    program = Program(options, address, watch, models, old_front=old_front, starting=starting)
+    return _run(program.run(loaded, loaded.plan))
 
 
 def _run(main: Coroutine[None, None, int]) -> int:

@@ -17,7 +17,17 @@ from typing import Final
 from .terminal import COMMANDS, fail
 
 SINGLE_DASH: Final = frozenset(
-    {"config", "config-dir", "listen", "watch-config", "tls-cert-file", "tls-key-file", "version"}
+    {
+        "config",
+        "config-dir",
+        "models-dir",
+        "models-preset",
+        "listen",
+        "watch-config",
+        "tls-cert-file",
+        "tls-key-file",
+        "version",
+    }
 )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from .commands import HELP, path_option
+from .commands import HELP, models_options, path_option
 from .terminal import refuse_argument
 
 
 @click.command(context_settings=HELP)
 @path_option("--config", "FILE", "The configuration.")
 @path_option("--config-dir", "DIR", "A folder of more files.")
+@models_options
 @click.option("--strict", is_flag=True, help="Warnings, such as unknown keys, count as errors.")
 @click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
 @click.argument("files", nargs=-1, metavar="[FILE]", type=str)
@@ -21,6 +22,8 @@ def command(
     *,
     config: Path | None,
     config_dir: Path | None,
+    models_dir: tuple[Path, ...],
+    models_preset: tuple[Path, ...],
     strict: bool,
     quiet: bool,
     files: tuple[str, ...],
@@ -28,21 +31,24 @@ def command(
     """Check a configuration, or show what it amounts to.
 
     Prints every problem with its file, line and key, and ends with exit code 1;
-    or prints the models, their aliases and ports, and the groups. Programs, model
+    or prints the models, their aliases and ports, the groups, and the models that
+    were found on disk and are not served, with the reason. Programs, model
     files and folders that the commands name and that are not there are warnings,
     with --strict, too: they may be there where the configuration is used.
     """
     from modelswap.config.checks.preflight import preflight  # noqa: PLC0415 - the same
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
+    from modelswap.config.discover.disk.places import Discovery  # noqa: PLC0415 - the same
     from modelswap.config.load import load  # noqa: PLC0415 - the same
 
     is_named = config is not None or config_dir is not None
     files = tuple(file for file in files if file)
     for extra in files[0 if is_named else 1 :]:
         refuse_argument(extra)
-    if not is_named:
+    if not is_named and (files or not (models_dir or models_preset)):
         config = Path(files[0] if files else "config.yaml")
-    loaded = load(config, config_dir, check=preflight)
+    asked = Discovery(models_dir, models_preset)
+    loaded = load(config, config_dir, check=preflight, discovery=asked)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)
     for key in loaded.not_active:

@@ -10,6 +10,7 @@ import click
 
 from modelswap import __version__
 
+from .serve_arguments import paths
 from .terminal import COMMANDS
 
 if TYPE_CHECKING:
@@ -35,6 +36,22 @@ class Option(click.Option):
 def path_option(name: str, metavar: str, text: str) -> Callable[[_Function], _Function]:
     kind = click.Path(path_type=Path)
     return click.option(name, type=kind, metavar=metavar, help=text, cls=Option)
+
+
+def models_options(command: _Function) -> _Function:
+    """Add the options that name models on disk."""
+    for name, metavar, text in (
+        ("--models-preset", "FILE", "Presets (INI) of llama.cpp's router; may be repeated."),
+        ("--models-dir", "DIR", "Serve every model found in this folder; may be repeated."),
+    ):
+        command = click.option(
+            name, multiple=True, metavar=metavar, help=text, callback=_paths, type=click.Path()
+        )(command)
+    return command
+
+
+def _paths(_: object, __: object, values: tuple[str, ...]) -> tuple[Path, ...]:
+    return paths(values)
 
 
 class _Commands(click.Group):

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from .commands import HELP, Option, path_option
+from .commands import HELP, Option, models_options, path_option
 from .serve_arguments import ServeArguments
 
 
 @click.command(context_settings=HELP)
 @path_option("--config", "FILE", "The configuration (YAML).")
 @path_option("--config-dir", "DIR", "A folder whose *.yaml and *.yml files are merged into it.")
+@models_options
 @click.option(
     "--listen",
     metavar="ADDRESS",
@@ -39,6 +40,12 @@ def command(is_unnamed: bool | None, /, **given: Any) -> None:  # noqa: FBT001 -
       models:
         qwen:
           cmd: llama-server --port ${PORT} -m /models/qwen.gguf
+
+    \b
+    Without one, a folder is enough: every model at any depth of it is served,
+      modelswap serve --models-dir ~/models
+    and without both the usual places are looked at: ~/models, Hugging Face's
+    cache, the stores of LM Studio and Ollama.
 
     \b
     Then:

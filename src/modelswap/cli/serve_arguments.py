@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelswap.deferred import dataclass
 
 from .terminal import fail, refuse_argument, say
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 CONFIG_HERE = Path("config.yaml")
 _PATHS: Final = frozenset({"config", "config_dir", "state_dir", "tls_cert_file", "tls_key_file"})
-_VALUES: Final = {f"--{name.replace('_', '-')}": name for name in (*sorted(_PATHS), "listen")}
+_LISTS: Final = ("models_dir", "models_preset")
+"""Options that may be repeated."""
+_VALUES: Final = {
+    f"--{name.replace('_', '-')}": name for name in (*sorted(_PATHS), "listen", *_LISTS)
+}
 _WATCH: Final = "--watch-config"
 
 
@@ -23,6 +30,8 @@ _WATCH: Final = "--watch-config"
 class ServeArguments:
     config: Path | None = None
     config_dir: Path | None = None
+    models_dir: tuple[Path, ...] = ()
+    models_preset: tuple[Path, ...] = ()
     listen: str | None = None
     watch_config: bool = False
     state_dir: Path | None = None
@@ -38,14 +47,14 @@ class ServeArguments:
         config, files = self.config, [file for file in self.files if file]
         config = _configuration(files, config or self.config_dir, is_unnamed=is_unnamed) or config
         if config is None and self.config_dir is None and CONFIG_HERE.exists():
-            config = CONFIG_HERE
-        if config is None and self.config_dir is None:
-            fail("modelswap: no configuration: use --config FILE or --config-dir DIR")
+            config = self._configuration_here()
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             fail("modelswap: --tls-cert-file and --tls-key-file go together")
         options = Options(
             config=config,
             config_dir=self.config_dir,
+            models_dirs=self.models_dir,
+            models_presets=self.models_preset,
             listen=self.listen,
             watch=self.watch_config,
             state_dir=self.state_dir,
@@ -57,10 +66,26 @@ class ServeArguments:
         except StartError as error:
             fail(*error.lines)
 
+    def _configuration_here(self) -> Path | None:
+        """Return the configuration of the working folder, as llama-swap takes it where none is named.
+
+        Where models are named it is not read: what is served must not depend on where one stands.
+        """
+        if not self.models_dir and not self.models_preset:
+            return CONFIG_HERE
+        say(f"modelswap: {CONFIG_HERE} here is not read; for both: --config {CONFIG_HERE}")
+        return None
+
+
+def paths(values: Iterable[str]) -> tuple[Path, ...]:
+    """Return the paths without the empty ones, as of unset variables."""
+    return tuple(Path(value).expanduser() for value in values if value)
+
 
 def plain(arguments: list[str]) -> ServeArguments | None:
     """Return what well-formed arguments ask for; `None` where click has to look at them."""
     given: dict[str, Any] = {}
+    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
     files: list[str] = []
     rest = iter(arguments)
     for argument in rest:
@@ -71,7 +96,10 @@ def plain(arguments: list[str]) -> ServeArguments | None:
             value = value if equals else next(rest, "-")
             if value.startswith("-"):
                 return None
-            given[_VALUES[name]] = value
+            if _VALUES[name] in lists:
+                lists[_VALUES[name]].append(value)
+            else:
+                given[_VALUES[name]] = value
         elif argument.startswith("-"):
             return None
         else:
@@ -80,6 +108,7 @@ def plain(arguments: list[str]) -> ServeArguments | None:
         path = given[name] = Path(given[name]) if given[name] else None
         if path is not None and os.access(path, os.F_OK) and not os.access(path, os.R_OK):
             return None
+    given |= {name: paths(values) for name, values in lists.items()}
     given["listen"] = given.get("listen") or None
     return ServeArguments(**given, files=tuple(files))
 

@@ -27,4 +27,6 @@ def describe(plan: Plan) -> list[str]:
     out += [f"peer {one.id}: {', '.join(one.models)}" for one in plan.peers.values()]
     for one in plan.selectors.values():
         out.append(f"selector {one.id} ({one.strategy}): {', '.join(one.targets)}")
-    return out + [f"profile {name}" for name in (*plan.profiles, *plan.legacy_profiles)]
+    out += [f"profile {name}" for name in (*plan.profiles, *plan.legacy_profiles)]
+    entries = () if plan.discovered is None else plan.discovered.models
+    return out + [f"not served: {one.model.path}: {one.reason}" for one in entries if one.reason]

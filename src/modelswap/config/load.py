@@ -33,7 +33,8 @@ from .compile.name_index import (
 from .compile.policy import compile_policy, routing_policy
 from .compile.routing import priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
-from .macros.expansion import Expanded, expand_file
+from .discover.disk.places import NONE_ASKED
+from .macros.expansion import Expanded, MoreModels, expand_file
 from .messages.diagnostics import Diagnostics
 from .messages.report import Report, presentable
 from .plan import Plan, Secret
@@ -44,12 +45,14 @@ from .schema.schema_root import RawConfig
 from .source.legacy import modernise
 from .source.misindented import without_misindented
 from .source.source import Source, read
-from .tree.node import Map, MapEntry, locate
+from .tree.node import NOWHERE, Map, MapEntry, is_null, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
+    from .discover.discovery import FoundModels
+    from .discover.disk.places import Discovery
     from .messages.report import Problem
     from .plan import Model, Settings
 
@@ -86,24 +89,39 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     check: Check | None = None,
+    discovery: Discovery = NONE_ASKED,
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
-    `check` may report more about the plan, as `preflight` does.
+    `check` may report more about the plan, as `preflight` does. `discovery` finds models on disk, where
+    the files or the command line ask for it; it alone may take long.
     """
-    source = read(config, config_dir, os.environ if environ is None else environ)
-    return load_source(source, windows=sys.platform == "win32", check=check)
+    if config is None and config_dir is None and discovery.is_asked:
+        source = Source(Map(NOWHERE), (), frozenset(), ())
+    else:
+        source = read(config, config_dir, os.environ if environ is None else environ)
+    return load_source(source, windows=sys.platform == "win32", check=check, discovery=discovery)
 
 
-def load_source(source: Source, *, windows: bool = False, check: Check | None = None) -> Loaded:
+def load_source(
+    source: Source,
+    *,
+    windows: bool = False,
+    check: Check | None = None,
+    discovery: Discovery = NONE_ASKED,
+) -> Loaded:
     """Make the plan out of files that have been read; `check` may report more about it."""
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
-    expanded = expand_file(root, frozenset(keys), _llama_server, report)
+    found = _found_models(root, discovery, report, windows=windows)
+    more = None if found is None else MoreModels(found, found.scratch)
+    expanded = expand_file(root, frozenset(keys), _llama_server, report, more)
     raw = decode(expanded.root, RawConfig, (), report)
     diagnostics = Diagnostics(_with_models(root, expanded), report)
-    plan = _plan(raw, expanded, source, diagnostics, windows=windows)
+    plan = _plan(raw, expanded, source, diagnostics, found, windows=windows)
+    if found is not None:
+        found.promote(expanded.root)
     if not report.problems:
         warn_of_shared(plan, routing_policy(plan), diagnostics)
         plan = replace(plan, policy=compile_policy(plan))
@@ -114,6 +132,16 @@ def load_source(source: Source, *, windows: bool = False, check: Check | None = 
     warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
     return Loaded(None if problems else plan, problems, warnings, not_active)
+
+
+def _found_models(
+    root: Map, discovery: Discovery, report: Report, *, windows: bool
+) -> FoundModels | None:
+    if not discovery.is_asked and is_null(root.get("discover")):
+        return None
+    from .discover.discovery import FoundModels  # noqa: PLC0415 - most configurations name their models
+
+    return FoundModels(discovery, report, windows=windows)
 
 
 def _llama_server() -> str:
@@ -131,13 +159,22 @@ def _with_models(root: Map, expanded: Expanded) -> Map:
 
 
 def _plan(
-    raw: RawConfig, expanded: Expanded, source: Source, diagnostics: Diagnostics, *, windows: bool
+    raw: RawConfig,
+    expanded: Expanded,
+    source: Source,
+    diagnostics: Diagnostics,
+    found: FoundModels | None,
+    *,
+    windows: bool,
 ) -> Plan:
     report = diagnostics.report
+    preloaded = raw.hooks.on_startup.preload
+    if found is not None:
+        preloaded += found.preload
     raw_models = _raw_models(expanded)
-    alias_of = aliases(raw_models, diagnostics)
+    alias_of = aliases(raw_models, diagnostics, () if found is None else found.served)
     offered = peers(raw.peers, diagnostics)
-    names = NameIndex(raw_models, alias_of, offered)
+    names = NameIndex(raw_models, alias_of, offered, may_change=found is not None)
     check_peer_names(names, offered, diagnostics)
     chosen = selectors(raw.selectors, names, diagnostics)
     common = Common(
@@ -148,8 +185,13 @@ def _plan(
         priorities=priorities(raw.routing.scheduler, names, diagnostics),
         windows=windows,
     )
-    models = {ModelId(t.id): build(t, common, report) for t in expanded.templates}
-    top = settings(raw, preload(raw.hooks.on_startup.preload, names, diagnostics), diagnostics)
+    models = {
+        ModelId(t.id): build(
+            t, common, found.scratch if found is not None and t.id in found.served else report
+        )
+        for t in expanded.templates
+    }
+    top = settings(raw, preload(preloaded, names, diagnostics), diagnostics)
     return Plan(
         settings=top,
         models=models,
@@ -161,6 +203,7 @@ def _plan(
         routing=routing(raw.routing.router, names, chosen, diagnostics),
         secrets=_secrets(raw, raw_models, top, source, models),
         files=source.files,
+        discovered=None if found is None else found.discovered,
         key_files=tuple(
             one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
         ),

@@ -33,6 +33,7 @@ from .tree.values import Json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.catalog.found import FoundModel
     from modelswap.core.placement.policy import Policy
 
 DEFAULT_GROUP: Final = "(default)"
@@ -236,6 +237,29 @@ class Settings(SettingKeys):
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundEntry:
+    """A model that was found on disk, and what became of it."""
+
+    model: FoundModel
+    id: str
+    """The name under which it is served, or would be."""
+    reason: str = ""
+    """Why it is not served; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What was found on disk."""
+
+    folders: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
+    usual: bool = False
+    models: tuple[FoundEntry, ...] = ()
+    presets: tuple[str, ...] = ()
+    """Files: a change of one is a change of the configuration."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     settings: Settings = field(default_factory=Settings)
@@ -257,6 +281,13 @@ class Plan:
     files: tuple[str, ...] = ()
     key_files: tuple[str, ...] = ()
     """Of `apiKeys[].keyFile`: a change of one is a change of the configuration."""
+    discovered: Discovered | None = None
+    """None: nothing was looked for."""
+
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """The files that the configuration names and that count as parts of it."""
+        return (*self.key_files, *(() if self.discovered is None else self.discovered.presets))
 
     @property
     def specs(self) -> dict[ModelId, ModelSpec]:

@@ -12,6 +12,7 @@ import pytest
 
 from modelswap.api.routes import PROBES, ROUTES, ModelLocation, Route, Starts
 from modelswap.config.schema.reference import json_schema
+from modelswap.config.schema.schema_discover import RawTemplate
 from modelswap.core.failure import Cause
 from modelswap.observe.usage.usage import UsageFormat
 from support.server import ROOT
@@ -100,6 +101,8 @@ def configuration_keys() -> Iterator[str]:
         if not below and prefix:
             yield prefix
         for name, child in below:
+            if prefix == "discover.templates[]" and name not in RawTemplate.__annotations__:
+                continue  # a key of `models.<id>`
             yield from walk(
                 child, prefix + name if name == "[]" else f"{prefix}.{name}".lstrip(".")
             )

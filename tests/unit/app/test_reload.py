@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from modelswap.app import reload
+from modelswap.app.model_watch import ModelWatch
 from modelswap.app.options import Options
 from modelswap.app.reload import Reloader
 from modelswap.app.systemd import ServiceManager
@@ -60,9 +61,10 @@ class Setup:
         self.reloader = Reloader(
             Options(config=config, config_dir=None),
             None,
+            ModelWatch(),
             ServiceManager({}),
-            lambda _: self.crashed.set(),
-            self.count,
+            crashed=lambda _: self.crashed.set(),
+            reloaded=self.count,
         )
         server = cast("Any", SimpleNamespace(set_limits=lambda _: None))
         self.reloader.bind(self.services, server, None)

@@ -28,6 +28,7 @@ WELL_FORMED = [
     "--listen=unix:/x=y",
     "--watch-config --config a.yaml --watch-config",
     "a.yaml --watch-config",
+    "--models-dir m --models-dir=n --models-dir= --models-preset p.ini",
     "--state-dir d --tls-cert-file c --tls-key-file k",
 ]
 LEFT_TO_CLICK = [

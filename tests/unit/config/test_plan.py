@@ -28,8 +28,10 @@ from modelswap.config.schema.field_types import (
     Key,
     ListOf,
     MapOf,
+    OneOrMore,
     Record,
     Shape,
+    Short,
     Size,
     Text,
     keys_of,
@@ -73,11 +75,11 @@ def _of_shape(shape: Shape, default: object) -> Any:
             return one_of[-1] if one_of else "sample"
         case Anything():
             return "sample"
-        case ListOf():
+        case ListOf() | OneOrMore():
             return [_of_shape(shape.item, None)]
         case MapOf():
             return {"sample": _of_shape(shape.value, None)}
-        case Record() | Either():
+        case Record() | Either() | Short():
             raise AssertionError("a record has keys of its own")
         case _ as never:
             assert_never(never)

@@ -9,7 +9,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.api.auth.client_identity import allows_no_swap
-from modelswap.api.models_endpoint import failures, record_of, records
+from modelswap.api.models_endpoint import failures, found_record, record_of, records
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
@@ -60,6 +60,13 @@ def _names_of(record: dict[str, Any]) -> tuple[str, ...]:
     """Return the names by which a key may be allowed to use what is listed."""
     id_ = record["id"]
     return id_, record["meta"]["llamaswap"].get("modelID", id_)
+
+
+async def found_models(request: ControlRequest) -> Reply:
+    """List what was found on disk: what is served, and what is not, with the reason."""
+    discovered = request.services.config.plan.discovered
+    entries = () if discovered is None else discovered.models
+    return as_json({"data": [found_record(entry) for entry in entries]})
 
 
 async def one_model(request: ControlRequest) -> Reply:

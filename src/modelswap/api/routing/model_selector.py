@@ -146,9 +146,7 @@ def plain_json(body: bytes) -> PlainBody | None:
         plain = _plain(body)
     except (ValueError, RecursionError):
         return None
-    if not body.isascii():
-        _check_utf8(body)
-    return plain
+    return plain if body.isascii() or _is_utf8(body) else None
 
 
 def find_in_json(body: bytes) -> NamedModel:
@@ -256,8 +254,8 @@ def _in_json(body: bytes) -> NamedModel:
         if len(names) > 1:
             raise BadRequestError(_TWO_MODELS)
         found = NamedModel(names[0] if names else "", stream, NameLocation.JSON)
-    if not body.isascii():
-        _check_utf8(body)
+    if not (body.isascii() or _is_utf8(body)):
+        raise BadRequestError("the request body is not valid UTF-8")
     return found
 
 
@@ -305,11 +303,12 @@ def _said(error: ValueError, body: bytes) -> str:
     return str(error).removeprefix("JSON is malformed: ")
 
 
-def _check_utf8(body: bytes) -> None:
+def _is_utf8(body: bytes) -> bool:
     try:
         body.decode()
     except UnicodeDecodeError:
-        raise BadRequestError("the request body is not valid UTF-8") from None
+        return False
+    return True
 
 
 def _unusual(body: bytes) -> NamedModel:

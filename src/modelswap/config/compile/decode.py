@@ -67,11 +67,17 @@ def _value(node: Node, shape: types.Shape, path: Path, report: Report) -> object
     match shape:
         case types.ListOf():
             return _list(node, shape.item, path, report)
+        case types.OneOrMore():
+            is_one = isinstance(node, Map | Scalar) and not is_null(node)
+            items = Seq(node.mark, (node,)) if is_one else node
+            return _list(items, shape.item, path, report)
+        case types.Short() if not isinstance(node, Map) and not is_null(node):
+            return decode(Map(node.mark).with_value(shape.key, node), shape.cls, path, report)
         case types.MapOf():
             return _map(node, shape.value, path, report)
         case types.Either() if not isinstance(node, Map):
             return _text(node, types.Text(), path, report)
-        case types.Record() | types.Either():
+        case types.Record() | types.Either() | types.Short():
             return USE_DEFAULT if is_null(node) else decode(node, shape.cls, path, report)
         case types.Anything():
             return as_json(node)

@@ -51,7 +51,7 @@ _OS_KEEPALIVE: Final = 15
 """Seconds: what Go, and so llama-swap, takes for the system's own interval."""
 _MEDIA: Final = ("text", "audio", "image")
 _WINDOWS_STOP: Final = "taskkill /f /t /pid ${PID}"
-_RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint")
+_RESTART_KEYS: Final = ("cmd", "cmdStop", "env", "proxy", "checkEndpoint", "(files)")
 _HOST_PORT = regex(r"[\w.-]+:\d{1,5}(?:/\S*)?|\[[0-9a-fA-F:]+\]:\d{1,5}(?:/\S*)?")
 _ADDRESS: Final = "an http:// or https:// address"
 _VERSIONED = regex(r"/v1(/(models|embeddings|responses|messages|(chat/)?completions))?/*$")

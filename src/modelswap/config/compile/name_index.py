@@ -6,6 +6,7 @@ one of them win.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.found_value import FoundValue
@@ -19,7 +20,7 @@ from .api_keys import upstream_key
 from .models import automatic_aliases, filters, timeouts, upstream_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawModel, RawPeer, RawProfile, RawSelector
@@ -28,29 +29,45 @@ if TYPE_CHECKING:
 STRATEGIES: Final = ("warm", "pin", "spillover")
 
 
-def aliases(models: Mapping[str, RawModel], diagnostics: Diagnostics) -> dict[str, ModelId]:
-    """Map aliases to models: the explicit ones first, then those of `setParamsByID`."""
-    found: dict[str, ModelId] = {}
+def aliases(
+    models: Mapping[str, RawModel], diagnostics: Diagnostics, found: Container[str] = ()
+) -> dict[str, ModelId]:
+    """Map aliases to models: the explicit ones first, then those of `setParamsByID`.
+
+    Of the models that were found on disk a name that is taken is left out: a template's name may fit
+    one more of them at any time.
+    """
+    taken: dict[str, ModelId] = {}
     for name, raw in models.items():
         for index, alias in enumerate(raw.aliases):
             path = ("models", name, "aliases", index)
             if alias in models and alias != name:
                 what, then = "a name that is no model's id", "which goes to that model"
                 diagnostics.tolerated(path, what, then, value=alias)
-            if alias in found:
-                what = f"expected an alias of one model; found {alias!r} of {found[alias]!r}, too"
-                diagnostics.problem(path, what, "the alias is given twice")
-            found.setdefault(alias, ModelId(name))
+            if alias in taken:
+                what = f"expected an alias of one model; found {alias!r} of {taken[alias]!r}, too"
+                _clash(path, what, "the alias is given twice", name in found, diagnostics)
+            taken.setdefault(alias, ModelId(name))
     for name, raw in models.items():
         for alias in automatic_aliases(name, raw):
             place: Path = ("models", name, "filters", "setParamsByID", alias)
+            owner = taken.get(alias)
             if alias in models:
                 what = f"expected a free name; found another model's: {alias!r}"
-                diagnostics.problem(place, what)
-            elif found.setdefault(alias, ModelId(name)) != name:
-                what = f"expected a free name; found an alias of {found[alias]!r}: {alias!r}"
-                diagnostics.problem(place, what)
-    return {alias: model for alias, model in found.items() if alias not in models}
+                _clash(place, what, "", name in found, diagnostics)
+            elif owner is not None and owner in found and name not in found:
+                taken[alias] = ModelId(name)
+            elif taken.setdefault(alias, ModelId(name)) != name:
+                what = f"expected a free name; found an alias of {taken[alias]!r}: {alias!r}"
+                _clash(place, what, "", name in found, diagnostics)
+    return {alias: model for alias, model in taken.items() if alias not in models}
+
+
+def _clash(path: Path, what: str, hint: str, is_found: bool, diagnostics: Diagnostics) -> None:  # noqa: FBT001 - private
+    if is_found:
+        diagnostics.warn(path, what, hint, then="left out")
+    else:
+        diagnostics.problem(path, what, hint)
 
 
 def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[str, Peer]:
@@ -81,8 +98,15 @@ def peers(raw: Mapping[str, RawPeer | None], diagnostics: Diagnostics) -> dict[s
 
 class NameIndex:
     def __init__(
-        self, models: Iterable[str], alias_of: Mapping[str, ModelId], offered: Mapping[str, Peer]
+        self,
+        models: Iterable[str],
+        alias_of: Mapping[str, ModelId],
+        offered: Mapping[str, Peer],
+        *,
+        may_change: bool = False,
     ) -> None:
+        """`may_change`: models come and go on disk, so an unknown name is no mistake."""
+        self.may_change = may_change
         self.models = frozenset(models)
         self.alias_of = alias_of
         self.qualified: dict[str, str] = {}
@@ -102,6 +126,17 @@ class NameIndex:
 
     def hint(self, name: str) -> str:
         return nearest(name, self._known)
+
+
+def report_unknown(
+    place: Path, what: str, name: str, names: NameIndex, diagnostics: Diagnostics
+) -> None:
+    """Report a name that stands for nothing: a mistake, unless its file may come back."""
+    seen, hint = FoundValue("", name), names.hint(name)
+    if names.may_change:
+        diagnostics.warn(place, f"expected {what}", hint, seen=seen, then="left out")
+    else:
+        diagnostics.problem(place, f"expected {what}", hint, seen=seen)
 
 
 def check_peer_names(
@@ -149,9 +184,12 @@ def selectors(
             diagnostics.problem(path, "expected a mapping with strategy and targets; found null")
             continue
         _check_selector(one, path, raw, names, diagnostics)
-        found[name] = Selector(
-            id=name, spillover=one.settings.spillover, **values_of(one, SelectorKeys)
-        )
+        chosen = Selector(id=name, spillover=one.settings.spillover, **values_of(one, SelectorKeys))
+        if names.may_change:
+            there = tuple(target for target in one.targets if names.is_known(target))
+            chosen = replace(chosen, targets=there)
+        if chosen.targets or not names.may_change:
+            found[name] = chosen
     return found
 
 
@@ -173,10 +211,12 @@ def _check_selector(
     for index, target in enumerate(one.targets):
         place = (*path, "targets", index)
         real = names.local(target)
-        if not names.is_known(target):
-            then = ", a selector itself" if target in selectors_ else ""
-            message = f"expected a model, an alias or a peer's model; found {target!r}{then}"
+        what = "a model, an alias or a peer's model"
+        if target in selectors_ and not names.is_known(target):
+            message = f"expected {what}; found {target!r}, a selector itself"
             diagnostics.problem(place, message, names.hint(target))
+        elif not names.is_known(target):
+            report_unknown(place, what, target, names, diagnostics)
         elif one.strategy == "warm" and real is None:
             message = f"expected a local model for warm; found a peer's: {target!r}"
             diagnostics.problem(place, message)
@@ -210,7 +250,7 @@ def profiles(
                 diagnostics.problem(place, f"expected a free name; found a peer's model: {pin!r}")
             if target and not names.is_known(target) and target not in selectors_:
                 what = "a model, an alias, a peer's model or a selector"
-                diagnostics.expected(place, what, names.hint(target))
+                report_unknown(place, what, target, names, diagnostics)
         pins = {pin: target or "" for pin, target in one.pins.items()}
         found[name] = Profile(id=name, pins=pins, description=one.description)
     return found

@@ -16,6 +16,8 @@ from modelswap.config.schema.schema import GroupKeys
 from modelswap.core.spec import ModelId
 from modelswap.deferred import regex
 
+from .name_index import report_unknown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -230,8 +232,7 @@ def priorities(raw: RawScheduler, names: NameIndex, diagnostics: Diagnostics) ->
         real = names.local(name)
         if real is None:
             place = (*path, "settings", "fifo", "priority", name)
-            hint = nearest(name, names.models)
-            diagnostics.problem(place, "expected a model", hint, seen=FoundValue("", name))
+            report_unknown(place, "a model", name, names, diagnostics)
         elif name == real or real not in found:
             found[real] = number or 0
     return found

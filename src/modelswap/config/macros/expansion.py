@@ -67,6 +67,7 @@ _LITERAL_PLACES: Final[tuple[Path, ...]] = (
     ("profiles",),
     ("logLevel",),
 )
+_OF_FOUND_MODELS: Final[Path] = ("discover", "templates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,26 @@ class Expanded:
     templates: tuple[Template, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MoreModels:
+    """Models that are not in the file: they come after its own, and take the ports after theirs."""
+
+    add: Callable[[Map, tuple[Template, ...]], Map]
+    """Makes them of the file without its models, and of its models."""
+    report: Report
+    """Of mistakes in them."""
+
+
 def expand_file(
-    root: Map, top_keys: frozenset[str], built_in: Callable[[], str], report: Report
+    root: Map,
+    top_keys: frozenset[str],
+    built_in: Callable[[], str],
+    report: Report,
+    more: MoreModels | None = None,
 ) -> Expanded:
     """Expand every macro. `built_in` returns the command behind `${llama-server}`."""
     global_scope = declared(root.get("macros"), ("macros",), report)
-    if uses(root, "${llama-server}"):
+    if more is not None or uses(root, "${llama-server}"):
         own = macro("llama-server", NodeKind.TEXT, built_in())
         global_scope = overlay((own,), global_scope)
     ordered = in_order(global_scope)
@@ -107,7 +122,12 @@ def expand_file(
         if entry.key in top_keys:
             _check_top(entry, global_scope, report)
             _check_environment(entry.value, (entry.key,), report)
-    templates = _templates(root.get("models"), global_scope, _start_port(top), budget, report)
+    first = _start_port(top)
+    templates = _templates(root.get("models"), global_scope, first, budget, report)
+    if more is not None and not budget.is_spent():
+        first += sum(template.port is not None for template in templates)
+        added = more.add(top, templates)
+        templates += _templates(added, global_scope, first, budget, more.report)
     return _too_much(root, report) if budget.is_spent() else Expanded(top, templates)
 
 
@@ -126,6 +146,8 @@ def _start_port(top: Map) -> int:
 
 def _check_top(entry: MapEntry, scope: Scope, report: Report) -> None:
     for path, scalar, name in leftovers(entry.value, (entry.key,)):
+        if path[: len(_OF_FOUND_MODELS)] == _OF_FOUND_MODELS:
+            continue  # looked at in each model that the template fits
         literal = any(path[: len(place)] == place for place in _LITERAL_PLACES)
         _left_over(path, scalar.mark, name, scope, report, literal=literal)
 

@@ -134,6 +134,8 @@ def fits(node: Node, shape: types.Shape) -> bool:
             return isinstance(node, Map)
         case types.Either():
             return not isinstance(node, Seq)
+        case types.OneOrMore() | types.Short():
+            return True
         case _:
             return isinstance(node, Scalar) and _fits(node, shape)
 

@@ -82,8 +82,23 @@ class Either:
     cls: type[object]
 
 
+@dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """A list; a single item needs no brackets."""
+
+    item: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A record, or the value of its key `key` alone."""
+
+    cls: type[object]
+    key: str
+
+
 Leaf = Bool | Int | Text | GoDuration | Duration | Size
-Shape = Leaf | Anything | ListOf | MapOf | Record | Either
+Shape = Leaf | Anything | ListOf | OneOrMore | MapOf | Record | Either | Short
 
 
 @dataclass(frozen=True, slots=True)

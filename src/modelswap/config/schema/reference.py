@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never, cast
 
 from . import field_types as types
 from .schema_root import RawConfig
@@ -52,7 +52,7 @@ def _or_macro(kind: str) -> dict[str, Json]:
     return {"anyOf": [{"type": kind}, {"type": "string", "pattern": f"^{_MACRO}$"}]}
 
 
-def _shape(  # noqa: C901, PLR0911 - one flat table of all kinds
+def _shape(  # noqa: C901, PLR0911, PLR0912 - one flat table of all kinds
     shape: types.Shape, definitions: dict[str, Json]
 ) -> dict[str, Json]:
     match shape:
@@ -75,6 +75,12 @@ def _shape(  # noqa: C901, PLR0911 - one flat table of all kinds
         case types.ListOf():
             items = _nullable(_shape(shape.item, definitions))
             return {"type": "array", "items": items}
+        case types.OneOrMore():
+            one = _nullable(_shape(shape.item, definitions))
+            return {"anyOf": [one, {"type": "array", "items": one}]}
+        case types.Short():
+            short = types.keys_of(cast("type", shape.cls))[shape.key].shape
+            return {"anyOf": [_shape(short, definitions), _reference(shape.cls, definitions)]}
         case types.MapOf():
             values = _nullable(_shape(shape.value, definitions))
             return {"type": "object", "additionalProperties": values}

@@ -99,6 +99,8 @@ class RawFilters:
 class CapabilityKeys:
     tools: bool = flag("tools", "Can call tools.")
     reranker: bool = flag("reranker", "Is a reranker.")
+    embedding: bool = flag("embedding", "Makes embeddings.")
+    reasoning: bool = flag("reasoning", "Can think before it answers.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -186,6 +188,9 @@ class RawModel(ModelKeys, CoreKeys):
     timeouts: RawTimeouts = record("timeouts", RawTimeouts, "Of connections to the server.")
     compat: RawCompat = record("compat", RawCompat, "For odd clients.")
     capabilities: RawCapabilities = record("capabilities", RawCapabilities, "Shown in lists.")
+    files: str = key(
+        "(files)", Text(), "", "What tells a found model's files from others.", hidden=True
+    )
     api_key: str = key(
         "apiKey",
         Text(),

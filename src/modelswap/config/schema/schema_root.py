@@ -14,6 +14,7 @@ from .field_types import (
     Int,
     ListOf,
     Record,
+    Short,
     Size,
     Text,
     flag,
@@ -32,6 +33,7 @@ from .schema import (
     RawRouting,
     RawSelector,
 )
+from .schema_discover import RawDiscover
 
 FIRST_PORT: Final = 5800
 """The first `${PORT}` by default, as in llama-swap; `startPort: 0` means it, too."""
@@ -195,6 +197,12 @@ class SettingKeys:
 @dataclass(frozen=True, repr=False, eq=False)
 class RawConfig(SettingKeys):
     models: Mapping[str, RawModel | None] = mapping("models", Record(RawModel), "The models by id.")
+    discover: RawDiscover | None = key(
+        "discover",
+        Short(RawDiscover, "paths"),
+        None,
+        "Models are found on disk and served; a folder or a list of folders is short for `paths`.",
+    )
     health_check_timeout: int = key(
         "healthCheckTimeout", Int(), 120, "Seconds a model may take to become ready; at least 15."
     )

@@ -36,6 +36,12 @@ def status(found: ResolvedRequest) -> int | None:
     return None if found.refusal is None else found.refusal.status
 
 
+@pytest.mark.parametrize("body", [b'{"model":"m","x":"\xff"}', b'{"model":"m","x":"\xc0\xae"}'])
+def test_a_body_that_is_not_utf8_is_refused(body: bytes) -> None:
+    """Also where the model's name could be read all the same: no exception, a 400."""
+    assert status(resolved(body)) == 400
+
+
 def test_a_plain_name_leads_to_its_model_and_is_kept() -> None:
     context = context_of(request_of(length=9), snapshot=SNAPSHOT)
     first = resolve(context, b'{"model":"nick","stream":true}', "", state())

@@ -15,6 +15,7 @@ from modelswap.api.routing.model_selector import (
     find_in_json,
     find_in_multipart,
     only_model_key,
+    plain_json,
     raw_values,
     source_of,
 )
@@ -369,3 +370,14 @@ def test_what_is_broken_beside_long_strings_is_refused(text: str) -> None:
     """Jumping over a string hides neither a second model nor a broken end."""
     with pytest.raises(BadRequestError):
         find("POST", "application/json", "", text.encode())
+
+
+@given(st.binary(max_size=30), st.sampled_from(["", '"stream":true,', '"m\\u006fdel":"b",']))
+def test_the_short_way_agrees_with_the_long_one_and_never_raises(odd: bytes, member: str) -> None:
+    """Any bytes in a member that nobody reads: the short way knows the name, or leaves it to the long."""
+    body = b'{"model":"a",' + member.encode() + b'"x":"' + odd + b'"}'
+    plain = plain_json(body)
+    if plain is not None:
+        found = find_in_json(body)
+        assert (found.model, found.stream) == (plain.model, plain.stream)
+        body.decode()

@@ -17,7 +17,9 @@ from modelswap.config.schema.field_types import (
     Int,
     ListOf,
     MapOf,
+    OneOrMore,
     Record,
+    Short,
     Size,
     Text,
     keys_of,
@@ -44,9 +46,9 @@ def _field(here: Steps, shape: Shape) -> Iterator[tuple[Steps, Shape]]:
     yield here, shape
     if isinstance(shape, MapOf):
         yield from _field((*here, "n"), shape.value)
-    elif isinstance(shape, ListOf):
+    elif isinstance(shape, ListOf | OneOrMore):
         yield from _field((*here, None), shape.item)
-    elif isinstance(shape, Record | Either):
+    elif isinstance(shape, Record | Either | Short):
         yield from _fields(shape.cls, here)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.config.schema import field_types
 from modelswap.config.schema.reference import json_schema
+from modelswap.config.schema.schema_discover import RawTemplate
 from modelswap.config.schema.schema_root import RawConfig
 
 if TYPE_CHECKING:
@@ -28,7 +29,14 @@ KINDS: dict[type, str] = {
     field_types.Anything: "anything",
     field_types.Record: "mapping",
     field_types.Either: "text or mapping",
+    field_types.Short: "mapping, or its first key",
 }
+
+RECORDS = (field_types.Record, field_types.Either, field_types.Short)
+AS_MODEL = (
+    "discover.templates[].<key>",
+    field_types.Key("", field_types.Anything(), "Any key of `models.<name>`."),
+)
 
 
 def _page() -> str:
@@ -55,7 +63,7 @@ def _page() -> str:
 
 def _rows(prefix: str, cls: type, above: tuple[type, ...]) -> Iterator[tuple[str, field_types.Key]]:
     for name, one in field_types.keys_of(cls).items():
-        if one.hidden:
+        if one.hidden or (cls is RawTemplate and name not in RawTemplate.__annotations__):
             continue
         path = f"{prefix}{name}"
         yield path, one
@@ -64,14 +72,18 @@ def _rows(prefix: str, cls: type, above: tuple[type, ...]) -> Iterator[tuple[str
             path, shape = f"{path}.<name>", shape.value
         elif isinstance(shape, field_types.ListOf):
             path, shape = f"{path}[]", shape.item
-        if isinstance(shape, field_types.Record | field_types.Either) and shape.cls not in above:
+        if isinstance(shape, RECORDS) and shape.cls not in above:
             yield from _rows(f"{path}.", shape.cls, (*above, shape.cls))
+        if shape == field_types.Record(RawTemplate):
+            yield AS_MODEL
 
 
 def _type(shape: field_types.Shape) -> str:
     match shape:
         case field_types.ListOf():
             return f"list of {_type(shape.item)}"
+        case field_types.OneOrMore():
+            return f"{_type(shape.item)} or list"
         case field_types.MapOf():
             return f"mapping to {_type(shape.value)}"
         case _:

@@ -12,7 +12,7 @@ import { hasScope, isCurrent, permit } from "../../api/permissions.js";
 const STATES = { ready: "ready", starting: "loading", stopping: "stopping", stopped: "stopped", failed: "failed", unknown: "unknown" };
 const ABILITIES = { vision: "vision", audio_transcriptions: "transcription", audio_speech: "speech", image_generation: "images",
   image_to_image: "image to image",
-  function_calling: "tools", reranker: "rerank" };
+  function_calling: "tools", reranker: "rerank", embedding: "embeddings", reasoning: "reasoning" };
 
 /** @param {string} id */
 export function modelAddress(id) {

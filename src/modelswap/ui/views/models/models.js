@@ -9,6 +9,7 @@ import { hasScope, isCurrent, permit } from "../../api/permissions.js";
 import { profileCard, selectorCard } from "./profiles.js";
 import { FEW, peerSectionsOf, sectionsOf } from "./sections.js";
 import { subscribe, running, state } from "../../api/state.js";
+import { unservedCard } from "./unserved.js";
 
 /** @typedef {import("../../api/state.js").Model} Model */
 /** @typedef {import("./sections.js").Section} Section */
@@ -160,6 +161,7 @@ export function modelsView() {
   const none = h("div");
   const selectors = h("div");
   const profile = profileCard();
+  const unserved = unservedCard();
   let unloading = false;
   const unloadAll = button("Unload all", async () => {
     unloading = true;
@@ -214,7 +216,7 @@ export function modelsView() {
     unlisted.hidden = !hiddenCount;
     setText(unlisted.lastChild, `Show ${hiddenCount} unlisted`);
     fill(none, state.known && !all.length
-      && empty("No models yet", "Add some under “models:” in the configuration file, then reload it in ",
+      && empty("No models yet", "Name a folder with --models-dir, or add some under “models:” in the configuration file, then reload it in ",
       h("a", { href: "#/settings" }, "settings"), "."),
       state.models.length && !shown.length && !shownTheirs.length && sought
         ? empty("Nothing matches", `No model is called “${sought}”.`) : null);
@@ -234,7 +236,7 @@ export function modelsView() {
     draw();
     if (running().length && !before) refresh();
     before = running().length;
-  }), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop];
+  }), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop, unserved.stop];
   const clock = setInterval(() => {
     local.tick();
     peers.tick();
@@ -247,7 +249,7 @@ export function modelsView() {
     element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Models"), summary, h("span", { class: "grow" }), search,
       unloadAll), profile.element,
       h("section", { class: "card", "aria-label": "Models of this server" }, h("div", { class: "row" }, unlisted), local.element,
-        none), selectors, peerCard),
+        none), unserved.element, selectors, peerCard),
     stop() {
       clearTimeout(due);
       clearInterval(clock);

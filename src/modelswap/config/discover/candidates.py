@@ -1,0 +1,174 @@
+"""Found models meet presets and the names of the configuration: which are served, and under which names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelswap.catalog.found import FoundModel, ModelFormat, ModelKind, ModelSource
+from modelswap.config.plan import FoundEntry
+from modelswap.config.tree.node import NodeKind, Scalar, text
+from modelswap.units import Bytes
+
+from .arguments import known_options
+from .presets import is_no
+from .trees import DOWNLOADING_COMMAND, Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from modelswap.config.messages.report import Report
+
+    from .presets import Options, Presets, Section
+    from .written import Written
+
+_UNQUOTABLE: Final = ("\0", "\n", "\r", "${")
+"""In a path or a name: a command's text cannot hold it as it is."""
+
+
+def candidates(
+    found: Sequence[FoundModel], presets: Presets, report: Report
+) -> tuple[list[Candidate], list[FoundEntry]]:
+    """Join the models with the presets' sections; return those that are left out with the reason."""
+    chosen, sections, replaced = _of_sections(found, presets, report)
+    out: list[FoundEntry] = []
+    for model in found:
+        why = "a preset serves this file" if model.path in replaced else _unusable(model)
+        if why:
+            out.append(FoundEntry(model, model.id, why))
+            continue
+        section = sections.get(model.id)
+        candidate = _candidate(model, model.id, presets.of(section))
+        if section is not None and section.name not in (model.id, *model.aliases):
+            candidate.aliases.insert(0, section.name)
+        chosen.append(candidate)
+    return chosen, out
+
+
+def _of_sections(
+    found: Sequence[FoundModel], presets: Presets, report: Report
+) -> tuple[list[Candidate], dict[str, Section], set[Path]]:
+    """Return models that sections name by a path, sections by the found model's id, and those paths."""
+    by_name = _by_section_name(found)
+    chosen: list[Candidate] = []
+    sections: dict[str, Section] = {}
+    replaced: set[Path] = set()
+    for section in presets.sections.values():
+        own, named = presets.of(section), by_name.get(section.name)
+        path = own.value("model")
+        if path:
+            known = _at(path, found)
+            replaced.add(Path(path) if known is None else known.path)
+            chosen.append(_candidate(_named(section.name, path, known), section.name, own))
+        elif named is not None:
+            sections[named.id] = section
+        elif own.value("hf-repo"):
+            chosen.append(_candidate(_named(section.name, "", None), section.name, own))
+        else:
+            message = "expected the name of a model that was found, `model` or `hf-repo`"
+            report.warn(section.mark, (section.name,), message, then="left out")
+    return chosen, sections, replaced
+
+
+def _by_section_name(found: Sequence[FoundModel]) -> dict[str, FoundModel]:
+    """Map names that a section may use: ids, aliases, then those of llama.cpp's router."""
+    by_name = {model.id: model for model in found}
+    for model in found:
+        for alias in model.aliases:
+            by_name.setdefault(alias, model)
+    for model in found:
+        by_name.setdefault(model.path.stem, model)
+        by_name.setdefault(model.path.parent.name, model)
+    return by_name
+
+
+def _at(path: str, found: Iterable[FoundModel]) -> FoundModel | None:
+    here = Path(path).absolute()
+    return next((model for model in found if here in model.files or here == model.path), None)
+
+
+def _named(name: str, path: str, known: FoundModel | None) -> FoundModel:
+    if known is not None:
+        return replace(known, id=name, aliases=())
+    return FoundModel(
+        id=name,
+        aliases=(),
+        path=Path(path),
+        files=(),
+        size=Bytes(0),
+        format=ModelFormat.GGUF,
+        source=ModelSource.FOLDER,
+    )
+
+
+def _candidate(model: FoundModel, name: str, own: Section) -> Candidate:
+    options = known_options(model) | own.options
+    for given in ("model", "hf-repo") if model.path.name else ("model",):
+        options.pop(given, None)  # the path is given already
+    aliases = [*model.aliases, *_split(options.pop("alias", ("",))[-1])]
+    if "," not in name:  # llama-server takes it for several names
+        options = {"alias": ("--alias", name), **options}
+    candidate = Candidate(_as_started(model, options), name, aliases, options)
+    if not model.path.name:
+        candidate.keys["cmd"] = text(DOWNLOADING_COMMAND, own.mark)
+    stop = own.preset.get("stop-timeout", "")
+    if stop.isdecimal():
+        candidate.keys["unloadTimeout"] = Scalar(own.mark, NodeKind.INT, int(stop), stop)
+    start = own.preset.get("load-on-startup")
+    candidate.is_preloaded = start is not None and not is_no(start)
+    return candidate
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _as_started(model: FoundModel, options: Options) -> FoundModel:
+    """Return the model as a preset's options make it."""
+    if "reranking" in options:
+        model = replace(model, kind=ModelKind.RERANK)
+    elif "embedding" in options:
+        model = replace(model, kind=ModelKind.EMBEDDING)
+    return model
+
+
+def _unusable(model: FoundModel) -> str:
+    if model.problem:
+        return model.problem
+    for written in (model.id, str(model.path), str(model.mmproj or "")):
+        if any(part in written for part in _UNQUOTABLE) or not _is_utf8(written):
+            return "its name holds a line break, `${` or bytes that are not UTF-8"
+    return ""
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def settle_names(
+    chosen: Sequence[Candidate], written: Written
+) -> tuple[list[Candidate], list[FoundEntry]]:
+    """Keep the models that the configuration does not have itself, and the aliases that are free."""
+    kept: dict[str, Candidate] = {}
+    out: list[FoundEntry] = []
+    for one in chosen:
+        user = written.user_of((one.model.path, *one.model.files))
+        why = written.names.get(one.id, "")
+        if user is not None:
+            why = f"the configuration serves this file as {user!r}"
+        elif one.id in kept:
+            why = f"another model has this name: {kept[one.id].model.path}"
+        if why:
+            out.append(FoundEntry(one.model, one.id, why))
+        else:
+            kept[one.id] = one
+    taken = {*written.names, *kept}
+    for one in kept.values():
+        one.aliases = [name for name in dict.fromkeys(one.aliases) if name not in taken]
+        taken.update(one.aliases)
+    return [*kept.values()], out

@@ -1,0 +1,160 @@
+"""Found models are added to the models of a configuration.
+
+Guarantees: what is written in the file stays as it is; a found model of the same name or file is left out,
+with the reason. A file that cannot be served is listed and harms nothing. A mistake in a template is
+reported once, at its place, however many models it fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelswap.config.compile.decode import decode
+from modelswap.config.messages.report import Report
+from modelswap.config.plan import Discovered, FoundEntry
+from modelswap.config.schema.schema_discover import RawDiscover, RawTemplate
+from modelswap.config.schema.schema_root import RawConfig
+from modelswap.config.tree.node import Map, MapEntry, Mark, Seq, locate
+
+from .candidates import candidates, settle_names
+from .disk.finder import Finder
+from .disk.places import Findings, Places
+from .presets import read_presets
+from .trees import DiscoverTemplate, has_command, tree_of
+from .written import Written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelswap.config.macros.expansion import Template
+
+    from .disk.places import Discovery
+    from .trees import Candidate
+
+_NO_COMMAND: Final = (
+    "safetensors need a template with a `cmd`, such as one for vLLM or SGLang (discover.templates)"
+)
+_KEY: Final = "discover"
+
+
+class FoundModels:
+    """Adds them, once, between the written models and the plan."""
+
+    def __init__(self, asked: Discovery, report: Report, *, windows: bool) -> None:
+        self._asked = asked
+        self._report = report
+        self._windows = windows
+        self.scratch = Report()
+        """What is reported of found models; `promote` passes on what a file's author can mend."""
+        self.discovered: Discovered | None = None
+        self.preload: tuple[str, ...] = ()
+        self.served: frozenset[str] = frozenset()
+        """Ids of the models that are added."""
+
+    def __call__(self, top: Map, written: Sequence[Template]) -> Map:
+        """Return the models to add, by id. `top`: the file without models, its macros expanded."""
+        raw = _raw(top)
+        own = [_absolute(path) for path in raw.paths if path.strip()]
+        folders = dict.fromkeys((*own, *(path.absolute() for path in self._asked.folders)))
+        self._check_folders(own, locate(top, (_KEY, "paths")))
+        places = Places(tuple(folders), raw.stores, self._asked.usual)
+        find = self._asked.find or Finder().find
+        found = Findings() if places == Places() else find(places)
+        for problem in found.problems:
+            self._report.warn(Mark(""), (_KEY,), problem, of_machine=True)
+        files = (*map(_absolute, raw.presets), *(path.absolute() for path in self._asked.presets))
+        presets = read_presets(files, self._report)
+        chosen, broken = candidates(found.models, presets, self._report)
+        chosen, refused = settle_names(chosen, Written(top, written, windows=self._windows))
+        templates = _templates(top)
+        served = [one for one in chosen if has_command(one, templates)]
+        unknown = [
+            FoundEntry(one.model, one.id, _NO_COMMAND)
+            for one in chosen
+            if not has_command(one, templates)
+        ]
+        entries = [FoundEntry(one.model, one.id) for one in served]
+        self.served = frozenset(one.id for one in served)
+        self.preload = tuple(one.id for one in served if one.is_preloaded)
+        self.discovered = Discovered(
+            folders=tuple(map(str, places.folders)),
+            stores=places.stores,
+            usual=places.usual,
+            models=tuple(sorted([*entries, *unknown, *broken, *refused], key=_by_name)),
+            presets=tuple(map(str, files)),
+        )
+        return _models(served, templates, windows=self._windows)
+
+    def _check_folders(self, own: Sequence[Path], mark: Mark) -> None:
+        """Report folders that are not there: a typing error in a command, maybe a mount in a file."""
+        for folder in self._asked.folders:
+            if not folder.is_dir():
+                message = f"expected a folder; found none: {folder}"
+                self._report.problem(Mark(""), ("--models-dir",), message)
+        for folder in own:
+            if not folder.is_dir():
+                message = f"expected a folder on this machine; found none: {folder}"
+                self._report.warn(mark, (_KEY, "paths"), message, of_machine=True)
+
+    def promote(self, top: Map) -> None:
+        """Pass on, once, what is reported of a template's own text; `top` is the file."""
+        places = [one.tree.mark for one in _templates(top)]
+        for found, given in (
+            (self.scratch.problems, self._report.problems),
+            (self.scratch.warnings, self._report.warnings),
+        ):
+            known = {(one.mark, one.message) for one in given}
+            for one in found:
+                index = _index(places, one.mark)
+                if index is not None and (one.mark, one.message) not in known:
+                    known.add((one.mark, one.message))
+                    given.append(replace(one, path=(_KEY, "templates", index, *one.path[2:])))
+
+
+def _index(places: Sequence[Mark], mark: Mark) -> int | None:
+    """Return which of the templates holds a place; none for what is said of a file that was found."""
+    before = [
+        index
+        for index, one in enumerate(places)
+        if one.file == mark.file and (one.line, one.column) <= (mark.line, mark.column)
+    ]
+    return before[-1] if before else None
+
+
+def _raw(top: Map) -> RawDiscover:
+    """Return the keys of `discover`; mistakes in them are reported with the rest of the file."""
+    node = top.get(_KEY)
+    if node is None:
+        return RawDiscover()
+    alone = Map(top.mark, (MapEntry(_KEY, node.mark, node),))
+    return decode(alone, RawConfig, (), Report()).discover or RawDiscover()
+
+
+def _templates(top: Map) -> list[DiscoverTemplate]:
+    node = top.get(_KEY)
+    trees = node.get("templates") if isinstance(node, Map) else None
+    return [
+        DiscoverTemplate(decode(tree, RawTemplate, (_KEY, "templates"), Report()), tree)
+        for tree in (trees.items if isinstance(trees, Seq) else ())
+        if isinstance(tree, Map)
+    ]
+
+
+def _models(
+    served: Sequence[Candidate], templates: Sequence[DiscoverTemplate], *, windows: bool
+) -> Map:
+    trees = [(one.id, tree_of(one, templates, windows=windows)) for one in served]
+    return Map(Mark(""), tuple(MapEntry(id_, tree.mark, tree) for id_, tree in trees))
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:  # no such user
+        return Path(path).absolute()
+
+
+def _by_name(entry: FoundEntry) -> tuple[str, str]:
+    return entry.id, str(entry.model.path)
