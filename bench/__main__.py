@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -28,6 +29,8 @@ CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
     "listing": listing.listing,
     "growth": growth,
 }
+BUSY = 1.0
+"""Load average (runnable processes) from which on swaps, starts and the slowest answers say nothing."""
 
 
 def tables(found: list[Figure | Curve]) -> str:
@@ -64,6 +67,8 @@ def main() -> int:
         return 0
     if nginx_path() is None:
         print("nginx is not installed: its column stays empty", file=sys.stderr)
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(f"other work runs on this machine (load {load:.0f}): run it again", file=sys.stderr)
     found: list[Figure | Curve] = []
     for name in asked.names or CASES:
         began = time.monotonic()

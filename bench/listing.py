@@ -125,24 +125,12 @@ def _accepts(port: int) -> bool:
 def listing(rounds: int, *, quick: bool) -> list[Figure]:
     """`GET /v1/models` while models swap, while one fails, and with many connections on the machine."""
     middle = Figure("GET /v1/models while models swap: p50", "ms", most=2)
-    slowest = Figure(
-        "GET /v1/models while models swap: slowest of a swap", "ms", most=2, is_only_raised=True
-    )
-    failing = Figure(
-        "GET /v1/models while a model fails: slowest", "ms", most=2, is_only_raised=True
-    )
+    slowest = Figure("GET /v1/models while models swap: slowest of a swap", "ms", most=2)
+    failing = Figure("GET /v1/models while a model fails: slowest", "ms", most=2)
     crowded = Figure(
-        f"the same swap with {CROWD:,} connections in TIME_WAIT: slowest",
-        "ms",
-        most=2,
-        is_only_raised=True,
+        f"the same swap with {CROWD:,} connections in TIME_WAIT: slowest", "ms", most=2
     )
-    longer = Figure(
-        f"swap, stub, {CROWD:,} connections in TIME_WAIT (direct: none)",
-        "ms",
-        above=2,
-        is_only_raised=True,
-    )
+    longer = Figure(f"swap, stub, {CROWD:,} connections in TIME_WAIT (direct: none)", "ms", above=2)
     commands = tuple(stub_command(n, "--ready-after", "0.3") for n in "ab")
     count = max(3, rounds * (2 if quick else 7))
     with (

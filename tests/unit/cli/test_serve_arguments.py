@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelswap.cli import serve
 from modelswap.cli.serve_arguments import ServeArguments, plain
@@ -54,6 +56,29 @@ def test_reads_what_click_reads(line: str) -> None:
 @pytest.mark.parametrize("line", LEFT_TO_CLICK)
 def test_leaves_the_rest_to_click(line: str) -> None:
     assert plain(line.split()) is None
+
+
+WORDS = [
+    *("--config", "--config=", "--config=a.yaml", "--config-dir", "--config-dir=d", "--state-dir"),
+    *(
+        "--listen",
+        "--listen=",
+        "--listen=:1",
+        "--tls-cert-file",
+        "--tls-key-file",
+        "--watch-config",
+    ),
+    *("--confi", "--config=-", "--listen=-1", "--watch-config=", "--watch-config=true", "-config"),
+    *("", "-", "--", "-x", "-h", "--help", "serve", "a.yaml", "a=b", "\udcff", "--config=\udcff"),
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=5))
+def test_accepts_only_what_click_accepts(arguments: list[str]) -> None:
+    """In any order and number, with empty words and bytes that are no UTF-8: the same, or left to click."""
+    found = plain(arguments)
+    if found is not None:
+        assert found == by_click(arguments)
 
 
 def test_knows_every_option() -> None:
