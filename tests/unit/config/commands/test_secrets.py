@@ -91,7 +91,7 @@ def test_ordinary_words_are_masked_in_their_place_only(value: str) -> None:
 )
 def test_hostile_texts_take_linear_time(text: str) -> None:
     """A command of 100 kB is read within a second or two on a busy machine."""
-    begun = time.monotonic()
+    begun = time.thread_time()
     masked_command(text)
     values_in([text])
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5

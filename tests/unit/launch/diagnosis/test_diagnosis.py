@@ -507,11 +507,11 @@ def test_bounds() -> None:
     tail = OutputTail()
     for _ in range(64):
         tail.add(b"error: " + b"a-" * 50_000 + b"\xff\x00")
-    began = time.perf_counter()
+    began = time.thread_time()
     found = diagnose(tail.lines())
     assert found is not None
     assert len(found.line) <= diagnosis.MAX_LENGTH
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 @given(st.data())
