@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from modelswap.catalog.found import ModelSource
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.commands.words import split
 from modelswap.core.models.lifecycle import Phase
@@ -26,6 +25,8 @@ Record = dict[str, Any]
 
 _TEXT: Final = ("text",)
 """The modalities of a model of which nothing else is known, as llama.cpp's router says it."""
+_SOURCES: Final = {"preset": "preset", "folder": "models_dir"}
+"""The router's words for values of `ModelSource`; any other is a store. The catalog is not imported for it."""
 _OWN: Final = frozenset({"host", "port", "alias", "a", "tags"})
 """Options that a preset does not have: the router sets them."""
 
@@ -90,6 +91,7 @@ def _made(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
             details = {"path": str(found.path).encode("utf-8", "backslashreplace").decode()}
     return RouterFields(
         {
+            "model": _router_name(model, entry),
             "aliases": [alias for alias in map(str.strip, model.aliases) if alias],
             "tags": [],
             "source": _source(entry),
@@ -114,9 +116,14 @@ def _found(snapshot: ConfigSnapshot) -> Mapping[str, FoundEntry]:
 
 def _source(entry: FoundEntry | None) -> str:
     """Say where a model comes from, in the router's words; what is written in the file is a preset."""
-    if entry is None or entry.model.source is ModelSource.PRESET:
-        return "preset"
-    return "models_dir" if entry.model.source is ModelSource.FOLDER else "cache"
+    return _SOURCES.get("preset" if entry is None else entry.model.source.value, "cache")
+
+
+def _router_name(model: Model, entry: FoundEntry | None) -> str:
+    """Return the name that llama.cpp's router gives a model: in a cache `OWNER/REPO:QUANT`, where it has that."""
+    if _source(entry) == "cache":
+        return next((alias for alias in model.aliases if "/" in alias and ":" in alias), model.id)
+    return model.id
 
 
 def preset_of(model: ModelId, args: Sequence[str]) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from modelswap.api.llama_router.records import preset_of, router_record, status_data
+from modelswap.api.llama_router.records import fields_of, preset_of, router_record, status_data
 from modelswap.api.models_endpoint import records
 from modelswap.api.snapshot import ConfigSnapshot
+from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
+from modelswap.config.plan import Discovered, FoundEntry
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
+from modelswap.units import Bytes
 from support.config import load_text
 
 PLAN = load_text("""
@@ -52,6 +57,34 @@ async def test_secrets_are_masked() -> None:
     assert "model = /m/a.gguf" in status["preset"]
     assert "very-secret" not in str(status)
     assert listed(shows_details=False)["a"]["status"] == {"value": "unloaded"}
+
+
+@pytest.mark.parametrize(
+    ("source", "aliases", "expected"),
+    [
+        (ModelSource.HUGGING_FACE, ("q", "org/q-GGUF:Q8_0", "org/q-GGUF"), "org/q-GGUF:Q8_0"),
+        (ModelSource.HUGGING_FACE, ("q", "org/q-GGUF"), "a"),
+        (ModelSource.FOLDER, ("org/q-GGUF:Q8_0",), "a"),
+    ],
+)
+async def test_names_of_the_hub(
+    source: ModelSource, aliases: tuple[str, ...], expected: str
+) -> None:
+    """A model of a cache is known by its repository and quantization, where no other has that name."""
+    assert PLAN is not None
+    found = FoundModel(
+        "a", aliases, Path("/m/a.gguf"), (), Bytes(5), ModelFormat.GGUF, source, parameters=7
+    )
+    model = replace(PLAN.models[ModelId("a")], aliases=aliases)
+    plan = replace(
+        PLAN,
+        models={model.id: model},
+        discovered=Discovered(models=(FoundEntry(found, "a"),)),
+    )
+    shown = fields_of(ConfigSnapshot(plan, listening=[]), model)
+    assert shown.shown["model"] == expected
+    assert shown.shown["meta"] == {"n_params": 7, "size": 5}
+    assert shown.details == {"path": "/m/a.gguf"}
 
 
 @pytest.mark.parametrize(
