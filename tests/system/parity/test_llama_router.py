@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.server import wait_until
+from modelswap.procfs import HAS_PROC
+from support.server import stub_command, wait_until
 from support.streams import error_of, model, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.server import Answer, Modelswap
     from support.streams import Serve
@@ -227,6 +229,26 @@ def test_events(server: Modelswap) -> None:
     assert "no such tensor" in last["data"]["reason"]
     info = next(e["data"]["info"] for e in reader.events if "info" in e["data"])
     assert info["id"] == "a"
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="counts are read from /proc")
+def test_progress_of_a_load(serve: Serve, tmp_path: Path) -> None:
+    """While it loads, list and events say how much of its file the server has read or holds."""
+    weights = tmp_path / "m.gguf"
+    with weights.open("wb") as file:
+        file.truncate(4 << 30)  # sparse: it takes no room
+    stub = stub_command("big", "--ready-after", "3", "--memory", "200")
+    command = f"sh -c 'exec {stub}' sh --model {weights}"
+    server = serve(f"models:\n  big:\n    cmd: {json.dumps(command)}\n")
+    reader = Reader(server)
+    assert order(server, "load", "big").status == 200
+    shown = wait_until(lambda: listed(server)["big"]["status"].get("progress"))
+    assert (shown["stages"], shown["current"]) == (["text_model"], "text_model")
+    wait_until(lambda: reader.statuses("big") == ["loading", "loaded"])
+    told = [e["data"]["progress"] for e in reader.events if "progress" in e["data"]]
+    assert told[-1]["value"] > 0.04, "200 MB of 4 GB"
+    assert told[-1]["value"] < 0.2
+    assert "progress" not in listed(server)["big"]["status"]
 
 
 def test_reload(serve: Serve) -> None:
