@@ -33,6 +33,17 @@ class BadRequestError(ReplyError):
     status = 400
 
 
+class RouterError(ReplyError):
+    """An error of llama.cpp's router: its clients read llama-server's error object."""
+
+    def __init__(
+        self, status: int, text: str, kind: str = "invalid_request_error", *, detail: str = ""
+    ) -> None:
+        self.status = status
+        super().__init__(text, detail=detail)
+        self.kind = kind
+
+
 class UnauthorizedError(ReplyError):
     status = 401
 

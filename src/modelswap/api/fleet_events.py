@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
 
+from .llama_router.events import EVERY, RouterEvents
+from .llama_router.records import loaded_info, status_data
 from .models_endpoint import statuses
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ class FleetEvents:
     metrics: Metrics
     now: Callable[[], float]
     """The loop's clock."""
+    router: RouterEvents = field(default_factory=RouterEvents)
+    """The events of `/models/sse`."""
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
@@ -54,6 +59,25 @@ class FleetEvents:
         log = self.log.warning if failed else self.log.info
         log(f"<{model}> {phase.shown}" + (f": {why}" if why else ""))
         self.publish_statuses()
+        self._tell_router(model, phase)
+
+    def _tell_router(self, model: ModelId, phase: Phase) -> None:
+        if not self.router.is_new(model, phase):
+            return
+        failed = self.fleet().failure(model)
+        data = status_data(phase, failed)
+        if data is None:
+            return
+        if failed is not None:
+            data |= {"reason": failed.why.brief, "class": failed.why.cause.value}
+        details = {} if failed is None else {"reason": failed.why.text}
+        if phase is Phase.READY:
+            data["info"] = loaded_info(self.config.snapshot, model)
+        self.router.publish(model, "model_status", data, details)
+
+    def publish_reload(self) -> None:
+        """Tell that the list of models is another one."""
+        self.router.publish(EVERY, "models_reload")
 
     def on_output(self, model: ModelId, data: bytes) -> None:
         self.logs.model_output(model, data)

@@ -30,7 +30,7 @@ from .proxy.context import RequestContext
 from .proxy.proxy_request import ProxyRequest
 from .proxy.readiness import Readiness
 from .responder import Responder
-from .routes import ModelLocation, Starts, Table, allowed, choose
+from .routes import ModelLocation, Starts, Table, allowed, by_query, choose
 from .routing.paths import cleaned, escapes, forwarded_path, is_unclean
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Gateway:
             error = MethodNotAllowedError("method not allowed")
             self._responder.error(exchange, error, (("Allow", allowed(methods)),))
             return
+        route = by_query(route, request.query)
         is_page = is_page_host(request.header(b"host"))
         if is_page and route.model not in {ModelLocation.PATH, ModelLocation.COMFYUI}:
             raise NotFoundError("this host name serves the page of one model and nothing else")

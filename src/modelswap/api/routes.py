@@ -17,8 +17,10 @@ from modelswap.observe.captures import KEEP_ALL, CaptureMask
 from modelswap.observe.usage.usage import UsageFormat
 
 from .control import models
+from .llama_router import handlers as llama_router
 from .pages import static_files
 from .protocols.stream_dialect import StreamDialect
+from .routing.model_selector import names_in_query
 from .routing.paths import forwarded_path
 
 if TYPE_CHECKING:
@@ -136,6 +138,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(replace(_BODY, dialect=StreamDialect.CHAT), "/chat/completions"),
     *_rows(replace(_OWN, dialect=StreamDialect.TEXT), "/v1/completions"),
     *_rows(replace(_OWN, dialect=StreamDialect.RESPONSES), "/v1/responses /v/responses"),
+    *_rows(replace(_BODY, dialect=StreamDialect.RESPONSES), "/responses"),
     *_rows(replace(_OWN, dialect=StreamDialect.MESSAGES), "/v1/messages /v/messages"),
     *_rows(replace(_OWN, dialect=StreamDialect.NATIVE), "/v/completions /completion"),
     *_rows(replace(_BODY, dialect=StreamDialect.NATIVE), "/completions"),
@@ -151,17 +154,20 @@ ROUTES: Final[tuple[Route, ...]] = (
         "/v1/audio/speech /v1/images/generations /sdapi/v1/txt2img",
     ),
     *_rows(replace(_OWN, captured=_NO_REQUEST_BODY), "/v1/audio/voices /v1/audio/transcriptions"),
-    *_rows(replace(_BODY, captured=_NO_REQUEST_BODY), "/v1/audio/translations"),
+    *_rows(
+        replace(_BODY, captured=_NO_REQUEST_BODY), "/v1/audio/translations /audio/transcriptions"
+    ),
     *_rows(replace(_OWN, captured=_NO_BODIES), "/v1/images/edits /sdapi/v1/img2img"),
     *_rows(replace(_BODY, captured=_NO_BODIES), "/v1/images/variations"),
     *_rows(
         _BODY,
         "/tokenize /detokenize /apply-template /embedding /embeddings"
-        " /v1/chat/completions/input_tokens /v1/responses/{rest...} /v1/score /score /v1/pooling"
+        " /v1/chat/completions/input_tokens /chat/completions/input_tokens"
+        " /v1/chat/completions/control /responses/input_tokens /v1/responses/{rest...} /v1/score /score /v1/pooling"
         " /pooling /v1/classify /classify /v1/moderations /v1/videos /v1/videos/{rest...}",
     ),
     # these change the model server for every client
-    *_rows(replace(_BODY, scope=KeyScope.ADMIN), "/lora-adapters /props"),
+    *_rows(replace(_BODY, scope=KeyScope.ADMIN), "/lora-adapters /props /slots/{rest...}"),
     *_rows(replace(_QUERY, traced_below=True, captured=_NO_REQUEST_BODY), "/v1/audio/voices"),
     *_rows(replace(_QUERY, traced_below=True), "/sdapi/v1/loras /props"),
     *_rows(_QUERY, "/v1/realtime /v1/responses/{rest...} /v1/videos/{rest...}"),
@@ -171,7 +177,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(replace(_QUERY, method="DELETE"), "/v1/responses/{rest...} /v1/videos/{rest...}"),
     *_rows(replace(_ANY, scope=KeyScope.ADMIN), "/upstream/{path...}"),
     *_rows(replace(_ANY, model=ModelLocation.COMFYUI), "/comfyui /comfyui/{path...}"),
-    *_rows(_INFERENCE, "/v1/models /v1/models/ /models /models/", models.list_models),
+    *_rows(_INFERENCE, "/v1/models /v1/models/", models.list_models),
+    *_rows(_INFERENCE, "/models /models/", llama_router.list_models),
+    *_rows(_INFERENCE, "/models/sse", llama_router.events),
+    *_rows(replace(_CHANGE, starts=Starts.ALWAYS), "/models/load", llama_router.load),
+    *_rows(_CHANGE, "/models/unload", llama_router.unload),
+    *_rows(_CHANGE_ALL, "/models", llama_router.pull),
+    *_rows(replace(_CHANGE, method="DELETE"), "/models", llama_router.remove),
     *_rows(_INFERENCE, "/v1/models/{id...}", models.one_model),
     *_rows(_READ, "/running", models.running),
     *_rows(replace(_CHANGE_ALL, method="GET"), "/unload", models.unload_get),
@@ -200,6 +212,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(_CHANGE_ALL, "/api/config/reload", models.reload),
     *_rows(replace(_READ_ALL, quiet=True), "/metrics", _observing("metrics")),
     *_rows(_OPEN, "/health", models.health),
+    *_rows(_OPEN, "/v1/health", llama_router.health),
     *_rows(replace(_OPEN, quiet=True), "/wol-health", models.health),
     *_rows(_OPEN, "/ready", models.ready),
     *_rows(_OPEN, "/", static_files.redirect("/ui", 302)),
@@ -209,6 +222,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(replace(_OPEN, method="ANY"), "/upstream", static_files.redirect(UPSTREAM, 307)),
     *_rows(_OPEN, "/favicon.ico", static_files.favicon),
 )
+NAMED: Final = (replace(_QUERY, path="/metrics", starts=Starts.NEVER, scope=KeyScope.READ),)
+"""What a GET of a control route is when its query names a model: it goes to that model's server."""
+UNNAMED: Final = (replace(_INFERENCE, path="/props", handler=llama_router.props),)
+"""What a GET of a model's route is when its query names none: this server answers for itself."""
 PROBES: Final[tuple[Route, ...]] = (
     *_rows(
         replace(_PROBE, starts=Starts.UNLESS_POLLED),
@@ -225,6 +242,8 @@ _BY_UPSTREAM_PATH: Final = {
     for route in reversed(ROUTES)
     if route.model is not ModelLocation.NONE
 }
+_NAMED: Final = {route.path: route for route in NAMED}
+_UNNAMED: Final = {route.path: route for route in UNNAMED}
 _PROBES: Final = {route.upstream_path: route for route in PROBES}
 QUIET_PATHS: Final = tuple(route.path for route in ROUTES if route.quiet)
 
@@ -256,6 +275,14 @@ def speaks_anthropic(path: str) -> bool:
     The path is as they send it: also under `/upstream/<model>` and any other prefix.
     """
     return _MESSAGES.search(path) is not None
+
+
+def by_query(route: Route, query: str) -> Route:
+    """Return the row of a request whose query decides whether it is about a model or this server."""
+    if route.method != "GET" or (route.path not in _NAMED and route.path not in _UNNAMED):
+        return route
+    other = _NAMED if any(names_in_query(query)) else _UNNAMED
+    return other.get(route.path, route)
 
 
 Methods = dict[str, Route]

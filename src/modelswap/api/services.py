@@ -100,6 +100,12 @@ class Services:
             self.set_profile(None)
         # After the fleet has taken the plan over: that resets failures of changed models.
         self.loop.call_soon(self.fleet_events.publish_statuses)
+        self.loop.call_soon(self.fleet_events.publish_reload)
+
+    def close_events(self) -> None:
+        """End every stream of events."""
+        self.bus.close()
+        self.fleet_events.router.close()
 
     def configure_logs(self) -> None:
         plan = self.config.plan

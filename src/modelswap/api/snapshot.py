@@ -23,9 +23,9 @@ from .hosts.trusted_proxies import TrustedProxies
 from .routing.filters import RequestEdits, compile_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from modelswap.config.plan import Model, Peer, Plan, Secret
+    from modelswap.config.plan import FoundEntry, Model, Peer, Plan, Secret
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
 
@@ -51,9 +51,16 @@ class PeerUpstream:
 
 class ConfigSnapshot:
     def __init__(
-        self, plan: Plan, *, listening: Sequence[str], failures: FailedAttempts | None = None
+        self,
+        plan: Plan,
+        *,
+        listening: Sequence[str],
+        failures: FailedAttempts | None = None,
+        autoload: bool | None = None,
     ) -> None:
         """`failures` are those of the snapshot before: a reload does not reset them.
+
+        *autoload* is what the command line says of it; `None`: the plan says it.
 
         Raises:
             UnusableError: a peer's address cannot be connected to.
@@ -62,7 +69,13 @@ class ConfigSnapshot:
         self.records: dict[tuple[ModelId, str], dict[str, Any]] = {}
         self.statuses: list[dict[str, Any]] = []
         """What `models_endpoint` has made out of the plan: a list of many models costs less then."""
+        self.found: Mapping[str, FoundEntry] = {}
+        self.router_fields: dict[ModelId, Any] = {}
+        """What `llama_router.records` has made out of the plan."""
         self.listening = listening
+        self.told_autoload = autoload
+        self.autoload = plan.settings.models_autoload if autoload is None else autoload
+        """A request loads its model unless it says otherwise."""
         self.failures = failures or FailedAttempts()
         self.names = Names(
             models=plan.models.keys(),
@@ -148,7 +161,12 @@ class ActiveConfig:
             UnusableError: the plan cannot be used; the snapshot stays.
         """
         before = self.snapshot
-        self.snapshot = ConfigSnapshot(plan, listening=before.listening, failures=before.failures)
+        self.snapshot = ConfigSnapshot(
+            plan,
+            listening=before.listening,
+            failures=before.failures,
+            autoload=before.told_autoload,
+        )
         before.close()
 
     def is_shared_address(self, address: str) -> bool:

@@ -148,7 +148,7 @@ class HandoverRunner:
             new_front.forward_signal(self._shutdown.signal)
         services.log.info(f"handed over to pid {new_front.pid}; finishing running requests")
         self._server.hand_over()
-        services.bus.close()
+        services.close_events()
         services.logs.end_tails()
         await self._shutdown.finish(
             self._finished(),

@@ -36,6 +36,8 @@ class Options:
     """Folders whose models are served beside those of the configuration."""
     models_presets: tuple[Path, ...] = ()
     """Presets of llama.cpp's router for found models."""
+    models_autoload: bool | None = None
+    """Whether a request loads its model; `None`: the configuration says it."""
     watch: bool = False
     state_dir: Path | None = None
     tls_cert: Path | None = None

@@ -159,7 +159,9 @@ class Program:
             loop=asyncio.get_running_loop(),
             config=ActiveConfig(
                 ConfigSnapshot(
-                    plan, listening=[] if self._address.socket_path else [self._address.host]
+                    plan,
+                    listening=[] if self._address.socket_path else [self._address.host],
+                    autoload=options.models_autoload,
                 )
             ),
             logs=logs,
@@ -349,7 +351,7 @@ class Program:
 
     def _close_observers(self) -> None:
         services = self._services
-        services.bus.close()
+        services.close_events()
         services.performance.close()
         services.completions.flush()
         services.store.close()

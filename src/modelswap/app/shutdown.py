@@ -63,7 +63,7 @@ class Shutdown:
         log.info("stopping: finishing running requests")
         killed_before = fleet.killed
         fleet.drain()
-        services.bus.close()
+        services.close_events()
         services.logs.end_tails()
         timeout = services.config.plan.settings.shutdown_timeout
         if not await self.unless_hurried(_finished(server, others, timeout)):

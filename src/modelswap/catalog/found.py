@@ -32,6 +32,8 @@ class ModelSource(Enum):
     HUGGING_FACE = "huggingface"
     LM_STUDIO = "lmstudio"
     OLLAMA = "ollama"
+    PRESET = "preset"
+    """In none: a preset of llama.cpp's router names its file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,11 @@ from .serve_arguments import ServeArguments
     "[default: 127.0.0.1:8080; with TLS 127.0.0.1:8443]",
     cls=Option,
 )
+@click.option(
+    "--models-autoload/--no-models-autoload",
+    default=None,
+    help="Whether a request loads its model.  [default: as modelsAutoload says: it does]",
+)
 @click.option("--watch-config", is_flag=True, help="Reload when the configuration changes.")
 @path_option(
     "--state-dir",

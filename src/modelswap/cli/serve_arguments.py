@@ -23,7 +23,11 @@ _LISTS: Final = ("models_dir", "models_preset")
 _VALUES: Final = {
     f"--{name.replace('_', '-')}": name for name in (*sorted(_PATHS), "listen", *_LISTS)
 }
-_WATCH: Final = "--watch-config"
+_FLAGS: Final = {
+    "--watch-config": ("watch_config", True),
+    "--models-autoload": ("models_autoload", True),
+    "--no-models-autoload": ("models_autoload", False),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,7 @@ class ServeArguments:
     models_dir: tuple[Path, ...] = ()
     models_preset: tuple[Path, ...] = ()
     listen: str | None = None
+    models_autoload: bool | None = None
     watch_config: bool = False
     state_dir: Path | None = None
     tls_cert_file: Path | None = None
@@ -59,6 +64,7 @@ class ServeArguments:
             models_dirs=self.models_dir,
             models_presets=self.models_preset,
             listen=self.listen,
+            models_autoload=self.models_autoload,
             watch=self.watch_config,
             state_dir=self.state_dir,
             tls_cert=self.tls_cert_file,
@@ -93,8 +99,9 @@ def plain(arguments: list[str]) -> ServeArguments | None:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
-        if argument == _WATCH:
-            given["watch_config"] = True
+        if argument in _FLAGS:
+            option, is_on = _FLAGS[argument]
+            given[option] = is_on
         elif name in _VALUES:
             value = value if equals else next(rest, "-")
             if value.startswith("-"):

@@ -122,6 +122,7 @@ def test_a_limited_key_uses_its_models_alone(
 OPEN_TO_LIMITED_KEYS = (
     "GET /v1/models; GET /v1/models/; GET /models; GET /models/; GET /v1/models/{id...}; GET /running; "
     "POST /api/models/unload/{model...}; POST /api/models/load/{model...}; GET /upstream; ANY /upstream; "
+    "GET /models/sse; POST /models/load; POST /models/unload; DELETE /models; GET /v1/health; "
     "GET /logs/stream/{id...}; GET /api/performance; GET /api/hardware; GET /api/version; "
     "GET /api/session; GET /health; GET /wol-health; GET /ready; GET /; GET /ui; GET /ui/{name...}; "
     "GET /favicon.ico"
@@ -146,18 +147,19 @@ SENSITIVE = {
         "ANY /upstream/{path...}; GET /unload; POST /unload; POST /api/models/unload; "
         "POST /api/models/unload/{model...}; POST /api/models/load/{model...}; "
         "GET /api/captures/{id}; POST /api/inflight/{id}/cancel; PUT /api/profiles/active; "
-        "POST /api/config/reload; POST /props; POST /lora-adapters"
+        "POST /api/config/reload; POST /props; POST /lora-adapters; POST /slots/{rest...}; "
+        "POST /models/load; POST /models/unload; POST /models; DELETE /models"
     ),
     KeyScope.READ: (
         "GET /slots; GET /logs; GET /log; GET /logs/stream; GET /logs/stream/{id...}; GET /api/events; "
         "GET /api/metrics/activity; GET /api/metrics/stats; GET /api/metrics/export; "
         "GET /api/inflight; GET /running; GET /metrics; GET /ui/{name...}; GET /api/config/status; "
         "GET /api/hardware; GET /api/performance; GET /api/profiles; "
-        "GET /api/session; GET /api/version"
+        "GET /api/session; GET /api/version; GET /api/models/found"
     ),
     None: (
         "GET /; GET /ui; GET /upstream; ANY /upstream; GET /favicon.ico; GET /health; "
-        "GET /wol-health; GET /ready"
+        "GET /wol-health; GET /ready; GET /v1/health"
     ),
 }
 

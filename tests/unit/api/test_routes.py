@@ -20,6 +20,7 @@ from modelswap.api.routes import (
     Starts,
     Table,
     allowed,
+    by_query,
     choose,
     endpoint_of,
     speaks_anthropic,
@@ -192,6 +193,27 @@ def test_a_row_is_found_by_path_and_method() -> None:
     assert upstream is not None
     assert upstream[1] == {"path": "m/health"}
     assert choose(upstream[0], "PATCH") is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "location"),
+    [
+        ("/metrics", "", ModelLocation.NONE),
+        ("/metrics", "model=", ModelLocation.NONE),
+        ("/metrics", "model=a", ModelLocation.QUERY),
+        ("/props", "model=a", ModelLocation.QUERY),
+        ("/props", "autoload=1", ModelLocation.NONE),
+        ("/slots", "", ModelLocation.QUERY),
+        ("/logs", "model=a", ModelLocation.NONE),
+    ],
+)
+def test_some_rows_depend_on_the_query(path: str, query: str, location: ModelLocation) -> None:
+    """`/metrics` and `/props` are of a model where the query names one, else of this server."""
+    found = Table().find(path)
+    assert found is not None
+    route = choose(found[0], "GET")
+    assert route is not None
+    assert by_query(route, query).model is location
 
 
 def constants(file: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ bounds.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs
 
 from modelswap.bounded_cache import BoundedCache
 from modelswap.core.spec import ClientId
@@ -26,6 +27,8 @@ _MAX_ADDRESSES: Final = 1024
 """Addresses whose claimed names are remembered."""
 NO_SWAP: Final = b"x-modelswap-no-swap"
 """The header by which one request asks to be refused rather than to swap a model out."""
+AUTOLOAD: Final = "autoload"
+"""The parameter of llama.cpp's router by which one request asks to load its model, or not to."""
 _YES: Final = frozenset({b"1", b"true", b"yes", b"on"})
 _NOT_MARKED: Final = frozenset({b"", b"0", b"false", b"no", b"off"})
 
@@ -49,6 +52,14 @@ def allows_no_swap(request: Request, identity: Identity) -> bool:
     """Tell whether no other model may be unloaded for the request: its key or its header says so."""
     value = request.header(NO_SWAP) or b""
     return identity.no_swap or value.strip().lower() in _YES
+
+
+def may_load(request: Request, *, default: bool) -> bool:
+    """Tell whether the request may load its model: its query says so as for llama.cpp's router."""
+    if AUTOLOAD not in request.query:  # nearly always
+        return default
+    values = parse_qs(request.query).get(AUTOLOAD)
+    return values[0] in {"1", "true"} if values else default
 
 
 def _value_of(header: str | None, request: Request) -> bytes:

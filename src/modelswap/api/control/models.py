@@ -46,14 +46,18 @@ async def session(request: ControlRequest) -> Reply:
     return as_json({"key": identity.name, "scopes": scopes, "models": list(identity.models)})
 
 
-async def list_models(request: ControlRequest) -> Reply:
+def listed_records(request: ControlRequest) -> list[dict[str, Any]]:
+    """Return the records of everything listed that the client's key may use."""
     services = request.services
     shows_details = request.identity.may(KeyScope.READ)
     listed = records(
         services.config.snapshot, services.fleet, services.profile, shows_details=shows_details
     )
-    visible = [record for record in listed if request.identity.may_use(*_names_of(record))]
-    return as_json({"data": visible, "object": "list"})
+    return [record for record in listed if request.identity.may_use(*_names_of(record))]
+
+
+async def list_models(request: ControlRequest) -> Reply:
+    return as_json({"data": listed_records(request), "object": "list"})
 
 
 def _names_of(record: dict[str, Any]) -> tuple[str, ...]:

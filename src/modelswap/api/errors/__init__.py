@@ -2,6 +2,6 @@
 
 error_mapping     why a wait or a relay failed → an exception of `modelswap.errors`
 error_responses   an exception → status, headers and body
-error_objects     the JSON of OpenAI's and Anthropic's errors
+error_objects     the JSON of the errors of OpenAI, Anthropic and llama-server
 negotiation       JSON, plain text or HTML, by `Accept`
 """

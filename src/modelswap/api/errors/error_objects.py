@@ -1,4 +1,4 @@
-"""The JSON objects of errors: of OpenAI's API and of Anthropic's.
+"""The JSON objects of errors: of OpenAI's API, of Anthropic's and of llama-server's.
 
 Guarantees: no object holds markup that a browser could run, whatever the message holds.
 """
@@ -45,6 +45,11 @@ def openai_error(message: str, kind: str, code: str) -> bytes:
     """Write the error object that OpenAI clients read, on one line."""
     error = {"message": message, "type": kind, "param": None, "code": code}
     return _document({"src": SOURCE, "error": error})
+
+
+def llama_error(status: int, message: str, kind: str) -> bytes:
+    """Write the error object of llama-server: its `code` is the status."""
+    return _document({"error": {"code": status, "message": message, "type": kind}})
 
 
 def anthropic_type(status: int, *, should_retry: bool | None = None) -> str:

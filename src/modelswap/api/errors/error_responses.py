@@ -16,12 +16,13 @@ from modelswap.errors import (
     ConcurrencyLimitError,
     LoadingError,
     ReplyError,
+    RouterError,
     UnauthorizedError,
     UnsupportedCodingError,
 )
 from modelswap.http import ACCEPTED
 
-from .error_objects import SOURCE, anthropic_error, fault_of, openai_error
+from .error_objects import SOURCE, anthropic_error, fault_of, llama_error, openai_error
 from .negotiation import ErrorFormat, preferred_format
 
 CHALLENGE: Final = f'Basic realm="{SOURCE}"'
@@ -116,6 +117,9 @@ def response_for(
             error.status, error.text, retry_after=error.retry_after, headers=headers
         )
         return replace(response, body=LOADING)
+    if isinstance(error, RouterError):
+        response = error_response(error.status, error.text, headers=headers)
+        return replace(response, body=llama_error(error.status, error.text, error.kind))
     if isinstance(error, ConcurrencyLimitError):
         accept = None
     if isinstance(error, UnauthorizedError):

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from modelswap.api.auth.client_identity import (
+    AUTOLOAD,
     NO_SWAP,
     address_of,
     allows_no_swap,
     is_background,
+    may_load,
 )
 from modelswap.api.auth.credentials import without_any, without_keys
 from modelswap.api.pages.model_pages import sandbox_fields
@@ -145,6 +147,16 @@ class RequestContext:
         """Whether the body is sent in a coding, so that nothing can be read in it as it stands."""
         coding = self.request.header(b"content-encoding")
         return coding is not None and coding.strip().lower() not in {b"", b"identity"}
+
+    @property
+    def autoload(self) -> bool:
+        """Whether the request loads its model where that is not loaded."""
+        return may_load(self.request, default=self.snapshot.autoload)
+
+    @property
+    def speaks_router(self) -> bool:
+        """Whether its client expects the errors of llama.cpp's router."""
+        return AUTOLOAD in self.request.query
 
     def remember(self, resolved: ResolvedRequest) -> None:
         """Keep the result for equal requests, unless each request's names are checked."""

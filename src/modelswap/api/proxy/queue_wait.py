@@ -16,7 +16,7 @@ from modelswap.api.errors.error_mapping import wait_error
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
-from modelswap.errors import UnavailableError
+from modelswap.errors import RouterError, UnavailableError
 from modelswap.units import Seconds
 
 from .keep_alive_stream import KeepAliveStream, announced_timeout, before
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from .context import RequestContext
 
+_LOADED: Final = frozenset({Phase.READY, Phase.STARTING})
+"""A request that may not load its model waits for a load that has begun."""
 ASK_AGAIN: Final = Seconds(5.0)
 """Until a client that could not wait may ask again, when nothing better is known."""
 ASK_AGAIN_BY: Final = Seconds(60.0)
@@ -72,6 +74,9 @@ class QueueWait:
         """Take a place in the queue; the receiver may be called before this returns."""
         self._is_over = False
         context = self.context
+        if not context.autoload and self.services.fleet.listed_phase(self.model) not in _LOADED:
+            self.receiver.fail(RouterError(400, "model is not loaded"))
+            return
         shows_state = self._shows_state()
         request = LeaseRequest(
             self.model,

@@ -38,6 +38,7 @@ from modelswap.errors import (
     ForbiddenError,
     NotFoundError,
     ReplyError,
+    RouterError,
     UnavailableError,
 )
 
@@ -207,6 +208,8 @@ def _find_target(
             )
         case Unknown():
             resolved.name = resolved.model = name
+            if context.speaks_router:
+                raise RouterError(400, f"model '{name}' not found")
             raise NotFoundError(f"{NO_ROUTER}: {name!r}")
         case _ as never:
             assert_never(never)

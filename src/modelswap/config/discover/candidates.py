@@ -90,7 +90,7 @@ def _at(path: str, found: Iterable[FoundModel]) -> FoundModel | None:
 
 def _named(name: str, path: str, known: FoundModel | None) -> FoundModel:
     if known is not None:
-        return replace(known, id=name, aliases=())
+        return replace(known, id=name, aliases=(), source=ModelSource.PRESET)
     return FoundModel(
         id=name,
         aliases=(),
@@ -98,7 +98,7 @@ def _named(name: str, path: str, known: FoundModel | None) -> FoundModel:
         files=(),
         size=Bytes(0),
         format=ModelFormat.GGUF,
-        source=ModelSource.FOLDER,
+        source=ModelSource.PRESET,
     )
 
 

@@ -189,6 +189,12 @@ class SettingKeys:
         shown="`proxy`",
     )
     include_aliases_in_list: bool = flag("includeAliasesInList", "List aliases in `/v1/models`.")
+    models_autoload: bool = flag(
+        "modelsAutoload",
+        "A request loads its model; else only what is loaded is used (400 otherwise), and models are loaded "
+        "by `/models/load`, `/api/models/load` and `preload`. A request may say otherwise with `?autoload=`.",
+        default=True,
+    )
     shutdown_timeout: Seconds = key(
         "shutdownTimeout", Duration(), Seconds(30.0), "How long a stop waits for running requests."
     )

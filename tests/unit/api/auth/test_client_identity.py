@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from modelswap.api.auth.client_identity import (
     ClientIdentities,
     address_of,
     is_background,
+    may_load,
 )
 from modelswap.api.auth.identity import ANONYMOUS, Identity
 from modelswap.api.hosts.trusted_proxies import TrustedProxies
@@ -60,6 +61,27 @@ def test_where_proxies_are_trusted_only_they_name_clients() -> None:
     through = {clients.of(request("10.0.0.1", x_user=f"u{n}")) for n in range(500)}
     assert len(through) == 500
     assert clients.of(request("9.9.9.9", x_user="u3")) == "9.9.9.9"
+
+
+@pytest.mark.parametrize("default", [False, True])
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("autoload=true", True),
+        ("model=a&autoload=1", True),
+        ("autoload=false", False),
+        ("autoload=TRUE", False),
+        ("autoload=0&autoload=1", False),
+        ("autoload=", None),
+        ("autoload", None),
+        ("model=autoload", None),
+        ("", None),
+    ],
+)
+def test_whether_a_request_may_load(query: str, *, expected: bool | None, default: bool) -> None:
+    """As llama.cpp's router reads it: `true` and `1` are yes, others no, none as the server says."""
+    found = may_load(cast("Any", SimpleNamespace(query=query)), default=default)
+    assert found is (default if expected is None else expected)
 
 
 def test_a_named_key_names_the_client() -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from modelswap.api.auth.identity import ANONYMOUS
-from modelswap.api.control.model_loading import load, unload
-from modelswap.core.commands import LeaseRequest
-from modelswap.core.spec import ClientId, ModelId
+from modelswap.api.control.model_loading import begin_load, load, unload
+from modelswap.core.commands import Fail, LeaseRequest, Reason
+from modelswap.core.spec import ClientId, ModelId, RequestId
+from modelswap.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +74,29 @@ async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
             loading.cancel()
     assert loading.cancelled() is client_leaves
     assert fleet.in_flight == 0
+
+
+def test_a_begun_load_keeps_no_lease() -> None:
+    """The lease is given back as soon as the model is ready; a refusal then has no reader."""
+    fleet = OneLeaseFleet()
+    wanted = LeaseRequest(A, ClientId("x"))
+    begin_load(cast("Fleet", fleet), wanted, ANONYMOUS)
+    fleet.grant()
+    assert fleet.in_flight == 0
+    assert fleet.waiter is not None
+    fleet.waiter.on_refused(Fail(RequestId(1), Reason.LOAD_FAILED))
+
+
+def test_a_load_that_is_refused_at_once() -> None:
+    """What is known before the answer is its error."""
+
+    class FullFleet(OneLeaseFleet):
+        def ask(self, request: LeaseRequest, waiter: LeaseWaiter) -> None:
+            del request
+            waiter.on_refused(Fail(RequestId(1), Reason.QUEUE_FULL))
+
+    with pytest.raises(UnavailableError, match="too many requests"):
+        begin_load(cast("Fleet", FullFleet()), LeaseRequest(A, ClientId("x")), ANONYMOUS)
 
 
 @pytest.mark.parametrize(("failed", "told"), [((), 0), ((B,), 1)])

@@ -1,0 +1,252 @@
+"""The control routes of llama.cpp's router.
+
+Errors have llama-server's object: `code` is the status.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from modelswap import __version__
+from modelswap.api.auth.client_identity import allows_no_swap
+from modelswap.api.control.control_request import (
+    ControlRequest,
+    Reply,
+    StreamReply,
+    as_json,
+)
+from modelswap.api.control.model_loading import begin_load
+from modelswap.api.control.models import listed_records
+from modelswap.api.hosts.site_checks import check_site
+from modelswap.config.schema.schema import KeyScope
+from modelswap.core.commands import LeaseRequest
+from modelswap.core.models.lifecycle import Phase
+from modelswap.core.spec import ClientId
+from modelswap.errors import ForbiddenError, RouterError
+from modelswap.observe.logs.logs import model_source
+from modelswap.units import Seconds
+
+from .events import RouterReader, router_frame
+from .load_progress import progress_of
+from .records import router_record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from modelswap.api.auth.identity import Identity
+    from modelswap.api.services import Services
+    from modelswap.config.plan import Model
+    from modelswap.core.spec import ModelId
+
+NOT_FOUND: Final = "not_found_error"
+NOT_SUPPORTED: Final = "not_supported_error"
+SUCCESS: Final = {"success": True}
+LOOK: Final = Seconds(0.25)
+"""Between two looks at a load: a client's bar moves smoothly, and a look costs under a millisecond."""
+LAST_LINES: Final = 10
+"""Of a failed server's output: a cause and what it led to; `/logs/stream/<model>` has the rest."""
+KEEP_ALIVE: Final = Seconds(15.0)
+"""Between comments without events, so that no proxy closes the stream as idle."""
+BUILD: Final = f"b0-modelswap-{__version__}"
+"""llama.cpp's form: `b`, a number, a name; no build of llama.cpp answers here."""
+_LIVE: Final = (("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"))
+
+
+class _Order(msgspec.Struct):
+    model: str = ""
+
+
+def _named(request: ControlRequest) -> str:
+    """Return the model that a body names; empty: none."""
+    try:
+        return msgspec.json.decode(request.body, type=_Order).model
+    except msgspec.ValidationError as error:
+        raise RouterError(400, f"the body is not what is expected here: {error}") from None
+    except (msgspec.DecodeError, RecursionError):
+        raise RouterError(400, "the body is not valid JSON") from None
+
+
+def _local(request: ControlRequest, name: str) -> ModelId | None:
+    """Return the model of that name, if it is one of this server, or raise `ForbiddenError`."""
+    model = request.services.config.snapshot.local(name)
+    if model is not None and not request.identity.may_use(model, name):
+        raise ForbiddenError(f"this key may not use the model {name!r}")
+    return model
+
+
+async def health(_: ControlRequest) -> Reply:
+    return as_json({"status": "ok"})
+
+
+async def props(request: ControlRequest) -> Reply:
+    """Say what this server is; `default_generation_settings` are there for clients that read them."""
+    return as_json(
+        {
+            "role": "router",
+            "max_instances": 0,
+            "models_autoload": request.services.config.snapshot.autoload,
+            "model_alias": "modelswap",
+            "model_path": "none",
+            "default_generation_settings": {"params": {}, "n_ctx": 0},
+            "ui_settings": {},
+            "build_info": BUILD,
+            "cors_proxy_enabled": False,
+        }
+    )
+
+
+# Models
+
+
+async def list_models(request: ControlRequest) -> Reply:
+    """List the models; with `?reload=1` after a look at configuration and folders."""
+    if request.arg("reload"):
+        await _reload(request)
+    services, identity = request.services, request.identity
+    shows_details = identity.may(KeyScope.READ)
+    snapshot = services.config.snapshot
+    listed = [
+        router_record(record, snapshot, shows_details=shows_details)
+        for record in listed_records(request)
+    ]
+    for record in listed:
+        status = record["status"]
+        if status["value"] == "loading":
+            await _add_progress(services, record)
+        elif shows_details and "failed" in status:
+            status["log"] = _last_lines(services, snapshot.local(record["id"]))
+    return as_json({"data": listed, "object": "list"})
+
+
+def _last_lines(services: Services, model: ModelId | None) -> list[str]:
+    """Return the end of what a model's server has printed, secrets masked."""
+    if model is None:
+        return []
+    text = services.logs.history(model_source(model)).decode("utf-8", "replace")
+    return text.splitlines()[-LAST_LINES:]
+
+
+async def _reload(request: ControlRequest) -> None:
+    """Reload, where the client may do so: a page of another site may not, although it is a GET."""
+    services = request.services
+    if not request.identity.may(KeyScope.ADMIN):
+        raise ForbiddenError("this key may not reload")
+    snapshot = services.config.snapshot
+    check_site(request.http_request, snapshot.site_rules, snapshot.proxies)
+    await services.reload()
+    status = services.reload_status.shown()
+    if not status["ok"]:
+        raise RouterError(500, f"the reload failed: {status['problems']}", "server_error")
+
+
+async def load(request: ControlRequest) -> Reply:
+    """Begin to load a model; the list and the events tell how it goes."""
+    services, identity = request.services, request.identity
+    model = _local(request, _named(request))
+    if model is None:
+        raise RouterError(404, "model is not found", NOT_FOUND)
+    fleet = services.fleet
+    if fleet.listed_phase(model) is not Phase.STOPPED:
+        raise RouterError(400, "model is already running")
+    if fleet.failure(model) is not None:  # an order to load is one to try again
+        await fleet.unload([model])
+    no_swap = allows_no_swap(request.http_request, identity)
+    wanted = LeaseRequest(model, ClientId(identity.name), no_swap=no_swap)
+    begin_load(fleet, wanted, identity)
+    return as_json(SUCCESS)
+
+
+async def unload(request: ControlRequest) -> Reply:
+    """Begin to unload a model; the list and the events tell when it is gone."""
+    services = request.services
+    model = _local(request, _named(request))
+    if model is None:
+        raise RouterError(400, "model is not found")
+    if services.fleet.listed_phase(model) is Phase.STOPPED:
+        raise RouterError(400, "model is not running")
+    services.fleet.begin_unload([model], force=False)
+    return as_json(SUCCESS)
+
+
+async def pull(request: ControlRequest) -> Reply:
+    """Refuse: nothing is downloaded by this version."""
+    name = _named(request)
+    if not name:
+        raise RouterError(400, "model must be a non-empty string")
+    if request.services.config.snapshot.names.is_known(name):
+        raise RouterError(400, f"model '{name}' already exists")
+    raise RouterError(
+        501,
+        f"modelswap does not download models yet; put the files of '{name}' into a folder that it serves",
+        NOT_SUPPORTED,
+    )
+
+
+async def remove(request: ControlRequest) -> Reply:
+    """Refuse: the folders and stores are read only."""
+    name = request.arg("model") or ""
+    if not name:
+        raise RouterError(400, "model must be a non-empty string")
+    if _local(request, name) is None:
+        raise RouterError(404, f"model name={name} is not found", NOT_FOUND)
+    raise RouterError(400, f"model name={name} is not removable (not from cache)")
+
+
+# Events
+
+
+async def events(request: ControlRequest) -> StreamReply:
+    """Stream what happens to models, from now on."""
+    identity = request.identity
+    reader = RouterReader(identity.may_use, shows_details=identity.may(KeyScope.READ))
+    request.services.fleet_events.router.subscribe(reader)
+    return StreamReply(_frames(request.services, identity, reader), headers=_LIVE)
+
+
+async def _frames(
+    services: Services, identity: Identity, reader: RouterReader
+) -> AsyncIterator[bytes]:
+    told: dict[ModelId, object] = {}
+    try:
+        yield b": events of models\n\n"
+        while True:
+            is_loading = any(phase is Phase.STARTING for _, phase, _ in services.fleet.running())
+            data = await reader.stream.take(LOOK if is_loading else KEEP_ALIVE)
+            if data is None:
+                return
+            if data:
+                yield data
+            elif not is_loading:
+                yield b": keep-alive\n\n"
+            for model, progress in await _loads(services, identity):
+                if told.get(model) != progress:
+                    told[model] = progress
+                    state = {"status": "loading", "progress": progress}
+                    yield router_frame(model, "model_status", state)
+    finally:
+        services.fleet_events.router.unsubscribe(reader)
+
+
+async def _loads(services: Services, identity: Identity) -> list[tuple[ModelId, dict[str, Any]]]:
+    """Return how far the loads are that a client may know of."""
+    found: list[tuple[ModelId, dict[str, Any]]] = []
+    for model, phase, pid in services.fleet.running():
+        if phase is Phase.STARTING and pid is not None and identity.may_use(model.id):
+            progress = await _progress(services, model, pid)
+            if progress is not None and services.fleet.phase(model.id) is Phase.STARTING:
+                found.append((model.id, progress))
+    return found
+
+
+async def _progress(services: Services, model: Model, pid: int) -> dict[str, Any] | None:
+    return await services.loop.run_in_executor(None, progress_of, pid, model.argv)
+
+
+async def _add_progress(services: Services, record: dict[str, Any]) -> None:
+    for model, phase, pid in services.fleet.running():
+        if model.id == record["id"] and phase is Phase.STARTING and pid is not None:
+            progress = await _progress(services, model, pid)
+            if progress is not None:
+                record["status"]["progress"] = progress

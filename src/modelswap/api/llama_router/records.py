@@ -1,0 +1,174 @@
+"""The records of `GET /models`: those of `/v1/models`, and what clients of llama.cpp's router look for.
+
+What only the configuration says is made once for each snapshot.
+Does not: change the records of `/v1/models`, which llama-swap's clients know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from modelswap.config.commands.secrets import shown_command
+from modelswap.config.commands.words import split
+from modelswap.core.models.lifecycle import Phase
+from modelswap.deferred import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modelswap.api.snapshot import ConfigSnapshot
+    from modelswap.config.plan import FoundEntry, Model
+    from modelswap.core.spec import ModelId
+    from modelswap.fleet import ModelFailure
+
+Record = dict[str, Any]
+
+_TEXT: Final = ("text",)
+"""The modalities of a model of which nothing else is known, as llama.cpp's router says it."""
+_SOURCES: Final = {"preset": "preset", "folder": "models_dir"}
+"""The router's words for values of `ModelSource`; any other is a store. The catalog is not imported for it."""
+_OWN: Final = frozenset({"host", "port", "alias", "a", "tags"})
+"""Options that a preset does not have: the router sets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterFields:
+    """What the router's record of a model has beside that of `/v1/models`."""
+
+    shown: Record
+    """For every client."""
+    details: Record
+    """For those who may read commands and paths."""
+    args: tuple[str, ...]
+    preset: str
+
+
+def router_record(record: Record, snapshot: ConfigSnapshot, *, shows_details: bool) -> Record:
+    """Return a record of `/v1/models` as llama.cpp's router has it."""
+    internal = record["meta"]["llamaswap"]
+    model = snapshot.plan.models.get(internal.get("modelID", record["id"]))
+    status = _status(record["status"])
+    if model is None:  # a peer's, a selector, a pin
+        return {**record, "aliases": [], "tags": [], "can_remove": False, "status": status}
+    fields = fields_of(snapshot, model)
+    architecture = {**fields.shown["architecture"], **record.get("architecture", {})}
+    found = {**record, **fields.shown, "architecture": architecture, "status": status}
+    found["meta"] = fields.shown["meta"] | record["meta"]
+    if record["id"] != model.id:
+        found["aliases"] = []
+    if shows_details:
+        found |= fields.details
+        status["args"] = list(fields.args)
+        status["preset"] = fields.preset
+    return found
+
+
+def _status(status: Record) -> Record:
+    """Say of a model that failed what the router says: it is unloaded, and it failed."""
+    return status | ({"value": "unloaded"} if status["value"] == "failed" else {})
+
+
+def fields_of(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
+    fields: RouterFields | None = snapshot.router_fields.get(model.id)
+    if fields is None:
+        fields = snapshot.router_fields[model.id] = _made(snapshot, model)
+    return fields
+
+
+def _made(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
+    entry = _found(snapshot).get(model.id)
+    args = split(shown_command(snapshot.plan, model.cmd))
+    meta: Record = {}
+    details: Record = {}
+    if entry is not None:
+        found = entry.model
+        meta = {
+            "n_ctx_train": found.context_length,
+            "n_params": found.parameters,
+            "size": found.size,
+        }
+        if found.path.name:  # a preset may name a repository instead
+            details = {"path": str(found.path).encode("utf-8", "backslashreplace").decode()}
+    return RouterFields(
+        {
+            "model": _router_name(model, entry),
+            "aliases": [alias for alias in map(str.strip, model.aliases) if alias],
+            "tags": [],
+            "source": _source(entry),
+            "can_remove": False,
+            "architecture": {"input_modalities": _TEXT, "output_modalities": _TEXT},
+            "meta": {name: value for name, value in meta.items() if value},
+        },
+        details,
+        args,
+        preset_of(model.id, args),
+    )
+
+
+def _found(snapshot: ConfigSnapshot) -> Mapping[str, FoundEntry]:
+    discovered = snapshot.plan.discovered
+    if discovered is None:
+        return {}
+    if not snapshot.found:
+        snapshot.found = {entry.id: entry for entry in discovered.models if not entry.reason}
+    return snapshot.found
+
+
+def _source(entry: FoundEntry | None) -> str:
+    """Say where a model comes from, in the router's words; what is written in the file is a preset."""
+    return _SOURCES.get("preset" if entry is None else entry.model.source.value, "cache")
+
+
+def _router_name(model: Model, entry: FoundEntry | None) -> str:
+    """Return the name that llama.cpp's router gives a model: in a cache `OWNER/REPO:QUANT`, where it has that."""
+    if _source(entry) == "cache":
+        return next((alias for alias in model.aliases if "/" in alias and ":" in alias), model.id)
+    return model.id
+
+
+def preset_of(model: ModelId, args: Sequence[str]) -> str:
+    """Write the options of a command as a section of a preset (INI); switches are true."""
+    lines = [f"[{model}]"]
+    at = 1
+    while at < len(args):
+        word, at = args[at], at + 1
+        if not word.startswith("-"):
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals and at < len(args) and not _is_option(args[at]):
+            value, at = args[at], at + 1
+        if name and name not in _OWN:
+            lines.append(f"{name} = {value or 'true'}")
+    return "\n".join(lines) + "\n"
+
+
+def _is_option(word: str) -> bool:
+    """Tell an option from a value; `-1` is a value."""
+    return word.startswith("-") and not word[1:2].isdigit()
+
+
+def loaded_info(snapshot: ConfigSnapshot, model: ModelId) -> Record:
+    """Return what is known of a loaded model, for the event that tells it."""
+    configured = snapshot.plan.models.get(model)
+    if configured is None:
+        return {}
+    shown = fields_of(snapshot, configured).shown
+    context = configured.capabilities.context
+    meta = shown["meta"] | ({"n_ctx": context} if context else {})
+    return {"id": model, "object": "model", **shown, "meta": meta}
+
+
+def status_data(phase: Phase, failed: ModelFailure | None) -> Record | None:
+    """Return the data of a `model_status` event; None: the phase is none of the router's."""
+    match phase:
+        case Phase.STARTING:
+            return {"status": "loading"}
+        case Phase.READY:
+            return {"status": "loaded"}
+        case Phase.STOPPED:
+            if failed is None:
+                return {"status": "unloaded", "exit_code": 0}
+            code = failed.why.exit_code
+            return {"status": "unloaded", "exit_code": 1 if code is None else code, "failed": True}
+        case _:
+            return None
