@@ -66,7 +66,9 @@ class ProxyRequest(RequestState):
             exchange.read_body(self.on_body)
         else:
             exchange.ready = b""
-            self.on_body(ready)
+            resolved = resolve(self.context, ready, exchange.request.query, self.services)
+            self._body = ready if resolved.body is None else resolved.body
+            self._on_resolved(resolved)
 
     def on_body(self, body: bytes) -> None:
         resolved = resolve(self.context, body, self.exchange.request.query, self.services)
@@ -257,7 +259,10 @@ class ProxyRequest(RequestState):
         now = monotonic()
         if self._record is not None:
             self._record.on_whole(head, data, now)
-        self._finish(DONE, now, len(data), head.status)
+        if self._arrival is None:
+            self._settle(DONE, now, len(data), head.status)
+        else:
+            self._finish(DONE, now, len(data), head.status)
 
     def on_whole(self, head: ResponseHead, data: bytes) -> None:
         now = monotonic()

@@ -195,7 +195,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._sent_before = sent = self._sent
         self._sent = sent + len(data)
         self.last = now
-        pool.coalescer.write(transport, data)
+        coalescer = pool.coalescer
+        if coalescer.waiting:  # the data is small, and needs no call
+            coalescer.waiting.append((transport, data))
+        else:
+            coalescer.write(transport, data)
         return True
 
     def observer(self) -> UpstreamObserver | None:
@@ -296,8 +300,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _on_head(self, observer: UpstreamObserver, data: bytes) -> None:
         self._got = True
-        if self._partial:
-            data = self._partial + data
+        data = self._partial + data
         heads = self._pool.heads
         while True:
             found = heads.known(data) or heads.read(data)
@@ -364,8 +367,6 @@ class UpstreamConnection(asyncio.Protocol):
         if left > 0:
             self._left = left
             observer.on_body(data)
-        elif left == 0:
-            self._end_response(data, b"")
         else:
             self._end_response(data[: self._left], data[self._left :])
 
@@ -397,8 +398,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reused = True
         self._got = False
         if self._keep and not rest and not observer.is_sending:
-            if self._reading_paused:
-                self.resume()
+            self.resume()
             self._pool.put_idle(self)
         else:
             self.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from modelswap.http.body.buffered_protocol import BufferedBodyProtocol
 from modelswap.http.transport.swept_connections import REST_AFTER
+from modelswap.http.transport.write_coalescer import LARGE
 from modelswap.units import Bytes
 
 from .client_probes import HalfClosedProbe
@@ -187,8 +188,13 @@ class ServerConnection(asyncio.Protocol):
         reader = self.reader
         if reader.body is not None or context.draining or not self.keep_alive:
             return False
-        if client.transport is not None:
-            context.coalescer.write(client.transport, data)
+        transport = client.transport
+        if transport is not None:
+            coalescer = client.coalescer
+            if coalescer.waiting and len(data) < LARGE:  # it needs no call
+                coalescer.waiting.append((transport, data))
+            else:
+                coalescer.write(transport, data)
         if (
             client.is_reading
             and self._task is None
