@@ -263,6 +263,7 @@ class Responding:
         self.relay.on_client_gone()
 
     def on_end(self, result: RelayResult) -> None:
+        vars(self).pop("relay", None)  # as the api's owner forgets it
         self.notes.on_end(result)
         if not result.started and not self.exchange.finished:
             self.exchange.reply(502, [], result.reason.name.encode())

@@ -8,7 +8,6 @@ Does not: run more than one pause at a time.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 import sys
@@ -76,6 +75,8 @@ class TimerFd:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         if sys.platform != "linux":
             raise AttributeError("timerfd is Linux's")
+        import ctypes  # noqa: PLC0415 - only probes need it
+
         library = ctypes.CDLL(None, use_errno=True)
         self._set = library.timerfd_settime
         self._fd = int(library.timerfd_create(time.CLOCK_MONOTONIC, _FLAGS))

@@ -55,14 +55,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._passthrough: Passthrough | None = None
         """That of the response, also while its chunks do not pass by themselves."""
         self._partial = b""
-        self._keep = False
-        self._reused = False
+        self._keep = self._reused = False
         self._got = False
         """A byte of this response has come."""
-        self._sent = 0
-        """Bytes written over the connection's life."""
-        self._sent_before = 0
-        """The same when the current request began."""
+        self._sent = self._sent_before = 0
+        """Bytes written over the connection's life, and when the current request began."""
         self._reading_paused = False
         """Because the client does not keep up."""
         self.last = pool.sweeper.now
@@ -81,9 +78,8 @@ class UpstreamConnection(asyncio.Protocol):
             end = data.find(b"\r\n", 1, 10)
             size = known_size(data[:end])
             if size and len(data) == end + size + 4 and data.endswith(b"\r\n"):
-                client = passing.client
+                client, transport = passing.client, passing.transport
                 coalescer = client.coalescer
-                transport = passing.transport
                 if not coalescer.at_once:
                     coalescer.write(transport, data)
                 elif not transport.is_closing():

@@ -92,10 +92,8 @@ class Relay:
         self._bytes_sent = 0
         self._is_passing = False
         """The upstream's response goes to the client."""
-        self._retried = False
-        self._source_started = False
-        self._is_chunked_body = False
-        self._was_reset = False
+        self._retried = self._was_reset = False
+        self._source_started = self._is_chunked_body = False
         self.ended = False
         self.is_head = request.method == "HEAD"
         self.is_sending = False
