@@ -15,7 +15,7 @@ from .proxy.proxy_request import ProxyRequest
 from .routes import UPSTREAM, Starts, Table, choose, starts_below
 
 if TYPE_CHECKING:
-    from modelswap.http import Exchange
+    from modelswap.http import Exchange, Request
 
     from .auth.client_identity import ClientIdentities
     from .auth.identity import Identity
@@ -74,6 +74,9 @@ class ModelPathHandler:
             return "polls" if is_poll else ""
         if self.readiness.is_unleased(target.model, request, rest):
             return "polls"
+        return self._ignored(request, target)
+
+    def _ignored(self, request: Request, target: LocalTarget) -> str:
         model = self.services.config.plan.models[target.model]
         return "ignored websocket requests" if request.upgrade and model.ignore_websockets else ""
 
@@ -106,6 +109,12 @@ class ModelPathHandler:
             raise ConflictError(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
         snapshot, named = services.config.snapshot, (COMFYUI, target)
         context = RequestContext(
-            snapshot, request, identity, self.clients, path="/" + path, named=named
+            snapshot,
+            request,
+            identity,
+            self.clients,
+            path="/" + path,
+            named=named,
+            unleased=self._ignored(request, target),
         )
         ProxyRequest(services, exchange, context).receive()

@@ -206,6 +206,9 @@ def test_comfyui_s_web_sockets_are_ignored(server: Modelswap) -> None:
         assert server.ask("POST", "/api/models/unload/comfyui_auto").body == b"OK"
         with pytest.raises(websockets.exceptions.ConnectionClosed):
             socket.recv(timeout=30)
+    stopped = "<comfyui_auto> stopped"
+    wait_until(lambda: stopped in server.log(), what="the stop is logged")
+    assert "<comfyui_auto> stopping: unloaded" in server.log().rsplit(stopped, 1)[0]
 
 
 def test_other_upgrades(server: Modelswap) -> None:
