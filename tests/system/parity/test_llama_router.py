@@ -181,7 +181,7 @@ def test_metrics_of_a_model(server: Modelswap) -> None:
     assert server.ask("GET", "/metrics?model=a").status == 409
     assert server.ask("POST", "/api/models/load/a").status == 200
     assert server.ask("GET", "/metrics?model=a").json()["path"] == "/metrics"
-    assert b"llamaswap_" in server.ask("GET", "/metrics").body
+    assert b"modelswap_build_info" in server.ask("GET", "/metrics").body
 
 
 def test_health(server: Modelswap) -> None:

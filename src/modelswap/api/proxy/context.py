@@ -163,7 +163,7 @@ class RequestContext:
         if not self.identity.models:
             cache = self.known_streams if resolved.stream else self.known
             cache[resolved.name] = resolved
-            if isinstance(resolved.target, LocalTarget):
+            if isinstance(resolved.target, LocalTarget) and not self.unleased:
                 resolved.straight = resolved.target
 
     def upstream_request(

@@ -45,6 +45,15 @@ def test_names_are_kept_apart_by_stream_and_bounded() -> None:
     assert len(context.known) <= 64
 
 
+def test_only_a_request_that_takes_a_lease_goes_straight_to_its_model() -> None:
+    """A poll uses a model that is ready, and loads none, each time that it comes."""
+    for unleased, straight in (("", HERE[1]), ("polls", None)):
+        context = context_of(request_of(length=9), unleased=unleased)
+        resolved = ResolvedRequest("m", "m", HERE[1])
+        context.remember(resolved)
+        assert resolved.straight is straight
+
+
 def test_the_request_for_an_upstream_is_kept() -> None:
     """Until the client has its headers, or the query was edited."""
     context = context_of(request_of(length=9))
