@@ -42,7 +42,7 @@ _OLLAMA_OPTIONS: Final = {
     "seed": "seed",
 }
 """Ollama's parameter: the option of llama-server with the same meaning. Each is a number."""
-_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,3})?")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 """Other text is no value of these options, and a line break in it would end the quoting."""
 MOST_DIGITS: Final = 12
 """Digits of a whole number: Python refuses to read one of thousands."""
