@@ -12,6 +12,7 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.config.discover.disk.places import Findings, Places
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 INTERVAL: Final = 2.0
 """Seconds between two looks: a new file is served after two of them."""
 _LONGEST_TRUST: Final = 60.0
-"""Seconds after which the files are looked at anyway: a file system's clock may be coarse."""
+"""Seconds after which the files are looked at anyway: a file system's clock may be coarse. So many are
+between two reloads for models that a rejected one did not bring."""
 _MOST_SHARE: Final = 0.02
 """Of one core: a look at very many files is taken less often."""
 
@@ -54,6 +56,11 @@ class ModelWatch:
         self._looked_at = 0.0
         self._is_settled = False
         """What counts was settled by a look, and no reload has used it yet."""
+        self._offered: tuple[FoundModel, ...] = ()
+        """What the last reload that came so far was given."""
+        self._in_use: tuple[FoundModel, ...] = ()
+        self._retry_at = inf
+        """When a reload is wanted again: the last one was rejected, and would have changed the models."""
         self._wanted = asyncio.Event()
 
     def find(self, places: Places) -> Findings:
@@ -62,10 +69,12 @@ class ModelWatch:
             settling = self._ready()
             if self._is_settled and places == self._places:
                 self._is_settled = False
-                return Findings(settling.taken, self._problems)
-            self._places = places
-            found = self._look()
-            settling.take(found.models)
+                found = Findings(settling.taken, self._problems)
+            else:
+                self._places = places
+                found = self._look()
+                settling.take(found.models)
+            self._offered = found.models
             return found
 
     def known(self, places: Places) -> Findings:
@@ -78,6 +87,10 @@ class ModelWatch:
         """Look; tell whether a reload would find other models."""
         with self._lock:
             settling = self._ready()
+            if time.monotonic() >= self._retry_at:
+                settling.look(self._look().models)
+                self._is_settled, self._retry_at = True, inf
+                return True
             if settling.is_settled and not self._may_have_changed():
                 return False
             if settling.look(self._look().models):
@@ -112,11 +125,17 @@ class ModelWatch:
         return self._finder
 
     def on_plan(self, *, looks: bool) -> None:
-        """Begin or stop to look: the plan in use has found models, or none."""
+        """Begin or stop to look: the plan that is in use now has found models, or none."""
+        self._in_use, self._retry_at = self._offered, inf
         if looks:
             self._wanted.set()
         else:
             self._wanted.clear()
+
+    def on_rejected(self) -> None:
+        """Note that a reload was rejected: models that it would have brought are offered again, later."""
+        is_lost = self._is_settled or self._offered != self._in_use
+        self._retry_at = time.monotonic() + _LONGEST_TRUST if is_lost else inf
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever a reload would find other models."""

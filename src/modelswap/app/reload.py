@@ -71,7 +71,7 @@ class Reloader:
                 return  # another process has taken over, and has loaded the configuration anew
             except Exception as bug:  # noqa: BLE001 - outermost handler: a reload must not end the program
                 self._crashed(bug)
-                self._services.reload_status.reject([f"internal error: {bug!r}"])
+                self._reject([f"internal error: {bug!r}"])
             self._manager.ready()
 
     async def reload(self) -> None:
@@ -91,15 +91,18 @@ class Reloader:
         loaded = load(options.config, options.config_dir, discovery=options.discovery(find))
         return loaded, None if loaded.plan is None else diff(present, loaded.plan)
 
+    def _reject(self, problems: list[str]) -> None:
+        self._services.reload_status.reject(problems)
+        self._models.on_rejected()
+
     async def _adopt(self, loaded: Loaded, change: Diff | None) -> None:
-        services = self._services
         if loaded.plan is None or change is None:
-            services.reload_status.reject([str(problem) for problem in loaded.problems])
+            self._reject([str(problem) for problem in loaded.problems])
             return
         try:
             settings = self._replace(loaded, loaded.plan, change)
         except UnusableError as error:
-            services.reload_status.reject([str(error)])
+            self._reject([str(error)])
             return
         if "store_path" in settings:
             await self._change_store(loaded.plan)

@@ -13,6 +13,7 @@ import msgspec
 from modelswap.units import Bytes
 
 from .found import ModelSource
+from .small_files import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,7 +112,6 @@ def _lm_studio(home: Path) -> Iterator[Path]:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_MOST_SETTINGS)
+        return read_start(path, _MOST_SETTINGS)
     except OSError:
         return b""

@@ -303,4 +303,5 @@ async def wait_until_ready(
         on_result(result)
         if result.is_ready:
             return
-        await pace.pause(was_accepted=result.was_accepted)
+        is_local = bool(addresses) and (target.is_loopback or bool(target.socket_path))
+        await pace.pause(was_accepted=result.was_accepted, is_local=is_local)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,64 @@ def test_what_counts_is_known_without_a_look() -> None:
     watch.find(HERE)
     assert watch.known(HERE).models == (OLD,)
     assert folder.taken == 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The watch's time: `now`."""
+    found = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(
+        "modelswap.app.model_watch.time", SimpleNamespace(monotonic=lambda: found.now)
+    )
+    return found
+
+
+def test_models_of_a_rejected_reload_are_offered_again(clock: SimpleNamespace) -> None:
+    """A minute later, each time it is rejected, until a reload takes them."""
+    watch = ModelWatch(ChangingFolder([OLD], [OLD, NEW]))
+    watch.find(HERE)
+    watch.on_plan(looks=True)
+    assert [watch.has_changed(), watch.has_changed()] == [False, True]
+    for _ in range(2):
+        assert watch.find(HERE).models == (OLD, NEW)
+        watch.on_rejected()
+        clock.now += 59
+        assert not watch.has_changed()
+        clock.now += 2
+        assert [watch.has_changed(), watch.has_changed()] == [True, False]
+    watch.find(HERE)
+    watch.on_plan(looks=True)
+    clock.now += 100
+    assert not watch.has_changed()
+
+
+def test_models_that_a_rejected_reload_did_not_come_to_are_offered_again(
+    clock: SimpleNamespace,
+) -> None:
+    """It failed before it asked for them. A look that fails does not end that."""
+    folder = ChangingFolder([OLD], [OLD, NEW])
+    watch = ModelWatch(folder)
+    watch.find(HERE)
+    watch.on_plan(looks=True)
+    assert [watch.has_changed(), watch.has_changed()] == [False, True]
+    watch.on_rejected()
+    clock.now += 61
+    folder.looks.insert(0, OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        watch.has_changed()
+    assert [watch.has_changed(), watch.has_changed()] == [True, False]
+    assert watch.find(HERE).models == (OLD, NEW)
+
+
+def test_a_rejected_reload_without_new_models_is_not_repeated(clock: SimpleNamespace) -> None:
+    """What is wrong is something else; it is said once."""
+    watch = ModelWatch(ChangingFolder([OLD]))
+    watch.find(HERE)
+    watch.on_plan(looks=True)
+    watch.find(HERE)
+    watch.on_rejected()
+    clock.now += 100
+    assert not watch.has_changed()
 
 
 def test_files_are_left_alone_where_nothing_has_changed() -> None:

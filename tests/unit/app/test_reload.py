@@ -105,6 +105,18 @@ async def test_an_invalid_configuration_changes_nothing(setup: Setup) -> None:
     assert setup.reloads == 2
 
 
+async def test_found_models_of_a_rejected_one_are_not_lost(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch is told, so that it asks again."""
+    told: list[None] = []
+    monkeypatch.setattr(ModelWatch, "on_rejected", lambda _: told.append(None))
+    await setup.reload(ONE_MODEL)
+    assert told == []
+    await setup.reload("models: [")
+    assert len(told) == 1
+
+
 async def test_plans_are_compared_beside_the_loop(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,13 @@ def test_no_home_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "home", absent)
     assert default_roots({}) == ()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_settings_does_not_hang(tmp_path: Path) -> None:
+    """Nobody may ever write to it."""
+    (tmp_path / ".lmstudio" / "models").mkdir(parents=True)
+    os.mkfifo(tmp_path / ".lmstudio-home-pointer")
+    os.mkfifo(tmp_path / ".lmstudio" / "settings.json")
+    assert roots(tmp_path) == {Root(tmp_path / ".lmstudio" / "models", ModelSource.LM_STUDIO)}

@@ -14,6 +14,7 @@ from modelswap.launch import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,59 @@ async def test_unknown_host_is_not_ready() -> None:
     """A name that cannot be resolved gives no address, and no exception."""
     where = probe.target("http://" + "a" * 70 + ".invalid", "/")
     assert await probe.addresses_of(where) == []
+
+
+class NotedPace:
+    """Ends the wait at the second pause; holds what the pauses were."""
+
+    def __init__(self) -> None:
+        self.is_local: list[bool] = []
+
+    async def pause(self, *, was_accepted: bool, is_local: bool) -> None:
+        assert not was_accepted
+        self.is_local.append(is_local)
+        if len(self.is_local) > 1:
+            raise EOFError
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses", "is_local"),
+    [
+        ("127.0.0.1", ["127.0.0.1"], True),
+        ("gpu.internal", ["127.0.0.1"], False),
+        ("gpu.internal", [], False),
+        ("127.internal", [], False),
+        ("unix", [], True),
+    ],
+)
+async def test_what_leaves_the_machine_is_asked_less_often(
+    port: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    addresses: list[str],
+    *,
+    is_local: bool,
+) -> None:
+    """Other machines that refuse, and names that the resolver does not know."""
+
+    async def found(_: probe.ProbeTarget) -> list[str]:
+        return addresses
+
+    url = f"http://{host}:{port}"
+    if host == "unix":
+        url = f"unix:{tmp_path}/none.sock"
+    else:
+        monkeypatch.setattr(probe, "addresses_of", found)
+    pace = NotedPace()
+    with pytest.raises(EOFError):
+        await probe.wait_until_ready(
+            probe.target(url, "/"),
+            lambda: None,
+            lambda _: None,
+            pace,  # type: ignore[arg-type]  # all that it uses
+        )
+    assert pace.is_local == [is_local, is_local]
 
 
 def test_leaves_nothing_is_real(survivors: Callable[[], list[int]]) -> None:

@@ -49,6 +49,8 @@ LAST_LINES: Final = 10
 """Of a failed server's output: a cause and what it led to; `/logs/stream/<model>` has the rest."""
 KEEP_ALIVE: Final = Seconds(15.0)
 """Between comments without events, so that no proxy closes the stream as idle."""
+_NOT_WANTED: Final = frozenset({"0", "false"})
+"""Values of `reload` that ask for none."""
 BUILD: Final = f"b0-modelswap-{__version__}"
 """llama.cpp's form: `b`, a number, a name; no build of llama.cpp answers here."""
 _LIVE: Final = (("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"))
@@ -102,7 +104,7 @@ async def props(request: ControlRequest) -> Reply:
 
 async def list_models(request: ControlRequest) -> Reply:
     """List the models; with `?reload=1` after a look at configuration and folders."""
-    if request.arg("reload"):
+    if (request.arg("reload") or "0").lower() not in _NOT_WANTED:
         await _reload(request)
     services, identity = request.services, request.identity
     shows_details = identity.may(KeyScope.READ)
@@ -133,6 +135,8 @@ async def _reload(request: ControlRequest) -> None:
     services = request.services
     if not request.identity.may(KeyScope.ADMIN):
         raise ForbiddenError("this key may not reload")
+    if request.identity.models:
+        raise ForbiddenError("this key is limited to some models, and this concerns them all")
     snapshot = services.config.snapshot
     check_site(request.http_request, snapshot.site_rules, snapshot.proxies)
     await services.reload()
@@ -208,7 +212,7 @@ async def events(request: ControlRequest) -> StreamReply:
 async def _frames(
     services: Services, identity: Identity, reader: RouterReader
 ) -> AsyncIterator[bytes]:
-    told: dict[ModelId, object] = {}
+    told: dict[ModelId, dict[str, Any]] = {}
     try:
         yield b": events of models\n\n"
         while True:
@@ -220,9 +224,9 @@ async def _frames(
                 yield data
             elif not is_loading:
                 yield b": keep-alive\n\n"
-            for model, progress in await _loads(services, identity):
-                if told.get(model) != progress:
-                    told[model] = progress
+            before, told = told, dict(await _loads(services, identity))
+            for model, progress in told.items():
+                if before.get(model) != progress:
                     state = {"status": "loading", "progress": progress}
                     yield router_frame(model, "model_status", state)
     finally:

@@ -257,8 +257,12 @@ class ProxyRequest(RequestState):
             return
         self._connection = None
         now = monotonic()
-        if self._record is not None:
-            self._record.on_whole(head, data, now)
+        try:
+            if self._record is not None:
+                self._record.on_whole(head, data, now)
+        except Exception as bug:  # noqa: BLE001 - a border: a bug must not keep the lease for ever
+            self.fail(ReplyError("internal error", detail=repr(bug)))
+            return
         if self._arrival is None:
             self._settle(DONE, now, len(data), head.status)
         else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.candidate import Repository
 from modelswap.catalog.files import Remark
+from modelswap.catalog.small_files import read_start
 
 if TYPE_CHECKING:
     from modelswap.catalog.files import Folder
@@ -73,10 +74,10 @@ def _snapshots(path: Path, remarks: list[Remark]) -> tuple[str, ...]:
 def _main(path: Path) -> str:
     """Return the revision that `refs/main` names; empty where it does not say."""
     try:
-        with (path / "refs" / "main").open("rb") as file:
-            return file.read(_MOST_REF).decode("ascii", "replace").strip()
+        main = read_start(path / "refs" / "main", _MOST_REF)
     except OSError:
         return ""
+    return main.decode("ascii", "replace").strip()
 
 
 def _unfinished(path: Path) -> list[Remark]:

@@ -6,7 +6,6 @@ that names anything else, or that is a link out of the store, is refused.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from modelswap.catalog.files import FoundFile
+from modelswap.catalog.small_files import read_start
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
@@ -152,9 +152,7 @@ class Store:
 
 def _read(path: Path) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(MOST_MANIFEST + 1)
+        data = read_start(path, MOST_MANIFEST + 1)
     except OSError as problem:
         raise ManifestError(
             f"needs {path.name}, which cannot be read: {problem.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from itertools import pairwise
@@ -40,13 +41,20 @@ _OLLAMA_OPTIONS: Final = {
     "mirostat_tau": "mirostat-ent",
     "seed": "seed",
 }
-"""Ollama's parameter: the option of llama-server with the same meaning."""
+"""Ollama's parameter: the option of llama-server with the same meaning. Each is a number."""
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
+"""Other text is no value of these options, and a line break in it would end the quoting."""
+MOST_DIGITS: Final = 12
+"""Digits of a whole number: Python refuses to read one of thousands."""
 _CONTEXT_FLAGS: Final = frozenset({"-c", "--ctx-size", "--max-model-len", "--context-length"})
 """Of llama-server, vLLM and SGLang."""
 
 
 def known_options(model: FoundModel) -> Options:
-    """Return the options that a GGUF model needs, and those that its store holds for it."""
+    """Return the options that a GGUF model needs, and those that its store holds for it.
+
+    A parameter of the store that is no number is left out.
+    """
     if model.format is not ModelFormat.GGUF:
         return {}
     found: Options = {}
@@ -66,7 +74,7 @@ def known_options(model: FoundModel) -> Options:
         found["ubatch-size"] = ("--ubatch-size", size)
     for name, value in model.options.items():
         option = _OLLAMA_OPTIONS.get(name)
-        if option is not None:
+        if option is not None and _NUMBER.fullmatch(value):
             found[option] = (f"--{option}", value)
     return found
 
@@ -82,7 +90,7 @@ def context_of(words: Sequence[str]) -> int | None:
     for word, following in pairwise((*words, "")):
         name, equals, value = word.partition("=")
         value = value if equals else following
-        if name in _CONTEXT_FLAGS and value.isdecimal():
+        if name in _CONTEXT_FLAGS and value.isdecimal() and len(value) <= MOST_DIGITS:
             found = int(value) or None
     return found
 

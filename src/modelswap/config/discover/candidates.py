@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ from modelswap.config.plan import FoundEntry
 from modelswap.config.tree.node import NodeKind, Scalar, text
 from modelswap.units import Bytes
 
-from .arguments import known_options
+from .arguments import MOST_DIGITS, known_options
 from .presets import is_no
 from .trees import DOWNLOADING_COMMAND, Candidate
 
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
     from .presets import Options, Presets, Section
     from .written import Written
 
-_UNQUOTABLE: Final = ("\0", "\n", "\r", "${")
-"""In a path or a name: a command's text cannot hold it as it is."""
+_UNUSABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|[$][{]")
+"""In text that comes from a file: control characters and line breaks, which a command's text cannot hold as
+they are; bytes that are not UTF-8; and macros, which are for the configuration's author alone."""
 
 
 def candidates(
     found: Sequence[FoundModel], presets: Presets, report: Report
 ) -> tuple[list[Candidate], list[FoundEntry]]:
     """Join the models with the presets' sections; return those that are left out with the reason."""
+    found = [_harmless(model) for model in found]
     chosen, sections, replaced = _of_sections(found, presets, report)
     out: list[FoundEntry] = []
     for model in found:
@@ -59,6 +62,9 @@ def _of_sections(
         path = own.value("model")
         if path:
             known = _at(path, found)
+            if known is not None and (why := _unquotable(known)):
+                report.warn(section.mark, (section.name,), why, then="left out")
+                continue
             replaced.add(Path(path) if known is None else known.path)
             chosen.append(_candidate(_named(section.name, path, known), section.name, own))
         elif named is not None:
@@ -113,7 +119,7 @@ def _candidate(model: FoundModel, name: str, own: Section) -> Candidate:
     if not model.path.name:
         candidate.keys["cmd"] = text(DOWNLOADING_COMMAND, own.mark)
     stop = own.preset.get("stop-timeout", "")
-    if stop.isdecimal():
+    if stop.isdecimal() and len(stop) <= MOST_DIGITS:
         candidate.keys["unloadTimeout"] = Scalar(own.mark, NodeKind.INT, int(stop), stop)
     start = own.preset.get("load-on-startup")
     candidate.is_preloaded = start is not None and not is_no(start)
@@ -133,21 +139,28 @@ def _as_started(model: FoundModel, options: Options) -> FoundModel:
     return model
 
 
+def _harmless(model: FoundModel) -> FoundModel:
+    """Return the model without texts of its files that macros would be expanded in.
+
+    Its options are numbers, and its paths have to stay as they are: `_unquotable` looks at those.
+    """
+    return replace(
+        model,
+        aliases=tuple(name for name in model.aliases if not _UNUSABLE.search(name)),
+        architecture="" if _UNUSABLE.search(model.architecture) else model.architecture,
+        quantization="" if _UNUSABLE.search(model.quantization) else model.quantization,
+    )
+
+
 def _unusable(model: FoundModel) -> str:
-    if model.problem:
-        return model.problem
-    for written in (model.id, str(model.path), str(model.mmproj or "")):
-        if any(part in written for part in _UNQUOTABLE) or not _is_utf8(written):
-            return "its name holds a line break, `${` or bytes that are not UTF-8"
+    return model.problem or _unquotable(model)
+
+
+def _unquotable(model: FoundModel) -> str:
+    names = (model.id, *map(str, (model.path, model.mmproj or "", *model.adapters)))
+    if any(_UNUSABLE.search(name) for name in names):
+        return "its name holds a control character, `${` or bytes that are not UTF-8"
     return ""
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def settle_names(

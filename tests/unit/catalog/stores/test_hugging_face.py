@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from modelswap.catalog.found import ModelFormat, ModelSource
 from modelswap.catalog.roots import Root
@@ -114,3 +117,14 @@ def test_unfinished_downloads_are_told(tmp_path: Path) -> None:
     found = scanned(tmp_path)
     assert [remark.text for remark in found.set_aside] == ["has 1 unfinished download"]
     assert len(found.models) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_the_revision_does_not_hang(tmp_path: Path) -> None:
+    """The models are found as where no revision is named."""
+    put(tmp_path, NEW, "Qwen3-8B-Q4_K_M.gguf", chat_model())
+    main = tmp_path / "models--unsloth--Qwen3-8B-GGUF" / "refs" / "main"
+    main.unlink()
+    os.mkfifo(main)
+    assert [model.id for model in scanned(tmp_path).models] == ["qwen3-8b:q4_k_m"]

@@ -20,6 +20,7 @@ from support.found_models import found_model
         (("--ctx-size", "0"), None),
         (("--ctx-size",), None),
         (("--ctx-size", "many"), None),
+        (("--ctx-size", "9" * 5000), None),
         ((), None),
     ],
 )
@@ -39,3 +40,17 @@ def test_adapters_of_a_store() -> None:
     """Each LoRA adapter that a store applies to its model is an argument."""
     options = known_options(found_model(adapters=(Path("/a"), Path("/b"))))
     assert options["lora"] == ("--lora", "/a", "--lora", "/b")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "0.6", "1e-05", "151643"])
+def test_a_number_of_a_store(value: str) -> None:
+    """Its parameters are passed as they are written."""
+    assert known_options(found_model(options={"seed": value}))["seed"] == ("--seed", value)
+
+
+@pytest.mark.parametrize(
+    "value", ["1\n#", "1\n", "${hf}", "--port", "1 2", "true", "[1]", "\u0663", "9" * 5000]
+)
+def test_a_parameter_that_is_no_number_is_left_out(value: str) -> None:
+    """A store's text can neither end the quoting nor use a macro."""
+    assert "seed" not in known_options(found_model(options={"seed": value}))

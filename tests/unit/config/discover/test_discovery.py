@@ -107,12 +107,50 @@ def test_a_name_with_blanks_and_quotes_is_one_word() -> None:
     assert _one(load_found(LLAMA, found_model(path=path))).argv[6] == str(path)
 
 
-@pytest.mark.parametrize("name", ["a${PORT}", "a${x}", "a\nb", "a\udc80"])
+@pytest.mark.parametrize(
+    "name", ["a${PORT}", "a${x}", "a\nb", "a\n#", "a\rb", "a\x1bb", "a\x85b", "a\u2028b", "a\udc80"]
+)
 def test_a_name_that_no_command_can_hold_harms_nothing(name: str) -> None:
     """It is listed with the reason, and the others are served."""
     found = load_found(LLAMA, found_model(name), found_model())
     assert list(_plan(found).models) == ["plain"]
     assert len(_refused(found)) == 1
+
+
+@pytest.mark.parametrize("key", ["path", "mmproj", "adapters"])
+@pytest.mark.parametrize("name", ["/m/a\n#", "/m/${x}"])
+def test_a_path_that_no_command_can_hold_is_refused(key: str, name: str) -> None:
+    """No file or folder's name adds arguments, whichever of the model's files has it."""
+    path = Path(name)
+    found = load_found(LLAMA, found_model("a", **{key: (path,) if key == "adapters" else path}))
+    assert list(_plan(found).models) == []
+    (reason,) = _refused(found).values()
+    assert reason == "its name holds a control character, `${` or bytes that are not UTF-8"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"architecture": "${hf}"},
+        {"quantization": "q${hf}"},
+        {"aliases": ("x${hf}", "short")},
+        {"options": {"seed": "${hf}", "stop": "${hf}"}},
+    ],
+)
+def test_a_file_cannot_use_macros(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Macros are for the configuration's author: what a file says of itself shows no secret."""
+    preset = tmp_path / "presets.ini"
+    preset.write_text("[named]\nmodel = /models/named.gguf\n")
+    text = "macros: {llama-server: srv, hf: hf_SECRET}\n"
+    models = found_model(**more), found_model("named", **more)
+    found = load_found(text, *models, presets=(preset,))
+    plan = _plan(found)
+    assert sorted(plan.models) == ["named", "plain"]
+    for model in plan.models.values():
+        shown = f"{model.description} {dict(model.metadata)} {model.argv} {model.aliases}"
+        assert "llama" in shown or "architecture" in more
+        assert "hf_SECRET" not in shown
+    assert set(plan.aliases) <= {"short"}
 
 
 def test_a_broken_file_is_listed_and_the_others_are_served() -> None:

@@ -174,3 +174,19 @@ def test_a_later_file_replaces_a_section(tmp_path: Path) -> None:
         "m": {"batch-size": ("--batch-size", "3")},
         "n": {"ctx-size": ("--ctx-size", "2")},
     }
+
+
+def test_a_stop_timeout_of_many_digits(preset: Path) -> None:
+    """What is no number of seconds has no effect, and the model is served."""
+    found = _loaded(preset, f"[plain]\nstop-timeout = {'9' * 5000}\n", "plain")
+    assert _argv(found, "plain") == ("--model", "/models/plain.gguf")
+
+
+def test_a_section_whose_file_has_a_projector_with_a_macro(preset: Path) -> None:
+    """A section does not make a model usable whose files no command can hold."""
+    preset.write_text("[mine]\nmodel = /models/plain.gguf\n")
+    model = found_model(mmproj=Path("/models/mmproj-${hf}.gguf"))
+    found = load_found("macros: {hf: hf_SECRET}", model, presets=(preset,))
+    assert found.plan is not None
+    assert not found.plan.models
+    assert "its name holds a control character" in str(found.warnings[0])

@@ -61,14 +61,12 @@ def start_ahead(wanted: Path | None, address: str) -> StartingKeeper | None:
     try:
         directory = state_directory(wanted, address)
         os.close(lock_front(directory))  # another front has a keeper, or starts one
-    except LaunchError:
-        return None
-    connection = open_connection(directory)
-    if connection is not None:
+        connection = open_connection(directory)
+        if connection is None:
+            return start_keeper(directory, _GRACE_AHEAD)
         connection.close()
+    except (LaunchError, OSError):
         return None
-    with contextlib.suppress(LaunchError):
-        return start_keeper(directory, _GRACE_AHEAD)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -73,5 +74,12 @@ def test_what_is_wrong_is_left_to_the_front(
     taken = tmp_path / "file"
     taken.touch()
     assert start_ahead(taken, ADDRESS) is None
-    monkeypatch.setattr("sys.executable", "/nowhere")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", "/nowhere")
+        assert start_ahead(tmp_path, ADDRESS) is None
+
+    def no_descriptor() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.pipe", no_descriptor)
     assert start_ahead(tmp_path, ADDRESS) is None
