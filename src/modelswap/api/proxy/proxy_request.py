@@ -66,9 +66,7 @@ class ProxyRequest(RequestState):
             exchange.read_body(self.on_body)
         else:
             exchange.ready = b""
-            resolved = resolve(self.context, ready, exchange.request.query, self.services)
-            self._body = ready if resolved.body is None else resolved.body
-            self._on_resolved(resolved)
+            self.on_body(ready)
 
     def on_body(self, body: bytes) -> None:
         resolved = resolve(self.context, body, self.exchange.request.query, self.services)
@@ -88,7 +86,6 @@ class ProxyRequest(RequestState):
         """Note the request; then it goes its way, in this frame where nothing is to be decided."""
         self._resolved = resolved
         context, services = self.context, self.services
-        record = None
         if resolved.name and (context.is_recorded or context.is_tracked):
             self._record = record = RequestRecord(
                 services, context, self.exchange.request, self._began, resolved
@@ -256,23 +253,17 @@ class ProxyRequest(RequestState):
             self.observer_on(None).on_whole(head, data)
             return
         self._connection = None
+        self.on_whole(head, data)
+
+    def on_whole(self, head: ResponseHead, data: bytes) -> None:
         now = monotonic()
         try:
             if self._record is not None:
                 self._record.on_whole(head, data, now)
         except Exception as bug:  # noqa: BLE001 - a border: a bug must not keep the lease for ever
             self.fail(ReplyError("internal error", detail=repr(bug)))
-            return
-        if self._arrival is None:
-            self._settle(DONE, now, len(data), head.status)
         else:
             self._finish(DONE, now, len(data), head.status)
-
-    def on_whole(self, head: ResponseHead, data: bytes) -> None:
-        now = monotonic()
-        if self._record is not None:
-            self._record.on_whole(head, data, now)
-        self._finish(DONE, now, len(data), head.status)
 
     def on_end(self, result: RelayResult) -> None:
         self._relay = None

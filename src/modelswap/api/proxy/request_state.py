@@ -187,13 +187,6 @@ class RequestState:
         selection = self._resolved.selection
         if selection is not None:
             self.context.snapshot.selectors.decrement(*selection)
-        self._settle(reason, now, sent, status, error)
-
-    def _settle(
-        self, reason: str, now: float, sent: int, status: int | None = None, error: str = ""
-    ) -> None:
-        """Do the rest of `_finish`, which is all of it for a request that needed nothing special."""
-        self._phase = FINISHED
         services = self.services
         server = self._server
         if self._holds_lease and server is not None:

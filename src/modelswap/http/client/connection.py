@@ -34,7 +34,7 @@ PROBABLY_OPEN = Seconds(0.5)
 HIGH_WATER = Bytes(256 << 10)
 """Bytes of the write buffer above which the request's body waits: one read of uvloop."""
 _OK = 200
-"""The lowest status of a response that is no interim one."""
+"""The usual status, and the lowest of a response that is no interim one."""
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _DEAD = range(7)
 
@@ -191,11 +191,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sent_before = sent = self._sent
         self._sent = sent + len(data)
         self.last = now
-        coalescer = pool.coalescer
-        if coalescer.waiting:  # the data is small, and needs no call
-            coalescer.waiting.append((transport, data))
-        else:
-            coalescer.write(transport, data)
+        pool.coalescer.write(transport, data)
         return True
 
     def observer(self) -> UpstreamObserver | None:
@@ -247,18 +243,19 @@ class UpstreamConnection(asyncio.Protocol):
             transport.write_eof()
 
     def drop(self) -> None:
-        self._observer = self._taker = None
-        self._passing = self._passthrough = None
-        self._mode = _DEAD
+        self._forget()
         if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
+        self._forget()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _forget(self) -> None:
         self._observer = self._taker = None
         self._passing = self._passthrough = None
         self._mode = _DEAD
-        if self._transport is not None:
-            self._transport.close()
 
     def fail(self, reason: EndReason, detail: str) -> None:
         observer = self.observer()

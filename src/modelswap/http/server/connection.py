@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 from modelswap.http.body.buffered_protocol import BufferedBodyProtocol
 from modelswap.http.transport.swept_connections import REST_AFTER
-from modelswap.http.transport.write_coalescer import LARGE
 from modelswap.units import Bytes
 
 from .client_probes import HalfClosedProbe
@@ -188,13 +187,8 @@ class ServerConnection(asyncio.Protocol):
         reader = self.reader
         if reader.body is not None or context.draining or not self.keep_alive:
             return False
-        transport = client.transport
-        if transport is not None:
-            coalescer = client.coalescer
-            if coalescer.waiting and len(data) < LARGE:  # it needs no call
-                coalescer.waiting.append((transport, data))
-            else:
-                coalescer.write(transport, data)
+        if client.transport is not None:
+            context.coalescer.write(client.transport, data)
         if (
             client.is_reading
             and self._task is None
@@ -379,5 +373,5 @@ class ServerConnection(asyncio.Protocol):
         """Have each sweep look at it again."""
         if self._is_resting:
             self._is_resting = False
-            self.reader.feed = self.reader.read_head
+            self.reader.feed = self.reader.at_head
             self._context.connections.swept.add(self)

@@ -26,8 +26,7 @@ _AT_ONCE = 64
 class WriteCoalescer:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.waiting: deque[tuple[asyncio.Transport, bytes]] = deque()
-        """What is held back. While it is not empty, who writes less than `LARGE` may append to it."""
+        self._waiting: deque[tuple[asyncio.Transport, bytes]] = deque()
         self._lone = 0
         """Flushes in a row that found one write."""
         self.at_once = 0
@@ -42,7 +41,7 @@ class WriteCoalescer:
             if not transport.is_closing():
                 transport.write(data)
             return
-        waiting = self.waiting
+        waiting = self._waiting
         if len(data) >= LARGE:
             self.flush()
             transport.write(data)
@@ -52,7 +51,7 @@ class WriteCoalescer:
         waiting.append((transport, data))
 
     def _on_iteration_end(self) -> None:
-        count = len(self.waiting)
+        count = len(self._waiting)
         self.flush()
         if count:
             self._lone = self._lone + 1 if count == 1 else 0
@@ -60,7 +59,7 @@ class WriteCoalescer:
             self.at_once = _AT_ONCE
 
     def flush(self) -> None:
-        waiting = self.waiting
+        waiting = self._waiting
         while waiting:
             transport, data = waiting.popleft()
             if not transport.is_closing():
