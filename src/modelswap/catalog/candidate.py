@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from .names import NameChoice, meaningful, tagged, typed
 
 if TYPE_CHECKING:
+    from .files import Identity
     from .found import FoundModel, ModelSource
-
-Identity = tuple[int, int] | str
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,10 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, and bytes of a name that are not UTF-8: JSON cannot carry them."""
 
 
+Identity = tuple[int, int] | str
+"""The same for two paths to one file: device and inode, or the path where Windows tells no inode."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """Something that was noticed about a file or a folder."""
@@ -55,9 +59,15 @@ class FoundFile:
     device: int
     is_link: bool
 
+    @classmethod
+    def of(cls, path: str, name: str, found: os.stat_result, *, is_link: bool) -> FoundFile:
+        return cls(
+            path=path, name=name, size=found.st_size, mtime_ns=found.st_mtime_ns,
+            inode=found.st_ino, device=found.st_dev, is_link=is_link,
+        )  # fmt: skip
+
     @property
-    def identity(self) -> tuple[int, int] | str:
-        """The same for two paths to one file; Windows tells no inode."""
+    def identity(self) -> Identity:
         return (self.device, self.inode) if self.inode else self.path
 
 
@@ -188,10 +198,7 @@ class Walk:
             if not stat.S_ISDIR(found.st_mode):
                 self._remark(entry.path, "is not a regular file")
             return None
-        return FoundFile(
-            path=entry.path, name=entry.name, size=found.st_size, mtime_ns=found.st_mtime_ns,
-            inode=found.st_ino, device=found.st_dev, is_link=entry.is_symlink(),
-        )  # fmt: skip
+        return FoundFile.of(entry.path, entry.name, found, is_link=entry.is_symlink())
 
     def _remark(self, path: str, text: str) -> None:
         shown = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], path)

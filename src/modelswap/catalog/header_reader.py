@@ -14,8 +14,7 @@ from .models.safetensors_header import SafetensorsError, read_safetensors
 from .models.summary import BrokenFile, GgufSummary, SafetensorsSummary, summarize
 
 if TYPE_CHECKING:
-    from .candidate import Identity
-    from .files import FoundFile
+    from .files import FoundFile, Identity
     from .header_cache import HeaderCache
 
 _MOST_FILES: Final = 1 << 16

@@ -121,7 +121,7 @@ def load_source(
     diagnostics = Diagnostics(_with_models(root, expanded), report)
     plan = _plan(raw, expanded, source, diagnostics, found, windows=windows)
     if found is not None:
-        found.promote(expanded.root)
+        found.promote()
     if not report.problems:
         warn_of_shared(plan, routing_policy(plan), diagnostics)
         plan = replace(plan, policy=compile_policy(plan))

@@ -253,8 +253,6 @@ class Discovered:
     """What was found on disk."""
 
     folders: tuple[str, ...] = ()
-    stores: tuple[str, ...] = ()
-    usual: bool = False
     models: tuple[FoundEntry, ...] = ()
     presets: tuple[str, ...] = ()
     """Files: a change of one is a change of the configuration."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VARIABLES = (
     *("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
-    *("LLAMA_CACHE", "LM_STUDIO_HOME", "OLLAMA_MODELS"),
+    *("LLAMA_CACHE", "OLLAMA_MODELS"),
 )
 """Where other programs are told to keep their models."""
 NOTHING = "modelswap: no configuration here, and no model in the usual places: "

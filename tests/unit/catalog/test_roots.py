@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -97,7 +96,6 @@ def test_no_home_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_roots({}) == ()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
 @pytest.mark.timeout(20)
 def test_a_pipe_in_place_of_settings_does_not_hang(tmp_path: Path) -> None:
     """Nobody may ever write to it."""

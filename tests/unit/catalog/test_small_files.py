@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         read_start(tmp_path, 1)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
 @pytest.mark.timeout(20)
 def test_other_files_are_refused(tmp_path: Path) -> None:
     """A named pipe, with a writer or without, and a device: reading them could wait for ever."""

@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from modelswap.units import Bytes
+from modelswap.catalog.small_files import open_at_once
 
 from .metadata import Metadata, read_metadata
 from .tensors import TensorInfo, read_tensors
@@ -57,7 +57,6 @@ class GgufHeader:
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     """Where in the file the data of the tensors begin."""
-    file_size: Bytes
 
     @property
     def architecture(self) -> str:
@@ -91,7 +90,7 @@ class GgufHeader:
 
 def read_header(path: Path, arrays: ArrayLengths | None = None) -> GgufHeader:
     """Raise `GgufError` for what is not a whole GGUF header, `OSError` for what cannot be read."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    fd = open_at_once(path)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -124,7 +123,6 @@ def _read(window: Window, arrays: ArrayLengths | None) -> GgufHeader:
         lengths=metadata.lengths,
         tensors=tensors,
         data_offset=_aligned(window.offset, _alignment(metadata)),
-        file_size=Bytes(window.size),
     )
 
 

@@ -52,13 +52,11 @@ _ENDS: Final = {
 class TensorInfo(msgspec.Struct, frozen=True, gc=False):
     name: str
     dimensions: tuple[int, ...]
-    type: int
-    """ggml's number of the type; `BLOCKS` knows the usual ones."""
     offset: int
     """From the begin of the data."""
     elements: int
     size: int | None
-    """Bytes; `None` for a type that is not known here."""
+    """Bytes; `None` for a type that `BLOCKS` does not know."""
 
 
 def read_tensors(window: Window, count: int, *, is_short: bool) -> tuple[TensorInfo, ...]:
@@ -111,4 +109,4 @@ def _info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> TensorIn
         size = elements // per_block * block_size
     if max(elements, offset + (size or 0)) > MOST:
         raise GgufError(f"gives {name!r} {elements} elements at {offset}; at most {MOST} exist")
-    return TensorInfo(name, shape, kind, offset, elements, size)
+    return TensorInfo(name, shape, offset, elements, size)

@@ -14,7 +14,7 @@ from modelswap.units import Bytes
 
 from .projectors import Partner, Projector, pair
 from .summary import BrokenFile, GgufSummary, total
-from .traits import Role, kind, problem, quantization, role, role_by_name
+from .traits import SPELLED, Role, kind, problem, quantization, role, role_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,6 @@ _NAMED: Final = 3
 """Missing parts that a message names; it counts the others."""
 _MOST_PARTS: Final = 1024
 """Parts of one model; the largest known ones have some dozens."""
-_SPELLED: Final = {"fp16": "f16", "fp32": "f32"}
 
 
 @dataclass(slots=True)
@@ -181,7 +180,7 @@ class _Named:
             size=Bytes(size),
             format=ModelFormat.GGUF,
             source=place.source,
-            quantization=_SPELLED.get(self.tag, self.tag.removeprefix("i1-")),
+            quantization=SPELLED.get(self.tag, self.tag.removeprefix("i1-")),
             problem=text,
         )
         if self.summary is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.names import meaningful, stem_parts
+
+from .traits import PROJECTOR_NAME, SPELLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
 
     from .summary import GgufSummary
 
-_MARK: Final = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 _PREFERRED: Final = ("f16", "bf16", "q8_0", "f32")
 """Quantizations of a projector, the best first: f16 is exact enough, and fast on every device."""
-_SPELLED: Final = {"fp16": "f16", "fp32": "f32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,8 @@ class Projector:
 
     @classmethod
     def of(cls, file: FoundFile, stem: str, summary: GgufSummary) -> Projector:
-        parts = stem_parts(_MARK.sub(r"\1", stem).strip("-_."))
-        return cls(file, parts.base, _SPELLED.get(parts.tag, parts.tag), summary)
+        parts = stem_parts(PROJECTOR_NAME.sub(r"\1", stem).strip("-_."))
+        return cls(file, parts.base, SPELLED.get(parts.tag, parts.tag), summary)
 
     @property
     def sees(self) -> bool:

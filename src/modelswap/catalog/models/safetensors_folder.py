@@ -12,6 +12,7 @@ from modelswap.catalog.candidate import Candidate, choose
 from modelswap.catalog.files import Remark
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelKind
 from modelswap.catalog.names import meaningful
+from modelswap.catalog.small_files import read_start
 from modelswap.units import Bytes
 
 from .summary import REASONING, TOOLS, BrokenFile, total
@@ -139,7 +140,7 @@ def _decode(file: FoundFile, kind: type[T]) -> T:
     if file.size > MOST_JSON:
         raise ValueError(f"has a {file.name} of {file.size} bytes; at most {MOST_JSON} are read")
     try:
-        return msgspec.json.decode(Path(file.path).read_bytes(), type=kind)
+        return msgspec.json.decode(read_start(Path(file.path), MOST_JSON), type=kind)
     except msgspec.MsgspecError as error:
         raise ValueError(f"has a {file.name} that is not as expected: {error}") from None
 
@@ -168,7 +169,7 @@ def _template(folder: Folder) -> str:
         file = folder.files.get(name)
         if file is not None and file.size <= MOST_JSON:
             try:
-                return Path(file.path).read_text(encoding="utf-8", errors="replace")
+                return read_start(Path(file.path), MOST_JSON).decode("utf-8", "replace")
             except OSError:
                 continue
     return ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from modelswap.catalog.small_files import open_at_once
 from modelswap.units import Bytes
 
 from .summary import MOST_PARAMETERS, SafetensorsSummary
@@ -41,7 +42,7 @@ _TENSOR: Final = msgspec.json.Decoder(_Tensor)
 
 
 def read_safetensors(path: Path) -> SafetensorsSummary:
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    fd = open_at_once(path)
     with os.fdopen(fd, "rb") as file:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):

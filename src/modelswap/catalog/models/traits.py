@@ -36,7 +36,7 @@ _SIDECAR_NAME: Final = re.compile(
 """Names of small draft modules, and of whole models that have such a module inside."""
 _SIDECAR_BLOCKS: Final = 4
 """Layers: a draft module has one to four, a whole model has more."""
-_PROJECTOR_NAME: Final = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
+PROJECTOR_NAME: Final = re.compile(r"(^|[-_.])mmproj([-_.]|$)", re.IGNORECASE)
 _EMBEDDING_ARCHITECTURES: Final = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "gemma-embedding", "t5encoder", "llama-embed",
@@ -55,11 +55,13 @@ FILE_TYPES: Final = {
     32: "bf16", 36: "tq1_0", 37: "tq2_0", 38: "mxfp4", 39: "nvfp4", 40: "q1_0",
 }  # fmt: skip
 """`general.file_type` -> the name of the quantization."""
+SPELLED: Final = {"fp16": "f16", "fp32": "f32"}
+"""Other spellings of quantizations in file names."""
 
 
 def role_by_name(stem: str) -> Role:
     """Tell what a file whose header cannot be read seems to be."""
-    if _PROJECTOR_NAME.search(stem):
+    if PROJECTOR_NAME.search(stem):
         return Role.PROJECTOR
     return Role.DRAFT if _is_draft_by_name(stem) else Role.MODEL
 

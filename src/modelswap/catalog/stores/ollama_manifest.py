@@ -57,7 +57,6 @@ class _Manifest(msgspec.Struct, rename="camel"):
 class Config(msgspec.Struct):
     """Of the blob that describes a model."""
 
-    model_format: str = ""
     file_type: str = ""
     remote_host: str = ""
     remote_model: str = ""
@@ -108,10 +107,7 @@ class Store:
             raise ManifestError(
                 f"needs {path.name} with {layer.size} bytes; the file has {found.st_size}"
             )
-        return FoundFile(
-            path=str(path), name=path.name, size=found.st_size, mtime_ns=found.st_mtime_ns,
-            inode=found.st_ino, device=found.st_dev, is_link=False,
-        )  # fmt: skip
+        return FoundFile.of(str(path), path.name, found, is_link=False)
 
     def _absence(self, path: Path) -> str:
         if any(self._blobs.glob(f"{path.name}-partial*")):

@@ -46,7 +46,7 @@ def aliases(
                 diagnostics.tolerated(path, what, then, value=alias)
             if alias in taken:
                 what = f"expected an alias of one model; found {alias!r} of {taken[alias]!r}, too"
-                _clash(path, what, "the alias is given twice", name in found, diagnostics)
+                _clash(path, what, "the alias is given twice", diagnostics, is_found=name in found)
             taken.setdefault(alias, ModelId(name))
     for name, raw in models.items():
         for alias in automatic_aliases(name, raw):
@@ -54,16 +54,16 @@ def aliases(
             owner = taken.get(alias)
             if alias in models:
                 what = f"expected a free name; found another model's: {alias!r}"
-                _clash(place, what, "", name in found, diagnostics)
+                _clash(place, what, "", diagnostics, is_found=name in found)
             elif owner is not None and owner in found and name not in found:
                 taken[alias] = ModelId(name)
             elif taken.setdefault(alias, ModelId(name)) != name:
                 what = f"expected a free name; found an alias of {taken[alias]!r}: {alias!r}"
-                _clash(place, what, "", name in found, diagnostics)
+                _clash(place, what, "", diagnostics, is_found=name in found)
     return {alias: model for alias, model in taken.items() if alias not in models}
 
 
-def _clash(path: Path, what: str, hint: str, is_found: bool, diagnostics: Diagnostics) -> None:  # noqa: FBT001 - private
+def _clash(path: Path, what: str, hint: str, diagnostics: Diagnostics, *, is_found: bool) -> None:
     if is_found:
         diagnostics.warn(path, what, hint, then="left out")
     else:

@@ -37,7 +37,8 @@ def candidates(
     chosen, sections, replaced = _of_sections(found, presets, report)
     out: list[FoundEntry] = []
     for model in found:
-        why = "a preset serves this file" if model.path in replaced else _unusable(model)
+        why = "a preset serves this file" if model.path in replaced else ""
+        why = why or model.problem or _unquotable(model)
         if why:
             out.append(FoundEntry(model, model.id, why))
             continue
@@ -150,10 +151,6 @@ def _harmless(model: FoundModel) -> FoundModel:
         architecture="" if _UNUSABLE.search(model.architecture) else model.architecture,
         quantization="" if _UNUSABLE.search(model.quantization) else model.quantization,
     )
-
-
-def _unusable(model: FoundModel) -> str:
-    return model.problem or _unquotable(model)
 
 
 def _unquotable(model: FoundModel) -> str:

@@ -16,7 +16,7 @@ from modelswap.config.messages.report import Report
 from modelswap.config.plan import Discovered, FoundEntry
 from modelswap.config.schema.schema_discover import RawDiscover, RawTemplate
 from modelswap.config.schema.schema_root import RawConfig
-from modelswap.config.tree.node import Map, MapEntry, Mark, Seq, locate
+from modelswap.config.tree.node import NOWHERE, Map, MapEntry, Mark, Seq, locate
 
 from .candidates import candidates, settle_names
 from .disk.finder import Finder
@@ -46,6 +46,7 @@ class FoundModels:
         self._asked = asked
         self._report = report
         self._windows = windows
+        self._templates: Sequence[DiscoverTemplate] = ()
         self.scratch = Report()
         """What is reported of found models; `promote` passes on what a file's author can mend."""
         self.discovered: Discovered | None = None
@@ -63,26 +64,22 @@ class FoundModels:
         find = self._asked.find or Finder().find
         found = Findings() if places == Places() else find(places)
         for problem in found.problems:
-            self._report.warn(Mark(""), (_KEY,), problem, of_machine=True)
+            self._report.warn(NOWHERE, (_KEY,), problem, of_machine=True)
         files = (*map(_absolute, raw.presets), *(path.absolute() for path in self._asked.presets))
         presets = read_presets(files, self._report)
         chosen, broken = candidates(found.models, presets, self._report)
         chosen, refused = settle_names(chosen, Written(top, written, windows=self._windows))
-        templates = _templates(top)
+        templates = self._templates = _templates(top)
         served = [one for one in chosen if has_command(one, templates)]
-        unknown = [
-            FoundEntry(one.model, one.id, _NO_COMMAND)
-            for one in chosen
-            if not has_command(one, templates)
-        ]
-        entries = [FoundEntry(one.model, one.id) for one in served]
         self.served = frozenset(one.id for one in served)
+        entries = [
+            FoundEntry(one.model, one.id, "" if one.id in self.served else _NO_COMMAND)
+            for one in chosen
+        ]
         self.preload = tuple(one.id for one in served if one.is_preloaded)
         self.discovered = Discovered(
             folders=tuple(map(str, places.folders)),
-            stores=places.stores,
-            usual=places.usual,
-            models=tuple(sorted([*entries, *unknown, *broken, *refused], key=_by_name)),
+            models=tuple(sorted([*entries, *broken, *refused], key=_by_name)),
             presets=tuple(map(str, files)),
         )
         return _models(served, templates, windows=self._windows)
@@ -92,15 +89,15 @@ class FoundModels:
         for folder in self._asked.folders:
             if not folder.is_dir():
                 message = f"expected a folder; found none: {folder}"
-                self._report.problem(Mark(""), ("--models-dir",), message)
+                self._report.problem(NOWHERE, ("--models-dir",), message)
         for folder in own:
             if not folder.is_dir():
                 message = f"expected a folder on this machine; found none: {folder}"
                 self._report.warn(mark, (_KEY, "paths"), message, of_machine=True)
 
-    def promote(self, top: Map) -> None:
-        """Pass on, once, what is reported of a template's own text; `top` is the file."""
-        places = [one.tree.mark for one in _templates(top)]
+    def promote(self) -> None:
+        """Pass on, once, what is reported of a template's own text."""
+        places = [one.tree.mark for one in self._templates]
         for found, given in (
             (self.scratch.problems, self._report.problems),
             (self.scratch.warnings, self._report.warnings),
@@ -146,7 +143,7 @@ def _models(
     served: Sequence[Candidate], templates: Sequence[DiscoverTemplate], *, windows: bool
 ) -> Map:
     trees = [(one.id, tree_of(one, templates, windows=windows)) for one in served]
-    return Map(Mark(""), tuple(MapEntry(id_, tree.mark, tree) for id_, tree in trees))
+    return Map(NOWHERE, tuple(MapEntry(id_, tree.mark, tree) for id_, tree in trees))
 
 
 def _absolute(path: str) -> Path:

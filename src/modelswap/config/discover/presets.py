@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.hints import nearest
-from modelswap.config.tree.node import Mark
+from modelswap.config.tree.node import NOWHERE, Mark
 
 from .llama_options import PRESET_ONLY, RESERVED, LlamaOption, options_by_key
 
@@ -65,7 +65,7 @@ class Presets:
 
 def read_presets(files: tuple[Path, ...], report: Report) -> Presets:
     """Read the files in order; a later one's section replaces an earlier one's."""
-    shared = Section(SHARED, Mark(""))
+    shared = Section(SHARED, NOWHERE)
     sections: dict[str, Section] = {}
     for file in files:
         for one in _read(file, report):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,7 +118,6 @@ def test_unfinished_downloads_are_told(tmp_path: Path) -> None:
     assert len(found.models) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
 @pytest.mark.timeout(20)
 def test_a_pipe_in_place_of_the_revision_does_not_hang(tmp_path: Path) -> None:
     """The models are found as where no revision is named."""

@@ -2,6 +2,7 @@
 
 A directory's time of change moves when an entry comes or goes. The files that are known are looked at
 one by one, as writing into a file leaves its directory as it is.
+Does not: look into hidden folders, as a scan does not.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def folder_stamp(folders: Iterable[Path], files: Iterable[Path]) -> int:
             seen.add((stat.st_dev, stat.st_ino))
             stamp ^= hash((path, stat.st_mtime_ns, stat.st_ino))
             with os.scandir(path) as entries:
-                todo += [entry.path for entry in entries if entry.is_dir()]
+                todo += [
+                    entry.path
+                    for entry in entries
+                    if not entry.name.startswith(".") and entry.is_dir()
+                ]
     for file in files:
         with suppress(OSError, ValueError):
             stat = os.stat(file)  # noqa: PTH116 - as above

@@ -8,6 +8,7 @@ import pytest
 
 from modelswap.config.discover.disk.finder import Finder
 from modelswap.config.discover.disk.places import Places
+from support.gguf_builder import chat_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,16 +17,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with one model in its usual folder and one in LM Studio's."""
-    pytest.importorskip("gguf", reason="the extra `engine` is not installed")
-    from modelswap.demo.weights import write_model  # noqa: PLC0415 - needs the extra
-
-    for name in ("HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "LM_STUDIO_HOME", "OLLAMA_MODELS"):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "OLLAMA_MODELS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for path in ("models/Usual-F16.gguf", ".lmstudio/models/org/Repo-GGUF/Other-F16.gguf"):
-        (tmp_path / path).parent.mkdir(parents=True)
-        write_model(tmp_path / path)
+        chat_model().write(tmp_path / path)
     return tmp_path
 
 

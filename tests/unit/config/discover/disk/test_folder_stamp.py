@@ -53,6 +53,15 @@ def test_a_change_is_seen(folder: Path, change: Callable[[Path], None]) -> None:
     assert folder_stamp([folder], files) != before
 
 
+def test_hidden_folders_do_not_count(tmp_path: Path) -> None:
+    """A scan does not look into them: locks and states of downloads cause none."""
+    (tmp_path / ".locks" / "repository").mkdir(parents=True)
+    before = folder_stamp([tmp_path], [])
+    (tmp_path / ".locks" / "repository" / "lock").touch()
+    (tmp_path / ".locks" / "other").mkdir()
+    assert folder_stamp([tmp_path], []) == before
+
+
 def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     """A folder and a file may be gone."""
     assert folder_stamp([tmp_path / "gone"], [tmp_path / "gone.gguf"]) == 0
