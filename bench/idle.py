@@ -7,7 +7,6 @@ can be seen.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 from bench import load
 from bench.proc import proportional_mb, resident_mb, together_mb
 from bench.setup import setup
-from bench.swap import is_healthy
+from bench.swap import start_till_healthy
 from bench.table import Figure
+from modelswap.net.descriptors import raise_limit
 from support.server import ROOT, Modelswap, stub_config
 
 if TYPE_CHECKING:
@@ -41,15 +41,15 @@ EVENTS: Final = 4
 class Memory:
     """The memory of the front and its keeper, or of nginx, in three measures.
 
-    The bound is on the one that counts pages which both share once: it is what the two take of the machine.
-    RSS counts such pages twice, and PSS shares them with the other Pythons that run, so it is only shown.
+    The first counts pages which both share once: it is what the two take of the machine. RSS counts such pages
+    twice. PSS shares them with the other Pythons that run, so it has no bound.
     """
 
-    def __init__(self, name: str, *, most: float, most_resident: float) -> None:
+    def __init__(self, name: str, *, most: float) -> None:
         name = f"{name}, front and keeper"
         self.figures = (
             Figure(f"{name}: shared pages once", "MB", most=most),
-            Figure(f"{name}: RSS", "MB", most=most_resident),
+            Figure(f"{name}: RSS", "MB", most=most),
             Figure(f"{name}: PSS", "MB"),
         )
 
@@ -73,7 +73,7 @@ def startup(rounds: int, *, quick: bool) -> list[Figure]:
     first = Figure("start to first 200 on /health", "ms", most=120, is_only_raised=True)
     imports = Figure("imports of serve", "ms", is_only_raised=True)
     modules = Figure("imports of serve", "modules")
-    memory = Memory("idle", most=40, most_resident=43)
+    memory = Memory("idle", most=40)
     front_only = Figure("idle, front: RSS", "MB")
     keeper_only = Figure("idle, keeper: RSS", "MB", most=10)
     imported(SERVE)  # writes the bytecode of a fresh checkout
@@ -113,12 +113,8 @@ def _started_once(first: Figure, memory: Memory, front_only: Figure, keeper_only
     with tempfile.TemporaryDirectory() as name:
         server = Modelswap(Path(name), stub_config("a"))
         began = time.perf_counter()
-        server.spawn()
         try:
-            while not is_healthy(server.port):
-                if server.process is None or server.process.poll() is not None:
-                    raise RuntimeError(f"did not start:\n{server.log()}")
-                time.sleep(0.002)  # seconds: the resolution of the figure
+            start_till_healthy(server)
             first.add("modelswap", (time.perf_counter() - began) * 1000)
             server.chat("a")
             server.ask("POST", "/api/models/unload")
@@ -133,23 +129,19 @@ def _started_once(first: Figure, memory: Memory, front_only: Figure, keeper_only
 
 def open_streams(rounds: int, *, quick: bool) -> list[Figure]:
     """Memory while many streams are open, each with an event a second."""
-    memory = Memory(f"{OPEN:,} open streams", most=72, most_resident=75)
+    memory = Memory(f"{OPEN:,} open streams", most=72)
     lost = Figure(f"{OPEN:,} open streams: lost", "events", exactly=0)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        with setup() as sides_up:
-            keeper = sides_up.modelswap.keeper_pid()
-            for _ in range(1 if quick else min(rounds, 2)):
-                for side in sides_up.sides:
-                    if side.pid is None:
-                        continue
-                    pids = (side.pid, keeper) if side.name == "modelswap" else (side.pid,)
-                    result, most = _watched(side.streamed, pids)
-                    memory.add(side.name, most)
-                    lost.add(side.name, result.lost + result.foreign)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    raise_limit()
+    with setup() as sides_up:
+        keeper = sides_up.modelswap.keeper_pid()
+        for _ in range(1 if quick else min(rounds, 2)):
+            for side in sides_up.sides:
+                if side.pid is None:
+                    continue
+                pids = (side.pid, keeper) if side.name == "modelswap" else (side.pid,)
+                result, most = _watched(side.streamed, pids)
+                memory.add(side.name, most)
+                lost.add(side.name, result.lost + result.foreign)
     return [*memory.figures, lost]
 
 

@@ -72,7 +72,7 @@ def timed(server: Modelswap, memory: int, work: Callable[[], object]) -> dict[st
     """Ask both sides in turns until the work is done; sorted milliseconds."""
     sides = {"direct": Client(memory, "/"), "modelswap": Client(server.port, "/v1/models")}
     times: dict[str, list[float]] = {name: [] for name in sides}
-    gc.disable()  # the client's own pauses are nobody's latency
+    gc.disable()  # the client's own pauses do not count
     try:
         with ThreadPoolExecutor(1) as pool:
             working = pool.submit(work)

@@ -1,6 +1,6 @@
 /* Counts the CPU time of each pass of an event loop: from one return of epoll_pwait to its next call.
  *
- * Loaded into a front by LD_PRELOAD (bench/loop_blocks.py). CPU time, because it does not depend on who else
+ * Loaded into a front by LD_PRELOAD (bench/loop_blocks.py). CPU time, because it does not depend on what else
  * runs on the machine. Passes of at least LEAST go to $MODELSWAP_BENCH_BLOCKS/<pid>, as two 64-bit
  * numbers: when it ended (CLOCK_MONOTONIC) and its CPU time, in nanoseconds. */
 #define _GNU_SOURCE
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LEAST 100000 /* ns: what is shorter delays no one */
+#define LEAST 100000 /* ns: what is shorter is no delay */
 
 static int file = -1;
 static int64_t began;

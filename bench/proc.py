@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """Clock ticks per second, the unit of the times in `/proc/<pid>/stat`."""
+REST = 0.05
+"""Seconds: work after the last byte counts, too."""
 
 
 _MAPPING = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
@@ -35,15 +38,20 @@ def cpu_seconds(pid: int) -> float:
     return max(coarse, fine / 1e9)
 
 
+def spent_seconds(pid: int, work: Callable[[], object]) -> float:
+    """CPU seconds of a process while the work runs."""
+    before = cpu_seconds(pid)
+    work()
+    time.sleep(REST)
+    return cpu_seconds(pid) - before
+
+
 def proportional_mb(pid: int) -> float:
     """Proportional set size: shared pages are divided among all processes that share them.
 
     It falls with every other Python that runs on the machine, the bench's own included.
     """
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError(f"no Pss for {pid}")
+    return _mb(f"{pid}/smaps_rollup", "Pss:")
 
 
 def together_mb(pids: Iterable[int]) -> float:
@@ -73,12 +81,12 @@ def _mappings(pid: int) -> Iterator[tuple[tuple[str, ...], dict[str, int]]]:
 
 def resident_mb(pid: int) -> float:
     """Resident set size, shared pages counted in full."""
-    return _status_mb(pid, "VmRSS:")
+    return _mb(f"{pid}/status", "VmRSS:")
 
 
 def peak_mb(pid: int) -> float:
     """The highest resident set size so far."""
-    return _status_mb(pid, "VmHWM:")
+    return _mb(f"{pid}/status", "VmHWM:")
 
 
 def open_files(pid: int) -> int:
@@ -87,14 +95,11 @@ def open_files(pid: int) -> int:
 
 def available_mb() -> float:
     """Memory of the machine that programs can still take."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError("no MemAvailable")
+    return _mb("meminfo", "MemAvailable:")
 
 
-def _status_mb(pid: int, name: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+def _mb(file: str, name: str) -> float:
+    for line in Path("/proc", file).read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024
-    raise ValueError(f"no {name} for {pid}")
+    raise ValueError(f"no {name} in /proc/{file}")

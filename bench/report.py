@@ -48,8 +48,10 @@ SWAPS: Final = {
 }
 ALONE: Final = {
     "start to the first response": "start to first 200 on /health",
-    "memory when idle, both processes together": "idle, front and keeper: shared pages once",
-    "memory with 2,000 open streams": "2,000 open streams, front and keeper: shared pages once",
+    "memory when idle, both processes, shared pages once": "idle, front and keeper: shared pages once",
+    "memory with 2,000 open streams, counted alike": (
+        "2,000 open streams, front and keeper: shared pages once"
+    ),
     "slowest `GET /v1/models` while models swap": (
         "GET /v1/models while models swap: slowest of a swap"
     ),
@@ -73,14 +75,15 @@ def write(found: list[Figure | Curve], rounds: int) -> None:
     Raises:
         MissingError: before anything is written.
     """
-    figures = {one.name: one for one in found if isinstance(one, Figure)}
+    rows = [one for one in found if isinstance(one, Figure)]
+    figures = {one.name: one for one in rows}
     curves = [one for one in found if isinstance(one, Curve)]
     wanted = (*BESIDE_NGINX.values(), *SWAPS.values(), *ALONE.values())
     missing = [name for name in wanted if name not in figures or not figures[name].samples]
     if missing or not curves:
         raise MissingError(", ".join(missing) or "growth")
     run = f"{machine()}, {rounds} rounds. {HOW}"
-    table = render(list(figures.values()))
+    table = render(rows)
     _replace(README, f"{run}\n\n{summary(figures)}")
     _replace(PERFORMANCE, f"{run} {LOWEST}\n\n{table}\n\n{render_curves(curves)}")
 

@@ -102,6 +102,15 @@ def is_healthy(port: int) -> bool:
         return False
 
 
+def start_till_healthy(server: Modelswap) -> None:
+    """Start the program; return at its first 200 on `/health`."""
+    process = server.spawn()
+    while not is_healthy(server.port):
+        if process.poll() is not None:
+            raise RuntimeError(f"did not start:\n{server.log()}")
+        time.sleep(0.002)  # seconds: the resolution of the figures
+
+
 def launch(command: str, port: int) -> subprocess.Popen[bytes]:
     """Start an engine by hand and wait until it is ready."""
     line = shlex.split(command.replace("${PORT}", str(port)))
@@ -170,6 +179,9 @@ class ProxiedEngines:
         began = time.perf_counter()
         chat(self.connection, "ab"[self.running])
         return (time.perf_counter() - began) * 1000
+
+    def close(self) -> None:
+        self.connection.close()
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """One swap in microseconds: when each part of modelswap did its work, as `bench.traced` writes it down.
 
 `python -m bench swap --trace` prints one table for each engine: the median of the rounds.
-Guarantees: the points are in the order of the causes; a point that one round lacks is shown as such.
+Guarantees: the points are in the order of the causes; a step counts in the rounds that
+have both its points; a point that all lack is shown as such.
 Does not: show what a swap costs without the trace, which itself takes some microseconds a point.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
 import time
@@ -17,7 +19,7 @@ from typing import Final
 from bench.swap import ProxiedEngines, config, engines, serving
 
 TRACED = Path(__file__).with_name("traced.py")
-FIRST: Final = (
+POINTS: Final = (
     "request read",
     "lease asked for",
     "swap decided",
@@ -56,9 +58,9 @@ OF_THE_SERVER: Final = frozenset(
 
 @dataclass(slots=True)
 class Trace:
-    """Of each point the nanoseconds since the request was sent, one value a round."""
+    """Of each round the nanoseconds since the request was sent, by point."""
 
-    points: dict[str, list[int]] = field(default_factory=dict)
+    rounds: list[dict[str, int]] = field(default_factory=list)
 
     def add(self, began: int, lines: list[str], ended: int) -> None:
         """Take one swap's lines: `nanoseconds name`."""
@@ -74,24 +76,25 @@ class Trace:
             found["first probe"], found["probe begins"] = probes[0], probes[-1]
             found["last probe before"] = probes[-2] if len(probes) > 1 else probes[-1]
         found["response read by the client"] = ended
-        for name, at in found.items():
-            self.points.setdefault(name, []).append(at - began)
+        self.rounds.append({name: at - began for name, at in found.items()})
 
     def render(self, title: str) -> str:
-        """Two columns of µs: since the point before, and since the request was sent."""
+        """Two columns of µs: since the point before in the same round, and since the request was sent."""
         lines = [f"| {title} | µs | since the request |", "|---|---|---|"]
         ours = 0.0
-        before: list[int] = []
-        for name in FIRST:
-            at = self.points.get(name, [])
-            if not at:
+        before = dict.fromkeys(range(len(self.rounds)), 0)
+        for name in POINTS:
+            at = {n: found[name] for n, found in enumerate(self.rounds) if name in found}
+            both = at.keys() & before.keys()
+            if not both:
                 lines.append(f"| {name} | - | - |")
                 continue
-            each = [b - a for a, b in zip(before, at, strict=False)] if before else at
-            step = statistics.median(each) / 1000
+            step = statistics.median(at[n] - before[n] for n in both) / 1000
             mark = " (the server's own time)" if name in OF_THE_SERVER else ""
             ours += 0 if mark else step
-            lines.append(f"| {name}{mark} | {step:,.0f} | {statistics.median(at) / 1000:,.0f} |")
+            lines.append(
+                f"| {name}{mark} | {step:,.0f} | {statistics.median(at.values()) / 1000:,.0f} |"
+            )
             before = at
         lines.append(f"| all but the server's own time | {ours:,.0f} | |")
         return "\n".join(lines)
@@ -99,26 +102,31 @@ class Trace:
 
 def trace(rounds: int) -> str:
     """Swap between two servers of each kind; the tables."""
-    tables: list[str] = []
     with tempfile.TemporaryDirectory() as name:
-        for number, engine in enumerate(engines(Path(name))):
-            file = Path(name) / f"trace-{number}"
-            found = Trace()
-            with serving(
-                config(engine.commands),
-                Path(name) / str(number),
-                program=(str(TRACED),),
-                environment={"MODELSWAP_BENCH_TRACE": str(file)},
-            ) as server:
-                proxied = ProxiedEngines(server)
-                for _ in range(max(3, rounds)):
-                    before = file.stat().st_size
-                    began = time.perf_counter_ns()
-                    proxied.swap()
-                    ended = time.perf_counter_ns()
-                    time.sleep(0.05)  # seconds: until the last point is written
-                    with file.open() as lines:
-                        lines.seek(before)
-                        found.add(began, lines.read().splitlines(), ended)
-            tables.append(found.render(engine.name))
-    return "\n\n".join(tables)
+        return "\n\n".join(
+            traced(engine.commands, Path(name) / str(number), max(3, rounds)).render(engine.name)
+            for number, engine in enumerate(engines(Path(name)))
+        )
+
+
+def traced(commands: tuple[str, ...], directory: Path, rounds: int) -> Trace:
+    """Swap so many times between the servers of two commands."""
+    file = directory / "trace"
+    found = Trace()
+    environment = {"MODELSWAP_BENCH_TRACE": str(file)}
+    with (
+        serving(
+            config(commands), directory, program=(str(TRACED),), environment=environment
+        ) as server,
+        contextlib.closing(ProxiedEngines(server)) as proxied,
+    ):
+        for _ in range(rounds):
+            before = file.stat().st_size
+            began = time.perf_counter_ns()
+            proxied.swap()
+            ended = time.perf_counter_ns()
+            time.sleep(0.05)  # seconds: until the last point is written
+            with file.open() as lines:
+                lines.seek(before)
+                found.add(began, lines.read().splitlines(), ended)
+    return found

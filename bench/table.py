@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(slots=True)
@@ -33,8 +33,7 @@ class Figure:
         self.samples.setdefault(side, []).append(value)
 
     def value(self, side: str) -> float | None:
-        found = self.samples.get(side)
-        return statistics.median(found) if found else None
+        return median(self.samples.get(side))
 
     def lowest(self, side: str) -> float | None:
         found = self.samples.get(side)
@@ -53,21 +52,14 @@ class Figure:
     @property
     def against_nginx(self) -> float | None:
         """How many times nginx's, as the median of the rounds; None where nginx's is 0."""
-        pairs = self._pairs("nginx")
-        if not pairs or not all(theirs for _, theirs in pairs):
-            return None
-        return statistics.median(ours / theirs for ours, theirs in pairs)
+        return ratio(self.samples.get("modelswap"), self.samples.get("nginx"))
 
     @property
     def above_direct(self) -> float | None:
         """How much more than direct, as the median of the rounds; only where that has a bound."""
-        pairs = self._pairs("direct") if self.above is not None else []
-        return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
-
-    def _pairs(self, side: str) -> list[tuple[float, float]]:
-        """Return modelswap's value and the side's, of each round; nothing where the side has none."""
-        theirs = self.samples.get(side)
-        return list(zip(self.samples.get("modelswap", []), theirs, strict=True)) if theirs else []
+        if self.above is None:
+            return None
+        return difference(self.samples.get("modelswap"), self.samples.get("direct"))
 
     @property
     def verdict(self) -> str:
@@ -81,6 +73,24 @@ class Figure:
             (ours, self.most),
         )
         return judged(bounds) if self.exactly in {None, ours} else "MISS"
+
+
+def median(values: Sequence[float] | None) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def ratio(ours: Sequence[float] | None, theirs: Sequence[float] | None) -> float | None:
+    """How many times theirs ours is, as the median of the rounds; None where one of theirs is 0."""
+    if not theirs or not all(theirs):
+        return None
+    return median([our / their for our, their in zip(ours or (), theirs, strict=True)])
+
+
+def difference(ours: Sequence[float] | None, theirs: Sequence[float] | None) -> float | None:
+    """How much more than theirs ours is, as the median of the rounds."""
+    if not theirs:
+        return None
+    return median([our - their for our, their in zip(ours or (), theirs, strict=True)])
 
 
 def judged(bounds: Iterable[tuple[float | None, float | None]]) -> str:

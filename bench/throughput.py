@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import load
-from bench.proc import cpu_seconds, peak_mb
+from bench.proc import peak_mb, spent_seconds
 from bench.setup import Setup, Side, setup
 from bench.table import Figure
 
@@ -45,14 +44,11 @@ def large_body(size: int) -> bytes:
 
 
 def spent(side: Side, work: Callable[[], None]) -> float:
-    """Return the CPU seconds that a side's process spent while the work ran."""
+    """Return the CPU seconds that a side's process spent while the work ran; 0 where it has none."""
     if side.pid is None:
         work()
         return 0.0
-    before = cpu_seconds(side.pid)
-    work()
-    time.sleep(0.05)  # seconds: work after the last byte counts, too
-    return cpu_seconds(side.pid) - before
+    return spent_seconds(side.pid, work)
 
 
 def in_turns(sides_up: Setup, turns: int) -> Iterator[Side]:

@@ -81,15 +81,15 @@ def _trace_front() -> None:
     from modelswap.launch.local.launcher import LocalLauncher  # noqa: PLC0415 - as above
     from modelswap.launch.local.ports import PortAssignment  # noqa: PLC0415 - as above
 
-    _wrap(ProxyRequest, "on_body", before="request read")
+    _wrap(ProxyRequest, "_on_resolved", before="request read")
     _wrap(Fleet, "enter", before="lease asked for")
     _wrap(RunningServers, "terminate", before="swap decided")
     _wrap(ModelServer, "close", after="connections closed")
-    _wrap(KeeperSession, "send", after="stop ordered", when=_is("signal"))
+    _wrap(KeeperSession, "send", before="stop ordered", when=_is("signal"))
     _wrap(LocalLauncher, "_on_message", before="exit seen by the front", when=_is("exited"))
     _wrap(RunningServers, "start", before="start decided")
     _wrap(PortAssignment, "assign", after="port found")
-    _wrap(KeeperSession, "send", after="start ordered", when=_is("spawn"))
+    _wrap(KeeperSession, "send", before="start ordered", when=_is("spawn"))
     _wrap(LocalLauncher, "_on_message", before="start seen by the front", when=_is("spawned"))
     _wrap(LocalLauncher, "_on_ready", before="answer is the server's own")
     _wrap(QueueWait, "on_granted", before="lease granted")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def growth(rounds: int, *, quick: bool) -> list[Curve]:
-    """All curves; half a minute a part."""
+    """All curves."""
     found: list[Curve] = []
     for part in (
         decisions.by_models,

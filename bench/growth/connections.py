@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 import tempfile
 import time
@@ -13,26 +12,15 @@ from typing import TYPE_CHECKING
 from bench.growth.curve import Curve
 from bench.growth.measure import running, small_model, small_requests
 from bench.proc import cpu_seconds
+from modelswap.net.descriptors import raise_limit
 
 if TYPE_CHECKING:
     from support.server import Modelswap
 
 AXIS = "idle connections"
 SIZES = (1, 100, 1_000, 10_000)
-DESCRIPTORS = 1 << 16
-"""For both ends of all connections, as far as the system allows."""
 FIRST = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CONFIG = "limits: {connections: 11000, idleTimeout: 1h}\nmodels:\n"
-
-
-def raise_limit() -> None:
-    """Have this process and those that it starts open so many files."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(hard, DESCRIPTORS)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    except (OSError, ValueError):  # not root
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def idle(server: Modelswap, count: int, stack: contextlib.ExitStack) -> None:

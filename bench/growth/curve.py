@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.table import aligned, judged, shown
+from bench.table import aligned, difference, judged, median, ratio, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,33 +33,22 @@ class Curve:
         self.samples.setdefault(size, []).append(value)
 
     def value(self, size: int) -> float | None:
-        found = self.samples.get(size)
-        return statistics.median(found) if found else None
+        return median(self.samples.get(size))
 
     @property
     def sizes(self) -> list[int]:
         return sorted(self.samples)
 
-    def _rounds(self) -> list[tuple[float, float]]:
-        """Return the values at the smallest and the largest size, of each round."""
+    @property
+    def _ends(self) -> tuple[list[float], list[float]]:
+        """The values at the largest and at the smallest size; none while there is one size."""
         sizes = self.sizes
-        if len(sizes) < 2:
-            return []
-        return list(zip(self.samples[sizes[0]], self.samples[sizes[-1]], strict=True))
+        return (self.samples[sizes[-1]], self.samples[sizes[0]]) if len(sizes) > 1 else ([], [])
 
     @property
     def factor(self) -> float | None:
-        """How many times the smallest the largest is, as the median of the rounds; None where it is 0."""
-        rounds = self._rounds()
-        if not rounds or not all(small for small, _ in rounds):
-            return None
-        return statistics.median(large / small for small, large in rounds)
-
-    @property
-    def difference(self) -> float | None:
-        """How much more than the smallest the largest is, as the median of the rounds."""
-        rounds = self._rounds()
-        return statistics.median(large - small for small, large in rounds) if rounds else None
+        """How many times the smallest the largest is."""
+        return ratio(*self._ends)
 
     @property
     def reach(self) -> str:
@@ -78,8 +66,8 @@ class Curve:
             return ""
         bounds = (
             (self.factor, self.flat),
-            (self.difference, self.above),
-            (self.value(self.sizes[-1]) if len(self.sizes) > 1 else None, self.most),
+            (difference(*self._ends), self.above),
+            (median(self._ends[0]), self.most),
         )
         return judged(bounds)
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import time
 from typing import TYPE_CHECKING
 
 from bench import load
-from bench.load import nginx_path
-from bench.proc import cpu_seconds
+from bench.proc import spent_seconds
 from bench.setup import small_upstream
 from support.server import Modelswap, free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-REST = 0.05
-"""Seconds: work after the last byte counts, too."""
 BODY = b'{"model":"small","messages":[{"role":"user","content":"Say something short."}]}'
 WARM = 300
 """Requests before the first measured one: caches are filled, connections are open."""
@@ -28,7 +24,7 @@ def small_model(directory: Path) -> str:
     """The configuration of `small`: nginx, which answers from memory."""
     port = free_port()
     directory.mkdir(parents=True, exist_ok=True)
-    command = small_upstream(nginx_path(), directory, port)
+    command = small_upstream(load.nginx_path(), directory, port)
     return f"  small:\n    cmd: {command}\n    proxy: http://127.0.0.1:{port}\n"
 
 
@@ -44,14 +40,6 @@ def running(directory: Path, text: str) -> Iterator[Modelswap]:
         server.finish()
 
 
-def spent(server: Modelswap, work: Callable[[], None]) -> float:
-    """CPU seconds of the front while the work runs."""
-    before = cpu_seconds(server.pid)
-    work()
-    time.sleep(REST)
-    return cpu_seconds(server.pid) - before
-
-
 def small_requests(server: Modelswap, count: int) -> float:
     """CPU microseconds of one small request."""
 
@@ -61,7 +49,7 @@ def small_requests(server: Modelswap, count: int) -> float:
             raise RuntimeError(f"{done.failed} of {count} requests failed")
 
     load.closed_loop(server.port, BODY, connections=8, count=WARM)
-    return spent(server, work) / count * 1e6
+    return spent_seconds(server.pid, work) / count * 1e6
 
 
 def asked(server: Modelswap, paths: list[str], *, method: str = "GET") -> float:
@@ -77,6 +65,6 @@ def asked(server: Modelswap, paths: list[str], *, method: str = "GET") -> float:
                 raise RuntimeError(f"{path} answered {reply.status}")
 
     try:
-        return spent(server, work) / len(paths) * 1e3
+        return spent_seconds(server.pid, work) / len(paths) * 1e3
     finally:
         connection.close()

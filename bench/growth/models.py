@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.growth.curve import Curve
-from bench.growth.measure import REST, asked, running, small_model, small_requests, spent
-from bench.proc import cpu_seconds
-from bench.swap import is_healthy
+from bench.growth.measure import asked, running, small_model, small_requests
+from bench.proc import REST, cpu_seconds, spent_seconds
+from bench.swap import start_till_healthy
 from support.server import Modelswap, stub_command
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ SIZES = (10, 100, 1000)
 DESCRIPTION = "A model of the bench"
 STARTS = 2
 """Starts of each size, however many rounds: each takes a second with its end."""
-POLL = 0.002
-"""Seconds between two looks whether a starting program answers."""
 
 
 def config(directory: Path, size: int) -> str:
@@ -68,7 +66,7 @@ def _swaps(server: Modelswap, count: int) -> float:
                 raise RuntimeError("a swap failed")
 
     server.chat("b")
-    return spent(server, work) / count * 1e3
+    return spent_seconds(server.pid, work) / count * 1e3
 
 
 def _reload(server: Modelswap, note: str) -> float:
@@ -81,12 +79,8 @@ def _reload(server: Modelswap, note: str) -> float:
 def start(directory: Path, text: str) -> float:
     """CPU milliseconds of the program until its first 200 on `/health`."""
     server = Modelswap(directory, text)
-    server.spawn()
     try:
-        while not is_healthy(server.port):
-            if server.process is None or server.process.poll() is not None:
-                raise RuntimeError(f"did not start:\n{server.log()}")
-            time.sleep(POLL)
+        start_till_healthy(server)
         return cpu_seconds(server.pid) * 1e3
     finally:
         server.finish()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import load
-from bench.growth.connections import raise_limit
 from bench.growth.curve import Curve
-from bench.growth.measure import spent
+from bench.proc import spent_seconds
+from modelswap.net.descriptors import raise_limit
 from support.server import Modelswap, stub_command, wait_until
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _queue(directory: Path, size: int) -> Iterator[Modelswap]:
         stack.callback(server.finish)
         server.start()
         busy = b'{"model":"a","stream":true,"n":1000000,"delay_ms":1000,"messages":[]}'
-        for sock in [*_send(server.port, busy, 1)]:
+        for sock in _send(server.port, busy, 1):
             stack.enter_context(sock)
         wait_until(lambda: server.running().get("a") == "ready", what="a answers")
         for sock in _send(server.port, PLAIN, size):
@@ -67,7 +67,7 @@ def _come_and_go(server: Modelswap, count: int) -> float:
             sock.close()
         time.sleep(SETTLE)
 
-    return spent(server, work) / count * 1e6
+    return spent_seconds(server.pid, work) / count * 1e6
 
 
 def by_waiting(rounds: int, *, quick: bool) -> list[Curve]:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `bench` lies beside `tests`
 
-from bench import report
+from bench import report, swap_trace
 from bench.growth.curve import Curve, render_curves
 from bench.load import judge
 from bench.proc import cpu_seconds, resident_mb, together_mb
@@ -19,6 +19,8 @@ from bench.soak import Account, is_flat
 from bench.swap_trace import Trace
 from bench.table import Figure, render
 from bench.upstream import event
+
+from support.server import stub_command
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = b"".join(event("s1", number) for number in range(5))
@@ -172,6 +174,10 @@ def _run_of_everything() -> list[Figure | Curve]:
         for side, value in (("direct", 12.0), ("nginx", 10.0), ("modelswap", 13.0)):
             figure.add(side, value)
         found.append(figure)
+    for unit in ("ms", "modules"):
+        imports = Figure("imports", unit)
+        imports.add("modelswap", 50)
+        found.append(imports)
     curve = Curve("models", "c", "ms")
     curve.add(10, 4.5)
     return [*found, curve]
@@ -192,7 +198,9 @@ def test_readme_and_docs_take_their_numbers_from_one_run(
     assert "| llama.cpp, tiny model | 12 µs | 13 µs | +1.00 µs |" in after
     assert before.partition(report.BEGIN)[0] == after.partition(report.BEGIN)[0]
     assert before.partition(report.END)[2] == after.partition(report.END)[2]
-    assert "| by models |" in files["PERFORMANCE"].read_text()
+    figures = files["PERFORMANCE"].read_text()
+    assert "| by models |" in figures
+    assert figures.count("| imports ") == 2  # in two units
     report.write(_run_of_everything(), 3)
     assert files["README"].read_text() == after
 
@@ -234,6 +242,13 @@ def test_a_trace_finds_what_it_wraps() -> None:
         )
 
 
+def test_a_trace_sees_every_point_of_a_swap(tmp_path: Path) -> None:
+    """Each function that is wrapped is on the way of a real swap."""
+    found = swap_trace.traced((stub_command("a"), stub_command("b")), tmp_path, 1)
+    missing = set(swap_trace.POINTS) - found.rounds[0].keys()
+    assert missing <= {"response passed on"}  # the client may have read it before
+
+
 def test_memory_together_counts_shared_pages_once() -> None:
     """Two processes of one program take less than twice one's memory, and one alone takes its RSS."""
     own = os.getpid()
@@ -250,3 +265,12 @@ def test_a_trace_shows_what_a_swap_lacks() -> None:
     assert "| request read | 1 | 1 |" in rows
     assert "| lease asked for | - | - |" in rows  # it was of another swap
     assert "| swap decided | 2 | 3 |" in rows
+
+
+def test_a_step_of_a_trace_is_within_one_round() -> None:
+    """A round that lacks a point does not move the others' values into each other's place."""
+    trace = Trace()
+    trace.add(0, ["1000 request read", "2000 lease asked for", "3000 swap decided"], 9000)
+    trace.add(0, ["5000 request read", "8000 swap decided"], 9000)
+    trace.add(0, ["1000 request read", "2000 lease asked for", "7000 swap decided"], 9000)
+    assert "| swap decided | 3 | 7 |" in trace.render("stub").splitlines()

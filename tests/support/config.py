@@ -22,10 +22,16 @@ class LoadText(Protocol):
     ) -> Loaded: ...
 
 
-def load_text(text: str, env: Mapping[str, str] | None = None, *, windows: bool = False) -> Loaded:
+def load_text(
+    text: str,
+    env: Mapping[str, str] | None = None,
+    *,
+    windows: bool = False,
+    discovery: Discovery = NOTHING_THERE,
+) -> Loaded:
     """Load a configuration from its text; `env` holds the variables that it may use."""
     environment = Environment(env or {})
     root, problems = read_text(text, "c.yaml", environment)
     found = (*problems, *environment.problems)
     source = Source(root or Map(Mark("c.yaml")), ("c.yaml",), frozenset(environment.used), found)
-    return load_source(source, windows=windows, discovery=NOTHING_THERE)
+    return load_source(source, windows=windows, discovery=discovery)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
 from modelswap.config.discover.disk.places import Discovery, Findings, Places
-from modelswap.config.load import Loaded, load_source
-from modelswap.config.source.source import Environment, Source, read_text
-from modelswap.config.tree.node import Map, Mark
 from modelswap.units import Bytes
+from support.config import load_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from modelswap.config.load import Loaded
 
 _PLAIN = FoundModel(
     id="plain",
@@ -57,9 +57,6 @@ def load_found(
     find: ListedModels | None = None,
 ) -> Loaded:
     """Load a configuration from its text where these models are found."""
-    environment = Environment(env or {})
-    root, problems = read_text(text, "c.yaml", environment)
-    source = Source(root or Map(Mark("c.yaml")), ("c.yaml",), frozenset(), tuple(problems))
     listed = find or ListedModels(models)
     discovery = Discovery(folders, presets, usual=not folders, find=listed)
-    return load_source(source, discovery=discovery)
+    return load_text(text, env, discovery=discovery)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.load_clients import rest_of, slow_stream
+from support.load_clients import OpenStream
 from support.server import Modelswap, stub_command, wait_until
 
 if TYPE_CHECKING:
@@ -128,10 +128,11 @@ def test_a_removed_file_cuts_no_stream(
     """The model of a removed file is no model any more; its running stream comes to its end."""
     command = f"discover:\n  paths: {folder}\n  templates:\n    - cmd: {stub_command('any')}\n"
     server = modelswap_server(command, env=home)
-    with slow_stream(server, "red:f16", events=300, delay_ms=25) as connection:
+    with OpenStream(server, "red:f16") as stream:
         (folder / "Red-F16.gguf").unlink()
         wait_until(lambda: "red:f16" not in _listed(server), what="the removed file")
-        assert b"data: [DONE]" in rest_of(connection, b"[DONE]")
+        stream.read(20)
+        assert b"data: [DONE]" in stream.finish(b"[DONE]")
     wait_until(lambda: not server.model_pids(), what="its server")
 
 

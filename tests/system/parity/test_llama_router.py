@@ -10,7 +10,7 @@ import pytest
 
 from modelswap.procfs import HAS_PROC
 from support.server import stub_command, wait_until
-from support.streams import error_of, model, opened
+from support.streams import error_of, model, opened, sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,9 +203,7 @@ class Reader(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        while line := self._response.readline():
-            if line.startswith(b"data: "):
-                self.events.append(json.loads(line[6:]))
+        self.events.extend(map(json.loads, sse(self._response)))
 
     def statuses(self, name: str) -> list[str]:
         return [
