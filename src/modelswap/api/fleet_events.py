@@ -68,8 +68,6 @@ class FleetEvents:
         data = status_data(phase, failed)
         if data is None:
             return
-        if failed is not None:
-            data |= {"reason": failed.why.brief, "class": failed.why.cause.value}
         details = {} if failed is None else {"reason": failed.why.text}
         if phase is Phase.READY:
             data["info"] = loaded_info(self.config.snapshot, model)

@@ -270,7 +270,7 @@ def found_record(entry: FoundEntry) -> Record:
     model = entry.model
     return {
         "id": entry.id,
-        "path": _text(model.path),
+        "path": path_text(model.path),
         "size": model.size,
         "source": model.source.value,
         "format": model.format.value,
@@ -278,7 +278,7 @@ def found_record(entry: FoundEntry) -> Record:
         "served": not entry.reason,
         **_present(
             reason=entry.reason,
-            mmproj=model.mmproj and _text(model.mmproj),
+            mmproj=model.mmproj and path_text(model.mmproj),
             architecture=model.architecture,
             quantization=model.quantization,
             parameters=model.parameters,
@@ -290,7 +290,7 @@ def found_record(entry: FoundEntry) -> Record:
     }
 
 
-def _text(path: Path) -> str:
+def path_text(path: Path) -> str:
     """Return a path as text that JSON can hold."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 

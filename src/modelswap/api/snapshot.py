@@ -1,11 +1,13 @@
 """The immutable objects compiled from one plan: names, edits, keys, peers, rules.
 
 Guarantees: a request reads one snapshot from beginning to end; a reload replaces it in one assignment.
-Only the counts of selectors and the ports of running servers change.
+Only the counts of selectors and the ports of running servers change, and what is made of the plan at its
+first use is kept.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
@@ -69,7 +71,6 @@ class ConfigSnapshot:
         self.records: dict[tuple[ModelId, str], dict[str, Any]] = {}
         self.statuses: list[dict[str, Any]] = []
         """What `models_endpoint` has made out of the plan: a list of many models costs less then."""
-        self.found: Mapping[str, FoundEntry] = {}
         self.router_fields: dict[ModelId, Any] = {}
         """What `llama_router.records` has made out of the plan."""
         self.listening = listening
@@ -101,6 +102,13 @@ class ConfigSnapshot:
             cluster=find_cluster(),
             servers=page_ports(plan),
         )
+
+    @cached_property
+    def found(self) -> Mapping[str, FoundEntry]:
+        """The models that were found on disk and are served, by id."""
+        discovered = self.plan.discovered
+        entries = () if discovered is None else discovered.models
+        return {entry.id: entry for entry in entries if not entry.reason}
 
     def local(self, name: str) -> ModelId | None:
         """Return the local model that has a name or an alias."""

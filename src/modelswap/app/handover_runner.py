@@ -110,9 +110,12 @@ class HandoverRunner:
             await fleet.close(stop_servers=False)
             services.completions.flush()
             reserved = RESERVED + 4 * self._server.connections
+            is_first = self._old_front is None or self._old_front.is_gone
             try:
                 await new_front.go(
-                    next_id=services.store.next_after(reserved), profile=services.profile
+                    next_id=services.store.next_after(reserved),
+                    unsettled=() if is_first else services.store.unsettled,
+                    profile=services.profile,
                 )
             except HandoverError:
                 await self._take_back(remote)

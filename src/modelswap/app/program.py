@@ -267,7 +267,7 @@ class Program:
             await self._fleet.open()
         else:
             inherited = await self._old_front.take_over()
-            services.store.skip_to(self._old_front.next_id)
+            services.store.skip_to(self._old_front.next_id, self._old_front.unsettled)
             if self._old_front.profile in services.config.plan.profiles:
                 services.set_profile(self._old_front.profile)
             await self._fleet.open(inherited)

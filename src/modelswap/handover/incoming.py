@@ -50,6 +50,8 @@ class OldFront:
         self._exited = asyncio.Event()
         self.next_id = 1
         """The first activity id that the old process does not use."""
+        self.unsettled: list[range] = []
+        """Activity ids that processes before it may still use."""
         self.profile: str | None = None
 
     def report_failure(self, lines: Sequence[str]) -> None:
@@ -76,6 +78,8 @@ class OldFront:
         if message["kind"] != "go":
             raise ChannelError("the hand-over was called off")
         self.next_id = int(message["next_id"])
+        earlier = message.get("unsettled", ())  # earlier versions send none
+        self.unsettled = [range(*ids) for ids in earlier]
         self.profile = message["profile"]
         self._leases.update({ModelId(m): int(n) for m, n in message["leases"].items()})
         return Inherited(
@@ -98,6 +102,10 @@ class OldFront:
         """Ask the old process to stop, and return when it has exited."""
         self._send("stop")
         await self.wait_until_gone()
+
+    @property
+    def is_gone(self) -> bool:
+        return self._exited.is_set()
 
     async def wait_until_gone(self) -> None:
         await self._exited.wait()

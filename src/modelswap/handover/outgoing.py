@@ -23,7 +23,7 @@ from .incoming import VARIABLE
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from modelswap.config.plan import Plan
     from modelswap.fleet import Fleet
@@ -66,8 +66,11 @@ class NewFront:
         self.fleet = RemoteFleet(fleet, plan, self._send)
         return self.fleet
 
-    async def go(self, *, next_id: int, profile: str | None) -> None:
-        """Let it adopt the models, and return when it serves; raise HandoverError when it fails."""
+    async def go(self, *, next_id: int, unsettled: Iterable[range], profile: str | None) -> None:
+        """Let it adopt the models, and return when it serves; raise HandoverError when it fails.
+
+        *next_id* is the first activity id that it gives, *unsettled* are those of processes before this one.
+        """
         assert self.fleet is not None
         inherited = self.fleet.inherited
         self._channel.send(
@@ -75,6 +78,7 @@ class NewFront:
             leases=dict(inherited.leases),
             ready=sorted(inherited.ready),
             next_id=next_id,
+            unsettled=[(ids.start, ids.stop) for ids in unsettled],
             profile=profile,
         )
         unsent, self._unsent = self._unsent or [], None

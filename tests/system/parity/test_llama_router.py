@@ -77,6 +77,16 @@ def test_an_alias_is_its_model(server: Modelswap) -> None:
     wait_until(lambda: value(server, "a") == "loaded")
 
 
+def test_an_order_that_is_refused_at_once(server: Modelswap) -> None:
+    """A load that may move nothing is a 503 of the order itself, and the other model stays."""
+    assert order(server, "load", "a").status == 200
+    wait_until(lambda: value(server, "a") == "loaded")
+    headers = {"X-Modelswap-No-Swap": "true"}
+    answer = server.ask("POST", "/models/load", {"model": "b"}, headers=headers)
+    assert (answer.status, error_of(answer)["code"]) == (503, "swap_refused")
+    assert server.running() == {"a": "ready"}
+
+
 def test_unknown_models(server: Modelswap) -> None:
     """As there: 404 for a load, 400 for an unload; a body without a model names none."""
     is_error(order(server, "load", "nope"), 404, "not_found_error", "model is not found")
@@ -155,6 +165,18 @@ def test_a_request_may_ask_for_no_load(
     assert ask(server, "?autoload=true").status == 200
     assert ask(server, "?autoload=0").status == 200
     assert server.running() == {"a": "ready"}
+
+
+def test_a_request_for_no_load_waits_for_one(serve: Serve) -> None:
+    """A load that has begun is no load of its own."""
+    server = serve(
+        f"models:\n  slow: {{cmd: {json.dumps(stub_command('slow', '--ready-after', '1'))}}}\n"
+    )
+    assert order(server, "load", "slow").status == 200
+    assert value(server, "slow") == "loading"
+    assert (
+        server.ask("POST", "/v1/chat/completions?autoload=false", {"model": "slow"}).status == 200
+    )
 
 
 def test_a_client_of_the_router_asks_for_an_unknown_model(server: Modelswap) -> None:

@@ -82,8 +82,10 @@ async def taken_over(fleet: RecordingFleet) -> tuple[OldFront, Peer, socket.sock
     """Return both sides after `serving`; the old process has one lease on `a`."""
     ours, theirs = socket.socketpair()
     peer, old_front = Peer(theirs), OldFront(ours, [])
-    await peer.send(kind="go", next_id=9, profile=None, leases={"a": 1}, ready=["a"])
+    rows: dict[str, Any] = {"next_id": 9, "unsettled": [(2, 5)]}
+    await peer.send(kind="go", **rows, profile=None, leases={"a": 1}, ready=["a"])
     inherited = await old_front.take_over()
+    assert (old_front.next_id, old_front.unsettled) == (9, [range(2, 5)])
     assert inherited == Inherited(leases={A: 1}, ready=frozenset({A}))
     assert await peer.receive() == {"kind": "ready"}
     old_front.start_serving(cast("Any", fleet))
@@ -115,7 +117,9 @@ async def test_its_requests_wait_in_this_process() -> None:
         await peer.send(kind="release", model="a")
         await fleet.called()
         assert fleet.released == [A]
+        assert not old_front.is_gone
     await old_front.wait_until_gone()
+    assert old_front.is_gone
 
 
 async def test_its_end_ends_its_leases_and_requests() -> None:

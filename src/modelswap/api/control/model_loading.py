@@ -35,13 +35,17 @@ async def load(
         fleet.cancel(ticket)
 
 
-def begin_load(fleet: Fleet | RemoteFleet, wanted: LeaseRequest, identity: Identity) -> None:
+def begin_load(
+    loop: asyncio.AbstractEventLoop,
+    fleet: Fleet | RemoteFleet,
+    wanted: LeaseRequest,
+    identity: Identity,
+) -> None:
     """Start a model without waiting for it; a `ReplyError` where it is refused at once."""
-    waiter = _Starter(fleet)
+    waiter = _LoadWaiter(loop, fleet, identity)
     fleet.ask(wanted, waiter)
-    waiter.is_answered = True
-    if waiter.refused is not None:
-        raise wait_error(waiter.refused, identity)
+    if not waiter.result.cancel():  # it is known already
+        waiter.result.result()
 
 
 async def unload(
@@ -54,27 +58,8 @@ async def unload(
         events.publish_statuses()
 
 
-class _Starter:
-    """Waits for the load of a client that does not; keeps a refusal that comes before the answer."""
-
-    def __init__(self, fleet: Fleet | RemoteFleet) -> None:
-        self._fleet = fleet
-        self.is_answered = False
-        self.refused: Fail | None = None
-
-    def on_granted(self, server: ModelServer) -> None:
-        self._fleet.release(server.model.id)
-
-    def on_refused(self, refused: Fail) -> None:
-        if not self.is_answered:
-            self.refused = refused
-
-    def on_position(self, position: int) -> None:
-        """The position in the queue is not shown."""
-
-
 class _LoadWaiter:
-    """Releases the lease at once: the task may be cancelled before it reads `result`."""
+    """Releases the lease at once: the task may be cancelled before it reads `result`, or not wait for it."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, fleet: Fleet | RemoteFleet, identity: Identity

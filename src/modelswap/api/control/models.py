@@ -129,18 +129,23 @@ async def unload_all(request: ControlRequest) -> Reply:
     return as_json({"msg": "ok"})
 
 
-def _local(request: ControlRequest) -> ModelId:
-    name = unquote(request.params["model"])
+def usable_model(request: ControlRequest, name: str) -> ModelId | None:
+    """Return the model of that name, if it is one of this server, or raise `ForbiddenError`."""
     model = request.services.config.snapshot.local(name)
-    if model is None:
-        raise ControlError(404, "model not found", "not_found")
-    if not request.identity.may_use(model, name):
+    if model is not None and not request.identity.may_use(model, name):
         raise ForbiddenError(f"this key may not use the model {name!r}")
     return model
 
 
+def _in_path(request: ControlRequest) -> ModelId:
+    model = usable_model(request, unquote(request.params["model"]))
+    if model is None:
+        raise ControlError(404, "model not found", "not_found")
+    return model
+
+
 async def unload_one(request: ControlRequest) -> Reply:
-    await _unload(request, [_local(request)])
+    await _unload(request, [_in_path(request)])
     return as_text("OK")
 
 
@@ -148,7 +153,7 @@ async def load_one(request: ControlRequest) -> Reply:
     """Load a model; respond when it is ready, or say why it is not."""
     services, identity = request.services, request.identity
     no_swap = allows_no_swap(request.http_request, identity)
-    wanted = LeaseRequest(_local(request), ClientId(identity.name), no_swap=no_swap)
+    wanted = LeaseRequest(_in_path(request), ClientId(identity.name), no_swap=no_swap)
     await load(services.loop, services.fleet, wanted, identity)
     return as_json({"msg": "ok"})
 

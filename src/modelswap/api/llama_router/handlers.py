@@ -1,6 +1,6 @@
 """The control routes of llama.cpp's router.
 
-Errors have llama-server's object: `code` is the status.
+Errors have llama-server's object, where `code` is the status; keys, origins and loads are refused as elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from modelswap.api.control.control_request import (
     as_json,
 )
 from modelswap.api.control.model_loading import begin_load
-from modelswap.api.control.models import listed_records
+from modelswap.api.control.models import listed_records, usable_model
 from modelswap.api.hosts.site_checks import check_site
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from modelswap.api.auth.identity import Identity
     from modelswap.api.services import Services
-    from modelswap.config.plan import Model
     from modelswap.core.spec import ModelId
 
 NOT_FOUND: Final = "not_found_error"
@@ -68,14 +67,6 @@ def _named(request: ControlRequest) -> str:
         raise RouterError(400, f"the body is not what is expected here: {error}") from None
     except (msgspec.DecodeError, RecursionError):
         raise RouterError(400, "the body is not valid JSON") from None
-
-
-def _local(request: ControlRequest, name: str) -> ModelId | None:
-    """Return the model of that name, if it is one of this server, or raise `ForbiddenError`."""
-    model = request.services.config.snapshot.local(name)
-    if model is not None and not request.identity.may_use(model, name):
-        raise ForbiddenError(f"this key may not use the model {name!r}")
-    return model
 
 
 async def health(_: ControlRequest) -> Reply:
@@ -113,10 +104,11 @@ async def list_models(request: ControlRequest) -> Reply:
         router_record(record, snapshot, shows_details=shows_details)
         for record in listed_records(request)
     ]
+    loads = await _loads(services, identity)
     for record in listed:
         status = record["status"]
-        if status["value"] == "loading":
-            await _add_progress(services, record)
+        if status["value"] == "loading" and record["id"] in loads:
+            status["progress"] = loads[record["id"]]
         elif shows_details and "failed" in status:
             status["log"] = _last_lines(services, snapshot.local(record["id"]))
     return as_json({"data": listed, "object": "list"})
@@ -148,7 +140,7 @@ async def _reload(request: ControlRequest) -> None:
 async def load(request: ControlRequest) -> Reply:
     """Begin to load a model; the list and the events tell how it goes."""
     services, identity = request.services, request.identity
-    model = _local(request, _named(request))
+    model = usable_model(request, _named(request))
     if model is None:
         raise RouterError(404, "model is not found", NOT_FOUND)
     fleet = services.fleet
@@ -158,14 +150,14 @@ async def load(request: ControlRequest) -> Reply:
         await fleet.unload([model])
     no_swap = allows_no_swap(request.http_request, identity)
     wanted = LeaseRequest(model, ClientId(identity.name), no_swap=no_swap)
-    begin_load(fleet, wanted, identity)
+    begin_load(services.loop, fleet, wanted, identity)
     return as_json(SUCCESS)
 
 
 async def unload(request: ControlRequest) -> Reply:
     """Begin to unload a model; the list and the events tell when it is gone."""
     services = request.services
-    model = _local(request, _named(request))
+    model = usable_model(request, _named(request))
     if model is None:
         raise RouterError(400, "model is not found")
     if services.fleet.listed_phase(model) is Phase.STOPPED:
@@ -193,7 +185,7 @@ async def remove(request: ControlRequest) -> Reply:
     name = request.arg("model") or ""
     if not name:
         raise RouterError(400, "model must be a non-empty string")
-    if _local(request, name) is None:
+    if usable_model(request, name) is None:
         raise RouterError(404, f"model name={name} is not found", NOT_FOUND)
     raise RouterError(400, f"model name={name} is not removable (not from cache)")
 
@@ -224,7 +216,7 @@ async def _frames(
                 yield data
             elif not is_loading:
                 yield b": keep-alive\n\n"
-            before, told = told, dict(await _loads(services, identity))
+            before, told = told, await _loads(services, identity)
             for model, progress in told.items():
                 if before.get(model) != progress:
                     state = {"status": "loading", "progress": progress}
@@ -233,24 +225,12 @@ async def _frames(
         services.fleet_events.router.unsubscribe(reader)
 
 
-async def _loads(services: Services, identity: Identity) -> list[tuple[ModelId, dict[str, Any]]]:
+async def _loads(services: Services, identity: Identity) -> dict[ModelId, dict[str, Any]]:
     """Return how far the loads are that a client may know of."""
-    found: list[tuple[ModelId, dict[str, Any]]] = []
+    found: dict[ModelId, dict[str, Any]] = {}
     for model, phase, pid in services.fleet.running():
         if phase is Phase.STARTING and pid is not None and identity.may_use(model.id):
-            progress = await _progress(services, model, pid)
+            progress = await services.loop.run_in_executor(None, progress_of, pid, model.argv)
             if progress is not None and services.fleet.phase(model.id) is Phase.STARTING:
-                found.append((model.id, progress))
+                found[model.id] = progress
     return found
-
-
-async def _progress(services: Services, model: Model, pid: int) -> dict[str, Any] | None:
-    return await services.loop.run_in_executor(None, progress_of, pid, model.argv)
-
-
-async def _add_progress(services: Services, record: dict[str, Any]) -> None:
-    for model, phase, pid in services.fleet.running():
-        if model.id == record["id"] and phase is Phase.STARTING and pid is not None:
-            progress = await _progress(services, model, pid)
-            if progress is not None:
-                record["status"]["progress"] = progress

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from modelswap.api.models_endpoint import path_text
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.commands.words import split
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from modelswap.api.snapshot import ConfigSnapshot
     from modelswap.config.plan import FoundEntry, Model
@@ -76,7 +77,7 @@ def fields_of(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
 
 
 def _made(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
-    entry = _found(snapshot).get(model.id)
+    entry = snapshot.found.get(model.id)
     args = split(shown_command(snapshot.plan, model.cmd))
     meta: Record = {}
     details: Record = {}
@@ -88,7 +89,7 @@ def _made(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
             "size": found.size,
         }
         if found.path.name:  # a preset may name a repository instead
-            details = {"path": str(found.path).encode("utf-8", "backslashreplace").decode()}
+            details = {"path": path_text(found.path)}
     return RouterFields(
         {
             "model": _router_name(model, entry),
@@ -103,15 +104,6 @@ def _made(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
         args,
         preset_of(model.id, args),
     )
-
-
-def _found(snapshot: ConfigSnapshot) -> Mapping[str, FoundEntry]:
-    discovered = snapshot.plan.discovered
-    if discovered is None:
-        return {}
-    if not snapshot.found:
-        snapshot.found = {entry.id: entry for entry in discovered.models if not entry.reason}
-    return snapshot.found
 
 
 def _source(entry: FoundEntry | None) -> str:
@@ -168,7 +160,13 @@ def status_data(phase: Phase, failed: ModelFailure | None) -> Record | None:
         case Phase.STOPPED:
             if failed is None:
                 return {"status": "unloaded", "exit_code": 0}
-            code = failed.why.exit_code
-            return {"status": "unloaded", "exit_code": 1 if code is None else code, "failed": True}
+            why = failed.why
+            return {
+                "status": "unloaded",
+                "exit_code": 1 if why.exit_code is None else why.exit_code,
+                "failed": True,
+                "reason": why.brief,
+                "class": why.cause.value,
+            }
         case _:
             return None

@@ -92,9 +92,10 @@ class ProxyRequest(RequestState):
             )
             if context.is_tracked and resolved.target is not None:
                 record.owner = self
-                services.inflight.entries[record] = None
                 if services.bus.listening:
-                    services.inflight.on_added(record)
+                    services.inflight.add(record)
+                else:
+                    services.inflight.entries[record] = None
         straight = resolved.straight
         if straight is None or context.background:
             self._go_on(resolved)

@@ -83,11 +83,8 @@ class Inflight:
     def add(self, entry: InflightRequest) -> None:
         self.entries[entry] = None
         if self._bus.listening:
-            self.on_added(entry)
-
-    def on_added(self, entry: InflightRequest) -> None:
-        self._upsert(entry)
-        self._schedule_progress()
+            self._upsert(entry)
+            self._schedule_progress()
 
     def on_response_head(self, entry: InflightRequest) -> None:
         if self._bus.listening:

@@ -144,9 +144,14 @@ class Store:
         """Return the next id after so many more were given."""
         return self._next_id + count
 
-    def skip_to(self, first: int) -> None:
-        """Give no id below `first`: another process gives those."""
-        self._totals.expect(range(self._next_id, first))
+    @property
+    def unsettled(self) -> list[range]:
+        """The ids with which other processes may still write rows."""
+        return self._totals.unsettled
+
+    def skip_to(self, first: int, unsettled: Iterable[range] = ()) -> None:
+        """Give no id below `first`: another process gives those, and processes before it *unsettled*."""
+        self._totals.unsettled = [*unsettled, range(self._next_id, first)]
         self._next_id = max(self._next_id, first)
 
     def record(

@@ -57,12 +57,9 @@ class BlockTotals:
         """*rows* runs a query. One thread asks at a time."""
         self._rows = rows
         self._known: BoundedCache[str | None, dict[int, Sums]] = BoundedCache(MODELS)
-        self._unsettled = range(0)
+        self.unsettled: list[range] = []
+        """Ids with which other processes may still write rows: their blocks are not kept."""
         self._deleted_before = 0
-
-    def expect(self, ids: range) -> None:
-        """Note that another process may still write rows with these ids: their blocks are not kept."""
-        self._unsettled = range(ids.start // BLOCK, -(-ids.stop // BLOCK))
 
     def deleted_before(self, second: int) -> None:
         """Note that rows older than this were deleted. For the writer's thread."""
@@ -84,9 +81,13 @@ class BlockTotals:
             found |= dict.fromkeys(run, _NONE._replace(oldest=before)) | self._read(model, run)
         total = _added((*kept.values(), *found.values()))
         self._known[model] = kept | {
-            n: sums for n, sums in found.items() if low < n < high and n not in self._unsettled
+            n: sums for n, sums in found.items() if low < n < high and self._is_settled(n)
         }
         return total
+
+    def _is_settled(self, block: int) -> bool:
+        first, stop = block * BLOCK, (block + 1) * BLOCK
+        return all(ids.stop <= first or stop <= ids.start for ids in self.unsettled)
 
     def _read(self, model: str | None, blocks: range) -> dict[int, Sums]:
         return {row[0]: Sums(*row[1:]) for row in self._rows(*_blocks_sql(model, blocks))}

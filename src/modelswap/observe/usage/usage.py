@@ -324,15 +324,7 @@ def add_up(bodies: Iterable[CommonBody], durations: list[int]) -> TokenSums:
                 accepted += timings.draft_n_accepted
             if timings.cache_n >= 0:
                 cached += timings.cache_n
-            elif (
-                usage is not _UNSET
-                and usage is not None
-                and (
-                    usage.prompt_tokens_details is not None
-                    or usage.cache_read_input_tokens is not None
-                    or usage.input_tokens_details is not None
-                )
-            ):
+            elif usage is not _UNSET and usage is not None:
                 cached += usage.cached() or 0
         elif usage is not _UNSET and usage is not None:
             counts = usage.counts()

@@ -76,18 +76,18 @@ async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
     assert fleet.in_flight == 0
 
 
-def test_a_begun_load_keeps_no_lease() -> None:
+async def test_a_begun_load_keeps_no_lease() -> None:
     """The lease is given back as soon as the model is ready; a refusal then has no reader."""
     fleet = OneLeaseFleet()
     wanted = LeaseRequest(A, ClientId("x"))
-    begin_load(cast("Fleet", fleet), wanted, ANONYMOUS)
+    begin_load(asyncio.get_running_loop(), cast("Fleet", fleet), wanted, ANONYMOUS)
     fleet.grant()
     assert fleet.in_flight == 0
     assert fleet.waiter is not None
     fleet.waiter.on_refused(Fail(RequestId(1), Reason.LOAD_FAILED))
 
 
-def test_a_load_that_is_refused_at_once() -> None:
+async def test_a_load_that_is_refused_at_once() -> None:
     """What is known before the answer is its error."""
 
     class FullFleet(OneLeaseFleet):
@@ -96,7 +96,12 @@ def test_a_load_that_is_refused_at_once() -> None:
             waiter.on_refused(Fail(RequestId(1), Reason.QUEUE_FULL))
 
     with pytest.raises(UnavailableError, match="too many requests"):
-        begin_load(cast("Fleet", FullFleet()), LeaseRequest(A, ClientId("x")), ANONYMOUS)
+        begin_load(
+            asyncio.get_running_loop(),
+            cast("Fleet", FullFleet()),
+            LeaseRequest(A, ClientId("x")),
+            ANONYMOUS,
+        )
 
 
 @pytest.mark.parametrize(("failed", "told"), [((), 0), ((B,), 1)])

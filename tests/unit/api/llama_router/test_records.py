@@ -14,6 +14,7 @@ from modelswap.api.models_endpoint import records
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
 from modelswap.config.plan import Discovered, FoundEntry
+from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
 from modelswap.units import Bytes
@@ -30,6 +31,8 @@ assert PLAN is not None
 STOPPED: Any = SimpleNamespace(
     phase=lambda _: Phase.STOPPED, listed_phase=lambda _: Phase.STOPPED, failure=lambda _: None
 )
+
+FAILED = {"failed": True, "reason": "brief", "class": "crashed"}
 
 
 def listed(*, shows_details: bool) -> dict[str, Any]:
@@ -108,13 +111,13 @@ def test_options_as_a_preset(words: str, lines: list[str]) -> None:
         (Phase.STARTING, None, {"status": "loading"}),
         (Phase.READY, None, {"status": "loaded"}),
         (Phase.STOPPING, None, None),
-        (Phase.STOPPED, None, {"status": "unloaded", "exit_code": 1, "failed": True}),
-        (Phase.STOPPED, 3, {"status": "unloaded", "exit_code": 3, "failed": True}),
+        (Phase.STOPPED, None, {"status": "unloaded", "exit_code": 1, **FAILED}),
+        (Phase.STOPPED, 3, {"status": "unloaded", "exit_code": 3, **FAILED}),
     ],
 )
 def test_phases_as_events(phase: Phase, code: int | None, data: dict[str, Any] | None) -> None:
     """A failed model has an exit code that is not 0, also where a signal ended it."""
-    failed: Any = SimpleNamespace(why=SimpleNamespace(exit_code=code))
+    failed: Any = SimpleNamespace(why=failure(Cause.CRASHED, "text", brief="brief", exit_code=code))
     assert status_data(phase, failed) == data
 
 

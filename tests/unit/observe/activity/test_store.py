@@ -136,6 +136,14 @@ def test_a_file_keeps_its_rows_over_restarts(tmp_path: Path) -> None:
     second.store.close()
 
 
+def test_other_processes_that_still_write() -> None:
+    """Their ids are not given; those of every one are told to the process that comes next."""
+    store = OpenStore(None).store
+    store.skip_to(store.next_after(10), [range(-8, -3)])
+    assert store.unsettled == [range(-8, -3), range(1, 11)]
+    assert store.next_ids(1) == 11
+
+
 FOREIGN = "CREATE TABLE activity (id INTEGER PRIMARY KEY, what TEXT)"
 
 
