@@ -6,7 +6,7 @@ to have more than a few instances, and the other methods at the first comparison
 
 Guarantees: a class behaves as one of `dataclasses.dataclass`, which finds its fields. Threads may share all
 of it: work done twice has the same result.
-Does not: support `order`, `unsafe_hash`, `InitVar` or pickling, nor `super()` in a class with slots.
+Does not: support `order`, `unsafe_hash`, `ClassVar`, `InitVar` or pickling, nor `super()` in a class with slots.
 """
 
 from __future__ import annotations
