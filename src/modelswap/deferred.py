@@ -6,7 +6,7 @@ to have more than a few instances, and the other methods at the first comparison
 
 Guarantees: a class behaves as one of `dataclasses.dataclass`, which finds its fields. Threads may share all
 of it: work done twice has the same result.
-Does not: support `order`, `unsafe_hash`, `InitVar` or pickling, nor `super()` in a class with slots.
+Does not: support `order`, `unsafe_hash`, `ClassVar`, `InitVar` or pickling, nor `super()` in a class with slots.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FIELDS = "__dataclass_fields__"
 """Where `dataclasses` keeps the fields of a class, and looks for those of its bases."""
+_OPTIONS = frozenset({"eq", "frozen", "kw_only", "repr", "slots", "weakref_slot"})
 _FEW = 3
 """Instances that are made without compiling `__init__`, which costs as much as ten: most classes have fewer."""
 _FACTS = (_FIELDS, "__dataclass_params__", "__match_args__")
@@ -243,7 +244,12 @@ def _deferred(original: type, options: dict[str, Any]) -> type:
 if not TYPE_CHECKING:
 
     def dataclass(cls: type | None = None, /, **options: Any) -> Any:
-        """Do what `dataclasses.dataclass` does, later."""
+        """Do what `dataclasses.dataclass` does, later.
+
+        TypeError: an option that is not supported here.
+        """
+        if not options.keys() <= _OPTIONS:
+            raise TypeError(f"not supported: {', '.join(sorted(options.keys() - _OPTIONS))}")
         if cls is not None:
             return _deferred(cls, options)
         return lambda one: _deferred(one, options)

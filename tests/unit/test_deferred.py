@@ -161,3 +161,9 @@ def test_a_regular_expression_is_the_compiled_one() -> None:
 def test_a_wrong_regular_expression_is_refused_at_its_use() -> None:
     with pytest.raises(re.error):
         regex("(").search("")
+
+
+def test_an_option_that_is_not_supported_is_an_error() -> None:
+    """Left out in silence, it would be missed where the class is used."""
+    with pytest.raises(TypeError, match="order"):
+        dataclass(order=True)

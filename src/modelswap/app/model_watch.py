@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.config.discover.disk.places import Findings, Places
+from modelswap.config.source.watching import stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,7 @@ class ModelWatch:
 
     def _ready(self) -> Settling:
         if self._settling is None:
-            from modelswap.config.discover.disk.settling import Settling  # noqa: PLC0415 - the same
+            from modelswap.config.discover.disk.settling import Settling  # noqa: PLC0415 - only where models are looked for
 
             self._settling = Settling(_stamp)
         return self._settling
@@ -119,7 +120,7 @@ class ModelWatch:
 
     def _ready_finder(self) -> ModelFinder:
         if self._finder is None:
-            from modelswap.config.discover.disk.finder import Finder  # noqa: PLC0415 - only where models are looked for
+            from modelswap.config.discover.disk.finder import Finder  # noqa: PLC0415 - the same
 
             self._finder = Finder()
         return self._finder
@@ -168,10 +169,4 @@ class ModelWatch:
 
 
 def _stamp(model: FoundModel) -> Stamp:
-    found: list[object] = []
-    for file in (*model.files, model.mmproj):
-        if file is not None:
-            with suppress(OSError, ValueError):
-                stat = file.stat()
-                found.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return tuple(found)
+    return stamps([file for file in (*model.files, model.mmproj) if file is not None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.discover.disk.places import Discovery
+from modelswap.config.load import load
 from modelswap.config.source.watching import Watch
 from modelswap.deferred import dataclass
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.discover.disk.places import Find
+    from modelswap.config.load import Loaded
 
 LOCAL: Final = "127.0.0.1"
 
@@ -49,9 +51,10 @@ class Options:
         named = (self.config, self.config_dir, *self.models_dirs, *self.models_presets)
         return all(one is None for one in named)
 
-    def discovery(self, find: Find) -> Discovery:
-        """Return what is to be found on disk, and how."""
-        return Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)
+    def load(self, find: Find) -> Loaded:
+        """Load the configuration, and the models on disk by *find*."""
+        asked = Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)
+        return load(self.config, self.config_dir, discovery=asked)
 
     def watched(self) -> Watch | None:
         """Begin to watch the files, when that is asked for and there are some."""

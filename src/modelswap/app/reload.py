@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from modelswap.api.snapshot import UnusableError
 from modelswap.config.diff import diff, summary
-from modelswap.config.load import load
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
@@ -87,8 +86,7 @@ class Reloader:
 
     def _load(self, present: Plan) -> tuple[Loaded, Diff | None]:
         """Load, and compare: with many models both take long."""
-        options, find = self._options, self._models.find
-        loaded = load(options.config, options.config_dir, discovery=options.discovery(find))
+        loaded = self._options.load(self._models.find)
         return loaded, None if loaded.plan is None else diff(present, loaded.plan)
 
     def _reject(self, problems: list[str]) -> None:
@@ -152,13 +150,7 @@ class Reloader:
                 self._services.log.warning(f"the TLS certificate was not reloaded: {error}")
 
     async def takes_all_models(self) -> bool:
-        options = self._options
-        loaded = await asyncio.to_thread(
-            load,
-            options.config,
-            options.config_dir,
-            discovery=options.discovery(self._models.known),
-        )
+        loaded = await asyncio.to_thread(self._options.load, self._models.known)
         return (
             loaded.plan is not None
             and not loaded.plan.models

@@ -9,7 +9,6 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelswap.config.load import load
 from modelswap.handover.incoming import find_old_front
 from modelswap.http import tune_allocator
 from modelswap.launch.local.keeper_client.starting import start_ahead
@@ -68,7 +67,7 @@ def _run_program(
     starting: StartingKeeper | None,
 ) -> int:
     models = ModelWatch()
-    loaded = load(options.config, options.config_dir, discovery=options.discovery(models.find))
+    loaded = options.load(models.find)
     if loaded.plan is None:
         raise StartError(
             *loaded.lines(), f"modelswap: not started: {len(loaded.problems)} problem(s)"

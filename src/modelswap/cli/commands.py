@@ -39,13 +39,18 @@ def path_option(name: str, metavar: str, text: str) -> Callable[[_Function], _Fu
 
 
 def models_options(command: _Function) -> _Function:
-    """Add the options that name models on disk."""
+    """Add the options that name models on disk. What cannot be read there is said with the others' lines."""
     for name, metavar, text in (
         ("--models-preset", "FILE", "Presets (INI) of llama.cpp's router; may be repeated."),
         ("--models-dir", "DIR", "Serve every model found in this folder; may be repeated."),
     ):
         command = click.option(
-            name, multiple=True, metavar=metavar, help=text, callback=_paths, type=click.Path()
+            name,
+            multiple=True,
+            metavar=metavar,
+            help=text,
+            callback=_paths,
+            type=click.Path(readable=False),
         )(command)
     return command
 

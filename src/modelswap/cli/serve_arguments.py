@@ -46,18 +46,18 @@ class ServeArguments:
 
     def serve(self, *, is_unnamed: bool) -> int:
         """Serve until told to stop; return the exit code, or exit and say what is wrong."""
-        from modelswap.net.tls import import_asyncio  # noqa: PLC0415 - wrong arguments are told first
-
-        import_asyncio()
-        from modelswap.app.options import Options, StartError  # noqa: PLC0415 - the same
-        from modelswap.app.start import serve  # noqa: PLC0415 - the same
-
         config, files = self.config, [file for file in self.files if file]
         config = _configuration(files, config or self.config_dir, is_unnamed=is_unnamed) or config
         if config is None and self.config_dir is None and CONFIG_HERE.exists():
             config = self._configuration_here()
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             fail("modelswap: --tls-cert-file and --tls-key-file go together")
+        from modelswap.net.tls import import_asyncio  # noqa: PLC0415 - wrong arguments are told first
+
+        import_asyncio()
+        from modelswap.app.options import Options, StartError  # noqa: PLC0415 - the same
+        from modelswap.app.start import serve  # noqa: PLC0415 - the same
+
         options = Options(
             config=config,
             config_dir=self.config_dir,

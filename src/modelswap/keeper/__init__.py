@@ -5,7 +5,7 @@ A front may be restarted, upgraded or killed: its servers, the keeper's children
 Guarantees: no server outlives the keeper.
 Does not: decide when a stop becomes a kill, unless there is no front left to decide it.
 Memory: it imports little of the standard library (no enum, re, json, dataclasses or asyncio) and
-`modelswap.procfs` only, so it is up in a few hundredths of a second and stays small.
+of modelswap `procfs` and `c_library`, so it is up in a few hundredths of a second and stays small.
 
     protocol         frames and messages between front and keeper, versioned
     child            fork and exec of one process

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 
-from .lean import prctl, signal
+from modelswap.c_library import c_function
+
+from .lean import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent exits."""
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphans among the descendants become this process's children."""
+_prctl = c_function("prctl")
 
 
 def become_reaper_of_orphans() -> None:
-    if prctl is not None:
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> int:
@@ -81,8 +84,8 @@ def _become_server(
     argv: list[str], env: Mapping[str, str], cwd: str, output: int, keeper: int
 ) -> None:
     os.setpgid(0, 0)
-    if prctl is not None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != keeper:  # it exited before the line above
             os._exit(1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):

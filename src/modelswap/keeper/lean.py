@@ -7,8 +7,6 @@ below them. Where one is missing, the module of the standard library is used ins
 
 from __future__ import annotations
 
-import sys
-
 TYPE_CHECKING = False  # `typing` itself would cost the keeper a megabyte
 if TYPE_CHECKING:
     import signal as signal  # noqa: PLC0414 - exported
@@ -79,21 +77,3 @@ def _refuse(value: object) -> object:
 
 
 dumps, loads = _find_json()
-
-
-def _find_prctl() -> Callable[[int, int], int] | None:
-    """Return prctl(2), of which the two options that take one number are used."""
-    if sys.platform != "linux":
-        return None
-    try:
-        import _ctypes  # noqa: PLC0415 - may be missing in small builds
-
-        whole_program: Any = None
-        address = _ctypes.dlsym(_ctypes.dlopen(whole_program, 0), "prctl")
-        call = _ctypes.call_function
-    except (ImportError, AttributeError, OSError):
-        return None
-    return lambda option, value: int(call(address, (option, value, 0, 0, 0)))
-
-
-prctl = _find_prctl()

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
+
+from modelswap.c_library import c_function
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,7 +42,7 @@ def open_timer(loop: asyncio.AbstractEventLoop) -> Generator[Timer]:
     """Yield the finest timer that there is; it is stopped at the end."""
     try:
         timer: LoopTimer | TimerFd = TimerFd(loop)
-    except (OSError, AttributeError):  # AttributeError: the system has no such function
+    except OSError:
         timer = LoopTimer(loop)
     try:
         yield timer
@@ -70,19 +71,16 @@ class LoopTimer:
 
 
 class TimerFd:
-    """A timer of the kernel as a descriptor; `OSError` or `AttributeError` when there is none."""
+    """A timer of the kernel as a descriptor; `OSError` when there is none."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        if sys.platform != "linux":
-            raise AttributeError("timerfd is Linux's")
-        import ctypes  # noqa: PLC0415 - only probes need it
-
-        library = ctypes.CDLL(None, use_errno=True)
-        self._set = library.timerfd_settime
-        self._fd = int(library.timerfd_create(time.CLOCK_MONOTONIC, _FLAGS))
+        create, settime = c_function("timerfd_create"), c_function("timerfd_settime")
+        if create is None or settime is None:
+            raise OSError("this system has no timerfd")
+        self._set = settime
+        self._fd = create(time.CLOCK_MONOTONIC, _FLAGS)
         if self._fd < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+            raise OSError("the kernel gives no timerfd")
         self._loop = loop
         self._on_end: Callable[[], None] | None = None
         loop.add_reader(self._fd, self._on_readable)

@@ -34,7 +34,7 @@ PAUSE_SHARE: Final = 0.01
 """Of the time waited so far: the longest pause of a refused probe is reached after 0.2 s, of an accepted
 one after 2 s. Half of that finds nothing sooner than it takes processor time from the server."""
 REFUSED: Final = Bounds(Seconds(0.0003), Seconds(0.002), PAUSE_SHARE)
-"""Within this machine. A refused probe costs 0.07 ms: at the longest pause 4 % of one processor."""
+"""Within this machine. A refused probe costs 0.08 ms: at the longest pause 4 % of one processor."""
 ACCEPTED: Final = Bounds(Seconds(0.001), Seconds(0.02), PAUSE_SHARE)
 """A probe that is accepted costs both sides 0.3 ms together: at the longest pause 1.5 %. Nearly all servers
 that listen while they load print a line when they are ready."""

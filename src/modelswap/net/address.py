@@ -59,9 +59,7 @@ class UrlParts:
         return self.port or DEFAULT_PORTS.get(self.scheme)
 
 
-@lru_cache(
-    maxsize=4096
-)  # as many URLs as a large configuration and its clients use again and again
+@lru_cache(maxsize=4096)  # as many URLs as a large configuration and its clients use
 def split_url(url: str) -> UrlParts:
     """Split a URL; raise ValueError where its brackets are none."""
     parts = urlsplit(url)

@@ -91,16 +91,23 @@ def test_knows_every_option() -> None:
             assert plain(given) != ServeArguments()
 
 
+@pytest.mark.parametrize("option", ["--config", "--state-dir", "--tls-key-file"])
 def test_a_file_that_cannot_be_read_is_left_to_click(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    """The system's answer is made up, as root may read all."""
-    secret = tmp_path / "a.yaml"
-    secret.touch()
-    assert plain(["--config", str(secret)]) is not None
+    """It says which option names it."""
+    monkeypatch.setattr("os.access", lambda _, mode: mode == os.F_OK)  # root may read every file
+    arguments = [option, str(tmp_path)]
+    assert plain(arguments) is None
+    with pytest.raises(click.BadParameter, match="not readable"):
+        by_click(arguments)
 
-    def access(path: Path, mode: int) -> bool:
-        return path == secret and mode == os.F_OK
 
-    monkeypatch.setattr(os, "access", access)
-    assert plain(["--config", str(secret)]) is None
+@pytest.mark.parametrize("option", ["--models-dir", "--models-preset"])
+def test_models_that_cannot_be_read_are_left_to_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """The other models are served."""
+    monkeypatch.setattr("os.access", lambda _, mode: mode == os.F_OK)
+    arguments = [option, str(tmp_path)]
+    assert plain(arguments) == by_click(arguments)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.keeper.lean import dumps, loads, prctl, suppress
+from modelswap.keeper.lean import dumps, loads, suppress
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -45,14 +45,3 @@ def test_suppresses_the_named_errors_only() -> None:
         raise FileNotFoundError
     with pytest.raises(PermissionError), suppress(FileNotFoundError):
         raise PermissionError
-
-
-@pytest.mark.skipif(prctl is None, reason="this system has no prctl")
-def test_prctl_reaches_the_kernel() -> None:
-    """A timer slack that is set is the one that is read."""
-    assert prctl is not None
-    set_timer_slack, get_timer_slack = 29, 30
-    before = prctl(get_timer_slack, 0)
-    assert prctl(set_timer_slack, 12_345) == 0
-    assert prctl(get_timer_slack, 0) == 12_345
-    prctl(set_timer_slack, before)

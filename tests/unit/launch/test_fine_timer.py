@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import errno
 import sys
 from typing import TYPE_CHECKING
 
@@ -90,21 +88,11 @@ async def test_without_a_timerfd_the_loop_has_one(
 ) -> None:
     """On other systems, and where the kernel refuses it."""
 
-    def refuse(_clock: int, _flags: int) -> int:
-        ctypes.set_errno(errno.EMFILE)
+    def refuse(*_: object) -> int:
         return -1
 
-    class Library:
-        timerfd_settime = staticmethod(lambda *_: 0)
-
-    if missing == "descriptor":
-        Library.timerfd_create = staticmethod(refuse)  # type: ignore[attr-defined]  # made as needed
-
-    def library(_name: None, *, use_errno: bool) -> type[Library]:
-        assert use_errno
-        return Library
-
-    monkeypatch.setattr("ctypes.CDLL", library)
+    found = None if missing == "function" else refuse
+    monkeypatch.setattr("modelswap.launch.fine_timer.c_function", lambda _: found)
     with open_timer(asyncio.get_running_loop()) as timer:
         assert isinstance(timer, LoopTimer)
         await ended(timer, SHORT)

@@ -33,7 +33,7 @@ class Watch:
         """Watch files that the configuration names, too; a change that was seen before is kept."""
         if tuple(named) != self._named:
             self._named = tuple(named)
-            stamp = _stamps(self._named)
+            stamp = stamps(self._named)
             self._seen, self._pending = (self._seen[0], stamp), (self._pending[0], stamp)
 
     def has_changed(self) -> bool:
@@ -60,13 +60,14 @@ class Watch:
         if self._folder is not None:
             with suppress(OSError):
                 files += sorted(f for f in self._folder.iterdir() if f.name.endswith(SUFFIXES))
-        return _stamps(files), _stamps(self._named)
+        return stamps(files), stamps(self._named)
 
 
-def _stamps(files: Sequence[Path]) -> Stamp:
-    stamps: list[tuple[str, int, int, int]] = []
+def stamps(files: Sequence[Path]) -> Stamp:
+    """Look at the files."""
+    found: list[tuple[str, int, int, int]] = []
     for file in files:
         with suppress(OSError, ValueError):  # not there, or a name that cannot be
             stat = file.stat()
-            stamps.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return tuple(stamps)
+            found.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(found)

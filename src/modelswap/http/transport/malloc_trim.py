@@ -6,13 +6,10 @@ whole buffer: two thirds of the CPU time of large bodies.
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from modelswap.c_library import c_function
 from modelswap.units import Bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _M_TRIM_THRESHOLD = -1  # numbers of options, from glibc's malloc.h
 _M_MMAP_THRESHOLD = -3  # as above
@@ -21,23 +18,8 @@ _MMAP_THRESHOLD = Bytes(32 << 20)
 _TRIM_THRESHOLD = Bytes(192 << 20)
 """Bytes of free memory kept at the top of the heap, so that one large body after the other finds it;
 `malloc_trim` ends that."""
-
-
-def _function(name: str) -> Callable[..., int] | None:
-    """Return a function of the C library that takes numbers; `ctypes` would cost half a megabyte."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        import _ctypes  # noqa: PLC0415 - may be missing in small builds
-
-        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]  # this program
-    except (ImportError, OSError):
-        return None
-    return lambda *numbers: int(_ctypes.call_function(address, numbers))
-
-
-_MALLOPT: Final = _function("mallopt")
-_MALLOC_TRIM: Final = _function("malloc_trim")
+_MALLOPT: Final = c_function("mallopt")
+_MALLOC_TRIM: Final = c_function("malloc_trim")
 
 
 def tune_allocator() -> bool:

@@ -82,7 +82,8 @@ class Meter:
         self._carry: list[bytes] = []
         self._carry_size = 0
         self._stream_end = b""
-        """The last bytes of an event stream: the finish reason comes before the figures."""
+        """The last bytes of an event stream: the finish reason comes before the figures. `GATHER`
+        bytes hold dozens of events; of one event that is larger, as much as of a body is kept."""
         self._parts: list[bytes] = []
         self._size = 0
         self._tail = b""
