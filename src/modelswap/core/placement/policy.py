@@ -16,10 +16,13 @@ from typing import Final, NewType
 
 from modelswap.core.spec import ModelId
 from modelswap.deferred import dataclass
-from modelswap.units import Bytes
+from modelswap.units import Bytes, Seconds
 
 NodeId = NewType("NodeId", str)
 DeviceId = NewType("DeviceId", str)
+
+RAM: Final = DeviceId("ram")
+"""The memory of the machine; GPUs are `gpu0`, `gpu1`, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +33,42 @@ class DevicePool:
     node: NodeId | None = None
     """`None`: the machine that this program runs on."""
     total: Bytes
-    free: Bytes
-    """As the device reports it now."""
-    reserved: Bytes
-    """Promised to models that run or start, used or not yet."""
-    foreign: Bytes
+    """What the device, or the limit that the configuration or a cgroup sets, has in all."""
+    reserve: Bytes = Bytes(0)
+    """Kept free, whatever is asked for."""
+    foreign: Bytes = Bytes(0)
     """Used by processes that are not ours."""
+    holders: tuple[tuple[str, Bytes], ...] = ()
+    """The largest of those processes, for messages: name and bytes, the largest first."""
+
+    @property
+    def room(self) -> Bytes:
+        """What all our models together may hold."""
+        return Bytes(max(0, self.total - self.reserve - self.foreign))
+
+
+class NeedSource(StrEnum):
+    """Where the figures of a need come from, the most trusted first."""
+
+    DECLARED = "declared"
+    LEARNED = "learned"
+    PREDICTED = "predicted"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """The memory that one model takes while it runs, in bytes."""
+
+    fixed: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
+    """On devices that are settled: `ram`, and the GPUs that the configuration or the command names."""
+    movable: Bytes = Bytes(0)
+    """On one GPU, or split over several, whichever the policy chooses."""
+    source: NeedSource = NeedSource.UNKNOWN
+    """`UNKNOWN`: the figures mean nothing; the model runs alone until it was measured once."""
+
+
+UNKNOWN_NEED: Final = Need()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +78,40 @@ class Facts:
     epoch: int = 0
     """Changes with every other field; the scheduler decides anew when it changed."""
     pools: Sequence[DevicePool] = ()
-    needs: Mapping[ModelId, Bytes] = field(default_factory=dict[ModelId, Bytes])
-    """Device memory that a model takes while it runs; a model of unknown need is not listed."""
+    """Empty: nothing is known of the devices, and nothing is placed by memory."""
+    needs: Mapping[ModelId, Need] = field(default_factory=dict[ModelId, Need])
+    """A model of unknown need is not listed, or its need says so."""
+    held: Mapping[ModelId, Mapping[DeviceId, Bytes]] = field(
+        default_factory=dict[ModelId, Mapping[DeviceId, Bytes]]
+    )
+    """What each running or starting model holds or was promised on each device, whichever is more."""
+    reload: Mapping[ModelId, Seconds] = field(default_factory=dict[ModelId, Seconds])
+    """How long a stop and a start take, learned; a model that never ran is not listed."""
 
 
 NO_FACTS: Final = Facts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How a model is used, as a policy may weigh it."""
+
+    idle: Seconds = Seconds(0.0)
+    """Since its last request ended; 0 while one runs."""
+    rate: float = 0.0
+    """Requests per second, an average in which older ones count less and less."""
+    in_flight: int = 0
+    waiting: int = 0
+    """Requests in the queue."""
+    resident: Seconds = Seconds(0.0)
+    """Since it became ready."""
+
+
+UNUSED: Final = Usage()
+
+
+def _unused(_: ModelId) -> Usage:
+    return UNUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +122,8 @@ class Question:
     live: Sequence[ModelId]
     """Models that run or will, from the least to the most recently used; it may hold the target."""
     facts: Facts = NO_FACTS
+    usage: Callable[[ModelId], Usage] = field(default=_unused, compare=False)
+    """How a live model is used; computed when it is asked for."""
 
 
 class EvictionMode(StrEnum):
@@ -80,6 +144,9 @@ class Placement:
 
     node: NodeId | None = None
     devices: tuple[DeviceId, ...] = ()
+    """The GPUs that it may see, in order; empty: all."""
+    promised: tuple[tuple[DeviceId, Bytes], ...] = ()
+    """What is set aside for it on each device."""
 
     @property
     def is_specified(self) -> bool:
