@@ -10,7 +10,8 @@ from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from modelswap.catalog.pulled import PulledModel
 
 
 class PullPhase(StrEnum):
@@ -77,16 +78,6 @@ class PullProgress:
         if self.total is None or self.rate <= 0:
             return None
         return Seconds(max(0, self.total - self.done) / self.rate)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PulledModel:
-    """A model that is on this machine."""
-
-    path: Path
-    """What a server is given: the first file of a GGUF model, the folder of a safetensors model."""
-    files: tuple[Path, ...]
-    mmproj: Path | None = None
 
 
 class Puller(Protocol):
