@@ -383,3 +383,46 @@ def test_a_folder_that_cannot_be_written_is_named(hub: Hub, pulling: Pulling) ->
     failed = pulling.pull(SOURCE)
     assert failed.failure is PullFailure.NOT_WRITABLE
     assert str(pulling.places.hub) in failed.text
+
+
+def test_a_file_that_is_gone_by_now_is_told(hub: Hub, pulling: Pulling) -> None:
+    hub.add(REPOSITORY, {MODEL: b"x"})
+    hub.fail("/resolve/", refuses(404, X_Error_Code="EntryNotFound"))
+    failed = pulling.pull(SOURCE)
+    assert failed.failure is PullFailure.NOT_FOUND
+    assert "no such file any more" in failed.text
+
+
+def test_a_token_without_the_right_is_named(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.fail("/api/models/", refuses(403))
+    assert f"the token in HF_TOKEN may not read {REPOSITORY}" in pulling.pull(SOURCE).text
+
+
+def test_the_librarys_own_switch_counts(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the environment when it is imported, and may refuse later than we do."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert pulling.pull(SOURCE).failure is PullFailure.OFFLINE
+    assert hub.asked == []
+
+
+def test_without_links_the_file_itself_gets_the_name(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `huggingface_hub` does it on such file systems."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    hub.add(REPOSITORY, {MODEL: b"weights"})
+    assert pulling.pull(SOURCE).phase is PullPhase.FINISHED
+    found = locate(parse_source(SOURCE), pulling.places)
+    assert found is not None
+    assert not found.path.is_symlink()
+    assert found.path.read_bytes() == b"weights"
+    assert pulling.pull(SOURCE).text == "was here already"
