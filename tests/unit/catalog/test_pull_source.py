@@ -121,7 +121,7 @@ def test_any_text_is_a_source_or_a_value_error(text: str) -> None:
         case OllamaSource():
             assert parse_source(source.text) == source
             parts = [source.host, source.namespace, source.name, source.tag]
-        case UrlSource():
+        case _:
             assert parse_source(source.url) == source
             parts = []
     assert not {".", ".."} & set(parts)
