@@ -126,6 +126,12 @@ class Model(ModelKeys):
     ignore_websockets: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
     api_key: Secret | None = None
+    source: str = ""
+    """What its files are pulled from, as `Puller.start` takes it; it may hold a secret."""
+    pull_name: str = ""
+    """The source in its one spelling, without secrets; empty: it has none."""
+    is_missing: bool = False
+    """Its files are still to be pulled: until then its command is not complete."""
     identity: str = ""
     """Hash of everything that needs a restart when it changes: command, stop command, environment,
     proxy, probe; the port left out."""
@@ -233,6 +239,11 @@ class Settings(SettingKeys):
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False
     """SIGTERM leaves the model servers running for the next start."""
+    pull_wait: Seconds = Seconds(30)
+    """How long a request waits for a pull before its client is told to ask again."""
+    pull_on_start: bool = False
+    warms: bool = False
+    """The files of pulled models are read into the page cache, at the start and after a pull."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     NEVER_FITS = "never fits"
     WOULD_SWAP = "would swap"
     """The request allows no eviction; the detail names the models that would have to leave."""
+    PULL_FAILED = "pull failed"
+    PULL_CANCELLED = "pull cancelled"
 
 
 @dataclass(frozen=True, slots=True)

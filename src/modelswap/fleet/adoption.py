@@ -30,6 +30,8 @@ class Inherited:
     leases: Mapping[ModelId, int] = field(default_factory=dict[ModelId, int])
     """How many requests of it run on each model."""
     ready: frozenset[ModelId] = frozenset()
+    pulls: tuple[str, ...] = ()
+    """Pulls that it ran, by their names; it has cancelled them."""
 
 
 NOTHING_INHERITED: Final = Inherited()
