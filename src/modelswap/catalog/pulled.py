@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from modelswap.deferred import dataclass
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .pull_source import parse_source
+from .pulls.model import PulledModel as PulledModel  # noqa: PLC0414 - exported
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PulledModel:
-    """A model that is on this machine."""
+def located(source: str) -> PulledModel | None:
+    """Return the model if all its files are here; a look at the disk, no network.
 
-    path: Path
-    """What a server is given: the first file of a GGUF model, the folder of a safetensors model."""
-    files: tuple[Path, ...]
-    mmproj: Path | None = None
+    It reads folders and small files: never on the event loop. Raise `ValueError` for no source.
+    """
+    from .pulls.local import locate  # noqa: PLC0415 - only where a model has a source
+    from .pulls.places import Places  # noqa: PLC0415 - the same
+
+    return locate(parse_source(source), Places.usual())

@@ -61,14 +61,13 @@ def _places(
     environ: Mapping[str, str], home: Path, platform: str
 ) -> Iterator[tuple[Path, ModelSource]]:
     yield home / "models", ModelSource.FOLDER
-    cache = _path(environ, "XDG_CACHE_HOME", home) or home / ".cache"
-    yield _hugging_face(environ, home, cache), ModelSource.HUGGING_FACE
+    cache = user_cache(environ, home)
+    yield hugging_face_cache(environ, home), ModelSource.HUGGING_FACE
     yield _llama_cpp(environ, home, cache, platform), ModelSource.FOLDER
     for path in _lm_studio(home):
         yield path, ModelSource.LM_STUDIO
-    yield _path(environ, "OLLAMA_MODELS", home) or home / ".ollama" / "models", ModelSource.OLLAMA
-    if platform.startswith("linux"):
-        yield _SERVICE, ModelSource.OLLAMA
+    for path in ollama_stores(environ, home, platform):
+        yield path, ModelSource.OLLAMA
 
 
 def _path(environ: Mapping[str, str], key: str, home: Path) -> Path | None:
@@ -78,10 +77,22 @@ def _path(environ: Mapping[str, str], key: str, home: Path) -> Path | None:
     return home / value[2:] if value.startswith("~/") else Path(value)
 
 
-def _hugging_face(environ: Mapping[str, str], home: Path, cache: Path) -> Path:
+def user_cache(environ: Mapping[str, str], home: Path) -> Path:
+    return _path(environ, "XDG_CACHE_HOME", home) or home / ".cache"
+
+
+def hugging_face_cache(environ: Mapping[str, str], home: Path) -> Path:
     """Return what `huggingface_hub` uses; the second name is the one of its older versions."""
+    cache = user_cache(environ, home)
     named = _path(environ, "HF_HUB_CACHE", home) or _path(environ, "HUGGINGFACE_HUB_CACHE", home)
     return named or (_path(environ, "HF_HOME", home) or cache / "huggingface") / "hub"
+
+
+def ollama_stores(environ: Mapping[str, str], home: Path, platform: str) -> Iterator[Path]:
+    """Yield where Ollama keeps models: as this user, then as a service."""
+    yield _path(environ, "OLLAMA_MODELS", home) or home / ".ollama" / "models"
+    if platform.startswith("linux"):
+        yield _SERVICE
 
 
 def _llama_cpp(environ: Mapping[str, str], home: Path, cache: Path, platform: str) -> Path:
