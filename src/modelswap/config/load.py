@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from .discover.discovery import FoundModels
     from .discover.disk.places import Discovery
+    from .macros.expansion import Complete
     from .messages.report import Problem
     from .plan import Model, Settings
 
@@ -116,7 +117,8 @@ def load_source(
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
     found = _found_models(root, discovery, report, windows=windows)
     more = None if found is None else MoreModels(found, found.scratch)
-    expanded = expand_file(root, frozenset(keys), _llama_server, report, more)
+    pulled = _pulled_models(root, report, windows=windows)
+    expanded = expand_file(root, frozenset(keys), _llama_server, report, more, complete=pulled)
     raw = decode(expanded.root, RawConfig, (), report)
     diagnostics = Diagnostics(_with_models(root, expanded), report)
     plan = _plan(raw, expanded, source, diagnostics, found, windows=windows)
@@ -142,6 +144,17 @@ def _found_models(
     from .discover.discovery import FoundModels  # noqa: PLC0415 - most configurations name their models
 
     return FoundModels(discovery, report, windows=windows)
+
+
+def _pulled_models(root: Map, report: Report, *, windows: bool) -> Complete | None:
+    """Return what completes the models that have a `source`; None where there is none."""
+    models = root.get("models")
+    trees = [entry.value for entry in models.entries] if isinstance(models, Map) else []
+    if all(is_null(tree.get("source")) for tree in trees if isinstance(tree, Map)):
+        return None
+    from .discover.pulled_models import PulledModels  # noqa: PLC0415 - only where models are pulled
+
+    return PulledModels(report, windows=windows)
 
 
 def _llama_server() -> str:
@@ -229,7 +242,9 @@ def _secrets(
     values |= {one.api_key.strip() for one in raw.peers.values() if one is not None}
     values |= {one.api_key.strip() for one in raw_models.values()}
     texts = (
-        text for one in models.values() for text in (one.cmd, one.cmd_stop, *one.env, one.proxy)
+        text
+        for one in models.values()
+        for text in (one.cmd, one.cmd_stop, *one.env, one.proxy, one.source)
     )
     public = [name for one in models.values() for name in (one.id, *one.aliases)]
     values |= values_in(texts, names=public)

@@ -186,7 +186,9 @@ class Fleet:
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last pull or run ended badly and no other has begun."""
-        return self.gate.failure(model) or self._failures.of(model, self._controller.state(model), self._now())
+        return self.gate.failure(model) or self._failures.of(
+            model, self._controller.state(model), self._now()
+        )
 
     # Orders
 
@@ -252,7 +254,8 @@ class Fleet:
         ]
         held, pulls = self.gate.estate()
         waiting += [(request, ticket) for ticket, request in held]
-        return Inherited(leases=leases, ready=ready, pulls=pulls), waiting
+        pulling = {m: found for m in self.plan.models if (found := self.pull_of(m)) is not None}
+        return Inherited(leases=leases, ready=ready, pulls=pulls, pulling=pulling), waiting
 
     def replace(
         self,

@@ -172,7 +172,9 @@ class PullGate:
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model's files are not here, if their last pull failed."""
         found = self._plan.models.get(model)
-        failed = None if found is None or not found.is_missing else self._failed.get(found.pull_name)
+        failed = (
+            None if found is None or not found.is_missing else self._failed.get(found.pull_name)
+        )
         if failed is None:
             return None
         left = failed.at + failed.pause - self._loop.time()
@@ -230,11 +232,11 @@ class PullGate:
         """
         before, self._plan = self._plan, plan
         wanted = {model.pull_name for model in plan.models.values()}
-        for model in before.models.values():
-            if model.pull_name not in wanted:
-                self._looking.discard(model.pull_name)
-                self._failed.pop(model.pull_name, None)
-                self._puller.cancel(model.source)
+        for old in before.models.values():
+            if old.pull_name not in wanted:
+                self._looking.discard(old.pull_name)
+                self._failed.pop(old.pull_name, None)
+                self._puller.cancel(old.source)
         for id_, (ticket, request) in list(self._held.items()):
             if ticket.model not in plan.models:
                 del self._held[id_]

@@ -49,7 +49,7 @@ class RemoteFleet:
         """As it was at this moment."""
         self._plan = plan
         self._send = send
-        self._pulls = {m: found for m in plan.models if (found := fleet.pull_of(m)) is not None}
+        self._pulls = dict(inherited.pulling)
         """As they were when this front gave them up; until the model is heard of."""
         self.leases = Counter(inherited.leases)
         self._servers: dict[ModelId, ModelServer] = {}

@@ -69,7 +69,7 @@ class FoundModels:
         presets = read_presets(files, self._report)
         chosen, broken = candidates(found.models, presets, self._report)
         chosen, refused = settle_names(chosen, Written(top, written, windows=self._windows))
-        templates = self._templates = _templates(top)
+        templates = self._templates = templates_of(top)
         served = [one for one in chosen if has_command(one, templates)]
         self.served = frozenset(one.id for one in served)
         entries = [
@@ -129,7 +129,8 @@ def _raw(top: Map) -> RawDiscover:
     return decode(alone, RawConfig, (), Report()).discover or RawDiscover()
 
 
-def _templates(top: Map) -> list[DiscoverTemplate]:
+def templates_of(top: Map) -> list[DiscoverTemplate]:
+    """Return `discover.templates` of a file whose macros are expanded."""
     node = top.get(_KEY)
     trees = node.get("templates") if isinstance(node, Map) else None
     return [
