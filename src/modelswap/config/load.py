@@ -69,6 +69,8 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
     not_active: tuple[str, ...] = ()
     """Keys that are in the file, are accepted, and have no effect."""
+    source: Source | None = None
+    """The files as they were read, where models are pulled: `load_source` completes these then."""
 
     def lines(self, *, strict: bool = False) -> list[str]:
         """Return the lines to print: problems first; under `strict` a warning counts as one."""
@@ -133,7 +135,8 @@ def load_source(
     problems = presentable(report.problems, secrets, report.file_paths)
     warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
-    return Loaded(None if problems else plan, problems, warnings, not_active)
+    kept = None if pulled is None else source
+    return Loaded(None if problems else plan, problems, warnings, not_active, kept)
 
 
 def _found_models(
