@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .pull_source import parse_source
-from .pulls.model import PulledModel as PulledModel  # noqa: PLC0414 - exported
+from .pulls.model import PulledModel as PulledModel  # noqa: PLC0414, TC001 - exported
 
 
 def located(source: str) -> PulledModel | None:
