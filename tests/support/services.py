@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 
 class IdleFleet:
-    """No model runs, waits or has failed."""
+    """No model runs, waits, is pulled or has failed."""
 
     def failure(self, _: ModelId) -> None:
         return None
 
     def server(self, _: ModelId) -> None:
+        return None
+
+    def pull_of(self, _: ModelId) -> None:
         return None
 
     def running(self) -> list[Any]:
@@ -58,6 +61,7 @@ def make_services(plan: Plan | None = None, fleet: object = None) -> Services:
         metrics=Metrics(version="1"),
         performance=Performance(disabled=True),
         reload=no_reload,
+        complete=no_reload,
         reload_status=ReloadStatus(bus, log, files=plan.files, warnings=()),
     )
     services.fleet = fleet or IdleFleet()  # type: ignore[assignment]  # what the handlers use of it

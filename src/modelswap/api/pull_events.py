@@ -5,12 +5,14 @@ Guarantees: without readers a step of a pull costs a few dictionary operations. 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from modelswap.deferred import dataclass
 from modelswap.pull.progress import PullPhase
 
+from .models_endpoint import file_progress
 from .proxy.pull_words import pull_words, size_words
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from modelswap.observe.logs.logs import Logger
     from modelswap.observe.metrics.prometheus import Metrics
     from modelswap.pull.progress import Puller, PullProgress
+    from modelswap.units import Seconds
 
     from .fleet_events import FleetEvents
     from .snapshot import ActiveConfig
@@ -36,6 +39,10 @@ class PullEvents:
     metrics: Metrics
     _phases: dict[str, PullPhase] = field(default_factory=dict[str, PullPhase])
     """Of the pulls that run."""
+    _asked: dict[str, list[asyncio.Future[PullProgress]]] = field(
+        default_factory=dict[str, "list[asyncio.Future[PullProgress]]"]
+    )
+    """Who waits until it is known what there is to pull."""
 
     def listen(self) -> None:
         self.puller.subscribe(self.on_progress)
@@ -47,6 +54,11 @@ class PullEvents:
             self._phases[pull.source] = pull.phase
         self.metrics.pull(pull)
         is_new = pull.phase is not before
+        for answer in (
+            self._asked.get(pull.source, ()) if pull.phase is not PullPhase.RESOLVING else ()
+        ):
+            if not answer.done():
+                answer.set_result(pull)
         if is_new:
             self._log(pull)
         self.bus.publish("pulls", self.records, remember=is_new)
@@ -54,6 +66,19 @@ class PullEvents:
             self._tell_router(model, pull, is_begun=before is None)
         if is_new and (before is None or pull.is_over):
             self.fleet_events.publish_statuses()
+
+    async def resolved(self, source: str, within: Seconds) -> PullProgress | None:
+        """Return how a pull stands as soon as the hub has said which files there are; None: not yet."""
+        answer: asyncio.Future[PullProgress] = asyncio.get_running_loop().create_future()
+        asked = self._asked.setdefault(source, [])
+        asked.append(answer)
+        try:
+            async with asyncio.timeout(within):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            asked.remove(answer)
 
     def records(self) -> list[Record]:
         """Return the payload of a `pulls` event: what runs, and what ended lately."""
@@ -107,11 +132,6 @@ def names_of(pull: PullProgress, plan: Plan) -> list[str]:
 def router_name(source: str) -> str:
     """Return `OWNER/REPO:QUANT` for a source of the hub."""
     return source.removeprefix("hf:")
-
-
-def file_progress(pull: PullProgress) -> Record:
-    """Return how far each file is, as llama.cpp's router has it by the file's address."""
-    return {one.name: {"done": one.done, "total": one.total or 0} for one in pull.files}
 
 
 def pull_record(pull: PullProgress, models: list[str]) -> Record:

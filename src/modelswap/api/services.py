@@ -47,6 +47,8 @@ class Services:
     metrics: Metrics
     performance: Performance
     reload: Callable[[], Awaitable[None]]
+    complete: Callable[[], Awaitable[None]]
+    """Makes the plan anew of the files in use: other models may be pulled now."""
     reload_status: ReloadStatus
     completions: CompletionBatcher = field(init=False)
     fleet: Fleet | RemoteFleet = field(init=False)

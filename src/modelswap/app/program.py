@@ -21,6 +21,7 @@ from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
+from modelswap.fleet.pull_gate import Pulls
 from modelswap.handover.channel import ChannelError
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim
 from modelswap.launch.local.fronts import StatusFile
@@ -42,6 +43,7 @@ from modelswap.units import Seconds
 from .found_log import log_found
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of
+from .pulling import PullFollower
 from .reload import Reloader
 from .shutdown import Shutdown, first_of
 from .systemd import ServiceManager
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from modelswap.http import ListenAddress
     from modelswap.launch.local.keeper_client.starting import StartingKeeper
     from modelswap.launch.protocol import Launcher, Listener
+    from modelswap.pull.progress import Puller
 
     from .model_watch import ModelWatch
 
@@ -91,6 +94,7 @@ class Program:
             crashed=self._on_crash,
             reloaded=self._on_reloaded,
         )
+        self._pulled = PullFollower(self._reloader, self._on_crash)
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
@@ -107,6 +111,9 @@ class Program:
         self._manager.ready()
         if self._old_front is None:
             self._fleet.preload(plan.settings.preload)
+        if plan.settings.pull_on_start:
+            for source in {model.pull_name for model in plan.models.values() if model.is_missing}:
+                self._fleet.pull(source)
         gc.freeze()  # these objects stay: the collector need not scan them again
         gc.enable()
         malloc_trim()
@@ -118,6 +125,7 @@ class Program:
             background = [
                 tasks.create_task(self._reloader.run(), name="reload"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
+                tasks.create_task(self._pulled.run(self._services), name="follow pulls"),
                 tasks.create_task(
                     self._models.run(self._reloader.wanted.set), name="look for models"
                 ),
@@ -175,6 +183,8 @@ class Program:
                 every=settings.performance_every, disabled=settings.performance_disabled
             ),
             reload=self._reloader.reload,
+            complete=self._reloader.complete,
+            puller=self._new_puller(),
             reload_status=ReloadStatus(bus, log, files=plan.files, warnings=loaded.warnings),
         )
         services.configure_logs()
@@ -188,7 +198,7 @@ class Program:
             crashed=self._on_crash,
             is_unbounded=services.config.is_shared_address,
         )
-        self._reloader.bind(services, self._server, self._tls)
+        self._reloader.bind(services, self._server, self._tls, loaded.source)
         services.fleet = self._new_fleet()
         self._handover = HandoverRunner(
             services=services,
@@ -207,8 +217,13 @@ class Program:
 
     def _new_fleet(self) -> Fleet:
         plan = self._services.config.plan
-        self._fleet = Fleet(plan, plan.policy, self._launcher, self._services.fleet_events)
+        pulls = Pulls(self._services.puller, self._pulled.on_pulled)
+        events = self._services.fleet_events
+        self._fleet = Fleet(plan, plan.policy, self._launcher, events, pulls)
         return self._fleet
+
+    def _new_puller(self) -> Puller:
+        return HubPuller()
 
     def _launcher(self, listener: Listener) -> Launcher:
         options, address = self._options, str(self._address)

@@ -58,13 +58,16 @@ class Reloader:
         """Held during a reload or a hand-over."""
 
         self._source: Source | None = None
-        """The files in use, where models are pulled."""
 
     def bind(
-        self, services: Services, server: Server, tls: Certificate | None, loaded: Loaded
+        self,
+        services: Services,
+        server: Server,
+        tls: Certificate | None,
+        source: Source | None = None,
     ) -> None:
-        self._services, self._server, self._tls = services, server, tls
-        self._source = loaded.source
+        """Reload for these; *source*: the files in use, where models are pulled."""
+        self._services, self._server, self._tls, self._source = services, server, tls, source
 
     async def run(self) -> None:
         while True:

@@ -267,6 +267,8 @@ class Discovered:
     models: tuple[FoundEntry, ...] = ()
     presets: tuple[str, ...] = ()
     """Files: a change of one is a change of the configuration."""
+    sees_hub: bool = False
+    """Hugging Face's cache is looked at: what is pulled there is found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

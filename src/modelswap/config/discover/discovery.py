@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelswap.catalog.pulls.places import Places as UsualPlaces
 from modelswap.config.compile.decode import decode
 from modelswap.config.messages.report import Report
 from modelswap.config.plan import Discovered, FoundEntry
@@ -81,6 +82,7 @@ class FoundModels:
             folders=tuple(map(str, places.folders)),
             models=tuple(sorted([*entries, *broken, *refused], key=_by_name)),
             presets=tuple(map(str, files)),
+            sees_hub=_sees_hub(places),
         )
         return _models(served, templates, windows=self._windows)
 
@@ -108,6 +110,13 @@ class FoundModels:
                 if index is not None and (one.mark, one.message) not in known:
                     known.add((one.mark, one.message))
                     given.append(replace(one, path=(_KEY, "templates", index, *one.path[2:])))
+
+
+def _sees_hub(places: Places) -> bool:
+    """Tell whether Hugging Face's cache is looked at, as a store or in a folder."""
+    hub = UsualPlaces.usual().hub.absolute()
+    is_store = places.usual or "huggingface" in places.stores
+    return is_store or any(hub.is_relative_to(folder) for folder in places.folders)
 
 
 def _index(places: Sequence[Mark], mark: Mark) -> int | None:

@@ -1,0 +1,54 @@
+"""What follows from a pull: the plan is made complete, found models are looked for, files are warmed.
+
+Guarantees: a request that waits for a pull goes on as soon as its model's command is complete, whatever
+the state of the configuration files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from modelswap.fleet import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelswap.api.services import Services
+
+    from .reload import Reloader
+
+
+class PullFollower:
+    def __init__(self, reloader: Reloader, crashed: Callable[[BaseException], None]) -> None:
+        self._reloader = reloader
+        self._crashed = crashed
+        self._arrived: list[str] = []
+        self._wanted = asyncio.Event()
+
+    def on_pulled(self, source: str) -> None:
+        """Take note that the files of a source are here."""
+        self._arrived.append(source)
+        self._wanted.set()
+
+    async def run(self, services: Services) -> None:
+        """Make the plan complete after each pull."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            arrived, self._arrived = self._arrived, []
+            try:
+                await self._reloader.complete()
+            except Exception as bug:  # noqa: BLE001 - outermost handler: the waiting requests are refused
+                self._crashed(bug)
+            self._tell(services, arrived)
+
+    def _tell(self, services: Services, arrived: list[str]) -> None:
+        fleet, plan = services.fleet, services.config.plan
+        if not isinstance(fleet, Fleet):  # another process has taken over, and looks by itself
+            return
+        for source in arrived:
+            fleet.gate.pulled(source)
+        named = {model.pull_name for model in plan.models.values()}
+        if plan.discovered is not None and not named.issuperset(arrived):
+            self._reloader.wanted.set()  # it has become a found model
