@@ -65,7 +65,8 @@ class PullEvents:
         for model in names_of(pull, self.config.plan):
             self._tell_router(model, pull, is_begun=before is None)
         if is_new and (before is None or pull.is_over):
-            self.fleet_events.publish_statuses()
+            # The fleet may hear of it after this: it has the failure then.
+            asyncio.get_running_loop().call_soon(self.fleet_events.publish_statuses)
 
     async def resolved(self, source: str, within: Seconds) -> PullProgress | None:
         """Return how a pull stands as soon as the hub has said which files there are; None: not yet."""

@@ -49,6 +49,7 @@ class PullFollower:
             return
         for source in arrived:
             fleet.gate.pulled(source)
+        services.fleet_events.publish_statuses()
         named = {model.pull_name for model in plan.models.values()}
         if plan.discovered is not None and not named.issuperset(arrived):
             self._reloader.wanted.set()  # it has become a found model
