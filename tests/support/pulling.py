@@ -1,74 +1,63 @@
-"""A puller that does what the test says: nothing is downloaded."""
+"""Pulls against the stand-ins: folders of the test's own, and short waits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from modelswap.catalog.pulled import PulledModel
-from modelswap.core.spec import ModelId
-from modelswap.pull.progress import PullPhase, PullProgress
+from modelswap.catalog.pull_source import parse_source
+from modelswap.catalog.pulls.places import Places
+from modelswap.pull.job import PullJob
+from modelswap.pull.timing import PullTiming
+from modelswap.pull.watch import PullWatch
+from modelswap.units import Bytes, Seconds
+
+from .gguf_builder import chat_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
-    from modelswap.config.plan import Plan
+    from modelswap.pull.progress import PullProgress
+
+QUICK = PullTiming(
+    connect=Seconds(20), silence=Seconds(20), first_pause=Seconds(0.01), longest_pause=Seconds(0.02),
+    longest_wait=Seconds(5), tries=4,
+)  # fmt: skip
+"""Patient with a loaded machine, quick to try again."""
+ROOMY = Bytes(1 << 40)
+
+
+def gguf(path: Path, filler: int = 0) -> bytes:
+    """Return the bytes of a small model; `filler` bytes of every value follow its tensors."""
+    data = chat_model().write(path).read_bytes()
+    path.unlink()
+    return data + bytes(index * 7 % 256 for index in range(filler))
+
+
+def places(folder: Path) -> Places:
+    return Places(folder / "hub", (folder / "ollama", folder / "own"), folder / "urls")
 
 
 @dataclass
-class HandPuller:
-    """Remembers its orders; the test tells each step of a pull."""
+class Pulling:
+    """Pulls into one folder."""
 
-    orders: list[str] = field(default_factory=list[str])
-    here: set[str] = field(default_factory=set[str])
-    """Sources whose files lie on the disk."""
-    running: dict[str, PullProgress] = field(default_factory=dict[str, PullProgress])
-    listeners: list[Callable[[PullProgress], None]] = field(default_factory=list[Any])
+    folder: Path
+    timing: PullTiming = QUICK
+    free: Bytes = ROOMY
+    watches: list[PullWatch] = field(default_factory=list[PullWatch])
 
-    def located(self, source: str) -> PulledModel | None:
-        file = Path(f"/models/{source}")
-        return PulledModel(path=file, files=(file,)) if source in self.here else None
+    @property
+    def places(self) -> Places:
+        return places(self.folder)
 
-    def start(self, source: str) -> PullProgress:
-        self.orders.append(f"start {source}")
-        return self.tell(source, PullPhase.RESOLVING)
+    def job(self, source: str) -> PullJob:
+        parsed = parse_source(source)
+        watch = PullWatch(parsed.text, self.timing)
+        self.watches.append(watch)
+        return PullJob(parsed, self.places, self.timing, watch, lambda _: self.free)
 
-    def tell(self, source: str, phase: PullPhase, **more: Any) -> PullProgress:
-        """Make one step of a pull."""
-        found = self.running[source] = PullProgress(source=source, phase=phase, **more)
-        for listener in self.listeners:
-            listener(found)
-        return found
-
-    def progress(self, source: str) -> PullProgress | None:
-        return self.running.get(source)
-
-    def pulls(self) -> list[PullProgress]:
-        return list(self.running.values())
-
-    def cancel(self, source: str) -> bool:
-        found = self.running.get(source)
-        if found is None or found.is_over:
-            return False
-        self.orders.append(f"cancel {source}")
-        self.tell(source, PullPhase.CANCELLED)
-        return True
-
-    def subscribe(self, listener: Callable[[PullProgress], None]) -> None:
-        self.listeners.append(listener)
-
-
-def with_source(plan: Plan, *names: str, is_missing: bool = True, source: str = "hf:o/r") -> Plan:
-    """The plan with models that are pulled, or have been."""
-    changed = {
-        ModelId(name): replace(
-            plan.models[ModelId(name)],
-            source=source,
-            pull_name=source,
-            is_missing=is_missing,
-            identity=f"{name} {source} {is_missing}",
-        )
-        for name in names
-    }
-    return replace(plan, models={**plan.models, **changed})
+    def pull(self, source: str) -> PullProgress:
+        job = self.job(source)
+        job.run()
+        return job.watch.progress()

@@ -35,6 +35,8 @@ class PullFailure(StrEnum):
     """The repository has no such quantization; the text lists those it has."""
     RATE_LIMITED = "rate_limited"
     DISK_FULL = "disk_full"
+    NOT_WRITABLE = "not_writable"
+    """The folder of downloads cannot be written."""
     NETWORK = "network"
     DAMAGED = "damaged"
     """What came is not what the hub announced."""

@@ -17,7 +17,7 @@ from modelswap.fleet import Fleet
 from modelswap.fleet.pull_gate import BACKOFF, Pulls
 from modelswap.pull.progress import PullFailure, PullPhase
 from support.hand_launcher import Asker, HandLauncher, Notes
-from support.pulling import HandPuller, with_source
+from support.hand_puller import HandPuller, with_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -161,20 +161,18 @@ def _folder(paths: Iterable[str]) -> tuple[str, ...]:
 
 def _lack(source: HubSource, models: list[str]) -> str:
     if source.file:
-        return f"has no file {source.file}" + _listed("GGUF files", models)
+        return f"has no file {source.file}" + _listed(models)
     if not models:
         return "holds no GGUF file, and no safetensors model"
     tags = {
         stem_parts(_stem(path).rpartition("/")[2].partition("-00001-of-")[0]).tag.upper()
         for path in models
     }
-    return f"has no quantization {source.quantization}" + _listed(
-        "those", sorted(filter(None, tags))
-    )
+    return f"has no quantization {source.quantization}" + _listed(sorted(filter(None, tags)))
 
 
-def _listed(what: str, names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return f"; it has {what}: {', '.join(names[:_MOST_LISTED])}{more}"
+    return f"; it has {', '.join(names[:_MOST_LISTED])}{more}"
