@@ -38,6 +38,7 @@ from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
+from modelswap.pull.puller import ThreadPuller
 from modelswap.units import Seconds
 
 from .found_log import log_found
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from modelswap.http import ListenAddress
     from modelswap.launch.local.keeper_client.starting import StartingKeeper
     from modelswap.launch.protocol import Launcher, Listener
-    from modelswap.pull.progress import Puller
 
     from .model_watch import ModelWatch
 
@@ -184,7 +184,7 @@ class Program:
             ),
             reload=self._reloader.reload,
             complete=self._reloader.complete,
-            puller=self._new_puller(),
+            puller=ThreadPuller(),
             reload_status=ReloadStatus(bus, log, files=plan.files, warnings=loaded.warnings),
         )
         services.configure_logs()
@@ -221,9 +221,6 @@ class Program:
         events = self._services.fleet_events
         self._fleet = Fleet(plan, plan.policy, self._launcher, events, pulls)
         return self._fleet
-
-    def _new_puller(self) -> Puller:
-        return HubPuller()
 
     def _launcher(self, listener: Listener) -> Launcher:
         options, address = self._options, str(self._address)

@@ -215,6 +215,10 @@ class Fleet:
         """Pull a source on a user's order, named as in `Model.pull_name`."""
         self.gate.pull(source)
 
+    def retry_pull(self, model: ModelId) -> None:
+        """Let the next request pull at once, whatever failed before."""
+        self.gate.forget_failure(model)
+
     def stalled(self, server: ModelServer, detail: str) -> None:
         """Take note that a ready server did not answer in its time."""
         model = server.model.id

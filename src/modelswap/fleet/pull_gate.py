@@ -46,6 +46,7 @@ _LASTING: Final = frozenset(
         PullFailure.NOT_FOUND,
         PullFailure.AMBIGUOUS,
         PullFailure.DISK_FULL,
+        PullFailure.NOT_WRITABLE,
         PullFailure.OFFLINE,
     }
 )

@@ -158,6 +158,9 @@ class RemoteFleet:
         """Have the other front pull a source."""
         self._send("pull", source=source)
 
+    def retry_pull(self, model: ModelId) -> None:
+        """Do nothing: only the other front knows of failures."""
+
     def stalled(self, server: ModelServer, detail: str) -> None:
         """Take note that a ready server did not answer in its time."""
         self._send("stalled", model=server.model.id, detail=detail)

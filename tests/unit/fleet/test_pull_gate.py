@@ -73,7 +73,7 @@ class PullingFleet:
 
     async def until(self, true: Callable[[], object]) -> None:
         async with asyncio.timeout(30):
-            while not true():
+            while not true():  # noqa: ASYNC110 - the loop's turn
                 await asyncio.sleep(0)
 
     async def pulling(self) -> None:
@@ -349,7 +349,7 @@ async def test_what_another_front_is_told(one: PullingFleet) -> None:
 async def test_a_start_without_files(one: PullingFleet) -> None:
     """A start that comes although the files are gone fails with that reason."""
     one.launcher.orders.clear()
-    one.fleet._preload([A])  # noqa: SLF001 - past the gate, as a swap that goes back would
+    one.fleet._preload([A])
     assert one.launcher.orders == []
     failed = one.fleet.failure(A)
     assert failed is not None

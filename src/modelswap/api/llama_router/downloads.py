@@ -35,7 +35,7 @@ client's own limit is rarely shorter."""
 _STATUS: Final = {
     PullFailure.NOT_FOUND: (404, NOT_FOUND),
     PullFailure.AMBIGUOUS: (400, "invalid_request_error"),
-    PullFailure.TOKEN_MISSING: (403, "permission_error"),
+    PullFailure.TOKEN_MISSING: (400, "invalid_request_error"),
 }
 """What llama-server's errors are for a name that cannot be pulled; any other failure is a 502."""
 
@@ -146,12 +146,12 @@ async def remove(request: ControlRequest, name: str) -> None:
 
 
 def _remove_files(services: Services, snapshot: ConfigSnapshot, model: ModelId) -> None:
-    from modelswap.pull.removal import NotInCacheError, remove as remove_files  # noqa: PLC0415 - seldom used
+    from modelswap.pull import removal  # noqa: PLC0415 - seldom used
 
     files = _files_of(services, snapshot, model)
     try:
-        freed = remove_files(files) if files else 0
-    except NotInCacheError:
+        freed = removal.remove(files) if files else 0
+    except removal.NotInCacheError:
         raise RouterError(400, f"model name={model} is not removable (not from cache)") from None
     except OSError as problem:
         why = f"the files of {model} cannot be removed: {problem.strerror}"

@@ -41,7 +41,7 @@ class CountedPull(Protocol):
     @property
     def phase(self) -> str: ...
     @property
-    def done(self) -> int: ...
+    def received(self) -> int: ...
     @property
     def is_over(self) -> bool: ...
     @property
@@ -88,7 +88,7 @@ class Metrics:
         self.counters = Counters()
         self._starting: dict[str, float] = {}
         self._pulling: dict[str, int] = {}
-        """Bytes that were there when each pull was last heard of."""
+        """Bytes that each pull had received when it was last heard of."""
         self._stopped: str | None = None
         """The last model that was stopped since the last start."""
 
@@ -159,14 +159,14 @@ class Metrics:
                 pass
 
     def pull(self, pull: CountedPull) -> None:
-        """Count what a pull has brought; what was there before it began does not count."""
-        before = self._pulling.pop(pull.source, None)
-        self.counters.pulled_bytes += 0 if before is None else max(0, pull.done - before)
+        """Count what a pull has received since it was last heard of, and its end."""
+        before = self._pulling.pop(pull.source, 0)
+        self.counters.pulled_bytes += max(0, pull.received - before)
         if pull.is_over:
             result = str(pull.failure or pull.phase)
             self.counters.pulls[result] = self.counters.pulls.get(result, 0) + 1
-        elif pull.done or before is not None:
-            self._pulling[pull.source] = pull.done
+        else:
+            self._pulling[pull.source] = pull.received
 
     def text(
         self,
