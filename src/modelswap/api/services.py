@@ -6,13 +6,13 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelswap.deferred import dataclass
-from modelswap.fleet.pull_gate import NoPuller
+from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents
-from .pull_events import PullEvents
+from .pulls.events import PullEvents
 
 if TYPE_CHECKING:
     import asyncio

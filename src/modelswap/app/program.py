@@ -21,7 +21,7 @@ from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
-from modelswap.fleet.pull_gate import Pulls
+from modelswap.fleet.pulls.gate import Pulls
 from modelswap.handover.channel import ChannelError
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim
 from modelswap.launch.local.fronts import StatusFile
@@ -38,13 +38,12 @@ from modelswap.observe.logs.redaction import HeaderMask
 from modelswap.observe.metrics.performance import Performance
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.failure_text import traced
-from modelswap.pull.puller import ThreadPuller
 from modelswap.units import Seconds
 
 from .found_log import log_found
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of
-from .pulling import PullFollower
+from .pulling import PullerOnDemand, PullFollower
 from .reload import Reloader
 from .shutdown import Shutdown, first_of
 from .systemd import ServiceManager
@@ -184,7 +183,7 @@ class Program:
             ),
             reload=self._reloader.reload,
             complete=self._reloader.complete,
-            puller=ThreadPuller(),
+            puller=PullerOnDemand(),
             reload_status=ReloadStatus(bus, log, files=plan.files, warnings=loaded.warnings),
         )
         services.configure_logs()

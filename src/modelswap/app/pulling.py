@@ -15,8 +15,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelswap.api.services import Services
+    from modelswap.catalog.pulled import PulledModel
+    from modelswap.pull.progress import Puller, PullProgress
 
     from .reload import Reloader
+
+
+class PullerOnDemand:
+    """The puller, made at the first pull: most configurations have none."""
+
+    def __init__(self) -> None:
+        self._puller: Puller | None = None
+        self._listeners: list[Callable[[PullProgress], None]] = []
+
+    def _ready(self) -> Puller:
+        if self._puller is None:
+            from modelswap.pull.puller import ThreadPuller  # noqa: PLC0415 - as above
+
+            self._puller = ThreadPuller()
+            for listener in self._listeners:
+                self._puller.subscribe(listener)
+        return self._puller
+
+    def located(self, source: str) -> PulledModel | None:
+        return self._ready().located(source)
+
+    def start(self, source: str) -> PullProgress:
+        return self._ready().start(source)
+
+    def progress(self, source: str) -> PullProgress | None:
+        return None if self._puller is None else self._puller.progress(source)
+
+    def pulls(self) -> list[PullProgress]:
+        return [] if self._puller is None else self._puller.pulls()
+
+    def cancel(self, source: str) -> bool:
+        return self._puller is not None and self._puller.cancel(source)
+
+    def subscribe(self, listener: Callable[[PullProgress], None]) -> None:
+        self._listeners.append(listener)
+        if self._puller is not None:
+            self._puller.subscribe(listener)
 
 
 class PullFollower:

@@ -242,7 +242,7 @@ class Settings(SettingKeys):
     pull_wait: Seconds = Seconds(30)
     """How long a request waits for a pull before its client is told to ask again."""
     pull_on_start: bool = False
-    warms: bool = False
+    pull_warm: bool = False
     """The files of pulled models are read into the page cache, at the start and after a pull."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""

@@ -34,7 +34,7 @@ from .departures import Departures
 from .failures import ModelFailure, ModelFailures, redacted
 from .model_server import running
 from .observers import SafeObserver
-from .pull_gate import PullGate, no_pulls
+from .pulls.gate import PullGate, no_pulls
 from .running_servers import RunningServers
 from .timers import Timers
 from .waiting import DetachedWaiter, Ticket
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .adoption import Adoption
     from .model_server import ModelServer
     from .observers import FleetObserver
-    from .pull_gate import Pulls
+    from .pulls.gate import Pulls
     from .waiting import LeaseWaiter
 
 

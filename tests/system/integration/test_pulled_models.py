@@ -233,10 +233,8 @@ def test_a_gated_repository(modelswap_server: StartServer, hub: Hub, env: dict[s
     assert len(hub.asked) > asked
 
 
-def test_what_the_hub_does_not_have(
-    modelswap_server: StartServer, hub: Hub, env: dict[str, str]
-) -> None:
-    """A quantization that is not there, and a repository that is not: told with what there is."""
+def test_what_the_hub_does_not_have(modelswap_server: StartServer, env: dict[str, str]) -> None:
+    """A quantization that is not there: the error says what there is."""
     server = modelswap_server(configured(source=f"hf:{REPOSITORY}:Q8_0"), env=env)
     answer = server.chat("a")
     assert error_of(answer) == (503, "pull_failed")
@@ -458,7 +456,7 @@ def hub_cache(env: dict[str, str]) -> Path:
 
 
 def test_an_order_for_nothing_that_is_served(
-    modelswap_server: StartServer, hub: Hub, env: dict[str, str]
+    modelswap_server: StartServer, env: dict[str, str]
 ) -> None:
     """Where the cache is not looked at an order is refused, with what to do; a model of the file is pulled."""
     server = modelswap_server(configured(), env=env)

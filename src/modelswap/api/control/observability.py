@@ -99,11 +99,11 @@ def _initial_events(services: Services) -> Iterator[tuple[str, object]]:
         text = services.logs.history(source).decode("utf-8", "replace")
         yield "logData", {"data": text, "source": source}
     yield "modelStatus", services.fleet_events.statuses()
-    yield "pulls", services.pull_events.records()
     session_headers = list(services.config.plan.settings.session_headers)
     yield "uiConfig", {"activity": {"session_id": session_headers}}
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
+    yield "pulls", services.pull_events.records()
     yield "configStatus", services.reload_status.shown()
 
 

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from modelswap.api.control.models import usable_model
-from modelswap.api.pull_events import router_name
+from modelswap.api.pulls.events import router_name
 from modelswap.errors import ForbiddenError, RouterError, UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.pull.progress import PullFailure, PullPhase

@@ -28,8 +28,6 @@ from modelswap.errors import ForbiddenError, RouterError
 from modelswap.observe.logs.logs import model_source
 from modelswap.units import Seconds
 
-from . import downloads
-from .downloads import NOT_FOUND
 from .events import RouterReader, router_frame
 from .load_progress import progress_of
 from .records import ordered_records, router_record
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from modelswap.api.services import Services
     from modelswap.core.spec import ModelId
 
+NOT_FOUND: Final = "not_found_error"
 SUCCESS: Final = {"success": True}
 LOOK: Final = Seconds(0.25)
 """Between two looks at a load: a client's bar moves smoothly, and a look costs under a millisecond."""
@@ -165,6 +164,8 @@ async def unload(request: ControlRequest) -> Reply:
     name, fleet = _named(request), services.fleet
     model = usable_model(request, name)
     if model is None:
+        from . import downloads  # noqa: PLC0415 - where models are pulled
+
         if not downloads.cancel_order(request, name):
             raise RouterError(400, "model is not found")
         return as_json(SUCCESS)
@@ -176,12 +177,16 @@ async def unload(request: ControlRequest) -> Reply:
 
 async def pull(request: ControlRequest) -> Reply:
     """Begin to pull a model; the list and the events tell how it goes."""
+    from . import downloads  # noqa: PLC0415 - where models are pulled
+
     await downloads.pull(request, _named(request))
     return as_json(SUCCESS)
 
 
 async def remove(request: ControlRequest) -> Reply:
     """Remove the files of a model of Hugging Face's cache."""
+    from . import downloads  # noqa: PLC0415 - where models are pulled
+
     await downloads.remove(request, request.arg("model") or "")
     return as_json(SUCCESS)
 

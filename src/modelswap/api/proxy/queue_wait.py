@@ -21,10 +21,10 @@ from modelswap.errors import RouterError, UnavailableError
 from modelswap.units import Seconds
 
 from .keep_alive_stream import KeepAliveStream, announced_timeout, before
-from .pull_words import PullWords, pull_words
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from modelswap.api.protocols.stream_dialect import StreamDialect
     from modelswap.api.services import Services
@@ -161,10 +161,15 @@ class QueueWait:
             interval=interval,
             fields=snapshot.site_rules.cors(self.exchange.request.header(b"origin")),
             shows_state=shows_state,
-            progress=PullWords(self._pull),
+            progress=self._pull_words() if shows_state else str,
         )
         if self._position:
             self._keep_alives.on_position(self._position)
+
+    def _pull_words(self) -> Callable[[], str]:
+        from modelswap.api.pulls.words import PullWords  # noqa: PLC0415 - only where the state is shown
+
+        return PullWords(self._pull)
 
     def _pull(self) -> PullProgress | None:
         return self.services.fleet.pull_of(self.model)
@@ -173,23 +178,32 @@ class QueueWait:
         """Answer a client before it gives up, or its pull takes too long; at once when that is known."""
         passed = monotonic() - self.began
         left = inf if timeout is None else before(timeout) - passed
+        is_pulling = self._pull() is not None
         needed = self.services.fleet.load_time_left(self.model)
-        if self._pull() is not None:
-            left = min(left, self.context.snapshot.plan.settings.pull_wait - passed)
-        elif needed is not None and needed > left:
+        if not is_pulling and needed is not None and needed > left:
             left = 0.0
-        if left < inf:
-            self._deadline = self.services.loop.call_later(max(0.0, left), self._on_deadline)
+        patience = self.context.snapshot.plan.settings.pull_wait - passed if is_pulling else inf
+        if patience < left:
+            self._call_later(patience, self._on_long_pull)
+        elif left < inf:
+            self._call_later(left, self._on_deadline)
+
+    def _call_later(self, delay: float, call: Callable[[], None]) -> None:
+        self._deadline = self.services.loop.call_later(max(0.0, delay), call)
+
+    def _on_long_pull(self) -> None:
+        """Let the client ask again, unless the pull is over: the load may take as long as any other."""
+        if self._pull() is not None:
+            self._on_deadline()
+            return
+        self._deadline = None
+        timeout = announced_timeout(self.exchange.request.header)
+        if timeout is not None:
+            self._start_deadline(timeout)
 
     def _on_deadline(self) -> None:
         self._deadline = None
         fleet, pull = self.services.fleet, self._pull()
-        timeout = announced_timeout(self.exchange.request.header)
-        if pull is None and (timeout is None or before(timeout) > monotonic() - self.began):
-            self._start_deadline(
-                timeout
-            )  # the pull is over: the load may take as long as any other
-            return
         needed = fleet.load_time_left(self.model) if pull is None else pull.seconds_left
         if self._ticket is not None:
             fleet.leave(self._ticket)  # what runs goes on: the client asks again
@@ -198,5 +212,7 @@ class QueueWait:
         if pull is None:
             text, code = "the model is still loading; ask again", "model_loading"
         else:
+            from modelswap.api.pulls.words import pull_words  # noqa: PLC0415 - where models are pulled
+
             text, code = f"the model is still being pulled; {pull_words(pull)}", "model_pulling"
         self.receiver.fail(UnavailableError(text, code=code, retry_after=after))

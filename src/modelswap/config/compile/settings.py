@@ -85,7 +85,7 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnost
         loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.keep_alive)),
         pull_wait=Seconds(raw.pull.wait),
         pull_on_start=raw.pull.on_start,
-        warms=raw.pull.warm,
+        pull_warm=raw.pull.warm,
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
         max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.commands import Fail, Reason
 from modelswap.core.failure import Cause, failure
 from modelswap.deferred import dataclass
+from modelswap.fleet.failures import ModelFailure
 from modelswap.pull.progress import PullFailure, PullPhase, PullProgress
 from modelswap.units import Seconds
-
-from .failures import ModelFailure
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.failure import Failure
     from modelswap.core.spec import ModelId, RequestId
+    from modelswap.fleet.waiting import Ticket
     from modelswap.pull.progress import Puller
-
-    from .waiting import Ticket
 
     Held = tuple[Ticket, LeaseRequest]
 

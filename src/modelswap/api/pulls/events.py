@@ -9,22 +9,19 @@ import asyncio
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from modelswap.api.models_endpoint import file_progress
 from modelswap.deferred import dataclass
 from modelswap.pull.progress import PullPhase
 
-from .models_endpoint import file_progress
-from .proxy.pull_words import pull_words, size_words
-
 if TYPE_CHECKING:
+    from modelswap.api.fleet_events import FleetEvents
+    from modelswap.api.snapshot import ActiveConfig
     from modelswap.config.plan import Plan
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.logs import Logger
     from modelswap.observe.metrics.prometheus import Metrics
     from modelswap.pull.progress import Puller, PullProgress
     from modelswap.units import Seconds
-
-    from .fleet_events import FleetEvents
-    from .snapshot import ActiveConfig
 
 Record = dict[str, Any]
 
@@ -87,6 +84,8 @@ class PullEvents:
         return [pull_record(pull, models_of(pull, plan)) for pull in self.puller.pulls()]
 
     def _log(self, pull: PullProgress) -> None:
+        from .words import pull_words, size_words  # noqa: PLC0415 - where models are pulled
+
         match pull.phase:
             case PullPhase.RESOLVING:
                 self.log.info(f"pulling {pull.source}")

@@ -14,7 +14,7 @@ from modelswap.core.failure import Cause
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId, ServerId
 from modelswap.fleet import Fleet
-from modelswap.fleet.pull_gate import BACKOFF, Pulls
+from modelswap.fleet.pulls.gate import BACKOFF, Pulls
 from modelswap.pull.progress import PullFailure, PullPhase
 from support.hand_launcher import Asker, HandLauncher, Notes
 from support.hand_puller import HandPuller, with_source
