@@ -37,6 +37,8 @@ class Fault:
     """Send nothing more until `FileServer.go_on` is set, and break the connection then."""
     flips: bool = False
     """Send the right number of wrong bytes."""
+    unsized: bool = False
+    """Do not say how long the body is; it ends with the connection."""
     ignores_range: bool = False
     """Send the whole file where a part was asked for."""
 
@@ -235,7 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
         part = data[start:end]
         if fault is not None and fault.flips:
             part = bytes(byte ^ 1 for byte in part)
-        self._head(asked, status, fields, len(part))
+        is_sized = fault is None or not fault.unsized
+        self._head(asked, status, fields, len(part) if is_sized else None)
         self._body(asked, part, fault)
 
     def _range(self, asked: Asked, served: Served) -> tuple[int, int]:
@@ -247,12 +250,17 @@ class _Handler(BaseHTTPRequestHandler):
         end = int(found[2]) + 1 if found[2] else whole[1]
         return int(found[1]), min(end, whole[1])
 
-    def _head(self, asked: Asked, status: int, fields: Mapping[str, str], length: int) -> None:
+    def _head(
+        self, asked: Asked, status: int, fields: Mapping[str, str], length: int | None
+    ) -> None:
         asked.status = status
         self.send_response(status)
         for name, value in fields.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(length))
+        if length is None:
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", str(length))
         self.end_headers()
 
     def _body(self, asked: Asked, data: bytes, fault: Fault | None) -> None:

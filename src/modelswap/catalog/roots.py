@@ -68,6 +68,9 @@ def _places(
         yield path, ModelSource.LM_STUDIO
     for path in ollama_stores(environ, home, platform):
         yield path, ModelSource.OLLAMA
+    ours = own_cache(environ, home)
+    yield ours / "models", ModelSource.FOLDER
+    yield ours / "ollama", ModelSource.OLLAMA
 
 
 def _path(environ: Mapping[str, str], key: str, home: Path) -> Path | None:
@@ -79,6 +82,11 @@ def _path(environ: Mapping[str, str], key: str, home: Path) -> Path | None:
 
 def user_cache(environ: Mapping[str, str], home: Path) -> Path:
     return _path(environ, "XDG_CACHE_HOME", home) or home / ".cache"
+
+
+def own_cache(environ: Mapping[str, str], home: Path) -> Path:
+    """Return where this program puts what it pulls and no other program has a place for."""
+    return user_cache(environ, home) / "modelswap"
 
 
 def hugging_face_cache(environ: Mapping[str, str], home: Path) -> Path:

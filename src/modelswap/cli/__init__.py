@@ -32,7 +32,7 @@ SINGLE_DASH: Final = frozenset(
 
 
 _SWITCHES: Final = frozenset(
-    {"--watch-config", "--version", "--strict", "--quiet", "--keep", "--once", "--binary"}
+    {"--watch-config", "--version", "--strict", "--quiet", "--json", "--keep", "--once", "--binary"}
 )
 _YES: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _NO: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})

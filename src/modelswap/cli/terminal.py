@@ -8,6 +8,7 @@ from typing import Final, Never
 COMMANDS: Final = {
     "serve": "Serve every model of a configuration on one port.",
     "check": "Check a configuration, or show what it amounts to.",
+    "pull": "Download models: from Hugging Face, Ollama's registry, or any address.",
     "reload": "Have the running server load its configuration again, or hand over to a new one.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",

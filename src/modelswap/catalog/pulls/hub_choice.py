@@ -164,10 +164,7 @@ def _lack(source: HubSource, models: list[str]) -> str:
         return f"has no file {source.file}" + _listed(models)
     if not models:
         return "holds no GGUF file, and no safetensors model"
-    tags = {
-        stem_parts(_stem(path).rpartition("/")[2].partition("-00001-of-")[0]).tag.upper()
-        for path in models
-    }
+    tags = {stem_parts(_stem(path).rpartition("/")[2]).tag.upper() for path in models}
     return f"has no quantization {source.quantization}" + _listed(sorted(filter(None, tags)))
 
 

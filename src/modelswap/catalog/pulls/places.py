@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from modelswap.catalog.names import part_of
-from modelswap.catalog.roots import hugging_face_cache, ollama_stores, user_cache
+from modelswap.catalog.roots import hugging_face_cache, ollama_stores, own_cache
 from modelswap.digest import sha256
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Places:
         """Return the folders that the environment names."""
         environ = os.environ if environ is None else environ
         home = Path(os.path.expanduser("~")) if home is None else home  # noqa: PTH111 - it never fails
-        ours = user_cache(environ, home) / "modelswap"
+        ours = own_cache(environ, home)
         stores = (*ollama_stores(environ, home, sys.platform), ours / "ollama")
         return cls(hugging_face_cache(environ, home), stores, ours / "models")
 

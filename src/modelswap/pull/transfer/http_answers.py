@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 _TOO_MANY: Final = 429
+"""Status of a server that was asked too often."""
 _MISSING: Final = frozenset({404, 410})
 _REFUSED: Final = frozenset({401, 403})
 _AGAIN: Final = frozenset({408, 425})
