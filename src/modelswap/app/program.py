@@ -93,6 +93,7 @@ class Program:
             crashed=self._on_crash,
             reloaded=self._on_reloaded,
         )
+        self._puller = PullerOnDemand()
         self._pulled = PullFollower(self._reloader, self._on_crash)
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
@@ -110,13 +111,21 @@ class Program:
         self._manager.ready()
         if self._old_front is None:
             self._fleet.preload(plan.settings.preload)
-        if plan.settings.pull_on_start:
-            for source in {model.pull_name for model in plan.models.values() if model.is_missing}:
-                self._fleet.pull(source)
+        self._begin_pulls(plan)
         gc.freeze()  # these objects stay: the collector need not scan them again
         gc.enable()
         malloc_trim()
         return await self._serve()
+
+    def _begin_pulls(self, plan: Plan) -> None:
+        """Pull what is missing, and warm what is here, where that is asked for at the start."""
+        models, settings = plan.models.values(), plan.settings
+        missing = {model.pull_name for model in models if model.is_missing}
+        for source in sorted(missing) if settings.pull_on_start else ():
+            self._fleet.pull(source)
+        here = [model.source for model in models if model.source and not model.is_missing]
+        if here and settings.pull_warm:
+            self._services.loop.run_in_executor(None, self._puller.warm, here)
 
     async def _serve(self) -> int:
         """Reload and hand over when asked; return the exit code after the end."""
@@ -183,7 +192,7 @@ class Program:
             ),
             reload=self._reloader.reload,
             complete=self._reloader.complete,
-            puller=PullerOnDemand(),
+            puller=self._puller,
             reload_status=ReloadStatus(bus, log, files=plan.files, warnings=loaded.warnings),
         )
         services.configure_logs()

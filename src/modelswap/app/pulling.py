@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from modelswap.fleet import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from modelswap.api.services import Services
     from modelswap.catalog.pulled import PulledModel
+    from modelswap.pull.page_cache import PageCacheWarmer
     from modelswap.pull.progress import Puller, PullProgress
 
     from .reload import Reloader
@@ -26,16 +28,31 @@ class PullerOnDemand:
 
     def __init__(self) -> None:
         self._puller: Puller | None = None
+        self._warmer: PageCacheWarmer | None = None
         self._listeners: list[Callable[[PullProgress], None]] = []
 
     def _ready(self) -> Puller:
         if self._puller is None:
             from modelswap.pull.puller import ThreadPuller  # noqa: PLC0415 - as above
 
-            self._puller = ThreadPuller()
+            self._puller = ThreadPuller(warm=self._warm)
             for listener in self._listeners:
                 self._puller.subscribe(listener)
         return self._puller
+
+    def _warm(self, files: Iterable[Path]) -> None:
+        from modelswap.pull.page_cache import PageCacheWarmer  # noqa: PLC0415 - after a pull
+
+        if self._warmer is None:
+            self._warmer = PageCacheWarmer()
+        self._warmer.warm(files)
+
+    def warm(self, sources: Iterable[str]) -> None:
+        """Read into the page cache what is here of these sources. Not for the loop's thread."""
+        for source in sources:
+            found = self.located(source)
+            if found is not None:
+                self._warm(found.all_files)
 
     def located(self, source: str) -> PulledModel | None:
         return self._ready().located(source)

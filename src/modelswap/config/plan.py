@@ -243,7 +243,7 @@ class Settings(SettingKeys):
     """How long a request waits for a pull before its client is told to ask again."""
     pull_on_start: bool = False
     pull_warm: bool = False
-    """The files of pulled models are read into the page cache, at the start and after a pull."""
+    """The files of pulled models are read into the page cache at the start, too."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 

@@ -146,8 +146,8 @@ class RawPull:
     )
     warm: bool = flag(
         "warm",
-        "Read the files of pulled models into the page cache, in the background, after a pull and at the "
-        "start, as far as memory is free.",
+        "Read the files of pulled models into the page cache at the start, too, as after each pull: in the "
+        "background, as far as memory is free.",
     )
 
 
