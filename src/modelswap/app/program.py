@@ -125,7 +125,7 @@ class Program:
             self._fleet.pull(source)
         here = [model.source for model in models if model.source and not model.is_missing]
         if here and settings.pull_warm:
-            self._services.loop.run_in_executor(None, self._puller.warm, here)
+            _ = self._services.loop.run_in_executor(None, self._puller.warm, here)
 
     async def _serve(self) -> int:
         """Reload and hand over when asked; return the exit code after the end."""
