@@ -49,26 +49,26 @@ class PulledModels:
 
     def __call__(self, top: Map, name: str, model: Map, source: Node) -> Map:
         """Return the tree of a model with what follows from its source."""
-        if not isinstance(source, Scalar):
-            return model  # the decoder reports it
-        path = ("models", name, "source")
-        try:
-            parsed = parse_source(source.text)
-        except ValueError as wrong:
-            self._report_wrong(str(wrong), source, path)
-            parsed = _UNKNOWN  # so that nothing that follows from the mistake is reported, too
-        found, problem = (
-            (None, "") if parsed is _UNKNOWN else self._found(parsed, source.text, name)
-        )
-        if problem:
-            self._report.warn(source.mark, path, problem, of_machine=True)
-        tree = self._tree(found or _still_to_come(name, parsed), top, model)
-        macros = self._macros(found, parsed, source.mark)
+        parsed = self._parsed(source, ("models", name, "source"))
+        # Of a mistake nothing that follows from it is reported, too: it counts as something unknown.
+        found = None if parsed is None else self._found(parsed, source, name)
+        known = parsed or _UNKNOWN
+        tree = self._tree(found or _still_to_come(name, known), top, model)
+        macros = self._macros(found, known, source.mark)
         tree = merged(tree, MapEntry("macros", source.mark, macros))
         for entry in model.entries:
             tree = merged(tree, entry)
-        tree = tree.with_value(NAME_KEY, text(parsed.text, source.mark))
+        tree = tree.with_value(NAME_KEY, text(known.text, source.mark))
         return tree if found else tree.with_value(MISSING_KEY, text("true", source.mark))
+
+    def _parsed(self, source: Node, path: Path) -> PullSource | None:
+        if not isinstance(source, Scalar):
+            return None  # the decoder reports it
+        try:
+            return parse_source(source.text)
+        except ValueError as wrong:
+            self._report_wrong(str(wrong), source, path)
+            return None
 
     def _report_wrong(self, wrong: str, source: Scalar, path: Path) -> None:
         seen, _, rest = wrong.partition(" names no source: ")
@@ -76,17 +76,20 @@ class PulledModels:
         message = f"{expected}; found {seen}: {reason}" if expected else wrong
         self._report.problem(source.mark, path, message)
 
-    def _found(self, source: PullSource, written: str, name: str) -> tuple[FoundModel | None, str]:
-        """Return the model if it is here, and what is wrong with it."""
+    def _found(self, source: PullSource, node: Node, name: str) -> FoundModel | None:
+        """Return the model if it is here; what is wrong with it is a warning about this machine."""
+        assert isinstance(node, Scalar)
+        problem, found = "", None
         try:
-            pulled = self._look(written)
-            if pulled is None:
-                return None, ""
-            found = describe(pulled, name, _store_of(source))
+            pulled = self._look(node.text)
+            found = None if pulled is None else describe(pulled, name, _store_of(source))
         except OSError as wrong:
-            return None, f"its files cannot be looked at: {wrong.strerror}"
-        problem = f"{found.path} {found.problem}" if found.problem else ""
-        return found, problem
+            problem = f"its files cannot be looked at: {wrong.strerror}"
+        if found is not None and found.problem:
+            problem = f"{found.path} {found.problem}"
+        if problem:
+            self._report.warn(node.mark, ("models", name, "source"), problem, of_machine=True)
+        return found
 
     def _tree(self, found: FoundModel, top: Map, written: Map) -> Map:
         """Return what a found model would get; one with a command of its own takes no other, and no template."""

@@ -304,7 +304,7 @@ class PullGate:
         if is_known and done.result() is not None:
             self._arrive(source)
         else:
-            self._puller.start(self._written(source))
+            self._on_progress(self._puller.start(self._written(source)))
 
     def _on_progress(self, progress: PullProgress) -> None:
         if self._is_closed:

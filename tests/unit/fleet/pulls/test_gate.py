@@ -354,3 +354,20 @@ async def test_a_start_without_files(one: PullingFleet) -> None:
     failed = one.fleet.failure(A)
     assert failed is not None
     assert failed.why.cause is Cause.FILE_NOT_FOUND
+
+
+async def test_without_a_puller(one: PullingFleet) -> None:
+    """A fleet that pulls nothing says so to those who ask for a model without files."""
+    launchers: list[HandLauncher] = []
+
+    def make(listener: Listener) -> HandLauncher:
+        launchers.append(HandLauncher(listener))
+        return launchers[-1]
+
+    fleet = Fleet(one.plan, one.plan.policy, make, Notes())
+    assert fleet.gate.estate() == ([], ())
+    assert not fleet.gate.cancel_pull(SOURCE)
+    asker = Refusals()
+    fleet.ask(LeaseRequest(A, ClientId("c")), asker)
+    await one.until(lambda: asker.answers)
+    assert asker.answers == ["pull failed"]
