@@ -137,11 +137,16 @@ def ordered_records(puller: Puller, snapshot: ConfigSnapshot) -> list[Record]:
     """Return the records of what is pulled on a client's order, and is no model yet."""
     plan = snapshot.plan
     found: list[Record] = []
+    entries = snapshot.found.values()
+    repositories = {alias.partition(":")[0] for one in entries for alias in one.model.aliases}
     for pull in puller.pulls():
         name = pull.source.removeprefix("hf:")
         is_shown = not pull.is_over or pull.phase is PullPhase.FINISHED
-        is_known = snapshot.names.is_known(name) or any(
-            model.pull_name == pull.source for model in plan.models.values()
+        repository = name.partition(":")[0]
+        is_known = (
+            snapshot.names.is_known(name)
+            or (pull.is_over and repository in repositories)
+            or any(model.pull_name == pull.source for model in plan.models.values())
         )
         if is_shown and not is_known:
             value = "downloaded" if pull.is_over else "downloading"

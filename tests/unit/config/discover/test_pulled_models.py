@@ -8,6 +8,7 @@ import pytest
 
 from modelswap.config.describe import describe
 from modelswap.core.spec import ModelId
+from modelswap.units import Seconds
 from support.config import load_text
 from support.gguf_builder import chat_model, projector
 
@@ -116,7 +117,7 @@ models: {{a: {{source: '{SOURCE}'}}}}
 """)
     model = model_of(loaded)
     assert model.argv[-2:] == ("--ctx-size", "99")
-    assert model.spec.ttl == 7
+    assert model.spec.ttl == Seconds(7)
 
 
 def test_macros_in_a_source() -> None:
