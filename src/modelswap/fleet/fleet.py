@@ -25,6 +25,7 @@ from modelswap.core.commands import (
     Terminate,
 )
 from modelswap.core.controller import Controller
+from modelswap.core.failure import Cause
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
@@ -357,6 +358,9 @@ class Fleet:
         self._load_times.on_phase(model, phase, self._now())
         self._observer.on_phase(model, phase, change.why)
         self.departures.on_phase(model, phase)
+        failed = self._controller.state(model).failure
+        if failed is not None and failed.cause is Cause.FILE_NOT_FOUND:
+            self.gate.look_again(model)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:

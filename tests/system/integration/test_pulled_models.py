@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -142,6 +143,12 @@ def test_the_default_command_and_the_real_engine(
     assert (record["source"], record["can_remove"], record["model"]) == ("cache", True, NAME)
     assert record["context_length"] > 0
     assert record["meta"]["llamaswap"]["found"]["architecture"] == "llama"
+    # When its files are gone the first start says so, and the next request pulls them again.
+    server.ask("POST", "/api/models/unload/tiny")
+    shutil.rmtree(hub_cache(env))
+    assert error_of(server.chat("tiny", seconds=120)) == (503, "model_load_failed")
+    wait_until(lambda: "/snapshots/" not in " ".join(status(server, "tiny")["args"]))
+    assert server.chat("tiny", seconds=120, max_tokens=4).status == 200
 
 
 def test_a_pull_evicts_nothing_and_is_shared(

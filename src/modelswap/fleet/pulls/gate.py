@@ -58,7 +58,7 @@ class Pulls:
 
     puller: Puller
     on_pulled: Callable[[str], None]
-    """Makes the plan complete, and calls `Fleet.replace`, then `Fleet.gate.pulled`."""
+    """Hears also that the files of a source are gone. Makes the plan complete, and calls `Fleet.replace`, then `Fleet.gate.pulled`."""
 
 
 class NoPuller:
@@ -222,6 +222,12 @@ class PullGate:
         self._refuse(source, lambda id_: Fail(id_, Reason.PULL_CANCELLED))
         return is_looking or is_pulling
 
+    def look_again(self, model: ModelId) -> None:
+        """Have the plan made anew: a server did not find the files, so they may be gone."""
+        found = self._plan.models.get(model)
+        if found is not None and found.pull_name and not found.is_missing:
+            self._on_pulled(found.pull_name)
+
     # Reload, hand-over and end
 
     def replace(self, plan: Plan) -> None:
@@ -252,9 +258,10 @@ class PullGate:
 
     def pulled(self, source: str) -> None:
         """Note that the plan has been made complete for a source; what it did not complete is refused."""
+        was_pulled = source in self._arrived
         self._arrived.discard(source)
         names = [m.id for m in self._plan.models.values() if m.pull_name == source and m.is_missing]
-        if names and not self._is_closed:
+        if names and was_pulled and not self._is_closed:
             self._fail(PullProgress(source=source, phase=PullPhase.FAILED, text=_NOT_USABLE))
 
     def estate(self) -> tuple[list[Held], tuple[str, ...]]:

@@ -10,11 +10,12 @@ import pytest
 
 from modelswap.config.load import load
 from modelswap.core.commands import Fail, LeaseRequest, Reason
-from modelswap.core.failure import Cause
+from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId, ServerId
 from modelswap.fleet import Fleet
 from modelswap.fleet.pulls.gate import BACKOFF, Pulls
+from modelswap.launch.protocol import Exit
 from modelswap.pull.progress import PullFailure, PullPhase
 from support.hand_launcher import Asker, HandLauncher, Notes
 from support.hand_puller import HandPuller, with_source
@@ -312,6 +313,21 @@ async def test_what_was_pulled_cannot_be_used(one: PullingFleet) -> None:
     failed = one.fleet.failure(A)
     assert failed is not None
     assert "cannot be used" in failed.why.brief
+
+
+async def test_files_that_are_gone(one: PullingFleet) -> None:
+    """When a server does not find its file the disk is looked at again; the next request pulls then."""
+    one.complete()
+    ready, _ = one.ask()
+    await one.until(lambda: ready.answers)
+    why = failure(Cause.FILE_NOT_FOUND, "no such file")
+    one.launcher.listener.on_exited(ServerId("a"), Exit(reason="exited", failure=why))
+    assert one.arrived == [SOURCE]
+    one.replace(with_source(one.plan, "a"), A)
+    one.fleet.gate.pulled(SOURCE)
+    asker, _ = one.ask()
+    assert asker.answers == []
+    await one.pulling()
 
 
 async def test_the_queue_has_its_bound(tmp_path: Path) -> None:
