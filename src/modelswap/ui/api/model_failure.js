@@ -23,7 +23,7 @@ const CAUSES = {
   killed: "server was killed",
   crashed: "server crashed",
   exited: "server ended",
-  pull_failed: "its files could not be pulled",
+  pull_failed: "pull failed",
 };
 
 /** @param {string | undefined} text */
