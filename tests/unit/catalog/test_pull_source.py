@@ -121,8 +121,23 @@ def test_any_text_is_a_source_or_a_value_error(text: str) -> None:
         case OllamaSource():
             assert parse_source(source.text) == source
             parts = [source.host, source.namespace, source.name, source.tag]
-        case UrlSource():
+        case _:
             assert parse_source(source.url) == source
             parts = []
     assert not {".", ".."} & set(parts)
     assert canonical(text) == source.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("HF:a/b:q8_0", "hf:a/b:Q8_0"),
+        ("hf:a/b:latest", "hf:a/b"),
+        ("https://hf.co/a/b/blob/main/d/x.gguf", "hf:a/b/d/x.gguf"),
+        ("https://me:pw@Host/a b.gguf", "https://host/a%20b.gguf"),
+        ("ollama:registry.ollama.ai/library/qwen3", "ollama:qwen3:latest"),
+        ("ollama:hf.co/a/b:Q8_0", "ollama:hf.co/a/b:Q8_0"),
+    ],
+)
+def test_each_source_has_one_text(text: str, expected: str) -> None:
+    assert canonical(text) == canonical(expected) == expected

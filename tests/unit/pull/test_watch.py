@@ -97,4 +97,4 @@ def test_a_failure_says_when_to_come_back(watch: PullWatch) -> None:
     watch.cancel()
     progress = watch.progress()
     assert (progress.phase, progress.failure) == (PullPhase.FAILED, PullFailure.RATE_LIMITED)
-    assert (progress.text, progress.retry_after) == ("too often", 30)
+    assert (progress.text, progress.retry_after) == ("too often", Seconds(30))

@@ -426,3 +426,42 @@ def test_without_links_the_file_itself_gets_the_name(
     assert not found.path.is_symlink()
     assert found.path.read_bytes() == b"weights"
     assert pulling.pull(SOURCE).text == "was here already"
+
+
+def test_a_program_on_the_library_waits_for_our_download(
+    hub: Hub, pulling: Pulling, model: bytes
+) -> None:
+    """Both hold the same lock: the file is loaded once, and the other program gets it."""
+    hub.add(REPOSITORY, {MODEL: model})
+    hub.fail("/storage/", stalls(1000))
+    ours = threading.Thread(target=pulling.pull, args=(SOURCE,))
+    ours.start()
+    assert hub.stalled.wait(30)
+    theirs: list[str] = []
+    other = threading.Thread(
+        target=lambda: theirs.append(
+            hf_hub_download(REPOSITORY, MODEL, cache_dir=str(pulling.places.hub), endpoint=hub.url)
+        )
+    )
+    other.start()
+    while not hub.of("/resolve/", "HEAD"):
+        other.join(0.05)
+    hub.go_on.set()
+    ours.join()
+    other.join()
+    found = locate(parse_source(SOURCE), pulling.places)
+    assert found is not None
+    assert theirs == [str(found.path)]
+    assert sum(asked.sent for asked in hub.downloads(MODEL)) == len(model)
+
+
+def test_a_snapshot_that_cannot_be_written_is_told(hub: Hub, pulling: Pulling) -> None:
+    """The bytes are kept; the next pull only has to give them their name."""
+    hub.add(REPOSITORY, {MODEL: b"x"})
+    snapshots = pulling.places.repository(REPOSITORY) / "snapshots"
+    snapshots.parent.mkdir(parents=True)
+    snapshots.write_text("a file")
+    assert pulling.pull(SOURCE).failure is PullFailure.NOT_WRITABLE
+    snapshots.unlink()
+    assert pulling.pull(SOURCE).phase is PullPhase.FINISHED
+    assert len(hub.downloads(MODEL)) == 1

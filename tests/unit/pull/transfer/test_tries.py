@@ -76,4 +76,4 @@ def test_too_long_a_time_ends_the_pull_and_is_told() -> None:
     with pytest.raises(PullError) as caught:
         insist(Step([(0, 121.0)]), PatientWatch(), TIMING)
     assert not isinstance(caught.value, TransientError)
-    assert caught.value.retry_after == 121
+    assert caught.value.retry_after == Seconds(121)
