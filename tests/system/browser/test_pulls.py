@@ -65,8 +65,10 @@ def test_a_pull_on_the_page(
     page.click(".model button", "Try again")
     page.wait_for(".model .state.pulling", "pulling")
     page.wait_for(".model .pull", " % · ")
-    bar = page.read(lambda: float(page.all(".model .pull progress")[0].get_attribute("value") or 0))
-    assert 0 < bar < 1
+    page.until(
+        lambda: 0 < float(page.all(".model .pull progress")[0].get_attribute("value") or 0) < 1,
+        "the bar moves",
+    )
     page.go("models/alpha")
     page.wait_for("main .pull", " % · ")
     page.go("models")
