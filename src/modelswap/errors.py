@@ -118,6 +118,13 @@ class LoadFailedError(ReplyError):
     default_code = "model_load_failed"
 
 
+class PullFailedError(ReplyError):
+    """The files of the model cannot be pulled now."""
+
+    status = 503
+    default_code = "pull_failed"
+
+
 class StorageError(ReplyError):
     """A body has to be stored on disk, and cannot be."""
 

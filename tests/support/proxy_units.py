@@ -222,6 +222,8 @@ class FakeFleet:
         self.waiter: Any = None
         self.orders: list[str] = []
         self.time_left: float | None = None
+        self.pull: Any = None
+        """How the pull of its files stands."""
         model = SimpleNamespace(id=M, spec=SimpleNamespace(priority=5))
         self.ready: Any = SimpleNamespace(model=model, upstream=FakePool())
 
@@ -234,6 +236,10 @@ class FakeFleet:
     def server(self, model: str) -> Any:
         del model
         return self.ready if self.current is Phase.READY else None
+
+    def pull_of(self, model: str) -> Any:
+        del model
+        return self.pull
 
     def lease_now(self, model: str) -> Any:
         server = self.server(model)

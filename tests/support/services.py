@@ -9,6 +9,7 @@ from modelswap.api.reload_status import ReloadStatus
 from modelswap.api.services import Services
 from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot
 from modelswap.config.plan import Plan
+from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.inflight import Inflight
 from modelswap.observe.activity.store import open_store_of
 from modelswap.observe.captures import Captures
@@ -20,15 +21,19 @@ from modelswap.observe.metrics.prometheus import Metrics
 
 if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
+    from modelswap.pull.progress import Puller
 
 
 class IdleFleet:
-    """No model runs, waits or has failed."""
+    """No model runs, waits, is pulled or has failed."""
 
     def failure(self, _: ModelId) -> None:
         return None
 
     def server(self, _: ModelId) -> None:
+        return None
+
+    def pull_of(self, _: ModelId) -> None:
         return None
 
     def running(self) -> list[Any]:
@@ -39,7 +44,9 @@ async def no_reload() -> None:
     """Nothing is loaded again."""
 
 
-def make_services(plan: Plan | None = None, fleet: object = None) -> Services:
+def make_services(
+    plan: Plan | None = None, fleet: object = None, puller: Puller | None = None
+) -> Services:
     """Build services in the running loop; the store is open, in memory."""
     plan = plan or Plan()
     settings = plan.settings
@@ -58,6 +65,8 @@ def make_services(plan: Plan | None = None, fleet: object = None) -> Services:
         metrics=Metrics(version="1"),
         performance=Performance(disabled=True),
         reload=no_reload,
+        complete=no_reload,
+        puller=NoPuller() if puller is None else puller,
         reload_status=ReloadStatus(bus, log, files=plan.files, warnings=()),
     )
     services.fleet = fleet or IdleFleet()  # type: ignore[assignment]  # what the handlers use of it

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Capabilities, FoundEntry, Model, Plan
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, ModelFailure, RemoteFleet
+    from modelswap.pull.progress import PullProgress
 
     from .snapshot import ConfigSnapshot
 
@@ -40,6 +41,9 @@ def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_details: bool
     *shows_details*: the reader may see the server's output, which may hold paths.
     """
     phase = fleet.listed_phase(model)
+    pull = fleet.pull_of(model)
+    if pull is not None:
+        return {"value": "downloading", "progress": file_progress(pull)}
     failed = None if phase is Phase.STARTING else fleet.failure(model)
     if failed is None:
         return _status_in(phase)
@@ -47,6 +51,11 @@ def status_of(fleet: Fleet | RemoteFleet, model: ModelId, *, shows_details: bool
     code = failed.why.exit_code
     exit_code: Record = {} if code is None else {"exit_code": code}
     return {"value": "failed", "failed": True, **reason, **exit_code}
+
+
+def file_progress(pull: PullProgress) -> Record:
+    """Return how far each file of a pull is, as llama.cpp's router tells it."""
+    return {one.name: {"done": one.done, "total": one.total or 0} for one in pull.files}
 
 
 def failures(fleet: Fleet | RemoteFleet, models: Iterable[ModelId]) -> list[Record]:

@@ -6,11 +6,13 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelswap.deferred import dataclass
+from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents
+from .pulls.events import PullEvents
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from modelswap.observe.logs.logs import Logger, Logs
     from modelswap.observe.metrics.performance import Performance
     from modelswap.observe.metrics.prometheus import Metrics
+    from modelswap.pull.progress import Puller
 
     from .reload_status import ReloadStatus
     from .snapshot import ActiveConfig
@@ -44,11 +47,15 @@ class Services:
     metrics: Metrics
     performance: Performance
     reload: Callable[[], Awaitable[None]]
+    complete: Callable[[], Awaitable[None]]
+    """Makes the plan anew of the files in use: other models may be pulled now."""
     reload_status: ReloadStatus
     completions: CompletionBatcher = field(init=False)
     fleet: Fleet | RemoteFleet = field(init=False)
     """After a hand-over it is the other front's."""
     fleet_events: FleetEvents = field(init=False)
+    puller: Puller = field(default_factory=NoPuller)
+    pull_events: PullEvents = field(init=False)
     spool: SpoolFolders | None = None
     """Where forms go that are too large for memory; None: the system's temporary folder."""
     profile: str | None = None
@@ -70,6 +77,15 @@ class Services:
             metrics=self.metrics,
             now=self.loop.time,
         )
+        self.pull_events = PullEvents(
+            config=self.config,
+            puller=self.puller,
+            fleet_events=self.fleet_events,
+            log=self.log,
+            bus=self.bus,
+            metrics=self.metrics,
+        )
+        self.pull_events.listen()
 
     def set_profile(self, name: str | None) -> None:
         if name != self.profile:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.discover.disk.places import Discovery
-from modelswap.config.load import load
+from modelswap.config.load import load, load_source
 from modelswap.config.source.watching import Watch
 from modelswap.deferred import dataclass
 from modelswap.http import LISTEN_EXPECTED, Certificate, CertificateError, ListenAddress
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.discover.disk.places import Find
     from modelswap.config.load import Loaded
+    from modelswap.config.source.source import Source
 
 LOCAL: Final = "127.0.0.1"
 
@@ -53,8 +55,15 @@ class Options:
 
     def load(self, find: Find) -> Loaded:
         """Load the configuration, and the models on disk by *find*."""
-        asked = Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)
-        return load(self.config, self.config_dir, discovery=asked)
+        return load(self.config, self.config_dir, discovery=self._discovery(find))
+
+    def complete(self, source: Source, find: Find) -> Loaded:
+        """Make the plan of the same files again: what was pulled meanwhile is part of it."""
+        is_windows = sys.platform == "win32"
+        return load_source(source, windows=is_windows, discovery=self._discovery(find))
+
+    def _discovery(self, find: Find) -> Discovery:
+        return Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)
 
     def watched(self) -> Watch | None:
         """Begin to watch the files, when that is asked for and there are some."""

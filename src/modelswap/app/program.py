@@ -21,6 +21,7 @@ from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.devices.gpus import gpu_memory
 from modelswap.fleet import Fleet
+from modelswap.fleet.pulls.gate import Pulls
 from modelswap.handover.channel import ChannelError
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim
 from modelswap.launch.local.fronts import StatusFile
@@ -42,6 +43,7 @@ from modelswap.units import Seconds
 from .found_log import log_found
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of
+from .pulling import PullerOnDemand, PullFollower
 from .reload import Reloader
 from .shutdown import Shutdown, first_of
 from .systemd import ServiceManager
@@ -91,6 +93,8 @@ class Program:
             crashed=self._on_crash,
             reloaded=self._on_reloaded,
         )
+        self._puller = PullerOnDemand()
+        self._pulled = PullFollower(self._reloader, self._on_crash)
 
     async def run(self, loaded: Loaded, plan: Plan) -> int:
         """Build, serve and shut down; return the exit code."""
@@ -107,10 +111,21 @@ class Program:
         self._manager.ready()
         if self._old_front is None:
             self._fleet.preload(plan.settings.preload)
+        self._begin_pulls(plan)
         gc.freeze()  # these objects stay: the collector need not scan them again
         gc.enable()
         malloc_trim()
         return await self._serve()
+
+    def _begin_pulls(self, plan: Plan) -> None:
+        """Pull what is missing, and warm what is here, where that is asked for at the start."""
+        models, settings = plan.models.values(), plan.settings
+        missing = {model.pull_name for model in models if model.is_missing}
+        for source in sorted(missing) if settings.pull_on_start else ():
+            self._fleet.pull(source)
+        here = [model.source for model in models if model.source and not model.is_missing]
+        if here and settings.pull_warm:
+            _ = self._services.loop.run_in_executor(None, self._puller.warm, here)
 
     async def _serve(self) -> int:
         """Reload and hand over when asked; return the exit code after the end."""
@@ -118,6 +133,7 @@ class Program:
             background = [
                 tasks.create_task(self._reloader.run(), name="reload"),
                 tasks.create_task(self._manager.watch(), name="watchdog"),
+                tasks.create_task(self._pulled.run(self._services), name="follow pulls"),
                 tasks.create_task(
                     self._models.run(self._reloader.wanted.set), name="look for models"
                 ),
@@ -175,6 +191,8 @@ class Program:
                 every=settings.performance_every, disabled=settings.performance_disabled
             ),
             reload=self._reloader.reload,
+            complete=self._reloader.complete,
+            puller=self._puller,
             reload_status=ReloadStatus(bus, log, files=plan.files, warnings=loaded.warnings),
         )
         services.configure_logs()
@@ -188,7 +206,7 @@ class Program:
             crashed=self._on_crash,
             is_unbounded=services.config.is_shared_address,
         )
-        self._reloader.bind(services, self._server, self._tls)
+        self._reloader.bind(services, self._server, self._tls, loaded.source)
         services.fleet = self._new_fleet()
         self._handover = HandoverRunner(
             services=services,
@@ -207,7 +225,9 @@ class Program:
 
     def _new_fleet(self) -> Fleet:
         plan = self._services.config.plan
-        self._fleet = Fleet(plan, plan.policy, self._launcher, self._services.fleet_events)
+        pulls = Pulls(self._services.puller, self._pulled.on_pulled)
+        events = self._services.fleet_events
+        self._fleet = Fleet(plan, plan.policy, self._launcher, events, pulls)
         return self._fleet
 
     def _launcher(self, listener: Listener) -> Launcher:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from modelswap.config.diff import Diff
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
+    from modelswap.config.source.source import Source
     from modelswap.config.source.watching import Watch
     from modelswap.http import Certificate, Server
 
@@ -56,8 +57,17 @@ class Reloader:
         self.guard = asyncio.Lock()
         """Held during a reload or a hand-over."""
 
-    def bind(self, services: Services, server: Server, tls: Certificate | None) -> None:
-        self._services, self._server, self._tls = services, server, tls
+        self._source: Source | None = None
+
+    def bind(
+        self,
+        services: Services,
+        server: Server,
+        tls: Certificate | None,
+        source: Source | None = None,
+    ) -> None:
+        """Reload for these; *source*: the files in use, where models are pulled."""
+        self._services, self._server, self._tls, self._source = services, server, tls, source
 
     async def run(self) -> None:
         while True:
@@ -83,6 +93,23 @@ class Reloader:
                 await self._adopt(loaded, change)
             finally:
                 self._reloaded()
+
+    async def complete(self) -> None:
+        """Make the plan anew of the files in use, as they were read: what was pulled is here now.
+
+        Only models that were pulled differ then; the files on disk may be edited or broken meanwhile.
+        """
+        async with self.guard:
+            source = self._source
+            if source is None or not isinstance(self._services.fleet, Fleet):
+                return
+            present = self._services.config.plan
+            loaded = await asyncio.to_thread(self._options.complete, source, self._models.known)
+            if loaded.plan is None:  # such as a found model that has a name now
+                lines = "; ".join(map(str, loaded.problems))
+                self._services.log.warning(f"what was pulled cannot be used: {lines}")
+                return
+            self._apply(loaded.plan, diff(present, loaded.plan))
 
     def _load(self, present: Plan) -> tuple[Loaded, Diff | None]:
         """Load, and compare: with many models both take long."""
@@ -120,12 +147,11 @@ class Reloader:
 
     def _replace(self, loaded: Loaded, plan: Plan, change: Diff) -> tuple[str, ...]:
         """Apply the plan; return which settings differ."""
-        services, fleet = self._services, self._services.fleet
+        services = self._services
         before = services.config.plan.discovered
-        assert isinstance(fleet, Fleet)
-        services.adopt(plan)
+        fleet = self._apply(plan, change)
+        self._source = loaded.source
         services.reload_status.adopt(plan.files, loaded.warnings)
-        fleet.replace(plan, plan.policy, changed=set(change.changed), removed=set(change.removed))
         self._server.set_limits(plan.settings.limits)
         self._reload_tls()
         for model in change.removed:
@@ -141,6 +167,13 @@ class Reloader:
         if self._watch is not None:
             self._watch.watch_also([Path(file) for file in plan.named_files])
         return change.settings
+
+    def _apply(self, plan: Plan, change: Diff) -> Fleet:
+        fleet = self._services.fleet
+        assert isinstance(fleet, Fleet)
+        self._services.adopt(plan)
+        fleet.replace(plan, plan.policy, changed=set(change.changed), removed=set(change.removed))
+        return fleet
 
     def _reload_tls(self) -> None:
         if self._tls is not None:

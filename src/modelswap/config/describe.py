@@ -18,6 +18,11 @@ def describe(plan: Plan) -> list[str]:
         port = f", port {model.port}" if model.port else ""
         address = shown_command(plan, model.proxy) or "no address"
         out.append(f"  {model.id}{names}: {address}{port}")
+    out += [
+        f"not pulled yet: {one.id}: {one.pull_name}; the first request for it pulls it"
+        for one in plan.models.values()
+        if one.is_missing
+    ]
     if isinstance(plan.routing, Matrix):
         out += [f"set {name}: {text}" for name, text in plan.routing.sets.items()]
     else:

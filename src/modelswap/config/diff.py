@@ -25,7 +25,7 @@ _MOST_SHOWN: Final = 5
 """Models named in the log line."""
 _OF_THE_SERVER: Final = frozenset(
     {"id", "cmd", "argv", "cmd_stop", "stop_command", "proxy", "check_endpoint", "port", "env"}
-    | {"identity", "spec"}
+    | {"identity", "spec", "pull_name", "is_missing"}
 )
 """Fields of a model that are in its identity, follow from it, or are compared on their own."""
 _MODEL_KEYS: Final = {

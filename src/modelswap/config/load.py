@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from .discover.discovery import FoundModels
     from .discover.disk.places import Discovery
+    from .macros.expansion import Complete
     from .messages.report import Problem
     from .plan import DeviceSettings, Model, Settings
 
@@ -70,6 +71,8 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
     not_active: tuple[str, ...] = ()
     """Keys that are in the file, are accepted, and have no effect."""
+    source: Source | None = None
+    """The files as they were read, where models are pulled: `load_source` completes these then."""
 
     def lines(self, *, strict: bool = False) -> list[str]:
         """Return the lines to print: problems first; under `strict` a warning counts as one."""
@@ -118,7 +121,8 @@ def load_source(
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
     found = _found_models(root, discovery, report, windows=windows)
     more = None if found is None else MoreModels(found, found.scratch)
-    expanded = expand_file(root, frozenset(keys), _llama_server, report, more)
+    pulled = _pulled_models(root, report, windows=windows)
+    expanded = expand_file(root, frozenset(keys), _llama_server, report, more, complete=pulled)
     raw = decode(expanded.root, RawConfig, (), report)
     diagnostics = Diagnostics(_with_models(root, expanded), report)
     plan = _plan(raw, expanded, source, diagnostics, found, windows=windows)
@@ -134,7 +138,8 @@ def load_source(
     problems = presentable(report.problems, secrets, report.file_paths)
     warnings = presentable(report.warnings, secrets, report.file_paths)
     not_active = ("logRequests",) if source.root.get("logRequests") is not None else ()
-    return Loaded(None if problems else plan, problems, warnings, not_active)
+    kept = None if pulled is None else source
+    return Loaded(None if problems else plan, problems, warnings, not_active, kept)
 
 
 def _found_models(
@@ -145,6 +150,17 @@ def _found_models(
     from .discover.discovery import FoundModels  # noqa: PLC0415 - most configurations name their models
 
     return FoundModels(discovery, report, windows=windows)
+
+
+def _pulled_models(root: Map, report: Report, *, windows: bool) -> Complete | None:
+    """Return what completes the models that have a `source`; None where there is none."""
+    models = root.get("models")
+    trees = [entry.value for entry in models.entries] if isinstance(models, Map) else []
+    if all(is_null(tree.get("source")) for tree in trees if isinstance(tree, Map)):
+        return None
+    from .discover.pulled_models import PulledModels  # noqa: PLC0415 - only where models are pulled
+
+    return PulledModels(report, windows=windows)
 
 
 def _llama_server() -> str:
@@ -254,7 +270,9 @@ def _secrets(
     values |= {one.api_key.strip() for one in raw.peers.values() if one is not None}
     values |= {one.api_key.strip() for one in raw_models.values()}
     texts = (
-        text for one in models.values() for text in (one.cmd, one.cmd_stop, *one.env, one.proxy)
+        text
+        for one in models.values()
+        for text in (one.cmd, one.cmd_stop, *one.env, one.proxy, one.source)
     )
     public = [name for one in models.values() for name in (one.id, *one.aliases)]
     values |= values_in(texts, names=public)

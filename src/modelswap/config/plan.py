@@ -130,6 +130,12 @@ class Model(ModelKeys):
     memory: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
     """What it declares to need; `core.placement.memory.declared` makes a need of it. Empty: nothing."""
     api_key: Secret | None = None
+    source: str = ""
+    """What its files are pulled from, as `Puller.start` takes it; it may hold a secret."""
+    pull_name: str = ""
+    """The source in its one spelling, without secrets; empty: it has none."""
+    is_missing: bool = False
+    """Its files are still to be pulled: until then its command is not complete."""
     identity: str = ""
     """Hash of everything that needs a restart when it changes: command, stop command, environment,
     proxy, probe; the port left out."""
@@ -250,6 +256,11 @@ class Settings(SettingKeys):
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False
     """SIGTERM leaves the model servers running for the next start."""
+    pull_wait: Seconds = Seconds(30)
+    """How long a request waits for a pull before its client is told to ask again."""
+    pull_on_start: bool = False
+    pull_warm: bool = False
+    """The files of pulled models are read into the page cache at the start, too."""
     max_wait: Seconds | None = Seconds(30)
     """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
 
@@ -273,6 +284,8 @@ class Discovered:
     models: tuple[FoundEntry, ...] = ()
     presets: tuple[str, ...] = ()
     """Files: a change of one is a change of the configuration."""
+    sees_hub: bool = False
+    """Hugging Face's cache is looked at: what is pulled there is found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

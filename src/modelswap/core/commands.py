@@ -50,6 +50,8 @@ class Reason(StrEnum):
     """There would be room in memory, but other programs hold it; the detail says which."""
     WOULD_SWAP = "would swap"
     """The request allows no eviction; the detail names the models that would have to leave."""
+    PULL_FAILED = "pull failed"
+    PULL_CANCELLED = "pull cancelled"
 
 
 @dataclass(frozen=True, slots=True)

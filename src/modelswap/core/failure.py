@@ -36,6 +36,7 @@ class Cause(StrEnum):
     KILLED = "killed", "the server was killed"
     CRASHED = "crashed", "the server crashed"
     EXITED = "exited", "the server ended"
+    PULL_FAILED = "pull_failed", "its files could not be pulled"
 
     def __new__(cls, value: str, phrase: str = "") -> Self:
         cause = str.__new__(cls, value)

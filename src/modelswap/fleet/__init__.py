@@ -5,6 +5,7 @@ running_servers   starts servers through the launcher and follows its news
 model_server      one server: launch specification, handle, address, connections
 adoption          which servers found running are taken over, and how
 waiting           tickets, and the protocol of what waits for a lease
+pulls             holds requests back while the files of their model are pulled
 observers         the protocol of what hears about models, and a border before it
 departures        waits until models are down
 failures          why models are down, without secrets

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Plan
     from modelswap.launch.protocol import Launcher, RunningServer
+    from modelswap.pull.progress import PullProgress
 
     from .model_server import LaunchSpecs
 
@@ -30,6 +31,10 @@ class Inherited:
     leases: Mapping[ModelId, int] = field(default_factory=dict[ModelId, int])
     """How many requests of it run on each model."""
     ready: frozenset[ModelId] = frozenset()
+    pulls: tuple[str, ...] = ()
+    """Pulls that it ran, by their names; it has cancelled them."""
+    pulling: Mapping[ModelId, PullProgress] = field(default_factory=dict["ModelId", "PullProgress"])
+    """How far they were, by model; the other front is not told."""
 
 
 NOTHING_INHERITED: Final = Inherited()

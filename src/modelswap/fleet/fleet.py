@@ -25,6 +25,7 @@ from modelswap.core.commands import (
     Terminate,
 )
 from modelswap.core.controller import Controller
+from modelswap.core.failure import Cause
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
@@ -34,6 +35,7 @@ from .departures import Departures
 from .failures import ModelFailure, ModelFailures, redacted
 from .model_server import running
 from .observers import SafeObserver
+from .pulls.gate import PullGate, no_pulls
 from .running_servers import RunningServers
 from .timers import Timers
 from .waiting import DetachedWaiter, Ticket
@@ -48,11 +50,13 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import Policy
     from modelswap.core.spec import ModelId
     from modelswap.launch.protocol import Launcher, Listener
+    from modelswap.pull.progress import PullProgress
     from modelswap.units import Seconds
 
     from .adoption import Adoption
     from .model_server import ModelServer
     from .observers import FleetObserver
+    from .pulls.gate import Pulls
     from .waiting import LeaseWaiter
 
 
@@ -63,8 +67,9 @@ class Fleet:
         policy: Policy,
         launcher: Callable[[Listener], Launcher],
         observer: FleetObserver,
+        pulls: Pulls | None = None,
     ) -> None:
-        """`launcher` makes the launcher that reports to the given listener."""
+        """`launcher` makes the launcher that reports to the given listener; without `pulls` nothing is pulled."""
         self.plan = plan
         self._observer = SafeObserver(observer)
         self._loop = asyncio.get_running_loop()
@@ -79,7 +84,6 @@ class Fleet:
         self.listed_phase = self._controller.listed_phase
         self.has_idled = self._controller.has_idled
         self.in_flight = self._controller.in_flight
-        self.waiting = self._controller.waiting
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
@@ -95,6 +99,13 @@ class Fleet:
         self._load_times = LoadTimes()
         self._failures = ModelFailures()
         self.departures = Departures(self._controller.phase)
+        self.gate = PullGate(
+            plan,
+            no_pulls() if pulls is None else pulls,
+            self._loop,
+            admit=self._admit,
+            preload=self._preload,
+        )
 
     # Requests
 
@@ -111,11 +122,28 @@ class Fleet:
     def enter(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = True) -> None:
         """Wait with this ticket, which gets a number; not *is_new*: it was queued elsewhere before."""
         ticket.id = RequestId(next(self._ids))
+        if self._needs_pull(ticket.model):
+            self.gate.enter(ticket, request, is_new=is_new)
+        else:
+            self._admit(ticket, request, is_new=is_new)
+
+    def _needs_pull(self, model: ModelId) -> bool:
+        """Tell whether a model cannot be started yet; one that runs as configured has its files."""
+        if not self.gate.holds(model):
+            return False
+        server = self._servers.get(model)
+        is_up = self.phase(model) in (Phase.STARTING, Phase.READY)
+        is_same = server and server.model.identity == self.plan.models[model].identity
+        return not (is_up and is_same)
+
+    def _admit(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = False) -> None:
         self._tickets[ticket.id] = ticket
         self._execute(self._controller.on_arrived(ticket.id, request, self._now(), is_new=is_new))
 
     def leave(self, ticket: Ticket) -> None:
-        """Stop waiting, but let the load go on: its result is wanted soon."""
+        """Stop waiting, but let the pull or the load go on: its result is wanted soon."""
+        if self.gate.cancel(ticket):
+            return
         if self._controller.waiting(ticket.model) > 1:
             self.cancel(ticket)
         elif ticket.id in self._tickets:
@@ -123,6 +151,7 @@ class Fleet:
 
     def cancel(self, ticket: Ticket) -> None:
         """Stop waiting. Does nothing when the wait is over."""
+        self.gate.cancel(ticket)
         if self._tickets.pop(ticket.id, None) is not None:
             self._execute(self._controller.on_cancelled(ticket.id, self._now()))
 
@@ -148,9 +177,19 @@ class Fleet:
         is_ready = self.phase(model) is Phase.READY
         return None if is_ready else self._load_times.left(model, self._now())
 
+    def waiting(self, model: ModelId) -> int:
+        """Return how many requests wait for a lease, also those that wait for a pull."""
+        return self._controller.waiting(model) + self.gate.waiting(model)
+
+    def pull_of(self, model: ModelId) -> PullProgress | None:
+        """Return how the pull of a model's files stands, if one runs."""
+        return self.gate.progress(model)
+
     def failure(self, model: ModelId) -> ModelFailure | None:
-        """Return why a model is down, if its last run ended badly and no other has begun."""
-        return self._failures.of(model, self._controller.state(model), self._now())
+        """Return why a model is down, if its last pull or run ended badly and no other has begun."""
+        return self.gate.failure(model) or self._failures.of(
+            model, self._controller.state(model), self._now()
+        )
 
     # Orders
 
@@ -161,11 +200,25 @@ class Fleet:
         await self.departures.wait(wanted)
 
     def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
-        self._execute(self._controller.unload(models, self._now(), force=force))
+        """Begin to unload; a pull of a model is cancelled, what came of it stays."""
+        wanted = list(models)
+        self.gate.unload(wanted)
+        self._execute(self._controller.unload(wanted, self._now(), force=force))
 
     def preload(self, models: Sequence[ModelId]) -> None:
         """Start these one after another, as if a request had come for each."""
+        self._preload(self.gate.preload(models))
+
+    def _preload(self, models: Sequence[ModelId]) -> None:
         self._execute(self._controller.preload(models, self._now()))
+
+    def pull(self, source: str) -> None:
+        """Pull a source on a user's order, named as in `Model.pull_name`."""
+        self.gate.pull(source)
+
+    def retry_pull(self, model: ModelId) -> None:
+        """Let the next request pull at once, whatever failed before."""
+        self.gate.forget_failure(model)
 
     def stalled(self, server: ModelServer, detail: str) -> None:
         """Take note that a ready server did not answer in its time."""
@@ -195,7 +248,7 @@ class Fleet:
         )
 
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
-        """Return what another front has to know to go on: leases, ready models, queued requests."""
+        """Return what another front has to know to go on: leases, ready models, queued requests, pulls."""
         alive = self._controller.alive()
         leases = {m: n for m in alive if (n := self._controller.in_flight(m))}
         ready = frozenset(m for m in alive if self._controller.phase(m) is Phase.READY)
@@ -204,7 +257,10 @@ class Fleet:
             for number, request in self._controller.requests()
             if number in self._tickets
         ]
-        return Inherited(leases=leases, ready=ready), waiting
+        held, pulls = self.gate.estate()
+        waiting += [(request, ticket) for ticket, request in held]
+        pulling = {m: found for m in self.plan.models if (found := self.pull_of(m)) is not None}
+        return Inherited(leases=leases, ready=ready, pulls=pulls, pulling=pulling), waiting
 
     def replace(
         self,
@@ -217,6 +273,7 @@ class Fleet:
         """Go on with another plan; models that are the same in both run on untouched."""
         self.plan = plan
         self._running.replace(plan, changed)
+        moved = self._take_back(changed)
         self._execute(
             self._controller.replace(
                 plan.specs,
@@ -228,9 +285,24 @@ class Fleet:
                 now=self._now(),
             )
         )
+        self.gate.replace(plan)
+        for ticket, request in moved:
+            self.gate.enter(ticket, request, is_new=False)
+
+    def _take_back(self, changed: AbstractSet[ModelId]) -> list[tuple[Ticket, LeaseRequest]]:
+        """Take the queued requests of models out whose new files are still to be pulled."""
+        moved: list[tuple[Ticket, LeaseRequest]] = []
+        for number, request in self._controller.requests():
+            ticket = self._tickets.get(number)
+            is_missing = request.model in changed and self.plan.models[request.model].is_missing
+            if ticket is not None and is_missing:
+                moved.append((ticket, request))
+                self.cancel(ticket)
+        return moved
 
     def drain(self) -> None:
         """Refuse new and queued requests; running ones go on."""
+        self.gate.drain()
         self._execute(self._controller.drain(self._now()))
 
     async def stop_all(self) -> None:
@@ -245,6 +317,7 @@ class Fleet:
     async def close(self, *, stop_servers: bool = True) -> None:
         """Close the launcher; the servers stop now, or run on for the keeper's grace."""
         self._timers.clear_all()
+        self.gate.close()
         await self._running.close(stop_servers=stop_servers)
 
     # Executing
@@ -285,6 +358,9 @@ class Fleet:
         self._load_times.on_phase(model, phase, self._now())
         self._observer.on_phase(model, phase, change.why)
         self.departures.on_phase(model, phase)
+        failed = self._controller.state(model).failure
+        if failed is not None and failed.cause is Cause.FILE_NOT_FOUND:
+            self.gate.look_again(model)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.commands import LeaseRequest
+    from modelswap.pull.progress import PullProgress
 
     from .failures import ModelFailure
     from .fleet import Fleet
@@ -48,6 +49,8 @@ class RemoteFleet:
         """As it was at this moment."""
         self._plan = plan
         self._send = send
+        self._pulls = dict(inherited.pulling)
+        """As they were when this front gave them up; until the model is heard of."""
         self.leases = Counter(inherited.leases)
         self._servers: dict[ModelId, ModelServer] = {}
         self._phases: dict[ModelId, Phase] = {}
@@ -122,6 +125,10 @@ class RemoteFleet:
         """Return None: only the other front could estimate it."""
         return None
 
+    def pull_of(self, model: ModelId) -> PullProgress | None:
+        """Return how the pull of a model stood when the other front took it over."""
+        return self._pulls.get(model)
+
     def in_flight(self, model: ModelId) -> int:
         return self.leases[model]
 
@@ -146,6 +153,13 @@ class RemoteFleet:
 
     def begin_unload(self, models: Iterable[ModelId], *, force: bool) -> None:
         self._send("unload", models=[*models], force=force)
+
+    def pull(self, source: str) -> None:
+        """Have the other front pull a source."""
+        self._send("pull", source=source)
+
+    def retry_pull(self, model: ModelId) -> None:
+        """Do nothing: only the other front knows of failures."""
 
     def stalled(self, server: ModelServer, detail: str) -> None:
         """Take note that a ready server did not answer in its time."""
@@ -184,6 +198,8 @@ class RemoteFleet:
             ticket = self._forget(number)
             if ticket is not None:
                 fleet.enter(ticket, request, is_new=False)
+        for source in self.inherited.pulls:
+            fleet.pull(source)
 
     # Messages of the other front
 
@@ -230,6 +246,7 @@ class RemoteFleet:
 
     def _on_phase(self, model: ModelId, phase: Phase) -> None:
         self._phases[model] = phase
+        self._pulls.pop(model, None)
         if phase in LEAVING or phase is Phase.STOPPED:
             server = self._servers.pop(model, None)
             if server is not None and phase is Phase.STOPPED:

@@ -86,12 +86,13 @@ class RunningServers:
 
     def start(self, name: ModelId, placement: Placement) -> None:
         model = self._plan.models[name]
-        if model.argv:
+        if model.argv and not model.is_missing:
             spec = self._specs.of(model, placement, self.devices())
             self._start(ModelServer(model, spec))
             return
-        said = "the command is empty: set `cmd`"
-        why = failure(Cause.CANNOT_START, said, brief=said, is_lasting=True)
+        said = "its files are gone" if model.is_missing else "the command is empty: set `cmd`"
+        cause = Cause.FILE_NOT_FOUND if model.is_missing else Cause.CANNOT_START
+        why = failure(cause, said, brief=said, is_lasting=not model.is_missing)
         self._report(name, Event.SPAWN_FAILED, why)
 
     def _start(self, server: ModelServer) -> None:

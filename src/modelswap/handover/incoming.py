@@ -47,6 +47,7 @@ class OldFront:
         self._fleet: Fleet | RemoteFleet | None = None
         self._tickets: dict[int, Ticket] = {}
         self._leases: Counter[ModelId] = Counter()
+        self._pulls: tuple[str, ...] = ()
         self._exited = asyncio.Event()
         self.next_id = 1
         """The first activity id that the old process does not use."""
@@ -82,8 +83,11 @@ class OldFront:
         self.unsettled = [range(*ids) for ids in earlier]
         self.profile = message["profile"]
         self._leases.update({ModelId(m): int(n) for m, n in message["leases"].items()})
+        self._pulls = tuple(map(str, message.get("pulls", ())))
         return Inherited(
-            leases=dict(self._leases), ready=frozenset(ModelId(m) for m in message["ready"])
+            leases=dict(self._leases),
+            ready=frozenset(ModelId(m) for m in message["ready"]),
+            pulls=self._pulls,
         )
 
     def start_serving(self, fleet: Fleet) -> None:
@@ -91,6 +95,8 @@ class OldFront:
         assert self._channel is not None
         self.use_fleet(fleet)
         self._channel.send("serving")
+        for source in self._pulls:
+            fleet.pull(source)
         self._channel.listen(self._on_message, self._on_lost)
 
     def use_fleet(self, fleet: Fleet | RemoteFleet) -> None:
@@ -152,6 +158,8 @@ class OldFront:
                 server = fleet.server(ModelId(message["model"]))
                 if server is not None:
                     fleet.stalled(server, str(message["detail"]))
+            case "pull":
+                fleet.pull(str(message["source"]))
             case "unload":
                 fleet.begin_unload([ModelId(m) for m in message["models"]], force=message["force"])
             case _:

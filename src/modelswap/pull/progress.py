@@ -62,6 +62,8 @@ class PullProgress:
     done: Bytes = Bytes(0)
     total: Bytes | None = None
     """`None`: not known yet."""
+    received: Bytes = Bytes(0)
+    """What has come over the network in this pull."""
     rate: float = 0.0
     """Bytes per second, lately."""
     files: tuple[FileProgress, ...] = ()

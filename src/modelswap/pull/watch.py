@@ -129,7 +129,7 @@ class PullWatch:
             phase, text = self._phase, self._text
             files = tuple(self._files.values())
             silent = 0.0 if self._last_byte is None else now - self._last_byte
-            rate = self._rate(now)
+            rate, received = self._rate(now), self._received
             error = self._error
         if phase not in _OVER and silent > self._timing.stalled:
             more = f" ({text})" if text else ""
@@ -142,6 +142,7 @@ class PullWatch:
             phase=phase,
             done=Bytes(sum(file.done for file in files)),
             total=Bytes(sum(known)) if files and len(known) == len(totals) else None,
+            received=Bytes(received),
             rate=0.0 if phase in _OVER else rate,
             files=files,
             failure=error.failure if error else None,

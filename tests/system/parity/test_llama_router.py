@@ -131,9 +131,10 @@ def test_a_failed_load(server: Modelswap) -> None:
 
 
 def test_pull_and_delete(server: Modelswap) -> None:
-    """Nothing is downloaded or deleted, and the answer says so in the router's form."""
+    """What would not be served is not downloaded, what is no part of the cache not deleted, and it is said so."""
     answer = server.ask("POST", "/models", {"model": "org/repo:q4"})
-    assert (answer.status, answer.json()["error"]["type"]) == (501, "not_supported_error")
+    assert (answer.status, answer.json()["error"]["type"]) == (400, INVALID)
+    assert "discover.stores" in answer.json()["error"]["message"]
     is_error(
         server.ask("POST", "/models", {"model": "a"}), 400, INVALID, "model 'a' already exists"
     )

@@ -36,7 +36,9 @@ def snapshot() -> ConfigSnapshot:
     return ConfigSnapshot(PLAN, listening=["127.0.0.1"])
 
 
-FLEET: Any = SimpleNamespace(phase=phase, listed_phase=phase, failure=lambda _: None)
+FLEET: Any = SimpleNamespace(
+    phase=phase, listed_phase=phase, failure=lambda _: None, pull_of=lambda _: None
+)
 
 
 async def test_what_is_listed() -> None:
@@ -75,7 +77,10 @@ async def test_what_only_the_configuration_says_is_made_once(
     monkeypatch.setattr(models_endpoint, "_of_model", lambda *_: pytest.fail("made anew"))
     monkeypatch.setattr(models_endpoint, "abilities", lambda *_: pytest.fail("made anew"))
     gone: Any = SimpleNamespace(
-        phase=lambda _: Phase.STOPPED, listed_phase=lambda _: Phase.STARTING, failure=lambda _: None
+        phase=lambda _: Phase.STOPPED,
+        listed_phase=lambda _: Phase.STARTING,
+        failure=lambda _: None,
+        pull_of=lambda _: None,
     )
     again = records(shown, gone, None, shows_details=True), statuses(shown, gone)
     assert [r["id"] for r in again[0]] == [r["id"] for r in first[0]]

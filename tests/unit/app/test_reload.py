@@ -17,6 +17,7 @@ from modelswap.app.systemd import ServiceManager
 from modelswap.config.diff import Diff, diff
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
+from support.gguf_builder import chat_model
 from support.services import close, make_services
 
 if TYPE_CHECKING:
@@ -153,3 +154,41 @@ async def test_after_a_hand_over_the_other_process_reloads(setup: Setup) -> None
     setup.reloader.wanted.set()
     async with asyncio.timeout(30):
         await setup.reloader.run()
+
+
+async def test_what_was_pulled_is_taken_over(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the files in use the plan is made anew, whatever lies on the disk now; only pulled models differ."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    await setup.reloader.complete()  # nothing is pulled by this configuration
+    await setup.reload("models: {a: {source: 'hf:o/Foo:Q4_K_M'}, b: {cmd: srv --port 2}}")
+    await setup.reloader.complete()
+    assert setup.fleet.replaced[-1] == (set(), set())
+    snapshot = tmp_path / "hub" / "models--o--Foo" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    chat_model().write(snapshot / "Foo-Q4_K_M.gguf")
+    setup.config.write_text("models: [")
+    reloads = setup.reloads
+    await setup.reloader.complete()
+    assert setup.fleet.replaced[-1] == ({"a"}, set())
+    plan = setup.services.config.plan
+    assert [model.is_missing for model in plan.models.values()] == [False, False]
+    assert setup.reloads == reloads
+
+
+async def test_what_was_pulled_and_does_not_fit(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan that cannot be made leaves the one in use, with a line in the log."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    key = tmp_path / "key"
+    key.write_text("sk-right-right-right")
+    await setup.reload(
+        f"apiKeys: [{{keyFile: {key}}}]\nmodels: {{a: {{source: 'hf:o/Foo:Q4_K_M'}}}}"
+    )
+    key.unlink()
+    before = setup.services.config.plan
+    await setup.reloader.complete()
+    assert setup.services.config.plan is before
+    assert "cannot be used" in setup.services.logs.history("proxy").decode()

@@ -55,6 +55,7 @@ SAMPLES: dict[str, Any] = {
     "in": ["audio"],
     "out": ["audio"],
     "setParamsByID": {"other": {"seed": 7}},
+    "source": "hf:owner/repo:Q4_K_M",
 }
 """Values of keys that take only some."""
 

@@ -13,6 +13,7 @@ from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.fleet import Inherited, RemoteFleet, Ticket
 from modelswap.fleet.remote import refusal_fields
+from modelswap.pull.progress import PullPhase, PullProgress
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class LocalFleet:
         self.waiting = waiting
         self.entered: list[tuple[LeaseRequest, bool]] = []
         self.released = 0
+        self.pulled: list[str] = []
 
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
         return self.inherited, self.waiting
@@ -54,6 +56,9 @@ class LocalFleet:
     def release(self, model: ModelId) -> None:
         assert model == A
         self.released += 1
+
+    def pull(self, source: str) -> None:
+        self.pulled.append(source)
 
 
 class RecordingWaiter:
@@ -141,6 +146,22 @@ async def test_the_other_front_ends(rig: Rig) -> None:
     rig.fleet.refuse_all()
     assert rig.waiter.heard == ["refused shutting down None"]
     assert rig.fleet.phase(A) is Phase.STOPPED
+
+
+async def test_pulls_that_the_other_front_goes_on_with() -> None:
+    """They are told as they were until their model is heard of; one more is the other front's, too."""
+    rig = Rig()
+    pull = PullProgress(source="hf:o/r", phase=PullPhase.DOWNLOADING)
+    rig.local.inherited = Inherited(pulls=("hf:o/r",), pulling={A: pull})
+    fleet = RemoteFleet(cast("Fleet", rig.local), PLAN, rig.send)
+    assert fleet.pull_of(A) is pull
+    fleet.on_message("phase", {"model": "a", "phase": "starting"})
+    assert fleet.pull_of(A) is None
+    fleet.retry_pull(A)
+    fleet.pull("hf:o/other")
+    assert rig.sent == [("pull", {"source": "hf:o/other"})]
+    fleet.give_back(cast("Fleet", rig.local), {})
+    assert rig.local.pulled == ["hf:o/r"]
 
 
 async def test_a_hand_over_that_fails() -> None:

@@ -27,6 +27,7 @@ async def load(
 
     It ends without a lease, also when the client leaves as the model gets ready.
     """
+    fleet.retry_pull(wanted.model)  # an order does not wait for the pause after a failure
     waiter = _LoadWaiter(loop, fleet, identity)
     ticket = fleet.ask(wanted, waiter)
     try:
@@ -42,6 +43,7 @@ def begin_load(
     identity: Identity,
 ) -> None:
     """Start a model without waiting for it; a `ReplyError` where it is refused at once."""
+    fleet.retry_pull(wanted.model)
     waiter = _LoadWaiter(loop, fleet, identity)
     fleet.ask(wanted, waiter)
     if not waiter.result.cancel():  # it is known already

@@ -103,6 +103,7 @@ def _initial_events(services: Services) -> Iterator[tuple[str, object]]:
     yield "uiConfig", {"activity": {"session_id": session_headers}}
     yield "profileChanged", {"active": services.profile}
     yield "inflight", services.inflight.snapshot()
+    yield "pulls", services.pull_events.records()
     yield "configStatus", services.reload_status.shown()
 
 

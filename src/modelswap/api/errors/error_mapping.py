@@ -15,6 +15,7 @@ from modelswap.errors import (
     ConcurrencyLimitError,
     LoadFailedError,
     NotFoundError,
+    PullFailedError,
     ReplyError,
     UnavailableError,
     UpstreamError,
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from modelswap.api.auth.identity import Identity
 
 NO_ROUTER: Final = "no router for requested model"
+_PASSING: Final = {
+    Reason.QUEUE_FULL: ("too many requests are waiting", "queue_full", 1),
+    Reason.UNLOADED: ("the model was unloaded while the request waited", "model_unloaded", 1),
+    Reason.SHUTTING_DOWN: ("the server is shutting down", None, 5),
+}
+"""Text, code, and the seconds after which a client may ask again."""
 
 
 def wait_error(failure: Fail, identity: Identity) -> ReplyError:
@@ -35,47 +42,31 @@ def wait_error(failure: Fail, identity: Identity) -> ReplyError:
     are for keys that are not limited to some.
     """
     retry_after, detail = failure.retry_after, failure.detail
+    if failure.reason in _PASSING:
+        text, code, after = _PASSING[failure.reason]
+        return UnavailableError(text, code=code, retry_after=retry_after or after)
     match failure.reason:
-        case Reason.LOAD_FAILED | Reason.BACKING_OFF:
-            why, text = failure.failure, detail
-            if why is not None:
-                text = why.text if identity.may(KeyScope.ADMIN) else why.brief
-            return LoadFailedError(
-                f"the model could not be loaded: {text}",
-                retry_after=retry_after,
-                should_retry=why is None or not why.is_lasting,
-            )
-        case Reason.QUEUE_FULL:
-            return UnavailableError(
-                "too many requests are waiting", code="queue_full", retry_after=retry_after or 1
-            )
+        case Reason.LOAD_FAILED | Reason.BACKING_OFF | Reason.PULL_FAILED:
+            return _failed(failure, identity)
         case Reason.OVER_LIMIT:
             return ConcurrencyLimitError("Too many requests", retry_after=1)
-        case Reason.UNLOADED:
-            return UnavailableError(
-                "the model was unloaded while the request waited",
-                code="model_unloaded",
-                retry_after=1,
-            )
-        case Reason.SHUTTING_DOWN:
-            return UnavailableError("the server is shutting down", retry_after=5)
         case Reason.REMOVED | Reason.NO_SUCH_MODEL:
             is_removed = failure.reason is Reason.REMOVED
             return NotFoundError(
                 "the model was removed from the configuration" if is_removed else NO_ROUTER
             )
-        case Reason.WOULD_SWAP | Reason.NO_ROOM | Reason.NEVER_FITS:
-            return _placement_error(failure, failure.reason, identity)
+        case Reason.WOULD_SWAP | Reason.NO_ROOM | Reason.NEVER_FITS | Reason.PULL_CANCELLED:
+            return _not_loaded(failure, failure.reason, identity)
         case _ as never:
             assert_never(never)
 
 
-def _placement_error(
+def _not_loaded(
     failure: Fail,
-    reason: Literal[Reason.WOULD_SWAP, Reason.NO_ROOM, Reason.NEVER_FITS],
+    reason: Literal[Reason.WOULD_SWAP, Reason.NO_ROOM, Reason.NEVER_FITS, Reason.PULL_CANCELLED],
     identity: Identity,
 ) -> ReplyError:
-    """Say why the model could not be placed; programs of the machine are named to keys that may read."""
+    """Say why no load was tried; programs of the machine are named to keys that may read."""
     detail = failure.detail
     match reason:
         case Reason.WOULD_SWAP:
@@ -94,10 +85,30 @@ def _placement_error(
                 code="no_room",
                 retry_after=failure.retry_after,
             )
+        case Reason.PULL_CANCELLED:
+            return UnavailableError(
+                "the pull of the model was cancelled while the request waited",
+                code="pull_cancelled",
+                should_retry=False,
+            )
         case Reason.NEVER_FITS:
             return LoadFailedError(f"the model can never be loaded: {detail}", should_retry=False)
         case _ as never:
             assert_never(never)
+
+
+def _failed(failure: Fail, identity: Identity) -> ReplyError:
+    """Say why a pull or a load failed, and whether another try may do better."""
+    why, text = failure.failure, failure.detail
+    if why is not None:
+        text = why.text if identity.may(KeyScope.ADMIN) else why.brief
+    is_pull = failure.reason is Reason.PULL_FAILED
+    error, verb = (PullFailedError, "pulled") if is_pull else (LoadFailedError, "loaded")
+    return error(
+        f"the model could not be {verb}: {text}",
+        retry_after=failure.retry_after,
+        should_retry=why is None or not why.is_lasting,
+    )
 
 
 def cancelled_error() -> ReplyError:

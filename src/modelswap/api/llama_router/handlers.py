@@ -30,7 +30,7 @@ from modelswap.units import Seconds
 
 from .events import RouterReader, router_frame
 from .load_progress import progress_of
-from .records import router_record
+from .records import ordered_records, router_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
 
 NOT_FOUND: Final = "not_found_error"
-NOT_SUPPORTED: Final = "not_supported_error"
 SUCCESS: Final = {"success": True}
 LOOK: Final = Seconds(0.25)
 """Between two looks at a load: a client's bar moves smoothly, and a look costs under a millisecond."""
@@ -104,6 +103,11 @@ async def list_models(request: ControlRequest) -> Reply:
         router_record(record, snapshot, shows_details=shows_details)
         for record in listed_records(request)
     ]
+    listed += [
+        record
+        for record in ordered_records(services.puller, snapshot)
+        if identity.may_use(record["id"])
+    ]
     loads = await _loads(services, identity)
     for record in listed:
         status = record["status"]
@@ -155,39 +159,36 @@ async def load(request: ControlRequest) -> Reply:
 
 
 async def unload(request: ControlRequest) -> Reply:
-    """Begin to unload a model; the list and the events tell when it is gone."""
+    """Begin to unload a model, or cancel its pull; the list and the events tell when it is gone."""
     services = request.services
-    model = usable_model(request, _named(request))
+    name, fleet = _named(request), services.fleet
+    model = usable_model(request, name)
     if model is None:
-        raise RouterError(400, "model is not found")
-    if services.fleet.listed_phase(model) is Phase.STOPPED:
+        from . import downloads  # noqa: PLC0415 - where models are pulled
+
+        if not downloads.cancel_order(request, name):
+            raise RouterError(400, "model is not found")
+        return as_json(SUCCESS)
+    if fleet.listed_phase(model) is Phase.STOPPED and fleet.pull_of(model) is None:
         raise RouterError(400, "model is not running")
-    services.fleet.begin_unload([model], force=False)
+    fleet.begin_unload([model], force=False)
     return as_json(SUCCESS)
 
 
 async def pull(request: ControlRequest) -> Reply:
-    """Refuse: nothing is downloaded by this version."""
-    name = _named(request)
-    if not name:
-        raise RouterError(400, "model must be a non-empty string")
-    if request.services.config.snapshot.names.is_known(name):
-        raise RouterError(400, f"model '{name}' already exists")
-    raise RouterError(
-        501,
-        f"modelswap does not download models yet; put the files of '{name}' into a folder that it serves",
-        NOT_SUPPORTED,
-    )
+    """Begin to pull a model; the list and the events tell how it goes."""
+    from . import downloads  # noqa: PLC0415 - where models are pulled
+
+    await downloads.pull(request, _named(request))
+    return as_json(SUCCESS)
 
 
 async def remove(request: ControlRequest) -> Reply:
-    """Refuse: the folders and stores are read only."""
-    name = request.arg("model") or ""
-    if not name:
-        raise RouterError(400, "model must be a non-empty string")
-    if usable_model(request, name) is None:
-        raise RouterError(404, f"model name={name} is not found", NOT_FOUND)
-    raise RouterError(400, f"model name={name} is not removable (not from cache)")
+    """Remove the files of a model of Hugging Face's cache."""
+    from . import downloads  # noqa: PLC0415 - where models are pulled
+
+    await downloads.remove(request, request.arg("model") or "")
+    return as_json(SUCCESS)
 
 
 # Events

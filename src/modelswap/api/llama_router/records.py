@@ -6,13 +6,15 @@ Does not: change the records of `/v1/models`, which llama-swap's clients know.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
-from modelswap.api.models_endpoint import path_text
+from modelswap.api.models_endpoint import file_progress, path_text
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.commands.words import split
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
+from modelswap.pull.progress import PullPhase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import FoundEntry, Model
     from modelswap.core.spec import ModelId
     from modelswap.fleet import ModelFailure
+    from modelswap.pull.progress import Puller
 
 Record = dict[str, Any]
 
@@ -28,6 +31,8 @@ _TEXT: Final = ("text",)
 """The modalities of a model of which nothing else is known, as llama.cpp's router says it."""
 _SOURCES: Final = {"preset": "preset", "folder": "models_dir"}
 """The router's words for values of `ModelSource`; any other is a store. The catalog is not imported for it."""
+_HUB: Final = "huggingface"
+"""The value of `ModelSource` for Hugging Face's cache."""
 _OWN: Final = frozenset({"host", "port", "alias", "a", "tags"})
 """Options that a preset does not have: the router sets them."""
 
@@ -95,8 +100,8 @@ def _made(snapshot: ConfigSnapshot, model: Model) -> RouterFields:
             "model": _router_name(model, entry),
             "aliases": [alias for alias in map(str.strip, model.aliases) if alias],
             "tags": [],
-            "source": _source(entry),
-            "can_remove": False,
+            "source": "cache" if model.pull_name else _source(entry),
+            "can_remove": removable(snapshot, model),
             "architecture": {"input_modalities": _TEXT, "output_modalities": _TEXT},
             "meta": {name: value for name, value in meta.items() if value},
         },
@@ -113,9 +118,56 @@ def _source(entry: FoundEntry | None) -> str:
 
 def _router_name(model: Model, entry: FoundEntry | None) -> str:
     """Return the name that llama.cpp's router gives a model: in a cache `OWNER/REPO:QUANT`, where it has that."""
+    if model.pull_name:
+        return model.pull_name.removeprefix("hf:")
     if _source(entry) == "cache":
         return next((alias for alias in model.aliases if "/" in alias and ":" in alias), model.id)
     return model.id
+
+
+def removable(snapshot: ConfigSnapshot, model: Model) -> bool:
+    """Tell whether a model's files lie in Hugging Face's cache."""
+    if model.pull_name:
+        return model.pull_name.startswith("hf:") and not model.is_missing
+    entry = snapshot.found.get(model.id)
+    return entry is not None and entry.model.source.value == _HUB
+
+
+def ordered_records(puller: Puller, snapshot: ConfigSnapshot) -> list[Record]:
+    """Return the records of what is pulled on a client's order, and is no model yet."""
+    plan = snapshot.plan
+    found: list[Record] = []
+    entries = snapshot.found.values()
+    repositories = {alias.partition(":")[0] for one in entries for alias in one.model.aliases}
+    for pull in puller.pulls():
+        name = pull.source.removeprefix("hf:")
+        is_shown = not pull.is_over or pull.phase is PullPhase.FINISHED
+        repository = name.partition(":")[0]
+        is_known = (
+            snapshot.names.is_known(name)
+            or (pull.is_over and repository in repositories)
+            or any(model.pull_name == pull.source for model in plan.models.values())
+        )
+        if is_shown and not is_known:
+            value = "downloaded" if pull.is_over else "downloading"
+            found.append(
+                {
+                    "id": name,
+                    "model": name,
+                    "object": "model",
+                    "owned_by": "llama-swap",
+                    "created": int(time.time()),  # noqa: TID251 - the wire format has wall time in it
+                    "aliases": [],
+                    "tags": [],
+                    "source": "cache",
+                    "can_remove": False,
+                    "architecture": {"input_modalities": _TEXT, "output_modalities": _TEXT},
+                    "meta": {},
+                    "status": {"value": value}
+                    | ({} if pull.is_over else {"progress": file_progress(pull)}),
+                }
+            )
+    return found
 
 
 def preset_of(model: ModelId, args: Sequence[str]) -> str:

@@ -59,6 +59,8 @@ class KeepAliveStream:
     """Seconds between events."""
     fields: Sequence[Field] = ()
     shows_state: bool = False
+    progress: Callable[[], str] = str
+    """Says how far a pull is; empty: none runs, or nothing new is known."""
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _progress: str = field(default="", init=False)
     _began: float = field(init=False)
@@ -103,7 +105,7 @@ class KeepAliveStream:
             return
         if self.shows_state:
             progress, self._progress = self._progress, ""
-            self._write_state(progress or ".")
+            self._write_state(progress or self.progress() or ".")
         else:
             if not self.exchange.started:
                 self._open()

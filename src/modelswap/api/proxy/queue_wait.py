@@ -1,7 +1,7 @@
 """Waits in the queue for a lease of a model, and keeps the client informed meanwhile.
 
 A client that reads an event stream gets keep-alives. One that announced how long it waits gets
-its answer before it gives up.
+its answer before it gives up, and one without a stream does not wait for a long pull.
 
 Guarantees: `close` gives the place in the queue back, and nothing is sent to the client any more.
 """
@@ -9,6 +9,7 @@ Guarantees: `close` gives the place in the queue back, and nothing is sent to th
 from __future__ import annotations
 
 from dataclasses import field
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,6 +24,7 @@ from .keep_alive_stream import KeepAliveStream, announced_timeout, before
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from modelswap.api.protocols.stream_dialect import StreamDialect
     from modelswap.api.services import Services
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from modelswap.errors import ReplyError
     from modelswap.fleet import ModelServer, Ticket
     from modelswap.http import Exchange
+    from modelswap.pull.progress import PullProgress
 
     from .context import RequestContext
 
@@ -138,7 +141,7 @@ class QueueWait:
         dialect = self.context.endpoint.dialect if self.stream else None
         if dialect is not None:
             self._start_keep_alives(dialect, timeout, shows_state=shows_state)
-        elif timeout is not None:
+        elif timeout is not None or self._pull() is not None:
             self._start_deadline(timeout)
 
     def _start_keep_alives(
@@ -158,28 +161,58 @@ class QueueWait:
             interval=interval,
             fields=snapshot.site_rules.cors(self.exchange.request.header(b"origin")),
             shows_state=shows_state,
+            progress=self._pull_words() if shows_state else str,
         )
         if self._position:
             self._keep_alives.on_position(self._position)
 
-    def _start_deadline(self, timeout: float) -> None:
-        """Answer a client before it gives up; at once when it is known that it will."""
-        left = before(timeout) - (monotonic() - self.began)
+    def _pull_words(self) -> Callable[[], str]:
+        from modelswap.api.pulls.words import PullWords  # noqa: PLC0415 - only where the state is shown
+
+        return PullWords(self._pull)
+
+    def _pull(self) -> PullProgress | None:
+        return self.services.fleet.pull_of(self.model)
+
+    def _start_deadline(self, timeout: float | None) -> None:
+        """Answer a client before it gives up, or its pull takes too long; at once when that is known."""
+        passed = monotonic() - self.began
+        left = inf if timeout is None else before(timeout) - passed
+        is_pulling = self._pull() is not None
         needed = self.services.fleet.load_time_left(self.model)
-        if needed is not None and needed > left:
+        if not is_pulling and needed is not None and needed > left:
             left = 0.0
-        self._deadline = self.services.loop.call_later(max(0.0, left), self._on_deadline)
+        patience = self.context.snapshot.plan.settings.pull_wait - passed if is_pulling else inf
+        if patience < left:
+            self._call_later(patience, self._on_long_pull)
+        elif left < inf:
+            self._call_later(left, self._on_deadline)
+
+    def _call_later(self, delay: float, call: Callable[[], None]) -> None:
+        self._deadline = self.services.loop.call_later(max(0.0, delay), call)
+
+    def _on_long_pull(self) -> None:
+        """Let the client ask again, unless the pull is over: the load may take as long as any other."""
+        if self._pull() is not None:
+            self._on_deadline()
+            return
+        self._deadline = None
+        timeout = announced_timeout(self.exchange.request.header)
+        if timeout is not None:
+            self._start_deadline(timeout)
 
     def _on_deadline(self) -> None:
         self._deadline = None
-        fleet = self.services.fleet
-        needed = fleet.load_time_left(self.model)
+        fleet, pull = self.services.fleet, self._pull()
+        needed = fleet.load_time_left(self.model) if pull is None else pull.seconds_left
         if self._ticket is not None:
-            fleet.leave(self._ticket)  # the load goes on: the client asks again
+            fleet.leave(self._ticket)  # what runs goes on: the client asks again
             self._ticket = None
         after = ASK_AGAIN if needed is None else min(max(needed, ASK_AGAIN_FROM), ASK_AGAIN_BY)
-        self.receiver.fail(
-            UnavailableError(
-                "the model is still loading; ask again", code="model_loading", retry_after=after
-            )
-        )
+        if pull is None:
+            text, code = "the model is still loading; ask again", "model_loading"
+        else:
+            from modelswap.api.pulls.words import pull_words  # noqa: PLC0415 - where models are pulled
+
+            text, code = f"the model is still being pulled; {pull_words(pull)}", "model_pulling"
+        self.receiver.fail(UnavailableError(text, code=code, retry_after=after))

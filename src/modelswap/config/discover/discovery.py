@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelswap.catalog.pulls.places import Places as UsualPlaces
 from modelswap.config.compile.decode import decode
 from modelswap.config.messages.report import Report
 from modelswap.config.plan import Discovered, FoundEntry
@@ -69,7 +70,7 @@ class FoundModels:
         presets = read_presets(files, self._report)
         chosen, broken = candidates(found.models, presets, self._report)
         chosen, refused = settle_names(chosen, Written(top, written, windows=self._windows))
-        templates = self._templates = _templates(top)
+        templates = self._templates = templates_of(top)
         served = [one for one in chosen if has_command(one, templates)]
         self.served = frozenset(one.id for one in served)
         entries = [
@@ -81,6 +82,7 @@ class FoundModels:
             folders=tuple(map(str, places.folders)),
             models=tuple(sorted([*entries, *broken, *refused], key=_by_name)),
             presets=tuple(map(str, files)),
+            sees_hub=_sees_hub(places),
         )
         return _models(served, templates, windows=self._windows)
 
@@ -110,6 +112,13 @@ class FoundModels:
                     given.append(replace(one, path=(_KEY, "templates", index, *one.path[2:])))
 
 
+def _sees_hub(places: Places) -> bool:
+    """Tell whether Hugging Face's cache is looked at, as a store or in a folder."""
+    hub = UsualPlaces.usual().hub.absolute()
+    is_store = places.usual or "huggingface" in places.stores
+    return is_store or any(hub.is_relative_to(folder) for folder in places.folders)
+
+
 def _index(places: Sequence[Mark], mark: Mark) -> int | None:
     """Return which of the templates holds a place; none for what is said of a file that was found."""
     before = [
@@ -129,7 +138,8 @@ def _raw(top: Map) -> RawDiscover:
     return decode(alone, RawConfig, (), Report()).discover or RawDiscover()
 
 
-def _templates(top: Map) -> list[DiscoverTemplate]:
+def templates_of(top: Map) -> list[DiscoverTemplate]:
+    """Return `discover.templates` of a file whose macros are expanded."""
     node = top.get(_KEY)
     trees = node.get("templates") if isinstance(node, Map) else None
     return [

@@ -94,7 +94,7 @@ def tree_of(candidate: Candidate, templates: Sequence[DiscoverTemplate], *, wind
     for template in fitting:
         for entry in template.tree.entries:
             if entry.key not in _OWN_KEYS:
-                tree = _merged(tree, entry)
+                tree = merged(tree, entry)
     command = tree.get("cmd")
     if isinstance(command, Scalar) and not uses(command, ARGS_TOKEN):
         written = joined((str(command.value).rstrip(), *added))
@@ -104,10 +104,11 @@ def tree_of(candidate: Candidate, templates: Sequence[DiscoverTemplate], *, wind
         "MODEL_ARGS": joined((quoted(words, windows=windows), *added)),
     }
     own = Map(mark, tuple(MapEntry(key, mark, text(value, mark)) for key, value in macros.items()))
-    return _merged(tree, MapEntry("macros", mark, own))
+    return merged(tree, MapEntry("macros", mark, own))
 
 
-def _merged(tree: Map, entry: MapEntry) -> Map:
+def merged(tree: Map, entry: MapEntry) -> Map:
+    """Return a tree with one more key: mappings are merged, lists are joined, else the new value counts."""
     before, value = tree.get(entry.key), entry.value
     if isinstance(before, Map) and isinstance(value, Map):
         for one in value.entries:

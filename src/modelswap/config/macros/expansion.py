@@ -6,11 +6,14 @@ keeps `${PORT}` unexpanded, so that it can be rendered for another port later.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from modelswap.config.commands.words import strip_comments
 from modelswap.config.messages.found_value import FoundValue, describe_node
 from modelswap.config.messages.hints import normalised, of_macro
+from modelswap.config.messages.report import Report
 from modelswap.config.schema.field_types import keys_of
 from modelswap.config.schema.schema import RawModel
 from modelswap.config.schema.schema_root import FIRST_PORT
@@ -50,11 +53,6 @@ from .macros import (
     overlay,
     uses,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from modelswap.config.messages.report import Report
 
 DEFAULT_PROXY: Final = f"http://localhost:{PORT_TOKEN}"
 _SHORTEST_FOREIGN: Final = 3
@@ -99,16 +97,25 @@ class MoreModels:
     """Of mistakes in them."""
 
 
+Complete = Callable[[Map, str, Map, Node], Map]
+"""Makes of the file without its models, a model's id and tree, and the value of its `source`, the whole tree."""
+
+
 def expand_file(
     root: Map,
     top_keys: frozenset[str],
     built_in: Callable[[], str],
     report: Report,
     more: MoreModels | None = None,
+    *,
+    complete: Complete | None = None,
 ) -> Expanded:
-    """Expand every macro. `built_in` returns the command behind `${llama-server}`."""
+    """Expand every macro. `built_in` returns the command behind `${llama-server}`.
+
+    `complete` makes the tree of a model that is pulled; None: there is none.
+    """
     global_scope = declared(root.get("macros"), ("macros",), report)
-    if more is not None or uses(root, "${llama-server}"):
+    if more is not None or complete is not None or uses(root, "${llama-server}"):
         own = macro("llama-server", NodeKind.TEXT, built_in())
         global_scope = overlay((own,), global_scope)
     ordered = in_order(global_scope)
@@ -123,11 +130,12 @@ def expand_file(
             _check_top(entry, global_scope, report)
             _check_environment(entry.value, (entry.key,), report)
     first = _start_port(top)
-    templates = _templates(root.get("models"), global_scope, first, budget, report)
+    filled = None if complete is None else partial(complete, top)
+    templates = _templates(root.get("models"), first, _Run(global_scope, budget, report, filled))
     if more is not None and not budget.is_spent():
         first += sum(template.port is not None for template in templates)
         added = more.add(top, templates)
-        templates += _templates(added, global_scope, first, budget, more.report)
+        templates += _templates(added, first, _Run(global_scope, budget, more.report))
     return _too_much(root, report) if budget.is_spent() else Expanded(top, templates)
 
 
@@ -173,28 +181,35 @@ def _left_over(
     report.problem(mark, path, f"expected a macro; found an unknown macro {name!r}", hint)
 
 
-def _templates(
-    node: Node | None, scope: Scope, start_port: int, budget: Budget, report: Report
-) -> tuple[Template, ...]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the expansion of every model needs."""
+
+    scope: Scope
+    budget: Budget
+    report: Report
+    complete: Callable[[str, Map, Node], Map] | None = None
+
+
+def _templates(node: Node | None, start_port: int, run: _Run) -> tuple[Template, ...]:
     if node is None or is_null(node):
         return ()
     if not isinstance(node, Map):
-        report.expected("a mapping of ids to models", node, ("models",))
+        run.report.expected("a mapping of ids to models", node, ("models",))
         return ()
     port = start_port
     templates: list[Template] = []
     for entry in sorted(node.entries, key=lambda e: e.key.encode("utf-8", "surrogatepass")):
-        template = _template(entry, scope, port, budget, report)
+        template = _template(entry, port, run)
         if template is not None:
             templates.append(template)
             port += template.port is not None
     return tuple(templates)
 
 
-def _template(
-    entry: MapEntry, scope: Scope, port: int, budget: Budget, report: Report
-) -> Template | None:
+def _template(entry: MapEntry, port: int, run: _Run) -> Template | None:
     path: Path = ("models", entry.key)
+    report = run.report
     if is_null(entry.value):
         report.warn(entry.mark, path, "an empty model cannot be started", "give it a cmd")
         blank = Map(entry.mark).with_value("proxy", text("", entry.mark))
@@ -203,12 +218,13 @@ def _template(
         seen = describe_node(entry.value, path)
         report.problem(entry.mark, path, "expected a mapping of the model's keys", seen=seen)
         return None
-    model = _prepared(entry.value)
-    own = declared(model.get("macros"), (*path, "macros"), report)
     # MODEL_ID comes first, so that every other macro may use it.
-    full = in_order(overlay(overlay((macro(MODEL_ID, NodeKind.TEXT, entry.key),), scope), own))
-    expanded = expand(model.without("macros"), full, budget)
-    if budget.is_spent():
+    outer = overlay((macro(MODEL_ID, NodeKind.TEXT, entry.key),), run.scope)
+    model = _prepared(_completed(entry.key, entry.value, outer, run))
+    own = declared(model.get("macros"), (*path, "macros"), report)
+    full = in_order(overlay(outer, own))
+    expanded = expand(model.without("macros"), full, run.budget)
+    if run.budget.is_spent():
         return None
     assert isinstance(expanded, Map)
     clashes: list[MapEntry] = []
@@ -219,6 +235,15 @@ def _template(
     needs_port = _needs_port(expanded, path, report)
     _check_model(expanded, path, full, report, has_port=needs_port)
     return Template(entry.key, entry.mark, expanded, port if needs_port else None)
+
+
+def _completed(name: str, model: Map, outer: Scope, run: _Run) -> Map:
+    """Add to a model what follows from its source, whose own macros are expanded before."""
+    source = model.get("source")
+    if run.complete is None or source is None or is_null(source):
+        return model
+    own = declared(model.get("macros"), (), Report())
+    return run.complete(name, model, expand(source, in_order(overlay(outer, own)), run.budget))
 
 
 def _prepared(model: Map) -> Map:

@@ -94,8 +94,8 @@ _MODEL: Final = _COMMON | _table("""
     arguments argv entrypoint program binary executable script launch serve launchcommand
     -> cmd: the program and its arguments in one text
     stopcommand stop stopcmd killcommand cmdkill shutdown shutdowncommand -> cmdStop
-    model modelpath modelfile path gguf ggufpath file filename weights hf hfrepo hffile source
-    litellmparams modelurl
+    hf hfrepo hffile modelurl download repo repository -> source: hf:OWNER/REPO:QUANT is pulled when needed
+    model modelpath modelfile path gguf ggufpath file filename weights litellmparams
     => the command names the model: cmd: llama-server --model FILE --port ${PORT}
     environment envs envvars environmentvariables variables -> env: a list of NAME=value
     endpoint url baseurl apibase target upstream upstreamurl backend address addr host hostname

@@ -157,6 +157,14 @@ class RawModel(ModelKeys, CoreKeys):
     """All keys of a model; those declared here are read by the compile step."""
 
     cmd: str = key("cmd", Text(), "", "The command that runs the server.")
+    source: str = key(
+        "source",
+        Text(),
+        "",
+        "What its files are pulled from when they are needed: `hf:OWNER/REPO`, `hf:OWNER/REPO:QUANT`, "
+        "`hf:OWNER/REPO/FILE.gguf`, the `https:` address of a GGUF file, or `ollama:NAME:TAG`. Without `cmd` "
+        "it is started as a found model; `cmd` may hold `${MODEL_PATH}`, `${MODEL_MMPROJ}`, `${MODEL_ARGS}`.",
+    )
     cmd_stop: str | None = key(
         "cmdStop", Text(), None, "The command that stops it, with `${PID}`; else SIGTERM."
     )
@@ -202,6 +210,8 @@ class RawModel(ModelKeys, CoreKeys):
         "`ram`, `gpu` (any, or split over several), `gpu0`, `gpu1`, …",
         shown="measured or predicted",
     )
+    pull_name: str = key("(pull)", Text(), "", "The one spelling of a source.", hidden=True)
+    is_missing: str = key("(missing)", Text(), "", "The files are still to be pulled.", hidden=True)
     api_key: str = key(
         "apiKey",
         Text(),

@@ -133,6 +133,25 @@ class RawLoading:
     keep_alive: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class RawPull:
+    wait: float = key(
+        "wait",
+        Duration(),
+        30.0,
+        "How long a request without a stream waits for the pull of its model; then it gets 503 "
+        "`model_pulling` with `Retry-After`.",
+    )
+    on_start: bool = flag(
+        "onStart", "Pull at the start what is missing, not only when it is asked for."
+    )
+    warm: bool = flag(
+        "warm",
+        "Read the files of pulled models into the page cache at the start, too, as after each pull: in the "
+        "background, as far as memory is free.",
+    )
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds of requests and connections. The plan takes the record as it is."""
@@ -284,4 +303,5 @@ class RawConfig(SettingKeys):
     )
     limits: Limits = record("limits", Limits, "Of requests.")
     loading: RawLoading = record("loading", RawLoading, "While a model loads.")
+    pull: RawPull = record("pull", RawPull, "While the files of a model with `source` are pulled.")
     keeper: RawKeeper = record("keeper", RawKeeper, "The supervisor.")

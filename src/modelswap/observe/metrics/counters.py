@@ -104,6 +104,9 @@ class Counters:
         self.load_failures: dict[str, int] = {}
         self.swaps = 0
         """Starts that evicted another model."""
+        self.pulls: dict[str, int] = {}
+        """Pulls that ended, by their result: `finished`, `cancelled`, or the class of the failure."""
+        self.pulled_bytes = 0
         self.connections: Callable[[], int] | None = None
         self.drops: dict[str, Callable[[], int]] = {}
         """Sources of dropped data, and how much each dropped."""

@@ -120,6 +120,10 @@ class Scrape:
         failures = [((k,), v) for k, v in list(counters.load_failures.items())]
         text = "Model servers that did not become ready"
         yield _counter("modelswap_load_failures", text, model, failures)
+        pulls = [((k,), v) for k, v in list(counters.pulls.items())]
+        yield _counter("modelswap_pulls", "Pulls of models that ended", ("result",), pulls)
+        pulled: Samples = [((), counters.pulled_bytes)]
+        yield _counter("modelswap_pulled_bytes", "Bytes of models that were pulled", (), pulled)
 
 
 def _gauge(name: str, text: str, labels: Labels, samples: Samples) -> Metric:

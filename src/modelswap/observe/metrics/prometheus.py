@@ -35,6 +35,19 @@ class _Context(Protocol):
     def path(self) -> str: ...
 
 
+class CountedPull(Protocol):
+    @property
+    def source(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def is_over(self) -> bool: ...
+    @property
+    def failure(self) -> str | None: ...
+
+
 class CountedRequest(Protocol):
     @property
     def resolved(self) -> _Resolved: ...
@@ -74,6 +87,8 @@ class Metrics:
         self._version = version
         self.counters = Counters()
         self._starting: dict[str, float] = {}
+        self._pulling: dict[str, int] = {}
+        """Bytes that each pull had received when it was last heard of."""
         self._stopped: str | None = None
         """The last model that was stopped since the last start."""
 
@@ -142,6 +157,16 @@ class Metrics:
                 self.counters.load_failed(model)
             case _:
                 pass
+
+    def pull(self, pull: CountedPull) -> None:
+        """Count what a pull has received since it was last heard of, and its end."""
+        before = self._pulling.pop(pull.source, 0)
+        self.counters.pulled_bytes += max(0, pull.received - before)
+        if pull.is_over:
+            result = str(pull.failure or pull.phase)
+            self.counters.pulls[result] = self.counters.pulls.get(result, 0) + 1
+        else:
+            self._pulling[pull.source] = pull.received
 
     def text(
         self,

@@ -23,6 +23,7 @@ const CAUSES = {
   killed: "server was killed",
   crashed: "server crashed",
   exited: "server ended",
+  pull_failed: "pull failed",
 };
 
 /** @param {string | undefined} text */

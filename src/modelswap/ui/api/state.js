@@ -14,6 +14,8 @@ import { byName } from "../lib/format.js";
  * @typedef {{id: string, name: string, description: string, state: string, unlisted: boolean,
  *   peerID: string, aliases?: string[], capabilities?: Record<string, boolean>,
  *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string}} Model
+ * @typedef {{source: string, models: string[], phase: "resolving" | "downloading" | "stalled" | "finished" | "failed" | "cancelled",
+ *   done: number, total: number | null, rate: number, seconds_left: number | null, failure: string | null, text: string}} Pull
  * @typedef {{key: string, scopes: string[], models: string[]}} Session
  * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
  *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,
@@ -29,6 +31,8 @@ export const state = {
   known: false,
   /** @type {Model[]} */
   models: [],
+  /** @type {Pull[]} that run, and that ended lately */
+  pulls: [],
   /** @type {Map<string, Running>} */
   inflight: new Map(),
   /** @type {string | null} */
@@ -44,7 +48,7 @@ export const state = {
   session: null,
 };
 
-/** @typedef {"connection" | "models" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session"} Topic */
+/** @typedef {"connection" | "models" | "pulls" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session"} Topic */
 
 /** @type {Map<Topic, Set<() => void>>} */
 const listeners = new Map();
@@ -159,6 +163,10 @@ const takers = {
     state.models = [...data].sort((a, b) => byName(a.name || a.id, b.name || b.id) || byName(a.id, b.id));
     state.known = true;
     notify("models");
+  },
+  pulls(data) {
+    state.pulls = data;
+    notify("pulls");
   },
   uiConfig(data) {
     state.sessionHeaders = data?.activity?.session_id || [];

@@ -43,6 +43,7 @@ class OneLeaseFleet:
         self.in_flight -= 1
 
     def cancel(self, ticket: object) -> None: ...
+    def retry_pull(self, model: ModelId) -> None: ...
 
 
 class FailedFleet:

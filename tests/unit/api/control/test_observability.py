@@ -147,7 +147,7 @@ async def test_events_begin_with_the_present_state(services: Services) -> None:
     first = (await anext(stream.chunks)).decode()
     kinds = [json.loads(line[5:])["type"] for line in first.split("\n") if line.startswith("data:")]
     assert kinds == [
-        "logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight", "configStatus",
+        "logData", "logData", "modelStatus", "uiConfig", "profileChanged", "inflight", "pulls", "configStatus",
     ]  # fmt: skip
     services.bus.close()
     assert [piece async for piece in stream.chunks] == []

@@ -29,7 +29,10 @@ peers:
 """).plan
 assert PLAN is not None
 STOPPED: Any = SimpleNamespace(
-    phase=lambda _: Phase.STOPPED, listed_phase=lambda _: Phase.STOPPED, failure=lambda _: None
+    phase=lambda _: Phase.STOPPED,
+    listed_phase=lambda _: Phase.STOPPED,
+    failure=lambda _: None,
+    pull_of=lambda _: None,
 )
 
 FAILED = {"failed": True, "reason": "brief", "class": "crashed"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,8 @@ from modelswap.api.proxy.queue_wait import QueueWait
 from modelswap.core.commands import Fail, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import RequestId
+from modelswap.pull.progress import PullPhase, PullProgress
+from modelswap.units import Bytes
 from support.proxy_units import (
     BASIC,
     JSON,
@@ -51,11 +55,13 @@ class Wait:
         stream: bool = False,
         text: str = BASIC,
         time_left: float | None = None,
+        pull: PullProgress | None = None,
     ) -> None:
         snapshot = snapshot_of(text)
         self.services = FakeServices(snapshot)
         self.fleet, self.loop = self.services.fleet, self.services.loop
         self.fleet.current, self.fleet.time_left = Phase.STARTING, time_left
+        self.fleet.pull = pull
         request = request_of(fields=fields, length=9)
         exchange: Any = FakeExchange(request)
         self.exchange = exchange
@@ -157,3 +163,64 @@ def test_a_second_wait_goes_on_with_the_same_stream() -> None:
     wait.loop.advance(wait.services.config.snapshot.plan.settings.loading_keep_alive)
     assert len(wait.exchange.sent) > len(before)
     assert wait.fleet.orders == ["ask", "ask"]
+
+
+PULL = PullProgress(
+    source="hf:o/r",
+    phase=PullPhase.DOWNLOADING,
+    done=Bytes(1_200_000_000),
+    total=Bytes(3_500_000_000),
+    rate=100_000_000.0,
+)
+
+
+@pytest.mark.parametrize(("rate", "after"), [(0.0, 5.0), (100e6, 23.0), (1e6, 60.0), (9e9, 1.0)])
+def test_a_long_pull_is_not_waited_for(rate: float, after: float) -> None:
+    """After `pull.wait` a plain client is told when to ask again, by the rate; the pull goes on."""
+    wait = Wait(text=f"pull: {{wait: 10}}\n{BASIC}", pull=replace(PULL, rate=rate))
+    wait.loop.advance(9.7)
+    assert wait.receiver.errors == []
+    wait.loop.advance(0.1)
+    [error] = wait.receiver.errors
+    assert (error.status, error.code, error.retry_after) == (503, "model_pulling", after)
+    assert "pulling hf:o/r … 34 %, 1.2 of 3.5 GB" in error.text
+    assert wait.fleet.orders == ["ask", "leave"]
+
+
+def test_a_client_s_own_time_is_shorter() -> None:
+    """A client that announced its timeout is answered before it, while its model is pulled too."""
+    wait = Wait(TIMEOUT, pull=PULL)
+    wait.loop.advance(8.8)
+    assert [error.code for error in wait.receiver.errors] == ["model_pulling"]
+
+
+@pytest.mark.parametrize(("fields", "codes"), [(JSON, []), (TIMEOUT, ["model_loading"])])
+def test_a_pull_that_is_over_in_time(fields: tuple[tuple[str, str], ...], codes: list[str]) -> None:
+    """The load after it may take as long as any other: only the client's own time counts then."""
+    wait = Wait(fields, text=f"pull: {{wait: 5}}\n{BASIC}", pull=PULL)
+    wait.loop.advance(4)
+    wait.fleet.pull = None
+    wait.loop.advance(1)
+    assert wait.receiver.errors == []
+    wait.loop.advance(1000)
+    assert [error.code for error in wait.receiver.errors] == codes
+
+
+def test_a_stream_waits_for_the_whole_pull() -> None:
+    """It is kept alive, however long the pull takes, and reads each step once."""
+    wait = Wait(stream=True, text=f"pull: {{wait: 1}}\n{STATE}", pull=PULL)
+    wait.loop.advance(0.75)
+    assert "pulling hf:o/r … 34 %, 1.2 of 3.5 GB, 23 s left" in spoken(wait.exchange.sent)
+    wait.loop.advance(7.5)
+    assert spoken(wait.exchange.sent).count("pulling") == 1
+    wait.fleet.pull = replace(PULL, phase=PullPhase.STALLED, text="nothing has come for 10 s")
+    wait.loop.advance(0.75)
+    assert "has stalled: nothing has come" in spoken(wait.exchange.sent)
+    assert wait.receiver.errors == []
+
+
+def spoken(sent: bytes) -> str:
+    """Return the reasoning of all events."""
+    events = [line[6:] for line in sent.decode().split("\n") if line.startswith("data: {")]
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in events]
+    return "".join(delta.get("reasoning_content") or "" for delta in deltas)

@@ -16,6 +16,8 @@ from modelswap.observe.metrics.host import Processors
 from modelswap.observe.metrics.performance import GpuSample, NetworkInterface, host_sample
 from modelswap.observe.metrics.prometheus import Metrics
 from modelswap.observe.usage.usage import Tokens
+from modelswap.pull.progress import PullFailure, PullPhase, PullProgress
+from modelswap.units import Bytes
 
 TOKENS = Tokens(cached=2, drafted=5, accepted=3, input=10, output=4, duration_ms=1500, ttft_ms=300)
 GPU = GpuSample(
@@ -127,3 +129,23 @@ def test_a_load_that_took_too_long_is_a_failure() -> None:
         metrics.phase(model, "stopped", 3.0, failed=failed)
     assert metrics.counters.load_failures == {"slow": 1}
     assert metrics.counters.swaps == 0
+
+
+def test_pulls() -> None:
+    """What pulls receive is added up while they run; their ends are counted by result."""
+    metrics = Metrics()
+
+    def step(phase: PullPhase, received: int, failure: PullFailure | None = None) -> None:
+        metrics.pull(
+            PullProgress(source="hf:o/r", phase=phase, received=Bytes(received), failure=failure)
+        )
+
+    step(PullPhase.DOWNLOADING, 5)
+    step(PullPhase.DOWNLOADING, 7)
+    step(PullPhase.FAILED, 9, PullFailure.NETWORK)
+    step(PullPhase.DOWNLOADING, 2)
+    step(PullPhase.FINISHED, 3)
+    text = metrics.text([], None, [], in_flight=0).decode()
+    assert "modelswap_pulled_bytes_total 12.0" in text
+    assert 'modelswap_pulls_total{result="network"} 1.0' in text
+    assert 'modelswap_pulls_total{result="finished"} 1.0' in text

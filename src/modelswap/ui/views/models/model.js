@@ -7,6 +7,7 @@ import { empty, fill, h, setText, tabs } from "../../lib/dom.js";
 import { logPanel, streamOf } from "../logs.js";
 import { failureBlock, loadButton, shownState, statePlace, upstreamLink } from "./model_row.js";
 import { hasScope } from "../../api/permissions.js";
+import { pullBar, pullOf } from "./pulls.js";
 import { runningCard } from "../activity/running_requests.js";
 import { modelOf, subscribe, state } from "../../api/state.js";
 
@@ -35,6 +36,7 @@ export function modelView(route, asked) {
   const title = h("h1", null, asked);
   const tag = statePlace();
   const failure = failureBlock();
+  const pull = pullBar();
   const about = h("p", { class: "muted" });
   const { control, update } = loadButton();
   const actions = h("div", { class: "row actions" });
@@ -90,6 +92,7 @@ export function modelView(route, asked) {
       model.aliases?.length ? `also ${model.aliases.join(", ")}` : ""].filter(Boolean).join(" · "));
     if (tag.update(model) && tab === "details" && shownState(model) !== "unknown") drawDetails();
     failure.update(model);
+    pull.update(pullOf(model.id));
     update(model);
     if (shown !== model.id) {
       shown = model.id;
@@ -100,7 +103,7 @@ export function modelView(route, asked) {
     trial.hidden = !hasScope("inference");
     for (const link of actions.querySelectorAll(".needs-admin")) link.hidden = !hasScope("admin");
   }
-  const offs = [subscribe("models", draw), subscribe("connection", draw), subscribe("session", draw)];
+  const offs = [subscribe("models", draw), subscribe("pulls", draw), subscribe("connection", draw), subscribe("session", draw)];
   const clock = setInterval(() => {
     const model = modelOf(asked);
     if (model) failure.update(model);
@@ -110,7 +113,7 @@ export function modelView(route, asked) {
     title: asked,
     element: h("div", null, h("p", { class: "crumbs" }, h("a", { href: "#/models" }, "Models"), " /"),
       h("div", { class: "row head" }, title, tag.element, h("span", { class: "grow" }), actions), about,
-      failure.element, unknown, known),
+      failure.element, pull.element, unknown, known),
     stop() {
       offs.forEach((off) => off());
       clearInterval(clock);

@@ -1,15 +1,16 @@
 // @ts-check
-/** Draws one model for other views: its state, its failure, its buttons, its row in a list. */
+/** Draws one model for other views: its state, its pull, its failure, its buttons, its row in a list. */
 
 import { ask, pathSegment, isAbort, url } from "../../api/client.js";
 import { button, fill, h, icon, setText, toast } from "../../lib/dom.js";
 import { failureOf, stateOf } from "../../api/model_failure.js";
 import { context } from "../../lib/format.js";
 import { hasScope, isCurrent, permit } from "../../api/permissions.js";
+import { pullBar, pullOf, pullWords } from "./pulls.js";
 
 /** @typedef {import("../../api/state.js").Model} Model */
 
-const STATES = { ready: "ready", starting: "loading", stopping: "stopping", stopped: "stopped", failed: "failed", unknown: "unknown" };
+const STATES = { ready: "ready", pulling: "pulling", starting: "loading", stopping: "stopping", stopped: "stopped", failed: "failed", unknown: "unknown" };
 const ABILITIES = { vision: "vision", audio_transcriptions: "transcription", audio_speech: "speech", image_generation: "images",
   image_to_image: "image to image",
   function_calling: "tools", reranker: "rerank", embedding: "embeddings", reasoning: "reasoning" };
@@ -25,12 +26,20 @@ export function modelLink(id) {
 }
 
 /**
+ * The state of a model; one whose files are pulled is not down, but not loading either.
+ * @param {Model} model
+ */
+function phaseOf(model) {
+  return model.state === "stopped" && pullOf(model.id) ? "pulling" : stateOf(model);
+}
+
+/**
  * What to show as the state: without a connection it is not known.
  * @param {Model} model
  */
 export function shownState(model) {
   if (!isCurrent()) return "unknown";
-  return model.peerID ? "remote" : stateOf(model);
+  return model.peerID ? "remote" : phaseOf(model);
 }
 
 /**
@@ -95,31 +104,34 @@ async function unload(id, force = false) {
 /** The one button that fits the state. */
 export function loadButton() {
   let model = /** @type {Model | null} */ (null);
+  let shown = "";
   let busy = false;
   const control = button("Load", () => {
     if (!model || busy) return;
     const { id } = model;
+    const isDown = ["stopped", "failed"].includes(phaseOf(model));
     const release = () => {
       busy = false;
       if (model) update(model);
     };
     busy = true;
     update(model);
-    (model.state === "stopped" ? load(model) : unload(id, model.state === "stopping")).finally(release);
-    if (model.state === "stopped") setTimeout(release, 300);
+    (isDown ? load(model) : unload(id, model.state === "stopping")).finally(release);
+    if (isDown) setTimeout(release, 300);
   });
   /** @param {Model} now */
   function update(now) {
-    if (model?.state !== now.state) busy = false;
+    const state = phaseOf(now);
+    if (shown !== state) busy = false;
     model = now;
-    const state = stateOf(now);
-    const text = { stopped: "Load", failed: "Try again", starting: "Cancel", ready: "Unload", stopping: "Force" }[state] || "Load";
+    shown = state;
+    const text = { stopped: "Load", failed: "Try again", pulling: "Cancel", starting: "Cancel", ready: "Unload", stopping: "Force" }[state] || "Load";
     setText(control, text);
     control.setAttribute("aria-label", `${text} ${now.id}`);
-    control.className = now.state === "stopped" ? "primary" : state === "stopping" ? "danger" : "";
+    control.className = state === "stopped" || state === "failed" ? "primary" : state === "stopping" ? "danger" : "";
     control.setAttribute("aria-disabled", String(busy)); // not switched off: it would lose the focus
     permit(control, "admin", { title: state === "stopping" ? "Do not wait for running requests: stop it now"
-      : state === "failed" ? "Start it now, whatever the pause after the failure" : "" });
+      : state === "pulling" ? "Stop the download; what came is kept" : state === "failed" ? "Start it now, whatever the pause after the failure" : "" });
   }
   return { control, update };
 }
@@ -152,7 +164,7 @@ export function failureBlock() {
       if (!found) return;
       cause.hidden = !found.cause || found.cause === found.reason;
       setText(cause, found.cause);
-      setText(reason, `Not loaded: ${found.reason}`);
+      setText(reason, `${model.failure_class === "pull_failed" ? "Not pulled" : "Not loaded"}: ${found.reason}`);
       setText(when, [found.since, found.next].filter(Boolean).join(" · "));
       const address = `${modelAddress(model.id)}?tab=logs`;
       if (log.getAttribute("href") !== address) {
@@ -188,6 +200,7 @@ export function modelRow(model) {
   const place = statePlace();
   const busy = h("span", { class: "busy" });
   const failure = failureBlock();
+  const pull = pullBar();
   const { control, update } = loadButton();
   const aliases = (model.aliases || []).join(", ");
   const local = !model.peerID;
@@ -199,7 +212,7 @@ export function modelRow(model) {
         : h("span", null, model.id), tags(model)),
       ids && h("div", { class: "muted mono small-text model-ids", title: ids }, ids),
       model.description && h("div", { class: "muted small-text model-about", title: model.description }, model.description),
-      failure.element),
+      failure.element, pull.element),
     busy, place.element, local && h("div", { class: "row actions" }, open, control));
   let drawn = "";
   return {
@@ -207,11 +220,13 @@ export function modelRow(model) {
     key: keyOf(model),
     /** @param {Model} now @param {string} load what runs and waits, in words @param {string} context what else it depends on */
     update(now, load, context) {
-      const key = `${now.state}\n${now.failure}\n${now.failure_class}\n${now.failed_at}\n${now.retry_at}\n${load}\n${context}`;
+      const pulling = pullOf(now.id);
+      const key = `${pulling && pullWords(pulling)}\n${now.state}\n${now.failure}\n${now.failure_class}\n${now.failed_at}\n${now.retry_at}\n${load}\n${context}`;
       if (key === drawn) return;
       drawn = key;
       place.update(now);
       setText(busy, load);
+      pull.update(pulling);
       failure.update(now);
       if (open) {
         open.hidden = !hasScope("admin");

@@ -7,6 +7,7 @@ import { stateOf } from "../../api/model_failure.js";
 import { keyOf, modelRow } from "./model_row.js";
 import { hasScope, isCurrent, permit } from "../../api/permissions.js";
 import { profileCard, selectorCard } from "./profiles.js";
+import { ordersCard } from "./pulls.js";
 import { FEW, peerSectionsOf, sectionsOf } from "./sections.js";
 import { subscribe, running, state } from "../../api/state.js";
 import { unservedCard } from "./unserved.js";
@@ -162,6 +163,7 @@ export function modelsView() {
   const selectors = h("div");
   const profile = profileCard();
   const unserved = unservedCard();
+  const orders = ordersCard();
   let unloading = false;
   const unloadAll = button("Unload all", async () => {
     unloading = true;
@@ -236,7 +238,8 @@ export function modelsView() {
     draw();
     if (running().length && !before) refresh();
     before = running().length;
-  }), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop, unserved.stop];
+  }), subscribe("pulls", draw), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop,
+  unserved.stop, orders.stop];
   const clock = setInterval(() => {
     local.tick();
     peers.tick();
@@ -249,7 +252,7 @@ export function modelsView() {
     element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Models"), summary, h("span", { class: "grow" }), search,
       unloadAll), profile.element,
       h("section", { class: "card", "aria-label": "Models of this server" }, h("div", { class: "row" }, unlisted), local.element,
-        none), unserved.element, selectors, peerCard),
+        none), orders.element, unserved.element, selectors, peerCard),
     stop() {
       clearTimeout(due);
       clearInterval(clock);
