@@ -41,11 +41,10 @@ def wait_error(failure: Fail, identity: Identity) -> ReplyError:
     The output of a model server, which may hold paths, needs the scope `admin`; names of other models
     are for keys that are not limited to some.
     """
-    retry_after, detail = failure.retry_after, failure.detail
-    if failure.reason in _PASSING:
-        text, code, after = _PASSING[failure.reason]
-        return UnavailableError(text, code=code, retry_after=retry_after or after)
     match failure.reason:
+        case Reason.QUEUE_FULL | Reason.UNLOADED | Reason.SHUTTING_DOWN:
+            text, code, after = _PASSING[failure.reason]
+            return UnavailableError(text, code=code, retry_after=failure.retry_after or after)
         case Reason.LOAD_FAILED | Reason.BACKING_OFF | Reason.PULL_FAILED:
             return _failed(failure, identity)
         case Reason.OVER_LIMIT:
