@@ -53,7 +53,7 @@ class Modelswap:
         trace = machine.trace
         specs = {ModelId(m): ModelSpec(id=ModelId(m)) for m in trace.models}
         self._controller = Controller(
-            specs, capacity(trace), max_wait=Seconds(30), queue_limit=1 << 20
+            specs, capacity(trace), max_wait=None, queue_limit=1 << 20
         )
         self._requests: dict[RequestId, Request] = {}
         self._ids = 0

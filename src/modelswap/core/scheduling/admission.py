@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question
+from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question, unused
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Evict, Facts, Placement, PlacementPlan, Policy
+    from modelswap.core.placement.policy import (
+        Evict,
+        Facts,
+        Placement,
+        PlacementPlan,
+        Policy,
+        Usage,
+    )
     from modelswap.core.spec import ModelId
 
 SOON: Final = Seconds(1.0)
@@ -45,6 +52,12 @@ class ClusterView:
     """The pending models for which no request waits any more."""
     now: Seconds
     facts: Facts = NO_FACTS
+    usage: Callable[[ModelId], Usage] = unused
+    is_kept: Callable[[ModelId, ModelId], bool] = lambda _model, _target: False
+    """Whether a ready model without requests is kept for its next one, so that the target waits."""
+
+    def question(self, target: ModelId, live: Sequence[ModelId]) -> Question:
+        return Question(target, live, self.facts, self.usage)
 
     def live(self) -> list[ModelId]:
         """Return the models that run or will, from the least to the most recently used.
@@ -64,6 +77,7 @@ class WaitReason(StrEnum):
     HELD = "an older request needs the capacity"
     LOADING = "the model is starting"
     SETTLING = "an eviction would stop a model that is still starting"
+    KEPT = "an eviction would stop a model whose next request is expected at once"
     BUSY = "an eviction would cut off running requests"
     FULL = "the model runs as many requests as it may"
 
@@ -76,6 +90,8 @@ class Serve:
 @dataclass(frozen=True, slots=True)
 class Wait:
     why: WaitReason
+    victims: frozenset[ModelId] = field(default=frozenset(), compare=False)
+    """The models that have to leave first, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +134,27 @@ def decide(
     if request.no_swap and (refused := _swap_refused(model, state, live, view, policy)) is not None:
         return refused
     if any(
-        displaces(other, model, live, view.facts, policy)
+        displaces(other, model, live, view, policy)
         for other in blocking_models
         if other != model
     ):
         return Wait(WaitReason.HELD)
     if model in view.pending:
         return Wait(WaitReason.LOADING)
-    plan = policy(Question(model, live, view.facts))
+    plan = policy(view.question(model, live))
     if isinstance(plan, NeverFits):
         return Refuse(Reason.NEVER_FITS, plan.why)
     if plan.evictions and not (request.no_swap and state.phase is Phase.READY):
-        return _with_evictions(blocking_models, plan, view)
+        return _with_evictions(model, blocking_models, plan, view)
     return _without_eviction(state, plan, is_new=is_new)
 
 
 def displaces(
-    other: ModelId, model: ModelId, live: list[ModelId], facts: Facts, policy: Policy
+    other: ModelId, model: ModelId, live: list[ModelId], view: ClusterView, policy: Policy
 ) -> bool:
     """Say whether *other*, to run, would have to evict *model* if that were running."""
     beside = live if model in live else [*live, model]
-    plan = policy(Question(other, beside, facts))
+    plan = policy(view.question(other, beside))
     return not isinstance(plan, NeverFits) and any(e.model == model for e in plan.evictions)
 
 
@@ -160,7 +176,7 @@ def _swap_refused(
     """Refuse a load that needs an eviction; models that leave anyway do not count."""
     if state.phase is Phase.READY or model in view.pending:
         return None
-    plan = policy(Question(model, live, view.facts))
+    plan = policy(view.question(model, live))
     if isinstance(plan, NeverFits):
         return None
     staying = plan.evicted - view.draining
@@ -173,18 +189,20 @@ def _stuck(model: ModelId) -> Refuse:
 
 
 def _with_evictions(
-    blocking_models: Collection[ModelId], plan: PlacementPlan, view: ClusterView
+    target: ModelId, blocking_models: Collection[ModelId], plan: PlacementPlan, view: ClusterView
 ) -> Verdict:
     victims = plan.evicted
     for model in sorted(victims):
         if view.states[model].phase is Phase.STUCK:
             return _stuck(model)
     if not victims.isdisjoint(blocking_models):
-        return Wait(WaitReason.HELD)
+        return Wait(WaitReason.HELD, victims)
     if any(m in view.pending and m not in view.abandoned for m in victims):
-        return Wait(WaitReason.SETTLING)
+        return Wait(WaitReason.SETTLING, victims)
     if any(view.states[m].in_flight and view.states[m].phase is Phase.READY for m in victims):
-        return Wait(WaitReason.BUSY)
+        return Wait(WaitReason.BUSY, victims)
+    if any(view.is_kept(m, target) for m in victims):
+        return Wait(WaitReason.KEPT, victims)
     return Swap(plan.evictions, plan.placement, plan.why)
 
 

@@ -15,20 +15,22 @@ Does not: know processes or timers; what must happen is in the list that a metho
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO
-from modelswap.core.placement.policy import NO_FACTS, NeverFits, Question
+from modelswap.core.placement.policy import NeverFits
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
+from .swap_costs import SwapCosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
@@ -53,6 +55,7 @@ class Scheduler:
         max_wait: Seconds | None,
         queue_limit: int,
     ) -> None:
+        """After *max_wait* no request is overtaken; `None`: by the cost of its swap (`SwapCosts.bound`)."""
         self.queue = WaitQueue()
         self.pending: dict[ModelId, PendingSwap] = {}
         self.draining: set[ModelId] = set()
@@ -62,7 +65,9 @@ class Scheduler:
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._states = states
         self._policy = policy
-        self._facts = NO_FACTS
+        self._costs = SwapCosts(states, self.queue)
+        self._kept_until = NEVER
+        """The first time at which a model that is kept may leave."""
         self._max_wait = max_wait
         self._queue_limit = queue_limit
         self._is_closed = False
@@ -76,6 +81,7 @@ class Scheduler:
         """Decide about a new request; it is queued only if it must wait."""
         if self._is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
+        self._note_pause(id_, request.model, now)
         out = self.decide_queue(now) if self.queue.is_due(now) else []
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
@@ -85,9 +91,12 @@ class Scheduler:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
         state = self._states.get(request.model)
         priority = 0 if state is None else state.spec.priority
-        queued = self.queue.add(id_, request, priority, now, self._max_wait)
+        bound = self._bound(request.model, verdict)
+        queued = self.queue.add(id_, request, priority, now, bound)
         if isinstance(verdict, Serve) and not (request.background or request.no_swap):
             self._states[request.model].clear_in = self.epoch
+        if isinstance(verdict, Swap) and verdict.evictions and len(self.queue) > 1:
+            return [*out, *self.decide_queue(now)]  # another swap may be better
         return [*out, *self._apply(verdict, queued, now)]
 
     def on_cancelled(self, id_: RequestId, now: Seconds) -> Sequence[Decision]:
@@ -109,6 +118,8 @@ class Scheduler:
         out: list[Decision] = []
         if not state.in_flight and model in self.draining and state.phase is Phase.READY:
             out.append(Stop(model, "its last request has ended"))
+        if len(self.queue) and not state.in_flight:
+            state.clear_in = 0  # its next request tells how long it was idle
         if len(self.queue) and (not state.in_flight or self.queue.count(model)):
             out += self.decide_queue(now)
         return out
@@ -130,6 +141,7 @@ class Scheduler:
 
     def on_ready(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         self.epoch += 1
+        self._costs.learn(model)
         return [*self._grant_waiting(model, now), *self.decide_queue(now)]
 
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
@@ -146,6 +158,7 @@ class Scheduler:
     def on_stopped(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         """Go on with the swaps and the requests that waited for this."""
         self.epoch += 1
+        self._costs.learn(model)
         self.draining.discard(model)
         out: list[Decision] = []
         for target, swap in tuple(self.pending.items()):
@@ -180,7 +193,8 @@ class Scheduler:
     def adopt(self, model: ModelId, now: Seconds) -> bool:
         """Count a server that runs already; say whether it may stay."""
         self.epoch += 1
-        plan = self._policy(Question(model, self._view(now).live(), self._facts))
+        view = self._view(now)
+        plan = self._policy(view.question(model, view.live()))
         self.pending[model] = PendingSwap(set())
         return not isinstance(plan, NeverFits) and not plan.evictions
 
@@ -202,10 +216,10 @@ class Scheduler:
 
     def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Decision]:
         """Decide anew by other facts; does nothing for the epoch that is known already."""
-        if facts.epoch == self._facts.epoch:
+        if facts.epoch == self._costs.facts.epoch:
             return NOTHING
         self.epoch += 1
-        self._facts = facts
+        self._costs.on_facts(facts)
         return self.decide_queue(now)
 
     # Configuration and end
@@ -215,7 +229,7 @@ class Scheduler:
     ) -> Sequence[Decision]:
         self.epoch += 1
         self._policy, self._max_wait, self._queue_limit = policy, max_wait, queue_limit
-        self.queue.set_max_wait(max_wait)
+        self.queue.set_bounds(lambda model: self._bound(model, None))
         return self.decide_queue(now)
 
     def close(self) -> Sequence[Decision]:
@@ -239,7 +253,9 @@ class Scheduler:
             self.epoch += 1
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
-        heads = [(queued.order, queued) for queued in self.queue.first_of_each()]
+        self._kept_until = NEVER
+        ranks = self._costs.ranks(self.pending, now)
+        heads = [(_place(queued, ranks), queued) for queued in self.queue.first_of_each()]
         heapify(heads)
         while heads:
             queued = heappop(heads)[1]
@@ -249,7 +265,7 @@ class Scheduler:
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
                 if (following := self.queue.first_like(queued)) is not None:
-                    heappush(heads, (following.order, following))
+                    heappush(heads, (_place(following, ranks), following))
                 continue
             # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
@@ -266,8 +282,44 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=self._facts,
+            facts=self._costs.facts,
+            usage=lambda model: self._states[model].usage(now, self.queue.count(model)),
+            is_kept=lambda model, target: self._is_kept(model, target, now),
         )
+
+    def _is_kept(self, model: ModelId, target: ModelId, now: Seconds) -> bool:
+        until = self._costs.kept_until(model, target)
+        if until <= now:
+            return False
+        self._states[model].clear_in = 0  # its next request is to be noticed
+        self._kept_until = min(self._kept_until, until)
+        return True
+
+    def next_look(self) -> Seconds:
+        """Return when something may be decided that no event announces; `NEVER`: nothing is."""
+        return min(self.queue.next_due(), self._kept_until)
+
+    def _bound(self, model: ModelId, verdict: Verdict | None) -> Seconds:
+        """Return after which wait a request is not overtaken any more."""
+        if self._max_wait is not None:
+            return self._max_wait
+        match verdict:
+            case Serve() | Refuse():
+                return NEVER
+            case Wait(victims=victims) if victims:
+                others: Iterable[ModelId] = victims
+            case _:
+                others = (m for m in self.alive if m != model)
+        return self._costs.bound(model, others)
+
+    def _note_pause(self, id_: RequestId, model: ModelId, now: Seconds) -> None:
+        """Learn how long a model was idle before this request, if it is the first since."""
+        state = self._states.get(model)
+        if state is None or id_ < 0 or state.in_flight or self.queue.count(model):
+            return
+        is_wanted_back = any(model in swap.evicted for swap in self.pending.values())
+        is_there = state.phase is Phase.READY and model not in self.draining
+        state.pauses.add(now - state.used if is_there or is_wanted_back else inf)
 
     def _apply(self, verdict: Verdict, queued: QueuedRequest, now: Seconds) -> Sequence[Decision]:
         match verdict:
@@ -352,7 +404,8 @@ class Scheduler:
 
         For background requests that is always, as soon as another request waits to evict it.
         """
-        live = self._view(now).live()
+        view = self._view(now)
+        live = view.live()
         dues: dict[ModelId, Seconds] = {}
         for queued in self.queue.ahead_of(background=background):
             other, due = queued.request.model, LONG_AGO if background else queued.due
@@ -362,7 +415,7 @@ class Scheduler:
             (
                 due
                 for other, due in dues.items()
-                if other != model and displaces(other, model, live, self._facts, self._policy)
+                if other != model and displaces(other, model, live, view, self._policy)
             ),
             default=NEVER,
         )
@@ -376,3 +429,10 @@ class Scheduler:
         ):
             del self.pending[model]
             self.epoch += 1
+
+
+def _place(queued: QueuedRequest, ranks: Mapping[ModelId, int]) -> tuple[float, ...]:
+    """Return where a request stands: as in the queue, but models of one priority by their rank."""
+    overdue, due, priority, round_, serial = queued.order
+    rank = 0 if queued.is_overdue else ranks.get(queued.request.model, 0)
+    return overdue, due, priority, rank, round_, serial
