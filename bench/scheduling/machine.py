@@ -182,6 +182,7 @@ class Machine:
         if not server.is_ready or server.is_stopping:
             raise AssertionError(f"{request.model} cannot serve now")
         server.waiting.append(request)
+        self.tally.waits.append(self.now - request.arrived)
         self._fill(server)
 
     # Questions of the scheduler
@@ -213,7 +214,6 @@ class Machine:
         while server.waiting and server.running < server.model.slots:
             request = server.waiting.popleft()
             request.began = self.now
-            self.tally.waits.append(self.now - request.arrived)
             self.tally.longest_drain = max(self.tally.longest_drain, request.step.work)
             server.running += 1
             self.at(self.now + request.step.work, lambda r=request: self._end(server, r))  # type: ignore[misc]  # bound now

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import Policy
 
 
+import os, itertools
+from math import exp
+POL=os.environ.get("POL","cost"); H=float(os.environ.get("HOR","60")); WQ=float(os.environ.get("WQ","1"))
 def capacity(trace: Trace) -> Policy:
     """Evict the least recently used until the target fits."""
 
-    def policy(question: Question) -> PlacementPlan | NeverFits:
+    def lru(question: Question) -> PlacementPlan | NeverFits:
         held = sum(trace.models[m].size for m in {*question.live, question.target})
         gone: set[ModelId] = set()
         for model in question.live:
@@ -42,7 +45,26 @@ def capacity(trace: Trace) -> Policy:
                 held -= trace.models[model].size
         return stop(frozenset(gone)) if gone else NO_EVICTIONS
 
-    return policy
+    def cost(question):
+        others=[m for m in question.live if m!=question.target]
+        over = sum(trace.models[m].size for m in others)+trace.models[question.target].size-trace.memory
+        if over<=0: return NO_EVICTIONS
+        costs={}
+        for m in others:
+            u=question.usage(m)
+            r=question.facts.reload.get(m, 2+trace.models[m].size/2**30)
+            if POL=="rate": p=1-exp(-H*u.rate)
+            elif POL=="purerate": p=u.rate
+            else: p=1-exp(-H*(u.rate+1/(u.idle+10))/2)
+            costs[m]=max(1e-6,r*(p+WQ*u.waiting))+(1e6 if u.in_flight else 0)
+        best=None
+        for n in range(1,len(others)+1):
+            for c in itertools.combinations(others,n):
+                if sum(trace.models[m].size for m in c)>=over:
+                    k=sum(costs[m] for m in c)
+                    if best is None or k<best[0]: best=(k,c)
+        return stop(frozenset(best[1]))
+    return lru if POL=="lru" else cost
 
 
 class Modelswap:

@@ -59,6 +59,9 @@ ANSWER: Final = {
 SPREAD: Final = 0.6
 """Sigma of the logarithm of an answer's length: a third is below 0.7 or above 1.6 times the median."""
 
+LONGEST: Final = 4.0
+"""Times the median; then the limit of tokens ends an answer."""
+
 
 class Maker:
     """Draws steps from one seed."""
@@ -67,7 +70,7 @@ class Maker:
         self.random = random.Random(seed)  # noqa: S311 - repeatable, not secret
 
     def work(self, model: str, share: float = 1.0) -> float:
-        return share * ANSWER[model] * self.random.lognormvariate(0.0, SPREAD)
+        return share * ANSWER[model] * min(LONGEST, self.random.lognormvariate(0.0, SPREAD))
 
     def think(self, median: float, spread: float = 0.8) -> float:
         return median * self.random.lognormvariate(0.0, spread)
@@ -104,16 +107,16 @@ def zipf(seed: int, *, every: float, memory: float, hours: float) -> Trace:
     return _trace(f"Poisson, Zipf, one per {every:g} s", memory, steps)
 
 
-def bursts(seed: int, *, memory: float, hours: float) -> Trace:
+def bursts(seed: int, *, every: float, memory: float, hours: float) -> Trace:
     """Scripts that send a handful of requests for one model at once, each script every few minutes."""
     make = Maker(seed)
     steps: list[Step] = []
     for model in ("mid-8b", "vision-12b", "coder-14b", "chat-27b", "moe-30b"):
-        for at in make.times(240.0, hours * HOUR):
+        for at in make.times(every, hours * HOUR):
             for _ in range(make.random.randint(4, 16)):
                 sent = at + make.random.uniform(0.0, 5.0)
                 steps.append(Step(model, make.work(model, 0.3), sent, f"script for {model}"))
-    return _trace("bursts", memory, steps)
+    return _trace(f"bursts every {every:g} s", memory, steps)
 
 
 def agents(seed: int, *, count: int, memory: float, hours: float) -> Trace:
@@ -208,16 +211,24 @@ def _trace(name: str, memory: float, steps: list[Step]) -> Trace:
 
 TRACES: Final[tuple[Callable[[int], Trace], ...]] = (
     partial(zipf, every=60.0, memory=24, hours=8),
-    partial(zipf, every=20.0, memory=24, hours=4),
-    partial(zipf, every=8.0, memory=24, hours=2),
-    partial(zipf, every=20.0, memory=40, hours=4),
-    partial(zipf, every=8.0, memory=40, hours=2),
-    partial(bursts, memory=24, hours=4),
-    partial(bursts, memory=40, hours=4),
+    partial(zipf, every=15.0, memory=24, hours=4),
+    partial(zipf, every=10.0, memory=24, hours=3),
+    partial(zipf, every=6.0, memory=24, hours=2),
+    partial(zipf, every=15.0, memory=32, hours=4),
+    partial(zipf, every=8.0, memory=32, hours=3),
+    partial(zipf, every=15.0, memory=40, hours=4),
+    partial(zipf, every=8.0, memory=40, hours=3),
+    partial(zipf, every=4.0, memory=40, hours=2),
+    partial(bursts, every=240.0, memory=24, hours=4),
+    partial(bursts, every=120.0, memory=24, hours=4),
+    partial(bursts, every=60.0, memory=24, hours=2),
+    partial(bursts, every=60.0, memory=40, hours=2),
     partial(agents, count=2, memory=24, hours=2),
     partial(agents, count=4, memory=24, hours=2),
+    partial(agents, count=6, memory=24, hours=2),
     partial(flood, memory=24, hours=2),
     partial(webui, users=6, memory=24, hours=9),
+    partial(webui, users=12, memory=24, hours=9),
     partial(webui, users=12, memory=40, hours=9),
 )
 """Each takes a seed."""

@@ -22,7 +22,7 @@ TYPICAL_STOP: Final = Seconds(1.0)
 """Of a server that was not stopped yet: memory is free 0.5 to 1.5 s after the request to exit."""
 PAUSES_KEPT: Final = 8
 """Pauses that are remembered: enough for a share of them, few enough to follow a change of work at once."""
-LATE: Final = 1.5
+LATE: Final = 2.0
 """A pause may take so many times an earlier one and still count as like it: pauses scatter."""
 
 

@@ -32,6 +32,9 @@ LEAST_BOUND: Final = Seconds(5.0)
 """Shorter than this a person hardly notices; without it models of a second would swap all the time."""
 MOST_BOUND: Final = Seconds(30.0)
 """Many clients give up after 30 to 60 s without an answer."""
+SWAPS: Final = 4
+"""Swaps that take as long as a bound. While two models want one place in turn, each works for three of four
+swaps' time; while three do, for half of it."""
 SAME_COST: Final = Seconds(1.0)
 """Costs are compared in steps of this: what differs by less is in the order of arrival."""
 
@@ -81,7 +84,7 @@ class SwapCosts:
         within `LEAST_BOUND` and `MOST_BOUND`.
         """
         other = max(map(self.reload, others), default=Seconds(0.0))
-        return Seconds(min(MOST_BOUND, max(LEAST_BOUND, self.reload(model) + other)))
+        return Seconds(min(MOST_BOUND, max(LEAST_BOUND, SWAPS * (self.reload(model) + other) / 2)))
 
     def kept_until(self, model: ModelId, target: ModelId) -> Seconds:
         """Return until when an idle model waits for its next request before it leaves for *target*.
