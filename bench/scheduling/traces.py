@@ -119,11 +119,14 @@ def bursts(seed: int, *, every: float, memory: float, hours: float) -> Trace:
     return _trace(f"bursts every {every:g} s", memory, steps)
 
 
-def agents(seed: int, *, count: int, memory: float, hours: float) -> Trace:
-    """Agents that plan with one model and write with another, which do not fit together.
+def agents(
+    seed: int, *, count: int, pair: tuple[str, str], people: float | None, memory: float, hours: float
+) -> Trace:
+    """Agents that plan with one model and write with another; people use other models beside them.
 
-    A task is one to three rounds: one or two requests to the planner, then three to twelve to the coder. Between two
-    requests a tool runs (half of them less than 0.4 s). A pause of a minute or so parts two tasks.
+    A task is one to three rounds: one or two requests to the planner, then three to twelve to the writer. Between two
+    requests a tool runs (half of them less than 0.4 s). A pause of a minute or so parts two tasks. *people* is the
+    mean time between two requests of people; None: there are none.
     """
     make = Maker(seed)
     steps: list[Step] = []
@@ -133,14 +136,18 @@ def agents(seed: int, *, count: int, memory: float, hours: float) -> Trace:
         while passed < hours * HOUR:
             pause = make.random.expovariate(1 / 60.0)
             for _ in range(make.random.randint(1, 3)):
-                for model, least, most in (("moe-30b", 1, 2), ("coder-14b", 3, 12)):
+                for model, least, most in zip(pair, (1, 3), (2, 12), strict=True):
                     for _ in range(make.random.randint(least, most)):
                         think, pause = pause or make.think(0.4), 0.0
                         work = make.work(model, 0.4)
                         run.append(Step(model, work, think, f"agent {agent}"))
                         passed += think + work
         steps.append(chain(run))
-    return _trace(f"{count} agents of two models", memory, steps)
+    for at in make.times(people, hours * HOUR) if people else ():
+        model = make.random.choice(("mid-8b", "vision-12b", "chat-27b"))
+        steps.append(Step(model, make.work(model), at, f"user {make.random.randrange(5)}"))
+    beside = f", people each {people:g} s" if people else ""
+    return _trace(f"{count} agents of {' and '.join(pair)}{beside}", memory, steps)
 
 
 def flood(seed: int, *, memory: float, hours: float) -> Trace:
@@ -223,9 +230,13 @@ TRACES: Final[tuple[Callable[[int], Trace], ...]] = (
     partial(bursts, every=120.0, memory=24, hours=4),
     partial(bursts, every=60.0, memory=24, hours=2),
     partial(bursts, every=60.0, memory=40, hours=2),
-    partial(agents, count=2, memory=24, hours=2),
-    partial(agents, count=4, memory=24, hours=2),
-    partial(agents, count=6, memory=24, hours=2),
+    partial(agents, count=2, pair=("moe-30b", "coder-14b"), people=None, memory=24, hours=2),
+    partial(agents, count=3, pair=("small-4b", "coder-14b"), people=20.0, memory=24, hours=2),
+    partial(agents, count=3, pair=("small-4b", "coder-14b"), people=15.0, memory=24, hours=2),
+    partial(agents, count=2, pair=("small-4b", "coder-14b"), people=10.0, memory=24, hours=2),
+    partial(agents, count=3, pair=("small-4b", "coder-14b"), people=20.0, memory=32, hours=2),
+    partial(agents, count=3, pair=("small-4b", "coder-14b"), people=10.0, memory=32, hours=2),
+    partial(agents, count=6, pair=("small-4b", "coder-14b"), people=20.0, memory=24, hours=2),
     partial(flood, memory=24, hours=2),
     partial(webui, users=6, memory=24, hours=9),
     partial(webui, users=12, memory=24, hours=9),
