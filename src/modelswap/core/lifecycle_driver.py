@@ -176,7 +176,7 @@ class LifecycleDriver:
             self._set(key, Seconds(now + self._states[model].spec.stop_grace))
 
     def watch_queue(self) -> None:
-        """Wake up when the next queued request becomes overdue, or a model is not kept any more."""
+        """Wake up when the next queued request becomes overdue, or another look is due; or earlier."""
         due = self._scheduler.next_look()
         armed = self._timers.get(_OVERDUE)
         if due == NEVER:

@@ -201,11 +201,6 @@ class WaitQueue:
         """Return when the next request becomes overdue; `NEVER`: none does."""
         return self._may_age[0].due if self._may_age else NEVER
 
-    def is_overdue(self, model: ModelId) -> bool:
-        """Say whether a request for a model may not be overtaken."""
-        requests = self._kinds.get(Kind(model, background=False, no_swap=False))
-        return requests is not None and requests[0].is_overdue
-
     def age(self, now: Seconds) -> bool:
         """Move the requests that became overdue to the front; say whether there were any."""
         count = bisect_right(self._may_age, now, key=attrgetter("due"))

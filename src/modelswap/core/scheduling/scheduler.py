@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.models.state import LONG_AGO
-from modelswap.core.placement.policy import NeverFits
+from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
-from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
+from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, decide
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
+from .overtaking import cutoff, place
+from .room import RoomWaits, with_promises
 from .swap_costs import SwapCosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .decisions import Decision
     from .queue import QueuedRequest
 
+_BOTH: Final = (False, True)
 INTERNAL: Final = ClientId("")
 """The client of a background load, which has no request: preload and restore."""
 
@@ -65,10 +67,8 @@ class Scheduler:
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._states = states
         self._policy = policy
-        self._costs = SwapCosts(states, self.queue)
-        self._kept_until = NEVER
-        """The first time at which a model that is kept may leave."""
-        self._max_wait = max_wait
+        self._costs = SwapCosts(states, self.queue, max_wait)
+        self._room = RoomWaits()
         self._queue_limit = queue_limit
         self._is_closed = False
         self._background_loads = 0
@@ -86,12 +86,15 @@ class Scheduler:
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
         verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
+        self._take_note(request.model, verdict, now)
         is_full = len(self.queue) >= self._queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
         state = self._states.get(request.model)
         priority = 0 if state is None else state.spec.priority
-        bound = self._bound(request.model, verdict)
+        bound = NEVER
+        if isinstance(verdict, Wait | Swap):
+            bound = self._costs.bound(request.model, verdict.victims or self.alive)
         queued = self.queue.add(id_, request, priority, now, bound)
         if isinstance(verdict, Serve) and not (request.background or request.no_swap):
             self._states[request.model].clear_in = self.epoch
@@ -196,7 +199,9 @@ class Scheduler:
         view = self._view(now)
         plan = self._policy(view.question(model, view.live()))
         self.pending[model] = PendingSwap(set())
-        return not isinstance(plan, NeverFits) and not plan.evictions
+        if isinstance(plan, PlacementPlan):
+            return not plan.evictions
+        return not isinstance(plan, NeverFits)  # it holds its memory already
 
     def begin_drain(self, model: ModelId) -> bool:
         """Grant no more requests on the model; say whether none is running."""
@@ -228,8 +233,9 @@ class Scheduler:
         self, policy: Policy, *, max_wait: Seconds | None, queue_limit: int, now: Seconds
     ) -> Sequence[Decision]:
         self.epoch += 1
-        self._policy, self._max_wait, self._queue_limit = policy, max_wait, queue_limit
-        self.queue.set_bounds(lambda model: self._bound(model, None))
+        self._policy, self._queue_limit = policy, queue_limit
+        self._costs.max_wait = max_wait
+        self.queue.set_bounds(lambda model: self._costs.bound(model, self.alive))
         return self.decide_queue(now)
 
     def close(self) -> Sequence[Decision]:
@@ -251,21 +257,22 @@ class Scheduler:
         out: list[Decision] = []
         if self.queue.age(now):
             self.epoch += 1
+        self._room.begin_pass()
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
-        self._kept_until = NEVER
         ranks = self._costs.ranks(self.pending, now)
-        heads = [(_place(queued, ranks), queued) for queued in self.queue.first_of_each()]
+        heads = [(place(queued, ranks), queued) for queued in self.queue.first_of_each()]
         heapify(heads)
         while heads:
             queued = heappop(heads)[1]
             request = queued.request
             blocking = foreground if request.background else overdue
-            verdict = decide(request, self._view(now), self._policy, blocking)
+            verdict = decide(request, self._view(now), self._policy, blocking, queued=queued)
+            self._take_note(request.model, verdict, now)
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
                 if (following := self.queue.first_like(queued)) is not None:
-                    heappush(heads, (_place(following, ranks), following))
+                    heappush(heads, (place(following, ranks), following))
                 continue
             # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
@@ -282,43 +289,30 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=self._costs.facts,
+            facts=with_promises(self._costs.facts, self._states, self.alive, self.pending),
             usage=lambda model: self._states[model].usage(now, self.queue.count(model)),
-            is_kept=lambda model, target: self._is_kept(model, target, now),
+            short_since=self._room.since,
+            kept_until=self._costs.kept_until,
         )
-
-    def _is_kept(self, model: ModelId, target: ModelId, now: Seconds) -> bool:
-        until = self._costs.kept_until(model, target)
-        if until <= now:
-            return False
-        self._states[model].clear_in = 0  # its next request is to be noticed
-        self._kept_until = min(self._kept_until, until)
-        return True
 
     def next_look(self) -> Seconds:
         """Return when something may be decided that no event announces; `NEVER`: nothing is."""
-        return min(self.queue.next_due(), self._kept_until)
+        return min(self.queue.next_due(), self._room.next_look)
 
-    def _bound(self, model: ModelId, verdict: Verdict | None) -> Seconds:
-        """Return after which wait a request is not overtaken any more."""
-        if self._max_wait is not None:
-            return self._max_wait
-        match verdict:
-            case Serve() | Refuse():
-                return NEVER
-            case Wait(victims=victims) if victims:
-                others: Iterable[ModelId] = victims
-            case _:
-                others = (m for m in self.alive if m != model)
-        return self._costs.bound(model, others)
+    def _take_note(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
+        """Remember what a verdict waits for."""
+        self._room.on_verdict(model, verdict, now)
+        if isinstance(verdict, Wait) and verdict.why is WaitReason.KEPT:
+            for victim in verdict.victims:
+                self._states[victim].clear_in = 0  # its next request tells how long it was idle
 
     def _note_pause(self, id_: RequestId, model: ModelId, now: Seconds) -> None:
         """Learn how long a model was idle before this request, if it is the first since."""
         state = self._states.get(model)
         if state is None or id_ < 0 or state.in_flight or self.queue.count(model):
             return
-        is_wanted_back = any(model in swap.evicted for swap in self.pending.values())
         is_there = state.phase is Phase.READY and model not in self.draining
+        is_wanted_back = any(model in swap.evicted for swap in self.pending.values())
         state.pauses.add(now - state.used if is_there or is_wanted_back else inf)
 
     def _apply(self, verdict: Verdict, queued: QueuedRequest, now: Seconds) -> Sequence[Decision]:
@@ -389,36 +383,15 @@ class Scheduler:
         self.pending.pop(model, None)
         self.epoch += 1
         state = self._states[model]
-        cutoff = self._cutoff(model, now, background=False)
-        background_cutoff = self._cutoff(model, now, background=True)
+        view = self._view(now)
+        latest = {b: cutoff(model, self.queue, view, self._policy, background=b) for b in _BOTH}
         out: list[Decision] = []
         for queued in self.queue.of(model):
             if state.in_flight >= state.limit:
                 break
-            if queued.arrived <= (background_cutoff if queued.request.background else cutoff):
+            if queued.arrived <= latest[queued.request.background]:
                 out.append(self._grant(queued, now))
         return out
-
-    def _cutoff(self, model: ModelId, now: Seconds, *, background: bool) -> Seconds:
-        """Return the time after whose arrivals other requests may evict the model first.
-
-        For background requests that is always, as soon as another request waits to evict it.
-        """
-        view = self._view(now)
-        live = view.live()
-        dues: dict[ModelId, Seconds] = {}
-        for queued in self.queue.ahead_of(background=background):
-            other, due = queued.request.model, LONG_AGO if background else queued.due
-            if due < dues.get(other, NEVER):
-                dues[other] = due
-        return min(
-            (
-                due
-                for other, due in dues.items()
-                if other != model and displaces(other, model, live, view, self._policy)
-            ),
-            default=NEVER,
-        )
 
     def _drop_unneeded(self, model: ModelId) -> None:
         """Forget a swap that has not begun to load once no request waits for it."""
@@ -429,10 +402,3 @@ class Scheduler:
         ):
             del self.pending[model]
             self.epoch += 1
-
-
-def _place(queued: QueuedRequest, ranks: Mapping[ModelId, int]) -> tuple[float, ...]:
-    """Return where a request stands: as in the queue, but models of one priority by their rank."""
-    overdue, due, priority, round_, serial = queued.order
-    rank = 0 if queued.is_overdue else ranks.get(queued.request.model, 0)
-    return overdue, due, priority, rank, round_, serial

@@ -33,8 +33,7 @@ LEAST_BOUND: Final = Seconds(5.0)
 MOST_BOUND: Final = Seconds(30.0)
 """Many clients give up after 30 to 60 s without an answer."""
 SWAPS: Final = 4
-"""Swaps that take as long as a bound. While two models want one place in turn, each works for three of four
-swaps' time; while three do, for half of it."""
+"""So many swaps take as long as a bound."""
 SAME_COST: Final = Seconds(1.0)
 """Costs are compared in steps of this: what differs by less is in the order of arrival."""
 
@@ -49,7 +48,11 @@ class _Swap(NamedTuple):
 
 
 class SwapCosts:
-    def __init__(self, states: Mapping[ModelId, ModelState], queue: WaitQueue) -> None:
+    def __init__(
+        self, states: Mapping[ModelId, ModelState], queue: WaitQueue, max_wait: Seconds | None
+    ) -> None:
+        self.max_wait = max_wait
+        """After this wait no request is overtaken; `None`: by the cost of its swap."""
         self.facts: Facts = NO_FACTS
         """As the owner gave them, with the reload times that were learned here."""
         self._states = states
@@ -79,11 +82,13 @@ class SwapCosts:
     def bound(self, model: ModelId, others: Iterable[ModelId]) -> Seconds:
         """Return how long requests for *others*, which are in its way, may overtake one for *model*.
 
-        As long as both reload: a request that comes as a swap begins has waited for one when the swap
-        ends; then the other model works as long again. So no more than half of the time is swapped,
-        within `LEAST_BOUND` and `MOST_BOUND`.
+        As long as `SWAPS` swaps between them: while two models want one place in turn, a request waits for
+        one swap, then the other model works for three swaps' time. So no more than half of the time is
+        swapped even where three models do, within `LEAST_BOUND` and `MOST_BOUND`.
         """
-        other = max(map(self.reload, others), default=Seconds(0.0))
+        if self.max_wait is not None:
+            return self.max_wait
+        other = max((self.reload(one) for one in others if one != model), default=Seconds(0.0))
         return Seconds(min(MOST_BOUND, max(LEAST_BOUND, SWAPS * (self.reload(model) + other) / 2)))
 
     def kept_until(self, model: ModelId, target: ModelId) -> Seconds:
@@ -92,7 +97,7 @@ class SwapCosts:
         If that comes in time, one request does not wait for a swap to the target and back.
         """
         state = self._states[model]
-        if state.phase is not Phase.READY or self._queue.is_overdue(target):
+        if state.phase is not Phase.READY:
             return LONG_AGO
         saved = Seconds(self.reload(model) + self.reload(target))
         waiting = max(1, len(self._queue) - self._queue.background)
