@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 import os, itertools
 from math import exp
-POL=os.environ.get("POL","cost"); H=float(os.environ.get("HOR","60")); WQ=float(os.environ.get("WQ","1"))
+
+POL = os.environ.get("POL", "cost")
+H = float(os.environ.get("HOR", "60"))
+WQ = float(os.environ.get("WQ", "1"))
+
+
 def capacity(trace: Trace) -> Policy:
     """Evict the least recently used until the target fits."""
 
@@ -46,25 +51,35 @@ def capacity(trace: Trace) -> Policy:
         return stop(frozenset(gone)) if gone else NO_EVICTIONS
 
     def cost(question):
-        others=[m for m in question.live if m!=question.target]
-        over = sum(trace.models[m].size for m in others)+trace.models[question.target].size-trace.memory
-        if over<=0: return NO_EVICTIONS
-        costs={}
+        others = [m for m in question.live if m != question.target]
+        over = (
+            sum(trace.models[m].size for m in others)
+            + trace.models[question.target].size
+            - trace.memory
+        )
+        if over <= 0:
+            return NO_EVICTIONS
+        costs = {}
         for m in others:
-            u=question.usage(m)
-            r=question.facts.reload.get(m, 2+trace.models[m].size/2**30)
-            if POL=="rate": p=1-exp(-H*u.rate)
-            elif POL=="purerate": p=u.rate
-            else: p=1-exp(-H*(u.rate+1/(u.idle+10))/2)
-            costs[m]=max(1e-6,r*(p+WQ*u.waiting))+(1e6 if u.in_flight else 0)
-        best=None
-        for n in range(1,len(others)+1):
-            for c in itertools.combinations(others,n):
-                if sum(trace.models[m].size for m in c)>=over:
-                    k=sum(costs[m] for m in c)
-                    if best is None or k<best[0]: best=(k,c)
+            u = question.usage(m)
+            r = question.facts.reload.get(m, 2 + trace.models[m].size / 2**30)
+            if POL == "rate":
+                p = 1 - exp(-H * u.rate)
+            elif POL == "purerate":
+                p = u.rate
+            else:
+                p = 1 - exp(-H * (u.rate + 1 / (u.idle + 10)) / 2)
+            costs[m] = max(1e-6, r * (p + WQ * u.waiting)) + (1e6 if u.in_flight else 0)
+        best = None
+        for n in range(1, len(others) + 1):
+            for c in itertools.combinations(others, n):
+                if sum(trace.models[m].size for m in c) >= over:
+                    k = sum(costs[m] for m in c)
+                    if best is None or k < best[0]:
+                        best = (k, c)
         return stop(frozenset(best[1]))
-    return lru if POL=="lru" else cost
+
+    return lru if POL == "lru" else cost
 
 
 class Modelswap:
@@ -74,9 +89,7 @@ class Modelswap:
         self._machine = machine
         trace = machine.trace
         specs = {ModelId(m): ModelSpec(id=ModelId(m)) for m in trace.models}
-        self._controller = Controller(
-            specs, capacity(trace), max_wait=None, queue_limit=1 << 20
-        )
+        self._controller = Controller(specs, capacity(trace), max_wait=None, queue_limit=1 << 20)
         self._requests: dict[RequestId, Request] = {}
         self._ids = 0
         self._timers: dict[TimerKey, Seconds] = {}

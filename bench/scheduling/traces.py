@@ -120,7 +120,13 @@ def bursts(seed: int, *, every: float, memory: float, hours: float) -> Trace:
 
 
 def agents(
-    seed: int, *, count: int, pair: tuple[str, str], people: float | None, memory: float, hours: float
+    seed: int,
+    *,
+    count: int,
+    pair: tuple[str, str],
+    people: float | None,
+    memory: float,
+    hours: float,
 ) -> Trace:
     """Agents that plan with one model and write with another; people use other models beside them.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import Evict, Facts, Placement, Policy, Usage
     from modelswap.core.spec import ModelId
 
-    from .queue import QueuedRequest
+    from .queue import QueuedRequest, WaitQueue
 
 SOON: Final = Seconds(1.0)
 """`Retry-After` where other requests end at any time."""
@@ -206,6 +206,30 @@ def displaces(
     beside = live if model in live else [*live, model]
     plan = policy(view.question(other, beside, is_overdue=is_overdue))
     return isinstance(plan, PlacementPlan) and any(e.model == model for e in plan.evictions)
+
+
+def cutoff(
+    model: ModelId, queue: WaitQueue, view: ClusterView, policy: Policy, *, background: bool
+) -> Seconds:
+    """Return the time after whose arrivals other requests may evict a model first that is ready now.
+
+    For background requests that is always, as soon as another request waits to evict it.
+    """
+    live = view.live()
+    dues: dict[ModelId, Seconds] = {}
+    for queued in queue.ahead_of(background=background):
+        other, due = queued.request.model, LONG_AGO if background else queued.due
+        if due < dues.get(other, NEVER):
+            dues[other] = due
+    return min(
+        (
+            due
+            for other, due in dues.items()
+            if other != model
+            and displaces(other, model, live, view, policy, is_overdue=not background)
+        ),
+        default=NEVER,
+    )
 
 
 def _unavailable(model: ModelId, state: ModelState, view: ClusterView) -> Verdict | None:

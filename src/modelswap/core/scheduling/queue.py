@@ -24,7 +24,7 @@ from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.spec import ClientId, ModelId, RequestId
@@ -65,6 +65,12 @@ class QueuedRequest:
         request = self.request
         self.kind = Kind(request.model, request.background, request.no_swap)
         self.set_overdue(is_overdue=False)
+
+    def among(self, ranks: Mapping[ModelId, int]) -> tuple[float, ...]:
+        """Return its place where the models of one priority are in the order of *ranks*."""
+        is_not_overdue, due, priority, round_, serial = self.order
+        rank = 0 if self.is_overdue else ranks.get(self.request.model, 0)
+        return is_not_overdue, due, priority, rank, round_, serial
 
     def set_overdue(self, *, is_overdue: bool) -> None:
         """Take the place that it has from now on."""

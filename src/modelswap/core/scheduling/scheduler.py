@@ -15,7 +15,6 @@ Does not: know processes or timers; what must happen is in the list that a metho
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from math import inf
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
@@ -23,10 +22,9 @@ from modelswap.core.models.lifecycle import Phase
 from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
-from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, decide
+from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
-from .overtaking import cutoff, place
 from .room import RoomWaits, with_promises
 from .swap_costs import SwapCosts
 
@@ -81,7 +79,8 @@ class Scheduler:
         """Decide about a new request; it is queued only if it must wait."""
         if self._is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
-        self._note_pause(id_, request.model, now)
+        if id_ >= 0:
+            self._costs.note_pause(request.model, self.pending, self.draining, now)
         out = self.decide_queue(now) if self.queue.is_due(now) else []
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
@@ -234,8 +233,9 @@ class Scheduler:
     ) -> Sequence[Decision]:
         self.epoch += 1
         self._policy, self._queue_limit = policy, queue_limit
-        self._costs.max_wait = max_wait
-        self.queue.set_bounds(lambda model: self._costs.bound(model, self.alive))
+        if max_wait != self._costs.max_wait:
+            self._costs.max_wait = max_wait
+            self.queue.set_bounds(lambda model: self._costs.bound(model, self.alive))
         return self.decide_queue(now)
 
     def close(self) -> Sequence[Decision]:
@@ -261,7 +261,7 @@ class Scheduler:
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
         ranks = self._costs.ranks(self.pending, now)
-        heads = [(place(queued, ranks), queued) for queued in self.queue.first_of_each()]
+        heads = [(queued.among(ranks), queued) for queued in self.queue.first_of_each()]
         heapify(heads)
         while heads:
             queued = heappop(heads)[1]
@@ -272,7 +272,7 @@ class Scheduler:
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
                 if (following := self.queue.first_like(queued)) is not None:
-                    heappush(heads, (place(following, ranks), following))
+                    heappush(heads, (following.among(ranks), following))
                 continue
             # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
@@ -305,15 +305,6 @@ class Scheduler:
         if isinstance(verdict, Wait) and verdict.why is WaitReason.KEPT:
             for victim in verdict.victims:
                 self._states[victim].clear_in = 0  # its next request tells how long it was idle
-
-    def _note_pause(self, id_: RequestId, model: ModelId, now: Seconds) -> None:
-        """Learn how long a model was idle before this request, if it is the first since."""
-        state = self._states.get(model)
-        if state is None or id_ < 0 or state.in_flight or self.queue.count(model):
-            return
-        is_there = state.phase is Phase.READY and model not in self.draining
-        is_wanted_back = any(model in swap.evicted for swap in self.pending.values())
-        state.pauses.add(now - state.used if is_there or is_wanted_back else inf)
 
     def _apply(self, verdict: Verdict, queued: QueuedRequest, now: Seconds) -> Sequence[Decision]:
         match verdict:

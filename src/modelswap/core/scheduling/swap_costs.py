@@ -8,6 +8,7 @@ Units: seconds of the owner's clock.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelswap.core.models.lifecycle import Phase
@@ -19,11 +20,13 @@ from .queue import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from modelswap.core.models.state import ModelState
     from modelswap.core.placement.policy import Facts
     from modelswap.core.spec import ModelId
 
+    from .decisions import PendingSwap
     from .queue import WaitQueue
 
 UNKNOWN_RELOAD: Final = Seconds(5.0)
@@ -90,6 +93,24 @@ class SwapCosts:
             return self.max_wait
         other = max((self.reload(one) for one in others if one != model), default=Seconds(0.0))
         return Seconds(min(MOST_BOUND, max(LEAST_BOUND, SWAPS * (self.reload(model) + other) / 2)))
+
+    def note_pause(
+        self,
+        model: ModelId,
+        pending: Mapping[ModelId, PendingSwap],
+        draining: AbstractSet[ModelId],
+        now: Seconds,
+    ) -> None:
+        """Learn how long a model was idle before this request, if it is the first since.
+
+        It came too late where another model was loaded meanwhile: its client may have waited for that one.
+        """
+        state = self._states.get(model)
+        if state is None or state.in_flight or self._queue.count(model) or state.used == LONG_AGO:
+            return
+        is_there = state.phase is Phase.READY and model not in draining
+        is_wanted_back = any(model in swap.evicted for swap in pending.values())
+        state.pauses.add(now - state.used if is_there or is_wanted_back else inf)
 
     def kept_until(self, model: ModelId, target: ModelId) -> Seconds:
         """Return until when an idle model waits for its next request before it leaves for *target*.
