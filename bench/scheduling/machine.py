@@ -73,13 +73,22 @@ class Request:
 class Tally:
     """What became of a trace under one scheduler."""
 
-    waits: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list[float])
+    """Seconds from each request until a server that is ready has it; what it waits inside is the engine's."""
     loads: int = 0
     seconds: float = 0.0
     swapping: float = 0.0
     """Seconds in which a model was loading or stopping."""
-    longest_drain: float = 0.0
+    longest_run: float = 0.0
     """The longest time that one request ran: what a swap may have to wait for."""
+
+    def add(self, other: Tally) -> None:
+        """Count another run of the same scheduler, too."""
+        self.waits += other.waits
+        self.loads += other.loads
+        self.seconds += other.seconds
+        self.swapping += other.swapping
+        self.longest_run = max(self.longest_run, other.longest_run)
 
     @property
     def total(self) -> float:
@@ -214,7 +223,7 @@ class Machine:
         while server.waiting and server.running < server.model.slots:
             request = server.waiting.popleft()
             request.began = self.now
-            self.tally.longest_drain = max(self.tally.longest_drain, request.step.work)
+            self.tally.longest_run = max(self.tally.longest_run, request.step.work)
             server.running += 1
             self.at(self.now + request.step.work, lambda r=request: self._end(server, r))  # type: ignore[misc]  # bound now
 

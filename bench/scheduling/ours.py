@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.config.plan import MemoryRouting
 from modelswap.core.commands import (
     ClearTimer,
     Fail,
@@ -16,70 +17,26 @@ from modelswap.core.commands import (
 )
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.policy import NO_EVICTIONS, NeverFits, PlacementPlan, Question, stop
+from modelswap.core.placement.memory.memory_policy import memory_policy
+from modelswap.core.placement.policy import RAM, DevicePool, Facts, Need, NeedSource
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
-from modelswap.units import Seconds
+from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.scheduling.machine import Machine, Request, Trace
     from modelswap.core.commands import Command
-    from modelswap.core.placement.policy import Policy
 
 
-import os, itertools
-from math import exp
-
-POL = os.environ.get("POL", "cost")
-H = float(os.environ.get("HOR", "60"))
-WQ = float(os.environ.get("WQ", "1"))
-
-
-def capacity(trace: Trace) -> Policy:
-    """Evict the least recently used until the target fits."""
-
-    def lru(question: Question) -> PlacementPlan | NeverFits:
-        held = sum(trace.models[m].size for m in {*question.live, question.target})
-        gone: set[ModelId] = set()
-        for model in question.live:
-            if held <= trace.memory:
-                break
-            if model != question.target:
-                gone.add(model)
-                held -= trace.models[model].size
-        return stop(frozenset(gone)) if gone else NO_EVICTIONS
-
-    def cost(question):
-        others = [m for m in question.live if m != question.target]
-        over = (
-            sum(trace.models[m].size for m in others)
-            + trace.models[question.target].size
-            - trace.memory
-        )
-        if over <= 0:
-            return NO_EVICTIONS
-        costs = {}
-        for m in others:
-            u = question.usage(m)
-            r = question.facts.reload.get(m, 2 + trace.models[m].size / 2**30)
-            if POL == "rate":
-                p = 1 - exp(-H * u.rate)
-            elif POL == "purerate":
-                p = u.rate
-            else:
-                p = 1 - exp(-H * (u.rate + 1 / (u.idle + 10)) / 2)
-            costs[m] = max(1e-6, r * (p + WQ * u.waiting)) + (1e6 if u.in_flight else 0)
-        best = None
-        for n in range(1, len(others) + 1):
-            for c in itertools.combinations(others, n):
-                if sum(trace.models[m].size for m in c) >= over:
-                    k = sum(costs[m] for m in c)
-                    if best is None or k < best[0]:
-                        best = (k, c)
-        return stop(frozenset(best[1]))
-
-    return lru if POL == "lru" else cost
+def _facts(trace: Trace) -> Facts:
+    """One device of the trace's size, and what each model needs of it."""
+    needs = {
+        ModelId(name): Need(fixed={RAM: Bytes(model.size)}, source=NeedSource.DECLARED)
+        for name, model in trace.models.items()
+    }
+    pool = DevicePool(id=RAM, total=Bytes(trace.memory))
+    return Facts(epoch=1, pools=(pool,), needs=needs)
 
 
 class Modelswap:
@@ -89,7 +46,9 @@ class Modelswap:
         self._machine = machine
         trace = machine.trace
         specs = {ModelId(m): ModelSpec(id=ModelId(m)) for m in trace.models}
-        self._controller = Controller(specs, capacity(trace), max_wait=None, queue_limit=1 << 20)
+        policy = memory_policy(MemoryRouting())
+        self._controller = Controller(specs, policy, max_wait=None, queue_limit=1 << 20)
+        self._controller.on_facts(_facts(trace), Seconds(0.0))
         self._requests: dict[RequestId, Request] = {}
         self._ids = 0
         self._timers: dict[TimerKey, Seconds] = {}

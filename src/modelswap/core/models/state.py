@@ -25,7 +25,7 @@ from .lifecycle import ALIVE, Phase
 if TYPE_CHECKING:
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Placement
-    from modelswap.core.spec import ModelId, ModelSpec
+    from modelswap.core.spec import ModelSpec
 
 LONG_AGO: Final = Seconds(-inf)
 """Earlier than every time."""

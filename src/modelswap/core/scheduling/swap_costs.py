@@ -1,5 +1,7 @@
-"""What a swap costs, and what follows: how long a request may be overtaken, which model is loaded first,
-and whether an idle model is kept for its next request.
+"""What a swap costs, and what follows from it.
+
+How long a request may be overtaken, which model is loaded first, whether an idle model is kept for its next
+request.
 
 Guarantees: every answer is a function of what is waiting, what was learned and the time.
 
