@@ -49,13 +49,12 @@ def test_the_machine_refuses_what_cannot_be() -> None:
     """Too many models, a stop under a request, a request on a model that is not loaded."""
     machine = Machine(two_models(10), LlamaSwap)
     machine.load("a")
-    for cannot in (
-        lambda: machine.load("b"),
-        lambda: machine.load("a"),
-        lambda: machine.unload("a"),
-    ):
-        with pytest.raises(AssertionError):
-            cannot()
+    with pytest.raises(AssertionError, match="out of memory"):
+        machine.load("b")
+    with pytest.raises(AssertionError, match="loaded twice"):
+        machine.load("a")
+    with pytest.raises(AssertionError, match="cannot be stopped"):
+        machine.unload("a")
 
 
 def test_a_request_that_nobody_serves_is_noticed() -> None:

@@ -153,5 +153,5 @@ class BoundByCostMachine(ControllerMachine):
 
 TestControllerMachine = ControllerMachine.TestCase
 TestBoundByCostMachine = BoundByCostMachine.TestCase
-for case in (TestControllerMachine, TestBoundByCostMachine):
-    case.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestControllerMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestBoundByCostMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
