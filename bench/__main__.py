@@ -9,16 +9,18 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import catalog, idle, listing, report, swap, swap_trace, throughput
+from bench import catalog, idle, listing, report, scheduler, swap, swap_trace, throughput
 from bench.growth import growth
 from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
+from bench.scheduling.comparison import Comparison, render_comparisons
 from bench.table import Figure, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
+Found = Figure | Curve | Comparison
+CASES: dict[str, Callable[..., list[Figure] | list[Curve] | list[Comparison]]] = {
     "startup": idle.startup,
     "open": idle.open_streams,
     "proxy": throughput.proxy,
@@ -28,16 +30,22 @@ CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
     "catalog": catalog.catalog,
     "listing": listing.listing,
     "growth": growth,
+    "scheduler": scheduler.scheduler,
 }
 BUSY = 1.0
 """Load average (runnable processes) from which on swaps, starts and the slowest answers say nothing."""
 
 
-def tables(found: list[Figure | Curve]) -> str:
-    """The table of figures, then those of growth."""
+def tables(found: list[Found]) -> str:
+    """The table of figures, then those of growth, then that of schedulers."""
     figures = [one for one in found if isinstance(one, Figure)]
     curves = [one for one in found if isinstance(one, Curve)]
-    parts = (render(figures) if figures else "", render_curves(curves))
+    compared = [one for one in found if isinstance(one, Comparison)]
+    parts = (
+        render(figures) if figures else "",
+        render_curves(curves),
+        render_comparisons(compared) if compared else "",
+    )
     return "\n\n".join(filter(None, parts))
 
 
@@ -69,7 +77,7 @@ def main() -> int:
         print("nginx is not installed: its column stays empty", file=sys.stderr)
     if (load := os.getloadavg()[0]) > BUSY:
         print(f"other work runs on this machine (load {load:.0f}): run it again", file=sys.stderr)
-    found: list[Figure | Curve] = []
+    found: list[Found] = []
     for name in asked.names or CASES:
         began = time.monotonic()
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)

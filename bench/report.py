@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.growth.curve import Curve, render_curves
+from bench.scheduling.comparison import Comparison, render_comparisons
 from bench.table import Figure, beside, render, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     Found = Mapping[str, Figure]
 
@@ -69,7 +70,7 @@ class MissingError(Exception):
     """Figures that README shows were not measured; the text names them."""
 
 
-def write(found: list[Figure | Curve], rounds: int) -> None:
+def write(found: Sequence[Figure | Curve | Comparison], rounds: int) -> None:
     """Write both files.
 
     Raises:
@@ -78,14 +79,16 @@ def write(found: list[Figure | Curve], rounds: int) -> None:
     rows = [one for one in found if isinstance(one, Figure)]
     figures = {one.name: one for one in rows}
     curves = [one for one in found if isinstance(one, Curve)]
+    compared = [one for one in found if isinstance(one, Comparison)]
     wanted = (*BESIDE_NGINX.values(), *SWAPS.values(), *ALONE.values())
     missing = [name for name in wanted if name not in figures or not figures[name].samples]
     if missing or not curves:
         raise MissingError(", ".join(missing) or "growth")
     run = f"{machine()}, {rounds} rounds. {HOW}"
     table = render(rows)
+    schedulers = f"\n\n{render_comparisons(compared)}" if compared else ""
     _replace(README, f"{run}\n\n{summary(figures)}")
-    _replace(PERFORMANCE, f"{run} {LOWEST}\n\n{table}\n\n{render_curves(curves)}")
+    _replace(PERFORMANCE, f"{run} {LOWEST}\n\n{table}\n\n{render_curves(curves)}{schedulers}")
 
 
 def machine() -> str:

@@ -261,8 +261,8 @@ class Settings(SettingKeys):
     pull_on_start: bool = False
     pull_warm: bool = False
     """The files of pulled models are read into the page cache at the start, too."""
-    max_wait: Seconds | None = Seconds(30)
-    """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
+    max_wait: Seconds | None = None
+    """`routing.scheduler.settings.fifo.maxWait`; infinite: no bound; `None`: by the cost of the swap."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ class Controller:
         if state.in_flight < 1:
             raise AccountingError(f"more requests ended than ran on {model}")
         state.in_flight -= 1
+        state.served += 1
         state.used = now
         if not self._queue.waiting and (state.in_flight or model not in self._scheduler.draining):
             if state.is_removed:

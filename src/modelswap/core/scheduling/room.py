@@ -1,6 +1,6 @@
 """What placing by memory adds to scheduling: promises to models that start, and requests that wait for room.
 
-Guarantees: whatever waits for room is decided again at `Room.next_look`, if no event does that before.
+Guarantees: whatever waits for a time is decided again at `Room.next_look`, if no event does that before.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ class Room:
 
     def on_verdict(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
         """Take note of what was decided about a model's first request."""
+        if isinstance(verdict, Wait):
+            self.next_look = min(self.next_look, verdict.until)
         if isinstance(verdict, Wait) and verdict.why is WaitReason.NO_ROOM:
             self.short_since.setdefault(model, now)
-            self.next_look = min(self.next_look, verdict.until)
         elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
             self.short_since.pop(model, None)

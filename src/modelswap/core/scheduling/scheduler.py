@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.models.state import LONG_AGO
-from modelswap.core.placement.policy import NO_FACTS, NeverFits, PlacementPlan
+from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
-from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
+from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
 from .room import Room
+from .swap_costs import SwapCosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .decisions import Decision
     from .queue import QueuedRequest
 
+_BOTH: Final = (False, True)
 INTERNAL: Final = ClientId("")
 """The client of a background load, which has no request: preload and restore."""
 
@@ -54,6 +55,7 @@ class Scheduler:
         max_wait: Seconds | None,
         queue_limit: int,
     ) -> None:
+        """After *max_wait* no request is overtaken; `None`: by the cost of its swap (`SwapCosts.bound`)."""
         self.queue = WaitQueue()
         self.pending: dict[ModelId, PendingSwap] = {}
         self.draining: set[ModelId] = set()
@@ -63,9 +65,8 @@ class Scheduler:
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._states = states
         self._policy = policy
-        self._facts = NO_FACTS
+        self._costs = SwapCosts(states, self.queue, max_wait)
         self._room = Room()
-        self._max_wait = max_wait
         self._queue_limit = queue_limit
         self._is_closed = False
         self._background_loads = 0
@@ -78,19 +79,26 @@ class Scheduler:
         """Decide about a new request; it is queued only if it must wait."""
         if self._is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
+        if id_ >= 0:
+            self._costs.note_pause(request.model, self.pending, self.draining, now)
         out = self.decide_queue(now) if self.queue.is_due(now) else []
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
         verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
-        self._room.on_verdict(request.model, verdict, now)
+        self._take_note(request.model, verdict, now)
         is_full = len(self.queue) >= self._queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
         state = self._states.get(request.model)
         priority = 0 if state is None else state.spec.priority
-        queued = self.queue.add(id_, request, priority, now, self._max_wait)
+        bound = NEVER
+        if isinstance(verdict, Wait | Swap):
+            bound = self._costs.bound(request.model, verdict.victims or self.alive)
+        queued = self.queue.add(id_, request, priority, now, bound)
         if isinstance(verdict, Serve) and not (request.background or request.no_swap):
             self._states[request.model].clear_in = self.epoch
+        if isinstance(verdict, Swap) and verdict.evictions and len(self.queue) > 1:
+            return [*out, *self.decide_queue(now)]  # another swap may be better
         return [*out, *self._apply(verdict, queued, now)]
 
     def on_cancelled(self, id_: RequestId, now: Seconds) -> Sequence[Decision]:
@@ -112,6 +120,8 @@ class Scheduler:
         out: list[Decision] = []
         if not state.in_flight and model in self.draining and state.phase is Phase.READY:
             out.append(Stop(model, "its last request has ended"))
+        if len(self.queue) and not state.in_flight:
+            state.clear_in = 0  # its next request tells how long it was idle
         if len(self.queue) and (not state.in_flight or self.queue.count(model)):
             out += self.decide_queue(now)
         return out
@@ -134,6 +144,7 @@ class Scheduler:
 
     def on_ready(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         self.epoch += 1
+        self._costs.learn(model)
         return [*self._grant_waiting(model, now), *self.decide_queue(now)]
 
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
@@ -150,6 +161,7 @@ class Scheduler:
     def on_stopped(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         """Go on with the swaps and the requests that waited for this."""
         self.epoch += 1
+        self._costs.learn(model)
         self.draining.discard(model)
         out: list[Decision] = []
         for target, swap in tuple(self.pending.items()):
@@ -209,10 +221,10 @@ class Scheduler:
 
     def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Decision]:
         """Decide anew by other facts; does nothing for the epoch that is known already."""
-        if facts.epoch == self._facts.epoch:
+        if facts.epoch == self._costs.facts.epoch:
             return NOTHING
         self.epoch += 1
-        self._facts = facts
+        self._costs.on_facts(facts)
         self._room.on_facts()
         return self.decide_queue(now)
 
@@ -222,8 +234,10 @@ class Scheduler:
         self, policy: Policy, *, max_wait: Seconds | None, queue_limit: int, now: Seconds
     ) -> Sequence[Decision]:
         self.epoch += 1
-        self._policy, self._max_wait, self._queue_limit = policy, max_wait, queue_limit
-        self.queue.set_max_wait(max_wait)
+        self._policy, self._queue_limit = policy, queue_limit
+        if max_wait != self._costs.max_wait:
+            self._costs.max_wait = max_wait
+            self.queue.set_bounds(lambda model: self._costs.bound(model, self.alive))
         return self.decide_queue(now)
 
     def close(self) -> Sequence[Decision]:
@@ -248,18 +262,19 @@ class Scheduler:
         self._room.begin_pass()
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
-        heads = [(queued.order, queued) for queued in self.queue.first_of_each()]
+        ranks = self._costs.ranks(self.pending, now)
+        heads = [(queued.among(ranks), queued) for queued in self.queue.first_of_each()]
         heapify(heads)
         while heads:
             queued = heappop(heads)[1]
             request = queued.request
             blocking = foreground if request.background else overdue
             verdict = decide(request, self._view(now), self._policy, blocking, queued=queued)
-            self._room.on_verdict(request.model, verdict, now)
+            self._take_note(request.model, verdict, now)
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
                 if (following := self.queue.first_like(queued)) is not None:
-                    heappush(heads, (following.order, following))
+                    heappush(heads, (following.among(ranks), following))
                 continue
             # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
@@ -276,13 +291,24 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=self._room.with_promises(self._facts, self._states, self.alive, self.pending),
+            facts=self._room.with_promises(
+                self._costs.facts, self._states, self.alive, self.pending
+            ),
+            usage=lambda model: self._states[model].usage(now, self.queue.count(model)),
             short_since=self._room.short_since,
+            kept_until=self._costs.kept_until,
         )
 
     def next_look(self) -> Seconds:
         """Return when something may be decided that no event announces; `NEVER`: nothing is."""
         return min(self.queue.next_due(), self._room.next_look)
+
+    def _take_note(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
+        """Remember what a verdict waits for."""
+        self._room.on_verdict(model, verdict, now)
+        if isinstance(verdict, Wait) and verdict.why is WaitReason.KEPT:
+            for victim in verdict.victims:
+                self._states[victim].clear_in = 0  # its next request tells how long it was idle
 
     def _apply(self, verdict: Verdict, queued: QueuedRequest, now: Seconds) -> Sequence[Decision]:
         match verdict:
@@ -352,37 +378,15 @@ class Scheduler:
         self.pending.pop(model, None)
         self.epoch += 1
         state = self._states[model]
-        cutoff = self._cutoff(model, now, background=False)
-        background_cutoff = self._cutoff(model, now, background=True)
+        view = self._view(now)
+        latest = {b: cutoff(model, self.queue, view, self._policy, background=b) for b in _BOTH}
         out: list[Decision] = []
         for queued in self.queue.of(model):
             if state.in_flight >= state.limit:
                 break
-            if queued.arrived <= (background_cutoff if queued.request.background else cutoff):
+            if queued.arrived <= latest[queued.request.background]:
                 out.append(self._grant(queued, now))
         return out
-
-    def _cutoff(self, model: ModelId, now: Seconds, *, background: bool) -> Seconds:
-        """Return the time after whose arrivals other requests may evict the model first.
-
-        For background requests that is always, as soon as another request waits to evict it.
-        """
-        view = self._view(now)
-        live = view.live()
-        dues: dict[ModelId, Seconds] = {}
-        for queued in self.queue.ahead_of(background=background):
-            other, due = queued.request.model, LONG_AGO if background else queued.due
-            if due < dues.get(other, NEVER):
-                dues[other] = due
-        return min(
-            (
-                due
-                for other, due in dues.items()
-                if other != model
-                and displaces(other, model, live, view, self._policy, is_overdue=not background)
-            ),
-            default=NEVER,
-        )
 
     def _drop_unneeded(self, model: ModelId) -> None:
         """Forget a swap that has not begun to load once no request waits for it."""

@@ -1,0 +1,97 @@
+"""One trace under every scheduler, and the table of all traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from bench.scheduling.machine import Tally
+from bench.table import aligned, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+OURS: Final = "modelswap"
+
+
+@dataclass(slots=True)
+class Comparison:
+    """The tallies of one workload: each scheduler's, over the same seeds."""
+
+    name: str
+    most: float
+    """What our waiting may be of the best rival's."""
+    limit: float
+    """Seconds: `maxWait` and one swap, with the longest request that it has to wait for."""
+    why: str = ""
+    """Why the bound is not the usual one."""
+    tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
+
+    def add(self, side: str, tally: Tally) -> None:
+        self.tallies.setdefault(side, Tally()).add(tally)
+
+    @property
+    def ours(self) -> Tally:
+        return self.tallies[OURS]
+
+    @property
+    def rivals(self) -> Mapping[str, Tally]:
+        return {side: tally for side, tally in self.tallies.items() if side != OURS}
+
+    @property
+    def ratio(self) -> float:
+        """How many times the waiting of the best rival ours is."""
+        return self.ours.total / min(tally.total for tally in self.rivals.values())
+
+    @property
+    def best_longest(self) -> float:
+        """The least of the rivals' longest waits, in seconds."""
+        return min(tally.longest for tally in self.rivals.values())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Say whether nobody keeps the limit: more models are wanted at once than swaps fit into it."""
+        return min(self.best_longest, self.ours.longest) > self.limit
+
+    @property
+    def verdict(self) -> str:
+        longest = self.best_longest if self.is_crowded else self.limit
+        is_reached = self.ratio <= self.most and self.ours.longest <= longest
+        return "ok" if is_reached else "MISS"
+
+
+def render_comparisons(comparisons: Iterable[Comparison]) -> str:
+    """One Markdown table: per cell total waiting, longest wait, loads, share of time in which a model loads or stops."""
+    found = list(comparisons)
+    sides = list(found[0].tallies)
+    rows = [["trace", "requests", *sides, "x the best", "to reach", "longest wait to reach", ""]]
+    rows += [
+        [
+            one.name,
+            f"{len(one.ours.waits):,}",
+            *(_cell(one.tallies[side]) for side in sides),
+            f"{one.ratio:.2f}",
+            f"≤ {one.most:g}",
+            _longest(one),
+            one.verdict,
+        ]
+        for one in found
+    ]
+    reasons = "\n".join(f"- {one.name}: {one.why}." for one in found if one.why)
+    return f"{aligned(rows)}\n\n{HOW}\n{reasons}"
+
+
+HOW: Final = (
+    "A cell: seconds that requests waited until a server had them, all together; the longest wait; loads; share"
+    " of the time in which a model loads or stops. Where the bound is not 0.7:"
+)
+
+
+def _longest(one: Comparison) -> str:
+    if one.is_crowded:
+        return f"≤ {one.best_longest:.0f} s, the best rival's (nobody keeps {one.limit:.0f} s)"
+    return f"≤ {one.limit:.0f} s"
+
+
+def _cell(tally: Tally) -> str:
+    return f"{shown(tally.total)} s, {tally.longest:.0f} s, {tally.loads:,}, {tally.share:.0%}"
