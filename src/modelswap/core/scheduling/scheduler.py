@@ -132,6 +132,20 @@ class Scheduler:
         self.epoch += 1
         return [*self._grant_waiting(model, now), *self.decide_queue(now)]
 
+    def makes_room(self, model: ModelId, now: Seconds) -> bool:
+        """Say whether a model that ran out of memory is to start once more; its requests wait on.
+
+        They do when the policy places by memory and frees some of it for the model now. `on_stopped`
+        decides that anew.
+        """
+        if not self._facts.pools or not self.queue.count(model):
+            return False
+        plan = self._policy(Question(model, self._view(now).live(), self._facts))
+        if isinstance(plan, NeverFits) or not plan.evictions:
+            return False
+        self.pending.pop(model, None)
+        return True
+
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
         """Refuse the model's queued requests; bring back what was evicted, if that is configured."""
         self.epoch += 1
