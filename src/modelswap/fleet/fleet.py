@@ -105,7 +105,6 @@ class Fleet:
             FleetHost(
                 self._controller,
                 self._servers,
-                self._load_times,
                 self._execute,
                 self._now,
                 self._observer,
@@ -245,7 +244,7 @@ class Fleet:
         """Go on with another plan; models that are the same in both run on untouched."""
         self.plan = plan
         self._running.replace(plan, changed)
-        self._memory.settle()
+        self._memory.replace(plan)
         self._execute(
             self._controller.replace(
                 plan.specs,
@@ -257,7 +256,6 @@ class Fleet:
                 now=self._now(),
             )
         )
-        self._memory.replace(plan)
 
     def drain(self) -> None:
         """Refuse new and queued requests; running ones go on."""
@@ -276,7 +274,7 @@ class Fleet:
     async def close(self, *, stop_servers: bool = True) -> None:
         """Close the launcher; the servers stop now, or run on for the keeper's grace."""
         self._timers.clear_all()
-        self._memory.close()
+        await self._memory.close()
         await self._running.close(stop_servers=stop_servers)
 
     # Executing
@@ -319,7 +317,6 @@ class Fleet:
         self._load_times.on_phase(model, phase, self._now())
         self._observer.on_phase(model, phase, change.why)
         self.departures.on_phase(model, phase)
-        self._memory.on_phase(model, phase)
 
     def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
         match command:
@@ -338,8 +335,8 @@ class Fleet:
                 if ticket is not None:
                     ticket.waiter.on_position(position)
             case Spawn(model=model, placement=placement):
-                self._memory.on_spawn(model, placement)
                 self._running.start(model, placement)
+                self._memory.on_spawn(model, placement)
             case Terminate(model=model):
                 self._running.terminate(model)
             case Kill(model=model):
@@ -348,7 +345,8 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
-            case PhaseChanged():
+            case PhaseChanged(model=model, phase=phase):
+                self._memory.on_phase(model, phase)
                 self._untold.append(command)
             case _ as never:
                 assert_never(never)

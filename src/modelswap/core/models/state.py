@@ -122,9 +122,8 @@ class LoadTimes:
     """How long models take to load, estimated from their last load."""
 
     def __init__(self) -> None:
-        self.took: dict[ModelId, Seconds] = {}
-        """How long the last load of each model took."""
         self._began: dict[ModelId, Seconds] = {}
+        self._took: dict[ModelId, Seconds] = {}
 
     def on_phase(self, model: ModelId, phase: Phase, now: Seconds) -> None:
         """Learn from a change of a model's phase."""
@@ -133,11 +132,11 @@ class LoadTimes:
             return
         began = self._began.pop(model, None)
         if began is not None and phase is Phase.READY:
-            self.took[model] = Seconds(now - began)
+            self._took[model] = Seconds(now - began)
 
     def left(self, model: ModelId, now: Seconds) -> Seconds | None:
         """Estimate the time until a model is ready; `None`: it was never loaded."""
-        took = self.took.get(model)
+        took = self._took.get(model)
         began = self._began.get(model)
         if took is None or began is None:
             return took

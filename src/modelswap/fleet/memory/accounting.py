@@ -5,8 +5,10 @@ Guarantees: pure; all figures are bytes, none is negative.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from modelswap.config.plan import DeviceSettings
+from modelswap.core.placement.memory.declared import reserve_of
 from modelswap.core.placement.policy import RAM, DeviceId, DevicePool, NeedSource
 from modelswap.units import Bytes
 
@@ -18,52 +20,47 @@ if TYPE_CHECKING:
 
     Amounts = Mapping[DeviceId, Bytes]
 
+_UNSET: Final = DeviceSettings()
 MOST_HOLDERS: Final = 3
 """Other programs that a message names: more do not fit into a line, and the first hold the most."""
 
 
-class DeviceLimit(NamedTuple):
-    """What the configuration says of one device; `None`: nothing."""
-
-    capacity: Bytes | None = None
-    reserve: Bytes = Bytes(0)
-
-
-NO_LIMIT: Final = DeviceLimit()
-
-
 def pools(
     devices: Sequence[DeviceMemory],
-    limits: Mapping[DeviceId, DeviceLimit],
+    settings: Mapping[DeviceId, DeviceSettings],
     ours: Amounts,
     our_processes: Collection[int],
 ) -> tuple[DevicePool, ...]:
     """Return the pool of each device, less what programs use that are not ours.
 
     A configured capacity is the part of the device that is for the models. The rest is for other
-    programs: they shrink the models' part only by what they use beyond it. A device that only the
-    configuration knows is free.
+    programs and the default reserve: they shrink the models' part only by what they take beyond it. A
+    device that only the configuration knows is free.
     """
     read = {device.id for device in devices}
     imagined = [
-        DevicePool(id=name, total=limit.capacity, reserve=limit.reserve)
-        for name, limit in limits.items()
-        if name not in read and limit.capacity is not None
+        DevicePool(id=name, total=one.capacity, reserve=reserve_of(name, one.capacity, one.reserve))
+        for name, one in settings.items()
+        if name not in read and one.capacity is not None
     ]
     found = (
-        _pool(device, limits.get(DeviceId(device.id), NO_LIMIT), ours, our_processes)
+        _pool(device, settings.get(DeviceId(device.id), _UNSET), ours, our_processes)
         for device in devices
     )
     return (*found, *imagined)
 
 
 def _pool(
-    device: DeviceMemory, limit: DeviceLimit, ours: Amounts, our_processes: Collection[int]
+    device: DeviceMemory, settings: DeviceSettings, ours: Amounts, our_processes: Collection[int]
 ) -> DevicePool:
-    name = DeviceId(device.id)
-    total = device.total if limit.capacity is None else limit.capacity
-    others = max(0, device.total - device.free - ours.get(name, 0))
-    foreign = max(0, others - max(0, device.total - total))
+    name, size = DeviceId(device.id), Bytes(device.total)
+    total = size if settings.capacity is None else settings.capacity
+    rest = max(0, size - total)
+    others = max(0, size - device.free - ours.get(name, 0))
+    foreign = max(0, others - rest)
+    reserve = settings.reserve
+    if reserve is None:
+        reserve = Bytes(max(0, reserve_of(name, size) - rest))
     holders = [
         (holder.name, Bytes(holder.bytes))
         for holder in device.holders
@@ -71,8 +68,8 @@ def _pool(
     ]
     return DevicePool(
         id=name,
-        total=Bytes(total),
-        reserve=limit.reserve,
+        total=total,
+        reserve=reserve,
         foreign=Bytes(foreign),
         holders=tuple(holders[:MOST_HOLDERS]) if foreign else (),
     )

@@ -5,10 +5,10 @@ Guarantees: a configuration whose policy needs no facts has no watch, and so no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.failure import Cause
-from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
 
 from .state import NO_MEMORY_STATE
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from modelswap.core.commands import Command
     from modelswap.core.controller import Controller
     from modelswap.core.failure import Failure
-    from modelswap.core.models.state import LoadTimes
+    from modelswap.core.models.lifecycle import Phase
     from modelswap.core.placement.policy import Facts, Placement
     from modelswap.core.spec import ModelId
-    from modelswap.devices.memory import DeviceReader
     from modelswap.fleet.model_server import ModelServer
     from modelswap.fleet.observers import SafeObserver
     from modelswap.units import Seconds
 
+    from .readings.reading import MemoryReader
     from .state import MemoryState
     from .watch import MemoryWatch
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class MemorySources:
     """Where readings and learned needs come from."""
 
-    reader: Callable[[], DeviceReader] | None = None
+    reader: Callable[[], MemoryReader] | None = None
     """`None`: the devices of this machine."""
     store: Path | None = None
     """The file of learned needs; `None`: they are forgotten at the end."""
@@ -53,14 +53,12 @@ class FleetHost:
         self,
         controller: Controller,
         servers: Mapping[ModelId, ModelServer],
-        load_times: LoadTimes,
         execute: Callable[[Sequence[Command]], None],
         now: Callable[[], Seconds],
         observer: SafeObserver,
     ) -> None:
         self._controller = controller
         self._servers = servers
-        self._load_times = load_times
         self._execute = execute
         self._now = now
         self._observer = observer
@@ -77,8 +75,12 @@ class FleetHost:
         """Say whether a request is queued."""
         return self._controller.is_waited_for
 
-    def reload_times(self) -> Mapping[ModelId, Seconds]:
-        return self._load_times.took
+    def in_flight(self, model: ModelId) -> int:
+        return self._controller.in_flight(model)
+
+    def used(self, model: ModelId) -> Seconds:
+        """Return when the model became ready, or its last request ended."""
+        return self._controller.state(model).used
 
     def on_facts(self, facts: Facts) -> None:
         self._execute(self._controller.on_facts(facts, self._now()))
@@ -99,11 +101,11 @@ class FleetMemory:
     def open(self) -> None:
         """Begin to watch, if the policy in force needs facts."""
         if self._plan.memory is not None:
-            self._watched().read()
+            self._watched().open()
 
     def _watched(self) -> MemoryWatch:
         if self._watch is None:
-            from .watch import make_watch  # noqa: PLC0415 - most files made for llama-swap need no facts
+            from .making import make_watch  # noqa: PLC0415 - files made for llama-swap need no facts
 
             self._watch = make_watch(self._plan, self._sources, self._host)
         return self._watch
@@ -130,9 +132,13 @@ class FleetMemory:
 
     def explained(self, model: ModelId, why: Failure) -> Failure:
         """Learn from a start that failed; return the reason, with need and capacity where those count."""
-        if self._watch is None or why.cause is not Cause.OUT_OF_MEMORY:
+        if self._watch is None or self._plan.memory is None or why.cause is not Cause.OUT_OF_MEMORY:
             return why
-        return self._watch.on_out_of_memory(model, why)
+        needed = self._watch.on_out_of_memory(model, why)
+        if not needed:
+            return why
+        text, brief = f"{why.text}; it needs {needed}", f"{why.brief}; it needs {needed}"
+        return replace(why, text=text, brief=brief)
 
     def replace(self, plan: Plan) -> None:
         """Go on with another configuration."""
@@ -142,9 +148,9 @@ class FleetMemory:
         else:
             self.open()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._watch is not None:
-            self._watch.close()
+            await self._watch.close()
 
     # Questions
 

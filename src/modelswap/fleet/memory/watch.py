@@ -1,310 +1,361 @@
 """Watches the memory of devices and models, and tells the decisions what changed.
 
 It reads when a model starts, is ready or has exited, when a request is to load a model, every few seconds
-while something runs, and more often while a request waits.
+while a model loads or works, and more often while a request waits.
 
 Guarantees: nothing blocks the event loop. A request waits for a reading or a prediction at most
 `early.MOMENT`; then it is decided by what is known.
-Does not: read when nothing runs and no request asks.
+Does not: read while models rest and no request asks.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, Facts
+from modelswap.core.placement.memory.wording import gib
+from modelswap.core.placement.policy import NO_FACTS, RAM, Facts
+from modelswap.memory.measuring import WHILE_USED
 from modelswap.units import Bytes, Seconds
 
-from . import accounting, shortage
+from . import accounting
 from .changes import matter
 from .early import EarlyRequests
-from .reading import Reading, read
+from .learning.predictions import Predictions
+from .learning.shortage import corrections
+from .readings.readings import Readings, Subjects
+from .readings.worker import Worker
+from .runs import Run
 from .state import MemoryState, ModelMemory
-from .worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from modelswap.config.plan import Plan
     from modelswap.core.failure import Failure
-    from modelswap.core.placement.policy import DeviceId, DevicePool, Placement
+    from modelswap.core.placement.policy import DevicePool, Placement
     from modelswap.core.spec import ModelId
-    from modelswap.devices.memory import DeviceMemory, DeviceReader
-    from modelswap.memory.estimate import Estimate
+    from modelswap.devices.memory import DeviceMemory
+    from modelswap.memory.need_store import NeedStore
 
-    from .model_needs import ModelNeeds
+    from .fleet_memory import FleetHost
+    from .learning.model_needs import ModelNeeds
+    from .readings.reading import MemoryReader, Reading
 
-PERIOD: Final = Seconds(5.0)
-"""Between two readings while something runs: growth and other programs are slower than loads."""
 PERIOD_WAITING: Final = Seconds(0.25)
 """While a request waits: it is to go on as soon as there is room, and a reading takes a few milliseconds."""
-FRESH: Final = Seconds(1.0)
-"""A load is decided by a reading that is not older."""
+CLOSING: Final = Seconds(1.0)
+"""For the last write of what was learned; a disk that takes longer does not delay the end."""
 UP: Final = frozenset({Phase.STARTING, Phase.READY})
 
 
-class Host(Protocol):
-    """What the watch has to know of the fleet, and whom it tells."""
-
-    def servers(self) -> Mapping[ModelId, tuple[Phase, int | None]]:
-        """Return phase and pid of each model that may have a process."""
-        ...
-
-    def is_waited_for(self) -> bool:
-        """Say whether a request is queued."""
-        ...
-
-    def reload_times(self) -> Mapping[ModelId, Seconds]: ...
-    def on_facts(self, facts: Facts) -> None: ...
-    def on_trouble(self, text: str) -> None: ...
-
-
 class MemoryWatch:
-    def __init__(self, host: Host, reader: DeviceReader, needs: ModelNeeds) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        host: FleetHost,
+        reader: MemoryReader,
+        store: NeedStore,
+        needs: ModelNeeds,
+        *,
+        is_kept: bool,
+    ) -> None:
+        """*is_kept*: what was learned is read from the store's file and written there."""
+        self._plan = plan
         self._host = host
-        self._reader = reader
+        self._store = store
         self._needs = needs
-        self._loop = asyncio.get_running_loop()
-        self._worker = Worker(self._loop)
-        self._early = EarlyRequests(self._loop)
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_reading = False
-        self._is_stale = False
-        """Something happened since the reading that is under way began."""
-        self._asked: set[ModelId] = set()
-        """Whose prediction is under way."""
-        self._read_at: Seconds | None = None
-        self._problem = ""
+        self._loop = loop = asyncio.get_running_loop()
+        self._worker = Worker(loop)
+        self._early = EarlyRequests(loop)
+        self._predictions = Predictions(needs, self._worker, self._on_known)
+        self._readings = Readings(
+            reader,
+            self._worker,
+            loop,
+            subjects=self._subjects,
+            on_reading=self._on_reading,
+            on_end=self._after_reading,
+            on_trouble=self._on_trouble,
+        )
         self._devices: tuple[DeviceMemory, ...] = ()
         self._pools: tuple[DevicePool, ...] = ()
-        self._measured: dict[ModelId, Mapping[DeviceId, Bytes]] = {}
-        self._placements: dict[ModelId, Placement] = {}
-        self._held: dict[ModelId, Mapping[DeviceId, Bytes]] = {}
+        self._runs: dict[ModelId, Run] = {}
         self._facts = NO_FACTS
-        self._is_closed = False
+        self._is_stored = False
+        """The store has been read."""
+        self._worker.run(store.open if is_kept else _nothing, self._on_stored, self._on_stored)
 
     @property
-    def _now(self) -> Seconds:
-        return Seconds(self._loop.time())
+    def is_in_use(self) -> bool:
+        """Whether the policy in force decides by memory."""
+        return self._plan.memory is not None
+
+    def _on_stored(self, _: object) -> None:
+        self._is_stored = True
+        self._needs.update()
+        self._on_known()
+
+    def _on_known(self) -> None:
+        """Go on with more needs known."""
+        self._publish()
+        self._early.release()
 
     # News of the fleet
 
-    def prepare(self, model: ModelId, then: Callable[[], None]) -> None:
-        """Call *then* when the decision about a load of the model can be made: now, or in a moment."""
-        phase = self._host.servers().get(model, (Phase.STOPPED, None))[0]
-        if phase in UP or self._is_prepared(model):
-            self._decide(then)
-            return
-        self._early.add(partial(self._is_prepared, model), partial(self._decide, then))
-        if not self._is_fresh():
-            self.read()
-        self._predict(model)
+    def open(self) -> None:
+        self._readings.read()
 
-    def release_early(self) -> None:
-        """Have everything decided that waits for a reading or a prediction."""
+    def prepare(self, models: Iterable[ModelId], then: Callable[[], None]) -> None:
+        """Call *then* when loads of the models can be decided: now, or in a moment."""
+        servers = self._host.servers()
+        cold = [m for m in models if m not in servers or servers[m][0] not in UP]
+        if not (cold and self.is_in_use):
+            then()
+        elif self._is_prepared(cold):
+            self._decide(then)
+        else:
+            self._early.add(partial(self._is_prepared, cold), partial(self._decide, then))
+            if not self._readings.is_fresh:
+                self._readings.read()
+            self._predictions.ask(cold)
+
+    def _is_prepared(self, models: Iterable[ModelId]) -> bool:
+        is_read = self._readings.is_fresh and self._is_stored
+        return is_read and all(map(self._needs.is_settled, models))
+
+    def _decide(self, then: Callable[[], None]) -> None:
+        self._publish(is_certain=True)
+        then()
+        if self._host.is_waited_for():
+            self._schedule()
+
+    def settle(self) -> None:
+        """Have everything decided now that waits for a reading, and read no more until asked."""
         self._early.release_all()
+        self._readings.cancel()
 
     def on_spawn(self, model: ModelId, placement: Placement) -> None:
         """Set aside what was promised to a model that starts now."""
-        self._placements[model] = placement
-        self._measured.pop(model, None)
+        self._others_changed(model)
+        self._runs[model] = Run(self._readings.now, placement, self._devices, is_from_start=True)
         self._publish()
 
     def on_phase(self, model: ModelId, phase: Phase) -> None:
         """Take note of a phase; most are a reason to read."""
+        run = self._run(model)
+        now = self._readings.now
+        if phase in LEAVING:
+            run.on_stopping(now)
+            return
         if phase is Phase.STOPPED:
-            for known in (self._placements, self._measured, self._held):
-                known.pop(model, None)
-        elif phase in UP:
-            self._predict(model)  # of one that was found running
-        if phase in UP or phase is Phase.STOPPED:
-            self.read()
+            self._on_stopped(model, run)
+        elif phase is Phase.READY and not run.is_ready:
+            run.on_ready(now)
+            if run.is_from_start and run.measurement.load is not None:
+                self._needs.learn_load(model, run.measurement.load)
+        elif not run.is_from_start and self.is_in_use:
+            self._predictions.ask((model,))
+        if self.is_in_use:
+            self._loop.call_soon(self._readings.read)  # after the answers to requests
+
+    def _on_stopped(self, model: ModelId, run: Run) -> None:
+        self._others_changed(model)
+        if run.is_ready and run.stopping_since is not None:
+            self._needs.learn_stop(model, Seconds(self._readings.now - run.stopping_since))
+        self._runs.pop(model)
+        self._needs.on_exited(model)
+        self._flush()
+
+    def _run(self, model: ModelId) -> Run:
+        """Return the server's run; one that is not known was found running."""
+        run = self._runs.get(model)
+        if run is None:
+            run = self._runs[model] = Run(self._readings.now)
+        return run
+
+    def _others_changed(self, model: ModelId) -> None:
+        for other, run in self._runs.items():
+            if other != model:
+                run.measurement.on_others_changed()
 
     def on_out_of_memory(self, model: ModelId, why: Failure) -> str:
         """Raise the need of a model that ran out of memory while it started.
 
         Return what it needs and what it could have, in words; empty: not known.
         """
-        placement = self._placements.get(model, ANYWHERE)
-        need = self._needs.of(model)
-        used = {*need.fixed, *placement.devices, *(d for d, _ in placement.promised)}
-        others = accounting.added(held for m, held in self._held.items() if m != model)
+        run, need = self._run(model), self._needs.of(model)
+        used = {*need.fixed, *run.placement.devices, *(d for d, _ in run.placement.promised)}
+        others = accounting.added(one.held for m, one in self._runs.items() if m != model)
         pools = {pool.id: pool for pool in self._pools if pool.id in used}
-        had = {
-            name: Bytes(max(0, pool.room - others.get(name, 0))) for name, pool in pools.items()
-        }
-        most = {name: Bytes(max(0, p.total - p.reserve)) for name, p in pools.items()}
-        self._needs.correct(model, shortage.corrected(need, why.text, had, most))
+        had = {n: Bytes(max(0, pool.room - others.get(n, 0))) for n, pool in pools.items()}
+        most = {n: Bytes(max(0, pool.total - pool.reserve)) for n, pool in pools.items()}
+        least = corrections(need, why.text, had, most)
+        self._needs.correct(model, least)
+        self._flush()
         self._publish()
-        return ""
+        said = (
+            f"{gib(size)} of {device}, where {gib(had[device])} of {gib(pools[device].total)} were left"
+            for device, size in least.items()
+        )
+        return " and ".join(said)
 
     def replace(self, plan: Plan) -> None:
         """Go on with another configuration."""
+        self._plan = plan
         self._needs.replace(plan)
-        self._early.release_all()
-        self._publish()
-        self.read()
+        self._publish(is_certain=True)
+        if self.is_in_use:
+            self._readings.read()
 
-    def close(self) -> None:
-        self._is_closed = True
-        self._early.release_all()
-        if self._timer is not None:
-            self._timer.cancel()
+    async def close(self) -> None:
+        self.settle()
+        self._readings.close()
+        closed = asyncio.Event()
+        self._worker.run(self._store.close, lambda _: closed.set(), lambda _: closed.set())
+        try:
+            async with asyncio.timeout(CLOSING):
+                await closed.wait()
+        except TimeoutError:
+            self._host.on_note("warn", "what was learned of memory could not be written in time")
 
     # Questions
 
     def state(self) -> MemoryState:
         """Return what is known now."""
-        names = {*self._needs.known(), *self._held}
+        names = {*self._plan.models, *self._runs}
         return MemoryState(
-            is_in_use=True,
+            is_in_use=self.is_in_use,
             facts=self._facts,
+            pools=self._pools,
             devices=self._devices,
             models={model: self._memory_of(model) for model in sorted(names)},
-            read_at=self._read_at,
-            problem=self._problem,
+            read_at=self._readings.read_at,
+            problem=self._readings.problem,
         )
 
     def _memory_of(self, model: ModelId) -> ModelMemory:
+        run = self._runs.get(model)
         return ModelMemory(
             need=self._needs.of(model),
             predicted=self._needs.predicted(model),
             learned=self._needs.learned(model),
-            measured=self._measured.get(model, {}),
-            held=self._held.get(model, {}),
+            measured={} if run is None else run.measurement.held,
+            held={} if run is None else run.held,
         )
 
     async def refresh(self, models: Iterable[ModelId]) -> MemoryState:
-        """Read the devices and predict what was not asked for yet; return all, after a moment at most."""
+        """Read the devices and predict what was not predicted yet; return all, after a moment at most."""
         wanted = list(models)
-        done = asyncio.Event()
-        self._early.add(lambda: all(map(self._is_prepared, wanted)) and self._is_fresh(), done.set)
-        if not self._is_fresh():
-            self.read()
-        for model in wanted:
-            self._predict(model)
-        self._early.release()
-        await done.wait()
+        known = asyncio.Event()
+        self._predictions.ask(wanted, anew=True)
+        self._readings.read_at = None
+        self._readings.read()
+        self._early.add(
+            lambda: self._readings.is_fresh and all(map(self._needs.is_predicted, wanted)),
+            known.set,
+        )
+        await known.wait()
         return self.state()
 
     # Reading
 
-    def read(self) -> None:
-        """Read as soon as possible; one reading at a time."""
-        if self._is_reading or self._is_closed:
-            self._is_stale = True
-            return
-        self._is_reading, self._is_stale = True, False
+    def _subjects(self) -> Subjects:
+        self._note_use()
         pids = {m: pid for m, (_, pid) in self._host.servers().items() if pid is not None}
-        self._worker.run(
-            partial(read, self._reader, pids),
-            partial(self._on_reading, pids),
-            self._on_reading_failed,
-        )
+        return Subjects(pids, with_holders=self._host.is_waited_for() or not self.is_in_use)
 
-    def _on_reading(self, pids: Mapping[ModelId, int], reading: Reading) -> None:
-        self._problem = ""
+    def _on_reading(self, reading: Reading, pids: Mapping[ModelId, int], begun: Seconds) -> None:
         self._devices = reading.devices
         servers = self._host.servers()
-        for model, sizes in reading.measured.items():
-            phase, pid = servers.get(model, (Phase.STOPPED, None))
-            if pid != pids[model]:
-                continue  # another server by now
-            if phase not in LEAVING:
-                self._measured[model] = sizes
-            if phase is Phase.READY and sizes:
-                self._needs.learn(model, sizes)
-        ours = accounting.added(
-            self._measured.get(model, reading.measured.get(model, {})) for model in pids
-        )
+        for model, (phase, pid) in servers.items():
+            run = self._run(model)
+            if phase is Phase.READY and not run.is_ready:
+                run.on_ready(begun)  # found running, and ready before anybody looked
+            if pid is not None and pids.get(model) == pid:
+                run.on_sample(begun, reading.samples[model])
+                self._learn(model, run)
+        ours = accounting.added(self._runs[model].own for model in servers if model in pids)
         self._pools = accounting.pools(
-            reading.devices, self._needs.limits, ours, reading.processes
+            reading.devices, self._plan.devices, ours, reading.processes
         )
-        self._after_reading()
+        self._needs.on_gpus([pool.id for pool in self._pools if pool.id != RAM])
 
-    def _on_reading_failed(self, error: Exception) -> None:
-        text = str(error) or repr(error)
-        if text != self._problem:
-            self._host.on_trouble(f"the memory of the devices cannot be read: {text}")
-        self._problem = text
-        self._after_reading()
+    def _on_trouble(self, text: str) -> None:
+        self._host.on_note("warn", f"the memory of the devices cannot be read: {text}")
 
     def _after_reading(self) -> None:
-        self._is_reading = False
-        self._read_at = self._now
-        self._publish()
-        self._early.release()
-        if self._is_stale:
-            self.read()
+        self._on_known()
         self._schedule()
 
+    def _learn(self, model: ModelId, run: Run) -> None:
+        if run.is_measured:
+            self._needs.on_measured(model, dict(run.measurement.peaks))
+        peaks = run.measurement.worth_storing()
+        if peaks is not None:
+            self._needs.learn(model, peaks, is_new_run=not run.measurement.is_stored)
+            run.measurement.on_stored(peaks)
+            self._flush()
+
+    def _note_use(self) -> None:
+        """Tell the measurements which models have worked since the last reading."""
+        for model, run in self._runs.items():
+            run.note_use(self._host.used(model))
+
     def _schedule(self) -> None:
-        """Set the time of the next reading, if there is a reason for one."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._is_closed or self._is_reading:
+        """Set the time of the next look, if there is a reason for one."""
+        if not self.is_in_use:
             return
         if self._host.is_waited_for():
-            self._timer = self._loop.call_later(PERIOD_WAITING, self.read)
-        elif self._host.servers():
-            self._timer = self._loop.call_later(PERIOD, self.read)
+            self._readings.call_later(PERIOD_WAITING, self._readings.read)
+        elif self._runs:
+            self._readings.call_later(self._pause(), self._look)
 
-    def _is_fresh(self) -> bool:
-        return self._read_at is not None and self._now - self._read_at <= FRESH
+    def _pause(self) -> Seconds:
+        """Return how long until a model that loads or works is to be measured, or looked at again."""
+        pauses = [WHILE_USED]
+        for model, run in self._runs.items():
+            in_flight = self._host.in_flight(model)
+            pause = run.measurement.next_sample(self._readings.now, in_flight=in_flight)
+            if pause is not None:
+                pauses.append(pause)
+        return min(pauses)
 
-    def _is_prepared(self, model: ModelId) -> bool:
-        return self._is_fresh() and self._needs.is_known(model)
+    def _look(self) -> None:
+        self._note_use()
+        if self._pause() > 0:
+            self._schedule()
+        else:
+            self._readings.read()
 
-    # Needs
-
-    def _predict(self, model: ModelId) -> None:
-        if model in self._asked or self._needs.is_known(model):
-            return
-        self._asked.add(model)
-        self._worker.run(
-            self._needs.prediction(model),
-            partial(self._on_predicted, model),
-            lambda _: self._on_predicted(model, None),
-        )
-
-    def _on_predicted(self, model: ModelId, estimate: Estimate | None) -> None:
-        self._asked.discard(model)
-        self._needs.on_predicted(model, estimate)
-        self._publish()
-        self._early.release()
+    def _flush(self) -> None:
+        if self._store.is_changed:
+            self._worker.run(self._store.flush, _nothing, _nothing)
 
     # Facts
 
-    def _decide(self, then: Callable[[], None]) -> None:
-        self._publish(is_waited_for=True)
-        then()
-        self._schedule()
+    def _publish(self, *, is_certain: bool = False) -> None:
+        """Tell the decisions what changed, if it could change them; *is_certain*: noise counts, too."""
+        if self._readings.read_at is None:
+            return
+        for model, run in self._runs.items():
+            run.count(self._needs.of(model))
+        facts = NO_FACTS
+        if self.is_in_use:
+            facts = Facts(
+                pools=self._pools,
+                needs=self._needs.known,
+                held={model: run.held for model, run in self._runs.items()},
+                reload=self._needs.reload,
+            )
+        is_fine = is_certain or self._host.is_waited_for()
+        if matter(self._facts, facts, is_waited_for=is_fine):
+            self._facts = replace(facts, epoch=self._facts.epoch + 1)
+            self._host.on_facts(self._facts)
 
-    def _publish(self, *, is_waited_for: bool = False) -> None:
-        """Tell the decisions what changed, if it could change them."""
-        servers = self._host.servers()
-        for model, (phase, _) in servers.items():
-            if phase not in LEAVING or model not in self._held:
-                self._held[model] = self._held_by(model)
-        facts = Facts(
-            epoch=self._facts.epoch + 1,
-            pools=self._pools,
-            needs=self._needs.known(),
-            held={model: self._held[model] for model in servers},
-            reload=self._host.reload_times(),
-        )
-        is_waited_for = is_waited_for or self._host.is_waited_for()
-        if self._read_at is not None and matter(self._facts, facts, is_waited_for=is_waited_for):
-            self._facts = facts
-            self._host.on_facts(facts)
 
-    def _held_by(self, model: ModelId) -> Mapping[DeviceId, Bytes]:
-        measured = self._measured.get(model, {})
-        placement = self._placements.get(model, ANYWHERE)
-        return accounting.larger(
-            measured, accounting.promised(self._needs.of(model), placement, measured)
-        )
+def _nothing(_: object = None) -> None:
+    """Nothing follows: the store tells of its own failures."""

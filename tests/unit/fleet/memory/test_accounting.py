@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from modelswap.config.plan import DeviceSettings
+from modelswap.core.placement.memory.declared import GPU_RESERVE
 from modelswap.core.placement.policy import ANYWHERE, RAM, DeviceId, Need, NeedSource, Placement
 from modelswap.devices.memory import DeviceMemory, Holder
 from modelswap.fleet.memory import accounting
-from modelswap.fleet.memory.accounting import DeviceLimit
 from modelswap.units import Bytes
 
 GPU, OTHER = DeviceId("gpu0"), DeviceId("gpu1")
@@ -23,7 +24,7 @@ def test_what_is_not_ours_is_foreign() -> None:
     """Of 100 bytes 30 are free and 50 are ours: other programs hold 20, and those are named."""
     holders = (Holder(7, "ours", 50), Holder(8, "game", 15), Holder(9, "browser", 5))
     device = DeviceMemory("gpu0", "a card", 100, 30, holders)
-    limits = {GPU: DeviceLimit(reserve=Bytes(10))}
+    limits = {GPU: DeviceSettings(reserve=Bytes(10))}
     (pool,) = accounting.pools((device,), limits, sizes(gpu0=50), {7})
     assert (pool.id, pool.total, pool.reserve, pool.foreign, pool.room) == (GPU, 100, 10, 20, 70)
     assert pool.holders == (("game", 15), ("browser", 5))
@@ -37,7 +38,7 @@ def test_only_the_largest_holders_are_named() -> None:
 
 def test_a_configured_capacity_leaves_the_rest_to_others() -> None:
     """With 60 of 100 for the models, others use 40 freely; what they use beyond shrinks the 60."""
-    limits = {GPU: DeviceLimit(capacity=Bytes(60))}
+    limits = {GPU: DeviceSettings(capacity=Bytes(60))}
 
     def foreign(free: int) -> int:
         (pool,) = accounting.pools((DeviceMemory("gpu0", "", 100, free),), limits, {}, ())
@@ -58,9 +59,29 @@ def test_nothing_is_negative() -> None:
 
 def test_a_device_that_only_the_configuration_knows() -> None:
     """Its capacity counts as its size, and nobody else uses it."""
-    (pool,) = accounting.pools((), {OTHER: DeviceLimit(capacity=Bytes(5))}, {}, ())
-    assert (pool.id, pool.total, pool.foreign) == (OTHER, 5, 0)
-    assert accounting.pools((), {OTHER: DeviceLimit(reserve=Bytes(5))}, {}, ()) == ()
+    size = Bytes(1 << 30)
+    (pool,) = accounting.pools((), {OTHER: DeviceSettings(capacity=size)}, {}, ())
+    assert (pool.id, pool.total, pool.foreign, pool.reserve) == (OTHER, size, 0, GPU_RESERVE)
+    assert accounting.pools((), {OTHER: DeviceSettings(reserve=Bytes(5))}, {}, ()) == ()
+
+
+def test_the_default_reserve_lies_in_the_rest_first() -> None:
+    """A capacity that leaves more than the reserve needs no further one; one that leaves less, the difference."""
+
+    def reserve(capacity: int | None, written: int | None = None) -> int:
+        one = DeviceSettings(
+            capacity=None if capacity is None else Bytes(capacity),
+            reserve=None if written is None else Bytes(written),
+        )
+        device = DeviceMemory("gpu0", "", 8 << 30, 8 << 30)
+        (pool,) = accounting.pools((device,), {GPU: one}, {}, ())
+        return pool.reserve
+
+    assert reserve(None) == GPU_RESERVE
+    assert reserve(4 << 30) == 0
+    assert reserve((8 << 30) - 100) == GPU_RESERVE - 100
+    assert reserve(4 << 30, written=7) == 7
+    assert reserve(9 << 30) == GPU_RESERVE
 
 
 def test_amounts_are_added_and_compared_by_device() -> None:

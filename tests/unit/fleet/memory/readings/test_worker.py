@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from modelswap.fleet.memory.worker import Worker
+from modelswap.fleet.memory.readings.worker import Worker
 
 
 async def test_results_come_back_in_order_on_the_loop() -> None:

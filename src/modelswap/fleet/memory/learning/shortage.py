@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.placement.policy import RAM, Need, NeedSource
+from modelswap.core.placement.policy import RAM, NeedSource
 from modelswap.deferred import regex
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from modelswap.core.placement.policy import DeviceId
+    from modelswap.core.placement.policy import DeviceId, Need
 
 RAISED_BY: Final = 1.25
 """Where the output gives no size: what predictions miss is rarely a larger share."""
@@ -50,32 +50,33 @@ def is_of_gpu(text: str) -> bool:
     return _GPU.search(text) is not None
 
 
-def corrected(
+def corrections(
     need: Need,
     text: str,
     had: Mapping[DeviceId, Bytes],
-    limits: Mapping[DeviceId, Bytes],
-) -> Need:
-    """Return the need after a start that ran out of memory and said *text*.
+    most: Mapping[DeviceId, Bytes],
+) -> dict[DeviceId, Bytes]:
+    """Return what the model needs on each device where memory was short, after a start that said *text*.
 
-    *had*: what the model could have on each device that it used. *limits*: what it could have there
-    alone. The result is never more than that: another start, alone, stays possible.
+    *had*: what it could have on each device that it uses. *most*: what it could have there alone, and no
+    result is larger: another start, alone, stays possible. Empty: nothing can be said.
     """
-    if need.source is NeedSource.UNKNOWN or not had:
-        return need
+    if need.source is NeedSource.UNKNOWN:
+        return {}
     gpus = [device for device in had if device != RAM]
-    short = gpus if gpus and (is_of_gpu(text) or need.movable) else [RAM]
-    fixed = dict(need.fixed)
-    movable = need.movable
-    most = {device: limits.get(device, Bytes(0)) for device in short}
-    settled = [device for device in short if device in fixed]
-    if settled:
-        for device in settled:
-            fixed[device] = _raised(fixed[device], text, had.get(device, Bytes(0)), most[device])
-    elif gpus and short == gpus:
-        free = Bytes(sum(had[device] for device in gpus))
-        movable = _raised(movable, text, free, Bytes(sum(most.values())))
-    return Need(fixed=fixed, movable=movable, source=NeedSource.LEARNED)
+    is_gpu = bool(gpus) and (is_of_gpu(text) or RAM not in need.fixed)
+    short = gpus if is_gpu else [device for device in had if device == RAM]
+    settled = [device for device in short if device in need.fixed]
+    if settled or not is_gpu:
+        return {
+            device: _raised(need.fixed.get(device, Bytes(0)), text, had[device], most[device])
+            for device in settled or short
+        }
+    free = Bytes(sum(had[device] for device in gpus))
+    whole = _raised(need.movable, text, free, Bytes(sum(most[device] for device in gpus)))
+    return {
+        device: Bytes(whole * max(1, had[device]) // max(len(gpus), free)) for device in gpus
+    }
 
 
 def _raised(size: Bytes, text: str, had: Bytes, most: Bytes) -> Bytes:
