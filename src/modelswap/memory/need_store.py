@@ -57,16 +57,18 @@ class NeedStore:
 
     def put(self, key: str, need: LearnedNeed) -> None:
         """Keep a need; the next `flush` writes it."""
-        self._needs[key] = need
         with self._lock:
+            self._needs[key] = need
             self._unwritten[key] = need
-        if len(self._needs) > MOST_ROWS:
-            del self._needs[min(self._needs, key=lambda one: self._needs[one].last_seen)]
+            if len(self._needs) > MOST_ROWS:
+                oldest = min(self._needs, key=lambda one: self._needs[one].last_seen)
+                del self._needs[oldest]
+                self._unwritten.pop(oldest, None)
 
     @property
     def is_changed(self) -> bool:
-        """Whether there is something to flush."""
-        return bool(self._unwritten)
+        """Whether there is something to flush, and where to."""
+        return self._connection is not None and bool(self._unwritten)
 
     def open(self) -> None:
         """Read the file, or begin a new one. What was put before stays."""
@@ -77,9 +79,11 @@ class NeedStore:
 
     def flush(self) -> None:
         """Write what was put since the last time."""
+        if self._connection is None:
+            return  # not open yet, or nowhere to write
         with self._lock:
             rows, self._unwritten = self._unwritten, {}
-        if self._connection is None or not rows:
+        if not rows:
             return
         try:
             _write(self._connection, rows)
@@ -95,7 +99,8 @@ class NeedStore:
     def _load(self) -> None:
         self._connection, rows = _opened(self._path)
         found = {key: msgspec.json.decode(text, type=LearnedNeed) for key, text in rows}
-        self._needs = {**found, **self._needs}
+        with self._lock:
+            self._needs = {**found, **self._needs}
 
     def _set_aside(self, error: Exception) -> None:
         if self._connection is not None:

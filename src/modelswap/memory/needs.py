@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from .estimate import Estimate
     from .learned import LearnedNeed
 
-GPU: Final = DeviceId("gpu")
+ANY_GPU: Final = DeviceId("gpu")
 """In a declared need: on whichever GPU the model gets."""
+ANY_DEVICE: Final = DeviceId("")
+"""In a declared need that names no device: on a GPU where there is one, else in `ram`."""
 
 Declared = Mapping[DeviceId, Bytes] | Bytes | None
-"""By device; a bare size is that on the GPUs, or of `ram` where there are none."""
+"""By device; a bare size is that of `ANY_DEVICE`."""
 
 
 class _Figure(NamedTuple):
@@ -49,62 +51,77 @@ def need_of(
 
     *gpus*: those of this machine; without any, all memory is in `ram`. *named*: those that the command names, so that
     its GPU memory is fixed there; empty: those of *predicted*, else it is movable. *measured*: what it holds now;
-    a need that is not declared is at least that.
+    a need of which nothing is declared is at least that.
     """
-    named = named or ((predicted.devices if predicted else ()) if gpus else ())
-    ram = _ram(declared, learned, predicted, has_gpus=bool(gpus))
-    on_gpus = (
-        _on_gpus(declared, learned, predicted, named) if gpus else _Figure(NeedSource.DECLARED, {})
-    )
+    said = _by_device(declared, has_gpus=bool(gpus))
+    if gpus and not named and predicted is not None:
+        named = predicted.devices
+    ram = _ram(said, learned, predicted, has_gpus=bool(gpus))
+    on_gpus = _on_gpus(said, learned, predicted, named, has_gpus=bool(gpus))
+    if said:
+        nothing = _Figure(NeedSource.DECLARED, {})
+        ram, on_gpus = ram or nothing, on_gpus or nothing
     if ram is None or on_gpus is None:
         return UNKNOWN_NEED
-    sources = [figure.source for figure in (ram, on_gpus) if gpus or figure is ram]
-    if isinstance(declared, int) and gpus:
-        sources = [on_gpus.source]  # the size of a model on GPUs says all that was asked for
+    source = max(ram.source, on_gpus.source, key=_ORDER.index)
     need = Need(
         fixed={**ram.fixed, **on_gpus.fixed},
         movable=on_gpus.movable,
-        source=max(sources, key=_ORDER.index),
+        source=NeedSource.DECLARED if said else source,
     )
-    return need if declared is not None or not measured else _at_least(need, measured)
+    return need if said or not measured else _at_least(need, measured)
+
+
+def _by_device(declared: Declared, *, has_gpus: bool) -> Mapping[DeviceId, Bytes]:
+    """Return what is declared, with a device for the size that names none."""
+    if declared is None:
+        return {}
+    said = declared if isinstance(declared, Mapping) else {ANY_DEVICE: declared}
+    if ANY_DEVICE not in said:
+        return said
+    there = ANY_GPU if has_gpus else RAM
+    rest = {device: size for device, size in said.items() if device != ANY_DEVICE}
+    return {**rest, there: Bytes(rest.get(there, 0) + said[ANY_DEVICE])}
 
 
 def _ram(
-    declared: Declared, learned: LearnedNeed | None, predicted: Estimate | None, *, has_gpus: bool
+    said: Mapping[DeviceId, Bytes],
+    learned: LearnedNeed | None,
+    predicted: Estimate | None,
+    *,
+    has_gpus: bool,
 ) -> _Figure | None:
-    if isinstance(declared, Mapping) and (RAM in declared or not has_gpus):
-        declared_size = declared[RAM] if has_gpus else Bytes(sum(declared.values()))
-        return _Figure(NeedSource.DECLARED, {RAM: declared_size})
-    if isinstance(declared, int) and not has_gpus:
-        return _Figure(NeedSource.DECLARED, {RAM: Bytes(declared)})
+    if RAM in said:
+        return _Figure(NeedSource.DECLARED, {RAM: said[RAM]})
     if learned is not None and learned.on(RAM):
         return _Figure(NeedSource.LEARNED, {RAM: learned.on(RAM)})
     if predicted is not None:
         size = predicted.ram if has_gpus else predicted.ram + predicted.gpu
         return _Figure(NeedSource.PREDICTED, {RAM: Bytes(size)})
-    return None if declared is None else _Figure(NeedSource.DECLARED, {})
+    return None
 
 
 def _on_gpus(
-    declared: Declared,
+    said: Mapping[DeviceId, Bytes],
     learned: LearnedNeed | None,
     predicted: Estimate | None,
     named: Sequence[DeviceId],
+    *,
+    has_gpus: bool,
 ) -> _Figure | None:
-    if isinstance(declared, int):
-        return _placed(NeedSource.DECLARED, Bytes(declared), named)
-    if declared is not None and any(device != RAM for device in declared):
-        fixed = {device: size for device, size in declared.items() if device not in (RAM, GPU)}
-        rest = _placed(NeedSource.DECLARED, declared.get(GPU, Bytes(0)), named)
-        return rest._replace(fixed={**rest.fixed, **fixed})
+    settled = {device: size for device, size in said.items() if device not in (RAM, ANY_GPU)}
+    if (
+        settled or ANY_GPU in said
+    ):  # also where no GPU is: then the model can never fit, and it is said so
+        rest = _placed(NeedSource.DECLARED, said.get(ANY_GPU, Bytes(0)), named)
+        return rest._replace(fixed={**rest.fixed, **settled})
+    if not has_gpus:
+        return _Figure(NeedSource.DECLARED, {})
     if learned is not None and learned.is_measured_on_gpus:
         if named:
-            fixed = {device: learned.on(device) for device in named}
-            return _Figure(NeedSource.LEARNED, fixed)
+            return _Figure(NeedSource.LEARNED, {device: learned.on(device) for device in named})
         return _Figure(NeedSource.LEARNED, {}, learned.gpu)
-    if predicted is not None:
-        return _placed(NeedSource.PREDICTED, predicted.gpu, named)
-    return None if declared is None else _Figure(NeedSource.DECLARED, {})
+    return None if predicted is None else _placed(NeedSource.PREDICTED, predicted.gpu, named)
 
 
 def _placed(source: NeedSource, size: Bytes, named: Sequence[DeviceId]) -> _Figure:
@@ -150,5 +167,5 @@ def compared(
     found = [Comparison(RAM, predicted.ram, Bytes(ram))]
     on_gpus = [size for device, size in learned.peaks.items() if device != RAM]
     if on_gpus:
-        found.append(Comparison(GPU, predicted.gpu, Bytes(sum(on_gpus))))
+        found.append(Comparison(ANY_GPU, predicted.gpu, Bytes(sum(on_gpus))))
     return tuple(found)

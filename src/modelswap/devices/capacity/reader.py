@@ -85,7 +85,7 @@ class MachineReader:
             if nvidia is not None:
                 found |= nvidia.held_by(processes)
             cards = self._cards()
-        by_bus = amdgpu.memory_by_bus(processes) if cards else {}
+        by_bus = amdgpu.memory_by_bus(processes if cards else ())
         for card in cards:
             held = by_bus.get(card.bus, amdgpu.ClientMemory(0, 0))
             if card.is_unified:
