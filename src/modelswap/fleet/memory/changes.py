@@ -40,9 +40,5 @@ def _differs(one: DevicePool, other: DevicePool, step: Bytes) -> bool:
     return fixed or abs(one.foreign - other.foreign) >= step
 
 
-def _moved(
-    one: Mapping[DeviceId, Bytes], other: Mapping[DeviceId, Bytes], step: Bytes
-) -> bool:
-    return any(
-        abs(one.get(device, 0) - other.get(device, 0)) >= step for device in {*one, *other}
-    )
+def _moved(one: Mapping[DeviceId, Bytes], other: Mapping[DeviceId, Bytes], step: Bytes) -> bool:
+    return any(abs(one.get(device, 0) - other.get(device, 0)) >= step for device in {*one, *other})

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 from modelswap.core.failure import Cause
 from modelswap.deferred import dataclass
 
-from .state import NO_MEMORY_STATE
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
@@ -44,6 +42,12 @@ class MemorySources:
 
 
 THIS_MACHINE: Final = MemorySources()
+
+
+def nothing_known() -> MemoryState:
+    from .state import NO_MEMORY_STATE  # noqa: PLC0415 - for those who ask
+
+    return NO_MEMORY_STATE
 
 
 class FleetHost:
@@ -156,7 +160,9 @@ class FleetMemory:
 
     def state(self) -> MemoryState:
         """Return what is known now, without reading."""
-        return NO_MEMORY_STATE if self._watch is None else self._watch.state()
+        if self._watch is not None:
+            return self._watch.state()
+        return nothing_known()
 
     async def read(self, models: Iterable[ModelId] = ()) -> MemoryState:
         """Read the devices, and predict what the models need; return what is known a moment later."""

@@ -14,8 +14,12 @@ from .learning.model_needs import ModelNeeds
 from .watch import MemoryWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelswap.config.plan import Model, Plan
+    from modelswap.core.placement.policy import DeviceId
     from modelswap.memory.estimate import Estimate
+    from modelswap.units import Bytes
 
     from .fleet_memory import FleetHost, MemorySources
 
@@ -33,7 +37,8 @@ def make_watch(plan: Plan, sources: MemorySources, host: FleetHost) -> MemoryWat
     return MemoryWatch(plan, host, reader, store, needs, is_kept=sources.store is not None)
 
 
-def predicted(model: Model) -> Estimate | None:
+def predicted(model: Model, gpus: Mapping[DeviceId, Bytes]) -> Estimate | None:
     """Predict what the model's server takes; `None`: nothing can be said. It reads files."""
-    del model
-    return None
+    from modelswap.memory.predict import predict  # noqa: PLC0415 - most needs are declared or learned
+
+    return predict(model.argv, model.env, gpus=bool(gpus), gpu_totals=gpus)

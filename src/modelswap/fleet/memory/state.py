@@ -5,7 +5,6 @@ Units: bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,8 @@ from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelswap.core.placement.policy import DevicePool, Facts, Need
     from modelswap.devices.memory import DeviceMemory
     from modelswap.memory.estimate import Estimate

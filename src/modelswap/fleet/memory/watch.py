@@ -84,6 +84,8 @@ class MemoryWatch:
         self._devices: tuple[DeviceMemory, ...] = ()
         self._pools: tuple[DevicePool, ...] = ()
         self._runs: dict[ModelId, Run] = {}
+        self._unpredicted: set[ModelId] = set()
+        """Those whose need is to be predicted after the first reading."""
         self._facts = NO_FACTS
         self._is_stored = False
         """The store has been read."""
@@ -121,7 +123,14 @@ class MemoryWatch:
             self._early.add(partial(self._is_prepared, cold), partial(self._decide, then))
             if not self._readings.is_fresh:
                 self._readings.read()
-            self._predictions.ask(cold)
+            self._predict(cold)
+
+    def _predict(self, models: Iterable[ModelId]) -> None:
+        """Have predicted what is not known of the models, as soon as the devices are."""
+        self._unpredicted.update(models)
+        if self._readings.read_at is not None:
+            self._predictions.ask(self._unpredicted)
+            self._unpredicted.clear()
 
     def _is_prepared(self, models: Iterable[ModelId]) -> bool:
         is_read = self._readings.is_fresh and self._is_stored
@@ -158,7 +167,7 @@ class MemoryWatch:
             if run.is_from_start and run.measurement.load is not None:
                 self._needs.learn_load(model, run.measurement.load)
         elif not run.is_from_start and self.is_in_use:
-            self._predictions.ask((model,))
+            self._predict((model,))
         if self.is_in_use:
             self._loop.call_soon(self._readings.read)  # after the answers to requests
 
@@ -249,17 +258,22 @@ class MemoryWatch:
 
     async def refresh(self, models: Iterable[ModelId]) -> MemoryState:
         """Read the devices and predict what was not predicted yet; return all, after a moment at most."""
+        begun = self._readings.now
+        await self._until(lambda: (self._readings.read_at or 0) >= begun, self._readings.read)
         wanted = list(models)
-        known = asyncio.Event()
-        self._predictions.ask(wanted, anew=True)
-        self._readings.read_at = None
-        self._readings.read()
-        self._early.add(
-            lambda: self._readings.is_fresh and all(map(self._needs.is_predicted, wanted)),
-            known.set,
+        await self._until(
+            lambda: all(map(self._needs.is_predicted, wanted)),
+            partial(self._predictions.ask, wanted, anew=True),
         )
-        await known.wait()
         return self.state()
+
+    async def _until(self, is_known: Callable[[], bool], ask: Callable[[], None]) -> None:
+        """Ask, and wait until it is known, a moment at most."""
+        known = asyncio.Event()
+        self._early.add(is_known, known.set)
+        ask()
+        self._early.release()
+        await known.wait()
 
     # Reading
 
@@ -279,15 +293,14 @@ class MemoryWatch:
                 run.on_sample(begun, reading.samples[model])
                 self._learn(model, run)
         ours = accounting.added(self._runs[model].own for model in servers if model in pids)
-        self._pools = accounting.pools(
-            reading.devices, self._plan.devices, ours, reading.processes
-        )
-        self._needs.on_gpus([pool.id for pool in self._pools if pool.id != RAM])
+        self._pools = accounting.pools(reading.devices, self._plan.devices, ours, reading.processes)
+        self._needs.on_gpus({pool.id: pool.total for pool in self._pools if pool.id != RAM})
 
     def _on_trouble(self, text: str) -> None:
         self._host.on_note("warn", f"the memory of the devices cannot be read: {text}")
 
     def _after_reading(self) -> None:
+        self._predict(())
         self._on_known()
         self._schedule()
 

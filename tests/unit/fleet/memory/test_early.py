@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-
-import pytest
+from functools import partial
+from typing import TYPE_CHECKING
 
 from modelswap.fleet.memory import early
 from modelswap.fleet.memory.early import EarlyRequests
 from modelswap.units import Seconds
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def test_what_is_prepared_goes_in_order() -> None:
@@ -17,7 +20,7 @@ async def test_what_is_prepared_goes_in_order() -> None:
     gone: list[str] = []
     prepared: set[str] = set()
     for name in ("a", "b", "c"):
-        waiting.add(lambda name=name: name in prepared, lambda name=name: gone.append(name))
+        waiting.add(partial(prepared.__contains__, name), partial(gone.append, name))
     waiting.release()
     assert gone == []
     prepared |= {"a", "c"}

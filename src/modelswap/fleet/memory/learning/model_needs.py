@@ -6,7 +6,7 @@ that ran out of memory is the last that is known of the model.
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from modelswap.memory.needs import need_of
 from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.placement.policy import DeviceId
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from modelswap.memory.estimate import Estimate
     from modelswap.memory.need_store import NeedStore
 
-    Predict = Callable[[Model], Estimate | None]
+    Predict = Callable[[Model, Mapping[DeviceId, Bytes]], Estimate | None]
 
 
 class ModelNeeds:
     def __init__(self, plan: Plan, store: NeedStore, predict: Predict) -> None:
-        """*predict* blocks; it is called by what `prediction` returns."""
+        """*predict* gets a model and the sizes of the GPUs. It blocks; `prediction` returns a call of it."""
         self._store = store
         self._predict = predict
         self._models = plan.models
-        self._gpus: tuple[DeviceId, ...] = ()
+        self._gpus: Mapping[DeviceId, Bytes] = {}
         self._predicted: dict[str, Estimate | None] = {}
         """By identity; `None`: nothing can be said."""
         self._measured: dict[ModelId, Mapping[DeviceId, Bytes]] = {}
@@ -49,10 +49,11 @@ class ModelNeeds:
         self._models = plan.models
         self.update()
 
-    def on_gpus(self, gpus: Sequence[DeviceId]) -> None:
-        """Learn which GPUs there are."""
-        if tuple(gpus) != self._gpus:
-            self._gpus = tuple(gpus)
+    def on_gpus(self, gpus: Mapping[DeviceId, Bytes]) -> None:
+        """Learn which GPUs there are, and their sizes."""
+        if gpus != self._gpus:
+            self._gpus = gpus
+            self._predicted.clear()
             self.update()
 
     def update(self) -> None:
@@ -100,7 +101,7 @@ class ModelNeeds:
 
     def prediction(self, model: ModelId) -> Callable[[], Estimate | None]:
         """Return what predicts, for a thread; *model* is configured."""
-        return partial(self._predict, self._models[model])
+        return partial(self._predict, self._models[model], self._gpus)
 
     def on_predicted(self, identity: str, estimate: Estimate | None) -> None:
         self._predicted[identity] = estimate
@@ -119,9 +120,7 @@ class ModelNeeds:
         self._measured.pop(model, None)
         self._set(model)
 
-    def learn(
-        self, model: ModelId, peaks: Mapping[DeviceId, Bytes], *, is_new_run: bool
-    ) -> None:
+    def learn(self, model: ModelId, peaks: Mapping[DeviceId, Bytes], *, is_new_run: bool) -> None:
         """Keep the peaks of a server that has served."""
         self._put(model, lambda old, now: old.with_peaks(peaks, now, is_new_run=is_new_run))
 
@@ -143,13 +142,11 @@ class ModelNeeds:
         for device, size in sizes.items():
             self._put(model, partial(_corrected, device, size))
 
-    def _put(
-        self, model: ModelId, change: Callable[[LearnedNeed, float], LearnedNeed]
-    ) -> None:
+    def _put(self, model: ModelId, change: Callable[[LearnedNeed, float], LearnedNeed]) -> None:
         found = self._models.get(model)
         if found is not None:
             old = self._store.get(found.identity) or LearnedNeed()
-            self._store.put(found.identity, change(old, time.time()))
+            self._store.put(found.identity, change(old, datetime.now(UTC).timestamp()))
             self._set(model)
 
     def _set(self, model: ModelId) -> None:
@@ -175,7 +172,7 @@ class ModelNeeds:
             declared=memory.get(ANY_DEVICE) or memory or None,
             learned=learned,
             predicted=predicted,
-            gpus=self._gpus,
+            gpus=tuple(self._gpus),
             measured=measured,
         )
         if learned is not None and learned.corrected and need.source is NeedSource.DECLARED:

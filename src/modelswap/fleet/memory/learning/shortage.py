@@ -30,9 +30,7 @@ _SIZE: Final = regex(
 )
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 """Bytes; both programs count in powers of 1024, whatever they print."""
-_GPU: Final = regex(
-    r"cuda|hip|rocm|vulkan|vk_|metal|sycl|musa|gpu|vram|device \d", re.IGNORECASE
-)
+_GPU: Final = regex(r"cuda|hip|rocm|vulkan|vk_|metal|sycl|musa|gpu|vram|device \d", re.IGNORECASE)
 
 
 def failed_size(text: str) -> Bytes:
@@ -74,9 +72,7 @@ def corrections(
         }
     free = Bytes(sum(had[device] for device in gpus))
     whole = _raised(need.movable, text, free, Bytes(sum(most[device] for device in gpus)))
-    return {
-        device: Bytes(whole * max(1, had[device]) // max(len(gpus), free)) for device in gpus
-    }
+    return {device: Bytes(whole * max(1, had[device]) // max(len(gpus), free)) for device in gpus}
 
 
 def _raised(size: Bytes, text: str, had: Bytes, most: Bytes) -> Bytes:

@@ -19,7 +19,10 @@ CUDA = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 8192.00 MiB on de
     [
         (CUDA, 8 * GIB),
         ("alloc_tensor_range: failed to allocate CUDA0 buffer of size 8589934592", 8 * GIB),
-        ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity", 5 * GIB // 2),
+        (
+            "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity",
+            5 * GIB // 2,
+        ),
         ("failed to allocate 512 MB", 512 << 20),
         ("cudaMalloc failed: out of memory", 0),
         ("std::bad_alloc", 0),
