@@ -9,6 +9,7 @@ COMMANDS: Final = {
     "serve": "Serve every model of a configuration on one port.",
     "check": "Check a configuration, or show what it amounts to.",
     "reload": "Have the running server load its configuration again, or hand over to a new one.",
+    "devices": "Show the memory of this machine's devices, and who uses it.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",
 }

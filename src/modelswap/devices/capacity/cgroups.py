@@ -30,6 +30,13 @@ class Limit(NamedTuple):
     total: int
     free: int
     """Until the limit, when all that can be reclaimed is."""
+    folder: Path
+
+    def processes(self) -> list[int]:
+        """Return the processes of the group and of those below it, as far as we can see them."""
+        lists = [self.folder / "cgroup.procs", *self.folder.glob("**/cgroup.procs")]
+        lines = [line for path in set(lists) for line in procfs.read_bytes(str(path)).split()]
+        return [int(line) for line in lines if line != b"0"]  # 0: of another pid namespace
 
 
 class _Group(NamedTuple):
@@ -49,7 +56,7 @@ class _Group(NamedTuple):
         if usage is None:
             return None
         held = usage - _sum(self.folder / "memory.stat", self.reclaimable)
-        return Limit(self.name, total, min(total, max(0, total - held)))
+        return Limit(self.name, total, min(total, max(0, total - held)), self.folder)
 
 
 def limits_below(most: int, proc: Path = Path("/proc")) -> list[Limit]:

@@ -34,6 +34,15 @@ def read_ram(proc: Path = Path("/proc")) -> DeviceMemory:
     return DeviceMemory(RAM, where, total, min(free, total), vendor="Apple" if is_apple else "")
 
 
+def sharing_processes(proc: Path = Path("/proc")) -> list[int]:
+    """Return the processes that use this memory: those of the cgroup that limits it most, else all."""
+    total, free = _of_linux(proc) or (0, 0)
+    limits = [limit for limit in limits_below(total, proc) if limit.free < free]
+    if not limits:
+        return procfs.all_pids()
+    return min(limits, key=lambda limit: limit.free).processes()
+
+
 def _of_linux(proc: Path) -> tuple[int, int] | None:
     lines = (line.split() for line in procfs.read_bytes(f"{proc}/meminfo").splitlines())
     found = {words[0]: int(words[1]) * _KIB for words in lines if len(words) > 1}

@@ -18,7 +18,7 @@ from modelswap.devices.memory import Holder
 from . import amdgpu
 from .nvidia import NvidiaMemory
 from .process_memory import memory_of
-from .ram import RAM, read_ram
+from .ram import RAM, read_ram, sharing_processes
 from .visible import visible
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class MachineReader:
     def holders(self, device: DeviceMemory, ours: Collection[int] = ()) -> tuple[Holder, ...]:
         """Find the largest holders of a device that are not among *ours*; looks at every process."""
         if device.id == RAM:
-            others = [pid for pid in procfs.all_pids() if pid not in ours]
+            others = [pid for pid in sharing_processes(self._proc) if pid not in ours]
             found = [Holder(pid, procfs.name_of(pid), memory_of([pid]).own) for pid in others]
         elif device.vendor == amdgpu.VENDOR:
             found = self._holders_of_card(device.id, ours)

@@ -54,8 +54,8 @@ def test_a_service_of_systemd(tmp_path: Path) -> None:
     v2_group(mount / "app.slice/m.service", "max", 3 * GIB, cached=GIB, high=str(4 * GIB))
     proc = processes_in(tmp_path, "0::/app.slice/m.service\n", v2_mount("/", mount))
     assert limits_below(MACHINE, proc) == [
-        Limit("/app.slice/m.service", 4 * GIB, 2 * GIB + 1500),
-        Limit("/app.slice", 8 * GIB, 4 * GIB + 1500),
+        Limit("/app.slice/m.service", 4 * GIB, 2 * GIB + 1500, mount / "app.slice/m.service"),
+        Limit("/app.slice", 8 * GIB, 4 * GIB + 1500, mount / "app.slice"),
     ]
 
 
@@ -65,7 +65,7 @@ def test_a_container_with_a_view_of_its_own(tmp_path: Path) -> None:
     v2_group(mount, str(2 * GIB), GIB)
     where = v2_mount("/", mount).replace("my cgroup", "my\\040cgroup")
     assert limits_below(MACHINE, processes_in(tmp_path, "0::/\n", where)) == [
-        Limit("/", 2 * GIB, GIB + 1500)
+        Limit("/", 2 * GIB, GIB + 1500, mount)
     ]
 
 
@@ -77,7 +77,7 @@ def test_a_container_that_is_told_the_path_of_the_host(tmp_path: Path) -> None:
     mounts += f"36 30 0:31 /docker/abc {tmp_path}/cpu ro - cgroup cgroup rw,cpu\n"
     groups = "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n"
     assert limits_below(MACHINE, processes_in(tmp_path, groups, mounts)) == [
-        Limit("/", 6 * GIB, 3 * GIB + 100)
+        Limit("/", 6 * GIB, 3 * GIB + 100, mount)
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_group_outside_of_the_mount(tmp_path: Path) -> None:
     mount = tmp_path / "cgroup"
     v2_group(mount, str(GIB), 2 * GIB)
     proc = processes_in(tmp_path, "0::/../other\n", v2_mount("/", mount))
-    assert limits_below(MACHINE, proc) == [Limit("/", GIB, 0)]
+    assert limits_below(MACHINE, proc) == [Limit("/", GIB, 0, mount)]
 
 
 def test_what_cannot_be_read_limits_nothing(tmp_path: Path) -> None:
@@ -107,3 +107,11 @@ def test_what_cannot_be_read_limits_nothing(tmp_path: Path) -> None:
     v2_group(tmp_path / "gone", str(GIB), GIB)
     (tmp_path / "gone" / "memory.current").unlink()
     assert limits_below(MACHINE, proc) == []
+
+
+def test_the_processes_of_a_group(tmp_path: Path) -> None:
+    """Those of the groups below count; those of another pid namespace have no number here."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "cgroup.procs").write_text("12\n0\n")
+    (tmp_path / "a/b/cgroup.procs").write_text("7\n")
+    assert sorted(Limit("/", 1, 1, tmp_path).processes()) == [7, 12]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from modelswap.devices.capacity.ram import read_ram
+from modelswap.devices.capacity.ram import read_ram, sharing_processes
 from modelswap.devices.memory import DeviceMemory
+from modelswap.procfs import all_pids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,10 @@ def test_a_cgroup_sets_the_size(tmp_path: Path) -> None:
     assert read_ram(proc) == DeviceMemory(
         "ram", "memory, limited by the cgroup /small", 12288 * KIB, 2048 * KIB
     )
+    (tmp_path / "small" / "cgroup.procs").write_text("4711\n")
+    assert sharing_processes(proc) == [4711]
+    (tmp_path / "small" / "memory.current").write_text("0\n")
+    assert sharing_processes(proc) == all_pids()
 
 
 def test_without_figures_of_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
