@@ -30,7 +30,7 @@ from modelswap.core.commands import (
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.placement.policy import NeverFits, Question
+from modelswap.core.placement.policy import PlacementPlan, Question
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
 
@@ -301,7 +301,7 @@ class ControllerSimulator:
 
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
         plan = groups_policy(self.groups)(Question(target, [victim]))
-        return not isinstance(plan, NeverFits) and victim in plan.evicted
+        return isinstance(plan, PlacementPlan) and victim in plan.evicted
 
     def check_overtaking(self, model: ModelId, arrived: float) -> None:
         """No request that came after another was overdue is served where it stands in its way."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from modelswap.config.plan import DEFAULT_GROUP, Groups, Matrix
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.placement.policy import PlacementPlan, Question, all_of, apart
+from modelswap.core.placement.policy import PlacementPlan, Question, all_of, apart, unrestricted
 
 from .addresses import listening
 
@@ -20,8 +20,22 @@ if TYPE_CHECKING:
 
 
 def compile_policy(plan: Plan) -> Policy:
-    """Join what the routing says with the addresses that only one model can have."""
-    return all_of(routing_policy(plan), apart(listening(plan.models)))
+    """Join what the routing says with the addresses that only one model can have, and with memory.
+
+    Memory comes last: it counts as free what the others evict.
+    """
+    return all_of(routing_policy(plan), apart(listening(plan.models)), _by_memory(plan))
+
+
+def _by_memory(plan: Plan) -> Policy:
+    if plan.memory is None:
+        return unrestricted
+    from modelswap.core.placement.memory.memory_policy import (  # noqa: PLC0415 - not for files of llama-swap
+        memory_policy,
+    )
+
+    pinned = [name for name, model in plan.models.items() if model.pinned]
+    return memory_policy(plan.memory, pinned)
 
 
 def routing_policy(plan: Plan) -> Policy:
