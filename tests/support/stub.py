@@ -126,7 +126,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory", type=int, default=0, metavar="MB")
     parser.add_argument("--grows", type=int, default=0, metavar="MB", help="at the first request")
     parser.add_argument(
-        "--out-of-memory", metavar="FILE", help="fail as llama.cpp does, unless the file is there; make it"
+        "--out-of-memory",
+        metavar="FILE",
+        help="fail as llama.cpp does, unless the file is there; make it",
     )
     return parser.parse_args(arguments)
 
