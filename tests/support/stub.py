@@ -134,8 +134,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def allocated(megabytes: int) -> bytearray:
-    """Return memory that is really taken: each page is written."""
-    return bytearray(os.urandom(1 << 20) * megabytes)
+    """Return memory that is really taken: each page is written, and none is copied."""
+    return bytearray(os.urandom(1 << 20)) * megabytes
 
 
 def run_out_of_memory(mark: str) -> None:

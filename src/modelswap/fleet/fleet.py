@@ -152,6 +152,8 @@ class Fleet:
     def release(self, model: ModelId) -> None:
         """End one lease."""
         commands = self._controller.on_finished(model, self._now())
+        if model in self._memory.unserved:
+            self._memory.on_served(model)
         if commands:
             self._execute(commands)
 

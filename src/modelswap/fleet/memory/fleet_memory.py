@@ -101,6 +101,8 @@ class FleetMemory:
         self._sources = sources
         self._host = host
         self._watch: MemoryWatch | None = None
+        self.unserved: set[ModelId] = set()
+        """Ready models of which no request has ended yet, where that is to be told."""
 
     def open(self) -> None:
         """Begin to watch, if the policy in force needs facts."""
@@ -111,7 +113,7 @@ class FleetMemory:
         if self._watch is None:
             from .making import make_watch  # noqa: PLC0415 - files made for llama-swap need no facts
 
-            self._watch = make_watch(self._plan, self._sources, self._host)
+            self._watch = make_watch(self._plan, self._sources, self._host, self.unserved)
         return self._watch
 
     def prepare(self, models: Sequence[ModelId], then: Callable[[], None]) -> None:
@@ -133,6 +135,11 @@ class FleetMemory:
     def on_phase(self, model: ModelId, phase: Phase) -> None:
         if self._watch is not None:
             self._watch.on_phase(model, phase)
+
+    def on_served(self, model: ModelId) -> None:
+        """Learn that the first request of a model that is `unserved` has ended."""
+        if self._watch is not None:
+            self._watch.on_served(model)
 
     def explained(self, model: ModelId, why: Failure) -> Failure:
         """Learn from a start that failed; return the reason, with need and capacity where those count."""

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.placement.policy import DeviceId
+    from modelswap.core.spec import ModelId
     from modelswap.memory.estimate import Estimate
     from modelswap.units import Bytes
 
     from .fleet_memory import FleetHost, MemorySources
 
 
-def make_watch(plan: Plan, sources: MemorySources, host: FleetHost) -> MemoryWatch:
-    """Return a watch that has begun to open its store."""
+def make_watch(
+    plan: Plan, sources: MemorySources, host: FleetHost, unserved: set[ModelId]
+) -> MemoryWatch:
+    """Return a watch that has begun to open its store; it keeps *unserved*, for `FleetMemory`."""
     loop = asyncio.get_running_loop()
     reader = MachineReader() if sources.reader is None else sources.reader()
 
@@ -34,7 +37,8 @@ def make_watch(plan: Plan, sources: MemorySources, host: FleetHost) -> MemoryWat
 
     store = NeedStore(sources.store or Path(os.devnull), warn)
     needs = ModelNeeds(plan, store, predicted)
-    return MemoryWatch(plan, host, reader, store, needs, is_kept=sources.store is not None)
+    is_kept = sources.store is not None
+    return MemoryWatch(plan, host, reader, store, needs, unserved=unserved, is_kept=is_kept)
 
 
 def predicted(model: Model, gpus: Mapping[DeviceId, Bytes]) -> Estimate | None:

@@ -59,7 +59,7 @@ class Run:
     def note_use(self, used: Seconds) -> None:
         """Learn when it was used last: when it became ready, or its last request ended."""
         if self.is_ready and used != self._used:
-            if self._used is not None or not self.is_from_start:
+            if self._used is not None:
                 self.measurement.on_request_ended()
             self._used = used
 
@@ -69,7 +69,7 @@ class Run:
             self.stopping_since = now
 
     def on_sample(self, begun: Seconds, sample: Sample) -> None:
-        if self.stopping_since is not None:
+        if self.stopping_since is not None and begun >= self.stopping_since:
             return
         was_ready = self.is_ready
         self.measurement.on_sample(begun, sample)

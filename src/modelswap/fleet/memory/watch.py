@@ -61,13 +61,18 @@ class MemoryWatch:
         store: NeedStore,
         needs: ModelNeeds,
         *,
+        unserved: set[ModelId],
         is_kept: bool,
     ) -> None:
-        """*is_kept*: what was learned is read from the store's file and written there."""
+        """*unserved* is kept up to date: the models whose first end of a request is to be told.
+
+        *is_kept*: what was learned is read from the store's file and written there.
+        """
         self._plan = plan
         self._host = host
         self._store = store
         self._needs = needs
+        self._unserved = unserved
         self._loop = loop = asyncio.get_running_loop()
         self._worker = Worker(loop)
         self._early = EarlyRequests(loop)
@@ -164,6 +169,7 @@ class MemoryWatch:
             self._on_stopped(model, run)
         elif phase is Phase.READY and not run.is_ready:
             run.on_ready(now)
+            self._unserved.add(model)
             if run.is_from_start and run.measurement.load is not None:
                 self._needs.learn_load(model, run.measurement.load)
         elif not run.is_from_start and self.is_in_use:
@@ -171,7 +177,14 @@ class MemoryWatch:
         if self.is_in_use:
             self._loop.call_soon(self._readings.read)  # after the answers to requests
 
+    def on_served(self, model: ModelId) -> None:
+        """Measure a model whose first request has ended: now it has all that it needs."""
+        self._unserved.discard(model)
+        self._runs[model].measurement.on_request_ended()
+        self._loop.call_soon(self._readings.read)
+
     def _on_stopped(self, model: ModelId, run: Run) -> None:
+        self._unserved.discard(model)
         self._others_changed(model)
         if run.is_ready and run.stopping_since is not None:
             self._needs.learn_stop(model, Seconds(self._readings.now - run.stopping_since))
@@ -288,7 +301,8 @@ class MemoryWatch:
         for model, (phase, pid) in servers.items():
             run = self._run(model)
             if phase is Phase.READY and not run.is_ready:
-                run.on_ready(begun)  # found running, and ready before anybody looked
+                run.on_ready(begun)  # it was ready before the watch began
+                self._unserved.add(model)
             if pid is not None and pids.get(model) == pid:
                 run.on_sample(begun, reading.samples[model])
                 self._learn(model, run)

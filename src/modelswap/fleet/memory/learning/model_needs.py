@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from modelswap.core.placement.memory.declared import ANY_DEVICE
 from modelswap.core.placement.policy import RAM, UNKNOWN_NEED, Need, NeedSource
 from modelswap.memory.learned import LearnedNeed
@@ -39,6 +41,8 @@ class ModelNeeds:
         """By identity; `None`: nothing can be said."""
         self._measured: dict[ModelId, Mapping[DeviceId, Bytes]] = {}
         """The peaks of servers that run and were measured."""
+        self._measured_once: dict[str, Mapping[DeviceId, Bytes]] = {}
+        """By identity: the peaks of the last server, for a model that is not learned yet."""
         self.known: Mapping[ModelId, Need] = {}
         """The needs that are not unknown."""
         self.reload: Mapping[ModelId, Seconds] = {}
@@ -114,6 +118,7 @@ class ModelNeeds:
     def on_measured(self, model: ModelId, peaks: Mapping[DeviceId, Bytes]) -> None:
         """Take what a server that is ready has held at most so far."""
         self._measured[model] = peaks
+        self._measured_once[self.identity(model)] = peaks
         self._set(model)
 
     def on_exited(self, model: ModelId) -> None:
@@ -165,9 +170,10 @@ class ModelNeeds:
         learned = self._store.get(found.identity)
         predicted = self._predicted.get(found.identity)
         measured = self._measured.get(model)
-        if measured and predicted is None and (learned is None or not learned.peaks):
-            peaks = {str(device): int(size) for device, size in measured.items()}
-            learned = LearnedNeed(peaks=peaks)  # until it has served a request
+        once = self._measured_once.get(found.identity)
+        if once and predicted is None and (learned is None or not learned.peaks):
+            peaks = {str(device): int(size) for device, size in once.items()}
+            learned = msgspec.structs.replace(learned or LearnedNeed(), peaks=peaks)
         need = need_of(
             declared=memory.get(ANY_DEVICE) or memory or None,
             learned=learned,
