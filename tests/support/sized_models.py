@@ -380,3 +380,20 @@ MODELS: dict[str, Callable[[], GgufBuilder]] = {
     "bert": bert,
 }
 """By architecture; some hundred MB each."""
+
+
+def adapter(*, layers: int = 4, embd: int = 1024, rank: int = 1024) -> GgufBuilder:
+    """Return a LoRA adapter for the attention of `dense`."""
+    metadata = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": 16.0,
+    }
+    tensors = [
+        Tensor(f"blk.{n}.attn_{part}.weight.lora_{side}", shape, F16)
+        for n in range(layers)
+        for part in ("q", "output")
+        for side, shape in (("a", (embd, rank)), ("b", (rank, embd)))
+    ]
+    return GgufBuilder(metadata, tensors)

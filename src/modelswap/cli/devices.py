@@ -58,7 +58,7 @@ def described(reader: MachineReader, ours: Collection[int]) -> Iterator[str]:
         rows.append((device.id, size(device.total), size(device.free), models, rest, device.name))
     yield from _table(rows)
     if held.file_pages >= _MIB:
-        yield f"ram: {size(held.file_pages)} of the models' files are in memory; they count as free"
+        yield f"ram: {size(held.file_pages)} of the models' files and libraries are in memory; they count as free"
     for device in devices:
         found = [one for one in reader.holders(device, ours) if one.bytes >= _MIB]
         if found:

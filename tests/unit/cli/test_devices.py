@@ -73,8 +73,8 @@ def test_apple_silicon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_card_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """No traceback: the card and the driver's error."""
     lost = RecordedNvml(Card("A100", "GPU-a", 0, 0, memory_error=GPU_IS_LOST))
-    monkeypatch.setattr("modelswap.devices.capacity.reader.nvml.is_present", lambda: True)
-    monkeypatch.setitem(MachineReader.__init__.__kwdefaults__, "open_nvml", lambda: Nvml(lost))
+    machine = MachineReader(open_nvml=lambda: Nvml(lost))
+    monkeypatch.setattr("modelswap.devices.capacity.reader.MachineReader", lambda: machine)
     result = CliRunner().invoke(command)
     assert (result.exit_code, lost.is_shut) == (1, True)
     assert "gpu0 (A100) does not answer: NVML error 15" in result.output
