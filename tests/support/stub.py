@@ -93,9 +93,7 @@ class Stub:
     def infer(self, connection: Connection, request: Request) -> None:
         if self.flags.crash_on_request:
             os._exit(3)
-        with self.lock:
-            if len(self.ballast) == 1:
-                self.ballast.append(allocated(self.flags.grows))
+        self.ballast.append(allocated(self.flags.grows))
         self.count("open")
         try:
             answer(self.flags.name, connection, request)
@@ -124,7 +122,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--log-flood", action="store_true", help="write without pause to stdout")
     parser.add_argument("--journal", metavar="FILE", help="append one line per start")
     parser.add_argument("--memory", type=int, default=0, metavar="MB")
-    parser.add_argument("--grows", type=int, default=0, metavar="MB", help="at the first request")
+    parser.add_argument("--grows", type=int, default=0, metavar="MB", help="at each request")
     parser.add_argument(
         "--out-of-memory",
         metavar="FILE",

@@ -52,7 +52,8 @@ def frees_memory(view: ClusterView, model: ModelId, policy: Policy) -> bool:
     """Say whether models are placed by memory, and more of it is to be free for this one than now."""
     if not view.facts.pools:
         return False
-    answer = policy(view.question(model, view.live()))
+    others = [one for one in view.live() if one != model]
+    answer = policy(view.question(model, others))
     if isinstance(answer, PlacementPlan):
         return bool(answer.evictions)
     return isinstance(answer, NotYet)

@@ -25,6 +25,8 @@ to keep then."""
 def matter(before: Facts, after: Facts, *, is_waited_for: bool) -> bool:
     """Say whether the decisions have to know *after*; learned times alone do not matter."""
     step = FINE if is_waited_for else NOISE
+    if is_waited_for and _named(after) != _named(before):
+        return True
     if after.needs != before.needs or after.held.keys() != before.held.keys():
         return True
     if len(after.pools) != len(before.pools):
@@ -33,6 +35,11 @@ def matter(before: Facts, after: Facts, *, is_waited_for: bool) -> bool:
     if any(_differs(one, other, step) for one, other in pairs):
         return True
     return any(_moved(before.held[model], after.held[model], step) for model in after.held)
+
+
+def _named(facts: Facts) -> list[str]:
+    """Return who holds memory beside us: a request that waits for it is told."""
+    return [name for pool in facts.pools for name, _ in pool.holders]
 
 
 def _differs(one: DevicePool, other: DevicePool, step: Bytes) -> bool:

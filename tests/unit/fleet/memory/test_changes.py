@@ -58,5 +58,14 @@ def test_needs_models_and_devices_count(after: Facts) -> None:
     assert matter(FACTS, after, is_waited_for=False)
 
 
+def test_other_holders_count_for_a_request_that_waits() -> None:
+    """It is told who holds the memory; how much is another matter."""
+    after = replace(FACTS, pools=(replace(POOL, holders=(("game", Bytes(5)),)),))
+    same = replace(FACTS, pools=(replace(POOL, holders=(("game", Bytes(6)),)),))
+    assert matter(FACTS, after, is_waited_for=True)
+    assert not matter(FACTS, after, is_waited_for=False)
+    assert not matter(after, same, is_waited_for=True)
+
+
 def test_learned_times_alone_wake_nobody() -> None:
     assert not matter(FACTS, replace(FACTS, reload={A: Seconds(3.0)}), is_waited_for=True)

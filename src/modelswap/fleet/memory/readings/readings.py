@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .reading import MemoryReader
     from .worker import Worker
 
-FRESH: Final = Seconds(1.0)
-"""A load is decided by a reading that is not older."""
+FRESH: Final = Seconds(0.2)
+"""A load is decided by a reading that is not older: other programs take memory at any time, and a reading
+costs a hundredth of the load."""
 
 
 class Subjects(NamedTuple):
