@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
 from support.controller_simulator import MAX_WAIT, MODELS, ControllerSimulator, FakeServer
@@ -25,6 +24,7 @@ class RandomTraffic:
 
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
+    simulator: type[ControllerSimulator] = ControllerSimulator
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
@@ -41,7 +41,7 @@ class RandomTraffic:
             )
             for m in MODELS
         }
-        self.sim = ControllerSimulator(
+        self.sim = self.simulator(
             specs,
             queue_limit=40,
             server_of=lambda _: self.server(),
@@ -128,7 +128,7 @@ class RandomTraffic:
         w.execute(
             w.controller.replace(
                 specs,
-                groups_policy(w.groups),
+                w.policy(),
                 changed=frozenset() if is_removed else frozenset({model}),
                 removed=frozenset({model}) if is_removed else frozenset(),
                 max_wait=MAX_WAIT,

@@ -1,6 +1,6 @@
 """What placing by memory adds to scheduling: promises to models that start, and requests that wait for room.
 
-Guarantees: whatever waits for room is decided again at `RoomWaits.next_look`, if no event does that before.
+Guarantees: whatever waits for room is decided again at `Room.next_look`, if no event does that before.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from modelswap.core.models.lifecycle import Phase
 from modelswap.core.placement.policy import NotYet, PlacementPlan
 
 from .admission import Wait, WaitReason
@@ -25,27 +26,60 @@ if TYPE_CHECKING:
     from .decisions import PendingSwap
 
 
-def with_promises(
-    facts: Facts,
-    states: Mapping[ModelId, ModelState],
-    alive: Collection[ModelId],
-    pending: Mapping[ModelId, PendingSwap],
-) -> Facts:
-    """Return the facts with what was promised to models of which they do not know yet.
+class Room:
+    def __init__(self) -> None:
+        self.short_since: dict[ModelId, Seconds] = {}
+        """Since when there is no room for these models."""
+        self.next_look = NEVER
+        self._started: set[ModelId] = set()
+        """Models that started after the facts were told, which may know an earlier run of theirs."""
 
-    So two decisions in a row, without new facts between them, do not give the same memory away twice.
-    """
-    if not facts.pools:
-        return facts
-    promised: dict[ModelId, Mapping[DeviceId, Bytes]] = {
-        model: dict(states[model].placement.promised)
-        for model in alive
-        if model not in facts.held and states[model].placement.promised
-    }
-    for model, swap in pending.items():
-        if model not in alive and swap.placement.promised:
-            promised[model] = dict(swap.placement.promised)
-    return replace(facts, held={**facts.held, **promised}) if promised else facts
+    # Promises
+
+    def on_phase(self, model: ModelId, phase: Phase) -> None:
+        if phase is Phase.STARTING:
+            self._started.add(model)
+
+    def on_facts(self) -> None:
+        self._started.clear()
+
+    def with_promises(
+        self,
+        facts: Facts,
+        states: Mapping[ModelId, ModelState],
+        alive: Collection[ModelId],
+        pending: Mapping[ModelId, PendingSwap],
+    ) -> Facts:
+        """Return the facts with what was promised to models since they were told.
+
+        So two decisions in a row, without new facts between them, do not give the same memory away twice.
+        """
+        if not facts.pools:
+            return facts
+        promised: dict[ModelId, Mapping[DeviceId, Bytes]] = {
+            model: dict(states[model].placement.promised)
+            for model in alive
+            if (model in self._started or model not in facts.held)
+            and states[model].placement.promised
+        }
+        for model, swap in pending.items():
+            if model not in alive and swap.placement.promised:
+                promised[model] = dict(swap.placement.promised)
+        return replace(facts, held={**facts.held, **promised}) if promised else facts
+
+    # Requests that wait for room
+
+    def begin_pass(self) -> None:
+        """Begin to decide about every queued request anew."""
+        self.next_look = NEVER
+
+    def on_verdict(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
+        """Take note of what was decided about a model's first request."""
+        if isinstance(verdict, Wait) and verdict.why is WaitReason.NO_ROOM:
+            self.short_since.setdefault(model, now)
+            self.next_look = min(self.next_look, verdict.until)
+        elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
+            self.short_since.pop(model, None)
 
 
 def frees_memory(view: ClusterView, model: ModelId, policy: Policy) -> bool:
@@ -57,22 +91,3 @@ def frees_memory(view: ClusterView, model: ModelId, policy: Policy) -> bool:
     if isinstance(answer, PlacementPlan):
         return bool(answer.evictions)
     return isinstance(answer, NotYet)
-
-
-class RoomWaits:
-    def __init__(self) -> None:
-        self.since: dict[ModelId, Seconds] = {}
-        """Since when there is no room for these models."""
-        self.next_look = NEVER
-
-    def begin_pass(self) -> None:
-        """Begin to decide about every queued request anew."""
-        self.next_look = NEVER
-
-    def on_verdict(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
-        """Take note of what was decided about a model's first request."""
-        if isinstance(verdict, Wait) and verdict.why is WaitReason.NO_ROOM:
-            self.since.setdefault(model, now)
-            self.next_look = min(self.next_look, verdict.until)
-        elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
-            self.since.pop(model, None)

@@ -26,7 +26,7 @@ from modelswap.core.spec import ClientId, RequestId
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
-from .room import RoomWaits, frees_memory, with_promises
+from .room import Room, frees_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +64,7 @@ class Scheduler:
         self._states = states
         self._policy = policy
         self._facts = NO_FACTS
-        self._room = RoomWaits()
+        self._room = Room()
         self._max_wait = max_wait
         self._queue_limit = queue_limit
         self._is_closed = False
@@ -126,6 +126,7 @@ class Scheduler:
 
     def on_phase(self, model: ModelId, state: ModelState) -> None:
         """Take note of every change of a model's phase."""
+        self._room.on_phase(model, state.phase)
         if state.is_alive:
             self.alive.add(model)
         else:
@@ -219,6 +220,7 @@ class Scheduler:
             return NOTHING
         self.epoch += 1
         self._facts = facts
+        self._room.on_facts()
         return self.decide_queue(now)
 
     # Configuration and end
@@ -281,8 +283,8 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=with_promises(self._facts, self._states, self.alive, self.pending),
-            short_since=self._room.since,
+            facts=self._room.with_promises(self._facts, self._states, self.alive, self.pending),
+            short_since=self._room.short_since,
         )
 
     def next_look(self) -> Seconds:

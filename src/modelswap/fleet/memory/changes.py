@@ -23,9 +23,9 @@ to keep then."""
 
 
 def matter(before: Facts, after: Facts, *, is_waited_for: bool) -> bool:
-    """Say whether the decisions have to know *after*; learned times alone do not matter."""
+    """Say whether the decisions have to know *after*; learned times matter to requests."""
     step = FINE if is_waited_for else NOISE
-    if is_waited_for and _named(after) != _named(before):
+    if is_waited_for and (_named(after) != _named(before) or after.reload != before.reload):
         return True
     if after.needs != before.needs or after.held.keys() != before.held.keys():
         return True

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.models.lifecycle import LEAVING, Phase
 from modelswap.core.placement.memory.wording import gib
-from modelswap.core.placement.policy import NO_FACTS, RAM, Facts
+from modelswap.core.placement.policy import NO_FACTS, Facts
 from modelswap.memory.measuring import WHILE_USED
-from modelswap.units import Bytes, Seconds
+from modelswap.units import Seconds
 
-from . import accounting
+from .accounts import Accounts
 from .changes import matter
 from .early import EarlyRequests
 from .learning.predictions import Predictions
 from .learning.shortage import corrections
 from .readings.readings import Readings, Subjects
 from .readings.worker import Worker
-from .runs import Run
 from .state import MemoryState, ModelMemory
 
 if TYPE_CHECKING:
@@ -36,14 +35,14 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Plan
     from modelswap.core.failure import Failure
-    from modelswap.core.placement.policy import DevicePool, Placement
+    from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId
-    from modelswap.devices.memory import DeviceMemory
     from modelswap.memory.need_store import NeedStore
 
     from .fleet_memory import FleetHost
     from .learning.model_needs import ModelNeeds
     from .readings.reading import MemoryReader, Reading
+    from .runs import Run
 
 PERIOD_WAITING: Final = Seconds(0.25)
 """While a request waits: it is to go on as soon as there is room, and a reading takes a few milliseconds."""
@@ -86,9 +85,7 @@ class MemoryWatch:
             on_end=self._after_reading,
             on_trouble=self._on_trouble,
         )
-        self._devices: tuple[DeviceMemory, ...] = ()
-        self._pools: tuple[DevicePool, ...] = ()
-        self._runs: dict[ModelId, Run] = {}
+        self._accounts = Accounts()
         self._unpredicted: set[ModelId] = set()
         """Those whose need is to be predicted after the first reading."""
         self._facts = NO_FACTS
@@ -154,14 +151,13 @@ class MemoryWatch:
 
     def on_spawn(self, model: ModelId, placement: Placement) -> None:
         """Set aside what was promised to a model that starts now."""
-        self._others_changed(model)
-        self._runs[model] = Run(self._readings.now, placement, self._devices, is_from_start=True)
+        self._accounts.begin(model, placement, self._readings.now)
         self._publish()
 
     def on_phase(self, model: ModelId, phase: Phase) -> None:
         """Take note of a phase; most are a reason to read."""
-        run = self._run(model)
         now = self._readings.now
+        run = self._accounts.run(model, now)
         if phase in LEAVING:
             run.on_stopping(now)
             return
@@ -180,47 +176,31 @@ class MemoryWatch:
     def on_served(self, model: ModelId) -> None:
         """Measure a model whose first request has ended: now it has all that it needs."""
         self._unserved.discard(model)
-        self._runs[model].measurement.on_request_ended()
+        self._accounts.run(model, self._readings.now).measurement.on_request_ended()
         self._loop.call_soon(self._readings.read)
 
     def _on_stopped(self, model: ModelId, run: Run) -> None:
         self._unserved.discard(model)
-        self._others_changed(model)
         if run.is_ready and run.stopping_since is not None:
             self._needs.learn_stop(model, Seconds(self._readings.now - run.stopping_since))
-        self._runs.pop(model)
+        self._accounts.end(model)
         self._needs.on_exited(model)
         self._flush()
-
-    def _run(self, model: ModelId) -> Run:
-        """Return the server's run; one that is not known was found running."""
-        run = self._runs.get(model)
-        if run is None:
-            run = self._runs[model] = Run(self._readings.now)
-        return run
-
-    def _others_changed(self, model: ModelId) -> None:
-        for other, run in self._runs.items():
-            if other != model:
-                run.measurement.on_others_changed()
 
     def on_out_of_memory(self, model: ModelId, why: Failure) -> str:
         """Raise the need of a model that ran out of memory while it started.
 
         Return what it needs and what it could have, in words; empty: not known.
         """
-        run, need = self._run(model), self._needs.of(model)
-        used = {*need.fixed, *run.placement.devices, *(d for d, _ in run.placement.promised)}
-        others = accounting.added(one.held for m, one in self._runs.items() if m != model)
-        pools = {pool.id: pool for pool in self._pools if pool.id in used}
-        had = {n: Bytes(max(0, pool.room - others.get(n, 0))) for n, pool in pools.items()}
-        most = {n: Bytes(max(0, pool.total - pool.reserve)) for n, pool in pools.items()}
-        least = corrections(need, why.text, had, most)
+        self._accounts.run(model, self._readings.now)
+        need = self._needs.of(model)
+        had, alone = self._accounts.rooms(model, need)
+        least = corrections(need, why.text, had, alone)
         self._needs.correct(model, least)
         self._flush()
         self._publish()
         said = (
-            f"{gib(size)} of {device}, where {gib(had[device])} of {gib(pools[device].total)} were left"
+            f"{gib(size)} of {device}, where {gib(had[device])} of {gib(alone[device])} were left"
             for device, size in least.items()
         )
         return " and ".join(said)
@@ -229,6 +209,7 @@ class MemoryWatch:
         """Go on with another configuration."""
         self._plan = plan
         self._needs.replace(plan)
+        self._needs.on_gpus(self._accounts.count_pools(plan.devices))
         self._publish(is_certain=True)
         if self.is_in_use:
             self._readings.read()
@@ -248,19 +229,19 @@ class MemoryWatch:
 
     def state(self) -> MemoryState:
         """Return what is known now."""
-        names = {*self._plan.models, *self._runs}
+        names = {*self._plan.models, *self._accounts.runs}
         return MemoryState(
             is_in_use=self.is_in_use,
             facts=self._facts,
-            pools=self._pools,
-            devices=self._devices,
+            pools=self._accounts.pools,
+            devices=self._accounts.devices,
             models={model: self._memory_of(model) for model in sorted(names)},
             read_at=self._readings.read_at,
             problem=self._readings.problem,
         )
 
     def _memory_of(self, model: ModelId) -> ModelMemory:
-        run = self._runs.get(model)
+        run = self._accounts.runs.get(model)
         return ModelMemory(
             need=self._needs.of(model),
             predicted=self._needs.predicted(model),
@@ -296,19 +277,9 @@ class MemoryWatch:
         return Subjects(pids, with_holders=self._host.is_waited_for() or not self.is_in_use)
 
     def _on_reading(self, reading: Reading, pids: Mapping[ModelId, int], begun: Seconds) -> None:
-        self._devices = reading.devices
-        servers = self._host.servers()
-        for model, (phase, pid) in servers.items():
-            run = self._run(model)
-            if phase is Phase.READY and not run.is_ready:
-                run.on_ready(begun)  # it was ready before the watch began
-                self._unserved.add(model)
-            if pid is not None and pids.get(model) == pid:
-                run.on_sample(begun, reading.samples[model])
-                self._learn(model, run)
-        ours = accounting.added(self._runs[model].own for model in servers if model in pids)
-        self._pools = accounting.pools(reading.devices, self._plan.devices, ours, reading.processes)
-        self._needs.on_gpus({pool.id: pool.total for pool in self._pools if pool.id != RAM})
+        for model in self._accounts.enter(reading, pids, begun, self._host.servers()):
+            self._learn(model, self._accounts.runs[model])
+        self._needs.on_gpus(self._accounts.count_pools(self._plan.devices))
 
     def _on_trouble(self, text: str) -> None:
         self._host.on_note("warn", f"the memory of the devices cannot be read: {text}")
@@ -329,7 +300,7 @@ class MemoryWatch:
 
     def _note_use(self) -> None:
         """Tell the measurements which models have worked since the last reading."""
-        for model, run in self._runs.items():
+        for model, run in self._accounts.runs.items():
             run.note_use(self._host.used(model))
 
     def _schedule(self) -> None:
@@ -338,13 +309,13 @@ class MemoryWatch:
             return
         if self._host.is_waited_for():
             self._readings.call_later(PERIOD_WAITING, self._readings.read)
-        elif self._runs:
+        elif self._accounts.runs:
             self._readings.call_later(self._pause(), self._look)
 
     def _pause(self) -> Seconds:
         """Return how long until a model that loads or works is to be measured, or looked at again."""
         pauses = [WHILE_USED]
-        for model, run in self._runs.items():
+        for model, run in self._accounts.runs.items():
             in_flight = self._host.in_flight(model)
             pause = run.measurement.next_sample(self._readings.now, in_flight=in_flight)
             if pause is not None:
@@ -368,14 +339,14 @@ class MemoryWatch:
         """Tell the decisions what changed, if it could change them; *is_certain*: noise counts, too."""
         if self._readings.read_at is None:
             return
-        for model, run in self._runs.items():
+        for model, run in self._accounts.runs.items():
             run.count(self._needs.of(model))
         facts = NO_FACTS
         if self.is_in_use:
             facts = Facts(
-                pools=self._pools,
+                pools=self._accounts.pools,
                 needs=self._needs.known,
-                held={model: run.held for model, run in self._runs.items()},
+                held=self._accounts.held(),
                 reload=self._needs.reload,
             )
         is_fine = is_certain or self._host.is_waited_for()

@@ -68,4 +68,7 @@ def test_other_holders_count_for_a_request_that_waits() -> None:
 
 
 def test_learned_times_alone_wake_nobody() -> None:
-    assert not matter(FACTS, replace(FACTS, reload={A: Seconds(3.0)}), is_waited_for=True)
+    """But a request that waits has them counted: who leaves depends on them."""
+    after = replace(FACTS, reload={A: Seconds(3.0)})
+    assert not matter(FACTS, after, is_waited_for=False)
+    assert matter(FACTS, after, is_waited_for=True)
