@@ -138,10 +138,9 @@ class Scheduler:
 
     def makes_room(self, model: ModelId, now: Seconds) -> bool:
         """Say whether a model that ran out of memory starts once more; its requests wait on."""
-        is_so = self.queue.count(model) > 0 and frees_memory(self._view(now), model, self._policy)
-        if is_so:
-            self.pending.pop(model, None)
-        return is_so
+        if self.queue.count(model) and frees_memory(self._view(now), model, self._policy):
+            return self.pending.pop(model, None) is not None
+        return False
 
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
         """Refuse the model's queued requests; bring back what was evicted, if that is configured."""
@@ -253,8 +252,7 @@ class Scheduler:
         if self.queue.age(now):
             self.epoch += 1
         self._room.begin_pass()
-        overdue: set[ModelId] = set()
-        foreground: set[ModelId] = set()
+        overdue, foreground = set["ModelId"](), set["ModelId"]()
         heads = [(queued.order, queued) for queued in self.queue.first_of_each()]
         heapify(heads)
         while heads:
