@@ -40,6 +40,8 @@ class Run:
         self.held: Mapping[DeviceId, Bytes] = dict(placement.promised)
         """What it is counted for: the larger of measured and promised."""
         self.is_ready = False
+        self.is_served = False
+        """A request of it has ended."""
         self.is_measured = False
         """A sample was taken since it was ready."""
         self.stopping_since: Seconds | None = None
@@ -55,6 +57,10 @@ class Run:
     def on_ready(self, now: Seconds) -> None:
         self.is_ready = True
         self.measurement.on_ready(now)
+
+    def on_served(self) -> None:
+        self.is_served = True
+        self.measurement.on_request_ended()
 
     def note_use(self, used: Seconds) -> None:
         """Learn when it was used last: when it became ready, or its last request ended."""

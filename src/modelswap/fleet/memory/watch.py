@@ -176,7 +176,7 @@ class MemoryWatch:
     def on_served(self, model: ModelId) -> None:
         """Measure a model whose first request has ended: now it has all that it needs."""
         self._unserved.discard(model)
-        self._accounts.run(model, self._readings.now).measurement.on_request_ended()
+        self._accounts.run(model, self._readings.now).on_served()
         self._loop.call_soon(self._readings.read)
 
     def _on_stopped(self, model: ModelId, run: Run) -> None:
@@ -290,6 +290,8 @@ class MemoryWatch:
         self._schedule()
 
     def _learn(self, model: ModelId, run: Run) -> None:
+        if run.is_ready and not run.is_served:
+            self._unserved.add(model)
         if run.is_measured:
             self._needs.on_measured(model, dict(run.measurement.peaks))
         peaks = run.measurement.worth_storing()
