@@ -94,16 +94,22 @@ class MemorySimulator(ControllerSimulator):
         model = command.model
         self.promised[model] = dict(command.placement.promised)
         super().on_spawn(command)
-        others = self.processes.keys() - {model, PINNED}
+        stuck = {other for other in self.processes if self.controller.phase(other) is Phase.STUCK}
+        others = self.processes.keys() - {model, PINNED} - stuck
         if model == UNKNOWN and not self.is_measured:
             assert not others, f"{model} does not run alone, but beside {others}"
         else:
             assert UNKNOWN not in others or self.is_measured
 
     def check_together(self) -> None:
-        """All processes fit, those that are leaving too."""
+        """All processes fit, those that are leaving too; but a model may be measured beside a stuck one."""
+        counted = [
+            model
+            for model in self.processes
+            if UNKNOWN not in self.processes or self.controller.phase(model) is not Phase.STUCK
+        ]
         for one in POOLS:
-            sizes = (self.promised[model].get(one.id, 0) for model in self.processes)
+            sizes = (self.promised[model].get(one.id, 0) for model in counted)
             assert sum(sizes) <= one.total - one.reserve, f"{one.id} holds too much"
 
     def probe(self, model: ModelId, process: FakeProcess) -> None:
