@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 PROGRAM: Final = Bytes(32 << 20)
 """Of a server without its model: measured of our engine, 11 MB of its own and 20 MB of its libraries."""
 TOKEN: Final = Bytes(230)
-"""Of each token of the vocabulary, for its text and where to find it: measured with 1,000 to 128,000 tokens."""
+"""Of each token of the vocabulary and each merge of its tokenizer, for its text and where to find it: measured
+with 1,000 to 128,000 tokens, and with SmolLM2's merges."""
 GPU_CONTEXT: Final = Bytes(457 << 20)
 """Of each GPU, for the driver's context, kernels and workspaces. Ollama sets as much aside
 (`cudaMinimumMemory`); llama.cpp's pull requests 20595 and 23604 measured 107 to 555 MiB of the context alone."""
@@ -143,5 +144,5 @@ def _add_model(
     is_all_on_gpu = split.is_whole and not (options.overrides or options.cpu_experts)
     on_cpu = input_bytes(shape, options, cells) if is_all_on_gpu else buffer
     total.add("compute buffers", on_cpu + output_bytes(shape, options), is_on_gpu=False)
-    total.add("program", shape.vocabulary * TOKEN, is_on_gpu=False)
+    total.add("program", (shape.vocabulary + shape.merges) * TOKEN, is_on_gpu=False)
     return split.has_gpu

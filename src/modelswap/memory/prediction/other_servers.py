@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from modelswap.memory.estimate import Estimate, Part
@@ -30,8 +31,9 @@ _PROGRAM: Final = Bytes(32 << 20)
 """Of a program in C++ with its libraries, as llama.cpp's."""
 
 _WHISPER_FIXED: Final = Bytes(170 << 20)
+"""Beside the share of the file that follows; from the same table."""
 _WHISPER_SHARE: Final = 0.25
-"""Beside the file. From the table of memory in whisper.cpp's README: tiny 75 MiB of file and 273 MB of memory,
+"""Of the file, beside it. From the table of memory in whisper.cpp's README: tiny 75 MiB of file and 273 MB of memory,
 base 142 MiB and 388 MB, small 466 MiB and 852 MB, large 2.9 GiB and 3.9 GB."""
 _DIFFUSION_BUFFERS: Final = Bytes(1536 << 20)
 """Beside the files, for an image of 512 x 512 with SD 1.x; larger images and models need more."""
@@ -93,7 +95,7 @@ def value_of(arguments: Sequence[str], flags: Sequence[str]) -> str:
 
 def values_of(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
     found: list[str] = []
-    for word, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for word, following in pairwise((*arguments, "")):
         name, equals, value = word.partition("=")
         if name in flags:
             found.append(value if equals else following)

@@ -86,6 +86,8 @@ class Shape:
     inner: int
     """Of recurrent layers; 0 without them."""
     vocabulary: int
+    merges: int
+    """Pairs that a tokenizer joins; as many as tokens, or none."""
     has_output: bool
     """The model tells likelihoods of tokens, and not only embeddings."""
 
@@ -121,7 +123,7 @@ def shape_of(header: GgufHeader) -> Shape:
     count -= min(count, keys.number("nextn_predict_layers"))
     heads = keys.each("attention.head_count", count)
     embd = keys.number("embedding_length")
-    head = keys.number("attention.key_length", embd // max(1, *heads))
+    head = keys.number("attention.key_length", embd // max([1, *heads]))
     layers = _layers(keys, kind, count, head)
     experts_used = keys.number("expert_used_count") if keys.number("expert_count") else 0
     token_embd = tensors.get("token_embd.weight")
@@ -146,6 +148,7 @@ def shape_of(header: GgufHeader) -> Shape:
         heads=max(heads, default=0),
         inner=_inner(keys, layers, embd),
         vocabulary=min(header.lengths.get("tokenizer.ggml.tokens", 0) or rows, _MOST),
+        merges=min(header.lengths.get("tokenizer.ggml.merges", 0), _MOST),
         has_output=kind not in _NO_CACHE,
     )
 
