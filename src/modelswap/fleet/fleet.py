@@ -110,6 +110,7 @@ class Fleet:
                 self._observer,
             ),
         )
+        self._running.devices = self._memory.devices
         self.memory_state = self._memory.state
         self.read_memory = self._memory.read
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.placement.policy import RAM
 from modelswap.units import Bytes
 
 from . import accounting
@@ -79,10 +78,9 @@ class Accounts:
         self._ours = accounting.added(self.runs[model].own for model in same)
         return same
 
-    def count_pools(self, settings: Settings) -> Mapping[DeviceId, Bytes]:
-        """Make the pools of the last reading as the configuration has them; return the GPUs' sizes."""
+    def count_pools(self, settings: Settings) -> None:
+        """Make the pools of the last reading as the configuration has them."""
         self.pools = accounting.pools(self.devices, settings, self._ours, self._processes)
-        return {pool.id: pool.total for pool in self.pools if pool.id != RAM}
 
     def held(self) -> dict[ModelId, Mapping[DeviceId, Bytes]]:
         return {model: run.held for model, run in self.runs.items()}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from modelswap.core.models.lifecycle import Phase
     from modelswap.core.placement.policy import Facts, Placement
     from modelswap.core.spec import ModelId
+    from modelswap.devices.memory import DeviceMemory
     from modelswap.fleet.model_server import ModelServer
     from modelswap.fleet.observers import SafeObserver
     from modelswap.units import Seconds
@@ -164,6 +165,10 @@ class FleetMemory:
             await self._watch.close()
 
     # Questions
+
+    def devices(self) -> Sequence[DeviceMemory]:
+        """Return the devices as they were read last; none when nobody asked for them."""
+        return () if self._watch is None else self._watch.devices
 
     def state(self) -> MemoryState:
         """Return what is known now, without reading."""

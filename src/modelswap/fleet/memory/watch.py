@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId
+    from modelswap.devices.memory import DeviceMemory
     from modelswap.memory.need_store import NeedStore
 
     from .fleet_memory import FleetHost
@@ -209,7 +210,7 @@ class MemoryWatch:
         """Go on with another configuration."""
         self._plan = plan
         self._needs.replace(plan)
-        self._needs.on_gpus(self._accounts.count_pools(plan.devices))
+        self._count_pools()
         self._publish(is_certain=True)
         if self.is_in_use:
             self._readings.read()
@@ -226,6 +227,10 @@ class MemoryWatch:
             self._host.on_note("warn", "what was learned of memory could not be written in time")
 
     # Questions
+
+    @property
+    def devices(self) -> tuple[DeviceMemory, ...]:
+        return self._accounts.devices
 
     def state(self) -> MemoryState:
         """Return what is known now."""
@@ -279,7 +284,11 @@ class MemoryWatch:
     def _on_reading(self, reading: Reading, pids: Mapping[ModelId, int], begun: Seconds) -> None:
         for model in self._accounts.enter(reading, pids, begun, self._host.servers()):
             self._learn(model, self._accounts.runs[model])
-        self._needs.on_gpus(self._accounts.count_pools(self._plan.devices))
+        self._count_pools()
+
+    def _count_pools(self) -> None:
+        self._accounts.count_pools(self._plan.devices)
+        self._needs.on_pools(self._accounts.pools)
 
     def _on_trouble(self, text: str) -> None:
         self._host.on_note("warn", f"the memory of the devices cannot be read: {text}")

@@ -23,14 +23,16 @@ from modelswap.units import Seconds
 from support.scripted_machine import MIB, ScriptedMachine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from modelswap.config.plan import Plan
     from modelswap.core.commands import Fail
     from modelswap.core.models.lifecycle import Phase
+    from modelswap.core.placement.policy import DeviceId
     from modelswap.fleet import ModelServer
     from modelswap.launch.protocol import Capability, LaunchSpec, Listener, RunningServer
+    from modelswap.units import Bytes
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 ROOM = "devices: {ram: {reserve: 0}}\n"
@@ -170,6 +172,10 @@ class Stage:
             self.machine.holds[pid] = holds
         self.launcher.listener.on_ready(server, "http://127.0.0.1:9")
 
+    def need(self, model: ModelId) -> tuple[NeedSource, Mapping[DeviceId, Bytes]]:
+        found = self.fleet.memory_state().models[model].need
+        return found.source, found.fixed
+
     def peaks(self, model: ModelId) -> dict[str, int]:
         """What was learned of a model."""
         learned = self.fleet.memory_state().models[model].learned
@@ -297,8 +303,7 @@ async def test_an_unknown_need_is_known_after_the_first_request(stage: Stage) ->
     assert stage.fleet.memory_state().models[C].need.source is NeedSource.UNKNOWN
     await stage.start(C, 300)
     await stage.until(lambda: stage.peaks(C))
-    need = stage.fleet.memory_state().models[C].need
-    assert (need.source, need.fixed) == (NeedSource.LEARNED, {RAM: 300 * MIB})
+    assert stage.need(C) == (NeedSource.LEARNED, {RAM: 300 * MIB})
     await stage.fleet.close()
     with closing(sqlite3.connect(stage.directory / "needs.db")) as file:
         (row,) = file.execute("SELECT need FROM needs").fetchall()
@@ -310,10 +315,10 @@ async def test_a_need_that_was_measured_once_stays_known(stage: Stage) -> None:
     await stage.open()
     stage.fleet.preload([C])
     await stage.begin(C, 300)
-    await stage.until(lambda: stage.fleet.memory_state().models[C].measured)
+    known = (NeedSource.LEARNED, {RAM: 300 * MIB})
+    await stage.until(lambda: stage.need(C) == known)
     stage.exit(C)
-    need = stage.fleet.memory_state().models[C].need
-    assert (need.source, need.fixed) == (NeedSource.LEARNED, {RAM: 300 * MIB})
+    assert stage.need(C) == known
     assert stage.peaks(C) == {}
 
 

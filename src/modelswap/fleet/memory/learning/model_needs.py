@@ -19,10 +19,10 @@ from modelswap.memory.needs import need_of
 from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelswap.config.plan import Model, Plan
-    from modelswap.core.placement.policy import DeviceId
+    from modelswap.core.placement.policy import DeviceId, DevicePool
     from modelswap.core.spec import ModelId
     from modelswap.memory.estimate import Estimate
     from modelswap.memory.need_store import NeedStore
@@ -37,6 +37,9 @@ class ModelNeeds:
         self._predict = predict
         self._models = plan.models
         self._gpus: Mapping[DeviceId, Bytes] = {}
+        """Sizes."""
+        self._alone: Mapping[DeviceId, Bytes] = {}
+        """What a model could have of each device if it ran alone."""
         self._predicted: dict[str, Estimate | None] = {}
         """By identity; `None`: nothing can be said."""
         self._measured: dict[ModelId, Mapping[DeviceId, Bytes]] = {}
@@ -53,12 +56,16 @@ class ModelNeeds:
         self._models = plan.models
         self.update()
 
-    def on_gpus(self, gpus: Mapping[DeviceId, Bytes]) -> None:
-        """Learn which GPUs there are, and their sizes."""
+    def on_pools(self, pools: Sequence[DevicePool]) -> None:
+        """Learn which devices there are, and what a model could have of each if it ran alone."""
+        gpus = {pool.id: pool.total for pool in pools if pool.id != RAM}
+        alone = {pool.id: Bytes(max(0, pool.total - pool.reserve)) for pool in pools}
+        if (gpus, alone) == (self._gpus, self._alone):
+            return
         if gpus != self._gpus:
-            self._gpus = gpus
             self._predicted.clear()
-            self.update()
+        self._gpus, self._alone = gpus, alone
+        self.update()
 
     def update(self) -> None:
         """Join all anew: the configuration, the store or the devices are others."""
@@ -183,11 +190,20 @@ class ModelNeeds:
         )
         if learned is not None and learned.corrected and need.source is NeedSource.DECLARED:
             return _raised(need, learned)
+        if predicted is not None and predicted.is_fitted and need.source is NeedSource.PREDICTED:
+            return _fitted(need, self._alone)
         return need
 
 
 def _corrected(device: DeviceId, size: Bytes, old: LearnedNeed, now: float) -> LearnedNeed:
     return old.with_correction(device, size, now)
+
+
+def _fitted(need: Need, alone: Mapping[DeviceId, Bytes]) -> Need:
+    """Return the need of a server that takes what there is: never more than that."""
+    fixed = {device: min(size, alone.get(device, size)) for device, size in need.fixed.items()}
+    on_gpus = Bytes(sum(size for device, size in alone.items() if device != RAM))
+    return Need(fixed=fixed, movable=min(need.movable, on_gpus), source=need.source)
 
 
 def _raised(need: Need, learned: LearnedNeed) -> Need:
