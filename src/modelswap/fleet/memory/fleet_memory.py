@@ -6,10 +6,9 @@ Guarantees: a configuration whose policy needs no facts has no watch, and so no 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelswap.core.failure import Cause
-from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     from .watch import MemoryWatch
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySources:
+class MemorySources(NamedTuple):
     """Where readings and learned needs come from."""
 
     reader: Callable[[], MemoryReader] | None = None
@@ -52,7 +50,7 @@ def nothing_known() -> MemoryState:
 
 
 class FleetHost:
-    """What the watch has to know of the fleet, and whom it tells."""
+    """The `Host` of the watch."""
 
     def __init__(
         self,
@@ -114,7 +112,8 @@ class FleetMemory:
         if self._watch is None:
             from .making import make_watch  # noqa: PLC0415 - files made for llama-swap need no facts
 
-            self._watch = make_watch(self._plan, self._sources, self._host, self.unserved)
+            reader, store = self._sources
+            self._watch = make_watch(self._plan, reader, store, self._host, self.unserved)
         return self._watch
 
     def prepare(self, models: Sequence[ModelId], then: Callable[[], None]) -> None:

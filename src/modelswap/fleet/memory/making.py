@@ -14,7 +14,7 @@ from .learning.model_needs import ModelNeeds
 from .watch import MemoryWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.placement.policy import DeviceId
@@ -22,22 +22,30 @@ if TYPE_CHECKING:
     from modelswap.memory.estimate import Estimate
     from modelswap.units import Bytes
 
-    from .fleet_memory import FleetHost, MemorySources
+    from .host import Host
+    from .readings.reading import MemoryReader
 
 
 def make_watch(
-    plan: Plan, sources: MemorySources, host: FleetHost, unserved: set[ModelId]
+    plan: Plan,
+    make_reader: Callable[[], MemoryReader] | None,
+    path: Path | None,
+    host: Host,
+    unserved: set[ModelId],
 ) -> MemoryWatch:
-    """Return a watch that has begun to open its store; it keeps *unserved*, for `FleetMemory`."""
+    """Return a watch that has begun to open its store; it keeps *unserved*, for `FleetMemory`.
+
+    *make_reader*: `None`: this machine's. *path*: of the store's file; `None`: nothing is kept.
+    """
     loop = asyncio.get_running_loop()
-    reader = MachineReader() if sources.reader is None else sources.reader()
+    reader = MachineReader() if make_reader is None else make_reader()
 
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(host.on_note, "warn", text)
 
-    store = NeedStore(sources.store or Path(os.devnull), warn)
+    store = NeedStore(path or Path(os.devnull), warn)
     needs = ModelNeeds(plan, store, predicted)
-    is_kept = sources.store is not None
+    is_kept = path is not None
     return MemoryWatch(plan, host, reader, store, needs, unserved=unserved, is_kept=is_kept)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from modelswap.devices.memory import DeviceMemory
     from modelswap.memory.need_store import NeedStore
 
-    from .fleet_memory import FleetHost
+    from .host import Host
     from .learning.model_needs import ModelNeeds
     from .readings.reading import MemoryReader, Reading
     from .runs import Run
@@ -56,7 +56,7 @@ class MemoryWatch:
     def __init__(
         self,
         plan: Plan,
-        host: FleetHost,
+        host: Host,
         reader: MemoryReader,
         store: NeedStore,
         needs: ModelNeeds,
