@@ -38,8 +38,12 @@ _MATRIX: Final = 2
 """Dimensions of a tensor that can be repacked; experts have one more."""
 _REPACKED_ROWS: Final = 8
 """Rows that are interleaved: others are left as they are."""
-_MOST_OVERRIDES: Final = 32
-"""Expressions of `--override-tensor` that are looked at."""
+_MOST_OVERRIDES: Final = 16
+"""Expressions of `--override-tensor` that are looked at: each costs some 50 µs a tensor."""
+_MOST_MATCHED: Final = 8192
+"""Tensors of a file that expressions are matched against; known models have up to some thousands."""
+_MOST_NAME: Final = 63
+"""Characters of a tensor's name that llama.cpp loads (`GGML_MAX_NAME`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ def _weigh_file(
     overrides: list[tuple[re.Pattern[str] | Linear, bool]],
     copied: frozenset[str],
 ) -> Weights:
+    if len(header.tensors) > _MOST_MATCHED:
+        overrides = []
     gpu = own = mapped = 0
     begin, end = None, 0
     for tensor in header.tensors:
@@ -148,7 +154,7 @@ def _is_on_gpu(
     if not split.has_gpu:
         return False
     for pattern, is_gpu in overrides:
-        if pattern.search(name):
+        if pattern.search(name[:_MOST_NAME]):
             return is_gpu
     if number is None:
         return split.has_output and not name.startswith(_INPUTS)

@@ -135,3 +135,11 @@ def test_an_output_that_is_the_embeddings_is_copied() -> None:
 def test_layers_that_are_not_loaded_do_not_count() -> None:
     """Those behind the last one predict further tokens."""
     assert weighed("-ngl 99", model(layers=6)) == weighed("-ngl 99", model(layers=4))
+
+
+def test_expressions_are_not_matched_against_a_flood_of_tensors() -> None:
+    """A file of more tensors than any model has is weighed in bounded time."""
+    rows = tensors_of(*((f"blk.0.t{n}_exps", (1,), "f16") for n in range(8193)))
+    few = header_of("llama", rows[:8192])
+    assert weighed("-ngl 99 -ot exps=CPU", few).gpu == 0
+    assert weighed("-ngl 99 -ot exps=CPU", header_of("llama", rows)).ram == 0
