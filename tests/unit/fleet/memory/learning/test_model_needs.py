@@ -163,7 +163,8 @@ def test_a_model_that_is_not_configured(tmp_path: Path) -> None:
     assert needs.identity(GONE) == ""
     assert needs.is_settled(GONE)
     assert needs.is_predicted(GONE)
-    assert needs.learned(GONE) is needs.predicted(GONE) is None
+    assert needs.learned(GONE) is None
+    assert needs.predicted(GONE) is None
     needs.learn(GONE, mib(ram=1), is_new_run=True)
     assert needs.of(GONE) is UNKNOWN_NEED
     needs.on_measured(A, mib(ram=30, gpu0=350))
