@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import catalog, idle, listing, report, scheduler, swap, swap_trace, throughput
+from bench import catalog, idle, listing, memory, report, scheduler, swap, swap_trace, throughput
 from bench.growth import growth
 from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
@@ -29,6 +29,7 @@ CASES: dict[str, Callable[..., list[Figure] | list[Curve] | list[Comparison]]] =
     "cold": swap.cold,
     "catalog": catalog.catalog,
     "listing": listing.listing,
+    "memory": memory.memory,
     "growth": growth,
     "scheduler": scheduler.scheduler,
 }

@@ -10,6 +10,7 @@ COMMANDS: Final = {
     "check": "Check a configuration, or show what it amounts to.",
     "pull": "Download models: from Hugging Face, Ollama's registry, or any address.",
     "reload": "Have the running server load its configuration again, or hand over to a new one.",
+    "devices": "Show the memory of this machine's devices, and who uses it.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",
 }

@@ -9,6 +9,7 @@ pulls             holds requests back while the files of their model are pulled
 observers         the protocol of what hears about models, and a border before it
 departures        waits until models are down
 failures          why models are down, without secrets
+memory            readings of devices and needs of models become facts for decisions
 timers            the controller's timers on the loop's clock
 remote            `RemoteFleet`: the fleet of another front, after a hand-over
 """
@@ -16,6 +17,7 @@ remote            `RemoteFleet`: the fleet of another front, after a hand-over
 from .adoption import Inherited
 from .failures import ModelFailure
 from .fleet import Fleet
+from .memory.fleet_memory import MemorySources
 from .model_server import ModelServer
 from .observers import FleetObserver
 from .remote import RemoteFleet
@@ -26,6 +28,7 @@ __all__ = [
     "FleetObserver",
     "Inherited",
     "LeaseWaiter",
+    "MemorySources",
     "ModelFailure",
     "ModelServer",
     "RemoteFleet",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, assert_never, cast
 
 from modelswap.core.commands import (
@@ -32,6 +33,7 @@ from modelswap.core.spec import RequestId
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
 from .failures import ModelFailure, ModelFailures, redacted
+from .memory.fleet_memory import THIS_MACHINE, FleetHost, FleetMemory
 from .model_server import running
 from .observers import SafeObserver
 from .pulls.gate import PullGate, no_pulls
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from modelswap.units import Seconds
 
     from .adoption import Adoption
+    from .memory.fleet_memory import MemorySources
     from .model_server import ModelServer
     from .observers import FleetObserver
     from .pulls.gate import Pulls
@@ -66,7 +69,9 @@ class Fleet:
         policy: Policy,
         launcher: Callable[[Listener], Launcher],
         observer: FleetObserver,
+        *,
         pulls: Pulls | None = None,
+        memory: MemorySources = THIS_MACHINE,
     ) -> None:
         """`launcher` makes the launcher that reports to the given listener; without `pulls` nothing is pulled."""
         self.plan = plan
@@ -104,6 +109,20 @@ class Fleet:
             admit=self._admit,
             preload=self._preload,
         )
+        self._memory = FleetMemory(
+            plan,
+            memory,
+            FleetHost(
+                self._controller,
+                self._servers,
+                self._execute,
+                self._now,
+                self._observer,
+            ),
+        )
+        self._running.devices = self._memory.devices
+        self.memory_state = self._memory.state
+        self.read_memory = self._memory.read
 
     # Requests
 
@@ -136,7 +155,13 @@ class Fleet:
 
     def _admit(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = False) -> None:
         self._tickets[ticket.id] = ticket
-        self._execute(self._controller.on_arrived(ticket.id, request, self._now(), is_new=is_new))
+        self._memory.prepare(
+            (request.model,), partial(self._arrive, ticket.id, request, is_new=is_new)
+        )
+
+    def _arrive(self, id_: RequestId, request: LeaseRequest, *, is_new: bool) -> None:
+        if id_ in self._tickets:  # it was not cancelled meanwhile
+            self._execute(self._controller.on_arrived(id_, request, self._now(), is_new=is_new))
 
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the pull or the load go on: its result is wanted soon."""
@@ -156,6 +181,8 @@ class Fleet:
     def release(self, model: ModelId) -> None:
         """End one lease."""
         commands = self._controller.on_finished(model, self._now())
+        if model in self._memory.unserved:
+            self._memory.on_served(model)
         if commands:
             self._execute(commands)
 
@@ -208,7 +235,9 @@ class Fleet:
         self._preload(self.gate.preload(models))
 
     def _preload(self, models: Sequence[ModelId]) -> None:
-        self._execute(self._controller.preload(models, self._now()))
+        self._memory.prepare(
+            models, lambda: self._execute(self._controller.preload(models, self._now()))
+        )
 
     def pull(self, source: str) -> None:
         """Pull a source on a user's order, named as in `Model.pull_name`."""
@@ -230,6 +259,7 @@ class Fleet:
 
     async def open(self, inherited: Inherited = NOTHING_INHERITED) -> None:
         """Open the launcher, and take over the servers that it found running."""
+        self._memory.open()  # the devices are read meanwhile
         await self._running.open(inherited, self._on_adopted)
         for name, count in inherited.leases.items():
             self._controller.add_in_flight(name, count - self._controller.in_flight(name))
@@ -247,6 +277,7 @@ class Fleet:
 
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
         """Return what another front has to know to go on: leases, ready models, queued requests, pulls."""
+        self._memory.settle()
         alive = self._controller.alive()
         leases = {m: n for m in alive if (n := self._controller.in_flight(m))}
         ready = frozenset(m for m in alive if self._controller.phase(m) is Phase.READY)
@@ -271,6 +302,7 @@ class Fleet:
         """Go on with another plan; models that are the same in both run on untouched."""
         self.plan = plan
         self._running.replace(plan, changed)
+        self._memory.replace(plan)
         moved = self._take_back(changed)
         self._execute(
             self._controller.replace(
@@ -300,6 +332,7 @@ class Fleet:
 
     def drain(self) -> None:
         """Refuse new and queued requests; running ones go on."""
+        self._memory.settle()
         self.gate.drain()
         self._execute(self._controller.drain(self._now()))
 
@@ -316,12 +349,15 @@ class Fleet:
         """Close the launcher; the servers stop now, or run on for the keeper's grace."""
         self._timers.clear_all()
         self.gate.close()
+        await self._memory.close()
         await self._running.close(stop_servers=stop_servers)
 
     # Executing
 
     def _report(self, model: ModelId, event: Event, detail: str | Failure) -> None:
         why = detail if isinstance(detail, str) else redacted(self.plan, detail)
+        if not isinstance(why, str) and self.phase(model) is Phase.STARTING:
+            why = self._memory.explained(model, why)
         self._execute(self._controller.on_event(model, event, self._now(), why))
 
     def _on_timer(self, key: TimerKey) -> None:
@@ -377,6 +413,7 @@ class Fleet:
                     ticket.waiter.on_position(position)
             case Spawn(model=model, placement=placement):
                 self._running.start(model, placement)
+                self._memory.on_spawn(model, placement)
             case Terminate(model=model):
                 self._running.terminate(model)
             case Kill(model=model):
@@ -385,7 +422,8 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
-            case PhaseChanged():
+            case PhaseChanged(model=model, phase=phase):
+                self._memory.on_phase(model, phase)
                 self._untold.append(command)
             case _ as never:
                 assert_never(never)

@@ -19,6 +19,7 @@ from modelswap.core.spec import ModelId, RequestId
 from modelswap.units import Seconds
 
 from .departures import Departures
+from .memory.fleet_memory import nothing_known
 from .model_server import ModelServer, running
 from .waiting import DetachedWaiter, Ticket
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from .failures import ModelFailure
     from .fleet import Fleet
+    from .memory.state import MemoryState
     from .waiting import LeaseWaiter
 
     Send = Callable[..., None]
@@ -142,6 +144,14 @@ class RemoteFleet:
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
         """Return None: only the other front knows."""
         return None
+
+    def memory_state(self) -> MemoryState:
+        """Return nothing: only the other front reads devices."""
+        return nothing_known()
+
+    async def read_memory(self, models: Iterable[ModelId] = ()) -> MemoryState:  # noqa: ARG002 - as a `Fleet`
+        """Return nothing, as above."""
+        return nothing_known()
 
     # Orders
 

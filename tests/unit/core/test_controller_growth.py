@@ -14,7 +14,7 @@ from modelswap.core.commands import Grant, LeaseRequest, Position
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.placement.policy import Facts, Question
+from modelswap.core.placement.policy import Answer, Facts, Question
 from modelswap.core.scheduling import queue
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds

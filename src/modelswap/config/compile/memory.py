@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.plan import DeviceSettings
-from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU, reserve_of
+from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
 from modelswap.core.placement.memory.wording import gib
 from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.deferred import regex
@@ -63,7 +63,7 @@ def devices(
 def warn_of_too_large(plan: Plan, diagnostics: Diagnostics) -> None:
     """Warn of each model that declares more than the devices have by their configured capacity."""
     rooms = {
-        device: one.capacity - reserve_of(device, one.capacity, one.reserve)
+        device: Bytes(one.capacity - (one.reserve or 0))
         for device, one in plan.devices.items()
         if one.capacity is not None
     }
@@ -71,7 +71,7 @@ def warn_of_too_large(plan: Plan, diagnostics: Diagnostics) -> None:
         return
     gpus = [room for device, room in rooms.items() if device != RAM]
     if gpus:
-        rooms[ANY_GPU] = rooms[ANY_DEVICE] = sum(gpus)
+        rooms[ANY_GPU] = rooms[ANY_DEVICE] = Bytes(sum(gpus))
     elif RAM in rooms:
         rooms[ANY_DEVICE] = rooms[RAM]
     for model in plan.models.values():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelswap.core.models.lifecycle import Phase
+from modelswap.core.placement.policy import NotYet, PlacementPlan
 
 from .admission import Wait, WaitReason
 from .queue import NEVER
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import DeviceId, Facts
+    from modelswap.core.placement.policy import DeviceId, Facts, Policy
     from modelswap.core.spec import ModelId
     from modelswap.units import Bytes, Seconds
 
-    from .admission import Verdict
+    from .admission import ClusterView, Verdict
     from .decisions import PendingSwap
 
 
@@ -80,3 +81,14 @@ class Room:
             self.short_since.setdefault(model, now)
         elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
             self.short_since.pop(model, None)
+
+
+def frees_memory(view: ClusterView, model: ModelId, policy: Policy) -> bool:
+    """Say whether models are placed by memory, and more of it is to be free for this one than now."""
+    if not view.facts.pools:
+        return False
+    others = [one for one in view.live() if one != model]
+    answer = policy(view.question(model, others))
+    if isinstance(answer, PlacementPlan):
+        return bool(answer.evictions)
+    return isinstance(answer, NotYet)

@@ -25,7 +25,7 @@ from modelswap.core.spec import ClientId, RequestId
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
-from .room import Room
+from .room import Room, frees_memory
 from .swap_costs import SwapCosts
 
 if TYPE_CHECKING:
@@ -147,6 +147,12 @@ class Scheduler:
         self._costs.learn(model)
         return [*self._grant_waiting(model, now), *self.decide_queue(now)]
 
+    def makes_room(self, model: ModelId, now: Seconds) -> bool:
+        """Say whether a model that ran out of memory starts once more; its requests wait on."""
+        if self.queue.count(model) and frees_memory(self._view(now), model, self._policy):
+            return self.pending.pop(model, None) is not None
+        return False
+
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
         """Refuse the model's queued requests; bring back what was evicted, if that is configured."""
         self.epoch += 1
@@ -260,8 +266,7 @@ class Scheduler:
         if self.queue.age(now):
             self.epoch += 1
         self._room.begin_pass()
-        overdue: set[ModelId] = set()
-        foreground: set[ModelId] = set()
+        overdue, foreground = set["ModelId"](), set["ModelId"]()
         ranks = self._costs.ranks(self.pending, now)
         heads = [(queued.among(ranks), queued) for queued in self.queue.first_of_each()]
         heapify(heads)

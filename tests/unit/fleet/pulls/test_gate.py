@@ -65,7 +65,7 @@ class PullingFleet:
             return launchers[-1]
 
         pulls = Pulls(self.puller, self.arrived.append)
-        self.fleet = Fleet(self.plan, self.plan.policy, make, Notes(), pulls)
+        self.fleet = Fleet(self.plan, self.plan.policy, make, Notes(), pulls=pulls)
         self.launcher = launchers[0]
 
     def ask(self, model: ModelId = A) -> tuple[Refusals, Ticket]:

@@ -1,0 +1,19 @@
+"""The sums of an estimate."""
+
+from __future__ import annotations
+
+from modelswap.memory.estimate import Estimate, Part
+from modelswap.units import Bytes
+
+
+def test_parts_are_summed_by_where_they_lie() -> None:
+    """What may be given up is no need."""
+    found = Estimate(
+        parts=(
+            Part(name="weights", bytes=Bytes(5), is_on_gpu=True),
+            Part(name="program", bytes=Bytes(7), is_on_gpu=True),
+            Part(name="weights", bytes=Bytes(11)),
+            Part(name="copied weights", bytes=Bytes(13), is_reclaimable=True),
+        )
+    )
+    assert (found.gpu, found.ram, found.reclaimable) == (12, 11, 13)
