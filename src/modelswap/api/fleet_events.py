@@ -15,12 +15,14 @@ from .models_endpoint import statuses
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.core.commands import SwapDecided
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.logs import Logger, Logs
     from modelswap.observe.metrics.prometheus import Metrics
 
+    from .decision_events import DecisionEvents
     from .snapshot import ActiveConfig
 
 
@@ -35,6 +37,7 @@ class FleetEvents:
     metrics: Metrics
     now: Callable[[], float]
     """The loop's clock."""
+    decisions: DecisionEvents
     router: RouterEvents = field(default_factory=RouterEvents)
     """The events of `/models/sse`."""
 
@@ -60,6 +63,10 @@ class FleetEvents:
         log(f"<{model}> {phase.shown}" + (f": {why}" if why else ""))
         self.publish_statuses()
         self._tell_router(model, phase)
+        self.decisions.on_phase(model, phase, why)
+
+    def on_swap(self, decided: SwapDecided) -> None:
+        self.decisions.on_swap(decided)
 
     def _tell_router(self, model: ModelId, phase: Phase) -> None:
         if not self.router.is_new(model, phase):

@@ -10,6 +10,7 @@ from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
 from modelswap.observe.logs.redaction import line_redactor
 
+from .decision_events import DecisionEvents
 from .fleet_events import FleetEvents
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Services:
     completions: CompletionBatcher = field(init=False)
     fleet: Fleet | RemoteFleet = field(init=False)
     """After a hand-over it is the other front's."""
+    decisions: DecisionEvents = field(init=False)
     fleet_events: FleetEvents = field(init=False)
     spool: SpoolFolders | None = None
     """Where forms go that are too large for memory; None: the system's temporary folder."""
@@ -61,7 +63,17 @@ class Services:
         self.completions = CompletionBatcher(
             self.store, self.captures, self.metrics, self.logs, self.loop.call_later
         )
+        self.decisions = DecisionEvents(
+            config=self.config,
+            fleet=lambda: self.fleet,
+            store=lambda: self.store,
+            log=self.log,
+            bus=self.bus,
+            metrics=self.metrics,
+            now=self.loop.time,
+        )
         self.fleet_events = FleetEvents(
+            decisions=self.decisions,
             config=self.config,
             fleet=lambda: self.fleet,
             logs=self.logs,

@@ -22,6 +22,7 @@ from modelswap.core.commands import (
     Position,
     SetTimer,
     Spawn,
+    SwapDecided,
     Terminate,
 )
 from modelswap.core.controller import Controller
@@ -32,6 +33,7 @@ from modelswap.core.spec import RequestId
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
 from .failures import ModelFailure, ModelFailures, redacted
+from .memory.state import NO_MEMORY_STATE
 from .model_server import running
 from .observers import SafeObserver
 from .running_servers import RunningServers
@@ -46,11 +48,13 @@ if TYPE_CHECKING:
     from modelswap.core.commands import Command, LeaseRequest, TimerKey
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Policy
+    from modelswap.core.scheduling.explanation import Explanation
     from modelswap.core.spec import ModelId
     from modelswap.launch.protocol import Launcher, Listener
     from modelswap.units import Seconds
 
     from .adoption import Adoption
+    from .memory.state import MemoryState
     from .model_server import ModelServer
     from .observers import FleetObserver
     from .waiting import LeaseWaiter
@@ -80,6 +84,7 @@ class Fleet:
         self.has_idled = self._controller.has_idled
         self.in_flight = self._controller.in_flight
         self.waiting = self._controller.waiting
+        self.is_pending = self._controller.is_pending
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
@@ -89,8 +94,8 @@ class Fleet:
         self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
-        self._untold: deque[PhaseChanged] = deque()
-        """Phases that the observer still has to hear of."""
+        self._untold: deque[PhaseChanged | SwapDecided] = deque()
+        """What the observer still has to hear of."""
         self._is_executing = False
         self._load_times = LoadTimes()
         self._failures = ModelFailures()
@@ -147,6 +152,14 @@ class Fleet:
         """Estimate from its last load how long at least it takes until the model is ready."""
         is_ready = self.phase(model) is Phase.READY
         return None if is_ready else self._load_times.left(model, self._now())
+
+    def explain(self, model: ModelId) -> Explanation | None:
+        """Say what a request that came now would lead to, and why; nothing changes."""
+        return self._controller.explain(model, self._now())
+
+    def memory_state(self) -> MemoryState:
+        """Return what is known of devices and models."""
+        return NO_MEMORY_STATE
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""
@@ -280,7 +293,10 @@ class Fleet:
         else:
             self._execute_one(self._commands.popleft())
 
-    def _tell(self, change: PhaseChanged) -> None:
+    def _tell(self, change: PhaseChanged | SwapDecided) -> None:
+        if isinstance(change, SwapDecided):
+            self._observer.on_swap(change)
+            return
         model, phase = change.model, change.phase
         self._load_times.on_phase(model, phase, self._now())
         self._observer.on_phase(model, phase, change.why)
@@ -312,7 +328,7 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
-            case PhaseChanged():
+            case PhaseChanged() | SwapDecided():
                 self._untold.append(command)
             case _ as never:
                 assert_never(never)

@@ -19,6 +19,7 @@ from modelswap.core.spec import ModelId, RequestId
 from modelswap.units import Seconds
 
 from .departures import Departures
+from .memory.state import NO_MEMORY_STATE
 from .model_server import ModelServer, running
 from .waiting import DetachedWaiter, Ticket
 
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.commands import LeaseRequest
+    from modelswap.core.scheduling.explanation import Explanation
 
     from .failures import ModelFailure
     from .fleet import Fleet
+    from .memory.state import MemoryState
     from .waiting import LeaseWaiter
 
     Send = Callable[..., None]
@@ -130,6 +133,18 @@ class RemoteFleet:
 
     def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
         """Return False: only the other front knows."""
+        return False
+
+    def explain(self, model: ModelId) -> Explanation | None:  # noqa: ARG002 - as a `Fleet`
+        """Return None: only the other front decides."""
+        return None
+
+    def memory_state(self) -> MemoryState:
+        """Return nothing: only the other front knows."""
+        return NO_MEMORY_STATE
+
+    def is_pending(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
+        """Return False: only the other front decides."""
         return False
 
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`

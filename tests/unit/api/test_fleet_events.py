@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelswap.api.decision_events import DecisionEvents
 from modelswap.api.fleet_events import FleetEvents
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
@@ -39,6 +40,15 @@ class Watched:
             server=lambda _: SimpleNamespace(model=self.model),
         )
         self.events = FleetEvents(
+            decisions=DecisionEvents(
+                config=config,
+                fleet=lambda: fleet,
+                store=lambda: None,  # type: ignore[arg-type, return-value]  # nothing is decided here
+                log=Logger(self.logs),
+                bus=bus,
+                metrics=self.metrics,
+                now=lambda: 7.0,
+            ),
             config=config,
             fleet=lambda: fleet,
             logs=self.logs,

@@ -50,6 +50,10 @@ class LeaseReceiver(Protocol):
 
     def fail(self, error: ReplyError) -> None: ...
 
+    def number(self) -> int:
+        """Return the request's id in the list of running requests; 0: it is not in the list."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class QueueWait:
@@ -84,6 +88,7 @@ class QueueWait:
             background=context.background,
             watched=shows_state,
             no_swap=context.no_swap,
+            number=self.receiver.number(),
         )
         ticket = self.services.fleet.ask(request, self)
         if not self._is_over:

@@ -24,7 +24,7 @@ from modelswap.core.placement.policy import NO_FACTS, NeverFits, Question
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
-from .decisions import NOTHING, PendingSwap, Start, Stop
+from .decisions import NOTHING, PendingSwap, Start, Stop, swap_decided
 from .queue import NEVER, WaitQueue
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from .admission import Verdict
     from .decisions import Decision
+    from .explanation import Explanation
     from .queue import QueuedRequest
 
 INTERNAL: Final = ClientId("")
@@ -89,6 +90,21 @@ class Scheduler:
         if isinstance(verdict, Serve) and not (request.background or request.no_swap):
             self._states[request.model].clear_in = self.epoch
         return [*out, *self._apply(verdict, queued, now)]
+
+    def explain(self, request: LeaseRequest, now: Seconds) -> Explanation:
+        """Say what would be decided about a new request; nothing changes."""
+        from .explanation import explain  # noqa: PLC0415 - few ask for it
+
+        swap = self.pending.get(request.model)
+        return explain(
+            request,
+            self._view(now),
+            self._policy,
+            self.queue,
+            queue_limit=self._queue_limit,
+            awaiting=() if swap is None else tuple(swap.awaiting),
+            is_closed=self._is_closed,
+        )
 
     def on_cancelled(self, id_: RequestId, now: Seconds) -> Sequence[Decision]:
         """Forget a queued request. A granted one ends by `on_finished`."""
@@ -276,7 +292,7 @@ class Scheduler:
             case Wait():
                 return NOTHING
             case Swap():
-                return self._swap(queued.request.model, verdict)
+                return self._swap(queued, verdict, now)
             case Refuse(reason, why, retry_after, failure):
                 out = self._fail((queued,), reason, why, retry_after, failure)
                 self._drop_unneeded(queued.request.model)
@@ -307,8 +323,10 @@ class Scheduler:
             out.append(Fail(queued.id, reason, why, retry_after, failure))
         return out
 
-    def _swap(self, model: ModelId, swap: Swap) -> list[Decision]:
+    def _swap(self, queued: QueuedRequest, swap: Swap, now: Seconds) -> list[Decision]:
         self.epoch += 1
+        model = queued.request.model
+        decided = swap_decided(queued, swap, self._facts, now)
         how = {eviction.model: eviction.how for eviction in swap.evictions}
         for victim in how:
             self.pending.pop(victim, None)  # an abandoned load
@@ -318,9 +336,9 @@ class Scheduler:
         self.pending[model] = PendingSwap(awaiting, tuple(recent), swap.placement)
         self.draining |= awaiting
         if not awaiting:
-            return [Start(model, "requested", swap.placement)]
+            return [decided, Start(model, "requested", swap.placement)]
         why = f"making room for {model}" + (f" ({swap.why})" if swap.why else "")
-        return [Stop(m, why, how[m]) for m in sorted(awaiting)]
+        return [decided, *(Stop(m, why, how[m]) for m in sorted(awaiting))]
 
     def _complete_eviction(self, model: ModelId, swap: PendingSwap, now: Seconds) -> list[Decision]:
         match self._states[model].phase:

@@ -1,0 +1,147 @@
+"""The JSON of an explanation: what would happen to a request for one model, device by device.
+
+Units: bytes, seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+from modelswap.core.explaining.words import (
+    compared_text,
+    cost_text,
+    device_text,
+    need_text,
+    plan_text,
+)
+from modelswap.core.placement.policy import UNKNOWN_NEED, UNUSED, NeverFits
+from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
+from modelswap.core.scheduling.explanation import held_after, held_by_device
+
+if TYPE_CHECKING:
+    from modelswap.core.placement.policy import DevicePool, Need, Placement
+    from modelswap.core.scheduling.admission import Verdict
+    from modelswap.core.scheduling.explanation import Explanation
+    from modelswap.core.spec import ModelId
+    from modelswap.fleet.memory.state import MemoryState, ModelMemory
+
+Record = dict[str, Any]
+
+
+def plan_record(told: Explanation, memory: MemoryState) -> Record:
+    plan = told.plan
+    text = plan.why
+    placement = None if isinstance(plan, NeverFits) else plan.placement
+    return {
+        "model": told.model,
+        "text": plan_text(told),
+        **_verdict(told.verdict),
+        "state": told.phase.shown,
+        "in_flight": told.in_flight,
+        "why": text,
+        "evictions": [_eviction(told, model) for model in told.leaving],
+        "awaiting": list(told.awaiting),
+        "placement": None if placement is None else _placement(placement),
+        "need": _need(told.facts.needs.get(told.model, UNKNOWN_NEED)),
+        "memory": _of_model(memory.models.get(told.model)),
+        "devices": [_device(told, pool, placement, memory) for pool in told.facts.pools],
+        "decides_by_memory": memory.is_in_use,
+        **({"problem": memory.problem} if memory.problem else {}),
+    }
+
+
+def _verdict(verdict: Verdict) -> Record:
+    match verdict:
+        case Serve():
+            return {"verdict": "serve"}
+        case Wait(why):
+            return {"verdict": "wait", "waits_for": why.name.lower()}
+        case Swap():
+            return {"verdict": "swap" if verdict.evictions else "start"}
+        case Refuse(reason, why, retry_after):
+            after = {} if retry_after is None else {"retry_after_s": round(retry_after, 3)}
+            refused = {"reason": reason.name.lower(), "why": why, **after}
+            return {"verdict": "refuse", "refused": refused}
+        case _ as never:
+            assert_never(never)
+
+
+def _eviction(told: Explanation, model: ModelId) -> Record:
+    usage, facts = told.usage.get(model, UNUSED), told.facts
+    assert not isinstance(told.plan, NeverFits)  # it evicts no model
+    how = next(evict.how for evict in told.plan.evictions if evict.model == model)
+    return {
+        "model": model,
+        "how": how.value,
+        "text": f"{model}{cost_text(usage, facts, model)}",
+        "idle_s": round(usage.idle, 3),
+        "in_flight": usage.in_flight,
+        "waiting": usage.waiting,
+        "reload_s": facts.reload.get(model),
+        "frees": dict(facts.held.get(model, {})),
+    }
+
+
+def _placement(placement: Placement) -> Record:
+    return {
+        "node": placement.node,
+        "devices": list(placement.devices),
+        "promised": dict(placement.promised),
+    }
+
+
+def _need(need: Need) -> Record:
+    return {
+        "source": need.source.value,
+        "fixed": dict(need.fixed),
+        "movable": need.movable,
+        "text": need_text(need),
+    }
+
+
+def _of_model(memory: ModelMemory | None) -> Record:
+    """Return what was predicted, learned and measured of a model."""
+    if memory is None:
+        return {}
+    found: Record = {"measured": dict(memory.measured), "learned": dict(memory.learned)}
+    if memory.predicted is None:
+        return found
+    estimate = memory.predicted
+    found["predicted"] = {
+        "ram": estimate.ram,
+        "gpu": estimate.gpu,
+        "parts": [
+            {"name": part.name, "bytes": part.bytes, "is_on_gpu": part.is_on_gpu}
+            for part in estimate.parts
+        ],
+    }
+    peak = sum((memory.learned or memory.measured).values())
+    if peak:
+        found["text"] = compared_text(peak, estimate.ram + estimate.gpu)
+    return found
+
+
+def _device(
+    told: Explanation, pool: DevicePool, placement: Placement | None, memory: MemoryState
+) -> Record:
+    facts = told.facts
+    held = held_by_device(facts.held).get(pool.id, 0)
+    is_refused = isinstance(told.verdict, Refuse) or placement is None
+    after = held
+    if not is_refused and placement is not None:
+        after = held_after(facts, told.leaving, told.model, placement).get(pool.id, 0)
+    name = next((device.name for device in memory.devices if device.id == pool.id), "")
+    shares = {m: sizes[pool.id] for m, sizes in facts.held.items() if sizes.get(pool.id)}
+    return {
+        "id": pool.id,
+        "name": name,
+        "total": pool.total,
+        "reserve": pool.reserve,
+        "foreign": pool.foreign,
+        "holders": [{"name": holder, "bytes": size} for holder, size in pool.holders],
+        "room": pool.room,
+        "held": held,
+        "after": after,
+        "models": shares,
+        "text": device_text(pool, held, after),
+    }
