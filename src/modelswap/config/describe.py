@@ -24,6 +24,8 @@ def describe(plan: Plan) -> list[str]:
         for group in plan.routing.groups:
             flags = [n for n in ("swap", "exclusive", "persistent") if getattr(group, n)]
             out.append(f"group {group.id} [{', '.join(flags)}]: {', '.join(group.members)}")
+    if plan.memory is not None:
+        out.append("models run together while they fit into memory (docs/placement.md)")
     out += [f"peer {one.id}: {', '.join(one.models)}" for one in plan.peers.values()]
     for one in plan.selectors.values():
         out.append(f"selector {one.id} ({one.strategy}): {', '.join(one.targets)}")

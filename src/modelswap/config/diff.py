@@ -106,7 +106,9 @@ def _sections(old: Plan, new: Plan, settings: Iterable[str]) -> tuple[str, ...]:
         is_matrix = isinstance(new.routing, Matrix)
         if is_matrix or _own_groups(old) != _own_groups(new):
             found["matrix" if is_matrix else "groups"] = None
-    for name in ("peers", "selectors", "profiles", "legacy_profiles"):
+    if old.memory != new.memory:
+        found["routing.router"] = None
+    for name in ("devices", "peers", "selectors", "profiles", "legacy_profiles"):
         if getattr(old, name) != getattr(new, name):
             found[name.removeprefix("legacy_")] = None
     return tuple(found)

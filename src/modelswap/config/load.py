@@ -31,7 +31,7 @@ from .compile.name_index import (
     selectors,
 )
 from .compile.policy import compile_policy, routing_policy
-from .compile.routing import priorities, routing
+from .compile.routing import memory_routing, priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
 from .discover.disk.places import NONE_ASKED
 from .macros.expansion import Expanded, MoreModels, expand_file
@@ -51,10 +51,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
 
+    from modelswap.core.placement.policy import DeviceId
+
     from .discover.discovery import FoundModels
     from .discover.disk.places import Discovery
     from .messages.report import Problem
-    from .plan import Model, Settings
+    from .plan import DeviceSettings, Model, Settings
 
     Check = Callable[[Plan, Diagnostics], None]
 
@@ -124,6 +126,7 @@ def load_source(
         found.promote()
     if not report.problems:
         warn_of_shared(plan, routing_policy(plan), diagnostics)
+        _check_needs(plan, diagnostics)
         plan = replace(plan, policy=compile_policy(plan))
     if check is not None:
         check(plan, diagnostics)
@@ -191,6 +194,9 @@ def _plan(
         )
         for t in expanded.templates
     }
+    memory = memory_routing(
+        raw, expanded.root, [t.tree for t in expanded.templates], finds_models=found is not None
+    )
     top = settings(raw, preload(preloaded, names, diagnostics), diagnostics)
     return Plan(
         settings=top,
@@ -200,7 +206,11 @@ def _plan(
         selectors=chosen,
         profiles=profiles(raw.profiles, chosen, names, diagnostics),
         legacy_profiles=list_profiles(raw.list_profiles, raw_models, diagnostics),
-        routing=routing(raw.routing.router, names, chosen, diagnostics),
+        devices=_devices(raw, diagnostics),
+        memory=memory,
+        routing=routing(
+            raw.routing.router, names, chosen, diagnostics, has_default_group=memory is None
+        ),
         secrets=_secrets(raw, raw_models, top, source, models),
         files=source.files,
         discovered=None if found is None else found.discovered,
@@ -208,6 +218,21 @@ def _plan(
             one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
         ),
     )
+
+
+def _devices(raw: RawConfig, diagnostics: Diagnostics) -> Mapping[DeviceId, DeviceSettings]:
+    if not raw.devices:
+        return {}
+    from .compile.memory import devices  # noqa: PLC0415 - most files name no device
+
+    return devices(raw.devices, diagnostics)
+
+
+def _check_needs(plan: Plan, diagnostics: Diagnostics) -> None:
+    if plan.devices:
+        from .compile.memory import warn_of_too_large  # noqa: PLC0415 - as above
+
+        warn_of_too_large(plan, diagnostics)
 
 
 def _raw_models(expanded: Expanded) -> dict[str, RawModel]:

@@ -14,6 +14,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.groups import groups_policy
+from modelswap.core.placement.policy import DeviceId
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.deferred import dataclass
 from modelswap.units import Bytes, Seconds
@@ -27,6 +28,7 @@ from .schema.schema import (
     PeerKeys,
     SelectorKeys,
 )
+from .schema.schema_memory import MemoryRoutingKeys
 from .schema.schema_root import FIRST_PORT, Limits, SettingKeys
 from .tree.values import Json
 
@@ -125,6 +127,8 @@ class Model(ModelKeys):
     timeouts: Timeouts = field(default_factory=Timeouts)
     ignore_websockets: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
+    memory: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
+    """What it declares to need; `core.placement.memory.declared` makes a need of it. Empty: nothing."""
     api_key: Secret | None = None
     identity: str = ""
     """Hash of everything that needs a restart when it changes: command, stop command, environment,
@@ -185,6 +189,19 @@ class Matrix:
     vars: Mapping[str, ModelId]
     sets: Mapping[str, str]
     evict_costs: Mapping[ModelId, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRouting(MemoryRoutingKeys):
+    """Models are placed by memory, beside what `routing` says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSettings:
+    """What the file says of one device; `None`: what the device says, or the default."""
+
+    capacity: Bytes | None = None
+    reserve: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +288,11 @@ class Plan:
         default_factory=dict[str, tuple[ModelId, ...]]
     )
     """The earliest releases' lists: `name:model` loads `model`, and the members may run together."""
+    devices: Mapping[DeviceId, DeviceSettings] = field(
+        default_factory=dict[DeviceId, DeviceSettings]
+    )
+    memory: MemoryRouting | None = None
+    """None: models are not placed by memory."""
     routing: Groups | Matrix = field(default_factory=lambda: Groups(groups=()))
     policy: Policy = field(default=groups_policy(()), compare=False, repr=False)
     """Which models have to leave for which: the routing, and addresses that only one can have."""

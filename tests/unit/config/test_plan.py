@@ -33,6 +33,7 @@ from modelswap.config.schema.field_types import (
     Shape,
     Short,
     Size,
+    Sizes,
     Text,
     keys_of,
     values_of,
@@ -69,6 +70,8 @@ def _of_shape(shape: Shape, default: object) -> Any:
             return default is not True
         case Int() | Duration() | Size():
             return 7
+        case Sizes():
+            return {"gpu0": 7}
         case GoDuration():
             return "7s"
         case Text(one_of=one_of):

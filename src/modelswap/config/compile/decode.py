@@ -99,6 +99,8 @@ def _leaf(node: Node, shape: types.Leaf, path: Path, report: Report) -> object:
             return _duration(node, shape, path, report)
         case types.Size():
             return _size(node, path, report)
+        case types.Sizes():
+            return _sizes(node, path, report)
         case _ as never:
             assert_never(never)
 
@@ -134,6 +136,13 @@ def _map(node: Node, shape: types.Shape, path: Path, report: Report) -> object:
         if value is not USE_DEFAULT:
             values[entry.key] = value
     return values
+
+
+def _sizes(node: Node, path: Path, report: Report) -> object:
+    if isinstance(node, Map):
+        return _map(node, types.Size(), path, report)
+    value = _size(node, path, report)
+    return USE_DEFAULT if value is USE_DEFAULT else {"": value}
 
 
 def _text(node: Node, shape: types.Text, path: Path, report: Report) -> object:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from modelswap.config.schema.schema import RawCapabilities, RawFilters
     from modelswap.config.tree.node import Path
     from modelswap.config.tree.values import Json
+    from modelswap.core.placement.policy import DeviceId
+    from modelswap.units import Bytes
 
 COMFYUI: Final = "comfyui_auto"
 _COMFYUI_CONCURRENCY: Final = 50
@@ -108,6 +110,7 @@ def build(template: Template, common: Common, report: Report, port: int | None =
         timeouts=timeouts(raw.timeouts, Timeouts(), path, diagnostics, stall=raw.stall_timeout),
         ignore_websockets=is_comfyui or raw.compat.ignore_websockets,
         capabilities=_capabilities(raw.capabilities, (*path, "capabilities"), diagnostics),
+        memory=_memory(raw.memory, (*path, "memory"), diagnostics),
         api_key=upstream_key(raw.api_key, (*path, "apiKey"), diagnostics),
         identity=_identity(template.tree),
         render=render if template.port is not None else None,
@@ -262,6 +265,16 @@ def _ttl(ttl: int | None, common: Common, path: Path, diagnostics: Diagnostics) 
         what = "seconds of at least 0, or -1"
         diagnostics.tolerated((*path, "ttl"), what, "taken as never", "0 is never, -1 is globalTTL")
     return Seconds(ttl) if ttl > 0 else None
+
+
+def _memory(
+    raw: Mapping[str, int | None] | None, path: Path, diagnostics: Diagnostics
+) -> Mapping[DeviceId, Bytes]:
+    if not raw:
+        return {}
+    from .memory import needs  # noqa: PLC0415 - most files declare no need
+
+    return needs(raw, path, diagnostics)
 
 
 def automatic_aliases(name: str, raw: RawModel) -> tuple[str, ...]:

@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.messages.hints import nearest
-from modelswap.config.plan import DEFAULT_GROUP, Group, Groups, Matrix
+from modelswap.config.plan import DEFAULT_GROUP, Group, Groups, Matrix, MemoryRouting
 from modelswap.config.schema.field_types import values_of
 from modelswap.config.schema.schema import GroupKeys
+from modelswap.config.schema.schema_memory import MemoryRoutingKeys
+from modelswap.config.tree.node import is_null, node_at
 from modelswap.core.spec import ModelId
 from modelswap.deferred import regex
 
 from .name_index import report_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.plan import Selector
     from modelswap.config.schema.schema import RawGroup, RawMatrix, RawRouter, RawScheduler
-    from modelswap.config.tree.node import Path
+    from modelswap.config.schema.schema_root import RawConfig
+    from modelswap.config.tree.node import Map, Path
     from modelswap.core.placement.matrix import Compiled
 
     from .name_index import NameIndex
@@ -32,26 +35,42 @@ if TYPE_CHECKING:
 _ROUTER: Final[Path] = ("routing", "router")
 _SETTINGS: Final[Path] = (*_ROUTER, "settings")
 _APART: Final = "expected models that may run together; found targets that cannot run together"
+ROUTERS: Final = ("group", "matrix", "memory")
+"""What `use` may be."""
+_ONLY_OURS: Final = ("memory", "source")
+"""Keys of a model that llama-swap does not have, and by which the author relies on its memory."""
 _VAR = regex(r"[A-Za-z0-9.-]{1,32}")
 
 
 def routing(
-    raw: RawRouter, names: NameIndex, selectors: Mapping[str, Selector], diagnostics: Diagnostics
+    raw: RawRouter,
+    names: NameIndex,
+    selectors: Mapping[str, Selector],
+    diagnostics: Diagnostics,
+    *,
+    has_default_group: bool = True,
 ) -> Groups | Matrix:
-    """Return the router that the file chooses, with all its models."""
+    """Return the router that the file chooses, with all its models.
+
+    Without a default group (where models are placed by memory), models in no group are free of rules.
+    """
+    if raw.use == "memory" and raw.settings.matrix is not None and not raw.settings.groups:
+        return _matrix(raw.settings.matrix, names, selectors, diagnostics)
     match raw.use:
         case "matrix":
             return _matrix(raw.settings.matrix, names, selectors, diagnostics)
-        case "" | "group":
+        case "" | "group" | "memory":
             found = _groups(raw.settings.groups, names, diagnostics)
+            if not has_default_group:
+                found = Groups(groups=tuple(g for g in found.groups if g.id != DEFAULT_GROUP))
             _check_group_spillover(found, names, selectors, diagnostics)
             if raw.settings.matrix is not None:
                 hint = "use: matrix would choose it"
                 diagnostics.warn((*_SETTINGS, "matrix"), "has no effect beside the groups", hint)
             return found
         case _:
-            hint = nearest(raw.use, ("group", "matrix"))
-            diagnostics.expected((*_ROUTER, "use"), "one of group, matrix", hint)
+            hint = nearest(raw.use, ROUTERS)
+            diagnostics.expected((*_ROUTER, "use"), f"one of {', '.join(ROUTERS)}", hint)
             return Groups(groups=())
 
 
@@ -107,8 +126,9 @@ def _check_group_spillover(
         local = _local_targets(one, names)
         if one.strategy != "spillover" or len(local) < 2:  # noqa: PLR2004 - one spills nowhere
             continue
-        groups_ = {by_model[model].id for model in local if model in by_model}
-        if len(groups_) != 1 or by_model[local[0]].swap:
+        owners = [by_model[model] for model in local if model in by_model]
+        is_apart = len({group.id for group in owners}) > 1
+        if is_apart or (len(owners) > 1 and owners[0].swap):
             hint = "put them into one group with swap: false"
             diagnostics.problem(("selectors", one.id, "targets"), _APART, hint)
 
@@ -236,3 +256,26 @@ def priorities(raw: RawScheduler, names: NameIndex, diagnostics: Diagnostics) ->
         elif name == real or real not in found:
             found[real] = number or 0
     return found
+
+
+def memory_routing(
+    raw: RawConfig, root: Map, models: Iterable[Map], *, finds_models: bool
+) -> MemoryRouting | None:
+    """Return how models are placed by memory; `None`: they are not.
+
+    They are where the file asks for it, and where it has no groups, matrix or profiles but says
+    something that only this program understands of models and memory (docs/placement.md).
+    """
+    router = raw.routing.router
+    if router.use != "memory" and (
+        not is_null(node_at(root, ("routing", "router")))
+        or raw.profiles
+        or raw.list_profiles
+        or not (finds_models or raw.devices or _says_memory(models))
+    ):
+        return None
+    return MemoryRouting(**values_of(router.settings.memory, MemoryRoutingKeys))
+
+
+def _says_memory(models: Iterable[Map]) -> bool:
+    return any(not is_null(tree.get(key)) for tree in models for key in _ONLY_OURS)

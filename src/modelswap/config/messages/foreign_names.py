@@ -39,10 +39,12 @@ _COMMON: Final = _table("""
     maingpu mmap nommap mlock draft draftmodel modeldraft quantization dtype kvcache ropescaling
     => an option of the model's server: write it into cmd
     maxmodels modelsmax maxloaded maxloadedmodels ollamamaxloadedmodels maxrunning
-    maxrunninginstances maxinstances resources resourcesavailable resourcerequirements vram memory
-    memorylimit => groups or a matrix say which models run together
+    maxrunninginstances maxinstances
+    => groups, a matrix or their memory (docs/placement.md) say which models run together
 """)
 _TOP: Final = _COMMON | _table("""
+    memory vram ram memorylimit resources resourcesavailable
+    -> devices: capacity and reserve of ram, gpu0, …
     modellist litellmsettings routersettings generalsettings
     => LiteLLM's; here: models: {ID: {cmd: …}}, or peers for servers that run elsewhere
     listen host hostname port address addr bind bindaddress bindhost listenaddress listenaddr
@@ -87,6 +89,7 @@ _TOP: Final = _COMMON | _table("""
     ratelimit ratelimits rpm -> apiKeys[].rateLimit
 """)
 _MODEL: Final = _COMMON | _table("""
+    vram memorylimit resources resourcerequirements -> memory: what it needs, such as 6GiB
     command commands exec run start startcommand startcmd cmdstart cmdline commandline args
     arguments argv entrypoint program binary executable script launch serve launchcommand
     -> cmd: the program and its arguments in one text

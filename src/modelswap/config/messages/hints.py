@@ -134,6 +134,8 @@ def fits(node: Node, shape: types.Shape) -> bool:
             return isinstance(node, Map)
         case types.Either():
             return not isinstance(node, Seq)
+        case types.Sizes() if isinstance(node, Map):
+            return True
         case types.OneOrMore() | types.Short():
             return True
         case _:
@@ -151,7 +153,7 @@ def _fits(node: Scalar, shape: types.Leaf) -> bool:
             return is_number or seconds(node.text) is not None
         case types.GoDuration():
             return seconds(node.text) is not None
-        case types.Size():
+        case types.Size() | types.Sizes():
             return is_number or size(node.text) is not None
         case _:
             return node.kind is NodeKind.TEXT

@@ -55,6 +55,11 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes by name, or a single one without a name, which is kept under an empty name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """Any YAML value, kept as JSON."""
 
@@ -97,7 +102,7 @@ class Short:
     key: str
 
 
-Leaf = Bool | Int | Text | GoDuration | Duration | Size
+Leaf = Bool | Int | Text | GoDuration | Duration | Size | Sizes
 Shape = Leaf | Anything | ListOf | OneOrMore | MapOf | Record | Either | Short
 
 

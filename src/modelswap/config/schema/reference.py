@@ -70,6 +70,9 @@ def _shape(  # noqa: C901, PLR0911, PLR0912 - one flat table of all kinds
             return {"type": "string"}
         case types.Duration() | types.Size():
             return {"type": ["string", "number"]}
+        case types.Sizes():
+            size = _shape(types.Size(), definitions)
+            return {"anyOf": [size, {"type": "object", "additionalProperties": size}]}
         case types.Anything():
             return {}
         case types.ListOf():

@@ -25,12 +25,14 @@ from .field_types import (
     ListOf,
     MapOf,
     Record,
+    Sizes,
     Text,
     flag,
     key,
     mapping,
     record,
 )
+from .schema_memory import MemoryRoutingKeys
 
 TEXTS: Final = ListOf(Text())
 
@@ -138,6 +140,7 @@ class ModelKeys:
         "credentials; else a sandbox, or on `localhost` an origin of its own.",
     )
     restart_on_stall: bool = flag("restartOnStall", "Restart a server that has stalled.")
+    pinned: bool = flag("pinned", "Once loaded, it is not unloaded to make room in memory.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -190,6 +193,14 @@ class RawModel(ModelKeys, CoreKeys):
     capabilities: RawCapabilities = record("capabilities", RawCapabilities, "Shown in lists.")
     files: str = key(
         "(files)", Text(), "", "What tells a found model's files from others.", hidden=True
+    )
+    memory: Mapping[str, int | None] | None = key(
+        "memory",
+        Sizes(),
+        None,
+        "What it needs while it runs: one size (on a GPU where there is one, else `ram`), or sizes by device: "
+        "`ram`, `gpu` (any, or split over several), `gpu0`, `gpu1`, …",
+        shown="measured or predicted",
     )
     api_key: str = key(
         "apiKey",
@@ -282,11 +293,20 @@ class RawMatrix:
 class RawRouterSettings:
     groups: Mapping[str, RawGroup | None] = mapping("groups", Record(RawGroup), "Groups of models.")
     matrix: RawMatrix | None = key("matrix", Record(RawMatrix), None, "Sets that may run together.")
+    memory: MemoryRoutingKeys = record(
+        "memory", MemoryRoutingKeys, "As many models as fit into the devices' memory."
+    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RawRouter:
-    use: str = key("use", Text(), "", "`group` or `matrix`.", shown="`group`")
+    use: str = key(
+        "use",
+        Text(),
+        "",
+        "`group`, `matrix` or `memory`.",
+        shown="`group`; `memory` where docs/placement.md says so",
+    )
     settings: RawRouterSettings = record("settings", RawRouterSettings, "Of the routers.")
 
 

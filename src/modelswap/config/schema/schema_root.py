@@ -34,6 +34,7 @@ from .schema import (
     RawSelector,
 )
 from .schema_discover import RawDiscover
+from .schema_memory import RawDevice
 
 FIRST_PORT: Final = 5800
 """The first `${PORT}` by default, as in llama-swap; `startPort: 0` means it, too."""
@@ -221,6 +222,9 @@ class RawConfig(SettingKeys):
         "sendLoadingState", "Tell a streaming client how the load goes."
     )
     macros: JsonMap = mapping("macros", Anything(), "Texts and numbers for `${name}`.")
+    devices: Mapping[str, RawDevice | None] = mapping(
+        "devices", Record(RawDevice), "The memory of each device: `ram`, `gpu0`, `gpu1` and so on."
+    )
     routing: RawRouting = record(
         "routing", RawRouting, "Which models run together, which request comes first."
     )

@@ -91,7 +91,7 @@ def test_every_key_names_what_was_found(
 
 
 MESSAGES = [
-    ("routing: {router: {use: carousel}}", "routing.router.use: expected one of group, matrix; found 'carousel'"),
+    ("routing: {router: {use: carousel}}", "routing.router.use: expected one of group, matrix, memory; found 'carousel'"),
     ("routing: {scheduler: {use: lifo}}", "routing.scheduler.use: expected fifo; found 'lifo'"),
     ("logToStdout: all", "logToStdout: expected one of proxy, upstream, both, none; found 'all'"),
     ("logLevel: loud", "expected one of debug, info, warn, error; found 'loud', taken as info"),

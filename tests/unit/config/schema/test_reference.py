@@ -26,6 +26,7 @@ KINDS: dict[type, str] = {
     field_types.GoDuration: "duration",
     field_types.Duration: "duration",
     field_types.Size: "size",
+    field_types.Sizes: "size, or mapping to size",
     field_types.Anything: "anything",
     field_types.Record: "mapping",
     field_types.Either: "text or mapping",
