@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
 
+from .errors.server_output import last_lines
 from .llama_router.events import EVERY, RouterEvents
 from .llama_router.records import loaded_info, status_data
 from .models_endpoint import statuses
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
     from modelswap.core.commands import SwapDecided
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
+    from modelswap.observe.decisions.events import DecisionEvents
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.logs import Logger, Logs
     from modelswap.observe.metrics.prometheus import Metrics
 
-    from .decision_events import DecisionEvents
     from .snapshot import ActiveConfig
 
 
@@ -43,7 +45,7 @@ class FleetEvents:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.config.snapshot, self.fleet())
+        return statuses(self.config.snapshot, self.fleet(), partial(last_lines, self.logs))
 
     def publish_statuses(self) -> None:
         """Tell those who listen; the list, which holds every model, is made only for them."""
@@ -61,6 +63,9 @@ class FleetEvents:
                 self.logs.forget(model)
         log = self.log.warning if failed else self.log.info
         log(f"<{model}> {phase.shown}" + (f": {why}" if why else ""))
+        if failed and phase is Phase.STOPPED and not self.logs.shows_output:
+            for line in last_lines(self.logs, model):
+                log(f"<{model}> | {line}")
         self.publish_statuses()
         self._tell_router(model, phase)
         self.decisions.on_phase(model, phase, why)

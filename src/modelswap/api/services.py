@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from modelswap.deferred import dataclass
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
+from modelswap.observe.decisions.events import DecisionEvents
 from modelswap.observe.logs.redaction import line_redactor
 
-from .decision_events import DecisionEvents
 from .fleet_events import FleetEvents
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Services:
             self.store, self.captures, self.metrics, self.logs, self.loop.call_later
         )
         self.decisions = DecisionEvents(
-            config=self.config,
+            settings=lambda: self.config.plan.settings,
             fleet=lambda: self.fleet,
             store=lambda: self.store,
             log=self.log,

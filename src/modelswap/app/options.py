@@ -40,6 +40,8 @@ class Options:
     """Presets of llama.cpp's router for found models."""
     models_autoload: bool | None = None
     """Whether a request loads its model; `None`: the configuration says it."""
+    models_max: int | None = None
+    """How many models may be loaded; `None`: the configuration says it."""
     watch: bool = False
     state_dir: Path | None = None
     tls_cert: Path | None = None
@@ -54,7 +56,7 @@ class Options:
     def load(self, find: Find) -> Loaded:
         """Load the configuration, and the models on disk by *find*."""
         asked = Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)
-        return load(self.config, self.config_dir, discovery=asked)
+        return load(self.config, self.config_dir, discovery=asked, models_max=self.models_max)
 
     def watched(self) -> Watch | None:
         """Begin to watch the files, when that is asked for and there are some."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelswap.api.decision_events import DecisionEvents
 from modelswap.api.fleet_events import FleetEvents
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
+from modelswap.observe.decisions.events import DecisionEvents
 from modelswap.observe.logs.logs import PROXY, Logger, Logs, model_source
 from modelswap.observe.metrics.prometheus import Metrics
 
@@ -41,7 +41,7 @@ class Watched:
         )
         self.events = FleetEvents(
             decisions=DecisionEvents(
-                config=config,
+                settings=lambda: config.plan.settings,
                 fleet=lambda: fleet,
                 store=lambda: None,  # type: ignore[arg-type, return-value]  # nothing is decided here
                 log=Logger(self.logs),

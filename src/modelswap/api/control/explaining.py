@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_DECISIONS: Final = 500
 """Of one answer: about half a megabyte."""
 USUAL_DECISIONS: Final = 25
+"""Without a limit: a screen full."""
 _DIGITS: Final = 4
 """Of a limit: more than `MOST_DECISIONS` has."""
 

@@ -23,13 +23,17 @@ from modelswap.errors import (
 from modelswap.http import EndReason, RelayResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from modelswap.api.auth.identity import Identity
 
 NO_ROUTER: Final = "no router for requested model"
 
 
-def wait_error(failure: Fail, identity: Identity) -> ReplyError:
-    """Say why a wait ended without a lease.
+def wait_error(
+    failure: Fail, identity: Identity, last_lines: Callable[[], Sequence[str]] = tuple
+) -> ReplyError:
+    """Say why a wait ended without a lease; *last_lines* returns the end of the server's output.
 
     The output of a model server, which may hold paths, needs the scope `admin`; names of other models
     are for keys that are not limited to some.
@@ -37,14 +41,7 @@ def wait_error(failure: Fail, identity: Identity) -> ReplyError:
     retry_after, detail = failure.retry_after, failure.detail
     match failure.reason:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
-            why, text = failure.failure, detail
-            if why is not None:
-                text = why.text if identity.may(KeyScope.ADMIN) else why.brief
-            return LoadFailedError(
-                f"the model could not be loaded: {text}",
-                retry_after=retry_after,
-                should_retry=why is None or not why.is_lasting,
-            )
+            return _load_failed(failure, identity, last_lines)
         case Reason.QUEUE_FULL:
             return UnavailableError(
                 "too many requests are waiting", code="queue_full", retry_after=retry_after or 1
@@ -76,6 +73,23 @@ def wait_error(failure: Fail, identity: Identity) -> ReplyError:
             return LoadFailedError(f"the model can never be loaded: {detail}", should_retry=False)
         case _ as never:
             assert_never(never)
+
+
+def _load_failed(
+    failure: Fail, identity: Identity, last_lines: Callable[[], Sequence[str]]
+) -> ReplyError:
+    why, text = failure.failure, failure.detail
+    shows_output = identity.may(KeyScope.ADMIN)
+    if why is not None:
+        text = why.text if shows_output else why.brief
+    error = LoadFailedError(
+        f"the model could not be loaded: {text}",
+        retry_after=failure.retry_after,
+        should_retry=why is None or not why.is_lasting,
+    )
+    if why is not None and shows_output:
+        error.log = tuple(last_lines())
+    return error
 
 
 def cancelled_error() -> ReplyError:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import wait_error
+from modelswap.api.errors.server_output import last_lines
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
@@ -116,7 +117,10 @@ class QueueWait:
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
         self._is_over = True
-        self.receiver.fail(wait_error(refused, self.context.identity))
+        logs, model = self.services.logs, self.model
+        self.receiver.fail(
+            wait_error(refused, self.context.identity, lambda: last_lines(logs, model))
+        )
 
     def on_position(self, position: int) -> None:
         self._position = position

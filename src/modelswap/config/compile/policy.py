@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 
 
 def compile_policy(plan: Plan) -> Policy:
-    """Join what the routing says with the addresses that only one model can have."""
-    return all_of(routing_policy(plan), apart(listening(plan.models)))
+    """Join what the routing says with the addresses that only one model can have, and `modelsMax`."""
+    policy = all_of(routing_policy(plan), apart(listening(plan.models)))
+    if not plan.settings.models_max:
+        return policy
+    from modelswap.core.placement.at_most import at_most  # noqa: PLC0415 - few files have a bound
+
+    return at_most(plan.settings.models_max, policy, pinned(plan))
+
+
+def pinned(plan: Plan) -> frozenset[ModelId]:
+    """Return the models that stay: pinned ones, and those of persistent groups."""
+    groups = plan.routing.groups if isinstance(plan.routing, Groups) else ()
+    persistent = [model for group in groups if group.persistent for model in group.members]
+    return frozenset(persistent) | {m.id for m in plan.models.values() if m.pinned}
 
 
 def routing_policy(plan: Plan) -> Policy:

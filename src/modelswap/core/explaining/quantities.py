@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from modelswap.units import Bytes, Seconds
 
 _STEP: Final = 1024
+"""From one unit to the next."""
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _PRECISE: Final = 10
 """Below it a number is shown with one decimal: three digits are enough to compare two models."""

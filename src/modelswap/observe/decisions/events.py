@@ -6,31 +6,46 @@ Guarantees: what it needs is imported at the first decision.
 from __future__ import annotations
 
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelswap.deferred import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.config.plan import Settings
     from modelswap.core.commands import SwapDecided
     from modelswap.core.models.lifecycle import Phase
+    from modelswap.core.placement.policy import Facts
     from modelswap.core.spec import ModelId
-    from modelswap.fleet import Fleet, RemoteFleet
     from modelswap.observe.activity.store import Store
-    from modelswap.observe.decisions.decision import Decision
-    from modelswap.observe.decisions.log import DecisionLog
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.logs import Logger
     from modelswap.observe.metrics.prometheus import Metrics
 
-    from .snapshot import ActiveConfig
+    from .decision import Decision
+    from .log import DecisionLog
+
+
+class _Memory(Protocol):
+    @property
+    def facts(self) -> Facts: ...
+
+
+class DecidingFleet(Protocol):
+    """What is asked of the fleet; `fleet.Fleet` is one."""
+
+    def phase(self, model: ModelId) -> Phase: ...
+    def is_pending(self, model: ModelId) -> bool: ...
+    def failure(self, model: ModelId) -> object: ...
+    def memory_state(self) -> _Memory: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class DecisionEvents:
-    config: ActiveConfig
-    fleet: Callable[[], Fleet | RemoteFleet]
+    settings: Callable[[], Settings]
+    """Returns the present settings: a reload replaces them."""
+    fleet: Callable[[], DecidingFleet]
     """Returns the present fleet: a hand-over replaces it."""
     store: Callable[[], Store]
     """Returns the present store: a reload may replace it."""
@@ -43,7 +58,7 @@ class DecisionEvents:
 
     def on_swap(self, decided: SwapDecided) -> None:
         if self._decisions is None:
-            from modelswap.observe.decisions.log import DecisionLog  # noqa: PLC0415 - as said above
+            from .log import DecisionLog  # noqa: PLC0415 - as said above
 
             self._decisions = DecisionLog(
                 self._tell,
@@ -68,9 +83,9 @@ class DecisionEvents:
         self.metrics.decided(decision)
         store = self.store()
         if store.is_in_file:
-            from modelswap.observe.decisions.table import writing  # noqa: PLC0415 - as said above
+            from .table import writing  # noqa: PLC0415 - as said above
 
-            settings = self.config.plan.settings
+            settings = self.settings()
             store.write_later(
                 writing(decision, retention=settings.store_retention, rows=settings.store_rows)
             )
