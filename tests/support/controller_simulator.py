@@ -32,7 +32,7 @@ from modelswap.core.controller import Controller
 from modelswap.core.explaining.words import plan_text
 from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.placement.policy import NeverFits, Question
+from modelswap.core.placement.policy import PlacementPlan, Question
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
@@ -315,7 +315,7 @@ class ControllerSimulator:
 
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
         plan = groups_policy(self.groups)(Question(target, [victim]))
-        return not isinstance(plan, NeverFits) and victim in plan.evicted
+        return isinstance(plan, PlacementPlan) and victim in plan.evicted
 
     def check_explained(
         self, told: Explanation, answer: Grant | Fail | None, swaps: list[SwapDecided]

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     REMOVED = "removed"
     NO_SUCH_MODEL = "no such model"
     NEVER_FITS = "never fits"
+    NO_ROOM = "no room"
+    """There would be room in memory, but other programs hold it; the detail says which."""
     WOULD_SWAP = "would swap"
     """The request allows no eviction; the detail names the models that would have to leave."""
 

@@ -14,6 +14,7 @@ from .commands import ClearTimer, Kill, PhaseChanged, SetTimer, Spawn, Terminate
 from .failure import Cause, failure, not_ready
 from .models.lifecycle import Action, Event, Phase, Timer, step
 from .scheduling.decisions import NOTHING
+from .scheduling.queue import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,10 +175,10 @@ class LifecycleDriver:
             self._set(key, Seconds(now + self._states[model].spec.stop_grace))
 
     def watch_queue(self) -> None:
-        """Wake up when the next queued request becomes overdue, or earlier."""
-        due = self._scheduler.queue.next_due()
+        """Wake up when the next queued request becomes overdue, or there may be room; or earlier."""
+        due = self._scheduler.next_look()
         armed = self._timers.get(_OVERDUE)
-        if due is None:
+        if due == NEVER:
             self._clear(_OVERDUE)
         elif armed is None or due < armed:
             self._set(_OVERDUE, due)

@@ -14,7 +14,7 @@ from modelswap.core.commands import Grant, LeaseRequest, Position
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.placement.policy import Facts, Question
+from modelswap.core.placement.policy import Answer, Facts, Question
 from modelswap.core.scheduling import queue
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import NeverFits, PlacementPlan
 
 A, B = ModelId("m0"), ModelId("m1")
 NOW = Seconds(1)
@@ -62,7 +61,7 @@ class Counted:
         self.arrive(A)
         self.controller.on_event(A, Event.PROBE_PASSED, NOW)
 
-    def _ask(self, question: Question) -> PlacementPlan | NeverFits:
+    def _ask(self, question: Question) -> Answer:
         self.questions += 1
         return self._policy(question)
 

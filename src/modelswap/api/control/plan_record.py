@@ -14,7 +14,7 @@ from modelswap.core.explaining.words import (
     need_text,
     plan_text,
 )
-from modelswap.core.placement.policy import UNKNOWN_NEED, UNUSED, NeverFits
+from modelswap.core.placement.policy import UNKNOWN_NEED, UNUSED, PlacementPlan
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
 from modelswap.core.scheduling.explanation import held_after, held_by_device
 
@@ -30,15 +30,14 @@ Record = dict[str, Any]
 
 def plan_record(told: Explanation, memory: MemoryState) -> Record:
     plan = told.plan
-    text = plan.why
-    placement = None if isinstance(plan, NeverFits) else plan.placement
+    placement = plan.placement if isinstance(plan, PlacementPlan) else None
     return {
         "model": told.model,
         "text": plan_text(told),
         **_verdict(told.verdict),
         "state": told.phase.shown,
         "in_flight": told.in_flight,
-        "why": text,
+        "why": plan.why if told.leaving or placement is None else "",
         "evictions": [_eviction(told, model) for model in told.leaving],
         "awaiting": list(told.awaiting),
         "placement": None if placement is None else _placement(placement),
@@ -68,7 +67,7 @@ def _verdict(verdict: Verdict) -> Record:
 
 def _eviction(told: Explanation, model: ModelId) -> Record:
     usage, facts = told.usage.get(model, UNUSED), told.facts
-    assert not isinstance(told.plan, NeverFits)  # it evicts no model
+    assert isinstance(told.plan, PlacementPlan)  # no other evicts
     how = next(evict.how for evict in told.plan.evictions if evict.model == model)
     return {
         "model": model,

@@ -5,7 +5,7 @@ Guarantees: the text holds no command line and no header.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import Fail, Reason
@@ -38,7 +38,7 @@ def wait_error(
     The output of a model server, which may hold paths, needs the scope `admin`; names of other models
     are for keys that are not limited to some.
     """
-    retry_after, detail = failure.retry_after, failure.detail
+    retry_after = failure.retry_after
     match failure.reason:
         case Reason.LOAD_FAILED | Reason.BACKING_OFF:
             return _load_failed(failure, identity, last_lines)
@@ -61,6 +61,20 @@ def wait_error(
             return NotFoundError(
                 "the model was removed from the configuration" if is_removed else NO_ROUTER
             )
+        case Reason.WOULD_SWAP | Reason.NO_ROOM | Reason.NEVER_FITS:
+            return _placement_error(failure, failure.reason, identity)
+        case _ as never:
+            assert_never(never)
+
+
+def _placement_error(
+    failure: Fail,
+    reason: Literal[Reason.WOULD_SWAP, Reason.NO_ROOM, Reason.NEVER_FITS],
+    identity: Identity,
+) -> ReplyError:
+    """Say why the model could not be placed; programs of the machine are named to keys that may read."""
+    detail = failure.detail
+    match reason:
         case Reason.WOULD_SWAP:
             others = "another model" if identity.models else detail
             return UnavailableError(
@@ -69,8 +83,17 @@ def wait_error(
                 code="swap_refused",
                 should_retry=False,
             )
+        case Reason.NO_ROOM:
+            is_told = identity.may(KeyScope.READ) and not identity.models
+            why = f": {detail}" if is_told else ""
+            return UnavailableError(
+                f"there is not enough free memory for the model{why}",
+                code="no_room",
+                retry_after=failure.retry_after,
+            )
         case Reason.NEVER_FITS:
-            return LoadFailedError(f"the model can never be loaded: {detail}", should_retry=False)
+            why = "" if identity.models else f": {detail}"
+            return LoadFailedError(f"the model can never be loaded{why}", should_retry=False)
         case _ as never:
             assert_never(never)
 

@@ -78,7 +78,7 @@ def warn_of_too_large(plan: Plan, diagnostics: Diagnostics) -> None:
         for device, size in model.memory.items():
             if size > rooms.get(device, size):
                 path = ("models", model.id, "memory", *filter(None, (device,)))
-                what = f"at most {gib(Bytes(rooms[device]))}, which `devices` leaves"
+                what = f"at most {gib(rooms[device])}, which `devices` leaves"
                 is_sure = device != ANY_DEVICE or bool(gpus)
                 then = "so its requests are refused" + ("" if is_sure else " where there is no GPU")
                 diagnostics.tolerated(path, what, then)

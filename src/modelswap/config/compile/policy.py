@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from modelswap.config.plan import DEFAULT_GROUP, Groups, Matrix
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.placement.policy import PlacementPlan, Question, all_of, apart
+from modelswap.core.placement.policy import PlacementPlan, Question, all_of, apart, unrestricted
 
 from .addresses import listening
 
@@ -20,20 +20,35 @@ if TYPE_CHECKING:
 
 
 def compile_policy(plan: Plan) -> Policy:
-    """Join what the routing says with the addresses that only one model can have, and `modelsMax`."""
-    policy = all_of(routing_policy(plan), apart(listening(plan.models)))
+    """Join what the routing says with the addresses that only one model can have, `modelsMax` and memory.
+
+    Memory comes last: it counts as free what the others evict.
+    """
+    return all_of(
+        routing_policy(plan), apart(listening(plan.models)), _by_number(plan), _by_memory(plan)
+    )
+
+
+def _by_number(plan: Plan) -> Policy:
     if not plan.settings.models_max:
-        return policy
+        return unrestricted
     from modelswap.core.placement.at_most import at_most  # noqa: PLC0415 - few files have a bound
 
-    return at_most(plan.settings.models_max, policy, pinned(plan))
-
-
-def pinned(plan: Plan) -> frozenset[ModelId]:
-    """Return the models that stay: pinned ones, and those of persistent groups."""
     groups = plan.routing.groups if isinstance(plan.routing, Groups) else ()
-    persistent = [model for group in groups if group.persistent for model in group.members]
-    return frozenset(persistent) | {m.id for m in plan.models.values() if m.pinned}
+    staying = {model for group in groups if group.persistent for model in group.members}
+    staying |= {name for name, model in plan.models.items() if model.pinned}
+    return at_most(plan.settings.models_max, staying)
+
+
+def _by_memory(plan: Plan) -> Policy:
+    if plan.memory is None:
+        return unrestricted
+    from modelswap.core.placement.memory.memory_policy import (  # noqa: PLC0415 - not for files of llama-swap
+        memory_policy,
+    )
+
+    pinned = [name for name, model in plan.models.items() if model.pinned]
+    return memory_policy(plan.memory, pinned)
 
 
 def routing_policy(plan: Plan) -> Policy:

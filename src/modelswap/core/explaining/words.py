@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.placement.policy import UNUSED, NeedSource, NeverFits
+from modelswap.core.placement.policy import UNUSED, NeedSource
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait, WaitReason
 
 from .quantities import count_text, duration_text, list_text, size_text
@@ -35,8 +35,8 @@ def plan_text(told: Explanation) -> str:
     match verdict:
         case Serve():
             return f"{model} serves it now: it is loaded{_load(told)}."
-        case Wait(why):
-            return _waiting(told, why)
+        case Wait():
+            return _waiting(told, verdict)
         case Swap():
             return _sentences(_swapping(told), told.facts.needs.get(model), verdict.placement)
         case Refuse():
@@ -51,9 +51,9 @@ def _load(told: Explanation) -> str:
     return f" and runs {told.in_flight} of at most {count_text(told.concurrency, 'request')}"
 
 
-def _waiting(told: Explanation, why: WaitReason) -> str:
+def _waiting(told: Explanation, wait: Wait) -> str:
     model = told.model
-    match why:
+    match wait.why:
         case WaitReason.LEAVING:
             return f"{model} is stopping; it starts again when it has stopped."
         case WaitReason.HELD:
@@ -73,6 +73,10 @@ def _waiting(told: Explanation, why: WaitReason) -> str:
                 if told.usage.get(m, UNUSED).in_flight
             ]
             return f"{model} waits until {list_text(busy)}.{_then(told)}"
+        case WaitReason.NO_ROOM:
+            need = told.facts.needs.get(model)
+            text = f"{model} waits for free memory: {wait.detail}."
+            return text if need is None else f"{text} {need_text(need)}"
         case WaitReason.FULL:
             limit = count_text(told.in_flight, "request")
             return f"{model} waits: it runs {limit}, as many as it may."
@@ -99,7 +103,7 @@ def _leaving(told: Explanation) -> str:
         f"{model}{cost_text(told.usage.get(model, UNUSED), told.facts, model)}"
         for model in told.leaving
     ]
-    why = "" if isinstance(told.plan, NeverFits) else told.plan.why
+    why = told.plan.why
     leave = "leaves" if len(victims) == 1 else "leave"
     return f"{list_text(victims)} {leave}" + (f": {why}" if why else "")
 

@@ -9,7 +9,7 @@ Guarantees: a policy is a function of its question alone; it knows no requests, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NewType
@@ -124,6 +124,14 @@ class Question:
     facts: Facts = NO_FACTS
     usage: Callable[[ModelId], Usage] = field(default=_unused, compare=False)
     """How a live model is used; computed when it is asked for."""
+    leaving: frozenset[ModelId] = frozenset()
+    """Live models that leave whatever is decided here: what they hold will be free."""
+    stuck: frozenset[ModelId] = frozenset()
+    """Live models whose processes do not exit: no eviction frees what they hold."""
+    loading: frozenset[ModelId] = frozenset()
+    """Live models that are not ready yet, and for which a request waits."""
+    is_overdue: bool = False
+    """The request has waited as long as it may: nothing but running requests keeps it waiting."""
 
 
 class EvictionMode(StrEnum):
@@ -150,7 +158,7 @@ class Placement:
 
     @property
     def is_specified(self) -> bool:
-        return self.node is not None or bool(self.devices)
+        return self != ANYWHERE
 
 
 ANYWHERE: Final = Placement()
@@ -176,7 +184,19 @@ class NeverFits:
     why: str
 
 
-Policy = Callable[[Question], PlacementPlan | NeverFits]
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """There will be room, but no eviction that is allowed now makes it."""
+
+    why: str
+    again_in: Seconds | None = None
+    """After this time the answer may be another one by itself; `None`: only with other facts."""
+    refuse_after: Seconds | None = None
+    """How long a request may wait for it; `None`: there is no bound."""
+
+
+Answer = PlacementPlan | NotYet | NeverFits
+Policy = Callable[[Question], Answer]
 
 NO_EVICTIONS: Final = PlacementPlan()
 
@@ -196,7 +216,8 @@ def all_of(*policies: Policy) -> Policy:
     """Join policies into one that satisfies each of them.
 
     It evicts what any of them evicts; a stop wins over a sleep. The first specified placement counts.
-    The target never fits if one of them says so. The reasons of those that add something are joined.
+    What an earlier one evicts is leaving for the later ones. The target never fits if one of them says
+    so; else it has to wait if one says that. The reasons of those that add something are joined.
     """
     parts = [policy for policy in policies if policy is not unrestricted]
     if not parts:
@@ -204,18 +225,32 @@ def all_of(*policies: Policy) -> Policy:
     if len(parts) == 1:
         return parts[0]
 
-    def joined(question: Question) -> PlacementPlan | NeverFits:
+    def joined(question: Question) -> Answer:
         plan = NO_EVICTIONS
+        waits: list[NotYet] = []
         refusals: list[str] = []
         for part in parts:
             answer = part(question)
             if isinstance(answer, NeverFits):
                 refusals.append(answer.why)
-            else:
+            elif isinstance(answer, NotYet):
+                waits.append(answer)
+            elif answer != NO_EVICTIONS:
                 plan = _joined(plan, answer)
-        return NeverFits(_reasons(*refusals)) if refusals else plan
+                question = replace(question, leaving=question.leaving | plan.evicted)
+        if refusals:
+            return NeverFits(_reasons(*refusals))
+        return _waiting(waits) if waits else plan
 
     return joined
+
+
+def _waiting(waits: Sequence[NotYet]) -> NotYet:
+    """Join reasons to wait: time changes the answer of the first, and the least patient one counts."""
+    times = [wait.again_in for wait in waits if wait.again_in is not None]
+    bounds = [wait.refuse_after for wait in waits if wait.refuse_after is not None]
+    why = _reasons(*(wait.why for wait in waits))
+    return NotYet(why, min(times, default=None), min(bounds, default=None))
 
 
 def _joined(one: PlacementPlan, other: PlacementPlan) -> PlacementPlan:

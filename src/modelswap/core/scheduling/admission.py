@@ -11,24 +11,36 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, NeverFits, Question
+from modelswap.core.placement.policy import (
+    ANYWHERE,
+    NO_FACTS,
+    NeverFits,
+    NotYet,
+    PlacementPlan,
+    Question,
+)
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
+from .queue import NEVER
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Evict, Facts, Placement, PlacementPlan, Policy
+    from modelswap.core.placement.policy import Evict, Facts, Placement, Policy
     from modelswap.core.spec import ModelId
+
+    from .queue import QueuedRequest
 
 SOON: Final = Seconds(1.0)
 """`Retry-After` where other requests end at any time."""
 LATER: Final = Seconds(5.0)
-"""`Retry-After` where the queue has to shrink, or a killed process has to exit."""
+"""`Retry-After` where the queue has to shrink, a killed process has to exit, or other programs have to
+free memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,27 @@ class ClusterView:
     """The pending models for which no request waits any more."""
     now: Seconds
     facts: Facts = NO_FACTS
+    short_since: Mapping[ModelId, Seconds] = field(default_factory=dict["ModelId", "Seconds"])
+    """Since when there is no room for these models."""
+
+    def question(
+        self, target: ModelId, live: Sequence[ModelId], *, is_overdue: bool = False
+    ) -> Question:
+        """Ask whether the target can run beside *live*, which models are on the way out, in, and neither."""
+        if not self.facts.pools:  # the rest is for placing by memory
+            return Question(target, live, self.facts)
+        phases = [(model, self.states[model].phase) for model in live]
+        stuck = frozenset(model for model, phase in phases if phase is Phase.STUCK)
+        leaving = frozenset(model for model, phase in phases if phase in LEAVING)
+        return Question(
+            target,
+            live,
+            self.facts,
+            leaving=(leaving | self.draining) - stuck,
+            stuck=stuck,
+            loading=frozenset(self.pending) - self.abandoned,
+            is_overdue=is_overdue,
+        )
 
     def live(self) -> list[ModelId]:
         """Return the models that run or will, from the least to the most recently used.
@@ -65,6 +98,7 @@ class WaitReason(StrEnum):
     LOADING = "the model is starting"
     SETTLING = "an eviction would stop a model that is still starting"
     BUSY = "an eviction would cut off running requests"
+    NO_ROOM = "there is not enough free memory yet"
     FULL = "the model runs as many requests as it may"
 
 
@@ -76,6 +110,9 @@ class Serve:
 @dataclass(frozen=True, slots=True)
 class Wait:
     why: WaitReason
+    until: Seconds = NEVER
+    """When to decide anew, if nothing happens before."""
+    detail: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +143,12 @@ def decide(
     blocking_models: Collection[ModelId] = (),
     *,
     is_new: bool = False,
+    queued: QueuedRequest | None = None,
 ) -> Verdict:
-    """Return the one thing to do with a request; it may not overtake those for *blocking_models*."""
+    """Return the one thing to do with a request; it may not overtake those for *blocking_models*.
+
+    *queued* is its place in the queue; a new request has none yet.
+    """
     model = request.model
     state = view.states.get(model)
     if state is None or state.is_removed:
@@ -118,28 +159,35 @@ def decide(
     if request.no_swap and (refused := _swap_refused(model, state, live, view, policy)) is not None:
         return refused
     if any(
-        displaces(other, model, live, view.facts, policy)
+        displaces(other, model, live, view, policy, is_overdue=not request.background)
         for other in blocking_models
         if other != model
     ):
         return Wait(WaitReason.HELD)
     if model in view.pending:
         return Wait(WaitReason.LOADING)
-    plan = policy(Question(model, live, view.facts))
-    if isinstance(plan, NeverFits):
-        return Refuse(Reason.NEVER_FITS, plan.why)
+    is_overdue = queued is not None and queued.is_overdue
+    plan = policy(view.question(model, live, is_overdue=is_overdue))
+    if not isinstance(plan, PlacementPlan):
+        return _without_room(model, plan, view, view.now if queued is None else queued.arrived)
     if plan.evictions and not (request.no_swap and state.phase is Phase.READY):
         return _with_evictions(blocking_models, plan, view)
     return _without_eviction(state, plan, is_new=is_new)
 
 
 def displaces(
-    other: ModelId, model: ModelId, live: list[ModelId], facts: Facts, policy: Policy
+    other: ModelId,
+    model: ModelId,
+    live: list[ModelId],
+    view: ClusterView,
+    policy: Policy,
+    *,
+    is_overdue: bool,
 ) -> bool:
     """Say whether *other*, to run, would have to evict *model* if that were running."""
     beside = live if model in live else [*live, model]
-    plan = policy(Question(other, beside, facts))
-    return not isinstance(plan, NeverFits) and any(e.model == model for e in plan.evictions)
+    plan = policy(view.question(other, beside, is_overdue=is_overdue))
+    return isinstance(plan, PlacementPlan) and any(e.model == model for e in plan.evictions)
 
 
 def _unavailable(model: ModelId, state: ModelState, view: ClusterView) -> Verdict | None:
@@ -160,12 +208,27 @@ def _swap_refused(
     """Refuse a load that needs an eviction; models that leave anyway do not count."""
     if state.phase is Phase.READY or model in view.pending:
         return None
-    plan = policy(Question(model, live, view.facts))
-    if isinstance(plan, NeverFits):
+    plan = policy(view.question(model, live))
+    if not isinstance(plan, PlacementPlan):
         return None
     staying = plan.evicted - view.draining
     victims = sorted(m for m in staying if view.states[m].phase not in LEAVING)
     return Refuse(Reason.WOULD_SWAP, ", ".join(victims)) if victims else None
+
+
+def _without_room(
+    model: ModelId, plan: NotYet | NeverFits, view: ClusterView, arrived: Seconds
+) -> Verdict:
+    """Let a request wait for room as long as the policy says, from when there was none for it."""
+    if isinstance(plan, NeverFits):
+        return Refuse(Reason.NEVER_FITS, plan.why)
+    until = NEVER if plan.again_in is None else Seconds(view.now + plan.again_in)
+    if plan.refuse_after is not None:
+        since = max(arrived, view.short_since.get(model, view.now))
+        if view.now >= since + plan.refuse_after:
+            return Refuse(Reason.NO_ROOM, plan.why, LATER)
+        until = min(until, Seconds(since + plan.refuse_after))
+    return Wait(WaitReason.NO_ROOM, until, plan.why)
 
 
 def _stuck(model: ModelId) -> Refuse:

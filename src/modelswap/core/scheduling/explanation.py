@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.placement.policy import NeverFits, PlacementPlan, Question, Usage
+from modelswap.core.placement.policy import PlacementPlan, Usage
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import DeviceId, Facts, Placement, Policy
+    from modelswap.core.placement.policy import Answer, DeviceId, Facts, Placement, Policy
     from modelswap.core.spec import ModelId
     from modelswap.units import Bytes
 
@@ -40,7 +40,7 @@ class Explanation:
     model: ModelId
     verdict: Verdict
     phase: Phase
-    plan: PlacementPlan | NeverFits
+    plan: Answer
     """What the policy says, also where the request has to wait for it."""
     in_flight: int
     concurrency: int | None
@@ -61,7 +61,7 @@ class Explanation:
     def leaving(self) -> tuple[ModelId, ...]:
         """The models that would have to leave, by name; not those that leave already."""
         is_open = isinstance(self.verdict, Swap) or self.verdict in _WAITS_FOR_ROOM
-        if not is_open or isinstance(self.plan, NeverFits):
+        if not is_open or not isinstance(self.plan, PlacementPlan):
             return ()
         return tuple(sorted(self.plan.evicted))
 
@@ -98,7 +98,7 @@ def explain(
         model=model,
         verdict=verdict,
         phase=Phase.STOPPED if state is None else state.phase,
-        plan=policy(Question(model, live, view.facts)),
+        plan=policy(view.question(model, live)),
         in_flight=0 if state is None else state.in_flight,
         concurrency=None if state is None else state.spec.concurrency,
         blocking=tuple(sorted(blocking - {model})),

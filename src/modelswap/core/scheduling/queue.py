@@ -198,9 +198,9 @@ class WaitQueue:
         """Say whether `age` may have something to do."""
         return now >= self._first_due
 
-    def next_due(self) -> Seconds | None:
-        """Return a time before which no request becomes overdue; `None`: none ever does."""
-        return None if self._first_due == NEVER else self._first_due
+    def next_due(self) -> Seconds:
+        """Return a time before which no request becomes overdue; `NEVER`: none does."""
+        return self._first_due
 
     def age(self, now: Seconds) -> bool:
         """Move the requests that became overdue to the front; say whether there were any."""

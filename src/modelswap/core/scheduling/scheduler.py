@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Final, assert_never
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO
-from modelswap.core.placement.policy import NO_FACTS, NeverFits, Question
+from modelswap.core.placement.policy import NO_FACTS, NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
 from .decisions import NOTHING, PendingSwap, Start, Stop, swap_decided
 from .queue import NEVER, WaitQueue
+from .room import RoomWaits, with_promises
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,6 +65,7 @@ class Scheduler:
         self._states = states
         self._policy = policy
         self._facts = NO_FACTS
+        self._room = RoomWaits()
         self._max_wait = max_wait
         self._queue_limit = queue_limit
         self._is_closed = False
@@ -81,6 +83,7 @@ class Scheduler:
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
         verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
+        self._room.on_verdict(request.model, verdict, now)
         is_full = len(self.queue) >= self._queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
@@ -196,9 +199,12 @@ class Scheduler:
     def adopt(self, model: ModelId, now: Seconds) -> bool:
         """Count a server that runs already; say whether it may stay."""
         self.epoch += 1
-        plan = self._policy(Question(model, self._view(now).live(), self._facts))
+        view = self._view(now)
+        plan = self._policy(view.question(model, view.live()))
         self.pending[model] = PendingSwap(set())
-        return not isinstance(plan, NeverFits) and not plan.evictions
+        if isinstance(plan, PlacementPlan):
+            return not plan.evictions
+        return not isinstance(plan, NeverFits)  # it holds its memory already
 
     def begin_drain(self, model: ModelId) -> bool:
         """Grant no more requests on the model; say whether none is running."""
@@ -253,6 +259,7 @@ class Scheduler:
         out: list[Decision] = []
         if self.queue.age(now):
             self.epoch += 1
+        self._room.begin_pass()
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
         heads = [(queued.order, queued) for queued in self.queue.first_of_each()]
@@ -261,7 +268,8 @@ class Scheduler:
             queued = heappop(heads)[1]
             request = queued.request
             blocking = foreground if request.background else overdue
-            verdict = decide(request, self._view(now), self._policy, blocking)
+            verdict = decide(request, self._view(now), self._policy, blocking, queued=queued)
+            self._room.on_verdict(request.model, verdict, now)
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
                 if (following := self.queue.first_like(queued)) is not None:
@@ -282,8 +290,13 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=self._facts,
+            facts=with_promises(self._facts, self._states, self.alive, self.pending),
+            short_since=self._room.since,
         )
+
+    def next_look(self) -> Seconds:
+        """Return when something may be decided that no event announces; `NEVER`: nothing is."""
+        return min(self.queue.next_due(), self._room.next_look)
 
     def _apply(self, verdict: Verdict, queued: QueuedRequest, now: Seconds) -> Sequence[Decision]:
         match verdict:
@@ -370,7 +383,8 @@ class Scheduler:
 
         For background requests that is always, as soon as another request waits to evict it.
         """
-        live = self._view(now).live()
+        view = self._view(now)
+        live = view.live()
         dues: dict[ModelId, Seconds] = {}
         for queued in self.queue.ahead_of(background=background):
             other, due = queued.request.model, LONG_AGO if background else queued.due
@@ -380,7 +394,8 @@ class Scheduler:
             (
                 due
                 for other, due in dues.items()
-                if other != model and displaces(other, model, live, self._facts, self._policy)
+                if other != model
+                and displaces(other, model, live, view, self._policy, is_overdue=not background)
             ),
             default=NEVER,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelswap.core.commands import LeaseRequest
-from modelswap.core.scheduling.queue import ROUNDS_KEPT, QueuedRequest, WaitQueue
+from modelswap.core.scheduling.queue import NEVER, ROUNDS_KEPT, QueuedRequest, WaitQueue
 from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.units import Seconds
 
@@ -74,13 +74,13 @@ def test_a_removed_request_does_not_become_overdue() -> None:
     """The time at which a removed request was due passes without effect."""
     queue = WaitQueue()
     queue.remove(add(queue, 0, "a"))
-    assert queue.next_due() is None
+    assert queue.next_due() == NEVER
     add(queue, 1, "a", background=True)
     first = add(queue, 2, "a", at=1)
     queue.remove(first)
     assert queue.next_due() == Seconds(31)
     assert not queue.age(Seconds(31))
-    assert queue.next_due() is None
+    assert queue.next_due() == NEVER
 
 
 def test_a_new_bound_counts_from_arrival() -> None:
@@ -93,7 +93,7 @@ def test_a_new_bound_counts_from_arrival() -> None:
     assert list(queue.overdue()) == []
     assert queue.next_due() == Seconds(50)
     queue.set_max_wait(None)
-    assert queue.next_due() is None
+    assert queue.next_due() == NEVER
 
 
 def test_clients_are_forgotten() -> None:

@@ -1,0 +1,65 @@
+"""What placing by memory adds to scheduling: promises to models that start, and requests that wait for room.
+
+Guarantees: whatever waits for room is decided again at `RoomWaits.next_look`, if no event does that before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .admission import Wait, WaitReason
+from .queue import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from modelswap.core.models.state import ModelState
+    from modelswap.core.placement.policy import DeviceId, Facts
+    from modelswap.core.spec import ModelId
+    from modelswap.units import Bytes, Seconds
+
+    from .admission import Verdict
+    from .decisions import PendingSwap
+
+
+def with_promises(
+    facts: Facts,
+    states: Mapping[ModelId, ModelState],
+    alive: Collection[ModelId],
+    pending: Mapping[ModelId, PendingSwap],
+) -> Facts:
+    """Return the facts with what was promised to models of which they do not know yet.
+
+    So two decisions in a row, without new facts between them, do not give the same memory away twice.
+    """
+    if not facts.pools:
+        return facts
+    promised: dict[ModelId, Mapping[DeviceId, Bytes]] = {
+        model: dict(states[model].placement.promised)
+        for model in alive
+        if model not in facts.held and states[model].placement.promised
+    }
+    for model, swap in pending.items():
+        if model not in alive and swap.placement.promised:
+            promised[model] = dict(swap.placement.promised)
+    return replace(facts, held={**facts.held, **promised}) if promised else facts
+
+
+class RoomWaits:
+    def __init__(self) -> None:
+        self.since: dict[ModelId, Seconds] = {}
+        """Since when there is no room for these models."""
+        self.next_look = NEVER
+
+    def begin_pass(self) -> None:
+        """Begin to decide about every queued request anew."""
+        self.next_look = NEVER
+
+    def on_verdict(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
+        """Take note of what was decided about a model's first request."""
+        if isinstance(verdict, Wait) and verdict.why is WaitReason.NO_ROOM:
+            self.since.setdefault(model, now)
+            self.next_look = min(self.next_look, verdict.until)
+        elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
+            self.since.pop(model, None)
