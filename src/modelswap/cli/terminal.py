@@ -8,6 +8,8 @@ from typing import Final, Never
 COMMANDS: Final = {
     "serve": "Serve every model of a configuration on one port.",
     "check": "Check a configuration, or show what it amounts to.",
+    "plan": "Say what would happen to a request for a model now, and why.",
+    "decisions": "List the newest starts and swaps: who asked, who left, why, how it ended.",
     "reload": "Have the running server load its configuration again, or hand over to a new one.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",

@@ -31,7 +31,9 @@ def size_text(size: Bytes | int) -> str:
 
 
 def duration_text(span: Seconds | float) -> str:
-    """Write a duration with a precision that fits it: `0.4 s`, `12 s`, `3 min`, `2 h`."""
+    """Write a duration with a precision that fits it: `40 ms`, `3.2 s`, `12 s`, `3 min`, `2 h`."""
+    if span < 1:
+        return f"{span * 1000:.0f} ms"
     if span < _PRECISE:
         return f"{span:.1f} s"
     if span < 2 * _MINUTE:

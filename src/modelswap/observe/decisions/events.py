@@ -79,7 +79,7 @@ class DecisionEvents:
         if decision.ended is None:
             return
         log = self.log.warning if decision.ending == "failed" else self.log.info
-        log(decision.text)
+        log(f"decision: {decision.text}")
         self.metrics.decided(decision)
         store = self.store()
         if store.is_in_file:
