@@ -13,7 +13,7 @@ from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.decisions.table import EXISTS, decisions_in, question
 
 from .control_request import ControlError, ControlRequest, Reply, as_json
-from .plan_record import plan_record
+from .plan_record import devices_record, plan_record
 
 if TYPE_CHECKING:
     from modelswap.api.services import Services
@@ -29,11 +29,12 @@ _DIGITS: Final = 4
 
 
 async def plan(request: ControlRequest) -> Reply:
-    """Say what would happen to a request for a model now, and why."""
-    name = request.arg("model")
+    """Say what would happen to a request for a model now, and why; without a model, what the devices hold."""
+    name, services = request.arg("model"), request.services
     if name is None:
-        raise ControlError(400, "which model? expected ?model=NAME")
-    services = request.services
+        if "model" in request.query:
+            raise ControlError(400, "which model? expected ?model=NAME")
+        return as_json(devices_record(services.fleet.memory_state()))
     selectors: list[str] = []
 
     def first_target(selector: str) -> str | None:

@@ -19,7 +19,7 @@ from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
 from modelswap.core.scheduling.explanation import held_after, held_by_device
 
 if TYPE_CHECKING:
-    from modelswap.core.placement.policy import DevicePool, Need, Placement
+    from modelswap.core.placement.policy import DeviceId, DevicePool, Facts, Need, Placement
     from modelswap.core.scheduling.admission import Verdict
     from modelswap.core.scheduling.explanation import Explanation
     from modelswap.core.spec import ModelId
@@ -31,6 +31,7 @@ Record = dict[str, Any]
 def plan_record(told: Explanation, memory: MemoryState) -> Record:
     plan = told.plan
     placement = plan.placement if isinstance(plan, PlacementPlan) else None
+    after = _after(told)
     return {
         "model": told.model,
         "text": plan_text(told),
@@ -43,10 +44,24 @@ def plan_record(told: Explanation, memory: MemoryState) -> Record:
         "placement": None if placement is None else _placement(placement),
         "need": _need(told.facts.needs.get(told.model, UNKNOWN_NEED)),
         "memory": _of_model(memory.models.get(told.model)),
-        "devices": [_device(told, pool, placement, memory) for pool in told.facts.pools],
-        "decides_by_memory": memory.is_in_use,
-        **({"problem": memory.problem} if memory.problem else {}),
+        "devices": [
+            _device(told.facts, pool, after.get(pool.id, 0), memory) for pool in told.facts.pools
+        ],
+        **_state(memory),
     }
+
+
+def devices_record(memory: MemoryState) -> Record:
+    """Return the devices as they are now."""
+    facts = memory.facts
+    held = held_by_device(facts.held)
+    devices = [_device(facts, pool, held.get(pool.id, 0), memory) for pool in facts.pools]
+    return {"devices": devices, **_state(memory)}
+
+
+def _state(memory: MemoryState) -> Record:
+    problem = {"problem": memory.problem} if memory.problem else {}
+    return {"decides_by_memory": memory.is_in_use, **problem}
 
 
 def _verdict(verdict: Verdict) -> Record:
@@ -120,17 +135,17 @@ def _of_model(memory: ModelMemory | None) -> Record:
     return found
 
 
-def _device(
-    told: Explanation, pool: DevicePool, placement: Placement | None, memory: MemoryState
-) -> Record:
-    facts = told.facts
+def _after(told: Explanation) -> dict[DeviceId, int]:
+    """Return what models hold of each device once what is said has happened."""
+    plan = told.plan
+    if isinstance(told.verdict, Refuse) or not isinstance(plan, PlacementPlan):
+        return held_by_device(told.facts.held)
+    return held_after(told.facts, told.leaving, told.model, plan.placement)
+
+
+def _device(facts: Facts, pool: DevicePool, after: int, memory: MemoryState) -> Record:
     held = held_by_device(facts.held).get(pool.id, 0)
-    is_refused = isinstance(told.verdict, Refuse) or placement is None
-    after = held
-    if not is_refused and placement is not None:
-        after = held_after(facts, told.leaving, told.model, placement).get(pool.id, 0)
     name = next((device.name for device in memory.devices if device.id == pool.id), "")
-    shares = {m: sizes[pool.id] for m, sizes in facts.held.items() if sizes.get(pool.id)}
     return {
         "id": pool.id,
         "name": name,
@@ -141,6 +156,6 @@ def _device(
         "room": pool.room,
         "held": held,
         "after": after,
-        "models": shares,
+        "models": {m: sizes[pool.id] for m, sizes in facts.held.items() if sizes.get(pool.id)},
         "text": device_text(pool, held, after),
     }

@@ -13,7 +13,8 @@ import { byName } from "../lib/format.js";
 /**
  * @typedef {{id: string, name: string, description: string, state: string, unlisted: boolean,
  *   peerID: string, aliases?: string[], capabilities?: Record<string, boolean>,
- *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string}} Model
+ *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string,
+ *   failure_log?: string[]}} Model
  * @typedef {{key: string, scopes: string[], models: string[]}} Session
  * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
  *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,
@@ -44,7 +45,7 @@ export const state = {
   session: null,
 };
 
-/** @typedef {"connection" | "models" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session"} Topic */
+/** @typedef {"connection" | "models" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session" | "decision"} Topic */
 
 /** @type {Map<Topic, Set<() => void>>} */
 const listeners = new Map();
@@ -174,6 +175,9 @@ const takers = {
   },
   activity() {
     notify("activity");
+  },
+  decision() {
+    tellSoon("decision");
   },
   inflight(data) {
     const seen = performance.now();

@@ -6,6 +6,8 @@ import { arrange, button, empty, fill, h, remember, remembered, setText, toast }
 import { stateOf } from "../../api/model_failure.js";
 import { keyOf, modelRow } from "./model_row.js";
 import { hasScope, isCurrent, permit } from "../../api/permissions.js";
+import { decisionsCard } from "./decisions.js";
+import { devicesCard } from "./plan.js";
 import { profileCard, selectorCard } from "./profiles.js";
 import { FEW, peerSectionsOf, sectionsOf } from "./sections.js";
 import { subscribe, running, state } from "../../api/state.js";
@@ -162,6 +164,8 @@ export function modelsView() {
   const selectors = h("div");
   const profile = profileCard();
   const unserved = unservedCard();
+  const devices = devicesCard();
+  const decisions = decisionsCard();
   let unloading = false;
   const unloadAll = button("Unload all", async () => {
     unloading = true;
@@ -236,7 +240,8 @@ export function modelsView() {
     draw();
     if (running().length && !before) refresh();
     before = running().length;
-  }), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop, unserved.stop];
+  }), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop, unserved.stop,
+    devices.stop, decisions.stop];
   const clock = setInterval(() => {
     local.tick();
     peers.tick();
@@ -249,7 +254,7 @@ export function modelsView() {
     element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Models"), summary, h("span", { class: "grow" }), search,
       unloadAll), profile.element,
       h("section", { class: "card", "aria-label": "Models of this server" }, h("div", { class: "row" }, unlisted), local.element,
-        none), unserved.element, selectors, peerCard),
+        none), devices.element, decisions.element, unserved.element, selectors, peerCard),
     stop() {
       clearTimeout(due);
       clearInterval(clock);
