@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import catalog, idle, listing, report, swap, swap_trace, throughput
+from bench import catalog, idle, listing, memory, report, swap, swap_trace, throughput
 from bench.growth import growth
 from bench.growth.curve import Curve, render_curves
 from bench.load import nginx_path
@@ -27,6 +27,7 @@ CASES: dict[str, Callable[..., list[Figure] | list[Curve]]] = {
     "cold": swap.cold,
     "catalog": catalog.catalog,
     "listing": listing.listing,
+    "memory": memory.memory,
     "growth": growth,
 }
 BUSY = 1.0

@@ -16,7 +16,7 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _CODE = re.compile(r"`([^`\n]+)`")
 _DOTTED = re.compile(r"([A-Za-z_]\w*(?:/\w+)*?)(?:\.py)?[. ]([A-Za-z_]\w+)")
 _FILE = re.compile(r"[a-z_]+(?:/[a-z_0-9]+)*\.py")
-FILE_ENDINGS = {"py", "yaml", "json", "lock", "id", "log", "sock"}
+FILE_ENDINGS = {"py", "yaml", "json", "lock", "id", "log", "sock", "db", "damaged"}
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
+
+from modelswap.catalog.gguf.tensors import BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10
+U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
 ALIGNMENT = 32
 F16 = 1
 """ggml's number of a type of tensors."""
@@ -25,11 +28,13 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Bytes, for types of one element a block."""
-        elements = 1
-        for dimension in self.shape:
-            elements *= dimension
-        return elements * {0: 4, 1: 2}.get(self.kind, 1)
+        """Bytes; an unknown type has one an element."""
+        _, per_block, block = BLOCKS.get(self.kind, ("", 1, 1))
+        return prod(self.shape) // per_block * block
+
+
+class SignedNumbers(list[int]):
+    """An array of i32, as the types of tokens are."""
 
 
 @dataclass(slots=True)
@@ -96,6 +101,9 @@ class GgufBuilder:
         return self._number("I" if self.version == 1 else "Q", value)
 
     def _typed(self, value: Any) -> bytes:
+        if isinstance(value, SignedNumbers):
+            data = struct.pack(f"{self.order}{len(value)}i", *value)
+            return self.array(I32, len(value), data)
         if isinstance(value, list):
             kinds, parts = zip(*map(self._value, value), strict=True) if value else ([U32], [])
             return self.array(kinds[0], len(value), b"".join(parts))

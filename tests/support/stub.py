@@ -32,6 +32,7 @@ class Stub:
         self.ready_at = time.monotonic() - time.process_time() + flags.ready_after
         self.lock = threading.Lock()
         self.counts = {"served": 0, "open": 0, "cancelled": 0, "health": 0}
+        self.ballast = [allocated(flags.memory)]
 
     @property
     def is_ready(self) -> bool:
@@ -92,6 +93,9 @@ class Stub:
     def infer(self, connection: Connection, request: Request) -> None:
         if self.flags.crash_on_request:
             os._exit(3)
+        with self.lock:
+            if len(self.ballast) == 1:
+                self.ballast.append(allocated(self.flags.grows))
         self.count("open")
         try:
             answer(self.flags.name, connection, request)
@@ -120,7 +124,33 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--log-flood", action="store_true", help="write without pause to stdout")
     parser.add_argument("--journal", metavar="FILE", help="append one line per start")
     parser.add_argument("--memory", type=int, default=0, metavar="MB")
+    parser.add_argument("--grows", type=int, default=0, metavar="MB", help="at the first request")
+    parser.add_argument(
+        "--out-of-memory",
+        metavar="FILE",
+        help="fail as llama.cpp does, unless the file is there; make it",
+    )
     return parser.parse_args(arguments)
+
+
+def allocated(megabytes: int) -> bytearray:
+    """Return memory that is really taken: each page is written, and none is copied."""
+    return bytearray(os.urandom(1 << 20)) * megabytes
+
+
+def run_out_of_memory(mark: str) -> None:
+    """Print what llama.cpp prints on a full GPU and exit, the first time."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    os.write(
+        2,
+        b"ggml_backend_cuda_buffer_type_alloc_buffer: allocating 300.00 MiB on device 0: "
+        b"cudaMalloc failed: out of memory\n"
+        b"llama_model_load: error loading model: unable to allocate CUDA0 buffer\n",
+    )
+    os._exit(1)
 
 
 def flood() -> None:
@@ -141,16 +171,16 @@ def main() -> None:
             os._exit(0)
 
         signal.signal(signal.SIGTERM, leave)
-    ballast = bytearray(os.urandom(1 << 20) * flags.memory)
     if flags.journal:
         with open(flags.journal, "a", encoding="ascii") as journal:  # noqa: PTH123 - pathlib costs start-up time
             journal.write(f"{flags.name} {os.getpid()}\n")
+    if flags.out_of_memory:
+        run_out_of_memory(flags.out_of_memory)
     stub = Stub(flags)
     if flags.log_flood:
         threading.Thread(target=flood, daemon=True).start()
-    os.write(
-        1, f"stub {flags.name} pid {os.getpid()} on {flags.port}, {len(ballast)} bytes\n".encode()
-    )
+    size = len(stub.ballast[0])
+    os.write(1, f"stub {flags.name} pid {os.getpid()} on {flags.port}, {size} bytes\n".encode())
     threading.Thread(target=stub.listen, daemon=True).start()
     if flags.exit_after is not None:
         time.sleep(flags.exit_after)

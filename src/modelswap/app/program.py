@@ -20,7 +20,7 @@ from modelswap.api.services import Services
 from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot, UnusableError
 from modelswap.config.source.reload_debounce import watch_files
 from modelswap.devices.gpus import gpu_memory
-from modelswap.fleet import Fleet
+from modelswap.fleet import Fleet, MemorySources
 from modelswap.handover.channel import ChannelError
 from modelswap.http import ListenError, Server, SpoolFolders, malloc_trim
 from modelswap.launch.local.fronts import StatusFile
@@ -47,6 +47,8 @@ from .shutdown import Shutdown, first_of
 from .systemd import ServiceManager
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
     from modelswap.config.source.watching import Watch
@@ -207,15 +209,24 @@ class Program:
 
     def _new_fleet(self) -> Fleet:
         plan = self._services.config.plan
-        self._fleet = Fleet(plan, plan.policy, self._launcher, self._services.fleet_events)
+        self._fleet = Fleet(
+            plan,
+            plan.policy,
+            self._launcher,
+            self._services.fleet_events,
+            MemorySources(store=self._state_directory() / "needs.db"),
+        )
         return self._fleet
+
+    def _state_directory(self) -> Path:
+        try:
+            return state_directory(self._options.state_dir, str(self._address))
+        except LaunchError as error:
+            raise StartError(f"modelswap: {error}") from error
 
     def _launcher(self, listener: Listener) -> Launcher:
         options, address = self._options, str(self._address)
-        try:
-            directory = state_directory(options.state_dir, address)
-        except LaunchError as error:
-            raise StartError(f"modelswap: {error}") from error
+        directory = self._state_directory()
         self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
         self._note = StatusFile(directory, listen=address, config=os.pathsep.join(files))

@@ -97,6 +97,10 @@ class Reloader:
         if loaded.plan is None or change is None:
             self._reject([str(problem) for problem in loaded.problems])
             return
+        fleet = self._services.fleet
+        if loaded.plan.memory is not None and self._services.config.plan.memory is None:
+            assert isinstance(fleet, Fleet)
+            await fleet.read_memory()  # the first decision by memory has to know the devices
         try:
             settings = self._replace(loaded, loaded.plan, change)
         except UnusableError as error:

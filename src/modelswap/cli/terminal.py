@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "plan": "Say what would happen to a request for a model now, and why.",
     "decisions": "List the newest starts and swaps: who asked, who left, why, how it ended.",
     "reload": "Have the running server load its configuration again, or hand over to a new one.",
+    "devices": "Show the memory of this machine's devices, and who uses it.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",
 }

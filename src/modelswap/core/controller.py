@@ -270,6 +270,11 @@ class Controller:
     def waiting(self, model: ModelId) -> int:
         return self._queue.count(model)
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a request is queued."""
+        return len(self._queue) > 0
+
     def requests(self) -> list[tuple[RequestId, LeaseRequest]]:
         """Return every queued request, in order."""
         return [(queued.id, queued.request) for queued in self._queue if queued.id >= 0]

@@ -117,6 +117,10 @@ class LifecycleDriver:
     def _on_start_failed(
         self, model: ModelId, state: ModelState, why: Failure, now: Seconds
     ) -> Sequence[Decision]:
+        is_short = why.cause is Cause.OUT_OF_MEMORY and not state.is_second_try
+        if is_short and self._scheduler.makes_room(model, now):
+            state.is_second_try = True
+            return NOTHING
         state.on_start_failed(why, now)
         return self._scheduler.on_start_failed(model, why, now)
 

@@ -20,12 +20,16 @@ def cards(drm: Path = DRM) -> list[Path]:
         found = [card for card in drm.iterdir() if card.name.startswith("card")]
     except OSError:
         return []
-    devices = [card / "device" for card in sorted(found) if "-" not in card.name]
+    devices = [card / "device" for card in sorted(found, key=_order) if "-" not in card.name]
     return [
         device
         for device in devices
         if read_text(device / "vendor") == _VENDOR and (device / "mem_info_vram_total").exists()
     ]
+
+
+def _order(card: Path) -> tuple[int, str]:
+    return len(card.name), card.name  # card2 before card10
 
 
 def read_text(path: Path) -> str:

@@ -64,9 +64,19 @@ class Nvml:
             return None
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
+    @property
+    def error(self) -> type[Exception]:
+        """What it raises for whatever it cannot answer."""
+        raised: type[Exception] = self._library.NVMLError
+        return raised
+
+    def memory(self, handle: Any) -> Any:
+        """Return total, free and used bytes of a card; raise where it does not tell."""
+        return self._library.nvmlDeviceGetMemoryInfo(handle)
+
     def used_memory(self, handle: Any) -> int:
         """Return the used bytes of a card; raise where it does not tell."""
-        return int(self._library.nvmlDeviceGetMemoryInfo(handle).used)
+        return int(self.memory(handle).used)
 
     def readings(self) -> Iterator[GpuReading]:
         for index, handle in self.handles():

@@ -8,6 +8,7 @@ waiting           tickets, and the protocol of what waits for a lease
 observers         the protocol of what hears about models, and a border before it
 departures        waits until models are down
 failures          why models are down, without secrets
+memory            readings of devices and needs of models become facts for decisions
 timers            the controller's timers on the loop's clock
 remote            `RemoteFleet`: the fleet of another front, after a hand-over
 """
@@ -15,6 +16,7 @@ remote            `RemoteFleet`: the fleet of another front, after a hand-over
 from .adoption import Inherited
 from .failures import ModelFailure
 from .fleet import Fleet
+from .memory.fleet_memory import MemorySources
 from .model_server import ModelServer
 from .observers import FleetObserver
 from .remote import RemoteFleet
@@ -25,6 +27,7 @@ __all__ = [
     "FleetObserver",
     "Inherited",
     "LeaseWaiter",
+    "MemorySources",
     "ModelFailure",
     "ModelServer",
     "RemoteFleet",

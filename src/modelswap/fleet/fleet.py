@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, assert_never, cast
 
 from modelswap.core.commands import (
@@ -33,7 +34,7 @@ from modelswap.core.spec import RequestId
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
 from .failures import ModelFailure, ModelFailures, redacted
-from .memory.state import NO_MEMORY_STATE
+from .memory.fleet_memory import THIS_MACHINE, FleetHost, FleetMemory
 from .model_server import running
 from .observers import SafeObserver
 from .running_servers import RunningServers
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from modelswap.units import Seconds
 
     from .adoption import Adoption
-    from .memory.state import MemoryState
+    from .memory.fleet_memory import MemorySources
     from .model_server import ModelServer
     from .observers import FleetObserver
     from .waiting import LeaseWaiter
@@ -67,6 +68,7 @@ class Fleet:
         policy: Policy,
         launcher: Callable[[Listener], Launcher],
         observer: FleetObserver,
+        memory: MemorySources = THIS_MACHINE,
     ) -> None:
         """`launcher` makes the launcher that reports to the given listener."""
         self.plan = plan
@@ -100,6 +102,19 @@ class Fleet:
         self._load_times = LoadTimes()
         self._failures = ModelFailures()
         self.departures = Departures(self._controller.phase)
+        self._memory = FleetMemory(
+            plan,
+            memory,
+            FleetHost(
+                self._controller,
+                self._servers,
+                self._execute,
+                self._now,
+                self._observer,
+            ),
+        )
+        self.memory_state = self._memory.state
+        self.read_memory = self._memory.read
 
     # Requests
 
@@ -117,7 +132,13 @@ class Fleet:
         """Wait with this ticket, which gets a number; not *is_new*: it was queued elsewhere before."""
         ticket.id = RequestId(next(self._ids))
         self._tickets[ticket.id] = ticket
-        self._execute(self._controller.on_arrived(ticket.id, request, self._now(), is_new=is_new))
+        self._memory.prepare(
+            (request.model,), partial(self._arrive, ticket.id, request, is_new=is_new)
+        )
+
+    def _arrive(self, id_: RequestId, request: LeaseRequest, *, is_new: bool) -> None:
+        if id_ in self._tickets:  # it was not cancelled meanwhile
+            self._execute(self._controller.on_arrived(id_, request, self._now(), is_new=is_new))
 
     def leave(self, ticket: Ticket) -> None:
         """Stop waiting, but let the load go on: its result is wanted soon."""
@@ -134,6 +155,8 @@ class Fleet:
     def release(self, model: ModelId) -> None:
         """End one lease."""
         commands = self._controller.on_finished(model, self._now())
+        if model in self._memory.unserved:
+            self._memory.on_served(model)
         if commands:
             self._execute(commands)
 
@@ -157,10 +180,6 @@ class Fleet:
         """Say what a request that came now would lead to, and why; nothing changes."""
         return self._controller.explain(model, self._now())
 
-    def memory_state(self) -> MemoryState:
-        """Return what is known of devices and models."""
-        return NO_MEMORY_STATE
-
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""
         return self._failures.of(model, self._controller.state(model), self._now())
@@ -178,7 +197,9 @@ class Fleet:
 
     def preload(self, models: Sequence[ModelId]) -> None:
         """Start these one after another, as if a request had come for each."""
-        self._execute(self._controller.preload(models, self._now()))
+        self._memory.prepare(
+            models, lambda: self._execute(self._controller.preload(models, self._now()))
+        )
 
     def stalled(self, server: ModelServer, detail: str) -> None:
         """Take note that a ready server did not answer in its time."""
@@ -192,6 +213,7 @@ class Fleet:
 
     async def open(self, inherited: Inherited = NOTHING_INHERITED) -> None:
         """Open the launcher, and take over the servers that it found running."""
+        self._memory.open()  # the devices are read meanwhile
         await self._running.open(inherited, self._on_adopted)
         for name, count in inherited.leases.items():
             self._controller.add_in_flight(name, count - self._controller.in_flight(name))
@@ -209,6 +231,7 @@ class Fleet:
 
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
         """Return what another front has to know to go on: leases, ready models, queued requests."""
+        self._memory.settle()
         alive = self._controller.alive()
         leases = {m: n for m in alive if (n := self._controller.in_flight(m))}
         ready = frozenset(m for m in alive if self._controller.phase(m) is Phase.READY)
@@ -230,6 +253,7 @@ class Fleet:
         """Go on with another plan; models that are the same in both run on untouched."""
         self.plan = plan
         self._running.replace(plan, changed)
+        self._memory.replace(plan)
         self._execute(
             self._controller.replace(
                 plan.specs,
@@ -244,6 +268,7 @@ class Fleet:
 
     def drain(self) -> None:
         """Refuse new and queued requests; running ones go on."""
+        self._memory.settle()
         self._execute(self._controller.drain(self._now()))
 
     async def stop_all(self) -> None:
@@ -258,12 +283,15 @@ class Fleet:
     async def close(self, *, stop_servers: bool = True) -> None:
         """Close the launcher; the servers stop now, or run on for the keeper's grace."""
         self._timers.clear_all()
+        await self._memory.close()
         await self._running.close(stop_servers=stop_servers)
 
     # Executing
 
     def _report(self, model: ModelId, event: Event, detail: str | Failure) -> None:
         why = detail if isinstance(detail, str) else redacted(self.plan, detail)
+        if not isinstance(why, str) and self.phase(model) is Phase.STARTING:
+            why = self._memory.explained(model, why)
         self._execute(self._controller.on_event(model, event, self._now(), why))
 
     def _on_timer(self, key: TimerKey) -> None:
@@ -320,6 +348,7 @@ class Fleet:
                     ticket.waiter.on_position(position)
             case Spawn(model=model, placement=placement):
                 self._running.start(model, placement)
+                self._memory.on_spawn(model, placement)
             case Terminate(model=model):
                 self._running.terminate(model)
             case Kill(model=model):
@@ -328,7 +357,10 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
-            case PhaseChanged() | SwapDecided():
+            case SwapDecided():
+                self._untold.append(command)
+            case PhaseChanged(model=model, phase=phase):
+                self._memory.on_phase(model, phase)
                 self._untold.append(command)
             case _ as never:
                 assert_never(never)

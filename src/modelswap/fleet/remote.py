@@ -19,7 +19,7 @@ from modelswap.core.spec import ModelId, RequestId
 from modelswap.units import Seconds
 
 from .departures import Departures
-from .memory.state import NO_MEMORY_STATE
+from .memory.fleet_memory import nothing_known
 from .model_server import ModelServer, running
 from .waiting import DetachedWaiter, Ticket
 
@@ -139,10 +139,6 @@ class RemoteFleet:
         """Return None: only the other front decides."""
         return None
 
-    def memory_state(self) -> MemoryState:
-        """Return nothing: only the other front knows."""
-        return NO_MEMORY_STATE
-
     def is_pending(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
         """Return False: only the other front decides."""
         return False
@@ -150,6 +146,14 @@ class RemoteFleet:
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
         """Return None: only the other front knows."""
         return None
+
+    def memory_state(self) -> MemoryState:
+        """Return nothing: only the other front reads devices."""
+        return nothing_known()
+
+    async def read_memory(self, models: Iterable[ModelId] = ()) -> MemoryState:  # noqa: ARG002 - as a `Fleet`
+        """Return nothing, as above."""
+        return nothing_known()
 
     # Orders
 

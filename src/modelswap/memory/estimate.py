@@ -20,6 +20,8 @@ class Part:
     bytes: Bytes
     is_on_gpu: bool = False
     """On the GPUs, else in the machine's memory."""
+    is_reclaimable: bool = False
+    """Mapped from a file and never read again: resident while there is room, no part of the need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +31,21 @@ class Estimate:
     parts: tuple[Part, ...]
     devices: tuple[DeviceId, ...] = ()
     """The GPUs that the command or its environment names; empty: it takes any."""
+    is_fitted: bool = False
+    """The server takes less where less is free: llama.cpp's `--fit` shortens a context that is not set,
+    and leaves layers off the GPU. These figures are what it takes where there is room."""
 
     @property
     def ram(self) -> Bytes:
-        return Bytes(sum(part.bytes for part in self.parts if not part.is_on_gpu))
+        """What must stay in the machine's memory."""
+        return Bytes(
+            sum(part.bytes for part in self.parts if not (part.is_on_gpu or part.is_reclaimable))
+        )
+
+    @property
+    def reclaimable(self) -> Bytes:
+        """What a measured resident size holds beside `ram` while memory is plentiful."""
+        return Bytes(sum(part.bytes for part in self.parts if part.is_reclaimable))
 
     @property
     def gpu(self) -> Bytes:

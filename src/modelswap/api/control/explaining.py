@@ -34,7 +34,7 @@ async def plan(request: ControlRequest) -> Reply:
     if name is None:
         if "model" in request.query:
             raise ControlError(400, "which model? expected ?model=NAME")
-        return as_json(devices_record(services.fleet.memory_state()))
+        return as_json(devices_record(await services.fleet.read_memory()))
     selectors: list[str] = []
 
     def first_target(selector: str) -> str | None:
@@ -43,7 +43,7 @@ async def plan(request: ControlRequest) -> Reply:
 
     found = services.config.snapshot.names.resolve(name, services.profile, first_target)
     if selectors:
-        return as_json({"requested": name, **_selector(services, selectors[0])})
+        return as_json({"requested": name, **await _selector(services, selectors[0])})
     match found:
         case Unknown() | NoTarget():
             raise ControlError(404, f"model {name!r} not found", "not_found")
@@ -51,25 +51,28 @@ async def plan(request: ControlRequest) -> Reply:
             text = f"{name} would be refused: the active profile switches it off."
             return as_json({"requested": name, "model": name, "verdict": "refuse", "text": text})
         case LocalTarget() | PeerTarget():
-            return as_json({"requested": name, **_plan_of(services, found)})
+            return as_json({"requested": name, **await _plan_of(services, found)})
 
 
-def _plan_of(services: Services, target: Target) -> dict[str, Any]:
+async def _plan_of(services: Services, target: Target) -> dict[str, Any]:
     if isinstance(target, PeerTarget):
         text = f"{target.requested} is served by the peer {target.peer}, which decides for itself."
         return {"model": target.requested, "verdict": "peer", "peer": target.peer, "text": text}
     fleet = services.fleet
+    memory = await fleet.read_memory(
+        [target.model]
+    )  # as a request's load has the devices read first
     told = fleet.explain(target.model)
     if told is None:
         raise UnavailableError("another process has taken over; ask again", retry_after=1)
-    return plan_record(told, fleet.memory_state())
+    return plan_record(told, memory)
 
 
-def _selector(services: Services, selector: str) -> dict[str, Any]:
+async def _selector(services: Services, selector: str) -> dict[str, Any]:
     """Say what each target of a selector would lead to; which one it is depends on the request."""
     configured = services.config.plan.selectors[selector]
     targets = [services.config.snapshot.names.lookup(target) for target in configured.targets]
-    plans = [_plan_of(services, target) for target in targets if target is not None]
+    plans = [await _plan_of(services, target) for target in targets if target is not None]
     rule = f"{selector} is a selector ({configured.strategy}); each request goes to one of its targets."
     text = " ".join((rule, *(each["text"] for each in plans)))
     return {"model": selector, "verdict": "selector", "text": text, "targets": plans}

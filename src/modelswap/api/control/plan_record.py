@@ -14,12 +14,12 @@ from modelswap.core.explaining.words import (
     need_text,
     plan_text,
 )
-from modelswap.core.placement.policy import UNKNOWN_NEED, UNUSED, PlacementPlan
+from modelswap.core.placement.policy import UNKNOWN_NEED, UNUSED, Facts, PlacementPlan
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
 from modelswap.core.scheduling.explanation import held_after, held_by_device
 
 if TYPE_CHECKING:
-    from modelswap.core.placement.policy import DeviceId, DevicePool, Facts, Need, Placement
+    from modelswap.core.placement.policy import DeviceId, DevicePool, Need, Placement
     from modelswap.core.scheduling.admission import Verdict
     from modelswap.core.scheduling.explanation import Explanation
     from modelswap.core.spec import ModelId
@@ -31,7 +31,8 @@ Record = dict[str, Any]
 def plan_record(told: Explanation, memory: MemoryState) -> Record:
     plan = told.plan
     placement = plan.placement if isinstance(plan, PlacementPlan) else None
-    after = _after(told)
+    facts = _facts(told.facts, memory)
+    after = _after(told, facts)
     return {
         "model": told.model,
         "text": plan_text(told),
@@ -42,21 +43,30 @@ def plan_record(told: Explanation, memory: MemoryState) -> Record:
         "evictions": [_eviction(told, model) for model in told.leaving],
         "awaiting": list(told.awaiting),
         "placement": None if placement is None else _placement(placement),
-        "need": _need(told.facts.needs.get(told.model, UNKNOWN_NEED)),
+        "need": _need(facts.needs.get(told.model, UNKNOWN_NEED)),
         "memory": _of_model(memory.models.get(told.model)),
-        "devices": [
-            _device(told.facts, pool, after.get(pool.id, 0), memory) for pool in told.facts.pools
-        ],
+        "devices": [_device(facts, pool, after.get(pool.id, 0), memory) for pool in facts.pools],
         **_state(memory),
     }
 
 
 def devices_record(memory: MemoryState) -> Record:
     """Return the devices as they are now."""
-    facts = memory.facts
+    facts = _facts(memory.facts, memory)
     held = held_by_device(facts.held)
     devices = [_device(facts, pool, held.get(pool.id, 0), memory) for pool in facts.pools]
     return {"devices": devices, **_state(memory)}
+
+
+def _facts(decisive: Facts, memory: MemoryState) -> Facts:
+    """Return the facts as the decisions know them; where these do without, those of the last reading."""
+    if decisive.pools:
+        return decisive
+    return Facts(
+        pools=memory.pools,
+        needs={model: known.need for model, known in memory.models.items()},
+        held={model: known.held for model, known in memory.models.items() if known.held},
+    )
 
 
 def _state(memory: MemoryState) -> Record:
@@ -117,7 +127,8 @@ def _of_model(memory: ModelMemory | None) -> Record:
     """Return what was predicted, learned and measured of a model."""
     if memory is None:
         return {}
-    found: Record = {"measured": dict(memory.measured), "learned": dict(memory.learned)}
+    learned = {} if memory.learned is None else dict(memory.learned.peaks)
+    found: Record = {"measured": dict(memory.measured), "learned": learned}
     if memory.predicted is None:
         return found
     estimate = memory.predicted
@@ -129,18 +140,18 @@ def _of_model(memory: ModelMemory | None) -> Record:
             for part in estimate.parts
         ],
     }
-    peak = sum((memory.learned or memory.measured).values())
+    peak = sum(learned.values()) or sum(memory.measured.values())
     if peak:
         found["text"] = compared_text(peak, estimate.ram + estimate.gpu)
     return found
 
 
-def _after(told: Explanation) -> dict[DeviceId, int]:
+def _after(told: Explanation, facts: Facts) -> dict[DeviceId, int]:
     """Return what models hold of each device once what is said has happened."""
     plan = told.plan
     if isinstance(told.verdict, Refuse) or not isinstance(plan, PlacementPlan):
-        return held_by_device(told.facts.held)
-    return held_after(told.facts, told.leaving, told.model, plan.placement)
+        return held_by_device(facts.held)
+    return held_after(facts, told.leaving, told.model, plan.placement)
 
 
 def _device(facts: Facts, pool: DevicePool, after: int, memory: MemoryState) -> Record:

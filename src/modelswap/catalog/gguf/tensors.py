@@ -57,6 +57,8 @@ class TensorInfo(msgspec.Struct, frozen=True, gc=False):
     elements: int
     size: int | None
     """Bytes; `None` for a type that `BLOCKS` does not know."""
+    type: str = ""
+    """Its name; empty for one that `BLOCKS` does not know."""
 
 
 def read_tensors(window: Window, count: int, *, is_short: bool) -> tuple[TensorInfo, ...]:
@@ -99,7 +101,7 @@ def read_tensors(window: Window, count: int, *, is_short: bool) -> tuple[TensorI
 def _info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> TensorInfo:
     elements = prod(shape)
     block = BLOCKS.get(kind)
-    size = None
+    size, label = None, ""
     if block is not None:
         label, per_block, block_size = block
         if shape and shape[0] % per_block:
@@ -109,4 +111,4 @@ def _info(name: str, shape: tuple[int, ...], kind: int, offset: int) -> TensorIn
         size = elements // per_block * block_size
     if max(elements, offset + (size or 0)) > MOST:
         raise GgufError(f"gives {name!r} {elements} elements at {offset}; at most {MOST} exist")
-    return TensorInfo(name, shape, offset, elements, size)
+    return TensorInfo(name, shape, offset, elements, size, label)

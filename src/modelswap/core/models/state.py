@@ -55,6 +55,8 @@ class ModelState:
     """It was stopped because it was not used for its time to live; until it is ready again."""
     is_removed: bool = False
     """No longer configured; it stays until its process and its requests have ended."""
+    is_second_try: bool = False
+    """Its last start ran out of memory, and it starts once more when others have left."""
     failure: Failure | None = None
     failed_at: Seconds = LONG_AGO
     backoff_until: Seconds = LONG_AGO
@@ -82,10 +84,11 @@ class ModelState:
 
     def on_ready(self, now: Seconds) -> None:
         self.used = self._ready_at = now
-        self.has_idled = False
+        self.has_idled = self.is_second_try = False
         self._failed_starts = 0
 
     def on_start_failed(self, why: Failure, now: Seconds) -> None:
+        self.is_second_try = False
         self._failed_starts += 1
         self._record(why, now)
         self._back_off(self._failed_starts, now)
@@ -101,6 +104,7 @@ class ModelState:
             self._back_off(self._early_crashes - EARLY_CRASHES, now)
 
     def reset_backoff(self) -> None:
+        self.is_second_try = False
         self._failed_starts = self._early_crashes = 0
         self.failure = None
         self.backoff_until = LONG_AGO

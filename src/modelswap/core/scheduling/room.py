@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from modelswap.core.placement.policy import NotYet, PlacementPlan
+
 from .admission import Wait, WaitReason
 from .queue import NEVER
 
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import DeviceId, Facts
+    from modelswap.core.placement.policy import DeviceId, Facts, Policy
     from modelswap.core.spec import ModelId
     from modelswap.units import Bytes, Seconds
 
-    from .admission import Verdict
+    from .admission import ClusterView, Verdict
     from .decisions import PendingSwap
 
 
@@ -44,6 +46,16 @@ def with_promises(
         if model not in alive and swap.placement.promised:
             promised[model] = dict(swap.placement.promised)
     return replace(facts, held={**facts.held, **promised}) if promised else facts
+
+
+def frees_memory(view: ClusterView, model: ModelId, policy: Policy) -> bool:
+    """Say whether models are placed by memory, and more of it is to be free for this one than now."""
+    if not view.facts.pools:
+        return False
+    answer = policy(view.question(model, view.live()))
+    if isinstance(answer, PlacementPlan):
+        return bool(answer.evictions)
+    return isinstance(answer, NotYet)
 
 
 class RoomWaits:

@@ -26,7 +26,7 @@ from modelswap.core.spec import ClientId, RequestId
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
 from .decisions import NOTHING, PendingSwap, Start, Stop, swap_decided
 from .queue import NEVER, WaitQueue
-from .room import RoomWaits, with_promises
+from .room import RoomWaits, frees_memory, with_promises
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -150,6 +150,13 @@ class Scheduler:
     def on_ready(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         self.epoch += 1
         return [*self._grant_waiting(model, now), *self.decide_queue(now)]
+
+    def makes_room(self, model: ModelId, now: Seconds) -> bool:
+        """Say whether a model that ran out of memory starts once more; its requests wait on."""
+        is_so = self.queue.count(model) > 0 and frees_memory(self._view(now), model, self._policy)
+        if is_so:
+            self.pending.pop(model, None)
+        return is_so
 
     def on_start_failed(self, model: ModelId, why: Failure, now: Seconds) -> Sequence[Decision]:
         """Refuse the model's queued requests; bring back what was evicted, if that is configured."""

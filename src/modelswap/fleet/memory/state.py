@@ -5,7 +5,6 @@ Units: bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +14,12 @@ from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
-    from modelswap.core.placement.policy import Facts, Need
+    from collections.abc import Mapping
+
+    from modelswap.core.placement.policy import DevicePool, Facts, Need
     from modelswap.devices.memory import DeviceMemory
     from modelswap.memory.estimate import Estimate
+    from modelswap.memory.learned import LearnedNeed
     from modelswap.units import Seconds
 
 
@@ -29,8 +31,8 @@ class ModelMemory:
     """What counts for decisions; its source says why."""
     predicted: Estimate | None = None
     """What its files and its command say, part by part; `None`: not asked yet, or nothing is known."""
-    learned: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
-    """The peak that was measured of this command; empty: it was never measured."""
+    learned: LearnedNeed | None = None
+    """What was measured of this command in all its runs; `None`: nothing was."""
     measured: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
     """What it held at the last reading; empty: it does not run."""
     held: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
@@ -44,7 +46,9 @@ class MemoryState:
     is_in_use: bool = False
     """The policy in force decides by memory."""
     facts: Facts = NO_FACTS
-    """As the decisions know them; its `pools` are the devices in bytes."""
+    """As the decisions know them; none where the policy in force does not decide by memory."""
+    pools: tuple[DevicePool, ...] = ()
+    """The devices in bytes, at the last reading."""
     devices: tuple[DeviceMemory, ...] = ()
     """The reading itself, with names, keys and holders; empty: none yet."""
     models: Mapping[ModelId, ModelMemory] = field(default_factory=dict[ModelId, ModelMemory])

@@ -30,7 +30,7 @@ LOCK_PAUSE: Final = Seconds(0.01)
 """Between two tries: far longer than such a check."""
 LAST_RESORTS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - ours alone below them
 """Folders that every user may write to, which are writable on a read-only system."""
-_OWN_FILES: Final = ("front.", "keeper.", "spool", "tmp", "lost+found")
+_OWN_FILES: Final = ("front.", "keeper.", "needs.", "spool", "tmp", "lost+found")
 """How the names in a state directory begin, and what a file system of its own has."""
 _BUSY: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 

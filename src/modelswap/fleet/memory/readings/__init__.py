@@ -1,0 +1,1 @@
+"""Reads the devices and the processes of our servers, on a thread."""

@@ -1,0 +1,104 @@
+"""What is learned of one model: the memory that it took at most, and how long it starts and stops.
+
+Units: bytes, seconds.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from modelswap.core.placement.policy import RAM, DeviceId
+from modelswap.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEPT_TIMES: Final = 5
+"""Last starts and stops: enough for a median that one cold start does not move."""
+
+
+class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model with one command; an update makes a new record."""
+
+    peaks: dict[str, int] = {}
+    """By device, of those that could be measured."""
+    corrected: dict[str, int] = {}
+    """By device: what it needs at least, after it ran out of memory there. Until it is measured again."""
+    loads: tuple[float, ...] = ()
+    """From the order to start until it was ready, the newest last."""
+    stops: tuple[float, ...] = ()
+    measured: int = 0
+    """Runs that were measured."""
+    last_seen: float = 0.0
+    """Seconds since 1970, when it ran."""
+
+    @property
+    def is_measured_on_gpus(self) -> bool:
+        """Whether its GPU memory could be measured, if only as none."""
+        return any(device != RAM for device in (*self.peaks, *self.corrected))
+
+    @property
+    def gpu(self) -> Bytes:
+        """What it needs on all GPUs together, wherever it ran."""
+        sums = (
+            sum(size for device, size in one.items() if device != RAM)
+            for one in (self.peaks, self.corrected)
+        )
+        return Bytes(max(sums))
+
+    def on(self, device: DeviceId) -> Bytes:
+        return Bytes(max(self.peaks.get(device, 0), self.corrected.get(device, 0)))
+
+    @property
+    def load(self) -> Seconds | None:
+        """How long it usually starts; `None`: it never did."""
+        return Seconds(median(self.loads)) if self.loads else None
+
+    @property
+    def reload(self) -> Seconds | None:
+        """How long a stop and a start usually take together; `None`: it never started."""
+        if not self.loads:
+            return None
+        return Seconds(median(self.loads) + (median(self.stops) if self.stops else 0.0))
+
+    def with_peaks(
+        self, peaks: Mapping[DeviceId, Bytes], now: float, *, is_new_run: bool
+    ) -> LearnedNeed:
+        """Return it with the peaks of one run.
+
+        On the same devices the larger figure stays. On other GPUs the new figures count: the model was placed
+        elsewhere, and the old ones are of the same bytes.
+        """
+        here, there = _gpus(peaks), _gpus(self.peaks)
+        is_moved = here != there and bool(here)
+        merged = {one: size for one, size in self.peaks.items() if one == RAM or not is_moved}
+        for device, size in peaks.items():
+            merged[device] = max(size, merged.get(device, 0))
+        return msgspec.structs.replace(
+            self,
+            peaks=merged,
+            corrected={d: size for d, size in self.corrected.items() if d not in peaks},
+            measured=self.measured + is_new_run,
+            last_seen=now,
+        )
+
+    def with_correction(self, device: DeviceId, size: Bytes, now: float) -> LearnedNeed:
+        """Return it after it ran out of memory on a device where it was given less than *size*."""
+        least = max(size, self.corrected.get(device, 0))
+        corrected = {**self.corrected, device: least}
+        return msgspec.structs.replace(self, corrected=corrected, last_seen=now)
+
+    def with_load(self, seconds: Seconds, now: float) -> LearnedNeed:
+        loads = (*self.loads, float(seconds))[-KEPT_TIMES:]
+        return msgspec.structs.replace(self, loads=loads, last_seen=now)
+
+    def with_stop(self, seconds: Seconds, now: float) -> LearnedNeed:
+        stops = (*self.stops, float(seconds))[-KEPT_TIMES:]
+        return msgspec.structs.replace(self, stops=stops, last_seen=now)
+
+
+def _gpus(devices: Mapping[str, int] | Mapping[DeviceId, Bytes]) -> set[str]:
+    return {device for device, size in devices.items() if device != RAM and size}
