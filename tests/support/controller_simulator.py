@@ -34,6 +34,7 @@ from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.placement.policy import PlacementPlan, Question
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
+from modelswap.core.scheduling.swap_costs import LEAST_BOUND, MOST_BOUND
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
 
@@ -116,6 +117,7 @@ class ControllerSimulator:
 
     specs: dict[ModelId, ModelSpec]
     max_wait: Seconds | None = MAX_WAIT
+    """`None`: each request has a bound of its own, by the cost of its swap."""
     queue_limit: int = 200
     groups: tuple[FakeGroup, ...] = GROUPS
     server_of: Callable[[ModelId], FakeServer] = lambda _: FakeServer()
@@ -188,15 +190,26 @@ class ControllerSimulator:
             self.begin(id_, name)
             return id_
         request = LeaseRequest(name, ClientId(client), background, watched, no_swap)
-        due = self.now + (self.max_wait if self.max_wait is not None else float("inf"))
-        self.open[id_] = OpenRequest(id_, request, self.now, due)
-        is_foreseen = not (background or no_swap) and self.timers.get(OVERDUE, due) > self.now
+        bound = MOST_BOUND if self.max_wait is None else self.max_wait
+        self.open[id_] = OpenRequest(id_, request, self.now, self.now + bound)
+        is_on_time = self.timers.get(OVERDUE, self.now + 1) > self.now
+        is_foreseen = is_on_time and not (background or no_swap)
         told = self.controller.explain(name, self.clock()) if is_foreseen else None
         swaps = len(self.swaps)
         self.execute(self.controller.on_arrived(id_, request, self.clock()))
         if told is not None:
             self.check_explained(told, self.answers.get(id_), self.swaps[swaps:])
+        if self.max_wait is None:
+            self.take_bound(id_)
         return id_
+
+    def take_bound(self, id_: RequestId) -> None:
+        """Hold the controller to the bound that it gave a request."""
+        queued = self.controller._queue.find(id_)
+        if queued is not None and queued.due != float("inf"):
+            self.open[id_].due = queued.due
+            bound = queued.due - queued.arrived
+            assert LEAST_BOUND - 1e-6 <= bound <= MOST_BOUND + 1e-6
 
     def leave(self, id_: RequestId) -> None:
         """The client disconnects, whether its request is queued or running."""
@@ -332,8 +345,12 @@ class ControllerSimulator:
             case Wait():
                 assert answer is None, told
                 assert first is None, told
+            case Swap() if first is None:
+                others = {swap.model for swap in swaps}
+                assert others, told
+                assert others <= set(told.competing), told
             case Swap():
-                assert first is not None, told
+                assert first is not None
                 assert (first.evictions, first.placement, first.why) == (
                     verdict.evictions,
                     verdict.placement,
@@ -357,6 +374,7 @@ class ControllerSimulator:
         others = [o.request for o in waiting if o.request.model == victim]
         if all(r.background for r in wanted):
             assert all(r.background for r in others), "a background request took a model away"
+        self.check_served_together(victim, target)
         is_background_load = any(
             i < 0 and r.model == target for i, r in waiting_in(self.controller)
         )
@@ -364,6 +382,23 @@ class ControllerSimulator:
             assert not all(r.no_swap for r in wanted), (
                 "a model had to leave for a request without swap"
             )
+
+    def check_served_together(self, victim: ModelId, target: ModelId) -> None:
+        """While none is overdue, a model leaves only when none of its requests waits for it."""
+        wanted, state = self.controller.state(target), self.controller.state(victim)
+        kinds = {(o.request.background, o.request.no_swap) for o in self.open.values()}
+        if (
+            any(queued.is_overdue for queued in self.controller._queue)
+            or wanted.spec.priority > state.spec.priority
+            or state.phase is Phase.STARTING
+            or wanted.phase is Phase.READY
+            or len(kinds) > 1
+            or any(self.evicts(victim, other) for other in self.processes)
+        ):
+            return
+        waiting = [o for o in self.open.values() if o.request.model == victim]
+        left = [o.id for o in waiting if not o.request.background]
+        assert not left, f"{victim} left with requests that waited for it"
 
     def check(self) -> None:
         for model in self.specs:

@@ -24,6 +24,7 @@ class RandomTraffic:
     """Random events, all from one seed."""
 
     seed: int
+    max_wait: Seconds | None = MAX_WAIT
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -43,6 +44,7 @@ class RandomTraffic:
         }
         self.sim = ControllerSimulator(
             specs,
+            max_wait=self.max_wait,
             queue_limit=40,
             server_of=lambda _: self.server(),
             seconds_of_work=lambda: r.expovariate(1.0),
@@ -131,7 +133,7 @@ class RandomTraffic:
                 groups_policy(w.groups),
                 changed=frozenset() if is_removed else frozenset({model}),
                 removed=frozenset({model}) if is_removed else frozenset(),
-                max_wait=MAX_WAIT,
+                max_wait=self.max_wait,
                 queue_limit=40,
                 now=w.clock(),
             )
@@ -168,7 +170,7 @@ def main() -> None:
     chosen = parser.parse_args()
     done, begun, run_length = 0, time.monotonic(), 50_000
     for seed in itertools.count(chosen.seed):
-        traffic = RandomTraffic(seed)
+        traffic = RandomTraffic(seed, MAX_WAIT if seed % 2 else None)
         traffic.run(min(run_length, chosen.steps - done))
         traffic.run_to_end()
         done += run_length

@@ -250,8 +250,8 @@ class Settings(SettingKeys):
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False
     """SIGTERM leaves the model servers running for the next start."""
-    max_wait: Seconds | None = Seconds(30)
-    """`routing.scheduler.settings.fifo.maxWait`; `None`: no bound."""
+    max_wait: Seconds | None = None
+    """`routing.scheduler.settings.fifo.maxWait`; infinite: no bound; `None`: by the cost of the swap."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class Controller:
         if state.in_flight < 1:
             raise AccountingError(f"more requests ended than ran on {model}")
         state.in_flight -= 1
+        state.served += 1
         state.used = now
         if not self._queue.waiting and (state.in_flight or model not in self._scheduler.draining):
             if state.is_removed:
@@ -245,7 +246,9 @@ class Controller:
 
         What is overdue is decided by its timer, not here.
         """
-        return self._scheduler.explain(LeaseRequest(model, _READER), now)
+        from .scheduling.explanation import explain  # noqa: PLC0415 - few ask for it
+
+        return explain(LeaseRequest(model, _READER), self._scheduler, now)
 
     def is_pending(self, model: ModelId) -> bool:
         """Say whether a swap for the model is decided and not done."""

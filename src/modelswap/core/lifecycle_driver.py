@@ -54,6 +54,7 @@ class LifecycleDriver:
         if transition is None:
             return NOTHING
         state.phase = transition.target
+        state.times.on_phase(state.phase, now, is_adopted=event is Event.ADOPTED)
         self._scheduler.on_phase(model, state)
         for timer in _OF_A_PHASE:
             self._clear(TimerKey(timer, model))
@@ -179,7 +180,7 @@ class LifecycleDriver:
             self._set(key, Seconds(now + self._states[model].spec.stop_grace))
 
     def watch_queue(self) -> None:
-        """Wake up when the next queued request becomes overdue, or there may be room; or earlier."""
+        """Wake up when the next queued request becomes overdue, or another look is due; or earlier."""
         due = self._scheduler.next_look()
         armed = self._timers.get(_OVERDUE)
         if due == NEVER:

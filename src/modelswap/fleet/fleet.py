@@ -28,7 +28,6 @@ from modelswap.core.commands import (
 )
 from modelswap.core.controller import Controller
 from modelswap.core.models.lifecycle import Event, Phase
-from modelswap.core.models.state import LoadTimes
 from modelswap.core.spec import RequestId
 
 from .adoption import NOTHING_INHERITED, Inherited
@@ -99,7 +98,6 @@ class Fleet:
         self._untold: deque[PhaseChanged | SwapDecided] = deque()
         """What the observer still has to hear of."""
         self._is_executing = False
-        self._load_times = LoadTimes()
         self._failures = ModelFailures()
         self.departures = Departures(self._controller.phase)
         self._memory = FleetMemory(
@@ -173,8 +171,8 @@ class Fleet:
 
     def load_time_left(self, model: ModelId) -> Seconds | None:
         """Estimate from its last load how long at least it takes until the model is ready."""
-        is_ready = self.phase(model) is Phase.READY
-        return None if is_ready else self._load_times.left(model, self._now())
+        state = self._controller.state(model)
+        return None if state.phase is Phase.READY else state.times.start_left(self._now())
 
     def explain(self, model: ModelId) -> Explanation | None:
         """Say what a request that came now would lead to, and why; nothing changes."""
@@ -326,7 +324,6 @@ class Fleet:
             self._observer.on_swap(change)
             return
         model, phase = change.model, change.phase
-        self._load_times.on_phase(model, phase, self._now())
         self._observer.on_phase(model, phase, change.why)
         self.departures.on_phase(model, phase)
 

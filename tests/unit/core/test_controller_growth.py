@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modelswap.core.models.state import ModelState
+    from modelswap.core.placement.policy import Answer
 
 A, B = ModelId("m0"), ModelId("m1")
 NOW = Seconds(1)

@@ -30,6 +30,8 @@ servers = st.builds(
 class ControllerMachine(RuleBasedStateMachine):
     """The simulator asserts every guarantee after each step, and `teardown` the end."""
 
+    max_wait: Seconds | None = Seconds(5)
+
     def __init__(self) -> None:
         super().__init__()
         self.next_server = FakeServer()
@@ -48,7 +50,7 @@ class ControllerMachine(RuleBasedStateMachine):
         }
         self.sim = ControllerSimulator(
             specs,
-            max_wait=Seconds(5),
+            max_wait=self.max_wait,
             queue_limit=12,
             groups=GROUPS,
             server_of=lambda _: self.next_server,
@@ -118,7 +120,7 @@ class ControllerMachine(RuleBasedStateMachine):
                 groups_policy(GROUPS),
                 changed={name},
                 removed=set(),
-                max_wait=Seconds(5),
+                max_wait=self.max_wait,
                 queue_limit=12,
                 now=sim.clock(),
             )
@@ -143,5 +145,13 @@ class ControllerMachine(RuleBasedStateMachine):
         raise AssertionError(f"never answered: {self.sim.open}")
 
 
+class BoundByCostMachine(ControllerMachine):
+    """The same with bounds by the cost of each swap."""
+
+    max_wait = None
+
+
 TestControllerMachine = ControllerMachine.TestCase
-TestControllerMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestBoundByCostMachine = BoundByCostMachine.TestCase
+for case in (TestControllerMachine, TestBoundByCostMachine):
+    case.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

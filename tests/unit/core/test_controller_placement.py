@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from modelswap.core.commands import Grant, LeaseRequest, Spawn, Terminate
@@ -47,7 +48,7 @@ class ScriptedPolicy:
 
 
 def controller_of(policy: ScriptedPolicy) -> Controller:
-    return Controller(specs(), policy, max_wait=None, queue_limit=10)
+    return Controller(specs(), policy, max_wait=Seconds(inf), queue_limit=10)
 
 
 def arrive(controller: Controller, number: int, model: ModelId) -> Sequence[Command]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from modelswap.core.commands import Fail, Grant, Reason, SetTimer, TimerKey
@@ -78,8 +80,8 @@ def test_the_bound_on_overtaking() -> None:
 
 
 def test_without_a_bound_the_ready_model_wins() -> None:
-    """`maxWait: 0` in the file means that overtaking has no bound."""
-    sim = swapping(max_wait=None, seconds_of_work=lambda: 2.0)
+    """`maxWait: 0` in the file is an infinite bound: none."""
+    sim = swapping(max_wait=Seconds(inf), seconds_of_work=lambda: 2.0)
     sim.arrive("a")
     sim.run(1)
     waiting = sim.arrive("b")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.messages.hints import nearest
@@ -85,7 +86,7 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnost
         loading_keep_alive=Seconds(max(_SHORTEST_KEEP_ALIVE, raw.loading.keep_alive)),
         keeper_grace=Seconds(raw.keeper.grace),
         keeper_keeps=raw.keeper.on_restart == "keep",
-        max_wait=Seconds(fifo.max_wait) if fifo.max_wait else None,
+        max_wait=None if fifo.max_wait is None else Seconds(fifo.max_wait or inf),
         **values_of(raw, SettingKeys),
     )
 

@@ -316,7 +316,11 @@ class RawFifo:
         "priority", Int(), "Model to priority: the higher is served first."
     )
     max_wait: float | None = key(
-        "maxWait", Duration(), 30.0, "A waiting swap is served within this time; 0: no bound."
+        "maxWait",
+        Duration(),
+        None,
+        "How long later requests for loaded models may overtake one that waits for a swap; 0: no bound.",
+        shown="by the cost of the swap: 5 s to 30 s",
     )
 
 

@@ -5,7 +5,7 @@ Guarantees: these are the only words for it, so two readers of one decision read
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import Phase
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import DevicePool, Facts, Need, Placement, Usage
     from modelswap.core.scheduling.explanation import Explanation
     from modelswap.core.spec import ModelId
-    from modelswap.units import Bytes
+    from modelswap.units import Bytes, Seconds
 
 _SOURCES: Final = {
     NeedSource.DECLARED: "declared",
@@ -38,7 +38,8 @@ def plan_text(told: Explanation) -> str:
         case Wait():
             return _waiting(told, verdict)
         case Swap():
-            return _sentences(_swapping(told), told.facts.needs.get(model), verdict.placement)
+            text = _sentences(_swapping(told), told.facts.needs.get(model), verdict.placement)
+            return f"{text} {_contest(told)}" if told.competing else text
         case Refuse():
             return f"{model} would be refused: {_refusal(told, verdict)}."
         case _ as never:
@@ -56,23 +57,10 @@ def _waiting(told: Explanation, wait: Wait) -> str:
     match wait.why:
         case WaitReason.LEAVING:
             return f"{model} is stopping; it starts again when it has stopped."
-        case WaitReason.HELD:
-            others = list_text(told.blocking)
-            return f"{model} waits: older requests for {others} come first.{_then(told)}"
         case WaitReason.LOADING:
             if told.awaiting:
                 return f"{model} starts as soon as {list_text(told.awaiting)} has stopped."
             return f"{model} is starting; it serves the request when it is ready."
-        case WaitReason.SETTLING:
-            young = [m for m in told.leaving if told.phases.get(m) is not Phase.READY]
-            return f"{model} waits: {list_text(young)} is still starting.{_then(told)}"
-        case WaitReason.BUSY:
-            busy = [
-                f"{m} has finished {count_text(told.usage[m].in_flight, 'request')}"
-                for m in told.leaving
-                if told.usage.get(m, UNUSED).in_flight
-            ]
-            return f"{model} waits until {list_text(busy)}.{_then(told)}"
         case WaitReason.NO_ROOM:
             need = told.facts.needs.get(model)
             text = f"{model} waits for free memory: {wait.detail}."
@@ -80,13 +68,38 @@ def _waiting(told: Explanation, wait: Wait) -> str:
         case WaitReason.FULL:
             limit = count_text(told.in_flight, "request")
             return f"{model} waits: it runs {limit}, as many as it may."
+        case WaitReason.HELD | WaitReason.SETTLING | WaitReason.KEPT | WaitReason.BUSY:
+            text = f"{model} waits{_for_room(told, wait.why, wait.until)}."
+            return f"{text} Then {_leaving(told)}." if told.leaving else text
         case _ as never:
             assert_never(never)
 
 
-def _then(told: Explanation) -> str:
-    """Say what leaves after the wait."""
-    return f" Then {_leaving(told)}." if told.leaving else ""
+def _for_room(
+    told: Explanation,
+    why: Literal[WaitReason.HELD, WaitReason.SETTLING, WaitReason.KEPT, WaitReason.BUSY],
+    until: Seconds,
+) -> str:
+    """Say what keeps the models from leaving that have to."""
+    match why:
+        case WaitReason.HELD:
+            return f": older requests for {list_text(told.blocking)} come first"
+        case WaitReason.SETTLING:
+            young = [m for m in told.leaving if told.phases.get(m) is not Phase.READY]
+            return f": {list_text(young)} is still starting"
+        case WaitReason.KEPT:
+            span = duration_text(max(0.0, until - told.now))
+            kept = list_text(told.leaving)
+            return f" for up to {span}: the next request for {kept} is expected at once"
+        case WaitReason.BUSY:
+            busy = [
+                f"{m} has finished {count_text(told.usage[m].in_flight, 'request')}"
+                for m in told.leaving
+                if told.usage.get(m, UNUSED).in_flight
+            ]
+            return f" until {list_text(busy)}"
+        case _ as never:
+            assert_never(never)
 
 
 def _swapping(told: Explanation) -> str:
@@ -95,6 +108,11 @@ def _swapping(told: Explanation) -> str:
     if told.live:
         return f"{told.model} would start at once, beside {list_text(sorted(told.live))}"
     return f"{told.model} would start at once"
+
+
+def _contest(told: Explanation) -> str:
+    others = list_text(told.competing)
+    return f"Requests for {others} wait, too: of all swaps the best is done first."
 
 
 def _leaving(told: Explanation) -> str:

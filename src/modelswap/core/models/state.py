@@ -1,4 +1,4 @@
-"""The state of one model beside its configuration, its back-off after failures, and load times.
+"""The state of one model beside its configuration, and its back-off after failures.
 
 * a failed start delays the next one by 1 s, then twice as long each time, up to 30 s;
 * after an early crash the server starts again at once, three times in a row; then it backs off too;
@@ -15,16 +15,17 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from modelswap.core.placement.policy import ANYWHERE
+from modelswap.core.placement.policy import ANYWHERE, Usage
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
+from .experience import Pauses, ReloadTimes, RequestRate
 from .lifecycle import ALIVE, Phase
 
 if TYPE_CHECKING:
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Placement
-    from modelswap.core.spec import ModelId, ModelSpec
+    from modelswap.core.spec import ModelSpec
 
 LONG_AGO: Final = Seconds(-inf)
 """Earlier than every time."""
@@ -63,6 +64,11 @@ class ModelState:
     limit: int = field(init=False)
     serial: int = field(default_factory=count().__next__)
     """Counts the states: models that were used at one time are in the order of the configuration."""
+    served: int = 0
+    """Requests that ended."""
+    rate: RequestRate = field(default_factory=RequestRate)
+    times: ReloadTimes = field(default_factory=ReloadTimes)
+    pauses: Pauses = field(default_factory=Pauses)
     _failed_starts: int = 0
     _early_crashes: int = 0
     _ready_at: Seconds = LONG_AGO
@@ -81,6 +87,18 @@ class ModelState:
     def backoff_left(self, now: Seconds) -> Seconds:
         """Return how long the model still backs off; zero or less: it does not."""
         return Seconds(self.backoff_until - now)
+
+    def usage(self, now: Seconds, waiting: int) -> Usage:
+        """Return how the model is used; *waiting* requests are queued for it."""
+        is_idle = not self.in_flight and self.used > LONG_AGO
+        is_ready = self.phase is Phase.READY
+        return Usage(
+            idle=Seconds(now - self.used if is_idle else 0.0),
+            rate=self.rate.at(now, self.served + self.in_flight),
+            in_flight=self.in_flight,
+            waiting=waiting,
+            resident=Seconds(now - self._ready_at if is_ready else 0.0),
+        )
 
     def on_ready(self, now: Seconds) -> None:
         self.used = self._ready_at = now
@@ -116,28 +134,3 @@ class ModelState:
     def _back_off(self, time: int, now: Seconds) -> None:
         delay = FIRST_BACKOFF * 2 ** min(time - 1, _LARGEST_EXPONENT)
         self.backoff_until = Seconds(now + min(LONGEST_BACKOFF, delay))
-
-
-class LoadTimes:
-    """How long models take to load, estimated from their last load."""
-
-    def __init__(self) -> None:
-        self._began: dict[ModelId, Seconds] = {}
-        self._took: dict[ModelId, Seconds] = {}
-
-    def on_phase(self, model: ModelId, phase: Phase, now: Seconds) -> None:
-        """Learn from a change of a model's phase."""
-        if phase is Phase.STARTING:
-            self._began[model] = now
-            return
-        began = self._began.pop(model, None)
-        if began is not None and phase is Phase.READY:
-            self._took[model] = Seconds(now - began)
-
-    def left(self, model: ModelId, now: Seconds) -> Seconds | None:
-        """Estimate the time until a model is ready; `None`: it was never loaded."""
-        took = self._took.get(model)
-        began = self._began.get(model)
-        if took is None or began is None:
-            return took
-        return Seconds(max(0.0, took - (now - began)))

@@ -110,7 +110,8 @@ class Usage:
 UNUSED: Final = Usage()
 
 
-def _unused(_: ModelId) -> Usage:
+def unused(_: ModelId) -> Usage:
+    """Stand for the usage of every model where nothing is known of it."""
     return UNUSED
 
 
@@ -122,7 +123,7 @@ class Question:
     live: Sequence[ModelId]
     """Models that run or will, from the least to the most recently used; it may hold the target."""
     facts: Facts = NO_FACTS
-    usage: Callable[[ModelId], Usage] = field(default=_unused, compare=False)
+    usage: Callable[[ModelId], Usage] = field(default=unused, compare=False)
     """How a live model is used; computed when it is asked for."""
     leaving: frozenset[ModelId] = frozenset()
     """Live models that leave whatever is decided here: what they hold will be free."""

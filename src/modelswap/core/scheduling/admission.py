@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
+from modelswap.core.models.state import LONG_AGO
 from modelswap.core.placement.policy import (
     ANYWHERE,
     NO_FACTS,
@@ -18,6 +19,7 @@ from modelswap.core.placement.policy import (
     NotYet,
     PlacementPlan,
     Question,
+    unused,
 )
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
@@ -25,22 +27,27 @@ from modelswap.units import Seconds
 from .queue import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.failure import Failure
     from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Evict, Facts, Placement, Policy
+    from modelswap.core.placement.policy import Evict, Facts, Placement, Policy, Usage
     from modelswap.core.spec import ModelId
 
-    from .queue import QueuedRequest
+    from .queue import QueuedRequest, WaitQueue
 
 SOON: Final = Seconds(1.0)
 """`Retry-After` where other requests end at any time."""
 LATER: Final = Seconds(5.0)
 """`Retry-After` where the queue has to shrink, a killed process has to exit, or other programs have to
 free memory."""
+
+
+def not_kept(_model: ModelId, _target: ModelId) -> Seconds:
+    """Keep no idle model."""
+    return LONG_AGO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +64,18 @@ class ClusterView:
     """The pending models for which no request waits any more."""
     now: Seconds
     facts: Facts = NO_FACTS
+    usage: Callable[[ModelId], Usage] = unused
     short_since: Mapping[ModelId, Seconds] = field(default_factory=dict["ModelId", "Seconds"])
     """Since when there is no room for these models."""
+    kept_until: Callable[[ModelId, ModelId], Seconds] = not_kept
+    """Until when an idle model is kept for its next request, though the target wants its place."""
 
     def question(
         self, target: ModelId, live: Sequence[ModelId], *, is_overdue: bool = False
     ) -> Question:
         """Ask whether the target can run beside *live*, which models are on the way out, in, and neither."""
         if not self.facts.pools:  # the rest is for placing by memory
-            return Question(target, live, self.facts)
+            return Question(target, live, self.facts, self.usage)
         phases = [(model, self.states[model].phase) for model in live]
         stuck = frozenset(model for model, phase in phases if phase is Phase.STUCK)
         leaving = frozenset(model for model, phase in phases if phase in LEAVING)
@@ -73,6 +83,7 @@ class ClusterView:
             target,
             live,
             self.facts,
+            self.usage,
             leaving=(leaving | self.draining) - stuck,
             stuck=stuck,
             loading=frozenset(self.pending) - self.abandoned,
@@ -97,6 +108,7 @@ class WaitReason(StrEnum):
     HELD = "an older request needs the capacity"
     LOADING = "the model is starting"
     SETTLING = "an eviction would stop a model that is still starting"
+    KEPT = "an eviction would stop a model whose next request is expected at once"
     BUSY = "an eviction would cut off running requests"
     NO_ROOM = "there is not enough free memory yet"
     FULL = "the model runs as many requests as it may"
@@ -113,6 +125,8 @@ class Wait:
     until: Seconds = NEVER
     """When to decide anew, if nothing happens before."""
     detail: str = field(default="", compare=False)
+    victims: frozenset[ModelId] = field(default=frozenset(), compare=False)
+    """The models that have to leave first, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,10 @@ class Swap:
     placement: Placement = ANYWHERE
     why: str = field(default="", compare=False)
     """Why these, for the log."""
+
+    @property
+    def victims(self) -> frozenset[ModelId]:
+        return frozenset(eviction.model for eviction in self.evictions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +189,7 @@ def decide(
     if not isinstance(plan, PlacementPlan):
         return _without_room(model, plan, view, view.now if queued is None else queued.arrived)
     if plan.evictions and not (request.no_swap and state.phase is Phase.READY):
-        return _with_evictions(blocking_models, plan, view)
+        return _with_evictions(model, blocking_models, plan, view, is_overdue=is_overdue)
     return _without_eviction(state, plan, is_new=is_new)
 
 
@@ -188,6 +206,30 @@ def displaces(
     beside = live if model in live else [*live, model]
     plan = policy(view.question(other, beside, is_overdue=is_overdue))
     return isinstance(plan, PlacementPlan) and any(e.model == model for e in plan.evictions)
+
+
+def cutoff(
+    model: ModelId, queue: WaitQueue, view: ClusterView, policy: Policy, *, background: bool
+) -> Seconds:
+    """Return the time after whose arrivals other requests may evict a model first that is ready now.
+
+    For background requests that is always, as soon as another request waits to evict it.
+    """
+    live = view.live()
+    dues: dict[ModelId, Seconds] = {}
+    for queued in queue.ahead_of(background=background):
+        other, due = queued.request.model, LONG_AGO if background else queued.due
+        if due < dues.get(other, NEVER):
+            dues[other] = due
+    return min(
+        (
+            due
+            for other, due in dues.items()
+            if other != model
+            and displaces(other, model, live, view, policy, is_overdue=not background)
+        ),
+        default=NEVER,
+    )
 
 
 def _unavailable(model: ModelId, state: ModelState, view: ClusterView) -> Verdict | None:
@@ -236,18 +278,26 @@ def _stuck(model: ModelId) -> Refuse:
 
 
 def _with_evictions(
-    blocking_models: Collection[ModelId], plan: PlacementPlan, view: ClusterView
+    target: ModelId,
+    blocking_models: Collection[ModelId],
+    plan: PlacementPlan,
+    view: ClusterView,
+    *,
+    is_overdue: bool,
 ) -> Verdict:
     victims = plan.evicted
     for model in sorted(victims):
         if view.states[model].phase is Phase.STUCK:
             return _stuck(model)
     if not victims.isdisjoint(blocking_models):
-        return Wait(WaitReason.HELD)
+        return Wait(WaitReason.HELD, victims=victims)
     if any(m in view.pending and m not in view.abandoned for m in victims):
-        return Wait(WaitReason.SETTLING)
+        return Wait(WaitReason.SETTLING, victims=victims)
     if any(view.states[m].in_flight and view.states[m].phase is Phase.READY for m in victims):
-        return Wait(WaitReason.BUSY)
+        return Wait(WaitReason.BUSY, victims=victims)
+    until = max(view.kept_until(model, target) for model in victims)
+    if until > view.now and not is_overdue:
+        return Wait(WaitReason.KEPT, until, victims=victims)
     return Swap(plan.evictions, plan.placement, plan.why)
 
 

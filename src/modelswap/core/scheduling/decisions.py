@@ -10,6 +10,8 @@ from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelswap.core.placement.policy import Facts, Placement
     from modelswap.core.spec import ModelId
 
@@ -60,3 +62,11 @@ def swap_decided(queued: QueuedRequest, swap: Swap, facts: Facts, now: Seconds) 
         waited=Seconds(now - queued.arrived),
         facts=facts,
     )
+
+
+def first_steps(model: ModelId, swap: Swap, awaiting: Iterable[ModelId]) -> list[Start | Stop]:
+    """Begin a swap: stop those that it waits for, or start the model where it waits for none."""
+    how = {eviction.model: eviction.how for eviction in swap.evictions}
+    why = f"making room for {model}" + (f" ({swap.why})" if swap.why else "")
+    stops = [Stop(victim, why, how[victim]) for victim in sorted(awaiting)]
+    return [*stops] if stops else [Start(model, "requested", swap.placement)]

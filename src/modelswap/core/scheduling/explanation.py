@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.placement.policy import PlacementPlan, Usage
+from modelswap.core.placement.policy import PlacementPlan
 from modelswap.deferred import dataclass
-from modelswap.units import Seconds
 
 from .admission import LATER, Refuse, Swap, Wait, WaitReason, decide
 
@@ -21,16 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from modelswap.core.commands import LeaseRequest
-    from modelswap.core.models.state import ModelState
-    from modelswap.core.placement.policy import Answer, DeviceId, Facts, Placement, Policy
+    from modelswap.core.placement.policy import Answer, DeviceId, Facts, Placement, Usage
     from modelswap.core.spec import ModelId
-    from modelswap.units import Bytes
+    from modelswap.units import Bytes, Seconds
 
-    from .admission import ClusterView, Verdict
-    from .queue import WaitQueue
+    from .admission import Verdict
+    from .scheduler import Scheduler
 
-_WAITS_FOR_ROOM: Final = (Wait(WaitReason.HELD), Wait(WaitReason.SETTLING), Wait(WaitReason.BUSY))
-"""Verdicts after which the policy's plan is still to be carried out."""
+_WAITS_FOR_ROOM: Final = frozenset(
+    {WaitReason.HELD, WaitReason.SETTLING, WaitReason.KEPT, WaitReason.BUSY}
+)
+"""Waits after which the policy's plan is still to be carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class Explanation:
 
     model: ModelId
     verdict: Verdict
+    now: Seconds
     phase: Phase
     plan: Answer
     """What the policy says, also where the request has to wait for it."""
@@ -49,6 +50,8 @@ class Explanation:
     """The models for which requests wait that a new one may not overtake."""
     awaiting: tuple[ModelId, ...] = ()
     """The models that leave already for it."""
+    competing: tuple[ModelId, ...] = ()
+    """Other models for which requests wait, where the swap that is the best of all is chosen."""
     live: tuple[ModelId, ...] = ()
     """The models that run or will, from the least to the most recently used."""
     facts: Facts
@@ -60,63 +63,44 @@ class Explanation:
     @property
     def leaving(self) -> tuple[ModelId, ...]:
         """The models that would have to leave, by name; not those that leave already."""
-        is_open = isinstance(self.verdict, Swap) or self.verdict in _WAITS_FOR_ROOM
-        if not is_open or not isinstance(self.plan, PlacementPlan):
+        verdict = self.verdict
+        waits_for_room = isinstance(verdict, Wait) and verdict.why in _WAITS_FOR_ROOM
+        if not (waits_for_room or isinstance(verdict, Swap)) or not isinstance(
+            self.plan, PlacementPlan
+        ):
             return ()
         return tuple(sorted(self.plan.evicted))
 
 
-def _blocking(request: LeaseRequest, queue: WaitQueue) -> set[ModelId]:
-    ahead = queue.ahead_of(background=request.background)
-    return {queued.request.model for queued in ahead}
-
-
-def explain(
-    request: LeaseRequest,
-    view: ClusterView,
-    policy: Policy,
-    queue: WaitQueue,
-    *,
-    queue_limit: int,
-    awaiting: tuple[ModelId, ...] = (),
-    is_closed: bool = False,
-) -> Explanation:
-    """Say what would happen to *request*, which is not in the queue.
-
-    *queue_limit*: how many requests may wait; *awaiting*: the models that leave for its model already;
-    *is_closed*: no request is taken any more.
-    """
-    model, live = request.model, view.live()
+def explain(request: LeaseRequest, scheduler: Scheduler, now: Seconds) -> Explanation:
+    """Say what would happen to *request*, which is not in the queue."""
+    model, view, queue = request.model, scheduler.view(now), scheduler.queue
+    live = view.live()
     state = view.states.get(model)
-    blocking = _blocking(request, queue)
-    verdict = decide(request, view, policy, blocking, is_new=True)
-    if is_closed:
+    blocking = {queued.request.model for queued in queue.ahead_of(background=request.background)}
+    verdict = decide(request, view, scheduler.policy, blocking, is_new=True)
+    if scheduler.is_closed:
         verdict = Refuse(Reason.SHUTTING_DOWN, "the server is shutting down")
-    elif isinstance(verdict, Wait) and len(queue) >= queue_limit:
+    elif isinstance(verdict, Wait) and len(queue) >= scheduler.queue_limit:
         verdict = Refuse(Reason.QUEUE_FULL, "the queue is full", LATER)
+    swap = scheduler.pending.get(model)
+    waiting = {first.request.model for first in queue.first_of_each()} - {model}
+    is_contested = isinstance(verdict, Swap) and bool(verdict.evictions)
     return Explanation(
         model=model,
         verdict=verdict,
+        now=now,
         phase=Phase.STOPPED if state is None else state.phase,
-        plan=policy(view.question(model, live)),
+        plan=scheduler.policy(view.question(model, live)),
         in_flight=0 if state is None else state.in_flight,
         concurrency=None if state is None else state.spec.concurrency,
         blocking=tuple(sorted(blocking - {model})),
-        awaiting=tuple(sorted(awaiting)),
+        awaiting=() if swap is None else tuple(sorted(swap.awaiting)),
+        competing=tuple(sorted(waiting)) if is_contested else (),
         live=tuple(live),
         facts=view.facts,
-        usage={m: usage_of(view.states[m], queue.count(m), view.now) for m in live},
+        usage={m: view.usage(m) for m in live},
         phases={m: view.states[m].phase for m in live},
-    )
-
-
-def usage_of(state: ModelState, waiting: int, now: Seconds) -> Usage:
-    """Return how a live model is used, for readers; a policy may know more."""
-    is_busy = state.in_flight > 0 or state.phase is not Phase.READY
-    return Usage(
-        idle=Seconds(0.0) if is_busy else Seconds(now - state.used),
-        in_flight=state.in_flight,
-        waiting=waiting,
     )
 
 

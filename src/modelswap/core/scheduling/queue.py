@@ -1,7 +1,8 @@
 """The queue of waiting requests, in the order in which they are served.
 
-First come those that waited longer than the bound, oldest first; then the others by priority, and
-inside one priority by start-time fair queueing between clients; background requests come last.
+First come those that waited longer than their bound, in the order in which that ended; then the others
+by priority, and inside one priority by start-time fair queueing between clients; background requests
+come last.
 
 The requests of one kind stand in a list of their own too: what is decided about the first one holds
 for those behind it.
@@ -12,8 +13,7 @@ passed. So a new client waits for at most one request of each other client.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import OrderedDict
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import field
 from itertools import chain, product, takewhile
 from math import inf
@@ -24,7 +24,7 @@ from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.spec import ClientId, ModelId, RequestId
@@ -66,6 +66,12 @@ class QueuedRequest:
         self.kind = Kind(request.model, request.background, request.no_swap)
         self.set_overdue(is_overdue=False)
 
+    def among(self, ranks: Mapping[ModelId, int]) -> tuple[float, ...]:
+        """Return its place where the models of one priority are in the order of *ranks*."""
+        is_not_overdue, due, priority, round_, serial = self.order
+        rank = 0 if self.is_overdue else ranks.get(self.request.model, 0)
+        return is_not_overdue, due, priority, rank, round_, serial
+
     def set_overdue(self, *, is_overdue: bool) -> None:
         """Take the place that it has from now on."""
         self.is_overdue = is_overdue
@@ -77,15 +83,16 @@ class QueuedRequest:
 
 
 _order = attrgetter("order")
+_age_order = attrgetter("due", "serial")
 _KINDS: Final = tuple(product((False, True), repeat=2))
 """All that two requests for one model can differ in: background, no_swap."""
 
 
-def _due(request: LeaseRequest, arrived: Seconds, max_wait: Seconds | None) -> Seconds:
+def _due(request: LeaseRequest, arrived: Seconds, bound: Seconds) -> Seconds:
     """Return when a request becomes overdue; one that evicts no model never does."""
-    if max_wait is None or request.background or request.no_swap:
+    if request.background or request.no_swap:
         return NEVER
-    return Seconds(arrived + max_wait)
+    return Seconds(arrived + bound)
 
 
 class WaitQueue:
@@ -98,14 +105,13 @@ class WaitQueue:
         """Counts every change of the order."""
         self._kinds: dict[Kind, list[QueuedRequest]] = {}
         """In order; no list is empty."""
-        self._may_age: OrderedDict[RequestId, QueuedRequest] = OrderedDict()
-        """Those that will be overdue, the first one first: all have the same bound."""
+        self._may_age: list[QueuedRequest] = []
+        """Those that will be overdue, the first one first."""
         self._by_id: dict[RequestId, QueuedRequest] = {}
         self._counts: dict[ModelId, int] = {}
         self._rounds: dict[ClientId, int] = {}
         self._round = 0
         self._serial = 0
-        self._first_due = NEVER  # not later than the earliest `due` that lies ahead
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -120,20 +126,19 @@ class WaitQueue:
         request: LeaseRequest,
         priority: int,
         now: Seconds,
-        max_wait: Seconds | None,
+        bound: Seconds,
     ) -> QueuedRequest:
-        """Insert a request by its order."""
+        """Insert a request by its order; after *bound* it is overdue, which may be `NEVER`."""
         self._serial += 1
         round_ = max(self._round, self._rounds.get(request.client, -1) + 1)
         self._rounds[request.client] = round_
-        due = _due(request, now, max_wait)
+        due = _due(request, now, bound)
         queued = QueuedRequest(id_, request, priority, round_, self._serial, now, due)
         self._insert(queued)
         if due != NEVER:
-            self._may_age[id_] = queued
+            insort(self._may_age, queued, key=_age_order)
         self._by_id[id_] = queued
         self._counts[request.model] = self._counts.get(request.model, 0) + 1
-        self._first_due = min(self._first_due, due)
         self.watched += request.watched
         self.background += request.background
         return queued
@@ -142,7 +147,8 @@ class WaitQueue:
         """Remove an answered or cancelled request; a *served* one advances the rounds."""
         request = queued.request
         self._take_out(queued)
-        self._may_age.pop(queued.id, None)
+        if queued.due != NEVER and not queued.is_overdue:
+            del self._may_age[bisect_left(self._may_age, _age_order(queued), key=_age_order)]
         del self._by_id[queued.id]
         self._counts[request.model] -= 1
         if not self._counts[request.model]:
@@ -154,7 +160,6 @@ class WaitQueue:
         if not self.waiting:  # no client has an advantage over another any more
             self._rounds.clear()
             self._round = 0
-            self._first_due = NEVER
         elif len(self._rounds) > ROUNDS_KEPT + 2 * len(self.waiting):
             # A client whose round has passed is treated like a new one.
             self._rounds = {c: r for c, r in self._rounds.items() if r >= self._round}
@@ -196,42 +201,33 @@ class WaitQueue:
 
     def is_due(self, now: Seconds) -> bool:
         """Say whether `age` may have something to do."""
-        return now >= self._first_due
+        return bool(self._may_age) and now >= self._may_age[0].due
 
     def next_due(self) -> Seconds:
-        """Return a time before which no request becomes overdue; `NEVER`: none does."""
-        return self._first_due
+        """Return when the next request becomes overdue; `NEVER`: none does."""
+        return self._may_age[0].due if self._may_age else NEVER
 
     def age(self, now: Seconds) -> bool:
         """Move the requests that became overdue to the front; say whether there were any."""
-        if not self.is_due(now):
-            return False
-        found = False
-        self._first_due = NEVER
-        while self._may_age:
-            queued = next(iter(self._may_age.values()))
-            if queued.due > now:
-                self._first_due = queued.due
-                break
-            del self._may_age[queued.id]
+        count = bisect_right(self._may_age, now, key=attrgetter("due"))
+        aged, self._may_age = self._may_age[:count], self._may_age[count:]
+        for queued in aged:
             self._take_out(queued)
             queued.set_overdue(is_overdue=True)
             self._insert(queued)
-            found = True
-        return found
+        return bool(aged)
 
-    def set_max_wait(self, max_wait: Seconds | None) -> None:
+    def set_bounds(self, bound: Callable[[ModelId], Seconds]) -> None:
         """Compute for each request anew when it becomes overdue."""
         waiting, self.waiting = self.waiting, []
         self._kinds.clear()
         self._may_age.clear()
         for queued in sorted(waiting, key=attrgetter("serial")):
-            queued.due = _due(queued.request, queued.arrived, max_wait)
+            queued.due = _due(queued.request, queued.arrived, bound(queued.request.model))
             queued.set_overdue(is_overdue=False)
             self._insert(queued)
             if queued.due != NEVER:
-                self._may_age[queued.id] = queued
-        self._first_due = next((q.due for q in self._may_age.values()), NEVER)
+                insort(self._may_age, queued, key=_age_order)
 
     def _insert(self, queued: QueuedRequest) -> None:
         self.changes += 1

@@ -1,6 +1,6 @@
 """What placing by memory adds to scheduling: promises to models that start, and requests that wait for room.
 
-Guarantees: whatever waits for room is decided again at `RoomWaits.next_look`, if no event does that before.
+Guarantees: whatever waits for a time is decided again at `RoomWaits.next_look`, if no event does that before.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ class RoomWaits:
 
     def on_verdict(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
         """Take note of what was decided about a model's first request."""
+        if isinstance(verdict, Wait):
+            self.next_look = min(self.next_look, verdict.until)
         if isinstance(verdict, Wait) and verdict.why is WaitReason.NO_ROOM:
             self.since.setdefault(model, now)
-            self.next_look = min(self.next_look, verdict.until)
         elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
             self.since.pop(model, None)

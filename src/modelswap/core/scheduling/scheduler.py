@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.models.state import LONG_AGO
-from modelswap.core.placement.policy import NO_FACTS, NeverFits, PlacementPlan
+from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
-from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, decide, displaces
-from .decisions import NOTHING, PendingSwap, Start, Stop, swap_decided
+from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
+from .decisions import NOTHING, PendingSwap, Start, Stop, first_steps, swap_decided
 from .queue import NEVER, WaitQueue
 from .room import RoomWaits, frees_memory, with_promises
+from .swap_costs import SwapCosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
     from .admission import Verdict
     from .decisions import Decision
-    from .explanation import Explanation
     from .queue import QueuedRequest
 
+_BOTH: Final = (False, True)
 INTERNAL: Final = ClientId("")
 """The client of a background load, which has no request: preload and restore."""
 
@@ -55,6 +55,7 @@ class Scheduler:
         max_wait: Seconds | None,
         queue_limit: int,
     ) -> None:
+        """After *max_wait* no request is overtaken; `None`: by the cost of its swap (`SwapCosts.bound`)."""
         self.queue = WaitQueue()
         self.pending: dict[ModelId, PendingSwap] = {}
         self.draining: set[ModelId] = set()
@@ -63,12 +64,11 @@ class Scheduler:
         self.epoch = 1
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._states = states
-        self._policy = policy
-        self._facts = NO_FACTS
+        self.policy = policy
+        self._costs = SwapCosts(states, self.queue, max_wait)
         self._room = RoomWaits()
-        self._max_wait = max_wait
-        self._queue_limit = queue_limit
-        self._is_closed = False
+        self.queue_limit = queue_limit
+        self.is_closed = False
         self._background_loads = 0
 
     # Requests
@@ -77,37 +77,29 @@ class Scheduler:
         self, id_: RequestId, request: LeaseRequest, now: Seconds, *, is_new: bool = True
     ) -> Sequence[Decision]:
         """Decide about a new request; it is queued only if it must wait."""
-        if self._is_closed:
+        if self.is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
+        if id_ >= 0:
+            self._costs.note_pause(request.model, self.pending, self.draining, now)
         out = self.decide_queue(now) if self.queue.is_due(now) else []
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
-        verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
-        self._room.on_verdict(request.model, verdict, now)
-        is_full = len(self.queue) >= self._queue_limit
+        verdict = decide(request, self.view(now), self.policy, blocking, is_new=is_new)
+        self._take_note(request.model, verdict, now)
+        is_full = len(self.queue) >= self.queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
         state = self._states.get(request.model)
         priority = 0 if state is None else state.spec.priority
-        queued = self.queue.add(id_, request, priority, now, self._max_wait)
+        bound = NEVER
+        if isinstance(verdict, Wait | Swap):
+            bound = self._costs.bound(request.model, verdict.victims or self.alive)
+        queued = self.queue.add(id_, request, priority, now, bound)
         if isinstance(verdict, Serve) and not (request.background or request.no_swap):
             self._states[request.model].clear_in = self.epoch
+        if isinstance(verdict, Swap) and verdict.evictions and len(self.queue) > 1:
+            return [*out, *self.decide_queue(now)]  # another swap may be better
         return [*out, *self._apply(verdict, queued, now)]
-
-    def explain(self, request: LeaseRequest, now: Seconds) -> Explanation:
-        """Say what would be decided about a new request; nothing changes."""
-        from .explanation import explain  # noqa: PLC0415 - few ask for it
-
-        swap = self.pending.get(request.model)
-        return explain(
-            request,
-            self._view(now),
-            self._policy,
-            self.queue,
-            queue_limit=self._queue_limit,
-            awaiting=() if swap is None else tuple(swap.awaiting),
-            is_closed=self._is_closed,
-        )
 
     def on_cancelled(self, id_: RequestId, now: Seconds) -> Sequence[Decision]:
         """Forget a queued request. A granted one ends by `on_finished`."""
@@ -128,6 +120,8 @@ class Scheduler:
         out: list[Decision] = []
         if not state.in_flight and model in self.draining and state.phase is Phase.READY:
             out.append(Stop(model, "its last request has ended"))
+        if len(self.queue) and not state.in_flight:
+            state.clear_in = 0  # its next request tells how long it was idle
         if len(self.queue) and (not state.in_flight or self.queue.count(model)):
             out += self.decide_queue(now)
         return out
@@ -149,11 +143,12 @@ class Scheduler:
 
     def on_ready(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         self.epoch += 1
+        self._costs.learn(model)
         return [*self._grant_waiting(model, now), *self.decide_queue(now)]
 
     def makes_room(self, model: ModelId, now: Seconds) -> bool:
         """Say whether a model that ran out of memory starts once more; its requests wait on."""
-        is_so = self.queue.count(model) > 0 and frees_memory(self._view(now), model, self._policy)
+        is_so = self.queue.count(model) > 0 and frees_memory(self.view(now), model, self.policy)
         if is_so:
             self.pending.pop(model, None)
         return is_so
@@ -172,6 +167,7 @@ class Scheduler:
     def on_stopped(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         """Go on with the swaps and the requests that waited for this."""
         self.epoch += 1
+        self._costs.learn(model)
         self.draining.discard(model)
         out: list[Decision] = []
         for target, swap in tuple(self.pending.items()):
@@ -206,8 +202,8 @@ class Scheduler:
     def adopt(self, model: ModelId, now: Seconds) -> bool:
         """Count a server that runs already; say whether it may stay."""
         self.epoch += 1
-        view = self._view(now)
-        plan = self._policy(view.question(model, view.live()))
+        view = self.view(now)
+        plan = self.policy(view.question(model, view.live()))
         self.pending[model] = PendingSwap(set())
         if isinstance(plan, PlacementPlan):
             return not plan.evictions
@@ -231,10 +227,10 @@ class Scheduler:
 
     def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Decision]:
         """Decide anew by other facts; does nothing for the epoch that is known already."""
-        if facts.epoch == self._facts.epoch:
+        if facts.epoch == self._costs.facts.epoch:
             return NOTHING
         self.epoch += 1
-        self._facts = facts
+        self._costs.on_facts(facts)
         return self.decide_queue(now)
 
     # Configuration and end
@@ -243,14 +239,16 @@ class Scheduler:
         self, policy: Policy, *, max_wait: Seconds | None, queue_limit: int, now: Seconds
     ) -> Sequence[Decision]:
         self.epoch += 1
-        self._policy, self._max_wait, self._queue_limit = policy, max_wait, queue_limit
-        self.queue.set_max_wait(max_wait)
+        self.policy, self.queue_limit = policy, queue_limit
+        if max_wait != self._costs.max_wait:
+            self._costs.max_wait = max_wait
+            self.queue.set_bounds(lambda model: self._costs.bound(model, self.alive))
         return self.decide_queue(now)
 
     def close(self) -> Sequence[Decision]:
         """Refuse every queued request, and all new ones from now on."""
         self.epoch += 1
-        self._is_closed = True
+        self.is_closed = True
         out = self._fail(self.queue, Reason.SHUTTING_DOWN)
         for model in tuple(self.pending):
             self._drop_unneeded(model)
@@ -269,18 +267,19 @@ class Scheduler:
         self._room.begin_pass()
         overdue: set[ModelId] = set()
         foreground: set[ModelId] = set()
-        heads = [(queued.order, queued) for queued in self.queue.first_of_each()]
+        ranks = self._costs.ranks(self.pending, now)
+        heads = [(queued.among(ranks), queued) for queued in self.queue.first_of_each()]
         heapify(heads)
         while heads:
             queued = heappop(heads)[1]
             request = queued.request
             blocking = foreground if request.background else overdue
-            verdict = decide(request, self._view(now), self._policy, blocking, queued=queued)
-            self._room.on_verdict(request.model, verdict, now)
+            verdict = decide(request, self.view(now), self.policy, blocking, queued=queued)
+            self._take_note(request.model, verdict, now)
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
                 if (following := self.queue.first_like(queued)) is not None:
-                    heappush(heads, (following.order, following))
+                    heappush(heads, (following.among(ranks), following))
                 continue
             # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
@@ -289,7 +288,7 @@ class Scheduler:
                 foreground.add(request.model)
         return out
 
-    def _view(self, now: Seconds) -> ClusterView:
+    def view(self, now: Seconds) -> ClusterView:
         return ClusterView(
             states=self._states,
             alive=self.alive,
@@ -297,13 +296,22 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=with_promises(self._facts, self._states, self.alive, self.pending),
+            facts=with_promises(self._costs.facts, self._states, self.alive, self.pending),
+            usage=lambda model: self._states[model].usage(now, self.queue.count(model)),
             short_since=self._room.since,
+            kept_until=self._costs.kept_until,
         )
 
     def next_look(self) -> Seconds:
         """Return when something may be decided that no event announces; `NEVER`: nothing is."""
         return min(self.queue.next_due(), self._room.next_look)
+
+    def _take_note(self, model: ModelId, verdict: Verdict, now: Seconds) -> None:
+        """Remember what a verdict waits for."""
+        self._room.on_verdict(model, verdict, now)
+        if isinstance(verdict, Wait) and verdict.why is WaitReason.KEPT:
+            for victim in verdict.victims:
+                self._states[victim].clear_in = 0  # its next request tells how long it was idle
 
     def _apply(self, verdict: Verdict, queued: QueuedRequest, now: Seconds) -> Sequence[Decision]:
         match verdict:
@@ -346,19 +354,15 @@ class Scheduler:
     def _swap(self, queued: QueuedRequest, swap: Swap, now: Seconds) -> list[Decision]:
         self.epoch += 1
         model = queued.request.model
-        decided = swap_decided(queued, swap, self._facts, now)
-        how = {eviction.model: eviction.how for eviction in swap.evictions}
-        for victim in how:
+        for victim in swap.victims:
             self.pending.pop(victim, None)  # an abandoned load
-        awaiting = {m for m in how if self._states[m].is_alive}
+        awaiting = {m for m in swap.victims if self._states[m].is_alive}
         ready = [m for m in awaiting if self._states[m].phase is Phase.READY]
         recent = sorted(ready, key=lambda m: self._states[m].used, reverse=True)
         self.pending[model] = PendingSwap(awaiting, tuple(recent), swap.placement)
         self.draining |= awaiting
-        if not awaiting:
-            return [decided, Start(model, "requested", swap.placement)]
-        why = f"making room for {model}" + (f" ({swap.why})" if swap.why else "")
-        return [decided, *(Stop(m, why, how[m]) for m in sorted(awaiting))]
+        decided = swap_decided(queued, swap, self._costs.facts, now)
+        return [decided, *first_steps(model, swap, awaiting)]
 
     def _complete_eviction(self, model: ModelId, swap: PendingSwap, now: Seconds) -> list[Decision]:
         match self._states[model].phase:
@@ -375,37 +379,15 @@ class Scheduler:
         self.pending.pop(model, None)
         self.epoch += 1
         state = self._states[model]
-        cutoff = self._cutoff(model, now, background=False)
-        background_cutoff = self._cutoff(model, now, background=True)
+        view = self.view(now)
+        latest = {b: cutoff(model, self.queue, view, self.policy, background=b) for b in _BOTH}
         out: list[Decision] = []
         for queued in self.queue.of(model):
             if state.in_flight >= state.limit:
                 break
-            if queued.arrived <= (background_cutoff if queued.request.background else cutoff):
+            if queued.arrived <= latest[queued.request.background]:
                 out.append(self._grant(queued, now))
         return out
-
-    def _cutoff(self, model: ModelId, now: Seconds, *, background: bool) -> Seconds:
-        """Return the time after whose arrivals other requests may evict the model first.
-
-        For background requests that is always, as soon as another request waits to evict it.
-        """
-        view = self._view(now)
-        live = view.live()
-        dues: dict[ModelId, Seconds] = {}
-        for queued in self.queue.ahead_of(background=background):
-            other, due = queued.request.model, LONG_AGO if background else queued.due
-            if due < dues.get(other, NEVER):
-                dues[other] = due
-        return min(
-            (
-                due
-                for other, due in dues.items()
-                if other != model
-                and displaces(other, model, live, view, self._policy, is_overdue=not background)
-            ),
-            default=NEVER,
-        )
 
     def _drop_unneeded(self, model: ModelId) -> None:
         """Forget a swap that has not begun to load once no request waits for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -224,9 +225,9 @@ TOP = [
     ("loading: {grace: 2}", "settings.loading_grace", 2.0),
     ("loading: {pulse: 15s}", "settings.loading_keep_alive", 15.0),
     ("loading: {pulse: 0}", "settings.loading_keep_alive", 0.05),
-    ("routing: {scheduler: {settings: {fifo: {maxWait: 0}}}}", "settings.max_wait", None),
+    ("routing: {scheduler: {settings: {fifo: {maxWait: 0}}}}", "settings.max_wait", inf),
     ("routing: {scheduler: {settings: {fifo: {maxWait: 5}}}}", "settings.max_wait", 5),
-    ("", "settings.max_wait", 30),
+    ("", "settings.max_wait", None),
     ("trustedProxies: [10.0.0.0/8, ' ::1 ']", "settings.trusted_proxies", ("10.0.0.0/8", "::1")),
     (
         "allowedOrigins: ['*', x, 'null', 'app://a']",

@@ -51,6 +51,7 @@ def told(verdict: Any, **changes: Any) -> Explanation:
     plain = Explanation(
         model=C,
         verdict=verdict,
+        now=Seconds(100),
         phase=Phase.STOPPED,
         plan=PLAN,
         in_flight=0,

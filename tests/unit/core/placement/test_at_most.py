@@ -66,6 +66,7 @@ def test_never_more_than_so_many(count: int, live: list[ModelId], pinned: set[Mo
     if isinstance(plan, NeverFits):
         assert len(pinned.intersection(live)) >= count
         return
+    assert isinstance(plan, PlacementPlan)
     assert len(live) - len(plan.evicted) + 1 <= max(count, 1)
     assert len(plan.evicted) == max(0, len(live) + 1 - count)
     assert not plan.evicted & pinned

@@ -45,6 +45,8 @@ class Board:
         self._at = {pool.id: at for at, pool in enumerate(facts.pools)}
         self.gpus = tuple(at for at, pool in enumerate(facts.pools) if pool.id != RAM)
         self.held: dict[ModelId, Held] = {}
+        self.on: tuple[dict[ModelId, int], ...] = tuple({} for _ in facts.pools)
+        """What the models hold, device by device."""
         self.free = [int(pool.room) for pool in facts.pools]
         """May be negative: other programs took what our models hold."""
         unsettled: list[tuple[ModelId, Need]] = []
@@ -61,6 +63,7 @@ class Board:
         self.held[model] = held
         for device, size in held:
             self.free[device] -= size
+            self.on[device][model] = size
 
     def _known(self, sizes: Mapping[DeviceId, Bytes]) -> Held:
         at = self._at

@@ -1,7 +1,8 @@
 """The cheapest models whose memory, together, covers every shortage: a covering knapsack.
 
-Guarantees: exact for at most `EXACT` models that could help; beyond, at most twice the optimum for each
-shortage. The same question has the same answer.
+Guarantees: for at most `EXACT` models that could help, no other set costs less by more than `MARGIN`,
+unless the search for it takes more than `MOST_STEPS`; else at most twice the least cost for each shortage.
+The same question has the same answer.
 
 The approximation is Csirik, Frenk, Labbé and Zhang's (Heuristics for the 0-1 min-knapsack problem, 1991).
 """
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXACT: Final = 16
-"""Models that could help: so many are searched exactly, in far less than a millisecond as a rule."""
-MOST_SWAPS: Final = 2000
-"""Pairs that are compared to improve an approximation: about a millisecond."""
-_EQUAL: Final = 1 - 1e-9
-"""A cost is lower when it is so by more than rounding."""
+"""Models that could help: so many are searched, in far less than a millisecond as a rule."""
+MOST_SWAPS: Final = 500
+"""Pairs that are compared to improve an approximation: a quarter of a millisecond."""
+MARGIN: Final = 0.01
+"""A part of the cost: costs are estimates, and to tell sets apart that are closer takes a hundred times as long."""
+MOST_STEPS: Final = 500
+"""A millisecond: enough but for many models of nearly equal cost that are short on two devices in unlike ways."""
 
 
 def cheapest_cover(
@@ -47,19 +50,20 @@ def approximate_cover(
     short: Sequence[int],
 ) -> list[int]:
     """Cover one shortage after the other, then drop and exchange what a cheaper model makes needless."""
-    chosen: list[int] = []
+    chosen: set[int] = set()
     for at, missing in enumerate(short):
         left = missing - sum(frees[i][at] for i in chosen)
         if left > 0:
-            rest = [i for i in useful if i not in chosen and frees[i][at]]
-            chosen += _cover_one(rest, costs, [freed[at] for freed in frees], left)
+            rest = [i for i in useful if frees[i][at] and i not in chosen]
+            chosen.update(_cover_one(rest, costs, [freed[at] for freed in frees], left))
+    spare = [sum(frees[i][at] for i in chosen) - missing for at, missing in enumerate(short)]
     for i in sorted(chosen, key=lambda i: (-costs[i], i)):
-        others = [one for one in chosen if one != i]
-        if _covers(others, frees, short):
-            chosen = others
+        if all(freed <= more for freed, more in zip(frees[i], spare, strict=True)):
+            chosen.remove(i)
+            spare = [more - freed for freed, more in zip(frees[i], spare, strict=True)]
     if len(chosen) * len(useful) <= MOST_SWAPS:
-        _exchange(chosen, useful, costs, frees, short)
-    return chosen
+        _exchange(chosen, useful, costs, frees, spare)
+    return sorted(chosen)
 
 
 def _cover_one(
@@ -85,20 +89,24 @@ def _cover_one(
 
 
 def _exchange(
-    chosen: list[int],
+    chosen: set[int],
     useful: Sequence[int],
     costs: Sequence[float],
     frees: Sequence[Sequence[int]],
-    short: Sequence[int],
+    spare: list[int],
 ) -> None:
-    for at, i in enumerate(chosen):
-        for other in sorted(useful, key=lambda i: (costs[i], i)):
+    """Put the cheapest model in the place of each dearer one that it can stand for, the dearest first."""
+    by_cost = sorted(useful, key=lambda i: (costs[i], i))
+    for i in sorted(chosen, key=lambda i: (-costs[i], i)):
+        for other in by_cost:
             if costs[other] >= costs[i]:
                 break
-            if other not in chosen and _covers(
-                [*chosen[:at], other, *chosen[at + 1 :]], frees, short
-            ):
-                chosen[at] = other
+            pairs = zip(spare, frees[other], frees[i], strict=True)
+            left = [more + gained - lost for more, gained, lost in pairs]
+            if other not in chosen and min(left) >= 0:
+                chosen.remove(i)
+                chosen.add(other)
+                spare = left
                 break
 
 
@@ -127,6 +135,7 @@ class _Search:
             key=lambda i: (
                 costs[i] / frees[i][tightest] if frees[i][tightest] else float("inf"),
                 costs[i],
+                tuple(frees[i]),
                 i,
             ),
         )
@@ -135,6 +144,8 @@ class _Search:
         self._tight = [freed[tightest] for freed in self._frees]
         self._tightest = tightest
         self._rest = self._suffix_sums(len(short))
+        self._other = self._next_others()
+        self._steps = 0
         self._visit(0, 0.0, tuple(short), [])
 
     def _suffix_sums(self, count: int) -> list[tuple[int, ...]]:
@@ -144,14 +155,26 @@ class _Search:
             sums.append(tuple(a + b for a, b in zip(sums[-1], freed, strict=True)))
         return sums[::-1]
 
+    def _next_others(self) -> list[int]:
+        """Return for each position the next model that is not its equal: without one, none of them."""
+        found = [len(self._order)] * len(self._order)
+        for at in range(len(found) - 2, -1, -1):
+            is_equal = (
+                self._costs[at] == self._costs[at + 1] and self._frees[at] == self._frees[at + 1]
+            )
+            found[at] = found[at + 1] if is_equal else at + 1
+        return found
+
     def _visit(self, at: int, cost: float, left: tuple[int, ...], chosen: list[int]) -> None:
+        self._steps += 1
         if max(left) <= 0:
-            if cost < self._best_cost * _EQUAL:
+            if cost < self._best_cost:
                 self.best, self._best_cost = [self._order[i] for i in chosen], cost
             return
         if any(missing > rest for missing, rest in zip(left, self._rest[at], strict=True)):
             return
-        if self._bound(at, cost, left[self._tightest]) >= self._best_cost * _EQUAL:
+        least = self._bound(at, cost, left[self._tightest])
+        if self._steps > MOST_STEPS or least >= self._best_cost * (1 - MARGIN):
             return
         freed = self._frees[at]
         less = tuple(a - b for a, b in zip(left, freed, strict=True))
@@ -159,7 +182,7 @@ class _Search:
             chosen.append(at)
             self._visit(at + 1, cost + self._costs[at], less, chosen)
             chosen.pop()
-        self._visit(at + 1, cost, left, chosen)
+        self._visit(self._other[at], cost, left, chosen)
 
     def _bound(self, at: int, cost: float, missing: int) -> float:
         """Return the least cost of any cover below here, if models could be evicted in parts."""

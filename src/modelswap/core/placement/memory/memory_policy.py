@@ -15,6 +15,7 @@ Does not: count a need on a device that has no pool.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.policy import (
@@ -82,6 +83,7 @@ class _Decision:
         self._board = Board(question.facts, self._others)
         self._staying = pinned | question.stuck
         self._movable = [model for model in self._others if model not in self._staying]
+        self._costs: dict[ModelId, float] = {}
 
     def answer(self) -> Answer:
         question = self._question
@@ -134,9 +136,10 @@ class _Decision:
     # Who leaves
 
     def _with_evictions(self, must_leave: list[ModelId], free: list[int]) -> Answer:
-        rest = [model for model in self._movable if model not in must_leave]
+        out = set(must_leave)
+        rest = [model for model in self._movable if model not in out]
         protected = {model: left for model in rest if (left := self._protection(model)) > 0}
-        allowed = [model for model in rest if model not in protected]
+        allowed = set(rest) - protected.keys()
         found = self._cheapest(allowed, free)
         if found is not None:
             chosen, option = found
@@ -147,44 +150,54 @@ class _Decision:
         return self._no_room()
 
     def _cheapest(
-        self, allowed: list[ModelId], free: Sequence[int]
+        self, allowed: Collection[ModelId], free: Sequence[int]
     ) -> tuple[list[ModelId], Option] | None:
         """Return the cheapest evictions and the place they make; `None`: there are none."""
-        costs = [self._cost(model) for model in allowed]
-        for options in (self._board.singles(self._need), *self._board.splits(self._need)):
+        splits = self._board.splits(self._need)
+        for options in chain((self._board.singles(self._need),), splits):
             found: list[tuple[float, int, tuple[int, ...], list[ModelId], Option]] = []
             for option in options:
-                victims = self._victims(option, allowed, costs, free)
+                victims = self._victims(option, allowed, free)
                 if victims is not None:
-                    cost = sum(costs[at] for at in victims)
-                    names = [allowed[at] for at in victims]
-                    found.append((cost, len(victims), option.gpus, names, option))
+                    cost = sum(map(self._cost, victims))
+                    found.append((cost, len(victims), option.gpus, victims, option))
             if found:
-                *_, names, option = min(found, key=lambda one: one[:3])
-                return names, option
+                *_, victims, option = min(found, key=lambda one: one[:3])
+                return victims, option
         return None
 
     def _victims(
-        self, option: Option, allowed: list[ModelId], costs: list[float], free: Sequence[int]
-    ) -> list[int] | None:
+        self, option: Option, allowed: Collection[ModelId], free: Sequence[int]
+    ) -> list[ModelId] | None:
+        """Return the models to evict for one place, in the order of the question."""
         short = self._board.missing(option, free)
-        on = [demand.devices for demand, _ in short]
-        held = self._board.held
-        frees = [
-            [sum(size for at, size in held[model] if at in devices) for devices in on]
-            for model in allowed
-        ]
-        return cheapest_cover(costs, frees, [size for _, size in short])
+        holders = [[self._board.on[at] for at in demand.devices] for demand, _ in short]
+        frees: dict[ModelId, list[int]] = {}
+        for place, devices in enumerate(holders):
+            for on in devices:
+                for model, size in on.items():
+                    if model in allowed:
+                        frees.setdefault(model, [0] * len(short))[place] += size
+        models = list(frees)
+        costs = [self._cost(model) for model in models]
+        found = cheapest_cover(costs, list(frees.values()), [size for _, size in short])
+        return None if found is None else [models[at] for at in found]
 
     def _cost(self, model: ModelId) -> float:
-        if model in self._question.leaving:
+        cost = self._costs.get(model)
+        if cost is None:
+            cost = self._costs[model] = self._cost_of(model)
+        return cost
+
+    def _cost_of(self, model: ModelId) -> float:
+        question = self._question
+        if model in question.leaving:
             return FREE
         size = sum(size for _, size in self._board.held[model])
-        reload = reload_time(model, size, self._question.facts)
-        usage = self._question.usage(model)
-        is_busy = usage.in_flight > 0 or model in self._question.loading
-        cost = eviction_cost(reload, usage, is_overdue=self._question.is_overdue)
-        return cost + (BUSY if is_busy else 0.0)
+        usage = question.usage(model)
+        reload = reload_time(model, size, question.facts)
+        cost = eviction_cost(reload, usage, is_overdue=question.is_overdue)
+        return cost + (BUSY if usage.in_flight or model in question.loading else 0.0)
 
     def _told(self, leaving: Sequence[ModelId]) -> list[str]:
         """Say of each model what it holds, and how its cost comes about."""
