@@ -116,9 +116,8 @@ def test_a_busy_model_is_waited_for(server: Modelswap, tmp_path: Path) -> None:
         busy = plan(server, "b")
         (tmp_path / "go on").touch()
     assert (busy["verdict"], busy["waits_for"]) == ("wait", "busy")
-    assert busy["text"] == (
-        f"b waits until a has finished 1 request. Then a (runs 1 request) leaves: {RULE}."
-    )
+    assert busy["text"].startswith("b waits until a has finished 1 request. Then a (runs 1 request")
+    assert busy["text"].endswith(f") leaves: {RULE}.")
 
 
 def test_a_failed_start_is_a_refusal(server: Modelswap) -> None:
