@@ -15,6 +15,8 @@ COMMANDS: Final = {
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",
 }
+TO_A_SERVER: Final = frozenset({"plan", "decisions", "reload"})
+"""Commands that a running server answers; they have a folder of their own."""
 
 
 def say(*lines: str) -> None:

@@ -48,7 +48,7 @@ def server(serve: Serve) -> Modelswap:
     server = serve(CONFIG)
     headers = {"Authorization": "Bearer sk-i"}
     for name in ("a", "b"):
-        body = {"model": name, "messages": []}
+        body = json.dumps({"model": name, "messages": []})
         assert server.ask("POST", "/v1/chat/completions", body, headers).status == 200
     return server
 

@@ -45,8 +45,8 @@ ELSEWHERE = {
     ("demo/requests.py", "/v1/chat/completions"),
     ("demo/requests.py", "/v1/embeddings"),
     # So is the command line.
-    ("cli/plan.py", "/api/plan"),
-    ("cli/decisions.py", "/api/decisions"),
+    ("cli/running_server/plan.py", "/api/plan"),
+    ("cli/running_server/decisions.py", "/api/decisions"),
 }
 
 

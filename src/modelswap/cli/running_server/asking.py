@@ -15,11 +15,11 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import click
 
+from modelswap.cli.commands import Option
+from modelswap.cli.terminal import fail
 from modelswap.units import Seconds
 
-from .commands import Option
-from .running import front_options, running_front
-from .terminal import fail
+from .finding import front_options, running_front
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, Never
 
 import click
 
+from modelswap.cli.commands import HELP
+from modelswap.cli.terminal import fail, refuse_argument
 from modelswap.units import Seconds
 
-from .commands import HELP
-from .running import front_options, running_front
-from .terminal import fail, refuse_argument
+from .finding import front_options, running_front
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .commands import Option, path_option
-from .terminal import fail
+from modelswap.cli.commands import Option, path_option
+from modelswap.cli.terminal import fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable

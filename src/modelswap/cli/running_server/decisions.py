@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from modelswap.cli.commands import HELP
+from modelswap.cli.terminal import refuse_argument
+
 from .asking import Server, server_options
-from .commands import HELP
-from .terminal import refuse_argument
 
 
 @click.command(context_settings=HELP)
