@@ -23,7 +23,7 @@ export function decisionsCard() {
       const { data } = await askJson("/api/decisions", { query: { limit: SHOWN } });
       if (mine !== asked) return;
       element.hidden = !data.length;
-      fill(list, data.map((/** @type {any} */ one) => h("li", { class: "model small-text" },
+      fill(list, data.map((/** @type {any} */ one) => h("li", { class: "decision small-text" },
         h("span", { class: "muted" }, clock(one.time)), h("span", { class: "model-main" }, one.text),
         h("span", { class: `badge ${/** @type {any} */ (KINDS)[one.ending] || ""}` }, one.ending.replace("_", " ") || "under way"))));
     } catch {
