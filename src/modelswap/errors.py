@@ -27,6 +27,7 @@ class ReplyError(Exception):
         self.retry_after = retry_after  # seconds
         self.should_retry = should_retry  # None: as the status says
         self.code = code or self.default_code  # None: the one that the status has
+        self.log: tuple[str, ...] = ()  # the last lines of a model server's output, for an admin
 
 
 class BadRequestError(ReplyError):

@@ -24,13 +24,16 @@ from modelswap.core.commands import (
     Reason,
     SetTimer,
     Spawn,
+    SwapDecided,
     Terminate,
     TimerKey,
 )
 from modelswap.core.controller import Controller
+from modelswap.core.explaining.words import plan_text
 from modelswap.core.models.lifecycle import ALIVE, Event, Phase, Timer
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.placement.policy import PlacementPlan, Question
+from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
 from modelswap.core.scheduling.swap_costs import LEAST_BOUND, MOST_BOUND
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from modelswap.core.placement.policy import Policy
+    from modelswap.core.scheduling.explanation import Explanation
 
+OVERDUE = TimerKey(Timer.OVERDUE)
 MAX_WAIT = Seconds(30.0)
 MODELS = [ModelId(c) for c in "abcdefgh"]
 
@@ -128,6 +133,7 @@ class ControllerSimulator:
     terminated: list[ModelId] = field(default_factory=list)
     killed: list[ModelId] = field(default_factory=list)
     phase_changes: list[PhaseChanged] = field(default_factory=list)
+    swaps: list[SwapDecided] = field(default_factory=list)
     positions: dict[RequestId, int] = field(default_factory=dict)
     processes: dict[ModelId, FakeProcess] = field(default_factory=dict)
     timers: dict[TimerKey, float] = field(default_factory=dict)
@@ -183,14 +189,20 @@ class ControllerSimulator:
         name = ModelId(model)
         if not background and self.controller.serve_now(name):
             self.answers[id_] = Grant(id_, name)
-            if self.timers.get(TimerKey(Timer.OVERDUE), self.now + 1) > self.now:
+            if self.timers.get(OVERDUE, self.now + 1) > self.now:
                 self.check_overtaking(name, self.now)  # after a leap, the timer comes next
             self.begin(id_, name)
             return id_
         request = LeaseRequest(name, ClientId(client), background, watched, no_swap)
         bound = MOST_BOUND if self.max_wait is None else self.max_wait
         self.open[id_] = OpenRequest(id_, request, self.now, self.now + bound)
+        is_on_time = self.timers.get(OVERDUE, self.now + 1) > self.now
+        is_foreseen = is_on_time and not (background or no_swap)
+        told = self.controller.explain(name, self.clock()) if is_foreseen else None
+        swaps = len(self.swaps)
         self.execute(self.controller.on_arrived(id_, request, self.clock()))
+        if told is not None:
+            self.check_explained(told, self.answers.get(id_), self.swaps[swaps:])
         if self.max_wait is None:
             self.take_bound(id_)
         return id_
@@ -261,6 +273,8 @@ class ControllerSimulator:
                     self.set_timer(key, at)
                 case ClearTimer(key=key):
                     assert self.timers.pop(key, None) is not None, "a timer that does not run"
+                case SwapDecided():
+                    self.swaps.append(command)
                 case PhaseChanged():
                     self.phase_changes.append(command)
                     if command.why.startswith("making room for "):
@@ -322,6 +336,34 @@ class ControllerSimulator:
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
         plan = self.policy()(Question(target, [victim]))
         return isinstance(plan, PlacementPlan) and victim in plan.evicted
+
+    def check_explained(
+        self, told: Explanation, answer: Grant | Fail | None, swaps: list[SwapDecided]
+    ) -> None:
+        """What was said before a request came is what happened to it."""
+        verdict = told.verdict
+        first = next((swap for swap in swaps if swap.model == told.model), None)
+        match verdict:
+            case Serve():
+                assert isinstance(answer, Grant), told
+            case Refuse(reason=reason):
+                assert isinstance(answer, Fail), told
+                assert answer.reason is reason
+            case Wait():
+                assert answer is None, told
+                assert first is None, told
+            case Swap() if first is None:
+                others = {swap.model for swap in swaps}
+                assert others, told
+                assert others <= set(told.competing), told
+            case Swap():
+                assert first is not None
+                assert (first.evictions, first.placement, first.why) == (
+                    verdict.evictions,
+                    verdict.placement,
+                    verdict.why,
+                )
+        assert plan_text(told).startswith(told.model)
 
     def check_overtaking(self, model: ModelId, arrived: float) -> None:
         """No request that came after another was overdue is served where it stands in its way."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modelswap.launch.protocol import NO_CAPABILITIES, Exit
 
 if TYPE_CHECKING:
-    from modelswap.core.commands import Fail
+    from modelswap.core.commands import Fail, SwapDecided
     from modelswap.core.models.lifecycle import Phase
     from modelswap.core.spec import ModelId, ServerId
     from modelswap.fleet import ModelServer
@@ -62,6 +62,7 @@ class Notes:
         self.notes: list[str] = []
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
+    def on_swap(self, decided: SwapDecided) -> None: ...
     def on_output(self, model: ModelId, data: bytes) -> None: ...
 
     def on_note(self, level: str, text: str) -> None:

@@ -11,7 +11,7 @@ from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot
 from modelswap.config.plan import Plan
 from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.activity.store import open_store_of
+from modelswap.observe.activity.opening import open_store_of
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import EventBus
 from modelswap.observe.logs.logs import Logger, Logs

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
 
+from .errors.server_output import last_lines
 from .llama_router.events import EVERY, RouterEvents
 from .llama_router.records import loaded_info, status_data
 from .models_endpoint import statuses
@@ -15,8 +17,10 @@ from .models_endpoint import statuses
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.core.commands import SwapDecided
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, RemoteFleet
+    from modelswap.observe.decisions.events import DecisionEvents
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.logs import Logger, Logs
     from modelswap.observe.metrics.prometheus import Metrics
@@ -35,12 +39,13 @@ class FleetEvents:
     metrics: Metrics
     now: Callable[[], float]
     """The loop's clock."""
+    decisions: DecisionEvents
     router: RouterEvents = field(default_factory=RouterEvents)
     """The events of `/models/sse`."""
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.config.snapshot, self.fleet())
+        return statuses(self.config.snapshot, self.fleet(), partial(last_lines, self.logs))
 
     def publish_statuses(self) -> None:
         """Tell those who listen; the list, which holds every model, is made only for them."""
@@ -58,8 +63,15 @@ class FleetEvents:
                 self.logs.forget(model)
         log = self.log.warning if failed else self.log.info
         log(f"<{model}> {phase.shown}" + (f": {why}" if why else ""))
+        if failed and phase is Phase.STOPPED and not self.logs.shows_output:
+            for line in last_lines(self.logs, model):
+                log(f"<{model}> | {line}")
         self.publish_statuses()
         self._tell_router(model, phase)
+        self.decisions.on_phase(model, phase, why)
+
+    def on_swap(self, decided: SwapDecided) -> None:
+        self.decisions.on_swap(decided)
 
     def _tell_router(self, model: ModelId, phase: Phase) -> None:
         if not self.router.is_new(model, phase):

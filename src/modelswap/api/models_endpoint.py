@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelswap.core.models.lifecycle import ALIVE, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from modelswap.config.plan import Capabilities, FoundEntry, Model, Plan
@@ -304,8 +304,15 @@ def path_text(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def statuses(snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet) -> list[Record]:
-    """Return the payload of a `modelStatus` event: every model, then every peer's."""
+def statuses(
+    snapshot: ConfigSnapshot,
+    fleet: Fleet | RemoteFleet,
+    last_lines: Callable[[ModelId], list[str]],
+) -> list[Record]:
+    """Return the payload of a `modelStatus` event: every model, then every peer's.
+
+    *last_lines* returns the end of the output of a server that failed.
+    """
     if not snapshot.statuses:
         snapshot.statuses = _unknown_statuses(snapshot.plan)
     found: list[Record] = []
@@ -318,6 +325,7 @@ def statuses(snapshot: ConfigSnapshot, fleet: Fleet | RemoteFleet) -> list[Recor
         if failed := fleet.failure(item["id"]):
             item["failure"] = failed.why.text
             item["failure_class"] = failed.why.cause.value
+            item["failure_log"] = last_lines(item["id"])
             item |= _times(failed)
     return found
 

@@ -106,6 +106,19 @@ def _observing(name: str) -> Handler:
     return handler
 
 
+def _explaining(name: str) -> Handler:
+    """Return the coroutine of `control/explaining`, which is imported when it is used."""
+
+    async def handler(request: ControlRequest) -> Reply | StreamReply:
+        from .control import explaining  # noqa: PLC0415 - as above
+
+        found: Handler = getattr(explaining, name)
+        return await found(request)
+
+    handler.__name__ = name
+    return handler
+
+
 UPSTREAM: Final = "/upstream/"
 """Below it are the model servers, each under its model's name."""
 UI: Final = "/ui/"
@@ -204,6 +217,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_rows(_CHANGE_ALL, "/api/inflight/{id}/cancel", _observing("cancel")),
     *_rows(replace(_READ, quiet=True), "/api/performance", _observing("performance")),
     *_rows(_READ, "/api/hardware", _observing("hardware")),
+    *_rows(_READ_ALL, "/api/plan", _explaining("plan")),
+    *_rows(_READ_ALL, "/api/decisions", _explaining("decisions")),
     *_rows(_READ, "/api/version", models.version),
     *_rows(_READ, "/api/session", models.session),
     *_rows(_READ_ALL, "/api/profiles", models.profiles),

@@ -9,6 +9,7 @@ from modelswap.deferred import dataclass
 from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
+from modelswap.observe.decisions.events import DecisionEvents
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents
@@ -53,6 +54,7 @@ class Services:
     completions: CompletionBatcher = field(init=False)
     fleet: Fleet | RemoteFleet = field(init=False)
     """After a hand-over it is the other front's."""
+    decisions: DecisionEvents = field(init=False)
     fleet_events: FleetEvents = field(init=False)
     puller: Puller = field(default_factory=NoPuller)
     pull_events: PullEvents = field(init=False)
@@ -68,7 +70,17 @@ class Services:
         self.completions = CompletionBatcher(
             self.store, self.captures, self.metrics, self.logs, self.loop.call_later
         )
+        self.decisions = DecisionEvents(
+            settings=lambda: self.config.plan.settings,
+            fleet=lambda: self.fleet,
+            store=lambda: self.store,
+            log=self.log,
+            bus=self.bus,
+            metrics=self.metrics,
+            now=self.loop.time,
+        )
         self.fleet_events = FleetEvents(
+            decisions=self.decisions,
             config=self.config,
             fleet=lambda: self.fleet,
             logs=self.logs,

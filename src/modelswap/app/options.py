@@ -42,6 +42,8 @@ class Options:
     """Presets of llama.cpp's router for found models."""
     models_autoload: bool | None = None
     """Whether a request loads its model; `None`: the configuration says it."""
+    models_max: int | None = None
+    """How many models may be loaded; `None`: the configuration says it."""
     watch: bool = False
     state_dir: Path | None = None
     tls_cert: Path | None = None
@@ -55,12 +57,21 @@ class Options:
 
     def load(self, find: Find) -> Loaded:
         """Load the configuration, and the models on disk by *find*."""
-        return load(self.config, self.config_dir, discovery=self._discovery(find))
+        return load(
+            self.config,
+            self.config_dir,
+            discovery=self._discovery(find),
+            models_max=self.models_max,
+        )
 
     def complete(self, source: Source, find: Find) -> Loaded:
         """Make the plan of the same files again: what was pulled meanwhile is part of it."""
-        is_windows = sys.platform == "win32"
-        return load_source(source, windows=is_windows, discovery=self._discovery(find))
+        return load_source(
+            source,
+            windows=sys.platform == "win32",
+            discovery=self._discovery(find),
+            models_max=self.models_max,
+        )
 
     def _discovery(self, find: Find) -> Discovery:
         return Discovery(self.models_dirs, self.models_presets, self.asks_for_nothing, find)

@@ -30,7 +30,7 @@ from modelswap.launch.local.state import state_directory
 from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.activity.store import open_store_of
+from modelswap.observe.activity.opening import open_store_of
 from modelswap.observe.captures import Captures, most_captures
 from modelswap.observe.events import EventBus
 from modelswap.observe.logs.logs import Logger, Logs

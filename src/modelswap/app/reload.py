@@ -15,7 +15,7 @@ from modelswap.config.diff import diff, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
-from modelswap.observe.activity.store import open_store_of
+from modelswap.observe.activity.opening import open_store_of
 
 from .found_log import log_found
 

@@ -11,7 +11,7 @@ import click
 from modelswap import __version__
 
 from .serve_arguments import paths
-from .terminal import COMMANDS
+from .terminal import COMMANDS, TO_A_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +69,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             ctx.fail(f"no command {cmd_name!r}; there are {', '.join(COMMANDS)}")
-        command = import_module(f"modelswap.cli.{cmd_name}").command
+        folder = "modelswap.cli.running_server" if cmd_name in TO_A_SERVER else "modelswap.cli"
+        command = import_module(f"{folder}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

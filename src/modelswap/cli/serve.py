@@ -27,6 +27,14 @@ from .serve_arguments import ServeArguments
     default=None,
     help="Whether a request loads its model.  [default: as modelsAutoload says: it does]",
 )
+@click.option(
+    "--models-max",
+    type=click.IntRange(0, 999_999_999),
+    metavar="N",
+    help="At most N models are loaded; the least recently used one leaves. 0: no bound.  "
+    "[default: as modelsMax says: no bound]",
+    cls=Option,
+)
 @click.option("--watch-config", is_flag=True, help="Reload when the configuration changes.")
 @path_option(
     "--state-dir",

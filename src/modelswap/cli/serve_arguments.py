@@ -21,8 +21,11 @@ _PATHS: Final = frozenset({"config", "config_dir", "state_dir", "tls_cert_file",
 _LISTS: Final = ("models_dir", "models_preset")
 """Options that may be repeated."""
 _VALUES: Final = {
-    f"--{name.replace('_', '-')}": name for name in (*sorted(_PATHS), "listen", *_LISTS)
+    f"--{name.replace('_', '-')}": name
+    for name in (*sorted(_PATHS), "listen", "models_max", *_LISTS)
 }
+_DIGITS: Final = 9
+"""Of a number of models: more than any machine holds."""
 _FLAGS: Final = {
     "--watch-config": ("watch_config", True),
     "--models-autoload": ("models_autoload", True),
@@ -38,6 +41,7 @@ class ServeArguments:
     models_preset: tuple[Path, ...] = ()
     listen: str | None = None
     models_autoload: bool | None = None
+    models_max: int | None = None
     watch_config: bool = False
     state_dir: Path | None = None
     tls_cert_file: Path | None = None
@@ -65,6 +69,7 @@ class ServeArguments:
             models_presets=self.models_preset,
             listen=self.listen,
             models_autoload=self.models_autoload,
+            models_max=self.models_max,
             watch=self.watch_config,
             state_dir=self.state_dir,
             tls_cert=self.tls_cert_file,
@@ -120,6 +125,10 @@ def plain(arguments: list[str]) -> ServeArguments | None:
             return None
     given |= {name: paths(values) for name, values in lists.items()}
     given["listen"] = given.get("listen") or None
+    most = given.get("models_max") or None
+    if most is not None and not (most.isascii() and most.isdecimal() and len(most) <= _DIGITS):
+        return None
+    given["models_max"] = None if most is None else int(most)
     return ServeArguments(**given, files=tuple(files))
 
 

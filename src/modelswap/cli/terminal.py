@@ -9,11 +9,15 @@ COMMANDS: Final = {
     "serve": "Serve every model of a configuration on one port.",
     "check": "Check a configuration, or show what it amounts to.",
     "pull": "Download models: from Hugging Face, Ollama's registry, or any address.",
+    "plan": "Say what would happen to a request for a model now, and why.",
+    "decisions": "List the newest starts and swaps: who asked, who left, why, how it ended.",
     "reload": "Have the running server load its configuration again, or hand over to a new one.",
     "devices": "Show the memory of this machine's devices, and who uses it.",
     "schema": "Print the JSON Schema of the configuration, for editors.",
     "demo": "Try it now: real engine, three tiny models, no downloads.",
 }
+TO_A_SERVER: Final = frozenset({"plan", "decisions", "reload"})
+"""Commands that a running server answers; they have a folder of their own."""
 
 
 def say(*lines: str) -> None:

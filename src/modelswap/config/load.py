@@ -31,7 +31,7 @@ from .compile.name_index import (
     selectors,
 )
 from .compile.policy import compile_policy, routing_policy
-from .compile.routing import memory_routing, priorities, routing
+from .compile.routing import counts_models, memory_routing, priorities, routing
 from .compile.settings import settings, start_timeout, unload_timeout
 from .discover.disk.places import NONE_ASKED
 from .macros.expansion import Expanded, MoreModels, expand_file
@@ -45,7 +45,7 @@ from .schema.schema_root import RawConfig
 from .source.legacy import modernise
 from .source.misindented import without_misindented
 from .source.source import Source, read
-from .tree.node import NOWHERE, Map, MapEntry, is_null, locate
+from .tree.node import NOWHERE, Map, MapEntry, NodeKind, Scalar, is_null, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,17 +95,25 @@ def load(
     environ: Mapping[str, str] | None = None,
     check: Check | None = None,
     discovery: Discovery = NONE_ASKED,
+    models_max: int | None = None,
 ) -> Loaded:
     """Load `--config` and `--config-dir`. Never raises for what the files say.
 
     `check` may report more about the plan, as `preflight` does. `discovery` finds models on disk, where
-    the files or the command line ask for it; it alone may take long.
+    the files or the command line ask for it; it alone may take long. `models_max` is what the command line
+    says in place of the key.
     """
     if config is None and config_dir is None and discovery.is_asked:
         source = Source(Map(NOWHERE), (), frozenset(), ())
     else:
         source = read(config, config_dir, os.environ if environ is None else environ)
-    return load_source(source, windows=sys.platform == "win32", check=check, discovery=discovery)
+    return load_source(
+        source,
+        windows=sys.platform == "win32",
+        check=check,
+        discovery=discovery,
+        models_max=models_max,
+    )
 
 
 def load_source(
@@ -114,11 +122,15 @@ def load_source(
     windows: bool = False,
     check: Check | None = None,
     discovery: Discovery = NONE_ASKED,
+    models_max: int | None = None,
 ) -> Loaded:
     """Make the plan out of files that have been read; `check` may report more about it."""
     report = Report(list(source.problems), list(source.warnings))
     keys = keys_of(RawConfig)
     root = modernise(without_misindented(source.root, keys.keys(), report), report)
+    if models_max is not None:
+        told = Scalar(NOWHERE, NodeKind.INT, models_max, str(models_max))
+        root = root.with_value("modelsMax", told)
     found = _found_models(root, discovery, report, windows=windows)
     more = None if found is None else MoreModels(found, found.scratch)
     pulled = _pulled_models(root, report, windows=windows)
@@ -213,6 +225,7 @@ def _plan(
     memory = memory_routing(
         raw, expanded.root, [t.tree for t in expanded.templates], finds_models=found is not None
     )
+    has_default_group = memory is None and not counts_models(expanded.root)
     top = settings(raw, preload(preloaded, names, diagnostics), diagnostics)
     return Plan(
         settings=top,
@@ -225,7 +238,7 @@ def _plan(
         devices=_devices(raw, diagnostics),
         memory=memory,
         routing=routing(
-            raw.routing.router, names, chosen, diagnostics, has_default_group=memory is None
+            raw.routing.router, names, chosen, diagnostics, has_default_group=has_default_group
         ),
         secrets=_secrets(raw, raw_models, top, source, models),
         files=source.files,

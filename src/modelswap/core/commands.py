@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .failure import Failure
     from .models.lifecycle import Phase, Timer
-    from .placement.policy import Placement
+    from .placement.policy import Evict, Facts, Placement
     from .spec import ClientId, ModelId, RequestId
 
 
@@ -34,6 +34,9 @@ class LeaseRequest:
     """Its position in the queue is reported."""
     no_swap: bool = False
     """It is refused where another model would have to leave for it."""
+    number: int | None = None
+    """Its id in the list of running requests, for the log of decisions; 0: it is not in the list; `None`: an
+    order to load, not a client's request."""
 
 
 class Reason(StrEnum):
@@ -126,4 +129,39 @@ class PhaseChanged:
     why: str
 
 
-Command = Grant | Fail | Position | Spawn | Terminate | Kill | SetTimer | ClearTimer | PhaseChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapDecided:
+    """A model is to start, and others leave for it: for the log of decisions.
+
+    What becomes of it is in the phases that follow.
+    """
+
+    model: ModelId
+    request: LeaseRequest
+    """The request that it is for."""
+    is_own: bool
+    """The program asks for it itself: a preload, or what a failed start brings back."""
+    evictions: frozenset[Evict]
+    """Those that leave because of this decision."""
+    placement: Placement
+    why: str
+    """Why these, and why there."""
+    at: Seconds
+    waited: Seconds
+    """How long the request had waited."""
+    facts: Facts
+    """What was known of the devices."""
+
+
+Command = (
+    Grant
+    | Fail
+    | Position
+    | Spawn
+    | Terminate
+    | Kill
+    | SetTimer
+    | ClearTimer
+    | PhaseChanged
+    | SwapDecided
+)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, assert_never
 
-from .commands import Fail, Grant, Position, Reason
+from .commands import Fail, Grant, LeaseRequest, Position, Reason, SwapDecided
 from .lifecycle_driver import LifecycleDriver
 from .models.lifecycle import LEAVING, Event, Phase
 from .models.state import ModelState
 from .scheduling.decisions import NOTHING, Start, Stop
 from .scheduling.scheduler import Scheduler
-from .spec import ModelId, ModelSpec
+from .spec import ClientId, ModelId, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
     from modelswap.units import Seconds
 
-    from .commands import Command, LeaseRequest, TimerKey
+    from .commands import Command, TimerKey
     from .failure import Failure, ProbeObservation
     from .placement.policy import Facts, Policy
     from .scheduling.decisions import Decision
+    from .scheduling.explanation import Explanation
     from .spec import RequestId
 
 
+_READER: Final = ClientId("")
+"""The client of a request that is only imagined."""
 _UNKNOWN: Final = ModelState(ModelSpec(id=ModelId("")))
 """Stands for a model that is not configured."""
 
@@ -238,6 +241,19 @@ class Controller:
 
     # Questions
 
+    def explain(self, model: ModelId, now: Seconds) -> Explanation:
+        """Say what a request that came now would lead to, and why; nothing changes.
+
+        What is overdue is decided by its timer, not here.
+        """
+        from .scheduling.explanation import explain  # noqa: PLC0415 - few ask for it
+
+        return explain(LeaseRequest(model, _READER), self._scheduler, now)
+
+    def is_pending(self, model: ModelId) -> bool:
+        """Say whether a swap for the model is decided and not done."""
+        return model in self._scheduler.pending
+
     def phase(self, model: ModelId) -> Phase:
         return self.state(model).phase
 
@@ -346,6 +362,9 @@ class Controller:
                     self._driver.out.append(decision)
                 elif decision.id == self._preloading:
                     self._preloading = None
+                return NOTHING
+            case SwapDecided():
+                self._driver.out.append(decision)
                 return NOTHING
             case Start(model, why, placement):
                 self._states[model].placement = placement

@@ -23,6 +23,7 @@ from modelswap.core.commands import (
     Position,
     SetTimer,
     Spawn,
+    SwapDecided,
     Terminate,
 )
 from modelswap.core.controller import Controller
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from modelswap.core.commands import Command, LeaseRequest, TimerKey
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Policy
+    from modelswap.core.scheduling.explanation import Explanation
     from modelswap.core.spec import ModelId
     from modelswap.launch.protocol import Launcher, Listener
     from modelswap.pull.progress import PullProgress
@@ -88,6 +90,7 @@ class Fleet:
         self.listed_phase = self._controller.listed_phase
         self.has_idled = self._controller.has_idled
         self.in_flight = self._controller.in_flight
+        self.is_pending = self._controller.is_pending
         self._running = RunningServers(
             plan, launcher, self._observer, self._report, self._controller.phase
         )
@@ -97,8 +100,8 @@ class Fleet:
         self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
-        self._untold: deque[PhaseChanged] = deque()
-        """Phases that the observer still has to hear of."""
+        self._untold: deque[PhaseChanged | SwapDecided] = deque()
+        """What the observer still has to hear of."""
         self._is_executing = False
         self._failures = ModelFailures()
         self.departures = Departures(self._controller.phase)
@@ -209,6 +212,10 @@ class Fleet:
     def pull_of(self, model: ModelId) -> PullProgress | None:
         """Return how the pull of a model's files stands, if one runs."""
         return self.gate.progress(model)
+
+    def explain(self, model: ModelId) -> Explanation | None:
+        """Say what a request that came now would lead to, and why; nothing changes."""
+        return self._controller.explain(model, self._now())
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last pull or run ended badly and no other has begun."""
@@ -387,7 +394,10 @@ class Fleet:
         else:
             self._execute_one(self._commands.popleft())
 
-    def _tell(self, change: PhaseChanged) -> None:
+    def _tell(self, change: PhaseChanged | SwapDecided) -> None:
+        if isinstance(change, SwapDecided):
+            self._observer.on_swap(change)
+            return
         model, phase = change.model, change.phase
         self._observer.on_phase(model, phase, change.why)
         self.departures.on_phase(model, phase)
@@ -422,6 +432,8 @@ class Fleet:
                 self._timers.set(key, at)
             case ClearTimer(key=key):
                 self._timers.clear(key)
+            case SwapDecided():
+                self._untold.append(command)
             case PhaseChanged(model=model, phase=phase):
                 self._memory.on_phase(model, phase)
                 self._untold.append(command)

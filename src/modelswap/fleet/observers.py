@@ -1,4 +1,4 @@
-"""Who hears of phases, output and notes, and how a bug there is kept from the fleet."""
+"""Who hears of swaps, phases, output and notes, and how a bug there is kept from the fleet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modelswap.core.commands import SwapDecided
     from modelswap.core.models.lifecycle import Phase
     from modelswap.core.spec import ModelId
 
@@ -18,6 +19,7 @@ class FleetObserver(Protocol):
     """Hears what happens in the fleet; called on the loop, must be quick."""
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
+    def on_swap(self, decided: SwapDecided) -> None: ...
     def on_output(self, model: ModelId, data: bytes) -> None: ...
     def on_note(self, level: str, text: str) -> None: ...
 
@@ -30,6 +32,9 @@ class SafeObserver:
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
         self._call(self._observer.on_phase, model, phase, why)
+
+    def on_swap(self, decided: SwapDecided) -> None:
+        self._call(self._observer.on_swap, decided)
 
     def on_output(self, model: ModelId, data: bytes) -> None:
         self._call(self._observer.on_output, model, data)

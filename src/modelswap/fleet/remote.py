@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.commands import LeaseRequest
+    from modelswap.core.scheduling.explanation import Explanation
     from modelswap.pull.progress import PullProgress
 
     from .failures import ModelFailure
@@ -139,6 +140,14 @@ class RemoteFleet:
 
     def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
         """Return False: only the other front knows."""
+        return False
+
+    def explain(self, model: ModelId) -> Explanation | None:  # noqa: ARG002 - as a `Fleet`
+        """Return None: only the other front decides."""
+        return None
+
+    def is_pending(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
+        """Return False: only the other front decides."""
         return False
 
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`

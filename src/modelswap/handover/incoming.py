@@ -175,6 +175,7 @@ class OldFront:
             background=bool(message["background"]),
             watched=bool(message["watched"]),
             no_swap=bool(message["no_swap"]),
+            number=0,  # the list of running requests is the old process's
         )
         fleet.enter(ticket, request, is_new=bool(message["is_new"]))
 

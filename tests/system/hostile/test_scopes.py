@@ -155,7 +155,7 @@ SENSITIVE = {
         "GET /api/metrics/activity; GET /api/metrics/stats; GET /api/metrics/export; "
         "GET /api/inflight; GET /running; GET /metrics; GET /ui/{name...}; GET /api/config/status; "
         "GET /api/hardware; GET /api/performance; GET /api/profiles; "
-        "GET /api/session; GET /api/version; GET /api/models/found"
+        "GET /api/session; GET /api/version; GET /api/models/found; GET /api/plan; GET /api/decisions"
     ),
     None: (
         "GET /; GET /ui; GET /upstream; ANY /upstream; GET /favicon.ico; GET /health; "

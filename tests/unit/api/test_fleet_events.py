@@ -10,6 +10,7 @@ import pytest
 from modelswap.api.fleet_events import FleetEvents
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId
+from modelswap.observe.decisions.events import DecisionEvents
 from modelswap.observe.logs.logs import PROXY, Logger, Logs, model_source
 from modelswap.observe.metrics.prometheus import Metrics
 
@@ -39,6 +40,15 @@ class Watched:
             server=lambda _: SimpleNamespace(model=self.model),
         )
         self.events = FleetEvents(
+            decisions=DecisionEvents(
+                settings=lambda: config.plan.settings,
+                fleet=lambda: fleet,
+                store=lambda: None,  # type: ignore[arg-type, return-value]  # nothing is decided here
+                log=Logger(self.logs),
+                bus=bus,
+                metrics=self.metrics,
+                now=lambda: 7.0,
+            ),
             config=config,
             fleet=lambda: fleet,
             logs=self.logs,

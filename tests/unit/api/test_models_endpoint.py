@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from modelswap.api.models_endpoint import record_of, records, statuses
 from modelswap.api.snapshot import ConfigSnapshot
 from modelswap.core.models.lifecycle import Phase
 from support.config import load_text
+
+if TYPE_CHECKING:
+    from modelswap.core.spec import ModelId
 
 PLAN = load_text("""
 models:
@@ -60,9 +63,13 @@ async def test_a_name_that_is_not_listed() -> None:
     assert record_of(snapshot(), FLEET, None, "other", shows_details=True) is None
 
 
+def no_lines(_: ModelId) -> list[str]:
+    return []
+
+
 async def test_the_payload_of_an_event() -> None:
     """Every model, then each model of a peer once."""
-    found = statuses(snapshot(), FLEET)
+    found = statuses(snapshot(), FLEET, no_lines)
     assert [item["id"] for item in found] == ["big", "small", "far/m"]
     assert [item["state"] for item in found] == ["ready", "stopped", ""]
     assert found[-1]["peerID"] == "far"
@@ -73,7 +80,7 @@ async def test_what_only_the_configuration_says_is_made_once(
 ) -> None:
     """A second list makes no record anew, and shows what has changed since."""
     shown = snapshot()
-    first = records(shown, FLEET, None, shows_details=True), statuses(shown, FLEET)
+    first = records(shown, FLEET, None, shows_details=True), statuses(shown, FLEET, no_lines)
     monkeypatch.setattr(models_endpoint, "_of_model", lambda *_: pytest.fail("made anew"))
     monkeypatch.setattr(models_endpoint, "abilities", lambda *_: pytest.fail("made anew"))
     gone: Any = SimpleNamespace(
@@ -82,7 +89,7 @@ async def test_what_only_the_configuration_says_is_made_once(
         failure=lambda _: None,
         pull_of=lambda _: None,
     )
-    again = records(shown, gone, None, shows_details=True), statuses(shown, gone)
+    again = records(shown, gone, None, shows_details=True), statuses(shown, gone, no_lines)
     assert [r["id"] for r in again[0]] == [r["id"] for r in first[0]]
     assert {r["id"]: r["status"]["value"] for r in again[0]}["small"] == "loading"
     assert [item["state"] for item in first[1]] == ["ready", "stopped", ""]

@@ -44,6 +44,9 @@ ELSEWHERE = {
     ("demo/requests.py", "/health"),
     ("demo/requests.py", "/v1/chat/completions"),
     ("demo/requests.py", "/v1/embeddings"),
+    # So is the command line.
+    ("cli/running_server/plan.py", "/api/plan"),
+    ("cli/running_server/decisions.py", "/api/decisions"),
 }
 
 

@@ -30,6 +30,8 @@ WELL_FORMED = [
     "a.yaml --watch-config",
     "--models-dir m --models-dir=n --models-dir= --models-preset p.ini",
     "--state-dir d --tls-cert-file c --tls-key-file k",
+    "--models-max 2",
+    "--models-max=0 --models-max=",
 ]
 LEFT_TO_CLICK = [
     "--help",
@@ -38,6 +40,10 @@ LEFT_TO_CLICK = [
     "--config",
     "--config --listen",
     "--watch-config=maybe",
+    "--models-max many",
+    "--models-max -1",
+    "--models-max=1.5",
+    "--models-max 1234567890",
     "-x",
     "a.yaml -- b.yaml",
 ]
@@ -67,6 +73,8 @@ WORDS = [
         "--tls-cert-file",
         "--tls-key-file",
         "--watch-config",
+        "--models-max=3",
+        "--models-max=x",
     ),
     *("--confi", "--config=-", "--listen=-1", "--watch-config=", "--watch-config=true", "-config"),
     *("", "-", "--", "-x", "-h", "--help", "serve", "a.yaml", "a=b", "\udcff", "--config=\udcff"),
@@ -85,7 +93,7 @@ def test_knows_every_option() -> None:
     """A new option of the command is read here as well."""
     for option in serve.command.params:
         if isinstance(option, click.Option):
-            value = [] if option.is_flag else ["x"]
+            value = [] if option.is_flag else ["3"]
             given = [*option.opts, *value]
             assert plain(given) == by_click(given)
             assert plain(given) != ServeArguments()

@@ -150,7 +150,7 @@ def test_policies_are_told_how_models_are_used() -> None:
     """Idle time, rate, running and waiting requests, residence; and how long reloads take."""
     sim = swapping(seconds_of_work=lambda: 2.0, server_of=lambda _: SLOW)
     policy = Asked()
-    sim.controller._scheduler._policy = policy
+    sim.controller._scheduler.policy = policy
     for _ in range(3):
         sim.arrive("a")
     sim.run(5)

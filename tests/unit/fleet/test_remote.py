@@ -97,7 +97,14 @@ async def rig() -> Rig:
 
 
 GRANTED = {"id": 1, "model": "a", "proxy": ADDRESS, "port": 5801}
-ASKED = {"model": "a", "client": "c", "background": False, "watched": True, "no_swap": False}
+ASKED = {
+    "model": "a",
+    "client": "c",
+    "background": False,
+    "watched": True,
+    "no_swap": False,
+    "number": None,
+}
 
 
 async def test_a_lease(rig: Rig) -> None:

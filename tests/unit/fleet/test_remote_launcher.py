@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.plan import Plan
-    from modelswap.core.commands import Fail
+    from modelswap.core.commands import Fail, SwapDecided
     from modelswap.launch.protocol import Listener
 
 A, B = ModelId("a"), ModelId("b")
@@ -64,6 +64,7 @@ class PhaseRecorder:
         del why
         self.phases.append((model, phase))
 
+    def on_swap(self, decided: SwapDecided) -> None: ...
     def on_output(self, model: ModelId, data: bytes) -> None: ...
 
     def on_note(self, level: str, text: str) -> None:

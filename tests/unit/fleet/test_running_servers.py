@@ -16,6 +16,7 @@ from modelswap.fleet.running_servers import RunningServers
 from modelswap.launch.protocol import NO_CAPABILITIES, Exit, Handle, RunningServer
 
 if TYPE_CHECKING:
+    from modelswap.core.commands import SwapDecided
     from modelswap.core.failure import Failure
     from modelswap.fleet.adoption import Adoption
     from modelswap.launch.protocol import Capability, LaunchSpec, Listener
@@ -65,6 +66,7 @@ class ScriptedLauncher:
 
 class SilentObserver:
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
+    def on_swap(self, decided: SwapDecided) -> None: ...
     def on_output(self, model: ModelId, data: bytes) -> None: ...
     def on_note(self, level: str, text: str) -> None: ...
 

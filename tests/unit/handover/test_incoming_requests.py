@@ -102,7 +102,7 @@ async def test_its_requests_wait_in_this_process() -> None:
         await peer.send(**ASK)
         await fleet.called()
         ((ticket, request, is_new),) = fleet.entered
-        assert request == LeaseRequest(A, ClientId("c"), watched=True)
+        assert request == LeaseRequest(A, ClientId("c"), watched=True, number=0)
         assert not is_new
         ticket.waiter.on_position(2)
         assert await peer.receive() == {"kind": "position", "id": 4, "position": 2}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from modelswap.api.errors.error_mapping import wait_error
+from modelswap.api.errors.server_output import last_lines
 
 if TYPE_CHECKING:
     import asyncio
@@ -12,23 +14,20 @@ if TYPE_CHECKING:
 
     from modelswap.api.auth.identity import Identity
     from modelswap.api.fleet_events import FleetEvents
+    from modelswap.api.services import Services
     from modelswap.core.commands import Fail, LeaseRequest
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, ModelServer, RemoteFleet
 
 
-async def load(
-    loop: asyncio.AbstractEventLoop,
-    fleet: Fleet | RemoteFleet,
-    wanted: LeaseRequest,
-    identity: Identity,
-) -> None:
+async def load(services: Services, wanted: LeaseRequest, identity: Identity) -> None:
     """Start a model and return when it is ready; a `ReplyError` says what *identity* may know.
 
     It ends without a lease, also when the client leaves as the model gets ready.
     """
+    fleet = services.fleet
     fleet.retry_pull(wanted.model)  # an order does not wait for the pause after a failure
-    waiter = _LoadWaiter(loop, fleet, identity)
+    waiter = _LoadWaiter(services, wanted.model, identity)
     ticket = fleet.ask(wanted, waiter)
     try:
         await waiter.result
@@ -36,16 +35,11 @@ async def load(
         fleet.cancel(ticket)
 
 
-def begin_load(
-    loop: asyncio.AbstractEventLoop,
-    fleet: Fleet | RemoteFleet,
-    wanted: LeaseRequest,
-    identity: Identity,
-) -> None:
+def begin_load(services: Services, wanted: LeaseRequest, identity: Identity) -> None:
     """Start a model without waiting for it; a `ReplyError` where it is refused at once."""
-    fleet.retry_pull(wanted.model)
-    waiter = _LoadWaiter(loop, fleet, identity)
-    fleet.ask(wanted, waiter)
+    services.fleet.retry_pull(wanted.model)
+    waiter = _LoadWaiter(services, wanted.model, identity)
+    services.fleet.ask(wanted, waiter)
     if not waiter.result.cancel():  # it is known already
         waiter.result.result()
 
@@ -63,12 +57,11 @@ async def unload(
 class _LoadWaiter:
     """Releases the lease at once: the task may be cancelled before it reads `result`, or not wait for it."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, fleet: Fleet | RemoteFleet, identity: Identity
-    ) -> None:
+    def __init__(self, services: Services, model: ModelId, identity: Identity) -> None:
         self._identity = identity
-        self.result: asyncio.Future[None] = loop.create_future()
-        self._fleet = fleet
+        self.result: asyncio.Future[None] = services.loop.create_future()
+        self._fleet = services.fleet
+        self._last_lines = partial(last_lines, services.logs, model)
 
     def on_granted(self, server: ModelServer) -> None:
         self._fleet.release(server.model.id)
@@ -77,7 +70,7 @@ class _LoadWaiter:
 
     def on_refused(self, refused: Fail) -> None:
         if not self.result.done():
-            self.result.set_exception(wait_error(refused, self._identity))
+            self.result.set_exception(wait_error(refused, self._identity, self._last_lines))
 
     def on_position(self, position: int) -> None:
         """The position in the queue is not shown."""

@@ -154,7 +154,7 @@ async def load_one(request: ControlRequest) -> Reply:
     services, identity = request.services, request.identity
     no_swap = allows_no_swap(request.http_request, identity)
     wanted = LeaseRequest(_in_path(request), ClientId(identity.name), no_swap=no_swap)
-    await load(services.loop, services.fleet, wanted, identity)
+    await load(services, wanted, identity)
     return as_json({"msg": "ok"})
 
 

@@ -4,4 +4,5 @@ error_mapping     why a wait or a relay failed → an exception of `modelswap.er
 error_responses   an exception → status, headers and body
 error_objects     the JSON of the errors of OpenAI, Anthropic and llama-server
 negotiation       JSON, plain text or HTML, by `Accept`
+server_output     the last lines of a server whose start failed
 """

@@ -24,6 +24,8 @@ from modelswap.errors import (
 from modelswap.http import EndReason, RelayResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from modelswap.api.auth.identity import Identity
 
 NO_ROUTER: Final = "no router for requested model"
@@ -35,8 +37,10 @@ _PASSING: Final = {
 """Text, code, and the seconds after which a client may ask again."""
 
 
-def wait_error(failure: Fail, identity: Identity) -> ReplyError:
-    """Say why a wait ended without a lease.
+def wait_error(
+    failure: Fail, identity: Identity, last_lines: Callable[[], Sequence[str]] = tuple
+) -> ReplyError:
+    """Say why a wait ended without a lease; *last_lines* returns the end of the server's output.
 
     The output of a model server, which may hold paths, needs the scope `admin`; names of other models
     are for keys that are not limited to some.
@@ -46,7 +50,7 @@ def wait_error(failure: Fail, identity: Identity) -> ReplyError:
             text, code, after = _PASSING[failure.reason]
             return UnavailableError(text, code=code, retry_after=failure.retry_after or after)
         case Reason.LOAD_FAILED | Reason.BACKING_OFF | Reason.PULL_FAILED:
-            return _failed(failure, identity)
+            return _failed(failure, identity, last_lines)
         case Reason.OVER_LIMIT:
             return ConcurrencyLimitError("Too many requests", retry_after=1)
         case Reason.REMOVED | Reason.NO_SUCH_MODEL:
@@ -91,23 +95,32 @@ def _not_loaded(
                 should_retry=False,
             )
         case Reason.NEVER_FITS:
-            return LoadFailedError(f"the model can never be loaded: {detail}", should_retry=False)
+            why = "" if identity.models else f": {detail}"
+            return LoadFailedError(f"the model can never be loaded{why}", should_retry=False)
         case _ as never:
             assert_never(never)
 
 
-def _failed(failure: Fail, identity: Identity) -> ReplyError:
+def _failed(
+    failure: Fail, identity: Identity, last_lines: Callable[[], Sequence[str]]
+) -> ReplyError:
     """Say why a pull or a load failed, and whether another try may do better."""
     why, text = failure.failure, failure.detail
+    shows_output = identity.may(KeyScope.ADMIN)
     if why is not None:
-        text = why.text if identity.may(KeyScope.ADMIN) else why.brief
-    is_pull = failure.reason is Reason.PULL_FAILED
-    error, verb = (PullFailedError, "pulled") if is_pull else (LoadFailedError, "loaded")
-    return error(
-        f"the model could not be {verb}: {text}",
-        retry_after=failure.retry_after,
-        should_retry=why is None or not why.is_lasting,
+        text = why.text if shows_output else why.brief
+    retry_after, should_retry = failure.retry_after, why is None or not why.is_lasting
+    if failure.reason is Reason.PULL_FAILED:
+        said = f"the model could not be pulled: {text}"
+        return PullFailedError(said, retry_after=retry_after, should_retry=should_retry)
+    error = LoadFailedError(
+        f"the model could not be loaded: {text}",
+        retry_after=retry_after,
+        should_retry=should_retry,
     )
+    if why is not None and shows_output:
+        error.log = tuple(last_lines())
+    return error
 
 
 def cancelled_error() -> ReplyError:

@@ -6,7 +6,10 @@ Guarantees: no object holds markup that a browser could run, whatever the messag
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SOURCE: Final = "llama-swap"
 """Clients and dashboards of llama-swap look for this name."""
@@ -41,10 +44,15 @@ def fault_of(status: int) -> tuple[str, str]:
     return _FAULTS.get(status, usual if is_client_error else ("server_error", "internal_error"))
 
 
-def openai_error(message: str, kind: str, code: str) -> bytes:
-    """Write the error object that OpenAI clients read, on one line."""
+def openai_error(message: str, kind: str, code: str, log: Sequence[str] = ()) -> bytes:
+    """Write the error object that OpenAI clients read, on one line; *log*: see `details_of`."""
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return _document({"src": SOURCE, "error": error})
+    return _document({"src": SOURCE, "error": error | details_of(log)})
+
+
+def details_of(log: Sequence[str]) -> dict[str, object]:
+    """Write the last lines of a model server's output, as a member of an error; none without lines."""
+    return {"details": {"log": [*log]}} if log else {}
 
 
 def llama_error(status: int, message: str, kind: str) -> bytes:
@@ -65,11 +73,17 @@ def anthropic_type(status: int, *, should_retry: bool | None = None) -> str:
 
 
 def anthropic_error(
-    status: int, message: str, code: str, request_id: str, *, should_retry: bool | None = None
+    status: int,
+    message: str,
+    code: str,
+    request_id: str,
+    *,
+    should_retry: bool | None = None,
+    log: Sequence[str] = (),
 ) -> bytes:
     """Write the error object that Anthropic's clients read, with our code in it."""
     kind = anthropic_type(status, should_retry=should_retry)
-    error = {"type": kind, "message": message, "code": code}
+    error = {"type": kind, "message": message, "code": code} | details_of(log)
     return _document({"type": "error", "error": error, "request_id": request_id, "src": SOURCE})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.deferred import dataclass
 from modelswap.errors import (
@@ -24,6 +24,9 @@ from modelswap.http import ACCEPTED
 
 from .error_objects import SOURCE, anthropic_error, fault_of, llama_error, openai_error
 from .negotiation import ErrorFormat, preferred_format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHALLENGE: Final = f'Basic realm="{SOURCE}"'
 LOADING: Final = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
@@ -62,17 +65,18 @@ def retry_fields(
     return fields
 
 
-def _body(media: ErrorFormat, message: str, kind: str, code: str) -> bytes:
+def _body(media: ErrorFormat, message: str, kind: str, code: str, log: Sequence[str] = ()) -> bytes:
     match media:
         case ErrorFormat.JSON:
-            return openai_error(message, kind, code)
+            return openai_error(message, kind, code, log)
         case ErrorFormat.TEXT:
-            return f"{SOURCE}: {message}".encode("utf-8", "replace")
+            return "\n".join((f"{SOURCE}: {message}", *log)).encode("utf-8", "replace")
         case ErrorFormat.HTML:
             from html import escape  # noqa: PLC0415 - with what it imports, a millisecond of the start
 
             shown = escape(message)
-            page = f"<html><body><h1>{SOURCE}</h1><p>{shown}</p></body></html>"
+            lines = f"<pre>{escape(chr(10).join(log))}</pre>" if log else ""
+            page = f"<html><body><h1>{SOURCE}</h1><p>{shown}</p>{lines}</body></html>"
             return page.encode("utf-8", "replace")
         case _ as never:
             assert_never(never)
@@ -88,20 +92,26 @@ def error_response(
     should_retry: bool | None = None,
     headers: tuple[tuple[str, str], ...] = (),
     anthropic: bool = False,
+    log: Sequence[str] = (),
 ) -> ErrorResponse:
-    """Write one error; where it is JSON and *anthropic*, it has the shape of Anthropic's API."""
+    """Write one error; where it is JSON and *anthropic*, it has the shape of Anthropic's API.
+
+    *log*: the last lines of a model server's output.
+    """
     kind, usual = fault_of(status)
     code = code or usual
     media = preferred_format(accept)
     charset = "" if media is ErrorFormat.JSON else "; charset=utf-8"
     lines = [("Content-Type", media.value + charset), ("X-Content-Type-Options", "nosniff")]
     lines += retry_fields(status, retry_after, should_retry=should_retry)
-    body = _body(media, message, kind, code)
+    body = _body(media, message, kind, code, log)
     if anthropic:
         request_id = f"req_{os.urandom(12).hex()}"
         lines.append(("Request-Id", request_id))
         if media is ErrorFormat.JSON:
-            body = anthropic_error(status, message, code, request_id, should_retry=should_retry)
+            body = anthropic_error(
+                status, message, code, request_id, should_retry=should_retry, log=log
+            )
     return ErrorResponse(status, (*lines, *headers), body)
 
 
@@ -135,4 +145,5 @@ def response_for(
         should_retry=error.should_retry,
         headers=headers,
         anthropic=anthropic,
+        log=error.log,
     )

@@ -19,13 +19,13 @@ from modelswap.api.control.control_request import (
 )
 from modelswap.api.control.model_loading import begin_load
 from modelswap.api.control.models import listed_records, usable_model
+from modelswap.api.errors.server_output import last_lines
 from modelswap.api.hosts.site_checks import check_site
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ClientId
 from modelswap.errors import ForbiddenError, RouterError
-from modelswap.observe.logs.logs import model_source
 from modelswap.units import Seconds
 
 from .events import RouterReader, router_frame
@@ -43,8 +43,6 @@ NOT_FOUND: Final = "not_found_error"
 SUCCESS: Final = {"success": True}
 LOOK: Final = Seconds(0.25)
 """Between two looks at a load: a client's bar moves smoothly, and a look costs under a millisecond."""
-LAST_LINES: Final = 10
-"""Of a failed server's output: a cause and what it led to; `/logs/stream/<model>` has the rest."""
 KEEP_ALIVE: Final = Seconds(15.0)
 """Between comments without events, so that no proxy closes the stream as idle."""
 _NOT_WANTED: Final = frozenset({"0", "false"})
@@ -77,7 +75,7 @@ async def props(request: ControlRequest) -> Reply:
     return as_json(
         {
             "role": "router",
-            "max_instances": 0,
+            "max_instances": request.services.config.plan.settings.models_max,
             "models_autoload": request.services.config.snapshot.autoload,
             "model_alias": "modelswap",
             "model_path": "none",
@@ -114,16 +112,9 @@ async def list_models(request: ControlRequest) -> Reply:
         if status["value"] == "loading" and record["id"] in loads:
             status["progress"] = loads[record["id"]]
         elif shows_details and "failed" in status:
-            status["log"] = _last_lines(services, snapshot.local(record["id"]))
+            model = snapshot.local(record["id"])
+            status["log"] = [] if model is None else last_lines(services.logs, model)
     return as_json({"data": listed, "object": "list"})
-
-
-def _last_lines(services: Services, model: ModelId | None) -> list[str]:
-    """Return the end of what a model's server has printed, secrets masked."""
-    if model is None:
-        return []
-    text = services.logs.history(model_source(model)).decode("utf-8", "replace")
-    return text.splitlines()[-LAST_LINES:]
 
 
 async def _reload(request: ControlRequest) -> None:
@@ -154,7 +145,7 @@ async def load(request: ControlRequest) -> Reply:
         await fleet.unload([model])
     no_swap = allows_no_swap(request.http_request, identity)
     wanted = LeaseRequest(model, ClientId(identity.name), no_swap=no_swap)
-    begin_load(services.loop, fleet, wanted, identity)
+    begin_load(services, wanted, identity)
     return as_json(SUCCESS)
 
 

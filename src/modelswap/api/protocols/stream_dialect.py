@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
-from modelswap.api.errors.error_objects import anthropic_type, fault_of, openai_error
+from modelswap.api.errors.error_objects import anthropic_type, details_of, fault_of, openai_error
 from modelswap.observe.usage.failure_text import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class StreamDialect(Enum):
@@ -63,23 +66,26 @@ def error_event(
     code: str | None = None,
     *,
     should_retry: bool | None = None,
+    log: Sequence[str] = (),
 ) -> bytes:
-    """Write an error as the last event of a stream whose status cannot be changed any more."""
+    """Write an error as the last event of a stream whose status cannot be changed any more.
+
+    *log*: the last lines of a model server's output.
+    """
     kind, usual = fault_of(status)
     match stream_dialect:
         case StreamDialect.MESSAGES:
             kind = anthropic_type(status, should_retry=should_retry)
-            said = {"type": kind, "message": message}
+            said = {"type": kind, "message": message, **details_of(log)}
             return event({"type": "error", "error": said}, name="error")
         case StreamDialect.RESPONSES:
             # The event's own members are the API's; `error` is what makes the clients raise.
             fault = {"code": code or usual, "message": message, "param": None}
             error = {"message": message, "type": kind, "param": None, "code": code or usual}
-            return event(
-                {"type": "error", "sequence_number": 0, **fault, "error": error}, name="error"
-            )
+            beside = {"type": "error", "sequence_number": 0, **fault}
+            return event({**beside, "error": {**error, **details_of(log)}}, name="error")
         case StreamDialect.CHAT | StreamDialect.TEXT | StreamDialect.NATIVE | None:
-            return b"data: " + openai_error(message, kind, code or usual) + b"\n\n"
+            return b"data: " + openai_error(message, kind, code or usual, log) + b"\n\n"
         case _ as never:
             assert_never(never)
 

@@ -177,6 +177,10 @@ class ProxyRequest(RequestState):
             )
         self._wait.enter()
 
+    def number(self) -> int:
+        record = self._record
+        return 0 if record is None else self.services.inflight.number_of(record)
+
     def on_lease(self, server: ModelServer, queue_ms: int) -> None:
         self._holds_lease = True
         self._server = server

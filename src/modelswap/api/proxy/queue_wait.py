@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import wait_error
+from modelswap.api.errors.server_output import last_lines
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
@@ -53,6 +54,10 @@ class LeaseReceiver(Protocol):
 
     def fail(self, error: ReplyError) -> None: ...
 
+    def number(self) -> int:
+        """Return the request's id in the list of running requests; 0: it is not in the list."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class QueueWait:
@@ -87,6 +92,7 @@ class QueueWait:
             background=context.background,
             watched=shows_state,
             no_swap=context.no_swap,
+            number=self.receiver.number(),
         )
         ticket = self.services.fleet.ask(request, self)
         if not self._is_over:
@@ -114,7 +120,10 @@ class QueueWait:
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
         self._is_over = True
-        self.receiver.fail(wait_error(refused, self.context.identity))
+        logs, model = self.services.logs, self.model
+        self.receiver.fail(
+            wait_error(refused, self.context.identity, lambda: last_lines(logs, model))
+        )
 
     def on_position(self, position: int) -> None:
         self._position = position

@@ -141,7 +141,9 @@ class RequestState:
 
     def _event(self, error: ReplyError) -> bytes:
         dialect, retry = self.context.endpoint.dialect, error.should_retry
-        return error_event(dialect, error.status, error.text, error.code, should_retry=retry)
+        return error_event(
+            dialect, error.status, error.text, error.code, should_retry=retry, log=error.log
+        )
 
     def _answer(self, error: ReplyError, result: RelayResult | None) -> None:
         """End with an error, in whatever form the client can still read."""

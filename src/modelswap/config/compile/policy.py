@@ -20,11 +20,24 @@ if TYPE_CHECKING:
 
 
 def compile_policy(plan: Plan) -> Policy:
-    """Join what the routing says with the addresses that only one model can have, and with memory.
+    """Join what the routing says with the addresses that only one model can have, `modelsMax` and memory.
 
     Memory comes last: it counts as free what the others evict.
     """
-    return all_of(routing_policy(plan), apart(listening(plan.models)), _by_memory(plan))
+    return all_of(
+        routing_policy(plan), apart(listening(plan.models)), _by_number(plan), _by_memory(plan)
+    )
+
+
+def _by_number(plan: Plan) -> Policy:
+    if not plan.settings.models_max:
+        return unrestricted
+    from modelswap.core.placement.at_most import at_most  # noqa: PLC0415 - few files have a bound
+
+    groups = plan.routing.groups if isinstance(plan.routing, Groups) else ()
+    staying = {model for group in groups if group.persistent for model in group.members}
+    staying |= {name for name, model in plan.models.items() if model.pinned}
+    return at_most(plan.settings.models_max, staying)
 
 
 def _by_memory(plan: Plan) -> Policy:

@@ -268,13 +268,22 @@ def memory_routing(
     """
     router = raw.routing.router
     if router.use != "memory" and (
-        not is_null(node_at(root, ("routing", "router")))
+        not _has_no_router(root)
         or raw.profiles
         or raw.list_profiles
         or not (finds_models or raw.devices or _says_memory(models))
     ):
         return None
     return MemoryRouting(**values_of(router.settings.memory, MemoryRoutingKeys))
+
+
+def counts_models(root: Map) -> bool:
+    """Tell whether the number of models alone bounds what runs together: no router says it."""
+    return not is_null(root.get("modelsMax")) and _has_no_router(root)
+
+
+def _has_no_router(root: Map) -> bool:
+    return is_null(node_at(root, _ROUTER))
 
 
 def _says_memory(models: Iterable[Map]) -> bool:

@@ -38,11 +38,10 @@ _COMMON: Final = _table("""
     chattemplate jinja embedding embeddings reranking tensorsplit tensorparallelsize splitmode
     maingpu mmap nommap mlock draft draftmodel modeldraft quantization dtype kvcache ropescaling
     => an option of the model's server: write it into cmd
-    maxmodels modelsmax maxloaded maxloadedmodels ollamamaxloadedmodels maxrunning
-    maxrunninginstances maxinstances
-    => groups, a matrix or their memory (docs/placement.md) say which models run together
 """)
 _TOP: Final = _COMMON | _table("""
+    maxmodels maxloaded maxloadedmodels ollamamaxloadedmodels maxrunning maxrunninginstances
+    maxinstances -> modelsMax
     memory vram ram memorylimit resources resourcesavailable
     -> devices: capacity and reserve of ram, gpu0, …
     modellist litellmsettings routersettings generalsettings

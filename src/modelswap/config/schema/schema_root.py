@@ -215,6 +215,13 @@ class SettingKeys:
         "by `/models/load`, `/api/models/load` and `preload`. A request may say otherwise with `?autoload=`.",
         default=True,
     )
+    models_max: int = key(
+        "modelsMax",
+        Int(0),
+        0,
+        "At most so many models are loaded; the least recently used one leaves for another, whatever the "
+        "router says beside. 0: no bound.",
+    )
     shutdown_timeout: Seconds = key(
         "shutdownTimeout", Duration(), Seconds(30.0), "How long a stop waits for running requests."
     )

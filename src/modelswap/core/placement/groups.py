@@ -18,6 +18,8 @@ class GroupRules(Protocol):
     """One group as configured; `config.plan.Group` is one."""
 
     @property
+    def id(self) -> str: ...
+    @property
     def members(self) -> Sequence[ModelId]: ...
     @property
     def swap(self) -> bool: ...
@@ -40,9 +42,20 @@ def groups_policy(groups: Iterable[GroupRules]) -> Policy:
         if group is None:
             return NO_EVICTIONS
         others = [m for m in question.live if m != target and m in group_of]
-        return stop(frozenset(m for m in others if _must_leave(group, group_of[m])))
+        leaving = frozenset(m for m in others if _must_leave(group, group_of[m]))
+        return stop(leaving, _reason(group, leaving)) if leaving else NO_EVICTIONS
 
     return policy
+
+
+def _reason(group: GroupRules, leaving: Iterable[ModelId]) -> str:
+    """Return the rules that make models leave, in one line for the log."""
+    inside = set(group.members)
+    rules = {
+        "runs one model at a time" if model in inside else "runs beside no other group"
+        for model in leaving
+    }
+    return f'group "{group.id}" {" and ".join(sorted(rules))}'
 
 
 def _must_leave(group: GroupRules, other: GroupRules) -> bool:

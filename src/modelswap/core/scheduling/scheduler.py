@@ -23,7 +23,7 @@ from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
-from .decisions import NOTHING, PendingSwap, Start, Stop
+from .decisions import NOTHING, PendingSwap, Start, Stop, first_steps, swap_decided
 from .queue import NEVER, WaitQueue
 from .room import Room, frees_memory
 from .swap_costs import SwapCosts
@@ -64,11 +64,11 @@ class Scheduler:
         self.epoch = 1
         """Changes whenever a verdict other than "too many running" may have changed."""
         self._states = states
-        self._policy = policy
+        self.policy = policy
         self._costs = SwapCosts(states, self.queue, max_wait)
         self._room = Room()
-        self._queue_limit = queue_limit
-        self._is_closed = False
+        self.queue_limit = queue_limit
+        self.is_closed = False
         self._background_loads = 0
 
     # Requests
@@ -77,16 +77,16 @@ class Scheduler:
         self, id_: RequestId, request: LeaseRequest, now: Seconds, *, is_new: bool = True
     ) -> Sequence[Decision]:
         """Decide about a new request; it is queued only if it must wait."""
-        if self._is_closed:
+        if self.is_closed:
             return (Fail(id_, Reason.SHUTTING_DOWN),)
         if id_ >= 0:
             self._costs.note_pause(request.model, self.pending, self.draining, now)
         out = self.decide_queue(now) if self.queue.is_due(now) else []
         ahead = self.queue.ahead_of(background=request.background)
         blocking = {queued.request.model for queued in ahead}
-        verdict = decide(request, self._view(now), self._policy, blocking, is_new=is_new)
+        verdict = decide(request, self.view(now), self.policy, blocking, is_new=is_new)
         self._take_note(request.model, verdict, now)
-        is_full = len(self.queue) >= self._queue_limit
+        is_full = len(self.queue) >= self.queue_limit
         if isinstance(verdict, Wait) and is_full and is_new and id_ >= 0:
             return [*out, Fail(id_, Reason.QUEUE_FULL, "the queue is full", LATER)]
         state = self._states.get(request.model)
@@ -149,7 +149,7 @@ class Scheduler:
 
     def makes_room(self, model: ModelId, now: Seconds) -> bool:
         """Say whether a model that ran out of memory starts once more; its requests wait on."""
-        if self.queue.count(model) and frees_memory(self._view(now), model, self._policy):
+        if self.queue.count(model) and frees_memory(self.view(now), model, self.policy):
             return self.pending.pop(model, None) is not None
         return False
 
@@ -202,8 +202,8 @@ class Scheduler:
     def adopt(self, model: ModelId, now: Seconds) -> bool:
         """Count a server that runs already; say whether it may stay."""
         self.epoch += 1
-        view = self._view(now)
-        plan = self._policy(view.question(model, view.live()))
+        view = self.view(now)
+        plan = self.policy(view.question(model, view.live()))
         self.pending[model] = PendingSwap(set())
         if isinstance(plan, PlacementPlan):
             return not plan.evictions
@@ -240,7 +240,7 @@ class Scheduler:
         self, policy: Policy, *, max_wait: Seconds | None, queue_limit: int, now: Seconds
     ) -> Sequence[Decision]:
         self.epoch += 1
-        self._policy, self._queue_limit = policy, queue_limit
+        self.policy, self.queue_limit = policy, queue_limit
         if max_wait != self._costs.max_wait:
             self._costs.max_wait = max_wait
             self.queue.set_bounds(lambda model: self._costs.bound(model, self.alive))
@@ -249,7 +249,7 @@ class Scheduler:
     def close(self) -> Sequence[Decision]:
         """Refuse every queued request, and all new ones from now on."""
         self.epoch += 1
-        self._is_closed = True
+        self.is_closed = True
         out = self._fail(self.queue, Reason.SHUTTING_DOWN)
         for model in tuple(self.pending):
             self._drop_unneeded(model)
@@ -274,7 +274,7 @@ class Scheduler:
             queued = heappop(heads)[1]
             request = queued.request
             blocking = foreground if request.background else overdue
-            verdict = decide(request, self._view(now), self._policy, blocking, queued=queued)
+            verdict = decide(request, self.view(now), self.policy, blocking, queued=queued)
             self._take_note(request.model, verdict, now)
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
@@ -288,7 +288,7 @@ class Scheduler:
                 foreground.add(request.model)
         return out
 
-    def _view(self, now: Seconds) -> ClusterView:
+    def view(self, now: Seconds) -> ClusterView:
         return ClusterView(
             states=self._states,
             alive=self.alive,
@@ -322,7 +322,7 @@ class Scheduler:
             case Wait():
                 return NOTHING
             case Swap():
-                return self._swap(queued.request.model, verdict)
+                return self._swap(queued, verdict, now)
             case Refuse(reason, why, retry_after, failure):
                 out = self._fail((queued,), reason, why, retry_after, failure)
                 self._drop_unneeded(queued.request.model)
@@ -353,20 +353,18 @@ class Scheduler:
             out.append(Fail(queued.id, reason, why, retry_after, failure))
         return out
 
-    def _swap(self, model: ModelId, swap: Swap) -> list[Decision]:
+    def _swap(self, queued: QueuedRequest, swap: Swap, now: Seconds) -> list[Decision]:
         self.epoch += 1
-        how = {eviction.model: eviction.how for eviction in swap.evictions}
-        for victim in how:
+        model = queued.request.model
+        for victim in swap.victims:
             self.pending.pop(victim, None)  # an abandoned load
-        awaiting = {m for m in how if self._states[m].is_alive}
+        awaiting = {m for m in swap.victims if self._states[m].is_alive}
         ready = [m for m in awaiting if self._states[m].phase is Phase.READY]
         recent = sorted(ready, key=lambda m: self._states[m].used, reverse=True)
         self.pending[model] = PendingSwap(awaiting, tuple(recent), swap.placement)
         self.draining |= awaiting
-        if not awaiting:
-            return [Start(model, "requested", swap.placement)]
-        why = f"making room for {model}" + (f" ({swap.why})" if swap.why else "")
-        return [Stop(m, why, how[m]) for m in sorted(awaiting)]
+        decided = swap_decided(queued, swap, self._costs.facts, now)
+        return [decided, *first_steps(model, swap, awaiting)]
 
     def _complete_eviction(self, model: ModelId, swap: PendingSwap, now: Seconds) -> list[Decision]:
         match self._states[model].phase:
@@ -383,8 +381,8 @@ class Scheduler:
         self.pending.pop(model, None)
         self.epoch += 1
         state = self._states[model]
-        view = self._view(now)
-        latest = {b: cutoff(model, self.queue, view, self._policy, background=b) for b in _BOTH}
+        view = self.view(now)
+        latest = {b: cutoff(model, self.queue, view, self.policy, background=b) for b in _BOTH}
         out: list[Decision] = []
         for queued in self.queue.of(model):
             if state.in_flight >= state.limit:

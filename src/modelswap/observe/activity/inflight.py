@@ -1,7 +1,7 @@
 """The list of running requests, and the events about them.
 
 Guarantees: without subscribers, adding and removing a request cost two dictionary operations. A request
-gets its number when it is first shown.
+gets its number when it is first shown, or waits for its model.
 Progress is published at most every `PROGRESS` seconds. Loop thread.
 Does not: know sockets or queues; it cancels a request by calling its `cancel`.
 """
@@ -30,7 +30,7 @@ Payload = dict[str, object]
 
 class InflightRequest(Protocol):
     number: int
-    """Its id; 0 until it is first shown."""
+    """Its id; 0 until it is first shown, or waits for its model."""
     began: float
     """Monotonic."""
     received: int
@@ -86,6 +86,12 @@ class Inflight:
             self._upsert(entry)
             self._schedule_progress()
 
+    def number_of(self, entry: InflightRequest) -> int:
+        """Return the id of a running request; 0: it is not in the list."""
+        if not entry.number and entry in self.entries:
+            self._count = entry.number = self._count + 1
+        return entry.number
+
     def on_response_head(self, entry: InflightRequest) -> None:
         if self._bus.listening:
             self._upsert(entry)
@@ -118,7 +124,8 @@ class Inflight:
         elapsed = time.monotonic() - entry.began
         shown = self._shown.get(entry.number)
         if shown is None:
-            self._count = entry.number = self._count + 1
+            if not entry.number:
+                self._count = entry.number = self._count + 1
             shown = _Shown(entry, time.time_ns() - int(elapsed * 1e9))
             self._shown[entry.number] = shown
         shown.received = entry.received

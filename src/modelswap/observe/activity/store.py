@@ -25,10 +25,7 @@ from .rows import INSERT, ActivityRecord, Row, shown
 from .totals import BlockTotals, Sums
 
 if TYPE_CHECKING:
-    from modelswap.config.plan import Settings
     from modelswap.observe.captures import CaptureBuilder, Captures
-    from modelswap.observe.events import EventBus
-    from modelswap.observe.logs.logs import Logger
 
 QUEUE: Final = 20_000  # rows that may wait for a slow disk: some seconds of full load
 BATCH: Final = 500
@@ -43,6 +40,8 @@ _OK: Final = 200  # HTTP status
 Warn = Callable[[str], None]
 T = TypeVar("T")
 OnRecorded = Callable[[Sequence[int]], None]
+Statement = tuple[str, tuple[object, ...]]
+"""SQL, and the values of its places."""
 _Item = tuple[ActivityRecord, "CaptureBuilder | None"]
 
 
@@ -82,6 +81,7 @@ class Store:
         self._next_id = 1
         self._last_sweep = 0.0
         self._warned = ""
+        self._statements: deque[Statement] = deque(maxlen=QUEUE)
         self._unwritten: deque[ActivityRecord] = deque(maxlen=self._max_rows)
         """A store in memory writes rows into the database at the next query: most are never queried."""
         self.dropped = 0
@@ -90,7 +90,7 @@ class Store:
         self._settled = 0
         """How many rows were queued, and how many of them a query finds."""
         self._settling = threading.Condition()
-        self._totals = BlockTotals(self._rows)
+        self._totals = BlockTotals(self.rows)
         self._flush_now = threading.Event()
         """A query waits for rows that are still queued."""
 
@@ -181,6 +181,16 @@ class Store:
         if not self._wake.is_set():
             self._wake.set()
 
+    @property
+    def is_in_file(self) -> bool:
+        return self._path is not None
+
+    def write_later(self, statements: Iterable[Statement]) -> None:
+        """Have statements of another table executed soon; does nothing for a store in memory."""
+        if self._path is not None:
+            self._statements.extend(statements)
+            self._wake.set()
+
     def close(self, timeout: Seconds = Seconds(2.0), *, is_hurried: bool = True) -> None:
         """Write what is queued, for at most `timeout`, and close.
 
@@ -219,6 +229,7 @@ class Store:
                 return
 
     def _drain(self, connection: sqlite3.Connection) -> None:
+        self._execute(connection)
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             rows = [record.row() for record, _ in batch]
@@ -238,6 +249,14 @@ class Store:
             with self._settling:
                 self._settled += len(batch)
                 self._settling.notify_all()
+
+    def _execute(self, connection: sqlite3.Connection) -> None:
+        try:
+            while self._statements:
+                with self._lock:
+                    connection.execute(*self._statements.popleft())
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            self._warn_once(f"activity store: {error}; a decision was not kept")
 
     def _release(self, builders: Iterable[CaptureBuilder]) -> None:
         for builder in builders:
@@ -320,7 +339,12 @@ class Store:
             with self._settling:
                 self._settling.wait_for(lambda: self._settled >= accepted, SETTLE)
 
-    def _rows(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query. Not for the loop's thread.
+
+        Raises:
+            StoreFailedError: it failed.
+        """
         try:
             return self._fetch(sql, values)
         except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
@@ -339,7 +363,7 @@ class Store:
 
     def listing(self, of: Filter, page: Page) -> dict[str, object]:
         """Show a page of rows as the API does. Not for the loop's thread."""
-        total = int(self._rows(*count_sql(of))[0][0])
+        total = int(self.rows(*count_sql(of))[0][0])
         rows = self.export(of, page)
         listing: dict[str, object] = {
             "data": rows,
@@ -355,15 +379,15 @@ class Store:
     def export(self, of: Filter, page: Page) -> list[dict[str, object]]:
         """Show many rows as dictionaries. Not for the loop's thread."""
         captured = self._captures.ids()
-        return [shown(row, captured.__contains__) for row in self._rows(*page_sql(of, page))]
+        return [shown(row, captured.__contains__) for row in self.rows(*page_sql(of, page))]
 
     def stats(self, of: Filter) -> dict[str, object]:
         """Compute totals, and histograms of the newest speeds. Not for the loop's thread."""
         if len(of.models) <= 1 and of == Filter(models=of.models):
             sums = self._totals.of(of.models[0] if of.models else None)
         else:
-            sums = Sums(*self._rows(*totals_sql(of))[0])
-        speeds = self._rows(*speeds_sql(of))
+            sums = Sums(*self.rows(*totals_sql(of))[0])
+        speeds = self.rows(*speeds_sql(of))
         return {
             "total_requests": sums.requests,
             "total_input_tokens": int(sums.prompt),
@@ -372,16 +396,3 @@ class Store:
             "prompt_histogram": histogram([float(row[0]) for row in speeds if row[0] > 0]),
             "gen_histogram": histogram([float(row[1]) for row in speeds if row[1] > 0]),
         }
-
-
-def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: EventBus) -> Store:
-    """Make the store that the settings describe; it is not open yet."""
-    return Store(
-        captures,
-        path=settings.store_path,
-        max_rows=settings.metrics_max_in_memory,
-        retention=settings.store_retention,
-        file_rows=settings.store_rows,
-        warn=log.warning,
-        on_recorded=lambda ids: bus.publish_all("activity", ({"id": number} for number in ids)),
-    )

@@ -236,6 +236,11 @@ class Logs:
         self._stamp = FORMATS.get(time_format.strip().lower())
         self._redact = redact
 
+    @property
+    def shows_output(self) -> bool:
+        """Whether standard output shows what model servers print."""
+        return self._show_upstream
+
     def shows(self, level: str) -> bool:
         return _LEVELS[level] >= self._threshold
 

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from modelswap.observe.usage.usage import TokenSums
 
@@ -107,6 +107,10 @@ class Counters:
         self.pulls: dict[str, int] = {}
         """Pulls that ended, by their result: `finished`, `cancelled`, or the class of the failure."""
         self.pulled_bytes = 0
+        self.decisions: Counter[tuple[str, str]] = Counter()
+        """Decisions that have ended, by who asked and how they ended."""
+        self.evictions: Counter[str] = Counter()
+        """How often each model had to leave for another."""
         self.connections: Callable[[], int] | None = None
         self.drops: dict[str, Callable[[], int]] = {}
         """Sources of dropped data, and how much each dropped."""
@@ -150,6 +154,13 @@ class Counters:
         if model not in self.loads and len(self.loads) >= MOST_SERIES:
             model = OTHER
         self.loads.setdefault(model, Histogram(WAITS)).add(seconds)
+
+    def decided(self, asker: str, ending: str, evicted: Iterable[str]) -> None:
+        """Count a decision that has ended."""
+        self.decisions[asker, ending] += 1
+        for model in evicted:
+            is_bounded = model in self.evictions or len(self.evictions) < MOST_SERIES
+            self.evictions[model if is_bounded else OTHER] += 1
 
     def load_failed(self, model: str) -> None:
         self.load_failures[model] = self.load_failures.get(model, 0) + 1

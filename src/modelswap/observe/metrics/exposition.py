@@ -117,6 +117,15 @@ class Scrape:
         yield _counter(
             "modelswap_swaps", "Starts that made another model leave", (), [((), counters.swaps)]
         )
+        yield _counter(
+            "modelswap_decisions",
+            "Decisions to start a model, by who asked and how they ended",
+            ("asked_by", "ending"),
+            list(counters.decisions.items()),
+        )
+        evictions = [((k,), v) for k, v in list(counters.evictions.items())]
+        text = "How often a model had to leave for another"
+        yield _counter("modelswap_evictions", text, model, evictions)
         failures = [((k,), v) for k, v in list(counters.load_failures.items())]
         text = "Model servers that did not become ready"
         yield _counter("modelswap_load_failures", text, model, failures)

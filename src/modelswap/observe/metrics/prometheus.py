@@ -15,6 +15,7 @@ from .counters import Counters, ModelCounters, ModelUsage, RequestSeries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from modelswap.observe.decisions.decision import Decision
     from modelswap.observe.usage.usage import CommonBody, Tokens
 
     from .performance import GpuSample, HostSample
@@ -167,6 +168,11 @@ class Metrics:
             self.counters.pulls[result] = self.counters.pulls.get(result, 0) + 1
         else:
             self._pulling[pull.source] = pull.received
+
+    def decided(self, decision: Decision) -> None:
+        """Count a decision that has ended."""
+        evicted = (each.model for each in decision.evicted)
+        self.counters.decided(decision.asker, decision.ending, evicted)
 
     def text(
         self,

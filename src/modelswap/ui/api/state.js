@@ -13,7 +13,8 @@ import { byName } from "../lib/format.js";
 /**
  * @typedef {{id: string, name: string, description: string, state: string, unlisted: boolean,
  *   peerID: string, aliases?: string[], capabilities?: Record<string, boolean>,
- *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string}} Model
+ *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string,
+ *   failure_log?: string[]}} Model
  * @typedef {{source: string, models: string[], phase: "resolving" | "downloading" | "stalled" | "finished" | "failed" | "cancelled",
  *   done: number, total: number | null, rate: number, seconds_left: number | null, failure: string | null, text: string}} Pull
  * @typedef {{key: string, scopes: string[], models: string[]}} Session
@@ -48,7 +49,7 @@ export const state = {
   session: null,
 };
 
-/** @typedef {"connection" | "models" | "pulls" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session"} Topic */
+/** @typedef {"connection" | "models" | "pulls" | "inflight" | "profile" | "config" | "activity" | "fresh" | "session" | "decision"} Topic */
 
 /** @type {Map<Topic, Set<() => void>>} */
 const listeners = new Map();
@@ -182,6 +183,9 @@ const takers = {
   },
   activity() {
     notify("activity");
+  },
+  decision() {
+    tellSoon("decision");
   },
   inflight(data) {
     const seen = performance.now();

@@ -13,10 +13,12 @@ from modelswap.api.control.model_loading import begin_load, load, unload
 from modelswap.core.commands import Fail, LeaseRequest, Reason
 from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.errors import UnavailableError
+from modelswap.observe.logs.logs import Logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modelswap.api.services import Services
     from modelswap.fleet import Fleet, LeaseWaiter
 
 A, B = ModelId("a"), ModelId("b")
@@ -61,14 +63,20 @@ class FailedFleet:
         self.unloaded.append((list(models), force))
 
 
+def services_of(fleet: OneLeaseFleet) -> Services:
+    """Return what loading uses of the services."""
+    logs = Logs(to_stdout="none")
+    loop = asyncio.get_running_loop()
+    return cast("Services", SimpleNamespace(loop=loop, fleet=fleet, logs=logs))
+
+
 @pytest.mark.parametrize("client_leaves", [False, True])
 async def test_load_keeps_no_lease(*, client_leaves: bool) -> None:
     """A load ends without a lease, also for a client that leaves as the model gets ready."""
     fleet = OneLeaseFleet()
-    loop, typed = asyncio.get_running_loop(), cast("Fleet", fleet)
     wanted = LeaseRequest(A, ClientId("x"))
     async with asyncio.TaskGroup() as tasks:
-        loading = tasks.create_task(load(loop, typed, wanted, ANONYMOUS))
+        loading = tasks.create_task(load(services_of(fleet), wanted, ANONYMOUS))
         await asyncio.sleep(0)
         fleet.grant()
         if client_leaves:
@@ -81,7 +89,7 @@ async def test_a_begun_load_keeps_no_lease() -> None:
     """The lease is given back as soon as the model is ready; a refusal then has no reader."""
     fleet = OneLeaseFleet()
     wanted = LeaseRequest(A, ClientId("x"))
-    begin_load(asyncio.get_running_loop(), cast("Fleet", fleet), wanted, ANONYMOUS)
+    begin_load(services_of(fleet), wanted, ANONYMOUS)
     fleet.grant()
     assert fleet.in_flight == 0
     assert fleet.waiter is not None
@@ -97,12 +105,7 @@ async def test_a_load_that_is_refused_at_once() -> None:
             waiter.on_refused(Fail(RequestId(1), Reason.QUEUE_FULL))
 
     with pytest.raises(UnavailableError, match="too many requests"):
-        begin_load(
-            asyncio.get_running_loop(),
-            cast("Fleet", FullFleet()),
-            LeaseRequest(A, ClientId("x")),
-            ANONYMOUS,
-        )
+        begin_load(services_of(FullFleet()), LeaseRequest(A, ClientId("x")), ANONYMOUS)
 
 
 @pytest.mark.parametrize(("failed", "told"), [((), 0), ((B,), 1)])

@@ -44,6 +44,9 @@ class Receiver:
     def fail(self, error: ReplyError) -> None:
         self.errors.append(error)
 
+    def number(self) -> int:
+        return 7
+
 
 class Wait:
     """A wait that has begun."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
+from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason, SwapDecided
 from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import ModelState
 from modelswap.core.placement.groups import groups_policy
+from modelswap.core.placement.policy import ANYWHERE, NO_FACTS, Evict
 from modelswap.core.scheduling.decisions import Start, Stop
 from modelswap.core.scheduling.scheduler import Scheduler
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
@@ -31,6 +32,21 @@ def request(model: ModelId) -> LeaseRequest:
     return LeaseRequest(model, ClientId("c"))
 
 
+def decision(evictions: frozenset[Evict] = frozenset(), why: str = "") -> SwapDecided:
+    """Return what is told of the first request's swap."""
+    return SwapDecided(
+        model=A,
+        request=request(A),
+        is_own=False,
+        evictions=evictions,
+        placement=ANYWHERE,
+        why=why,
+        at=NOW,
+        waited=Seconds(0),
+        facts=NO_FACTS,
+    )
+
+
 def test_a_ready_model_grants_and_is_clear_for_its_epoch() -> None:
     """A grant counts, and later requests of the same epoch need no decision."""
     models = states(a=Phase.READY)
@@ -46,7 +62,10 @@ def test_a_swap_stops_first_and_starts_after_the_exit() -> None:
     """The victim's exit starts the target; a request beyond the queue's limit is refused."""
     models = states(b=Phase.READY)
     scheduler = scheduler_of(models)
-    assert scheduler.on_arrived(FIRST, request(A), NOW) == [Stop(B, "making room for a")]
+    why = 'group "g" runs one model at a time'
+    decided, *stops = scheduler.on_arrived(FIRST, request(A), NOW)
+    assert decided == decision(frozenset({Evict(B)}), why)
+    assert stops == [Stop(B, f"making room for a ({why})")]
     assert scheduler.on_arrived(SECOND, request(A), NOW) == [
         Fail(SECOND, Reason.QUEUE_FULL, "the queue is full", Seconds(5))
     ]
@@ -61,7 +80,7 @@ def test_a_failed_start_refuses_its_requests() -> None:
     """The reason and the back-off are in the answer."""
     models = states()
     scheduler = scheduler_of(models)
-    assert scheduler.on_arrived(FIRST, request(A), NOW) == [Start(A, "requested")]
+    assert scheduler.on_arrived(FIRST, request(A), NOW) == [decision(), Start(A, "requested")]
     why = failure(Cause.CRASHED, "signal 11")
     models[A].on_start_failed(why, NOW)
     assert scheduler.on_start_failed(A, why, NOW) == [

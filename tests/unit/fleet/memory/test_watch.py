@@ -138,7 +138,7 @@ class Stage:
 
         plan = plan or self.plan()
         sources = MemorySources(self._reader, self.directory / "needs.db")
-        self.fleet = Fleet(plan, plan.policy, make, self.notes, sources)
+        self.fleet = Fleet(plan, plan.policy, make, self.notes, memory=sources)
         self.launcher = launchers[0]
         await self.fleet.open()
         return self

@@ -96,3 +96,18 @@ async def test_what_was_shown_without_subscribers_is_forgotten() -> None:
     running.remove(first)
     assert (unseen.number, running.cancel("1"), running.cancel("2")) == (0, False, True)
     assert len(running) == 1
+
+
+async def test_a_waiting_request_has_its_number() -> None:
+    """It is the one under which the request is shown later; a request that is not in the list has none."""
+    inflight = Inflight(EventBus(), HeaderMask(()))
+    first, second, stranger = Running(), Running(), Running()
+    inflight.add(first)
+    inflight.add(second)
+    assert inflight.number_of(second) == 1
+    assert inflight.number_of(second) == 1
+    assert inflight.number_of(stranger) == 0
+    requests = inflight.snapshot()["requests"]
+    assert isinstance(requests, list)
+    assert [one["id"] for one in requests] == ["2", "1"]
+    assert inflight.cancel("1")

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelswap.observe.decisions.decision import Decision, Evicted
 from modelswap.observe.metrics.counters import MOST_SERIES, ModelCounters
 from modelswap.observe.metrics.host import Processors
 from modelswap.observe.metrics.performance import GpuSample, NetworkInterface, host_sample
@@ -149,3 +150,20 @@ def test_pulls() -> None:
     assert "modelswap_pulled_bytes_total 12.0" in text
     assert 'modelswap_pulls_total{result="network"} 1.0' in text
     assert 'modelswap_pulls_total{result="finished"} 1.0' in text
+
+
+def test_decisions_and_evictions_are_counted() -> None:
+    """By who asked and how they ended; by the model that left, within a bound."""
+    metrics = Metrics()
+    for number in range(MOST_SERIES + 2):
+        evicted = [Evicted(model=f"m{number}", how="stop"), Evicted(model="m0", how="stop")]
+        decided = Decision(id=1, model="a", asker="request", ending="ready", evicted=evicted)
+        metrics.decided(decided)
+    found = families(metrics)
+    assert found["modelswap_decisions"].samples[0].labels == {
+        "asked_by": "request",
+        "ending": "ready",
+    }
+    assert found["modelswap_decisions"].samples[0].value == MOST_SERIES + 2
+    counts = {s.labels["model"]: s.value for s in found["modelswap_evictions"].samples}
+    assert (counts["m0"], counts["m1"], counts["other"]) == (MOST_SERIES + 3, 1, 2)

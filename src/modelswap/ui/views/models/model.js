@@ -6,6 +6,7 @@ import { askJson, pathSegment } from "../../api/client.js";
 import { empty, fill, h, setText, tabs } from "../../lib/dom.js";
 import { logPanel, streamOf } from "../logs.js";
 import { failureBlock, loadButton, shownState, statePlace, upstreamLink } from "./model_row.js";
+import { planPanel } from "./plan.js";
 import { hasScope } from "../../api/permissions.js";
 import { pullBar, pullOf } from "./pulls.js";
 import { runningCard } from "../activity/running_requests.js";
@@ -64,6 +65,10 @@ export function modelView(route, asked) {
       const logged = logPanel({ name: `model-${id}`, label: `Log of ${id}`, lines: stream.lines, note: stream.note });
       fill(panel, h("section", { class: "card log-card" }, logged.element));
       stops = [logged.stop, stream.stop];
+    } else if (tab === "plan") {
+      const plan = planPanel(id);
+      fill(panel, plan.element);
+      stops = [plan.stop];
     } else if (tab === "details") {
       fill(panel, h("p", { class: "muted" }, "…"));
       drawDetails();
@@ -74,7 +79,7 @@ export function modelView(route, asked) {
       stops = [now.stop, list.stop];
     }
   }
-  const bar = tabs("Of this model", [["activity", "Activity"], ["logs", "Log"], ["details", "Details"]], tab, (wanted) => {
+  const bar = tabs("Of this model", [["activity", "Activity"], ["logs", "Log"], ["plan", "Plan"], ["details", "Details"]], tab, (wanted) => {
     route.setQuery({ tab: wanted === "activity" ? "" : wanted });
     show(wanted);
   });

@@ -153,8 +153,10 @@ export function failureBlock() {
   const reason = h("span");
   const when = h("span", { class: "muted" });
   const log = h("a", null, "Log");
+  const lines = h("pre", { class: "code", tabindex: "0" });
+  const last = h("details", null, h("summary", null, "Its last lines"), lines);
   const element = h("div", { class: "failure small-text", hidden: true }, h("div", { class: "reason" }, cause, reason),
-    h("div", { class: "row when" }, when, log));
+    h("div", { class: "row when" }, when, log), last);
   return {
     element,
     /** @param {Model} model */
@@ -165,6 +167,8 @@ export function failureBlock() {
       cause.hidden = !found.cause || found.cause === found.reason;
       setText(cause, found.cause);
       setText(reason, `${model.failure_class === "pull_failed" ? "Not pulled" : "Not loaded"}: ${found.reason}`);
+      last.hidden = !model.failure_log?.length;
+      setText(lines, (model.failure_log || []).join("\n"));
       setText(when, [found.since, found.next].filter(Boolean).join(" · "));
       const address = `${modelAddress(model.id)}?tab=logs`;
       if (log.getAttribute("href") !== address) {
@@ -206,6 +210,8 @@ export function modelRow(model) {
   const local = !model.peerID;
   const ids = [model.name && model.name !== model.id ? model.id : "", aliases && `also ${aliases}`].filter(Boolean).join(" · ");
   const open = local && upstreamLink(model.id);
+  const plan = local && h("a", { href: `${modelAddress(model.id)}?tab=plan`, class: "small-text",
+    title: "What would happen to a request for it now", "aria-label": `Plan of ${model.id}` }, "Plan");
   const element = h("li", { class: "model", "data-model": model.id },
     h("div", { class: "model-main" },
       h("div", { class: "model-title" }, local ? h("a", { href: modelAddress(model.id), title: model.id }, model.name || model.id)
@@ -213,7 +219,7 @@ export function modelRow(model) {
       ids && h("div", { class: "muted mono small-text model-ids", title: ids }, ids),
       model.description && h("div", { class: "muted small-text model-about", title: model.description }, model.description),
       failure.element, pull.element),
-    busy, place.element, local && h("div", { class: "row actions" }, open, control));
+    busy, place.element, local && h("div", { class: "row actions" }, plan, open, control));
   let drawn = "";
   return {
     element,
@@ -232,6 +238,7 @@ export function modelRow(model) {
         open.hidden = !hasScope("admin");
         open.inert = !isCurrent();
       }
+      if (plan) plan.hidden = !hasScope("read");
       if (local) update(now);
     },
     /** The time goes on. @param {Model} now */

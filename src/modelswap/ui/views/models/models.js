@@ -6,6 +6,8 @@ import { arrange, button, empty, fill, h, remember, remembered, setText, toast }
 import { stateOf } from "../../api/model_failure.js";
 import { keyOf, modelRow } from "./model_row.js";
 import { hasScope, isCurrent, permit } from "../../api/permissions.js";
+import { decisionsCard } from "./decisions.js";
+import { devicesCard } from "./plan.js";
 import { profileCard, selectorCard } from "./profiles.js";
 import { ordersCard } from "./pulls.js";
 import { FEW, peerSectionsOf, sectionsOf } from "./sections.js";
@@ -164,6 +166,8 @@ export function modelsView() {
   const profile = profileCard();
   const unserved = unservedCard();
   const orders = ordersCard();
+  const devices = devicesCard();
+  const decisions = decisionsCard();
   let unloading = false;
   const unloadAll = button("Unload all", async () => {
     unloading = true;
@@ -239,7 +243,7 @@ export function modelsView() {
     if (running().length && !before) refresh();
     before = running().length;
   }), subscribe("pulls", draw), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop,
-  unserved.stop, orders.stop];
+  unserved.stop, orders.stop, devices.stop, decisions.stop];
   const clock = setInterval(() => {
     local.tick();
     peers.tick();
@@ -252,7 +256,7 @@ export function modelsView() {
     element: h("div", null, h("div", { class: "row head" }, h("h1", null, "Models"), summary, h("span", { class: "grow" }), search,
       unloadAll), profile.element,
       h("section", { class: "card", "aria-label": "Models of this server" }, h("div", { class: "row" }, unlisted), local.element,
-        none), orders.element, unserved.element, selectors, peerCard),
+        none), orders.element, devices.element, decisions.element, unserved.element, selectors, peerCard),
     stop() {
       clearTimeout(due);
       clearInterval(clock);

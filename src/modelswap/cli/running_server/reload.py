@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, Never
 
 import click
 
+from modelswap.cli.commands import HELP
+from modelswap.cli.terminal import fail, refuse_argument
 from modelswap.units import Seconds
 
-from .commands import HELP, Option, path_option
-from .terminal import fail, refuse_argument
+from .finding import front_options, running_front
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +31,7 @@ _HANDOVER_TIMEOUT: Final = Seconds(120.0)
 
 @click.command(context_settings=HELP)
 @click.option("--binary", is_flag=True, help="Replace the program too, as after an upgrade.")
-@click.option("--listen", metavar="HOST:PORT", help="The server that listens there.", cls=Option)
-@path_option("--config", "FILE", "The server that has this configuration.")
-@path_option(
-    "--state-dir",
-    "DIR",
-    "The server with this state directory; needed when it was started with one.",
-)
+@front_options
 @click.argument("extra", nargs=-1, metavar="")
 def command(
     *,
@@ -66,7 +61,7 @@ def command(
         refuse_argument(one)
     if sys.platform == "win32":
         _end("this system has no signals; use POST /api/config/reload")
-    before = _found(listen, config, state_dir)
+    before = running_front("reload", listen, config, state_dir)
     _refuse_elsewhere(before)
     number = signal.SIGUSR2 if binary else signal.SIGHUP
     try:
@@ -87,33 +82,6 @@ def command(
         click.echo(f"configuration reloaded by pid {after.pid} on {after.listen}")
 
 
-def _found(listen: str | None, config: Path | None, state_dir: Path | None) -> RunningFront:
-    from modelswap.launch.local.fronts import front_in, fronts  # noqa: PLC0415 - --help must be quick
-
-    running = fronts() if state_dir is None else (front_in(state_dir.absolute()),)
-    found = [front for front in running if front is not None]
-    if listen is not None:
-        address = _address(listen)
-        found = [front for front in found if front.listen == address]
-    if config is not None:
-        resolved = str(config.resolve())
-        found = [front for front in found if resolved in front.config.split(os.pathsep)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        _end(
-            "several servers run; say which with --listen: "
-            + ", ".join(sorted(front.listen for front in found))
-        )
-    where = f"with the state directory {state_dir}" if state_dir is not None else "of this user"
-    return _end(
-        f"no running server {where} was found"
-        + ("" if listen is None else f" on {listen}")
-        + ("" if config is None else f" with {config}")
-        + ("" if state_dir is not None else "; was it started with --state-dir?")
-    )
-
-
 def _refuse_elsewhere(front: RunningFront) -> None:
     """Refuse a server of another container: its pid means another process here."""
     from modelswap.procfs import pid_namespace  # noqa: PLC0415 - as above
@@ -124,15 +92,6 @@ def _refuse_elsewhere(front: RunningFront) -> None:
             f"the server on {front.listen} runs in another container, or in one; "
             "reload it from there (docker exec CONTAINER modelswap reload)"
         )
-
-
-def _address(listen: str) -> str:
-    from modelswap.app.options import StartError, parse_listen  # noqa: PLC0415 - as above
-
-    try:
-        return str(parse_listen(listen, tls=False))
-    except StartError as error:
-        fail(*error.lines)
 
 
 def _answer(before: RunningFront, kind: str) -> RunningFront:
