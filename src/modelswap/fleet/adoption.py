@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.config.plan import Model
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.deferred import dataclass
+from modelswap.units import Seconds
 
 from .model_server import ModelServer, model_of
 
@@ -30,6 +31,8 @@ class Inherited:
     leases: Mapping[ModelId, int] = field(default_factory=dict[ModelId, int])
     """How many requests of it run on each model."""
     ready: frozenset[ModelId] = frozenset()
+    kept: Mapping[ModelId, Seconds] = field(default_factory=dict[ModelId, Seconds])
+    """How long it would still have kept each ready model loaded, where requests have a say in that."""
 
 
 NOTHING_INHERITED: Final = Inherited()
@@ -42,6 +45,8 @@ class Adoption:
     is_ready: bool
     is_leaving: bool
     """The configuration would not start it: it only finishes what runs on it."""
+    kept_for: Seconds | None = None
+    """How long the other front would still have kept it loaded."""
 
 
 def adopt(
@@ -66,6 +71,7 @@ def adopt(
         in_flight=in_flight,
         is_ready=name in inherited.ready or not is_same,
         is_leaving=not is_same,
+        kept_for=inherited.kept.get(name),
     )
 
 

@@ -31,6 +31,7 @@ from modelswap.core.spec import RequestId
 
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
+from .expiry import expires_in, kept_for
 from .failures import ModelFailure, ModelFailures, redacted
 from .model_server import running
 from .observers import SafeObserver
@@ -126,9 +127,9 @@ class Fleet:
         if self._tickets.pop(ticket.id, None) is not None:
             self._execute(self._controller.on_cancelled(ticket.id, self._now()))
 
-    def release(self, model: ModelId) -> None:
-        """End one lease."""
-        commands = self._controller.on_finished(model, self._now())
+    def release(self, model: ModelId, keep: Seconds | None = None) -> None:
+        """End one lease; *keep*: for how long its request asked to keep the model loaded."""
+        commands = self._controller.on_finished(model, self._now(), keep)
         if commands:
             self._execute(commands)
 
@@ -147,6 +148,10 @@ class Fleet:
         """Estimate from its last load how long at least it takes until the model is ready."""
         is_ready = self.phase(model) is Phase.READY
         return None if is_ready else self._load_times.left(model, self._now())
+
+    def expires_in(self, model: ModelId) -> Seconds | None:
+        """Return after how long a model is unloaded if it is not used; `None`: it is used, or stays."""
+        return expires_in(self._controller.state(model), self._now())
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""
@@ -182,6 +187,7 @@ class Fleet:
         await self._running.open(inherited, self._on_adopted)
         for name, count in inherited.leases.items():
             self._controller.add_in_flight(name, count - self._controller.in_flight(name))
+        self._load_when_idle()
 
     def _on_adopted(self, adoption: Adoption) -> None:
         self._execute(
@@ -191,8 +197,13 @@ class Fleet:
                 in_flight=adoption.in_flight,
                 is_ready=adoption.is_ready,
                 is_leaving=adoption.is_leaving,
+                kept_for=adoption.kept_for,
             )
         )
+
+    def _load_when_idle(self) -> None:
+        """Load the configured model whenever none was used for a while."""
+        self._execute(self._controller.load_when_idle(self.plan.settings.idle_model, self._now()))
 
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
         """Return what another front has to know to go on: leases, ready models, queued requests."""
@@ -204,7 +215,9 @@ class Fleet:
             for number, request in self._controller.requests()
             if number in self._tickets
         ]
-        return Inherited(leases=leases, ready=ready), waiting
+        now, state_of = self._now(), self._controller.state
+        kept = {m: kept for m in ready if (kept := kept_for(state_of(m), now)) is not None}
+        return Inherited(leases=leases, ready=ready, kept=kept), waiting
 
     def replace(
         self,
@@ -228,6 +241,7 @@ class Fleet:
                 now=self._now(),
             )
         )
+        self._load_when_idle()
 
     def drain(self) -> None:
         """Refuse new and queued requests; running ones go on."""

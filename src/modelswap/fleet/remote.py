@@ -95,10 +95,11 @@ class RemoteFleet:
         if self._forget(ticket.id) is not None:
             self._send("cancel", id=ticket.id)
 
-    def release(self, model: ModelId) -> None:
-        """End one lease."""
+    def release(self, model: ModelId, keep: Seconds | None = None) -> None:
+        """End one lease; *keep*: for how long its request asked to keep the model loaded."""
         self.leases[model] -= 1
-        self._send("release", model=model)
+        said = {} if keep is None else {"keep": keep}
+        self._send("release", model=model, **said)
 
     def _forget(self, number: RequestId) -> Ticket | None:
         self._requests.pop(number, None)
@@ -131,6 +132,10 @@ class RemoteFleet:
     def has_idled(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
         """Return False: only the other front knows."""
         return False
+
+    def expires_in(self, model: ModelId) -> Seconds | None:  # noqa: ARG002 - as a `Fleet`
+        """Return None: only the other front knows."""
+        return None
 
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
         """Return None: only the other front knows."""

@@ -83,7 +83,9 @@ class OldFront:
         self.profile = message["profile"]
         self._leases.update({ModelId(m): int(n) for m, n in message["leases"].items()})
         return Inherited(
-            leases=dict(self._leases), ready=frozenset(ModelId(m) for m in message["ready"])
+            leases=dict(self._leases),
+            ready=frozenset(ModelId(m) for m in message["ready"]),
+            kept={ModelId(m): Seconds(s) for m, s in message.get("kept", {}).items()},
         )
 
     def start_serving(self, fleet: Fleet) -> None:
@@ -147,7 +149,8 @@ class OldFront:
                 if ticket is not None:
                     fleet.cancel(ticket)
             case "release":
-                self._release(ModelId(message["model"]))
+                keep = message.get("keep")  # earlier versions send none, as for `kept`
+                self._release(ModelId(message["model"]), None if keep is None else Seconds(keep))
             case "stalled":
                 server = fleet.server(ModelId(message["model"]))
                 if server is not None:
@@ -170,10 +173,10 @@ class OldFront:
         )
         fleet.enter(ticket, request, is_new=bool(message["is_new"]))
 
-    def _release(self, model: ModelId) -> None:
+    def _release(self, model: ModelId, keep: Seconds | None = None) -> None:
         if self._leases[model] > 0 and self._fleet is not None:
             self._leases[model] -= 1
-            self._fleet.release(model)
+            self._fleet.release(model, keep)
 
     def _on_lost(self) -> None:
         fleet, self._channel = self._fleet, None

@@ -77,6 +77,7 @@ class NewFront:
             "go",
             leases=dict(inherited.leases),
             ready=sorted(inherited.ready),
+            kept=dict(inherited.kept),
             next_id=next_id,
             unsettled=[(ids.start, ids.stop) for ids in unsettled],
             profile=profile,

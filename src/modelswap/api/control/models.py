@@ -9,7 +9,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.api.auth.client_identity import allows_no_swap
-from modelswap.api.models_endpoint import failures, found_record, record_of, records
+from modelswap.api.models_endpoint import date_in, failures, found_record, record_of, records
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
@@ -98,6 +98,7 @@ async def running(request: ControlRequest) -> Reply:
             "cmd": shown_command(plan, model.cmd),
             "proxy": shown_command(plan, model.proxy),
             "ttl": int(model.spec.ttl or 0),
+            "expires_at": date_in(fleet.expires_in(model.id)),
             "name": model.name,
             "description": model.description,
             "pid": pid,

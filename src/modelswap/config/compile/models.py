@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
     from modelswap.config.macros.expansion import Template
     from modelswap.config.schema.schema import RawCapabilities, RawFilters
+    from modelswap.config.schema.schema_idle import RawKeepAlive
     from modelswap.config.tree.node import Path
     from modelswap.config.tree.values import Json
+    from modelswap.core.spec import KeepAlive
 
 COMFYUI: Final = "comfyui_auto"
 _COMFYUI_CONCURRENCY: Final = 50
@@ -68,6 +70,8 @@ class Common:
     start_timeout: Seconds
     unload_timeout: Seconds
     ttl: Seconds | None
+    keep_alive: RawKeepAlive | None
+    idle_model: ModelId | None
     send_loading_state: bool
     priorities: Mapping[str, int]
     windows: bool
@@ -119,11 +123,13 @@ def _spec(name: str, raw: RawModel, common: Common, diagnostics: Diagnostics) ->
     concurrency = raw.concurrency if raw.concurrency > 0 else None
     if name == COMFYUI and concurrency is not None:
         concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
+    ttl, keep_alive = _lifetime(name, raw, common, diagnostics)
     return ModelSpec(
         id=ModelId(name),
         start_timeout=common.start_timeout,
         stop_grace=Seconds(raw.unload_timeout or common.unload_timeout),
-        ttl=_ttl(raw.ttl, common, ("models", name), diagnostics),
+        ttl=ttl,
+        keep_alive=keep_alive,
         concurrency=concurrency,
         priority=common.priorities.get(name, 0),
         **values_of(raw, CoreKeys),
@@ -262,6 +268,20 @@ def _ttl(ttl: int | None, common: Common, path: Path, diagnostics: Diagnostics) 
         what = "seconds of at least 0, or -1"
         diagnostics.tolerated((*path, "ttl"), what, "taken as never", "0 is never, -1 is globalTTL")
     return Seconds(ttl) if ttl > 0 else None
+
+
+def _lifetime(
+    name: str, raw: RawModel, common: Common, diagnostics: Diagnostics
+) -> tuple[Seconds | None, KeepAlive | None]:
+    """Return the `ttl`, and what requests may ask for instead."""
+    path: Path = ("models", name)
+    ttl = _ttl(raw.ttl, common, path, diagnostics)
+    if name != common.idle_model and raw.keep_alive is None and common.keep_alive is None:
+        return ttl, None
+    from .idle import lifetime  # noqa: PLC0415 - most files leave it to the ttl
+
+    is_idle_model = name == common.idle_model
+    return lifetime(raw, common.keep_alive, ttl, path, diagnostics, is_idle_model=is_idle_model)
 
 
 def automatic_aliases(name: str, raw: RawModel) -> tuple[str, ...]:

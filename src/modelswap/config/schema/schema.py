@@ -31,6 +31,7 @@ from .field_types import (
     mapping,
     record,
 )
+from .schema_idle import RawKeepAlive
 
 TEXTS: Final = ListOf(Text())
 
@@ -170,6 +171,12 @@ class RawModel(ModelKeys, CoreKeys):
     )
     ttl: int | None = key(
         "ttl", Int(), None, "Seconds without use until unloading; 0: never; -1: `globalTTL`."
+    )
+    keep_alive: RawKeepAlive | None = key(
+        "keepAlive",
+        Record(RawKeepAlive),
+        None,
+        "As the global key, whose keys count where these are not set.",
     )
     unload_timeout: int = key(
         "unloadTimeout", Int(0), 0, "Seconds a stop waits; 0: the global `unloadTimeout`."
