@@ -249,8 +249,9 @@ class FakeFleet:
         self.leases += 1
         self.waiter.on_granted(self.ready)
 
-    def release(self, model: str) -> None:
+    def release(self, model: str, ttl: float | None = None) -> None:
         del model
+        self.asked_ttl = ttl
         self.leases -= 1
 
     def cancel(self, ticket: object) -> None:

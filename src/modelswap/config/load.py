@@ -24,6 +24,7 @@ from .compile.name_index import (
     NameIndex,
     aliases,
     check_peer_names,
+    idle_model,
     list_profiles,
     peers,
     preload,
@@ -50,8 +51,6 @@ from .tree.node import NOWHERE, Map, MapEntry, is_null, locate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path as FilePath
-
-    from modelswap.core.spec import IdleModel
 
     from .discover.discovery import FoundModels
     from .discover.disk.places import Discovery
@@ -179,12 +178,12 @@ def _plan(
     names = NameIndex(raw_models, alias_of, offered, may_change=found is not None)
     check_peer_names(names, offered, diagnostics)
     chosen = selectors(raw.selectors, names, diagnostics)
-    on_idle = _idle_model(raw, names, diagnostics)
+    on_idle = idle_model(raw.hooks.on_idle, names, diagnostics)
     common = Common(
         start_timeout=start_timeout(raw, diagnostics),
         unload_timeout=unload_timeout(raw),
         ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
-        keep_alive=raw.keep_alive,
+        request_ttl=raw.request_ttl,
         idle_model=None if on_idle is None else on_idle.model,
         send_loading_state=raw.send_loading_state,
         priorities=priorities(raw.routing.scheduler, names, diagnostics),
@@ -196,10 +195,10 @@ def _plan(
         )
         for t in expanded.templates
     }
-    if raw.keep_alive is not None:
-        from .compile.idle import check_keep_alive  # noqa: PLC0415 - most files leave it to the ttl
+    if raw.request_ttl is not None:
+        from .compile.idle import check_request_ttl  # noqa: PLC0415 - most files leave it to the ttl
 
-        check_keep_alive(raw.keep_alive, models.values(), diagnostics)
+        check_request_ttl(raw.request_ttl, models.values(), diagnostics)
     started = preload(preloaded, names, diagnostics)
     top = settings(raw, started, on_idle, diagnostics)
     return Plan(
@@ -218,14 +217,6 @@ def _plan(
             one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
         ),
     )
-
-
-def _idle_model(raw: RawConfig, names: NameIndex, diagnostics: Diagnostics) -> IdleModel | None:
-    if raw.hooks.on_idle is None:
-        return None
-    from .compile.idle import idle_model  # noqa: PLC0415 - most files name no such model
-
-    return idle_model(raw.hooks.on_idle, names, diagnostics)
 
 
 def _raw_models(expanded: Expanded) -> dict[str, RawModel]:

@@ -83,8 +83,7 @@ class Controller:
         Ids are not negative and not used twice. A request that is not *is_new* waited in another
         process: it is not refused because the queue is full.
         """
-        if self._driver.idle_load is not None:
-            self._driver.idle_load.is_held = False
+        self._driver.hold_idle_load(is_held=False)
         return self._execute_all(self._scheduler.on_arrived(id_, request, now, is_new=is_new), now)
 
     def on_cancelled(self, request: RequestId, now: Seconds) -> Sequence[Command]:
@@ -92,22 +91,22 @@ class Controller:
         return self._execute_all(self._scheduler.on_cancelled(request, now), now)
 
     def on_finished(
-        self, model: ModelId, now: Seconds, keep: Seconds | None = None
+        self, model: ModelId, now: Seconds, ttl: Seconds | None = None
     ) -> Sequence[Command]:
-        """End one granted request; *keep*: for how long it asked to keep the model loaded."""
+        """End one granted request; *ttl*: what it asked for instead of the model's."""
         state = self._states[model]
         if state.in_flight < 1:
             raise AccountingError(f"more requests ended than ran on {model}")
         state.in_flight -= 1
         state.used = now
-        if keep is None:
+        if ttl is None:
             state.ttl_from = now
         else:
-            self._driver.keep(model, keep, now)
+            self._driver.end_with_ttl(model, ttl, now)
         if not self._queue.waiting and (state.in_flight or model not in self._scheduler.draining):
             if state.is_removed:
                 self._forget_removed(model, state)
-            return NOTHING if keep is None else self._driver.flush()
+            return NOTHING if ttl is None else self._driver.flush()
         out = self._execute_all(self._scheduler.on_finished(model, now), now)
         self._forget_removed(model, state)
         return out
@@ -183,9 +182,7 @@ class Controller:
         """
         known = [m for m in models if m in self._states]
         self._preload = deque(m for m in self._preload if m not in known)
-        idle_load = self._driver.idle_load
-        if idle_load is not None and idle_load.wanted.model in known:
-            idle_load.is_held = True
+        self._driver.hold_idle_load(known, is_held=True)
         decisions: list[Decision] = []
         for model in known:
             self._states[model].reset_backoff()

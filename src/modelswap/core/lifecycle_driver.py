@@ -17,7 +17,7 @@ from .models.state import LONG_AGO, NEVER
 from .scheduling.decisions import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .commands import Command
     from .failure import Failure, ProbeObservation
@@ -171,7 +171,7 @@ class LifecycleDriver:
         state.has_idled = True
         why = f"not used for {expires - state.used:g} s"
         if expires == LONG_AGO:
-            why = "its last request asked for that (keep_alive 0)"
+            why = "its last request asked for that (a ttl of 0)"
         return self.feed(model, Event.STOP_WANTED, now, why)
 
     def watch_idle(self, model: ModelId, now: Seconds) -> None:
@@ -182,11 +182,11 @@ class LifecycleDriver:
         if state.phase is Phase.READY and (expires := state.expires) < NEVER:
             self._set(key, max(now, expires))
 
-    def keep(self, model: ModelId, asked: Seconds, now: Seconds) -> None:
-        """End a request that asked to keep its model for this time; unloads at once for 0."""
+    def end_with_ttl(self, model: ModelId, ttl: Seconds, now: Seconds) -> None:
+        """End a request that asked for this time to live; its model is unloaded at once for 0."""
         state = self._states[model]
-        state.keep(asked, now)
-        if state.spec.keep_alive is not None and not state.in_flight:
+        state.end_with_ttl(ttl, now)
+        if state.spec.request_ttl is not None and not state.in_flight:
             armed = self._timers.get(TimerKey(Timer.IDLE, model))
             if armed is None or state.expires < armed:
                 self.watch_idle(model, now)
@@ -209,6 +209,12 @@ class LifecycleDriver:
 
             self.idle_load = IdleLoad(wanted, self._states, self._scheduler, now)
             self._set(_UNUSED, self.idle_load.next_look(now))
+
+    def hold_idle_load(self, models: Collection[ModelId] | None = None, *, is_held: bool) -> None:
+        """Load no model for want of use, if it is among these, until a request comes."""
+        idle_load = self.idle_load
+        if idle_load is not None and (models is None or idle_load.wanted.model in models):
+            idle_load.is_held = is_held
 
     def _on_unused(self, now: Seconds) -> Sequence[Decision]:
         idle_load = self.idle_load

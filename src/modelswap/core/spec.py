@@ -15,7 +15,7 @@ ServerId = NewType("ServerId", str)
 
 
 @dataclass(frozen=True, slots=True)
-class KeepAlive:
+class TtlBounds:
     """How long a request may ask to keep its model loaded after its end; infinite: for ever."""
 
     shortest: Seconds
@@ -42,7 +42,7 @@ class ModelSpec:
     """`unloadTimeout`: how long running requests, then the process, get to end by themselves."""
     ttl: Seconds | None = None
     """Unload after this long without use; counted from ready or the last end of use."""
-    keep_alive: KeepAlive | None = None
+    request_ttl: TtlBounds | None = None
     """What requests may ask for instead of the `ttl`; `None`: nothing."""
     concurrency: int | None = None
     """Running requests at once; more wait or are refused (429)."""

@@ -31,7 +31,6 @@ from modelswap.core.spec import RequestId
 
 from .adoption import NOTHING_INHERITED, Inherited
 from .departures import Departures
-from .expiry import expires_in, kept_for
 from .failures import ModelFailure, ModelFailures, redacted
 from .model_server import running
 from .observers import SafeObserver
@@ -127,9 +126,9 @@ class Fleet:
         if self._tickets.pop(ticket.id, None) is not None:
             self._execute(self._controller.on_cancelled(ticket.id, self._now()))
 
-    def release(self, model: ModelId, keep: Seconds | None = None) -> None:
-        """End one lease; *keep*: for how long its request asked to keep the model loaded."""
-        commands = self._controller.on_finished(model, self._now(), keep)
+    def release(self, model: ModelId, ttl: Seconds | None = None) -> None:
+        """End one lease; *ttl*: what its request asked for instead of the model's."""
+        commands = self._controller.on_finished(model, self._now(), ttl)
         if commands:
             self._execute(commands)
 
@@ -151,7 +150,7 @@ class Fleet:
 
     def expires_in(self, model: ModelId) -> Seconds | None:
         """Return after how long a model is unloaded if it is not used; `None`: it is used, or stays."""
-        return expires_in(self._controller.state(model), self._now())
+        return self._controller.state(model).expires_in(self._now())
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last run ended badly and no other has begun."""
@@ -216,7 +215,7 @@ class Fleet:
             if number in self._tickets
         ]
         now, state_of = self._now(), self._controller.state
-        kept = {m: kept for m in ready if (kept := kept_for(state_of(m), now)) is not None}
+        kept = {m: kept for m in ready if (kept := state_of(m).kept_for(now)) is not None}
         return Inherited(leases=leases, ready=ready, kept=kept), waiting
 
     def replace(

@@ -95,10 +95,10 @@ class RemoteFleet:
         if self._forget(ticket.id) is not None:
             self._send("cancel", id=ticket.id)
 
-    def release(self, model: ModelId, keep: Seconds | None = None) -> None:
-        """End one lease; *keep*: for how long its request asked to keep the model loaded."""
+    def release(self, model: ModelId, ttl: Seconds | None = None) -> None:
+        """End one lease; *ttl*: what its request asked for instead of the model's."""
         self.leases[model] -= 1
-        said = {} if keep is None else {"keep": keep}
+        said = {} if ttl is None else {"ttl": ttl}
         self._send("release", model=model, **said)
 
     def _forget(self, number: RequestId) -> Ticket | None:

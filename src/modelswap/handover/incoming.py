@@ -82,10 +82,11 @@ class OldFront:
         self.unsettled = [range(*ids) for ids in earlier]
         self.profile = message["profile"]
         self._leases.update({ModelId(m): int(n) for m, n in message["leases"].items()})
+        kept = message.get("kept", {})  # as above
         return Inherited(
             leases=dict(self._leases),
             ready=frozenset(ModelId(m) for m in message["ready"]),
-            kept={ModelId(m): Seconds(s) for m, s in message.get("kept", {}).items()},
+            kept={ModelId(m): Seconds(s) for m, s in kept.items()},
         )
 
     def start_serving(self, fleet: Fleet) -> None:
@@ -149,8 +150,8 @@ class OldFront:
                 if ticket is not None:
                     fleet.cancel(ticket)
             case "release":
-                keep = message.get("keep")  # earlier versions send none, as for `kept`
-                self._release(ModelId(message["model"]), None if keep is None else Seconds(keep))
+                ttl = message.get("ttl")
+                self._release(ModelId(message["model"]), None if ttl is None else Seconds(ttl))
             case "stalled":
                 server = fleet.server(ModelId(message["model"]))
                 if server is not None:
@@ -173,10 +174,10 @@ class OldFront:
         )
         fleet.enter(ticket, request, is_new=bool(message["is_new"]))
 
-    def _release(self, model: ModelId, keep: Seconds | None = None) -> None:
+    def _release(self, model: ModelId, ttl: Seconds | None = None) -> None:
         if self._leases[model] > 0 and self._fleet is not None:
             self._leases[model] -= 1
-            self._fleet.release(model, keep)
+            self._fleet.release(model, ttl)
 
     def _on_lost(self) -> None:
         fleet, self._channel = self._fleet, None

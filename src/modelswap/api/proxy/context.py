@@ -12,8 +12,8 @@ import msgspec
 
 from modelswap.api.auth.client_identity import (
     AUTOLOAD,
-    KEEP_ALIVE,
     NO_SWAP,
+    TTL,
     address_of,
     allows_no_swap,
     is_background,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _CONTENT_CODING: Final = frozenset({b"content-encoding"})
-_OURS: Final = frozenset({NO_SWAP, KEEP_ALIVE})
+_OURS: Final = frozenset({NO_SWAP, TTL})
 """Meant for this program; a peer gets headers of its own instead."""
 _MOST_UPSTREAMS: Final = 8
 """Upstreams whose request is kept; a head has one for each model that it is used with."""
@@ -73,9 +73,9 @@ class ResolvedRequest(msgspec.Struct, eq=False):
     selection: tuple[str, str] | None = None
     """The selector and the target that it counts; give it back with `Selectors.decrement`."""
     refusal: ReplyError | None = None
-    keep_alive: Seconds | None = None
+    ttl: Seconds | None = None
     """For how long it asks to keep the model loaded; `None`: it does not say, or has no say in it."""
-    may_keep: bool = False
+    may_set_ttl: bool = False
     """What the body says of that counts."""
     straight: LocalTarget | None = None
     """The target, when it is a model of this server, and nothing is to be edited, counted or refused."""
@@ -113,8 +113,6 @@ class RequestContext:
         self.client: Final = clients.client_of(request, identity, settings, snapshot.proxies)
         self.background: Final = is_background(request, identity, settings)
         self.no_swap: Final = allows_no_swap(request, identity)
-        self.keep_alive: Final = request.header(KEEP_ALIVE) or b""
-        """What the header says of how long the model stays loaded."""
         self.path: Final = path
         self.endpoint: Final = endpoint_of(path)
         self.shown_path: Final = path if request.path.startswith(UPSTREAM) else request.path
@@ -162,6 +160,11 @@ class RequestContext:
         return may_load(self.request, default=self.snapshot.autoload)
 
     @property
+    def ttl(self) -> bytes:
+        """What its header says of how long the model stays loaded; empty: nothing."""
+        return self.request.header(TTL) or b""
+
+    @property
     def speaks_router(self) -> bool:
         """Whether its client expects the errors of llama.cpp's router."""
         return AUTOLOAD in self.request.query
@@ -196,8 +199,8 @@ class RequestContext:
             headers.append((b"Accept-Encoding", readable(codings)))
         if is_peer and self.no_swap:
             headers.append((b"X-Modelswap-No-Swap", b"true"))
-        if is_peer and self.keep_alive:
-            headers.append((b"X-Modelswap-Keep-Alive", self.keep_alive))
+        if is_peer and self.ttl:
+            headers.append((b"X-Modelswap-TTL", self.ttl))
         made = UpstreamRequest(
             request.method,
             pool.address.join(self.path, query),

@@ -61,7 +61,7 @@ def resolve(context: RequestContext, body: bytes, query: str, state: Services) -
             cache = context.known_streams if plain.stream else context.known
             known = cache.get(plain.model)
             if known is not None:
-                return _as_asked(known, plain) if known.may_keep else known
+                return _as_asked(known, plain) if known.may_set_ttl else known
         if source is _JSON:
             found = find_in_json(body)
         elif source is NameLocation.PATH:
@@ -100,17 +100,17 @@ def _resolve_named(
         resolved.query = None if edited.query is query else edited.query
     elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
         context.remember(resolved)
-    return _as_asked(resolved, found) if resolved.may_keep else resolved
+    return _as_asked(resolved, found) if resolved.may_set_ttl else resolved
 
 
 def _as_asked(resolved: ResolvedRequest, found: NamedModel | PlainBody) -> ResolvedRequest:
     """Note for how long the body asks to keep the model loaded."""
     if found.keep_alive is None and found.ttl is None:
         return resolved
-    from modelswap.api.routing.keep_alive import in_body  # noqa: PLC0415 - few requests ask for that
+    from modelswap.api.routing.request_ttl import in_body  # noqa: PLC0415 - few requests ask for that
 
     try:
-        return msgspec.structs.replace(resolved, keep_alive=in_body(found))
+        return msgspec.structs.replace(resolved, ttl=in_body(found))
     except BadRequestError as refusal:
         return msgspec.structs.replace(resolved, refusal=refusal, straight=None)
 
@@ -202,13 +202,13 @@ def _note_header(resolved: ResolvedRequest, context: RequestContext, target: Tar
         BadRequestError: it is no time.
     """
     models = context.snapshot.plan.models
-    if not isinstance(target, LocalTarget) or models[target.model].spec.keep_alive is None:
+    if not isinstance(target, LocalTarget) or models[target.model].spec.request_ttl is None:
         return
-    resolved.may_keep = not context.keep_alive
-    if context.keep_alive:
-        from modelswap.api.routing.keep_alive import in_header  # noqa: PLC0415 - few requests ask for that
+    resolved.may_set_ttl = not context.ttl
+    if context.ttl:
+        from modelswap.api.routing.request_ttl import in_header  # noqa: PLC0415 - few requests ask for that
 
-        resolved.keep_alive = in_header(context.keep_alive)
+        resolved.ttl = in_header(context.ttl)
 
 
 def _find_target(

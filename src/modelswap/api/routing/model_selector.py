@@ -92,31 +92,29 @@ class _Name(Enum):
         return cls.ANY
 
 
-_ABSENT: Final = cast("msgspec.Raw", None)
-"""The default of a raw field: msgspec cannot decode `Raw | None`."""
+_ABSENT: Final = cast("msgspec.Raw", None)  # msgspec cannot decode `Raw | None`
 
 
-class _Fast(msgspec.Struct):
-    model: _Name = _Name.ANY
-    stream: bool = False
+class _Lifetime(msgspec.Struct, gc=False, kw_only=True):
     keep_alive: msgspec.Raw = _ABSENT
     ttl: msgspec.Raw = _ABSENT
 
 
-class PlainBody(msgspec.Struct, gc=False):
+class _Fast(_Lifetime):
+    model: _Name = _Name.ANY
+    stream: bool = False
+
+
+class PlainBody(_Lifetime, gc=False):
     """What an ordinary JSON body names."""
 
     model: str = ""
     stream: bool = False
-    keep_alive: msgspec.Raw = _ABSENT
-    ttl: msgspec.Raw = _ABSENT
 
 
-class _Slow(msgspec.Struct):
+class _Slow(_Lifetime):
     model: msgspec.Raw = msgspec.Raw(b"null")
     stream: msgspec.Raw = msgspec.Raw(b"false")
-    keep_alive: msgspec.Raw = _ABSENT
-    ttl: msgspec.Raw = _ABSENT
 
 
 _fast = msgspec.json.Decoder(_Fast)

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from modelswap.config.macros.expansion import Template
     from modelswap.config.schema.schema import RawCapabilities, RawFilters
-    from modelswap.config.schema.schema_idle import RawKeepAlive
+    from modelswap.config.schema.schema_idle import RawRequestTtl
     from modelswap.config.tree.node import Path
     from modelswap.config.tree.values import Json
-    from modelswap.core.spec import KeepAlive
+    from modelswap.core.spec import TtlBounds
 
 COMFYUI: Final = "comfyui_auto"
 _COMFYUI_CONCURRENCY: Final = 50
@@ -70,7 +70,7 @@ class Common:
     start_timeout: Seconds
     unload_timeout: Seconds
     ttl: Seconds | None
-    keep_alive: RawKeepAlive | None
+    request_ttl: RawRequestTtl | None
     idle_model: ModelId | None
     send_loading_state: bool
     priorities: Mapping[str, int]
@@ -123,13 +123,13 @@ def _spec(name: str, raw: RawModel, common: Common, diagnostics: Diagnostics) ->
     concurrency = raw.concurrency if raw.concurrency > 0 else None
     if name == COMFYUI and concurrency is not None:
         concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
-    ttl, keep_alive = _lifetime(name, raw, common, diagnostics)
+    ttl, request_ttl = _lifetime(name, raw, common, diagnostics)
     return ModelSpec(
         id=ModelId(name),
         start_timeout=common.start_timeout,
         stop_grace=Seconds(raw.unload_timeout or common.unload_timeout),
         ttl=ttl,
-        keep_alive=keep_alive,
+        request_ttl=request_ttl,
         concurrency=concurrency,
         priority=common.priorities.get(name, 0),
         **values_of(raw, CoreKeys),
@@ -272,16 +272,16 @@ def _ttl(ttl: int | None, common: Common, path: Path, diagnostics: Diagnostics) 
 
 def _lifetime(
     name: str, raw: RawModel, common: Common, diagnostics: Diagnostics
-) -> tuple[Seconds | None, KeepAlive | None]:
+) -> tuple[Seconds | None, TtlBounds | None]:
     """Return the `ttl`, and what requests may ask for instead."""
     path: Path = ("models", name)
     ttl = _ttl(raw.ttl, common, path, diagnostics)
-    if name != common.idle_model and raw.keep_alive is None and common.keep_alive is None:
+    if name != common.idle_model and raw.request_ttl is None and common.request_ttl is None:
         return ttl, None
     from .idle import lifetime  # noqa: PLC0415 - most files leave it to the ttl
 
     is_idle_model = name == common.idle_model
-    return lifetime(raw, common.keep_alive, ttl, path, diagnostics, is_idle_model=is_idle_model)
+    return lifetime(raw, common.request_ttl, ttl, path, diagnostics, is_idle_model=is_idle_model)
 
 
 def automatic_aliases(name: str, raw: RawModel) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ _TOP: Final = _COMMON | _table("""
     tlskeyfile sslkeyfile => options, not keys: --tls-cert-file and --tls-key-file
     watch watchconfig hotreload autoreload reload => an option, not a key: --watch-config
     statedir datadir => an option, not a key: --state-dir
-    ttl idletimeout idle idlettl ollamakeepalive unloadafter idleunload autounload
+    ttl idletimeout idle idlettl keepalive ollamakeepalive unloadafter idleunload autounload
     sleepidleseconds shutdownafterinactivityseconds modelttl defaultttl maxidle maxidletime
     -> globalTTL: for all models; models.<id>.ttl for one
     preload preloads autostart autoload startup onstartup loadonstartup prewarm warmup initialmodel
@@ -102,7 +102,7 @@ _MODEL: Final = _COMMON | _table("""
     health healthcheck healthendpoint healthcheckpath healthcheckendpoint healthpath healthurl
     healthcheckurl healthcheckcommand readiness readinessprobe ready readypath check checkpath
     checkurl probe liveness -> checkEndpoint: a path, or none
-    idletimeout idle idlettl unloadafter unloadafteridle idleunload autounload timeout
+    idletimeout idle idlettl keepalive unloadafter unloadafteridle idleunload autounload timeout
     sleepidleseconds shutdownafterinactivityseconds maxidle maxidletime globalttl expire expiration
     -> ttl: seconds without use until it is unloaded
     stoptimeout killtimeout graceperiod gracefultimeout -> unloadTimeout
@@ -156,7 +156,7 @@ FOREIGN_NAMES: Final[dict[str, dict[str, str]]] = {
     "RawFilters": _FILTERS,
     "RawPeer": _PEER,
     "RawGroup": _GROUP,
-    "RawHooks": _table("onstart startup start onboot init -> on_startup"),
+    "RawHooks": _table("onstart startup start onboot init -> on_startup\nidle unused -> on_idle"),
     "RawOnStartup": _table("load models start warmup -> preload: a list of models"),
     "RawOnIdle": _table("preload load models name default -> model: the model to load"),
     "RawMatrix": _table("""

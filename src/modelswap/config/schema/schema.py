@@ -31,7 +31,7 @@ from .field_types import (
     mapping,
     record,
 )
-from .schema_idle import RawKeepAlive
+from .schema_idle import RawRequestTtl
 
 TEXTS: Final = ListOf(Text())
 
@@ -172,9 +172,9 @@ class RawModel(ModelKeys, CoreKeys):
     ttl: int | None = key(
         "ttl", Int(), None, "Seconds without use until unloading; 0: never; -1: `globalTTL`."
     )
-    keep_alive: RawKeepAlive | None = key(
-        "keepAlive",
-        Record(RawKeepAlive),
+    request_ttl: RawRequestTtl | None = key(
+        "requestTTL",
+        Record(RawRequestTtl),
         None,
         "As the global key, whose keys count where these are not set.",
     )

@@ -8,7 +8,7 @@ from .field_types import Duration, Text, key
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RawKeepAlive:
+class RawRequestTtl:
     min: float | None = key(
         "min",
         Duration(),

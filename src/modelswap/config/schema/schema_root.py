@@ -34,7 +34,7 @@ from .schema import (
     RawSelector,
 )
 from .schema_discover import RawDiscover
-from .schema_idle import RawKeepAlive, RawOnIdle
+from .schema_idle import RawOnIdle, RawRequestTtl
 
 FIRST_PORT: Final = 5800
 """The first `${PORT}` by default, as in llama-swap; `startPort: 0` means it, too."""
@@ -220,9 +220,9 @@ class RawConfig(SettingKeys):
     global_ttl: int = key(
         "globalTTL", Int(0), 0, "Seconds without use until a model is unloaded; 0: never."
     )
-    keep_alive: RawKeepAlive | None = key(
-        "keepAlive",
-        Record(RawKeepAlive),
+    request_ttl: RawRequestTtl | None = key(
+        "requestTTL",
+        Record(RawRequestTtl),
         None,
         "A request may say by `keep_alive` (or `ttl`) how long its model stays loaded after it; without "
         "this key it may not.",

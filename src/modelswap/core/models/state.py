@@ -91,18 +91,30 @@ class ModelState:
     def expires(self) -> Seconds:
         """When it is unloaded unless it is used before; the latest time that one of its requests gave it.
 
-        A request gives `keep_alive` from its end, or the `ttl`; 0 takes back what the earlier ones gave.
+        A request gives what it asks for, from its end on, else the `ttl`; 0 takes back what the earlier ones gave.
         """
         ttl = self.spec.ttl
-        if self.spec.keep_alive is None:
+        if self.spec.request_ttl is None:
             return NEVER if ttl is None else Seconds(self.used + ttl)
         if self.ttl_from == LONG_AGO:
             return self.kept_until
         return NEVER if ttl is None else max(Seconds(self.ttl_from + ttl), self.kept_until)
 
-    def keep(self, asked: Seconds, now: Seconds) -> None:
-        """End a request that asked to keep the model loaded for this time from now on."""
-        bounds = self.spec.keep_alive
+    def expires_in(self, now: Seconds) -> Seconds | None:
+        """Return after how long it is unloaded unless it is used; `None`: it is used now, or stays."""
+        if self.phase is not Phase.READY or self.in_flight or self.expires == NEVER:
+            return None
+        return Seconds(max(0.0, self.expires - now))
+
+    def kept_for(self, now: Seconds) -> Seconds | None:
+        """Return for how long it would still be kept; `None`: requests have no say in that."""
+        if self.spec.request_ttl is None:
+            return None
+        return Seconds(max(0.0, self.expires - now))
+
+    def end_with_ttl(self, asked: Seconds, now: Seconds) -> None:
+        """End a request that asked for this time to live."""
+        bounds = self.spec.request_ttl
         if bounds is None:
             self.ttl_from = now
             return

@@ -27,9 +27,9 @@ _EXPECTED: Final = "expected seconds, a duration such as 5m or 1h30m, a negative
 
 
 def in_header(value: bytes) -> Seconds:
-    """Read `X-Modelswap-Keep-Alive`; raise BadRequestError for what is no time."""
+    """Read `X-Modelswap-TTL`; raise BadRequestError for what is no time."""
     text = value.decode("latin-1").strip()
-    return _read("X-Modelswap-Keep-Alive", text, text)
+    return _read("X-Modelswap-TTL", text, text)
 
 
 def in_body(found: NamedModel | PlainBody) -> Seconds | None:
