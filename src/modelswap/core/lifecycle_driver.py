@@ -160,17 +160,13 @@ class LifecycleDriver:
                 assert_never(never)
 
     def _on_idle(self, model: ModelId, state: ModelState, now: Seconds) -> Sequence[Decision]:
-        if state.in_flight or self._scheduler.queue.count(model):
-            later = LOOK_AGAIN if state.spec.ttl is None else state.spec.ttl
-            self._set(TimerKey(Timer.IDLE, model), Seconds(now + later))
-            return NOTHING
-        expires = state.expires
-        if now < expires:
+        if now < self._idle_due(model, state, now):
             self.watch_idle(model, now)
             return NOTHING
         state.has_idled = True
-        why = f"not used for {expires - state.used:g} s"
-        if expires == LONG_AGO:
+        expired = state.expires
+        why = f"not used for {expired - state.used:g} s"
+        if expired == LONG_AGO:
             why = "its last request asked for that (a ttl of 0)"
         return self.feed(model, Event.STOP_WANTED, now, why)
 
@@ -179,8 +175,17 @@ class LifecycleDriver:
         state = self._states[model]
         key = TimerKey(Timer.IDLE, model)
         self._clear(key)
-        if state.phase is Phase.READY and (expires := state.expires) < NEVER:
-            self._set(key, max(now, expires))
+        if state.phase is Phase.READY and (due := self._idle_due(model, state, now)) < NEVER:
+            self._set(key, max(now, due))
+
+    def _idle_due(self, model: ModelId, state: ModelState, now: Seconds) -> Seconds:
+        """Return a time before which the model is not unloaded for want of use."""
+        if not state.in_flight and not self._scheduler.queue.count(model):
+            return state.expires
+        ttl = state.spec.ttl
+        if ttl is None:
+            return NEVER if state.spec.request_ttl is None else Seconds(now + LOOK_AGAIN)
+        return Seconds(now + ttl)
 
     def end_with_ttl(self, model: ModelId, ttl: Seconds, now: Seconds) -> None:
         """End a request that asked for this time to live; its model is unloaded at once for 0."""
