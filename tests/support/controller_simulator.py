@@ -254,7 +254,7 @@ class ControllerSimulator:
                     assert self.timers.pop(key, None) is not None, "a timer that does not run"
                 case PhaseChanged():
                     self.phase_changes.append(command)
-                    if command.why.startswith(("not used for ", "its last request asked for that")):
+                    if command.why.startswith(("not used for ", "as its last request asked")):
                         self.check_idle_stop(command.model)
                     if command.why.startswith("making room for "):
                         target = ModelId(command.why.split()[3])

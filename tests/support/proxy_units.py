@@ -219,6 +219,8 @@ class FakeFleet:
     def __init__(self, phase: Phase = Phase.READY) -> None:
         self.current = phase
         self.leases = 0
+        self.asked_ttl: float | None = None
+        """Of the last lease that ended."""
         self.waiter: Any = None
         self.orders: list[str] = []
         self.time_left: float | None = None

@@ -19,7 +19,6 @@ from modelswap.core.spec import IdleModel, ModelId, ModelSpec, TtlBounds
 from modelswap.units import Seconds
 from support.controller_simulator import MAX_WAIT, MODELS, ControllerSimulator, FakeServer
 
-
 BOUNDS = {
     ModelId("b"): TtlBounds(Seconds(0), Seconds(inf)),
     ModelId("d"): TtlBounds(Seconds(20.0), Seconds(60.0)),

@@ -167,7 +167,7 @@ class LifecycleDriver:
         expired = state.expires
         why = f"not used for {expired - state.used:g} s"
         if expired == LONG_AGO:
-            why = "its last request asked for that (a ttl of 0)"
+            why = "as its last request asked (ttl 0)"
         return self.feed(model, Event.STOP_WANTED, now, why)
 
     def watch_idle(self, model: ModelId, now: Seconds) -> None:

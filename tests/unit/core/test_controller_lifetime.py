@@ -8,15 +8,14 @@ from math import inf
 import pytest
 
 from modelswap.core.commands import ClearTimer, SetTimer, TimerKey
-from modelswap.core.models.lifecycle import Event, Phase, Timer
+from modelswap.core.models.lifecycle import Phase, Timer
 from modelswap.core.placement.groups import groups_policy
-from modelswap.core.spec import IdleModel, ModelId, TtlBounds
+from modelswap.core.spec import ModelId, TtlBounds
 from modelswap.units import Seconds
 from support.controller_simulator import (
     ControllerSimulator,
     FakeProcess,
     FakeServer,
-    group,
     spec,
     specs,
     swapping,
@@ -99,7 +98,7 @@ def test_zero_unloads_after_the_request() -> None:
     served(sim, inf)
     served(sim, 0)
     assert sim.controller.phase(A) is Phase.STOPPING
-    assert sim.phase_changes[-1].why == "its last request asked for that (a ttl of 0)"
+    assert sim.phase_changes[-1].why == "as its last request asked (ttl 0)"
     assert sim.controller.has_idled(A)
 
 
@@ -122,9 +121,7 @@ def test_zero_beside_a_waiting_request() -> None:
     stays_for(sim, 5)
 
 
-@pytest.mark.parametrize(
-    ("asked", "stays"), [(0, 10), (5, 10), (15, 15), (100, 20), (inf, 20)]
-)
+@pytest.mark.parametrize(("asked", "stays"), [(0, 10), (5, 10), (15, 15), (100, 20), (inf, 20)])
 def test_bounds(asked: float, stays: float) -> None:
     """What a request asks for is kept within the configured bounds."""
     sim = lifetimes(bounds=TtlBounds(Seconds(10), Seconds(20)))
