@@ -98,12 +98,12 @@ async def running(request: ControlRequest) -> Reply:
             "cmd": shown_command(plan, model.cmd),
             "proxy": shown_command(plan, model.proxy),
             "ttl": int(model.spec.ttl or 0),
-            "expires_at": date_in(fleet.expires_in(model.id)),
             "name": model.name,
             "description": model.description,
             "pid": pid,
             "in_flight": fleet.in_flight(model.id),
             "waiting": fleet.waiting(model.id),
+            "expires_at": date_in(fleet.expires_in(model.id)),
         }
         for model, phase, pid in fleet.running()
         if request.identity.may_use(model.id)
