@@ -226,5 +226,5 @@ def test_when_a_model_expires() -> None:
     sim.run(WORK / 2 + 2)
     assert state.expires_in(sim.clock()) == pytest.approx(3)
     assert state.kept_for(sim.clock()) == pytest.approx(3)
-    assert state.expires_in(Seconds(sim.now + 9)) == 0
+    assert state.expires_in(Seconds(sim.now + 9)) == Seconds(0)
     assert replace(sim.controller.state(B)).kept_for(sim.clock()) is None

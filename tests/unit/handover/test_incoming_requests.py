@@ -84,10 +84,10 @@ async def taken_over(fleet: RecordingFleet) -> tuple[OldFront, Peer, socket.sock
     ours, theirs = socket.socketpair()
     peer, old_front = Peer(theirs), OldFront(ours, [])
     rows: dict[str, Any] = {"next_id": 9, "unsettled": [(2, 5)]}
-    await peer.send(kind="go", **rows, profile=None, leases={"a": 1}, ready=["a"])
+    await peer.send(kind="go", **rows, profile=None, leases={"a": 1}, ready=["a"], kept={"a": 7.5})
     inherited = await old_front.take_over()
     assert (old_front.next_id, old_front.unsettled) == (9, [range(2, 5)])
-    assert inherited == Inherited(leases={A: 1}, ready=frozenset({A}))
+    assert inherited == Inherited(leases={A: 1}, ready=frozenset({A}), kept={A: Seconds(7.5)})
     assert await peer.receive() == {"kind": "ready"}
     old_front.start_serving(cast("Any", fleet))
     assert await peer.receive() == {"kind": "serving"}

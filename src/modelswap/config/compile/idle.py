@@ -39,8 +39,6 @@ def lifetime(
                 diagnostics.warn((*path, key), then)
         return None, None
     given = [one for one in (own, common) if one is not None]
-    if not given:
-        return ttl, None
     least = next((one.min for one in given if one.min is not None), None)
     most = next((one.max for one in given if one.max is not None), inf)
     shortest = least if least is not None else inf if ttl is None else ttl

@@ -12,6 +12,7 @@ from modelswap.api.auth.identity import Identity
 from modelswap.api.proxy.resolve import resolve, resolve_form, resolve_stream
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.units import Seconds
 from support.proxy_units import JSON, FakeFleet, M, context_of, request_of, snapshot_of
 
 if TYPE_CHECKING:
@@ -219,9 +220,9 @@ def test_a_body_that_is_edited_says_it_too() -> None:
     """What a filter removes from the body is read before."""
     context = context_of(request_of(length=9), snapshot=snapshot_of(KEPT))
     found = resolve(context, b'{"model":"edited","keep_alive":"5m"}', "", state())
-    assert (found.ttl, found.body) == (300, b'{"model":"edited"}')
+    assert (found.ttl, found.body) == (Seconds(300), b'{"model":"edited"}')
     found = resolve(context, b'{"model":"any","keep_alive":"5m"}', "", state())
-    assert found.ttl == 300
+    assert found.ttl == Seconds(300)
     assert found.selection is not None
 
 
@@ -231,14 +232,14 @@ def test_the_header_comes_before_the_body() -> None:
     fields = (*JSON, ("X-Modelswap-TTL", "60"))
     context = context_of(request_of(length=9, fields=fields), snapshot=snapshot)
     for _ in range(2):
-        assert resolve(context, ASKS, "", state()).ttl == 60
-    assert resolve_stream(context, ASKS, "", state()).ttl == 60
-    assert resolve_form(context, {"model": b"m"}, "", state()).ttl == 60
+        assert resolve(context, ASKS, "", state()).ttl == Seconds(60)
+    assert resolve_stream(context, ASKS, "", state()).ttl == Seconds(60)
+    assert resolve_form(context, {"model": b"m"}, "", state()).ttl == Seconds(60)
     below = context_of(
         request_of(length=9, fields=fields), snapshot=snapshot, named=("m", LocalTarget(M, "m"))
     )
-    assert resolve(below, b"", "", state()).ttl == 60
-    assert resolve_form(below, {}, "", state()).ttl == 60
+    assert resolve(below, b"", "", state()).ttl == Seconds(60)
+    assert resolve_form(below, {}, "", state()).ttl == Seconds(60)
 
 
 def test_a_header_that_is_no_time_is_refused() -> None:
@@ -254,7 +255,7 @@ def test_a_header_that_is_no_time_is_refused() -> None:
     empty = context_of(
         request_of(length=9, fields=(*JSON, ("X-Modelswap-TTL", ""))), snapshot=snapshot
     )
-    assert resolve(empty, ASKS, "", state()).ttl == 300
+    assert resolve(empty, ASKS, "", state()).ttl == Seconds(300)
 
 
 def test_without_bounds_nothing_is_read() -> None:

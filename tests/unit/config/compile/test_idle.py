@@ -53,6 +53,7 @@ def test_bounds(loaded: LoadText, text: str, bounds: tuple[float, float] | None)
     ("text", "line"),
     [
         ("requestTTL: {min: 2h, max: 1h}\n" + models(), "expected at most `max`, which is 3600 s"),
+        ("requestTTL: {min: 2h, max: 1h}\n" + models(requestTTL="{}"), "max"),
         (
             "requestTTL: {max: 1h}\n" + models(requestTTL="{min: 2h}"),
             "expected at most `max`, which is 3600 s",
@@ -103,7 +104,7 @@ def test_the_idle_model(loaded: LoadText) -> None:
     assert found.plan.settings.idle_model == IdleModel(A, Seconds(300))
     spec = found.plan.models[A].spec
     assert (spec.ttl, spec.request_ttl) == (None, None)
-    assert found.plan.models[ModelId("b")].spec.ttl == 60
+    assert found.plan.models[ModelId("b")].spec.ttl == Seconds(60)
 
 
 def test_the_idle_model_with_a_ttl(loaded: LoadText) -> None:
