@@ -137,6 +137,9 @@ class ControllerSimulator:
     positions: dict[RequestId, int] = field(default_factory=dict)
     processes: dict[ModelId, FakeProcess] = field(default_factory=dict)
     timers: dict[TimerKey, float] = field(default_factory=dict)
+    asked_ttl: dict[RequestId, Seconds] = field(default_factory=dict)
+    kept_until: dict[ModelId, float] = field(default_factory=dict)
+    """Until when the ended requests of each ready model keep it loaded."""
 
     def __post_init__(self) -> None:
         self.controller = Controller(
@@ -184,9 +187,12 @@ class ControllerSimulator:
         background: bool = False,
         watched: bool = False,
         no_swap: bool = False,
+        ttl: float | None = None,
     ) -> RequestId:
         id_ = RequestId(next(self._ids))
         name = ModelId(model)
+        if ttl is not None:
+            self.asked_ttl[id_] = Seconds(ttl)
         if not background and self.controller.serve_now(name):
             self.answers[id_] = Grant(id_, name)
             if self.timers.get(OVERDUE, self.now + 1) > self.now:
@@ -232,7 +238,9 @@ class ControllerSimulator:
     def finish(self, id_: RequestId) -> None:
         model = self.running.pop(id_, None)
         if model is not None:
-            self.execute(self.controller.on_finished(model, self.clock()))
+            ttl = self.asked_ttl.get(id_)
+            self.keep(model, ttl)
+            self.execute(self.controller.on_finished(model, self.clock(), ttl))
 
     def event(self, model: str, event: Event, detail: str = "") -> None:
         self.execute(self.controller.on_event(ModelId(model), event, self.clock(), detail))
@@ -250,7 +258,7 @@ class ControllerSimulator:
 
     # Commands
 
-    def execute(self, commands: Iterable[Command]) -> None:  # noqa: C901 - one arm per command
+    def execute(self, commands: Iterable[Command]) -> None:  # noqa: C901, PLR0912 - one arm per command
         for command in commands:
             match command:
                 case Grant(id=id_, model=model):
@@ -277,6 +285,8 @@ class ControllerSimulator:
                     self.swaps.append(command)
                 case PhaseChanged():
                     self.phase_changes.append(command)
+                    if command.why.startswith(("not used for ", "as its last request asked")):
+                        self.check_idle_stop(command.model)
                     if command.why.startswith("making room for "):
                         target = ModelId(command.why.split()[3])
                         self.check_eviction(command.model, target)
@@ -304,7 +314,10 @@ class ControllerSimulator:
 
     def probe(self, model: ModelId, process: FakeProcess) -> None:
         if self.processes.get(model) is process:
+            self.kept_until.pop(model, None)
             self.event(model, Event.PROBE_PASSED)
+            if model not in self.running.values():
+                self.keep(model, None)
 
     def end(self, model: ModelId, process: FakeProcess) -> None:
         if self.processes.get(model) is process:
@@ -329,9 +342,28 @@ class ControllerSimulator:
     def fire(self, key: TimerKey, at: Seconds) -> None:
         if self.timers.get(key) == at:
             del self.timers[key]
+            changes = len(self.phase_changes)
             self.execute(self.controller.on_timer(key, self.clock()))
+            if key.timer is Timer.UNUSED and len(self.phase_changes) > changes:
+                assert not self.open, "loaded for want of use while a request waited"
+                assert not self.running, "loaded for want of use while a request ran"
+
+    def keep(self, model: ModelId, asked: Seconds | None) -> None:
+        """Note until when a request that ends now keeps its model loaded."""
+        spec = self.controller.state(model).spec
+        time = float("inf") if spec.ttl is None else spec.ttl
+        if asked is not None and spec.request_ttl is not None:
+            time = min(max(asked, spec.request_ttl.shortest), spec.request_ttl.longest)
+        until = self.now + time
+        self.kept_until[model] = max(self.kept_until.get(model, 0.0), until) if time else self.now
 
     # Guarantees
+
+    def check_idle_stop(self, model: ModelId) -> None:
+        """A model is stopped for want of use only when no request keeps it loaded any more."""
+        assert model not in self.running.values()
+        assert model not in [o.request.model for o in self.open.values()]
+        assert self.now >= self.kept_until[model], f"{model} was to be kept longer"
 
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
         plan = self.policy()(Question(target, [victim]))

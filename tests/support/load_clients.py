@@ -117,10 +117,12 @@ def slow_stream(server: Modelswap, model: str, *, events: int, delay_ms: int) ->
 class OpenStream:
     """A stream that goes on until `finish`; begun once its first event is here."""
 
-    def __init__(self, server: Modelswap, model: str, *, delay_ms: int = 20) -> None:
+    def __init__(
+        self, server: Modelswap, model: str, *, delay_ms: int = 20, **more: object
+    ) -> None:
         self._gate = server.directory / f"end-{uuid.uuid4().hex}"
         fields: dict[str, object] = {"model": model, "messages": [], "delay_ms": delay_ms}
-        self._connection = streaming(server.port, {**fields, "until": str(self._gate)})
+        self._connection = streaming(server.port, {**fields, **more, "until": str(self._gate)})
 
     def __enter__(self) -> Self:
         return self

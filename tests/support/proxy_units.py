@@ -219,6 +219,8 @@ class FakeFleet:
     def __init__(self, phase: Phase = Phase.READY) -> None:
         self.current = phase
         self.leases = 0
+        self.asked_ttl: float | None = None
+        """Of the last lease that ended."""
         self.waiter: Any = None
         self.orders: list[str] = []
         self.time_left: float | None = None
@@ -255,8 +257,9 @@ class FakeFleet:
         self.leases += 1
         self.waiter.on_granted(self.ready)
 
-    def release(self, model: str) -> None:
+    def release(self, model: str, ttl: float | None = None) -> None:
         del model
+        self.asked_ttl = ttl
         self.leases -= 1
 
     def cancel(self, ticket: object) -> None:

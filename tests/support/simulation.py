@@ -11,11 +11,19 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.core.spec import IdleModel, ModelId, ModelSpec, TtlBounds
 from modelswap.units import Seconds
 from support.controller_simulator import MAX_WAIT, MODELS, ControllerSimulator, FakeServer
+
+BOUNDS = {
+    ModelId("b"): TtlBounds(Seconds(0), Seconds(inf)),
+    ModelId("d"): TtlBounds(Seconds(20.0), Seconds(60.0)),
+    ModelId("e"): TtlBounds(Seconds(2.0), Seconds(30.0)),
+}
+"""What requests may ask for."""
 
 
 @dataclass
@@ -36,6 +44,7 @@ class RandomTraffic:
                 start_timeout=Seconds(5.0),
                 stop_grace=Seconds(2.0),
                 ttl=Seconds(20.0) if m in "cdg" else None,
+                request_ttl=BOUNDS.get(m),
                 concurrency=2 if m in "bd" else None,
                 priority=3 if m == "g" else 0,
                 restore_on_failure=m in "ah",
@@ -49,6 +58,8 @@ class RandomTraffic:
             server_of=lambda _: self.server(),
             seconds_of_work=lambda: r.expovariate(1.0),
         )
+        wanted = IdleModel(ModelId("a"), Seconds(40.0))
+        self.sim.execute(self.sim.controller.load_when_idle(wanted, self.sim.clock()))
 
     def server(self) -> FakeServer:
         r = self.random
@@ -78,6 +89,7 @@ class RandomTraffic:
             background=r.random() < 0.15,
             watched=r.random() < 0.2,
             no_swap=r.random() < 0.15,
+            ttl=r.choice([0.0, 5.0, 90.0, inf]) if r.random() < 0.3 else None,
         )
 
     def flood(self) -> None:

@@ -6,7 +6,7 @@ configuration says are made once for each snapshot; the rest at each call.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import ALIVE, Phase
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelswap.core.spec import ModelId
     from modelswap.fleet import Fleet, ModelFailure, RemoteFleet
     from modelswap.pull.progress import PullProgress
+    from modelswap.units import Seconds
 
     from .snapshot import ConfigSnapshot
 
@@ -76,6 +77,14 @@ def _reason(failed: ModelFailure, *, shows_details: bool) -> Record:
 def _times(failed: ModelFailure) -> Record:
     times = {"failed_at": _timestamp(failed.at)}
     return times if failed.retry_at is None else times | {"retry_at": _timestamp(failed.retry_at)}
+
+
+def date_in(time: Seconds | None) -> str | None:
+    """Return the date after a time; `None` for none, and for one that no calendar has."""
+    try:
+        return None if time is None else _timestamp(datetime.now(UTC) + timedelta(seconds=time))
+    except OverflowError:
+        return None
 
 
 def _timestamp(when: datetime) -> str:

@@ -7,9 +7,10 @@ why.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from modelswap.fleet import Fleet, Inherited
+from modelswap.fleet import Fleet
 from modelswap.handover.outgoing import HandoverError, start
 from modelswap.launch.local import pid1
 from modelswap.launch.protocol import LaunchError
@@ -129,7 +130,7 @@ class HandoverRunner:
             leases = dict(remote.leases)
             fleet = self._new_fleet()
             try:
-                await fleet.open(Inherited(leases=leases, ready=remote.inherited.ready))
+                await fleet.open(replace(remote.inherited, leases=leases))
             except (OSError, LaunchError) as error:
                 self._services.log.warning(f"the models cannot be taken back yet: {error}")
                 await asyncio.sleep(TAKE_BACK_PAUSE)

@@ -39,6 +39,7 @@ _SETTING_KEYS: Final = {
     "session_headers": "ui",
     "ignore_paths": "upstream",
     "preload": "hooks",
+    "idle_model": "hooks",
     "redact_headers": "captures",
     "max_wait": "routing.scheduler",
 }

@@ -24,6 +24,7 @@ from .compile.name_index import (
     NameIndex,
     aliases,
     check_peer_names,
+    idle_model,
     list_profiles,
     peers,
     preload,
@@ -208,10 +209,13 @@ def _plan(
     names = NameIndex(raw_models, alias_of, offered, may_change=found is not None)
     check_peer_names(names, offered, diagnostics)
     chosen = selectors(raw.selectors, names, diagnostics)
+    on_idle = idle_model(raw.hooks.on_idle, names, diagnostics)
     common = Common(
         start_timeout=start_timeout(raw, diagnostics),
         unload_timeout=unload_timeout(raw),
         ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
+        request_ttl=raw.request_ttl,
+        idle_model=None if on_idle is None else on_idle.model,
         send_loading_state=raw.send_loading_state,
         priorities=priorities(raw.routing.scheduler, names, diagnostics),
         windows=windows,
@@ -226,7 +230,12 @@ def _plan(
         raw, expanded.root, [t.tree for t in expanded.templates], finds_models=found is not None
     )
     has_default_group = memory is None and not counts_models(expanded.root)
-    top = settings(raw, preload(preloaded, names, diagnostics), diagnostics)
+    if raw.request_ttl is not None:
+        from .compile.idle import check_request_ttl  # noqa: PLC0415 - most files leave it to the ttl
+
+        check_request_ttl(raw.request_ttl, models.values(), diagnostics)
+    started = preload(preloaded, names, diagnostics)
+    top = settings(raw, started, on_idle, diagnostics)
     return Plan(
         settings=top,
         models=models,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.placement.policy import DeviceId
-from modelswap.core.spec import ModelId, ModelSpec
+from modelswap.core.spec import IdleModel, ModelId, ModelSpec
 from modelswap.deferred import dataclass
 from modelswap.units import Bytes, Seconds
 
@@ -241,6 +241,8 @@ class Settings(SettingKeys):
     api_keys: tuple[ApiKey, ...] = ()
     ignore_paths: tuple[PathPattern, ...] = ()
     preload: tuple[ModelId, ...] = ()
+    idle_model: IdleModel | None = None
+    """`hooks.on_idle`."""
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

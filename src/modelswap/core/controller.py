@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .placement.policy import Facts, Policy
     from .scheduling.decisions import Decision
     from .scheduling.explanation import Explanation
-    from .spec import RequestId
+    from .spec import IdleModel, RequestId
 
 
 _READER: Final = ClientId("")
@@ -86,24 +86,31 @@ class Controller:
         Ids are not negative and not used twice. A request that is not *is_new* waited in another
         process: it is not refused because the queue is full.
         """
+        self._driver.hold_idle_load(is_held=False)
         return self._execute_all(self._scheduler.on_arrived(id_, request, now, is_new=is_new), now)
 
     def on_cancelled(self, request: RequestId, now: Seconds) -> Sequence[Command]:
         """Forget a queued request; does nothing for one that was answered."""
         return self._execute_all(self._scheduler.on_cancelled(request, now), now)
 
-    def on_finished(self, model: ModelId, now: Seconds) -> Sequence[Command]:
-        """End one granted request."""
+    def on_finished(
+        self, model: ModelId, now: Seconds, ttl: Seconds | None = None
+    ) -> Sequence[Command]:
+        """End one granted request; *ttl*: what it asked for instead of the model's."""
         state = self._states[model]
         if state.in_flight < 1:
             raise AccountingError(f"more requests ended than ran on {model}")
         state.in_flight -= 1
         state.served += 1
         state.used = now
+        if ttl is None:
+            state.ttl_from = now
+        else:
+            self._driver.end_with_ttl(model, ttl, now)
         if not self._queue.waiting and (state.in_flight or model not in self._scheduler.draining):
             if state.is_removed:
                 self._forget_removed(model, state)
-            return NOTHING
+            return NOTHING if ttl is None else self._driver.flush()
         out = self._execute_all(self._scheduler.on_finished(model, now), now)
         self._forget_removed(model, state)
         return out
@@ -138,12 +145,14 @@ class Controller:
         in_flight: int = 0,
         is_ready: bool = False,
         is_leaving: bool = False,
+        kept_for: Seconds | None = None,
     ) -> Sequence[Command]:
         """Count a server found running; `PROBE_PASSED` makes it ready.
 
         One that may not run beside those already adopted is drained. *in_flight* requests of another
         process use it; *is_ready*: its probe has passed. *is_leaving*: it is not as configured, or
-        not configured any more, so it only finishes those requests.
+        not configured any more, so it only finishes those requests. *kept_for*: how long that process
+        would have kept it loaded.
         """
         if is_leaving:
             self.add_in_flight(model, 0)
@@ -155,6 +164,8 @@ class Controller:
         state.in_flight += in_flight
         if is_ready:
             decisions += self._driver.feed(model, Event.PROBE_PASSED, now, "found ready")
+            if kept_for is not None:
+                self._driver.keep_on(model, kept_for, now)
         if not may_stay:
             why = "it is not as configured" if is_leaving else "it may not run beside the others"
             decisions += self._drain_changed(model, now, why)
@@ -175,6 +186,7 @@ class Controller:
         """
         known = [m for m in models if m in self._states]
         self._preload = deque(m for m in self._preload if m not in known)
+        self._driver.hold_idle_load(known, is_held=True)
         decisions: list[Decision] = []
         for model in known:
             self._states[model].reset_backoff()
@@ -186,6 +198,11 @@ class Controller:
         """Load these one after another."""
         self._preload.extend(models)
         return self._execute_all((), now)
+
+    def load_when_idle(self, wanted: IdleModel | None, now: Seconds) -> Sequence[Command]:
+        """Load this model whenever none was used for a while; `None`: no model."""
+        self._driver.load_when_idle(wanted, now)
+        return self._driver.flush()
 
     def on_facts(self, facts: Facts, now: Seconds) -> Sequence[Command]:
         """Decide anew by other facts about devices; a known epoch changes nothing."""

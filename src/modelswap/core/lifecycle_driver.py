@@ -13,21 +13,25 @@ from modelswap.units import Seconds
 from .commands import ClearTimer, Kill, PhaseChanged, SetTimer, Spawn, Terminate, TimerKey
 from .failure import Cause, failure, not_ready
 from .models.lifecycle import Action, Event, Phase, Timer, step
+from .models.state import LONG_AGO, NEVER
 from .scheduling.decisions import NOTHING
-from .scheduling.queue import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .commands import Command
     from .failure import Failure, ProbeObservation
+    from .idle_load import IdleLoad
     from .models.state import ModelState
     from .scheduling.decisions import Decision
     from .scheduling.scheduler import Scheduler
-    from .spec import ModelId
+    from .spec import IdleModel, ModelId
 
 _OF_A_PHASE: Final = (Timer.START, Timer.GRACE, Timer.IDLE, Timer.DRAIN)
 _OVERDUE: Final = TimerKey(Timer.OVERDUE)
+_UNUSED: Final = TimerKey(Timer.UNUSED)
+LOOK_AGAIN: Final = Seconds(60.0)
+"""Until the next look at a model that was in use when its time had passed, where it has no `ttl`."""
 
 
 class LifecycleDriver:
@@ -36,6 +40,7 @@ class LifecycleDriver:
         self._states = states
         self._scheduler = scheduler
         self._timers: dict[TimerKey, Seconds] = {}
+        self.idle_load: IdleLoad | None = None
 
     def flush(self) -> Sequence[Command]:
         """Hand over the commands collected so far."""
@@ -90,8 +95,11 @@ class LifecycleDriver:
                 return NOTHING
             case Phase.READY:
                 state.on_ready(now)
+                decisions = self._scheduler.on_ready(model, now)
+                if not state.in_flight:
+                    state.ttl_from = now
                 self.watch_idle(model, now)
-                return self._scheduler.on_ready(model, now)
+                return decisions
             case Phase.STOPPING | Phase.KILLING:
                 if before is Phase.READY:
                     state.reset_backoff()
@@ -136,6 +144,8 @@ class LifecycleDriver:
             self._set(key, at)
             return NOTHING
         timer, model = key.timer, key.model
+        if timer is Timer.UNUSED:
+            return self._on_unused(now)
         if timer is Timer.OVERDUE or model is None:
             return self._scheduler.decide_queue(now)
         state = self._states[model]
@@ -155,23 +165,73 @@ class LifecycleDriver:
                 assert_never(never)
 
     def _on_idle(self, model: ModelId, state: ModelState, now: Seconds) -> Sequence[Decision]:
-        ttl = state.spec.ttl
-        assert ttl is not None  # the timer is set with a ttl and cleared with it
-        is_used = state.in_flight or self._scheduler.queue.count(model)
-        last_used = now if is_used else state.used
-        if is_used or now < last_used + ttl:
-            self._set(TimerKey(Timer.IDLE, model), Seconds(last_used + ttl))
+        if now < self._idle_due(model, state, now):
+            self.watch_idle(model, now)
             return NOTHING
         state.has_idled = True
-        return self.feed(model, Event.STOP_WANTED, now, f"not used for {ttl:g} s")
+        expired = state.expires
+        why = f"not used for {expired - state.used:g} s"
+        if expired == LONG_AGO:
+            why = "as its last request asked (ttl 0)"
+        return self.feed(model, Event.STOP_WANTED, now, why)
 
     def watch_idle(self, model: ModelId, now: Seconds) -> None:
         """Begin to count the time to live, by the present configuration."""
         state = self._states[model]
         key = TimerKey(Timer.IDLE, model)
         self._clear(key)
-        if state.phase is Phase.READY and state.spec.ttl is not None:
-            self._set(key, Seconds(max(now, state.used + state.spec.ttl)))
+        if state.phase is Phase.READY and (due := self._idle_due(model, state, now)) < NEVER:
+            self._set(key, max(now, due))
+
+    def _idle_due(self, model: ModelId, state: ModelState, now: Seconds) -> Seconds:
+        """Return a time before which the model is not unloaded for want of use."""
+        if not state.in_flight and not self._scheduler.queue.count(model):
+            return state.expires
+        ttl = state.spec.ttl
+        if ttl is None:
+            return NEVER if state.spec.request_ttl is None else Seconds(now + LOOK_AGAIN)
+        return Seconds(now + ttl)
+
+    def end_with_ttl(self, model: ModelId, ttl: Seconds, now: Seconds) -> None:
+        """End a request that asked for this time to live; its model is unloaded at once for 0."""
+        state = self._states[model]
+        state.end_with_ttl(ttl, now)
+        if state.spec.request_ttl is not None and not state.in_flight:
+            armed = self._timers.get(TimerKey(Timer.IDLE, model))
+            if armed is None or state.expires < armed:
+                self.watch_idle(model, now)
+
+    def keep_on(self, model: ModelId, time: Seconds, now: Seconds) -> None:
+        """Go on with what requests asked for in another process: to keep the model loaded for this time."""
+        state = self._states[model]
+        state.ttl_from, state.kept_until = LONG_AGO, Seconds(now + time)
+        self.watch_idle(model, now)
+
+    def load_when_idle(self, wanted: IdleModel | None, now: Seconds) -> None:
+        """Watch from now on whether no model is used; the same order again changes nothing."""
+        known = None if self.idle_load is None else self.idle_load.wanted
+        if wanted == known:
+            return
+        self._clear(_UNUSED)
+        self.idle_load = None
+        if wanted is not None:
+            from .idle_load import IdleLoad  # noqa: PLC0415 - most configurations name no such model
+
+            self.idle_load = IdleLoad(wanted, self._states, self._scheduler, now)
+            self._set(_UNUSED, self.idle_load.next_look(now))
+
+    def hold_idle_load(self, models: Collection[ModelId] | None = None, *, is_held: bool) -> None:
+        """Load no model for want of use, if it is among these, until a request comes."""
+        idle_load = self.idle_load
+        if idle_load is not None and (models is None or idle_load.wanted.model in models):
+            idle_load.is_held = is_held
+
+    def _on_unused(self, now: Seconds) -> Sequence[Decision]:
+        idle_load = self.idle_load
+        assert idle_load is not None  # the timer is cleared with it
+        decisions = idle_load.decide(now)
+        self._set(_UNUSED, idle_load.next_look(now))
+        return decisions
 
     def watch_drain(self, model: ModelId, now: Seconds) -> None:
         """Give running requests their grace period; a second call does not extend it."""

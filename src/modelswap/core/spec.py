@@ -14,6 +14,23 @@ ServerId = NewType("ServerId", str)
 """One running server. A model has one server today, whose id is the model's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class TtlBounds:
+    """How long a request may ask to keep its model loaded after its end; infinite: for ever."""
+
+    shortest: Seconds
+    longest: Seconds
+    """Not less than the shortest."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleModel:
+    """The model that is loaded when none was used for a while."""
+
+    model: ModelId
+    after: Seconds
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One model as configured. Compiled once per configuration; never changed."""
@@ -25,6 +42,8 @@ class ModelSpec:
     """`unloadTimeout`: how long running requests, then the process, get to end by themselves."""
     ttl: Seconds | None = None
     """Unload after this long without use; counted from ready or the last end of use."""
+    request_ttl: TtlBounds | None = None
+    """What requests may ask for instead of the `ttl`; `None`: nothing."""
     concurrency: int | None = None
     """Running requests at once; more wait or are refused (429)."""
     priority: int = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from modelswap.config.plan import Model
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.deferred import dataclass
+from modelswap.units import Seconds
 
 from .model_server import ModelServer, model_of
 
@@ -35,6 +36,8 @@ class Inherited:
     """Pulls that it ran, by their names; it has cancelled them."""
     pulling: Mapping[ModelId, PullProgress] = field(default_factory=dict["ModelId", "PullProgress"])
     """How far they were, by model; the other front is not told."""
+    kept: Mapping[ModelId, Seconds] = field(default_factory=dict[ModelId, Seconds])
+    """How long it would still have kept each ready model loaded, where requests have a say in that."""
 
 
 NOTHING_INHERITED: Final = Inherited()
@@ -47,6 +50,8 @@ class Adoption:
     is_ready: bool
     is_leaving: bool
     """The configuration would not start it: it only finishes what runs on it."""
+    kept_for: Seconds | None = None
+    """How long the other front would still have kept it loaded."""
 
 
 def adopt(
@@ -71,6 +76,7 @@ def adopt(
         in_flight=in_flight,
         is_ready=name in inherited.ready or not is_same,
         is_leaving=not is_same,
+        kept_for=inherited.kept.get(name),
     )
 
 

@@ -181,9 +181,9 @@ class Fleet:
         if self._tickets.pop(ticket.id, None) is not None:
             self._execute(self._controller.on_cancelled(ticket.id, self._now()))
 
-    def release(self, model: ModelId) -> None:
-        """End one lease."""
-        commands = self._controller.on_finished(model, self._now())
+    def release(self, model: ModelId, ttl: Seconds | None = None) -> None:
+        """End one lease; *ttl*: what its request asked for instead of the model's."""
+        commands = self._controller.on_finished(model, self._now(), ttl)
         if model in self._memory.unserved:
             self._memory.on_served(model)
         if commands:
@@ -216,6 +216,10 @@ class Fleet:
     def explain(self, model: ModelId) -> Explanation | None:
         """Say what a request that came now would lead to, and why; nothing changes."""
         return self._controller.explain(model, self._now())
+
+    def expires_in(self, model: ModelId) -> Seconds | None:
+        """Return after how long a model is unloaded if it is not used; `None`: it is used, or stays."""
+        return self._controller.state(model).expires_in(self._now())
 
     def failure(self, model: ModelId) -> ModelFailure | None:
         """Return why a model is down, if its last pull or run ended badly and no other has begun."""
@@ -270,6 +274,7 @@ class Fleet:
         await self._running.open(inherited, self._on_adopted)
         for name, count in inherited.leases.items():
             self._controller.add_in_flight(name, count - self._controller.in_flight(name))
+        self._load_when_idle()
 
     def _on_adopted(self, adoption: Adoption) -> None:
         self._execute(
@@ -279,8 +284,13 @@ class Fleet:
                 in_flight=adoption.in_flight,
                 is_ready=adoption.is_ready,
                 is_leaving=adoption.is_leaving,
+                kept_for=adoption.kept_for,
             )
         )
+
+    def _load_when_idle(self) -> None:
+        """Load the configured model whenever none was used for a while."""
+        self._execute(self._controller.load_when_idle(self.plan.settings.idle_model, self._now()))
 
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
         """Return what another front has to know to go on: leases, ready models, queued requests, pulls."""
@@ -296,7 +306,10 @@ class Fleet:
         held, pulls = self.gate.estate()
         waiting += [(request, ticket) for ticket, request in held]
         pulling = {m: found for m in self.plan.models if (found := self.pull_of(m)) is not None}
-        return Inherited(leases=leases, ready=ready, pulls=pulls, pulling=pulling), waiting
+        now, state_of = self._now(), self._controller.state
+        kept = {m: kept for m in ready if (kept := state_of(m).kept_for(now)) is not None}
+        inherited = Inherited(leases=leases, ready=ready, pulls=pulls, pulling=pulling, kept=kept)
+        return inherited, waiting
 
     def replace(
         self,
@@ -325,6 +338,7 @@ class Fleet:
         self.gate.replace(plan)
         for ticket, request in moved:
             self.gate.enter(ticket, request, is_new=False)
+        self._load_when_idle()
 
     def _take_back(self, changed: AbstractSet[ModelId]) -> list[tuple[Ticket, LeaseRequest]]:
         """Take the queued requests of models out whose new files are still to be pulled."""

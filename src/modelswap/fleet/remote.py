@@ -101,10 +101,11 @@ class RemoteFleet:
         if self._forget(ticket.id) is not None:
             self._send("cancel", id=ticket.id)
 
-    def release(self, model: ModelId) -> None:
-        """End one lease."""
+    def release(self, model: ModelId, ttl: Seconds | None = None) -> None:
+        """End one lease; *ttl*: what its request asked for instead of the model's."""
         self.leases[model] -= 1
-        self._send("release", model=model)
+        said = {} if ttl is None else {"ttl": ttl}
+        self._send("release", model=model, **said)
 
     def _forget(self, number: RequestId) -> Ticket | None:
         self._requests.pop(number, None)
@@ -149,6 +150,10 @@ class RemoteFleet:
     def is_pending(self, model: ModelId) -> bool:  # noqa: ARG002 - as a `Fleet`
         """Return False: only the other front decides."""
         return False
+
+    def expires_in(self, model: ModelId) -> Seconds | None:  # noqa: ARG002 - as a `Fleet`
+        """Return None: only the other front knows."""
+        return None
 
     def failure(self, model: ModelId) -> ModelFailure | None:  # noqa: ARG002 - as a `Fleet`
         """Return None: only the other front knows."""

@@ -84,10 +84,12 @@ class OldFront:
         self.profile = message["profile"]
         self._leases.update({ModelId(m): int(n) for m, n in message["leases"].items()})
         self._pulls = tuple(map(str, message.get("pulls", ())))
+        kept = message.get("kept", {})  # as above
         return Inherited(
             leases=dict(self._leases),
             ready=frozenset(ModelId(m) for m in message["ready"]),
             pulls=self._pulls,
+            kept={ModelId(m): Seconds(s) for m, s in kept.items()},
         )
 
     def start_serving(self, fleet: Fleet) -> None:
@@ -153,7 +155,8 @@ class OldFront:
                 if ticket is not None:
                     fleet.cancel(ticket)
             case "release":
-                self._release(ModelId(message["model"]))
+                ttl = message.get("ttl")
+                self._release(ModelId(message["model"]), None if ttl is None else Seconds(ttl))
             case "stalled":
                 server = fleet.server(ModelId(message["model"]))
                 if server is not None:
@@ -179,10 +182,10 @@ class OldFront:
         )
         fleet.enter(ticket, request, is_new=bool(message["is_new"]))
 
-    def _release(self, model: ModelId) -> None:
+    def _release(self, model: ModelId, ttl: Seconds | None = None) -> None:
         if self._leases[model] > 0 and self._fleet is not None:
             self._leases[model] -= 1
-            self._fleet.release(model)
+            self._fleet.release(model, ttl)
 
     def _on_lost(self) -> None:
         fleet, self._channel = self._fleet, None

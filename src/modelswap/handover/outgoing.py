@@ -78,6 +78,7 @@ class NewFront:
             leases=dict(inherited.leases),
             ready=sorted(inherited.ready),
             pulls=inherited.pulls,
+            kept=dict(inherited.kept),
             next_id=next_id,
             unsettled=[(ids.start, ids.stop) for ids in unsettled],
             profile=profile,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -262,6 +263,26 @@ def test_two_signals_in_quick_succession(start: StartServer) -> None:
         assert b"data: [DONE]" in stream.finish()
     wait_until(lambda: fronts(server) == {second}, 40)
     assert server.chat("a").status == 200
+
+
+def test_the_time_that_a_request_asked_for(start: StartServer) -> None:
+    """The new front keeps the model as long as the old one would have, and what ends there counts here."""
+    server = start(stub_config("a", extra="requestTTL: {min: 0}\n"))
+
+    def minutes_left() -> float:
+        (row,) = server.ask("GET", "/running").json()["running"]
+        left = datetime.fromisoformat(row["expires_at"]) - datetime.now(UTC)
+        return left / timedelta(minutes=1)
+
+    assert server.chat("a", keep_alive="20m").status == 200
+    front = hand_over(server)
+    assert 18 < minutes_left() <= 20
+    with OpenStream(server, "a", keep_alive="40m") as stream:
+        hand_over(server, front)
+        stream.finish()
+    assert 38 < minutes_left() <= 40
+    assert server.chat("a", keep_alive=0).status == 200
+    wait_until(lambda: not server.running())
 
 
 # What goes wrong

@@ -67,6 +67,8 @@ SUMMARIES = [
     (FIRST + "profiles: {s: {pins: {x: a}}}", "changed: profiles"),
     (FIRST + "logLevel: warn\nlimits: {queue: 5}\nstore: {path: x.db}", "changed: logLevel, store, limits"),
     (FIRST + "keeper: {onRestart: keep}\nloading: {grace: 9}", "changed: loading, keeper"),
+    (FIRST + "hooks: {on_idle: {model: b}}", "2 same; changed: hooks"),
+    (FIRST + "requestTTL: {min: 0}", "2 updated without a restart: a (requestTTL), b (requestTTL)"),
     (FIRST + "globalTTL: 9", "1 updated without a restart: b (ttl)"),
     (FIRST + "startPort: 7000", "2 same; changed: startPort"),
     ("models: {A: {cmd: 'z ${PORT}'}, a: {cmd: 'x ${PORT}', ttl: 5}, b: {cmd: 'y ${PORT}'}}", "1 models added, 0 changed, 0 removed, 2 same"),

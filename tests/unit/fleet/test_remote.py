@@ -119,6 +119,9 @@ async def test_a_lease(rig: Rig) -> None:
         ("ask", {"id": 1, "is_new": True, **ASKED}),
         ("release", {"model": A}),
     ]
+    rig.fleet.release(A, Seconds(5))
+    assert rig.sent[-1] == ("release", {"model": A, "ttl": 5})
+    assert rig.fleet.expires_in(A) is None
 
 
 async def test_a_refusal_passes_whole(rig: Rig) -> None:

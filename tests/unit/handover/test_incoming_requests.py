@@ -16,6 +16,7 @@ from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.fleet import Inherited
 from modelswap.handover.channel import ChannelError
 from modelswap.handover.incoming import OldFront
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
     from modelswap.fleet import Ticket
@@ -39,7 +40,7 @@ class RecordingFleet:
     def __init__(self) -> None:
         self.entered: list[tuple[Ticket, LeaseRequest, bool]] = []
         self.cancelled: list[Ticket] = []
-        self.released: list[ModelId] = []
+        self.released: list[tuple[ModelId, Seconds | None]] = []
         self.watchers: list[Any] = []
         self.departures = SimpleNamespace(add=self.watchers.append)
         self._called = asyncio.Event()
@@ -57,8 +58,8 @@ class RecordingFleet:
     def cancel(self, ticket: Ticket) -> None:
         self.cancelled.append(ticket)
 
-    def release(self, model: ModelId) -> None:
-        self.released.append(model)
+    def release(self, model: ModelId, ttl: Seconds | None = None) -> None:
+        self.released.append((model, ttl))
         self._called.set()
 
 
@@ -83,10 +84,10 @@ async def taken_over(fleet: RecordingFleet) -> tuple[OldFront, Peer, socket.sock
     ours, theirs = socket.socketpair()
     peer, old_front = Peer(theirs), OldFront(ours, [])
     rows: dict[str, Any] = {"next_id": 9, "unsettled": [(2, 5)]}
-    await peer.send(kind="go", **rows, profile=None, leases={"a": 1}, ready=["a"])
+    await peer.send(kind="go", **rows, profile=None, leases={"a": 1}, ready=["a"], kept={"a": 7.5})
     inherited = await old_front.take_over()
     assert (old_front.next_id, old_front.unsettled) == (9, [range(2, 5)])
-    assert inherited == Inherited(leases={A: 1}, ready=frozenset({A}))
+    assert inherited == Inherited(leases={A: 1}, ready=frozenset({A}), kept={A: Seconds(7.5)})
     assert await peer.receive() == {"kind": "ready"}
     old_front.start_serving(cast("Any", fleet))
     assert await peer.receive() == {"kind": "serving"}
@@ -114,9 +115,9 @@ async def test_its_requests_wait_in_this_process() -> None:
         assert await peer.receive() == {"kind": "phase", "model": "a", "phase": "stopping"}
         ticket.waiter.on_refused(Fail(RequestId(1), Reason.UNLOADED))
         assert (await peer.receive())["kind"] == "refused"
-        await peer.send(kind="release", model="a")
+        await peer.send(kind="release", model="a", ttl=5)
         await fleet.called()
-        assert fleet.released == [A]
+        assert fleet.released == [(A, Seconds(5))]
         assert not old_front.is_gone
     await old_front.wait_until_gone()
     assert old_front.is_gone
@@ -131,7 +132,7 @@ async def test_its_end_ends_its_leases_and_requests() -> None:
     async with asyncio.timeout(30):
         await old_front.wait_until_gone()
     assert fleet.cancelled == [ticket for ticket, _, _ in fleet.entered]
-    assert fleet.released == [A]
+    assert fleet.released == [(A, None)]
 
 
 async def test_an_aborted_hand_over_is_not_taken() -> None:

@@ -27,6 +27,8 @@ _MAX_ADDRESSES: Final = 1024
 """Addresses whose claimed names are remembered."""
 NO_SWAP: Final = b"x-modelswap-no-swap"
 """The header by which one request asks to be refused rather than to swap a model out."""
+TTL: Final = b"x-modelswap-ttl"
+"""The header by which one request says how long its model stays loaded after it."""
 AUTOLOAD: Final = "autoload"
 """The parameter of llama.cpp's router by which one request asks to load its model, or not to."""
 _YES: Final = frozenset({b"1", b"true", b"yes", b"on"})

@@ -9,7 +9,7 @@ import msgspec
 
 from modelswap import __version__
 from modelswap.api.auth.client_identity import allows_no_swap
-from modelswap.api.models_endpoint import failures, found_record, record_of, records
+from modelswap.api.models_endpoint import date_in, failures, found_record, record_of, records
 from modelswap.config.commands.secrets import shown_command
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
@@ -103,6 +103,7 @@ async def running(request: ControlRequest) -> Reply:
             "pid": pid,
             "in_flight": fleet.in_flight(model.id),
             "waiting": fleet.waiting(model.id),
+            "expires_at": date_in(fleet.expires_in(model.id)),
         }
         for model, phase, pid in fleet.running()
         if request.identity.may_use(model.id)

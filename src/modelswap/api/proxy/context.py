@@ -13,6 +13,7 @@ import msgspec
 from modelswap.api.auth.client_identity import (
     AUTOLOAD,
     NO_SWAP,
+    TTL,
     address_of,
     allows_no_swap,
     is_background,
@@ -39,12 +40,13 @@ if TYPE_CHECKING:
     from modelswap.core.naming.names import Target
     from modelswap.errors import ReplyError
     from modelswap.http import Field, Request
+    from modelswap.units import Seconds
 
 
 _CODINGS: Final = frozenset({b"accept-encoding"})
 _CONTENT_CODING: Final = frozenset({b"content-encoding"})
-_OURS: Final = frozenset({NO_SWAP})
-"""Meant for this program; a peer gets a header of its own instead."""
+_OURS: Final = frozenset({NO_SWAP, TTL})
+"""Meant for this program; a peer gets headers of its own instead."""
 _MOST_UPSTREAMS: Final = 8
 """Upstreams whose request is kept; a head has one for each model that it is used with."""
 _MOST_NAMES: Final = 64
@@ -71,6 +73,10 @@ class ResolvedRequest(msgspec.Struct, eq=False):
     selection: tuple[str, str] | None = None
     """The selector and the target that it counts; give it back with `Selectors.decrement`."""
     refusal: ReplyError | None = None
+    ttl: Seconds | None = None
+    """For how long it asks to keep the model loaded; `None`: it does not say, or has no say in it."""
+    may_set_ttl: bool = False
+    """What the body says of that counts."""
     straight: LocalTarget | None = None
     """The target, when it is a model of this server, and nothing is to be edited, counted or refused."""
 
@@ -154,6 +160,11 @@ class RequestContext:
         return may_load(self.request, default=self.snapshot.autoload)
 
     @property
+    def ttl(self) -> bytes:
+        """What its header says of how long the model stays loaded; empty: nothing."""
+        return self.request.header(TTL) or b""
+
+    @property
     def speaks_router(self) -> bool:
         """Whether its client expects the errors of llama.cpp's router."""
         return AUTOLOAD in self.request.query
@@ -188,6 +199,8 @@ class RequestContext:
             headers.append((b"Accept-Encoding", readable(codings)))
         if is_peer and self.no_swap:
             headers.append((b"X-Modelswap-No-Swap", b"true"))
+        if is_peer and self.ttl:
+            headers.append((b"X-Modelswap-TTL", self.ttl))
         made = UpstreamRequest(
             request.method,
             pool.address.join(self.path, query),

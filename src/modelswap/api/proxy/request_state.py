@@ -120,7 +120,7 @@ class RequestState:
         server = self._server
         if self._holds_lease and server is not None:
             self._holds_lease = False
-            self.services.fleet.release(server.model.id)
+            self.services.fleet.release(server.model.id, self._resolved.ttl)
 
     # What the client reads of a failure
 
@@ -193,7 +193,7 @@ class RequestState:
         server = self._server
         if self._holds_lease and server is not None:
             self._holds_lease = False
-            services.fleet.release(server.model.id)
+            services.fleet.release(server.model.id, self._resolved.ttl)
         record = self._record
         if record is not None:
             record.answered, record.shown_status = sent, status or self.exchange.status

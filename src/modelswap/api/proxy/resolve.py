@@ -43,7 +43,7 @@ from modelswap.errors import (
 )
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.model_selector import NamedModel
+    from modelswap.api.routing.model_selector import NamedModel, PlainBody
     from modelswap.api.services import Services
     from modelswap.core.naming.names import Target
 
@@ -61,7 +61,7 @@ def resolve(context: RequestContext, body: bytes, query: str, state: Services) -
             cache = context.known_streams if plain.stream else context.known
             known = cache.get(plain.model)
             if known is not None:
-                return known
+                return _as_asked(known, plain) if known.may_set_ttl else known
         if source is _JSON:
             found = find_in_json(body)
         elif source is NameLocation.PATH:
@@ -100,7 +100,19 @@ def _resolve_named(
         resolved.query = None if edited.query is query else edited.query
     elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
         context.remember(resolved)
-    return resolved
+    return _as_asked(resolved, found) if resolved.may_set_ttl else resolved
+
+
+def _as_asked(resolved: ResolvedRequest, found: NamedModel | PlainBody) -> ResolvedRequest:
+    """Note for how long the body asks to keep the model loaded."""
+    if found.keep_alive is None and found.ttl is None:
+        return resolved
+    from modelswap.api.routing.request_ttl import in_body  # noqa: PLC0415 - few requests ask for that
+
+    try:
+        return msgspec.structs.replace(resolved, ttl=in_body(found))
+    except BadRequestError as refusal:
+        return msgspec.structs.replace(resolved, refusal=refusal, straight=None)
 
 
 def resolve_stream(
@@ -157,7 +169,12 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
     assert context.named is not None
     name, target = context.named
     if isinstance(target, LocalTarget):
-        return ResolvedRequest(name, target.model, target)
+        resolved = ResolvedRequest(name, target.model, target)
+        try:
+            _note_header(resolved, context, target)
+        except BadRequestError as refusal:
+            resolved.refusal = refusal
+        return resolved
     resolved = ResolvedRequest(name, name, target)
     method = context.request.method
     try:
@@ -176,6 +193,22 @@ def _resolve_path(context: RequestContext, body: bytes, query: str) -> ResolvedR
         kind = None if context.is_coded else context.kind
         resolved.body, resolved.query, _ = bare_request(target, method, kind, query, body)
     return resolved
+
+
+def _note_header(resolved: ResolvedRequest, context: RequestContext, target: Target) -> None:
+    """Note for how long the head asks to keep the model loaded; else the body may.
+
+    Raises:
+        BadRequestError: it is no time.
+    """
+    models = context.snapshot.plan.models
+    if not isinstance(target, LocalTarget) or models[target.model].spec.request_ttl is None:
+        return
+    resolved.may_set_ttl = not context.ttl
+    if context.ttl:
+        from modelswap.api.routing.request_ttl import in_header  # noqa: PLC0415 - few requests ask for that
+
+        resolved.ttl = in_header(context.ttl)
 
 
 def _find_target(
@@ -199,6 +232,7 @@ def _find_target(
             resolved.model = found.model if isinstance(found, LocalTarget) else name
             if not context.identity.may_use(found.model, found.requested):
                 raise ForbiddenError(f"this key may not use the model {name!r}")
+            _note_header(resolved, context, found)
             return found
         case Off():
             raise NotFoundError(NO_MODEL)

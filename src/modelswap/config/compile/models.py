@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 
     from modelswap.config.macros.expansion import Template
     from modelswap.config.schema.schema import RawCapabilities, RawFilters
+    from modelswap.config.schema.schema_idle import RawRequestTtl
     from modelswap.config.tree.node import Path
     from modelswap.config.tree.values import Json
     from modelswap.core.placement.policy import DeviceId
+    from modelswap.core.spec import TtlBounds
     from modelswap.units import Bytes
 
 COMFYUI: Final = "comfyui_auto"
@@ -70,6 +72,8 @@ class Common:
     start_timeout: Seconds
     unload_timeout: Seconds
     ttl: Seconds | None
+    request_ttl: RawRequestTtl | None
+    idle_model: ModelId | None
     send_loading_state: bool
     priorities: Mapping[str, int]
     windows: bool
@@ -125,11 +129,13 @@ def _spec(name: str, raw: RawModel, common: Common, diagnostics: Diagnostics) ->
     concurrency = raw.concurrency if raw.concurrency > 0 else None
     if name == COMFYUI and concurrency is not None:
         concurrency = max(concurrency, _COMFYUI_CONCURRENCY)
+    ttl, request_ttl = _lifetime(name, raw, common, diagnostics)
     return ModelSpec(
         id=ModelId(name),
         start_timeout=common.start_timeout,
         stop_grace=Seconds(raw.unload_timeout or common.unload_timeout),
-        ttl=_ttl(raw.ttl, common, ("models", name), diagnostics),
+        ttl=ttl,
+        request_ttl=request_ttl,
         concurrency=concurrency,
         priority=common.priorities.get(name, 0),
         **values_of(raw, CoreKeys),
@@ -278,6 +284,20 @@ def _memory(
     from .memory import needs  # noqa: PLC0415 - most files declare no need
 
     return needs(raw, path, diagnostics)
+
+
+def _lifetime(
+    name: str, raw: RawModel, common: Common, diagnostics: Diagnostics
+) -> tuple[Seconds | None, TtlBounds | None]:
+    """Return the `ttl`, and what requests may ask for instead."""
+    path: Path = ("models", name)
+    ttl = _ttl(raw.ttl, common, path, diagnostics)
+    if name != common.idle_model and raw.request_ttl is None and common.request_ttl is None:
+        return ttl, None
+    from .idle import lifetime  # noqa: PLC0415 - most files leave it to the ttl
+
+    is_idle_model = name == common.idle_model
+    return lifetime(raw, common.request_ttl, ttl, path, diagnostics, is_idle_model=is_idle_model)
 
 
 def automatic_aliases(name: str, raw: RawModel) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from modelswap.config.messages.hints import nearest
 from modelswap.config.plan import PEER_TIMEOUTS, Peer, Profile, Selector
 from modelswap.config.schema.field_types import values_of
 from modelswap.config.schema.schema import PeerKeys, SelectorKeys
-from modelswap.core.spec import ModelId
+from modelswap.core.spec import IdleModel, ModelId
+from modelswap.units import Seconds
 
 from .api_keys import upstream_key
 from .models import automatic_aliases, filters, timeouts, upstream_url
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema import RawModel, RawPeer, RawProfile, RawSelector
+    from modelswap.config.schema.schema_idle import RawOnIdle
     from modelswap.config.tree.node import Path
 
 STRATEGIES: Final = ("warm", "pin", "spillover")
@@ -287,3 +289,20 @@ def preload(
                 hint = names.hint(name.strip())
                 diagnostics.tolerated(path, "a local model", "left out", hint, value=name.strip())
     return tuple(found)
+
+
+def idle_model(
+    raw: RawOnIdle | None, names: NameIndex, diagnostics: Diagnostics
+) -> IdleModel | None:
+    """Return which model is loaded when none is used, and after how long."""
+    if raw is None:
+        return None
+    path, name = ("hooks", "on_idle", "model"), raw.model.strip()
+    real = names.local(name)
+    if real is not None:
+        return IdleModel(real, Seconds(raw.after))
+    if not name:
+        diagnostics.problem(path, "expected the model to load; found none")
+    elif not diagnostics.report.is_misindented(name):
+        report_unknown(path, "a local model", name, names, diagnostics)
+    return None

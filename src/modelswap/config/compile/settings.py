@@ -25,7 +25,7 @@ from .sites import hosts, origins
 if TYPE_CHECKING:
     from modelswap.config.messages.diagnostics import Diagnostics
     from modelswap.config.schema.schema_root import RawConfig, RawStore
-    from modelswap.core.spec import ModelId
+    from modelswap.core.spec import IdleModel, ModelId
 
 TIME_FORMATS: Final = (
     "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z",
@@ -56,7 +56,12 @@ def unload_timeout(raw: RawConfig) -> Seconds:
     return Seconds(raw.unload_timeout or _UNLOAD)
 
 
-def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnostics) -> Settings:
+def settings(
+    raw: RawConfig,
+    preload: tuple[ModelId, ...],
+    idle_model: IdleModel | None,
+    diagnostics: Diagnostics,
+) -> Settings:
     fifo = raw.routing.scheduler.settings.fifo
     records = raw.metrics_max_in_memory
     store = raw.store
@@ -75,6 +80,7 @@ def settings(raw: RawConfig, preload: tuple[ModelId, ...], diagnostics: Diagnost
         api_keys=api_keys(raw.api_keys, diagnostics),
         ignore_paths=_ignore_paths(raw.upstream.ignore_paths, diagnostics),
         preload=preload,
+        idle_model=idle_model,
         allowed_hosts=hosts(raw.allowed_hosts, diagnostics),
         allowed_origins=origins(raw.allowed_origins, diagnostics),
         trusted_proxies=_networks(raw.trusted_proxies, diagnostics),

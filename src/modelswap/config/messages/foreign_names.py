@@ -158,8 +158,9 @@ FOREIGN_NAMES: Final[dict[str, dict[str, str]]] = {
     "RawFilters": _FILTERS,
     "RawPeer": _PEER,
     "RawGroup": _GROUP,
-    "RawHooks": _table("onstart startup start onboot init -> on_startup"),
+    "RawHooks": _table("onstart startup start onboot init -> on_startup\nidle unused -> on_idle"),
     "RawOnStartup": _table("load models start warmup -> preload: a list of models"),
+    "RawOnIdle": _table("preload load models name default -> model: the model to load"),
     "RawMatrix": _table("""
         costs cost evictioncosts -> evict_costs
         variables models aliases -> vars

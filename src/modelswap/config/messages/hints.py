@@ -31,7 +31,7 @@ _NEAR: Final = ((2, 0), (5, 1), (11, 2), (_LONGEST_WORD, 3))
 _VAGUE: Final = frozenset({
     "name", "description", "path", "use", "settings", "key", "in", "out", "body", "queue",
     "headers", "connections", "models", "every", "scopes", "expires", "background", "disabled",
-    "context", "sets", "vars", "grace", "pulse", "macros", "filters",
+    "context", "sets", "vars", "grace", "pulse", "macros", "filters", "min", "max", "after", "model",
 })  # fmt: skip
 """Words with too many meanings to hint at a key of another place."""
 _BUILT_IN: Final = {

@@ -32,6 +32,7 @@ from .field_types import (
     mapping,
     record,
 )
+from .schema_idle import RawRequestTtl
 from .schema_memory import MemoryRoutingKeys
 
 TEXTS: Final = ListOf(Text())
@@ -181,6 +182,12 @@ class RawModel(ModelKeys, CoreKeys):
     )
     ttl: int | None = key(
         "ttl", Int(), None, "Seconds without use until unloading; 0: never; -1: `globalTTL`."
+    )
+    request_ttl: RawRequestTtl | None = key(
+        "requestTTL",
+        Record(RawRequestTtl),
+        None,
+        "As the global key, whose keys count where these are not set.",
     )
     unload_timeout: int = key(
         "unloadTimeout", Int(0), 0, "Seconds a stop waits; 0: the global `unloadTimeout`."

@@ -34,6 +34,7 @@ from .schema import (
     RawSelector,
 )
 from .schema_discover import RawDiscover
+from .schema_idle import RawOnIdle, RawRequestTtl
 from .schema_memory import RawDevice
 
 FIRST_PORT: Final = 5800
@@ -95,6 +96,9 @@ class RawOnStartup:
 @dataclass(frozen=True, repr=False, eq=False)
 class RawHooks:
     on_startup: RawOnStartup = record("on_startup", RawOnStartup, "At start.")
+    on_idle: RawOnIdle | None = key(
+        "on_idle", Record(RawOnIdle), None, "When no model was used for a while."
+    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -242,6 +246,13 @@ class RawConfig(SettingKeys):
     start_port: int = key("startPort", Int(0), FIRST_PORT, "The first `${PORT}`.")
     global_ttl: int = key(
         "globalTTL", Int(0), 0, "Seconds without use until a model is unloaded; 0: never."
+    )
+    request_ttl: RawRequestTtl | None = key(
+        "requestTTL",
+        Record(RawRequestTtl),
+        None,
+        "A request may say by `keep_alive` (or `ttl`) how long its model stays loaded after it; without "
+        "this key it may not.",
     )
     unload_timeout: int = key("unloadTimeout", Int(0), 10, "Seconds a stop waits; 0: 10.")
     send_loading_state: bool = flag(

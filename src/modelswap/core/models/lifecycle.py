@@ -72,6 +72,7 @@ class Timer(StrEnum):
     IDLE = "idle"
     DRAIN = "drain"
     OVERDUE = "overdue"
+    UNUSED = "unused"
 
 
 class ImpossibleTransitionError(Exception):

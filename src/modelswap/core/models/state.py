@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LONG_AGO: Final = Seconds(-inf)
 """Earlier than every time."""
+NEVER: Final = Seconds(inf)
+"""Later than every time."""
 FIRST_BACKOFF: Final = Seconds(1.0)
 """After one failed start: a human retries no sooner."""
 LONGEST_BACKOFF: Final = Seconds(30.0)
@@ -48,6 +50,11 @@ class ModelState:
     in_flight: int = 0
     used: Seconds = LONG_AGO
     """When it became ready, or when the last request ended."""
+    ttl_from: Seconds = LONG_AGO
+    """From when its `ttl` counts: ready without a request, or the last end of one that asked for no other
+    time. `LONG_AGO`: it does not count."""
+    kept_until: Seconds = LONG_AGO
+    """The latest time until which requests asked to keep it loaded."""
     clear_in: int = 0
     """The scheduler's epoch in which a new request was served at once."""
     placement: Placement = ANYWHERE
@@ -100,8 +107,46 @@ class ModelState:
             resident=Seconds(now - self._ready_at if is_ready else 0.0),
         )
 
+    @property
+    def expires(self) -> Seconds:
+        """When it is unloaded unless it is used before; the latest time that one of its requests gave it.
+
+        A request gives what it asks for, from its end on, else the `ttl`; 0 takes back what the earlier ones gave.
+        """
+        ttl = self.spec.ttl
+        if self.spec.request_ttl is None:
+            return NEVER if ttl is None else Seconds(self.used + ttl)
+        if self.ttl_from == LONG_AGO:
+            return self.kept_until
+        return NEVER if ttl is None else max(Seconds(self.ttl_from + ttl), self.kept_until)
+
+    def expires_in(self, now: Seconds) -> Seconds | None:
+        """Return after how long it is unloaded unless it is used; `None`: it is used now, or stays."""
+        if self.phase is not Phase.READY or self.in_flight or self.expires == NEVER:
+            return None
+        return Seconds(max(0.0, self.expires - now))
+
+    def kept_for(self, now: Seconds) -> Seconds | None:
+        """Return for how long it would still be kept; `None`: requests have no say in that."""
+        if self.spec.request_ttl is None:
+            return None
+        return Seconds(max(0.0, self.expires - now))
+
+    def end_with_ttl(self, asked: Seconds, now: Seconds) -> None:
+        """End a request that asked for this time to live."""
+        bounds = self.spec.request_ttl
+        if bounds is None:
+            self.ttl_from = now
+            return
+        time = min(max(asked, bounds.shortest), bounds.longest)
+        if time > 0:
+            self.kept_until = max(self.kept_until, Seconds(now + time))
+        else:
+            self.ttl_from = self.kept_until = LONG_AGO
+
     def on_ready(self, now: Seconds) -> None:
         self.used = self._ready_at = now
+        self.ttl_from = self.kept_until = LONG_AGO
         self.has_idled = self.is_second_try = False
         self._failed_starts = 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.models.state import LONG_AGO
+from modelswap.core.models.state import LONG_AGO, NEVER
 from modelswap.core.placement.policy import (
     ANYWHERE,
     NO_FACTS,
@@ -23,8 +23,6 @@ from modelswap.core.placement.policy import (
 )
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
-
-from .queue import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -16,10 +16,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import field
 from itertools import chain, product, takewhile
-from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from modelswap.core.models.state import NEVER
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.spec import ClientId, ModelId, RequestId
 
-NEVER: Final = Seconds(inf)
-"""Later than every time."""
 ROUNDS_KEPT: Final = 64
 """Clients whose round is remembered, beside those that wait: a few hundred bytes each."""
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelswap.core.models.lifecycle import Phase
+from modelswap.core.models.state import NEVER
 from modelswap.core.placement.policy import NotYet, PlacementPlan
 
 from .admission import Wait, WaitReason
-from .queue import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
+from modelswap.core.models.state import NEVER
 from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
 from .decisions import NOTHING, PendingSwap, Start, Stop, first_steps, swap_decided
-from .queue import NEVER, WaitQueue
+from .queue import WaitQueue
 from .room import Room, frees_memory
 from .swap_costs import SwapCosts
 

@@ -14,11 +14,9 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelswap.core.models.lifecycle import Phase
-from modelswap.core.models.state import LONG_AGO
+from modelswap.core.models.state import LONG_AGO, NEVER
 from modelswap.core.placement.policy import NO_FACTS
 from modelswap.units import Seconds
-
-from .queue import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

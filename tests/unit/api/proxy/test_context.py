@@ -66,12 +66,19 @@ def test_the_request_for_an_upstream_is_kept() -> None:
     assert context.upstream_requests == {pool: usual}
 
 
-def test_a_peer_gets_its_own_host_and_what_no_swap_amounts_to() -> None:
-    fields = (("X-Modelswap-No-Swap", "yes"), ("Authorization", "Bearer k"))
+def test_a_peer_gets_its_own_host_and_what_is_meant_for_this_program() -> None:
+    fields = (
+        ("X-Modelswap-No-Swap", "yes"),
+        ("X-Modelswap-TTL", "5m"),
+        ("Authorization", "Bearer k"),
+    )
     context = context_of(request_of(fields=fields))
     peer = PeerTarget("far", "big", "far/big", "big")
     pool: Any = FakePool()
     block = context.upstream_request(pool, "", peer, started=False).block
     assert b"Host: 127.0.0.1:9\r\n" in block
     assert b"X-Modelswap-No-Swap: true\r\n" in block
+    assert block.count(b"X-Modelswap-TTL: 5m\r\n") == 1
     assert b"yes" not in block
+    here = context.upstream_request(pool, "", HERE[1], started=False).block
+    assert b"X-Modelswap" not in here

@@ -401,3 +401,12 @@ def test_a_selector_is_released_at_the_end() -> None:
     started.context.snapshot.selectors.decrement = lambda *chosen: released.append(chosen)  # type: ignore[method-assign]
     started.unit.on_whole(HEAD, b"{}")
     assert released == [selection]
+
+
+def test_a_lease_ends_with_what_its_request_asked_for() -> None:
+    """For how long the model stays loaded counts from the end, which is here."""
+    text = "requestTTL: {min: 0}\nmodels: {m: {cmd: 'x ${PORT}'}}"
+    started = Started(b'{"model":"m","keep_alive":"5m"}', text=text)
+    assert started.fleet.leases == 1
+    FakeRelay.last.owner.on_end(ended(EndReason.DONE, status=200))
+    assert (started.fleet.leases, started.fleet.asked_ttl) == (0, 300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from modelswap.api.auth.identity import Identity
 from modelswap.api.proxy.resolve import resolve, resolve_form, resolve_stream
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.naming.names import LocalTarget, PeerTarget
+from modelswap.units import Seconds
 from support.proxy_units import JSON, FakeFleet, M, context_of, request_of, snapshot_of
 
 if TYPE_CHECKING:
@@ -174,3 +176,93 @@ class TestPath:
         )
         assert status(resolve(context, b'{"model":"far/big"}', "", state())) is None
         assert status(resolve(context, b'{"model":"m"}', "", state())) == 403
+
+
+# How long the model stays loaded
+
+KEPT = """
+requestTTL: {min: 0}
+models:
+  m: {cmd: "x ${PORT}", aliases: [nick]}
+  edited: {cmd: "x ${PORT}", filters: {stripParams: keep_alive}}
+  other: {cmd: "x ${PORT}"}
+selectors: {any: {strategy: pin, targets: [m]}}
+"""
+ASKS = b'{"model":"m","keep_alive":"5m"}'
+
+
+def test_a_body_says_how_long() -> None:
+    """Each request by its own body, also when the model's name is known already; the body goes on as it is."""
+    context = context_of(request_of(length=9), snapshot=snapshot_of(KEPT))
+    bodies = (
+        b'{"model":"m"}',
+        ASKS,
+        b'{"model":"m","keep_alive":-1}',
+        b'{"model":"m","ttl":7}',
+        b'{"model":"m"}',
+    )
+    found = [resolve(context, body, "", state()) for body in (*bodies, *bodies)]
+    assert [one.ttl for one in found] == [None, 300, inf, 7, None] * 2
+    assert {one.body for one in found} == {None}
+    assert all(one.straight == LocalTarget(M, "m") for one in found)
+
+
+def test_what_is_no_time_is_refused() -> None:
+    """400 under the model's name, whether that is known or not."""
+    context = context_of(request_of(length=9), snapshot=snapshot_of(KEPT))
+    for _ in range(2):
+        found = resolve(context, b'{"model":"m","keep_alive":"soon"}', "", state())
+        assert (found.name, status(found), found.straight) == ("m", 400, None)
+        assert status(resolve(context, b'{"model":"m"}', "", state())) is None
+
+
+def test_a_body_that_is_edited_says_it_too() -> None:
+    """What a filter removes from the body is read before."""
+    context = context_of(request_of(length=9), snapshot=snapshot_of(KEPT))
+    found = resolve(context, b'{"model":"edited","keep_alive":"5m"}', "", state())
+    assert (found.ttl, found.body) == (Seconds(300), b'{"model":"edited"}')
+    found = resolve(context, b'{"model":"any","keep_alive":"5m"}', "", state())
+    assert found.ttl == Seconds(300)
+    assert found.selection is not None
+
+
+def test_the_header_comes_before_the_body() -> None:
+    """It counts for every kind of request: JSON, forms, streams, and paths that name the model."""
+    snapshot = snapshot_of(KEPT)
+    fields = (*JSON, ("X-Modelswap-TTL", "60"))
+    context = context_of(request_of(length=9, fields=fields), snapshot=snapshot)
+    for _ in range(2):
+        assert resolve(context, ASKS, "", state()).ttl == Seconds(60)
+    assert resolve_stream(context, ASKS, "", state()).ttl == Seconds(60)
+    assert resolve_form(context, {"model": b"m"}, "", state()).ttl == Seconds(60)
+    below = context_of(
+        request_of(length=9, fields=fields), snapshot=snapshot, named=("m", LocalTarget(M, "m"))
+    )
+    assert resolve(below, b"", "", state()).ttl == Seconds(60)
+    assert resolve_form(below, {}, "", state()).ttl == Seconds(60)
+
+
+def test_a_header_that_is_no_time_is_refused() -> None:
+    """400, also where the path names the model; an empty header says nothing."""
+    snapshot = snapshot_of(KEPT)
+    fields = (*JSON, ("X-Modelswap-TTL", "soon"))
+    context = context_of(request_of(length=9, fields=fields), snapshot=snapshot)
+    assert status(resolve(context, b'{"model":"m"}', "", state())) == 400
+    below = context_of(
+        request_of(length=9, fields=fields), snapshot=snapshot, named=("m", LocalTarget(M, "m"))
+    )
+    assert status(resolve(below, b"", "", state())) == 400
+    empty = context_of(
+        request_of(length=9, fields=(*JSON, ("X-Modelswap-TTL", ""))), snapshot=snapshot
+    )
+    assert resolve(empty, ASKS, "", state()).ttl == Seconds(300)
+
+
+def test_without_bounds_nothing_is_read() -> None:
+    """Where the configuration allows no say, neither body nor header counts, right or wrong."""
+    fields = (*JSON, ("X-Modelswap-TTL", "soon"))
+    context = context_of(request_of(length=9, fields=fields), snapshot=SNAPSHOT)
+    plain = resolve(context, b'{"model":"m"}', "", state())
+    for said in (b'"5m"', b'"soon"', b"{}"):
+        assert resolve(context, b'{"model":"m","keep_alive":' + said + b"}", "", state()) is plain
+    assert (plain.ttl, plain.refusal) == (None, None)

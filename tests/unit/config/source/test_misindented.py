@@ -125,6 +125,7 @@ MISINDENTED = [
     ("groups:\n  a: {cmd: x, ttl: 5}\n  b: {cmd: y}\n  g: {members: [a, b]}", "groups.a", "'a', 'b'", True),
     ("groups:\n  g: {members: [a]}\n  models:\n    a: {cmd: x}\n    b: {cmd: y}", "groups.models", "'a', 'b'", True),
     ("routing:\n  router:\n    settings:\n      groups:\n        a: {cmd: x}", "routing.router.settings.groups.a", "'a'", True),
+    ("hooks: {on_idle: {model: a}}\ngroups:\n  a: {cmd: x}", "groups.a", "'a'", True),
     ("a: {cmd: x}\nb: {cmd: y, proxy: 'http://h'}", "a", "'a', 'b'", True),
     ("models:\n  models:\n    a: {cmd: x}", "models.models", "'a'", True),
     ("profiles:\n  a: {cmd: x}\n  b: {cmd: x}", "profiles.a", "'a', 'b'", False),

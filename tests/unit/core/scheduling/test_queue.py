@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from modelswap.core.commands import LeaseRequest
-from modelswap.core.scheduling.queue import NEVER, ROUNDS_KEPT, QueuedRequest, WaitQueue
+from modelswap.core.models.state import NEVER
+from modelswap.core.scheduling.queue import ROUNDS_KEPT, QueuedRequest, WaitQueue
 from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.units import Seconds
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.plan import Plan
-    from modelswap.core.commands import Fail
+    from modelswap.core.commands import Fail, SwapDecided
     from modelswap.core.models.lifecycle import Phase
     from modelswap.core.placement.policy import DeviceId
     from modelswap.fleet import ModelServer
@@ -86,6 +86,7 @@ class Notes:
         self.notes: list[str] = []
 
     def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
+    def on_swap(self, decided: SwapDecided) -> None: ...
     def on_output(self, model: ModelId, data: bytes) -> None: ...
 
     def on_note(self, level: str, text: str) -> None:
