@@ -64,6 +64,7 @@ LARGER: Final = {"http/server": 11}
 """Folders that are one file over: each file is a unit of one composition."""
 UNUSUAL: Final = {
     "core/test_simulation.py": "the controller on virtual time, with random servers and clients",
+    "core/test_simulation_memory.py": "the same, with models that are placed by memory",
     "support/test_stub.py": "the scripted model server of the tests",
 }
 """Unit test -> what it tests, as no one module does."""

@@ -38,6 +38,8 @@ from modelswap.units import Seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from modelswap.core.placement.policy import Policy
+
 MAX_WAIT = Seconds(30.0)
 MODELS = [ModelId(c) for c in "abcdefgh"]
 
@@ -133,13 +135,16 @@ class ControllerSimulator:
     def __post_init__(self) -> None:
         self.controller = Controller(
             self.specs,
-            groups_policy(self.groups),
+            self.policy(),
             max_wait=self.max_wait,
             queue_limit=self.queue_limit,
         )
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = itertools.count()
         self._ids = itertools.count()
+
+    def policy(self) -> Policy:
+        return groups_policy(self.groups)
 
     # Events
 
@@ -246,8 +251,8 @@ class ControllerSimulator:
                 case Position(id=id_, position=position):
                     assert id_ in self.open
                     self.positions[id_] = position
-                case Spawn(model=model):
-                    self.spawn(model)
+                case Spawn():
+                    self.on_spawn(command)
                 case Terminate(model=model):
                     self.terminate(model)
                 case Kill(model=model):
@@ -267,6 +272,9 @@ class ControllerSimulator:
         self.answers[id_] = answer
         del self.open[id_]
         self.positions.pop(id_, None)
+
+    def on_spawn(self, command: Spawn) -> None:
+        self.spawn(command.model)
 
     def spawn(self, model: ModelId) -> None:
         assert model not in self.processes, "two processes of one model"
@@ -312,7 +320,7 @@ class ControllerSimulator:
     # Guarantees
 
     def evicts(self, target: ModelId, victim: ModelId) -> bool:
-        plan = groups_policy(self.groups)(Question(target, [victim]))
+        plan = self.policy()(Question(target, [victim]))
         return isinstance(plan, PlacementPlan) and victim in plan.evicted
 
     def check_overtaking(self, model: ModelId, arrived: float) -> None:

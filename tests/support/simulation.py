@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from modelswap.core.models.lifecycle import Event
-from modelswap.core.placement.groups import groups_policy
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Seconds
 from support.controller_simulator import MAX_WAIT, MODELS, ControllerSimulator, FakeServer
@@ -26,6 +25,7 @@ class RandomTraffic:
     seed: int
     max_wait: Seconds | None = MAX_WAIT
     counts: Counter[str] = field(default_factory=Counter)
+    simulator: type[ControllerSimulator] = ControllerSimulator
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
@@ -42,7 +42,7 @@ class RandomTraffic:
             )
             for m in MODELS
         }
-        self.sim = ControllerSimulator(
+        self.sim = self.simulator(
             specs,
             max_wait=self.max_wait,
             queue_limit=40,
@@ -130,7 +130,7 @@ class RandomTraffic:
         w.execute(
             w.controller.replace(
                 specs,
-                groups_policy(w.groups),
+                w.policy(),
                 changed=frozenset() if is_removed else frozenset({model}),
                 removed=frozenset({model}) if is_removed else frozenset(),
                 max_wait=self.max_wait,

@@ -14,11 +14,12 @@ from modelswap.http import Address, UpstreamPool
 from modelswap.launch.protocol import LaunchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelswap.config.plan import Model
     from modelswap.core.models.lifecycle import Phase
     from modelswap.core.placement.policy import Placement
+    from modelswap.devices.memory import DeviceMemory
     from modelswap.launch.protocol import Handle
 
 
@@ -39,8 +40,16 @@ class LaunchSpecs:
         self._usual = frozenset(m.port for m in models.values() if m.port is not None)
         self._fixed = fixed_ports(models)
 
-    def of(self, model: Model, placement: Placement = ANYWHERE) -> LaunchSpec:
-        """Say to the launcher what the configuration says of one model."""
+    def of(
+        self,
+        model: Model,
+        placement: Placement = ANYWHERE,
+        devices: Sequence[DeviceMemory] = (),
+    ) -> LaunchSpec:
+        """Say to the launcher what the configuration says of one model.
+
+        *devices* are this machine's, by which the GPUs of the placement are shown to the server.
+        """
         reserved = self._fixed if model.port is None else self._usual - {model.port} | self._fixed
         return LaunchSpec(
             server=server_id_of(model.id),
@@ -53,10 +62,25 @@ class LaunchSpecs:
             port=model.port,
             reserved_ports=reserved,
             placement=placement,
+            device_env=_device_environment(model, placement, devices),
             render=None
             if model.render is None
-            else lambda port: self.of(model.at_port(port), placement),
+            else lambda port: self.of(model.at_port(port), placement, devices),
         )
+
+
+def _device_environment(
+    model: Model, placement: Placement, devices: Sequence[DeviceMemory]
+) -> tuple[str, ...]:
+    if not placement.devices:
+        return ()
+    from modelswap.devices.visibility import (  # noqa: PLC0415 - most machines have one GPU, or none
+        visible_environment,
+    )
+
+    by_id = {device.id: device for device in devices}
+    chosen = [by_id[name] for name in placement.devices if name in by_id]
+    return visible_environment(chosen, model.argv, model.env)
 
 
 @dataclass(slots=True, eq=False)

@@ -15,13 +15,14 @@ from .adoption import adopt
 from .model_server import LaunchSpecs, ModelServer, model_of, server_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
     from modelswap.config.plan import Plan
     from modelswap.core.failure import Failure, ProbeObservation
     from modelswap.core.placement.policy import Placement
     from modelswap.core.spec import ModelId, ServerId
+    from modelswap.devices.memory import DeviceMemory
     from modelswap.launch.protocol import Exit, Handle, Launcher, Listener
 
     from .adoption import Adoption, Inherited
@@ -48,6 +49,8 @@ class RunningServers:
         self.by_model: dict[ModelId, ModelServer] = {}
         self.killed = 0
         """How often a server did not exit when asked, so far."""
+        self.devices: Callable[[], Sequence[DeviceMemory]] = tuple
+        """Returns this machine's devices as they were read last; nothing until somebody reads them."""
         self._plan = plan
         self._specs = LaunchSpecs(plan.models)
         self._observer = observer
@@ -84,7 +87,8 @@ class RunningServers:
     def start(self, name: ModelId, placement: Placement) -> None:
         model = self._plan.models[name]
         if model.argv:
-            self._start(ModelServer(model, self._specs.of(model, placement)))
+            spec = self._specs.of(model, placement, self.devices())
+            self._start(ModelServer(model, spec))
             return
         said = "the command is empty: set `cmd`"
         why = failure(Cause.CANNOT_START, said, brief=said, is_lasting=True)

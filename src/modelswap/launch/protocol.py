@@ -28,6 +28,9 @@ class LaunchSpec:
     argv: tuple[str, ...] = field(repr=False)
     env: tuple[str, ...] = field(default=(), repr=False)
     """`NAME=value`, on top of the launcher's own environment."""
+    device_env: tuple[str, ...] = ()
+    """`NAME=value`, below `env`: shows it the GPUs of its placement. Not a part of the fingerprint, so that
+    a server on other GPUs than would be chosen now is still the same."""
     cwd: str | None = None
     """`None`: the launcher's own."""
     stop_command: tuple[str, ...] = field(default=(), repr=False)

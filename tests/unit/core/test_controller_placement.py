@@ -5,15 +5,26 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from modelswap.core.commands import Grant, LeaseRequest, Spawn, Terminate
+from modelswap.core.commands import (
+    Fail,
+    Grant,
+    LeaseRequest,
+    Reason,
+    SetTimer,
+    Spawn,
+    Terminate,
+    TimerKey,
+)
 from modelswap.core.controller import Controller
-from modelswap.core.models.lifecycle import Event
+from modelswap.core.models.lifecycle import Event, Timer
 from modelswap.core.placement.policy import (
+    Answer,
     DeviceId,
     Evict,
     EvictionMode,
     Facts,
     NeverFits,
+    NotYet,
     Placement,
     PlacementPlan,
     Question,
@@ -35,13 +46,13 @@ START = Seconds(0)
 class ScriptedPolicy:
     """Plans the same for every question, and counts the questions."""
 
-    def __init__(self, answer: PlacementPlan | NeverFits) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.asked: list[Question] = []
 
-    def __call__(self, question: Question) -> PlacementPlan | NeverFits:
+    def __call__(self, question: Question) -> Answer:
         self.asked.append(question)
-        if isinstance(self.answer, NeverFits):
+        if not isinstance(self.answer, PlacementPlan):
             return self.answer
         live = frozenset(e for e in self.answer.evictions if e.model in question.live)
         return PlacementPlan(live, self.answer.placement)
@@ -107,3 +118,36 @@ def test_new_facts_decide_about_waiting_requests() -> None:
     assert arrive(controller, 2, A) == ()
     policy.answer = PlacementPlan()
     assert Spawn(A) in controller.on_facts(Facts(epoch=1), START)
+
+
+OVERDUE = TimerKey(Timer.OVERDUE)
+
+
+def test_waiting_for_room_ends() -> None:
+    """A timer asks again when time may change the answer, and when the patience of the policy ends."""
+    policy = ScriptedPolicy(NotYet("b is new", Seconds(2)))
+    controller = controller_of(policy)
+    assert arrive(controller, 1, A) == [SetTimer(OVERDUE, Seconds(2))]
+    policy.answer = NotYet("vllm holds it", refuse_after=Seconds(60))
+    assert controller.on_timer(OVERDUE, Seconds(2)) == [SetTimer(OVERDUE, Seconds(60))]
+    assert controller.on_timer(OVERDUE, Seconds(60)) == [
+        Fail(RequestId(1), Reason.NO_ROOM, "vllm holds it", Seconds(5))
+    ]
+
+
+def test_room_comes_before_the_patience_ends() -> None:
+    """New facts start the model; its timer decides nothing afterwards."""
+    policy = ScriptedPolicy(NotYet("vllm holds it", refuse_after=Seconds(60)))
+    controller = controller_of(policy)
+    arrive(controller, 1, A)
+    policy.answer = PlacementPlan(placement=ON_GPU)
+    assert Spawn(A, ON_GPU) in controller.on_facts(Facts(epoch=1), Seconds(5))
+    assert controller.on_timer(OVERDUE, Seconds(60)) == ()
+
+
+def test_a_server_that_runs_holds_its_memory_already() -> None:
+    """One that is found running stays where a new one would have to wait for room, but not where it never fits."""
+    for answer, stays in ((NotYet("later"), True), (NeverFits("too big"), False)):
+        controller = controller_of(ScriptedPolicy(answer))
+        commands = controller.adopt(A, START, is_ready=True)
+        assert (Terminate(A) not in commands) == stays

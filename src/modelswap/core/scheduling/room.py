@@ -1,12 +1,14 @@
 """What placing by memory adds to scheduling: promises to models that start, and requests that wait for room.
 
-Guarantees: whatever waits for a time is decided again at `RoomWaits.next_look`, if no event does that before.
+Guarantees: whatever waits for a time is decided again at `Room.next_look`, if no event does that before.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from modelswap.core.models.lifecycle import Phase
 
 from .admission import Wait, WaitReason
 from .queue import NEVER
@@ -23,34 +25,48 @@ if TYPE_CHECKING:
     from .decisions import PendingSwap
 
 
-def with_promises(
-    facts: Facts,
-    states: Mapping[ModelId, ModelState],
-    alive: Collection[ModelId],
-    pending: Mapping[ModelId, PendingSwap],
-) -> Facts:
-    """Return the facts with what was promised to models of which they do not know yet.
-
-    So two decisions in a row, without new facts between them, do not give the same memory away twice.
-    """
-    if not facts.pools:
-        return facts
-    promised: dict[ModelId, Mapping[DeviceId, Bytes]] = {
-        model: dict(states[model].placement.promised)
-        for model in alive
-        if model not in facts.held and states[model].placement.promised
-    }
-    for model, swap in pending.items():
-        if model not in alive and swap.placement.promised:
-            promised[model] = dict(swap.placement.promised)
-    return replace(facts, held={**facts.held, **promised}) if promised else facts
-
-
-class RoomWaits:
+class Room:
     def __init__(self) -> None:
-        self.since: dict[ModelId, Seconds] = {}
+        self.short_since: dict[ModelId, Seconds] = {}
         """Since when there is no room for these models."""
         self.next_look = NEVER
+        self._started: set[ModelId] = set()
+        """Models that started after the facts were told, which may know an earlier run of theirs."""
+
+    # Promises
+
+    def on_phase(self, model: ModelId, phase: Phase) -> None:
+        if phase is Phase.STARTING:
+            self._started.add(model)
+
+    def on_facts(self) -> None:
+        self._started.clear()
+
+    def with_promises(
+        self,
+        facts: Facts,
+        states: Mapping[ModelId, ModelState],
+        alive: Collection[ModelId],
+        pending: Mapping[ModelId, PendingSwap],
+    ) -> Facts:
+        """Return the facts with what was promised to models since they were told.
+
+        So two decisions in a row, without new facts between them, do not give the same memory away twice.
+        """
+        if not facts.pools:
+            return facts
+        promised: dict[ModelId, Mapping[DeviceId, Bytes]] = {
+            model: dict(states[model].placement.promised)
+            for model in alive
+            if (model in self._started or model not in facts.held)
+            and states[model].placement.promised
+        }
+        for model, swap in pending.items():
+            if model not in alive and swap.placement.promised:
+                promised[model] = dict(swap.placement.promised)
+        return replace(facts, held={**facts.held, **promised}) if promised else facts
+
+    # Requests that wait for room
 
     def begin_pass(self) -> None:
         """Begin to decide about every queued request anew."""
@@ -61,6 +77,6 @@ class RoomWaits:
         if isinstance(verdict, Wait):
             self.next_look = min(self.next_look, verdict.until)
         if isinstance(verdict, Wait) and verdict.why is WaitReason.NO_ROOM:
-            self.since.setdefault(model, now)
+            self.short_since.setdefault(model, now)
         elif not (isinstance(verdict, Wait) and verdict.why is WaitReason.HELD):
-            self.since.pop(model, None)
+            self.short_since.pop(model, None)

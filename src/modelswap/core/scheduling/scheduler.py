@@ -26,7 +26,7 @@ from modelswap.core.spec import ClientId, RequestId
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
 from .decisions import NOTHING, PendingSwap, Start, Stop
 from .queue import NEVER, WaitQueue
-from .room import RoomWaits, with_promises
+from .room import Room
 from .swap_costs import SwapCosts
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Scheduler:
         self._states = states
         self._policy = policy
         self._costs = SwapCosts(states, self.queue, max_wait)
-        self._room = RoomWaits()
+        self._room = Room()
         self._queue_limit = queue_limit
         self._is_closed = False
         self._background_loads = 0
@@ -137,6 +137,7 @@ class Scheduler:
 
     def on_phase(self, model: ModelId, state: ModelState) -> None:
         """Take note of every change of a model's phase."""
+        self._room.on_phase(model, state.phase)
         if state.is_alive:
             self.alive.add(model)
         else:
@@ -225,6 +226,7 @@ class Scheduler:
             return NOTHING
         self.epoch += 1
         self._costs.on_facts(facts)
+        self._room.on_facts()
         return self.decide_queue(now)
 
     # Configuration and end
@@ -290,9 +292,11 @@ class Scheduler:
             draining=self.draining,
             abandoned={m for m in self.pending if not self.queue.count(m)},
             now=now,
-            facts=with_promises(self._costs.facts, self._states, self.alive, self.pending),
+            facts=self._room.with_promises(
+                self._costs.facts, self._states, self.alive, self.pending
+            ),
             usage=lambda model: self._states[model].usage(now, self.queue.count(model)),
-            short_since=self._room.since,
+            short_since=self._room.short_since,
             kept_until=self._costs.kept_until,
         )
 

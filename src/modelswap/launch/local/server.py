@@ -132,7 +132,7 @@ def remove_dead_socket(spec: LaunchSpec) -> None:
 
 def environment(spec: LaunchSpec) -> dict[str, str]:
     """Return our own environment with the specification's additions."""
-    pairs = (entry.partition("=") for entry in spec.env)
+    pairs = (entry.partition("=") for entry in (*spec.device_env, *spec.env))
     return {**os.environ, **{name: value for name, _, value in pairs}}
 
 

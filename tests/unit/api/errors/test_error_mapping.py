@@ -9,12 +9,15 @@ import pytest
 
 from modelswap.api.auth.identity import ANONYMOUS, Identity
 from modelswap.api.errors.error_mapping import relay_error, wait_error
+from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import Reason
 from modelswap.http import EndReason
 
 
-def failure(reason: Reason, detail: str = "", *, why: object = None) -> Any:
-    return SimpleNamespace(reason=reason, detail=detail, retry_after=None, failure=why)
+def failure(
+    reason: Reason, detail: str = "", *, why: object = None, retry_after: float | None = None
+) -> Any:
+    return SimpleNamespace(reason=reason, detail=detail, retry_after=retry_after, failure=why)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -41,6 +44,19 @@ def test_a_limited_key_learns_no_other_model() -> None:
     swap = failure(Reason.WOULD_SWAP, "secret-model")
     assert "secret-model" in wait_error(swap, ANONYMOUS).text
     assert "secret-model" not in wait_error(swap, Identity("l", models=("m",))).text
+
+
+def test_who_holds_the_memory_is_for_those_who_may_read() -> None:
+    """Programs of the machine are named to keys with the scope `read` that are not limited to some models."""
+    short = failure(Reason.NO_ROOM, "vllm holds 7 GiB", retry_after=5)
+    told = wait_error(short, ANONYMOUS)
+    assert (told.status, told.code, told.retry_after) == (503, "no_room", 5)
+    assert "vllm" in told.text
+    for identity in (
+        Identity("i", frozenset({KeyScope.INFERENCE})),
+        Identity("l", models=("m",)),
+    ):
+        assert wait_error(short, identity).text == "there is not enough free memory for the model"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ MODEL = [
     ("check_endpoint: /h", "'checkEndpoint'"),
     ("unloadTimout: 3", "'unloadTimeout'"),
     ("startPort: 3", "'startPort'"),
+    ("memry: {ram: 1GiB}", "'memory'"),
+    ("memry: 6GiB", "'memory'"),
+    ("vram: 6GiB", "'memory'"),
+    ("pined: true", "'pinned'"),
 ]
 
 

@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
+    Answer,
     DeviceId,
     Evict,
     EvictionMode,
     NeverFits,
     NodeId,
+    NotYet,
     Placement,
     PlacementPlan,
     Policy,
@@ -22,6 +24,7 @@ from modelswap.core.placement.policy import (
     unrestricted,
 )
 from modelswap.core.spec import ModelId
+from modelswap.units import Bytes, Seconds
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 STOP, SLEEP = EvictionMode
@@ -41,7 +44,7 @@ _PLANS = st.builds(PlacementPlan, _EVICTIONS, _PLACEMENTS, st.text(max_size=5))
 _ANSWERS = _PLANS | st.builds(NeverFits, st.text(min_size=1, max_size=5))
 
 
-def saying(answer: PlacementPlan | NeverFits) -> Policy:
+def saying(answer: Answer) -> Policy:
     return lambda _: answer
 
 
@@ -130,3 +133,37 @@ def test_apart_adds_the_sharers_and_nothing_else(
 def test_apart_without_shared_addresses_restricts_nothing() -> None:
     """Where each address has one model, the policy is left out when it is joined."""
     assert apart({A: "p", B: "q"}) is unrestricted
+
+
+def test_a_wait_joins_the_others() -> None:
+    """The target waits if one policy says so, for the first time and the least patience of those that do."""
+    wait = NotYet("first", Seconds(5.0), None)
+    other = NotYet("second", Seconds(2.0), Seconds(60.0))
+    plan, never = PlacementPlan(frozenset({Evict(B)})), NeverFits("no")
+    assert all_of(saying(plan), saying(wait))(ASKED) == wait
+    both = all_of(saying(wait), saying(plan), saying(other))(ASKED)
+    assert both == NotYet("first; second", Seconds(2.0), Seconds(60.0))
+    assert all_of(saying(NotYet("x")), saying(plan))(ASKED) == NotYet("x")
+    assert all_of(saying(wait), saying(never))(ASKED) == never
+
+
+def test_what_an_earlier_policy_evicts_leaves_anyway() -> None:
+    """The later ones count it as leaving."""
+    seen: list[Question] = []
+
+    def later(question: Question) -> PlacementPlan:
+        seen.append(question)
+        return NO_EVICTIONS
+
+    plan = PlacementPlan(frozenset({Evict(B)}))
+    assert all_of(saying(plan), later)(ASKED) == plan
+    all_of(saying(NO_EVICTIONS), later)(ASKED)
+    assert [question.leaving for question in seen] == [{B}, set()]
+
+
+def test_a_promise_is_a_placement() -> None:
+    """What is set aside is kept, though no device was chosen."""
+    promised = PlacementPlan(placement=Placement(promised=((DeviceId("ram"), Bytes(7)),)))
+    assert all_of(saying(NO_EVICTIONS), saying(promised), saying(stop(frozenset({B}))))(
+        ASKED
+    ) == PlacementPlan(frozenset({Evict(B)}), promised.placement)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modelswap.core.commands import LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import ModelState
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.placement.policy import (
+    Answer,
     DeviceId,
     Evict,
     EvictionMode,
     Facts,
     NeverFits,
+    NotYet,
     Placement,
     PlacementPlan,
     Policy,
@@ -30,9 +34,11 @@ from modelswap.core.scheduling.admission import (
     WaitReason,
     decide,
 )
-from modelswap.core.spec import ClientId, ModelId, ModelSpec
+from modelswap.core.scheduling.queue import WaitQueue
+from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
 from modelswap.units import Seconds
 from support.controller_simulator import FakeGroup
+from support.memory_questions import RAM_ONLY
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 CLIENT = ClientId("c")
@@ -175,3 +181,72 @@ def test_a_swap_carries_placement_and_manner() -> None:
     assert ask(policy=policy) == Swap(placement=where)
     assert ask(b=UP, policy=policy) == Swap(asleep, where)
     assert {facts.epoch for facts in seen} == {7}
+
+
+def asked(view: ClusterView, answer: NotYet, *, arrived: float | None = None) -> Verdict:
+    request = LeaseRequest(A, CLIENT)
+    queued = None
+    if arrived is not None:
+        bound = Seconds(30)
+        queued = WaitQueue().add(RequestId(1), request, 0, Seconds(arrived), bound)
+    return decide(request, view, lambda _: answer, queued=queued)
+
+
+def view_of(*, now: float = 100, **more: Any) -> ClusterView:
+    fields: dict[str, Any] = {"alive": set(), "pending": set(), "draining": set()}
+    states = {model: ModelState(ModelSpec(id=model)) for model in (A, B, C)}
+    fields |= {"states": states, "abandoned": set(), "now": Seconds(now)}
+    return ClusterView(**(fields | more))
+
+
+def test_waiting_for_room() -> None:
+    """A request waits until the answer may be another one; it is refused when its patience ends."""
+    foreign = NotYet("vllm holds it", refuse_after=Seconds(60))
+    room = WaitReason.NO_ROOM
+    assert asked(view_of(), NotYet("b is new")) == Wait(room)
+    assert asked(view_of(), NotYet("b is new", Seconds(2))) == Wait(room, Seconds(102))
+    assert asked(view_of(), foreign) == Wait(room, Seconds(160))
+    assert asked(view_of(short_since={A: Seconds(50)}), foreign) == Wait(room, Seconds(160))
+    since = view_of(short_since={A: Seconds(50)})
+    assert asked(since, foreign, arrived=30) == Wait(room, Seconds(110))
+    assert asked(since, foreign, arrived=70) == Wait(room, Seconds(130))
+    long_since = view_of(short_since={A: Seconds(40)})
+    assert asked(long_since, foreign, arrived=30) == Refuse(Reason.NO_ROOM, "vllm holds it", LATER)
+    both = NotYet("both", Seconds(5), Seconds(60))
+    assert asked(since, both, arrived=30) == Wait(room, Seconds(105))
+
+
+def test_a_request_without_swap_may_wait_for_room() -> None:
+    """No model has to leave for it."""
+    request = LeaseRequest(A, CLIENT, no_swap=True)
+    verdict = decide(request, view_of(), lambda _: NotYet("later"))
+    assert verdict == Wait(WaitReason.NO_ROOM)
+
+
+def test_a_model_without_room_holds_nobody_up() -> None:
+    """Requests for others go on while an overdue one waits for memory that others hold."""
+    states = {A: ModelState(ModelSpec(id=A), UP), B: ModelState(ModelSpec(id=B))}
+    answers: dict[ModelId, Answer] = {A: PlacementPlan(), B: NotYet("later")}
+    view = view_of(states=states, alive={A})
+    verdict = decide(LeaseRequest(A, CLIENT), view, lambda q: answers[q.target], [B])
+    assert verdict == Serve()
+
+
+def test_the_question_says_what_becomes_of_the_others() -> None:
+    """Where devices are known: who leaves, who does not exit, who loads, and whether the request is overdue."""
+    d = ModelId("d")
+    phases = {A: Phase.STOPPING, B: Phase.STUCK, C: UP, d: Phase.STARTING}
+    states = {m: ModelState(ModelSpec(id=m), phase) for m, phase in phases.items()}
+    view = view_of(
+        states=states,
+        alive={A, B, C, d},
+        draining={B, C},
+        pending={A, d},
+        abandoned={A},
+        facts=Facts(pools=RAM_ONLY),
+    )
+    question = view.question(A, [A, B, C, d], is_overdue=True)
+    assert question.leaving == {A, C}
+    assert question.stuck == {B}
+    assert question.loading == {d}
+    assert question.is_overdue

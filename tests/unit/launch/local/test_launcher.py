@@ -377,3 +377,21 @@ class LoopNeeded:
         self._loop.call_soon_threadsafe(has_run.set)
         assert has_run.wait(30), "it was called on the loop"
         return self._function(*args)
+
+
+async def test_a_server_is_shown_its_gpus(
+    launcher: LocalLauncher, news: Any, spec: MakeSpec
+) -> None:
+    """The variables of its placement reach the process; those of the model win, and adoption does not see them."""
+    argv = ("sh", "-c", 'echo "[$CUDA_VISIBLE_DEVICES $HIP_VISIBLE_DEVICES]"; exec sleep 60')
+    plain = spec(argv=argv, env=("HIP_VISIBLE_DEVICES=1",))
+    placed = spec(
+        argv=argv,
+        env=("HIP_VISIBLE_DEVICES=1",),
+        device_env=("CUDA_VISIBLE_DEVICES=GPU-aa", "HIP_VISIBLE_DEVICES=0"),
+    )
+    assert placed.fingerprint == plain.fingerprint
+    launcher.start(placed)
+    await news.until_output(b"[GPU-aa 1]\n")
+    launcher.kill(M)
+    await news.until("exited")

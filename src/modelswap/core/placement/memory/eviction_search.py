@@ -98,9 +98,7 @@ def _exchange(
     """Put the cheapest model in the place of each dearer one that it can stand for, the dearest first."""
     by_cost = sorted(useful, key=lambda i: (costs[i], i))
     for i in sorted(chosen, key=lambda i: (-costs[i], i)):
-        for other in by_cost:
-            if costs[other] >= costs[i]:
-                break
+        for other in by_cost[: by_cost.index(i)]:
             pairs = zip(spare, frees[other], frees[i], strict=True)
             left = [more + gained - lost for more, gained, lost in pairs]
             if other not in chosen and min(left) >= 0:

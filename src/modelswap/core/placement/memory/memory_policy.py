@@ -1,6 +1,7 @@
 """The policy: a model runs beside the others while it fits; else the cheapest ones leave for it.
 
-A model of unknown need runs alone, until it was measured. The movable part of a need goes
+A model of unknown need runs alone, until it was measured; only pinned ones, and servers that do not exit,
+are beside it. The movable part of a need goes
 
 1. to one GPU, where that evicts no model: the one with the most room (`spread`) or the least (`pack`);
 2. else to as few GPUs as are enough, where that evicts no model;

@@ -77,7 +77,13 @@ def never(target: ModelId, need: Need, board: Board, free: Sequence[int]) -> str
     short = [_shortage(board, option, free) for option in _ways(board, need)]
     missing, text = min(short)
     more = "; the key memory: of the model says otherwise" * (need.source is NeedSource.PREDICTED)
-    return f"{target} needs {text} at most{_source(need)}: {gib(missing)} too much{more}"
+    kept = [
+        f"; loaded pinned models hold {gib(most - left)} of {pool.id}"
+        for pool, left in zip(board.pools, free, strict=True)
+        if (most := pool.total - pool.reserve) > left
+    ]
+    too_much = f"{gib(missing)} too much"
+    return f"{target} needs {text} at most{_source(need)}: {too_much}{''.join(kept)}{more}"
 
 
 def _ways(board: Board, need: Need) -> list[Option]:
@@ -88,10 +94,10 @@ def _ways(board: Board, need: Need) -> list[Option]:
 def _shortage(board: Board, option: Option, free: Sequence[int]) -> tuple[int, str]:
     """Return by how many bytes an option is short of *free*, and its largest shortage in words."""
     missing = board.missing(option, free)
-    worst, size = max(missing, key=lambda one: one[1])
+    worst, _ = max(missing, key=lambda one: one[1])
     room = max(0, sum(free[at] for at in worst.devices))
     text = f"{gib(worst.amount)} on {_names(board, worst.devices)}, which has {gib(room)} for it"
-    return sum(short for _, short in missing) or size, text
+    return sum(short for _, short in missing), text
 
 
 def _names(board: Board, devices: Sequence[int]) -> str:

@@ -106,3 +106,9 @@ def test_a_search_that_would_take_long_ends() -> None:
     found = cheapest_cover([1.0] * EXACT, frees, short)
     assert found is not None
     assert covers(found, frees, short)
+
+
+def test_what_helps_no_more_is_left_out() -> None:
+    """A second model for a shortage that is covered is not tried."""
+    frees = [(10, 0), (10, 0), (0, 10), (0, 10)]
+    assert cheapest_cover([1.0, 1.0, 5.0, 4.0], frees, (10, 10)) == [0, 3]

@@ -160,7 +160,8 @@ def test_a_pinned_model_never_leaves() -> None:
     answer = replace(one, needs=needs).ask("c")
     assert isinstance(answer, NeverFits)
     assert answer.why == (
-        "c needs 10.0 GiB on ram, which has 9.00 GiB for it at most (declared): 1.00 GiB too much"
+        "c needs 10.0 GiB on ram, which has 9.00 GiB for it at most (declared): 1.00 GiB too much; "
+        "loaded pinned models hold 6.00 GiB of ram"
     )
 
 
