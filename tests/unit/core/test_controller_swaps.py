@@ -156,7 +156,7 @@ def test_policies_are_told_how_models_are_used() -> None:
     sim.run(5)
     sim.arrive("b")
     busy = policy.seen[A]
-    assert (busy.idle, busy.in_flight, busy.waiting, busy.resident) == (0, 3, 0, 1.0)
+    assert (busy.idle, busy.in_flight, busy.waiting, busy.resident) == (0.0, 3, 0, 1.0)
     assert busy.rate > 0
     assert policy.facts.reload == {A: pytest.approx(5.0)}
     sim.run(20)

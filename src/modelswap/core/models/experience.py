@@ -76,7 +76,7 @@ class ReloadTimes:
                 self._start = Seconds(now - self._began)
         elif phase in LEAVING:
             self._left = now if self._left is None else self._left
-        elif phase is Phase.STOPPED:
+        else:
             if self._left is not None:
                 self._stop = Seconds(now - self._left)
             self._left = None

@@ -6,6 +6,7 @@ Guarantees, each checked after every step by `tests/unit/core/test_simulation.py
 * a swap never stops a model with running requests;
 * once a request is overdue, no later request is granted that stands in its way;
 * a load serves the requests that were queued for it when it ended;
+* while none is overdue, a model leaves after the waiting requests for it, but for those of a higher priority;
 * a background request neither overtakes the others nor takes a model from them;
 * no model is stopped for a request that allows no swap.
 

@@ -81,11 +81,11 @@ def test_a_rate_falls_without_requests() -> None:
 def test_a_model_is_kept_for_a_pause_that_comes_again() -> None:
     """As long as the remembered pauses take, with a margin; not for one that costs more than it saves."""
     pauses = Pauses()
-    assert pauses.worth_waiting(Seconds(10), 1) == 0
+    assert pauses.worth_waiting(Seconds(10), 1) == 0.0
     pauses.add(0.5)
     assert pauses.worth_waiting(Seconds(10), 1) == 0.5 * LATE
-    assert pauses.worth_waiting(Seconds(10), 20) == 0
-    assert pauses.worth_waiting(Seconds(0.4), 1) == 0
+    assert pauses.worth_waiting(Seconds(10), 20) == 0.0
+    assert pauses.worth_waiting(Seconds(0.4), 1) == 0.0
 
 
 def test_pauses_that_never_ended_count_against_it() -> None:
@@ -96,4 +96,4 @@ def test_pauses_that_never_ended_count_against_it() -> None:
             pauses.add(seen)
         assert pauses.worth_waiting(Seconds(10), 1) == hold
         pauses.add(inf)  # the oldest one is forgotten
-        assert pauses.worth_waiting(Seconds(10), 1) == 0
+        assert pauses.worth_waiting(Seconds(10), 1) == 0.0

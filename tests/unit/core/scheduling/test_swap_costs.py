@@ -58,7 +58,7 @@ def test_the_bound_follows_the_cost(b: float, a: float, expected: float) -> None
 
 
 def test_a_configured_bound_holds_whatever_swaps_cost() -> None:
-    assert Costs(Seconds(77), b=1.0).costs.bound(B, [A]) == 77
+    assert Costs(Seconds(77), b=1.0).costs.bound(B, [A]) == 77.0
 
 
 def test_an_unknown_model_is_assumed_to_load_from_a_disk() -> None:
@@ -124,7 +124,7 @@ def test_pauses_are_those_before_anything_else_was_loaded() -> None:
     found = Costs(a=5, b=5)
     state, costs = found.states[A], found.costs
     costs.note_pause(A, {}, set(), NOW)
-    assert state.pauses.worth_waiting(Seconds(10), 1) == 0
+    assert state.pauses.worth_waiting(Seconds(10), 1) == 0.0
     state.used = Seconds(NOW - 1)
     costs.note_pause(A, {}, set(), NOW)
     assert state.pauses.worth_waiting(Seconds(10), 1) == 2.0
@@ -133,7 +133,7 @@ def test_pauses_are_those_before_anything_else_was_loaded() -> None:
     assert state.pauses.worth_waiting(Seconds(30), 1) == 6.0
     for _ in range(8):
         costs.note_pause(A, {}, set(), NOW)
-    assert state.pauses.worth_waiting(Seconds(30), 1) == 0
+    assert state.pauses.worth_waiting(Seconds(30), 1) == 0.0
     state.in_flight = 1
     costs.note_pause(A, {B: PendingSwap(set(), (A,))}, set(), NOW)
-    assert state.pauses.worth_waiting(Seconds(30), 1) == 0
+    assert state.pauses.worth_waiting(Seconds(30), 1) == 0.0
