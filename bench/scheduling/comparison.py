@@ -26,9 +26,14 @@ class Comparison:
     why: str = ""
     """Why the bound is not the usual one."""
     tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
+    seeds: list[float] = field(default_factory=list[float])
+    """The ratio of each seed."""
 
-    def add(self, side: str, tally: Tally) -> None:
-        self.tallies.setdefault(side, Tally()).add(tally)
+    def add(self, seed: Mapping[str, Tally]) -> None:
+        """Count what became of one seed under every scheduler."""
+        for side, tally in seed.items():
+            self.tallies.setdefault(side, Tally()).add(tally)
+        self.seeds.append(_ratio(seed))
 
     @property
     def ours(self) -> Tally:
@@ -41,7 +46,7 @@ class Comparison:
     @property
     def ratio(self) -> float:
         """How many times the waiting of the best rival ours is."""
-        return self.ours.total / min(tally.total for tally in self.rivals.values())
+        return _ratio(self.tallies)
 
     @property
     def best_longest(self) -> float:
@@ -60,6 +65,11 @@ class Comparison:
         return "ok" if is_reached else "MISS"
 
 
+def _ratio(tallies: Mapping[str, Tally]) -> float:
+    best = min(tally.total for side, tally in tallies.items() if side != OURS)
+    return tallies[OURS].total / best
+
+
 def render_comparisons(comparisons: Iterable[Comparison]) -> str:
     """One Markdown table: per cell total waiting, longest wait, loads, share of time in which a model loads or stops."""
     found = list(comparisons)
@@ -70,7 +80,7 @@ def render_comparisons(comparisons: Iterable[Comparison]) -> str:
             one.name,
             f"{len(one.ours.waits):,}",
             *(_cell(one.tallies[side]) for side in sides),
-            f"{one.ratio:.2f}",
+            f"{one.ratio:.2f} ({min(one.seeds):.2f} to {max(one.seeds):.2f})",
             f"≤ {one.most:g}",
             _longest(one),
             one.verdict,
@@ -83,7 +93,7 @@ def render_comparisons(comparisons: Iterable[Comparison]) -> str:
 
 HOW: Final = (
     "A cell: seconds that requests waited until a server had them, all together; the longest wait; loads; share"
-    " of the time in which a model loads or stops. Where the bound is not 0.7:"
+    " of the time in which a model loads or stops. In brackets: the least and the most of the seeds. Where the bound is not 0.7:"
 )
 
 

@@ -88,8 +88,8 @@ def test_traces_follow_from_their_seed() -> None:
 
 def compared(ours: float, theirs: float, longest: float = 1.0) -> Comparison:
     found = Comparison("t", most=0.7, limit=40.0, why="a reason")
-    found.add("rival", Tally(waits=[theirs]))
-    found.add(OURS, Tally(waits=[ours - longest, longest]))
+    ours_ = Tally(waits=[ours - longest, longest])
+    found.add({"rival": Tally(waits=[theirs]), OURS: ours_})
     return found
 
 

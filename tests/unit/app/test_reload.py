@@ -43,6 +43,8 @@ class RecordingFleet(Fleet):
     def failure(self, *_: object) -> None:
         return None
 
+    async def read_memory(self, *_: object) -> None: ...
+
     def replace(self, *_: object, changed: Any, removed: Any) -> None:
         self.replaced.append((set(changed), set(removed)))
 

@@ -10,6 +10,7 @@ Units: seconds of the owner's clock.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -75,8 +76,6 @@ class SwapCosts:
             self._merge({model: took})
 
     def _merge(self, learned: Mapping[ModelId, Seconds]) -> None:
-        from dataclasses import replace  # noqa: PLC0415 - not for the first answer
-
         self.facts = replace(self.facts, reload={**self.facts.reload, **learned})
 
     def reload(self, model: ModelId) -> Seconds:

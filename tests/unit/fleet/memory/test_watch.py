@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from modelswap.units import Bytes
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
-ROOM = "devices: {ram: {reserve: 0}}\n"
+ROOM = (
+    "devices: {ram: {reserve: 0}}\n"
+    "routing: {router: {use: memory, settings: {memory: {minResidency: 0}}}}\n"
+)
 """All of the machine's 1,000 MiB."""
 
 
