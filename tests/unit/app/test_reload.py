@@ -17,6 +17,7 @@ from modelswap.app.systemd import ServiceManager
 from modelswap.config.diff import Diff, diff
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
+from modelswap.fleet.memory.state import MemoryState
 from support.gguf_builder import chat_model
 from support.services import close, make_services
 
@@ -43,7 +44,8 @@ class RecordingFleet(Fleet):
     def failure(self, *_: object) -> None:
         return None
 
-    async def read_memory(self, *_: object) -> None: ...
+    async def read_memory(self, *_: object) -> MemoryState:
+        return MemoryState()
 
     def replace(self, *_: object, changed: Any, removed: Any) -> None:
         self.replaced.append((set(changed), set(removed)))
