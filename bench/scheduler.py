@@ -6,6 +6,7 @@ on a real clock, so every run has the same result.
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from bench.scheduling.comparison import OURS, Comparison
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.scheduling.machine import Scheduler
+    from bench.scheduling.traces import Workload
 
 SIDES: Final[dict[str, Callable[[Machine], Scheduler]]] = {
     "llama-swap, no groups": LlamaSwap,
@@ -30,14 +32,17 @@ SEEDS: Final = 5
 
 
 def scheduler(_rounds: int, *, quick: bool) -> list[Comparison]:  # noqa: ARG001 - it needs all seeds
-    """Compare on every trace, with every seed: a minute of CPU time."""
-    found: list[Comparison] = []
-    for workload in TRACES:
-        traces = [workload.make(seed) for seed in range(1, SEEDS + 1)]
-        swap = max(m.start + m.stop for trace in traces for m in trace.models.values())
-        comparison = Comparison(traces[0].name, MOST_BOUND + swap, workload.why)
-        for trace in traces:
-            comparison.add({side: Machine(trace, by).replay() for side, by in SIDES.items()})
-        comparison.limit += comparison.ours.longest_run
-        found.append(comparison)
-    return found
+    """Compare on every trace, with every seed: a minute of CPU time, on all processors."""
+    with ProcessPoolExecutor() as processes:
+        return list(processes.map(compare, TRACES))
+
+
+def compare(workload: Workload) -> Comparison:
+    """Replay one workload under every scheduler."""
+    traces = [workload.make(seed) for seed in range(1, SEEDS + 1)]
+    swap = max(m.start + m.stop for trace in traces for m in trace.models.values())
+    comparison = Comparison(traces[0].name, MOST_BOUND + swap, workload.why)
+    for trace in traces:
+        comparison.add({side: Machine(trace, by).replay() for side, by in SIDES.items()})
+    comparison.limit += comparison.ours.longest_run
+    return comparison
