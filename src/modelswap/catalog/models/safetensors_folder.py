@@ -65,6 +65,11 @@ class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
+_CONFIG_DECODER: Final = msgspec.json.Decoder(_Config)
+_INDEX_DECODER: Final = msgspec.json.Decoder(_Index)
+"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
+
+
 @dataclass(frozen=True, slots=True)
 class FolderVerdict:
     candidate: Candidate | None = None
@@ -95,7 +100,7 @@ def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Rea
     problem = ""
     config = _Config()
     try:
-        config = _decode(folder.files[_CONFIG], _Config)
+        config = _decode(folder.files[_CONFIG], _CONFIG_DECODER)
         weights = _listed(folder, weights)
     except (OSError, ValueError, RecursionError) as error:
         problem = _said(error)
@@ -136,11 +141,11 @@ def _said(error: Exception) -> str:
     return str(error)
 
 
-def _decode(file: FoundFile, kind: type[T]) -> T:
+def _decode(file: FoundFile, decoder: msgspec.json.Decoder[T]) -> T:
     if file.size > MOST_JSON:
         raise ValueError(f"has a {file.name} of {file.size} bytes; at most {MOST_JSON} are read")
     try:
-        return msgspec.json.decode(read_start(Path(file.path), MOST_JSON), type=kind)
+        return decoder.decode(read_start(Path(file.path), MOST_JSON))
     except msgspec.MsgspecError as error:
         raise ValueError(f"has a {file.name} that is not as expected: {error}") from None
 
@@ -151,7 +156,7 @@ def _listed(folder: Folder, weights: list[FoundFile]) -> list[FoundFile]:
     Mistral's own format, `consolidated`, lies beside the same weights in the usual one.
     """
     index = folder.files.get(_INDEX)
-    names = sorted(set(_decode(index, _Index).weight_map.values())) if index else []
+    names = sorted(set(_decode(index, _INDEX_DECODER).weight_map.values())) if index else []
     if not names:
         return [each for each in weights if not each.name.startswith("consolidated")] or weights
     missing = [name for name in names if name not in folder.files]
