@@ -29,6 +29,7 @@ MOST_ROWS: Final = 1000
 """Rows: far more than one machine's models; those that ran longest ago go first."""
 _BUSY: Final = Seconds(5.0)
 """To wait for another process's lock: two fronts share the file during a hand-over."""
+_DECODER: Final = msgspec.json.Decoder(LearnedNeed)
 _VERSION: Final = 1
 """`user_version` of the file; another one's is set aside."""
 _SCHEMA: Final = (
@@ -98,7 +99,7 @@ class NeedStore:
 
     def _load(self) -> None:
         self._connection, rows = _opened(self._path)
-        found = {key: msgspec.json.decode(text, type=LearnedNeed) for key, text in rows}
+        found = {key: _DECODER.decode(text) for key, text in rows}
         with self._lock:
             self._needs = {**found, **self._needs}
 
