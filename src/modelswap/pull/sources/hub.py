@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
-from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from modelswap.catalog.pulls.hub_choice import NoSuchModelError, choose_files
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from modelswap.pull.timing import PullTiming
     from modelswap.pull.watch import PullWatch
 
+constants.HF_HUB_DISABLE_TELEMETRY = True
+"""The library would ask the hub for a list of agents, and tell it which one runs this program, and that PyTorch
+is here. Here and not in the environment, which the model servers get."""
 _HOME: Final = "https://huggingface.co"
 _MAIN: Final = "main"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
