@@ -166,6 +166,8 @@ def _model(
         model, file = _whole(store, manifest, read, name)
     except ManifestError as error:
         return _broken(name, path, str(error))
+    if model.problem:
+        model = replace(model, path=path)  # it has the name; the reason has the blob's
     choice = _choice(name, path, aliases, is_broken=bool(model.problem))
     return UnnamedModel(model, choice, file.identity, is_shared=True)
 
