@@ -19,6 +19,7 @@ import msgspec
 from huggingface_hub import HfApi, constants, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from modelswap import __version__
 from modelswap.catalog.pulls.hub_choice import NoSuchModelError, choose_files
 from modelswap.catalog.pulls.tree import TreeEntry, encode_tree
 from modelswap.pull.failures import PullError, not_written
@@ -159,7 +160,9 @@ class HubPlanner:
 
     def _ask(self, timing: PullTiming) -> ModelInfo:
         """Ask for the newest revision and its files, once."""
-        api = HfApi(endpoint=self._access.endpoint, library_name="modelswap")
+        api = HfApi(
+            endpoint=self._access.endpoint, library_name="modelswap", library_version=__version__
+        )
         try:
             with translated(self._access.host):
                 return api.model_info(
