@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from modelswap.catalog.candidate import Candidate, choose
 from modelswap.catalog.files import Remark
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelKind
 from modelswap.catalog.names import meaningful
 from modelswap.catalog.small_files import read_start
+from modelswap.catalog.unnamed_model import UnnamedModel, choose
 from modelswap.units import Bytes
 
 from .summary import REASONING, TOOLS, BrokenFile, total
@@ -20,8 +20,8 @@ from .summary import REASONING, TOOLS, BrokenFile, total
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.catalog.candidate import Place
     from modelswap.catalog.files import Folder, FoundFile
+    from modelswap.catalog.unnamed_model import Place
 
     from .summary import SafetensorsSummary
 
@@ -72,7 +72,7 @@ _INDEX_DECODER: Final = msgspec.json.Decoder(_Index)
 
 @dataclass(frozen=True, slots=True)
 class FolderVerdict:
-    candidate: Candidate | None = None
+    candidate: UnnamedModel | None = None
     set_aside: Remark | None = None
     """Why the folder is no model, where it looks like one."""
     hides_folders: bool = False
@@ -96,7 +96,7 @@ def find_model(folder: Folder, place: Place, read: Read) -> FolderVerdict:
     return FolderVerdict(candidate=candidate, hides_folders="modules.json" in names)
 
 
-def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Read) -> Candidate:
+def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Read) -> UnnamedModel:
     problem = ""
     config = _Config()
     try:
@@ -132,7 +132,7 @@ def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Rea
         problem=problem,
     )
     choice = choose(place, base, base, "", folder.path, alone=False, is_broken=bool(problem))
-    return Candidate(model, choice, weights[0].identity)
+    return UnnamedModel(model, choice, weights[0].identity)
 
 
 def _said(error: Exception) -> str:

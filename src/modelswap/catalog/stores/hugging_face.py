@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelswap.catalog.candidate import Repository
 from modelswap.catalog.files import Remark
 from modelswap.catalog.small_files import read_start
+from modelswap.catalog.unnamed_model import Repository
 
 if TYPE_CHECKING:
     from modelswap.catalog.files import Folder

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import httpx2
 import msgspec
-from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from modelswap import __version__
 from modelswap.catalog.pulls.hub_choice import NoSuchModelError, choose_files, is_plain
 from modelswap.catalog.pulls.tree import TreeEntry, encode_tree
 from modelswap.pull.failures import PullError, not_written
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from modelswap.pull.timing import PullTiming
     from modelswap.pull.watch import PullWatch
 
+constants.HF_HUB_DISABLE_TELEMETRY = True
+"""The library would ask the hub for a list of agents, and tell it which one runs this program, and that PyTorch
+is here. Here and not in the environment, which the model servers get."""
 _MAIN: Final = "main"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 _Size = Annotated[int, msgspec.Meta(ge=0)]
@@ -136,7 +140,9 @@ class HubPlanner:
 
     def _ask(self, timing: PullTiming) -> ModelInfo:
         """Ask for the newest revision and its files, once."""
-        api = HfApi(endpoint=self._access.endpoint, library_name="modelswap")
+        api = HfApi(
+            endpoint=self._access.endpoint, library_name="modelswap", library_version=__version__
+        )
         try:
             with translated(self._access.host):
                 return api.model_info(

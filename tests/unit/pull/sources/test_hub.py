@@ -46,6 +46,20 @@ def test_a_model_and_its_projector_come(hub: Hub, pulling: Pulling, model: bytes
     assert not hub.downloads("tiny-Q2_K.gguf")
 
 
+def test_nothing_is_asked_and_told_but_for_the_model(
+    hub: Hub, pulling: Pulling, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's telemetry is off: no list of agents is asked for, none is named to the hub."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
+    nowhere = str(pulling.folder / "agents.json")
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", nowhere)
+    hub.add(REPOSITORY, {MODEL: model})
+    pulling.pull(SOURCE)
+    assert hub.asked
+    assert all(REPOSITORY in one.path or MODEL in one.path for one in hub.asked), hub.asked
+
+
 def test_the_library_finds_what_was_pulled(hub: Hub, pulling: Pulling, model: bytes) -> None:
     """`huggingface_hub` takes the files for its own, and does not load them again."""
     hub.add(REPOSITORY, {MODEL: model})
