@@ -33,6 +33,8 @@ CASES: dict[str, Callable[..., list[Figure] | list[Curve] | list[Comparison]]] =
     "growth": growth,
     "scheduler": scheduler.scheduler,
 }
+BY_NAME = ("memory",)
+"""Cases that take minutes: they run only by their name."""
 BUSY = 1.0
 """Load average (runnable processes) from which on swaps, starts and the slowest answers say nothing."""
 
@@ -59,7 +61,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
     parser = argparse.ArgumentParser(prog="bench", description="Measure modelswap beside nginx.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
+    names = f"{', '.join(CASES)}  [default: all but {', '.join(BY_NAME)}]"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.add_argument("--quick", action="store_true", help="fewer requests per round")
     parser.add_argument("--rounds", type=int, help="rounds per case  [default: 5; quick: 2]")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bound is missed")
@@ -79,7 +82,7 @@ def main() -> int:
     if (load := os.getloadavg()[0]) > BUSY:
         print(f"other work runs on this machine (load {load:.0f}): run it again", file=sys.stderr)
     found: list[Found] = []
-    for name in asked.names or CASES:
+    for name in asked.names or (name for name in CASES if name not in BY_NAME):
         began = time.monotonic()
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)
         try:

@@ -35,7 +35,7 @@ def scheduler(_rounds: int, *, quick: bool) -> list[Comparison]:  # noqa: ARG001
     for workload in TRACES:
         traces = [workload.make(seed) for seed in range(1, SEEDS + 1)]
         swap = max(m.start + m.stop for trace in traces for m in trace.models.values())
-        comparison = Comparison(traces[0].name, workload.most, MOST_BOUND + swap, workload.why)
+        comparison = Comparison(traces[0].name, MOST_BOUND + swap, workload.why)
         for trace in traces:
             comparison.add({side: Machine(trace, by).replay() for side, by in SIDES.items()})
         comparison.limit += comparison.ours.longest_run

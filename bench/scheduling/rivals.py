@@ -140,9 +140,11 @@ class Ollama:
 
     `processPending`, `getRunner` and `findRunnerToUnload` of `server/sched.go` (`field.md` §3.1). A
     request for a loaded model is served at once. All others are one queue, and only its first request
-    is worked on: one load at a time. A victim is idle, or will leave when it is. Its order among
-    runners of one keep-alive is that of their names; here it is the least recently used one, which is
-    kinder. The limit of three models for each GPU is off.
+    is worked on: one load at a time. A victim is idle, or will leave when it is.
+
+    Kinder than it is: a request for the model that loads is served when that is ready, as in the releases
+    before it ran llama-server (since then it joins the queue); the victim is the least recently used runner,
+    not the first by name; the limit of three models for each GPU is off; a model has all slots, not one.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -151,12 +153,17 @@ class Ollama:
         self._victim = ""
         """Leaves as soon as it is idle."""
         self._loading = ""
+        self._joined: list[Request] = []
+        """Wait for the model that loads."""
         self._leaving = ""
         self._used: dict[str, float] = {}
 
     def on_request(self, request: Request) -> None:
         if self._machine.is_ready(request.model):
             self._machine.serve(request)
+            return
+        if request.model == self._loading:
+            self._joined.append(request)
             return
         self._pending.append(request)
         self._work()
@@ -168,6 +175,9 @@ class Ollama:
     def on_loaded(self, model: str) -> None:
         self._used[model] = self._machine.now
         self._loading = ""
+        joined, self._joined = self._joined, []
+        for request in (self._pending.popleft(), *joined):
+            self._machine.serve(request)
         self._work()
 
     def on_unloaded(self, model: str) -> None:
