@@ -78,7 +78,7 @@ class Facts:
     epoch: int = 0
     """Changes with every other field; the scheduler decides anew when it changed."""
     pools: Sequence[DevicePool] = ()
-    """Empty: nothing is known of the devices, and nothing is placed by memory."""
+    """Empty: nothing is known of the devices, or no policy asks for them."""
     needs: Mapping[ModelId, Need] = field(default_factory=dict[ModelId, Need])
     """A model of unknown need is not listed, or its need says so."""
     held: Mapping[ModelId, Mapping[DeviceId, Bytes]] = field(

@@ -29,6 +29,7 @@ from modelswap.core.placement.policy import (
     NotYet,
     Placement,
     PlacementPlan,
+    stop,
 )
 from modelswap.units import Bytes, Seconds
 
@@ -66,11 +67,25 @@ def memory_policy(rules: MemoryRules, pinned: Collection[ModelId] = ()) -> Polic
 
     def policy(question: Question) -> Answer:
         target, live = question.target, question.live
-        if not question.facts.pools or (target in live and target not in question.leaving):
+        if target in live and target not in question.leaving:
             return NO_EVICTIONS
+        if not question.facts.pools:
+            return _one_at_a_time(question, kept)
         return _Decision(question, rules, kept).answer()
 
     return policy
+
+
+def _one_at_a_time(question: Question, pinned: frozenset[ModelId]) -> Answer:
+    """Answer before anything is known of the devices: beside pinned models alone.
+
+    So a driver that is slow or hangs does not let everything start at once. What runs already, as at an
+    adoption, stays until a request has waited for its bound.
+    """
+    others = frozenset(question.live) - {question.target, *pinned}
+    if not others:
+        return NO_EVICTIONS
+    return stop(others, wording.NOT_READ) if question.is_overdue else NotYet(wording.NOT_READ)
 
 
 class _Decision:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from modelswap.core.placement.memory.memory_policy import ROUNDING, memory_policy
+from modelswap.core.placement.memory.wording import NOT_READ
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
     RAM,
@@ -63,8 +64,12 @@ def test_beside_the_others_while_it_fits() -> None:
 
 
 def test_nothing_is_known_of_the_devices() -> None:
-    """Without pools nothing is placed by memory."""
-    assert replace(small(), pools=()).ask("c") == NO_EVICTIONS
+    """Without pools one model runs at a time, beside pinned ones; an overdue request has the others leave."""
+    blind = replace(small(), pools=())
+    assert blind.ask("a") == replace(blind, holds={}).ask("c") == NO_EVICTIONS
+    assert blind.ask("c") == NotYet(NOT_READ)
+    assert evicted(blind.ask("c", is_overdue=True)) == {"a", "b"}
+    assert replace(blind, pinned=frozenset("ab")).ask("c") == NO_EVICTIONS
 
 
 def test_a_model_that_runs_stays_beside_the_others() -> None:
