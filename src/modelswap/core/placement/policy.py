@@ -66,6 +66,10 @@ class Need:
     """On one GPU, or split over several, whichever the policy chooses."""
     source: NeedSource = NeedSource.UNKNOWN
     """`UNKNOWN`: the figures mean nothing; the model runs alone until it was measured once."""
+    is_fitted: bool = False
+    """The server takes less where less is free: it is never too large."""
+    least_ram: Bytes = Bytes(0)
+    """What it takes of `ram` even then, such as weights; it waits for so much, if others hold it."""
 
 
 UNKNOWN_NEED: Final = Need()
