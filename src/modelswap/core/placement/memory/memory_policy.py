@@ -99,9 +99,9 @@ class _Decision:
         self._others = [model for model in question.live if model != question.target]
         self._board = Board(question.facts, self._others)
         self._staying = pinned | question.stuck
+        self._movable = [model for model in self._others if model not in self._staying]
         need = question.facts.needs.get(question.target, UNKNOWN_NEED)
         self._need = self._fitted(need) if need.is_fitted else need
-        self._movable = [model for model in self._others if model not in self._staying]
         self._costs: dict[ModelId, float] = {}
 
     def answer(self) -> Answer:
@@ -128,7 +128,9 @@ class _Decision:
         least = Bytes(max(0, min(need.least_ram, at_most.get(RAM, 0))))
         if RAM in fixed:
             fixed[RAM] = max(fixed[RAM], least)
-        on_gpus = sum(room[board.pools[at].id] - fixed.get(board.pools[at].id, 0) for at in board.gpus)
+        on_gpus = sum(
+            room[board.pools[at].id] - fixed.get(board.pools[at].id, 0) for at in board.gpus
+        )
         return replace(need, fixed=fixed, movable=Bytes(min(need.movable, on_gpus)))
 
     # Models of unknown need
