@@ -295,7 +295,8 @@ class Fleet:
         """Go on with another plan; models that are the same in both run on untouched."""
         self.plan = plan
         self._running.replace(plan, changed)
-        self._memory.replace(plan)
+        if plan.memory is not None:
+            self._memory.replace(plan)
         moved = self._take_back(changed)
         self._execute(
             self._controller.replace(
@@ -308,6 +309,8 @@ class Fleet:
                 now=self._now(),
             )
         )
+        if plan.memory is None:
+            self._memory.replace(plan)  # the policy that it ends needed its facts until here
         self.gate.replace(plan)
         for ticket, request in moved:
             self.gate.enter(ticket, request, is_new=False)
