@@ -129,12 +129,12 @@ class Fleet:
     def enter(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = True) -> None:
         """Wait with this ticket, which gets a number; not *is_new*: it was queued elsewhere before."""
         ticket.id = RequestId(next(self._ids))
-        if self._needs_pull(ticket.model):
+        if self.needs_pull(ticket.model):
             self.gate.enter(ticket, request, is_new=is_new)
         else:
             self._admit(ticket, request, is_new=is_new)
 
-    def _needs_pull(self, model: ModelId) -> bool:
+    def needs_pull(self, model: ModelId) -> bool:
         """Tell whether a model cannot be started yet; one that runs as configured has its files."""
         if not self.gate.holds(model):
             return False
@@ -201,7 +201,7 @@ class Fleet:
         return self.gate.progress(model)
 
     def explain(self, model: ModelId) -> Explanation | None:
-        """Say what a request that came now would lead to, and why; nothing changes."""
+        """Say what a request that came now would lead to, and why; of one that `needs_pull`: after that."""
         return self._controller.explain(model, self._now())
 
     def expires_in(self, model: ModelId) -> Seconds | None:
