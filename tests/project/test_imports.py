@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
+from pathlib import Path
 
 import grimp
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from modelswap.deferred import Pattern
 
 ROOM = "modelswap"
+PACKAGE = Path(__file__).parents[2] / "src" / ROOM
 
 
 @cache
@@ -58,3 +61,21 @@ def test_patterns_compile() -> None:
             for value in vars(import_module(name)).values():
                 if isinstance(value, Pattern):
                     assert getattr(value, "pattern")  # noqa: B009 - the compiled one has it
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)
+def test_types_are_prepared_before_threads_decode(file: Path) -> None:
+    """A type of our own is decoded by a decoder that is made at import.
+
+    msgspec 0.22 crashes the process when two threads are the first to decode into one type.
+    """
+    for call in ast.walk(ast.parse(file.read_text())):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            types = [word.value for word in call.keywords if word.arg == "type"]
+            if call.func.attr == "decode" and types:
+                assert not _own_types(types[0]), f"{file}:{call.lineno}"
+
+
+def _own_types(type_: ast.expr) -> set[str]:
+    names = {node.id for node in ast.walk(type_) if isinstance(node, ast.Name)}
+    return names - {"dict", "list", "str", "int", "float", "bytes", "Any", "object"}

@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from modelswap import __version__
@@ -233,11 +234,13 @@ class Program:
             self._launcher,
             self._services.fleet_events,
             pulls=Pulls(self._services.puller, self._pulled.on_pulled),
-            memory=MemorySources(store=self._state_directory() / "needs.db"),
+            memory=MemorySources(store=self._state_directory / "needs.db"),
         )
         return self._fleet
 
+    @cached_property
     def _state_directory(self) -> Path:
+        """Of this front: it is found, made and probed once."""
         try:
             return state_directory(self._options.state_dir, str(self._address))
         except LaunchError as error:
@@ -245,7 +248,7 @@ class Program:
 
     def _launcher(self, listener: Listener) -> Launcher:
         options, address = self._options, str(self._address)
-        directory = self._state_directory()
+        directory = self._state_directory
         self._services.spool = SpoolFolders(directory / "spool")
         files = [str(f.resolve()) for f in (options.config, options.config_dir) if f is not None]
         self._note = StatusFile(directory, listen=address, config=os.pathsep.join(files))

@@ -48,6 +48,9 @@ class _Content(msgspec.Struct, frozen=True):
     entries: list[_Entry]
 
 
+_DECODER: Final = msgspec.msgpack.Decoder(_Content)
+
+
 class HeaderCache:
     """In memory alone where no path is given."""
 
@@ -95,7 +98,7 @@ def _load(path: Path) -> list[_Entry]:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             return []
-        content = msgspec.msgpack.decode(data, type=_Content)
+        content = _DECODER.decode(data)
     except (OSError, ValueError, RecursionError):
         return []
     return content.entries[:MOST_ENTRIES] if content.version == _VERSION else []

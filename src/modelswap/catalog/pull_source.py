@@ -6,6 +6,7 @@ query of a URL, which may be a signature.
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -39,6 +40,8 @@ _OLLAMA_PART: Final = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 _OLLAMA_HOST: Final = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,249}(?::[0-9]{1,5})?")
 _HOST_AND_PORT: Final = regex(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 _UNPRINTABLE: Final = regex(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_USER: Final = regex(r"(?is)^((?:https?|ftp):/{0,2}).*@|^([a-z]*:)[^/]*@")
+"""What may be a name and a password, also where slashes are missing or too many."""
 _HUB_HOSTS: Final = ("huggingface.co", "hf.co", "www.huggingface.co")
 _ENDING: Final = ".gguf"
 
@@ -65,7 +68,7 @@ class HubSource:
 class UrlSource:
     """A GGUF file at an address of its own."""
 
-    url: str
+    url: str = field(repr=False)
     """The whole address: a secret where it has a password or a query."""
 
     @property
@@ -128,11 +131,7 @@ def _wrong(text: str, reason: str) -> ValueError:
 
 def _shown(text: str) -> str:
     """Return a wrong text as an error may quote it: without password and query."""
-    scheme, slashes, rest = text.partition("://")
-    if slashes:
-        address, slash, path = rest.partition("/")
-        text = scheme + slashes + address.rpartition("@")[2] + slash + path
-    text = text.partition("?")[0].partition("#")[0]
+    text = _USER.sub(r"\1\2", text.partition("?")[0].partition("#")[0])
     text = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
@@ -174,7 +173,7 @@ def _url(text: str) -> HubSource | UrlSource:
     host = (found.hostname or "").lower()
     if not _HOST_AND_PORT.fullmatch(_address(found)) or port == 0:
         raise _wrong(text, "it has no host")
-    if host in _HUB_HOSTS and not found.query:
+    if host in _HUB_HOSTS and found.query in {"", "download=true"}:  # the site's links to files
         hub = _hub_page(found, text)
         if hub is not None:
             return hub

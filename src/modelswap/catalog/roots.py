@@ -36,6 +36,9 @@ class _LmStudioSettings(msgspec.Struct, rename="camel"):
     downloads_folder: str = ""
 
 
+_DECODER: Final = msgspec.json.Decoder(_LmStudioSettings)
+
+
 def default_roots(
     environ: Mapping[str, str] | None = None, home: Path | None = None, platform: str = sys.platform
 ) -> tuple[Root, ...]:
@@ -120,7 +123,7 @@ def _lm_studio(home: Path) -> Iterator[Path]:
     homes = [home / pointed] if pointed and "\0" not in pointed else []
     for each in (*homes, home / ".lmstudio"):
         try:
-            settings = msgspec.json.decode(_read(each / "settings.json"), type=_LmStudioSettings)
+            settings = _DECODER.decode(_read(each / "settings.json"))
         except (ValueError, RecursionError):
             settings = _LmStudioSettings()
         if settings.downloads_folder and "\0" not in settings.downloads_folder:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .candidate import Place, Repository
 from .files import Remark, Walk
 from .found import ModelSource
 from .header_cache import HeaderCache
@@ -21,16 +20,17 @@ from .models import gguf_files, safetensors_folder
 from .models.traits import Role
 from .names import assign, stem_parts
 from .stores import hugging_face, ollama
+from .unnamed_model import Place, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .candidate import Candidate
     from .files import Folder
     from .found import FoundModel
     from .models.projectors import Projector
     from .roots import Root
     from .stores.hugging_face import CachedRepository
+    from .unnamed_model import UnnamedModel
 
     ProjectorsByFolder = dict[tuple[str, ...], list[Projector]]
 
@@ -69,7 +69,7 @@ def scan(roots: Iterable[Root], cache: HeaderCache | None = None) -> Catalog:
 class _Scan:
     def __init__(self, reader: HeaderReader) -> None:
         self._reader = reader
-        self._candidates: list[tuple[int, Candidate]] = []
+        self._candidates: list[tuple[int, UnnamedModel]] = []
         self._problems: list[Remark] = []
         self._set_aside: list[Remark] = []
         self._projectors: list[list[Projector]] = []
@@ -102,12 +102,12 @@ class _Scan:
         title: str,
         repository: Repository | None = None,
         others: ProjectorsByFolder | None = None,
-    ) -> list[Candidate]:
+    ) -> list[UnnamedModel]:
         """Return the models of a root, or of one snapshot of a repository.
 
         `others` are projectors of the same folders in other snapshots.
         """
-        candidates: list[Candidate] = []
+        candidates: list[UnnamedModel] = []
         projectors: ProjectorsByFolder = dict(others or {})
         walk = Walk(path)
         for folder in walk:
@@ -127,7 +127,7 @@ class _Scan:
 
     def _folder(
         self, walk: Walk, folder: Folder, place: Place, projectors: ProjectorsByFolder
-    ) -> list[Candidate]:
+    ) -> list[UnnamedModel]:
         self._set_aside += [
             Remark(str(Path(folder.path, name)), "is being downloaded")
             for name in folder.unfinished
@@ -151,18 +151,18 @@ class _Scan:
             self._set_aside.append(verdict.set_aside)
         return found.candidates + ([verdict.candidate] if verdict.candidate else [])
 
-    def _ollama(self, folder: Folder) -> tuple[Candidate, ...]:
+    def _ollama(self, folder: Folder) -> tuple[UnnamedModel, ...]:
         found = ollama.find_models(Path(folder.path), self._reader.gguf)
         self._problems += found.problems
         self._set_aside += found.set_aside
         return found.candidates
 
-    def _hugging_face(self, folder: Folder) -> list[Candidate]:
+    def _hugging_face(self, folder: Folder) -> list[UnnamedModel]:
         """Return the models of a repository: of each file the best revision."""
         cached = hugging_face.open_repository(folder)
         self._set_aside += cached.remarks
         others = self._all_projectors(cached) if len(cached.snapshots) > 1 else {}
-        best: dict[str, Candidate] = {}
+        best: dict[str, UnnamedModel] = {}
         for snapshot in cached.snapshots:
             for candidate in self._snapshot(snapshot, cached.repository, others):
                 key = str(candidate.model.path.relative_to(snapshot))
@@ -173,7 +173,7 @@ class _Scan:
 
     def _snapshot(
         self, path: str, repository: Repository, others: ProjectorsByFolder
-    ) -> list[Candidate]:
+    ) -> list[UnnamedModel]:
         return self._tree(path, ModelSource.HUGGING_FACE, repository.name, repository, others)
 
     def _all_projectors(self, cached: CachedRepository) -> ProjectorsByFolder:
@@ -195,10 +195,10 @@ def _repository(source: ModelSource, folder: Folder) -> Repository | None:
     return Repository(*folder.parts[:_PUBLISHED])
 
 
-def _each_once(found: list[tuple[int, Candidate]]) -> list[Candidate]:
+def _each_once(found: list[tuple[int, UnnamedModel]]) -> list[UnnamedModel]:
     """Return each model once; of several paths to one file, the one that names it best."""
-    same: dict[object, list[tuple[int, Candidate]]] = defaultdict(list)
-    kept: list[Candidate] = []
+    same: dict[object, list[tuple[int, UnnamedModel]]] = defaultdict(list)
+    kept: list[UnnamedModel] = []
     for index, candidate in found:
         if candidate.is_shared:
             kept.append(candidate)
@@ -213,7 +213,7 @@ def _each_once(found: list[tuple[int, Candidate]]) -> list[Candidate]:
     return kept
 
 
-def _preference(found: tuple[int, Candidate]) -> tuple[bool, bool, bool, int, str]:
+def _preference(found: tuple[int, UnnamedModel]) -> tuple[bool, bool, bool, int, str]:
     index, candidate = found
     says_nothing = not stem_parts(candidate.model.path.stem).base
     has_problem = bool(candidate.model.problem)

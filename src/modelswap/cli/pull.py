@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +65,11 @@ def command(*, config: Path | None, as_json: bool, quiet: bool, sources: tuple[s
     except KeyboardInterrupt:
         say("", "stopped; what came is kept: the same command goes on from there")
         sys.exit(_STOPPED)
+    except OSError as problem:
+        if problem.errno == errno.EPIPE:  # click ends quietly where the reader has gone
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered is written at the exit
+        fail(f"modelswap: the output cannot be written: {problem.strerror}")
     sys.exit(0 if all(one.failure is None for one in ended) else 1)
 
 
@@ -106,19 +113,26 @@ async def _pull(sources: list[str], shown: Output) -> list[PullProgress]:
     puller = ThreadPuller()
     changed = asyncio.Event()
 
+    lost: list[OSError] = []
+
     def tell(progress: PullProgress) -> None:
-        shown.show(progress)
+        try:
+            shown.show(progress)
+        except OSError as problem:
+            lost.append(problem)
         changed.set()
 
     puller.subscribe(tell)
     for source in sources:
         puller.start(source)
     try:
-        while not all(progress.is_over for progress in puller.pulls()):
+        while not lost and not all(progress.is_over for progress in puller.pulls()):
             await changed.wait()
             changed.clear()
     finally:
         puller.close()
+    if lost:
+        raise lost[0]
     for source in sources:
         await _say_end(puller, source, shown)
     return puller.pulls()

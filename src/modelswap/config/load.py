@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
 
     from modelswap.core.placement.policy import DeviceId
+    from modelswap.core.spec import IdleModel
 
     from .discover.discovery import FoundModels
     from .discover.disk.places import Discovery
@@ -210,16 +211,7 @@ def _plan(
     check_peer_names(names, offered, diagnostics)
     chosen = selectors(raw.selectors, names, diagnostics)
     on_idle = idle_model(raw.hooks.on_idle, names, diagnostics)
-    common = Common(
-        start_timeout=start_timeout(raw, diagnostics),
-        unload_timeout=unload_timeout(raw),
-        ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
-        request_ttl=raw.request_ttl,
-        idle_model=None if on_idle is None else on_idle.model,
-        send_loading_state=raw.send_loading_state,
-        priorities=priorities(raw.routing.scheduler, names, diagnostics),
-        windows=windows,
-    )
+    common = _common(raw, names, on_idle, diagnostics, windows=windows)
     models = {
         ModelId(t.id): build(
             t, common, found.scratch if found is not None and t.id in found.served else report
@@ -255,6 +247,27 @@ def _plan(
         key_files=tuple(
             one.key_file for one in raw.api_keys if not isinstance(one, str) and one.key_file
         ),
+    )
+
+
+def _common(
+    raw: RawConfig,
+    names: NameIndex,
+    on_idle: IdleModel | None,
+    diagnostics: Diagnostics,
+    *,
+    windows: bool,
+) -> Common:
+    """Return what the file says for all models."""
+    return Common(
+        start_timeout=start_timeout(raw, diagnostics),
+        unload_timeout=unload_timeout(raw),
+        ttl=Seconds(raw.global_ttl) if raw.global_ttl else None,
+        request_ttl=raw.request_ttl,
+        idle_model=None if on_idle is None else on_idle.model,
+        send_loading_state=raw.send_loading_state,
+        priorities=priorities(raw.routing.scheduler, names, diagnostics),
+        windows=windows,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from .commands import Fail, Grant, LeaseRequest, Position, Reason, SwapDecided
 from .lifecycle_driver import LifecycleDriver
-from .models.lifecycle import LEAVING, Event, Phase
+from .models.lifecycle import Event, Phase
 from .models.state import ModelState
 from .scheduling.decisions import NOTHING, Start, Stop
 from .scheduling.scheduler import Scheduler
@@ -35,6 +35,7 @@ _READER: Final = ClientId("")
 """The client of a request that is only imagined."""
 _UNKNOWN: Final = ModelState(ModelSpec(id=ModelId("")))
 """Stands for a model that is not configured."""
+_CHANGED: Final = "the configuration changed"
 
 
 class AccountingError(Exception):
@@ -168,7 +169,7 @@ class Controller:
                 self._driver.keep_on(model, kept_for, now)
         if not may_stay:
             why = "it is not as configured" if is_leaving else "it may not run beside the others"
-            decisions += self._drain_changed(model, now, why)
+            decisions += self._driver.drain(model, now, why)
         return self._execute_all(decisions, now)
 
     def add_in_flight(self, model: ModelId, count: int) -> None:
@@ -190,7 +191,7 @@ class Controller:
         decisions: list[Decision] = []
         for model in known:
             self._states[model].reset_backoff()
-            decisions += self._unload(model, now, force=force)
+            decisions += self._driver.unload(model, now, force=force)
         decisions += self._scheduler.fail_waiting(known, Reason.UNLOADED, now)
         return self._execute_all(decisions, now)
 
@@ -231,7 +232,7 @@ class Controller:
             decisions += self._configure(model, spec, now, is_changed=model in changed)
         for model in sorted(removed & self._states.keys()):
             self._states[model].is_removed = True
-            decisions += self._drain_changed(model, now)
+            decisions += self._driver.drain(model, now, _CHANGED)
         decisions += self._scheduler.fail_waiting(removed, Reason.REMOVED, now)
         decisions += self._scheduler.replace(
             policy, max_wait=max_wait, queue_limit=queue_limit, now=now
@@ -316,26 +317,6 @@ class Controller:
         ids = (q.id for q in self._queue if q.id >= 0 and q.request.model not in pending)
         return {id_: position for position, id_ in enumerate(ids, 1)}
 
-    def _unload(self, model: ModelId, now: Seconds, *, force: bool) -> Sequence[Decision]:
-        """Stop a model for good; running requests get their grace period."""
-        self._scheduler.forget_swap(model)
-        phase = self._states[model].phase
-        if force and phase in LEAVING:
-            return self._driver.feed(model, Event.KILL_WANTED, now, "unloaded by force")
-        if phase is Phase.READY and not self._scheduler.begin_drain(model) and not force:
-            self._driver.watch_drain(model, now)
-            return NOTHING
-        return self._driver.feed(model, Event.STOP_WANTED, now, "unloaded")
-
-    def _drain_changed(
-        self, model: ModelId, now: Seconds, why: str = "the configuration changed"
-    ) -> Sequence[Decision]:
-        """Let the server finish its requests, however long they take, then stop it."""
-        self._scheduler.forget_swap(model)
-        if self._states[model].phase is Phase.READY and not self._scheduler.begin_drain(model):
-            return NOTHING
-        return self._driver.feed(model, Event.STOP_WANTED, now, why)
-
     def _configure(
         self, model: ModelId, spec: ModelSpec, now: Seconds, *, is_changed: bool
     ) -> Sequence[Decision]:
@@ -349,7 +330,9 @@ class Controller:
             self._driver.watch_idle(model, now)
             return NOTHING
         state.reset_backoff()
-        return NOTHING if state.phase is Phase.STOPPED else self._drain_changed(model, now)
+        if state.phase is Phase.STOPPED:
+            return NOTHING
+        return self._driver.drain(model, now, _CHANGED)
 
     def _forget_removed(self, model: ModelId, state: ModelState) -> None:
         """Drop a removed model once its process and its requests have ended."""

@@ -12,7 +12,7 @@ from modelswap.units import Seconds
 
 from .commands import ClearTimer, Kill, PhaseChanged, SetTimer, Spawn, Terminate, TimerKey
 from .failure import Cause, failure, not_ready
-from .models.lifecycle import Action, Event, Phase, Timer, step
+from .models.lifecycle import LEAVING, Action, Event, Phase, Timer, step
 from .models.state import LONG_AGO, NEVER
 from .scheduling.decisions import NOTHING
 
@@ -232,6 +232,24 @@ class LifecycleDriver:
         decisions = idle_load.decide(now)
         self._set(_UNUSED, idle_load.next_look(now))
         return decisions
+
+    def unload(self, model: ModelId, now: Seconds, *, force: bool) -> Sequence[Decision]:
+        """Stop a model for good; running requests get their grace period."""
+        self._scheduler.forget_swap(model)
+        phase = self._states[model].phase
+        if force and phase in LEAVING:
+            return self.feed(model, Event.KILL_WANTED, now, "unloaded by force")
+        if phase is Phase.READY and not self._scheduler.begin_drain(model) and not force:
+            self.watch_drain(model, now)
+            return NOTHING
+        return self.feed(model, Event.STOP_WANTED, now, "unloaded")
+
+    def drain(self, model: ModelId, now: Seconds, why: str) -> Sequence[Decision]:
+        """Let the server finish its requests, however long they take, then stop it."""
+        self._scheduler.forget_swap(model)
+        if self._states[model].phase is Phase.READY and not self._scheduler.begin_drain(model):
+            return NOTHING
+        return self.feed(model, Event.STOP_WANTED, now, why)
 
     def watch_drain(self, model: ModelId, now: Seconds) -> None:
         """Give running requests their grace period; a second call does not extend it."""

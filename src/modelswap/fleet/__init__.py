@@ -1,9 +1,10 @@
 """The fleet owns the model servers and gives leases on them.
 
-fleet             `Fleet`: feeds the controller, executes its commands
+fleet             `Fleet`: feeds the controller, has its commands executed
+execution         executes the controller's commands, in order
 running_servers   starts servers through the launcher and follows its news
 model_server      one server: launch specification, handle, address, connections
-adoption          which servers found running are taken over, and how
+adoption          what one front leaves to the next, and which servers found running are taken over
 waiting           tickets, and the protocol of what waits for a lease
 pulls             holds requests back while the files of their model are pulled
 observers         the protocol of what hears about models, and a border before it

@@ -1,4 +1,4 @@
-"""Which servers found running the fleet takes over, and how.
+"""What one front leaves to the next, and which servers found running the fleet takes over, and how.
 
 A server that the configuration would not start is taken over only to finish another front's requests.
 """
@@ -9,6 +9,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.plan import Model
+from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
@@ -16,13 +17,18 @@ from modelswap.units import Seconds
 from .model_server import ModelServer, model_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from modelswap.config.plan import Plan
+    from modelswap.core.commands import LeaseRequest
+    from modelswap.core.controller import Controller
+    from modelswap.core.spec import RequestId
     from modelswap.launch.protocol import Launcher, RunningServer
     from modelswap.pull.progress import PullProgress
 
     from .model_server import LaunchSpecs
+    from .pulls.gate import PullGate
+    from .waiting import Ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,28 @@ class Inherited:
 
 
 NOTHING_INHERITED: Final = Inherited()
+
+
+def estate(
+    controller: Controller,
+    tickets: Mapping[RequestId, Ticket],
+    gate: PullGate,
+    models: Iterable[ModelId],
+    now: Seconds,
+) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
+    """Return what another front has to know to go on, and the requests that wait; its pulls are cancelled."""
+    alive = controller.alive()
+    leases = {m: n for m in alive if (n := controller.in_flight(m))}
+    ready = frozenset(m for m in alive if controller.phase(m) is Phase.READY)
+    waiting = [
+        (request, tickets[number]) for number, request in controller.requests() if number in tickets
+    ]
+    held, pulls = gate.estate()
+    waiting += [(request, ticket) for ticket, request in held]
+    pulling = {m: found for m in models if (found := gate.progress(m)) is not None}
+    kept = {m: kept for m in ready if (kept := controller.state(m).kept_for(now)) is not None}
+    inherited = Inherited(leases=leases, ready=ready, pulls=pulls, pulling=pulling, kept=kept)
+    return inherited, waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

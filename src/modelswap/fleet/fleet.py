@@ -1,38 +1,26 @@
-"""The owner of the model servers: feeds the controller and executes its commands.
+"""The owner of the model servers: feeds the controller and has its commands executed.
 
 A request holds a lease while it runs, and a ticket while it is queued.
 
-Guarantees: the commands of a decision are executed before the call returns, in order, also when one
-command leads to the next decision.
+Guarantees: the commands of a decision are executed before the call returns (`execution`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import TYPE_CHECKING, cast
 
-from modelswap.core.commands import (
-    ClearTimer,
-    Fail,
-    Grant,
-    Kill,
-    PhaseChanged,
-    Position,
-    SetTimer,
-    Spawn,
-    SwapDecided,
-    Terminate,
-)
+from modelswap.core.commands import SwapDecided
 from modelswap.core.controller import Controller
 from modelswap.core.failure import Cause
 from modelswap.core.models.lifecycle import Event, Phase
 from modelswap.core.spec import RequestId
 
-from .adoption import NOTHING_INHERITED, Inherited
+from .adoption import NOTHING_INHERITED, estate
 from .departures import Departures
+from .execution import Execution
 from .failures import ModelFailure, ModelFailures, redacted
 from .memory.fleet_memory import THIS_MACHINE, FleetHost, FleetMemory
 from .model_server import running
@@ -47,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from modelswap.config.plan import Model, Plan
-    from modelswap.core.commands import Command, LeaseRequest, TimerKey
+    from modelswap.core.commands import Command, LeaseRequest, PhaseChanged, TimerKey
     from modelswap.core.failure import Failure
     from modelswap.core.placement.policy import Policy
     from modelswap.core.scheduling.explanation import Explanation
@@ -56,7 +44,7 @@ if TYPE_CHECKING:
     from modelswap.pull.progress import PullProgress
     from modelswap.units import Seconds
 
-    from .adoption import Adoption
+    from .adoption import Adoption, Inherited
     from .memory.fleet_memory import MemorySources
     from .model_server import ModelServer
     from .observers import FleetObserver
@@ -99,10 +87,6 @@ class Fleet:
         self._tickets: dict[RequestId, Ticket] = {}
         self._timers = Timers(self._loop, self._on_timer)
         self._ids = itertools.count(1)
-        self._commands: deque[Command] = deque()
-        self._untold: deque[PhaseChanged | SwapDecided] = deque()
-        """What the observer still has to hear of."""
-        self._is_executing = False
         self._failures = ModelFailures()
         self.departures = Departures(self._controller.phase)
         self.gate = PullGate(
@@ -115,13 +99,16 @@ class Fleet:
         self._memory = FleetMemory(
             plan,
             memory,
-            FleetHost(
-                self._controller,
-                self._servers,
-                self._execute,
-                self._now,
-                self._observer,
-            ),
+            FleetHost(self._controller, self._servers, self._execute, self._now, self._observer),
+        )
+        self._execution = Execution(
+            tickets=self._tickets,
+            timers=self._timers,
+            running=self._running,
+            memory=self._memory,
+            release=self.release,
+            tell=self._tell,
+            on_bug=self._observer.on_bug,
         )
         self._running.devices = self._memory.devices
         self.memory_state = self._memory.state
@@ -142,12 +129,12 @@ class Fleet:
     def enter(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = True) -> None:
         """Wait with this ticket, which gets a number; not *is_new*: it was queued elsewhere before."""
         ticket.id = RequestId(next(self._ids))
-        if self._needs_pull(ticket.model):
+        if self.needs_pull(ticket.model):
             self.gate.enter(ticket, request, is_new=is_new)
         else:
             self._admit(ticket, request, is_new=is_new)
 
-    def _needs_pull(self, model: ModelId) -> bool:
+    def needs_pull(self, model: ModelId) -> bool:
         """Tell whether a model cannot be started yet; one that runs as configured has its files."""
         if not self.gate.holds(model):
             return False
@@ -214,7 +201,7 @@ class Fleet:
         return self.gate.progress(model)
 
     def explain(self, model: ModelId) -> Explanation | None:
-        """Say what a request that came now would lead to, and why; nothing changes."""
+        """Say what a request that came now would lead to, and why; of one that `needs_pull`: after that."""
         return self._controller.explain(model, self._now())
 
     def expires_in(self, model: ModelId) -> Seconds | None:
@@ -295,21 +282,7 @@ class Fleet:
     def estate(self) -> tuple[Inherited, list[tuple[LeaseRequest, Ticket]]]:
         """Return what another front has to know to go on: leases, ready models, queued requests, pulls."""
         self._memory.settle()
-        alive = self._controller.alive()
-        leases = {m: n for m in alive if (n := self._controller.in_flight(m))}
-        ready = frozenset(m for m in alive if self._controller.phase(m) is Phase.READY)
-        waiting = [
-            (request, self._tickets[number])
-            for number, request in self._controller.requests()
-            if number in self._tickets
-        ]
-        held, pulls = self.gate.estate()
-        waiting += [(request, ticket) for ticket, request in held]
-        pulling = {m: found for m in self.plan.models if (found := self.pull_of(m)) is not None}
-        now, state_of = self._now(), self._controller.state
-        kept = {m: kept for m in ready if (kept := state_of(m).kept_for(now)) is not None}
-        inherited = Inherited(leases=leases, ready=ready, pulls=pulls, pulling=pulling, kept=kept)
-        return inherited, waiting
+        return estate(self._controller, self._tickets, self.gate, self.plan.models, self._now())
 
     def replace(
         self,
@@ -322,7 +295,8 @@ class Fleet:
         """Go on with another plan; models that are the same in both run on untouched."""
         self.plan = plan
         self._running.replace(plan, changed)
-        self._memory.replace(plan)
+        if plan.memory is not None:
+            self._memory.replace(plan)
         moved = self._take_back(changed)
         self._execute(
             self._controller.replace(
@@ -335,6 +309,8 @@ class Fleet:
                 now=self._now(),
             )
         )
+        if plan.memory is None:
+            self._memory.replace(plan)  # the policy that it ends needed its facts until here
         self.gate.replace(plan)
         for ticket, request in moved:
             self.gate.enter(ticket, request, is_new=False)
@@ -373,7 +349,7 @@ class Fleet:
         await self._memory.close()
         await self._running.close(stop_servers=stop_servers)
 
-    # Executing
+    # News
 
     def _report(self, model: ModelId, event: Event, detail: str | Failure) -> None:
         why = detail if isinstance(detail, str) else redacted(self.plan, detail)
@@ -387,26 +363,7 @@ class Fleet:
         self._execute(self._controller.on_timer(key, self._now(), told))
 
     def _execute(self, commands: Iterable[Command]) -> None:
-        """Execute in order; but phases are told when nothing waits for the telling: log and events take time."""
-        self._commands.extend(commands)
-        if self._is_executing:
-            return
-        self._is_executing = True
-        try:
-            while self._commands or self._untold:
-                try:
-                    self._execute_next()
-                except Exception as bug:  # noqa: BLE001 - ends one request or model, not what follows
-                    self._observer.on_bug(bug)
-        finally:
-            self._is_executing = False
-
-    def _execute_next(self) -> None:
-        is_answer_next = bool(self._commands) and isinstance(self._commands[0], Fail)
-        if self._untold and (is_answer_next or not self._commands):
-            self._tell(self._untold.popleft())  # the reason of a failure stands above it in the log
-        else:
-            self._execute_one(self._commands.popleft())
+        self._execution.run(commands)
 
     def _tell(self, change: PhaseChanged | SwapDecided) -> None:
         if isinstance(change, SwapDecided):
@@ -418,38 +375,3 @@ class Fleet:
         failed = self._controller.state(model).failure
         if failed is not None and failed.cause is Cause.FILE_NOT_FOUND:
             self.gate.look_again(model)
-
-    def _execute_one(self, command: Command) -> None:  # noqa: C901, PLR0912 - one arm per command
-        match command:
-            case Grant(id=id_, model=model):
-                ticket = self._tickets.pop(id_, None)
-                if ticket is None:  # it was cancelled while the grant was on its way
-                    self.release(model)
-                else:
-                    ticket.waiter.on_granted(self._servers[model])
-            case Fail(id=id_):
-                ticket = self._tickets.pop(id_, None)
-                if ticket is not None:
-                    ticket.waiter.on_refused(command)
-            case Position(id=id_, position=position):
-                ticket = self._tickets.get(id_)
-                if ticket is not None:
-                    ticket.waiter.on_position(position)
-            case Spawn(model=model, placement=placement):
-                self._running.start(model, placement)
-                self._memory.on_spawn(model, placement)
-            case Terminate(model=model):
-                self._running.terminate(model)
-            case Kill(model=model):
-                self._running.kill(model)
-            case SetTimer(key=key, at=at):
-                self._timers.set(key, at)
-            case ClearTimer(key=key):
-                self._timers.clear(key)
-            case SwapDecided():
-                self._untold.append(command)
-            case PhaseChanged(model=model, phase=phase):
-                self._memory.on_phase(model, phase)
-                self._untold.append(command)
-            case _ as never:
-                assert_never(never)

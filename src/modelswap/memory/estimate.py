@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelswap.deferred import dataclass
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
     from modelswap.core.placement.policy import DeviceId
+
+CACHE: Final = "KV cache"
+"""The part that a server which fits itself makes smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,11 @@ class Estimate:
     def reclaimable(self) -> Bytes:
         """What a measured resident size holds beside `ram` while memory is plentiful."""
         return Bytes(sum(part.bytes for part in self.parts if part.is_reclaimable))
+
+    def least_ram(self, *, has_gpus: bool) -> Bytes:
+        """Return what a server that fits itself takes of the machine's memory at the least."""
+        rest = (part for part in self.parts if part.name != CACHE and not part.is_reclaimable)
+        return Bytes(sum(part.bytes for part in rest if not (has_gpus and part.is_on_gpu)))
 
     @property
     def gpu(self) -> Bytes:

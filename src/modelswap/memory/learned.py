@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 KEPT_TIMES: Final = 5
 """Last starts and stops: enough for a median that one cold start does not move."""
 
+KEPT_RUNS: Final = 5
+"""Last measured runs of which the largest counts: one that took far too much (a leak, a foreign program that was
+counted for it) is forgotten after as many others."""
+
 
 class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model with one command; an update makes a new record."""
 
     peaks: dict[str, int] = {}
-    """By device, of those that could be measured."""
+    """By device, of those that could be measured: the largest of `runs`."""
+    runs: tuple[dict[str, int], ...] = ()
+    """The peaks of the last runs, the newest last."""
+    first: dict[str, int] = {}
+    """What the last run held after its first request: with so much it can serve. It may have grown since."""
     corrected: dict[str, int] = {}
     """By device: what it needs at least, after it ran out of memory there. Until it is measured again."""
     loads: tuple[float, ...] = ()
@@ -67,19 +75,19 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def with_peaks(
         self, peaks: Mapping[DeviceId, Bytes], now: float, *, is_new_run: bool
     ) -> LearnedNeed:
-        """Return it with the peaks of one run.
-
-        On the same devices the larger figure stays. On other GPUs the new figures count: the model was placed
-        elsewhere, and the old ones are of the same bytes.
-        """
-        here, there = _gpus(peaks), _gpus(self.peaks)
-        is_moved = here != there and bool(here)
-        merged = {one: size for one, size in self.peaks.items() if one == RAM or not is_moved}
-        for device, size in peaks.items():
-            merged[device] = max(size, merged.get(device, 0))
+        """Return it with the peaks of one run; of the last runs the larger figure counts on each device."""
+        runs = self.runs or ((self.peaks,) if self.peaks else ())
+        before, last = (runs, {}) if is_new_run or not runs else (runs[:-1], runs[-1])
+        this = _larger(last, {str(device): int(size) for device, size in peaks.items()})
+        runs = (*before, this)[-KEPT_RUNS:]
+        merged: dict[str, int] = {}
+        for run in runs:
+            merged = _larger(merged, run)
         return msgspec.structs.replace(
             self,
             peaks=merged,
+            runs=runs,
+            first=this if is_new_run else self.first,
             corrected={d: size for d, size in self.corrected.items() if d not in peaks},
             measured=self.measured + is_new_run,
             last_seen=now,
@@ -100,5 +108,16 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return msgspec.structs.replace(self, stops=stops, last_seen=now)
 
 
-def _gpus(devices: Mapping[str, int] | Mapping[DeviceId, Bytes]) -> set[str]:
+def _larger(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
+    """Return the larger of both on each device.
+
+    On other GPUs the new figures count: the model was placed elsewhere, and the old ones are of the same bytes.
+    """
+    here = _gpus(new)
+    is_moved = bool(here) and here != _gpus(old)
+    merged = {one: size for one, size in old.items() if one == RAM or not is_moved}
+    return {**merged, **{one: max(size, merged.get(one, 0)) for one, size in new.items()}}
+
+
+def _gpus(devices: Mapping[str, int]) -> set[str]:
     return {device for device, size in devices.items() if device != RAM and size}

@@ -80,6 +80,8 @@ class Measurement:
         self._stored: dict[DeviceId, Bytes] = {}
         self.held: Mapping[DeviceId, Bytes] = {}
         """At the last sample."""
+        self.reclaimable = Bytes(0)
+        """Pages of files that are not counted, as far as they are resident: their content was copied."""
 
     @property
     def load(self) -> Seconds | None:
@@ -126,7 +128,7 @@ class Measurement:
         self.held = self._figures(sample)
         counted = dict(self.held)
         if not is_ready and RAM in counted:
-            counted[RAM] = Bytes(counted[RAM] - sample.held.file_pages)
+            counted[RAM] = Bytes(sample.held.own[RAM])
         for device, size in counted.items():
             self._peaks[device] = max(size, self._peaks.get(device, Bytes(0)))
         self._sampled = now
@@ -138,6 +140,9 @@ class Measurement:
         figures: dict[DeviceId, Bytes] = {}
         if not sample.is_elsewhere:
             figures = {DeviceId(one): Bytes(size) for one, size in sample.held.by_device.items()}
+            if RAM in figures:
+                copied = min(self.reclaimable, sample.held.file_pages)
+                figures[RAM] = Bytes(figures[RAM] - copied)
         if self.wants_devices:
             return {**growth(self._before, sample.devices), **figures}
         kept = {device: size for device, size in self.held.items() if device not in figures}

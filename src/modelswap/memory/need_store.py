@@ -29,6 +29,11 @@ MOST_ROWS: Final = 1000
 """Rows: far more than one machine's models; those that ran longest ago go first."""
 _BUSY: Final = Seconds(5.0)
 """To wait for another process's lock: two fronts share the file during a hand-over."""
+_DECODER: Final = msgspec.json.Decoder(LearnedNeed)
+_NOT_DAMAGED: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
+)
+"""Errors of a file that another process holds, or that cannot be written to: it stays for the next start."""
 _VERSION: Final = 1
 """`user_version` of the file; another one's is set aside."""
 _SCHEMA: Final = (
@@ -75,7 +80,10 @@ class NeedStore:
         try:
             self._load()
         except (sqlite3.Error, msgspec.MsgspecError, OSError) as error:
-            self._set_aside(error)
+            if getattr(error, "sqlite_errorcode", None) in _NOT_DAMAGED:
+                self._warn(f"learned needs {self._path}: {error}; needs are learned in memory only")
+            else:
+                self._set_aside(error)
 
     def flush(self) -> None:
         """Write what was put since the last time."""
@@ -98,7 +106,7 @@ class NeedStore:
 
     def _load(self) -> None:
         self._connection, rows = _opened(self._path)
-        found = {key: msgspec.json.decode(text, type=LearnedNeed) for key, text in rows}
+        found = {key: _DECODER.decode(text) for key, text in rows}
         with self._lock:
             self._needs = {**found, **self._needs}
 
@@ -126,8 +134,8 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, list[tuple[str, str]]]:
         _check_version(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"PRAGMA user_version={_VERSION}")
         connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA user_version={_VERSION}")
         return connection, connection.execute("SELECT key, need FROM needs").fetchall()
     except BaseException:
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -15,9 +16,9 @@ from .failures import PullCancelledError, PullError, not_written
 from .progress import PullFailure
 from .sources.hub import HubPlanner
 from .sources.ollama import OllamaPlanner
-from .sources.plan import check_room, free_bytes
 from .sources.url import UrlPlanner
 from .transfer.fetch import fetch
+from .transfer.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +69,9 @@ class PullJob:
 
     def _pull(self) -> str:
         """Return what a reader should know of a pull that went well."""
-        timeout = httpx2.Timeout(self.timing.silence, connect=self.timing.connect)
-        agent = {"User-Agent": f"modelswap/{__version__}"}
-        with httpx2.Client(timeout=timeout, follow_redirects=True, headers=agent) as client:
+        with ExitStack() as stack:
             try:
+                client = stack.enter_context(self._client())
                 plan = self._planner().plan(client, self.watch, self.timing)
             except PullError as error:
                 if error.failure in _UNREACHED and locate(self.source, self.places):
@@ -80,11 +80,25 @@ class PullJob:
             self._download(plan, client)
         return "" if plan.downloads else "was here already"
 
+    def _client(self) -> httpx2.Client:
+        timeout = httpx2.Timeout(self.timing.silence, connect=self.timing.connect)
+        agent = {"User-Agent": f"modelswap/{__version__}"}
+        try:
+            return httpx2.Client(timeout=timeout, follow_redirects=True, headers=agent)
+        except ImportError:
+            text = "a SOCKS proxy (ALL_PROXY, HTTPS_PROXY) needs a package: pip install socksio"
+        except (ValueError, httpx2.InvalidURL):
+            text = "ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address such as http://host:3128"
+        except OSError as problem:
+            text = f"the certificates in SSL_CERT_FILE or SSL_CERT_DIR: {problem.strerror}"
+        raise PullError(PullFailure.NETWORK, text)
+
     def _download(self, plan: PullPlan, client: httpx2.Client) -> None:
         self.watch.download(plan.files)
-        check_room(plan.downloads, plan.folder, self.free or free_bytes)
+        room = Room(plan.folder, self.free)
+        room.need(sum(download.missing for download in plan.downloads))
         for download in plan.downloads:
-            fetch(download, client, self.watch, self.timing)
+            fetch(download, client, self.watch, self.timing, room)
         self.watch.check()
         try:
             plan.finish()

@@ -11,6 +11,8 @@ import asyncio
 import threading
 from collections import deque
 from contextlib import suppress
+from dataclasses import field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.pull_source import canonical, parse_source
@@ -23,7 +25,6 @@ from .watch import PullWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from modelswap.catalog.pulled import PulledModel
     from modelswap.catalog.pulls.places import Places
@@ -44,7 +45,7 @@ _QUEUED: Final = f"waits: {MOST_AT_ONCE} other models are being pulled"
 class _Run:
     source: str
     """In canonical form."""
-    given: str
+    given: str = field(repr=False)
     """As it was given: it may hold a secret."""
     watch: PullWatch
     told: PullProgress | None = None
@@ -137,9 +138,7 @@ class ThreadPuller:
         try:
             self._pull(run)
         except Exception as problem:  # noqa: BLE001 - the outermost handler of this thread
-            text = (
-                f"{run.source}: modelswap has a defect here ({type(problem).__name__}: {problem})"
-            )
+            text = f"{run.source}: modelswap has a defect here ({_where(problem)})"
             run.watch.fail(PullError(PullFailure.DAMAGED, text))
         with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._on_end, run)
@@ -159,9 +158,9 @@ class ThreadPuller:
 
     def _on_end(self, run: _Run) -> None:
         self._threads -= 1
-        self._tell(run)
         self._forget()
         self._begin()
+        self._tell(run)
 
     def _forget(self) -> None:
         ended = [key for key, run in self._runs.items() if run.is_over]
@@ -176,10 +175,10 @@ class ThreadPuller:
     def _look(self) -> None:
         self._timer = None
         going_on = [run for run in self._runs.values() if not run.is_over]
-        for run in going_on:
-            self._tell(run)
         if going_on:
             self._look_again()
+        for run in going_on:
+            self._tell(run)
 
     def _tell(self, run: _Run) -> None:
         now = run.watch.progress()
@@ -187,3 +186,12 @@ class ThreadPuller:
             run.told = now
             for listener in self._listeners:
                 listener(now)
+
+
+def _where(problem: Exception) -> str:
+    """Return kind and place of an unexpected exception; its own text may hold an address with a secret."""
+    frame = problem.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f", {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else ""
+    return type(problem).__name__ + place

@@ -119,8 +119,9 @@ class PullWatch:
             found: socket.socket | None = info["return_value"].get_extra_info("socket")
             if found is not None:
                 with self._lock:
+                    is_cancelled = self._phase is PullPhase.CANCELLED
                     self._sockets.append(found)
-                if self._stop.is_set():
+                if is_cancelled:
                     _shut_down(found)
 
     def progress(self) -> PullProgress:

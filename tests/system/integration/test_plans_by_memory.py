@@ -6,6 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from support.server import engine_command
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -67,18 +69,20 @@ def test_a_plan_foretells_the_swap(
 
 
 def test_a_model_that_never_fits(
-    modelswap_server: StartServer, tmp_path: Path, weights: dict[str, Path]
+    modelswap_server: StartServer, weights: dict[str, Path]
 ) -> None:
-    """The plan refuses as the request is refused, with the same words and by how much."""
-    shutil.copy(weights["red"], tmp_path / "red-F16.gguf")
+    """The plan refuses as the request is refused, with the same words and by how much.
+
+    A context is given: without one the server fits itself, and is never refused.
+    """
     config = (
         "devices: {ram: {capacity: 30MiB, reserve: 10MiB}}\nrouting: {router: {use: memory}}\n"
-        f"discover: {json.dumps(str(tmp_path))}\n"
+        f"models: {{red: {{cmd: {json.dumps(engine_command(weights['red'], '-c', '512'))}}}}}\n"
     )
     server = modelswap_server(config)
-    told = plan(server, "red:f16")
+    told = plan(server, "red")
     assert (told["verdict"], told["refused"]["reason"]) == ("refuse", "never_fits")
-    answer = server.ask("POST", "/v1/chat/completions", {"model": "red:f16", **CHAT})
+    answer = server.ask("POST", "/v1/chat/completions", {"model": "red", **CHAT})
     assert answer.status == 503
     assert told["refused"]["why"] in answer.json()["error"]["message"]
     assert told["refused"]["why"] in told["text"]

@@ -240,6 +240,41 @@ def test_a_gated_repository(modelswap_server: StartServer, hub: Hub, env: dict[s
     assert len(hub.asked) > asked
 
 
+def plan(server: Modelswap, model: str = "a") -> dict[str, Any]:
+    found: dict[str, Any] = server.ask("GET", f"/api/plan?model={model}").json()
+    return found
+
+
+def test_a_plan_of_a_model_without_files(
+    modelswap_server: StartServer, hub: Hub, env: dict[str, str]
+) -> None:
+    """It names the pull that comes first, how it stands, or why there is none; and what follows."""
+    hub.add(REPOSITORY, hub.repositories[REPOSITORY].files, gated=True, allowed="hf_right")
+    server = modelswap_server(configured(), env=env)
+    before = plan(server)
+    assert (before["verdict"], before["pull"]) == ("pull", None)
+    assert before["text"].startswith(
+        f"The files of a are not here: {SOURCE} would be pulled first. Then a would start at once"
+    )
+    assert hub.asked == []
+    assert error_of(server.chat("a")) == (503, "pull_failed")
+    refused = plan(server)
+    assert (refused["verdict"], refused["refused"]["reason"]) == ("refuse", "pull_failed")
+    assert 0 < refused["refused"]["retry_after_s"] <= 30
+    assert refused["text"].startswith("a would be refused: its last pull failed, and it may be ")
+    assert "HF_TOKEN" in refused["text"]
+    hub.add(REPOSITORY, hub.repositories[REPOSITORY].files)
+    hub.fail("/storage", stalls(HALF))
+    assert server.ask("POST", "/models/load", {"model": "a"}).status == 200
+    hub.stalled.wait(30)
+    wait_until(lambda: plan(server).get("pull"))
+    during = plan(server)
+    assert (during["verdict"], during["pull"]["source"]) == ("pull", SOURCE)
+    assert during["text"].startswith(f"a waits for its files: pulling {SOURCE} … ")
+    hub.go_on.set()
+    wait_until(lambda: plan(server)["verdict"] == "serve", 60)
+
+
 def test_what_the_hub_does_not_have(modelswap_server: StartServer, env: dict[str, str]) -> None:
     """A quantization that is not there: the error says what there is."""
     server = modelswap_server(configured(source=f"hf:{REPOSITORY}:Q8_0"), env=env)

@@ -104,6 +104,10 @@ def test_names_that_are_no_model_of_this_server(server: Modelswap) -> None:
         server.ask("PUT", "/api/profiles/active", {"name": None})
     unknown = server.ask("GET", "/api/plan?model=no")
     assert (unknown.status, error_of(unknown)["message"]) == (404, "model 'no' not found")
+    for wrong, right in (("nikc", "nick"), ("far/n", "far/m"), ("ANY", "any")):
+        near = error_of(server.ask("GET", f"/api/plan?model={wrong}"))["message"]
+        assert near == f"model '{wrong}' not found; did you mean '{right}'?"
+    assert server.ask("GET", f"/api/plan?model={'x' * 2000}").status == 404
     nameless = server.ask("GET", "/api/plan?model=")
     assert (nameless.status, error_of(nameless)["code"]) == (400, "bad_request")
 

@@ -85,6 +85,10 @@ def test_what_names_no_source_is_explained(text: str, reason: str) -> None:
         "https://me:hunter2@host/x.bin?sig=hunter2#hunter2",
         "ftp://me:hunter2@host/x.gguf?sig=hunter2",
         "https://me:hunter2@host:99999/x.gguf?sig=hunter2",
+        "https:/me:hunter2@host/x.gguf?sig=hunter2",
+        "https:me:hunter2@host/x.gguf",
+        "https://me:a/hunter2@host/x.gguf",
+        "hf:me:hunter2@a/b",
     ],
 )
 def test_passwords_and_signatures_are_in_no_text(text: str) -> None:
@@ -93,6 +97,11 @@ def test_passwords_and_signatures_are_in_no_text(text: str) -> None:
     except ValueError as problem:
         shown = str(problem)
     assert "hunter2" not in shown
+
+
+def test_a_source_may_be_logged() -> None:
+    source = parse_source("https://me:hunter2@host/x.gguf?sig=hunter2")
+    assert "hunter2" not in repr(source)
 
 
 def test_a_query_tells_two_sources_apart() -> None:
@@ -134,6 +143,7 @@ def test_any_text_is_a_source_or_a_value_error(text: str) -> None:
         ("HF:a/b:q8_0", "hf:a/b:Q8_0"),
         ("hf:a/b:latest", "hf:a/b"),
         ("https://hf.co/a/b/blob/main/d/x.gguf", "hf:a/b/d/x.gguf"),
+        ("https://huggingface.co/a/b/resolve/main/x.gguf?download=true", "hf:a/b/x.gguf"),
         ("https://me:pw@Host/a b.gguf", "https://host/a%20b.gguf"),
         ("ollama:registry.ollama.ai/library/qwen3", "ollama:qwen3:latest"),
         ("ollama:hf.co/a/b:Q8_0", "ollama:hf.co/a/b:Q8_0"),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from support.pulling import gguf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SOURCE = "hf:acme/tiny"
 FILE = "tiny-Q4_K_M.gguf"
@@ -149,3 +149,25 @@ def test_help_shows_each_kind_of_source(env: dict[str, str]) -> None:
     told = pull(env, "--help").stdout
     for text in ("hf:OWNER/REPO:Q6_K", "https://HOST/FILE.gguf", "ollama:NAME:TAG", "HF_TOKEN"):
         assert text in told
+
+
+def test_a_reader_that_goes_away_ends_it(env: dict[str, str], hub: Hub) -> None:
+    """As with `| head -1`: quietly, and not only when the model is here."""
+    hub.fail("/storage/", stalls(100_000))
+    with subprocess.Popen([*COMMAND, SOURCE, "--json"], env=env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:  # fmt: skip
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 1
+
+
+def test_an_output_that_cannot_be_written_is_explained(env: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, SOURCE, "--json"], env=env, text=True, stdout=full,
+                              stderr=subprocess.PIPE, timeout=100, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

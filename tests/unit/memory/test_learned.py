@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelswap.core.placement.policy import RAM, DeviceId
-from modelswap.memory.learned import KEPT_TIMES, LearnedNeed
+from modelswap.memory.learned import KEPT_RUNS, KEPT_TIMES, LearnedNeed
 from modelswap.units import Bytes, Seconds
 
 GPU0, GPU1 = DeviceId("gpu0"), DeviceId("gpu1")
@@ -22,8 +22,25 @@ def test_the_larger_figure_stays() -> None:
     """On the same devices a run can only raise the need; it counts once, however often it is stored."""
     found = after(learned(ram=10, gpu0=20), ram=5, gpu0=25)
     found = after(found, ram=11, gpu0=1, is_new_run=False)
-    assert found == LearnedNeed(peaks={"ram": 11, "gpu0": 25}, measured=1, last_seen=5.0)
+    assert (found.peaks, found.measured, found.last_seen) == ({"ram": 11, "gpu0": 25}, 1, 5.0)
+    assert found.first == {"ram": 5, "gpu0": 25}
     assert (found.on(RAM), found.on(GPU0), found.on(GPU1), found.gpu) == (11, 25, 0, 25)
+
+
+def test_a_run_that_took_far_too_much_is_forgotten() -> None:
+    """After as many others as are kept."""
+    found = after(LearnedNeed(), ram=10)
+    found = after(found, ram=900, is_new_run=False)
+    for _ in range(KEPT_RUNS - 1):
+        found = after(found, ram=12)
+        assert (found.on(RAM), found.first) == (900, {"ram": 12})
+    assert after(found, ram=11).on(RAM) == 12
+
+
+def test_growth_without_a_first_figure() -> None:
+    """A record of an earlier version knows the peaks alone: they count as one run."""
+    found = after(learned(ram=10), ram=12, is_new_run=False)
+    assert found.runs == ({"ram": 12},)
 
 
 def test_another_gpu() -> None:

@@ -225,3 +225,14 @@ def test_small_growth_of_large_models() -> None:
     run.on_stored({RAM: Bytes(100 * GIB)})
     run.on_sample(at(13), sample(101 * GIB))
     assert run.worth_storing() is None
+
+
+def test_pages_whose_content_was_copied_do_not_count() -> None:
+    """As far as they are resident: what is not pages of files is never taken off."""
+    run = Measurement(Seconds(0.0))
+    run.reclaimable = Bytes(300)
+    run.on_sample(Seconds(1.0), Sample(Held({"ram": 900}, 200)))
+    assert (run.held, run.peaks) == ({RAM: 700}, {RAM: 700})
+    run.on_ready(Seconds(2.0))
+    run.on_sample(Seconds(3.0), Sample(Held({"ram": 1500}, 500)))
+    assert (run.held, run.peaks) == ({RAM: 1200}, {RAM: 1200})

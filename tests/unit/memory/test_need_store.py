@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.memory import need_store
 from modelswap.memory.learned import LearnedNeed
 from modelswap.memory.need_store import MOST_ROWS, NAME, NeedStore
 from modelswap.units import Seconds
@@ -119,6 +120,27 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: object, why: str) -
     opened.store.put("a", NEED)
     opened.store.close()
     assert rows(path) == 1
+
+
+def test_a_file_that_another_program_holds_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays where it is, for the next start."""
+    monkeypatch.setattr(need_store, "_BUSY", Seconds(0.01))
+    path = tmp_path / NAME
+    opened = OpenStore(path)
+    opened.store.put("a", NEED)
+    opened.store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        (warning,) = OpenStore(path).warnings
+        other.execute("ROLLBACK")
+    assert "database is locked; needs are learned in memory only" in warning
+    assert [one.name for one in tmp_path.glob("*.damaged")] == []
+    again = OpenStore(path)
+    assert again.store.get("a") == NEED
+    again.store.close()
 
 
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:

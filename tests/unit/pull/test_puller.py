@@ -168,7 +168,7 @@ async def test_a_defect_ends_its_pull_alone(models: Hub, tmp_path: Path, pulls: 
     _ = models
 
     def broken(_: Path) -> Bytes:
-        raise ZeroDivisionError("of the test")
+        raise ZeroDivisionError("https://host/x.gguf?secret")
 
     puller = ThreadPuller(places=places(tmp_path), timing=QUICK, free=broken)
     ended = asyncio.Event()
@@ -177,9 +177,26 @@ async def test_a_defect_ends_its_pull_alone(models: Hub, tmp_path: Path, pulls: 
     await ended.wait()
     failed = puller.progress(SOURCES[0])
     assert failed is not None
-    assert "a defect here (ZeroDivisionError: of the test)" in failed.text
+    assert "a defect here (ZeroDivisionError, test_puller.py:" in failed.text
+    assert "secret" not in failed.text
     pulls.puller.start(SOURCES[1])
     assert (await pulls.ended(SOURCES[1])).phase is PullPhase.FINISHED
+
+
+async def test_a_listener_that_fails_holds_up_no_pull(models: Hub, pulls: Pulls) -> None:
+    """The pulls that wait get their turn, and the other listeners are told."""
+    _ = models
+
+    def broken(_: PullProgress) -> None:
+        raise ZeroDivisionError
+
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    for source in SOURCES:
+        pulls.puller.start(source)
+    pulls.puller.subscribe(broken)
+    assert (await pulls.ended(SOURCES[2])).phase is PullPhase.FINISHED
+    assert errors
 
 
 async def test_ended_pulls_are_forgotten_after_many(

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from modelswap.api.pulls.events import pull_record
+from modelswap.api.pulls.words import plan_words
+from modelswap.api.routing.model_selector import MOST_NAME
+from modelswap.config.messages.hints import nearest
+from modelswap.core.explaining.words import plan_text
 from modelswap.core.naming.names import LocalTarget, NoTarget, Off, PeerTarget, Unknown
+from modelswap.core.scheduling.explanation import refused
 from modelswap.errors import UnavailableError
+from modelswap.fleet import Fleet
 from modelswap.observe.activity.store import StoreFailedError
 from modelswap.observe.decisions.table import EXISTS, decisions_in, question
 
@@ -46,7 +53,9 @@ async def plan(request: ControlRequest) -> Reply:
         return as_json({"requested": name, **await _selector(services, selectors[0])})
     match found:
         case Unknown() | NoTarget():
-            raise ControlError(404, f"model {name!r} not found", "not_found")
+            near = nearest(name, services.config.snapshot.names) if len(name) <= MOST_NAME else ""
+            hint = f"; {near}" if near else ""
+            raise ControlError(404, f"model {name!r} not found{hint}", "not_found")
         case Off():
             text = f"{name} would be refused: the active profile switches it off."
             return as_json({"requested": name, "model": name, "verdict": "refuse", "text": text})
@@ -63,9 +72,18 @@ async def _plan_of(services: Services, target: Target) -> dict[str, Any]:
         [target.model]
     )  # as a request's load has the devices read first
     told = fleet.explain(target.model)
-    if told is None:
+    if told is None or not isinstance(fleet, Fleet):
         raise UnavailableError("another process has taken over; ask again", retry_after=1)
-    return plan_record(told, memory)
+    if not fleet.needs_pull(target.model):
+        return plan_record(told, memory)
+    refusal = fleet.gate.refusal(target.model)
+    if refusal is not None:
+        return plan_record(refused(told, refusal), memory)
+    source = services.config.plan.models[target.model].pull_name
+    pull = fleet.pull_of(target.model)
+    text = plan_words(told.model, source, pull, plan_text(told))
+    record = None if pull is None else pull_record(pull, [told.model])
+    return {**plan_record(told, memory), "text": text, "verdict": "pull", "pull": record}
 
 
 async def _selector(services: Services, selector: str) -> dict[str, Any]:

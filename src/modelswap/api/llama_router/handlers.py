@@ -56,10 +56,13 @@ class _Order(msgspec.Struct):
     model: str = ""
 
 
+_DECODER: Final = msgspec.json.Decoder(_Order)
+
+
 def _named(request: ControlRequest) -> str:
     """Return the model that a body names; empty: none."""
     try:
-        return msgspec.json.decode(request.body, type=_Order).model
+        return _DECODER.decode(request.body).model
     except msgspec.ValidationError as error:
         raise RouterError(400, f"the body is not what is expected here: {error}") from None
     except (msgspec.DecodeError, RecursionError):

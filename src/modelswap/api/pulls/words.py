@@ -26,6 +26,13 @@ def pull_words(pull: PullProgress) -> str:
     return ", ".join([f"pulling {pull.source} … {_share(pull)}".rstrip(" …"), *_amounts(pull)])
 
 
+def plan_words(model: str, source: str, pull: PullProgress | None, then: str) -> str:
+    """Say that a model's files come first, and *then* what; `pull` is `None` where none runs."""
+    if pull is None:
+        return f"The files of {model} are not here: {source} would be pulled first. Then {then}"
+    return f"{model} waits for its files: {pull_words(pull)}. Then {then}"
+
+
 def _share(pull: PullProgress) -> str:
     return f"{min(100, pull.done * 100 // pull.total)} %" if pull.total else ""
 

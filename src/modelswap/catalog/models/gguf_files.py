@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelswap.catalog.candidate import Candidate, Place, choose
 from modelswap.catalog.files import FoundFile, Remark
 from modelswap.catalog.found import FoundModel, ModelFormat
 from modelswap.catalog.names import from_header, meaningful, part_of, stem_parts, typed
+from modelswap.catalog.unnamed_model import Place, UnnamedModel, choose
 from modelswap.units import Bytes
 
 from .projectors import Partner, Projector, pair
@@ -56,7 +56,7 @@ class GgufGroup:
 class FolderModels:
     """What the GGUF files of one folder are."""
 
-    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    candidates: list[UnnamedModel] = field(default_factory=list[UnnamedModel])
     projectors: list[Projector] = field(default_factory=list[Projector])
     problems: list[Remark] = field(default_factory=list[Remark])
     set_aside: list[Remark] = field(default_factory=list[Remark])
@@ -164,7 +164,7 @@ class _Named:
 
     def candidate(
         self, place: Place, projector: Projector | None, *, alone: bool, is_loading: bool
-    ) -> Candidate:
+    ) -> UnnamedModel:
         group = self.group
         text = (
             f"{group.first.name}.aria2 lies beside it: it is being downloaded" if is_loading else ""
@@ -193,7 +193,7 @@ class _Named:
             place, group.stem, self.base, self.tag, group.first.path,
             alone=alone, is_broken=bool(text),
         )  # fmt: skip
-        return Candidate(model, choice, group.first.identity, is_link=group.first.is_link)
+        return UnnamedModel(model, choice, group.first.identity, is_link=group.first.is_link)
 
 
 def described(model: FoundModel, found: GgufSummary, name: str) -> FoundModel:

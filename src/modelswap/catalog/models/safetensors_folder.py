@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from modelswap.catalog.candidate import Candidate, choose
 from modelswap.catalog.files import Remark
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelKind
 from modelswap.catalog.names import meaningful
 from modelswap.catalog.small_files import read_start
+from modelswap.catalog.unnamed_model import UnnamedModel, choose
 from modelswap.units import Bytes
 
 from .summary import REASONING, TOOLS, BrokenFile, total
@@ -20,8 +20,8 @@ from .summary import REASONING, TOOLS, BrokenFile, total
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelswap.catalog.candidate import Place
     from modelswap.catalog.files import Folder, FoundFile
+    from modelswap.catalog.unnamed_model import Place
 
     from .summary import SafetensorsSummary
 
@@ -65,9 +65,14 @@ class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
+_CONFIG_DECODER: Final = msgspec.json.Decoder(_Config)
+_INDEX_DECODER: Final = msgspec.json.Decoder(_Index)
+"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
+
+
 @dataclass(frozen=True, slots=True)
 class FolderVerdict:
-    candidate: Candidate | None = None
+    candidate: UnnamedModel | None = None
     set_aside: Remark | None = None
     """Why the folder is no model, where it looks like one."""
     hides_folders: bool = False
@@ -91,11 +96,11 @@ def find_model(folder: Folder, place: Place, read: Read) -> FolderVerdict:
     return FolderVerdict(candidate=candidate, hides_folders="modules.json" in names)
 
 
-def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Read) -> Candidate:
+def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Read) -> UnnamedModel:
     problem = ""
     config = _Config()
     try:
-        config = _decode(folder.files[_CONFIG], _Config)
+        config = _decode(folder.files[_CONFIG], _CONFIG_DECODER)
         weights = _listed(folder, weights)
     except (OSError, ValueError, RecursionError) as error:
         problem = _said(error)
@@ -127,7 +132,7 @@ def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Rea
         problem=problem,
     )
     choice = choose(place, base, base, "", folder.path, alone=False, is_broken=bool(problem))
-    return Candidate(model, choice, weights[0].identity)
+    return UnnamedModel(model, choice, weights[0].identity)
 
 
 def _said(error: Exception) -> str:
@@ -136,11 +141,11 @@ def _said(error: Exception) -> str:
     return str(error)
 
 
-def _decode(file: FoundFile, kind: type[T]) -> T:
+def _decode(file: FoundFile, decoder: msgspec.json.Decoder[T]) -> T:
     if file.size > MOST_JSON:
         raise ValueError(f"has a {file.name} of {file.size} bytes; at most {MOST_JSON} are read")
     try:
-        return msgspec.json.decode(read_start(Path(file.path), MOST_JSON), type=kind)
+        return decoder.decode(read_start(Path(file.path), MOST_JSON))
     except msgspec.MsgspecError as error:
         raise ValueError(f"has a {file.name} that is not as expected: {error}") from None
 
@@ -151,7 +156,7 @@ def _listed(folder: Folder, weights: list[FoundFile]) -> list[FoundFile]:
     Mistral's own format, `consolidated`, lies beside the same weights in the usual one.
     """
     index = folder.files.get(_INDEX)
-    names = sorted(set(_decode(index, _Index).weight_map.values())) if index else []
+    names = sorted(set(_decode(index, _INDEX_DECODER).weight_map.values())) if index else []
     if not names:
         return [each for each in weights if not each.name.startswith("consolidated")] or weights
     missing = [name for name in names if name not in folder.files]

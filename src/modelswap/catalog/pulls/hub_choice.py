@@ -32,6 +32,8 @@ _BESIDE: Final = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 """Endings of the files that vLLM and SGLang read beside the weights."""
 _MODULE: Final = re.compile(r"\d+_\w+/")
 """Folders of the layers that models for embeddings have behind the transformer: `1_Pooling`."""
+_PLAIN: Final = re.compile(r"(?!/)[^\x00-\x1f\x7f-\x9f\\\ud800-\udfff]{1,1024}")
+"""No backslash, no control character, nothing that is no character; longer than any path of a real model."""
 _MOST_LISTED: Final = 12
 """Quantizations that a message lists."""
 
@@ -57,7 +59,7 @@ class NoSuchModelError(ValueError):
 
 def choose_files(source: HubSource, paths: Sequence[str]) -> HubChoice:
     """Return the files of the model; raise `NoSuchModelError` where the repository has none."""
-    paths = sorted(path for path in paths if _is_inside(path))
+    paths = sorted(path for path in paths if is_plain(path))
     models = [path for path in paths if _is_model(path)]
     first = _first(source, models, paths)
     if first is None:
@@ -73,8 +75,9 @@ def choose_files(source: HubSource, paths: Sequence[str]) -> HubChoice:
     return HubChoice(parts, _projector(first, paths))
 
 
-def _is_inside(path: str) -> bool:
-    return not path.startswith("/") and "\\" not in path and ".." not in path.split("/")
+def is_plain(path: str) -> bool:
+    """Tell whether a path in a repository is one that a file here may have, and that a text may show."""
+    return _PLAIN.fullmatch(path) is not None and ".." not in path.split("/")
 
 
 def _is_model(path: str) -> bool:

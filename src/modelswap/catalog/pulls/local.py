@@ -33,6 +33,14 @@ _INDEX: Final = "model.safetensors.index.json"
 _MANIFESTS: Final = ("manifests-v2", "manifests")
 
 
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+_DECODER: Final = msgspec.json.Decoder(_Index)
+"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
+
+
 def locate(source: PullSource, places: Places) -> PulledModel | None:
     """Return the model if all its files are here."""
     match source:
@@ -42,12 +50,12 @@ def locate(source: PullSource, places: Places) -> PulledModel | None:
             return next(filter(None, (in_store(source, store) for store in places.ollama)), None)
         case UrlSource():
             files = tuple(places.files_of(source))
-            return PulledModel(path=files[0], files=files) if all(map(_is_file, files)) else None
+            return PulledModel(path=files[0], files=files) if all(map(is_file, files)) else None
 
 
 def _in_the_cache(source: HubSource, places: Places) -> PulledModel | None:
     path = places.repository(source.repository)
-    if not _is_folder(path / "snapshots"):
+    if not is_folder(path / "snapshots"):
         return None
     snapshots = open_repository(Folder(str(path), ())).snapshots
     return next(filter(None, (in_snapshot(source, Path(one)) for one in snapshots)), None)
@@ -69,7 +77,7 @@ def in_snapshot(source: HubSource, snapshot: Path) -> PulledModel | None:
         return None
     if choice.is_folder and not _has_all_parts(snapshot):
         return None
-    return pulled(choice, snapshot) if all(_is_file(snapshot / one) for one in choice.all) else None
+    return pulled(choice, snapshot) if all(is_file(snapshot / one) for one in choice.all) else None
 
 
 def is_preferred(choice: HubChoice) -> bool:
@@ -99,7 +107,7 @@ def _paths(folder: Path) -> Iterator[str]:
             path = f"{below}/{entry.name}".lstrip("/")
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
-            elif _is_file(Path(entry.path)):
+            elif is_file(Path(entry.path)):
                 yield path
 
 
@@ -107,23 +115,19 @@ def _has_all_parts(snapshot: Path) -> bool:
     """Tell whether the files are there that the list of tensors names, or the one file without a list."""
     try:
         data = read_start(snapshot / _INDEX, _MOST_INDEX)
-        index = msgspec.json.decode(data, type=_Index)
+        index = _DECODER.decode(data)
     except FileNotFoundError:
         return True
     except (OSError, ValueError, RecursionError):
         return False
-    return all(_is_file(snapshot / name) for name in set(index.weight_map.values()))
-
-
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]
+    return all(is_file(snapshot / name) for name in set(index.weight_map.values()))
 
 
 def in_store(source: OllamaSource, store: Path) -> PulledModel | None:
     """Return the model if a store has its manifest and all its blobs."""
     for folder in _MANIFESTS:
         path = store / folder / source.host / source.namespace / source.name / source.tag
-        if _is_file(path):
+        if is_file(path):
             try:
                 return _from_manifest(Store(store), path)
             except ManifestError:
@@ -140,14 +144,14 @@ def _from_manifest(store: Store, path: Path) -> PulledModel | None:
     return PulledModel(path=weights[0], files=tuple(weights), mmproj=next(iter(projectors), None))
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
         return False
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:

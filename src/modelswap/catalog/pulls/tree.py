@@ -36,11 +36,15 @@ class _Tree(msgspec.Struct):
     files: dict[str, TreeEntry]
 
 
+_DECODER: Final = msgspec.json.Decoder(_Tree)
+"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
+
+
 def read_tree(repository: Path, commit: str) -> dict[str, TreeEntry] | None:
     """Return the files of a revision; `None` where the list is not there or cannot be read."""
     try:
         data = read_start(repository / "trees" / f"{commit}.json", _MOST_TREE)
-        tree = msgspec.json.decode(data, type=_Tree)
+        tree = _DECODER.decode(data)
     except (OSError, ValueError, RecursionError):
         return None
     return tree.files if tree.format_version == _VERSION else None

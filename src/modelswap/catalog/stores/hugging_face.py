@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelswap.catalog.candidate import Repository
 from modelswap.catalog.files import Remark
 from modelswap.catalog.small_files import read_start
+from modelswap.catalog.unnamed_model import Repository
 
 if TYPE_CHECKING:
     from modelswap.catalog.files import Folder
@@ -61,14 +61,23 @@ def _snapshots(path: Path, remarks: list[Remark]) -> tuple[str, ...]:
     try:
         with os.scandir(path / "snapshots") as entries:
             found = [
-                (entry.name != main, -entry.stat().st_mtime_ns, entry.path)
+                (entry.name != main, -changed, entry.path)
                 for entry in entries
-                if _REVISION.fullmatch(entry.name) and entry.is_dir()
+                if _REVISION.fullmatch(entry.name)
+                and (changed := _folder_changed(entry)) is not None
             ]
     except OSError as problem:
         remarks.append(Remark(str(path / "snapshots"), f"cannot be read: {problem.strerror}"))
         return ()
     return tuple(path for _, _, path in sorted(found)[:_MOST_SNAPSHOTS])
+
+
+def _folder_changed(entry: os.DirEntry[str]) -> int | None:
+    """Return when a folder changed, in nanoseconds; `None`: it is none, or a link that leads nowhere."""
+    try:
+        return entry.stat().st_mtime_ns if entry.is_dir() else None
+    except OSError:
+        return None
 
 
 def _main(path: Path) -> str:

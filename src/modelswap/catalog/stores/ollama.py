@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from modelswap.catalog.candidate import Candidate
 from modelswap.catalog.files import Remark
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
 from modelswap.catalog.models.gguf_files import described, with_projector
@@ -21,6 +20,7 @@ from modelswap.catalog.models.projectors import Projector
 from modelswap.catalog.models.summary import BrokenFile, GgufSummary
 from modelswap.catalog.models.traits import problem
 from modelswap.catalog.names import NameChoice, tagged
+from modelswap.catalog.unnamed_model import UnnamedModel
 from modelswap.units import Bytes
 
 from .ollama_manifest import ManifestError, Store
@@ -64,7 +64,7 @@ class OllamaName:
 
 @dataclass(frozen=True, slots=True)
 class StoreModels:
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[UnnamedModel, ...]
     problems: tuple[Remark, ...]
     set_aside: tuple[Remark, ...]
 
@@ -79,7 +79,7 @@ def find_models(path: Path, read: Read) -> StoreModels:
     problems: list[Remark] = []
     set_aside: list[Remark] = []
     same: dict[object, list[tuple[OllamaName, Path, Manifest]]] = {}
-    candidates: list[Candidate] = []
+    candidates: list[UnnamedModel] = []
     for name, manifest_path in _manifests(path, problems):
         try:
             manifest = store.read_manifest(manifest_path)
@@ -147,16 +147,18 @@ def _choice(
     )  # fmt: skip
 
 
-def _broken(name: OllamaName, path: Path, text: str) -> Candidate:
+def _broken(name: OllamaName, path: Path, text: str) -> UnnamedModel:
     model = FoundModel(
         id="", aliases=(), path=path, files=(), size=Bytes(0), format=ModelFormat.GGUF,
         source=ModelSource.OLLAMA, problem=text,
     )  # fmt: skip
     choice = _choice(name, path, (), is_broken=True)
-    return Candidate(model, choice, str(path), is_shared=True)
+    return UnnamedModel(model, choice, str(path), is_shared=True)
 
 
-def _model(store: Store, names: list[tuple[OllamaName, Path, Manifest]], read: Read) -> Candidate:
+def _model(
+    store: Store, names: list[tuple[OllamaName, Path, Manifest]], read: Read
+) -> UnnamedModel:
     names.sort(key=lambda each: (each[0].tag == _LATEST, each[0].base, each[0].tag))
     name, path, manifest = names[0]
     aliases = tuple(tagged(other.base, other.tag).lower() for other, _, _ in names[1:])
@@ -164,8 +166,10 @@ def _model(store: Store, names: list[tuple[OllamaName, Path, Manifest]], read: R
         model, file = _whole(store, manifest, read, name)
     except ManifestError as error:
         return _broken(name, path, str(error))
+    if model.problem:
+        model = replace(model, path=path)  # it has the name; the reason has the blob's
     choice = _choice(name, path, aliases, is_broken=bool(model.problem))
-    return Candidate(model, choice, file.identity, is_shared=True)
+    return UnnamedModel(model, choice, file.identity, is_shared=True)
 
 
 def _whole(

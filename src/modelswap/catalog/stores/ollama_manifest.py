@@ -62,6 +62,11 @@ class Config(msgspec.Struct):
     remote_model: str = ""
 
 
+_MANIFEST: Final = msgspec.json.Decoder(_Manifest)
+_CONFIG: Final = msgspec.json.Decoder(Config)
+"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     layers: tuple[Layer, ...]
@@ -80,12 +85,12 @@ class Store:
 
     def read_manifest(self, path: Path) -> Manifest:
         self._refuse_links_out(path)
-        found = _decode(_read(path), _Manifest)
+        found = _decode(_read(path), _MANIFEST)
         if found.media_type == _LIST:
             found = self._runnable(found)
         config = Config()
         if found.config is not None and found.config.digest:
-            config = _decode(self.read_blob(found.config), Config)
+            config = _decode(self.read_blob(found.config), _CONFIG)
         return Manifest(tuple(found.layers), config)
 
     def read_blob(self, layer: Layer) -> bytes:
@@ -140,7 +145,7 @@ class Store:
                     continue
                 if child.layers or not child.digest:
                     return child
-                return _decode(self.read_blob(Layer(digest=child.digest)), _Manifest)
+                return _decode(self.read_blob(Layer(digest=child.digest)), _MANIFEST)
         raise ManifestError(
             f"is there for {', '.join(runners) or 'no program'} only, not for llama.cpp"
         )
@@ -158,9 +163,9 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, kind: type[T]) -> T:
+def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except (ValueError, RecursionError) as problem:
         raise ManifestError(
             f"has a manifest or a description that is not as expected: {problem}"

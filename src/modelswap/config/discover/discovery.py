@@ -71,6 +71,7 @@ class FoundModels:
         chosen, broken = candidates(found.models, presets, self._report)
         chosen, refused = settle_names(chosen, Written(top, written, windows=self._windows))
         templates = self._templates = templates_of(top)
+        self._check_templates(templates)
         served = [one for one in chosen if has_command(one, templates)]
         self.served = frozenset(one.id for one in served)
         entries = [
@@ -96,6 +97,14 @@ class FoundModels:
             if not folder.is_dir():
                 message = f"expected a folder on this machine; found none: {folder}"
                 self._report.warn(mark, (_KEY, "paths"), message, of_machine=True)
+
+    def _check_templates(self, templates: Sequence[DiscoverTemplate]) -> None:
+        for index, one in enumerate(templates):
+            node = one.tree.get("source")
+            if node is not None:
+                message = "has no effect: a found model has its file, and nothing is pulled for it"
+                path = (_KEY, "templates", index, "source")
+                self._report.warn(node.mark, path, message, "models.<id>.source pulls a model")
 
     def promote(self) -> None:
         """Pass on, once, what is reported of a template's own text."""

@@ -79,13 +79,18 @@ def read_presets(files: tuple[Path, ...], report: Report) -> Presets:
 def _read(file: Path, report: Report) -> list[Section]:
     try:
         with file.open("rb") as stream:
-            text = stream.read(_LARGEST).decode()
+            data = stream.read(_LARGEST + 1)
+        text = data[:_LARGEST].decode()
     except OSError as failure:
         reason = failure.strerror or "unknown reason"
         report.problem(Mark(str(file)), (), f"the presets cannot be read: {reason}")
         return []
     except ValueError:
         report.problem(Mark(str(file)), (), "expected presets; found no UTF-8 text")
+        return []
+    if len(data) > _LARGEST:
+        message = f"expected presets of at most {_LARGEST >> 20} MiB; found more: name another file"
+        report.problem(Mark(str(file)), (), message)
         return []
     here = Section(_UNNAMED, Mark(str(file), 1))
     found = {here.name: here}

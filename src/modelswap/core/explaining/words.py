@@ -148,6 +148,9 @@ def _refusal(told: Explanation, refused: Refuse) -> str:
         return f"its last start failed, and it may start again in {span}" + (
             f": {why}" if why else ""
         )
+    if refused.reason is Reason.PULL_FAILED and refused.retry_after is not None:
+        span = duration_text(refused.retry_after)
+        return f"its last pull failed, and it may be pulled again in {span}: {why}"
     if refused.reason is Reason.WOULD_SWAP:
         return f"{why} would have to leave"
     if refused.reason is Reason.OVER_LIMIT:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from modelswap.deferred import dataclass, regex
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from modelswap.core.spec import ModelId
 
@@ -115,6 +115,10 @@ class Names:
         if name in self._selected:
             return self._select(name, select)
         return self._plain.get(name) or Unknown(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield every name without any profile: of models, aliases, peers' models and selectors."""
+        return chain(self._plain, self._selected)
 
     def lookup(self, name: str) -> Target | None:
         """Find a model, an alias or a peer's model; no pins, no selectors."""

@@ -66,6 +66,10 @@ class Need:
     """On one GPU, or split over several, whichever the policy chooses."""
     source: NeedSource = NeedSource.UNKNOWN
     """`UNKNOWN`: the figures mean nothing; the model runs alone until it was measured once."""
+    is_fitted: bool = False
+    """The server takes less where less is free: it is never too large."""
+    least_ram: Bytes = Bytes(0)
+    """What it takes of `ram` even then, such as weights; it waits for so much, if others hold it."""
 
 
 UNKNOWN_NEED: Final = Need()
@@ -78,7 +82,7 @@ class Facts:
     epoch: int = 0
     """Changes with every other field; the scheduler decides anew when it changed."""
     pools: Sequence[DevicePool] = ()
-    """Empty: nothing is known of the devices, and nothing is placed by memory."""
+    """Empty: nothing is known of the devices, or no policy asks for them."""
     needs: Mapping[ModelId, Need] = field(default_factory=dict[ModelId, Need])
     """A model of unknown need is not listed, or its need says so."""
     held: Mapping[ModelId, Mapping[DeviceId, Bytes]] = field(

@@ -33,17 +33,6 @@ class Stop:
     how: EvictionMode = EvictionMode.STOP
 
 
-@dataclass(slots=True, eq=False)
-class PendingSwap:
-    """A swap in progress, from its decision until the model is ready."""
-
-    awaiting: set[ModelId]
-    """The models whose exit it waits for."""
-    evicted: tuple[ModelId, ...] = ()
-    """The ready models that it evicts, the most recently used first."""
-    placement: Placement = ANYWHERE
-
-
 Decision = Grant | Fail | Start | Stop | SwapDecided
 
 NOTHING: Final[tuple[()]] = ()

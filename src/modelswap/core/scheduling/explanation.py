@@ -7,6 +7,7 @@ Units: bytes, seconds.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Reason
@@ -19,7 +20,7 @@ from .admission import LATER, Refuse, Swap, Wait, WaitReason, decide
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from modelswap.core.commands import LeaseRequest
+    from modelswap.core.commands import Fail, LeaseRequest
     from modelswap.core.placement.policy import Answer, DeviceId, Facts, Placement, Usage
     from modelswap.core.spec import ModelId
     from modelswap.units import Bytes, Seconds
@@ -102,6 +103,13 @@ def explain(request: LeaseRequest, scheduler: Scheduler, now: Seconds) -> Explan
         usage={m: view.usage(m) for m in live},
         phases={m: view.states[m].phase for m in live},
     )
+
+
+def refused(told: Explanation, refusal: Fail) -> Explanation:
+    """Return an explanation of a model that something before the scheduler refuses."""
+    why = refusal.detail if refusal.failure is None else refusal.failure.text
+    verdict = Refuse(refusal.reason, why, refusal.retry_after, refusal.failure)
+    return replace(told, verdict=verdict)
 
 
 def held_by_device(held: Mapping[ModelId, Mapping[DeviceId, Bytes]]) -> dict[DeviceId, int]:

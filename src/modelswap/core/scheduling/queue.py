@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import field
+from heapq import heapify, heappop, heappush
 from itertools import chain, product, takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -182,6 +183,10 @@ class WaitQueue:
         requests = self._kinds.get(queued.kind)
         return None if requests is None else requests[0]
 
+    def heads(self, ranks: Mapping[ModelId, int]) -> Heads:
+        """Return the first request of each kind in the order of decisions: `QueuedRequest.among`."""
+        return Heads(self, ranks)
+
     def ahead_of(self, *, background: bool) -> list[QueuedRequest]:
         """Return the first of each kind that a new request may not overtake: the overdue ones.
 
@@ -239,3 +244,23 @@ class WaitQueue:
             del where[bisect_left(where, queued.order, key=_order)]
         if not requests:
             del self._kinds[queued.kind]
+
+
+class Heads:
+    """Iterates over the first request of each kind; *ranks*: as in `QueuedRequest.among`."""
+
+    def __init__(self, queue: WaitQueue, ranks: Mapping[ModelId, int]) -> None:
+        self._queue = queue
+        self._ranks = ranks
+        self._heap = [(queued.among(ranks), queued) for queued in queue.first_of_each()]
+        heapify(self._heap)
+
+    def __iter__(self) -> Iterator[QueuedRequest]:
+        while self._heap:
+            yield heappop(self._heap)[1]
+
+    def follow(self, answered: QueuedRequest) -> None:
+        """Add the request that comes after one of its kind that was answered."""
+        following = self._queue.first_like(answered)
+        if following is not None:
+            heappush(self._heap, (following.among(self._ranks), following))

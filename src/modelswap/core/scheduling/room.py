@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modelswap.units import Bytes, Seconds
 
     from .admission import ClusterView, Verdict
-    from .decisions import PendingSwap
+    from .pending_swaps import PendingSwap
 
 
 class Room:

@@ -15,7 +15,6 @@ Does not: know processes or timers; what must happen is in the list that a metho
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, assert_never
 
 from modelswap.core.commands import Fail, Grant, LeaseRequest, Reason
@@ -25,7 +24,8 @@ from modelswap.core.placement.policy import NeverFits, PlacementPlan
 from modelswap.core.spec import ClientId, RequestId
 
 from .admission import LATER, ClusterView, Refuse, Serve, Swap, Wait, WaitReason, cutoff, decide
-from .decisions import NOTHING, PendingSwap, Start, Stop, first_steps, swap_decided
+from .decisions import NOTHING, Start, Stop, first_steps, swap_decided
+from .pending_swaps import PendingSwap, PendingSwaps
 from .queue import WaitQueue
 from .room import Room, frees_memory
 from .swap_costs import SwapCosts
@@ -59,7 +59,7 @@ class Scheduler:
     ) -> None:
         """After *max_wait* no request is overtaken; `None`: by the cost of its swap (`SwapCosts.bound`)."""
         self.queue = WaitQueue()
-        self.pending: dict[ModelId, PendingSwap] = {}
+        self.pending = PendingSwaps()
         self.draining: set[ModelId] = set()
         self.alive = {model for model, state in states.items() if state.is_alive}
         """The models that may have a process: few, however many are configured."""
@@ -172,22 +172,18 @@ class Scheduler:
         self._costs.learn(model)
         self.draining.discard(model)
         out: list[Decision] = []
-        for target, swap in tuple(self.pending.items()):
-            if model in swap.awaiting:
-                swap.awaiting.remove(model)
-                if not swap.awaiting:
-                    out += self._complete_eviction(target, swap, now)
+        for target, swap in self.pending.on_exited(model):
+            out += self._complete_eviction(target, swap, now)
         return [*out, *self.decide_queue(now)]
 
     def on_stuck(self, model: ModelId, now: Seconds) -> Sequence[Decision]:
         """End the swaps that wait for a process that even a kill does not end."""
         self.epoch += 1
         out: list[Decision] = []
-        for target, swap in tuple(self.pending.items()):
-            if model in swap.awaiting:
-                del self.pending[target]
-                why = f"{model}, which must leave first, was killed but does not exit"
-                out += self._fail(self.queue.of(target), Reason.LOAD_FAILED, why, LATER)
+        for target in self.pending.awaiting(model):
+            del self.pending[target]
+            why = f"{model}, which must leave first, was killed but does not exit"
+            out += self._fail(self.queue.of(target), Reason.LOAD_FAILED, why, LATER)
         return [*out, *self.decide_queue(now)]
 
     def on_stopping(self, model: ModelId) -> None:
@@ -197,9 +193,7 @@ class Scheduler:
     def forget_swap(self, model: ModelId) -> None:
         """Make sure that no earlier decision starts the model later."""
         self.epoch += 1
-        self.pending.pop(model, None)
-        for swap in self.pending.values():
-            swap.evicted = tuple(m for m in swap.evicted if m != model)
+        self.pending.forget(model)
 
     def adopt(self, model: ModelId, now: Seconds) -> bool:
         """Count a server that runs already; say whether it may stay."""
@@ -270,18 +264,15 @@ class Scheduler:
         self._room.begin_pass()
         overdue, foreground = set["ModelId"](), set["ModelId"]()
         ranks = self._costs.ranks(self.pending, now)
-        heads = [(queued.among(ranks), queued) for queued in self.queue.first_of_each()]
-        heapify(heads)
-        while heads:
-            queued = heappop(heads)[1]
+        heads = self.queue.heads(ranks)
+        for queued in heads:
             request = queued.request
             blocking = foreground if request.background else overdue
             verdict = decide(request, self.view(now), self.policy, blocking, queued=queued)
             self._take_note(request.model, verdict, now)
             out += self._apply(verdict, queued, now)
             if isinstance(verdict, Serve | Refuse):
-                if (following := self.queue.first_like(queued)) is not None:
-                    heappush(heads, (following.among(ranks), following))
+                heads.follow(queued)
                 continue
             # All others of its kind wait too: what this pass still decides can only add obstacles.
             if queued.is_overdue:
@@ -358,12 +349,7 @@ class Scheduler:
     def _swap(self, queued: QueuedRequest, swap: Swap, now: Seconds) -> list[Decision]:
         self.epoch += 1
         model = queued.request.model
-        for victim in swap.victims:
-            self.pending.pop(victim, None)  # an abandoned load
-        awaiting = {m for m in swap.victims if self._states[m].is_alive}
-        ready = [m for m in awaiting if self._states[m].phase is Phase.READY]
-        recent = sorted(ready, key=lambda m: self._states[m].used, reverse=True)
-        self.pending[model] = PendingSwap(awaiting, tuple(recent), swap.placement)
+        awaiting = self.pending.begin(model, swap, self._states).awaiting
         self.draining |= awaiting
         decided = swap_decided(queued, swap, self._costs.facts, now)
         return [decided, *first_steps(model, swap, awaiting)]

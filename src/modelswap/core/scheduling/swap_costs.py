@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modelswap.core.placement.policy import Facts
     from modelswap.core.spec import ModelId
 
-    from .decisions import PendingSwap
+    from .pending_swaps import PendingSwap
     from .queue import WaitQueue
 
 UNKNOWN_RELOAD: Final = Seconds(5.0)

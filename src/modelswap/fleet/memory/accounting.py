@@ -95,7 +95,8 @@ def larger(one: Amounts, other: Amounts) -> dict[DeviceId, Bytes]:
 def promised(need: Need, placement: Placement, measured: Amounts) -> dict[DeviceId, Bytes]:
     """Return what is set aside for a model that runs or starts, by what it needs now.
 
-    The movable part lies where the model was measured to be, else where the policy put it.
+    The movable part lies where the model was measured to be, else where the policy put it: on a machine
+    without a GPU in `ram`.
     """
     if need.source is NeedSource.UNKNOWN:
         return dict(placement.promised)
@@ -103,6 +104,8 @@ def promised(need: Need, placement: Placement, measured: Amounts) -> dict[Device
     weights = _movable(measured, need) or _movable(dict(placement.promised), need)
     if not weights:
         weights = dict.fromkeys(placement.devices, Bytes(1))
+    if not weights and any(device == RAM for device, _ in placement.promised):
+        weights = {RAM: Bytes(1)}
     whole = sum(weights.values())
     for device, weight in weights.items():
         found[device] = Bytes(found.get(device, 0) + need.movable * weight // whole)

@@ -32,8 +32,14 @@ class EarlyRequests:
 
     def release(self) -> None:
         """Let go what is prepared now."""
-        ready = [then for is_prepared, then in self._waiting if is_prepared()]
-        self._waiting = [pair for pair in self._waiting if pair[1] not in ready]
+        ready: list[Callable[[], None]] = []
+        kept: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+        for is_prepared, then in self._waiting:
+            if is_prepared():
+                ready.append(then)
+            else:
+                kept.append((is_prepared, then))
+        self._waiting = kept
         if not self._waiting:
             self._forget_deadline()
         for then in ready:

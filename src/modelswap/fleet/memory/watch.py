@@ -132,7 +132,7 @@ class MemoryWatch:
         """Have predicted what is not known of the models, as soon as the devices are."""
         self._unpredicted.update(models)
         if self._readings.read_at is not None:
-            self._predictions.ask(self._unpredicted)
+            self._predictions.ask(self._unpredicted, anew=True)
             self._unpredicted.clear()
 
     def _is_prepared(self, models: Iterable[ModelId]) -> bool:
@@ -169,8 +169,8 @@ class MemoryWatch:
             self._unserved.add(model)
             if run.is_from_start and run.measurement.load is not None:
                 self._needs.learn_load(model, run.measurement.load)
-        elif not run.is_from_start and self.is_in_use:
-            self._predict((model,))
+        elif self.is_in_use:
+            self._predict((model,))  # also one whose need is known: its measurement asks for it
         if self.is_in_use:
             self._loop.call_soon(self._readings.read)  # after the answers to requests
 
@@ -282,6 +282,8 @@ class MemoryWatch:
         return Subjects(pids, with_holders=self._host.is_waited_for() or not self.is_in_use)
 
     def _on_reading(self, reading: Reading, pids: Mapping[ModelId, int], begun: Seconds) -> None:
+        for model, run in self._accounts.runs.items():
+            run.measurement.reclaimable = self._needs.reclaimable(model)
         for model in self._accounts.enter(reading, pids, begun, self._host.servers()):
             self._learn(model, self._accounts.runs[model])
         self._count_pools()

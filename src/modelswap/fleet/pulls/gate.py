@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.core.commands import Fail, Reason
 from modelswap.core.failure import Cause, failure
+from modelswap.core.spec import RequestId
 from modelswap.deferred import dataclass
 from modelswap.fleet.failures import ModelFailure
 from modelswap.pull.progress import PullFailure, PullPhase, PullProgress
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from modelswap.config.plan import Model, Plan
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.failure import Failure
-    from modelswap.core.spec import ModelId, RequestId
+    from modelswap.core.spec import ModelId
     from modelswap.fleet.waiting import Ticket
     from modelswap.pull.progress import Puller
 
@@ -50,6 +51,8 @@ _LASTING: Final = frozenset(
 )
 """Another try fails too, as long as nothing is changed."""
 _NOT_USABLE: Final = "what was pulled is not there, or cannot be used"
+_NOBODY: Final = RequestId(0)
+"""Of a question; requests count from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +135,25 @@ class PullGate:
     def enter(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool) -> None:
         """Hold a ticket of a model that this gate `holds`, and see to it that its pull runs."""
         model = self._plan.models[ticket.model]
-        refusal = self._refusal(ticket, model, is_new=is_new)
+        refusal = self._refusal(ticket.id, model, is_new=is_new)
         if refusal is not None:
             ticket.waiter.on_refused(refusal)
             return
         self._held[ticket.id] = ticket, request
         self._begin(model.pull_name)
 
-    def _refusal(self, ticket: Ticket, model: Model, *, is_new: bool) -> Fail | None:
+    def refusal(self, model: ModelId) -> Fail | None:
+        """Return why a new request for a model that this gate `holds` would be refused; None: it would wait."""
+        return self._refusal(_NOBODY, self._plan.models[model], is_new=True)
+
+    def _refusal(self, id_: RequestId, model: Model, *, is_new: bool) -> Fail | None:
         failed = self._failed.get(model.pull_name)
         if failed is not None:
             left = Seconds(failed.at + failed.pause - self._loop.time())
             if left > 0:
-                return _refused(ticket.id, failed, left)
+                return _refused(id_, failed, left)
         if is_new and len(self._held) >= self._plan.settings.limits.queue:
-            return Fail(ticket.id, Reason.QUEUE_FULL)
+            return Fail(id_, Reason.QUEUE_FULL)
         return None
 
     def cancel(self, ticket: Ticket) -> bool:

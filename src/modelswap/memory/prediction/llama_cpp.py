@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from modelswap.memory.estimate import Estimate, Part
+from modelswap.memory.estimate import CACHE, Estimate, Part
 from modelswap.units import Bytes
 
 from .cache import cells_of, layer_cache, layer_state
@@ -136,7 +136,7 @@ def _add_model(
     for number, layer in enumerate(shape.layers):
         is_on_gpu = number >= split.first and options.has_cache_on_gpu
         size = layer_cache(layer, cells, options.keys, options.values) if shape.has_cache else 0
-        total.add("KV cache", size, is_on_gpu=is_on_gpu)
+        total.add(CACHE, size, is_on_gpu=is_on_gpu)
         total.add("recurrent state", layer_state(layer, options), is_on_gpu=is_on_gpu)
     buffer = compute_bytes(shape, options, cells)
     if split.has_gpu:

@@ -51,6 +51,8 @@ class DecisionLog:
         self._wall_ns = wall_ns
         self._ended: deque[Decision] = deque(maxlen=RING)
         self._open: dict[ModelId, tuple[Decision, Seconds]] = {}
+        self._leaving: set[ModelId] = set()
+        """Those of `_open` whose server is told to exit before it is ready."""
         self._last_id = 0
 
     @property
@@ -108,8 +110,12 @@ class DecisionLog:
                 decision.started = self._now() - at
             case Phase.READY:
                 self._end(model, Ending.READY)
+            case Phase.STOPPING | Phase.KILLING:
+                self._leaving.add(model)
             case Phase.STOPPED if decision.started is not None:
-                self._end(model, Ending.FAILED if failed else Ending.STOPPED, why)
+                # A start that has failed but is tried again leaves no failure; it ended by itself.
+                was_stopped = model in self._leaving and not failed
+                self._end(model, Ending.STOPPED if was_stopped else Ending.FAILED, why)
             case _:
                 pass
 
@@ -130,10 +136,12 @@ class DecisionLog:
         decision, at = self._open.pop(model, (None, None))
         if decision is None or at is None:
             return
+        self._leaving.discard(model)
         decision.ending, decision.reason = ending, reason
         decision.ended = self._now() - at
         facts = self._facts()
-        held = held_by_device(facts.held)
+        is_gone = ending in {Ending.FAILED, Ending.STOPPED}  # what was promised to it is free again
+        held = held_by_device({m: h for m, h in facts.held.items() if m != model or not is_gone})
         known = {pool.id for pool in facts.pools}
         for device in decision.memory:
             if device.id in known:

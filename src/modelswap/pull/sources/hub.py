@@ -10,29 +10,33 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
-from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from modelswap.catalog.pulls.hub_choice import NoSuchModelError, choose_files
+from modelswap import __version__
+from modelswap.catalog.pulls.hub_choice import NoSuchModelError, choose_files, is_plain
 from modelswap.catalog.pulls.tree import TreeEntry, encode_tree
 from modelswap.pull.failures import PullError, not_written
 from modelswap.pull.progress import FileProgress, PullFailure
 from modelswap.pull.transfer.fetch import Download
 from modelswap.pull.transfer.http_answers import refusal, translated
-from modelswap.pull.transfer.partial_file import Checksum
+from modelswap.pull.transfer.partial_file import Checksum, has_size
 from modelswap.pull.transfer.tries import insist
 from modelswap.units import Bytes
 
+from .hub_access import HubAccess
 from .plan import PullPlan
+from .small_file import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from huggingface_hub.hf_api import ModelInfo
@@ -42,38 +46,14 @@ if TYPE_CHECKING:
     from modelswap.pull.timing import PullTiming
     from modelswap.pull.watch import PullWatch
 
-_HOME: Final = "https://huggingface.co"
+constants.HF_HUB_DISABLE_TELEMETRY = True
+"""The library would ask the hub for a list of agents, and tell it which one runs this program, and that PyTorch
+is here. Here and not in the environment, which the model servers get."""
 _MAIN: Final = "main"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 _Size = Annotated[int, msgspec.Meta(ge=0)]
 _YES: Final = frozenset({"1", "ON", "YES", "TRUE"})
 """Values of an environment variable that `huggingface_hub` takes for yes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """How the hub is asked."""
-
-    endpoint: str
-    token: str | None
-    token_place: str
-
-    @classmethod
-    def usual(cls, environ: Mapping[str, str]) -> _Access:
-        named = [name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if environ.get(name)]
-        return cls(
-            endpoint=environ.get("HF_ENDPOINT", _HOME).rstrip("/"),
-            token=get_token(),
-            token_place=named[0] if named else "`hf auth login`",
-        )
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.endpoint).netloc.rpartition("@")[2]
-
-    @property
-    def fields(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +91,10 @@ class _Listed(msgspec.Struct):
         return TreeEntry(self.lfs.size, self.blob_id, self.lfs.sha256, self.lfs.size)
 
 
+_PREPARED: Final = msgspec.json.Decoder(list[_Listed])
+"""Made when the module is imported: msgspec 0.22 crashes the program where two threads are the first to use a type."""
+
+
 class HubPlanner:
     def __init__(
         self, source: HubSource, places: Places, environ: Mapping[str, str] | None = None
@@ -119,7 +103,7 @@ class HubPlanner:
         self._environ = os.environ if environ is None else environ
         self._folder = places.repository(source.repository)
         self._locks = places.hub / ".locks" / self._folder.name
-        self._access = _Access.usual(self._environ)
+        self._access = HubAccess.usual(self._environ)
 
     def plan(self, client: httpx2.Client, watch: PullWatch, timing: PullTiming) -> PullPlan:
         _ = client  # the library has one
@@ -135,18 +119,18 @@ class HubPlanner:
         files = [_file(path, tree[path]) for path in choice.all]
         self._keep_tree(commit, tree)
         snapshot = self._folder / "snapshots" / commit
-        missing = [file for file in files if not self._is_here(file, snapshot)]
-        by_etag = {file.etag: file for file in reversed(missing)}
+        missing = {file.path: file for file in files if not self._is_here(file, snapshot)}
+        by_etag = {file.etag: file for file in reversed(missing.values())}  # one of equal files
         return PullPlan(
-            downloads=tuple(self._download(file, commit) for file in missing if by_etag[file.etag] is file),
+            downloads=tuple(self._download(file, commit) for file in reversed(by_etag.values())),
             present=tuple(
                 FileProgress(name=file.path, done=file.size, total=file.size)
                 for file in files
-                if file not in missing
+                if file.path not in missing
             ),
             finish=lambda: self._finish(files, commit, snapshot),
             folder=self._folder / "blobs",
-        )  # fmt: skip
+        )
 
     def _refuse_offline(self) -> None:
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -156,7 +140,9 @@ class HubPlanner:
 
     def _ask(self, timing: PullTiming) -> ModelInfo:
         """Ask for the newest revision and its files, once."""
-        api = HfApi(endpoint=self._access.endpoint, library_name="modelswap")
+        api = HfApi(
+            endpoint=self._access.endpoint, library_name="modelswap", library_version=__version__
+        )
         try:
             with translated(self._access.host):
                 return api.model_info(
@@ -172,7 +158,7 @@ class HubPlanner:
                 f"{self._source.text} is not here whole, and HF_HUB_OFFLINE forbids to ask the hub"
             )
             raise PullError(PullFailure.OFFLINE, text) from None
-        except (ValueError, TypeError, KeyError, AttributeError, httpx2.HTTPError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, httpx2.HTTPError):
             self._garbage("its answer is no description of a repository")
 
     def _garbage(self, text: str) -> NoReturn:
@@ -193,19 +179,19 @@ class HubPlanner:
             listed = msgspec.convert(raw, list[_Listed])
         except msgspec.ValidationError as problem:
             self._garbage(f"its list of files is not as expected: {problem}")
-        return commit, {one.path: one.entry for one in listed}
+        return commit, {one.path: one.entry for one in listed if is_plain(one.path)}
 
     def _keep_tree(self, commit: str, tree: dict[str, TreeEntry]) -> None:
         path = self._folder / "trees" / f"{commit}.json"
-        if not path.exists():
-            try:
-                _write(path, encode_tree(tree.items()))
-            except OSError as problem:
-                raise not_written(problem, self._folder) from None
+        try:
+            if not path.exists():
+                write_whole(path, encode_tree(tree.items()))
+        except OSError as problem:
+            raise not_written(problem, self._folder) from None
 
     def _is_here(self, file: _File, snapshot: Path) -> bool:
         blob, pointer = self._folder / "blobs" / file.etag, snapshot / file.path
-        return any(_has_size(path, file.size) for path in (pointer, blob))
+        return any(has_size(path, file.size) for path in (pointer, blob))
 
     def _download(self, file: _File, commit: str) -> Download:
         blob = self._folder / "blobs" / file.etag
@@ -223,15 +209,18 @@ class HubPlanner:
             lock=self._locks / f"{file.etag}.lock",
         )
 
-    def _finish(self, files: Iterable[_File], commit: str, snapshot: Path) -> None:
+    def _finish(self, files: Sequence[_File], commit: str, snapshot: Path) -> None:
         """Give the blobs their names, and make this revision the one that `main` means."""
+        last = {file.etag: file for file in files}
         for file in files:
-            _link(self._folder / "blobs" / file.etag, snapshot / file.path)
-        _write(self._folder / "refs" / _MAIN, commit.encode())
+            pointer = snapshot / file.path
+            if not has_size(pointer, file.size):
+                _link(self._folder / "blobs" / file.etag, pointer, moves=last[file.etag] is file)
+        write_whole(self._folder / "refs" / _MAIN, commit.encode())
 
     def _refused(self, response: httpx2.Response) -> PullError:
         name = self._source.repository
-        page = f"{self._access.endpoint}/{name}"
+        page = self._access.page(name)
         code = response.headers.get("x-error-code", "")
         missing = f"{name} is not on {self._access.host}: is it spelled right?"
         if code == "EntryNotFound":
@@ -243,7 +232,7 @@ class HubPlanner:
 
     def _no_access(self, status: int, code: str, page: str) -> str:
         name, token = self._source.repository, self._access.token
-        get = "set HF_TOKEN or run `hf auth login`"
+        get = self._access.get_token
         if code == "GatedRepo":
             accept = f"{name} is gated: accept its licence at {page}"
             if token is None:
@@ -264,30 +253,21 @@ def _file(path: str, entry: TreeEntry) -> _File:
     return _File(path, Bytes(entry.size), entry.blob_id, is_large=False)
 
 
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
+def _link(blob: Path, pointer: Path, *, moves: bool) -> None:
+    """Make a file of a snapshot, in one step: a relative link to the blob.
 
-
-def _link(blob: Path, pointer: Path) -> None:
-    """Make a file of a snapshot: a relative link to the blob, or the blob itself where there are no links."""
-    if pointer.exists():
-        return
+    Where there are no links it is the blob itself, or a copy if another file needs the blob, too.
+    """
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    pointer.unlink(missing_ok=True)
+    new = pointer.with_name(f".{token_hex(8)}.tmp")
     try:
-        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
-    except FileExistsError:  # another program was quicker
-        return
-    except OSError:
-        blob.replace(pointer)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a small file at once, so that its readers see it whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    new.write_bytes(data)
-    new.replace(path)
+        try:
+            new.symlink_to(os.path.relpath(blob, pointer.parent))
+        except OSError:
+            if moves:
+                blob.replace(pointer)
+                return
+            shutil.copyfile(blob, new)
+        new.replace(pointer)
+    finally:
+        new.unlink(missing_ok=True)

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from modelswap.catalog.pulls.local import is_folder
 from modelswap.pull.failures import PullError
 from modelswap.pull.progress import FileProgress, PullFailure
 from modelswap.pull.transfer.fetch import Download
-from modelswap.pull.transfer.http_answers import refusal, translated
-from modelswap.pull.transfer.partial_file import Checksum, size_of
+from modelswap.pull.transfer.http_answers import host_of, refusal, translated
+from modelswap.pull.transfer.partial_file import Checksum, has_size
 from modelswap.pull.transfer.tries import insist
 from modelswap.units import Bytes
 
 from .plan import PullPlan
+from .small_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +65,10 @@ class _Manifest(msgspec.Struct):
     layers: list[_Layer]
 
 
+_DECODER: Final = msgspec.json.Decoder(_Manifest)
+"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
+
+
 class OllamaPlanner:
     def __init__(
         self, source: OllamaSource, places: Places, environ: Mapping[str, str] | None = None
@@ -72,13 +78,16 @@ class OllamaPlanner:
         self._store = _writable(places)
         base = environ.get(REGISTRY, "") or f"https://{source.host}"
         self._api = f"{base.rstrip('/')}/v2/{source.namespace}/{source.name}"
-        self._host = base.partition("://")[2].partition("/")[0]
+        self._host = host_of(base)
+        if not self._host:
+            text = f"{REGISTRY} is no address of a registry: expected https://HOST"
+            raise PullError(PullFailure.NETWORK, text)
 
     def plan(self, client: httpx2.Client, watch: PullWatch, timing: PullTiming) -> PullPlan:
         data = insist(lambda: self._ask(client, watch), watch, timing)
         layers = self._layers(data)
         blobs = {layer: self._store / "blobs" / layer.file for layer in layers}
-        here = [layer for layer, path in blobs.items() if _has_size(path, layer.size)]
+        here = [layer for layer, path in blobs.items() if has_size(path, layer.size)]
         return PullPlan(
             downloads=tuple(
                 self._download(layer, path) for layer, path in blobs.items() if layer not in here
@@ -93,23 +102,30 @@ class OllamaPlanner:
 
     def _ask(self, client: httpx2.Client, watch: PullWatch) -> bytes:
         watch.check()
-        with translated(self._host):
-            response = client.get(
-                f"{self._api}/manifests/{self._source.tag}",
-                headers={"Accept": _ACCEPT},
-                extensions={"trace": watch.trace},
-            )
-        if response.status_code >= _ERRORS:
-            raise self._refused(response)
-        return response.content[: _MOST_MANIFEST + 1]
+        url = f"{self._api}/manifests/{self._source.tag}"
+        fields = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
+        data = b""
+        with (
+            translated(self._host),
+            client.stream(
+                "GET", url, headers=fields, extensions={"trace": watch.trace}
+            ) as response,
+        ):
+            if response.status_code >= _ERRORS:
+                raise self._refused(response)
+            for piece in response.iter_raw():
+                watch.check()
+                data += piece
+                if len(data) > _MOST_MANIFEST:
+                    raise self._no_manifest()
+        return data
 
     def _layers(self, data: bytes) -> list[_Layer]:
         """Return the blobs of a model, each once; raise where llama.cpp could not load it."""
         try:
-            manifest = msgspec.json.decode(data, type=_Manifest)
+            manifest = _DECODER.decode(data)
         except (ValueError, RecursionError):
-            text = f"{self._host} does not answer with a manifest: is it Ollama's registry?"
-            raise PullError(PullFailure.DAMAGED, text) from None
+            raise self._no_manifest() from None
         weights = [layer for layer in manifest.layers if layer.kind == "model"]
         if len(weights) != 1:
             text = (
@@ -119,6 +135,10 @@ class OllamaPlanner:
             raise PullError(PullFailure.NOT_FOUND, text)
         layers = {layer.digest: layer for layer in (manifest.config, *manifest.layers)}
         return list(layers.values())
+
+    def _no_manifest(self) -> PullError:
+        text = f"{self._host} does not answer with a manifest: is it Ollama's registry?"
+        return PullError(PullFailure.DAMAGED, text)
 
     def _download(self, layer: _Layer, path: Path) -> Download:
         return Download(
@@ -135,11 +155,7 @@ class OllamaPlanner:
     def _finish(self, manifest: bytes) -> None:
         source = self._source
         path = self._store / "manifests" / source.host / source.namespace / source.name / source.tag
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (self._store / _OURS).mkdir(exist_ok=True)
-        new = self._store / _OURS / f"manifest.{os.getpid()}"
-        new.write_bytes(manifest)
-        new.replace(path)
+        write_whole(path, manifest, self._store / _OURS)
 
     def _refused(self, response: httpx2.Response) -> PullError:
         return refusal(
@@ -155,10 +171,6 @@ def _writable(places: Places) -> Path:
     *stores, ours = places.ollama
     for store in stores:
         folders = (store / "blobs", store / "manifests", store)
-        if all(path.is_dir() and os.access(path, os.W_OK | os.X_OK) for path in folders):
+        if all(is_folder(path) and os.access(path, os.W_OK | os.X_OK) for path in folders):
             return store
     return ours
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.exists() and size_of(path) == size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from modelswap.catalog.files import FoundFile
 from modelswap.catalog.header_cache import HeaderCache
 from modelswap.catalog.header_reader import HeaderReader
 from modelswap.catalog.models.summary import BrokenFile
+from modelswap.catalog.pulls.local import is_file
 from modelswap.pull.failures import PullError
 from modelswap.pull.progress import FileProgress, PullFailure
 from modelswap.pull.transfer.fetch import Download
@@ -42,7 +44,7 @@ class UrlPlanner:
         self._host = urlsplit(source.url).netloc.rpartition("@")[2]
 
     def plan(self, client: httpx2.Client, watch: PullWatch, timing: PullTiming) -> PullPlan:
-        missing = {path: url for path, url in self._files.items() if not path.exists()}
+        missing = {path: url for path, url in self._files.items() if not is_file(path)}
         downloads = tuple(
             self._download(path, url, self._size(url, client, watch, timing))
             for path, url in missing.items()
@@ -73,8 +75,7 @@ class UrlPlanner:
                 return None
             if response.status_code != _OK:
                 raise self._refused(response)
-            text = response.headers.get("content-length", "")
-            return Bytes(int(text)) if text.isdigit() else None
+            return _announced(response)
 
         return insist(ask, watch, timing)
 
@@ -112,3 +113,9 @@ class UrlPlanner:
             path.unlink()
             what = f"{self._source.text}: {self._host} sent {path.name}, which {text}"
             raise PullError(PullFailure.DAMAGED, what)
+
+
+def _announced(response: httpx2.Response) -> Bytes | None:
+    """Return the length of a file; some servers answer HEAD with the length of what they send: 0."""
+    text = response.headers.get("content-length", "")
+    return Bytes(int(text)) if re.fullmatch("[1-9][0-9]{0,17}", text) else None

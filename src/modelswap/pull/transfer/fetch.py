@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from modelswap.pull.timing import PullTiming
     from modelswap.pull.watch import PullWatch
 
+    from .room import Room
+
 _LARGEST_RANGE: Final = Bytes(16 << 30)
 """That one request asks for: the hub's storage hosts refuse answers of more than 50 GB."""
 _LOOK_AGAIN: Final = 1.0
 """Seconds that a lock is waited for until a cancelled pull is noticed."""
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_PRINTABLE: Final = re.compile(r"[ -~]{1,50}")
+"""What a text may show of a field of an answer."""
 _WHOLE, _PART, _BEYOND = 200, 206, 416
 """Statuses: all of the file, the range that was asked for, no such range."""
 _ERRORS: Final = 400
@@ -74,7 +78,9 @@ class Download:
         return Bytes(0 if self.size is None else max(0, self.size - size_of(self.part)))
 
 
-def fetch(download: Download, client: httpx2.Client, watch: PullWatch, timing: PullTiming) -> None:
+def fetch(
+    download: Download, client: httpx2.Client, watch: PullWatch, timing: PullTiming, room: Room
+) -> None:
     """Download a file; raise `PullError` or `PullCancelledError`."""
     try:
         download.part.parent.mkdir(parents=True, exist_ok=True)
@@ -82,22 +88,25 @@ def fetch(download: Download, client: httpx2.Client, watch: PullWatch, timing: P
             if download.is_here:  # another program was quicker
                 watch.received(download.name, size_of(download.target), 0)
                 return
-            _fetch(download, client, watch, timing)
+            _fetch(download, client, watch, timing, room)
     except OSError as problem:
         raise not_written(problem, download.part.parent) from None
 
 
-def _fetch(download: Download, client: httpx2.Client, watch: PullWatch, timing: PullTiming) -> None:
+def _fetch(
+    download: Download, client: httpx2.Client, watch: PullWatch, timing: PullTiming, room: Room
+) -> None:
     def note(done: int, count: int) -> None:
         watch.check()
         watch.received(download.name, done, count)
+        room.written(count)
 
     with PartialFile(download.part, download.size, download.checksum, note) as part:
         was_resumed = part.done > 0
 
         def go_on() -> None:
             while not part.is_whole:
-                _stream(download, part, client, watch)
+                _stream(download, part, client, watch, room)
 
         insist(go_on, watch, timing, lambda: part.done)
         if was_resumed and not part.is_right:  # the fault may be in what an earlier run wrote
@@ -129,7 +138,9 @@ def _alone(download: Download, watch: PullWatch) -> Generator[None]:
         return
 
 
-def _stream(download: Download, part: PartialFile, client: httpx2.Client, watch: PullWatch) -> None:
+def _stream(
+    download: Download, part: PartialFile, client: httpx2.Client, watch: PullWatch, room: Room
+) -> None:
     """Ask for what is missing, once, and take what comes of it."""
     watch.check()
     fields = {**download.fields, "Accept-Encoding": "identity"}
@@ -144,7 +155,7 @@ def _stream(download: Download, part: PartialFile, client: httpx2.Client, watch:
             translated(download.host),
             client.stream("GET", download.url, headers=fields, extensions=extensions) as response,
         ):
-            most = _begin(download, part, response, watch)
+            most = _begin(download, part, response, watch, room)
             for piece in response.iter_raw():
                 if most is not None and part.done + len(piece) > most:
                     part.restart()
@@ -169,7 +180,7 @@ def _range(part: PartialFile) -> str:
 
 
 def _begin(
-    download: Download, part: PartialFile, response: httpx2.Response, watch: PullWatch
+    download: Download, part: PartialFile, response: httpx2.Response, watch: PullWatch, room: Room
 ) -> int | None:
     """Look at the head of an answer; return where the file ends that it brings, or `None`."""
     if response.status_code == _BEYOND and part.done:
@@ -177,10 +188,15 @@ def _begin(
         raise TransientError(PullFailure.NETWORK, f"{download.host} has a shorter file now")
     if response.status_code >= _ERRORS:
         raise download.refused(response)
+    validators = response.headers.get("etag", ""), response.headers.get("last-modified", "")
+    end: int | None
     if response.status_code == _PART:
         begin, end, total = _content_range(response)
-        if begin != part.done:
+        if begin != part.done or end <= begin:
             raise _unlike(download, "sends another part than it was asked for")
+        if part.is_of_another(*validators):
+            part.restart()
+            raise TransientError(PullFailure.NETWORK, f"{download.host} has another file now")
     elif response.status_code == _WHOLE:
         if part.done:
             part.restart()
@@ -188,19 +204,22 @@ def _begin(
     else:
         raise _unlike(download, f"answers with status {response.status_code}")
     if total is not None and part.total is not None and total != part.total:
-        kind = response.headers.get("content-type", "")[:50] or "unknown type"
-        raise _unlike(download, f"has {total} bytes ({kind}) instead of {part.total}")
+        kind = _PRINTABLE.match(response.headers.get("content-type", ""))
+        what = kind[0] if kind else "unknown type"
+        raise _unlike(download, f"has {total} bytes ({what}) instead of {part.total}")
     if total is not None and part.total is None:
+        room.need(total - part.done)
         part.total = Bytes(total)
         watch.size(download.name, total)
-    part.remember(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
+    part.remember(*validators)
     return part.total if end is None else end
 
 
-def _content_range(response: httpx2.Response) -> tuple[int, int | None, int | None]:
+def _content_range(response: httpx2.Response) -> tuple[int, int, int | None]:
+    """Return the first byte, the one behind the last, and the length of the file; -1 where it is unclear."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     if found is None:
-        return -1, None, None
+        return -1, -1, None
     return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -27,6 +28,16 @@ _SERVER: Final = 500
 """The first status that blames the server."""
 
 
+def host_of(address: str) -> str:
+    """Return host and port of an address, without name and password; empty: it is no HTTP address."""
+    try:
+        found = urlsplit(address)
+        is_usable = found.scheme in {"http", "https"} and bool(found.hostname) and found.port != 0
+    except ValueError:
+        return ""
+    return found.netloc.rpartition("@")[2] if is_usable else ""
+
+
 @contextmanager
 def translated(host: str) -> Generator[None]:
     """Translate the exceptions of one request to this host."""
@@ -37,8 +48,8 @@ def translated(host: str) -> Generator[None]:
         raise TransientError(PullFailure.NETWORK, text) from None
     except httpx2.TooManyRedirects:
         raise PullError(PullFailure.DAMAGED, f"{host} redirects in a circle") from None
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
-        text = f"{host} redirects to an address that cannot be used"
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, UnicodeError):
+        text = f"{host} is no host, or it redirects to an address that cannot be used"
         raise PullError(PullFailure.DAMAGED, text) from None
     except httpx2.ConnectError as problem:
         text = f"{host} cannot be reached: {_reason(problem)}"
@@ -46,6 +57,9 @@ def translated(host: str) -> Generator[None]:
     except httpx2.TransportError as problem:
         text = f"the connection to {host} broke: {_reason(problem)}"
         raise TransientError(PullFailure.NETWORK, text) from None
+    except httpx2.RequestError as problem:
+        text = f"the answer of {host} cannot be read: {type(problem).__name__}"
+        raise PullError(PullFailure.DAMAGED, text) from None
 
 
 def _reason(problem: Exception) -> str:
@@ -91,6 +105,6 @@ def _until(text: str, now: str) -> Seconds | None:
 
     try:
         wait = parsedate_to_datetime(text) - parsedate_to_datetime(now)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return Seconds(max(0.0, wait.total_seconds()))

@@ -42,6 +42,14 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def has_size(path: Path, size: int) -> bool:
+    """Tell whether a file is there and has this size."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
 class PartialFile:
     """What came of a file, and the hash of it."""
 
@@ -110,6 +118,14 @@ class PartialFile:
         except OSError:
             return ""
         return text if _VALIDATOR.fullmatch(text) else ""
+
+    def is_of_another(self, etag: str, date: str) -> bool:
+        """Tell whether what came is of another version of the file than the one with these validators.
+
+        A server that does not know `If-Range` sends a part of whatever it has.
+        """
+        known = self.validator
+        return bool(known) and (etag if known.startswith('"') else date) not in {"", known}
 
     def remember(self, etag: str, date: str) -> None:
         """Keep the validator of what comes; without a checksum nothing else tells two versions apart."""

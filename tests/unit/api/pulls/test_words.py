@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelswap.api.pulls.words import PullWords, pull_words, size_words, time_words
+from modelswap.api.pulls.words import PullWords, plan_words, pull_words, size_words, time_words
 from modelswap.pull.progress import PullPhase, PullProgress
 
 SOURCE = "hf:o/r:Q4_K_M"
@@ -35,6 +35,17 @@ def pull(phase: PullPhase = PullPhase.DOWNLOADING, **more: Any) -> PullProgress:
 def test_words(found: PullProgress, words: str) -> None:
     """What is not known is left out."""
     assert pull_words(found) == words
+
+
+def test_what_comes_first() -> None:
+    """A plan begins with the files that are missing: how their pull stands, or that none runs."""
+    then = "a would start at once."
+    assert plan_words("a", SOURCE, None, then) == (
+        f"The files of a are not here: {SOURCE} would be pulled first. Then {then}"
+    )
+    assert plan_words("a", SOURCE, pull(done=5, total=10), then) == (
+        f"a waits for its files: pulling {SOURCE} … 50 %, 5 of 10 B. Then {then}"
+    )
 
 
 def test_sizes_and_times() -> None:

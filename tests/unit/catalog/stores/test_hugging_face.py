@@ -126,3 +126,11 @@ def test_a_pipe_in_place_of_the_revision_does_not_hang(tmp_path: Path) -> None:
     main.unlink()
     os.mkfifo(main)
     assert [model.id for model in scanned(tmp_path).models] == ["qwen3-8b:q4_k_m"]
+
+
+def test_a_link_in_a_circle_hides_no_revision(tmp_path: Path) -> None:
+    link = put(tmp_path, NEW, "Qwen3-8B-Q4_K_M.gguf", chat_model())
+    circle = link.parent.with_name("circle")
+    circle.symlink_to(circle.name)
+    (model,) = scanned(tmp_path).models
+    assert model.path == link

@@ -436,3 +436,14 @@ def test_whatever_files_are_called_there_is_a_plan(names: list[tuple[str, str, s
         if not entry.reason:
             argv = _one(found, entry.id).argv
             assert argv[argv.index("--model") + 1] == str(entry.model.path)
+
+
+def test_a_template_that_names_a_source() -> None:
+    """It has no effect, which is a warning at its place."""
+    found = load_found("discover:\n  templates:\n    - source: hf:a/b\n", found_model())
+    assert [(one.mark.line, str(one)) for one in found.warnings] == [
+        (3, ("c.yaml:3: discover.templates[0].source: has no effect: a found model has its file, "
+            "and nothing is pulled for it (models.<id>.source pulls a model)")),
+    ]  # fmt: skip
+    assert found.plan is not None
+    assert [model.source for model in found.plan.models.values()] == [""]

@@ -157,6 +157,18 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert "no UTF-8 text" in str(load_found("", presets=(binary,)).problems[0])
 
 
+def test_a_file_that_is_too_large_is_not_cut(tmp_path: Path) -> None:
+    """Above 1 MiB nothing of it counts, and the limit is said; at 1 MiB all of it does."""
+    file = tmp_path / "large.ini"
+    text = "[a]\nmodel = /a.gguf\n;"
+    file.write_text(text + "x" * ((1 << 20) - len(text)))
+    assert load_found("", presets=(file,)).problems == ()
+    with file.open("a") as stream:
+        stream.write("x")
+    (problem,) = load_found("", presets=(file,)).problems
+    assert f"{file}: expected presets of at most 1 MiB; found more" in str(problem)
+
+
 def test_presets_are_part_of_the_configuration(preset: Path) -> None:
     """`--watch-config` looks at the presets, too."""
     plan = _loaded(preset, "[*]\n").plan

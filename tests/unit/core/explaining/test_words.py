@@ -128,6 +128,10 @@ FREE = PlacementPlan()
             told(Refuse(Reason.BACKING_OFF, "", Seconds(3))),
             "c would be refused: its last start failed, and it may start again in 3.0 s.",
         ),
+        (
+            told(Refuse(Reason.PULL_FAILED, "the disk is full", Seconds(30))),
+            "c would be refused: its last pull failed, and it may be pulled again in 30 s: the disk is full.",
+        ),
     ],
 )
 def test_plans(explanation: Explanation, text: str) -> None:

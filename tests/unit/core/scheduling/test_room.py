@@ -6,7 +6,7 @@ from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import NEVER, ModelState
 from modelswap.core.placement.policy import RAM, Facts, Placement
 from modelswap.core.scheduling.admission import Serve, Verdict, Wait, WaitReason
-from modelswap.core.scheduling.decisions import PendingSwap
+from modelswap.core.scheduling.pending_swaps import PendingSwap
 from modelswap.core.scheduling.room import Room
 from modelswap.core.spec import ModelId, ModelSpec
 from modelswap.units import Bytes, Seconds

@@ -8,7 +8,7 @@ from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO, NEVER, ModelState
 from modelswap.core.placement.policy import Facts
-from modelswap.core.scheduling.decisions import PendingSwap
+from modelswap.core.scheduling.pending_swaps import PendingSwap
 from modelswap.core.scheduling.queue import WaitQueue
 from modelswap.core.scheduling.swap_costs import (
     LEAST_BOUND,

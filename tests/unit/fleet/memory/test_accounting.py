@@ -114,3 +114,9 @@ def test_a_movable_need_lies_where_it_was_put() -> None:
 def test_an_unknown_need_sets_aside_what_was_promised() -> None:
     placement = Placement(promised=((RAM, Bytes(7)),))
     assert accounting.promised(need(9, NeedSource.UNKNOWN), placement, {}) == sizes(ram=7)
+
+
+def test_a_movable_need_without_a_gpu() -> None:
+    """It was promised in `ram`, beside what is settled there, and counts there."""
+    placement = Placement(promised=((RAM, Bytes(42)),))
+    assert accounting.promised(need(40, ram=2), placement, sizes(ram=9)) == sizes(ram=42)

@@ -18,6 +18,7 @@ from modelswap.core.placement.policy import RAM, NeedSource
 from modelswap.core.spec import ClientId, ModelId, ServerId
 from modelswap.fleet import Fleet, MemorySources
 from modelswap.fleet.memory import early, watch
+from modelswap.fleet.memory.readings import readings
 from modelswap.launch.protocol import NO_CAPABILITIES, Exit, Handle
 from modelswap.units import Seconds
 from support.scripted_machine import MIB, ScriptedMachine
@@ -501,3 +502,54 @@ async def test_an_estate_holds_requests_that_wait_for_a_reading(stage: Stage) ->
     stage.ask(A)
     _, waiting = stage.fleet.estate()
     assert [request.model for request, _ in waiting] == [A]
+
+
+async def test_a_driver_that_hangs_from_the_start(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known of the devices, so one model runs at a time; that the driver hangs is said."""
+    monkeypatch.setattr(early, "MOMENT", Seconds(0.01))
+    monkeypatch.setattr(readings, "PATIENCE", Seconds(0.03))
+    stage.machine.go.clear()
+    await stage.open()
+    stage.ask(A)
+    stage.ask(B)
+    await stage.until(lambda: stage.fleet.waiting(B))
+    assert stage.launcher.orders == ["start a"]
+    told = "warn: the memory of the devices cannot be read: no answer for 0.03 s"
+    await stage.until(lambda: told in stage.notes.notes)
+    assert stage.fleet.memory_state().problem == "no answer for 0.03 s"
+    stage.machine.go.set()
+    await stage.until(lambda: stage.launcher.orders == ["start a", "start b"])
+    assert stage.fleet.memory_state().problem == ""
+
+
+async def test_a_reload_to_memory_does_not_start_all_that_waits(stage: Stage) -> None:
+    """Queued requests are decided anew before the devices were read for the first time."""
+    await stage.open(stage.plan("", a=None, b=None))
+    asker = stage.ask(A)
+    await stage.begin(A, 400)
+    await stage.until(lambda: asker.answers)
+    waiting = [stage.ask(B), stage.ask(C)]
+    stage.machine.go.clear()
+    plan = stage.plan()
+    stage.fleet.replace(plan, plan.policy, changed=set(), removed=set())
+    assert stage.launcher.orders == ["start a"]
+    stage.machine.go.set()
+    await stage.until(lambda: "start b" in stage.launcher.orders)
+    assert "start c" not in stage.launcher.orders
+    assert [one.answers for one in waiting] == [[], []]
+
+
+async def test_a_reload_away_from_memory_does_not_start_all_that_waits(stage: Stage) -> None:
+    """The decisions get the other policy before they lose what they know of memory."""
+    stage.machine.others = 550
+    await stage.open()
+    asker = stage.ask(A)
+    await stage.begin(A, 400)
+    await stage.until(lambda: asker.answers)
+    stage.ask(B)
+    await stage.until(lambda: stage.fleet.waiting(B))
+    plan = stage.plan("", a=None, b=None)
+    stage.fleet.replace(plan, plan.policy, changed=set(), removed=set())
+    assert "start b" not in stage.launcher.orders

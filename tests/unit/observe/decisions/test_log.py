@@ -116,9 +116,26 @@ def test_a_failed_start(rig: Rig) -> None:
     assert rig.last.text == "a for request 7 of c: none leaves; failed after 0 ms: no such file"
     rig.decide()
     rig.phase(A, Phase.STARTING)
+    rig.phase(A, Phase.STOPPING, "unloaded")
     rig.phase(A, Phase.STOPPED, "unloaded")
     assert rig.last.ending == "stopped"
     assert rig.last.text.endswith("stopped after 0 ms, before it was ready: unloaded")
+
+
+def test_a_start_that_is_tried_again(rig: Rig) -> None:
+    """It has failed, though the model has no failure by now; what it was promised is free again."""
+    rig.facts = Facts(pools=(POOL,), held={B: {RAM: Bytes(30 * MIB)}})
+    rig.decide()
+    rig.phase(A, Phase.STARTING)
+    rig.facts = Facts(pools=(POOL,), held={A: {RAM: Bytes(90 * MIB)}, B: {RAM: Bytes(30 * MIB)}})
+    rig.phase(A, Phase.STOPPED, "out of memory")
+    assert rig.last.text == "a for request 7 of c: none leaves; failed after 0 ms: out of memory"
+    assert rig.last.shown()["memory"][0]["after"] == 30 * MIB
+    rig.decide()
+    rig.phase(A, Phase.STARTING)
+    rig.phase(A, Phase.STOPPING, "not ready in time")
+    rig.phase(A, Phase.STOPPED, "not ready in time", failed=True)
+    assert rig.last.ending == "failed"
 
 
 def test_given_up(rig: Rig) -> None:

@@ -46,6 +46,20 @@ def test_a_model_and_its_projector_come(hub: Hub, pulling: Pulling, model: bytes
     assert not hub.downloads("tiny-Q2_K.gguf")
 
 
+def test_nothing_is_asked_and_told_but_for_the_model(
+    hub: Hub, pulling: Pulling, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's telemetry is off: no list of agents is asked for, none is named to the hub."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
+    nowhere = str(pulling.folder / "agents.json")
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", nowhere)
+    hub.add(REPOSITORY, {MODEL: model})
+    pulling.pull(SOURCE)
+    assert hub.asked
+    assert all(REPOSITORY in one.path or MODEL in one.path for one in hub.asked), hub.asked
+
+
 def test_the_library_finds_what_was_pulled(hub: Hub, pulling: Pulling, model: bytes) -> None:
     """`huggingface_hub` takes the files for its own, and does not load them again."""
     hub.add(REPOSITORY, {MODEL: model})
@@ -168,6 +182,7 @@ def test_too_short_a_file_is_tried_again_and_refused(hub: Hub, pulling: Pulling)
     [
         (GARBAGE, PullFailure.DAMAGED, "no description of a repository"),
         (Fault(200, {}, b'{"sha": 5}'), PullFailure.DAMAGED, "hub"),
+        (Fault(200, {}, b"[" * 100_000), PullFailure.DAMAGED, "no description"),
         (Fault(200, {}, b'{"id": "a/b", "sha": "../..", "siblings": []}'), PullFailure.DAMAGED, "revision"),
         (refuses(404), PullFailure.NOT_FOUND, "spelled"),
         (refuses(400), PullFailure.DAMAGED, "status 400"),
@@ -192,8 +207,17 @@ def test_hostile_names_stay_outside(hub: Hub, pulling: Pulling) -> None:
     "blobId": "../../../evil", "lfs": null}]}""" % (b"a" * 40)
     hub.fail("/api/models/", Fault(200, {}, listed))
     assert pulling.pull(SOURCE).failure is PullFailure.DAMAGED
-    hub.add(REPOSITORY, {"../../evil-Q4_K_M.gguf": b"x"})
-    assert pulling.pull(SOURCE).failure is PullFailure.NOT_FOUND
+    for name in (
+        "../../evil",
+        "/evil",
+        "evil\x1b[31m",
+        "evil\0",
+        "evil\ud800",
+        "e" * 2000,
+        "..\\evil",
+    ):
+        hub.add(REPOSITORY, {f"{name}-Q4_K_M.gguf": b"x"})
+        assert pulling.pull(SOURCE).failure is PullFailure.NOT_FOUND
 
 
 def test_a_short_rate_limit_is_waited_for(hub: Hub, pulling: Pulling) -> None:
@@ -465,3 +489,76 @@ def test_a_snapshot_that_cannot_be_written_is_told(hub: Hub, pulling: Pulling) -
     snapshots.unlink()
     assert pulling.pull(SOURCE).phase is PullPhase.FINISHED
     assert len(hub.downloads(MODEL)) == 1
+
+
+def test_equal_files_each_get_their_name_without_links(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blob becomes the last one of them, the others are copies; it is loaded once."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    hub.add(REPOSITORY, {"a.json": b"{}", "config.json": b"{}", "model.safetensors": b"weights"})
+    assert pulling.pull(SOURCE).phase is PullPhase.FINISHED
+    found = locate(parse_source(SOURCE), pulling.places)
+    assert found is not None
+    assert [(found.path / name).read_bytes() for name in ("a.json", "config.json")] == [b"{}"] * 2
+    assert len(hub.of("/resolve/")) == 2
+
+
+@pytest.mark.parametrize("is_loop", [True, False])
+def test_a_wrong_file_of_a_snapshot_is_replaced(
+    hub: Hub, pulling: Pulling, *, is_loop: bool
+) -> None:
+    """One that was cut off, as a copy of a cache may leave it, and a link that leads nowhere."""
+    commit = hub.add(REPOSITORY, {MODEL: b"weights"}).commit
+    pointer = pulling.places.repository(REPOSITORY) / "snapshots" / commit / MODEL
+    pointer.parent.mkdir(parents=True)
+    pointer.symlink_to(MODEL) if is_loop else pointer.write_bytes(b"wei")
+    assert pulling.pull(SOURCE).phase is PullPhase.FINISHED
+    assert pointer.read_bytes() == b"weights"
+
+
+def test_a_token_that_cannot_be_read_is_named_where_one_is_needed(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Models that need none are pulled all the same."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path))
+    hub.add(REPOSITORY, {MODEL: b"x"})
+    assert pulling.pull(SOURCE).phase is PullPhase.FINISHED
+    hub.add("acme/gated", {MODEL: b"x"}, gated=True)
+    assert (
+        f"the one in {tmp_path} cannot be read (Is a directory)"
+        in pulling.pull("hf:acme/gated").text
+    )
+
+
+@pytest.mark.parametrize("token", ["hf_hunter2\xe9", "hf_ hunter2"])
+def test_a_token_that_is_none_is_not_sent(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    failed = pulling.pull(SOURCE)
+    assert failed.failure is PullFailure.TOKEN_MISSING
+    assert "the token in HF_TOKEN has a character that no token has" in failed.text
+    assert "hunter2" not in failed.text
+    assert hub.asked == []
+
+
+def test_the_password_of_a_mirror_is_in_no_text(
+    hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("//", "//me:hunter2@") + "/")
+    for error in ("GatedRepo", ""):
+        hub.fail("/api/models/", refuses(401, X_Error_Code=error), refuses(500))
+        assert "hunter2" not in repr(pulling.pull(SOURCE))
+
+
+def test_an_empty_address_of_the_hub_is_none(
+    pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert "huggingface.co cannot be reached" in pulling.pull(SOURCE).text

@@ -8,6 +8,7 @@ import pytest
 
 from modelswap.catalog.pull_source import parse_source
 from modelswap.catalog.pulls.local import locate
+from modelswap.catalog.pulls.places import Places
 from modelswap.catalog.roots import Root
 from modelswap.catalog.scan import scan
 from modelswap.pull.progress import PullFailure, PullPhase
@@ -110,3 +111,32 @@ def test_a_model_for_ollamas_own_engine_is_refused_before_its_bytes_come(
     assert failed.failure is PullFailure.NOT_FOUND
     assert "Ollama's own engine" in failed.text
     assert not registry.of("/blobs/")
+
+
+def test_a_manifest_without_an_end_is_refused(registry: OllamaRegistry, pulling: Pulling) -> None:
+    """A megabyte of it is read, whatever its server says of its length."""
+    registry.fail("/manifests/", Fault(200, {}, b" " * (3 << 20)))
+    failed = pulling.pull("ollama:tiny")
+    assert failed.failure is PullFailure.DAMAGED
+    assert "manifest" in failed.text
+
+
+def test_a_store_that_cannot_be_looked_at_is_none_of_ours(
+    registry: OllamaRegistry, pulling: Pulling, monkeypatch: pytest.MonkeyPatch, model: bytes
+) -> None:
+    """As the one of Ollama's service, whose home other users may not enter: the own store is used."""
+    registry.add(NAME, {"model": model})
+    hidden = pulling.folder / ("x" * 300)  # looking at it raises an error, for root too
+    own = pulling.folder / "own"
+    monkeypatch.setattr(Pulling, "places", Places(pulling.folder, (hidden, own), pulling.folder))
+    assert pulling.pull("ollama:tiny").phase is PullPhase.FINISHED
+    assert (own / "manifests").is_dir()
+
+
+def test_the_password_of_a_mirror_is_in_no_text(
+    registry: OllamaRegistry, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSWAP_OLLAMA_REGISTRY", registry.url.replace("//", "//me:hunter2@"))
+    failed = pulling.pull("ollama:tiny")
+    assert failed.failure is PullFailure.NOT_FOUND
+    assert "hunter2" not in failed.text

@@ -146,3 +146,28 @@ def test_a_redirect_to_no_address_is_explained(web: FileServer, pulling: Pulling
     failed = pulling.pull(web.url + PATH)
     assert failed.failure is PullFailure.DAMAGED
     assert "redirects to an address that cannot be used" in failed.text
+
+
+def test_a_length_of_nothing_is_no_length(web: FileServer, pulling: Pulling, model: bytes) -> None:
+    """Some servers answer HEAD with the length of what they send then: 0."""
+    web.files[PATH] = model
+    web.fail(PATH, Fault(200, {}, b""))
+    assert pulling.pull(web.url + PATH).phase is PullPhase.FINISHED
+
+
+def test_a_name_that_is_too_long_for_the_file_system_is_explained(
+    web: FileServer, pulling: Pulling, model: bytes
+) -> None:
+    path = "/" + "%C3%A9" * 200 + ".gguf"
+    web.files["/" + "\N{LATIN SMALL LETTER E WITH ACUTE}" * 200 + ".gguf"] = model
+    for _ in range(2):
+        failed = pulling.pull(web.url + path)
+        assert failed.failure is PullFailure.NOT_WRITABLE
+        assert "File name too long" in failed.text
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example"])
+def test_a_name_that_no_host_has_is_explained(pulling: Pulling, host: str) -> None:
+    failed = pulling.pull(f"http://{host}/x.gguf")
+    assert failed.failure is PullFailure.DAMAGED
+    assert f"{host} is no host" in failed.text

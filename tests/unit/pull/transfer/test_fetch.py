@@ -16,10 +16,11 @@ from modelswap.pull.transfer import fetch as fetch_module
 from modelswap.pull.transfer.fetch import Download, fetch
 from modelswap.pull.transfer.http_answers import refusal
 from modelswap.pull.transfer.partial_file import Checksum
+from modelswap.pull.transfer.room import Room
 from modelswap.pull.watch import PullWatch
 from modelswap.units import Bytes
 from support.file_server import Fault, FileServer, breaks, stalls
-from support.pulling import QUICK
+from support.pulling import QUICK, ROOMY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def begun(wanted: Download) -> Iterator[PullWatch]:
 
 def run(wanted: Download) -> PullWatch:
     with begun(wanted) as watch, httpx2.Client(timeout=20) as client:
-        fetch(wanted, client, watch, QUICK)
+        fetch(wanted, client, watch, QUICK, Room(wanted.part.parent, lambda _: ROOMY))
     return watch
 
 
@@ -92,6 +93,9 @@ def test_a_length_that_only_the_answer_says_is_learnt(web: FileServer, tmp_path:
     [
         (Fault(206, {"Content-Range": "bytes 5-9/10240"}, b"12345"), "another part"),
         (Fault(206, {}, b"12345"), "another part"),
+        (Fault(206, {"Content-Range": "bytes 10-9/10240"}), "another part"),
+        (Fault(206, {"Content-Range": f"bytes 10-19/{'9' * 5000}"}, b"x" * 10), "another part"),
+        (Fault(200, {"Content-Type": "text/html\x9b31m"}, b"x"), r"\(text/html\)"),
         (Fault(206, {"Content-Range": "bytes 10-19/10240"}, b"x" * 50), "more bytes"),
         (Fault(206, {"Content-Range": "bytes 10-19/20"}, b"x" * 10), "20 bytes"),
         (Fault(304), "status 304"),
@@ -168,7 +172,7 @@ def test_a_pull_that_waits_for_another_program_can_be_stopped(
 
         def second() -> None:
             try:
-                fetch(wanted, client, watch, QUICK)
+                fetch(wanted, client, watch, QUICK, Room(wanted.part.parent, lambda _: ROOMY))
             except PullCancelledError as error:
                 caught.append(error)
 
@@ -192,3 +196,32 @@ def test_what_shall_be_written_where_it_cannot_is_explained(
     with pytest.raises(PullError, match="cannot be written") as caught:
         run(wanted)
     assert caught.value.failure is PullFailure.NOT_WRITABLE
+
+
+def test_parts_of_two_versions_are_never_joined(web: FileServer, tmp_path: Path) -> None:
+    """A server without `If-Range` sends a part of its new file: what came of the old one is dropped."""
+    wanted = download(web, tmp_path, size=None, checked=False)
+    rest = {"Content-Range": f"bytes 10-{len(DATA) - 1}/{len(DATA)}", "ETag": '"another"'}
+    web.fail(PATH, breaks(10), Fault(206, rest, b"x" * (len(DATA) - 10)))
+    run(wanted)
+    assert [asked.start for asked in web.of(PATH)] == [0, 10, 0]
+    assert wanted.target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("fault", [Fault(), Fault(unsized=True)])
+def test_a_file_of_unknown_length_does_not_fill_the_disk(
+    web: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Its answer may say how long it is; else the room is looked at while it is written."""
+    monkeypatch.setattr("modelswap.pull.transfer.room._LOOK_EVERY", 5000)
+    wanted = download(web, tmp_path, size=None, checked=False)
+    web.fail(PATH, fault)
+    room = Room(tmp_path, lambda _: Bytes(0))
+    with (
+        begun(wanted) as watch,
+        httpx2.Client() as client,
+        pytest.raises(PullError, match="must stay free") as caught,
+    ):
+        fetch(wanted, client, watch, QUICK, room)
+    assert caught.value.failure is PullFailure.DISK_FULL
+    assert not wanted.target.exists()

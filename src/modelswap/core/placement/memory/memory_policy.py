@@ -16,11 +16,13 @@ Does not: count a need on a device that has no pool.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
+    RAM,
     UNKNOWN_NEED,
     Answer,
     Evict,
@@ -29,6 +31,7 @@ from modelswap.core.placement.policy import (
     NotYet,
     Placement,
     PlacementPlan,
+    stop,
 )
 from modelswap.units import Bytes, Seconds
 
@@ -40,7 +43,7 @@ from .eviction_search import cheapest_cover
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from modelswap.core.placement.policy import Policy, Question
+    from modelswap.core.placement.policy import Need, Policy, Question
     from modelswap.core.spec import ModelId
 
     from .board import Option
@@ -66,11 +69,25 @@ def memory_policy(rules: MemoryRules, pinned: Collection[ModelId] = ()) -> Polic
 
     def policy(question: Question) -> Answer:
         target, live = question.target, question.live
-        if not question.facts.pools or (target in live and target not in question.leaving):
+        if target in live and target not in question.leaving:
             return NO_EVICTIONS
+        if not question.facts.pools:
+            return _one_at_a_time(question, kept)
         return _Decision(question, rules, kept).answer()
 
     return policy
+
+
+def _one_at_a_time(question: Question, pinned: frozenset[ModelId]) -> Answer:
+    """Answer before anything is known of the devices: beside pinned models alone.
+
+    So a driver that is slow or hangs does not let everything start at once. What runs already, as at an
+    adoption, stays until a request has waited for its bound.
+    """
+    others = frozenset(question.live) - {question.target, *pinned}
+    if not others:
+        return NO_EVICTIONS
+    return stop(others, wording.NOT_READ) if question.is_overdue else NotYet(wording.NOT_READ)
 
 
 class _Decision:
@@ -79,11 +96,12 @@ class _Decision:
     def __init__(self, question: Question, rules: MemoryRules, pinned: frozenset[ModelId]) -> None:
         self._question = question
         self._rules = rules
-        self._need = question.facts.needs.get(question.target, UNKNOWN_NEED)
         self._others = [model for model in question.live if model != question.target]
         self._board = Board(question.facts, self._others)
         self._staying = pinned | question.stuck
         self._movable = [model for model in self._others if model not in self._staying]
+        need = question.facts.needs.get(question.target, UNKNOWN_NEED)
+        self._need = self._fitted(need) if need.is_fitted else need
         self._costs: dict[ModelId, float] = {}
 
     def answer(self) -> Answer:
@@ -99,6 +117,21 @@ class _Decision:
         if option is not None:
             return self._placed(must_leave, option, free)
         return self._with_evictions(must_leave, free)
+
+    def _fitted(self, need: Need) -> Need:
+        """Return what a server takes at most that fits itself: what is left when all others that may have left."""
+        board = self._board
+        left = board.freed(self._movable)
+        room = {pool.id: Bytes(max(0, free)) for pool, free in zip(board.pools, left, strict=True)}
+        fixed = {device: min(size, room.get(device, size)) for device, size in need.fixed.items()}
+        at_most = {pool.id: free for pool, free in zip(board.pools, self._at_most(), strict=True)}
+        least = Bytes(max(0, min(need.least_ram, at_most.get(RAM, 0))))
+        if RAM in fixed:
+            fixed[RAM] = max(fixed[RAM], least)
+        on_gpus = sum(
+            room[board.pools[at].id] - fixed.get(board.pools[at].id, 0) for at in board.gpus
+        )
+        return replace(need, fixed=fixed, movable=Bytes(min(need.movable, on_gpus)))
 
     # Models of unknown need
 
@@ -227,14 +260,19 @@ class _Decision:
 
     # Answers
 
+    def _at_most(self) -> list[int]:
+        """Return what may become free of each device: all but the reserve, and what pinned models hold."""
+        free = [pool.total - pool.reserve for pool in self._board.pools]
+        staying = {model for model in self._others if model in self._staying}
+        for model in staying - self._question.stuck:
+            for at, size in self._board.held[model]:
+                free[at] -= size
+        return free
+
     def _no_room(self) -> Answer:
         """Say whether others hold the room, or whether there is too little at all."""
         board, question = self._board, self._question
-        free = [pool.total - pool.reserve for pool in board.pools]
-        staying = {model for model in self._others if model in self._staying}
-        for model in staying - question.stuck:
-            for at, size in board.held[model]:
-                free[at] -= size
+        free = self._at_most()
         if self._without_more(free) is None:
             return NeverFits(wording.never(question.target, self._need, board, free))
         now = board.freed(self._movable)

@@ -25,6 +25,8 @@ _LARGE: Final = 10
 MOST_NAMED: Final = 3
 """Programs that are named as holders: a line has no room for more, and the first hold the most."""
 
+NOT_READ: Final = "the devices have not been read yet: until then one model runs at a time"
+
 
 def gib(size: float) -> str:
     """Return `1.50 GiB`; two places below 10 GiB, so that tiny models do not need 0.0 GiB."""

@@ -6,6 +6,7 @@ that ran out of memory is the last that is known of the model.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -92,13 +93,15 @@ class ModelNeeds:
         found = self._models.get(model)
         return None if found is None else self._predicted.get(found.identity)
 
+    def reclaimable(self, model: ModelId) -> Bytes:
+        """Return what the model holds of `ram` at most that is no need: pages whose content was copied."""
+        estimate = self.predicted(model)
+        return Bytes(0) if estimate is None else estimate.reclaimable
+
     def is_settled(self, model: ModelId) -> bool:
         """Say whether a prediction would not change the need."""
         found = self._models.get(model)
-        if found is None or self.is_predicted(model) or ANY_DEVICE in found.memory:
-            return True
-        learned = self.learned(model)
-        return learned is not None and bool(learned.peaks)
+        return found is None or self.is_predicted(model) or ANY_DEVICE in found.memory
 
     def is_predicted(self, model: ModelId) -> bool:
         """Say whether a prediction was tried."""
@@ -190,20 +193,36 @@ class ModelNeeds:
         )
         if learned is not None and learned.corrected and need.source is NeedSource.DECLARED:
             return _raised(need, learned)
-        if predicted is not None and predicted.is_fitted and need.source is NeedSource.PREDICTED:
-            return _fitted(need, self._alone)
-        return need
+        if need.source in {NeedSource.DECLARED, NeedSource.UNKNOWN}:
+            return need
+        if predicted is not None and predicted.is_fitted:
+            least = predicted.least_ram(has_gpus=bool(self._gpus))
+            need = _bounded(need, UNKNOWN_NEED, self._alone)
+            return replace(need, is_fitted=True, least_ram=min(least, need.fixed[RAM]))
+        first = None if learned is None else LearnedNeed(peaks=learned.first)
+        least_need = need_of(learned=first, predicted=predicted, gpus=tuple(self._gpus))
+        return _bounded(need, least_need, self._alone)
 
 
 def _corrected(device: DeviceId, size: Bytes, old: LearnedNeed, now: float) -> LearnedNeed:
     return old.with_correction(device, size, now)
 
 
-def _fitted(need: Need, alone: Mapping[DeviceId, Bytes]) -> Need:
-    """Return the need of a server that takes what there is: never more than that."""
-    fixed = {device: min(size, alone.get(device, size)) for device, size in need.fixed.items()}
-    on_gpus = Bytes(sum(size for device, size in alone.items() if device != RAM))
-    return Need(fixed=fixed, movable=min(need.movable, on_gpus), source=need.source)
+def _bounded(need: Need, least: Need, alone: Mapping[DeviceId, Bytes]) -> Need:
+    """Return a need that is no more than what there is, or *least*, where that is more.
+
+    A server that grew while it ran, or was corrected, may start again: alone. One of which *least* is too
+    large can never fit; a server that fits itself needs nothing at the least.
+    """
+    fixed = {
+        device: min(size, max(least.fixed.get(device, Bytes(0)), alone.get(device, size)))
+        for device, size in need.fixed.items()
+    }
+    movable = need.movable
+    if alone:
+        on_gpus = Bytes(sum(size for device, size in alone.items() if device != RAM))
+        movable = min(movable, max(least.movable, on_gpus))
+    return replace(need, fixed=fixed, movable=movable)
 
 
 def _raised(need: Need, learned: LearnedNeed) -> Need:

@@ -26,6 +26,10 @@ FRESH: Final = Seconds(0.2)
 """A load is decided by a reading that is not older: other programs take memory at any time, and a reading
 costs a hundredth of the load."""
 
+PATIENCE: Final = Seconds(10.0)
+"""Until a reading that does not end is told: a driver without persistence takes a second or more for each GPU
+at its first answer."""
+
 
 class Subjects(NamedTuple):
     """What one reading is about."""
@@ -60,6 +64,7 @@ class Readings:
         self._on_end = on_end
         self._on_trouble = on_trouble
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._is_reading = self._is_closed = False
         self._is_wanted = False
         """Again, after the reading that is under way."""
@@ -85,6 +90,7 @@ class Readings:
             return
         self._is_reading = True
         self.cancel()
+        self._patience = self._loop.call_later(PATIENCE, self._on_late)
         servers, with_holders = self._subjects()
         self._worker.run(
             partial(read, self._reader, servers, with_holders=with_holders),
@@ -106,6 +112,16 @@ class Readings:
     def close(self) -> None:
         self._is_closed = True
         self.cancel()
+        self._forget_patience()
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _on_late(self) -> None:
+        self.problem = f"no answer for {PATIENCE:g} s"
+        self._on_trouble(self.problem)
 
     def _on_done(self, servers: Mapping[ModelId, int], begun: Seconds, reading: Reading) -> None:
         self.problem = ""
@@ -118,6 +134,7 @@ class Readings:
 
     def _end(self, tell: Callable[[], None]) -> None:
         self._is_reading = False
+        self._forget_patience()
         self.read_at = self.now
         tell()
         if self._is_wanted:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from modelswap.core.placement.memory.memory_policy import ROUNDING, memory_policy
+from modelswap.core.placement.memory.wording import NOT_READ
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
     RAM,
     DeviceId,
+    Need,
     NeedSource,
     NeverFits,
     NotYet,
@@ -63,8 +65,12 @@ def test_beside_the_others_while_it_fits() -> None:
 
 
 def test_nothing_is_known_of_the_devices() -> None:
-    """Without pools nothing is placed by memory."""
-    assert replace(small(), pools=()).ask("c") == NO_EVICTIONS
+    """Without pools one model runs at a time, beside pinned ones; an overdue request has the others leave."""
+    blind = replace(small(), pools=())
+    assert blind.ask("a") == replace(blind, holds={}).ask("c") == NO_EVICTIONS
+    assert blind.ask("c") == NotYet(NOT_READ)
+    assert evicted(blind.ask("c", is_overdue=True)) == {"a", "b"}
+    assert replace(blind, pinned=frozenset("ab")).ask("c") == NO_EVICTIONS
 
 
 def test_a_model_that_runs_stays_beside_the_others() -> None:
@@ -368,3 +374,41 @@ def test_a_full_gpu_can_be_assumed_too() -> None:
     one = machine(*TWO[:2], needs=needs, holds={"a": held(gpu0=24)})
     question = replace(one.question("c"), live=[ModelId("a"), ModelId("b")])
     assert evicted(memory_policy(Rules())(question)) == {"a", "b"}
+
+
+# Servers that fit themselves
+
+
+def fitted(gpu: float = 0, **fixed: float) -> Need:
+    return replace(need(gpu, **fixed), source=NeedSource.PREDICTED, is_fitted=True)
+
+
+def test_a_server_that_fits_itself_takes_what_others_leave() -> None:
+    """Other programs and pinned models make it smaller, and it is not refused; others leave as for any."""
+    desktop = (pool(RAM, 64), pool("gpu0", 8, foreign=1))
+    needs = {"c": fitted(gpu=20, ram=1), "a": need(gpu=3), "b": need(gpu=2)}
+    one = machine(*desktop, needs=needs, holds={"a": held(gpu0=3), "b": held(gpu0=2)})
+    answer = replace(one, pinned=frozenset("a")).ask("c")
+    assert evicted(answer) == {"b"}
+    assert isinstance(answer, PlacementPlan)
+    assert dict(answer.placement.promised) == held(ram=1, gpu0=4)
+
+
+def test_a_server_that_fits_itself_with_nothing_left() -> None:
+    """It is not refused even then, on settled devices neither; it takes the machine's memory."""
+    full = machine(pool(RAM, 64), pool("gpu0", 8), holds={"a": held(gpu0=9)}, pinned=frozenset("a"))
+    for wanted in (fitted(gpu=20, ram=1), fitted(gpu0=20, ram=1)):
+        answer = replace(full, needs={"c": wanted, "a": need(gpu=8)}).ask("c")
+        assert isinstance(answer, PlacementPlan), answer
+        assert sum(one for _, one in answer.placement.promised) == size(1)
+
+
+def test_a_server_that_fits_itself_waits_for_its_weights() -> None:
+    """Other programs hold what it cannot do without; what pinned models hold it does not wait for."""
+    wanted = replace(fitted(ram=15), least_ram=size(6))
+    one = machine(pool(RAM, 16, reserve=1, foreign=10), needs={"c": wanted})
+    assert isinstance(one.ask("c"), NotYet)
+    one = machine(pool(RAM, 16, reserve=1, foreign=9), needs={"c": wanted})
+    assert one.ask("c") == PlacementPlan(placement=Placement(promised=((RAM, size(6)),)))
+    pinned = replace(one, holds={"a": held(ram=12)}, pinned=frozenset("a"), pools=RAM_ONLY)
+    assert pinned.ask("c") == PlacementPlan(placement=Placement(promised=((RAM, size(3)),)))

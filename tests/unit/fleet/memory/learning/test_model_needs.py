@@ -126,6 +126,51 @@ def test_a_server_that_fits_itself_needs_no_more_than_there_is(
     assert sizes(needs) == (NeedSource.PREDICTED, {RAM: 20}, movable)
 
 
+def test_a_server_that_grew_beyond_what_there_is_may_start_again(tmp_path: Path) -> None:
+    """It needs all that there is: it runs alone. Where its first figure is too much, it can never fit."""
+    needs = needs_of(plan(), tmp_path)
+    needs.learn(A, mib(ram=100, gpu0=400), is_new_run=True)
+    needs.learn(A, mib(ram=2000, gpu0=900), is_new_run=False)
+    assert sizes(needs) == (NeedSource.LEARNED, {RAM: 900}, 750)
+    needs.learn(A, mib(ram=950, gpu0=780), is_new_run=True)
+    assert sizes(needs) == (NeedSource.LEARNED, {RAM: 950}, 780)
+
+
+def test_what_runs_and_grew_may_start_again_at_once(tmp_path: Path) -> None:
+    """Its last figures still stand when it exits, and a request that waits for that is decided."""
+    needs = needs_of(plan(), tmp_path)
+    needs.on_predicted(needs.identity(A), estimate(300, 20))
+    needs.on_measured(A, mib(ram=2000, gpu0=900))
+    assert sizes(needs) == (NeedSource.PREDICTED, {RAM: 900}, 750)
+
+
+def test_a_correction_is_never_more_than_there_is(tmp_path: Path) -> None:
+    """Also when the capacity shrank since: it was a guess."""
+    needs = needs_of(plan(), tmp_path)
+    needs.learn(A, mib(ram=100, gpu0=400), is_new_run=True)
+    needs.correct(A, mib(gpu0=740))
+    needs.on_pools((POOLS[0], DevicePool(id=GPU, total=Bytes(500 * MIB))))
+    assert sizes(needs) == (NeedSource.LEARNED, {RAM: 100}, 500)
+
+
+def test_a_learned_server_that_fits_itself_is_never_too_large(tmp_path: Path) -> None:
+    needs = needs_of(plan(), tmp_path)
+    needs.learn(A, mib(ram=100, gpu0=900), is_new_run=True)
+    assert not needs.is_settled(A)
+    assert sizes(needs)[2] == 900
+    needs.on_predicted(needs.identity(A), estimate(2000, 20, is_fitted=True))
+    assert sizes(needs) == (NeedSource.LEARNED, {RAM: 100}, 750)
+    assert needs.of(A).is_fitted
+
+
+def test_what_is_reclaimable(tmp_path: Path) -> None:
+    needs = needs_of(plan(), tmp_path)
+    assert needs.reclaimable(A) == 0
+    copied = Part(name="weights", bytes=Bytes(70), is_reclaimable=True)
+    needs.on_predicted(needs.identity(A), Estimate(parts=(copied,)))
+    assert needs.reclaimable(A) == 70
+
+
 def test_a_declared_size_says_all(tmp_path: Path) -> None:
     """A prediction would not change it; that of devices leaves the rest to other sources."""
     needs = needs_of(plan(", memory: 200MiB", ", memory: {gpu: 200MiB}"), tmp_path)

@@ -40,7 +40,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class UnnamedModel:
     """A model without its id and aliases."""
 
     model: FoundModel
