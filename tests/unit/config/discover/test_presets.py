@@ -118,7 +118,11 @@ def test_a_repository_is_pulled(preset: Path, text: str, source: str) -> None:
         *("--model", source, "--alias", "far", "--ctx-size", "512", "--verbose"),
     )
     assert model.capabilities is not None
-    assert (model.capabilities.context, model.spec.ttl, model.spec.stop_grace) == (512, 60, 3)
+    assert (model.capabilities.context, model.spec.ttl, model.spec.stop_grace) == (
+        512,
+        Seconds(60),
+        Seconds(3),
+    )
     assert plan.settings.preload == ("far",)
     assert found.source is not None
 
