@@ -135,7 +135,8 @@ def load_source(
         root = root.with_value("modelsMax", told)
     found = _found_models(root, discovery, report, windows=windows)
     more = None if found is None else MoreModels(found, found.scratch)
-    pulled = _pulled_models(root, report, windows=windows)
+    has_presets = found is not None and found.has_presets(root)
+    pulled = _pulled_models(root, report, windows=windows, has_presets=has_presets)
     expanded = expand_file(root, frozenset(keys), _llama_server, report, more, complete=pulled)
     raw = decode(expanded.root, RawConfig, (), report)
     diagnostics = Diagnostics(_with_models(root, expanded), report)
@@ -166,11 +167,15 @@ def _found_models(
     return FoundModels(discovery, report, windows=windows)
 
 
-def _pulled_models(root: Map, report: Report, *, windows: bool) -> Complete | None:
-    """Return what completes the models that have a `source`; None where there is none."""
+def _pulled_models(
+    root: Map, report: Report, *, windows: bool, has_presets: bool
+) -> Complete | None:
+    """Return what completes the models that have a `source`, as presets may give them; None where there is none."""
     models = root.get("models")
     trees = [entry.value for entry in models.entries] if isinstance(models, Map) else []
-    if all(is_null(tree.get("source")) for tree in trees if isinstance(tree, Map)):
+    if not has_presets and all(
+        is_null(tree.get("source")) for tree in trees if isinstance(tree, Map)
+    ):
         return None
     from .discover.pulled_models import PulledModels  # noqa: PLC0415 - only where models are pulled
 

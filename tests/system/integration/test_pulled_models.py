@@ -151,6 +151,21 @@ def test_the_default_command_and_the_real_engine(
     assert server.chat("tiny", seconds=120, max_tokens=4).status == 200
 
 
+def test_a_repository_of_a_preset(
+    modelswap_server: StartServer, hub: Hub, env: dict[str, str], tmp_path: Path
+) -> None:
+    """A section with `hf-repo` is pulled as a model with a source is; a reload keeps it."""
+    preset = tmp_path / "router.ini"
+    preset.write_text(f"[far]\nhf-repo = {NAME}\n")
+    command = f"{sys.executable} -I -S {STUB} --port ${{PORT}} --name ${{MODEL_PATH}}"
+    config = f"discover: {{templates: [{{cmd: {json.dumps(command)}}}]}}"
+    server = modelswap_server(config, "--models-preset", str(preset), env=env)
+    assert server.chat("far", seconds=60).json()["model"] == snapshot_file(env, hub)
+    assert hub.downloads(FILE)
+    server.ask("GET", "/models?reload=1")
+    assert server.running() == {"far": "ready"}
+
+
 def test_a_pull_evicts_nothing_and_is_shared(
     modelswap_server: StartServer, hub: Hub, env: dict[str, str]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelKind, ModelSource
+from modelswap.catalog.pull_source import canonical
 from modelswap.config.plan import FoundEntry
 from modelswap.config.tree.node import NodeKind, Scalar, text
 from modelswap.units import Bytes
@@ -118,13 +119,31 @@ def _candidate(model: FoundModel, name: str, own: Section) -> Candidate:
         options = {"alias": ("--alias", name), **options}
     candidate = Candidate(_as_started(model, options), name, aliases, options)
     if not model.path.name:
-        candidate.keys["cmd"] = text(DOWNLOADING_COMMAND, own.mark)
+        key, value = _fetched(options)
+        candidate.keys[key] = text(value, own.mark)
     stop = own.preset.get("stop-timeout", "")
     if stop.isdecimal() and len(stop) <= MOST_DIGITS:
         candidate.keys["unloadTimeout"] = Scalar(own.mark, NodeKind.INT, int(stop), stop)
     start = own.preset.get("load-on-startup")
     candidate.is_preloaded = start is not None and not is_no(start)
     return candidate
+
+
+def _fetched(options: Options) -> tuple[str, str]:
+    """Return the key that has a preset's repository fetched: its source, which its options lose then.
+
+    What is no source of ours, or has a token of its own, llama-server fetches itself.
+    """
+    words = [options.get(name, ("",))[-1] for name in ("hf-repo", "hf-file")]
+    try:
+        source = canonical("hf:" + "/".join(filter(None, words)))
+    except ValueError:
+        return "cmd", DOWNLOADING_COMMAND
+    if "hf-token" in options:
+        return "cmd", DOWNLOADING_COMMAND
+    for name in ("hf-repo", "hf-file"):
+        options.pop(name, None)
+    return "source", source
 
 
 def _split(names: str) -> list[str]:

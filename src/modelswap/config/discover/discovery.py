@@ -17,13 +17,13 @@ from modelswap.config.messages.report import Report
 from modelswap.config.plan import Discovered, FoundEntry
 from modelswap.config.schema.schema_discover import RawDiscover, RawTemplate
 from modelswap.config.schema.schema_root import RawConfig
-from modelswap.config.tree.node import NOWHERE, Map, MapEntry, Mark, Seq, locate
+from modelswap.config.tree.node import NOWHERE, Map, MapEntry, Mark, Seq, is_null, locate
 
 from .candidates import candidates, settle_names
 from .disk.finder import Finder
 from .disk.places import Findings, Places
 from .presets import read_presets
-from .trees import DiscoverTemplate, has_command, tree_of
+from .trees import DiscoverTemplate, has_command, tree_of, tree_to_pull
 from .written import Written
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ class FoundModels:
             sees_hub=_sees_hub(places),
         )
         return _models(served, templates, windows=self._windows)
+
+    def has_presets(self, root: Map) -> bool:
+        """Tell whether presets are read for a file: its models or theirs may be pulled."""
+        node = root.get(_KEY)
+        return bool(self._asked.presets) or (
+            isinstance(node, Map) and not is_null(node.get("presets"))
+        )
 
     def _check_folders(self, own: Sequence[Path], mark: Mark) -> None:
         """Report folders that are not there: a typing error in a command, maybe a mount in a file."""
@@ -161,7 +168,10 @@ def templates_of(top: Map) -> list[DiscoverTemplate]:
 def _models(
     served: Sequence[Candidate], templates: Sequence[DiscoverTemplate], *, windows: bool
 ) -> Map:
-    trees = [(one.id, tree_of(one, templates, windows=windows)) for one in served]
+    trees = [
+        (one.id, (tree_to_pull if one.is_pulled else tree_of)(one, templates, windows=windows))
+        for one in served
+    ]
     return Map(NOWHERE, tuple(MapEntry(id_, tree.mark, tree) for id_, tree in trees))
 
 

@@ -27,9 +27,9 @@ _SERVER: Final = "${llama-server} --host 127.0.0.1 --port ${PORT}"
 """With the address: in llama.cpp's container images it is every one, by an environment variable."""
 DEFAULT_COMMAND: Final = f"{_SERVER} --model {PATH_TOKEN} {ARGS_TOKEN}"
 DOWNLOADING_COMMAND: Final = f"{_SERVER} {ARGS_TOKEN}"
-"""For a preset that names a repository: llama-server fetches the model itself."""
-_OWN_KEYS: Final = frozenset({"match", "args"})
-"""Keys of a template that are no keys of a model."""
+"""For a preset's repository that cannot be pulled: llama-server fetches the model itself."""
+_OWN_KEYS: Final = frozenset({"match", "args", "source"})
+"""Keys of a template that found models do not take from it."""
 _SIZES: Final = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _COUNTS: Final = (("B", 10**9), ("M", 10**6), ("K", 10**3))
 
@@ -62,6 +62,11 @@ class Candidate:
     """Keys of a model that the presets give."""
     is_preloaded: bool = False
 
+    @property
+    def is_pulled(self) -> bool:
+        """Whether its files come from a repository that a preset names."""
+        return "source" in self.keys
+
     def matched_names(self) -> list[str]:
         """Return what a template's pattern may fit."""
         model = self.model
@@ -91,10 +96,7 @@ def tree_of(candidate: Candidate, templates: Sequence[DiscoverTemplate], *, wind
     words = [word for words in candidate.options.values() for word in words]
     context = context_of((*words, *split(joined(added), windows=windows)))
     tree = _base(candidate, context or candidate.model.context_length, mark)
-    for template in fitting:
-        for entry in template.tree.entries:
-            if entry.key not in _OWN_KEYS:
-                tree = merged(tree, entry)
+    tree = _with_templates(tree, fitting)
     command = tree.get("cmd")
     if isinstance(command, Scalar) and not uses(command, ARGS_TOKEN):
         written = joined((str(command.value).rstrip(), *added))
@@ -105,6 +107,43 @@ def tree_of(candidate: Candidate, templates: Sequence[DiscoverTemplate], *, wind
     }
     own = Map(mark, tuple(MapEntry(key, mark, text(value, mark)) for key, value in macros.items()))
     return merged(tree, MapEntry("macros", mark, own))
+
+
+def tree_to_pull(
+    candidate: Candidate, templates: Sequence[DiscoverTemplate], *, windows: bool
+) -> Map:
+    """Return the tree of a model whose repository a preset names: as if it had been written with a `source`.
+
+    What follows from its files, `${MODEL_ARGS}` among it, is added to those models.
+    """
+    mark = candidate.keys["source"].mark
+    fitting = [one for one in templates if one.fits(candidate)]
+    added = [one.record.args for one in fitting]
+    # The name is among those arguments.
+    options = [words for name, words in candidate.options.items() if name != "alias"]
+    given = quoted([word for words in options for word in words], windows=windows)
+    keys: dict[str, Node] = {
+        "cmd": text(DEFAULT_COMMAND, mark),
+        "aliases": _list(candidate.aliases, mark),
+        **candidate.keys,
+    }
+    if context := context_of(split(joined((given, *added)), windows=windows)):
+        keys["capabilities"] = Map(mark).with_value("context", _number(context, mark))
+    tree = Map(mark, tuple(MapEntry(key, mark, value) for key, value in keys.items()))
+    tree = _with_templates(tree, fitting)
+    command = tree.get("cmd")
+    if isinstance(command, Scalar):
+        written = joined((str(command.value).rstrip(), given, *added))
+        tree = tree.with_value("cmd", text(written, command.mark))
+    return tree
+
+
+def _with_templates(tree: Map, fitting: Iterable[DiscoverTemplate]) -> Map:
+    for template in fitting:
+        for entry in template.tree.entries:
+            if entry.key not in _OWN_KEYS:
+                tree = merged(tree, entry)
+    return tree
 
 
 def merged(tree: Map, entry: MapEntry) -> Map:

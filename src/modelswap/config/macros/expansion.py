@@ -135,7 +135,7 @@ def expand_file(
     if more is not None and not budget.is_spent():
         first += sum(template.port is not None for template in templates)
         added = more.add(top, templates)
-        templates += _templates(added, first, _Run(global_scope, budget, more.report))
+        templates += _templates(added, first, _Run(global_scope, budget, more.report, filled))
     return _too_much(root, report) if budget.is_spent() else Expanded(top, templates)
 
 

@@ -211,10 +211,12 @@ def test_missing_and_partial_blobs_are_said(store: OllamaStore) -> None:
 def test_what_llama_cpp_cannot_load_is_said(
     layers: list[tuple[str, bytes | GgufBuilder]], text: str, store: OllamaStore
 ) -> None:
-    """The model is listed, with its reason."""
+    """The model is listed with its reason, at its manifest, whose path has its name."""
     written = [(kind, store.blob(content)) for kind, content in layers]
-    store.put("library/x/latest", store.manifest(*written))
-    assert text in problem(store)
+    path = store.put("library/x/latest", store.manifest(*written))
+    (model,) = scanned(store).models
+    assert text in model.problem
+    assert model.path == path
 
 
 @pytest.mark.parametrize(

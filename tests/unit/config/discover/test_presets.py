@@ -96,11 +96,44 @@ def test_a_section_for_a_found_file_takes_its_place(preset: Path) -> None:
     assert plan.models["long"].capabilities.context == 65536  # type: ignore[index]  # ids are texts
 
 
-def test_a_repository_is_fetched_by_the_server(preset: Path) -> None:
-    """A section with `hf-repo` alone has no path; llama-server gets the repository."""
-    assert _argv(_loaded(preset, "[far]\nhf-repo = org/m:Q8_0\n"), "far") == (
-        *("--hf-repo", "org/m:Q8_0"),
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("hf-repo = org/m:q8_0", "hf:org/m:Q8_0"),
+        ("hfr = org/m\nhf-file = sub/m.gguf", "hf:org/m/sub/m.gguf"),
+        ("LLAMA_ARG_HF_REPO = org/m", "hf:org/m"),
+    ],
+)
+def test_a_repository_is_pulled(preset: Path, text: str, source: str) -> None:
+    """A section with `hf-repo` is a model with a source; its options come last, templates behind them."""
+    text = f"[far]\n{text}\nc = 512\nalias = away\nstop-timeout = 3\nload-on-startup = 1\n"
+    found = _loaded(
+        preset, text, config="discover: {templates: [{args: --verbose, ttl: 60, source: hf:x/y}]}"
     )
+    plan = found.plan
+    assert plan is not None, found.lines()
+    model = plan.models["far"]  # type: ignore[index]  # ids are texts
+    assert (model.source, model.is_missing, model.aliases) == (source, True, ("away",))
+    assert model.argv[5:] == (
+        *("--model", source, "--alias", "far", "--ctx-size", "512", "--verbose"),
+    )
+    assert model.capabilities is not None
+    assert (model.capabilities.context, model.spec.ttl, model.spec.stop_grace) == (
+        512,
+        Seconds(60),
+        Seconds(3),
+    )
+    assert plan.settings.preload == ("far",)
+    assert found.source is not None
+
+
+@pytest.mark.parametrize("more", ["hf-repo = nonsense", "hf-repo = org/m\nhf-token = secret"])
+def test_a_repository_that_the_server_fetches(preset: Path, more: str) -> None:
+    """What is no repository's name, or has a token of its own, is left to llama-server."""
+    found = _loaded(preset, f"[far]\n{more}\n")
+    assert found.plan is not None
+    assert found.plan.models["far"].source == ""  # type: ignore[index]  # ids are texts
+    assert _argv(found, "far")[:2] == ("--hf-repo", more.split()[2])
 
 
 def test_the_router_s_names_of_found_models(preset: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_model_comes_into_a_store_of_ours(
     assert found.path.read_bytes() == model
     assert found.path.is_relative_to(pulling.places.ollama[-1])
     (listed,) = scan([Root(pulling.places.ollama[-1])]).models
-    assert (listed.id, listed.path) == ("tiny:latest", found.path)
+    assert (listed.id, listed.files) == ("tiny:latest", (found.path,))
 
 
 def test_a_store_of_ollama_is_used(
