@@ -412,3 +412,13 @@ def test_a_server_that_fits_itself_waits_for_its_weights() -> None:
     assert one.ask("c") == PlacementPlan(placement=Placement(promised=((RAM, size(6)),)))
     pinned = replace(one, holds={"a": held(ram=12)}, pinned=frozenset("a"), pools=RAM_ONLY)
     assert pinned.ask("c") == PlacementPlan(placement=Placement(promised=((RAM, size(3)),)))
+
+
+def test_what_is_short_already_is_not_told_as_negative() -> None:
+    """Models that grew beyond what there is leave nothing free."""
+    grown = machine(
+        *RAM_ONLY, needs={"c": need(ram=6), "a": need(ram=1)}, holds={"a": held(ram=20)}
+    )
+    answer = grown.ask("c")
+    assert isinstance(answer, PlacementPlan)
+    assert "where 0.00 GiB are free" in answer.why
