@@ -293,15 +293,12 @@ class MemoryWatch:
     def _count_pools(self) -> None:
         self._accounts.count_pools(self._plan.devices)
         self._needs.on_pools(self._accounts.pools)
-        missing = (
-            self._needs.missing_devices() if self.is_in_use and self._accounts.pools else set()
-        )
-        for model, device in sorted(missing - self._missing):
-            text = (
-                f"{model} declares memory of {device}, of which nothing is known: it does not count"
-            )
-            self._host.on_note("warn", text)
-        self._missing = missing
+        if not (self.is_in_use and self._accounts.pools):
+            return
+        before, self._missing = self._missing, self._needs.missing_devices()
+        for model, device in sorted(self._missing - before):
+            unknown = f"{device}, of which nothing is known: it does not count"
+            self._host.on_note("warn", f"{model} declares memory of {unknown}")
 
     def _on_trouble(self, text: str) -> None:
         self._host.on_note("warn", f"the memory of the devices cannot be read: {text}")
