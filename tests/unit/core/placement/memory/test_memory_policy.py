@@ -397,10 +397,14 @@ def test_a_server_that_fits_itself_takes_what_others_leave() -> None:
 def test_a_server_that_fits_itself_with_nothing_left() -> None:
     """It is not refused even then, on settled devices neither; it takes the machine's memory."""
     full = machine(pool(RAM, 64), pool("gpu0", 8), holds={"a": held(gpu0=9)}, pinned=frozenset("a"))
-    for wanted in (fitted(gpu=20, ram=1), fitted(gpu0=20, ram=1)):
+    for wanted, ram in (
+        (fitted(gpu=20, ram=1), 1),
+        (fitted(gpu0=20, ram=1), 1),
+        (fitted(gpu=20), 0),
+    ):
         answer = replace(full, needs={"c": wanted, "a": need(gpu=8)}).ask("c")
         assert isinstance(answer, PlacementPlan), answer
-        assert sum(one for _, one in answer.placement.promised) == size(1)
+        assert sum(one for _, one in answer.placement.promised) == size(ram)
 
 
 def test_a_server_that_fits_itself_waits_for_its_weights() -> None:
