@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from modelswap.config.plan import Plan
     from modelswap.core.failure import Failure
-    from modelswap.core.placement.policy import Placement
+    from modelswap.core.placement.policy import DeviceId, Placement
     from modelswap.core.spec import ModelId
     from modelswap.devices.memory import DeviceMemory
     from modelswap.memory.need_store import NeedStore
@@ -89,6 +89,8 @@ class MemoryWatch:
         self._accounts = Accounts()
         self._unpredicted: set[ModelId] = set()
         """Those whose need is to be predicted after the first reading."""
+        self._missing: set[tuple[ModelId, DeviceId]] = set()
+        """Devices that are declared and not there, as they were told."""
         self._facts = NO_FACTS
         self._is_stored = False
         """The store has been read."""
@@ -291,6 +293,12 @@ class MemoryWatch:
     def _count_pools(self) -> None:
         self._accounts.count_pools(self._plan.devices)
         self._needs.on_pools(self._accounts.pools)
+        if not (self.is_in_use and self._accounts.pools):
+            return
+        before, self._missing = self._missing, self._needs.missing_devices()
+        for model, device in sorted(self._missing - before):
+            unknown = f"{device}, of which nothing is known: it does not count"
+            self._host.on_note("warn", f"{model} declares memory of {unknown}")
 
     def _on_trouble(self, text: str) -> None:
         self._host.on_note("warn", f"the memory of the devices cannot be read: {text}")

@@ -553,3 +553,16 @@ async def test_a_reload_away_from_memory_does_not_start_all_that_waits(stage: St
     plan = stage.plan("", a=None, b=None)
     stage.fleet.replace(plan, plan.policy, changed=set(), removed=set())
     assert "start b" not in stage.launcher.orders
+
+
+async def test_a_declared_device_that_is_not_there(stage: Stage) -> None:
+    """It is told once; the model is not bound by it."""
+    file = stage.directory / "config.yaml"
+    file.write_text(f"{ROOM}models:\n  a: {{cmd: server a, memory: {{gpu7: 8GiB, ram: 1MiB}}}}\n")
+    plan = load(file, None).plan
+    assert plan is not None
+    await stage.open(plan)
+    await stage.start(A, 1)
+    await stage.fleet.read_memory()
+    told = [note for note in stage.notes.notes if "gpu7" in note]
+    assert told == ["warn: a declares memory of gpu7, of which nothing is known: it does not count"]

@@ -67,7 +67,7 @@ class Board:
 
     def _known(self, sizes: Mapping[DeviceId, Bytes]) -> Held:
         at = self._at
-        return tuple((at[device], int(size)) for device, size in sizes.items() if device in at)
+        return tuple([(at[device], size) for device, size in sizes.items() if device in at])
 
     def _assumed(self, need: Need) -> Held:
         """Return what a model holds of which only the need is known: its movable part is where most is free."""

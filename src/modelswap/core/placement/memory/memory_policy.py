@@ -43,7 +43,7 @@ from .eviction_search import cheapest_cover
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from modelswap.core.placement.policy import Need, Policy, Question
+    from modelswap.core.placement.policy import Need, Policy, Question, Usage
     from modelswap.core.spec import ModelId
 
     from .board import Option
@@ -103,6 +103,7 @@ class _Decision:
         need = question.facts.needs.get(question.target, UNKNOWN_NEED)
         self._need = self._fitted(need) if need.is_fitted else need
         self._costs: dict[ModelId, float] = {}
+        self._usage: dict[ModelId, Usage] = {}
 
     def answer(self) -> Answer:
         question = self._question
@@ -188,10 +189,11 @@ class _Decision:
     ) -> tuple[list[ModelId], Option] | None:
         """Return the cheapest evictions and the place they make; `None`: there are none."""
         splits = self._board.splits(self._need)
+        most = [sum([on[m] for m in on if m in allowed]) for on in self._board.on]
         for options in chain((self._board.singles(self._need),), splits):
             found: list[tuple[float, int, tuple[int, ...], list[ModelId], Option]] = []
             for option in options:
-                victims = self._victims(option, allowed, free)
+                victims = self._victims(option, allowed, free, most)
                 if victims is not None:
                     cost = sum(map(self._cost, victims))
                     found.append((cost, len(victims), option.gpus, victims, option))
@@ -201,10 +203,16 @@ class _Decision:
         return None
 
     def _victims(
-        self, option: Option, allowed: Collection[ModelId], free: Sequence[int]
+        self,
+        option: Option,
+        allowed: Collection[ModelId],
+        free: Sequence[int],
+        most: Sequence[int],
     ) -> list[ModelId] | None:
-        """Return the models to evict for one place, in the order of the question."""
+        """Return the models to evict for one place; *most*: what all that may leave hold of each device."""
         short = self._board.missing(option, free)
+        if any(size > sum([most[at] for at in demand.devices]) for demand, size in short):
+            return None
         holders = [[self._board.on[at] for at in demand.devices] for demand, _ in short]
         frees: dict[ModelId, list[int]] = {}
         for place, devices in enumerate(holders):
@@ -227,29 +235,38 @@ class _Decision:
         question = self._question
         if model in question.leaving:
             return FREE
-        size = sum(size for _, size in self._board.held[model])
-        usage = question.usage(model)
-        reload = reload_time(model, size, question.facts)
+        usage = self._usage_of(model)
+        reload = reload_time(model, self._size(model), question.facts)
         cost = eviction_cost(reload, usage, is_overdue=question.is_overdue)
         return cost + (BUSY if usage.in_flight or model in question.loading else 0.0)
+
+    def _usage_of(self, model: ModelId) -> Usage:
+        usage = self._usage.get(model)
+        if usage is None:
+            usage = self._usage[model] = self._question.usage(model)
+        return usage
+
+    def _size(self, model: ModelId) -> int:
+        return sum([size for _, size in self._board.held[model]])
 
     def _told(self, leaving: Sequence[ModelId]) -> list[str]:
         """Say of each model what it holds, and how its cost comes about."""
         question = self._question
         told: list[str] = []
         for model in leaving:
-            held = self._board.held[model]
-            size = sum(size for _, size in held)
+            size = self._size(model)
             reload = reload_time(model, size, question.facts)
-            told.append(wording.leaver(model, size, reload, question.usage(model)))
+            told.append(wording.leaver(model, size, reload, self._usage_of(model)))
         return told
 
     def _protection(self, model: ModelId) -> Seconds:
         """Return how long a model is still protected by `minResidency`, no longer than its reload takes."""
         if self._question.is_overdue or model in self._question.leaving:
             return Seconds(0.0)
-        resident = self._question.usage(model).resident
+        resident = self._usage_of(model).resident
         bound = self._rules.min_residency
+        if resident >= bound:
+            return Seconds(0.0)
         reload = self._question.facts.reload.get(model, bound)
         left = min(bound, reload) - resident
         return Seconds(left if resident > 0 and left >= ROUNDING else 0.0)

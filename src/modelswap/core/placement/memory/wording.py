@@ -51,7 +51,7 @@ def leaver(model: ModelId, size: int, reload: Seconds, usage: Usage) -> str:
 def making_room(need: Need, board: Board, option: Option, leaving: Sequence[str]) -> str:
     """Say what the target needs, what is free for it, and which models leave."""
     wanted = [
-        f"{gib(one.amount)} on {_names(board, one.devices)}, where {gib(free)} are free"
+        f"{gib(one.amount)} on {_names(board, one.devices)}, where {gib(max(0, free))} are free"
         for one, free in (
             (one, sum(board.free[at] for at in one.devices)) for one in option.demands
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelswap.core.placement.memory.declared import ANY_DEVICE
+from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
 from modelswap.core.placement.policy import RAM, UNKNOWN_NEED, Need, NeedSource
 from modelswap.memory.learned import LearnedNeed
 from modelswap.memory.needs import need_of
@@ -75,6 +75,11 @@ class ModelNeeds:
         known = {m: n for m, n in needs.items() if n.source is not NeedSource.UNKNOWN}
         self.known = {**kept, **known}
         self.reload = {m: time for m in self._models if (time := self._reload(m)) is not None}
+
+    def missing_devices(self) -> set[tuple[ModelId, DeviceId]]:
+        """Return the devices that models declare a need on, and of which nothing is known."""
+        known = {ANY_DEVICE, ANY_GPU, *self._alone}
+        return {(one.id, d) for one in self._models.values() for d in one.memory if d not in known}
 
     def of(self, model: ModelId) -> Need:
         return self.known.get(model, UNKNOWN_NEED)

@@ -397,10 +397,14 @@ def test_a_server_that_fits_itself_takes_what_others_leave() -> None:
 def test_a_server_that_fits_itself_with_nothing_left() -> None:
     """It is not refused even then, on settled devices neither; it takes the machine's memory."""
     full = machine(pool(RAM, 64), pool("gpu0", 8), holds={"a": held(gpu0=9)}, pinned=frozenset("a"))
-    for wanted in (fitted(gpu=20, ram=1), fitted(gpu0=20, ram=1)):
+    for wanted, ram in (
+        (fitted(gpu=20, ram=1), 1),
+        (fitted(gpu0=20, ram=1), 1),
+        (fitted(gpu=20), 0),
+    ):
         answer = replace(full, needs={"c": wanted, "a": need(gpu=8)}).ask("c")
         assert isinstance(answer, PlacementPlan), answer
-        assert sum(one for _, one in answer.placement.promised) == size(1)
+        assert sum(one for _, one in answer.placement.promised) == size(ram)
 
 
 def test_a_server_that_fits_itself_waits_for_its_weights() -> None:
@@ -412,3 +416,13 @@ def test_a_server_that_fits_itself_waits_for_its_weights() -> None:
     assert one.ask("c") == PlacementPlan(placement=Placement(promised=((RAM, size(6)),)))
     pinned = replace(one, holds={"a": held(ram=12)}, pinned=frozenset("a"), pools=RAM_ONLY)
     assert pinned.ask("c") == PlacementPlan(placement=Placement(promised=((RAM, size(3)),)))
+
+
+def test_what_is_short_already_is_not_told_as_negative() -> None:
+    """Models that grew beyond what there is leave nothing free."""
+    grown = machine(
+        *RAM_ONLY, needs={"c": need(ram=6), "a": need(ram=1)}, holds={"a": held(ram=20)}
+    )
+    answer = grown.ask("c")
+    assert isinstance(answer, PlacementPlan)
+    assert "where 0.00 GiB are free" in answer.why
