@@ -110,7 +110,9 @@ def _on_gpus(
     has_gpus: bool,
 ) -> _Figure | None:
     settled = {device: size for device, size in said.items() if device not in (RAM, ANY_GPU)}
-    if settled or ANY_GPU in said:  # also where no GPU is: the policy counts what is movable in `ram`
+    if (
+        settled or ANY_GPU in said
+    ):  # also where no GPU is: the policy counts what is movable in `ram`
         rest = _placed(NeedSource.DECLARED, said.get(ANY_GPU, Bytes(0)), named)
         return rest._replace(fixed={**rest.fixed, **settled})
     if not has_gpus:

@@ -68,9 +68,7 @@ def test_a_plan_foretells_the_swap(
     assert newest["ending"] == "ready"
 
 
-def test_a_model_that_never_fits(
-    modelswap_server: StartServer, weights: dict[str, Path]
-) -> None:
+def test_a_model_that_never_fits(modelswap_server: StartServer, weights: dict[str, Path]) -> None:
     """The plan refuses as the request is refused, with the same words and by how much.
 
     A context is given: without one the server fits itself, and is never refused.
