@@ -79,6 +79,7 @@ class HandoverRunner:
             self.wanted.clear()
 
     async def _try(self) -> None:
+        self._refuse_at_the_end()
         self._services.log.info("handing over: starting the new front")
         new_front = await start(
             self._server.listening(),
@@ -88,8 +89,7 @@ class HandoverRunner:
         is_given = False
         try:
             await new_front.wait_ready()
-            if self._shutdown.asked.is_set():
-                raise HandoverError("the program is stopping")
+            self._refuse_at_the_end()
             await self._give(new_front)
             is_given = True
         finally:
@@ -99,6 +99,10 @@ class HandoverRunner:
         self._manager.handed_over(new_front.pid)
         pid1.announce(new_front.pid)
         self.done.set()
+
+    def _refuse_at_the_end(self) -> None:
+        if self._shutdown.asked.is_set():
+            raise HandoverError("the program is stopping")
 
     async def _give(self, new_front: NewFront) -> None:
         services, fleet = self._services, self._services.fleet

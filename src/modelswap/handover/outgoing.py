@@ -109,13 +109,13 @@ class NewFront:
     async def stop(self) -> int | None:
         """Make sure that it exits; return its exit code when it had exited by itself."""
         self._channel.send("abort")  # else it would take the lost channel for a crash, and serve
-        self._channel.close()
         code: int | None = None
         with suppress(subprocess.TimeoutExpired):
             code = await asyncio.to_thread(self._process.wait, _EXIT_TIMEOUT)
         if code is None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+        self._channel.close()  # before, its `ready` would fail, and the channel be lost to it
         return code
 
     def forward_signal(self, number: signal.Signals) -> None:

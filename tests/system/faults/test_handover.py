@@ -347,9 +347,10 @@ def test_during_a_shutdown(start: StartServer) -> None:
         server.process.terminate()
         wait_until(lambda: "stopping: finishing" in server.log())
         server.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "hand-over: the program is stopping" in server.log())
         assert b"data: [DONE]" in rest_of(stream)
     assert server.process.wait(40) == 0
-    assert not server.processes()
+    wait_until(lambda: not server.processes(), 30, what="everything is gone")
 
 
 def test_a_stop_in_the_middle(start: StartServer) -> None:

@@ -49,7 +49,9 @@ def test_reloads_under_load(modelswap_server: StartServer) -> None:
 
     def reload(number: int) -> None:
         text = "models: [" if number % 3 == 2 else changed(number)
-        server.write_config(f"startPort: 28300\n{text}")
+        aside = server.config_file.with_suffix(".new")
+        aside.write_text(f"startPort: 28300\n{text}")
+        aside.replace(server.config_file)  # the reload before may still read the file
         os.kill(server.pid, signal.SIGHUP)
 
     with (
