@@ -19,6 +19,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.core.explaining.costs import cost_text
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
     UNKNOWN_NEED,
@@ -203,13 +204,9 @@ class _Decision:
     def _told(self, leaving: Sequence[ModelId]) -> list[str]:
         """Say of each model what it holds, and how its cost comes about."""
         question = self._question
-        told: list[str] = []
-        for model in leaving:
-            held = self._board.held[model]
-            size = sum(size for _, size in held)
-            reload = reload_time(model, size, question.facts)
-            told.append(wording.leaver(model, size, reload, question.usage(model)))
-        return told
+        return [
+            f"{model}{cost_text(question.usage(model), question.facts, model)}" for model in leaving
+        ]
 
     def _protection(self, model: ModelId) -> Seconds:
         """Return how long a model is still protected by `minResidency`, no longer than its reload takes."""
