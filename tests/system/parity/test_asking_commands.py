@@ -109,7 +109,7 @@ def test_what_goes_wrong(server: Modelswap, tmp_path: Path) -> None:
     assert "give a key with --api-key or $MODELSWAP_API_KEY" in failed("plan", "a", *url)
     assert "scope" in failed("plan", "a", *url, "--api-key", "sk-i")
     assert failed("plan", "zz", *url, "--api-key", "sk-r") == "modelswap plan: model 'zz' not found"
-    assert failed("plan", "aa", *url, "--api-key", "sk-r").endswith("not found; did you mean 'a'?")
+    assert failed("plan", "A", *url, "--api-key", "sk-r").endswith("not found; did you mean 'a'?")
     assert "does not answer" in failed("plan", "a", "--url", f"http://127.0.0.1:{free_port()}")
     for wrong in ("ftp://x", "http://", "http://x:99999", "x:8080"):
         assert "expected http://HOST:PORT" in failed("plan", "a", "--url", wrong)

@@ -19,11 +19,10 @@ from .asking import Server, server_options
 @click.argument("extra", nargs=-1, metavar="")
 def command(*, model: str | None, extra: tuple[str, ...], is_json: bool, **server: Any) -> None:
     """Say what would happen to a request for MODEL now, and why. Nothing is done.
-    Without MODEL: what the devices hold.
 
     The answer is the running server's (GET /api/plan): served at once, waiting and
     for what, started after which models leave and why those, or refused; then each
-    device with what it holds now and afterwards.
+    device with what it holds now and afterwards. Without MODEL: the devices alone.
 
     \b
     Examples:

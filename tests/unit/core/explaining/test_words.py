@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from modelswap.core.commands import Reason
+from modelswap.core.explaining.costs import cost_text
 from modelswap.core.explaining.words import (
     compared_text,
-    cost_text,
     device_text,
     need_text,
     placement_text,
