@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from modelswap.core.commands import Reason
-from modelswap.core.explaining.costs import cost_text
 from modelswap.core.explaining.words import (
     compared_text,
     device_text,
@@ -162,16 +161,6 @@ def test_a_plan_with_need_and_place() -> None:
 def test_every_wait_has_words() -> None:
     for why in WaitReason:
         assert plan_text(told(Wait(why), blocking=(A,))).startswith("c ")
-
-
-def test_costs() -> None:
-    """Use, reload time and memory, as far as they are known."""
-    facts = Facts(reload={A: Seconds(3.4)}, held={A: {RAM: Bytes(GIB), GPU0: Bytes(GIB)}})
-    assert cost_text(UNUSED, NO_FACTS, A) == ""
-    assert cost_text(Usage(in_flight=1, idle=Seconds(0)), NO_FACTS, A) == " (runs 1 request)"
-    assert cost_text(Usage(idle=Seconds(60)), facts, A) == (
-        " (idle for 60 s, 3.4 s to load again, frees 2 GiB)"
-    )
 
 
 def test_needs() -> None:
