@@ -68,7 +68,10 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            ctx.fail(f"no command {cmd_name!r}; there are {', '.join(COMMANDS)}")
+            from modelswap.config.messages.hints import nearest  # noqa: PLC0415 - after a mistake
+
+            near = nearest(cmd_name, COMMANDS) or f"there are {', '.join(COMMANDS)}"
+            ctx.fail(f"no command {cmd_name!r}; {near}")
         folder = "modelswap.cli.running_server" if cmd_name in TO_A_SERVER else "modelswap.cli"
         command = import_module(f"{folder}.{cmd_name}").command
         assert isinstance(command, click.Command)

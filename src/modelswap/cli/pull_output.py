@@ -69,17 +69,21 @@ class Lines(Paths):
         self._told: dict[str, tuple[object, ...]] = {}
 
     def show(self, progress: PullProgress) -> None:
-        step = int(_percent(progress)) // _STEP if progress.total else 0
+        step = progress.done * 100 // progress.total // _STEP if progress.total else 0
         now = (progress.phase, step)
         if progress.is_over or self._told.get(progress.source) == now:
             return
         self._told[progress.source] = now
-        say(f"{progress.source}: {_described(progress)}")
+        from modelswap.api.pulls.words import pull_words  # noqa: PLC0415 - as the server says it
+
+        say(pull_words(progress))
 
     def end(self, progress: PullProgress, path: Path | None) -> None:
         if path is not None:
+            from modelswap.api.pulls.words import size_words  # noqa: PLC0415 - the same
+
             note = f" ({progress.text})" if progress.text else ""
-            say(f"{progress.source}: {_size(progress.done)}{note}")
+            say(f"pulled {progress.source}, {size_words(progress.done)}{note}")
         super().end(progress, path)
 
 
@@ -153,27 +157,3 @@ def _as_json(progress: PullProgress) -> dict[str, Any]:
         "text": progress.text,
         "retryAfter": progress.retry_after,
     }
-
-
-def _described(progress: PullProgress) -> str:
-    if progress.phase is PullPhase.RESOLVING:
-        return progress.text or "asking which files there are"
-    if progress.phase is PullPhase.STALLED:
-        return progress.text
-    whole = f" of {_size(progress.total)} ({_percent(progress):.0f} %)" if progress.total else ""
-    rate = f", {_size(int(progress.rate))}/s" if progress.rate else ""
-    return f"{_size(progress.done)}{whole}{rate}"
-
-
-def _percent(progress: PullProgress) -> float:
-    return 100 * progress.done / progress.total if progress.total else 0.0
-
-
-def _size(count: int) -> str:
-    """Return bytes as people say them: in units of 1000, as sites of models do."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - the next unit
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"

@@ -192,9 +192,9 @@ function begin() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") document.querySelectorAll("details.menu[open]").forEach((menu) => menu.removeAttribute("open"));
   });
-  subscribe("connection", connection);
-  subscribe("config", config);
-  subscribe("inflight", count);
+  subscribe(connection, "connection");
+  subscribe(config, "config");
+  subscribe(count, "inflight");
   watchChoices();
   show();
   connection();

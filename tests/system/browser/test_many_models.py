@@ -241,3 +241,21 @@ def test_a_failed_model_can_be_tried_again(page: Page, modelswap_server: StartSe
     page.script("return fetch('/api/config/reload', {method: 'POST'}).then(() => null)")
     page.wait_for(".model .state.stopped", "stopped")
     assert not any(line.is_displayed() for line in page.all(".model .failure"))
+
+
+def test_long_names_on_a_phone(page: Page, modelswap_server: StartServer) -> None:
+    """The name has most of the row, and nothing lies over anything else."""
+    names = [
+        f"author/a-model-with-quite-a-long-name-{number}b-instruct:q4_k_m" for number in range(20)
+    ]
+    server = modelswap_server(
+        "models:\n" + "".join(f"  '{n}': {{cmd: 'true ${{PORT}}'}}\n" for n in names)
+    )
+    page.size(390, 800)
+    page.open(server.base_url, "models")
+    page.wait_for(".compact .model .model-title", names[0])
+    widths = page.script(
+        "const row = document.querySelector('.compact .model'); const wide = (s) => "
+        "row.querySelector(s).getBoundingClientRect().width; return [wide('.model-main'), row.clientWidth]"
+    )
+    assert widths[0] > 0.6 * widths[1]

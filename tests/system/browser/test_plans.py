@@ -70,7 +70,23 @@ def test_memory_is_shown_with_the_models(page: Page, modelswap_server: StartServ
     )
     assert server.chat("alpha").status == 200
     page.open(server.base_url, "models")
-    page.wait_for('.devices .device[data-device="ram"]', "2.0 GiB in all")
+    page.wait_for('.devices .device[data-device="ram"]', "2 GiB in all")
     page.wait_for(
         '.devices .device[data-device="ram"] .key + *, .devices .device .row span', "alpha"
     )
+
+
+def test_when_a_model_will_be_unloaded(page: Page, modelswap_server: StartServer) -> None:
+    """A model that is loaded and not used says at what time it is unloaded; one without `ttl` says nothing."""
+    server = modelswap_server(
+        "groups: {all: {swap: false, members: [alpha, beta]}}\n"
+        + stub_config("alpha", "beta").replace("  alpha:\n", "  alpha:\n    ttl: 600\n")
+    )
+    page.open(server.base_url, "models")
+    for model in ("alpha", "beta"):
+        assert server.chat(model).status == 200
+    page.wait_for('.model[data-model="alpha"] .busy', "unloads at ")
+    page.wait_for('.model[data-model="beta"] .state.ready', "ready")
+    assert page.text('.model[data-model="beta"] .busy') == ""
+    page.go("models/alpha?tab=details")
+    page.wait_for(".facts dt", "Unloads at")

@@ -64,13 +64,13 @@ def test_a_pull_on_the_page(
     hub.fail("/storage", stalls(200_000))
     page.click(".model button", "Try again")
     page.wait_for(".model .state.pulling", "pulling")
-    page.wait_for(".model .pull", " % · ")
+    page.wait_for(".model .pull", " %, ")
     page.until(
         lambda: 0 < float(page.all(".model .pull progress")[0].get_attribute("value") or 0) < 1,
         "the bar moves",
     )
     page.go("models/alpha")
-    page.wait_for("main .pull", " % · ")
+    page.wait_for("main .pull", " %, ")
     page.go("models")
     page.click(".model button", "Cancel")
     page.wait_for(".model .state.stopped", "stopped")
@@ -92,7 +92,7 @@ def test_an_ordered_pull_on_the_page(
     assert not page.all(".orders:not([hidden])")
     assert server.ask("POST", "/models", {"model": "owner/Bar-GGUF:Q8_0"}).status == 200
     page.wait_for(".orders .model-title", "owner/Bar-GGUF:Q8_0")
-    page.wait_for(".orders .pull", " % · ")
+    page.wait_for(".orders .pull", " %, ")
     page.click(".orders button", "Cancel")
     page.wait_for(".orders .reason", "Not pulled: ")
     hub.go_on.set()

@@ -67,6 +67,13 @@ def test_a_plan(server: Modelswap) -> None:
     assert json.loads(whole.stdout)["model"] == "a"
 
 
+def test_the_devices(server: Modelswap) -> None:
+    """Without a model the plan is what the devices hold."""
+    shown = run("plan", "--url", server.base_url, "--api-key", "sk-r")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("ram: ")
+
+
 def test_decisions(server: Modelswap) -> None:
     """One line each, the newest last, with its time; of one model; by address from the environment."""
     shown = run("decisions", MODELSWAP_URL=server.base_url, MODELSWAP_API_KEY="sk-r")
@@ -102,6 +109,7 @@ def test_what_goes_wrong(server: Modelswap, tmp_path: Path) -> None:
     assert "give a key with --api-key or $MODELSWAP_API_KEY" in failed("plan", "a", *url)
     assert "scope" in failed("plan", "a", *url, "--api-key", "sk-i")
     assert failed("plan", "zz", *url, "--api-key", "sk-r") == "modelswap plan: model 'zz' not found"
+    assert failed("plan", "A", *url, "--api-key", "sk-r").endswith("not found; did you mean 'a'?")
     assert "does not answer" in failed("plan", "a", "--url", f"http://127.0.0.1:{free_port()}")
     for wrong in ("ftp://x", "http://", "http://x:99999", "x:8080"):
         assert "expected http://HOST:PORT" in failed("plan", "a", "--url", wrong)

@@ -252,3 +252,35 @@ def test_the_last_lines_for_an_admin(serve: Serve) -> None:
     wait_until(lambda: "[WARN] <broken> | no such tensor" in keyed.log())
     everything = json.dumps([lines, text, keyed.log()])
     assert "sk-hidden" not in everything
+
+
+def test_secrets_are_nowhere(serve: Serve, tmp_path: Path) -> None:
+    """A key of a command, of an environment or of a client is in no plan, decision, event, log, figure or row."""
+    script = tmp_path / "broken.sh"
+    script.write_text('echo "$@"; echo "token $TOKEN" >&2; echo "no such tensor" >&2; exit 3\n')
+    secrets = {"ARGUMENT": "sk-argument-0001", "TOKEN": "sk-environment-02"}
+    keyed = serve(
+        f"store: {{path: '{tmp_path}/store.db'}}\n"
+        "apiKeys: [{name: root, key: sk-client-00003, scopes: [admin, inference, read]}]\n"
+        "models:\n"
+        f"  broken: {{cmd: 'sh {script} --api-key ${{env.ARGUMENT}} --port ${{PORT}}',"
+        " env: ['TOKEN=${env.TOKEN}']}\n",
+        env=secrets,
+    )
+    headers = {"Authorization": "Bearer sk-client-00003"}
+    with opened(keyed, "GET", "/api/events", None, headers) as stream:
+        events = events_of(stream)
+        failed = keyed.ask("POST", "/v1/chat/completions", {"model": "broken", **BODY}, headers)
+        told = next(data for kind, data in events if kind == "decision" and data["ending"])
+    assert "no such tensor" in json.dumps(failed.json())
+    routes = (
+        "/api/plan?model=broken /api/plan /api/decisions /running /metrics /logs /models /v1/models"
+    )
+    shown = [keyed.ask("GET", path, headers=headers).body.decode() for path in routes.split()]
+    wait_until(lambda: "decision: broken" in keyed.log())
+    with sqlite3.connect(tmp_path / "store.db") as file:
+        wait_until(lambda: file.execute("SELECT count(*) FROM decisions").fetchone()[0])
+        shown += [row[0] for row in file.execute("SELECT decision FROM decisions")]
+    everything = "\n".join([*shown, failed.body.decode(), json.dumps(told), keyed.log()])
+    for secret in (*secrets.values(), "sk-client-00003"):
+        assert secret not in everything

@@ -27,11 +27,11 @@ def test_a_line_for_each_tenth_and_each_phase(capsys: pytest.CaptureFixture[str]
     lines.show(at(3 * 10**8, PullPhase.FAILED, text="broken"))
     lines.end(at(3 * 10**8, PullPhase.FAILED, text="broken"), None)
     assert capsys.readouterr().err.splitlines() == [
-        "hf:a/b: 0 B of 1.00 GB (0 %), 2 MB/s",
-        "hf:a/b: 100 MB of 1.00 GB (10 %), 2 MB/s",
-        "hf:a/b: 200 MB of 1.00 GB (20 %), 2 MB/s",
-        "hf:a/b: 300 MB of 1.00 GB (30 %), 2 MB/s",
-        "hf:a/b: nothing has come for 12 s; it goes on trying",
+        "pulling hf:a/b … 0 %, 0 of 1 GB, 2.5 MB/s, 7 min left",
+        "pulling hf:a/b … 10 %, 0.1 of 1 GB, 2.5 MB/s, 6 min left",
+        "pulling hf:a/b … 20 %, 0.2 of 1 GB, 2.5 MB/s, 5 min left",
+        "pulling hf:a/b … 30 %, 0.3 of 1 GB, 2.5 MB/s, 5 min left",
+        "the pull of hf:a/b has stalled: nothing has come for 12 s; it goes on trying",
         "hf:a/b: failed: broken",
     ]
 

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from modelswap.core.explaining.words import (
-    compared_text,
-    cost_text,
-    device_text,
-    need_text,
-    plan_text,
-)
+from modelswap.core.explaining.costs import cost_text
+from modelswap.core.explaining.words import compared_text, device_text, need_text, plan_text
 from modelswap.core.placement.policy import UNKNOWN_NEED, UNUSED, Facts, PlacementPlan
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait
 from modelswap.core.scheduling.explanation import held_after, held_by_device

@@ -135,6 +135,8 @@ def router_name(source: str) -> str:
 
 
 def pull_record(pull: PullProgress, models: list[str]) -> Record:
+    from .words import pull_words  # noqa: PLC0415 - where models are pulled
+
     left = pull.seconds_left
     return {
         "source": pull.source,
@@ -147,4 +149,5 @@ def pull_record(pull: PullProgress, models: list[str]) -> Record:
         "files": [{"name": one.name, "done": one.done, "total": one.total} for one in pull.files],
         "failure": None if pull.failure is None else pull.failure.value,
         "text": pull.text,
+        "words": "" if pull.is_over else pull_words(pull),
     }

@@ -20,9 +20,11 @@ _LONG: Final = 120
 
 
 def pull_words(pull: PullProgress) -> str:
-    """Write `pulling hf:O/R:Q4_K_M … 34 %, 1.2 of 3.5 GB, 40 s left`."""
+    """Write `pulling hf:O/R:Q4_K_M … 34 %, 1.2 of 3.5 GB, 57.5 MB/s, 40 s left`."""
     if pull.phase is PullPhase.STALLED:
         return f"the pull of {pull.source} has stalled: {pull.text or 'nothing comes'}"
+    if pull.phase is PullPhase.RESOLVING:
+        return f"pulling {pull.source}: {pull.text or 'asking which files there are'}"
     return ", ".join([f"pulling {pull.source} … {_share(pull)}".rstrip(" …"), *_amounts(pull)])
 
 
@@ -43,7 +45,8 @@ def _amounts(pull: PullProgress) -> list[str]:
     left = pull.seconds_left
     unit, size = next((one for one in _SIZES if pull.total >= one[1]), ("B", 1))
     amount = f"{_rounded(pull.done / size)} of {_rounded(pull.total / size)} {unit}"
-    return [amount] if left is None else [amount, f"{time_words(left)} left"]
+    rate = [f"{size_words(int(pull.rate))}/s"] if pull.rate >= 1 else []
+    return [amount, *rate] if left is None else [amount, *rate, f"{time_words(left)} left"]
 
 
 def _rounded(number: float) -> str:

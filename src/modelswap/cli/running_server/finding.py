@@ -61,6 +61,7 @@ def running_front(
         + ("" if listen is None else f" on {listen}")
         + ("" if config is None else f" with {config}")
         + ("" if state_dir is not None else "; was it started with --state-dir?")
+        + ("" if name == "reload" else "; of another machine or user: --url")
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from modelswap.config.messages.found_value import FoundValue
 from modelswap.config.plan import DeviceSettings
+from modelswap.core.explaining.quantities import size_text
 from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
-from modelswap.core.placement.memory.wording import gib
 from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.deferred import regex
 from modelswap.units import Bytes
@@ -78,7 +78,7 @@ def warn_of_too_large(plan: Plan, diagnostics: Diagnostics) -> None:
         for device, size in model.memory.items():
             if size > rooms.get(device, size):
                 path = ("models", model.id, "memory", *filter(None, (device,)))
-                what = f"at most {gib(rooms[device])}, which `devices` leaves"
+                what = f"at most {size_text(rooms[device])}, which `devices` leaves"
                 is_sure = device != ANY_DEVICE or bool(gpus)
                 then = "so its requests are refused" + ("" if is_sure else " where there is no GPU")
                 diagnostics.tolerated(path, what, then)

@@ -13,21 +13,21 @@ _STEP: Final = 1024
 """From one unit to the next."""
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _PRECISE: Final = 10
-"""Below it a number is shown with one decimal: three digits are enough to compare two models."""
+"""Below it a duration is shown with one decimal."""
+_THREE_DIGITS: Final = 100
+"""Below it a size is shown with three digits: what is free and what is needed may differ by little."""
 _MINUTE: Final = 60.0  # seconds
 _HOUR: Final = 3600.0  # seconds
 
 
 def size_text(size: Bytes | int) -> str:
-    """Write a size with the largest binary unit in which it is at least 1: `3.1 GiB`, `512 MiB`."""
+    """Write a size with the largest binary unit in which it is at least 1: `3.14 GiB`, `512 MiB`."""
     value, unit = float(abs(size)), 0
     while round(value, 1) >= _STEP and unit < len(_UNITS) - 1:
         value, unit = value / _STEP, unit + 1
     sign = "-" if size < 0 else ""
-    is_precise = unit and round(value, 1) < _PRECISE
-    return (
-        f"{sign}{value:.1f} {_UNITS[unit]}" if is_precise else f"{sign}{value:.0f} {_UNITS[unit]}"
-    )
+    number = f"{value:.3g}" if value < _THREE_DIGITS else f"{value:.0f}"
+    return f"{sign}{number} {_UNITS[unit]}"
 
 
 def duration_text(span: Seconds | float) -> str:

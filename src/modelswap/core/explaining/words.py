@@ -12,14 +12,14 @@ from modelswap.core.models.lifecycle import Phase
 from modelswap.core.placement.policy import UNUSED, NeedSource
 from modelswap.core.scheduling.admission import Refuse, Serve, Swap, Wait, WaitReason
 
+from .costs import cost_text
 from .quantities import count_text, duration_text, list_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from modelswap.core.placement.policy import DevicePool, Facts, Need, Placement, Usage
+    from modelswap.core.placement.policy import DevicePool, Need, Placement
     from modelswap.core.scheduling.explanation import Explanation
-    from modelswap.core.spec import ModelId
     from modelswap.units import Bytes, Seconds
 
 _SOURCES: Final = {
@@ -117,28 +117,15 @@ def _contest(told: Explanation) -> str:
 
 def _leaving(told: Explanation) -> str:
     """Name those that leave, what it costs to lose each, and why they are chosen."""
-    victims = [
+    why = told.plan.why
+    costly = [
         f"{model}{cost_text(told.usage.get(model, UNUSED), told.facts, model)}"
         for model in told.leaving
     ]
-    why = told.plan.why
+    is_said = all(each in why for each in costly)  # as the policy by memory does
+    victims = told.leaving if is_said else costly
     leave = "leaves" if len(victims) == 1 else "leave"
     return f"{list_text(victims)} {leave}" + (f": {why}" if why else "")
-
-
-def cost_text(usage: Usage, facts: Facts, model: ModelId) -> str:
-    """Say in brackets what it costs to lose a model; empty where nothing is known."""
-    known: list[str] = []
-    if usage.in_flight:
-        known.append(f"runs {count_text(usage.in_flight, 'request')}")
-    elif usage.idle > 0:
-        known.append(f"idle for {duration_text(usage.idle)}")
-    if model in facts.reload:
-        known.append(f"{duration_text(facts.reload[model])} to load again")
-    held = sum(facts.held.get(model, {}).values())
-    if held:
-        known.append(f"frees {size_text(held)}")
-    return f" ({', '.join(known)})" if known else ""
 
 
 def _refusal(told: Explanation, refused: Refuse) -> str:

@@ -15,8 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.explaining.quantities import size_text
 from modelswap.core.models.lifecycle import LEAVING, Phase
-from modelswap.core.placement.memory.wording import gib
 from modelswap.core.placement.policy import NO_FACTS, Facts
 from modelswap.memory.measuring import WHILE_USED
 from modelswap.units import Seconds
@@ -203,7 +203,7 @@ class MemoryWatch:
         self._flush()
         self._publish()
         said = (
-            f"{gib(size)} of {device}, where {gib(had[device])} of {gib(alone[device])} were left"
+            f"{size_text(size)} of {device}, where {size_text(had[device])} of {size_text(alone[device])} were left"
             for device, size in least.items()
         )
         return " and ".join(said)

@@ -5,17 +5,11 @@ import { ago, clock } from "../lib/format.js";
 
 /** @typedef {import("./state.js").Model} Model */
 
-/** @type {Record<string, string>} the classes of `core/failure.py`; others are shown by their name */
+/** @type {Record<string, string>} classes of `core/failure.py`; others are shown by their name */
 const CAUSES = {
-  program_not_found: "program not found",
   cannot_start: "program cannot be started",
-  file_not_found: "file not found",
-  permission_denied: "permission denied",
   unknown_argument: "argument not known or not valid",
   bad_model: "model file cannot be used",
-  missing_library: "library missing",
-  out_of_memory: "out of memory",
-  address_in_use: "address in use",
   no_device: "no usable GPU",
   container: "container cannot be started",
   network: "another machine cannot be reached",
@@ -23,7 +17,6 @@ const CAUSES = {
   killed: "server was killed",
   crashed: "server crashed",
   exited: "server ended",
-  pull_failed: "pull failed",
 };
 
 /** @param {string | undefined} text */

@@ -49,9 +49,9 @@ export function isCurrent() {
 export function sessionKnown() {
   return new Promise((resolve) => {
     if (state.session) return resolve(undefined);
-    const off = subscribe("session", () => {
+    const off = subscribe(() => {
       off();
       resolve(undefined);
-    });
+    }, "session");
   });
 }

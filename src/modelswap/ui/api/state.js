@@ -16,7 +16,7 @@ import { byName } from "../lib/format.js";
  *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string,
  *   failure_log?: string[]}} Model
  * @typedef {{source: string, models: string[], phase: "resolving" | "downloading" | "stalled" | "finished" | "failed" | "cancelled",
- *   done: number, total: number | null, rate: number, seconds_left: number | null, failure: string | null, text: string}} Pull
+ *   done: number, total: number | null, rate: number, seconds_left: number | null, failure: string | null, text: string, words: string}} Pull
  * @typedef {{key: string, scopes: string[], models: string[]}} Session
  * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
  *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,
@@ -55,16 +55,14 @@ export const state = {
 const listeners = new Map();
 
 /**
- * Call a listener when a part of the state has changed.
- * @param {Topic} topic
+ * Call a listener when one of these parts of the state has changed.
  * @param {() => void} listener
+ * @param {Topic[]} topics
  * @returns {() => void} ends it
  */
-export function subscribe(topic, listener) {
-  const known = listeners.get(topic) || new Set();
-  listeners.set(topic, known);
-  known.add(listener);
-  return () => void known.delete(listener);
+export function subscribe(listener, ...topics) {
+  for (const topic of topics) listeners.set(topic, (listeners.get(topic) || new Set()).add(listener));
+  return () => topics.forEach((topic) => listeners.get(topic)?.delete(listener));
 }
 
 /** @param {Topic} topic */

@@ -76,7 +76,7 @@ export function bytes(n) {
     n /= 1024;
     at += 1;
   }
-  return `${at && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[at]}`;
+  return `${at && n < 100 ? +n.toPrecision(3) : Math.round(n)} ${units[at]}`;
 }
 
 /**

@@ -70,7 +70,7 @@ export function settingsView() {
       ? `: ${state.reason}` : "")], ["Key", state.session?.key || "–"], ["It may", state.session?.scopes.join(", ") || "–"], ["Models", String(state.models.length)]]
       .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
   }
-  const stops = [subscribe("config", draw), subscribe("connection", draw), subscribe("profile", draw), subscribe("models", draw), subscribe("session", draw)];
+  const stop = subscribe(draw, "config", "connection", "profile", "models", "session");
   draw();
   return {
     title: "Settings",
@@ -85,6 +85,6 @@ export function settingsView() {
       h("section", { class: "card" }, h("h2", null, "About"), about, h("ul", { class: "links" },
         listed, link("/running", "Running models as JSON"),
         link("/metrics", "Figures for Prometheus")))),
-    stop: () => stops.forEach((end) => end()),
+    stop,
   };
 }

@@ -19,13 +19,14 @@ def pull(phase: PullPhase = PullPhase.DOWNLOADING, **more: Any) -> PullProgress:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (pull(PullPhase.RESOLVING), f"pulling {SOURCE}"),
+        (pull(PullPhase.RESOLVING), f"pulling {SOURCE}: asking which files there are"),
+        (pull(PullPhase.RESOLVING, text="again in 9 s"), f"pulling {SOURCE}: again in 9 s"),
         (pull(done=5), f"pulling {SOURCE}, 5 B"),
         (pull(done=5, total=10), f"pulling {SOURCE} … 50 %, 5 of 10 B"),
         (pull(done=0, total=3_500_000), f"pulling {SOURCE} … 0 %, 0 of 3.5 MB"),
         (
             pull(done=1_200_000_000, total=3_500_000_000, rate=57.5e6),
-            f"pulling {SOURCE} … 34 %, 1.2 of 3.5 GB, 40 s left",
+            f"pulling {SOURCE} … 34 %, 1.2 of 3.5 GB, 57.5 MB/s, 40 s left",
         ),
         (pull(done=12, total=10), f"pulling {SOURCE} … 100 %, 12 of 10 B"),
         (pull(PullPhase.STALLED, text="no route"), f"the pull of {SOURCE} has stalled: no route"),

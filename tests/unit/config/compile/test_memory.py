@@ -100,7 +100,7 @@ def test_mistakes(loaded: LoadText, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("devices", "memory", "warning"),
     [
-        ("ram: {capacity: 8GiB, reserve: 1GiB}", "7.5GiB", "at most 7.00 GiB, which `devices`"),
+        ("ram: {capacity: 8GiB, reserve: 1GiB}", "7.5GiB", "at most 7 GiB, which `devices`"),
         ("ram: {capacity: 8GiB}", "8.5GiB", "where there is no GPU"),
         ("ram: {capacity: 8GiB}", "8GiB", ""),
         ("ram: {capacity: 8GiB, reserve: 1GiB}", "{ram: 7GiB}", ""),
@@ -108,7 +108,7 @@ def test_mistakes(loaded: LoadText, text: str, message: str) -> None:
         ("gpu0: {capacity: 8GiB}", "{gpu0: 9GiB}", "models.a.memory.gpu0"),
         ("gpu0: {capacity: 8GiB}", "{gpu1: 9GiB}", ""),
         ("gpu0: {capacity: 8GiB}, gpu1: {capacity: 8GiB}", "{gpu: 12GiB}", ""),
-        ("gpu0: {capacity: 8GiB}, gpu1: {capacity: 8GiB}", "{gpu: 17GiB}", "16.0 GiB"),
+        ("gpu0: {capacity: 8GiB}, gpu1: {capacity: 8GiB}", "{gpu: 17GiB}", "16 GiB"),
         ("gpu0: {capacity: 8GiB}, ram: {capacity: 99GiB}", "12GiB", "so its requests are refused"),
     ],
 )

@@ -12,16 +12,18 @@ from modelswap.core.explaining.quantities import count_text, duration_text, list
     [
         (0, "0 bytes"),
         (1023, "1023 bytes"),
-        (1024, "1.0 KiB"),
+        (1024, "1 KiB"),
         (512 << 20, "512 MiB"),
-        ((1 << 30) - 1, "1.0 GiB"),
-        (int(3.14 * (1 << 30)), "3.1 GiB"),
-        (-(6 << 30), "-6.0 GiB"),
+        ((1 << 30) - 1, "1 GiB"),
+        (int(3.14 * (1 << 30)), "3.14 GiB"),
+        (int(11.46 * (1 << 30)), "11.5 GiB"),
+        (int(99.98 * (1 << 30)), "100 GiB"),
+        (-(6 << 30), "-6 GiB"),
         (40 << 50, "40960 TiB"),
     ],
 )
 def test_sizes(size: int, text: str) -> None:
-    """The largest unit in which it is at least 1; a decimal below 10."""
+    """The largest unit in which it is at least 1; three digits, or all where there are more."""
     assert size_text(size) == text
 
 

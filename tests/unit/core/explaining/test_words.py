@@ -10,7 +10,6 @@ import pytest
 from modelswap.core.commands import Reason
 from modelswap.core.explaining.words import (
     compared_text,
-    cost_text,
     device_text,
     need_text,
     placement_text,
@@ -139,6 +138,14 @@ def test_plans(explanation: Explanation, text: str) -> None:
     assert plan_text(explanation) == text
 
 
+def test_a_cost_is_said_once() -> None:
+    """Where the policy names the costs itself, as the one by memory does, the plan does not repeat them."""
+    plan = stop(frozenset({A}), "the cheapest to leave: a (idle for 12 s)")
+    assert plan_text(told(Swap(plan.evictions, why=plan.why), plan=plan)) == (
+        "c would start after a leaves: the cheapest to leave: a (idle for 12 s)."
+    )
+
+
 def test_a_plan_with_need_and_place() -> None:
     """Where the model goes, and what it takes there."""
     verdict = Swap(placement=Placement(devices=(GPU0, GPU1)))
@@ -146,24 +153,14 @@ def test_a_plan_with_need_and_place() -> None:
         verdict, plan=PlacementPlan(placement=verdict.placement), facts=Facts(needs={C: NEED})
     )
     assert plan_text(found) == (
-        "c would start at once, beside a and b, on gpu0 and gpu1. It needs 1.0 GiB of ram and "
-        "3.0 GiB of the GPUs (learned from its last runs)."
+        "c would start at once, beside a and b, on gpu0 and gpu1. It needs 1 GiB of ram and "
+        "3 GiB of the GPUs (learned from its last runs)."
     )
 
 
 def test_every_wait_has_words() -> None:
     for why in WaitReason:
         assert plan_text(told(Wait(why), blocking=(A,))).startswith("c ")
-
-
-def test_costs() -> None:
-    """Use, reload time and memory, as far as they are known."""
-    facts = Facts(reload={A: Seconds(3.4)}, held={A: {RAM: Bytes(GIB), GPU0: Bytes(GIB)}})
-    assert cost_text(UNUSED, NO_FACTS, A) == ""
-    assert cost_text(Usage(in_flight=1, idle=Seconds(0)), NO_FACTS, A) == " (runs 1 request)"
-    assert cost_text(Usage(idle=Seconds(60)), facts, A) == (
-        " (idle for 60 s, 3.4 s to load again, frees 2.0 GiB)"
-    )
 
 
 def test_needs() -> None:
@@ -188,16 +185,14 @@ def test_devices() -> None:
         holders=(("python", Bytes(GIB)),),
     )
     assert device_text(pool, 4 * GIB, 20 * GIB) == (
-        "gpu0: 24 GiB in all, 1.0 GiB kept free, 2.0 GiB used by other programs (python 1.0 GiB), "
-        "4.0 GiB held by models, 20 GiB afterwards, 1.0 GiB left"
+        "gpu0: 24 GiB in all, 1 GiB kept free, 2 GiB used by other programs (python 1 GiB), "
+        "4 GiB held by models, 20 GiB afterwards, 1 GiB left"
     )
-    assert device_text(pool, 22 * GIB, 22 * GIB).endswith(
-        "22 GiB held by models, 1.0 GiB too little"
-    )
+    assert device_text(pool, 22 * GIB, 22 * GIB).endswith("22 GiB held by models, 1 GiB too little")
     bare = DevicePool(id=RAM, total=Bytes(GIB))
-    assert device_text(bare, 0, 0) == "ram: 1.0 GiB in all, 0 bytes held by models, 1.0 GiB left"
+    assert device_text(bare, 0, 0) == "ram: 1 GiB in all, 0 bytes held by models, 1 GiB left"
     nameless = replace(pool, holders=())
-    assert "2.0 GiB used by other programs, " in device_text(nameless, 0, 0)
+    assert "2 GiB used by other programs, " in device_text(nameless, 0, 0)
 
 
 def test_comparisons() -> None:

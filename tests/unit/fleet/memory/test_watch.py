@@ -462,7 +462,7 @@ async def test_out_of_memory_alone(stage: Stage) -> None:
     await stage.until(lambda: stage.launcher.orders)
     stage.exit(A, Exit(code=1, reason="exited", failure=SHORT))
     assert asker.answers == [
-        f"{SHORT.text}; it needs 0.98 GiB of ram, where 0.98 GiB of 0.98 GiB were left"
+        f"{SHORT.text}; it needs 1000 MiB of ram, where 1000 MiB of 1000 MiB were left"
     ]
 
 

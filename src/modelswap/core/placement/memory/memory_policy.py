@@ -20,6 +20,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
+from modelswap.core.explaining.costs import cost_text
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
     RAM,
@@ -252,12 +253,9 @@ class _Decision:
     def _told(self, leaving: Sequence[ModelId]) -> list[str]:
         """Say of each model what it holds, and how its cost comes about."""
         question = self._question
-        told: list[str] = []
-        for model in leaving:
-            size = self._size(model)
-            reload = reload_time(model, size, question.facts)
-            told.append(wording.leaver(model, size, reload, self._usage_of(model)))
-        return told
+        return [
+            f"{model}{cost_text(self._usage_of(model), question.facts, model)}" for model in leaving
+        ]
 
     def _protection(self, model: ModelId) -> Seconds:
         """Return how long a model is still protected by `minResidency`, no longer than its reload takes."""

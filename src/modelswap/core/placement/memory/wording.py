@@ -7,31 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.explaining.quantities import size_text
 from modelswap.core.placement.policy import NeedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from modelswap.core.placement.policy import DevicePool, Need, Question, Usage
+    from modelswap.core.placement.policy import DevicePool, Need, Question
     from modelswap.core.spec import ModelId
-    from modelswap.units import Seconds
 
     from .board import Board, Option
 
-_GIB: Final = 1 << 30
-"""Bytes."""
-_LARGE: Final = 10
-"""GiB from which one place behind the point is enough."""
 MOST_NAMED: Final = 3
 """Programs that are named as holders: a line has no room for more, and the first hold the most."""
 
 NOT_READ: Final = "the devices have not been read yet: until then one model runs at a time"
-
-
-def gib(size: float) -> str:
-    """Return `1.50 GiB`; two places below 10 GiB, so that tiny models do not need 0.0 GiB."""
-    value = size / _GIB
-    return f"{value:.2f} GiB" if abs(value) < _LARGE else f"{value:.1f} GiB"
 
 
 def just_loaded(models: Iterable[ModelId]) -> str:
@@ -42,16 +32,11 @@ def measured_alone(model: ModelId) -> str:
     return f"how much memory {model} needs is not known: it runs alone until it was measured"
 
 
-def leaver(model: ModelId, size: int, reload: Seconds, usage: Usage) -> str:
-    """Say of a model that leaves what that frees, and why it is this one."""
-    used = "in use" if usage.in_flight else f"last used {usage.idle:.0f} s ago"
-    return f"{model} ({gib(size)}, {used}, back in {reload:.1f} s)"
-
-
 def making_room(need: Need, board: Board, option: Option, leaving: Sequence[str]) -> str:
     """Say what the target needs, what is free for it, and which models leave."""
     wanted = [
-        f"{gib(one.amount)} on {_names(board, one.devices)}, where {gib(max(0, free))} are free"
+        f"{size_text(one.amount)} on {_names(board, one.devices)}, "
+        f"where {size_text(max(0, free))} are free"
         for one, free in (
             (one, sum(board.free[at] for at in one.devices)) for one in option.demands
         )
@@ -66,7 +51,7 @@ def held_by_others(question: Question, need: Need, board: Board, free: Sequence[
     short = [_shortage(board, option, free) for option in _ways(board, need)]
     parts = [f"{question.target} needs {min(short)[1]}{_source(need)}"]
     parts += [
-        f"other programs hold {gib(pool.foreign)} of {pool.id}{_holders(pool)}"
+        f"other programs hold {size_text(pool.foreign)} of {pool.id}{_holders(pool)}"
         for pool in board.pools
         if pool.foreign
     ]
@@ -80,11 +65,11 @@ def never(target: ModelId, need: Need, board: Board, free: Sequence[int]) -> str
     missing, text = min(short)
     more = "; the key memory: of the model says otherwise" * (need.source is NeedSource.PREDICTED)
     kept = [
-        f"; loaded pinned models hold {gib(most - left)} of {pool.id}"
+        f"; loaded pinned models hold {size_text(most - left)} of {pool.id}"
         for pool, left in zip(board.pools, free, strict=True)
         if (most := pool.total - pool.reserve) > left
     ]
-    too_much = f"{gib(missing)} too much"
+    too_much = f"{size_text(missing)} too much"
     return f"{target} needs {text} at most{_source(need)}: {too_much}{''.join(kept)}{more}"
 
 
@@ -98,7 +83,7 @@ def _shortage(board: Board, option: Option, free: Sequence[int]) -> tuple[int, s
     missing = board.missing(option, free)
     worst, _ = max(missing, key=lambda one: one[1])
     room = max(0, sum(free[at] for at in worst.devices))
-    text = f"{gib(worst.amount)} on {_names(board, worst.devices)}, which has {gib(room)} for it"
+    text = f"{size_text(worst.amount)} on {_names(board, worst.devices)}, which has {size_text(room)} for it"
     return sum(short for _, short in missing), text
 
 
@@ -111,5 +96,5 @@ def _source(need: Need) -> str:
 
 
 def _holders(pool: DevicePool) -> str:
-    named = [f"{name} {gib(size)}" for name, size in pool.holders[:MOST_NAMED]]
+    named = [f"{name} {size_text(size)}" for name, size in pool.holders[:MOST_NAMED]]
     return f" ({', '.join(named)})" if named else ""

@@ -204,7 +204,7 @@ export function activityList({ query, model, setQuery, onstats }) {
       refresh();
     }, Math.max(100, 1000 - (performance.now() - last)));
   }
-  const stops = [subscribe("activity", soon), subscribe("fresh", soon), subscribe("models", drawModels)];
+  const stops = [subscribe(soon, "activity", "fresh"), subscribe(drawModels, "models")];
   drawModels();
   drawHead();
   refresh();

@@ -80,7 +80,7 @@ export function runningCard(model) {
   }
   const element = h("section", { class: "card running", "aria-label": "Running requests" }, h("h2", null, "Running ", number), idle,
     table);
-  const stops = [subscribe("inflight", refresh), subscribe("connection", gate), subscribe("session", gate)];
+  const stops = [subscribe(refresh, "inflight"), subscribe(gate, "connection", "session")];
   const timer = setInterval(tick, 200);
   refresh();
   return {

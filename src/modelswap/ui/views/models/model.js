@@ -10,6 +10,7 @@ import { planPanel } from "./plan.js";
 import { hasScope } from "../../api/permissions.js";
 import { pullBar, pullOf } from "./pulls.js";
 import { runningCard } from "../activity/running_requests.js";
+import { clock } from "../../lib/format.js";
 import { modelOf, subscribe, state } from "../../api/state.js";
 
 /** @typedef {import("../../api/state.js").Model} Model */
@@ -23,7 +24,7 @@ function details(model, record, live) {
     ["Context", model.context_length ? `${model.context_length} tokens` : ""],
       ["Abilities", Object.keys(model.capabilities || {}).join(", ").replaceAll("_", " ")],
     ["Modality", record?.architecture?.modality], ["Idle time before it is unloaded",
-      live?.ttl ? `${live.ttl} s` : live ? "unlimited" : ""], ["Process", live?.pid], ["Address", live?.proxy],
+      live?.ttl ? `${live.ttl} s` : live ? "unlimited" : ""], ["Unloads at", live?.expires_at && clock(live.expires_at)], ["Process", live?.pid], ["Address", live?.proxy],
     ...Object.entries(meta).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)])];
   return h("section", { class: "card" }, h("dl", { class: "facts" }, pairs.filter(([, value]) => value)
     .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, String(value))))),
@@ -108,8 +109,8 @@ export function modelView(route, asked) {
     trial.hidden = !hasScope("inference");
     for (const link of actions.querySelectorAll(".needs-admin")) link.hidden = !hasScope("admin");
   }
-  const offs = [subscribe("models", draw), subscribe("pulls", draw), subscribe("connection", draw), subscribe("session", draw)];
-  const clock = setInterval(() => {
+  const off = subscribe(draw, "models", "pulls", "connection", "session");
+  const ticks = setInterval(() => {
     const model = modelOf(asked);
     if (model) failure.update(model);
   }, 1000);
@@ -120,8 +121,8 @@ export function modelView(route, asked) {
       h("div", { class: "row head" }, title, tag.element, h("span", { class: "grow" }), actions), about,
       failure.element, pull.element, unknown, known),
     stop() {
-      offs.forEach((off) => off());
-      clearInterval(clock);
+      off();
+      clearInterval(ticks);
       stopPanel();
     },
   };

@@ -6,11 +6,10 @@ import { button, fill, h, icon, setText, toast } from "../../lib/dom.js";
 import { failureOf, stateOf } from "../../api/model_failure.js";
 import { context } from "../../lib/format.js";
 import { hasScope, isCurrent, permit } from "../../api/permissions.js";
-import { pullBar, pullOf, pullWords } from "./pulls.js";
+import { pullBar, pullOf } from "./pulls.js";
 
 /** @typedef {import("../../api/state.js").Model} Model */
 
-const STATES = { ready: "ready", pulling: "pulling", starting: "loading", stopping: "stopping", stopped: "stopped", failed: "failed", unknown: "unknown" };
 const ABILITIES = { vision: "vision", audio_transcriptions: "transcription", audio_speech: "speech", image_generation: "images",
   image_to_image: "image to image",
   function_calling: "tools", reranker: "rerank", embedding: "embeddings", reasoning: "reasoning" };
@@ -47,7 +46,7 @@ export function shownState(model) {
  * @param {string} of
  */
 export function stateTag(of) {
-  return h("span", { class: `state ${of}` }, h("i", { "aria-hidden": "true" }), /** @type {any} */ (STATES)[of] || of || "remote");
+  return h("span", { class: `state ${of}` }, h("i", { "aria-hidden": "true" }), of === "starting" ? "loading" : of || "remote");
 }
 
 /** A place for a state that is drawn anew only when it is another. */
@@ -227,11 +226,12 @@ export function modelRow(model) {
     /** @param {Model} now @param {string} load what runs and waits, in words @param {string} context what else it depends on */
     update(now, load, context) {
       const pulling = pullOf(now.id);
-      const key = `${pulling && pullWords(pulling)}\n${now.state}\n${now.failure}\n${now.failure_class}\n${now.failed_at}\n${now.retry_at}\n${load}\n${context}`;
+      const key = `${pulling?.words}\n${now.state}\n${now.failure}\n${now.failure_class}\n${now.failed_at}\n${now.retry_at}\n${load}\n${context}`;
       if (key === drawn) return;
       drawn = key;
       place.update(now);
       setText(busy, load);
+      busy.classList.toggle("later", /^unl/.test(load));
       pull.update(pulling);
       failure.update(now);
       if (open) {

@@ -4,6 +4,7 @@
 import { ask, askJson } from "../../api/client.js";
 import { arrange, button, empty, fill, h, remember, remembered, setText, toast } from "../../lib/dom.js";
 import { stateOf } from "../../api/model_failure.js";
+import { clock } from "../../lib/format.js";
 import { keyOf, modelRow } from "./model_row.js";
 import { hasScope, isCurrent, permit } from "../../api/permissions.js";
 import { decisionsCard } from "./decisions.js";
@@ -56,7 +57,9 @@ class Load {
       const all = counts.get(model.id) || 0;
       const isUp = Boolean(model.peerID) || model.state === "ready" || model.state === "stopping";
       const waiting = isUp ? Math.min(all, this.rows.get(model.id)?.waiting || 0) : all;
-      return [all - waiting && `${all - waiting} running`, waiting && `${waiting} waiting`].filter(Boolean).join(" · ");
+      const until = !all && this.rows.get(model.id)?.expires_at;
+      return until ? `unloads at ${clock(until).slice(0, -3)}`
+        : [all - waiting && `${all - waiting} running`, waiting && `${waiting} waiting`].filter(Boolean).join(" · ");
     };
   }
 }
@@ -238,13 +241,13 @@ export function modelsView() {
     }, figures.rows.size || running().length ? 1500 : 100);
   }
   let before = 0;
-  const stops = [subscribe("models", () => { draw(); fetchListed(); refresh(); }), subscribe("inflight", () => {
+  const stops = [subscribe(() => { draw(); fetchListed(); refresh(); }, "models"), subscribe(() => {
     draw();
-    if (running().length && !before) refresh();
+    if (running().length ? !before : before) refresh();
     before = running().length;
-  }), subscribe("pulls", draw), subscribe("connection", draw), subscribe("session", () => { draw(); fetchListed(); }), profile.stop,
+  }, "inflight"), subscribe(draw, "pulls", "connection"), subscribe(() => { draw(); fetchListed(); }, "session"), profile.stop,
   unserved.stop, orders.stop, devices.stop, decisions.stop];
-  const clock = setInterval(() => {
+  const ticks = setInterval(() => {
     local.tick();
     peers.tick();
   }, 1000);
@@ -259,7 +262,7 @@ export function modelsView() {
         none), orders.element, devices.element, decisions.element, unserved.element, selectors, peerCard),
     stop() {
       clearTimeout(due);
-      clearInterval(clock);
+      clearInterval(ticks);
       stops.forEach((end) => end());
     },
   };

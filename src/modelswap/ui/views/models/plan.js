@@ -4,7 +4,7 @@
 import { askJson } from "../../api/client.js";
 import { button, empty, fill, h } from "../../lib/dom.js";
 import { bytes } from "../../lib/format.js";
-import { hasScope } from "../../api/permissions.js";
+import { follow } from "./follow.js";
 import { subscribe } from "../../api/state.js";
 
 const COLOURS = 7; // --c0 to --c6; --c7 stands for other programs
@@ -25,7 +25,7 @@ function deviceBar(device) {
   return h("div", { class: "device", "data-device": device.id },
     h("div", { class: "row" }, h("strong", null, device.id), h("span", { class: "muted" }, device.name)),
     h("div", { class: "shares", role: "img", "aria-label": device.text },
-      device.foreign ? part("foreign", device.foreign, "Other programs") : null,
+      device.foreign ? part("c7", device.foreign, "Other programs") : null,
       models.map(([id, size], at) => part(`c${at % COLOURS}`, size, id)),
       device.reserve ? part("kept", device.reserve, "Kept free") : null),
     h("div", { class: "small-text" }, device.text),
@@ -61,24 +61,15 @@ export function planPanel(id) {
     }
   }
   draw();
-  return { element, stop: subscribe("models", draw) };
+  return { element, stop: subscribe(draw, "models") };
 }
 
-/** The devices with what they hold; nothing where no model is placed by memory. */
+/** The devices with what they hold. */
 export function devicesCard() {
   const list = h("div");
   const element = h("section", { class: "card devices", hidden: true }, h("h2", null, "Memory"), list);
-  async function draw() {
-    if (!hasScope("read")) return;
-    try {
-      const { devices } = await askJson("/api/plan");
-      element.hidden = !devices.length;
-      fill(list, devices.map(deviceBar));
-    } catch {
-      element.hidden = true; // the next change asks again
-    }
-  }
-  const stops = [subscribe("models", draw), subscribe("session", draw)];
-  draw();
-  return { element, stop: () => stops.forEach((end) => end()) };
+  return { element, stop: follow("/api/plan", ({ devices }) => {
+    element.hidden = !devices.length;
+    fill(list, devices.map(deviceBar));
+  }, "models") };
 }

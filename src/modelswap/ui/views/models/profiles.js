@@ -31,8 +31,8 @@ export function profileCard() {
         : h("p", { class: "muted" }, "No profile is active: names mean what the configuration says."));
   }
   draw();
-  const stops = [subscribe("profile", draw), subscribe("connection", draw), subscribe("session", draw)];
-  return { element, stop: () => stops.forEach((end) => end()) };
+  const stop = subscribe(draw, "profile", "connection", "session");
+  return { element, stop };
 }
 
 /** @param {any[]} listed */

@@ -3,7 +3,6 @@
 
 import { ask } from "../../api/client.js";
 import { arrange, button, h, setText, toast } from "../../lib/dom.js";
-import { bytes } from "../../lib/format.js";
 import { permit } from "../../api/permissions.js";
 import { state, subscribe } from "../../api/state.js";
 
@@ -24,21 +23,7 @@ export function pullOf(model) {
   return state.pulls.find((pull) => pull.models.includes(model) && isRunning(pull));
 }
 
-/**
- * How a pull stands, in words.
- * @param {Pull} pull
- */
-export function pullWords(pull) {
-  if (pull.phase === "stalled") return `Stalled: ${pull.text || "nothing comes"}`;
-  if (pull.phase === "resolving") return pull.text ? `Waiting: ${pull.text}` : "Asking which files there are";
-  const share = pull.total ? `${Math.floor((pull.done * 100) / pull.total)} %` : "";
-  const amount = pull.total ? `${bytes(pull.done)} of ${bytes(pull.total)}` : bytes(pull.done);
-  const seconds = pull.seconds_left;
-  const left = seconds === null ? "" : seconds < 120 ? `${seconds} s left` : `${Math.ceil(seconds / 60)} min left`;
-  return ["Pulling", [share, amount, pull.rate ? `${bytes(pull.rate)}/s` : "", left].filter(Boolean).join(" · ")].join(" ");
-}
-
-/** A bar with its words; hidden while nothing is pulled. */
+/** A bar with the server's words; hidden while nothing is pulled. */
 export function pullBar() {
   const words = h("span", { class: "muted small-text" });
   const bar = /** @type {HTMLProgressElement} */ (h("progress", { max: "1" }));
@@ -49,7 +34,7 @@ export function pullBar() {
     update(pull) {
       element.hidden = !pull;
       if (!pull) return;
-      setText(words, pullWords(pull));
+      setText(words, pull.words);
       element.classList.toggle("stalled", pull.phase === "stalled");
       bar.setAttribute("aria-label", `Pull of ${pull.models[0] || pull.source}`);
       if (pull.total) bar.value = pull.done / pull.total;
@@ -110,7 +95,7 @@ export function ordersCard() {
       return row.element;
     }));
   }
-  const stops = [subscribe("pulls", draw), subscribe("session", draw), subscribe("connection", draw)];
+  const stop = subscribe(draw, "pulls", "session", "connection");
   draw();
-  return { element, stop: () => stops.forEach((end) => end()) };
+  return { element, stop };
 }

@@ -1,10 +1,8 @@
 // @ts-check
 /** Lists the files that were found on disk and are not served, each with its reason. */
 
-import { askJson } from "../../api/client.js";
 import { fill, h, setText } from "../../lib/dom.js";
-import { hasScope } from "../../api/permissions.js";
-import { subscribe } from "../../api/state.js";
+import { follow } from "./follow.js";
 
 /** Files on the page; the rest is a number. */
 const SHOWN = 100;
@@ -14,17 +12,6 @@ export function unservedCard() {
   const list = h("ul", { class: "models" });
   const element = h("details", { class: "card unserved", hidden: true },
     h("summary", null, "Found on disk, not served ", number), list);
-  let asked = 0;
-  async function fetchFound() {
-    if (!hasScope("read")) return;
-    const mine = ++asked;
-    try {
-      const { data } = await askJson("/api/models/found");
-      if (mine === asked) draw(data.filter((/** @type {any} */ one) => !one.served));
-    } catch {
-      // The next change asks again.
-    }
-  }
   /** @param {any[]} files */
   function draw(files) {
     element.hidden = !files.length;
@@ -34,7 +21,6 @@ export function unservedCard() {
       h("div", { class: "model-title mono" }, file.path), h("div", { class: "muted small-text" }, file.reason)))),
       left > 0 && h("li", { class: "muted" }, `and ${left} more`));
   }
-  const stops = [subscribe("config", fetchFound), subscribe("session", fetchFound)];
-  fetchFound();
-  return { element, stop: () => stops.forEach((end) => end()) };
+  return { element, stop: follow("/api/models/found", ({ data }) =>
+    draw(data.filter((/** @type {any} */ one) => !one.served)), "config") };
 }

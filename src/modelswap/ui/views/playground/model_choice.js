@@ -44,8 +44,7 @@ export function watchChoices() {
     clearTimeout(due);
     due = setTimeout(fetchChoices, 200);
   };
-  subscribe("profile", soon);
-  subscribe("session", soon);
+  subscribe(soon, "profile", "session");
 }
 
 /**

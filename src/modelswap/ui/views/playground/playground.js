@@ -53,7 +53,7 @@ export function playgroundView(route) {
     markShown({ path: ["playground", name], query: new URLSearchParams() });
     show(name);
   });
-  const off = subscribe("session", gate);
+  const off = subscribe(gate, "session");
   gate();
   return {
     title: "Playground",

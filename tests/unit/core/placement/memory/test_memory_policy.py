@@ -166,8 +166,8 @@ def test_a_pinned_model_never_leaves() -> None:
     answer = replace(one, needs=needs).ask("c")
     assert isinstance(answer, NeverFits)
     assert answer.why == (
-        "c needs 10.0 GiB on ram, which has 9.00 GiB for it at most (declared): 1.00 GiB too much; "
-        "loaded pinned models hold 6.00 GiB of ram"
+        "c needs 10 GiB on ram, which has 9 GiB for it at most (declared): 1 GiB too much; "
+        "loaded pinned models hold 6 GiB of ram"
     )
 
 
@@ -248,8 +248,8 @@ def test_other_programs_hold_the_room() -> None:
     )
     one = machine(shared, needs={"c": need(ram=12)})
     assert one.ask("c") == NotYet(
-        "c needs 12.0 GiB on ram, which has 7.00 GiB for it (declared); other programs hold 8.00 GiB of "
-        "ram (vllm 7.00 GiB, x 0.00 GiB)",
+        "c needs 12 GiB on ram, which has 7 GiB for it (declared); other programs hold 8 GiB of "
+        "ram (vllm 7 GiB, x 1 MiB)",
         refuse_after=Seconds(60.0),
     )
 
@@ -269,7 +269,7 @@ def test_never_fits_by_a_prediction() -> None:
     answer = small(needs={"c": wanted}).ask("c")
     assert isinstance(answer, NeverFits)
     assert answer.why == (
-        "c needs 20.0 GiB on ram, which has 15.0 GiB for it at most (predicted): 5.00 GiB too much; "
+        "c needs 20 GiB on ram, which has 15 GiB for it at most (predicted): 5 GiB too much; "
         "the key memory: of the model says otherwise"
     )
 
