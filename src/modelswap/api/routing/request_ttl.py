@@ -40,8 +40,13 @@ _lifetime = msgspec.json.Decoder(_Lifetime)
 
 def in_body(body: bytes) -> Seconds | None:
     """Read `keep_alive`, else `ttl`, of a body that names a model; raise BadRequestError for what is no time."""
-    found = _lifetime.decode(body)
-    for name, raw in (("keep_alive", found.keep_alive), ("ttl", found.ttl)):
+    try:
+        found = _lifetime.decode(body)
+    except (ValueError, RecursionError):
+        return None  # inside a long string, which nobody has read yet; the model server will say it
+    raws: tuple[tuple[str, msgspec.Raw | None], ...]
+    raws = (("keep_alive", found.keep_alive), ("ttl", found.ttl))
+    for name, raw in raws:
         if raw is not None:
             try:
                 value = msgspec.json.decode(raw)

@@ -78,6 +78,11 @@ def test_any_body_that_names_a_model() -> None:
     assert in_body(escaped) == Seconds(300)
 
 
+def test_a_body_that_only_the_model_server_can_refuse() -> None:
+    """A mistake inside a long string, which is skipped when the model is looked for, says nothing."""
+    assert in_body(b'{"model":"m","image":"\\q","keep_alive":5}') is None
+
+
 def test_header() -> None:
     """The same forms; a number is a text there."""
     assert [in_header(text) for text in (b"300", b"5m", b" -1 ", b"0")] == [300, 300, inf, 0]
