@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from modelswap.api.reload_status import ReloadStatus
 from modelswap.api.services import Services
 from modelswap.api.snapshot import ActiveConfig, ConfigSnapshot
+from modelswap.app.reload import open_store_of
 from modelswap.config.plan import Plan
 from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.activity.opening import open_store_of
 from modelswap.observe.captures import Captures
 from modelswap.observe.events import EventBus
 from modelswap.observe.logs.logs import Logger, Logs

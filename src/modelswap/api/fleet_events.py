@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
 
-from .errors.server_output import last_lines
 from .llama_router.events import EVERY, RouterEvents
 from .llama_router.records import loaded_info, status_data
 from .models_endpoint import statuses
@@ -45,7 +43,13 @@ class FleetEvents:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the payload of a `modelStatus` event."""
-        return statuses(self.config.snapshot, self.fleet(), partial(last_lines, self.logs))
+        return statuses(self.config.snapshot, self.fleet(), self.last_lines)
+
+    def last_lines(self, model: ModelId) -> list[str]:
+        """Return the end of the output of a server that failed."""
+        from .errors.server_output import last_lines  # noqa: PLC0415 - after a failure
+
+        return last_lines(self.logs, model)
 
     def publish_statuses(self) -> None:
         """Tell those who listen; the list, which holds every model, is made only for them."""
@@ -64,7 +68,7 @@ class FleetEvents:
         log = self.log.warning if failed else self.log.info
         log(f"<{model}> {phase.shown}" + (f": {why}" if why else ""))
         if failed and phase is Phase.STOPPED and not self.logs.shows_output:
-            for line in last_lines(self.logs, model):
+            for line in self.last_lines(model):
                 log(f"<{model}> | {line}")
         self.publish_statuses()
         self._tell_router(model, phase)

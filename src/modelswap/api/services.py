@@ -13,7 +13,6 @@ from modelswap.observe.decisions.events import DecisionEvents
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents
-from .pulls.events import PullEvents
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,8 +28,9 @@ if TYPE_CHECKING:
     from modelswap.observe.logs.logs import Logger, Logs
     from modelswap.observe.metrics.performance import Performance
     from modelswap.observe.metrics.prometheus import Metrics
-    from modelswap.pull.progress import Puller
+    from modelswap.pull.progress import Puller, PullProgress
 
+    from .pulls.events import PullEvents
     from .reload_status import ReloadStatus
     from .snapshot import ActiveConfig
 
@@ -57,7 +57,7 @@ class Services:
     decisions: DecisionEvents = field(init=False)
     fleet_events: FleetEvents = field(init=False)
     puller: Puller = field(default_factory=NoPuller)
-    pull_events: PullEvents = field(init=False)
+    _pull_events: PullEvents | None = field(default=None, init=False)
     spool: SpoolFolders | None = None
     """Where forms go that are too large for memory; None: the system's temporary folder."""
     profile: str | None = None
@@ -89,15 +89,26 @@ class Services:
             metrics=self.metrics,
             now=self.loop.time,
         )
-        self.pull_events = PullEvents(
-            config=self.config,
-            puller=self.puller,
-            fleet_events=self.fleet_events,
-            log=self.log,
-            bus=self.bus,
-            metrics=self.metrics,
-        )
-        self.pull_events.listen()
+        self.puller.subscribe(self._on_pull)
+
+    @property
+    def pull_events(self) -> PullEvents:
+        """Made when a model is pulled, or somebody asks: most configurations have none to pull."""
+        if self._pull_events is None:
+            from .pulls.events import PullEvents  # noqa: PLC0415 - as said above
+
+            self._pull_events = PullEvents(
+                config=self.config,
+                puller=self.puller,
+                fleet_events=self.fleet_events,
+                log=self.log,
+                bus=self.bus,
+                metrics=self.metrics,
+            )
+        return self._pull_events
+
+    def _on_pull(self, progress: PullProgress) -> None:
+        self.pull_events.on_progress(progress)
 
     def set_profile(self, name: str | None) -> None:
         if name != self.profile:

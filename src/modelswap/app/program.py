@@ -31,7 +31,6 @@ from modelswap.launch.local.state import state_directory
 from modelswap.launch.memory_release import MemoryReleaseLauncher
 from modelswap.launch.protocol import LaunchError
 from modelswap.observe.activity.inflight import Inflight
-from modelswap.observe.activity.opening import open_store_of
 from modelswap.observe.captures import Captures, most_captures
 from modelswap.observe.events import EventBus
 from modelswap.observe.logs.logs import Logger, Logs
@@ -45,7 +44,7 @@ from .found_log import log_found
 from .handover_runner import HandoverRunner
 from .options import Options, StartError, certificate_of
 from .pulling import PullerOnDemand, PullFollower
-from .reload import Reloader
+from .reload import Reloader, open_store_of
 from .shutdown import Shutdown, first_of
 from .systemd import ServiceManager
 

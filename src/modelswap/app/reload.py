@@ -15,7 +15,7 @@ from modelswap.config.diff import diff, summary
 from modelswap.errors import UnavailableError
 from modelswap.fleet import Fleet
 from modelswap.http import CertificateError
-from modelswap.observe.activity.opening import open_store_of
+from modelswap.observe.activity.store import Store
 
 from .found_log import log_found
 
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from modelswap.api.services import Services
     from modelswap.config.diff import Diff
     from modelswap.config.load import Loaded
-    from modelswap.config.plan import Plan
+    from modelswap.config.plan import Plan, Settings
     from modelswap.config.source.source import Source
     from modelswap.config.source.watching import Watch
     from modelswap.http import Certificate, Server
+    from modelswap.observe.captures import Captures
+    from modelswap.observe.events import EventBus
+    from modelswap.observe.logs.logs import Logger
 
     from .model_watch import ModelWatch
     from .options import Options
@@ -193,3 +196,16 @@ class Reloader:
             and not loaded.plan.models
             and bool(self._services.config.plan.models)
         )
+
+
+def open_store_of(settings: Settings, captures: Captures, log: Logger, bus: EventBus) -> Store:
+    """Make the store that the settings describe; it is not open yet."""
+    return Store(
+        captures,
+        path=settings.store_path,
+        max_rows=settings.metrics_max_in_memory,
+        retention=settings.store_retention,
+        file_rows=settings.store_rows,
+        warn=log.warning,
+        on_recorded=lambda ids: bus.publish_all("activity", ({"id": number} for number in ids)),
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from modelswap.api.errors.error_mapping import wait_error
-from modelswap.api.errors.server_output import last_lines
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,7 +59,7 @@ class _LoadWaiter:
         self._identity = identity
         self.result: asyncio.Future[None] = services.loop.create_future()
         self._fleet = services.fleet
-        self._last_lines = partial(last_lines, services.logs, model)
+        self._last_lines = lambda: services.fleet_events.last_lines(model)
 
     def on_granted(self, server: ModelServer) -> None:
         self._fleet.release(server.model.id)

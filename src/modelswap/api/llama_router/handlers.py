@@ -19,7 +19,6 @@ from modelswap.api.control.control_request import (
 )
 from modelswap.api.control.model_loading import begin_load
 from modelswap.api.control.models import listed_records, usable_model
-from modelswap.api.errors.server_output import last_lines
 from modelswap.api.hosts.site_checks import check_site
 from modelswap.config.schema.schema import KeyScope
 from modelswap.core.commands import LeaseRequest
@@ -116,7 +115,7 @@ async def list_models(request: ControlRequest) -> Reply:
             status["progress"] = loads[record["id"]]
         elif shows_details and "failed" in status:
             model = snapshot.local(record["id"])
-            status["log"] = [] if model is None else last_lines(services.logs, model)
+            status["log"] = [] if model is None else services.fleet_events.last_lines(model)
     return as_json({"data": listed, "object": "list"})
 
 

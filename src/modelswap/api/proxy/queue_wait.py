@@ -14,7 +14,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import wait_error
-from modelswap.api.errors.server_output import last_lines
 from modelswap.core.commands import LeaseRequest
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
@@ -120,9 +119,11 @@ class QueueWait:
     def on_refused(self, refused: Fail) -> None:
         self._ticket = None
         self._is_over = True
-        logs, model = self.services.logs, self.model
+        services, model = self.services, self.model
         self.receiver.fail(
-            wait_error(refused, self.context.identity, lambda: last_lines(logs, model))
+            wait_error(
+                refused, self.context.identity, lambda: services.fleet_events.last_lines(model)
+            )
         )
 
     def on_position(self, position: int) -> None:

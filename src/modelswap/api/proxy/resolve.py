@@ -43,7 +43,7 @@ from modelswap.errors import (
 )
 
 if TYPE_CHECKING:
-    from modelswap.api.routing.model_selector import NamedModel, PlainBody
+    from modelswap.api.routing.model_selector import NamedModel
     from modelswap.api.services import Services
     from modelswap.core.naming.names import Target
 
@@ -61,7 +61,7 @@ def resolve(context: RequestContext, body: bytes, query: str, state: Services) -
             cache = context.known_streams if plain.stream else context.known
             known = cache.get(plain.model)
             if known is not None:
-                return _as_asked(known, plain) if known.may_set_ttl else known
+                return _as_asked(known, body) if known.may_set_ttl else known
         if source is _JSON:
             found = find_in_json(body)
         elif source is NameLocation.PATH:
@@ -100,19 +100,20 @@ def _resolve_named(
         resolved.query = None if edited.query is query else edited.query
     elif state.profile is None and resolved.selection is None and isinstance(target, LocalTarget):
         context.remember(resolved)
-    return _as_asked(resolved, found) if resolved.may_set_ttl else resolved
+    if resolved.may_set_ttl and found.source is _JSON:
+        return _as_asked(resolved, body)
+    return resolved
 
 
-def _as_asked(resolved: ResolvedRequest, found: NamedModel | PlainBody) -> ResolvedRequest:
-    """Note for how long the body asks to keep the model loaded."""
-    if found.keep_alive is None and found.ttl is None:
-        return resolved
-    from modelswap.api.routing.request_ttl import in_body  # noqa: PLC0415 - few requests ask for that
+def _as_asked(resolved: ResolvedRequest, body: bytes) -> ResolvedRequest:
+    """Note for how long a JSON body asks to keep the model loaded."""
+    from modelswap.api.routing.request_ttl import in_body  # noqa: PLC0415 - few models let requests ask
 
     try:
-        return msgspec.structs.replace(resolved, ttl=in_body(found))
+        ttl = in_body(body)
     except BadRequestError as refusal:
         return msgspec.structs.replace(resolved, refusal=refusal, straight=None)
+    return resolved if ttl is None else msgspec.structs.replace(resolved, ttl=ttl)
 
 
 def resolve_stream(

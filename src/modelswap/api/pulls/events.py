@@ -41,9 +41,6 @@ class PullEvents:
     )
     """Who waits until it is known what there is to pull."""
 
-    def listen(self) -> None:
-        self.puller.subscribe(self.on_progress)
-
     def on_progress(self, pull: PullProgress) -> None:
         """Take a step of a pull."""
         before = self._phases.pop(pull.source, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -66,9 +66,6 @@ class NamedModel(msgspec.Struct, frozen=True, gc=False):
     model: str
     stream: bool
     source: NameLocation
-    keep_alive: msgspec.Raw | None = None
-    """The values of this field and the next in a JSON body."""
-    ttl: msgspec.Raw | None = None
 
 
 class _Seen(threading.local):
@@ -92,27 +89,19 @@ class _Name(Enum):
         return cls.ANY
 
 
-_ABSENT: Final = cast("msgspec.Raw", None)  # msgspec cannot decode `Raw | None`
-
-
-class _Lifetime(msgspec.Struct, gc=False, kw_only=True):
-    keep_alive: msgspec.Raw = _ABSENT
-    ttl: msgspec.Raw = _ABSENT
-
-
-class _Fast(_Lifetime):
+class _Fast(msgspec.Struct):
     model: _Name = _Name.ANY
     stream: bool = False
 
 
-class PlainBody(_Lifetime, gc=False):
+class PlainBody(msgspec.Struct, gc=False):
     """What an ordinary JSON body names."""
 
     model: str = ""
     stream: bool = False
 
 
-class _Slow(_Lifetime):
+class _Slow(msgspec.Struct):
     model: msgspec.Raw = msgspec.Raw(b"null")
     stream: msgspec.Raw = msgspec.Raw(b"false")
 
@@ -162,14 +151,13 @@ def plain_json(body: bytes) -> PlainBody | None:
 
 def find_in_json(body: bytes) -> NamedModel:
     plain = plain_json(body)
-    found = _in_json(body) if plain is None else _in_body_of(plain, plain.model, plain.stream)
+    if plain is None:
+        found = _in_json(body)
+    else:
+        found = NamedModel(plain.model, plain.stream, NameLocation.JSON)
     if not found.model:
         raise NotFoundError(NO_MODEL)
     return found
-
-
-def _in_body_of(body: PlainBody | _Fast | _Slow, model: str, stream: bool) -> NamedModel:  # noqa: FBT001 - as the field
-    return NamedModel(model, stream, NameLocation.JSON, body.keep_alive, body.ttl)
 
 
 def find_in_multipart(query: str, fields: Mapping[str, str]) -> NamedModel:
@@ -255,7 +243,7 @@ def _in_json(body: bytes) -> NamedModel:
     names = _seen.names
     names.clear()
     try:
-        fast = _fast.decode(body)
+        stream = _fast.decode(body).stream
     except msgspec.ValidationError:
         found = _unusual(body)
     except RecursionError:
@@ -265,7 +253,7 @@ def _in_json(body: bytes) -> NamedModel:
     else:
         if len(names) > 1:
             raise BadRequestError(_TWO_MODELS)
-        found = _in_body_of(fast, names[0] if names else "", fast.stream)
+        found = NamedModel(names[0] if names else "", stream, NameLocation.JSON)
     if not (body.isascii() or _is_utf8(body)):
         raise BadRequestError("the request body is not valid UTF-8")
     return found
@@ -332,7 +320,7 @@ def _unusual(body: bytes) -> NamedModel:
     except (ValueError, RecursionError):
         raise BadRequestError("the request body is not valid JSON") from None
     _refuse_duplicates(body)
-    return _in_body_of(slow, _text(bytes(slow.model)), bytes(slow.stream) == b"true")
+    return NamedModel(_text(bytes(slow.model)), bytes(slow.stream) == b"true", NameLocation.JSON)
 
 
 def _text(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""For how long a request asks to keep its model loaded after its end. Imported for the first one that asks.
+"""For how long a request asks to keep its model loaded after its end. Imported for the first one that may ask.
 
 The forms are Ollama's: seconds as a number, or a text such as `5m` or `1h30m`; negative: for ever; 0: not
 at all. A number may be a text, too, as in a header.
@@ -7,7 +7,7 @@ at all. A number may be a text, too, as in a header.
 from __future__ import annotations
 
 from math import inf, isnan
-from typing import TYPE_CHECKING, Final
+from typing import Final, cast
 
 import msgspec
 
@@ -15,12 +15,10 @@ from modelswap.config.schema.quantities import seconds
 from modelswap.errors import BadRequestError
 from modelswap.units import Seconds
 
-if TYPE_CHECKING:
-    from .model_selector import NamedModel, PlainBody
-
 FOR_EVER: Final = Seconds(inf)
 _LONGEST: Final = Seconds(100 * 365 * 86_400.0)
 """A century: what is longer is for ever, so that each time has a date."""
+_ABSENT: Final = cast("msgspec.Raw", None)  # msgspec cannot decode `Raw | None`
 _MOST_SHOWN: Final = 40
 """Characters of a wrong value in the error: more than any right one has."""
 _EXPECTED: Final = "expected seconds, a duration such as 5m or 1h30m, a negative one for ever, or 0 to unload the model"
@@ -32,9 +30,23 @@ def in_header(value: bytes) -> Seconds:
     return _read("X-Modelswap-TTL", text, text)
 
 
-def in_body(found: NamedModel | PlainBody) -> Seconds | None:
-    """Read `keep_alive`, else `ttl`, of a body; raise BadRequestError for what is no time."""
-    for name, raw in (("keep_alive", found.keep_alive), ("ttl", found.ttl)):
+class _Lifetime(msgspec.Struct, gc=False):
+    keep_alive: msgspec.Raw = _ABSENT
+    ttl: msgspec.Raw = _ABSENT
+
+
+_lifetime = msgspec.json.Decoder(_Lifetime)
+
+
+def in_body(body: bytes) -> Seconds | None:
+    """Read `keep_alive`, else `ttl`, of a body that names a model; raise BadRequestError for what is no time."""
+    try:
+        found = _lifetime.decode(body)
+    except (ValueError, RecursionError):
+        return None  # inside a long string, which nobody has read yet; the model server will say it
+    raws: tuple[tuple[str, msgspec.Raw | None], ...]
+    raws = (("keep_alive", found.keep_alive), ("ttl", found.ttl))
+    for name, raw in raws:
         if raw is not None:
             try:
                 value = msgspec.json.decode(raw)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO, NEVER
 from modelswap.core.placement.policy import NO_FACTS
+from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ SAME_COST: Final = Seconds(1.0)
 """Costs are compared in steps of this: what differs by less is in the order of arrival."""
 
 
-class _Swap(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Swap:
     """What the requests for one model need."""
 
     model: ModelId

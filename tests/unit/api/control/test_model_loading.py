@@ -13,7 +13,6 @@ from modelswap.api.control.model_loading import begin_load, load, unload
 from modelswap.core.commands import Fail, LeaseRequest, Reason
 from modelswap.core.spec import ClientId, ModelId, RequestId
 from modelswap.errors import UnavailableError
-from modelswap.observe.logs.logs import Logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,9 +64,8 @@ class FailedFleet:
 
 def services_of(fleet: OneLeaseFleet) -> Services:
     """Return what loading uses of the services."""
-    logs = Logs(to_stdout="none")
     loop = asyncio.get_running_loop()
-    return cast("Services", SimpleNamespace(loop=loop, fleet=fleet, logs=logs))
+    return cast("Services", SimpleNamespace(loop=loop, fleet=fleet))
 
 
 @pytest.mark.parametrize("client_leaves", [False, True])
