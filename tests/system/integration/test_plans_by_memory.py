@@ -72,7 +72,7 @@ def test_a_model_that_never_fits(
     """The plan refuses as the request is refused, with the same words and by how much."""
     shutil.copy(weights["red"], tmp_path / "red-F16.gguf")
     config = (
-        "devices: {ram: {capacity: 30MiB, reserve: 10MiB}}\nrouting: {router: {use: memory}}\n"
+        "devices: {ram: {capacity: 20MiB, reserve: 10MiB}}\nrouting: {router: {use: memory}}\n"
         f"discover: {json.dumps(str(tmp_path))}\n"
     )
     server = modelswap_server(config)
