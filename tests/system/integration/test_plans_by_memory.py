@@ -66,19 +66,15 @@ def test_a_plan_foretells_the_swap(
     assert newest["ending"] == "ready"
 
 
-def test_a_model_that_never_fits(
-    modelswap_server: StartServer, tmp_path: Path, weights: dict[str, Path]
-) -> None:
+def test_a_model_that_never_fits(modelswap_server: StartServer) -> None:
     """The plan refuses as the request is refused, with the same words and by how much."""
-    shutil.copy(weights["red"], tmp_path / "red-F16.gguf")
-    config = (
-        "devices: {ram: {capacity: 20MiB, reserve: 10MiB}}\nrouting: {router: {use: memory}}\n"
-        f"discover: {json.dumps(str(tmp_path))}\n"
+    server = modelswap_server(
+        "devices: {ram: {capacity: 30MiB, reserve: 10MiB}}\nrouting: {router: {use: memory}}\n"
+        f"models: {{big: {{cmd: {json.dumps(stub_command('big'))}, memory: 30MiB}}}}\n"
     )
-    server = modelswap_server(config)
-    told = plan(server, "red:f16")
+    told = plan(server, "big")
     assert (told["verdict"], told["refused"]["reason"]) == ("refuse", "never_fits")
-    answer = server.ask("POST", "/v1/chat/completions", {"model": "red:f16", **CHAT})
+    answer = server.ask("POST", "/v1/chat/completions", {"model": "big", **CHAT})
     assert answer.status == 503
     assert told["refused"]["why"] in answer.json()["error"]["message"]
     assert told["refused"]["why"] in told["text"]
