@@ -6,6 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from support.server import stub_command
+
 if TYPE_CHECKING:
     from pathlib import Path
 
