@@ -213,7 +213,7 @@ def test_a_stream_waits_for_the_whole_pull() -> None:
     """It is kept alive, however long the pull takes, and reads each step once."""
     wait = Wait(stream=True, text=f"pull: {{wait: 1}}\n{STATE}", pull=PULL)
     wait.loop.advance(0.75)
-    assert "pulling hf:o/r … 34 %, 1.2 of 3.5 GB, 23 s left" in spoken(wait.exchange.sent)
+    assert "pulling hf:o/r … 34 %, 1.2 of 3.5 GB, 100 MB/s, 23 s left" in spoken(wait.exchange.sent)
     wait.loop.advance(7.5)
     assert spoken(wait.exchange.sent).count("pulling") == 1
     wait.fleet.pull = replace(PULL, phase=PullPhase.STALLED, text="nothing has come for 10 s")

@@ -425,4 +425,4 @@ def test_what_is_short_already_is_not_told_as_negative() -> None:
     )
     answer = grown.ask("c")
     assert isinstance(answer, PlacementPlan)
-    assert "where 0.00 GiB are free" in answer.why
+    assert "where 0 bytes are free" in answer.why
