@@ -128,7 +128,7 @@ class Model(ModelKeys):
     ignore_websockets: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
     memory: Mapping[DeviceId, Bytes] = field(default_factory=dict[DeviceId, Bytes])
-    """What it declares to need; `core.placement.memory.declared` makes a need of it. Empty: nothing."""
+    """What it declares to need; `memory.needs` makes a need of it. Empty: nothing."""
     api_key: Secret | None = None
     source: str = ""
     """What its files are pulled from, as `Puller.start` takes it; it may hold a secret."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
 from modelswap.core.placement.policy import RAM, UNKNOWN_NEED, DeviceId, Need, NeedSource
 from modelswap.units import Bytes
 
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
     from .estimate import Estimate
     from .learned import LearnedNeed
-
-ANY_GPU: Final = DeviceId("gpu")
-"""In a declared need: on whichever GPU the model gets."""
-ANY_DEVICE: Final = DeviceId("")
-"""In a declared need that names no device: on a GPU where there is one, else in `ram`."""
 
 Declared = Mapping[DeviceId, Bytes] | Bytes | None
 """By device; a bare size is that of `ANY_DEVICE`."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
 from modelswap.core.placement.policy import RAM, DeviceId, Need, NeedSource
 from modelswap.memory.estimate import Estimate, Part
 from modelswap.memory.learned import LearnedNeed
-from modelswap.memory.needs import ANY_DEVICE, ANY_GPU, Comparison, compared, need_of
+from modelswap.memory.needs import Comparison, compared, need_of
 from modelswap.units import Bytes
 
 GPU0, GPU1 = DeviceId("gpu0"), DeviceId("gpu1")

@@ -7,7 +7,7 @@ at all. A number may be a text, too, as in a header.
 from __future__ import annotations
 
 from math import inf, isnan
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -18,7 +18,7 @@ from modelswap.units import Seconds
 FOR_EVER: Final = Seconds(inf)
 _LONGEST: Final = Seconds(100 * 365 * 86_400.0)
 """A century: what is longer is for ever, so that each time has a date."""
-_ABSENT: Final = cast("msgspec.Raw", None)  # msgspec cannot decode `Raw | None`
+_NULL: Final = msgspec.Raw(b"null")
 _MOST_SHOWN: Final = 40
 """Characters of a wrong value in the error: more than any right one has."""
 _EXPECTED: Final = "expected seconds, a duration such as 5m or 1h30m, a negative one for ever, or 0 to unload the model"
@@ -31,8 +31,8 @@ def in_header(value: bytes) -> Seconds:
 
 
 class _Lifetime(msgspec.Struct, gc=False):
-    keep_alive: msgspec.Raw = _ABSENT
-    ttl: msgspec.Raw = _ABSENT
+    keep_alive: msgspec.Raw = _NULL
+    ttl: msgspec.Raw = _NULL
 
 
 _lifetime = msgspec.json.Decoder(_Lifetime)
@@ -44,16 +44,13 @@ def in_body(body: bytes) -> Seconds | None:
         found = _lifetime.decode(body)
     except (ValueError, RecursionError):
         return None  # inside a long string, which nobody has read yet; the model server will say it
-    raws: tuple[tuple[str, msgspec.Raw | None], ...]
-    raws = (("keep_alive", found.keep_alive), ("ttl", found.ttl))
-    for name, raw in raws:
-        if raw is not None:
-            try:
-                value = msgspec.json.decode(raw)
-            except (ValueError, RecursionError):
-                value = False  # a number that is too large, or not valid in another way
-            if value is not None:
-                return _read(name, value, bytes(raw).decode("utf-8", "replace"))
+    for name, raw in (("keep_alive", found.keep_alive), ("ttl", found.ttl)):
+        try:
+            value = msgspec.json.decode(raw)
+        except (ValueError, RecursionError):
+            value = False  # a number that is too large, or not valid in another way
+        if value is not None:
+            return _read(name, value, bytes(raw).decode("utf-8", "replace"))
     return None
 
 

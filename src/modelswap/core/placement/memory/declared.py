@@ -1,17 +1,14 @@
-"""What the configuration says of needs and devices, as the policy takes it.
+"""What the configuration says of needs and devices: the names for any device, and what is kept free.
 
 Units: bytes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from modelswap.core.placement.policy import RAM, UNKNOWN_NEED, DeviceId, Need, NeedSource
+from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.units import Bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 ANY_DEVICE: Final = DeviceId("")
 """In `memory: 6GiB`, which names no device: a GPU where there is one, else `ram`."""
@@ -24,23 +21,6 @@ RAM_RESERVE: Final = Bytes(1 << 30)
 RAM_RESERVE_PART: Final = 20
 """One part in so many of the machine's memory is kept free, where that is more: the page cache, from which
 models start fast, and what other programs allocate between two readings."""
-
-
-def declared_need(memory: Mapping[DeviceId, Bytes], gpus: Collection[DeviceId]) -> Need:
-    """Return the need that the key `memory` of a model declares, on a machine with *gpus*.
-
-    An empty mapping, as without the key, is an unknown need.
-    """
-    if not memory:
-        return UNKNOWN_NEED
-    fixed = {device: size for device, size in memory.items() if device not in {ANY_DEVICE, ANY_GPU}}
-    movable = memory.get(ANY_GPU, 0)
-    anywhere = memory.get(ANY_DEVICE, 0)
-    if gpus:
-        movable += anywhere
-    elif anywhere:
-        fixed[RAM] = Bytes(fixed.get(RAM, 0) + anywhere)
-    return Need(fixed=fixed, movable=Bytes(movable), source=NeedSource.DECLARED)
 
 
 def reserve_of(device: DeviceId, total: Bytes, written: Bytes | None = None) -> Bytes:

@@ -1,40 +1,16 @@
-"""Declared needs and reserves."""
+"""What is kept free of devices."""
 
 from __future__ import annotations
 
 from modelswap.core.placement.memory.declared import (
-    ANY_DEVICE,
-    ANY_GPU,
     GPU_RESERVE,
     RAM_RESERVE,
-    declared_need,
     reserve_of,
 )
-from modelswap.core.placement.policy import RAM, UNKNOWN_NEED, DeviceId, Need, NeedSource
+from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.units import Bytes
 
 GPU0 = DeviceId("gpu0")
-DECLARED = NeedSource.DECLARED
-
-
-def test_a_plain_size() -> None:
-    """It is on a GPU where there is one, else in `ram`."""
-    plain = {ANY_DEVICE: Bytes(6)}
-    assert declared_need(plain, [GPU0]) == Need(movable=Bytes(6), source=DECLARED)
-    assert declared_need(plain, []) == Need(fixed={RAM: Bytes(6)}, source=DECLARED)
-
-
-def test_sizes_by_device() -> None:
-    """`gpu` may be any GPU; the others are settled."""
-    sizes = {RAM: Bytes(1), ANY_GPU: Bytes(2), GPU0: Bytes(4)}
-    expected = Need(fixed={RAM: Bytes(1), GPU0: Bytes(4)}, movable=Bytes(2), source=DECLARED)
-    assert declared_need(sizes, [GPU0]) == expected
-    assert declared_need(sizes, []) == expected
-
-
-def test_nothing_declared() -> None:
-    """Without the key the need is not known."""
-    assert declared_need({}, [GPU0]) is UNKNOWN_NEED
 
 
 def test_reserves() -> None:
