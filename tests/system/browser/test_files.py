@@ -85,6 +85,6 @@ def test_no_module_writes_markup() -> None:
 
 
 def test_the_page_is_small() -> None:
-    """All of it is less than 288 KiB, and no module has grown beyond reading."""
-    assert sum(path.stat().st_size for path in FILES) < 288 << 10
+    """All of it is less than 256 KiB, and no module has grown beyond reading."""
+    assert sum(path.stat().st_size for path in FILES) < 256 << 10
     assert [path.name for path in MODULES if len(path.read_text().splitlines()) > 400] == []
