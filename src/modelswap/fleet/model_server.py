@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
-from modelswap.config.compile.addresses import fixed_ports
+from modelswap.config.commands.addresses import fixed_ports
 from modelswap.core.models.lifecycle import ALIVE
 from modelswap.core.placement.policy import ANYWHERE
 from modelswap.core.spec import ModelId, ServerId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelswap.config.compile.addresses import LOCALHOST, fixed_address, listening
+from modelswap.config.commands.addresses import LOCALHOST, fixed_address, listening
 from modelswap.config.compile.policy import may_run_together
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Command texts: split into words, searched for shell syntax, and for secrets."""
+"""Command texts: split into words, searched for shell syntax, secrets, and the address they name."""

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from modelswap.config.commands.addresses import listening
 from modelswap.config.plan import DEFAULT_GROUP, Groups, Matrix
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.placement.policy import PlacementPlan, Question, all_of, apart, unrestricted
-
-from .addresses import listening
 
 if TYPE_CHECKING:
     from modelswap.config.plan import Plan

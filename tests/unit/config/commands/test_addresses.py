@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelswap.config.compile import addresses
-from modelswap.config.compile.addresses import address_of, fixed_ports
+from modelswap.config.commands import addresses
+from modelswap.config.commands.addresses import address_of, fixed_ports
 from modelswap.core.placement.policy import NO_EVICTIONS, Question, stop
 from modelswap.core.spec import ModelId
 
