@@ -29,7 +29,7 @@ from .schema.schema import (
     SelectorKeys,
 )
 from .schema.schema_memory import MemoryRoutingKeys
-from .schema.schema_root import FIRST_PORT, Limits, SettingKeys
+from .schema.schema_root import FIRST_PORT, Limits, Pulling, SettingKeys
 from .tree.values import Json
 
 if TYPE_CHECKING:
@@ -258,11 +258,7 @@ class Settings(SettingKeys):
     keeper_grace: Seconds = Seconds(10)
     keeper_keeps: bool = False
     """SIGTERM leaves the model servers running for the next start."""
-    pull_wait: Seconds = Seconds(30)
-    """How long a request waits for a pull before its client is told to ask again."""
-    pull_on_start: bool = False
-    pull_warm: bool = False
-    """The files of pulled models are read into the page cache at the start, too."""
+    pull: Pulling = field(default_factory=Pulling)
     max_wait: Seconds | None = None
     """`routing.scheduler.settings.fifo.maxWait`; infinite: no bound; `None`: by the cost of the swap."""
 

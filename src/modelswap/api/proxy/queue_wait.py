@@ -192,7 +192,7 @@ class QueueWait:
         needed = self.services.fleet.load_time_left(self.model)
         if not is_pulling and needed is not None and needed > left:
             left = 0.0
-        patience = self.context.snapshot.plan.settings.pull_wait - passed if is_pulling else inf
+        patience = self.context.snapshot.plan.settings.pull.wait - passed if is_pulling else inf
         if patience < left:
             self._call_later(patience, self._on_long_pull)
         elif left < inf:

@@ -137,12 +137,14 @@ class RawLoading:
     keep_alive: float = key("pulse", Duration(), 5.0, "Between keep-alives from then on.")
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class RawPull:
-    wait: float = key(
+@dataclass(frozen=True)
+class Pulling:
+    """How requests and the start meet pulls. The plan takes the record as it is."""
+
+    wait: Seconds = key(
         "wait",
         Duration(),
-        30.0,
+        Seconds(30.0),
         "How long a request without a stream waits for the pull of its model; then it gets 503 "
         "`model_pulling` with `Retry-After`.",
     )
@@ -321,5 +323,5 @@ class RawConfig(SettingKeys):
     )
     limits: Limits = record("limits", Limits, "Of requests.")
     loading: RawLoading = record("loading", RawLoading, "While a model loads.")
-    pull: RawPull = record("pull", RawPull, "While the files of a model with `source` are pulled.")
+    pull: Pulling = record("pull", Pulling, "While the files of a model with `source` are pulled.")
     keeper: RawKeeper = record("keeper", RawKeeper, "The supervisor.")
