@@ -123,10 +123,10 @@ class Program:
         """Pull what is missing, and warm what is here, where that is asked for at the start."""
         models, settings = plan.models.values(), plan.settings
         missing = {model.pull_name for model in models if model.is_missing}
-        for source in sorted(missing) if settings.pull_on_start else ():
+        for source in sorted(missing) if settings.pull.on_start else ():
             self._fleet.pull(source)
         here = [model.source for model in models if model.source and not model.is_missing]
-        if here and settings.pull_warm:
+        if here and settings.pull.warm:
             _ = self._services.loop.run_in_executor(None, self._puller.warm, here)
 
     async def _serve(self) -> int:
@@ -322,7 +322,10 @@ class Program:
         where = f"{'http' if self._tls is None else 'https'}://{shown}"
         if self._address.socket_path:
             where = str(self._address)
-        log.info(f"modelswap {__version__}: {len(plan.models)} models on {where}")
+        count = len(plan.models)
+        log.info(
+            f"modelswap {__version__}: {count} {'model' if count == 1 else 'models'} on {where}"
+        )
         is_open = host not in LOOPBACK and not self._address.socket_path
         if is_open and not plan.settings.api_keys:
             log.warning(

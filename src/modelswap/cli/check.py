@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from .commands import HELP, models_options, path_option
-from .terminal import refuse_argument
+from .serve_arguments import CONFIG_HERE
+from .terminal import fail, refuse_argument
 
 
 @click.command(context_settings=HELP)
@@ -35,6 +36,8 @@ def command(
     were found on disk and are not served, with the reason. Programs, model
     files and folders that the commands name and that are not there are warnings,
     with --strict, too: they may be there where the configuration is used.
+    Without arguments it looks where serve does: config.yaml here, else the usual
+    places for models.
     """
     from modelswap.config.checks.preflight import preflight  # noqa: PLC0415 - the same
     from modelswap.config.describe import describe  # noqa: PLC0415 - --help must be quick
@@ -45,9 +48,12 @@ def command(
     files = tuple(file for file in files if file)
     for extra in files[0 if is_named else 1 :]:
         refuse_argument(extra)
-    if not is_named and (files or not (models_dir or models_preset)):
-        config = Path(files[0] if files else "config.yaml")
-    asked = Discovery(models_dir, models_preset)
+    if not is_named and files:
+        config = Path(files[0])
+    is_open = not (is_named or files or models_dir or models_preset)
+    if is_open and CONFIG_HERE.exists():
+        config, is_open = CONFIG_HERE, False
+    asked = Discovery(models_dir, models_preset, usual=is_open)
     loaded = load(config, config_dir, check=preflight, discovery=asked)
     for line in loaded.lines(strict=strict):
         click.echo(line, err=True)
@@ -55,6 +61,10 @@ def command(
         click.echo(f"note: {key}: not active in this version", err=True)
     if not loaded.is_good(strict=strict):
         sys.exit(1)
+    if is_open and loaded.plan is not None and not loaded.plan.models:
+        from modelswap.app.found_log import nothing_found  # noqa: PLC0415 - hardly ever
+
+        fail(*nothing_found(loaded.plan))
     if loaded.plan is not None and not quiet:
         for line in describe(loaded.plan):
             click.echo(line)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelswap.core.explaining.quantities import count_text
+
 from .commands.secrets import shown_command
 from .plan import Matrix
 
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def describe(plan: Plan) -> list[str]:
-    out = [f"{len(plan.models)} models, {len(plan.settings.api_keys)} API keys"]
+    models = count_text(len(plan.models), "model")
+    out = [f"{models}, {count_text(len(plan.settings.api_keys), 'API key')}"]
     for model in plan.models.values():
         names = f" (also {', '.join(model.aliases)})" if model.aliases else ""
         port = f", port {model.port}" if model.port else ""

@@ -123,8 +123,10 @@ def _own_groups(plan: Plan) -> tuple[Group, ...] | None:
 
 def summary(change: Diff) -> str:
     """Say in one line for the log what a reload changed: keys and ids, no values."""
+    from modelswap.core.explaining.quantities import count_text  # noqa: PLC0415 - at a reload
+
     text = (
-        f"{len(change.added)} models added, {len(change.changed)} changed, "
+        f"{count_text(len(change.added), 'model')} added, {len(change.changed)} changed, "
         f"{len(change.removed)} removed, {len(change.same)} same"
     )
     if change.updated:

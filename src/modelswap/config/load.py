@@ -224,7 +224,7 @@ def _plan(
         for t in expanded.templates
     }
     memory = memory_routing(
-        raw, expanded.root, [t.tree for t in expanded.templates], finds_models=found is not None
+        raw, expanded.root, models.values(), diagnostics, finds_models=found is not None
     )
     has_default_group = memory is None and not counts_models(expanded.root)
     if raw.request_ttl is not None:

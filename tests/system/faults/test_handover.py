@@ -524,7 +524,7 @@ def test_process_one_follows(start: StartServer, tmp_path: Path) -> None:
         server.process = subprocess.Popen(
             ["sh", str(script), *command], stdout=log, stderr=log, env=env
         )
-    wait_until(lambda: "models on http" in server.log(), 30, what="it is up")
+    wait_until(lambda: "1 model on http" in server.log(), 30, what="it is up")
     model = server.stub_state("a")["pid"]
     first = next(pid for pid in server.processes() if parent_of(pid) == server.pid)
     for number in (1, 2):

@@ -221,18 +221,42 @@ def test_a_configuration_here_is_not_read_beside_a_folder(
 
 def test_check_lists_what_would_be_served(folder: Path, home: dict[str, str]) -> None:
     """`modelswap check --models-dir` starts nothing; it names the models and what is wrong with others."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "modelswap", "check", "--models-dir", str(folder)],
+    ended = _check(folder.parent, home, "--models-dir", str(folder))
+    assert ended.returncode == 0, ended.stderr
+    assert "2 models" in ended.stdout
+    assert "  red:f16 (also red, Red-F16)" in ended.stdout
+    assert f"not served: {folder / 'broken.gguf'}: " in ended.stdout
+
+
+def _check(directory: Path, home: dict[str, str], *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "modelswap", "check", *flags],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
         env=home,
+        cwd=directory,
     )
-    assert ended.returncode == 0, ended.stderr
-    assert "2 models" in ended.stdout
-    assert "  red:f16 (also red, Red-F16)" in ended.stdout
-    assert f"not served: {folder / 'broken.gguf'}: " in ended.stdout
+
+
+def test_check_looks_where_serve_does(folder: Path, tmp_path: Path, home: dict[str, str]) -> None:
+    """`modelswap check` alone: `config.yaml` here, else the usual places; a file that is named has to be there."""
+    here = tmp_path / "here"
+    here.mkdir()
+    nothing = _check(here, home)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert nothing.stderr == f"{NOTHING}use --models-dir DIR or --config FILE\n"
+    (tmp_path / "home").mkdir(exist_ok=True)
+    folder.rename(tmp_path / "home" / "models")
+    found = _check(here, home)
+    assert (found.returncode, found.stdout.splitlines()[0]) == (0, "2 models, 0 API keys")
+    assert "  red:f16 (also red, Red-F16)" in found.stdout
+    (here / "config.yaml").write_text("models: {here: {cmd: 'sh ${PORT}'}}")
+    assert _check(here, home).stdout.startswith("1 model, 0 API keys\n  here: ")
+    missing = _check(here, home, "there.yaml")
+    assert missing.returncode == 1
+    assert "there.yaml" in missing.stderr
 
 
 def test_safetensors_are_served_by_a_template(

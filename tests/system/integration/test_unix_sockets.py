@@ -104,7 +104,7 @@ def test_the_program_listens_on_a_unix_socket(start: Start, folder: Path, spelli
     process = server.spawn()
     wait_until(lambda: is_serving(path), what=server.log())
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o660
-    wait_until(lambda: f"1 models on unix:{path}" in server.log())
+    wait_until(lambda: f"1 model on unix:{path}" in server.log())
     assert "can be reached from other machines" not in server.log()
     answer = ask(path, "POST", "/v1/chat/completions", {"model": "a", "messages": []})
     assert answer.status == 200

@@ -149,7 +149,7 @@ def test_on_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
         f"models:\n  a: {{cmd: {stub_command('a')}}}\n", "--listen", f"unix:{path}", start=False
     )
     server.spawn()
-    wait_until(lambda: "1 models on unix:" in server.log())
+    wait_until(lambda: "1 model on unix:" in server.log())
     shown = run("plan", "a", "--state-dir", str(server.state_dir))
     assert shown.stdout.splitlines()[0] == "a would start at once.", shown.stderr
 

@@ -71,7 +71,7 @@ SUMMARIES = [
     (FIRST + "requestTTL: {min: 0}", "2 updated without a restart: a (requestTTL), b (requestTTL)"),
     (FIRST + "globalTTL: 9", "1 updated without a restart: b (ttl)"),
     (FIRST + "startPort: 7000", "2 same; changed: startPort"),
-    ("models: {A: {cmd: 'z ${PORT}'}, a: {cmd: 'x ${PORT}', ttl: 5}, b: {cmd: 'y ${PORT}'}}", "1 models added, 0 changed, 0 removed, 2 same"),
+    ("models: {A: {cmd: 'z ${PORT}'}, a: {cmd: 'x ${PORT}', ttl: 5}, b: {cmd: 'y ${PORT}'}}", "1 model added, 0 changed, 0 removed, 2 same"),
 ]  # fmt: skip
 
 

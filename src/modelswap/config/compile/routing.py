@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from modelswap.config.messages.diagnostics import Diagnostics
-    from modelswap.config.plan import Selector
+    from modelswap.config.plan import Model, Selector
     from modelswap.config.schema.schema import RawGroup, RawMatrix, RawRouter, RawScheduler
     from modelswap.config.schema.schema_root import RawConfig
     from modelswap.config.tree.node import Map, Path
@@ -37,8 +37,6 @@ _SETTINGS: Final[Path] = (*_ROUTER, "settings")
 _APART: Final = "expected models that may run together; found targets that cannot run together"
 ROUTERS: Final = ("group", "matrix", "memory")
 """What `use` may be."""
-_ONLY_OURS: Final = ("memory", "source")
-"""Keys of a model that llama-swap does not have, and by which the author relies on its memory."""
 _VAR = regex(r"[A-Za-z0-9.-]{1,32}")
 
 
@@ -259,7 +257,12 @@ def priorities(raw: RawScheduler, names: NameIndex, diagnostics: Diagnostics) ->
 
 
 def memory_routing(
-    raw: RawConfig, root: Map, models: Iterable[Map], *, finds_models: bool
+    raw: RawConfig,
+    root: Map,
+    models: Iterable[Model],
+    diagnostics: Diagnostics,
+    *,
+    finds_models: bool,
 ) -> MemoryRouting | None:
     """Return how models are placed by memory; `None`: they are not.
 
@@ -271,8 +274,11 @@ def memory_routing(
         not _has_no_router(root)
         or raw.profiles
         or raw.list_profiles
-        or not (finds_models or raw.devices or _says_memory(models))
+        or not (finds_models or raw.devices or any(one.memory or one.source for one in models))
     ):
+        path = (*_SETTINGS, "memory")
+        if not is_null(node_at(root, path)):
+            diagnostics.warn(path, "has no effect: models are not placed by memory", "use: memory")
         return None
     return MemoryRouting(**values_of(router.settings.memory, MemoryRoutingKeys))
 
@@ -284,7 +290,3 @@ def counts_models(root: Map) -> bool:
 
 def _has_no_router(root: Map) -> bool:
     return is_null(node_at(root, _ROUTER))
-
-
-def _says_memory(models: Iterable[Map]) -> bool:
-    return any(not is_null(tree.get(key)) for tree in models for key in _ONLY_OURS)

@@ -165,6 +165,16 @@ def test_settings_of_the_router(loaded: LoadText) -> None:
     )
 
 
+@pytest.mark.parametrize("use", ["", "use: group, "])
+def test_settings_without_the_router(loaded: LoadText, use: str) -> None:
+    """Keys of the router that is not used are a warning that says how it would be."""
+    settings = "settings: {memory: {strategy: pack}}"
+    found = loaded(MODELS + f"routing: {{router: {{{use}{settings}}}}}")
+    assert plan_of(found).memory is None
+    told = "routing.router.settings.memory: has no effect: models are not placed by memory"
+    assert told in "\n".join(map(str, found.warnings))
+
+
 # What it decides
 
 
