@@ -141,7 +141,7 @@ class ModelKeys:
         "credentials; else a sandbox, or on `localhost` an origin of its own.",
     )
     restart_on_stall: bool = flag("restartOnStall", "Restart a server that has stalled.")
-    pinned: bool = flag("pinned", "Once loaded, it is not unloaded to make room in memory.")
+    pinned: bool = flag("pinned", "Once loaded, it is not unloaded for memory or `modelsMax`.")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
