@@ -226,7 +226,8 @@ class SettingKeys:
         Int(0),
         0,
         "At most so many models are loaded; the least recently used one leaves for another, whatever the "
-        "router says beside. 0: no bound.",
+        "router says beside. Without `routing.router` it takes the place of one at a time. 0: no bound.",
+        shown="not set",
     )
     shutdown_timeout: Seconds = key(
         "shutdownTimeout", Duration(), Seconds(30.0), "How long a stop waits for running requests."
