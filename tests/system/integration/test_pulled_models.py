@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,12 +19,12 @@ from support.file_server import breaks, refuses, stalls
 from support.gguf_builder import chat_model
 from support.hub import Hub
 from support.load_clients import OpenStream
+from support.page_cache import drive_out, resident
 from support.server import STUB, Modelswap, stub_command, stub_config, wait_until
 from support.streams import opened, sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.running import StartServer
     from support.server import Answer
@@ -448,6 +449,15 @@ def test_pulled_at_the_start(modelswap_server: StartServer, hub: Hub, env: dict[
     server = modelswap_server(configured(more), env=env)
     wait_until(lambda: server.running() == {"a": "ready"}, 60)
     assert hub.downloads(FILE)
+
+
+def test_warmed_at_the_start(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:
+    """`pull.warm` reads the files that are here into the page cache, as a pull does those that came."""
+    assert modelswap_server(configured(), env=env).chat("a", seconds=60).status == 200
+    file = Path(snapshot_file(env, hub))
+    drive_out(file)
+    modelswap_server(configured("pull: {warm: true}"), env=env)
+    wait_until(lambda: resident(file) >= file.stat().st_size, 60)
 
 
 def test_the_router_s_orders(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:

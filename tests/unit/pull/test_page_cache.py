@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from modelswap.pull.page_cache import PageCacheWarmer, lower_priority, shares, spare_memory
 from modelswap.units import Bytes
+from support.page_cache import drive_out, resident
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,27 +22,10 @@ MEMINFO = b"MemTotal: 16777216 kB\nMemAvailable:    8388608 kB\nMapped:  2097152
 PLENTY = Bytes(64 * GIB)
 
 
-def resident(path: Path) -> int:
-    """Return how many bytes of a file are in the page cache."""
-    size = path.stat().st_size
-    pages = -(-size // mmap.PAGESIZE)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as mapped:
-        start = ctypes.c_char.from_buffer(mapped)
-        found = (ctypes.c_ubyte * pages)()
-        address = ctypes.c_void_p(ctypes.addressof(start))
-        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(size), found) == 0
-        del start
-    return sum(page & 1 for page in found) * mmap.PAGESIZE
-
-
 def on_disk_only(path: Path, size: int) -> Path:
     """Write a file, and drive it out of the page cache."""
     path.write_bytes(b"w" * size)
-    fd = os.open(path, os.O_RDONLY)
-    os.fsync(fd)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(fd)
-    assert resident(path) < size
+    drive_out(path)
     return path
 
 
