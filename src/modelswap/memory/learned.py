@@ -5,6 +5,7 @@ Units: bytes, seconds.
 
 from __future__ import annotations
 
+from functools import reduce
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -27,10 +28,8 @@ counted for it) is forgotten after as many others."""
 class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model with one command; an update makes a new record."""
 
-    peaks: dict[str, int] = {}
-    """By device, of those that could be measured: the largest of `runs`."""
     runs: tuple[dict[str, int], ...] = ()
-    """The peaks of the last runs, the newest last."""
+    """The peaks of the last runs, by device, of those that could be measured; the newest last."""
     first: dict[str, int] = {}
     """What the last run held after its first request: with so much it can serve. It may have grown since."""
     corrected: dict[str, int] = {}
@@ -38,10 +37,13 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     loads: tuple[float, ...] = ()
     """From the order to start until it was ready, the newest last."""
     stops: tuple[float, ...] = ()
-    measured: int = 0
-    """Runs that were measured."""
     last_seen: float = 0.0
     """Seconds since 1970, when it ran."""
+
+    @property
+    def peaks(self) -> dict[str, int]:
+        """The largest of `runs`, by device."""
+        return reduce(_larger, self.runs, {})
 
     @property
     def is_measured_on_gpus(self) -> bool:
@@ -61,11 +63,6 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return Bytes(max(self.peaks.get(device, 0), self.corrected.get(device, 0)))
 
     @property
-    def load(self) -> Seconds | None:
-        """How long it usually starts; `None`: it never did."""
-        return Seconds(median(self.loads)) if self.loads else None
-
-    @property
     def reload(self) -> Seconds | None:
         """How long a stop and a start usually take together; `None`: it never started."""
         if not self.loads:
@@ -76,20 +73,14 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         self, peaks: Mapping[DeviceId, Bytes], now: float, *, is_new_run: bool
     ) -> LearnedNeed:
         """Return it with the peaks of one run; of the last runs the larger figure counts on each device."""
-        runs = self.runs or ((self.peaks,) if self.peaks else ())
+        runs = self.runs
         before, last = (runs, {}) if is_new_run or not runs else (runs[:-1], runs[-1])
         this = _larger(last, {str(device): int(size) for device, size in peaks.items()})
-        runs = (*before, this)[-KEPT_RUNS:]
-        merged: dict[str, int] = {}
-        for run in runs:
-            merged = _larger(merged, run)
         return msgspec.structs.replace(
             self,
-            peaks=merged,
-            runs=runs,
+            runs=(*before, this)[-KEPT_RUNS:],
             first=this if is_new_run else self.first,
             corrected={d: size for d, size in self.corrected.items() if d not in peaks},
-            measured=self.measured + is_new_run,
             last_seen=now,
         )
 

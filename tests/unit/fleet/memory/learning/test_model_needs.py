@@ -85,7 +85,7 @@ def test_from_unknown_to_learned(tmp_path: Path) -> None:
     assert sizes(needs) == (NeedSource.LEARNED, {RAM: 30}, 350)
     learned = needs.learned(A)
     assert learned is not None
-    assert learned.measured == 1
+    assert len(learned.runs) == 1
 
 
 def test_what_runs_needs_at_least_what_it_holds(tmp_path: Path) -> None:
