@@ -106,7 +106,9 @@ class ModelNeeds:
     def is_settled(self, model: ModelId) -> bool:
         """Say whether a prediction would not change the need."""
         found = self._models.get(model)
-        return found is None or self.is_predicted(model) or ANY_DEVICE in found.memory
+        if found is None or self.is_predicted(model):
+            return True
+        return ANY_DEVICE in found.memory and not self._gpus  # which GPU it takes is in the command
 
     def is_predicted(self, model: ModelId) -> bool:
         """Say whether a prediction was tried."""
