@@ -6,7 +6,6 @@ Units: bytes, seconds.
 from __future__ import annotations
 
 from functools import reduce
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,7 +14,7 @@ from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 KEPT_TIMES: Final = 5
 """Last starts and stops: enough for a median that one cold start does not move."""
@@ -67,7 +66,7 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """How long a stop and a start usually take together; `None`: it never started."""
         if not self.loads:
             return None
-        return Seconds(median(self.loads) + (median(self.stops) if self.stops else 0.0))
+        return Seconds(_median(self.loads) + (_median(self.stops) if self.stops else 0.0))
 
     def with_peaks(
         self, peaks: Mapping[DeviceId, Bytes], now: float, *, is_new_run: bool
@@ -97,6 +96,12 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def with_stop(self, seconds: Seconds, now: float) -> LearnedNeed:
         stops = (*self.stops, float(seconds))[-KEPT_TIMES:]
         return msgspec.structs.replace(self, stops=stops, last_seen=now)
+
+
+def _median(times: Sequence[float]) -> float:
+    """As that of `statistics`, which the start of the program does not need to wait for."""
+    ordered, half = sorted(times), len(times) // 2
+    return (ordered[half] + ordered[~half]) / 2
 
 
 def _larger(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:

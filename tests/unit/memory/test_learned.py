@@ -72,4 +72,6 @@ def test_times() -> None:
     assert need.loads == (2.0, 3.0, 2.0, 90.0, 4.0)
     assert len(need.loads) == KEPT_TIMES
     assert need.reload == 3.0
-    assert need.with_stop(Seconds(1.5), 2.0).reload == 4.5
+    need = need.with_stop(Seconds(1.5), 2.0)
+    assert need.reload == 4.5
+    assert need.with_stop(Seconds(2.5), 2.0).reload == 5.0
