@@ -14,8 +14,8 @@ import pytest
 from modelswap import procfs
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 GONE = 999_999_999
 
