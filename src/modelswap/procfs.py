@@ -27,6 +27,8 @@ _START_TIME = 19
 """The same for field 22."""
 _CREDENTIALS = struct.Struct("iII")
 """`struct ucred` of Linux: process, user, group."""
+_KIB = 1024
+"""Bytes of the unit `kB`."""
 _CHUNK = 65536
 """Bytes of one read; most files of `/proc` are shorter."""
 
@@ -46,6 +48,12 @@ def read_bytes(path: str) -> bytes:
         return b""
     finally:
         os.close(fd)
+
+
+def sizes(path: str) -> dict[bytes, int]:
+    """Return the lines `Name:  12 kB` of a file, such as `/proc/meminfo`, in bytes, by name with its colon."""
+    rows = (line.split() for line in read_bytes(path).splitlines() if line.endswith(b" kB"))
+    return {row[0]: int(row[1]) * _KIB for row in rows}
 
 
 def _stat_field(pid: int, index: int) -> int:

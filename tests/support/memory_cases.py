@@ -47,7 +47,7 @@ def outcome(path: Path, flags: list[str], tokens: int) -> Outcome:
     """Predict, then measure; a mapped page that is never read again is resident, too."""
     port = free_port()
     command = engine_command(path, port, flags)
-    found = predict(command, {}, gpus=False)
+    found = predict(command, {}, {})
     assert found is not None
     return Outcome(found.ram + found.reclaimable, measured_peak(command, port, tokens))
 

@@ -15,6 +15,7 @@ from modelswap import procfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 GONE = 999_999_999
 
@@ -79,6 +80,13 @@ def test_a_name_that_looks_like_fields() -> None:
         assert procfs.name_of(process.pid) == ") 1 2 (x"
         assert procfs.parent(process.pid) == psutil.Process(process.pid).ppid() == os.getpid()
         process.kill()
+
+
+def test_sizes(tmp_path: Path) -> None:
+    """Lines without the kernel's unit are no sizes; a file that is not there has none."""
+    (tmp_path / "meminfo").write_text("MemTotal:  16 kB\nHugePages_Total:  3\nfound nothing\n")
+    assert procfs.sizes(f"{tmp_path}/meminfo") == {b"MemTotal:": 16384}
+    assert procfs.sizes(f"{tmp_path}/status") == {}
 
 
 def test_peer_of_a_socket() -> None:

@@ -45,17 +45,15 @@ def command() -> None:
 
 def described(reader: MachineReader, ours: Collection[int]) -> Iterator[str]:
     """Yield the lines; *ours* are the processes of model servers."""
-    from modelswap.devices.capacity.foreign import foreign  # noqa: PLC0415 - as above
-
     held = reader.held(ours)
     devices = reader.read()
-    others = foreign(devices, held.own)
     rows = [("device", "total", "free", "models", "others", "")]
     for device in devices:
-        is_known = device.id in held.by_device
-        models = size(held.own[device.id]) if is_known else "?"
-        rest = size(others[device.id]) if is_known else "?"
-        rows.append((device.id, size(device.total), size(device.free), models, rest, device.name))
+        models = others = "?"
+        if device.id in held.by_device:
+            own = held.own[device.id]
+            models, others = size(own), size(device.used_by_others(own))
+        rows.append((device.id, size(device.total), size(device.free), models, others, device.name))
     yield from _table(rows)
     if held.file_pages >= _MIB:
         yield f"ram: {size(held.file_pages)} of the models' files and libraries are in memory; they count as free"

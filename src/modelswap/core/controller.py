@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from .commands import Fail, Grant, LeaseRequest, Position, Reason, SwapDecided
 from .lifecycle_driver import LifecycleDriver
-from .models.lifecycle import Event, Phase
+from .models.lifecycle import UP, Event, Phase
 from .models.state import ModelState
 from .scheduling.decisions import NOTHING, Start, Stop
 from .scheduling.scheduler import Scheduler
@@ -292,9 +292,9 @@ class Controller:
         return self._queue.count(model)
 
     @property
-    def is_waited_for(self) -> bool:
-        """Whether a request is queued."""
-        return len(self._queue) > 0
+    def is_room_waited_for(self) -> bool:
+        """Whether a queued request waits for room: its model neither runs nor starts."""
+        return any(self.phase(model) not in UP for model in self._queue.models)
 
     def requests(self) -> list[tuple[RequestId, LeaseRequest]]:
         """Return every queued request, in order."""

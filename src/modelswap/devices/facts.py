@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .amd import read_text
+from .capacity.ram import read_ram
 from .gpus import gpu_facts
 
 _ARCHITECTURES: Final = {
@@ -75,18 +76,10 @@ def _known(text: str | None) -> str | None:
 
 
 def _memory(proc: Path) -> int | None:
-    import psutil  # noqa: PLC0415 -- loaded when needed: start-up time counts
-
     try:
-        total = psutil.virtual_memory().total
-    except (psutil.Error, OSError, RuntimeError):
+        return read_ram(proc).total
+    except OSError:
         return None
-    limits = [total]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        text = read_text(proc.parent / "sys/fs/cgroup" / name)
-        if text.isdecimal() and int(text) > 0:
-            limits.append(int(text))
-    return min(limits)
 
 
 def _architecture() -> Facts:

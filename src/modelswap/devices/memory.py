@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 
 class Holder(NamedTuple):
@@ -33,14 +30,10 @@ class DeviceMemory(NamedTuple):
     vendor: str = ""
     """`NVIDIA`, `AMD`, `Apple`; empty for `ram`."""
 
+    def used_by_others(self, ours: int) -> int:
+        """Return the bytes that neither are free nor belong to us.
 
-class DeviceReader(Protocol):
-    """Reads all devices; it blocks, so it belongs on a thread."""
-
-    def read(self) -> tuple[DeviceMemory, ...]:
-        """Return every device, `ram` first; raise OSError when one does not answer."""
-        ...
-
-    def held_by(self, processes: Collection[int]) -> Mapping[str, int]:
-        """Return the bytes that these processes hold together, by device."""
-        ...
+        *ours*: what our servers hold of it together; of `ram` without pages of files (`Held.own`), because
+        those count as free.
+        """
+        return max(0, self.total - self.free - ours)

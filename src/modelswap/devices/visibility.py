@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 VARIABLES: Final = {
     "NVIDIA": "CUDA_VISIBLE_DEVICES",
     "AMD": "ROCR_VISIBLE_DEVICES",
-    "Intel": "ZE_AFFINITY_MASK",
 }
 """What takes the keys of a vendor's devices."""
 _HIP: Final = "HIP_VISIBLE_DEVICES"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from modelswap.core.commands import SwapDecided
 from modelswap.core.controller import Controller
 from modelswap.core.failure import Cause
-from modelswap.core.models.lifecycle import Event, Phase
+from modelswap.core.models.lifecycle import UP, Event, Phase
 from modelswap.core.spec import RequestId
 
 from .adoption import NOTHING_INHERITED, estate
@@ -139,9 +139,8 @@ class Fleet:
         if not self.gate.holds(model):
             return False
         server = self._servers.get(model)
-        is_up = self.phase(model) in (Phase.STARTING, Phase.READY)
         is_same = server and server.model.identity == self.plan.models[model].identity
-        return not (is_up and is_same)
+        return not (self.phase(model) in UP and is_same)
 
     def _admit(self, ticket: Ticket, request: LeaseRequest, *, is_new: bool = False) -> None:
         self._tickets[ticket.id] = ticket

@@ -5,7 +5,7 @@ Units: bytes, seconds.
 
 from __future__ import annotations
 
-from statistics import median
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 KEPT_TIMES: Final = 5
 """Last starts and stops: enough for a median that one cold start does not move."""
@@ -27,10 +27,8 @@ counted for it) is forgotten after as many others."""
 class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One model with one command; an update makes a new record."""
 
-    peaks: dict[str, int] = {}
-    """By device, of those that could be measured: the largest of `runs`."""
     runs: tuple[dict[str, int], ...] = ()
-    """The peaks of the last runs, the newest last."""
+    """The peaks of the last runs, by device, of those that could be measured; the newest last."""
     first: dict[str, int] = {}
     """What the last run held after its first request: with so much it can serve. It may have grown since."""
     corrected: dict[str, int] = {}
@@ -38,10 +36,13 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     loads: tuple[float, ...] = ()
     """From the order to start until it was ready, the newest last."""
     stops: tuple[float, ...] = ()
-    measured: int = 0
-    """Runs that were measured."""
     last_seen: float = 0.0
     """Seconds since 1970, when it ran."""
+
+    @property
+    def peaks(self) -> dict[str, int]:
+        """The largest of `runs`, by device."""
+        return reduce(_larger, self.runs, {})
 
     @property
     def is_measured_on_gpus(self) -> bool:
@@ -61,35 +62,24 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return Bytes(max(self.peaks.get(device, 0), self.corrected.get(device, 0)))
 
     @property
-    def load(self) -> Seconds | None:
-        """How long it usually starts; `None`: it never did."""
-        return Seconds(median(self.loads)) if self.loads else None
-
-    @property
     def reload(self) -> Seconds | None:
         """How long a stop and a start usually take together; `None`: it never started."""
         if not self.loads:
             return None
-        return Seconds(median(self.loads) + (median(self.stops) if self.stops else 0.0))
+        return Seconds(_median(self.loads) + (_median(self.stops) if self.stops else 0.0))
 
     def with_peaks(
         self, peaks: Mapping[DeviceId, Bytes], now: float, *, is_new_run: bool
     ) -> LearnedNeed:
         """Return it with the peaks of one run; of the last runs the larger figure counts on each device."""
-        runs = self.runs or ((self.peaks,) if self.peaks else ())
+        runs = self.runs
         before, last = (runs, {}) if is_new_run or not runs else (runs[:-1], runs[-1])
         this = _larger(last, {str(device): int(size) for device, size in peaks.items()})
-        runs = (*before, this)[-KEPT_RUNS:]
-        merged: dict[str, int] = {}
-        for run in runs:
-            merged = _larger(merged, run)
         return msgspec.structs.replace(
             self,
-            peaks=merged,
-            runs=runs,
+            runs=(*before, this)[-KEPT_RUNS:],
             first=this if is_new_run else self.first,
             corrected={d: size for d, size in self.corrected.items() if d not in peaks},
-            measured=self.measured + is_new_run,
             last_seen=now,
         )
 
@@ -106,6 +96,12 @@ class LearnedNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def with_stop(self, seconds: Seconds, now: float) -> LearnedNeed:
         stops = (*self.stops, float(seconds))[-KEPT_TIMES:]
         return msgspec.structs.replace(self, stops=stops, last_seen=now)
+
+
+def _median(times: Sequence[float]) -> float:
+    """As that of `statistics`, which the start of the program does not need to wait for."""
+    ordered, half = sorted(times), len(times) // 2
+    return (ordered[half] + ordered[~half]) / 2
 
 
 def _larger(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:

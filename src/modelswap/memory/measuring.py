@@ -16,9 +16,9 @@ from modelswap.core.placement.policy import RAM, DeviceId
 from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from modelswap.devices.capacity.reader import Held, MachineReader
+    from modelswap.devices.capacity.reader import Held
     from modelswap.devices.memory import DeviceMemory
 
 WHILE_LOADING: Final = Seconds(1.0)
@@ -38,19 +38,7 @@ class Sample(NamedTuple):
     is_elsewhere: bool = False
     """Its processes say nothing: they are a client's of a container."""
     devices: Sequence[DeviceMemory] = ()
-    """All devices; empty where they were not asked for."""
-
-
-def take_sample(
-    reader: MachineReader,
-    processes: Collection[int],
-    *,
-    is_elsewhere: bool = False,
-    with_devices: bool = False,
-) -> Sample:
-    """Read what the processes hold; it blocks, and raises OSError as the reader does."""
-    held = reader.held(processes)
-    return Sample(held, is_elsewhere, reader.read() if with_devices else ())
+    """All devices."""
 
 
 def growth(before: Sequence[DeviceMemory], now: Sequence[DeviceMemory]) -> dict[DeviceId, Bytes]:
@@ -72,7 +60,7 @@ class Measurement:
         self._before = before
         self._ready: Seconds | None = None
         self._sampled: Seconds | None = None
-        self._is_served = False
+        self._is_settled = False
         """A request has ended, and a sample was taken since."""
         self._has_worked = False
         """A request has ended since the last sample."""
@@ -89,13 +77,20 @@ class Measurement:
         return None if self._ready is None else Seconds(self._ready - self._started)
 
     @property
-    def peaks(self) -> Mapping[DeviceId, Bytes]:
-        return self._peaks
+    def is_measured(self) -> bool:
+        """Whether a sample was begun since the server was ready."""
+        if self._ready is None or self._sampled is None:
+            return False
+        return self._sampled >= self._ready
 
     @property
-    def wants_devices(self) -> bool:
-        """Whether the next sample shall read all devices, to compare them with those before the start."""
-        return self._ready is not None and bool(self._before)
+    def is_served(self) -> bool:
+        """Whether a request has ended."""
+        return self._is_settled or self._has_worked
+
+    @property
+    def peaks(self) -> Mapping[DeviceId, Bytes]:
+        return self._peaks
 
     def on_others_changed(self) -> None:
         """Another of our servers started, stopped or grew: totals say nothing of this one any more."""
@@ -111,9 +106,9 @@ class Measurement:
         """Return how long to wait until the next sample; `None`: until it works again."""
         if self._ready is None:
             pause = WHILE_LOADING
-        elif self._sampled is None or self._sampled < self._ready:
+        elif not self.is_measured:
             return Seconds(0.0)
-        elif self._has_worked and not self._is_served:
+        elif self._has_worked and not self._is_settled:
             return Seconds(0.0)  # nothing can be stored before it
         elif self._has_worked or in_flight:
             pause = WHILE_USED
@@ -133,7 +128,7 @@ class Measurement:
             self._peaks[device] = max(size, self._peaks.get(device, Bytes(0)))
         self._sampled = now
         if is_ready:
-            self._is_served = self._is_served or self._has_worked
+            self._is_settled = self.is_served
             self._has_worked = False
 
     def _figures(self, sample: Sample) -> dict[DeviceId, Bytes]:
@@ -143,14 +138,14 @@ class Measurement:
             if RAM in figures:
                 copied = min(self.reclaimable, sample.held.file_pages)
                 figures[RAM] = Bytes(figures[RAM] - copied)
-        if self.wants_devices:
+        if self._ready is not None and self._before:
             return {**growth(self._before, sample.devices), **figures}
         kept = {device: size for device, size in self.held.items() if device not in figures}
         return {**kept, **figures}  # what only the totals told is not measured again
 
     def worth_storing(self) -> Mapping[DeviceId, Bytes] | None:
         """Return the peaks when they say something new: after the first request, and when they have grown."""
-        if not self._is_served:
+        if not self._is_settled:
             return None
         is_new = any(_has_grown(self._stored.get(d), size) for d, size in self._peaks.items())
         return dict(self._peaks) if is_new else None

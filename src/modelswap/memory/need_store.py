@@ -48,8 +48,8 @@ _PRUNE: Final = (
 class NeedStore:
     """Learned needs by key: `identity` of the plan's model, which leaves the port out."""
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        """*warn* is called on the thread that opens or flushes."""
+    def __init__(self, path: Path | None, warn: Callable[[str], None]) -> None:
+        """*path*: `None`: nothing is kept. *warn* is called on the thread that opens or flushes."""
         self._path = path
         self._warn = warn
         self._needs: dict[str, LearnedNeed] = {}
@@ -77,13 +77,15 @@ class NeedStore:
 
     def open(self) -> None:
         """Read the file, or begin a new one. What was put before stays."""
+        if self._path is None:
+            return
         try:
-            self._load()
+            self._load(self._path)
         except (sqlite3.Error, msgspec.MsgspecError, OSError) as error:
             if getattr(error, "sqlite_errorcode", None) in _NOT_DAMAGED:
                 self._warn(f"learned needs {self._path}: {error}; needs are learned in memory only")
             else:
-                self._set_aside(error)
+                self._set_aside(self._path, error)
 
     def flush(self) -> None:
         """Write what was put since the last time."""
@@ -104,27 +106,27 @@ class NeedStore:
             self._connection.close()
             self._connection = None
 
-    def _load(self) -> None:
-        self._connection, rows = _opened(self._path)
+    def _load(self, path: Path) -> None:
+        self._connection, rows = _opened(path)
         found = {key: _DECODER.decode(text) for key, text in rows}
         with self._lock:
             self._needs = {**found, **self._needs}
 
-    def _set_aside(self, error: Exception) -> None:
+    def _set_aside(self, path: Path, error: Exception) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        aside = self._path.with_suffix(".damaged")
+        aside = path.with_suffix(".damaged")
         try:
-            self._path.replace(aside)
+            path.replace(aside)
             for suffix in ("-wal", "-shm"):  # they belong to the file that is gone
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            self._load()
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._load(path)
         except (sqlite3.Error, OSError) as again:
             self._connection = None
-            self._warn(f"learned needs {self._path}: {again}; needs are learned in memory only")
+            self._warn(f"learned needs {path}: {again}; needs are learned in memory only")
             return
-        self._warn(f"learned needs {self._path}: {error}; moved to {aside}, learning begins anew")
+        self._warn(f"learned needs {path}: {error}; moved to {aside}, learning begins anew")
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, list[tuple[str, str]]]:

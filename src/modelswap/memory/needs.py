@@ -6,7 +6,6 @@ predicted, comes from the next source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
@@ -14,13 +13,10 @@ from modelswap.core.placement.policy import RAM, UNKNOWN_NEED, DeviceId, Need, N
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .estimate import Estimate
     from .learned import LearnedNeed
-
-Declared = Mapping[DeviceId, Bytes] | Bytes | None
-"""By device; a bare size is that of `ANY_DEVICE`."""
 
 
 class _Figure(NamedTuple):
@@ -36,22 +32,19 @@ _ORDER: Final = list(NeedSource)
 
 def need_of(
     *,
-    declared: Declared = None,
+    declared: Mapping[DeviceId, Bytes] | None = None,
     learned: LearnedNeed | None = None,
     predicted: Estimate | None = None,
     gpus: Sequence[DeviceId] = (),
-    named: Sequence[DeviceId] = (),
     measured: Mapping[DeviceId, Bytes] | None = None,
 ) -> Need:
     """Return the need of one model.
 
-    *gpus*: those of this machine; without any, all memory is in `ram`. *named*: those that the command names, so that
-    its GPU memory is fixed there; empty: those of *predicted*, else it is movable. *measured*: what it holds now;
-    a need of which nothing is declared is at least that.
+    *gpus*: those of this machine; without any, all memory is in `ram`. *measured*: what it holds now; a need of
+    which nothing is declared is at least that.
     """
-    said = _by_device(declared, has_gpus=bool(gpus))
-    if gpus and not named and predicted is not None:
-        named = predicted.devices
+    said = _by_device(declared or {}, has_gpus=bool(gpus))
+    named = predicted.devices if gpus and predicted is not None else ()
     ram = _ram(said, learned, predicted, has_gpus=bool(gpus))
     on_gpus = _on_gpus(said, learned, predicted, named, has_gpus=bool(gpus))
     if said:
@@ -68,11 +61,8 @@ def need_of(
     return need if said or not measured else _at_least(need, measured)
 
 
-def _by_device(declared: Declared, *, has_gpus: bool) -> Mapping[DeviceId, Bytes]:
+def _by_device(said: Mapping[DeviceId, Bytes], *, has_gpus: bool) -> Mapping[DeviceId, Bytes]:
     """Return what is declared, with a device for the size that names none."""
-    if declared is None:
-        return {}
-    said = declared if isinstance(declared, Mapping) else {ANY_DEVICE: declared}
     if ANY_DEVICE not in said:
         return said
     there = ANY_GPU if has_gpus else RAM
@@ -136,32 +126,3 @@ def _at_least(need: Need, measured: Mapping[DeviceId, Bytes]) -> Need:
         moved = Bytes(sum(size for device, size in measured.items() if device != RAM))
         return Need(fixed=fixed, movable=max(need.movable, moved), source=need.source)
     return Need(fixed=fixed, movable=need.movable, source=need.source)
-
-
-class Comparison(NamedTuple):
-    """Predicted against measured, of `ram` or of all GPUs together; bytes."""
-
-    where: DeviceId
-    predicted: Bytes
-    measured: Bytes
-
-    @property
-    def error(self) -> float | None:
-        """How far the prediction is off, as a share of what was measured: 0.1 is 10 % too much."""
-        return self.predicted / self.measured - 1 if self.measured else None
-
-
-def compared(
-    predicted: Estimate | None, learned: LearnedNeed | None, *, has_gpus: bool
-) -> tuple[Comparison, ...]:
-    """Set a prediction beside what was measured; empty where one of them is missing."""
-    if predicted is None or learned is None or RAM not in learned.peaks:
-        return ()
-    ram = learned.peaks[RAM]
-    if not has_gpus:
-        return (Comparison(RAM, Bytes(predicted.ram + predicted.gpu), Bytes(ram)),)
-    found = [Comparison(RAM, predicted.ram, Bytes(ram))]
-    on_gpus = [size for device, size in learned.peaks.items() if device != RAM]
-    if on_gpus:
-        found.append(Comparison(ANY_GPU, predicted.gpu, Bytes(sum(on_gpus))))
-    return tuple(found)

@@ -56,18 +56,16 @@ _known: BoundedCache[_Key, Estimate | None] = BoundedCache(MOST_KNOWN)
 def predict(
     argv: Sequence[str],
     env: Mapping[str, str] | Sequence[str],
-    *,
-    gpus: bool,
-    gpu_totals: Mapping[DeviceId, Bytes] | None = None,
+    gpus: Mapping[DeviceId, Bytes],
 ) -> Estimate | None:
     """Predict the need of a server; `None` where its command is not known or its files cannot be read.
 
-    *argv*: the command, split into words. *env*: its environment, a mapping or `NAME=value` texts. *gpus*:
-    whether this machine has one. *gpu_totals*: the memory of each GPU, in bytes; vLLM and SGLang take a share.
+    *argv*: the command, split into words. *env*: its environment, a mapping or `NAME=value` texts. *gpus*: those
+    of this machine, and the memory of each; vLLM and SGLang take a share.
     """
     variables = variables_of(env)
     visible = visible_gpus(variables)
-    has_gpus = gpus and visible != ()
+    has_gpus = bool(gpus) and visible != ()
     try:
         found = server_of(argv)
         if found is None:
@@ -81,7 +79,7 @@ def predict(
             case Server.WHISPER | Server.DIFFUSION:
                 return _by_files(server, arguments, gpus=has_gpus)
             case Server.VLLM | Server.SGLANG:
-                return share_of_gpus(server, arguments, visible or (), gpu_totals or {})
+                return share_of_gpus(server, arguments, visible or (), gpus)
             case _ as never:
                 assert_never(never)
     except (OSError, ValueError):  # a file that is not there, a path with a NUL, an open quote

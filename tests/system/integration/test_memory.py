@@ -46,7 +46,7 @@ def learned(server: Modelswap) -> list[dict[str, Any]]:
             rows = [json.loads(row[0]) for row in file.execute("SELECT need FROM needs")]
     except sqlite3.Error:
         return []  # it is not there yet
-    return [row for row in rows if row.get("peaks")]
+    return [row for row in rows if row.get("runs")]
 
 
 def ready(server: Modelswap) -> set[str]:
@@ -114,7 +114,7 @@ def test_an_unknown_need_is_measured_alone_and_then_shared(modelswap_server: Sta
     wait_until(lambda: len(learned(server)) == 2)
     served(server, "a")
     assert ready(server) == {"a", "b"}
-    assert all(100 << 20 < row["peaks"]["ram"] < 150 << 20 for row in learned(server))
+    assert all(100 << 20 < row["runs"][-1]["ram"] < 150 << 20 for row in learned(server))
 
 
 def test_growth_raises_the_need_and_the_next_load_evicts(modelswap_server: StartServer) -> None:
@@ -127,7 +127,7 @@ def test_growth_raises_the_need_and_the_next_load_evicts(modelswap_server: Start
     served(server, "b")
     assert ready(server) == {"grower", "b"}
     served(server, "grower", "grower")
-    wait_until(lambda: max(row["peaks"]["ram"] for row in learned(server)) > 220 << 20)
+    wait_until(lambda: max(row["runs"][-1]["ram"] for row in learned(server)) > 220 << 20)
     served(server, "c")
     assert ready(server) in ({"grower", "c"}, {"b", "c"})
 

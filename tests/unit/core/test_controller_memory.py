@@ -89,6 +89,16 @@ def test_another_model_leaves_and_the_request_is_served() -> None:
     assert Grant(RequestId(2), A) in story.controller.on_event(A, Event.PROBE_PASSED, START)
 
 
+def test_who_waits_for_room() -> None:
+    """Not whoever waits for a model that starts: it has its room."""
+    story = Story(Policy())
+    seen = [story.controller.is_room_waited_for]
+    story.fail()
+    seen.append(story.controller.is_room_waited_for)
+    story.controller.on_event(B, Event.EXITED, START)
+    assert [*seen, story.controller.is_room_waited_for] == [False, True, False]
+
+
 def test_the_second_time_it_fails() -> None:
     """It backs off as after any failed start; a success in between allows another retry."""
     story = Story(Policy())

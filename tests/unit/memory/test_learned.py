@@ -10,7 +10,7 @@ GPU0, GPU1 = DeviceId("gpu0"), DeviceId("gpu1")
 
 
 def learned(**peaks: int) -> LearnedNeed:
-    return LearnedNeed(peaks=peaks)
+    return LearnedNeed(runs=(peaks,))
 
 
 def after(need: LearnedNeed, *, is_new_run: bool = True, **peaks: int) -> LearnedNeed:
@@ -22,7 +22,7 @@ def test_the_larger_figure_stays() -> None:
     """On the same devices a run can only raise the need; it counts once, however often it is stored."""
     found = after(learned(ram=10, gpu0=20), ram=5, gpu0=25)
     found = after(found, ram=11, gpu0=1, is_new_run=False)
-    assert (found.peaks, found.measured, found.last_seen) == ({"ram": 11, "gpu0": 25}, 1, 5.0)
+    assert (found.peaks, len(found.runs), found.last_seen) == ({"ram": 11, "gpu0": 25}, 2, 5.0)
     assert found.first == {"ram": 5, "gpu0": 25}
     assert (found.on(RAM), found.on(GPU0), found.on(GPU1), found.gpu) == (11, 25, 0, 25)
 
@@ -35,12 +35,6 @@ def test_a_run_that_took_far_too_much_is_forgotten() -> None:
         found = after(found, ram=12)
         assert (found.on(RAM), found.first) == (900, {"ram": 12})
     assert after(found, ram=11).on(RAM) == 12
-
-
-def test_growth_without_a_first_figure() -> None:
-    """A record of an earlier version knows the peaks alone: they count as one run."""
-    found = after(learned(ram=10), ram=12, is_new_run=False)
-    assert found.runs == ({"ram": 12},)
 
 
 def test_another_gpu() -> None:
@@ -72,10 +66,12 @@ def test_a_correction() -> None:
 def test_times() -> None:
     """The last few count, by their median, so that one cold start does not move them."""
     need = LearnedNeed()
-    assert (need.load, need.reload) == (None, None)
+    assert need.reload is None
     for seconds in (100.0, 2.0, 3.0, 2.0, 90.0, 4.0):
         need = need.with_load(Seconds(seconds), 1.0)
     assert need.loads == (2.0, 3.0, 2.0, 90.0, 4.0)
     assert len(need.loads) == KEPT_TIMES
-    assert (need.load, need.reload) == (3.0, 3.0)
-    assert need.with_stop(Seconds(1.5), 2.0).reload == 4.5
+    assert need.reload == 3.0
+    need = need.with_stop(Seconds(1.5), 2.0)
+    assert need.reload == 4.5
+    assert need.with_stop(Seconds(2.5), 2.0).reload == 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from modelswap.memory.measuring import (
     Measurement,
     Sample,
     growth,
-    take_sample,
 )
 from modelswap.units import Bytes, Seconds
 
@@ -87,7 +85,10 @@ def test_a_sample_that_was_begun_before_the_server_was_ready() -> None:
     run.on_request_ended()
     run.on_sample(at(11.9), sample(9 * GIB, 8 * GIB))
     assert (run.peaks, run.worth_storing()) == ({RAM: GIB}, None)
+    assert not run.is_measured
     assert run.next_sample(at(12)) == at(0)
+    run.on_sample(at(12), sample(9 * GIB, 8 * GIB))
+    assert run.is_measured
 
 
 def test_the_schedule() -> None:
@@ -121,13 +122,10 @@ def test_growth_of_totals() -> None:
 def test_a_device_that_does_not_tell_what_processes_hold() -> None:
     """The totals' growth since before the start stands for it, and stays when later samples do not tell."""
     run = Measurement(at(10), [gpu(GIB)])
-    wants = [run.wants_devices]
     ready_and_served(run)
-    wants.append(run.wants_devices)
     run.on_sample(at(12), Sample(Held({"ram": 7}), devices=[gpu(4 * GIB)]))
     assert run.worth_storing() == {RAM: 7, GPU0: 3 * GIB}
     run.on_others_changed()
-    assert [*wants, run.wants_devices] == [False, True, False]
     run.on_sample(at(13), Sample(Held({"ram": 8}), devices=[gpu(60 * GIB)]))
     assert run.held == {RAM: 8, GPU0: 3 * GIB}
 
@@ -195,9 +193,7 @@ def test_a_real_server(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stdin is not None
             assert process.stdout.readline().strip() == said
-            run.on_sample(
-                at(now), take_sample(reader, [process.pid], with_devices=run.wants_devices)
-            )
+            run.on_sample(at(now), Sample(reader.held([process.pid]), devices=reader.read()))
             process.stdin.write(b"\n")
             process.stdin.flush()
 
@@ -214,7 +210,6 @@ def test_a_real_server(tmp_path: Path) -> None:
         grown = run.worth_storing()
         assert grown is not None
         assert 45 * MIB <= grown[RAM] - stored[RAM] <= 55 * MIB
-    assert take_sample(reader, [os.getpid()], is_elsewhere=True).devices == ()
 
 
 def test_small_growth_of_large_models() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NEED = LearnedNeed(
-    peaks={"ram": 5, "gpu0": 1 << 40}, corrected={"gpu0": 7}, loads=(1.5,), measured=3, last_seen=9
+    runs=({"ram": 5, "gpu0": 1 << 40},), corrected={"gpu0": 7}, loads=(1.5,), last_seen=9
 )
 
 
@@ -88,7 +88,7 @@ def set_version(path: Path) -> None:
 def spoil_a_row(path: Path) -> None:
     OpenStore(path).store.close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO needs VALUES ('a', 1, '{\"peaks\": 5}')")
+        connection.execute("INSERT INTO needs VALUES ('a', 1, '{\"corrected\": 5}')")
 
 
 def other_table(path: Path) -> None:

@@ -10,7 +10,7 @@ from modelswap.core.placement.memory.declared import ANY_DEVICE, ANY_GPU
 from modelswap.core.placement.policy import RAM, DeviceId, Need, NeedSource
 from modelswap.memory.estimate import Estimate, Part
 from modelswap.memory.learned import LearnedNeed
-from modelswap.memory.needs import Comparison, compared, need_of
+from modelswap.memory.needs import need_of
 from modelswap.units import Bytes
 
 GPU0, GPU1 = DeviceId("gpu0"), DeviceId("gpu1")
@@ -19,8 +19,9 @@ PREDICTED = Estimate(
     parts=(Part(name="weights", bytes=Bytes(90), is_on_gpu=True), Part(name="program", bytes=Bytes(10)))
 )  # fmt: skip
 NAMING = Estimate(parts=PREDICTED.parts, devices=GPUS)
-LEARNED = LearnedNeed(peaks={"ram": 20, "gpu0": 80})
-ONLY_RAM = LearnedNeed(peaks={"ram": 20})
+ON_GPU0 = Estimate(parts=PREDICTED.parts, devices=(GPU0,))
+LEARNED = LearnedNeed(runs=({"ram": 20, "gpu0": 80},))
+ONLY_RAM = LearnedNeed(runs=({"ram": 20},))
 D, L, P = NeedSource.DECLARED, NeedSource.LEARNED, NeedSource.PREDICTED
 
 
@@ -36,7 +37,7 @@ def need(source: NeedSource, movable: int = 0, **fixed: int) -> Need:
         ({"predicted": PREDICTED}, need(P, ram=100)),
         ({"predicted": NAMING}, need(P, ram=100)),
         ({"predicted": PREDICTED, "learned": ONLY_RAM}, need(L, ram=20)),
-        ({"declared": Bytes(5), "learned": ONLY_RAM}, need(D, ram=5)),
+        ({"declared": {ANY_DEVICE: Bytes(5)}, "learned": ONLY_RAM}, need(D, ram=5)),
         ({"declared": {ANY_DEVICE: Bytes(5), RAM: Bytes(1)}}, need(D, ram=6)),
         ({"declared": {GPU0: Bytes(5)}, "predicted": PREDICTED}, need(D, ram=100, gpu0=5)),
         ({"declared": {}, "predicted": PREDICTED}, need(P, ram=100)),
@@ -56,11 +57,11 @@ def test_a_machine_without_gpus(known: dict[str, Any], expected: Need) -> None:
         ({"predicted": NAMING}, need(P, ram=10, gpu0=45, gpu1=45)),
         ({"predicted": PREDICTED, "learned": LEARNED}, need(L, 80, ram=20)),
         ({"predicted": NAMING, "learned": LEARNED}, need(L, ram=20, gpu0=80, gpu1=0)),
-        ({"learned": LEARNED, "named": (GPU0,)}, need(L, ram=20, gpu0=80)),
+        ({"learned": LEARNED, "predicted": ON_GPU0}, need(L, ram=20, gpu0=80)),
         ({"predicted": PREDICTED, "learned": ONLY_RAM}, need(P, 90, ram=20)),
-        ({"declared": Bytes(50)}, need(D, 50)),
-        ({"declared": Bytes(50), "learned": LEARNED}, need(D, 50, ram=20)),
-        ({"declared": Bytes(50), "named": (GPU1,)}, need(D, gpu1=50)),
+        ({"declared": {ANY_DEVICE: Bytes(50)}}, need(D, 50)),
+        ({"declared": {ANY_DEVICE: Bytes(50)}, "learned": LEARNED}, need(D, 50, ram=20)),
+        ({"declared": {ANY_DEVICE: Bytes(50)}, "predicted": ON_GPU0}, need(D, ram=10, gpu0=50)),
         ({"declared": {RAM: Bytes(5)}, "predicted": PREDICTED}, need(D, 90, ram=5)),
         ({"declared": {RAM: Bytes(5)}}, need(D, ram=5)),
         ({"declared": {GPU1: Bytes(7), ANY_GPU: Bytes(3)}}, need(D, 3, gpu1=7)),
@@ -76,25 +77,8 @@ def test_what_is_measured_now_is_the_least() -> None:
     """A model that has grown needs what it holds; what is declared stays as it is."""
     now = {RAM: Bytes(25), GPU1: Bytes(95)}
     assert need_of(predicted=PREDICTED, gpus=GPUS, measured=now) == need(P, 95, ram=25)
-    assert need_of(learned=LEARNED, gpus=GPUS, named=(GPU0,), measured=now) == need(
+    assert need_of(learned=LEARNED, gpus=GPUS, predicted=ON_GPU0, measured=now) == need(
         L, ram=25, gpu0=80
     )
-    assert need_of(declared=Bytes(5), gpus=GPUS, measured=now) == need(D, 5)
+    assert need_of(declared={ANY_DEVICE: Bytes(5)}, gpus=GPUS, measured=now) == need(D, 5)
     assert need_of(learned=ONLY_RAM, measured={RAM: Bytes(1)}) == need(L, ram=20)
-
-
-def test_predicted_against_measured() -> None:
-    """Shown apart for RAM and GPUs; on a machine without GPUs together."""
-    assert compared(PREDICTED, LEARNED, has_gpus=True) == (
-        Comparison(RAM, Bytes(10), Bytes(20)),
-        Comparison(ANY_GPU, Bytes(90), Bytes(80)),
-    )
-    assert compared(PREDICTED, ONLY_RAM, has_gpus=True) == (Comparison(RAM, Bytes(10), Bytes(20)),)
-    (ram,) = compared(PREDICTED, LearnedNeed(peaks={"ram": 80}), has_gpus=False)
-    assert (ram, ram.error) == (Comparison(RAM, Bytes(100), Bytes(80)), 0.25)
-    assert Comparison(RAM, Bytes(5), Bytes(0)).error is None
-
-
-def test_nothing_to_compare() -> None:
-    for predicted, learned in ((None, LEARNED), (PREDICTED, None), (PREDICTED, LearnedNeed())):
-        assert compared(predicted, learned, has_gpus=True) == ()

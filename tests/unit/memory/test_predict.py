@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelswap.memory.estimate import Estimate
 
 MIB = 1 << 20
+GPUS = {DeviceId("gpu0"): Bytes(1000)}
 
 
 def small(**shape: Any) -> GgufBuilder:
@@ -30,7 +31,7 @@ def small(**shape: Any) -> GgufBuilder:
 
 
 def said(command: Sequence[object], env: Any = (), *, gpus: bool = False) -> Estimate | None:
-    return predict([str(word) for word in command], env, gpus=gpus)
+    return predict([str(word) for word in command], env, GPUS if gpus else {})
 
 
 def known(command: Sequence[object], env: Any = (), *, gpus: bool = False) -> Estimate:
@@ -167,10 +168,7 @@ def test_other_servers_are_weighed_coarsely(tmp_path: Path) -> None:
     assert part(whisper, "weights") == 1000
     diffusion = known(["sd-server", "--diffusion-model", path, "--vae", path], gpus=True)
     assert (part(diffusion, "weights"), diffusion.gpu > 2000) == (2000, True)
-    totals = {DeviceId("gpu0"): Bytes(1000)}
-    vllm = predict(["vllm", "serve", "a/model"], {}, gpus=True, gpu_totals=totals)
-    assert vllm is not None
-    assert vllm.gpu == 900
+    assert known(["vllm", "serve", "a/model"], gpus=True).gpu == 900
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

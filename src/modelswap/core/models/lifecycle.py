@@ -41,8 +41,10 @@ class Phase(StrEnum):
 
 # Asked to exit, then killed; `STUCK` has not exited even so.
 LEAVING: Final = frozenset({Phase.STOPPING, Phase.KILLING, Phase.STUCK})
+# Runs, or will.
+UP: Final = frozenset({Phase.STARTING, Phase.READY})
 # Phases in which a process (or container, or actor) exists or may exist.
-ALIVE: Final = LEAVING | {Phase.STARTING, Phase.READY}
+ALIVE: Final = LEAVING | UP
 
 
 class Event(StrEnum):

@@ -25,7 +25,7 @@ from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from modelswap.core.commands import LeaseRequest
     from modelswap.core.spec import ClientId, ModelId, RequestId
@@ -165,6 +165,11 @@ class WaitQueue:
 
     def find(self, id_: RequestId) -> QueuedRequest | None:
         return self._by_id.get(id_)
+
+    @property
+    def models(self) -> Collection[ModelId]:
+        """Those that requests wait for."""
+        return self._counts.keys()
 
     def count(self, model: ModelId) -> int:
         return self._counts.get(model, 0)

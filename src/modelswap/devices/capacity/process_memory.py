@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from modelswap import procfs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 PSS_LIMIT: Final = 1 << 30
 """Bytes: about 10 ms of walking, in which the process can hardly change its address space."""
-_KIB: Final = 1 << 10
-"""Bytes; the kernel's tables count in it."""
 
 
 class ProcessMemory(NamedTuple):
@@ -44,25 +42,19 @@ def memory_of(processes: Collection[int]) -> ProcessMemory:
 def _resident(pid: int) -> ProcessMemory:
     if not procfs.HAS_PROC:
         return _by_psutil(pid)
-    table = _table(pid, "status")
+    table = procfs.sizes(f"/proc/{pid}/status")
     own = sum(table.get(name, 0) for name in (b"RssAnon:", b"RssShmem:", b"HugetlbPages:"))
     return ProcessMemory(own, table.get(b"RssFile:", 0))
 
 
 def _share(pid: int) -> ProcessMemory | None:
     """Return the share of one process; `None` where an old kernel, or another user's process, hides it."""
-    table = _table(pid, "smaps_rollup")
+    table = procfs.sizes(f"/proc/{pid}/smaps_rollup")
     if b"Pss_Anon:" not in table:
         return None
     huge = (b"Shared_Hugetlb:", b"Private_Hugetlb:")
     own = sum(table.get(name, 0) for name in (b"Pss_Anon:", b"Pss_Shmem:", *huge))
     return ProcessMemory(own, table.get(b"Pss_File:", 0))
-
-
-def _table(pid: int, name: str) -> Mapping[bytes, int]:
-    lines = procfs.read_bytes(f"/proc/{pid}/{name}").splitlines()
-    rows = (line.split() for line in lines if line.endswith(b" kB"))
-    return {row[0]: int(row[1]) * _KIB for row in rows}
 
 
 def _by_psutil(pid: int) -> ProcessMemory:

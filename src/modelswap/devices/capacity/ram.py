@@ -18,8 +18,6 @@ from .cgroups import limits_below
 
 RAM: Final = "ram"
 """The id of this device."""
-_KIB: Final = 1 << 10
-"""Bytes; `/proc/meminfo` counts in it."""
 
 
 def read_ram(proc: Path = Path("/proc")) -> DeviceMemory:
@@ -44,8 +42,7 @@ def sharing_processes(proc: Path = Path("/proc")) -> list[int]:
 
 
 def _of_linux(proc: Path) -> tuple[int, int] | None:
-    lines = (line.split() for line in procfs.read_bytes(f"{proc}/meminfo").splitlines())
-    found = {words[0]: int(words[1]) * _KIB for words in lines if len(words) > 1}
+    found = procfs.sizes(f"{proc}/meminfo")
     total, available = found.get(b"MemTotal:", 0), found.get(b"MemAvailable:", 0)
     if not 0 < available <= total:  # an old kernel, and some containers
         return None

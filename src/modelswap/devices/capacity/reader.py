@@ -45,7 +45,7 @@ class Held(NamedTuple):
 
 
 class MachineReader:
-    """The `DeviceReader` of this machine. Threads may share it; calls block."""
+    """Threads may share it; calls block."""
 
     def __init__(
         self,
@@ -71,9 +71,6 @@ class MachineReader:
             found += [] if nvidia is None else nvidia.read()
             found += [amdgpu.read(device) for device in self._cards() if not device.is_unified]
         return visible(tuple(found), self._environ)
-
-    def held_by(self, processes: Collection[int]) -> Mapping[str, int]:
-        return self.held(processes).by_device
 
     def held(self, processes: Collection[int]) -> Held:
         """Return what these processes hold of each device."""

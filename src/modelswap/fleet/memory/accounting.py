@@ -56,8 +56,7 @@ def _pool(
     name, size = DeviceId(device.id), Bytes(device.total)
     total = size if settings.capacity is None else settings.capacity
     rest = max(0, size - total)
-    others = max(0, size - device.free - ours.get(name, 0))
-    foreign = max(0, others - rest)
+    foreign = max(0, device.used_by_others(ours.get(name, 0)) - rest)
     reserve = settings.reserve
     if reserve is None:
         reserve = Bytes(max(0, reserve_of(name, size) - rest))

@@ -73,7 +73,7 @@ class Accounts:
         for model in same:
             run = self.run(model, begun)
             if servers[model][0] is Phase.READY and not run.is_ready:
-                run.on_ready(begun)  # it was ready before anybody looked
+                run.measurement.on_ready(begun)  # it was ready before anybody looked
             run.on_sample(begun, reading.samples[model])
         self._ours = accounting.added(self.runs[model].own for model in same)
         return same

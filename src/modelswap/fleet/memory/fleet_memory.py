@@ -74,9 +74,9 @@ class FleetHost:
             found[model] = self._controller.phase(model), None if server is None else server.pid
         return found
 
-    def is_waited_for(self) -> bool:
-        """Say whether a request is queued."""
-        return self._controller.is_waited_for
+    def is_room_waited_for(self) -> bool:
+        """Say whether a queued request waits for room."""
+        return self._controller.is_room_waited_for
 
     def in_flight(self, model: ModelId) -> int:
         return self._controller.in_flight(model)

@@ -18,8 +18,8 @@ class Host(Protocol):
         """Return phase and pid of each model that may have a process."""
         ...
 
-    def is_waited_for(self) -> bool:
-        """Say whether a request is queued."""
+    def is_room_waited_for(self) -> bool:
+        """Say whether a queued request waits for room."""
         ...
 
     def in_flight(self, model: ModelId) -> int: ...

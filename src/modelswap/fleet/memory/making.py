@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelswap.devices.capacity.reader import MachineReader
@@ -15,6 +13,7 @@ from .watch import MemoryWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from modelswap.config.plan import Model, Plan
     from modelswap.core.placement.policy import DeviceId
@@ -43,14 +42,13 @@ def make_watch(
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(host.on_note, "warn", text)
 
-    store = NeedStore(path or Path(os.devnull), warn)
+    store = NeedStore(path, warn)
     needs = ModelNeeds(plan, store, predicted)
-    is_kept = path is not None
-    return MemoryWatch(plan, host, reader, store, needs, unserved=unserved, is_kept=is_kept)
+    return MemoryWatch(plan, host, reader, store, needs, unserved=unserved)
 
 
 def predicted(model: Model, gpus: Mapping[DeviceId, Bytes]) -> Estimate | None:
     """Predict what the model's server takes; `None`: nothing can be said. It reads files."""
     from modelswap.memory.predict import predict  # noqa: PLC0415 - most needs are declared or learned
 
-    return predict(model.argv, model.env, gpus=bool(gpus), gpu_totals=gpus)
+    return predict(model.argv, model.env, gpus)

@@ -39,28 +39,19 @@ class Run:
         self.is_from_start = is_from_start
         self.held: Mapping[DeviceId, Bytes] = dict(placement.promised)
         """What it is counted for: the larger of measured and promised."""
-        self.is_ready = False
-        self.is_served = False
-        """A request of it has ended."""
-        self.is_measured = False
-        """A sample was taken since it was ready."""
         self.stopping_since: Seconds | None = None
         self._used: Seconds | None = None
         """When a request of it had ended, as far as the measurement was told."""
         self._own: Mapping[DeviceId, Bytes] = {}
 
     @property
+    def is_ready(self) -> bool:
+        return self.measurement.load is not None
+
+    @property
     def own(self) -> Mapping[DeviceId, Bytes]:
         """What no other program can have: not the pages of files. Where nothing is told, what it counts for."""
         return {**self.held, **self._own}
-
-    def on_ready(self, now: Seconds) -> None:
-        self.is_ready = True
-        self.measurement.on_ready(now)
-
-    def on_served(self) -> None:
-        self.is_served = True
-        self.measurement.on_request_ended()
 
     def note_use(self, used: Seconds) -> None:
         """Learn when it was used last: when it became ready, or its last request ended."""
@@ -77,9 +68,7 @@ class Run:
     def on_sample(self, begun: Seconds, sample: Sample) -> None:
         if self.stopping_since is not None and begun >= self.stopping_since:
             return
-        was_ready = self.is_ready
         self.measurement.on_sample(begun, sample)
-        self.is_measured = self.is_measured or was_ready
         told = {} if sample.is_elsewhere else sample.held.own
         own = {DeviceId(device): Bytes(size) for device, size in told.items()}
         self._own = {**self.measurement.held, **own}

@@ -1,7 +1,7 @@
 """Watches the memory of devices and models, and tells the decisions what changed.
 
 It reads when a model starts, is ready or has exited, when a request is to load a model, every few seconds
-while a model loads or works, and more often while a request waits.
+while a model loads or works, and more often while a request waits for room.
 
 Guarantees: nothing blocks the event loop. A request waits for a reading or a prediction at most
 `early.MOMENT`; then it is decided by what is known.
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from modelswap.core.explaining.quantities import size_text
-from modelswap.core.models.lifecycle import LEAVING, Phase
+from modelswap.core.models.lifecycle import LEAVING, UP, Phase
 from modelswap.core.placement.policy import NO_FACTS, Facts
 from modelswap.memory.measuring import WHILE_USED
 from modelswap.units import Seconds
@@ -46,10 +46,9 @@ if TYPE_CHECKING:
     from .runs import Run
 
 PERIOD_WAITING: Final = Seconds(0.25)
-"""While a request waits: it is to go on as soon as there is room, and a reading takes a few milliseconds."""
+"""While a request waits for room: it is to go on as soon as there is, and a reading takes a few milliseconds."""
 CLOSING: Final = Seconds(1.0)
 """For the last write of what was learned; a disk that takes longer does not delay the end."""
-UP: Final = frozenset({Phase.STARTING, Phase.READY})
 
 
 class MemoryWatch:
@@ -62,12 +61,8 @@ class MemoryWatch:
         needs: ModelNeeds,
         *,
         unserved: set[ModelId],
-        is_kept: bool,
     ) -> None:
-        """*unserved* is kept up to date: the models whose first end of a request is to be told.
-
-        *is_kept*: what was learned is read from the store's file and written there.
-        """
+        """*unserved* is kept up to date: the models whose first end of a request is to be told."""
         self._plan = plan
         self._host = host
         self._store = store
@@ -94,7 +89,7 @@ class MemoryWatch:
         self._facts = NO_FACTS
         self._is_stored = False
         """The store has been read."""
-        self._worker.run(store.open if is_kept else _nothing, self._on_stored, self._on_stored)
+        self._worker.run(store.open, self._on_stored, self._on_stored)
 
     @property
     def is_in_use(self) -> bool:
@@ -134,7 +129,7 @@ class MemoryWatch:
         """Have predicted what is not known of the models, as soon as the devices are."""
         self._unpredicted.update(models)
         if self._readings.read_at is not None:
-            self._predictions.ask(self._unpredicted, anew=True)
+            self._predictions.ask(self._unpredicted)
             self._unpredicted.clear()
 
     def _is_prepared(self, models: Iterable[ModelId]) -> bool:
@@ -144,7 +139,7 @@ class MemoryWatch:
     def _decide(self, then: Callable[[], None]) -> None:
         self._publish(is_certain=True)
         then()
-        if self._host.is_waited_for():
+        if self._host.is_room_waited_for():
             self._schedule()
 
     def settle(self) -> None:
@@ -167,7 +162,7 @@ class MemoryWatch:
         if phase is Phase.STOPPED:
             self._on_stopped(model, run)
         elif phase is Phase.READY and not run.is_ready:
-            run.on_ready(now)
+            run.measurement.on_ready(now)
             self._unserved.add(model)
             if run.is_from_start and run.measurement.load is not None:
                 self._needs.learn_load(model, run.measurement.load)
@@ -179,7 +174,7 @@ class MemoryWatch:
     def on_served(self, model: ModelId) -> None:
         """Measure a model whose first request has ended: now it has all that it needs."""
         self._unserved.discard(model)
-        self._accounts.run(model, self._readings.now).on_served()
+        self._accounts.run(model, self._readings.now).measurement.on_request_ended()
         self._loop.call_soon(self._readings.read)
 
     def _on_stopped(self, model: ModelId, run: Run) -> None:
@@ -264,7 +259,7 @@ class MemoryWatch:
         wanted = list(models)
         await self._until(
             lambda: all(map(self._needs.is_predicted, wanted)),
-            partial(self._predictions.ask, wanted, anew=True),
+            partial(self._predictions.ask, wanted),
         )
         return self.state()
 
@@ -281,7 +276,7 @@ class MemoryWatch:
     def _subjects(self) -> Subjects:
         self._note_use()
         pids = {m: pid for m, (_, pid) in self._host.servers().items() if pid is not None}
-        return Subjects(pids, with_holders=self._host.is_waited_for() or not self.is_in_use)
+        return Subjects(pids, with_holders=self._host.is_room_waited_for() or not self.is_in_use)
 
     def _on_reading(self, reading: Reading, pids: Mapping[ModelId, int], begun: Seconds) -> None:
         for model, run in self._accounts.runs.items():
@@ -309,9 +304,9 @@ class MemoryWatch:
         self._schedule()
 
     def _learn(self, model: ModelId, run: Run) -> None:
-        if run.is_ready and not run.is_served:
+        if run.is_ready and not run.measurement.is_served:
             self._unserved.add(model)
-        if run.is_measured:
+        if run.measurement.is_measured:
             self._needs.on_measured(model, dict(run.measurement.peaks))
         peaks = run.measurement.worth_storing()
         if peaks is not None:
@@ -328,7 +323,7 @@ class MemoryWatch:
         """Set the time of the next look, if there is a reason for one."""
         if not self.is_in_use:
             return
-        if self._host.is_waited_for():
+        if self._host.is_room_waited_for():
             self._readings.call_later(PERIOD_WAITING, self._readings.read)
         elif self._accounts.runs:
             self._readings.call_later(self._pause(), self._look)
@@ -370,7 +365,7 @@ class MemoryWatch:
                 held=self._accounts.held(),
                 reload=self._needs.reload,
             )
-        is_fine = is_certain or self._host.is_waited_for()
+        is_fine = is_certain or self._host.is_room_waited_for()
         if matter(self._facts, facts, is_waited_for=is_fine):
             self._facts = replace(facts, epoch=self._facts.epoch + 1)
             self._host.on_facts(self._facts)

@@ -65,7 +65,6 @@ class Options:
     slots: int = 1
     is_unified: bool = False
     """All slots share one cache."""
-    batch: int = _BATCH
     ubatch: int = _UBATCH
     keys: CacheType = F16
     values: CacheType = F16
@@ -114,7 +113,6 @@ def read_options(
         context=min(max(0, _number(words, "ctx-size", 0)), MOST_CONTEXT),
         slots=min((_AUTO_SLOTS if is_llama_server else 1) if is_auto else slots, MOST_SEQUENCES),
         is_unified=_switch(words, "kv-unified", default=is_auto and is_llama_server),
-        batch=min(batch, MOST_CONTEXT),
         ubatch=min(ubatch, batch, MOST_CONTEXT),
         keys=_cache_type(words, "cache-type-k"),
         values=_cache_type(words, "cache-type-v"),

@@ -9,6 +9,7 @@ from modelswap.memory.estimate import Estimate, Part
 from modelswap.units import Bytes
 
 from .command import Server
+from .llama_cpp import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +28,6 @@ _WORKER: Final = Bytes(4 << 30)
 """Of the machine's memory, of each process of PyTorch with CUDA and a model. A guess: not measured."""
 _MOST_GPUS: Final = 64
 """Of one server."""
-_PROGRAM: Final = Bytes(32 << 20)
-"""Of a program in C++ with its libraries, as llama.cpp's."""
 
 _WHISPER_FIXED: Final = Bytes(170 << 20)
 """Beside the share of the file that follows; from the same table."""
@@ -82,7 +81,7 @@ def by_size(server: Server, size: int, *, gpus: bool) -> Estimate:
         parts=(
             Part(name="weights", bytes=Bytes(size), is_on_gpu=gpus),
             Part(name="compute buffers", bytes=buffers, is_on_gpu=gpus),
-            Part(name="program", bytes=_PROGRAM),
+            Part(name="program", bytes=PROGRAM),
         )
     )
 

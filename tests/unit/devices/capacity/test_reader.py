@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.devices.capacity import amdgpu
-from modelswap.devices.capacity.foreign import foreign
 from modelswap.devices.capacity.process_memory import memory_of
 from modelswap.devices.capacity.reader import MOST_HOLDERS, Held, MachineReader
 from modelswap.devices.memory import Holder
@@ -39,7 +38,7 @@ def test_a_machine_without_gpus(tmp_path: Path) -> None:
     held = machine.held([ME])
     assert held.by_device["ram"] == pytest.approx(memory.own + memory.file, rel=0.1)
     assert held.own["ram"] + held.file_pages == held.by_device["ram"]
-    assert machine.held_by([]) == {"ram": 0}
+    assert machine.held([]).by_device == {"ram": 0}
 
 
 def test_all_vendors(tmp_path: Path) -> None:
@@ -62,9 +61,12 @@ def test_what_others_use(tmp_path: Path) -> None:
     used = Card("GeForce", "GPU-a", 24 * GIB, 10 * GIB, compute={ME: 4 * GIB, 1: 5 * GIB})
     machine, _ = reader(tmp_path, used)
     reading = machine.read()
-    assert foreign(reading, machine.held([ME]).own)["gpu0"] == 6 * GIB
+    assert reading[1].used_by_others(machine.held([ME]).own["gpu0"]) == 6 * GIB
     assert machine.holders(reading[1], [ME]) == (Holder(1, name_of(1), 5 * GIB),)
-    assert foreign(MachineReader(drm=tmp_path, open_nvml=lambda: Nvml(RecordedNvml(idle_h100()))).read(), {})["gpu0"] == H100_RESERVED  # fmt: skip
+    idle = MachineReader(
+        drm=tmp_path, open_nvml=lambda: Nvml(RecordedNvml(idle_h100())), environ={}
+    )
+    assert idle.read()[1].used_by_others(0) == H100_RESERVED
 
 
 def test_who_holds_the_memory(tmp_path: Path) -> None:

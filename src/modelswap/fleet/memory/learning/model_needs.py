@@ -106,7 +106,9 @@ class ModelNeeds:
     def is_settled(self, model: ModelId) -> bool:
         """Say whether a prediction would not change the need."""
         found = self._models.get(model)
-        return found is None or self.is_predicted(model) or ANY_DEVICE in found.memory
+        if found is None or self.is_predicted(model):
+            return True
+        return ANY_DEVICE in found.memory and not self._gpus  # which GPU it takes is in the command
 
     def is_predicted(self, model: ModelId) -> bool:
         """Say whether a prediction was tried."""
@@ -181,16 +183,15 @@ class ModelNeeds:
         found = self._models.get(model)
         if found is None:
             return self.known.get(model, UNKNOWN_NEED) if model in self._measured else UNKNOWN_NEED
-        memory = found.memory
         learned = self._store.get(found.identity)
         predicted = self._predicted.get(found.identity)
         measured = self._measured.get(model)
         once = self._measured_once.get(found.identity)
         if once and predicted is None and (learned is None or not learned.peaks):
             peaks = {str(device): int(size) for device, size in once.items()}
-            learned = msgspec.structs.replace(learned or LearnedNeed(), peaks=peaks)
+            learned = msgspec.structs.replace(learned or LearnedNeed(), runs=(peaks,))
         need = need_of(
-            declared=memory.get(ANY_DEVICE) or memory or None,
+            declared=found.memory,
             learned=learned,
             predicted=predicted,
             gpus=tuple(self._gpus),
@@ -204,7 +205,7 @@ class ModelNeeds:
             least = predicted.least_ram(has_gpus=bool(self._gpus))
             need = _bounded(need, UNKNOWN_NEED, self._alone)
             return replace(need, is_fitted=True, least_ram=min(least, need.fixed[RAM]))
-        first = None if learned is None else LearnedNeed(peaks=learned.first)
+        first = None if learned is None else LearnedNeed(runs=(learned.first,))
         least_need = need_of(learned=first, predicted=predicted, gpus=tuple(self._gpus))
         return _bounded(need, least_need, self._alone)
 

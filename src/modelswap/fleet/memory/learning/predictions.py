@@ -24,12 +24,11 @@ class Predictions:
         self._asked: set[str] = set()
         """Identities whose prediction is under way."""
 
-    def ask(self, models: Iterable[ModelId], *, anew: bool = False) -> None:
-        """Predict what is not known of the models; *anew*: also where it would change nothing."""
-        is_known = self._needs.is_predicted if anew else self._needs.is_settled
+    def ask(self, models: Iterable[ModelId]) -> None:
+        """Predict the needs that were not predicted yet."""
         for model in models:
             identity = self._needs.identity(model)
-            if is_known(model) or identity in self._asked:
+            if self._needs.is_predicted(model) or identity in self._asked:
                 continue
             self._asked.add(identity)
             done = partial(self._on_predicted, identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,7 +86,7 @@ def test_from_unknown_to_learned(tmp_path: Path) -> None:
     assert sizes(needs) == (NeedSource.LEARNED, {RAM: 30}, 350)
     learned = needs.learned(A)
     assert learned is not None
-    assert learned.measured == 1
+    assert len(learned.runs) == 1
 
 
 def test_what_runs_needs_at_least_what_it_holds(tmp_path: Path) -> None:
@@ -172,11 +173,22 @@ def test_what_is_reclaimable(tmp_path: Path) -> None:
 
 
 def test_a_declared_size_says_all(tmp_path: Path) -> None:
-    """A prediction would not change it; that of devices leaves the rest to other sources."""
+    """Without GPUs a prediction would not change it; that of devices leaves the rest to other sources."""
     needs = needs_of(plan(", memory: 200MiB", ", memory: {gpu: 200MiB}"), tmp_path)
-    assert sizes(needs) == (NeedSource.DECLARED, {}, 200)
+    needs.on_pools(POOLS[:1])
+    assert sizes(needs) == (NeedSource.DECLARED, {RAM: 200}, 0)
     assert needs.is_settled(A)
     assert not needs.is_settled(B)
+
+
+def test_a_declared_size_on_the_gpu_that_the_command_names(tmp_path: Path) -> None:
+    """The command is read before the first load, too: the size lies where the server will be."""
+    needs = needs_of(plan(", memory: 200MiB"), tmp_path)
+    assert sizes(needs) == (NeedSource.DECLARED, {}, 200)
+    assert not needs.is_settled(A)
+    needs.on_predicted(needs.identity(A), replace(estimate(300, 20), devices=(GPU,)))
+    assert sizes(needs) == (NeedSource.DECLARED, {RAM: 20, GPU: 200}, 0)
+    assert needs.is_settled(A)
 
 
 def test_a_declared_need_that_was_too_small(tmp_path: Path) -> None:
