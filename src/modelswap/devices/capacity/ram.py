@@ -34,6 +34,19 @@ def read_ram(proc: Path = Path("/proc")) -> DeviceMemory:
     return DeviceMemory(RAM, where, total, min(free, total), vendor="Apple" if is_apple else "")
 
 
+def free_unmapped(proc: Path = Path("/proc")) -> int | None:
+    """Return how many bytes of files can be read without driving mapped pages out; `None`: it is not told.
+
+    llama.cpp maps the weights that it runs from.
+    """
+    found = _of_linux(proc)
+    if found is None:
+        return None
+    total, free = found
+    limited = [limit.free - limit.mapped for limit in limits_below(total, proc)]
+    return min([free - _meminfo(proc).get(b"Mapped:", 0), *limited])
+
+
 def sharing_processes(proc: Path = Path("/proc")) -> list[int]:
     """Return the processes that use this memory: those of the cgroup that limits it most, else all."""
     total, free = _of_linux(proc) or (0, 0)
@@ -44,12 +57,16 @@ def sharing_processes(proc: Path = Path("/proc")) -> list[int]:
 
 
 def _of_linux(proc: Path) -> tuple[int, int] | None:
-    lines = (line.split() for line in procfs.read_bytes(f"{proc}/meminfo").splitlines())
-    found = {words[0]: int(words[1]) * _KIB for words in lines if len(words) > 1}
+    found = _meminfo(proc)
     total, available = found.get(b"MemTotal:", 0), found.get(b"MemAvailable:", 0)
     if not 0 < available <= total:  # an old kernel, and some containers
         return None
     return total, min(total, available + _zfs_cache(proc))
+
+
+def _meminfo(proc: Path) -> dict[bytes, int]:
+    lines = (line.split() for line in procfs.read_bytes(f"{proc}/meminfo").splitlines())
+    return {words[0]: int(words[1]) * _KIB for words in lines if len(words) > 1}
 
 
 def _zfs_cache(proc: Path) -> int:
