@@ -109,6 +109,20 @@ models:
     assert model.metadata["found"]["architecture"] == "qwen3"  # type: ignore[index,call-overload]  # JSON
 
 
+def test_macros_are_not_for_texts_of_files(snapshot: Path) -> None:
+    """Neither a header nor a file's name tells what the author's macros hold."""
+    text = f"macros: {{token: s3cr3t}}\nmodels: {{a: {{source: '{SOURCE}'}}}}"
+    header = {"general__architecture": "${token}"}
+    file = chat_model(**header).write(snapshot / "Foo-Q4_K_M.gguf")
+    model = model_of(load_text(text))
+    assert "s3cr3t" not in f"{model.description} {model.metadata} {model.argv}"
+    file.rename(snapshot / "Foo-${token}-Q4_K_M.gguf")
+    loaded = load_text(text)
+    assert model_of(loaded).is_missing
+    assert "s3cr3t" not in f"{model_of(loaded).argv} {loaded.lines()}"
+    assert "its files cannot be served: its name holds" in loaded.lines()[0]
+
+
 def test_templates_fit_pulled_models() -> None:
     """Without a command of its own a model is started as a found one, templates included."""
     loaded = load_text(f"""
