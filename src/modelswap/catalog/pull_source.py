@@ -91,11 +91,16 @@ class OllamaSource:
     tag: str
 
     @property
-    def text(self) -> str:
+    def base(self) -> str:
+        """The name without its tag; parts that are Ollama's own are left out, as Ollama does."""
         parts = [self.host, self.namespace, self.name]
         if self.host == DEFAULT_REGISTRY:
             parts = parts[1:] if self.namespace != DEFAULT_NAMESPACE else parts[2:]
-        return f"ollama:{'/'.join(parts)}:{self.tag}"
+        return "/".join(parts)
+
+    @property
+    def text(self) -> str:
+        return f"ollama:{self.base}:{self.tag}"
 
 
 PullSource = HubSource | UrlSource | OllamaSource

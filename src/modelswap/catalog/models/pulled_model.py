@@ -39,6 +39,8 @@ def describe(pulled: PulledModel, name: str, source: ModelSource) -> FoundModel:
         format=ModelFormat.GGUF if is_gguf else ModelFormat.SAFETENSORS,
         source=source,
         mmproj=pulled.mmproj,
+        options=pulled.options,
+        adapters=pulled.adapters,
         quantization=stem_parts(pulled.path.stem).tag.removeprefix("i1-"),
     )
     return _with_header(model, files) if is_gguf else model

@@ -12,7 +12,7 @@ from modelswap.catalog.files import Folder
 from modelswap.catalog.pull_source import HubSource, OllamaSource, UrlSource
 from modelswap.catalog.small_files import read_start
 from modelswap.catalog.stores.hugging_face import open_repository
-from modelswap.catalog.stores.ollama_manifest import ManifestError, Store
+from modelswap.catalog.stores.ollama_manifest import MANIFESTS, ManifestError, Store
 
 from .hub_choice import HubChoice, NoSuchModelError, choose_files
 from .model import PulledModel
@@ -30,7 +30,6 @@ _MOST_ENTRIES: Final = 20_000
 _MOST_INDEX: Final = 64 << 20
 """Bytes of the list of tensors beside split safetensors: some 100 a tensor."""
 _INDEX: Final = "model.safetensors.index.json"
-_MANIFESTS: Final = ("manifests-v2", "manifests")
 
 
 class _Index(msgspec.Struct):
@@ -125,7 +124,7 @@ def _has_all_parts(snapshot: Path) -> bool:
 
 def in_store(source: OllamaSource, store: Path) -> PulledModel | None:
     """Return the model if a store has its manifest and all its blobs."""
-    for folder in _MANIFESTS:
+    for folder in MANIFESTS:
         path = store / folder / source.host / source.namespace / source.name / source.tag
         if is_file(path):
             try:
@@ -137,11 +136,19 @@ def in_store(source: OllamaSource, store: Path) -> PulledModel | None:
 
 def _from_manifest(store: Store, path: Path) -> PulledModel | None:
     manifest = store.read_manifest(path)
-    weights = [Path(store.blob(layer).path) for layer in manifest.of_kind("model")]
-    projectors = [Path(store.blob(layer).path) for layer in manifest.of_kind("projector")]
+    weights, projectors, adapters = (
+        tuple(Path(store.blob(layer).path) for layer in manifest.of_kind(kind))
+        for kind in ("model", "projector", "adapter")
+    )
     if len(weights) != 1:  # llama.cpp finds parts by their names, which blobs lack
         return None
-    return PulledModel(path=weights[0], files=tuple(weights), mmproj=next(iter(projectors), None))
+    return PulledModel(
+        path=weights[0],
+        files=weights,
+        mmproj=next(iter(projectors), None),
+        adapters=adapters,
+        options=store.options(manifest),
+    )
 
 
 def is_file(path: Path) -> bool:
