@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from modelswap.catalog.files import Folder
+from modelswap.catalog.files import look_at
+from modelswap.catalog.models.safetensors_folder import listed
 from modelswap.catalog.pull_source import HubSource, OllamaSource, UrlSource
-from modelswap.catalog.small_files import read_start
-from modelswap.catalog.stores.hugging_face import open_repository
+from modelswap.catalog.stores.hugging_face import snapshots_in
 from modelswap.catalog.stores.ollama_manifest import MANIFESTS, ManifestError, Store
 
 from .hub_choice import HubChoice, NoSuchModelError, choose_files
@@ -27,17 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_ENTRIES: Final = 20_000
 """Files and folders of one snapshot that are looked at."""
-_MOST_INDEX: Final = 64 << 20
-"""Bytes of the list of tensors beside split safetensors: some 100 a tensor."""
-_INDEX: Final = "model.safetensors.index.json"
-
-
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]
-
-
-_DECODER: Final = msgspec.json.Decoder(_Index)
-"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
 
 
 def locate(source: PullSource, places: Places) -> PulledModel | None:
@@ -53,10 +40,7 @@ def locate(source: PullSource, places: Places) -> PulledModel | None:
 
 
 def _in_the_cache(source: HubSource, places: Places) -> PulledModel | None:
-    path = places.repository(source.repository)
-    if not is_folder(path / "snapshots"):
-        return None
-    snapshots = open_repository(Folder(str(path), ())).snapshots
+    snapshots = snapshots_in(places.repository(source.repository), [])
     return next(filter(None, (in_snapshot(source, Path(one)) for one in snapshots)), None)
 
 
@@ -113,13 +97,10 @@ def _paths(folder: Path) -> Iterator[str]:
 def _has_all_parts(snapshot: Path) -> bool:
     """Tell whether the files are there that the list of tensors names, or the one file without a list."""
     try:
-        data = read_start(snapshot / _INDEX, _MOST_INDEX)
-        index = _DECODER.decode(data)
-    except FileNotFoundError:
-        return True
+        listed(look_at(str(snapshot)), [])
     except (OSError, ValueError, RecursionError):
         return False
-    return all(is_file(snapshot / name) for name in set(index.weight_map.values()))
+    return True
 
 
 def in_store(source: OllamaSource, store: Path) -> PulledModel | None:
@@ -154,12 +135,5 @@ def _from_manifest(store: Store, path: Path) -> PulledModel | None:
 def is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
     except OSError:
         return False

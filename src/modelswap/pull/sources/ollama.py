@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from modelswap.catalog.pulls.local import is_folder
 from modelswap.catalog.stores.ollama_manifest import MOST_MANIFEST, Layer
 from modelswap.pull.failures import PullError
 from modelswap.pull.progress import FileProgress, PullFailure
@@ -166,6 +165,6 @@ def _writable(places: Places) -> Path:
     *stores, ours = places.ollama
     for store in stores:
         folders = (store / "blobs", store / "manifests", store)
-        if all(is_folder(path) and os.access(path, os.W_OK | os.X_OK) for path in folders):
+        if all(os.access(path, os.W_OK | os.X_OK) and path.is_dir() for path in folders):
             return store
     return ours
