@@ -26,11 +26,6 @@ class NotInCacheError(Exception):
     """The files are not the cache's: they are not removed."""
 
 
-def is_in_cache(path: Path) -> bool:
-    """Tell whether a file lies in a snapshot of a repository of the cache."""
-    return _repository_of(path) is not None
-
-
 def remove(files: Sequence[Path]) -> Bytes:
     """Remove the files of one model from every revision of its repository; return the bytes freed.
 
@@ -71,6 +66,7 @@ def _files_in(snapshot: Path, names: set[str]) -> list[Path]:
 
 
 def _repository_of(path: Path) -> Path | None:
+    """Return the cache's folder of the repository that a file of a snapshot belongs to."""
     parts = path.parts
     for index in range(len(parts) - 1, 0, -1):
         if parts[index] == _SNAPSHOTS and parts[index - 1].startswith(_REPOSITORY):
