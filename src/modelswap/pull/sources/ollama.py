@@ -13,7 +13,7 @@ import msgspec
 
 from modelswap.catalog.stores.ollama_manifest import MOST_MANIFEST, Layer
 from modelswap.pull.failures import PullError
-from modelswap.pull.progress import FileProgress, PullFailure
+from modelswap.pull.progress import PullFailure
 from modelswap.pull.transfer.fetch import Download
 from modelswap.pull.transfer.http_answers import host_of, refusal, translated
 from modelswap.pull.transfer.partial_file import Checksum, has_size
@@ -86,10 +86,7 @@ class OllamaPlanner:
             downloads=tuple(
                 self._download(layer, path) for layer, path in blobs.items() if layer not in here
             ),
-            present=tuple(
-                FileProgress(name=layer.file, done=Bytes(layer.size), total=Bytes(layer.size))
-                for layer in here
-            ),
+            present={layer.file: layer.size for layer in here},
             finish=lambda: self._finish(data),
             folder=self._store / "blobs",
         )
