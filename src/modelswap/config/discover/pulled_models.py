@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
 from modelswap.catalog.models.pulled_model import describe
-from modelswap.catalog.pull_source import HubSource, OllamaSource, parse_source
+from modelswap.catalog.pull_source import (
+    EXPECTED,
+    HubSource,
+    OllamaSource,
+    WrongSourceError,
+    parse_source,
+)
 from modelswap.catalog.pulled import located
 from modelswap.config.tree.node import Map, MapEntry, Scalar, text
 from modelswap.units import Bytes
@@ -67,15 +73,10 @@ class PulledModels:
             return None  # the decoder reports it
         try:
             return parse_source(source.text)
-        except ValueError as wrong:
-            self._report_wrong(str(wrong), source, path)
+        except WrongSourceError as wrong:
+            message = f"{EXPECTED}; found {wrong.found!r}: {wrong.reason}"
+            self._report.problem(source.mark, path, message)
             return None
-
-    def _report_wrong(self, wrong: str, source: Scalar, path: Path) -> None:
-        seen, _, rest = wrong.partition(" names no source: ")
-        reason, _, expected = rest.partition("; ")
-        message = f"{expected}; found {seen}: {reason}" if expected else wrong
-        self._report.problem(source.mark, path, message)
 
     def _found(self, source: PullSource, node: Node, name: str) -> FoundModel | None:
         """Return the model if it is here; what is wrong with it is a warning about this machine.
