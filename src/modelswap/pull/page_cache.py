@@ -61,21 +61,17 @@ class PageCacheWarmer:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Path, ...]] = deque()
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
 
     def warm(self, files: Iterable[Path]) -> None:
         """Read these files after those that are waiting; return at once."""
         with self._lock:
             self._waiting.append(tuple(files))
-            if self._thread is None and not self._stop.is_set():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="page cache", daemon=True)
                 self._thread.start()
 
-    def close(self) -> None:
-        self._stop.set()
-
     def join(self) -> None:
-        """Wait until everything was read, or reading has stopped."""
+        """Wait until everything was read, or memory got short."""
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -84,7 +80,7 @@ class PageCacheWarmer:
         lower_priority()
         while True:
             with self._lock:
-                if not self._waiting or self._stop.is_set():
+                if not self._waiting:
                     self._thread = None
                     return
                 files = self._waiting.popleft()
@@ -99,7 +95,7 @@ class PageCacheWarmer:
                 return
 
     def _read(self, path: Path, count: int) -> bool:
-        """Read the start of a file; false: there is no memory left for more, or the program ends."""
+        """Read the start of a file; false: there is no memory left for more."""
         try:
             fd = os.open(path, os.O_RDONLY)
         except OSError:
@@ -112,8 +108,6 @@ class PageCacheWarmer:
                     next_look += _CHECK_EVERY
                     if not self._has_room():
                         return False
-                if self._stop.is_set():
-                    return False
                 got = os.readv(fd, [buffer[: count - done]])
                 if not got:
                     return True

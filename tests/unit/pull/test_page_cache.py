@@ -93,16 +93,6 @@ def test_reading_stops_when_memory_gets_short(tmp_path: Path) -> None:
     assert resident(path) == before
 
 
-def test_a_closed_one_reads_nothing(tmp_path: Path) -> None:
-    path = on_disk_only(tmp_path / "a", 8 << 20)
-    before = resident(path)
-    warmer = PageCacheWarmer(lambda: PLENTY)
-    warmer.close()
-    warmer.warm([path])
-    warmer.join()
-    assert resident(path) == before
-
-
 def test_the_thread_has_the_lowest_priority_and_no_other_one_does() -> None:
     """Disk and processor: the kernel confirms both, for this thread alone."""
     get = {"x86_64": 252, "aarch64": 31}[os.uname().machine]
