@@ -48,7 +48,8 @@ def remove(files: Sequence[Path]) -> Bytes:
     for blob in blobs:
         if blob not in used and blob.is_relative_to(repository.resolve()):
             blob.unlink(missing_ok=True)
-    _remove_revisions(repository, [one for one in snapshots if not any(_weights(one))])
+    if empty := [one for one in snapshots if not _weights(one)]:
+        _remove_revisions(repository, empty)
     return Bytes(max(0, before - _size(repository)))
 
 
