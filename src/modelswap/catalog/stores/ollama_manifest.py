@@ -36,15 +36,20 @@ class ManifestError(ValueError):
     """What is wrong with a manifest: a clause that goes on after the model's name."""
 
 
-class Layer(msgspec.Struct, frozen=True, rename="camel"):
+class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+    """What a manifest says of a blob, without its name and size."""
+
     media_type: str = ""
-    digest: str = ""
-    size: int = 0
 
     @property
     def kind(self) -> str:
         """Such as `model`, `projector`, `params`; other media types keep their whole name."""
         return self.media_type.partition(";")[0].strip().removeprefix(_KIND)
+
+
+class Layer(Descriptor, frozen=True):
+    digest: str = ""
+    size: int = 0
 
 
 class _Manifest(msgspec.Struct, rename="camel"):

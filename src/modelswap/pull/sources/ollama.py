@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from modelswap.catalog.stores.ollama_manifest import MOST_MANIFEST, Layer
+from modelswap.catalog.stores.ollama_manifest import MOST_MANIFEST, Descriptor
 from modelswap.pull.failures import PullError
 from modelswap.pull.progress import PullFailure
 from modelswap.pull.transfer.fetch import Download
@@ -43,7 +43,7 @@ _OURS: Final = ".modelswap"
 """Folder in a store for what is not whole yet: Ollama deletes what it does not know among its blobs."""
 
 
-class _Layer(Layer, frozen=True, kw_only=True):
+class _Layer(Descriptor, frozen=True, kw_only=True):
     """One that a registry names, checked: it becomes the name of a file here."""
 
     digest: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
