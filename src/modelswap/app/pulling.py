@@ -31,15 +31,6 @@ class PullerOnDemand:
         self._warmer: PageCacheWarmer | None = None
         self._listeners: list[Callable[[PullProgress], None]] = []
 
-    def _ready(self) -> Puller:
-        if self._puller is None:
-            from modelswap.pull.puller import ThreadPuller  # noqa: PLC0415 - as above
-
-            self._puller = ThreadPuller(warm=self._warm)
-            for listener in self._listeners:
-                self._puller.subscribe(listener)
-        return self._puller
-
     def _warm(self, files: Iterable[Path]) -> None:
         from modelswap.pull.page_cache import PageCacheWarmer  # noqa: PLC0415 - after a pull
 
@@ -55,10 +46,19 @@ class PullerOnDemand:
                 self._warm(found.all_files)
 
     def located(self, source: str) -> PulledModel | None:
-        return self._ready().located(source)
+        """Look at the disk, on any thread: no puller is made for it, as that is the loop's to do."""
+        from modelswap.catalog.pulled import located  # noqa: PLC0415 - only where a model has a source
+
+        return located(source)
 
     def start(self, source: str) -> PullProgress:
-        return self._ready().start(source)
+        if self._puller is None:
+            from modelswap.pull.puller import ThreadPuller  # noqa: PLC0415 - as above
+
+            self._puller = ThreadPuller(warm=self._warm)
+            for listener in self._listeners:
+                self._puller.subscribe(listener)
+        return self._puller.start(source)
 
     def progress(self, source: str) -> PullProgress | None:
         return None if self._puller is None else self._puller.progress(source)

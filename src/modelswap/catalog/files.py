@@ -203,3 +203,8 @@ class Walk:
     def _remark(self, path: str, text: str) -> None:
         shown = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], path)
         self.remarks.append(Remark(shown, text))
+
+
+def look_at(path: str) -> Folder:
+    """Return what one folder holds; empty where it cannot be looked at."""
+    return next(iter(Walk(path)), Folder(path, ()))

@@ -88,6 +88,15 @@ def part_of(stem: str) -> tuple[str, int, int] | None:
     return (stem[: found.start()], int(found[1]), int(found[2])) if found else None
 
 
+def parts_of(stem: str) -> list[str]:
+    """Return the stems of all parts of the split file that one part belongs to, in order; else the stem alone."""
+    found = part_of(stem)
+    if found is None or found[2] <= 1:
+        return [stem]
+    whole, _, count = found
+    return [f"{whole}-{number:05}-of-{count:05}" for number in range(1, count + 1)]
+
+
 def stem_parts(stem: str) -> StemParts:
     file = _CACHED_DOWNLOAD.sub("", stem)
     if file != stem and (parts := stem_parts(file)).base:

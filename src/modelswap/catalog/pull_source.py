@@ -91,21 +91,26 @@ class OllamaSource:
     tag: str
 
     @property
-    def text(self) -> str:
+    def base(self) -> str:
+        """The name without its tag; parts that are Ollama's own are left out, as Ollama does."""
         parts = [self.host, self.namespace, self.name]
         if self.host == DEFAULT_REGISTRY:
             parts = parts[1:] if self.namespace != DEFAULT_NAMESPACE else parts[2:]
-        return f"ollama:{'/'.join(parts)}:{self.tag}"
+        return "/".join(parts)
+
+    @property
+    def text(self) -> str:
+        return f"ollama:{self.base}:{self.tag}"
 
 
 PullSource = HubSource | UrlSource | OllamaSource
 
 
 def parse_source(text: str) -> PullSource:
-    """Return what a text names; raise `ValueError` saying what was found and what was expected."""
+    """Return what a text names; raise `WrongSourceError` saying what was found and what was expected."""
     text = text.strip()
     if len(text) > _MOST_TEXT:
-        raise ValueError(f"has {len(text)} characters, at most {_MOST_TEXT} are accepted")
+        raise _wrong(text, f"it has {len(text)} characters, at most {_MOST_TEXT} are accepted")
     if _UNPRINTABLE.search(text):
         raise _wrong(text, "it has a control character")
     scheme, colon, rest = text.partition(":")
@@ -125,8 +130,17 @@ def canonical(text: str) -> str:
     return parse_source(text).text
 
 
-def _wrong(text: str, reason: str) -> ValueError:
-    return ValueError(f"{_shown(text)!r} names no source: {reason}; {EXPECTED}")
+class WrongSourceError(ValueError):
+    """A text that names no source: what was found, without secrets, and what is wrong with it."""
+
+    def __init__(self, found: str, reason: str) -> None:
+        super().__init__(f"{found!r} names no source: {reason}; {EXPECTED}")
+        self.found = found
+        self.reason = reason
+
+
+def _wrong(text: str, reason: str) -> WrongSourceError:
+    return WrongSourceError(_shown(text), reason)
 
 
 def _shown(text: str) -> str:

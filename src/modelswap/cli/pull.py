@@ -99,11 +99,9 @@ def _sources_of(config: Path) -> dict[str, str]:
     loaded = load(config, None)
     if loaded.plan is None:
         fail(*loaded.lines(strict=False))
-    sources = {
-        str(name): str(getattr(model, "source", "") or "")
-        for name, model in loaded.plan.models.items()
-    }
-    return sources | {alias: sources[str(name)] for alias, name in loaded.plan.aliases.items()}
+    models = loaded.plan.models
+    sources = {str(name): model.source for name, model in models.items()}
+    return sources | {alias: models[name].source for alias, name in loaded.plan.aliases.items()}
 
 
 async def _pull(sources: list[str], shown: Output) -> list[PullProgress]:
@@ -112,7 +110,6 @@ async def _pull(sources: list[str], shown: Output) -> list[PullProgress]:
 
     puller = ThreadPuller()
     changed = asyncio.Event()
-
     lost: list[OSError] = []
 
     def tell(progress: PullProgress) -> None:

@@ -93,7 +93,7 @@ class Bars(Lines):
     def __init__(self) -> None:
         super().__init__()
         from rich.console import Console  # noqa: PLC0415 - only on a terminal
-        from rich.progress import (  # noqa: PLC0415  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415 - the same
             BarColumn,
             DownloadColumn,
             Progress,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelswap.c_library import c_function
-from modelswap.procfs import read_bytes
+from modelswap.devices.capacity.ram import free_unmapped
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ _PIECE: Final = Bytes(1 << 20)
 """Of one read: a disk is busy with it for a millisecond, and other reads get their turn."""
 _CHECK_EVERY: Final = Bytes(64 << 20)
 """Read between two looks at the memory: a fraction of a second on fast disks."""
-_KIBIBYTE: Final = 1024
-"""Bytes of the unit of `/proc/meminfo`."""
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 """Numbers of the system call; glibc has no function for it."""
 _WHO_THREAD: Final = 1
@@ -49,38 +47,10 @@ def shares(sizes: Sequence[int], spare: int) -> list[Bytes]:
     return found
 
 
-def spare_memory(
-    meminfo: bytes | None = None, cgroup: Path = Path("/sys/fs/cgroup")
-) -> Bytes | None:
-    """Return the bytes that files may fill without driving out what is in use; `None`: unknown.
-
-    `MemAvailable` counts pages of files as free, also those that programs have mapped, as llama.cpp maps
-    the weights it runs from: `Mapped` is taken off. A limit of the own cgroup (version 2) counts too.
-    """
-    fields = _fields(read_bytes("/proc/meminfo") if meminfo is None else meminfo)
-    if b"MemAvailable" not in fields:
-        return None
-    spare = (fields[b"MemAvailable"] - fields.get(b"Mapped", 0)) * _KIBIBYTE
-    limited = _spare_in(cgroup)
-    return Bytes((spare if limited is None else min(spare, limited)) - _MARGIN)
-
-
-def _fields(text: bytes) -> dict[bytes, int]:
-    """Return the numbers of lines such as `MemFree:  12 kB` and `file_mapped 12`."""
-    words = (line.replace(b":", b" ").split() for line in text.splitlines())
-    return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdigit()}
-
-
-def _spare_in(folder: Path) -> int | None:
-    limit = read_bytes(str(folder / "memory.max")).strip()
-    used = read_bytes(str(folder / "memory.current")).strip()
-    if not limit.isdigit() or not used.isdigit():
-        return None
-    stat = _fields(read_bytes(str(folder / "memory.stat")))
-    files = (
-        stat.get(b"inactive_file", 0) + stat.get(b"active_file", 0) - stat.get(b"file_mapped", 0)
-    )
-    return int(limit) - int(used) + max(0, files)
+def spare_memory(proc: Path = Path("/proc")) -> Bytes | None:
+    """Return the bytes that files may fill without driving out what is in use; `None`: unknown."""
+    free = free_unmapped(proc)
+    return None if free is None else Bytes(free - _MARGIN)
 
 
 class PageCacheWarmer:
@@ -91,21 +61,17 @@ class PageCacheWarmer:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Path, ...]] = deque()
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
 
     def warm(self, files: Iterable[Path]) -> None:
         """Read these files after those that are waiting; return at once."""
         with self._lock:
             self._waiting.append(tuple(files))
-            if self._thread is None and not self._stop.is_set():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="page cache", daemon=True)
                 self._thread.start()
 
-    def close(self) -> None:
-        self._stop.set()
-
     def join(self) -> None:
-        """Wait until everything was read, or reading has stopped."""
+        """Wait until everything was read, or memory got short."""
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -114,7 +80,7 @@ class PageCacheWarmer:
         lower_priority()
         while True:
             with self._lock:
-                if not self._waiting or self._stop.is_set():
+                if not self._waiting:
                     self._thread = None
                     return
                 files = self._waiting.popleft()
@@ -129,7 +95,7 @@ class PageCacheWarmer:
                 return
 
     def _read(self, path: Path, count: int) -> bool:
-        """Read the start of a file; false: there is no memory left for more, or the program ends."""
+        """Read the start of a file; false: there is no memory left for more."""
         try:
             fd = os.open(path, os.O_RDONLY)
         except OSError:
@@ -142,8 +108,6 @@ class PageCacheWarmer:
                     next_look += _CHECK_EVERY
                     if not self._has_room():
                         return False
-                if self._stop.is_set():
-                    return False
                 got = os.readv(fd, [buffer[: count - done]])
                 if not got:
                     return True

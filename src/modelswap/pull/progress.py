@@ -24,6 +24,10 @@ class PullPhase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def is_over(self) -> bool:
+        return self in (PullPhase.FINISHED, PullPhase.FAILED, PullPhase.CANCELLED)
+
 
 class PullFailure(StrEnum):
     """The class of a failure; values are part of the HTTP interface."""
@@ -74,7 +78,7 @@ class PullProgress:
 
     @property
     def is_over(self) -> bool:
-        return self.phase in (PullPhase.FINISHED, PullPhase.FAILED, PullPhase.CANCELLED)
+        return self.phase.is_over
 
     @property
     def seconds_left(self) -> Seconds | None:

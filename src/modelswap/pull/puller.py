@@ -53,7 +53,7 @@ class _Run:
 
     @property
     def is_over(self) -> bool:
-        return self.watch.progress().is_over
+        return self.watch.is_over
 
 
 class ThreadPuller:

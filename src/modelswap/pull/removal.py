@@ -26,11 +26,6 @@ class NotInCacheError(Exception):
     """The files are not the cache's: they are not removed."""
 
 
-def is_in_cache(path: Path) -> bool:
-    """Tell whether a file lies in a snapshot of a repository of the cache."""
-    return _repository_of(path) is not None
-
-
 def remove(files: Sequence[Path]) -> Bytes:
     """Remove the files of one model from every revision of its repository; return the bytes freed.
 
@@ -53,7 +48,8 @@ def remove(files: Sequence[Path]) -> Bytes:
     for blob in blobs:
         if blob not in used and blob.is_relative_to(repository.resolve()):
             blob.unlink(missing_ok=True)
-    _remove_revisions(repository, [one for one in snapshots if not any(_weights(one))])
+    if empty := [one for one in snapshots if not _weights(one)]:
+        _remove_revisions(repository, empty)
     return Bytes(max(0, before - _size(repository)))
 
 
@@ -71,6 +67,7 @@ def _files_in(snapshot: Path, names: set[str]) -> list[Path]:
 
 
 def _repository_of(path: Path) -> Path | None:
+    """Return the cache's folder of the repository that a file of a snapshot belongs to."""
     parts = path.parts
     for index in range(len(parts) - 1, 0, -1):
         if parts[index] == _SNAPSHOTS and parts[index - 1].startswith(_REPOSITORY):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from modelswap.units import Seconds
-
-_FIRST: Final = 1.0
-"""Seconds before the second try: most broken connections were an accident."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +15,8 @@ class PullTiming:
     """Without a byte on a connection until it is given up: storage hosts pause for seconds, not longer."""
     stalled: Seconds = Seconds(10.0)
     """Without a byte, over all tries, until a pull is said to stall."""
-    first_pause: Seconds = Seconds(_FIRST)
-    """Between the first two tries; it doubles from try to try."""
+    first_pause: Seconds = Seconds(1.0)
+    """Between the first two tries, as most broken connections were an accident; it doubles from try to try."""
     longest_pause: Seconds = Seconds(30.0)
     longest_wait: Seconds = Seconds(120.0)
     """That a server may ask for (`Retry-After`); a pull that has to wait longer fails and says how long."""

@@ -92,7 +92,7 @@ class PullWatch:
 
     def cancel(self) -> None:
         with self._lock:
-            if self._phase in _OVER:
+            if self._phase.is_over:
                 return
             self._phase = PullPhase.CANCELLED
             self._text = "was stopped; what came is kept, and the next pull goes on from there"
@@ -110,7 +110,7 @@ class PullWatch:
     def _end(self, phase: PullPhase, text: str, error: PullError | None = None) -> None:
         with self._lock:
             self._sockets = []
-            if self._phase not in _OVER:
+            if not self._phase.is_over:
                 self._phase, self._text, self._error = phase, text, error
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
@@ -124,6 +124,10 @@ class PullWatch:
                 if is_cancelled:
                     _shut_down(found)
 
+    @property
+    def is_over(self) -> bool:
+        return self._phase.is_over
+
     def progress(self) -> PullProgress:
         now = self._clock()
         with self._lock:
@@ -132,7 +136,7 @@ class PullWatch:
             silent = 0.0 if self._last_byte is None else now - self._last_byte
             rate, received = self._rate(now), self._received
             error = self._error
-        if phase not in _OVER and silent > self._timing.stalled:
+        if not phase.is_over and silent > self._timing.stalled:
             more = f" ({text})" if text else ""
             text = f"nothing has come for {int(silent)} s{more}; it goes on trying"
             phase = PullPhase.STALLED
@@ -144,7 +148,7 @@ class PullWatch:
             done=Bytes(sum(file.done for file in files)),
             total=Bytes(sum(known)) if files and len(known) == len(totals) else None,
             received=Bytes(received),
-            rate=0.0 if phase in _OVER else rate,
+            rate=0.0 if phase.is_over else rate,
             files=files,
             failure=error.failure if error else None,
             text=text,
@@ -159,9 +163,6 @@ class PullWatch:
             samples.popleft()
         (begin, before), (end, after) = samples[0], samples[-1]
         return (after - before) / (end - begin) if end > begin else 0.0
-
-
-_OVER: Final = frozenset({PullPhase.FINISHED, PullPhase.FAILED, PullPhase.CANCELLED})
 
 
 def _shut_down(connection: socket.socket) -> None:

@@ -66,15 +66,21 @@ def test_a_puller_that_is_not_needed(made: list[HandPuller]) -> None:
     assert len(made) == 1
 
 
-def test_what_is_here_is_warmed(made: list[HandPuller]) -> None:
-    """Sources that are not here are left out."""
+def test_what_is_here_is_warmed(
+    made: list[HandPuller], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources that are not here are left out; a look at the disk makes no puller, on whatever thread."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--o--r" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "r-Q4_K_M.gguf").write_bytes(b"weights")
     puller = PullerOnDemand()
     puller.warm([SOURCE, "hf:o/none"])
     warmer: Any = puller._warmer
-    assert [file.name for file in warmer.files] == ["r"]
+    assert [file.name for file in warmer.files] == ["r-Q4_K_M.gguf"]
     puller.warm([SOURCE])
     assert len(warmer.files) == 2
-    assert len(made) == 1
+    assert made == []
 
 
 class RecordingReloader:

@@ -13,6 +13,7 @@ from modelswap.catalog.names import (
     from_header,
     meaningful,
     part_of,
+    parts_of,
     stem_parts,
     typed,
 )
@@ -79,6 +80,8 @@ def test_parts_are_counted_by_their_names() -> None:
     """The convention of llama.cpp: five digits each."""
     assert part_of("Big-Q4_K_M-00002-of-00003") == ("Big-Q4_K_M", 2, 3)
     assert part_of("Big-2-of-3") is None
+    assert parts_of("Big-00002-of-00002") == ["Big-00001-of-00002", "Big-00002-of-00002"]
+    assert parts_of("Big-00001-of-00001") == ["Big-00001-of-00001"]
 
 
 def choice(base: str, path: str, *longer: str, broken: bool = False) -> NameChoice:

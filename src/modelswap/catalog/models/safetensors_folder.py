@@ -101,7 +101,7 @@ def _candidate(folder: Folder, place: Place, weights: list[FoundFile], read: Rea
     config = _Config()
     try:
         config = _decode(folder.files[_CONFIG], _CONFIG_DECODER)
-        weights = _listed(folder, weights)
+        weights = listed(folder, weights)
     except (OSError, ValueError, RecursionError) as error:
         problem = _said(error)
     summaries = [read(file) for file in weights]
@@ -150,7 +150,7 @@ def _decode(file: FoundFile, decoder: msgspec.json.Decoder[T]) -> T:
         raise ValueError(f"has a {file.name} that is not as expected: {error}") from None
 
 
-def _listed(folder: Folder, weights: list[FoundFile]) -> list[FoundFile]:
+def listed(folder: Folder, weights: list[FoundFile]) -> list[FoundFile]:
     """Return the files of the model: those of the index; raise for the ones that are not there.
 
     Mistral's own format, `consolidated`, lies beside the same weights in the usual one.

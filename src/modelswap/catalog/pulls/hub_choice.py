@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from modelswap.catalog.names import part_of, stem_parts
+from modelswap.catalog.names import part_of, parts_of, stem_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,15 +110,11 @@ def _stem(path: str) -> str:
 
 def _parts(first: str, models: Iterable[str]) -> tuple[str, ...]:
     """Return all parts of a split file, in order; raise where one is missing."""
-    part = part_of(_stem(first))
-    if part is None or part[2] <= 1:
-        return (first,)
-    prefix, _, count = part
     there = set(models)
-    parts = [f"{prefix}-{number:05}-of-{count:05}{_ENDING}" for number in range(1, count + 1)]
+    parts = [part + first[-len(_ENDING) :] for part in parts_of(_stem(first))]
     if missing := [name for name in parts if name not in there]:
         raise NoSuchModelError(
-            f"lacks {len(missing)} of the {count} parts, the first: {missing[0]}"
+            f"lacks {len(missing)} of the {len(parts)} parts, the first: {missing[0]}"
         )
     return tuple(parts)
 

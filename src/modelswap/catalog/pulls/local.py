@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from modelswap.catalog.files import Folder
+from modelswap.catalog.files import look_at
+from modelswap.catalog.models.safetensors_folder import listed
 from modelswap.catalog.pull_source import HubSource, OllamaSource, UrlSource
-from modelswap.catalog.small_files import read_start
-from modelswap.catalog.stores.hugging_face import open_repository
-from modelswap.catalog.stores.ollama_manifest import ManifestError, Store
+from modelswap.catalog.stores.hugging_face import snapshots_in
+from modelswap.catalog.stores.ollama_manifest import MANIFESTS, ManifestError, Store
 
 from .hub_choice import HubChoice, NoSuchModelError, choose_files
 from .model import PulledModel
@@ -27,18 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_ENTRIES: Final = 20_000
 """Files and folders of one snapshot that are looked at."""
-_MOST_INDEX: Final = 64 << 20
-"""Bytes of the list of tensors beside split safetensors: some 100 a tensor."""
-_INDEX: Final = "model.safetensors.index.json"
-_MANIFESTS: Final = ("manifests-v2", "manifests")
-
-
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]
-
-
-_DECODER: Final = msgspec.json.Decoder(_Index)
-"""Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
 
 
 def locate(source: PullSource, places: Places) -> PulledModel | None:
@@ -54,10 +40,7 @@ def locate(source: PullSource, places: Places) -> PulledModel | None:
 
 
 def _in_the_cache(source: HubSource, places: Places) -> PulledModel | None:
-    path = places.repository(source.repository)
-    if not is_folder(path / "snapshots"):
-        return None
-    snapshots = open_repository(Folder(str(path), ())).snapshots
+    snapshots = snapshots_in(places.repository(source.repository), [])
     return next(filter(None, (in_snapshot(source, Path(one)) for one in snapshots)), None)
 
 
@@ -114,18 +97,15 @@ def _paths(folder: Path) -> Iterator[str]:
 def _has_all_parts(snapshot: Path) -> bool:
     """Tell whether the files are there that the list of tensors names, or the one file without a list."""
     try:
-        data = read_start(snapshot / _INDEX, _MOST_INDEX)
-        index = _DECODER.decode(data)
-    except FileNotFoundError:
-        return True
+        listed(look_at(str(snapshot)), [])
     except (OSError, ValueError, RecursionError):
         return False
-    return all(is_file(snapshot / name) for name in set(index.weight_map.values()))
+    return True
 
 
 def in_store(source: OllamaSource, store: Path) -> PulledModel | None:
     """Return the model if a store has its manifest and all its blobs."""
-    for folder in _MANIFESTS:
+    for folder in MANIFESTS:
         path = store / folder / source.host / source.namespace / source.name / source.tag
         if is_file(path):
             try:
@@ -137,22 +117,23 @@ def in_store(source: OllamaSource, store: Path) -> PulledModel | None:
 
 def _from_manifest(store: Store, path: Path) -> PulledModel | None:
     manifest = store.read_manifest(path)
-    weights = [Path(store.blob(layer).path) for layer in manifest.of_kind("model")]
-    projectors = [Path(store.blob(layer).path) for layer in manifest.of_kind("projector")]
+    weights, projectors, adapters = (
+        tuple(Path(store.blob(layer).path) for layer in manifest.of_kind(kind))
+        for kind in ("model", "projector", "adapter")
+    )
     if len(weights) != 1:  # llama.cpp finds parts by their names, which blobs lack
         return None
-    return PulledModel(path=weights[0], files=tuple(weights), mmproj=next(iter(projectors), None))
+    return PulledModel(
+        path=weights[0],
+        files=weights,
+        mmproj=next(iter(projectors), None),
+        adapters=adapters,
+        options=store.options(manifest),
+    )
 
 
 def is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
     except OSError:
         return False

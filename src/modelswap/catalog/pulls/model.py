@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelswap.deferred import dataclass
@@ -18,7 +19,11 @@ class PulledModel:
     """What a server is given: the first file of a GGUF model, the folder of a safetensors model."""
     files: tuple[Path, ...]
     mmproj: Path | None = None
+    adapters: tuple[Path, ...] = ()
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    """What its store holds for it, as in `FoundModel`."""
 
     @property
     def all_files(self) -> tuple[Path, ...]:
-        return self.files if self.mmproj is None else (*self.files, self.mmproj)
+        projector = () if self.mmproj is None else (self.mmproj,)
+        return (*self.files, *self.adapters, *projector)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from modelswap.catalog.names import part_of
+from modelswap.catalog.names import parts_of
 from modelswap.catalog.roots import hugging_face_cache, ollama_stores, own_cache
 from modelswap.digest import sha256
 
@@ -57,12 +57,5 @@ class Places:
 
 
 def _parts(name: str) -> list[str]:
-    stem = name[: -len(_ENDING)]
-    part = part_of(stem)
-    if part is None or part[2] <= 1:
-        return [name]
-    prefix, _, count = part
-    return [
-        f"{prefix}-{number:05}-of-{count:05}{name[-len(_ENDING) :]}"
-        for number in range(1, count + 1)
-    ]
+    stem, ending = name[: -len(_ENDING)], name[-len(_ENDING) :]
+    return [part + ending for part in parts_of(stem)]

@@ -28,7 +28,6 @@ class TreeEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Git's SHA-1 of the file, or of the pointer that stands for a large one."""
     lfs_sha256: str | None = None
     lfs_size: int | None = None
-    xet_hash: str | None = None
 
 
 class _Tree(msgspec.Struct):

@@ -48,15 +48,20 @@ def is_other(folder: Folder) -> bool:
 
 def open_repository(folder: Folder) -> CachedRepository:
     path = Path(folder.path)
-    owner, _, name = path.name.removeprefix(_MODELS).partition("--")
-    repository = Repository(owner, name) if name else Repository("", owner)
     remarks: list[Remark] = []
-    snapshots = _snapshots(path, remarks)
+    snapshots = snapshots_in(path, remarks)
     remarks += _unfinished(path)
-    return CachedRepository(repository, snapshots, tuple(remarks))
+    return CachedRepository(repository_of(path), snapshots, tuple(remarks))
 
 
-def _snapshots(path: Path, remarks: list[Remark]) -> tuple[str, ...]:
+def repository_of(path: Path) -> Repository:
+    """Return which repository a folder of the cache is."""
+    owner, _, name = path.name.removeprefix(_MODELS).partition("--")
+    return Repository(owner, name) if name else Repository("", owner)
+
+
+def snapshots_in(path: Path, remarks: list[Remark]) -> tuple[str, ...]:
+    """Return the paths of a repository's revisions, in order of preference; say in `remarks` why there are none."""
     main = _main(path)
     try:
         with os.scandir(path / "snapshots") as entries:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.files import Remark
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
@@ -20,46 +18,26 @@ from modelswap.catalog.models.projectors import Projector
 from modelswap.catalog.models.summary import BrokenFile, GgufSummary
 from modelswap.catalog.models.traits import problem
 from modelswap.catalog.names import NameChoice, tagged
+from modelswap.catalog.pull_source import DEFAULT_TAG, OllamaSource
 from modelswap.catalog.unnamed_model import UnnamedModel
 from modelswap.units import Bytes
 
-from .ollama_manifest import ManifestError, Store
+from .ollama_manifest import MANIFESTS, ManifestError, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from modelswap.catalog.files import Folder, FoundFile
 
-    from .ollama_manifest import Layer, Manifest
+    from .ollama_manifest import Manifest
 
     Read = Callable[[FoundFile], GgufSummary | BrokenFile]
 
-_FOLDERS: Final = ("manifests-v2", "manifests")
-"""The newer layout counts where a name is in both."""
 _DEPTH: Final = 4
 """Folders of a manifest: host, namespace, name, tag."""
 _MOST_MANIFESTS: Final = 10_000
 """Manifests of one store that are read."""
-_HOST: Final = "registry.ollama.ai"
-_NAMESPACE: Final = "library"
-_LATEST: Final = "latest"
 _OWN_TENSORS: Final = "tensor"
-
-
-@dataclass(frozen=True, slots=True)
-class OllamaName:
-    host: str
-    namespace: str
-    name: str
-    tag: str
-
-    @property
-    def base(self) -> str:
-        """The name without its tag; parts that are Ollama's own are left out, as Ollama does."""
-        parts = [self.host, self.namespace, self.name]
-        if self.host == _HOST:
-            parts = parts[1:] if self.namespace != _NAMESPACE else parts[2:]
-        return "/".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +48,7 @@ class StoreModels:
 
 
 def is_store(folder: Folder) -> bool:
-    return "blobs" in folder.folders and not folder.folders.isdisjoint(_FOLDERS)
+    return "blobs" in folder.folders and not folder.folders.isdisjoint(MANIFESTS)
 
 
 def find_models(path: Path, read: Read) -> StoreModels:
@@ -78,7 +56,7 @@ def find_models(path: Path, read: Read) -> StoreModels:
     store = Store(path)
     problems: list[Remark] = []
     set_aside: list[Remark] = []
-    same: dict[object, list[tuple[OllamaName, Path, Manifest]]] = {}
+    same: dict[object, list[tuple[OllamaSource, Path, Manifest]]] = {}
     candidates: list[UnnamedModel] = []
     for name, manifest_path in _manifests(path, problems):
         try:
@@ -98,9 +76,9 @@ def find_models(path: Path, read: Read) -> StoreModels:
     return StoreModels(tuple(candidates), tuple(problems), tuple(set_aside))
 
 
-def _manifests(path: Path, problems: list[Remark]) -> Iterator[tuple[OllamaName, Path]]:
+def _manifests(path: Path, problems: list[Remark]) -> Iterator[tuple[OllamaSource, Path]]:
     seen: set[tuple[str, ...]] = set()
-    for folder in _FOLDERS:
+    for folder in MANIFESTS:
         for parts in sorted(_files(path / folder, (), problems)):
             key = tuple(part.lower() for part in parts)
             if len(parts) != _DEPTH or key in seen:
@@ -110,7 +88,7 @@ def _manifests(path: Path, problems: list[Remark]) -> Iterator[tuple[OllamaName,
                 text = f"has more than {_MOST_MANIFESTS} manifests: the rest was left out"
                 problems.append(Remark(str(path), text))
                 return
-            yield OllamaName(*parts), path.joinpath(folder, *parts)
+            yield OllamaSource(*parts), path.joinpath(folder, *parts)
 
 
 def _files(path: Path, parts: tuple[str, ...], problems: list[Remark]) -> Iterator[tuple[str, ...]]:
@@ -135,7 +113,7 @@ def _files(path: Path, parts: tuple[str, ...], problems: list[Remark]) -> Iterat
 
 
 def _choice(
-    name: OllamaName, path: Path, aliases: tuple[str, ...], *, is_broken: bool
+    name: OllamaSource, path: Path, aliases: tuple[str, ...], *, is_broken: bool
 ) -> NameChoice:
     base, tag = name.base.lower(), name.tag.lower()
     whole = f"{name.host}/{name.namespace}/{name.name}".lower()
@@ -147,7 +125,7 @@ def _choice(
     )  # fmt: skip
 
 
-def _broken(name: OllamaName, path: Path, text: str) -> UnnamedModel:
+def _broken(name: OllamaSource, path: Path, text: str) -> UnnamedModel:
     model = FoundModel(
         id="", aliases=(), path=path, files=(), size=Bytes(0), format=ModelFormat.GGUF,
         source=ModelSource.OLLAMA, problem=text,
@@ -157,9 +135,9 @@ def _broken(name: OllamaName, path: Path, text: str) -> UnnamedModel:
 
 
 def _model(
-    store: Store, names: list[tuple[OllamaName, Path, Manifest]], read: Read
+    store: Store, names: list[tuple[OllamaSource, Path, Manifest]], read: Read
 ) -> UnnamedModel:
-    names.sort(key=lambda each: (each[0].tag == _LATEST, each[0].base, each[0].tag))
+    names.sort(key=lambda each: (each[0].tag == DEFAULT_TAG, each[0].base, each[0].tag))
     name, path, manifest = names[0]
     aliases = tuple(tagged(other.base, other.tag).lower() for other, _, _ in names[1:])
     try:
@@ -173,7 +151,7 @@ def _model(
 
 
 def _whole(
-    store: Store, manifest: Manifest, read: Read, name: OllamaName
+    store: Store, manifest: Manifest, read: Read, name: OllamaSource
 ) -> tuple[FoundModel, FoundFile]:
     weights = manifest.of_kind("model")
     if not weights:
@@ -195,7 +173,7 @@ def _whole(
         format=ModelFormat.GGUF,
         source=ModelSource.OLLAMA,
         quantization=manifest.config.file_type.lower(),
-        options=_options(store, manifest),
+        options=store.options(manifest),
         adapters=tuple(Path(adapter.path) for adapter in adapters),
         problem=_trouble(found, file, len(weights)),
     )
@@ -234,29 +212,3 @@ def _projector(store: Store, manifest: Manifest, read: Read) -> Projector | str 
     if isinstance(found, BrokenFile):
         return f"has a projector ({file.name}) that {found.text}"
     return Projector.of(file, "mmproj", found)
-
-
-def _options(store: Store, manifest: Manifest) -> dict[str, str]:
-    """Return the parameters of a model; those of other types than Ollama writes are left out."""
-    options: dict[str, str] = {}
-    for layer in manifest.of_kind("params"):
-        options |= _parameters(store, layer)
-    return options
-
-
-def _parameters(store: Store, layer: Layer) -> dict[str, str]:
-    try:
-        found: dict[str, Any] = msgspec.json.decode(store.read_blob(layer), type=dict[str, Any])
-    except (ValueError, RecursionError):
-        return {}
-    return {key: text for key, value in sorted(found.items()) if (text := _written(value))}
-
-
-def _written(value: object) -> str:
-    match value:
-        case str():
-            return value
-        case bool() | int() | float() | list():
-            return msgspec.json.encode(value).decode()
-        case _:
-            return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+MANIFESTS: Final = ("manifests-v2", "manifests")
+"""Folders of a store; the newer layout counts where a name is in both."""
 MOST_MANIFEST: Final = Bytes(1 << 20)
 """The longest manifest or small layer that is read; manifests have about a kilobyte."""
 _DIGEST: Final = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
@@ -34,15 +36,20 @@ class ManifestError(ValueError):
     """What is wrong with a manifest: a clause that goes on after the model's name."""
 
 
-class Layer(msgspec.Struct, frozen=True, rename="camel"):
+class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+    """What a manifest says of a blob, without its name and size."""
+
     media_type: str = ""
-    digest: str = ""
-    size: int = 0
 
     @property
     def kind(self) -> str:
         """Such as `model`, `projector`, `params`; other media types keep their whole name."""
         return self.media_type.partition(";")[0].strip().removeprefix(_KIND)
+
+
+class Layer(Descriptor, frozen=True):
+    digest: str = ""
+    size: int = 0
 
 
 class _Manifest(msgspec.Struct, rename="camel"):
@@ -64,6 +71,7 @@ class Config(msgspec.Struct):
 
 _MANIFEST: Final = msgspec.json.Decoder(_Manifest)
 _CONFIG: Final = msgspec.json.Decoder(Config)
+_PARAMETERS: Final = msgspec.json.Decoder(dict[str, Any])
 """Made here, as the first use of a type on two threads at once crashes msgspec 0.22."""
 
 
@@ -96,6 +104,20 @@ class Store:
     def read_blob(self, layer: Layer) -> bytes:
         """Return the content of a small layer."""
         return _read(self._blob_path(layer.digest))
+
+    def options(self, manifest: Manifest) -> dict[str, str]:
+        """Return the parameters of a model; those of other types than Ollama writes are left out."""
+        options: dict[str, str] = {}
+        for layer in manifest.of_kind("params"):
+            options |= self._parameters(layer)
+        return options
+
+    def _parameters(self, layer: Layer) -> dict[str, str]:
+        try:
+            found = _PARAMETERS.decode(self.read_blob(layer))
+        except (ValueError, RecursionError):
+            return {}
+        return {key: text for key, value in sorted(found.items()) if (text := _written(value))}
 
     def blob(self, layer: Layer) -> FoundFile:
         """Return the file of a layer; raise where it is not whole."""
@@ -170,3 +192,13 @@ def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise ManifestError(
             f"has a manifest or a description that is not as expected: {problem}"
         ) from None
+
+
+def _written(value: object) -> str:
+    match value:
+        case str():
+            return value
+        case bool() | int() | float() | list():
+            return msgspec.json.encode(value).decode()
+        case _:
+            return ""

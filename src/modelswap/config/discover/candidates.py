@@ -34,12 +34,12 @@ def candidates(
     found: Sequence[FoundModel], presets: Presets, report: Report
 ) -> tuple[list[Candidate], list[FoundEntry]]:
     """Join the models with the presets' sections; return those that are left out with the reason."""
-    found = [_harmless(model) for model in found]
+    found = [harmless(model) for model in found]
     chosen, sections, replaced = _of_sections(found, presets, report)
     out: list[FoundEntry] = []
     for model in found:
         why = "a preset serves this file" if model.path in replaced else ""
-        why = why or model.problem or _unquotable(model)
+        why = why or model.problem or unquotable(model)
         if why:
             out.append(FoundEntry(model, model.id, why))
             continue
@@ -64,7 +64,7 @@ def _of_sections(
         path = own.value("model")
         if path:
             known = _at(path, found)
-            if known is not None and (why := _unquotable(known)):
+            if known is not None and (why := unquotable(known)):
                 report.warn(section.mark, (section.name,), why, then="left out")
                 continue
             replaced.add(Path(path) if known is None else known.path)
@@ -159,10 +159,10 @@ def _as_started(model: FoundModel, options: Options) -> FoundModel:
     return model
 
 
-def _harmless(model: FoundModel) -> FoundModel:
+def harmless(model: FoundModel) -> FoundModel:
     """Return the model without texts of its files that macros would be expanded in.
 
-    Its options are numbers, and its paths have to stay as they are: `_unquotable` looks at those.
+    Its options are numbers, and its paths have to stay as they are: `unquotable` looks at those.
     """
     return replace(
         model,
@@ -172,7 +172,8 @@ def _harmless(model: FoundModel) -> FoundModel:
     )
 
 
-def _unquotable(model: FoundModel) -> str:
+def unquotable(model: FoundModel) -> str:
+    """Say why no command can be given a model's files; empty where it can."""
     names = (model.id, *map(str, (model.path, model.mmproj or "", *model.adapters)))
     if any(_UNUSABLE.search(name) for name in names):
         return "its name holds a control character, `${` or bytes that are not UTF-8"

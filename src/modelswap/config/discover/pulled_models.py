@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from modelswap.catalog.found import FoundModel, ModelFormat, ModelSource
 from modelswap.catalog.models.pulled_model import describe
-from modelswap.catalog.pull_source import HubSource, OllamaSource, parse_source
+from modelswap.catalog.pull_source import (
+    EXPECTED,
+    HubSource,
+    OllamaSource,
+    WrongSourceError,
+    parse_source,
+)
 from modelswap.catalog.pulled import located
 from modelswap.config.tree.node import Map, MapEntry, Scalar, text
 from modelswap.units import Bytes
 
 from .arguments import known_options, quoted
+from .candidates import harmless, unquotable
 from .discovery import templates_of
 from .trees import Candidate, has_command, merged, tree_of
 
@@ -66,18 +73,16 @@ class PulledModels:
             return None  # the decoder reports it
         try:
             return parse_source(source.text)
-        except ValueError as wrong:
-            self._report_wrong(str(wrong), source, path)
+        except WrongSourceError as wrong:
+            message = f"{EXPECTED}; found {wrong.found!r}: {wrong.reason}"
+            self._report.problem(source.mark, path, message)
             return None
 
-    def _report_wrong(self, wrong: str, source: Scalar, path: Path) -> None:
-        seen, _, rest = wrong.partition(" names no source: ")
-        reason, _, expected = rest.partition("; ")
-        message = f"{expected}; found {seen}: {reason}" if expected else wrong
-        self._report.problem(source.mark, path, message)
-
     def _found(self, source: PullSource, node: Node, name: str) -> FoundModel | None:
-        """Return the model if it is here; what is wrong with it is a warning about this machine."""
+        """Return the model if it is here; what is wrong with it is a warning about this machine.
+
+        Its files come from elsewhere: the author's macros are not for texts in them.
+        """
         assert isinstance(node, Scalar)
         problem, found = "", None
         try:
@@ -85,11 +90,13 @@ class PulledModels:
             found = None if pulled is None else describe(pulled, name, _store_of(source))
         except OSError as wrong:
             problem = f"its files cannot be looked at: {wrong.strerror}"
+        if found is not None and (refused := unquotable(found)):
+            problem, found = f"its files cannot be served: {refused}", None
         if found is not None and found.problem:
             problem = f"{found.path} {found.problem}"
         if problem:
             self._report.warn(node.mark, ("models", name, "source"), problem, of_machine=True)
-        return found
+        return None if found is None else harmless(found)
 
     def _tree(self, found: FoundModel, top: Map, written: Map) -> Map:
         """Return what a found model would get; one with a command of its own takes no other, and no template."""

@@ -20,6 +20,8 @@ _V2_RECLAIMABLE: Final = frozenset({b"inactive_file", b"active_file", b"slab_rec
 """Lines of `memory.stat`: what the kernel takes back before it refuses memory."""
 _V1_RECLAIMABLE: Final = frozenset({b"total_inactive_file", b"total_active_file"})
 """The same of version 1, with the groups below; those of slabs are not told."""
+_MAPPED: Final = frozenset({b"file_mapped", b"total_mapped_file"})
+"""What programs have mapped of files, in version 2 and 1, with the groups below."""
 
 
 class Limit(NamedTuple):
@@ -31,6 +33,8 @@ class Limit(NamedTuple):
     free: int
     """Until the limit, when all that can be reclaimed is."""
     folder: Path
+    mapped: int = 0
+    """What programs in it have mapped of files; `free` counts these pages as reclaimable."""
 
     def processes(self) -> list[int]:
         """Return the processes of the group and of those below it, as far as we can see them."""
@@ -55,8 +59,9 @@ class _Group(NamedTuple):
         usage = _number(self.folder / self.usage) if total < most else None
         if usage is None:
             return None
-        held = usage - _sum(self.folder / "memory.stat", self.reclaimable)
-        return Limit(self.name, total, min(total, max(0, total - held)), self.folder)
+        stat = self.folder / "memory.stat"
+        free = min(total, max(0, total - usage + _sum(stat, self.reclaimable)))
+        return Limit(self.name, total, free, self.folder, _sum(stat, _MAPPED))
 
 
 def limits_below(most: int, proc: Path = Path("/proc")) -> list[Limit]:

@@ -32,6 +32,19 @@ def read_ram(proc: Path = Path("/proc")) -> DeviceMemory:
     return DeviceMemory(RAM, where, total, min(free, total), vendor="Apple" if is_apple else "")
 
 
+def free_unmapped(proc: Path = Path("/proc")) -> int | None:
+    """Return how many bytes of files can be read without driving mapped pages out; `None`: it is not told.
+
+    llama.cpp maps the weights that it runs from.
+    """
+    found = _of_linux(proc)
+    if found is None:
+        return None
+    total, free = found
+    limited = [limit.free - limit.mapped for limit in limits_below(total, proc)]
+    return min([free - procfs.sizes(f"{proc}/meminfo").get(b"Mapped:", 0), *limited])
+
+
 def sharing_processes(proc: Path = Path("/proc")) -> list[int]:
     """Return the processes that use this memory: those of the cgroup that limits it most, else all."""
     total, free = _of_linux(proc) or (0, 0)

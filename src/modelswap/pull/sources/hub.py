@@ -24,7 +24,7 @@ from modelswap import __version__
 from modelswap.catalog.pulls.hub_choice import NoSuchModelError, choose_files, is_plain
 from modelswap.catalog.pulls.tree import TreeEntry, encode_tree
 from modelswap.pull.failures import PullError, not_written
-from modelswap.pull.progress import FileProgress, PullFailure
+from modelswap.pull.progress import PullFailure
 from modelswap.pull.transfer.fetch import Download
 from modelswap.pull.transfer.http_answers import refusal, translated
 from modelswap.pull.transfer.partial_file import Checksum, has_size
@@ -123,11 +123,7 @@ class HubPlanner:
         by_etag = {file.etag: file for file in reversed(missing.values())}  # one of equal files
         return PullPlan(
             downloads=tuple(self._download(file, commit) for file in reversed(by_etag.values())),
-            present=tuple(
-                FileProgress(name=file.path, done=file.size, total=file.size)
-                for file in files
-                if file.path not in missing
-            ),
+            present={file.path: file.size for file in files if file.path not in missing},
             finish=lambda: self._finish(files, commit, snapshot),
             folder=self._folder / "blobs",
         )
@@ -135,8 +131,11 @@ class HubPlanner:
     def _refuse_offline(self) -> None:
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
             if self._environ.get(name, "").upper() in _YES:
-                text = f"{self._source.text} is not here whole, and {name} forbids to ask the hub"
-                raise PullError(PullFailure.OFFLINE, text)
+                raise self._offline(name)
+
+    def _offline(self, name: str) -> PullError:
+        text = f"{self._source.text} is not here whole, and {name} forbids to ask the hub"
+        return PullError(PullFailure.OFFLINE, text)
 
     def _ask(self, timing: PullTiming) -> ModelInfo:
         """Ask for the newest revision and its files, once."""
@@ -154,10 +153,7 @@ class HubPlanner:
         except HfHubHTTPError as problem:
             raise self._refused(problem.response) from None
         except OfflineModeIsEnabled:
-            text = (
-                f"{self._source.text} is not here whole, and HF_HUB_OFFLINE forbids to ask the hub"
-            )
-            raise PullError(PullFailure.OFFLINE, text) from None
+            raise self._offline("HF_HUB_OFFLINE") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, httpx2.HTTPError):
             self._garbage("its answer is no description of a repository")
 

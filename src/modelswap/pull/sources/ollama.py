@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from modelswap.catalog.pulls.local import is_folder
+from modelswap.catalog.stores.ollama_manifest import MOST_MANIFEST, Descriptor
 from modelswap.pull.failures import PullError
-from modelswap.pull.progress import FileProgress, PullFailure
+from modelswap.pull.progress import PullFailure
 from modelswap.pull.transfer.fetch import Download
 from modelswap.pull.transfer.http_answers import host_of, refusal, translated
 from modelswap.pull.transfer.partial_file import Checksum, has_size
@@ -37,27 +37,21 @@ if TYPE_CHECKING:
 REGISTRY: Final = "MODELSWAP_OLLAMA_REGISTRY"
 """Environment variable: the address to ask instead of each source's host, for mirrors and tests."""
 _ACCEPT: Final = "application/vnd.docker.distribution.manifest.v2+json"
-_MOST_MANIFEST: Final = Bytes(1 << 20)
-"""Of an answer that is read; manifests have about a kilobyte."""
-_KIND: Final = "application/vnd.ollama.image."
 _ERRORS: Final = 400
 """The first status of an error."""
 _OURS: Final = ".modelswap"
 """Folder in a store for what is not whole yet: Ollama deletes what it does not know among its blobs."""
 
 
-class _Layer(msgspec.Struct, rename="camel", frozen=True):
+class _Layer(Descriptor, frozen=True, kw_only=True):
+    """One that a registry names, checked: it becomes the name of a file here."""
+
     digest: Annotated[str, msgspec.Meta(pattern="^sha256:[0-9a-f]{64}$")]
     size: Annotated[int, msgspec.Meta(ge=0)]
-    media_type: str = ""
 
     @property
     def file(self) -> str:
         return self.digest.replace(":", "-")
-
-    @property
-    def kind(self) -> str:
-        return self.media_type.partition(";")[0].removeprefix(_KIND)
 
 
 class _Manifest(msgspec.Struct):
@@ -92,10 +86,7 @@ class OllamaPlanner:
             downloads=tuple(
                 self._download(layer, path) for layer, path in blobs.items() if layer not in here
             ),
-            present=tuple(
-                FileProgress(name=layer.file, done=Bytes(layer.size), total=Bytes(layer.size))
-                for layer in here
-            ),
+            present={layer.file: layer.size for layer in here},
             finish=lambda: self._finish(data),
             folder=self._store / "blobs",
         )
@@ -116,7 +107,7 @@ class OllamaPlanner:
             for piece in response.iter_raw():
                 watch.check()
                 data += piece
-                if len(data) > _MOST_MANIFEST:
+                if len(data) > MOST_MANIFEST:
                     raise self._no_manifest()
         return data
 
@@ -171,6 +162,6 @@ def _writable(places: Places) -> Path:
     *stores, ours = places.ollama
     for store in stores:
         folders = (store / "blobs", store / "manifests", store)
-        if all(is_folder(path) and os.access(path, os.W_OK | os.X_OK) for path in folders):
+        if all(os.access(path, os.W_OK | os.X_OK) and path.is_dir() for path in folders):
             return store
     return ours

@@ -9,7 +9,7 @@ from modelswap.pull.progress import FileProgress
 from modelswap.units import Bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import httpx2
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullPlan:
     downloads: tuple[Download, ...]
-    present: tuple[FileProgress, ...] = ()
-    """Files that are here already."""
+    present: Mapping[str, int]
+    """Sizes of the files that are here already, by name."""
     finish: Callable[[], None]
     """Make the downloaded files a model, where they lie; it raises `OSError`."""
     folder: Path
@@ -32,7 +32,11 @@ class PullPlan:
     @property
     def files(self) -> list[FileProgress]:
         new = [FileProgress(name=one.name, done=Bytes(0), total=one.size) for one in self.downloads]
-        return [*self.present, *new]
+        here = [
+            FileProgress(name=name, done=Bytes(size), total=Bytes(size))
+            for name, size in self.present.items()
+        ]
+        return [*here, *new]
 
 
 class Planner(Protocol):

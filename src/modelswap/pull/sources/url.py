@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from modelswap.catalog.files import FoundFile
 from modelswap.catalog.header_cache import HeaderCache
@@ -12,12 +10,11 @@ from modelswap.catalog.header_reader import HeaderReader
 from modelswap.catalog.models.summary import BrokenFile
 from modelswap.catalog.pulls.local import is_file
 from modelswap.pull.failures import PullError
-from modelswap.pull.progress import FileProgress, PullFailure
+from modelswap.pull.progress import PullFailure
 from modelswap.pull.transfer.fetch import Download
-from modelswap.pull.transfer.http_answers import refusal, translated
+from modelswap.pull.transfer.http_answers import host_of, length_of, refusal, translated
 from modelswap.pull.transfer.partial_file import size_of
 from modelswap.pull.transfer.tries import insist
-from modelswap.units import Bytes
 
 from .plan import PullPlan
 
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from modelswap.catalog.pulls.places import Places
     from modelswap.pull.timing import PullTiming
     from modelswap.pull.watch import PullWatch
+    from modelswap.units import Bytes
 
 _OK = 200
 """Status of a file that is there."""
@@ -41,7 +39,7 @@ class UrlPlanner:
     def __init__(self, source: UrlSource, places: Places) -> None:
         self._source = source
         self._files = places.files_of(source)
-        self._host = urlsplit(source.url).netloc.rpartition("@")[2]
+        self._host = host_of(source.url)
 
     def plan(self, client: httpx2.Client, watch: PullWatch, timing: PullTiming) -> PullPlan:
         missing = {path: url for path, url in self._files.items() if not is_file(path)}
@@ -49,13 +47,9 @@ class UrlPlanner:
             self._download(path, url, self._size(url, client, watch, timing))
             for path, url in missing.items()
         )
-        here = [path for path in self._files if path not in missing]
         return PullPlan(
             downloads=downloads,
-            present=tuple(
-                FileProgress(name=path.name, done=Bytes(size_of(path)), total=Bytes(size_of(path)))
-                for path in here
-            ),
+            present={path.name: size_of(path) for path in self._files if path not in missing},
             finish=lambda: self._check(list(missing)),
             folder=next(iter(self._files)).parent,
         )
@@ -75,7 +69,7 @@ class UrlPlanner:
                 return None
             if response.status_code != _OK:
                 raise self._refused(response)
-            return _announced(response)
+            return length_of(response) or None  # some servers send nothing, and tell its length
 
         return insist(ask, watch, timing)
 
@@ -113,9 +107,3 @@ class UrlPlanner:
             path.unlink()
             what = f"{self._source.text}: {self._host} sent {path.name}, which {text}"
             raise PullError(PullFailure.DAMAGED, what)
-
-
-def _announced(response: httpx2.Response) -> Bytes | None:
-    """Return the length of a file; some servers answer HEAD with the length of what they send: 0."""
-    text = response.headers.get("content-length", "")
-    return Bytes(int(text)) if re.fullmatch("[1-9][0-9]{0,17}", text) else None

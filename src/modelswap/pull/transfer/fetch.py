@@ -10,7 +10,6 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from filelock import Timeout
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # not listed
@@ -19,7 +18,7 @@ from modelswap.pull.failures import PullError, TransientError, not_written
 from modelswap.pull.progress import PullFailure
 from modelswap.units import Bytes
 
-from .http_answers import translated
+from .http_answers import host_of, length_of, translated
 from .partial_file import Checksum, PartialFile, size_of
 from .tries import insist
 
@@ -66,7 +65,7 @@ class Download:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).netloc.rpartition("@")[2]
+        return host_of(self.url)
 
     @property
     def is_here(self) -> bool:
@@ -200,7 +199,7 @@ def _begin(
     elif response.status_code == _WHOLE:
         if part.done:
             part.restart()
-        end = total = _length(response)
+        end = total = length_of(response)
     else:
         raise _unlike(download, f"answers with status {response.status_code}")
     if total is not None and part.total is not None and total != part.total:
@@ -221,11 +220,6 @@ def _content_range(response: httpx2.Response) -> tuple[int, int, int | None]:
     if found is None:
         return -1, -1, None
     return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
-
-
-def _length(response: httpx2.Response) -> int | None:
-    text = response.headers.get("content-length", "")
-    return int(text) if text.isdigit() and len(text) < 19 else None  # noqa: PLR2004 - of 64 bits
 
 
 def _unlike(download: Download, text: str) -> PullError:

@@ -5,6 +5,7 @@ Guarantees: a text names the host at most, never an address with its query, nor 
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -13,11 +14,13 @@ import httpx2
 
 from modelswap.pull.failures import PullError, TransientError
 from modelswap.pull.progress import PullFailure
-from modelswap.units import Seconds
+from modelswap.units import Bytes, Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+_LENGTH: Final = re.compile("[0-9]{1,18}")
+"""A number of 64 bits."""
 _TOO_MANY: Final = 429
 """Status of a server that was asked too often."""
 _MISSING: Final = frozenset({404, 410})
@@ -36,6 +39,12 @@ def host_of(address: str) -> str:
     except ValueError:
         return ""
     return found.netloc.rpartition("@")[2] if is_usable else ""
+
+
+def length_of(response: httpx2.Response) -> Bytes | None:
+    """Return how long an answer says that its content is."""
+    text = response.headers.get("content-length", "")
+    return Bytes(int(text)) if _LENGTH.fullmatch(text) else None
 
 
 @contextmanager

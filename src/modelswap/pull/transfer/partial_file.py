@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PIECE: Final = Bytes(4 << 20)
-"""Of a file that is read back; a file is hashed at some 1.5 GB/s, whatever the piece."""
+"""Of a file that is read back: few calls, and little memory."""
 _VALIDATOR: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"|[A-Z][a-z]{2}, [0-9A-Za-z: ]{10,40}GMT')
 """A strong entity tag, or a date: what `If-Range` may hold."""
 

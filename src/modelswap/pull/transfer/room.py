@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.explaining.quantities import size_text
 from modelswap.pull.failures import PullError
 from modelswap.pull.progress import PullFailure
 from modelswap.units import Bytes
@@ -37,7 +38,7 @@ class Room:
         """Raise `PullError` where there is no room for so many more bytes."""
         there = self._there()
         if missing and there is not None and missing + _MARGIN > there:
-            raise self._full(f"{gibibytes(missing)} are still to come and", there)
+            raise self._full(f"{size_text(missing)} are still to come and", there)
 
     def written(self, count: int) -> None:
         """Note bytes that were written; raise `PullError` where the file system is about to be full.
@@ -59,11 +60,7 @@ class Room:
 
     def _full(self, what: str, there: Bytes) -> PullError:
         text = (
-            f"{self._folder}: {what} {gibibytes(there)} are free"
-            f" ({gibibytes(_MARGIN)} must stay free): make room, or set another folder"
+            f"{self._folder}: {what} {size_text(there)} are free"
+            f" ({size_text(_MARGIN)} must stay free): make room, or set another folder"
         )
         return PullError(PullFailure.DISK_FULL, text)
-
-
-def gibibytes(count: int) -> str:
-    return f"{count / (1 << 30):.2f} GiB"

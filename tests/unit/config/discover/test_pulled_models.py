@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +80,30 @@ def test_a_model_that_is_here(snapshot: Path) -> None:
     assert not any("not pulled" in line for line in describe(loaded.plan))
 
 
+def test_what_a_store_holds_for_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters and adapters of a model of Ollama count, as for one that is found."""
+    store = tmp_path / "ollama"
+    monkeypatch.setenv("OLLAMA_MODELS", str(store))
+    (store / "blobs").mkdir(parents=True)
+    layers: list[dict[str, object]] = []
+    blobs: dict[str, Path] = {}
+    parameters = b'{"temperature": 0.6, "num_ctx": 4096, "stop": ["x"]}'
+    weights = chat_model().write(tmp_path / "made.gguf").read_bytes()
+    for kind, data in (("model", weights), ("adapter", b"lora"), ("params", parameters)):
+        digest = sha256(data).hexdigest()
+        blobs[kind] = store / "blobs" / f"sha256-{digest}"
+        blobs[kind].write_bytes(data)
+        media = f"application/vnd.ollama.image.{kind}"
+        layers.append({"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)})
+    manifest = store / "manifests" / "registry.ollama.ai" / "library" / "tiny" / "latest"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
+    model = model_of(load_text("models: {a: {source: 'ollama:tiny'}}"))
+    added = ("--lora", str(blobs["adapter"]), "--ctx-size", "4096", "--temperature", "0.6")
+    assert set(added) <= set(model.argv)
+    assert model.capabilities.context == 4096
+
+
 def test_the_identity_follows_the_files(snapshot: Path) -> None:
     """A reload sees another model when the files have come, and the same one when nothing has changed."""
     text = f"models: {{a: {{source: '{SOURCE}'}}, b: {{cmd: srv}}}}"
@@ -107,6 +133,19 @@ models:
     assert "--added" not in model.argv
     assert (model.description, model.spec.ttl) == ("mine", None)
     assert model.metadata["found"]["architecture"] == "qwen3"  # type: ignore[index,call-overload]  # JSON
+
+
+def test_macros_are_not_for_texts_of_files(snapshot: Path) -> None:
+    """Neither a header nor a file's name tells what the author's macros hold."""
+    text = f"macros: {{token: s3cr3t}}\nmodels: {{a: {{source: '{SOURCE}'}}}}"
+    file = chat_model(general__architecture="${token}").write(snapshot / "Foo-Q4_K_M.gguf")
+    model = model_of(load_text(text))
+    assert "s3cr3t" not in f"{model.description} {model.metadata} {model.argv}"
+    file.rename(snapshot / "Foo-${token}-Q4_K_M.gguf")
+    loaded = load_text(text)
+    assert model_of(loaded).is_missing
+    assert "s3cr3t" not in f"{model_of(loaded).argv} {loaded.lines()}"
+    assert "its files cannot be served: its name holds" in loaded.lines()[0]
 
 
 def test_templates_fit_pulled_models() -> None:

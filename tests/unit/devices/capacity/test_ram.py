@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from modelswap.devices.capacity.ram import read_ram, sharing_processes
+from modelswap.devices.capacity.ram import free_unmapped, read_ram, sharing_processes
 from modelswap.devices.memory import DeviceMemory
 from modelswap.procfs import all_pids
 
@@ -67,6 +67,44 @@ def test_a_cgroup_sets_the_size(tmp_path: Path) -> None:
     assert sharing_processes(proc) == [4711]
     (tmp_path / "small" / "memory.current").write_text("0\n")
     assert sharing_processes(proc) == all_pids()
+
+
+def test_mapped_weights_are_not_driven_out(tmp_path: Path) -> None:
+    """What programs have mapped is not to be filled, though the kernel calls it available."""
+    assert free_unmapped(tmp_path) is None
+    proc = a_proc(tmp_path, 8192)
+    with (proc / "meminfo").open("a") as file:
+        file.write("Mapped: 2048 kB\n")
+    assert free_unmapped(proc) == 6144 * KIB
+
+
+@pytest.mark.parametrize(
+    ("groups", "system", "names", "mapped"),
+    [
+        ("0::/a\n", "cgroup2 none rw", ("memory.max", "memory.current"), "file_mapped"),
+        (
+            "4:memory:/a\n",
+            "cgroup none rw,memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            "total_mapped_file",
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_what_a_cgroup_may_read(
+    tmp_path: Path, groups: str, system: str, names: tuple[str, str], mapped: str
+) -> None:
+    """Its limit counts, wherever the group is, less what is mapped inside."""
+    proc = a_proc(tmp_path, 8192)
+    (proc / "self/cgroup").write_text(groups)
+    (proc / "self/mountinfo").write_text(f"1 2 0:3 / {tmp_path} rw - {system}\n")
+    (tmp_path / "a").mkdir()
+    for name, value in zip(names, (4096 * KIB, 3072 * KIB), strict=True):
+        (tmp_path / "a" / name).write_text(f"{value}\n")
+    (tmp_path / "a" / "memory.stat").write_text(
+        f"inactive_file {2048 * KIB}\ntotal_inactive_file {2048 * KIB}\n{mapped} {1024 * KIB}\n"
+    )
+    assert free_unmapped(proc) == 2048 * KIB
 
 
 def test_without_figures_of_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
