@@ -6,6 +6,7 @@ import pytest
 
 from modelswap.core.commands import ClearTimer, SetTimer, TimerKey
 from modelswap.core.models.lifecycle import Event, Phase, Timer
+from modelswap.core.placement.policy import NotYet
 from modelswap.core.spec import IdleModel, ModelId
 from modelswap.units import Seconds
 from support.controller_simulator import (
@@ -88,6 +89,17 @@ def test_it_does_not_unload_what_cannot_leave() -> None:
     assert sim.spawned == [B]
     sim.run(AFTER)
     assert sim.spawned == [B, A]
+
+
+def test_a_load_that_would_wait_is_given_up() -> None:
+    """Where other programs hold the memory it is tried again later, and stands in nobody's way."""
+    sim = watching()
+    sim.controller._scheduler.policy = lambda _: NotYet("others hold it")
+    sim.run(61)
+    assert not sim.controller._queue
+    sim.controller._scheduler.policy = sim.policy()
+    sim.run(AFTER)
+    assert sim.spawned == [A]
 
 
 def test_an_order_to_unload_it_holds() -> None:
