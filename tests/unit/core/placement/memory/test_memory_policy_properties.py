@@ -79,7 +79,7 @@ def test_capacity_is_never_exceeded(one: Machine) -> None:
 @given(machines())
 def test_the_same_question_has_the_same_answer(one: Machine) -> None:
     """In whatever order its facts are listed."""
-    tables = (dict(reversed(table.items())) for table in (one.needs, one.usage, one.reload))
+    tables = (dict(reversed([*table.items()])) for table in (one.needs, one.usage, one.reload))
     needs, usage, reload = tables
     other = replace(one, needs=needs, usage=usage, reload=reload)
     assert other.ask(TARGET) == one.ask(TARGET)
