@@ -75,6 +75,7 @@ class Asker:
     def __init__(self, *, breaks: bool = False) -> None:
         self.breaks = breaks
         self.answers: list[str] = []
+        self.refused: Fail | None = None
 
     def on_granted(self, server: ModelServer) -> None:
         if self.breaks:
@@ -82,6 +83,7 @@ class Asker:
         self.answers.append(f"granted {server.model.id}")
 
     def on_refused(self, refused: Fail) -> None:
+        self.refused = refused
         self.answers.append(str(refused.reason))
 
     def on_position(self, position: int) -> None: ...

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from modelswap.pull.progress import PullProgress
 
+    from .hub import Hub
+
 QUICK = PullTiming(
     connect=Seconds(20), silence=Seconds(20), first_pause=Seconds(0.01), longest_pause=Seconds(0.02),
     longest_wait=Seconds(5), tries=4,
@@ -32,6 +34,14 @@ def gguf(path: Path, filler: int = 0) -> bytes:
     data = chat_model().write(path).read_bytes()
     path.unlink()
     return data + bytes(index * 7 % 256 for index in range(filler))
+
+
+def home_with(hub: Hub, home: Path) -> dict[str, str]:
+    """Return the environment of a program whose hub is *hub*, with a home of its own and no account."""
+    named = ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "OLLAMA_MODELS")
+    unset = dict.fromkeys((*named, "LLAMA_CACHE", "XDG_CACHE_HOME", "http_proxy", "HTTP_PROXY"), "")
+    home.mkdir()
+    return {**unset, "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.url}
 
 
 def places(folder: Path) -> Places:

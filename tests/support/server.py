@@ -143,6 +143,22 @@ def wait_until(true: Any, seconds: float = 30.0, what: str = "") -> Any:
     return value
 
 
+def command(
+    *arguments: str, directory: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `modelswap` until it ends; *env* is added to the environment."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(env or {})}
+    return subprocess.run(
+        [sys.executable, "-m", "modelswap", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=directory,
+        env=env,
+        check=False,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One HTTP answer, read to its end."""

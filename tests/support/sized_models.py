@@ -121,13 +121,10 @@ def dense(
     for n in range(layers):
         block = f"blk.{n}."
         _attention(model, block, embd, q=heads * head, kv=kv_heads * head, head=head)
-        model.vector(f"{block}ffn_norm", embd)
         if architecture.startswith("gemma"):
             model.vector(f"{block}post_attention_norm", embd)
             model.vector(f"{block}post_ffw_norm", embd)
-        model.matrix(f"{block}ffn_gate", embd, ff)
-        model.matrix(f"{block}ffn_up", embd, ff)
-        model.matrix(f"{block}ffn_down", ff, embd)
+        _feed_forward(model, block, embd, ff)
     model.vector("output_norm", embd)
     if not is_tied:
         model.matrix("output", embd, vocab)
@@ -147,6 +144,13 @@ def _attention(model: _Model, block: str, embd: int, *, q: int, kv: int, head: i
     if architecture in {"qwen3", "qwen3moe", "gemma3"}:
         model.vector(f"{block}attn_q_norm", head)
         model.vector(f"{block}attn_k_norm", head)
+
+
+def _feed_forward(model: _Model, block: str, embd: int, ff: int) -> None:
+    model.vector(f"{block}ffn_norm", embd)
+    model.matrix(f"{block}ffn_gate", embd, ff)
+    model.matrix(f"{block}ffn_up", embd, ff)
+    model.matrix(f"{block}ffn_down", ff, embd)
 
 
 def gemma3(**keys: Any) -> GgufBuilder:
@@ -225,15 +229,8 @@ def jamba(
     *, kind: int = F16, layers: int = 8, embd: int = 1024, vocab: int = 32000, ff: int = 2816
 ) -> GgufBuilder:
     """Return a hybrid: every fourth layer has attention, the others a recurrent state."""
-    inner, state, rank, width, heads, kv_heads, head = (
-        2 * embd,
-        16,
-        embd // 16,
-        4,
-        16,
-        4,
-        embd // 16,
-    )
+    inner, state, rank, width = 2 * embd, 16, embd // 16, 4
+    heads, kv_heads, head = 16, 4, embd // 16
     model = _Model(
         "jamba", kind, _vocabulary(vocab),
         context_length=1 << 18, embedding_length=embd, block_count=layers, feed_forward_length=ff,
@@ -254,10 +251,7 @@ def jamba(
             model.vector(f"{block}ssm_dt_norm", rank)
             model.vector(f"{block}ssm_b_norm", state)
             model.vector(f"{block}ssm_c_norm", state)
-        model.vector(f"{block}ffn_norm", embd)
-        model.matrix(f"{block}ffn_gate", embd, ff)
-        model.matrix(f"{block}ffn_up", embd, ff)
-        model.matrix(f"{block}ffn_down", ff, embd)
+        _feed_forward(model, block, embd, ff)
     model.vector("output_norm", embd)
     model.matrix("output", embd, vocab)
     return model.built()
@@ -292,10 +286,7 @@ def deepseek2(
         model.matrix(f"{block}attn_k_b", nope, rank, heads)
         model.matrix(f"{block}attn_v_b", rank, value, heads)
         model.matrix(f"{block}attn_output", heads * value, embd)
-        model.vector(f"{block}ffn_norm", embd)
-        model.matrix(f"{block}ffn_gate", embd, ff)
-        model.matrix(f"{block}ffn_up", embd, ff)
-        model.matrix(f"{block}ffn_down", ff, embd)
+        _feed_forward(model, block, embd, ff)
     model.vector("output_norm", embd)
     model.matrix("output", embd, vocab)
     return model.built()

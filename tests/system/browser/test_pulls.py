@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.file_server import stalls
-from support.gguf_builder import chat_model
 from support.hub import Hub
+from support.pulling import gguf, home_with
 from support.server import STUB
 
 if TYPE_CHECKING:
@@ -32,21 +32,17 @@ models:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    file = chat_model().write(tmp_path / "made.gguf")
     with Hub() as found:
-        found.add(
-            REPOSITORY, {FILE: file.read_bytes() + bytes(400_000)}, gated=True, allowed="hf_x"
-        )
+        data = gguf(tmp_path / "made.gguf", 400_000)
+        found.add(REPOSITORY, {FILE: data}, gated=True, allowed="hf_x")
         yield found
 
 
 @pytest.fixture
 def env(hub: Hub, tmp_path: Path) -> dict[str, str]:
-    home = tmp_path / "home"
-    (home / "hf" / "hub").mkdir(parents=True)
-    names = ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "OLLAMA_MODELS")
-    unset = dict.fromkeys(names, "")
-    return {**unset, "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.url}
+    found = home_with(hub, tmp_path / "home")
+    (tmp_path / "home" / "hf" / "hub").mkdir(parents=True)
+    return found
 
 
 def test_a_pull_on_the_page(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -183,8 +184,9 @@ def test_a_load_that_waits_in_vain(tmp_path: Path) -> None:
         assert answer.status == 503
         assert "retry-after" in answer.headers
         assert "a needs 400 MiB" in (text := answer.body.decode())
-        assert "other programs hold 3" in text
-        assert "(python" in text
+        assert re.search(
+            r"other programs hold 3\d\d MiB of ram \(python[\d.]* 3\d\d MiB\)", text
+        ), text
 
 
 def test_out_of_memory_at_load(modelswap_server: StartServer, tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_a_model_that_never_fits(modelswap_server: StartServer) -> None:
     server = modelswap_server(config(300, model("a", memory=100), model("huge", memory=400)))
     served(server, "a")
     answer = server.chat("huge")
-    assert answer.status in (400, 503, 507)
+    assert answer.status == 503
     assert "100 MiB too much" in answer.body.decode()
     assert ready(server) == {"a"}
 
@@ -243,7 +245,7 @@ def test_adopted_models_are_counted(modelswap_server: StartServer) -> None:
 
 
 def test_a_reload_changes_what_fits(modelswap_server: StartServer) -> None:
-    """With a larger capacity a third model joins, and a larger declared need evicts; nothing restarts."""
+    """With a larger capacity a third model joins, and with a larger declared need another one leaves."""
     rows = [model(name, memory=100) for name in "ab"]
     server = modelswap_server(config(250, *rows, model("c", memory=100)))
     served(server, "a", "b")
@@ -253,6 +255,11 @@ def test_a_reload_changes_what_fits(modelswap_server: StartServer) -> None:
     served(server, "c")
     assert ready(server) == {"a", "b", "c"}
     assert before.items() <= server.model_pids().items()
+    server.write_config(config(350, *rows, model("c", memory=100), model("d", memory=250)))
+    assert server.ask("POST", "/api/config/reload").status == 200
+    assert ready(server) == {"a", "b", "c"}
+    served(server, "d")
+    assert ready(server) == {"c", "d"}
 
 
 def test_real_engines_share_from_their_first_request(

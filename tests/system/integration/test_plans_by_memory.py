@@ -50,7 +50,7 @@ def test_a_plan_foretells_the_swap(
     assert told["verdict"] in {
         "swap",
         "wait",
-    }  # a model may be kept for its next request for a moment
+    }  # a model may be kept for a next request for a moment
     (victim,) = told["evictions"]
     assert victim["frees"]["ram"] > 20 << 20
     assert victim["model"] in told["text"]

@@ -8,23 +8,24 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from support.file_server import breaks, refuses, stalls
-from support.gguf_builder import chat_model
 from support.hub import Hub
 from support.load_clients import OpenStream
 from support.page_cache import drive_out, resident
-from support.server import STUB, Modelswap, stub_command, stub_config, wait_until
+from support.pulling import gguf, home_with
+from support.server import STUB, Modelswap, command, stub_command, stub_config, wait_until
 from support.streams import opened, sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from support.running import StartServer
     from support.server import Answer
@@ -50,22 +51,15 @@ class Huge(bytes):
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """A hub with one model of some hundred kilobytes."""
-    file = chat_model().write(tmp_path / "made.gguf")
-    data = file.read_bytes() + bytes(2 * HALF)
-    file.unlink()
     with Hub() as found:
+        data = gguf(tmp_path / "made.gguf", 2 * HALF)
         found.add(REPOSITORY, {FILE: data, "README.md": b"hello"})
         yield found
 
 
 @pytest.fixture
 def env(hub: Hub, tmp_path: Path) -> dict[str, str]:
-    """A home of its own, and the stand-in as the hub."""
-    named = ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "OLLAMA_MODELS")
-    unset = dict.fromkeys((*named, "LLAMA_CACHE", "XDG_CACHE_HOME", "http_proxy", "HTTP_PROXY"), "")
-    home = tmp_path / "home"
-    home.mkdir()
-    return {**unset, "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.url}
+    return home_with(hub, tmp_path / "home")
 
 
 def configured(more: str = "", *, name: str = "a", source: str = SOURCE) -> str:
@@ -102,10 +96,19 @@ def error_of(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.json()["error"]["code"]
 
 
-def chats(server: Modelswap, count: int = 1) -> tuple[ThreadPoolExecutor, list[Any]]:
-    """Ask in threads; the answers come later."""
-    pool = ThreadPoolExecutor(count)
-    return pool, [pool.submit(server.chat, "a", seconds=60) for _ in range(count)]
+@contextmanager
+def stalled_pull(server: Modelswap, hub: Hub, count: int = 1) -> Iterator[list[Future[Answer]]]:
+    """Requests that wait for a download of which half has come; it goes on when the test says so."""
+    hub.fail("/storage", stalls(HALF))
+    with ThreadPoolExecutor(count) as pool:
+        answers = [pool.submit(server.chat, "a", seconds=60) for _ in range(count)]
+        try:
+            assert hub.stalled.wait(30)
+            wait_until(lambda: f'modelswap_queue_length{{model="a"}} {count}.0' in metrics(server))
+            wait_until(lambda: is_downloading(server))
+            yield answers
+        finally:
+            hub.go_on.set()
 
 
 def test_a_request_waits_for_its_model(
@@ -122,7 +125,7 @@ def test_a_request_waits_for_its_model(
     text = server.ask("GET", "/metrics").body.decode()
     assert 'modelswap_pulls_total{result="finished"} 1.0' in text
     size = len(hub.repositories[REPOSITORY].files[FILE])
-    assert f"modelswap_pulled_bytes_total {float(size)}" in text.replace("e+05", "e+05")
+    assert f"modelswap_pulled_bytes_total {float(size)}" in text
     server.stop()
     server.start()
     hub.asked.clear()
@@ -173,20 +176,14 @@ def test_a_pull_evicts_nothing_and_is_shared(
     """Many requests pull once; the model that is loaded serves until the files are here."""
     server = modelswap_server(configured(), env=env)
     assert server.chat("b").status == 200
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server, 3)
-    hub.stalled.wait(30)
-    wait_until(lambda: is_downloading(server))
-    assert server.running() == {"b": "ready"}
-    assert server.chat("b").status == 200
-    waiting = server.ask("GET", "/metrics").body.decode()
-    assert 'modelswap_queue_length{model="a"} 3.0' in waiting
-    hub.go_on.set()
-    assert [one.result().status for one in answers] == [200, 200, 200]
-    pool.shutdown()
-    # The broken connection was gone on with where it broke.
-    assert [one.start for one in hub.downloads(FILE)][1:] == [hub.downloads(FILE)[0].sent]
-    assert server.running() == {"a": "ready"}
+    with stalled_pull(server, hub, 3) as answers:
+        assert server.running() == {"b": "ready"}
+        assert server.chat("b").status == 200
+        hub.go_on.set()
+        assert [one.result().status for one in answers] == [200, 200, 200]
+        # The broken connection was gone on with where it broke.
+        assert [one.start for one in hub.downloads(FILE)][1:] == [hub.downloads(FILE)[0].sent]
+        assert server.running() == {"a": "ready"}
 
 
 def test_a_plain_client_is_told_to_ask_again(
@@ -282,7 +279,7 @@ def test_a_plan_of_a_model_without_files(
     hub.add(REPOSITORY, hub.repositories[REPOSITORY].files)
     hub.fail("/storage", stalls(HALF))
     assert server.ask("POST", "/models/load", {"model": "a"}).status == 200
-    hub.stalled.wait(30)
+    assert hub.stalled.wait(30)
     wait_until(lambda: plan(server).get("pull"))
     during = plan(server)
     assert (during["verdict"], during["pull"]["source"]) == ("pull", SOURCE)
@@ -322,35 +319,29 @@ def test_a_connection_that_breaks(
 
 
 def test_a_stall_is_said(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:
-    """When nothing comes for a while the log, the list of pulls and the refusal say so."""
+    """When nothing comes for a while the log says so; the pull goes on."""
     server = modelswap_server(configured("pull: {wait: 1h}"), env=env)
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server)
-    wait_until(lambda: "has stalled" in server.log(), 60)
-    assert is_downloading(server)
-    hub.go_on.set()
-    assert answers[0].result().status == 200
-    pool.shutdown()
+    with stalled_pull(server, hub) as answers:
+        wait_until(lambda: "has stalled" in server.log(), 60)
+        assert is_downloading(server)
+        hub.go_on.set()
+        assert answers[0].result().status == 200
 
 
 def test_a_cancel(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:
     """`/models/unload` ends a download and what waits for it; the next one goes on from what came."""
     server = modelswap_server(configured(), env=env)
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server)
-    hub.stalled.wait(30)
-    wait_until(lambda: is_downloading(server))
-    answer = server.ask("POST", "/models/unload", {"model": "a"})
-    assert (answer.status, answer.json()) == (200, {"success": True})
-    refused = answers[0].result()
-    assert error_of(refused) == (503, "pull_cancelled")
-    assert refused.headers["x-should-retry"] == "false"
-    assert status(server)["value"] == "unloaded"
-    assert server.ask("POST", "/models/unload", {"model": "a"}).status == 400
-    hub.go_on.set()
-    assert server.chat("a", seconds=60).status == 200
-    assert hub.downloads(FILE)[-1].start > 0
-    pool.shutdown()
+    with stalled_pull(server, hub) as answers:
+        answer = server.ask("POST", "/models/unload", {"model": "a"})
+        assert (answer.status, answer.json()) == (200, {"success": True})
+        refused = answers[0].result()
+        assert error_of(refused) == (503, "pull_cancelled")
+        assert refused.headers["x-should-retry"] == "false"
+        assert status(server)["value"] == "unloaded"
+        assert server.ask("POST", "/models/unload", {"model": "a"}).status == 400
+        hub.go_on.set()
+        assert server.chat("a", seconds=60).status == 200
+        assert hub.downloads(FILE)[-1].start > 0
 
 
 def test_a_client_that_leaves(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:
@@ -358,7 +349,7 @@ def test_a_client_that_leaves(modelswap_server: StartServer, hub: Hub, env: dict
     server = modelswap_server(configured(), env=env)
     hub.fail("/storage", stalls(HALF))
     with OpenStream(server, "a"):
-        hub.stalled.wait(30)
+        assert hub.stalled.wait(30)
     wait_until(lambda: 'modelswap_queue_length{model="a"} 0.0' in metrics(server))
     hub.go_on.set()
     wait_until(lambda: f"pulled {SOURCE}" in server.log())
@@ -375,18 +366,15 @@ def test_a_reload_meanwhile(modelswap_server: StartServer, hub: Hub, env: dict[s
     server = modelswap_server(configured(), env=env)
     assert server.chat("b").status == 200
     pid = server.ask("GET", "/running").json()["running"][0]["pid"]
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server)
-    hub.stalled.wait(30)
-    server.write_config(server.config_text.replace("source:", "description: new\n    source:"))
-    assert server.ask("POST", "/api/config/reload").status == 200
-    assert is_downloading(server)
-    assert server.ask("GET", "/running").json()["running"][0]["pid"] == pid
-    server.config_file.write_text("models: [")
-    assert server.ask("POST", "/api/config/reload").status == 409
-    hub.go_on.set()
-    assert answers[0].result().status == 200
-    pool.shutdown()
+    with stalled_pull(server, hub) as answers:
+        server.write_config(server.config_text.replace("source:", "description: new\n    source:"))
+        assert server.ask("POST", "/api/config/reload").status == 200
+        assert is_downloading(server)
+        assert server.ask("GET", "/running").json()["running"][0]["pid"] == pid
+        server.config_file.write_text("models: [")
+        assert server.ask("POST", "/api/config/reload").status == 409
+        hub.go_on.set()
+        assert answers[0].result().status == 200
 
 
 def test_a_model_that_is_removed_meanwhile(
@@ -394,15 +382,11 @@ def test_a_model_that_is_removed_meanwhile(
 ) -> None:
     """Its requests get 404, and the download ends."""
     server = modelswap_server(configured(), env=env)
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server)
-    hub.stalled.wait(30)
-    wait_until(lambda: is_downloading(server))
-    server.write_config(stub_config("b"))
-    assert server.ask("POST", "/api/config/reload").status == 200
-    assert answers[0].result().status == 404
-    wait_until(lambda: f"the pull of {SOURCE} was cancelled" in server.log())
-    pool.shutdown()
+    with stalled_pull(server, hub) as answers:
+        server.write_config(stub_config("b"))
+        assert server.ask("POST", "/api/config/reload").status == 200
+        assert answers[0].result().status == 404
+        wait_until(lambda: f"the pull of {SOURCE} was cancelled" in server.log())
 
 
 def test_a_hand_over_meanwhile(
@@ -410,37 +394,27 @@ def test_a_hand_over_meanwhile(
 ) -> None:
     """The new front goes on with the download, and the request of the old one is served."""
     server = modelswap_server(configured(), env=env)
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server)
-    hub.stalled.wait(30)
-    wait_until(lambda: is_downloading(server))
-    os.kill(server.pid, signal.SIGUSR2)
-    wait_until(lambda: "handed over to pid" in server.log())
-    assert answers[0].result().status == 200
-    pool.shutdown()
-    assert hub.downloads(FILE)[-1].start > 0
-    wait_until(lambda: server.process is not None and server.process.poll() is not None)
-    assert server.chat("a").status == 200
-    pid = int(server.log().split("handed over to pid ")[1].split(";")[0])
-    os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not server.processes())
+    with stalled_pull(server, hub) as answers:
+        os.kill(server.pid, signal.SIGUSR2)
+        wait_until(lambda: "handed over to pid" in server.log())
+        assert answers[0].result().status == 200
+        assert hub.downloads(FILE)[-1].start > 0
+        wait_until(lambda: server.process is not None and server.process.poll() is not None)
+        assert server.chat("a").status == 200
+        pid = int(server.log().split("handed over to pid ")[1].split(";")[0])
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not server.processes())
 
 
 def test_a_shutdown_meanwhile(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:
     """It ends at once and well; what came is gone on with at the next start."""
-    server = modelswap_server(configured(), env=env)
-    hub.fail("/storage", stalls(HALF))
-    pool, answers = chats(server)
-    hub.stalled.wait(30)
-    wait_until(lambda: is_downloading(server))
-    began = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - began < 20  # far below `shutdownTimeout`
-    assert answers[0].result().status == 503
-    pool.shutdown()
-    server.start()
-    assert server.chat("a", seconds=60).status == 200
-    assert hub.downloads(FILE)[-1].start > 0
+    server = modelswap_server(configured("shutdownTimeout: 1h"), env=env)
+    with stalled_pull(server, hub) as answers:
+        assert server.stop() == 0
+        assert answers[0].result().status == 503
+        server.start()
+        assert server.chat("a", seconds=60).status == 200
+        assert hub.downloads(FILE)[-1].start > 0
 
 
 def test_pulled_at_the_start(modelswap_server: StartServer, hub: Hub, env: dict[str, str]) -> None:
@@ -474,11 +448,11 @@ def test_the_router_s_orders(modelswap_server: StartServer, hub: Hub, env: dict[
 
     reader = threading.Thread(target=read)
     reader.start()
-    is_open.wait(30)
+    assert is_open.wait(30)
     hub.fail("/storage", stalls(HALF))
     answer = server.ask("POST", "/models", {"model": NAME})
     assert (answer.status, answer.json()) == (200, {"success": True})
-    hub.stalled.wait(30)
+    assert hub.stalled.wait(30)
     wait_until(lambda: status(server, NAME).get("progress"))
     progress = status(server, NAME)["progress"][FILE]
     assert 0 < progress["done"] < progress["total"]
@@ -501,7 +475,7 @@ def test_the_router_s_orders(modelswap_server: StartServer, hub: Hub, env: dict[
     assert unknown.status == 400  # as the hub says it to those without a token
     assert "token_missing" in unknown.json()["error"]["message"]
     missing = server.ask("POST", "/models", {"model": f"{REPOSITORY}:Q2_K"})
-    assert missing.status in {400, 404}
+    assert missing.status == 400
     assert "Q4_K_M" in missing.json()["error"]["message"]
     for name in ("nonsense", ""):
         assert server.ask("POST", "/models", {"model": name}).status == 400
@@ -546,12 +520,7 @@ def test_check_says_what_is_to_be_pulled(
     modelswap_server: StartServer, env: dict[str, str]
 ) -> None:
     """What is not here yet is a note of `check`, no error."""
-    import subprocess  # noqa: PLC0415 - only here
-
     server = modelswap_server(configured(), env=env, start=False)
-    command = [sys.executable, "-m", "modelswap", "check", "--strict", str(server.config_file)]
-    said = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}, timeout=60
-    )
+    said = command("check", "--strict", str(server.config_file), env=env)
     assert (said.returncode, said.stderr) == (0, "")
     assert f"not pulled yet: a: {SOURCE}" in said.stdout

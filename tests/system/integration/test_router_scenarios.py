@@ -182,7 +182,7 @@ def test_no_autoload(modelswap_server: StartServer, folder: Path) -> None:
     server = modelswap_server("", "--models-dir", str(folder), "--no-models-autoload")
     refused = server.ask("POST", "/v1/chat/completions", {"model": A, **CHAT})
     assert refused.status == 400
-    assert "error" in refused.json()
+    assert refused.json()["error"]["message"] == "model is not loaded"
     load(server, A)
     assert server.ask("POST", "/v1/chat/completions", {"model": A, **CHAT}).status == 200
 
@@ -197,7 +197,7 @@ def test_streams_and_unknown_models(modelswap_server: StartServer, folder: Path)
     assert "".join(choice["delta"].get("content") or "" for choice in choices)
     assert choices[-1]["finish_reason"] in {"stop", "length"}
     missing = server.ask("POST", "/chat/completions", {**body, "model": "non-existent/model"})
-    assert missing.status in {400, 404}
+    assert missing.status == 404
 
 
 def test_an_api_key(modelswap_server: StartServer, folder: Path) -> None:

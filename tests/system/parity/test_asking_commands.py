@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from support.server import ROOT, free_port, stub_command, wait_until
+from support.server import command, free_port, stub_command, wait_until
 from support.streams import model
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from support.server import Modelswap
@@ -31,16 +29,8 @@ NO_ENVIRONMENT = {"MODELSWAP_API_KEY": "", "MODELSWAP_URL": ""}
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `modelswap` until it ends."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **NO_ENVIRONMENT, **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "modelswap", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=env,
-        check=False,
-    )
+    """Run a command that asks a server."""
+    return command(*arguments, env=NO_ENVIRONMENT | environment)
 
 
 @pytest.fixture(scope="module")

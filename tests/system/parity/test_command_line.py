@@ -14,27 +14,13 @@ import pytest
 import trustme
 
 from modelswap.cli import normalise
-from support.server import ROOT, Modelswap, free_port, wait_until
+from support.server import ROOT, Modelswap, command, free_port, wait_until
 from support.streams import model, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.streams import Serve
-
-
-def command(*arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `modelswap` until it ends."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run(
-        [sys.executable, "-m", "modelswap", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        cwd=directory,
-        env=env,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

@@ -41,28 +41,20 @@ def test_a_higher_priority_does_not_wait_for_them() -> None:
     assert sim.granted[1:] == [other, waits]
 
 
-def test_the_model_with_the_most_waiting_requests_is_loaded_first() -> None:
-    """Three that wait for `c` go before one that came earlier for `b`."""
-    sim = swapping(seconds_of_work=lambda: 3.0)
-    sim.arrive("a")
-    sim.run(1)
-    sim.arrive("b")
-    for _ in range(3):
-        sim.arrive("c")
-    sim.run(30)
-    assert sim.spawned == [A, C, B]
+@pytest.mark.parametrize(("bound", "order"), [(30.0, [A, C, B]), (inf, [A, B, C])])
+def test_the_model_with_the_most_waiting_requests_is_loaded_first(
+    bound: float, order: list[ModelId]
+) -> None:
+    """Three that wait for `c` go before one that came earlier for `b`.
 
-
-def test_without_a_bound_the_order_is_that_of_arrival() -> None:
-    """Nothing would ever bring the turn of a model for which few requests wait."""
-    sim = swapping(seconds_of_work=lambda: 3.0, max_wait=Seconds(inf))
-    sim.arrive("a")
-    sim.run(1)
-    sim.arrive("b")
-    for _ in range(3):
-        sim.arrive("c")
+    Without a bound the order is that of arrival: nothing would ever bring `b` its turn.
+    """
+    sim = swapping(seconds_of_work=lambda: 3.0, max_wait=Seconds(bound))
+    for model in "abccc":
+        sim.arrive(model)
+        sim.run(1 if model == "a" else 0)
     sim.run(30)
-    assert sim.spawned == [A, B, C]
+    assert sim.spawned == order
 
 
 def test_by_default_small_models_wait_for_each_other_a_short_time() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from modelswap.core.commands import ClearTimer, SetTimer, TimerKey
 from modelswap.core.models.lifecycle import Event, Phase, Timer
+from modelswap.core.placement.policy import NotYet
 from modelswap.core.spec import IdleModel, ModelId
 from modelswap.units import Seconds
 from support.controller_simulator import (
@@ -52,9 +55,10 @@ def test_it_takes_the_place_of_another() -> None:
     assert sim.spawned == [B, A, B, A]
 
 
-def test_not_while_a_request_runs() -> None:
-    """A long request is use, though it began long ago."""
-    sim = watching(seconds_of_work=lambda: 500.0)
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_not_while_a_request_runs(*, is_shared: bool) -> None:
+    """A long request is use, though it began long ago, and though both could run together."""
+    sim = watching(seconds_of_work=lambda: 500.0, groups=(group("ab", swap=not is_shared),))
     sim.arrive("b")
     sim.run(500.4)
     assert sim.spawned == [B]
@@ -80,9 +84,22 @@ def test_it_does_not_unload_what_cannot_leave() -> None:
     sim.execute(sim.controller.unload([B], sim.clock()))
     sim.run(62)
     assert sim.controller.phase(B) is Phase.STUCK
-    assert sim.controller.waiting(A) == 0
-    sim.run(200)
-    assert sim.controller.phase(A) is Phase.READY
+    sim.run(42)
+    assert sim.controller.phase(B) is Phase.STOPPED
+    assert sim.spawned == [B]
+    sim.run(AFTER)
+    assert sim.spawned == [B, A]
+
+
+def test_a_load_that_would_wait_is_given_up() -> None:
+    """Where other programs hold the memory it is tried again later, and stands in nobody's way."""
+    sim = watching()
+    sim.controller._scheduler.policy = lambda _: NotYet("others hold it")
+    sim.run(61)
+    assert not sim.controller._queue
+    sim.controller._scheduler.policy = sim.policy()
+    sim.run(AFTER)
+    assert sim.spawned == [A]
 
 
 def test_an_order_to_unload_it_holds() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelswap.pull import puller as puller_module
 from modelswap.pull.progress import PullFailure, PullPhase, PullProgress
 from modelswap.pull.puller import ThreadPuller
 from modelswap.units import Bytes, Seconds
@@ -203,12 +204,13 @@ async def test_ended_pulls_are_forgotten_after_many(
     pulls: Pulls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for number in range(70):
+    monkeypatch.setattr(puller_module, "_MOST_ENDED", 3)
+    for number in range(5):
         source = f"hf:acme/many{number}"
         pulls.puller.start(source)
         await pulls.ended(source)
     kept = [progress.source for progress in pulls.puller.pulls()]
-    assert kept == [f"hf:acme/many{number}" for number in range(6, 70)]
+    assert kept == [f"hf:acme/many{number}" for number in range(2, 5)]
 
 
 async def test_no_source_is_refused(pulls: Pulls) -> None:

@@ -149,24 +149,21 @@ def _stream(
         if validator := part.validator:
             fields["If-Range"] = validator
     extensions = {"trace": watch.trace}
-    try:
-        with (
-            translated(download.host),
-            client.stream("GET", download.url, headers=fields, extensions=extensions) as response,
-        ):
-            most = _begin(download, part, response, watch, room)
-            for piece in response.iter_raw():
-                if most is not None and part.done + len(piece) > most:
-                    part.restart()
-                    raise _unlike(download, "sends more bytes than it announced")
-                part.write(piece)
-            if most is None:
-                part.end()
-            elif part.done < most:
-                text = f"{download.host} ended after {part.done} of {most} bytes"
-                raise TransientError(PullFailure.NETWORK, text)
-    finally:
-        part.flush()
+    with (
+        translated(download.host),
+        client.stream("GET", download.url, headers=fields, extensions=extensions) as response,
+    ):
+        most = _begin(download, part, response, watch, room)
+        for piece in response.iter_raw():
+            if most is not None and part.done + len(piece) > most:
+                part.restart()
+                raise _unlike(download, "sends more bytes than it announced")
+            part.write(piece)
+        if most is None:
+            part.end()
+        elif part.done < most:
+            text = f"{download.host} ended after {part.done} of {most} bytes"
+            raise TransientError(PullFailure.NETWORK, text)
 
 
 def _is_large(part: PartialFile) -> bool:

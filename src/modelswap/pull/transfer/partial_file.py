@@ -149,6 +149,7 @@ class PartialFile:
 
     def write(self, piece: bytes) -> None:
         self._file.write(piece)
+        self._file.flush()  # what is told below survives the end of this program
         if self._hash is not None:
             self._hash.update(piece)
         self.done += len(piece)
@@ -156,9 +157,6 @@ class PartialFile:
 
     def end(self) -> None:
         self._ended = True
-
-    def flush(self) -> None:
-        self._file.flush()
 
     def restart(self) -> None:
         """Drop what came."""
@@ -170,7 +168,6 @@ class PartialFile:
 
     def keep(self, target: Path) -> None:
         """Make it the target; a power failure afterwards leaves it whole."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         target.parent.mkdir(parents=True, exist_ok=True)
         self._path.replace(target)

@@ -7,24 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelswap.config.plan import DeviceSettings, Groups, Matrix, MemoryRouting
-from modelswap.core.placement.policy import (
-    DeviceId,
-    DevicePool,
-    Facts,
-    Need,
-    NeedSource,
-    PlacementPlan,
-    Question,
-)
+from modelswap.core.placement.policy import DeviceId, Facts, Question
 from modelswap.core.spec import ModelId
 from modelswap.units import Bytes, Seconds
+from support.memory_questions import GIB, evicted, need, pool
 
 if TYPE_CHECKING:
     from modelswap.config.load import Loaded
     from modelswap.config.plan import Plan
     from support.config import LoadText
 
-GIB = 1 << 30
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 MODELS = "models: {a: {cmd: 'x ${PORT}'}, b: {cmd: 'x ${PORT}'}, c: {cmd: 'x ${PORT}'}}\n"
 
@@ -178,19 +170,11 @@ def test_settings_without_the_router(loaded: LoadText, use: str) -> None:
 # What it decides
 
 
-def answer(plan: Plan, target: ModelId, *live: ModelId) -> set[ModelId]:
+def answer(plan: Plan, target: ModelId, *live: ModelId) -> set[str]:
     """Ask for a model of 2 GiB beside others of 4 on a machine with 10 GiB."""
-    pool = DevicePool(id=DeviceId("ram"), total=Bytes(10 * GIB))
-    needs = {
-        model: Need(
-            fixed={DeviceId("ram"): Bytes((2 if model == target else 4) * GIB)},
-            source=NeedSource.DECLARED,
-        )
-        for model in (A, B, C)
-    }
-    found = plan.policy(Question(target, list(live), Facts(epoch=1, pools=(pool,), needs=needs)))
-    assert isinstance(found, PlacementPlan)
-    return set(found.evicted)
+    needs = {model: need(ram=2 if model == target else 4) for model in (A, B, C)}
+    facts = Facts(epoch=1, pools=(pool("ram", 10),), needs=needs)
+    return evicted(plan.policy(Question(target, list(live), facts)))
 
 
 def test_models_run_together_while_they_fit(loaded: LoadText) -> None:
@@ -222,12 +206,9 @@ def test_pinned_models_stay(loaded: LoadText) -> None:
     """`pinned` reaches the policy."""
     models = "models: {a: {cmd: 'x ${PORT}'}, b: {cmd: 'x ${PORT}', pinned: true}, c: {cmd: 'x ${PORT}'}}\n"
     plan = plan_of(loaded(models + "routing: {router: {use: memory}}\ndevices: {}"))
-    pool = DevicePool(id=DeviceId("ram"), total=Bytes(10 * GIB))
-    ram = {DeviceId("ram"): Bytes(4 * GIB)}
-    needs = {model: Need(fixed=ram, source=NeedSource.DECLARED) for model in (A, B, C)}
-    found = plan.policy(Question(A, [B, C], Facts(epoch=1, pools=(pool,), needs=needs)))
-    assert isinstance(found, PlacementPlan)
-    assert found.evicted == {C}
+    needs = {model: need(ram=4) for model in (A, B, C)}
+    facts = Facts(epoch=1, pools=(pool("ram", 10),), needs=needs)
+    assert evicted(plan.policy(Question(A, [B, C], facts))) == {C}
 
 
 def test_spillover_beside_memory(loaded: LoadText) -> None:

@@ -19,8 +19,10 @@ from modelswap.core.spec import ClientId, ModelId, ServerId
 from modelswap.fleet import Fleet, MemorySources
 from modelswap.fleet.memory import early, watch
 from modelswap.fleet.memory.readings import readings
-from modelswap.launch.protocol import NO_CAPABILITIES, Exit, Handle
+from modelswap.launch.protocol import Exit, Handle
+from modelswap.memory import measuring
 from modelswap.units import Seconds
+from support.hand_launcher import ADDRESS, Asker, HandLauncher, Notes
 from support.scripted_machine import MIB, ScriptedMachine
 
 if TYPE_CHECKING:
@@ -28,11 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelswap.config.plan import Plan
-    from modelswap.core.commands import Fail, SwapDecided
-    from modelswap.core.models.lifecycle import Phase
     from modelswap.core.placement.policy import DeviceId
-    from modelswap.fleet import ModelServer
-    from modelswap.launch.protocol import Capability, LaunchSpec, Listener, RunningServer
+    from modelswap.launch.protocol import LaunchSpec, Listener
     from modelswap.units import Bytes
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
@@ -43,24 +42,12 @@ ROOM = (
 """All of the machine's 1,000 MiB."""
 
 
-class ProcessLauncher:
+class ProcessLauncher(HandLauncher):
     """Starts a real process that does nothing; it is ready, and exits, when the test says so."""
 
-    capabilities: frozenset[Capability] = NO_CAPABILITIES
-
     def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+        super().__init__(listener)
         self.processes: dict[ServerId, subprocess.Popen[bytes]] = {}
-        self.orders: list[str] = []
-
-    async def open(self) -> None: ...
-    async def close(self, *, stop_servers: bool) -> None: ...
-    async def discard(self, *servers: ServerId) -> None: ...
-
-    def found_servers(self) -> list[RunningServer]:
-        return []
-
-    def adopt(self, spec: LaunchSpec, *, as_it_is: bool = False) -> str | None: ...
 
     def start(self, spec: LaunchSpec) -> None:
         self.orders.append(f"start {spec.server}")
@@ -69,45 +56,16 @@ class ProcessLauncher:
         handle = Handle(text="", pid=process.pid)
         asyncio.get_running_loop().call_soon(self.listener.on_started, spec.server, handle)
 
-    def terminate(self, server: ServerId) -> None:
-        self.orders.append(f"terminate {server}")
-
-    def kill(self, server: ServerId) -> None:
-        self.orders.append(f"kill {server}")
-
-    def last_observation(self, server: ServerId) -> None: ...
-
     def end_all(self) -> None:
         for process in self.processes.values():
             process.kill()
             process.communicate()
 
 
-class Notes:
-    """An observer that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None: ...
-    def on_swap(self, decided: SwapDecided) -> None: ...
-    def on_output(self, model: ModelId, data: bytes) -> None: ...
-
-    def on_note(self, level: str, text: str) -> None:
-        self.notes.append(f"{level}: {text}")
-
-
-class Asker:
-    def __init__(self) -> None:
-        self.answers: list[str] = []
-
-    def on_granted(self, server: ModelServer) -> None:
-        self.answers.append(f"granted {server.model.id}")
-
-    def on_refused(self, refused: Fail) -> None:
-        self.answers.append(refused.detail)
-
-    def on_position(self, position: int) -> None: ...
+def detail(asker: Asker) -> str:
+    """Return what a request that was refused is told."""
+    assert asker.refused is not None
+    return asker.refused.detail
 
 
 class Stage:
@@ -175,7 +133,7 @@ class Stage:
             pid = self.pid(model)
             assert pid is not None
             self.machine.holds[pid] = holds
-        self.launcher.listener.on_ready(server, "http://127.0.0.1:9")
+        self.launcher.listener.on_ready(server, ADDRESS)
 
     def need(self, model: ModelId) -> tuple[NeedSource, Mapping[DeviceId, Bytes]]:
         found = self.fleet.memory_state().models[model].need
@@ -372,12 +330,13 @@ async def test_growth_is_noticed_while_a_model_works(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is read again after a while in which requests ran, and its need is raised."""
-    monkeypatch.setattr(watch, "WHILE_USED", Seconds(0.01))
+    for module in (measuring, watch):
+        monkeypatch.setattr(module, "WHILE_USED", Seconds(0.01))
     await stage.open()
     await stage.start(C, 300)
     await stage.until(lambda: stage.peaks(C))
     stage.machine.holds[stage.pid(C) or 0] = 500
-    assert stage.fleet.lease_now(C) is not None or stage.ask(C).answers == ["granted c"]
+    assert stage.ask(C).answers == ["granted c"]
     stage.fleet.release(C)
     await stage.until(lambda: stage.fleet.memory_state().models[C].need.fixed == {RAM: 500 * MIB})
 
@@ -461,9 +420,9 @@ async def test_out_of_memory_alone(stage: Stage) -> None:
     asker = stage.ask(A)
     await stage.until(lambda: stage.launcher.orders)
     stage.exit(A, Exit(code=1, reason="exited", failure=SHORT))
-    assert asker.answers == [
+    assert detail(asker) == (
         f"{SHORT.text}; it needs 1000 MiB of ram, where 1000 MiB of 1000 MiB were left"
-    ]
+    )
 
 
 async def test_out_of_memory_of_an_unknown_need(stage: Stage) -> None:
@@ -472,7 +431,7 @@ async def test_out_of_memory_of_an_unknown_need(stage: Stage) -> None:
     asker = stage.ask(C)
     await stage.until(lambda: stage.launcher.orders)
     stage.exit(C, Exit(code=1, reason="exited", failure=SHORT))
-    assert asker.answers == [SHORT.text]
+    assert detail(asker) == SHORT.text
 
 
 async def test_other_failures_say_what_they_said(stage: Stage) -> None:
@@ -481,7 +440,7 @@ async def test_other_failures_say_what_they_said(stage: Stage) -> None:
     await stage.until(lambda: stage.launcher.orders)
     bad = failure(Cause.BAD_MODEL, "bad")
     stage.exit(A, Exit(code=1, reason="exited", failure=bad))
-    assert asker.answers == ["bad"]
+    assert detail(asker) == "bad"
 
 
 async def test_the_end_does_not_wait_for_a_driver(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from modelswap.config.load import load
-from modelswap.core.commands import Fail, LeaseRequest, Reason
+from modelswap.core.commands import LeaseRequest, Reason
 from modelswap.core.failure import Cause, failure
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.spec import ClientId, ModelId, ServerId
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 SOURCE = "hf:o/r"
 START = f"start {SOURCE}"
-
-
-class Refusals(Asker):
-    """A waiter that keeps its refusal."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.refused: Fail | None = None
-
-    def on_refused(self, refused: Fail) -> None:
-        super().on_refused(refused)
-        self.refused = refused
 
 
 class PullingFleet:
@@ -67,9 +56,10 @@ class PullingFleet:
         pulls = Pulls(self.puller, self.arrived.append)
         self.fleet = Fleet(self.plan, self.plan.policy, make, Notes(), pulls=pulls)
         self.launcher = launchers[0]
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
 
-    def ask(self, model: ModelId = A) -> tuple[Refusals, Ticket]:
-        asker = Refusals()
+    def ask(self, model: ModelId = A) -> tuple[Asker, Ticket]:
+        asker = Asker()
         return asker, self.fleet.ask(LeaseRequest(model, ClientId("c")), asker)
 
     async def until(self, true: Callable[[], object]) -> None:
@@ -80,6 +70,11 @@ class PullingFleet:
     async def pulling(self) -> None:
         """Wait until the pull has begun."""
         await self.until(lambda: self.puller.orders)
+
+    async def settle(self) -> None:
+        """Let every look at the disk, and what follows from it, come to its end: one thread does them in turn."""
+        await asyncio.get_running_loop().run_in_executor(None, int)
+        await asyncio.sleep(0)
 
     def replace(self, plan: Plan, *changed: ModelId, removed: ModelId | None = None) -> None:
         gone = set() if removed is None else {removed}
@@ -132,9 +127,11 @@ async def test_requests_and_models_share_a_pull(one: PullingFleet) -> None:
     first, _ = one.ask()
     await one.pulling()
     second, third = one.ask()[0], one.ask(B)[0]
+    await one.settle()
     one.puller.tell(SOURCE, PullPhase.DOWNLOADING)
     one.puller.tell(SOURCE, PullPhase.FINISHED)
     fourth, _ = one.ask()  # between the pull and the plan that knows of it
+    await one.settle()
     one.replace(with_source(one.whole, "a", "b", is_missing=False), A, B)
     one.fleet.gate.pulled(SOURCE)
     await one.until(lambda: first.answers and second.answers and fourth.answers)
@@ -227,8 +224,7 @@ async def test_a_cancel_before_it_has_begun(one: PullingFleet) -> None:
     assert one.fleet.gate.cancel_pull(SOURCE)
     assert asker.answers == ["pull cancelled"]
     assert not one.fleet.gate.cancel_pull(SOURCE)
-    await asyncio.get_running_loop().run_in_executor(None, int)
-    await asyncio.sleep(0)
+    await one.settle()
     assert one.puller.orders == []
 
 
@@ -383,7 +379,7 @@ async def test_without_a_puller(one: PullingFleet) -> None:
     fleet = Fleet(one.plan, one.plan.policy, make, Notes())
     assert fleet.gate.estate() == ([], ())
     assert not fleet.gate.cancel_pull(SOURCE)
-    asker = Refusals()
+    asker = Asker()
     fleet.ask(LeaseRequest(A, ClientId("c")), asker)
     await one.until(lambda: asker.answers)
     assert asker.answers == ["pull failed"]

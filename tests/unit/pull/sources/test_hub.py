@@ -370,8 +370,11 @@ def test_a_cancelled_pull_stops_at_once_and_keeps_what_came(
     assert hub.downloads(MODEL)[-1].range == "bytes=70000-"
 
 
-def test_two_pulls_at_once_load_a_file_once(hub: Hub, pulling: Pulling, model: bytes) -> None:
+def test_two_pulls_at_once_load_a_file_once(
+    hub: Hub, pulling: Pulling, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As two programs would: the lock of the cache keeps the second one waiting."""
+    monkeypatch.setattr("modelswap.pull.transfer.fetch._LOOK_AGAIN", 0.05)
     hub.add(REPOSITORY, {MODEL: model})
     hub.fail("/storage/", stalls(1000))
     jobs = [pulling.job(SOURCE) for _ in range(2)]

@@ -160,8 +160,9 @@ def test_an_empty_file_needs_no_request(web: FileServer, tmp_path: Path) -> None
 
 
 def test_a_pull_that_waits_for_another_program_can_be_stopped(
-    web: FileServer, tmp_path: Path
+    web: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fetch_module, "_LOOK_AGAIN", 0.05)
     wanted = download(web, tmp_path)
     web.fail(PATH, stalls(10))
     first = threading.Thread(target=run, args=(wanted,))
@@ -186,6 +187,26 @@ def test_a_pull_that_waits_for_another_program_can_be_stopped(
     web.go_on.set()
     first.join()
     assert wanted.target.read_bytes() == DATA
+
+
+def test_what_is_told_is_on_the_disk(web: FileServer, tmp_path: Path) -> None:
+    """A program that is killed at any time loses nothing of it."""
+    wanted = download(web, tmp_path)
+    web.fail(PATH, stalls(10))
+    kept: list[int] = []
+
+    class Looks(PullWatch):
+        def received(self, name: str, done: int, count: int) -> None:
+            super().received(name, done, count)
+            if count:
+                kept.append(wanted.part.stat().st_size - done)
+                web.go_on.set()
+
+    watch = Looks("hf:a/b", QUICK)
+    watch.download([FileProgress(name=wanted.name, done=Bytes(0), total=wanted.size)])
+    with httpx2.Client(timeout=20) as client:
+        fetch(wanted, client, watch, QUICK, Room(tmp_path, lambda _: ROOMY))
+    assert set(kept) == {0}
 
 
 def test_what_shall_be_written_where_it_cannot_is_explained(

@@ -57,12 +57,10 @@ def approximate_cover(
             rest = [i for i in useful if frees[i][at] and i not in chosen]
             chosen.update(_cover_one(rest, costs, [freed[at] for freed in frees], left))
     spare = [sum(frees[i][at] for i in chosen) - missing for at, missing in enumerate(short)]
-    for i in sorted(chosen, key=lambda i: (-costs[i], i)):
-        if all(freed <= more for freed, more in zip(frees[i], spare, strict=True)):
-            chosen.remove(i)
-            spare = [more - freed for freed, more in zip(frees[i], spare, strict=True)]
+    _drop(chosen, costs, frees, spare)
     if len(chosen) * len(useful) <= MOST_SWAPS:
         _exchange(chosen, useful, costs, frees, spare)
+        _drop(chosen, costs, frees, spare)
     return sorted(chosen)
 
 
@@ -88,6 +86,16 @@ def _cover_one(
     return best
 
 
+def _drop(
+    chosen: set[int], costs: Sequence[float], frees: Sequence[Sequence[int]], spare: list[int]
+) -> None:
+    """Leave out each model that the others make needless, the dearest first."""
+    for i in sorted(chosen, key=lambda i: (-costs[i], i)):
+        if all(freed <= more for freed, more in zip(frees[i], spare, strict=True)):
+            chosen.remove(i)
+            spare[:] = [more - freed for freed, more in zip(frees[i], spare, strict=True)]
+
+
 def _exchange(
     chosen: set[int],
     useful: Sequence[int],
@@ -104,7 +112,7 @@ def _exchange(
             if other not in chosen and min(left) >= 0:
                 chosen.remove(i)
                 chosen.add(other)
-                spare = left
+                spare[:] = left
                 break
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelswap.core.placement.memory.eviction_search import (
@@ -77,6 +77,7 @@ def test_approximation_is_within_its_factor(
 @given(
     st.lists(st.tuples(st.floats(0.001, 100), st.integers(1, 20)), min_size=EXACT + 1, max_size=60)
 )
+@example([(1, 1), (1, 2), (5, 1), (5, 1), (5, 2), (5, 4), (8, 7), *[(1, 1)] * 10])  # by an exchange
 def test_many_models(models: list[tuple[float, int]]) -> None:
     """Beyond the exact search a cover is found too, without a model that is not needed."""
     costs, frees = [cost for cost, _ in models], [(freed,) for _, freed in models]
