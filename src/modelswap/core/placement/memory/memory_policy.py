@@ -35,11 +35,12 @@ from modelswap.core.placement.policy import (
     PlacementPlan,
     stop,
 )
+from modelswap.core.placement.reload import reload_time
 from modelswap.units import Bytes, Seconds
 
 from . import wording
 from .board import Board
-from .costs import BUSY, FREE, eviction_cost, reload_time
+from .costs import BUSY, FREE, eviction_cost
 from .eviction_search import cheapest_cover
 
 if TYPE_CHECKING:
@@ -212,12 +213,9 @@ class _Decision:
         if model in question.leaving:
             return FREE
         usage = self._usage_of(model)
-        reload = reload_time(model, self._size(model), question.facts)
+        reload = reload_time(model, question.facts)
         cost = eviction_cost(reload, usage, is_overdue=question.is_overdue)
         return cost + (BUSY if usage.in_flight or model in question.loading else 0.0)
-
-    def _size(self, model: ModelId) -> int:
-        return sum([size for _, size in self._board.held[model]])
 
     def _told(self, leaving: Sequence[ModelId]) -> list[str]:
         """Say of each model what it holds, and how its cost comes about."""

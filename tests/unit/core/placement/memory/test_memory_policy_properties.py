@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.core.placement.memory.costs import eviction_cost, reload_time
+from modelswap.core.placement.memory.costs import eviction_cost
 from modelswap.core.placement.memory.eviction_search import MARGIN
 from modelswap.core.placement.policy import (
     RAM,
@@ -19,6 +19,7 @@ from modelswap.core.placement.policy import (
     PlacementPlan,
     Usage,
 )
+from modelswap.core.placement.reload import reload_time
 from modelswap.core.spec import ModelId
 from modelswap.units import Seconds
 from support.memory_questions import Machine, Rules, check_capacity, held, need, pool
@@ -117,8 +118,7 @@ def test_the_cheapest_set_leaves(one: Machine) -> None:
     facts = one.question(TARGET).facts
 
     def cost(name: str) -> float:
-        size = sum(one.holds[name].values())
-        reload = reload_time(ModelId(name), size, facts)
+        reload = reload_time(ModelId(name), facts)
         return eviction_cost(reload, one.usage[name], is_overdue=False)
 
     movable = [name for name in one.holds if name not in one.pinned]
