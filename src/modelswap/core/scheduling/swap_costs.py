@@ -14,10 +14,10 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.models.experience import reload_time
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO, NEVER
 from modelswap.core.placement.policy import NO_FACTS
-from modelswap.core.placement.reload import reload_time
 from modelswap.deferred import dataclass
 from modelswap.units import Seconds
 

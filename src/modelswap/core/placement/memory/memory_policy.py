@@ -22,6 +22,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.explaining.costs import cost_text
+from modelswap.core.models.experience import reload_time
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
     RAM,
@@ -35,7 +36,6 @@ from modelswap.core.placement.policy import (
     PlacementPlan,
     stop,
 )
-from modelswap.core.placement.reload import reload_time
 from modelswap.units import Bytes, Seconds
 
 from . import wording

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelswap.core.models.experience import reload_time
 from modelswap.core.placement.memory.costs import eviction_cost
 from modelswap.core.placement.memory.eviction_search import MARGIN
 from modelswap.core.placement.policy import (
@@ -19,7 +20,6 @@ from modelswap.core.placement.policy import (
     PlacementPlan,
     Usage,
 )
-from modelswap.core.placement.reload import reload_time
 from modelswap.core.spec import ModelId
 from modelswap.units import Seconds
 from support.memory_questions import Machine, Rules, check_capacity, held, need, pool

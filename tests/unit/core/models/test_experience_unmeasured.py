@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from modelswap.core.models.experience import START, USUAL_SIZE, reload_time
 from modelswap.core.placement.policy import RAM, DeviceId, Facts, Need, NeedSource
-from modelswap.core.placement.reload import START, USUAL_SIZE, reload_time
 from modelswap.core.spec import ModelId
 from modelswap.units import Bytes, Seconds
 
