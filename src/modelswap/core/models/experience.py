@@ -1,25 +1,36 @@
 """What is learned of one model while it is used: how often it is asked, how soon again, how long a swap takes.
 
 Guarantees: what arrives on the fast path costs nothing here: requests are counted by differences, when
-the rate is asked for.
+the rate is asked for. Nothing else assumes how long a swap takes that was never measured.
 
-Units: seconds of the owner's clock; requests per second.
+Units: seconds of the owner's clock; requests per second; bytes.
 """
 
 from __future__ import annotations
 
 from math import exp, inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from modelswap.units import Seconds
+from modelswap.core.placement.policy import UNKNOWN_NEED, NeedSource
+from modelswap.units import Bytes, Seconds
 
 from .lifecycle import LEAVING, Phase
+
+if TYPE_CHECKING:
+    from modelswap.core.placement.policy import Facts
+    from modelswap.core.spec import ModelId
 
 RATE_TIME: Final = 600.0
 """Seconds in which a rate falls to 37 % without requests: longer than the pauses of a conversation,
 shorter than the part of a day in which somebody works with one model."""
 TYPICAL_STOP: Final = Seconds(1.0)
 """Of a server that was not stopped yet: memory is free 0.5 to 1.5 s after the request to exit."""
+START: Final = Seconds(2.0)
+"""A stop and a start without weights: an engine opens its device and warms up."""
+READ_RATE: Final = Bytes(1 << 30)
+"""Bytes per second at which weights are loaded when no load was measured: an SSD, or a slow NVMe one."""
+USUAL_SIZE: Final = Bytes(3 << 30)
+"""Of a model of unknown size: a small quantized one."""
 PAUSES_KEPT: Final = 8
 """Pauses that are remembered: enough for a share of them, few enough to follow a change of work at once."""
 LATE: Final = 2.0
@@ -94,6 +105,22 @@ class ReloadTimes:
         if self._start is None or self._began is None:
             return self._start
         return Seconds(max(0.0, self._start - (now - self._began)))
+
+
+def reload_time(model: ModelId, facts: Facts) -> Seconds:
+    """Return the learned time, else a start and a read of what the model holds, or will."""
+    known = facts.reload.get(model)
+    return Seconds(START + _size(model, facts) / READ_RATE) if known is None else known
+
+
+def _size(model: ModelId, facts: Facts) -> int:
+    held = facts.held.get(model)
+    if held:
+        return sum(held.values())
+    need = facts.needs.get(model, UNKNOWN_NEED)
+    if need.source is NeedSource.UNKNOWN:
+        return USUAL_SIZE
+    return need.movable + sum(need.fixed.values())
 
 
 class Pauses:

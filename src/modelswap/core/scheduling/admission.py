@@ -72,8 +72,6 @@ class ClusterView:
         self, target: ModelId, live: Sequence[ModelId], *, is_overdue: bool = False
     ) -> Question:
         """Ask whether the target can run beside *live*, which models are on the way out, in, and neither."""
-        if not self.facts.pools:  # the rest is for placing by memory
-            return Question(target, live, self.facts, self.usage, is_overdue=is_overdue)
         phases = [(model, self.states[model].phase) for model in live]
         stuck = frozenset(model for model, phase in phases if phase is Phase.STUCK)
         leaving = frozenset(model for model, phase in phases if phase in LEAVING)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import field
 from heapq import heapify, heappop, heappush
-from itertools import chain, product, takewhile
+from itertools import chain, product
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -202,10 +202,6 @@ class WaitQueue:
         if not self.waiting or not self.waiting[0].is_overdue:
             return []
         return [first for first in self.first_of_each() if first.is_overdue]
-
-    def overdue(self) -> Iterator[QueuedRequest]:
-        """Iterate over those that may not be overtaken: they come first."""
-        return takewhile(lambda q: q.is_overdue, self.waiting)
 
     def is_due(self, now: Seconds) -> bool:
         """Say whether `age` may have something to do."""

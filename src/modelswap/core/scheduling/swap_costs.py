@@ -14,6 +14,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from modelswap.core.models.experience import reload_time
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import LONG_AGO, NEVER
 from modelswap.core.placement.policy import NO_FACTS
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from .pending_swaps import PendingSwap
     from .queue import WaitQueue
 
-UNKNOWN_RELOAD: Final = Seconds(5.0)
-"""Of a model that never ran: some gigabytes from a disk that reads one in a second."""
 LEAST_BOUND: Final = Seconds(5.0)
 """Shorter than this a person hardly notices; without it models of a second would swap all the time."""
 MOST_BOUND: Final = Seconds(30.0)
@@ -63,25 +62,24 @@ class SwapCosts:
         """As the owner gave them, with the reload times that were learned here."""
         self._states = states
         self._queue = queue
-        self._learned: dict[ModelId, Seconds] = {}
 
     def on_facts(self, facts: Facts) -> None:
         self.facts = facts
-        if self._learned:
-            self._merge(self._learned)
+        times = ((model, state.times.reload) for model, state in self._states.items())
+        self._merge({model: took for model, took in times if took is not None})
 
     def learn(self, model: ModelId) -> None:
         """Take over how long the last start and stop of a model took."""
         took = self._states[model].times.reload
-        if took is not None and took != self._learned.get(model):
-            self._learned[model] = took
+        if took is not None and took != self.facts.reload.get(model):
             self._merge({model: took})
 
     def _merge(self, learned: Mapping[ModelId, Seconds]) -> None:
-        self.facts = replace(self.facts, reload={**self.facts.reload, **learned})
+        if learned:
+            self.facts = replace(self.facts, reload={**self.facts.reload, **learned})
 
     def reload(self, model: ModelId) -> Seconds:
-        return self.facts.reload.get(model, UNKNOWN_RELOAD)
+        return reload_time(model, self.facts)
 
     def bound(self, model: ModelId, others: Iterable[ModelId]) -> Seconds:
         """Return how long requests for *others*, which are in its way, may overtake one for *model*.

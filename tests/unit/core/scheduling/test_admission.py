@@ -7,6 +7,7 @@ from typing import Any
 from modelswap.core.commands import LeaseRequest, Reason
 from modelswap.core.models.lifecycle import Phase
 from modelswap.core.models.state import ModelState
+from modelswap.core.placement.at_most import at_most
 from modelswap.core.placement.groups import groups_policy
 from modelswap.core.placement.policy import (
     Answer,
@@ -250,3 +251,21 @@ def test_the_question_says_what_becomes_of_the_others() -> None:
     assert question.stuck == {B}
     assert question.loading == {d}
     assert question.is_overdue
+
+
+def test_a_bound_on_their_number_knows_who_leaves_anyway() -> None:
+    """Also where no memory is known: of two models, the one that is stopping makes the place, not the older one."""
+    states = {
+        A: ModelState(ModelSpec(id=A)),
+        B: ModelState(ModelSpec(id=B), UP, used=Seconds(1)),
+        C: ModelState(ModelSpec(id=C), Phase.STOPPING, used=Seconds(2)),
+    }
+    view = ClusterView(
+        states=states,
+        alive={B, C},
+        pending=set(),
+        draining=set(),
+        abandoned=set(),
+        now=Seconds(3),
+    )
+    assert decide(LeaseRequest(A, CLIENT), view, at_most(2)) == Swap(frozenset({Evict(C)}))

@@ -14,7 +14,6 @@ from modelswap.core.scheduling.swap_costs import (
     LEAST_BOUND,
     MOST_BOUND,
     SWAPS,
-    UNKNOWN_RELOAD,
     SwapCosts,
 )
 from modelswap.core.spec import ClientId, ModelId, ModelSpec, RequestId
@@ -62,7 +61,7 @@ def test_a_configured_bound_holds_whatever_swaps_cost() -> None:
 
 
 def test_an_unknown_model_is_assumed_to_load_from_a_disk() -> None:
-    assert Costs().costs.bound(B, []) == SWAPS * UNKNOWN_RELOAD / 2
+    assert Costs().costs.bound(B, []) == SWAPS * 5.0 / 2
 
 
 def test_what_was_learned_here_goes_before_what_was_stored() -> None:

@@ -17,32 +17,21 @@ from __future__ import annotations
 from math import exp
 from typing import TYPE_CHECKING, Final
 
-from modelswap.units import Bytes, Seconds
+from modelswap.units import Seconds
 
 if TYPE_CHECKING:
-    from modelswap.core.placement.policy import Facts, Usage
-    from modelswap.core.spec import ModelId
+    from modelswap.core.placement.policy import Usage
 
 HORIZON: Final = Seconds(60.0)
 """How far ahead a use counts: until then the request for which there is room now was answered, and a
 later decision can bring the model back without a request that waits."""
 RECENT: Final = Seconds(10.0)
 """Idle times below this are alike: people read an answer as long."""
-READ_RATE: Final = Bytes(1 << 30)
-"""Bytes per second at which weights are loaded when no load was measured: an SSD, or a slow NVMe one."""
-START: Final = Seconds(2.0)
-"""A stop and a start without weights: an engine opens its device and warms up."""
 BUSY: Final = 1e6
 """Seconds, more than all reloads together: added for a model with running requests, or one that loads,
 so that it leaves only where nothing else helps."""
 FREE: Final = 1e-6
 """Seconds; a model that leaves anyway costs nothing, but the target does not wait for it needlessly."""
-
-
-def reload_time(model: ModelId, size: int, facts: Facts) -> Seconds:
-    """Return how long it takes to bring a model back that holds *size* bytes: learned, else estimated."""
-    known = facts.reload.get(model)
-    return Seconds(START + size / READ_RATE) if known is None else known
 
 
 def eviction_cost(reload: Seconds, usage: Usage, *, is_overdue: bool) -> float:

@@ -9,10 +9,11 @@ The approximation is Csirik, Frenk, Labbé and Zhang's (Heuristics for the 0-1 m
 
 from __future__ import annotations
 
+from operator import le, sub
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 EXACT: Final = 16
 """Models that could help: so many are searched, in far less than a millisecond as a rule."""
@@ -56,12 +57,27 @@ def approximate_cover(
         if left > 0:
             rest = [i for i in useful if frees[i][at] and i not in chosen]
             chosen.update(_cover_one(rest, costs, [freed[at] for freed in frees], left))
-    spare = [sum(frees[i][at] for i in chosen) - missing for at, missing in enumerate(short)]
-    _drop(chosen, costs, frees, spare)
+    spare = [sum([frees[i][at] for i in chosen]) - missing for at, missing in enumerate(short)]
+    spare = _drop_needless(chosen, costs, frees, spare)
     if len(chosen) * len(useful) <= MOST_SWAPS:
-        _exchange(chosen, useful, costs, frees, spare)
-        _drop(chosen, costs, frees, spare)
+        spare = _exchange(chosen, useful, costs, frees, spare)
+        _drop_needless(chosen, costs, frees, spare)  # those that came may free more
     return sorted(chosen)
+
+
+def _drop_needless(
+    chosen: set[int], costs: Sequence[float], frees: Sequence[Sequence[int]], spare: list[int]
+) -> list[int]:
+    """Drop each model without which the others cover everything, the dearest first; return what is spare then."""
+    for i in _dearest_first(chosen, costs):
+        if all(map(le, frees[i], spare)):
+            chosen.remove(i)
+            spare = list(map(sub, spare, frees[i]))
+    return spare
+
+
+def _dearest_first(chosen: Iterable[int], costs: Sequence[float]) -> list[int]:
+    return sorted(sorted(chosen), key=costs.__getitem__, reverse=True)
 
 
 def _cover_one(
@@ -76,7 +92,7 @@ def _cover_one(
     got, spent = 0, 0.0
     best: list[int] = []
     best_cost = float("inf")
-    for i in sorted(rest, key=lambda i: (costs[i] / frees[i], i)):
+    for i in sorted(rest, key=lambda i: costs[i] / frees[i]):
         if got + frees[i] < short:
             taken.append(i)
             got += frees[i]
@@ -86,38 +102,29 @@ def _cover_one(
     return best
 
 
-def _drop(
-    chosen: set[int], costs: Sequence[float], frees: Sequence[Sequence[int]], spare: list[int]
-) -> None:
-    """Leave out each model that the others make needless, the dearest first."""
-    for i in sorted(chosen, key=lambda i: (-costs[i], i)):
-        if all(freed <= more for freed, more in zip(frees[i], spare, strict=True)):
-            chosen.remove(i)
-            spare[:] = [more - freed for freed, more in zip(frees[i], spare, strict=True)]
-
-
 def _exchange(
     chosen: set[int],
     useful: Sequence[int],
     costs: Sequence[float],
     frees: Sequence[Sequence[int]],
     spare: list[int],
-) -> None:
-    """Put the cheapest model in the place of each dearer one that it can stand for, the dearest first."""
+) -> list[int]:
+    """Put the cheapest model in the place of each dearer one that it can stand for; return what is spare then."""
     by_cost = sorted(useful, key=lambda i: (costs[i], i))
-    for i in sorted(chosen, key=lambda i: (-costs[i], i)):
+    for i in _dearest_first(chosen, costs):
         for other in by_cost[: by_cost.index(i)]:
             pairs = zip(spare, frees[other], frees[i], strict=True)
             left = [more + gained - lost for more, gained, lost in pairs]
             if other not in chosen and min(left) >= 0:
                 chosen.remove(i)
                 chosen.add(other)
-                spare[:] = left
+                spare = left
                 break
+    return spare
 
 
 def _covers(chosen: Sequence[int], frees: Sequence[Sequence[int]], short: Sequence[int]) -> bool:
-    return all(sum(frees[i][at] for i in chosen) >= missing for at, missing in enumerate(short))
+    return all(sum([frees[i][at] for i in chosen]) >= missing for at, missing in enumerate(short))
 
 
 class _Search:

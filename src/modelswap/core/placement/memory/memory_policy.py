@@ -17,10 +17,12 @@ Does not: count a need on a device that has no pool.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.core.explaining.costs import cost_text
+from modelswap.core.models.experience import reload_time
 from modelswap.core.placement.policy import (
     NO_EVICTIONS,
     RAM,
@@ -38,16 +40,16 @@ from modelswap.units import Bytes, Seconds
 
 from . import wording
 from .board import Board
-from .costs import BUSY, FREE, eviction_cost, reload_time
+from .costs import BUSY, FREE, eviction_cost
 from .eviction_search import cheapest_cover
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from modelswap.core.placement.policy import Need, Policy, Question, Usage
+    from modelswap.core.placement.policy import Need, Policy, Question
     from modelswap.core.spec import ModelId
 
-    from .board import Option
+    from .board import Demand, Option
 
 ROUNDING: Final = Seconds(0.001)
 """A remaining protection below this has ended: a timer for it could not be told from now."""
@@ -103,8 +105,7 @@ class _Decision:
         self._movable = [model for model in self._others if model not in self._staying]
         need = question.facts.needs.get(question.target, UNKNOWN_NEED)
         self._need = self._fitted(need) if need.is_fitted else need
-        self._costs: dict[ModelId, float] = {}
-        self._usage: dict[ModelId, Usage] = {}
+        self._usage_of = cache(question.usage)
 
     def answer(self) -> Answer:
         question = self._question
@@ -189,66 +190,32 @@ class _Decision:
         self, allowed: Collection[ModelId], free: Sequence[int]
     ) -> tuple[list[ModelId], Option] | None:
         """Return the cheapest evictions and the place they make; `None`: there are none."""
-        splits = self._board.splits(self._need)
-        most = [sum([on[m] for m in on if m in allowed]) for on in self._board.on]
-        for options in chain((self._board.singles(self._need),), splits):
+        board, cost_of = self._board, cache(self._cost)
+        gains = [{m: size for m, size in on.items() if m in allowed} for on in board.on]
+        most = [sum(sizes.values()) for sizes in gains]
+        for options in chain((board.singles(self._need),), board.splits(self._need)):
             found: list[tuple[float, int, tuple[int, ...], list[ModelId], Option]] = []
             for option in options:
-                victims = self._victims(option, allowed, free, most)
-                if victims is not None:
-                    cost = sum(map(self._cost, victims))
-                    found.append((cost, len(victims), option.gpus, victims, option))
+                short = board.missing(option, free)
+                if any(size > sum([most[at] for at in one.devices]) for one, size in short):
+                    continue
+                victims = _victims(short, gains, cost_of)
+                found.append(
+                    (sum(map(cost_of, victims)), len(victims), option.gpus, victims, option)
+                )
             if found:
                 *_, victims, option = min(found, key=lambda one: one[:3])
                 return victims, option
         return None
 
-    def _victims(
-        self,
-        option: Option,
-        allowed: Collection[ModelId],
-        free: Sequence[int],
-        most: Sequence[int],
-    ) -> list[ModelId] | None:
-        """Return the models to evict for one place; *most*: what all that may leave hold of each device."""
-        short = self._board.missing(option, free)
-        if any(size > sum([most[at] for at in demand.devices]) for demand, size in short):
-            return None
-        holders = [[self._board.on[at] for at in demand.devices] for demand, _ in short]
-        frees: dict[ModelId, list[int]] = {}
-        for place, devices in enumerate(holders):
-            for on in devices:
-                for model, size in on.items():
-                    if model in allowed:
-                        frees.setdefault(model, [0] * len(short))[place] += size
-        models = list(frees)
-        costs = [self._cost(model) for model in models]
-        found = cheapest_cover(costs, list(frees.values()), [size for _, size in short])
-        return None if found is None else [models[at] for at in found]
-
     def _cost(self, model: ModelId) -> float:
-        cost = self._costs.get(model)
-        if cost is None:
-            cost = self._costs[model] = self._cost_of(model)
-        return cost
-
-    def _cost_of(self, model: ModelId) -> float:
         question = self._question
         if model in question.leaving:
             return FREE
         usage = self._usage_of(model)
-        reload = reload_time(model, self._size(model), question.facts)
+        reload = reload_time(model, question.facts)
         cost = eviction_cost(reload, usage, is_overdue=question.is_overdue)
         return cost + (BUSY if usage.in_flight or model in question.loading else 0.0)
-
-    def _usage_of(self, model: ModelId) -> Usage:
-        usage = self._usage.get(model)
-        if usage is None:
-            usage = self._usage[model] = self._question.usage(model)
-        return usage
-
-    def _size(self, model: ModelId) -> int:
-        return sum([size for _, size in self._board.held[model]])
 
     def _told(self, leaving: Sequence[ModelId]) -> list[str]:
         """Say of each model what it holds, and how its cost comes about."""
@@ -307,3 +274,23 @@ class _Decision:
         return PlacementPlan(
             frozenset(map(Evict, leaving)), Placement(devices=devices, promised=sizes), why
         )
+
+
+def _victims(
+    short: Sequence[tuple[Demand, int]],
+    gains: Sequence[Mapping[ModelId, int]],
+    cost_of: Callable[[ModelId], float],
+) -> list[ModelId]:
+    """Return the models to evict for what is *short*; *gains*: what those that may leave hold, device by device.
+
+    All together they hold enough.
+    """
+    frees: dict[ModelId, list[int]] = {}
+    for place, (demand, _) in enumerate(short):
+        for at in demand.devices:
+            for model, size in gains[at].items():
+                frees.setdefault(model, [0] * len(short))[place] += size
+    models = list(frees)
+    sizes = [size for _, size in short]
+    found = cheapest_cover(list(map(cost_of, models)), list(frees.values()), sizes)
+    return [models[at] for at in found or ()]

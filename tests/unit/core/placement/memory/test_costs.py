@@ -7,12 +7,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.core.placement.memory.costs import FREE, START, eviction_cost, reload_time
-from modelswap.core.placement.policy import Facts, Usage
-from modelswap.core.spec import ModelId
+from modelswap.core.placement.memory.costs import FREE, eviction_cost
+from modelswap.core.placement.policy import Usage
 from modelswap.units import Seconds
 
-A = ModelId("a")
 USAGE = st.builds(
     Usage,
     idle=st.floats(0, 1e6).map(Seconds),
@@ -42,9 +40,3 @@ def test_being_held_back_does_not_save_a_model(usage: Usage, reload: float) -> N
     later = replace(usage, idle=Seconds(usage.idle + 1), waiting=usage.waiting + 3, rate=9.0)
     before = eviction_cost(Seconds(reload), usage, is_overdue=True)
     assert eviction_cost(Seconds(reload), later, is_overdue=True) <= before
-
-
-def test_reload_times() -> None:
-    """The learned time, else a start and a read of what the model holds."""
-    assert reload_time(A, 4 << 30, Facts(reload={A: Seconds(7.5)})) == 7.5
-    assert reload_time(A, 4 << 30, Facts()) == START + 4

@@ -88,6 +88,14 @@ def test_many_models(models: list[tuple[float, int]]) -> None:
     assert not any(covers([i for i in found if i != one], frees, short) for one in found)
 
 
+def test_an_exchange_makes_no_model_needless() -> None:
+    """Where models that free more came in the place of dearer ones, what is not needed any more stays."""
+    frees = [*[1] * 8, 3, 6, 2, 2, 4, 4, 4, 2, 2, 6, 13]
+    costs = [*[1.0] * 9, 4.0, *[1.0] * 5, 2.0, 2.0, 4.0, 7.0]
+    found = cheapest_cover(costs, [(freed,) for freed in frees], (28,))
+    assert found == [8, 12, 13, 14, 18]
+
+
 def test_ties_are_decided_by_position() -> None:
     """Of equal models the first ones leave, however often it is asked."""
     for count in (4, EXACT + 4):

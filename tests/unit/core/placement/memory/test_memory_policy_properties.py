@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelswap.core.placement.memory.costs import eviction_cost, reload_time
+from modelswap.core.models.experience import reload_time
+from modelswap.core.placement.memory.costs import eviction_cost
 from modelswap.core.placement.memory.eviction_search import MARGIN
 from modelswap.core.placement.policy import (
     RAM,
@@ -121,8 +122,7 @@ def test_the_cheapest_set_leaves(one: Machine) -> None:
     facts = one.question(TARGET).facts
 
     def cost(name: str) -> float:
-        size = sum(one.holds[name].values())
-        reload = reload_time(ModelId(name), size, facts)
+        reload = reload_time(ModelId(name), facts)
         return eviction_cost(reload, one.usage[name], is_overdue=False)
 
     movable = [name for name in one.holds if name not in one.pinned]
