@@ -19,9 +19,10 @@ NOT_FOR_SERVE: Final = frozenset(
         "prometheus_client", "psutil", "pynvml", "random", "rich", "secrets", "shutil",
         "sqlite3.dump", "tempfile", "unittest", "xml", "zipfile",
         "modelswap.api.control.observability", "modelswap.config.messages.foreign_names",
-        "modelswap.devices.facts", "modelswap.launch.diagnosis.symptoms",
-        "modelswap.launch.diagnosis.unstartable", "modelswap.observe.activity.export",
-        "modelswap.observe.metrics.exposition",
+        "modelswap.core.placement.matrix", "modelswap.devices.facts",
+        "modelswap.launch.diagnosis.symptoms", "modelswap.launch.diagnosis.unstartable",
+        "modelswap.observe.activity.export", "modelswap.observe.decisions",
+        "modelswap.observe.metrics.exposition", "modelswap.pull",
     }
 )  # fmt: skip
 """Each costs 0.2 to 20 ms or 0.05 to 5 MB, and is imported where it is used."""
@@ -32,7 +33,7 @@ NOT_FOR_THE_KEEPER: Final = frozenset(
     }
 )  # fmt: skip
 """Each brings a tenth to a whole megabyte into a process that lives as long as the models."""
-MOST_MODULES: Final = 520
+MOST_MODULES: Final = 514
 """In a started front, those of the interpreter too: a quarter of a millisecond each."""
 
 FRONT = """

@@ -37,7 +37,8 @@ class FleetEvents:
     metrics: Metrics
     now: Callable[[], float]
     """The loop's clock."""
-    decisions: DecisionEvents
+    decisions: Callable[[], DecisionEvents]
+    """Returns who keeps the decisions: made at the first one."""
     router: RouterEvents = field(default_factory=RouterEvents)
     """The events of `/models/sse`."""
 
@@ -72,10 +73,10 @@ class FleetEvents:
                 log(f"<{model}> | {line}")
         self.publish_statuses()
         self._tell_router(model, phase)
-        self.decisions.on_phase(model, phase, why)
+        self.decisions().on_phase(model, phase, why, failed=failed)
 
     def on_swap(self, decided: SwapDecided) -> None:
-        self.decisions.on_swap(decided)
+        self.decisions().on_swap(decided)
 
     def _tell_router(self, model: ModelId, phase: Phase) -> None:
         if not self.router.is_new(model, phase):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from enum import Enum
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from modelswap.config.schema.schema import KeyScope
@@ -93,31 +95,19 @@ def _rows(row: Route, paths: str, handler: Handler | None = None) -> Iterator[Ro
         yield replace(row, path=path, handler=handler)
 
 
-def _observing(name: str) -> Handler:
-    """Return the coroutine of `control/observability`, which is imported when it is used."""
+def _deferred(module: str, name: str) -> Handler:
+    """Return a coroutine of a module of `control/` that is imported when it is used: 2 ms of the start."""
 
     async def handler(request: ControlRequest) -> Reply | StreamReply:
-        from .control import observability  # noqa: PLC0415 - with what it imports, 2 ms of the start
-
-        found: Handler = getattr(observability, name)
+        found: Handler = getattr(import_module(f"{__package__}.control.{module}"), name)
         return await found(request)
 
     handler.__name__ = name
     return handler
 
 
-def _explaining(name: str) -> Handler:
-    """Return the coroutine of `control/explaining`, which is imported when it is used."""
-
-    async def handler(request: ControlRequest) -> Reply | StreamReply:
-        from .control import explaining  # noqa: PLC0415 - as above
-
-        found: Handler = getattr(explaining, name)
-        return await found(request)
-
-    handler.__name__ = name
-    return handler
-
+_observing = partial(_deferred, "observability")
+_explaining = partial(_deferred, "explaining")
 
 UPSTREAM: Final = "/upstream/"
 """Below it are the model servers, each under its model's name."""

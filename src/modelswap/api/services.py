@@ -9,7 +9,6 @@ from modelswap.deferred import dataclass
 from modelswap.fleet.pulls.gate import NoPuller
 from modelswap.observe.activity.completion_batcher import CompletionBatcher
 from modelswap.observe.captures import most_captures
-from modelswap.observe.decisions.events import DecisionEvents
 from modelswap.observe.logs.redaction import line_redactor
 
 from .fleet_events import FleetEvents
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from modelswap.observe.activity.inflight import Inflight
     from modelswap.observe.activity.store import Store
     from modelswap.observe.captures import Captures
+    from modelswap.observe.decisions.events import DecisionEvents
     from modelswap.observe.events import EventBus
     from modelswap.observe.logs.logs import Logger, Logs
     from modelswap.observe.metrics.performance import Performance
@@ -54,7 +54,7 @@ class Services:
     completions: CompletionBatcher = field(init=False)
     fleet: Fleet | RemoteFleet = field(init=False)
     """After a hand-over it is the other front's."""
-    decisions: DecisionEvents = field(init=False)
+    _decisions: DecisionEvents | None = field(default=None, init=False)
     fleet_events: FleetEvents = field(init=False)
     puller: Puller = field(default_factory=NoPuller)
     _pull_events: PullEvents | None = field(default=None, init=False)
@@ -70,17 +70,8 @@ class Services:
         self.completions = CompletionBatcher(
             self.store, self.captures, self.metrics, self.logs, self.loop.call_later
         )
-        self.decisions = DecisionEvents(
-            settings=lambda: self.config.plan.settings,
-            fleet=lambda: self.fleet,
-            store=lambda: self.store,
-            log=self.log,
-            bus=self.bus,
-            metrics=self.metrics,
-            now=self.loop.time,
-        )
         self.fleet_events = FleetEvents(
-            decisions=self.decisions,
+            decisions=lambda: self.decisions,
             config=self.config,
             fleet=lambda: self.fleet,
             logs=self.logs,
@@ -90,6 +81,23 @@ class Services:
             now=self.loop.time,
         )
         self.puller.subscribe(self._on_pull)
+
+    @property
+    def decisions(self) -> DecisionEvents:
+        """Made at the first decision: the start needs none."""
+        if self._decisions is None:
+            from modelswap.observe.decisions.events import DecisionEvents  # noqa: PLC0415 - as said above
+
+            self._decisions = DecisionEvents(
+                settings=lambda: self.config.plan.settings,
+                fleet=lambda: self.fleet,
+                store=lambda: self.store,
+                log=self.log,
+                bus=self.bus,
+                metrics=self.metrics,
+                now=self.loop.time,
+            )
+        return self._decisions
 
     @property
     def pull_events(self) -> PullEvents:

@@ -47,6 +47,11 @@ class PullFailure(StrEnum):
     OFFLINE = "offline"
     """`HF_HUB_OFFLINE` forbids it."""
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether another try fails too, as long as nothing is changed."""
+        return self not in (PullFailure.RATE_LIMITED, PullFailure.NETWORK, PullFailure.DAMAGED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileProgress:

@@ -40,7 +40,7 @@ class Watched:
             server=lambda _: SimpleNamespace(model=self.model),
         )
         self.events = FleetEvents(
-            decisions=DecisionEvents(
+            decisions=lambda: DecisionEvents(
                 settings=lambda: config.plan.settings,
                 fleet=lambda: fleet,
                 store=lambda: None,  # type: ignore[arg-type, return-value]  # nothing is decided here

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import modelswap
-from modelswap.api.control import observability
 from modelswap.api.protocols.stream_dialect import StreamDialect
 from modelswap.api.routes import (
     OTHER,
@@ -63,14 +63,21 @@ def test_rows_with_one_upstream_path_agree() -> None:
 
 
 def test_the_coroutines_that_are_imported_later_exist() -> None:
-    """Each name that the table has for `control/observability` is a coroutine function there."""
+    """Each name that the table has for a module imported when it is used is a coroutine function there."""
     later = [
-        route.handler for route in ROUTES if route.handler and "_observing" in str(route.handler)
+        inspect.getclosurevars(route.handler).nonlocals
+        for route in ROUTES
+        if route.handler and "_deferred" in str(route.handler)
     ]
-    names = {getattr(handler, "__name__", "") for handler in later}
-    assert {"activity", "metrics", "log_stream"} < names
-    for name in names:
-        assert inspect.iscoroutinefunction(getattr(observability, name)), name
+    found = {(one["module"], one["name"]) for one in later}
+    assert {
+        ("observability", "metrics"),
+        ("explaining", "plan"),
+        ("explaining", "decisions"),
+    } < found
+    for module, name in found:
+        there = import_module(f"modelswap.api.control.{module}")
+        assert inspect.iscoroutinefunction(getattr(there, name)), name
 
 
 def test_a_pattern_has_defaults() -> None:

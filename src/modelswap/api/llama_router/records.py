@@ -14,7 +14,6 @@ from modelswap.config.commands.secrets import shown_command
 from modelswap.config.commands.words import split
 from modelswap.core.models.lifecycle import Phase
 from modelswap.deferred import dataclass
-from modelswap.pull.progress import PullPhase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,6 +139,8 @@ def ordered_records(puller: Puller, snapshot: ConfigSnapshot) -> list[Record]:
     entries = snapshot.found.values()
     repositories = {alias.partition(":")[0] for one in entries for alias in one.model.aliases}
     for pull in puller.pulls():
+        from modelswap.pull.progress import PullPhase  # noqa: PLC0415 - where models are pulled
+
         name = pull.source.removeprefix("hf:")
         is_shown = not pull.is_over or pull.phase is PullPhase.FINISHED
         repository = name.partition(":")[0]

@@ -52,14 +52,13 @@ def _by_memory(plan: Plan) -> Policy:
 
 def routing_policy(plan: Plan) -> Policy:
     """Say which model has to leave for which by groups, matrix or early profiles alone."""
-    from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
-        compile_matrix,
-        legacy_profiles_policy,
-        matrix_policy,
-    )
-
     match plan.routing:
         case Matrix() as matrix:
+            from modelswap.core.placement.matrix import (  # noqa: PLC0415 - most files have no matrix
+                compile_matrix,
+                matrix_policy,
+            )
+
             return matrix_policy(
                 compile_matrix(
                     variables=matrix.vars,
@@ -70,6 +69,10 @@ def routing_policy(plan: Plan) -> Policy:
             )
         case Groups(groups=groups):
             if plan.legacy_profiles and all(g.id == DEFAULT_GROUP for g in groups):
+                from modelswap.core.placement.matrix import (  # noqa: PLC0415 - as above
+                    legacy_profiles_policy,
+                )
+
                 return legacy_profiles_policy(plan.legacy_profiles)
             return groups_policy(groups)
         case _ as never:

@@ -19,7 +19,6 @@ from modelswap.core.failure import Cause, failure
 from modelswap.core.spec import RequestId
 from modelswap.deferred import dataclass
 from modelswap.fleet.failures import ModelFailure
-from modelswap.pull.progress import PullFailure, PullPhase, PullProgress
 from modelswap.units import Seconds
 
 if TYPE_CHECKING:
@@ -32,24 +31,13 @@ if TYPE_CHECKING:
     from modelswap.core.failure import Failure
     from modelswap.core.spec import ModelId
     from modelswap.fleet.waiting import Ticket
-    from modelswap.pull.progress import Puller
+    from modelswap.pull.progress import Puller, PullProgress
 
     Held = tuple[Ticket, LeaseRequest]
 
 BACKOFF: Final = Seconds(30.0)
 """After a failed pull, where the source does not say when: requests do not ask a hub without end, and what
 a user mends is tried soon; an order tries at once."""
-_LASTING: Final = frozenset(
-    {
-        PullFailure.TOKEN_MISSING,
-        PullFailure.NOT_FOUND,
-        PullFailure.AMBIGUOUS,
-        PullFailure.DISK_FULL,
-        PullFailure.NOT_WRITABLE,
-        PullFailure.OFFLINE,
-    }
-)
-"""Another try fails too, as long as nothing is changed."""
 _NOT_USABLE: Final = "what was pulled is not there, or cannot be used"
 _NOBODY: Final = RequestId(0)
 """Of a question; requests count from 1."""
@@ -72,6 +60,8 @@ class NoPuller:
     def subscribe(self, listener: Callable[[PullProgress], None]) -> None: ...
 
     def start(self, source: str) -> PullProgress:
+        from modelswap.pull.progress import PullPhase, PullProgress  # noqa: PLC0415 - where models are pulled
+
         return PullProgress(source=source, phase=PullPhase.FAILED)
 
     def pulls(self) -> list[PullProgress]:
@@ -171,6 +161,8 @@ class PullGate:
             return None
         source = self._plan.models[model].pull_name
         if source in self._looking or source in self._arrived:
+            from modelswap.pull.progress import PullPhase, PullProgress  # noqa: PLC0415 - where models are pulled
+
             return PullProgress(source=source, phase=PullPhase.RESOLVING)
         found = self._puller.progress(self._written(source))
         return None if found is None or found.is_over else found
@@ -269,6 +261,8 @@ class PullGate:
         self._arrived.discard(source)
         names = [m.id for m in self._plan.models.values() if m.pull_name == source and m.is_missing]
         if names and was_pulled and not self._is_closed:
+            from modelswap.pull.progress import PullPhase, PullProgress  # noqa: PLC0415 - where models are pulled
+
             self._fail(PullProgress(source=source, phase=PullPhase.FAILED, text=_NOT_USABLE))
 
     def estate(self) -> tuple[list[Held], tuple[str, ...]]:
@@ -323,6 +317,8 @@ class PullGate:
     def _on_progress(self, progress: PullProgress) -> None:
         if self._is_closed:
             return
+        from modelswap.pull.progress import PullPhase  # noqa: PLC0415 - where models are pulled
+
         match progress.phase:
             case PullPhase.FINISHED:
                 self._arrive(progress.source)
@@ -364,5 +360,5 @@ def _why(progress: PullProgress) -> Failure:
         Cause.PULL_FAILED,
         text if kind is None else f"{text} ({kind})",
         brief=text if kind is None else f"{text} ({kind})",
-        is_lasting=kind is None or kind in _LASTING,
+        is_lasting=kind is None or kind.is_lasting,
     )

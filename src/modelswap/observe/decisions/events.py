@@ -1,7 +1,4 @@
-"""Takes decisions to the log, the event stream, the counters and the store; answers who asks for them.
-
-Guarantees: what it needs is imported at the first decision.
-"""
+"""Takes decisions to the log, the event stream, the counters and the store; answers who asks for them."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from modelswap.deferred import dataclass
+
+from .log import DecisionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from modelswap.observe.metrics.prometheus import Metrics
 
     from .decision import Decision
-    from .log import DecisionLog
 
 
 class _Memory(Protocol):
@@ -37,7 +35,6 @@ class DecidingFleet(Protocol):
 
     def phase(self, model: ModelId) -> Phase: ...
     def is_pending(self, model: ModelId) -> bool: ...
-    def failure(self, model: ModelId) -> object: ...
     def memory_state(self) -> _Memory: ...
 
 
@@ -54,25 +51,22 @@ class DecisionEvents:
     metrics: Metrics
     now: Callable[[], float]
     """The loop's clock."""
-    _decisions: DecisionLog | None = field(default=None, init=False)
+    _decisions: DecisionLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._decisions = DecisionLog(
+            self._tell,
+            facts=lambda: self.fleet().memory_state().facts,
+            now=self.now,
+            is_pending=lambda model: self.fleet().is_pending(model),
+            phase=lambda model: self.fleet().phase(model),
+        )
 
     def on_swap(self, decided: SwapDecided) -> None:
-        if self._decisions is None:
-            from .log import DecisionLog  # noqa: PLC0415 - as said above
-
-            self._decisions = DecisionLog(
-                self._tell,
-                facts=lambda: self.fleet().memory_state().facts,
-                now=self.now,
-                is_pending=lambda model: self.fleet().is_pending(model),
-                phase=lambda model: self.fleet().phase(model),
-            )
         self._decisions.on_swap(decided)
 
-    def on_phase(self, model: ModelId, phase: Phase, why: str) -> None:
-        if self._decisions is not None:
-            failed = self.fleet().failure(model) is not None
-            self._decisions.on_phase(model, phase, why, failed=failed)
+    def on_phase(self, model: ModelId, phase: Phase, why: str, *, failed: bool) -> None:
+        self._decisions.on_phase(model, phase, why, failed=failed)
 
     def _tell(self, decision: Decision) -> None:
         self.bus.publish("decision", decision.shown())
@@ -83,7 +77,7 @@ class DecisionEvents:
         self.metrics.decided(decision)
         store = self.store()
         if store.is_in_file:
-            from .table import writing  # noqa: PLC0415 - as said above
+            from .table import writing  # noqa: PLC0415 - where the store is a file
 
             settings = self.settings()
             store.write_later(
@@ -92,4 +86,4 @@ class DecisionEvents:
 
     def in_memory(self, limit: int, model: str) -> list[Decision]:
         """Return the newest decisions of this process, the newest first."""
-        return [] if self._decisions is None else self._decisions.newest(limit, model)
+        return self._decisions.newest(limit, model)

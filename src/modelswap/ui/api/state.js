@@ -16,7 +16,7 @@ import { byName } from "../lib/format.js";
  *   context_length?: number, failure?: string, failure_class?: string, failed_at?: string, retry_at?: string,
  *   failure_log?: string[]}} Model
  * @typedef {{source: string, models: string[], phase: "resolving" | "downloading" | "stalled" | "finished" | "failed" | "cancelled",
- *   done: number, total: number | null, rate: number, seconds_left: number | null, failure: string | null, text: string, words: string}} Pull
+ *   done: number, total: number | null, text: string, words: string}} Pull
  * @typedef {{key: string, scopes: string[], models: string[]}} Session
  * @typedef {{id: string, timestamp: string, model: string, req_path: string, method: string,
  *   req_headers: Record<string, string>, remote_ip: string, resp_headers: Record<string, string>,

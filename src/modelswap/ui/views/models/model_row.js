@@ -15,7 +15,7 @@ const ABILITIES = { vision: "vision", audio_transcriptions: "transcription", aud
   function_calling: "tools", reranker: "rerank", embedding: "embeddings", reasoning: "reasoning" };
 
 /** @param {string} id */
-export function modelAddress(id) {
+function modelAddress(id) {
   return `#/models/${pathSegment(id)}`;
 }
 
@@ -45,7 +45,7 @@ export function shownState(model) {
  * A state as dot and word.
  * @param {string} of
  */
-export function stateTag(of) {
+function stateTag(of) {
   return h("span", { class: `state ${of}` }, h("i", { "aria-hidden": "true" }), of === "starting" ? "loading" : of || "remote");
 }
 

@@ -11,7 +11,7 @@ import { state, subscribe } from "../../api/state.js";
 const OVER = ["finished", "failed", "cancelled"];
 
 /** @param {Pull} pull */
-export function isRunning(pull) {
+function isRunning(pull) {
   return !OVER.includes(pull.phase);
 }
 
