@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from modelswap.api.errors.error_mapping import wait_error
 from modelswap.core.commands import LeaseRequest
-from modelswap.core.models.lifecycle import Phase
+from modelswap.core.models.lifecycle import UP, Phase
 from modelswap.deferred import dataclass
 from modelswap.errors import RouterError, UnavailableError
 from modelswap.units import Seconds
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from .context import RequestContext
 
-_LOADED: Final = frozenset({Phase.READY, Phase.STARTING})
-"""A request that may not load its model waits for a load that has begun."""
 ASK_AGAIN: Final = Seconds(5.0)
 """Until a client that could not wait may ask again, when nothing better is known."""
 ASK_AGAIN_BY: Final = Seconds(60.0)
@@ -81,7 +79,8 @@ class QueueWait:
         """Take a place in the queue; the receiver may be called before this returns."""
         self._is_over = False
         context = self.context
-        if not context.autoload and self.services.fleet.listed_phase(self.model) not in _LOADED:
+        # One that may not load its model waits for a load that has begun.
+        if not context.autoload and self.services.fleet.listed_phase(self.model) not in UP:
             self.receiver.fail(RouterError(400, "model is not loaded"))
             return
         shows_state = self._shows_state()
